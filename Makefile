@@ -1,0 +1,91 @@
+# All commands set themselves up from a bare clone. They need Rust, a C compiler and Python 3.11 or newer.
+#
+#   PYTHON=…   the interpreter for the environments (default: the first one found that is new enough)
+#   POLARS=…   `make test` against this Polars version, in an environment of its own
+#   ARGS=…     further arguments for pytest, the benchmark or the demo
+
+SHELL := bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+.PHONY: help build dev test test-rust test-python lint bench demo wheel clean
+
+PYTHON ?= $(shell for p in python3 python3.14 python3.13 python3.12 python3.11; do \
+  "$$p" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo "$$p" && break; done)
+
+# Outside the clone, so that a second clone finds the compiled dependencies.
+export CARGO_TARGET_DIR ?= $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/rangebar-polars/target
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+export PIP_NO_INPUT := 1
+# Nothing here may import the package from the working directory by accident.
+export PYTHONSAFEPATH := 1
+
+# What users and benchmarks import: an optimised library, linked to the sources.
+USER_ENV := .venv
+# What tests import: an installed wheel with a debug library.
+TEST_ENV := build/env$(if $(POLARS),-polars-$(POLARS))
+SOURCES = $(shell find src rangebar_polars -type f ! -name '*.so' ! -name '*.pyc') \
+  $(wildcard Cargo.toml Cargo.lock pyproject.toml symbols.toml README.md)
+MATURIN_DEVELOP = VIRTUAL_ENV="$(CURDIR)/$(USER_ENV)" $(USER_ENV)/bin/maturin develop --locked --extras all
+
+help: ## Lists the commands
+	@sed -nE 's/^([a-z-]+):.*## (.*)/  make \1\t\2/p' Makefile | expand -t 16
+
+%/.ready: pyproject.toml
+	@test -n "$(PYTHON)" || { echo 'error: Python 3.11 or newer is needed, say which: make … PYTHON=python3.11' >&2; exit 1; }
+	$(PYTHON) -m venv $*
+	$*/bin/python -m pip install --quiet --upgrade 'pip>=25.1'
+	$*/bin/python -m pip install --quiet --group dev
+	touch $@
+
+build: $(USER_ENV)/.ready ## The package, optimised, and all it can use, in .venv
+	$(MATURIN_DEVELOP) --release
+
+dev: $(USER_ENV)/.ready ## The same with a debug library: seconds after a change
+	$(MATURIN_DEVELOP)
+
+test: test-rust test-python ## All tests; .venv and its library stay as they are
+
+test-rust:
+	@if cargo nextest --version >/dev/null 2>&1; \
+	then cargo nextest run --locked --no-default-features --no-tests=pass; \
+	else cargo test --locked --no-default-features --tests; fi
+	cargo test --locked --no-default-features --doc
+
+test-python: $(TEST_ENV)/.installed
+	$(TEST_ENV)/bin/python -m pytest tests "$$($(TEST_ENV)/bin/python -c \
+	  'import sysconfig; print(sysconfig.get_path("platlib"))')/rangebar_polars" $(ARGS)
+
+$(TEST_ENV)/.installed: $(TEST_ENV)/.ready $(SOURCES)
+	rm -rf build/wheels
+	$(TEST_ENV)/bin/maturin build --quiet --locked --profile dev --auditwheel skip --compression-level 1 --out build/wheels
+	$(TEST_ENV)/bin/python -m pip install --quiet --force-reinstall --no-deps build/wheels/*.whl
+	$(TEST_ENV)/bin/python -m pip install --quiet 'rangebar-polars[all]' $(if $(POLARS),'polars==$(POLARS)')
+	touch $@
+
+lint: build/env/.ready ## Formatting, clippy, ruff, mypy, import rules
+	cargo fmt --check
+	cargo clippy --quiet --locked --all-targets --no-default-features -- -D warnings
+	cargo clippy --quiet --locked --all-targets -- -D warnings
+	build/env/bin/ruff check
+	build/env/bin/ruff format --check
+	build/env/bin/mypy
+	build/env/bin/lint-imports
+
+bench: build ## Ratios against reading the columns, and against other libraries where given
+	cargo bench --locked --no-default-features
+	$(USER_ENV)/bin/python benches/bench_expr.py $(ARGS)
+
+demo: build ## Bars of the bundled trades: a table and a picture
+	$(USER_ENV)/bin/python docs/demo.py $(ARGS)
+
+wheel: build/env/.ready ## The wheel as published, tried in an empty environment
+	build/env/bin/maturin build --locked --profile wheel --sdist --out dist
+	$(PYTHON) -m venv --clear build/wheel-env
+	build/wheel-env/bin/python -m pip install --quiet dist/*.whl
+	build/wheel-env/bin/python tests/smoke_wheel.py
+
+clean: ## Removes what was built in the clone; the compiled dependencies stay in the cache folder
+	rm -rf build dist .venv .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
+	find rangebar_polars \( -name '*.so' -o -name '*.pyd' \) -delete
+	@echo "compiled dependencies: $(CARGO_TARGET_DIR)"

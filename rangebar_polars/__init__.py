@@ -1,0 +1,56 @@
+"""Range bars as a Polars plugin: trades in, bars out.
+
+The namespace `rangebar` of expressions, frames and plans exists once this package is imported.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from rangebar_polars import exceptions
+from rangebar_polars._internal import __version__
+from rangebar_polars._lib import show_versions
+from rangebar_polars.build import iter_bars
+from rangebar_polars.builder import RangeBarBuilder
+from rangebar_polars.catalogue import MICROSTRUCTURE_COLUMNS, columns
+from rangebar_polars.expr import aggregate, bar_id, bars
+from rangebar_polars.namespace import rangebar
+from rangebar_polars.threshold import THRESHOLD_PRESETS
+
+if TYPE_CHECKING:
+    from rangebar_polars.export.backtesting import to_backtesting
+    from rangebar_polars.fetch.binance_archive import scan_agg_trades
+    from rangebar_polars.minimum import resolve_and_validate_threshold
+    from rangebar_polars.sample import sample_ticks
+    from rangebar_polars.symbol_registry import TIER1_SYMBOLS
+    from rangebar_polars.trades import (
+        process_trades_chunked,
+        process_trades_polars,
+        process_trades_to_dataframe,
+    )
+
+__all__ = ["RangeBarBuilder", "aggregate", "bar_id", "bars", "columns", "iter_bars", "rangebar"]
+__all__ += ["process_trades_chunked", "process_trades_polars", "process_trades_to_dataframe"]
+__all__ += ["resolve_and_validate_threshold", "sample_ticks", "scan_agg_trades", "to_backtesting"]
+__all__ += ["MICROSTRUCTURE_COLUMNS", "THRESHOLD_PRESETS", "TIER1_SYMBOLS"]
+__all__ += ["__version__", "exceptions", "show_versions"]
+
+# Where the names are that this module loads when they are asked for.
+_LATE = {
+    "TIER1_SYMBOLS": "symbol_registry",
+    "process_trades_chunked": "trades",
+    "process_trades_polars": "trades",
+    "process_trades_to_dataframe": "trades",
+    "resolve_and_validate_threshold": "minimum",
+    "sample_ticks": "sample",
+    "scan_agg_trades": "fetch.binance_archive",
+    "to_backtesting": "export.backtesting",
+}
+
+
+def __getattr__(name: str) -> object:
+    if name not in _LATE:
+        raise AttributeError(f"module `{__name__}` has no attribute `{name}`")
+    from importlib import import_module
+
+    return getattr(import_module(f"{__name__}.{_LATE[name]}"), name)

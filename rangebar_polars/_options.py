@@ -1,0 +1,212 @@
+"""The arguments of the doors, judged once and kept in one form."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any
+
+from rangebar_polars.catalogue import column_names
+from rangebar_polars.exceptions import unknown_choice, with_hint
+from rangebar_polars.threshold import parse_thresholds
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Sequence
+
+    from rangebar_polars._typing import Features, MaxGap
+    from rangebar_polars.threshold import ThresholdLike
+
+__all__ = ["Options", "fold_options", "parse_options"]
+
+# What a user writes, and what the kernel calls it. Polars truncates "1w" to Monday.
+_RESETS = {
+    "year": "year",
+    "month": "month",
+    "week": "week_sunday",
+    "day": "day",
+    "1y": "year",
+    "1mo": "month",
+    "1w": "week_monday",
+    "1d": "day",
+}
+_INCOMPLETE = ("drop", "keep")
+_SECOND = 1_000_000_000
+_NANOSECONDS = {
+    "ns": 1,
+    "us": 1_000,
+    "µs": 1_000,
+    "μs": 1_000,
+    "ms": 1_000_000,
+    "s": _SECOND,
+    "m": 60 * _SECOND,
+    "h": 3600 * _SECOND,
+    "d": 86_400 * _SECOND,
+    "w": 7 * 86_400 * _SECOND,
+}
+_DURATION_PART = re.compile(r"([0-9]{1,19})([a-zµμ]+)")
+_DURATION = re.compile(rf"(?:{_DURATION_PART.pattern})+")
+_LONGEST_GAP = 2**63 - 1
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """What decides the bars and their columns, whatever the door."""
+
+    thresholds: tuple[int, ...]
+    long: bool
+    features: tuple[str, ...]
+    reset: str | None = None
+    max_gap_ns: int | None = None
+    keep: bool = False
+    gate: bool = True
+
+    def kernel(
+        self,
+        roles: Sequence[str],
+        names: Sequence[str],
+        *,
+        project: Sequence[str] | None = None,
+        absolute_rows: bool = False,
+    ) -> dict[str, Any]:
+        """The form in which the kernel takes them, for the columns `names` in the given roles."""
+        return {
+            "roles": list(roles),
+            "names": list(names),
+            "thresholds": list(self.thresholds),
+            "long": self.long,
+            "features": list(self.features),
+            "reset": self.reset,
+            "max_gap_ns": self.max_gap_ns,
+            "keep": self.keep,
+            "gate": self.gate,
+            "project": None if project is None else list(project),
+            "absolute_rows": absolute_rows,
+        }
+
+    def arguments(self) -> dict[str, Any]:
+        """The arguments of a door that give these options, fit for JSON."""
+        words = {mode: word for word, mode in reversed(_RESETS.items())}
+        return {
+            "threshold": list(self.thresholds) if self.long else self.thresholds[0],
+            "features": list(self.features),
+            "reset": None if self.reset is None else words[self.reset],
+            "max_gap": None if self.max_gap_ns is None else f"{self.max_gap_ns}ns",
+            "incomplete": "keep" if self.keep else "drop",
+            "prevent_same_timestamp_close": self.gate,
+        }
+
+    def describe(self) -> str:
+        """The options in a few words, for query plans."""
+        thresholds = ", ".join(map(str, self.thresholds))
+        facts = {
+            "threshold": f"[{thresholds}]" if self.long else thresholds,
+            "features": ", ".join(self.features),
+            "reset": self.reset,
+            "max_gap_ns": self.max_gap_ns,
+            "incomplete": "keep" if self.keep else None,
+            "prevent_same_timestamp_close": None if self.gate else "False",
+        }
+        return "; ".join(f"{name}={fact}" for name, fact in facts.items() if fact)
+
+    def outputs(self) -> tuple[str, ...]:
+        """Names of the columns of a bar, without keys."""
+        absent = {"threshold"} if not self.long else set()
+        if not self.keep:
+            absent |= {"is_closed", "ended_by"}
+        return (*(name for name in column_names().core if name not in absent), *self.features)
+
+
+def parse_options(
+    threshold: ThresholdLike | Sequence[ThresholdLike],
+    *,
+    features: Features = "core",
+    reset: str | None = None,
+    max_gap: MaxGap | None = None,
+    incomplete: str = "drop",
+    prevent_same_timestamp_close: bool = True,
+) -> Options:
+    """Options for bars of one or several thresholds."""
+    thresholds, long = parse_thresholds(threshold)
+    if not isinstance(prevent_same_timestamp_close, bool):
+        raise _wrong_type("prevent_same_timestamp_close", "a bool", prevent_same_timestamp_close)
+    return Options(
+        thresholds=thresholds,
+        long=long,
+        features=_parse_features(features),
+        reset=None if reset is None else _RESETS[_choose("reset", reset, _RESETS)],
+        max_gap_ns=None if max_gap is None else _parse_gap(max_gap),
+        keep=_choose("incomplete", incomplete, _INCOMPLETE) == "keep",
+        gate=prevent_same_timestamp_close,
+    )
+
+
+def fold_options(features: Features = "core") -> Options:
+    """Options for the fold of anyone's bars."""
+    return Options(thresholds=(), long=False, features=_parse_features(features))
+
+
+def _choose(what: str, value: str, choices: Collection[str]) -> str:
+    if not isinstance(value, str):
+        listed = ", ".join(f'"{choice}"' for choice in choices)
+        raise _wrong_type(what, f"one of {listed}", value)
+    if value not in choices:
+        raise ValueError(unknown_choice(what, value, list(choices)))
+    return value
+
+
+def _parse_features(features: Features) -> tuple[str, ...]:
+    """Names beyond the core, in catalogue order."""
+    core, optional, groups = column_names()
+    chosen: set[str] = set()
+    for word in [features] if isinstance(features, str) else _words(features):
+        if word in groups:
+            chosen.update(groups[word])
+        elif word in core or word in optional:
+            chosen.add(word)
+        else:
+            raise ValueError(unknown_choice("features", word, [*groups, *optional]))
+    return tuple(name for name in optional if name in chosen)
+
+
+def _words(features: object) -> list[str]:
+    expected = "the name of a group or of a column, or a list of those"
+    if not isinstance(features, Iterable):
+        raise _wrong_type("features", expected, features)
+    words = list(features)
+    for word in words:
+        if not isinstance(word, str):
+            raise _wrong_type("features", expected, word)
+    return words
+
+
+def _parse_gap(gap: MaxGap) -> int:
+    if isinstance(gap, timedelta):
+        nanoseconds = (gap.days * 86_400 + gap.seconds) * _SECOND + gap.microseconds * 1000
+    elif isinstance(gap, str):
+        nanoseconds = _parse_duration(gap)
+    else:
+        raise _wrong_type("max_gap", 'a timedelta or a duration such as "1h" or "30m"', gap)
+    if not 0 < nanoseconds <= _LONGEST_GAP:
+        raise ValueError(f"`max_gap` must be longer than 0 and below 292 years; it is `{gap}`")
+    return nanoseconds
+
+
+def _parse_duration(text: str) -> int:
+    word = text.strip()
+    parts = _DURATION_PART.findall(word) if _DURATION.fullmatch(word) else []
+    if not parts or any(unit not in _NANOSECONDS for _, unit in parts):
+        raise ValueError(
+            with_hint(
+                f"`max_gap` cannot be `{text}`: it needs numbers, each with a unit of fixed "
+                "length: ns, us, ms, s, m, h, d (24 hours), w (7 days)",
+                'write "30m", "1h", "1d12h" or a timedelta; months, quarters and years have no '
+                "fixed length",
+            )
+        )
+    return sum(int(number) * _NANOSECONDS[unit] for number, unit in parts)
+
+
+def _wrong_type(what: str, expected: str, value: object) -> TypeError:
+    return TypeError(f"`{what}` must be {expected}; it is of type `{type(value).__name__}`")

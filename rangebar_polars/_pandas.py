@@ -1,0 +1,151 @@
+"""From pandas and to pandas, by way of numpy: pyarrow is not needed, precision is kept."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import polars as pl
+
+from rangebar_polars._fields import require
+from rangebar_polars.exceptions import (
+    MissingColumnError,
+    MissingExtraError,
+    TickDataError,
+    with_hint,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from types import ModuleType
+
+    import pandas as pd
+
+__all__ = ["bars_to_pandas", "import_pandas", "is_pandas", "trades_from_pandas"]
+
+# Names that backtesting.py and its kin expect.
+OHLCV = {"Open": "open", "High": "high", "Low": "low", "Close": "close", "Volume": "volume"}
+# What a column of an empty pandas frame, whose dtype says nothing, stands for.
+EMPTY_DTYPES: dict[str, pl.DataType] = {
+    "timestamp": pl.Int64(),
+    "price": pl.Float64(),
+    "quantity": pl.Float64(),
+    "is_buyer_maker": pl.Boolean(),
+    "side": pl.String(),
+}
+
+
+def import_pandas() -> ModuleType:
+    """The library pandas, or the error that says how to install it."""
+    try:
+        import pandas
+    except ImportError as error:
+        raise MissingExtraError.of("pandas", "pandas") from error
+    return pandas
+
+
+def is_pandas(value: object) -> bool:
+    """Whether it is a pandas frame; pandas is not imported to find out."""
+    kind = type(value)
+    return kind.__name__ == "DataFrame" and kind.__module__.partition(".")[0] == "pandas"
+
+
+def trades_from_pandas(trades: pd.DataFrame) -> pl.DataFrame:
+    """The columns of a pandas frame of trades that are fields of a trade.
+
+    Whole numbers of price and quantity become doubles, so that parts of a file, of which pandas
+    reads one as whole numbers and the next as doubles, have one dtype.
+
+    Examples
+    --------
+    >>> import pandas as pd
+    >>> from rangebar_polars._pandas import trades_from_pandas
+    >>> trades = pd.DataFrame({"timestamp": [1704067200000], "price": [100], "volume": [0.5]})
+    >>> trades_from_pandas(trades).schema
+    Schema({'timestamp': Int64, 'price': Float64, 'volume': Float64})
+    """
+    if not trades.columns.is_unique:
+        raise ValueError("the trades have two columns of one name")
+    names = [name for name in trades.columns if isinstance(name, str)]
+    if "timestamp" not in names and import_pandas().api.types.is_datetime64_any_dtype(trades.index):
+        raise MissingColumnError(
+            with_hint(
+                "the trades have no column `timestamp`, but their index holds times",
+                'make it a column: trades.reset_index(names="timestamp")',
+            )
+        )
+    return pl.DataFrame(
+        [column(field, name, trades[name]) for field, name in require(names).items()]
+    )
+
+
+def column(field: str, name: str, values: pd.Series[Any]) -> pl.Series:
+    """One column of trades, the values as they are."""
+    kind = getattr(values.dtype, "kind", "O")
+    if kind == "O" and values.empty:
+        return pl.Series(name, [], dtype=EMPTY_DTYPES.get(field, pl.Int64()))
+    if kind == "M":
+        return times(name, values)
+    nullable = hasattr(values.dtype, "numpy_dtype")
+    if kind == "O" or (nullable and values.isna().any()):
+        return objects(name, values)
+    array = values.to_numpy(dtype=values.dtype.numpy_dtype) if nullable else values.to_numpy()
+    series = pl.Series(name, array)
+    if field in ("price", "quantity") and series.dtype.is_integer():
+        return series.cast(pl.Float64)
+    return series
+
+
+def times(name: str, values: pd.Series[Any]) -> pl.Series:
+    """Column of times in UTC, without a zone, in the unit they have."""
+    if values.dt.tz is not None:
+        values = values.dt.tz_convert("UTC").dt.tz_localize(None)
+    array = values.to_numpy()
+    if array.dtype.str.endswith("[s]"):  # Polars has no seconds
+        array = array.astype("datetime64[ms]")
+    return pl.Series(name, array)
+
+
+def objects(name: str, values: pd.Series[Any]) -> pl.Series:
+    """Column of Python objects of one type, or of text, or with missing values."""
+    present = values.notna()
+    try:
+        return pl.Series(name, values.astype(object).where(present, None).tolist(), strict=True)
+    except (TypeError, OverflowError) as error:
+        raise TickDataError(
+            with_hint(
+                f"column `{name}` holds objects of several types, or of one that is no value",
+                f'convert it: trades["{name}"].astype(...)',
+            )
+        ) from error
+
+
+def bars_to_pandas(bars: pl.DataFrame, extra: Sequence[str] = ()) -> pd.DataFrame:
+    """Bars as backtesting.py wants them: OHLCV, then `extra`, all doubles; the index is UTC.
+
+    Examples
+    --------
+    >>> from datetime import datetime
+    >>> import polars as pl
+    >>> from rangebar_polars._pandas import bars_to_pandas
+    >>> bars = pl.DataFrame(
+    ...     {
+    ...         "close_time": [datetime(2024, 1, 1)],
+    ...         "open": [1.0], "high": [2.0], "low": [1.0], "close": [2.0], "volume": [3.0],
+    ...     }
+    ... )
+    >>> bars_to_pandas(bars)
+                Open  High  Low  Close  Volume
+    timestamp
+    2024-01-01   1.0   2.0  1.0    2.0     3.0
+    """
+    pandas = import_pandas()
+    closed = bars.get_column("close_time")
+    if closed.dtype.time_zone is not None:  # type: ignore[attr-defined]
+        closed = closed.dt.convert_time_zone("UTC").dt.replace_time_zone(None)
+    titles = OHLCV | {name: name for name in extra}
+    values = {
+        title: bars.get_column(name).cast(pl.Float64).to_numpy() for title, name in titles.items()
+    }
+    index = pandas.DatetimeIndex(closed.to_numpy(), name="timestamp", copy=True)
+    frame: pd.DataFrame = pandas.DataFrame(values, index=index)
+    return frame

@@ -1,0 +1,86 @@
+"""The columns of a bar frame, read from the one list that the kernel works by."""
+
+from __future__ import annotations
+
+from functools import cache
+from typing import NamedTuple
+
+import polars as pl
+
+from rangebar_polars import _internal
+
+__all__ = ["MICROSTRUCTURE_COLUMNS", "columns"]
+
+#: Columns of the reference library's option `include_microstructure`, in its order.
+MICROSTRUCTURE_COLUMNS: tuple[str, ...] = (
+    "vwap",
+    "buy_volume",
+    "sell_volume",
+    "individual_trade_count",
+    "agg_record_count",
+    "duration_us",
+    "ofi",
+    "vwap_close_deviation",
+    "price_impact",
+    "kyle_lambda_proxy",
+    "trade_intensity",
+    "volume_per_trade",
+    "aggression_ratio",
+    "aggregation_density",
+    "turnover_imbalance",
+)
+
+_SCHEMA = {
+    "name": pl.String,
+    "dtype": pl.String,
+    "unit": pl.String,
+    "group": pl.String,
+    "nullable": pl.Boolean,
+    "lower": pl.Float64,
+    "upper": pl.Float64,
+    "meaning": pl.String,
+}
+
+
+class ColumnNames(NamedTuple):
+    """Names of the catalogue, each in its order."""
+
+    core: tuple[str, ...]
+    optional: tuple[str, ...]
+    groups: dict[str, tuple[str, ...]]
+
+
+def columns() -> pl.DataFrame:
+    """Every column a bar frame can have: dtype, unit, group, bounds and meaning.
+
+    Returns
+    -------
+    DataFrame
+        One row per column, in the order in which bar frames have them. `lower` and `upper` are
+        the bounds of a valid value, both included; null where there is none.
+
+    Examples
+    --------
+    >>> import polars as pl
+    >>> import rangebar_polars as rb
+    >>> rb.columns().filter(pl.col("name") == "ofi").select("dtype", "group", "lower", "upper")
+    shape: (1, 4)
+    ┌─────────┬────────────────┬───────┬───────┐
+    │ dtype   ┆ group          ┆ lower ┆ upper │
+    │ ---     ┆ ---            ┆ ---   ┆ ---   │
+    │ str     ┆ str            ┆ f64   ┆ f64   │
+    ╞═════════╪════════════════╪═══════╪═══════╡
+    │ Float64 ┆ microstructure ┆ -1.0  ┆ 1.0   │
+    └─────────┴────────────────┴───────┴───────┘
+    """
+    return pl.DataFrame(_internal.columns(), schema=_SCHEMA, orient="row")
+
+
+@cache
+def column_names() -> ColumnNames:
+    """Names of the catalogue: core, the rest, and by group."""
+    groups: dict[str, tuple[str, ...]] = {}
+    for row in _internal.columns():
+        groups[row[3]] = (*groups.get(row[3], ()), row[0])
+    optional = tuple(name for group, names in groups.items() if group != "core" for name in names)
+    return ColumnNames(groups["core"], optional, groups)

@@ -1,0 +1,150 @@
+"""The errors of this package, and the helpers that word them.
+
+Each derives from `RangeBarError` and from the builtin or Polars error that callers already catch.
+A message is one sentence with the value in backticks, a blank line, and a hint.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import polars as pl
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+__all__ = [
+    "CheckpointError",
+    "MissingColumnError",
+    "MissingExtraError",
+    "RangeBarError",
+    "SymbolNotRegisteredError",
+    "ThresholdError",
+    "TickDataError",
+    "TickOrderError",
+]
+
+
+class RangeBarError(Exception):
+    """Base of all errors that this package raises on its own account."""
+
+
+class ThresholdError(RangeBarError, ValueError):
+    """A threshold that is none, out of range, or below a symbol's minimum.
+
+    The attributes are None unless the threshold is below a minimum.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        threshold: int | None = None,
+        min_threshold: int | None = None,
+        symbol: str | None = None,
+        asset_class: str | None = None,
+    ) -> None:
+        super().__init__(message)
+        self.threshold = threshold
+        self.min_threshold = min_threshold
+        self.symbol = symbol
+        self.asset_class = asset_class
+
+
+class TickDataError(RangeBarError, pl.exceptions.ComputeError, ValueError):
+    """Trades that cannot be turned into bars: a null, a NaN, a price of 0, and so on."""
+
+
+class TickOrderError(TickDataError, RuntimeError):
+    """Trades whose time runs back, or whose id does not increase."""
+
+
+class CheckpointError(RangeBarError, ValueError):
+    """Bytes that are not a checkpoint of this package, or not any more."""
+
+
+class SymbolNotRegisteredError(RangeBarError, ValueError):
+    """A symbol that the registry does not know."""
+
+
+class MissingColumnError(RangeBarError, pl.exceptions.ColumnNotFoundError):
+    """A column that the frame does not have."""
+
+    @classmethod
+    def of(
+        cls, name: str, present: Iterable[str], *, used_for: str, renamed_by: str | None = None
+    ) -> MissingColumnError:
+        """Error for the column `name` in a frame with the columns `present`.
+
+        `used_for` is what the column is wanted for; `renamed_by` the field of `columns=` that
+        names another column, if there is one.
+
+        Examples
+        --------
+        >>> from rangebar_polars.exceptions import MissingColumnError
+        >>> present = ["timestamp", "prize"]
+        >>> print(MissingColumnError.of("price", present, used_for="price", renamed_by="price"))
+        the frame has no column `price`; it has `timestamp`, `prize`
+        <BLANKLINE>
+        hint: did you mean `prize`? name your column: columns={"price": "prize"}
+        """
+        columns = list(present)
+        listed = ", ".join(f"`{column}`" for column in columns) or "none"
+        wanted = f" for `{used_for}`" if used_for != name else ""
+        sentence = f"the frame has no column `{name}`{wanted}; it has {listed}"
+        near = nearest(name, columns)
+        hints = [f"did you mean `{near}`?"] if near else []
+        if renamed_by is not None:
+            hints.append(f'name your column: columns={{"{renamed_by}": "{near or "your_column"}"}}')
+        return cls(with_hint(sentence, " ".join(hints)) if hints else sentence)
+
+
+class MissingExtraError(RangeBarError, ImportError):
+    """An optional library that is not installed."""
+
+    @classmethod
+    def of(cls, library: str, extra: str) -> MissingExtraError:
+        """Error for `library`, which the extra `extra` installs.
+
+        Examples
+        --------
+        >>> from rangebar_polars.exceptions import MissingExtraError
+        >>> print(MissingExtraError.of("pandas", "pandas"))
+        `pandas` is not installed
+        <BLANKLINE>
+        hint: pip install 'rangebar-polars[pandas]'
+        """
+        return cls(
+            with_hint(f"`{library}` is not installed", f"pip install 'rangebar-polars[{extra}]'")
+        )
+
+
+def with_hint(sentence: str, hint: str) -> str:
+    """Message of a sentence and the remedy."""
+    return f"{sentence}\n\nhint: {hint}"
+
+
+def nearest(value: str, choices: Iterable[str]) -> str | None:
+    """The choice that looks most like the value, if any does."""
+    from difflib import get_close_matches
+
+    folded = {choice.casefold(): choice for choice in choices}
+    found = get_close_matches(value.casefold(), folded, n=1, cutoff=0.6)
+    return folded[found[0]] if found else None
+
+
+def unknown_choice(what: str, value: str, choices: Sequence[str]) -> str:
+    """Message for a value that is none of the choices, with the one that was probably meant.
+
+    Examples
+    --------
+    >>> from rangebar_polars.exceptions import unknown_choice
+    >>> print(unknown_choice("incomplete", "kep", ["drop", "keep"]))
+    `incomplete` does not know `kep`; choose from `drop`, `keep`
+    <BLANKLINE>
+    hint: did you mean `keep`?
+    """
+    listed = ", ".join(f"`{choice}`" for choice in choices)
+    sentence = f"`{what}` does not know `{value}`; choose from {listed}"
+    near = nearest(value, choices)
+    return with_hint(sentence, f"did you mean `{near}`?") if near else sentence

@@ -1,0 +1,166 @@
+"""Thresholds: what a user may write, and the whole number of decimal basis points it means."""
+
+from __future__ import annotations
+
+import math
+import operator
+import re
+from decimal import Decimal
+from numbers import Real
+from types import MappingProxyType
+from typing import TYPE_CHECKING, SupportsIndex, TypeAlias, cast
+
+from rangebar_polars.exceptions import ThresholdError, nearest, with_hint
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+__all__ = ["THRESHOLD_PRESETS", "ThresholdLike", "parse_threshold", "parse_thresholds"]
+
+#: One threshold: decimal basis points, a preset's name, or text such as "0.25%" and "25bp".
+ThresholdLike: TypeAlias = SupportsIndex | str
+
+#: Named thresholds in decimal basis points.
+THRESHOLD_PRESETS: Mapping[str, int] = MappingProxyType(
+    {"micro": 10, "tight": 50, "standard": 100, "medium": 250, "wide": 500, "macro": 1000}
+)
+
+_SMALLEST = 1
+_LARGEST = 100_000
+_DBPS_PER_UNIT = {"%": 1000, "bp": 10, "bps": 10, "dbps": 1}
+# So few digits that Decimal arithmetic on them is exact.
+_WITH_UNIT = re.compile(r"([0-9]{1,9}(?:\.[0-9]{1,15})?|\.[0-9]{1,15})\s*(%|bps?|dbps)")
+
+
+def parse_threshold(value: ThresholdLike) -> int:
+    """One threshold in decimal basis points.
+
+    Parameters
+    ----------
+    value
+        A whole number (250 is 0.25 %), the name of a preset, or a number with its unit:
+        `"0.25%"`, `"25bp"` (1 bp is 10 dbps), `"250dbps"`.
+
+    Raises
+    ------
+    ThresholdError
+        It is a float, has an unknown name, or is outside 1 to 100000.
+    TypeError
+        It is neither a whole number nor text.
+
+    Examples
+    --------
+    >>> from rangebar_polars.threshold import parse_threshold
+    >>> [parse_threshold(value) for value in (250, "medium", "0.25%", "25bp")]
+    [250, 250, 250, 250]
+    >>> parse_threshold(0.25)
+    Traceback (most recent call last):
+        ...
+    rangebar_polars.exceptions.ThresholdError: threshold `0.25` is a float, not a whole \
+number of decimal basis points: 250 means 0.25 %
+    <BLANKLINE>
+    hint: write 250 for 0.25 %
+    """
+    if isinstance(value, str):
+        return _in_range(_parse_text(value), value)
+    if not isinstance(value, bool):
+        try:
+            return _in_range(operator.index(value), value)
+        except TypeError:
+            pass
+    if isinstance(value, (Real, Decimal)) and not isinstance(value, bool):
+        raise ThresholdError(
+            with_hint(
+                f"threshold `{value}` is a {type(value).__name__}, not a whole number of decimal "
+                "basis points: 250 means 0.25 %",
+                _remedy(float(value)),
+            )
+        )
+    raise TypeError(
+        with_hint(
+            f"threshold must be a whole number of decimal basis points, text, or a list of those; "
+            f"it is of type `{type(value).__name__}`",
+            'write 250, "medium", "0.25%" or "25bp"',
+        )
+    )
+
+
+def parse_thresholds(
+    value: ThresholdLike | Sequence[ThresholdLike],
+) -> tuple[tuple[int, ...], bool]:
+    """Thresholds in decimal basis points, and whether they were given as a list.
+
+    Examples
+    --------
+    >>> from rangebar_polars.threshold import parse_thresholds
+    >>> parse_thresholds(250), parse_thresholds(["tight", "1%"])
+    (((250,), False), ((50, 1000), True))
+    """
+    if not isinstance(value, (list, tuple, range)):
+        return (parse_threshold(cast("ThresholdLike", value)),), False
+    parsed = tuple(parse_threshold(item) for item in value)
+    if not parsed:
+        raise ThresholdError("the list of thresholds is empty; it needs at least one")
+    for index, threshold in enumerate(parsed):
+        first = parsed.index(threshold)
+        if first < index:
+            raise ThresholdError(
+                f"thresholds `{value[first]}` and `{value[index]}` are the same: "
+                f"{threshold} decimal basis points"
+            )
+    return parsed, True
+
+
+def _in_range(dbps: int, given: object) -> int:
+    if _SMALLEST <= dbps <= _LARGEST:
+        return dbps
+    raise ThresholdError(
+        f"threshold `{given}` is out of the range {_SMALLEST} to {_LARGEST} decimal basis points "
+        "(0.001 % to 100 %)"
+    )
+
+
+def _parse_text(text: str) -> int:
+    word = text.strip().lower()
+    if word in THRESHOLD_PRESETS:
+        return THRESHOLD_PRESETS[word]
+    found = _WITH_UNIT.fullmatch(word)
+    if found is None:
+        raise ThresholdError(_unreadable(text, word))
+    number, unit = found.groups()
+    dbps = Decimal(number) * _DBPS_PER_UNIT[unit]
+    if dbps != int(dbps):
+        raise ThresholdError(
+            f"threshold `{text}` is {dbps.normalize():f} decimal basis points, which is not a whole "
+            "number (1 is 0.001 %)"
+        )
+    return int(dbps)
+
+
+def _unreadable(text: str, word: str) -> str:
+    presets = ", ".join(f'"{name}"' for name in THRESHOLD_PRESETS)
+    sentence = (
+        f"threshold `{text}` is neither a preset ({presets}) nor a number with a unit "
+        '("0.25%", "25bp")'
+    )
+    if word.isdecimal() and word.isascii():
+        return with_hint(sentence, f"write {word} without quotes, or with its unit: {word}dbps")
+    near = nearest(word, THRESHOLD_PRESETS)
+    return with_hint(sentence, f'did you mean "{near}"?') if near else sentence
+
+
+def _remedy(value: float) -> str:
+    """Whole numbers that a fractional threshold may have meant."""
+    if not math.isfinite(value):
+        return "write 250 for 0.25 %"
+    meant = [_whole(value * 1000), _whole(value)]
+    if not any(meant):
+        meant = [_whole(value * 100_000)]
+    words = [f"{dbps} for {dbps / 1000:g} %" for dbps in meant if dbps]
+    return f"write {', or '.join(words) or '250 for 0.25 %'}"
+
+
+def _whole(dbps: float) -> int | None:
+    nearby = round(dbps)
+    near_enough = math.isclose(dbps, nearby, rel_tol=1e-9)
+    return nearby if near_enough and _SMALLEST <= nearby <= _LARGEST else None

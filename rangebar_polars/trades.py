@@ -1,0 +1,312 @@
+"""Bars of trades in hand: the functions of the reference library, under their names."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING, TypeAlias
+
+import polars as pl
+
+from rangebar_polars._fields import require
+from rangebar_polars._pandas import bars_to_pandas, import_pandas, is_pandas, trades_from_pandas
+from rangebar_polars._records import Record, RecordReader
+from rangebar_polars.build import bars_frame, iter_bars
+from rangebar_polars.catalogue import MICROSTRUCTURE_COLUMNS
+from rangebar_polars.exceptions import TickDataError, with_hint
+from rangebar_polars.minimum import resolve_and_validate_threshold
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    import pandas as pd
+
+    from rangebar_polars._typing import FrameT
+    from rangebar_polars.threshold import ThresholdLike
+
+__all__ = ["process_trades_chunked", "process_trades_polars", "process_trades_to_dataframe"]
+
+Trades: TypeAlias = "pd.DataFrame | pl.DataFrame | Iterable[Record]"
+Chunks: TypeAlias = "Iterable[Record] | Iterable[pd.DataFrame] | Iterable[pl.DataFrame]"
+
+MILLISECONDS = pl.Datetime("ms", "UTC")
+NO_TRADES = {"timestamp": MILLISECONDS, "price": pl.Float64, "quantity": pl.Float64}
+
+# 2000 and 2100 in seconds since 1970.
+EARLIEST = 946_684_800
+LATEST = 4_102_444_800
+UNITS = {
+    "seconds": ("s", 1),
+    "microseconds": ("us", 10**6),
+    "nanoseconds": ("ns", 10**9),
+}
+
+
+def process_trades_polars(
+    trades: FrameT,
+    threshold_decimal_bps: ThresholdLike = 250,
+    *,
+    symbol: str | None = None,
+    include_microstructure: bool = False,
+) -> FrameT:
+    """Range bars of a Polars frame of trades.
+
+    Parameters
+    ----------
+    trades
+        Trades in order of time: `timestamp` (whole milliseconds since 1970, or a Datetime),
+        `price`, `quantity` or `volume`; where they exist also `is_buyer_maker` or `side`,
+        `agg_trade_id`, `first_trade_id`, `last_trade_id`.
+    threshold_decimal_bps
+        250 is 0.25 %; also `"0.25%"`, `"25bp"` or the name of a preset.
+    symbol
+        Applies the minimum threshold of this symbol.
+    include_microstructure
+        Adds the ten columns of the group `"microstructure"`.
+
+    Returns
+    -------
+    DataFrame or LazyFrame
+        The kind of frame that was given. `rb.columns()` lists its columns.
+
+    Raises
+    ------
+    ThresholdError
+        The threshold is none, or below the symbol's minimum.
+    TickDataError, TickOrderError
+        A trade is none, or out of order; for a LazyFrame when it is collected.
+
+    Examples
+    --------
+    >>> import polars as pl
+    >>> import rangebar_polars as rb
+    >>> trades = pl.DataFrame(
+    ...     {
+    ...         "timestamp": [1704067200000, 1704067201000, 1704067202000],
+    ...         "price": [100.0, 100.1, 100.3],
+    ...         "quantity": [1.0, 2.0, 4.0],
+    ...     }
+    ... )
+    >>> rb.process_trades_polars(trades, 250).select("close_time", "open", "close", "volume")
+    shape: (1, 4)
+    ┌─────────────────────────┬───────┬───────┬────────┐
+    │ close_time              ┆ open  ┆ close ┆ volume │
+    │ ---                     ┆ ---   ┆ ---   ┆ ---    │
+    │ datetime[ms, UTC]       ┆ f64   ┆ f64   ┆ f64    │
+    ╞═════════════════════════╪═══════╪═══════╪════════╡
+    │ 2024-01-01 00:00:02 UTC ┆ 100.0 ┆ 100.3 ┆ 7.0    │
+    └─────────────────────────┴───────┴───────┴────────┘
+    """
+    threshold = resolve_and_validate_threshold(symbol, threshold_decimal_bps)
+    if not isinstance(trades, (pl.DataFrame, pl.LazyFrame)):
+        raise TypeError(
+            with_hint(
+                f"trades must be a Polars frame; they are of type `{type(trades).__name__}`",
+                "process_trades_to_dataframe takes pandas frames and lists of dictionaries",
+            )
+        )
+    features = "microstructure" if include_microstructure else "core"
+    return bars_frame(fields_only(trades), threshold, features=features)
+
+
+def process_trades_to_dataframe(
+    trades: Trades,
+    threshold_decimal_bps: ThresholdLike = 250,
+    *,
+    symbol: str | None = None,
+    include_microstructure: bool = False,
+) -> pd.DataFrame:
+    """Range bars of a pandas frame or a list of dictionaries, ready for backtesting.py.
+
+    Parameters
+    ----------
+    trades
+        As for `process_trades_polars`, as a pandas or Polars frame or as dictionaries.
+    threshold_decimal_bps, symbol
+        As for `process_trades_polars`.
+    include_microstructure
+        Adds the columns of `rb.MICROSTRUCTURE_COLUMNS`; a value that is not defined is NaN.
+
+    Returns
+    -------
+    pandas.DataFrame
+        Columns Open, High, Low, Close, Volume; the index `timestamp` is the time at which a bar
+        closed, in UTC without a zone, ascending.
+
+    Examples
+    --------
+    >>> import rangebar_polars as rb
+    >>> prices = [100.0, 100.1, 100.3]
+    >>> trades = [
+    ...     {"timestamp": 1704067200000 + 1000 * i, "price": price, "quantity": 1.0}
+    ...     for i, price in enumerate(prices)
+    ... ]
+    >>> rb.process_trades_to_dataframe(trades, 250)
+                          Open   High    Low  Close  Volume
+    timestamp
+    2024-01-01 00:00:02  100.0  100.3  100.0  100.3     3.0
+    """
+    threshold = resolve_and_validate_threshold(symbol, threshold_decimal_bps)
+    import_pandas()
+    frame = fields_only(frame_of(trades))
+    features = "microstructure" if include_microstructure else "core"
+    bars = bars_frame(frame, threshold, features=features)
+    return bars_to_pandas(bars, MICROSTRUCTURE_COLUMNS if include_microstructure else ())
+
+
+def process_trades_chunked(
+    trades_iterator: Chunks,
+    threshold_decimal_bps: ThresholdLike = 250,
+    chunk_size: int = 100_000,
+    *,
+    symbol: str | None = None,
+    include_microstructure: bool = False,
+) -> Iterator[pd.DataFrame]:
+    """Range bars of trades that arrive piece by piece, in bounded memory.
+
+    Where the trades are cut makes no difference: the frames, one after another, are what
+    `process_trades_to_dataframe` gives for all trades.
+
+    Parameters
+    ----------
+    trades_iterator
+        Dictionaries, which are taken `chunk_size` at a time, or frames, each of which is a chunk.
+    threshold_decimal_bps, symbol, include_microstructure
+        As for `process_trades_to_dataframe`.
+    chunk_size
+        Number of dictionaries in a chunk.
+
+    Returns
+    -------
+    Iterator of pandas.DataFrame
+        One frame for each chunk in which a bar closed.
+
+    Examples
+    --------
+    >>> import rangebar_polars as rb
+    >>> prices = [100.0, 100.1, 100.3, 100.2, 100.6]
+    >>> trades = (
+    ...     {"timestamp": 1704067200000 + 1000 * i, "price": price, "quantity": 1.0}
+    ...     for i, price in enumerate(prices)
+    ... )
+    >>> for bars in rb.process_trades_chunked(trades, 250, chunk_size=2):
+    ...     print(bars["Close"].to_list())
+    [100.3]
+    [100.6]
+    """
+    threshold = resolve_and_validate_threshold(symbol, threshold_decimal_bps)
+    import_pandas()
+    if isinstance(chunk_size, bool) or not isinstance(chunk_size, int) or chunk_size < 1:
+        raise ValueError(f"`chunk_size` must be a whole number above 0; it is `{chunk_size!r}`")
+    if is_frame(trades_iterator):
+        trades_iterator = [trades_iterator]
+    refuse(trades_iterator)
+    chunks = numbered(chunk_frames(trades_iterator, chunk_size))
+    features = "microstructure" if include_microstructure else "core"
+    extra = MICROSTRUCTURE_COLUMNS if include_microstructure else ()
+    pieces = iter_bars(chunks, threshold, features=features)
+    return (bars_to_pandas(bars, extra) for bars in pieces if bars.height)
+
+
+def is_frame(value: object) -> bool:
+    """Whether it is an eager frame, of Polars or pandas."""
+    return isinstance(value, pl.DataFrame) or is_pandas(value)
+
+
+def refuse(trades: object) -> None:
+    """Refuse what is no sequence of trades."""
+    if isinstance(trades, pl.LazyFrame):
+        hint = "process_trades_polars and rb.iter_bars take a LazyFrame"
+    elif isinstance(trades, (Mapping, str, bytes)) or not isinstance(trades, Iterable):
+        hint = "give a frame, or an iterable of dictionaries"
+    else:
+        return
+    raise TypeError(with_hint(f"these are no trades: a value of type `{type(trades).__name__}`", hint))
+
+
+def frame_of(trades: Trades) -> pl.DataFrame:
+    """Polars frame of trades in any form."""
+    if isinstance(trades, pl.DataFrame):
+        return trades
+    if is_pandas(trades):
+        return pl.DataFrame() if trades.columns.empty else trades_from_pandas(trades)
+    refuse(trades)
+    records = list(trades)
+    return RecordReader().frame(records) if records else pl.DataFrame()
+
+
+def chunk_frames(trades: Chunks, chunk_size: int) -> Iterator[pl.DataFrame]:
+    """Frames of the dictionaries, a chunk at a time, and of the frames among them."""
+    reader = RecordReader()
+    waiting: list[Record] = []
+    for item in trades:
+        if not is_frame(item):
+            waiting.append(item)
+        if waiting and (is_frame(item) or len(waiting) == chunk_size):
+            yield reader.frame(waiting)
+            waiting = []
+        if is_frame(item):
+            yield frame_of(item)
+    if waiting:
+        yield reader.frame(waiting)
+
+
+def numbered(frames: Iterable[pl.DataFrame]) -> Iterator[pl.DataFrame]:
+    """The frames that hold trades, with rows counted through all of them."""
+    row = 0
+    for frame in frames:
+        if frame.height:
+            yield fields_only(frame, row)
+            row += frame.height
+
+
+def fields_only(trades: FrameT, first_row: int = 0) -> FrameT:
+    """The columns that are fields of a trade, with time as a Datetime."""
+    schema = trades.collect_schema()
+    if not schema:
+        nothing = pl.DataFrame(schema=NO_TRADES)
+        return nothing if isinstance(trades, pl.DataFrame) else nothing.lazy()
+    fields = trades.select(require(schema.names()).values())
+    if schema["timestamp"] != pl.Int64:
+        return fields
+    if isinstance(fields, pl.DataFrame):
+        return fields.with_columns(milliseconds(fields.get_column("timestamp"), first_row))
+    convert = pl.col("timestamp").map_batches(
+        milliseconds, return_dtype=MILLISECONDS, is_elementwise=True
+    )
+    return fields.with_columns(convert)
+
+
+def milliseconds(times: pl.Series, first_row: int | None = None) -> pl.Series:
+    """Times of whole milliseconds since 1970; another unit is refused by its name."""
+    inside = times.is_between(EARLIEST * 1000, LATEST * 1000, closed="left")
+    if inside.all():
+        return times.cast(MILLISECONDS)
+    row = int(inside.not_().arg_true()[0])
+    value = times[row]
+    where = "" if first_row is None else f" of row {first_row + row}"
+    raise TickDataError(f"the timestamp `{value}`{where} {unit_advice(value)}")
+
+
+def unit_advice(value: int) -> str:
+    r"""What a time that is not in milliseconds looks like, and what to write.
+
+    Examples
+    --------
+    >>> from rangebar_polars.trades import unit_advice
+    >>> print(unit_advice(1704067200))
+    looks like seconds since 1970, not milliseconds
+    <BLANKLINE>
+    hint: make it a time: pl.from_epoch("timestamp", time_unit="s"), or in pandas \
+pd.to_datetime(trades["timestamp"], unit="s")
+    """
+    for unit, (short, per_second) in UNITS.items():
+        if EARLIEST * per_second <= value < LATEST * per_second:
+            return with_hint(
+                f"looks like {unit} since 1970, not milliseconds",
+                f'make it a time: pl.from_epoch("timestamp", time_unit="{short}"), or in pandas '
+                f'pd.to_datetime(trades["timestamp"], unit="{short}")',
+            )
+    return with_hint(
+        "is no time between 2000 and 2100 in milliseconds since 1970",
+        "give milliseconds, or a column of times",
+    )

@@ -1,0 +1,309 @@
+//! The state machine behind every door: pieces of columns in, ended bars out.
+
+use super::admit::{Last, Names, Wording, check_record, fills_overflow, turnover_overflow};
+use super::bar::{Bar, Overflow};
+use super::error::DataError;
+use super::fold::{FoldError, LONGEST_SPAN};
+use super::gather::{Group, Grouping, Scratch};
+use super::search::Cut;
+use super::simd::InstructionSet;
+use super::state::{KeyFold, KeySearch, Output, Rows, Settings};
+use super::ticks::Ticks;
+
+/// Takes the bars that ended so far and leaves the vector empty.
+pub type Flush<'a> = &'a mut dyn FnMut(&mut Vec<Bar>);
+
+/// Records of a keyed piece that are sorted by key at once: their columns stay in the cache.
+const KEYED_BLOCK: usize = 16_384;
+
+/// State of one key.
+#[derive(Clone, Debug, PartialEq)]
+pub struct KeyState {
+    pub search: KeySearch,
+    pub fold: KeyFold,
+}
+
+impl KeyState {
+    pub fn new(lanes: usize) -> Self {
+        Self { search: KeySearch::new(lanes), fold: KeyFold::new(lanes) }
+    }
+}
+
+/// Range bars of one or many keys at one or many thresholds, push by push.
+///
+/// A push is `begin`, any number of `push` calls with the pieces of its columns, then `commit`, or
+/// `roll_back` after an error, which restores the state at `begin`.
+#[derive(Debug)]
+pub struct RangeBarBuilder {
+    pub(super) settings: Settings,
+    pub(super) names: Names,
+    pub(super) is_absolute: bool,
+    pub(super) states: Vec<KeyState>,
+    /// Input rows over all pushes.
+    pub(super) rows: u64,
+    rows_at_begin: u64,
+    states_at_begin: usize,
+    /// States as they were before this push, for the keys it touched.
+    journal: Vec<(usize, KeyState)>,
+    is_journaled: Vec<bool>,
+    cuts: Vec<Cut>,
+    grouping: Grouping,
+    scratch: Scratch,
+}
+
+impl RangeBarBuilder {
+    pub fn new(settings: Settings, names: Names, is_absolute: bool) -> Self {
+        Self {
+            settings,
+            names,
+            is_absolute,
+            states: Vec::new(),
+            rows: 0,
+            rows_at_begin: 0,
+            states_at_begin: 0,
+            journal: Vec::new(),
+            is_journaled: Vec::new(),
+            cuts: Vec::new(),
+            grouping: Grouping::default(),
+            scratch: Scratch::default(),
+        }
+    }
+
+    pub fn settings(&self) -> &Settings {
+        &self.settings
+    }
+
+    pub fn names(&self) -> &Names {
+        &self.names
+    }
+
+    /// Gives out all bars from here on, as labels need.
+    pub fn keep_unfinished(&mut self) {
+        self.settings.keeps_unfinished = true;
+    }
+
+    /// Starts a push.
+    pub fn begin(&mut self) {
+        self.rows_at_begin = self.rows;
+        self.states_at_begin = self.states.len();
+        self.journal.clear();
+        self.is_journaled.clear();
+        self.is_journaled.resize(self.states.len(), false);
+    }
+
+    /// Makes the push final.
+    pub fn commit(&mut self) {
+        self.begin();
+    }
+
+    /// Restores the state at `begin`.
+    pub fn roll_back(&mut self) {
+        self.states.truncate(self.states_at_begin);
+        for (key, state) in self.journal.drain(..) {
+            self.states[key] = state;
+        }
+        self.rows = self.rows_at_begin;
+        self.begin();
+    }
+
+    /// How messages of the current push count rows.
+    pub fn wording(&self) -> Wording<'_> {
+        Wording { names: &self.names, unit: self.settings.unit, push_row: self.rows_at_begin, is_absolute: self.is_absolute }
+    }
+
+    /// Row of the current push, from the start of its current piece, as messages count it.
+    pub fn row_in_message(&self, at: usize) -> u64 {
+        self.wording().row(self.rows + at as u64)
+    }
+
+    /// Takes a piece; `codes` are its keys, numbered by first appearance over all pushes.
+    ///
+    /// # Errors
+    /// At the first record that is refused; the caller must then roll back.
+    pub fn push(&mut self, ticks: &Ticks, codes: Option<&[u32]>, bars: &mut Vec<Bar>, flush: Flush) -> Result<(), DataError> {
+        match codes {
+            None => self.push_key(ticks, 0, bars, flush),
+            Some(codes) => self.push_keyed(ticks, codes, bars, flush),
+        }
+    }
+
+    fn push_key(&mut self, ticks: &Ticks, key: u32, bars: &mut Vec<Bar>, flush: Flush) -> Result<(), DataError> {
+        self.touch(key);
+        let set = InstructionSet::current();
+        let mut from = 0;
+        while from < ticks.len() {
+            let to = ticks.len().min(from + LONGEST_SPAN);
+            let chunk = ticks.slice(from, to);
+            let last = self.states[key as usize].search.last;
+            let rows = Rows::From(self.rows);
+            self.step(set, &chunk, rows, key, bars).map_err(|error| self.explain(&chunk, last, error))?;
+            flush(bars);
+            self.rows += chunk.len() as u64;
+            from = to;
+        }
+        Ok(())
+    }
+
+    /// One chunk of one key: search, then fold.
+    #[inline]
+    fn step(&mut self, set: InstructionSet, chunk: &Ticks, rows: Rows, key: u32, bars: &mut Vec<Bar>) -> Result<(), FoldError> {
+        self.cuts.clear();
+        let state = &mut self.states[key as usize];
+        if !state.search.scan(&self.settings, set, chunk, rows, &mut self.cuts) {
+            return Err(FoldError::Record(chunk.len() - 1));
+        }
+        let mut out = Output { bars, rows, key };
+        state.fold.fold(set, chunk, &self.cuts, self.settings.keeps_unfinished, &mut out)
+    }
+
+    /// Makes sure a key has a state and a way back.
+    fn touch(&mut self, key: u32) {
+        let key = key as usize;
+        while self.states.len() <= key {
+            self.states.push(KeyState::new(self.settings.thresholds.len()));
+        }
+        if self.is_journaled.get(key) == Some(&false) {
+            self.is_journaled[key] = true;
+            self.journal.push((key, self.states[key].clone()));
+        }
+    }
+
+    fn push_keyed(&mut self, ticks: &Ticks, codes: &[u32], bars: &mut Vec<Bar>, flush: Flush) -> Result<(), DataError> {
+        let mut from = 0;
+        while from < ticks.len() {
+            let to = ticks.len().min(from + KEYED_BLOCK);
+            let (block, codes) = (ticks.slice(from, to), &codes[from..to]);
+            match codes.first() {
+                Some(key) if codes.iter().all(|code| code == key) => self.push_key(&block, *key, bars, flush)?,
+                _ => self.push_block(&block, codes, bars, flush)?,
+            }
+            from = to;
+        }
+        Ok(())
+    }
+
+    /// A block of several keys: each key's records are gathered and take the one-key path.
+    fn push_block(&mut self, block: &Ticks, codes: &[u32], bars: &mut Vec<Bar>, flush: Flush) -> Result<(), DataError> {
+        let (mut grouping, mut scratch) = (std::mem::take(&mut self.grouping), std::mem::take(&mut self.scratch));
+        grouping.group(codes);
+        let lasts = self.lasts(&grouping.groups);
+        let result = self.push_groups(block, &grouping, &mut scratch, bars);
+        (self.grouping, self.scratch) = (grouping, scratch);
+        result.map_err(|fault| self.explain_keyed(block, codes, lasts, fault))?;
+        bars.sort_by_key(|bar| bar.end_row);
+        flush(bars);
+        self.rows += block.len() as u64;
+        Ok(())
+    }
+
+    /// Touches the keys of a block and notes their last records.
+    fn lasts(&mut self, groups: &[Group]) -> Vec<(u32, Option<Last>)> {
+        let mut lasts = Vec::with_capacity(groups.len());
+        for group in groups {
+            self.touch(group.key);
+            lasts.push((group.key, self.states[group.key as usize].search.last));
+        }
+        lasts.sort_unstable_by_key(|(key, _)| *key);
+        lasts
+    }
+
+    fn push_groups(
+        &mut self,
+        block: &Ticks,
+        grouping: &Grouping,
+        scratch: &mut Scratch,
+        bars: &mut Vec<Bar>,
+    ) -> Result<(), BlockFault> {
+        let set = InstructionSet::current();
+        for group in &grouping.groups {
+            for rows in grouping.rows(group).chunks(LONGEST_SPAN) {
+                let chunk = scratch.take(block, rows);
+                let listed = Rows::Listed(self.rows, rows);
+                self.step(set, &chunk, listed, group.key, bars).map_err(|error| match error {
+                    FoldError::Record(_) => BlockFault { overflow: None },
+                    FoldError::Overflow(row, what) => BlockFault { overflow: Some((listed.input_row(row), what)) },
+                })?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Words the first fault of a chunk.
+    fn explain(&self, chunk: &Ticks, mut last: Option<Last>, error: FoldError) -> DataError {
+        let wording = self.wording();
+        for at in 0..chunk.len() {
+            let row = self.rows + at as u64;
+            if let Err(fault) = check_record(chunk, at, row, last, wording) {
+                return fault;
+            }
+            if let FoldError::Overflow(overflow_row, what) = error
+                && overflow_row == at
+            {
+                return overflow_error(what, wording.row(row), wording);
+            }
+            last = Some(last_of(chunk, at, row));
+        }
+        unexplained(wording.row(self.rows))
+    }
+
+    /// Words the first fault of a block of several keys.
+    fn explain_keyed(&self, block: &Ticks, codes: &[u32], mut lasts: Vec<(u32, Option<Last>)>, fault: BlockFault) -> DataError {
+        let wording = self.wording();
+        for (at, code) in codes.iter().enumerate() {
+            let row = self.rows + at as u64;
+            let Ok(position) = lasts.binary_search_by_key(code, |(key, _)| *key) else { continue };
+            if let Err(error) = check_record(block, at, row, lasts[position].1, wording) {
+                return error;
+            }
+            match fault.overflow {
+                Some((overflow_row, what)) if overflow_row == row => {
+                    return overflow_error(what, wording.row(row), wording);
+                }
+                _ => lasts[position].1 = Some(last_of(block, at, row)),
+            }
+        }
+        unexplained(wording.row(self.rows))
+    }
+}
+
+/// Why a block of several keys was refused.
+struct BlockFault {
+    /// Input row and kind of an overflow; else a record is at fault.
+    overflow: Option<(u64, Overflow)>,
+}
+
+fn last_of(ticks: &Ticks, at: usize, row: u64) -> Last {
+    Last { time: ticks.time[at], agg_id: ticks.agg_id.map_or(0, |ids| ids[at]), row }
+}
+
+fn overflow_error(what: Overflow, number: u64, wording: Wording) -> DataError {
+    match what {
+        Overflow::Turnover => turnover_overflow(number, wording),
+        Overflow::Fills => fills_overflow(number, wording),
+    }
+}
+
+/// A quick check refused what the slow one accepts: a fault of this library, told as such.
+fn unexplained(number: u64) -> DataError {
+    DataError::value(number, format!("the trades near row {number} were refused without a reason; please report this"))
+}
+
+impl RangeBarBuilder {
+    /// The forming bars: by first appearance of the key, then thresholds.
+    pub fn partial(&self) -> Vec<Bar> {
+        let mut bars = Vec::new();
+        for (key, state) in self.states.iter().enumerate() {
+            for (lane, fold) in state.fold.lanes.iter().enumerate().filter(|(_, fold)| !fold.sums.is_empty()) {
+                bars.push(Bar {
+                    sums: fold.sums,
+                    end_row: self.rows.saturating_sub(1),
+                    key: key as u32,
+                    lane: lane as u16,
+                    bar_id: fold.next_id,
+                    ended_by: None,
+                });
+            }
+        }
+        bars
+    }
+}

@@ -1,0 +1,41 @@
+//! What can be wrong, each a full sentence with its remedy.
+
+use thiserror::Error;
+
+/// Refused settings and refused checkpoints.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+#[non_exhaustive]
+pub enum CoreError {
+    #[error("threshold {dbps} is outside 1 to 100000 dbps (0.001 % to 100 %)")]
+    Threshold { dbps: u32 },
+    #[error("the checkpoint cannot be used: {reason}\n\nhint: take a new checkpoint with `checkpoint()` and keep its bytes unchanged")]
+    Checkpoint { reason: String },
+    #[error("{0}")]
+    Data(#[from] DataError),
+}
+
+/// Whether sorting can mend it: decides the exception class.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DataErrorKind {
+    Value,
+    Order,
+}
+
+/// A record that cannot be used: column, row, value and remedy in one paragraph.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+#[error("{message}")]
+pub struct DataError {
+    pub kind: DataErrorKind,
+    pub row: u64,
+    pub message: String,
+}
+
+impl DataError {
+    pub fn value(row: u64, message: String) -> Self {
+        Self { kind: DataErrorKind::Value, row, message }
+    }
+
+    pub fn order(row: u64, message: String) -> Self {
+        Self { kind: DataErrorKind::Order, row, message }
+    }
+}

@@ -1,0 +1,31 @@
+//! Range bars without Polars, without Python, without a clock or any input and output.
+//!
+//! Trades come in as borrowed columns ([`ticks::Ticks`]); bars go out as exact integer sums
+//! ([`bar::Bar`]). The boundary rule: the first record opens a bar; the first later record at or
+//! beyond the band closes it and belongs to it; the next record opens the next bar. With opening
+//! price 100 and 250 dbps the band is 99.75 to 100.25: of the prices 100, 100.1, 100.3, 100.31 the
+//! first three are a bar and the fourth opens the next.
+//!
+//! `search` finds where bars end, `fold` says what a bar holds, `state` joins the two for one key,
+//! `builder` serves many keys push by push, `runs` folds bars of anyone's making, `label` gives
+//! every record its bar's id. Quick passes work on lanes and may doubt; `admit` then decides.
+
+pub mod admit;
+pub mod bar;
+pub mod boundary;
+pub mod builder;
+pub mod checkpoint;
+pub mod columns;
+pub mod error;
+pub mod fold;
+pub mod gather;
+pub mod label;
+pub mod order;
+pub mod quotient;
+pub mod rule;
+pub mod runs;
+pub mod search;
+pub mod simd;
+pub mod state;
+pub mod ticks;
+pub mod units;

@@ -1,0 +1,235 @@
+//! State of one key: the search half and the fold half, with cuts as the seam between them.
+
+use super::admit::Last;
+use super::bar::{Bar, Cause, Sums};
+use super::boundary::Reset;
+use super::fold::{FoldError, fold};
+use super::rule::RangeRule;
+use super::search::{Cut, Lane, Scan};
+use super::simd::{self, InstructionSet};
+use super::ticks::Ticks;
+use super::units::{Threshold, TimeUnit};
+
+/// Settings that decide the bars.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Settings {
+    pub thresholds: Vec<Threshold>,
+    pub unit: TimeUnit,
+    pub reset: Option<Reset>,
+    /// Longest silence inside a bar, in units of time.
+    pub max_gap: Option<u64>,
+    /// Whether a bar may not close in the instant of its opening.
+    pub is_gated: bool,
+    /// Whether bars that no price closed are given out.
+    pub keeps_unfinished: bool,
+}
+
+/// Rows of a chunk in the input.
+#[derive(Clone, Copy, Debug)]
+pub enum Rows<'a> {
+    From(u64),
+    Listed(u64, &'a [u32]),
+}
+
+impl Rows<'_> {
+    /// Input row of a row of the chunk.
+    #[inline]
+    pub fn input_row(&self, at: usize) -> u64 {
+        match self {
+            Self::From(first) => first + at as u64,
+            Self::Listed(first, rows) => first + u64::from(rows.get(at).copied().unwrap_or(u32::MAX)),
+        }
+    }
+
+    #[inline]
+    #[must_use]
+    pub fn skip(&self, rows: usize) -> Self {
+        match self {
+            Self::From(first) => Self::From(first + rows as u64),
+            Self::Listed(first, listed) => Self::Listed(*first, &listed[rows..]),
+        }
+    }
+}
+
+/// The search half: where bars end.
+#[derive(Clone, Debug, PartialEq)]
+pub struct KeySearch {
+    pub last: Option<Last>,
+    pub segment_end: Option<i64>,
+    pub lanes: Vec<Lane>,
+}
+
+impl KeySearch {
+    pub fn new(lanes: usize) -> Self {
+        Self { last: None, segment_end: None, lanes: vec![Lane::new(); lanes] }
+    }
+
+    /// Searches a chunk and lists the ends of bars in output order.
+    ///
+    /// Returns false, with nothing changed, when the chunk is out of order.
+    pub fn scan(&mut self, settings: &Settings, set: InstructionSet, ticks: &Ticks, rows: Rows, cuts: &mut Vec<Cut>) -> bool {
+        let order = simd::scan_order(set, ticks.time, ticks.agg_id);
+        let (Some(first), Some(last)) = (ticks.time.first(), ticks.time.last()) else { return true };
+        let is_joined = self.last.is_none_or(|before| {
+            *first >= before.time && ticks.agg_id.and_then(<[i64]>::first).is_none_or(|id| *id > before.agg_id)
+        });
+        if !order.is_ordered || !is_joined {
+            return false;
+        }
+        let scan = Scan { ticks, set, is_gated: settings.is_gated };
+        if settings.reset.is_none() && settings.max_gap.is_none() {
+            self.search(settings, scan, (0, ticks.len()), cuts);
+        } else {
+            self.search_between_breaks(settings, scan, order.widest_step, cuts);
+        }
+        if self.lanes.len() > 1 {
+            cuts.sort_unstable_by_key(Cut::order);
+        }
+        let row = rows.input_row(ticks.len() - 1);
+        let agg_id = ticks.agg_id.and_then(<[i64]>::last).copied().unwrap_or(0);
+        self.last = Some(Last { time: *last, agg_id, row });
+        true
+    }
+
+    #[inline]
+    fn search(&mut self, settings: &Settings, scan: Scan, rows: (usize, usize), cuts: &mut Vec<Cut>) {
+        for (index, (lane, threshold)) in self.lanes.iter_mut().zip(&settings.thresholds).enumerate() {
+            lane.search(RangeRule(*threshold), scan, rows, index as u16, cuts);
+        }
+    }
+
+    fn search_between_breaks(&mut self, settings: &Settings, scan: Scan, widest_step: u64, cuts: &mut Vec<Cut>) {
+        let breaks = self.breaks(settings, scan.ticks.time, widest_step);
+        let mut from = 0;
+        for (at, cause) in breaks {
+            self.search(settings, scan, (from, at), cuts);
+            for (index, lane) in self.lanes.iter_mut().enumerate() {
+                if lane.end() {
+                    cuts.push(Cut { at: at as u32, lane: index as u16, cause });
+                }
+            }
+            from = at;
+        }
+        self.search(settings, scan, (from, scan.ticks.len()), cuts);
+    }
+
+    /// Rows that may not join the bar before them; a reset hides a gap on the same row.
+    fn breaks(&mut self, settings: &Settings, time: &[i64], widest_step: u64) -> Vec<(usize, Cause)> {
+        let mut breaks = Vec::new();
+        if let Some(reset) = settings.reset {
+            let mut end = self.segment_end.unwrap_or_else(|| reset.next_after(time[0], settings.unit));
+            let mut from = 0;
+            loop {
+                // A boundary at the largest time is none.
+                from += time[from..].partition_point(|instant| *instant < end || end == i64::MAX);
+                let Some(instant) = time.get(from) else { break };
+                breaks.push((from, Cause::Reset));
+                end = reset.next_after(*instant, settings.unit);
+            }
+            self.segment_end = Some(end);
+        }
+        if let Some(max_gap) = settings.max_gap {
+            let step = |later: i64, earlier: i64| later.wrapping_sub(earlier) as u64;
+            if self.last.is_some_and(|last| step(time[0], last.time) > max_gap) {
+                breaks.push((0, Cause::Gap));
+            }
+            if widest_step > max_gap {
+                let gaps = time.windows(2).enumerate().filter(|(_, pair)| step(pair[1], pair[0]) > max_gap);
+                breaks.extend(gaps.map(|(row, _)| (row + 1, Cause::Gap)));
+            }
+            breaks.sort_by_key(|(row, cause)| (*row, *cause == Cause::Gap));
+            breaks.dedup_by_key(|(row, _)| *row);
+        }
+        breaks
+    }
+}
+
+/// The fold half of one threshold: the sums of the forming bar and the next bar's id.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct LaneFold {
+    pub sums: Sums,
+    pub next_id: u32,
+}
+
+/// The fold half: what bars say.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct KeyFold {
+    pub lanes: Vec<LaneFold>,
+}
+
+impl KeyFold {
+    pub fn new(lanes: usize) -> Self {
+        Self { lanes: vec![LaneFold::default(); lanes] }
+    }
+
+    /// Folds a chunk along its cuts and appends the bars that ended.
+    ///
+    /// Every record is folded once, whatever the number of thresholds: cuts of all of them part the
+    /// chunk, and each part's sums are merged into each forming bar.
+    ///
+    /// # Errors
+    /// At the first record that is refused; the state is then half-way and must be thrown away.
+    pub fn fold(
+        &mut self,
+        set: InstructionSet,
+        ticks: &Ticks,
+        cuts: &[Cut],
+        keeps_unfinished: bool,
+        out: &mut Output,
+    ) -> Result<(), FoldError> {
+        let mut from = 0;
+        for cut in cuts {
+            let at = cut.at as usize;
+            if at > from {
+                self.absorb(set, ticks, from, at)?;
+                from = at;
+            }
+            self.end(cut, keeps_unfinished, out);
+        }
+        if from < ticks.len() {
+            self.absorb(set, ticks, from, ticks.len())?;
+        }
+        Ok(())
+    }
+
+    #[inline]
+    fn absorb(&mut self, set: InstructionSet, ticks: &Ticks, from: usize, to: usize) -> Result<(), FoldError> {
+        let sums = fold(set, &ticks.slice(from, to)).map_err(|error| match error {
+            FoldError::Record(row) => FoldError::Record(from + row),
+            FoldError::Overflow(row, what) => FoldError::Overflow(from + row, what),
+        })?;
+        for lane in &mut self.lanes {
+            lane.sums.absorb(&sums).map_err(|what| FoldError::Overflow(to - 1, what))?;
+        }
+        Ok(())
+    }
+
+    #[inline]
+    fn end(&mut self, cut: &Cut, keeps_unfinished: bool, out: &mut Output) {
+        let Some(lane) = self.lanes.get_mut(usize::from(cut.lane)) else { return };
+        let is_given = match cut.cause {
+            Cause::Threshold | Cause::Run => true,
+            Cause::Reset | Cause::Gap => keeps_unfinished,
+            Cause::Discard => false,
+        };
+        if is_given {
+            out.bars.push(Bar {
+                sums: lane.sums,
+                end_row: out.rows.input_row(cut.end_row()),
+                key: out.key,
+                lane: cut.lane,
+                bar_id: lane.next_id,
+                ended_by: Some(cut.cause),
+            });
+            lane.next_id = lane.next_id.wrapping_add(1);
+        }
+        lane.sums = Sums::default();
+    }
+}
+
+/// Where ended bars go.
+pub struct Output<'a> {
+    pub bars: &'a mut Vec<Bar>,
+    pub rows: Rows<'a>,
+    pub key: u32,
+}

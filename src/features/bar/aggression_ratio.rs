@@ -1,0 +1,30 @@
+//! Fills of aggressive buyers over those of aggressive sellers, at most 100 (trade direction as in
+//! Lee and Ready, 1991, here known and not inferred).
+//!
+//! 100 also when nobody sold.
+
+use super::feature;
+use crate::core::columns::{Column, fill_defined};
+use crate::core::{bar::Bar, ticks::Inputs};
+
+const CAP: f64 = 100.0;
+
+pub const COLUMN: Column = feature(
+    "aggression_ratio",
+    "ratio",
+    Inputs::SIDE,
+    (Some(0.0), Some(CAP)),
+    "buy fills over sell fills, capped at 100",
+    |bars, _, out| fill_defined(bars, out, aggression_ratio),
+);
+
+#[inline]
+fn aggression_ratio(bar: &Bar) -> Option<f64> {
+    let sells = bar.sums.sell_fills;
+    let buys = bar.sums.fills - sells;
+    match (buys, sells) {
+        (0, 0) => None,
+        (_, 0) => Some(CAP),
+        _ => Some((buys as f64 / sells as f64).min(CAP)),
+    }
+}

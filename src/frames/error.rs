@@ -1,0 +1,32 @@
+//! What a door can raise.
+
+use polars::prelude::PolarsError;
+use thiserror::Error;
+
+use crate::core::error::{CoreError, DataError};
+
+/// Every error of a door; `python::errors` and `plugin` map it to their world's classes.
+#[derive(Debug, Error)]
+pub enum FrameError {
+    /// A column of a type that is not taken.
+    #[error("{0}")]
+    Type(String),
+    /// Options that contradict each other or the frame.
+    #[error("{0}")]
+    Options(String),
+    #[error("{0}")]
+    Data(#[from] DataError),
+    #[error("{0}")]
+    Core(#[from] CoreError),
+    #[error("{0}")]
+    Polars(#[from] PolarsError),
+}
+
+impl From<FrameError> for PolarsError {
+    fn from(error: FrameError) -> Self {
+        match error {
+            FrameError::Polars(error) => error,
+            other => PolarsError::ComputeError(other.to_string().into()),
+        }
+    }
+}

@@ -1,0 +1,343 @@
+//! Series to core columns: types and nulls only; values and order are judged in the core.
+
+use polars::prelude::*;
+use polars_arrow::array::{Array, PrimitiveArray};
+use polars_arrow::bitmap::Bitmap;
+
+use super::error::FrameError;
+use super::options::{Options, Role};
+use super::side;
+use crate::core::error::DataError;
+use crate::core::ticks::{Bits, Ticks, Values};
+use crate::core::units::TimeUnit as CoreUnit;
+
+/// A fault found while converting, before the core sees the row.
+pub struct Fault {
+    pub row: usize,
+    /// Words the fault, given the row as the user counts it.
+    pub word: Box<dyn FnOnce(u64) -> DataError>,
+}
+
+/// Chunks of a converted column.
+pub enum Chunks {
+    Absent,
+    Floats(Vec<PrimitiveArray<f64>>),
+    Integers(Vec<PrimitiveArray<i64>>),
+    Bits(Vec<Bitmap>),
+}
+
+impl Chunks {
+    fn lengths(&self) -> Vec<usize> {
+        match self {
+            Self::Absent => Vec::new(),
+            Self::Floats(chunks) => chunks.iter().map(Array::len).collect(),
+            Self::Integers(chunks) => chunks.iter().map(Array::len).collect(),
+            Self::Bits(chunks) => chunks.iter().map(Bitmap::len).collect(),
+        }
+    }
+
+    fn values(&self, place: Place, len: usize) -> Option<Values<'_>> {
+        let (from, to) = (place.offset, place.offset + len);
+        match self {
+            Self::Floats(chunks) => Some(Values::Float(&chunks[place.chunk].values().as_slice()[from..to])),
+            Self::Integers(chunks) => Some(Values::Grid(&chunks[place.chunk].values().as_slice()[from..to])),
+            Self::Absent | Self::Bits(_) => None,
+        }
+    }
+
+    fn integers(&self, place: Place, len: usize) -> Option<&[i64]> {
+        match self {
+            Self::Integers(chunks) => Some(&chunks[place.chunk].values().as_slice()[place.offset..place.offset + len]),
+            _ => None,
+        }
+    }
+
+    fn bits(&self, place: Place) -> Option<Bits<'_>> {
+        match self {
+            Self::Bits(chunks) => {
+                let (bytes, offset, _) = chunks[place.chunk].as_slice();
+                Some(Bits { bytes, offset }.slice(place.offset))
+            }
+            _ => None,
+        }
+    }
+}
+
+/// Where a row lies in a chunked column.
+#[derive(Clone, Copy, Debug, Default)]
+struct Place {
+    chunk: usize,
+    offset: usize,
+}
+
+/// Every bound column of a push, converted.
+pub struct Columns {
+    pub len: usize,
+    price: Chunks,
+    time: Chunks,
+    quantity: Chunks,
+    side: Chunks,
+    agg_id: Chunks,
+    first_id: Chunks,
+    last_id: Chunks,
+    /// The first row that could not be converted.
+    pub fault: Option<Fault>,
+}
+
+/// Time unit of a time type.
+///
+/// # Errors
+/// When it is not a Datetime, with what to write instead.
+pub fn time_unit(name: &str, dtype: &DataType) -> Result<CoreUnit, FrameError> {
+    match dtype {
+        DataType::Datetime(TimeUnit::Milliseconds, _) => Ok(CoreUnit::Milliseconds),
+        DataType::Datetime(TimeUnit::Microseconds, _) => Ok(CoreUnit::Microseconds),
+        DataType::Datetime(TimeUnit::Nanoseconds, _) => Ok(CoreUnit::Nanoseconds),
+        other if other.is_integer() => Err(refuse_type(
+            name,
+            "Datetime",
+            other,
+            &format!("name the unit: `pl.from_epoch(\"{name}\", time_unit=\"ms\")` (or \"us\", \"ns\")"),
+        )),
+        DataType::String => {
+            Err(refuse_type(name, "Datetime", dtype, &format!("parse it: `pl.col(\"{name}\").str.to_datetime()`")))
+        }
+        other => Err(refuse_type(name, "Datetime", other, "cast or parse it to Datetime first")),
+    }
+}
+
+fn refuse_type(name: &str, wanted: &str, dtype: &DataType, hint: &str) -> FrameError {
+    FrameError::Type(format!("`{name}` must be {wanted}, got {dtype}\n\nhint: {hint}"))
+}
+
+/// Refuses types that no column of a role may have.
+///
+/// # Errors
+/// A sentence with the cast to write.
+pub fn check_type(role: Role, name: &str, dtype: &DataType) -> Result<(), FrameError> {
+    let is_number = |dtype: &DataType| dtype.is_integer() || matches!(dtype, DataType::Float64 | DataType::Decimal(_, _));
+    match role {
+        Role::Timestamp => time_unit(name, dtype).map(|_| ()),
+        Role::Price | Role::Quantity if !is_number(dtype) => {
+            let hint = format!("cast it: `pl.col(\"{name}\").cast(pl.Float64)`");
+            Err(refuse_type(name, "Float64, Decimal or an integer", dtype, &hint))
+        }
+        Role::IsBuyerMaker if *dtype != DataType::Boolean => {
+            let hint = "cast it to Boolean (true: the seller is the aggressor), or give the aggressor's side as `side`";
+            Err(refuse_type(name, "Boolean", dtype, hint))
+        }
+        Role::Side if !matches!(dtype, DataType::String | DataType::Categorical(_, _) | DataType::Enum(_, _)) => {
+            Err(refuse_type(name, "String, Categorical or Enum", dtype, "give the aggressor as \"buy\" or \"sell\""))
+        }
+        Role::AggTradeId | Role::FirstTradeId | Role::LastTradeId | Role::BarId
+            if !dtype.is_integer() || matches!(dtype, DataType::Int128 | DataType::UInt128) =>
+        {
+            let hint = format!("cast it: `pl.col(\"{name}\").cast(pl.Int64)`");
+            Err(refuse_type(name, "an integer of at most 64 bits", dtype, &hint))
+        }
+        Role::Key => super::keys::check_type(name, dtype),
+        _ => Ok(()),
+    }
+}
+
+/// Repeats columns of one row to the length of the others.
+///
+/// # Errors
+/// When lengths differ otherwise.
+pub fn align(inputs: &[Series]) -> PolarsResult<Vec<Series>> {
+    let len = if inputs.iter().any(|series| series.is_empty()) && inputs.iter().all(|series| series.len() <= 1) {
+        0
+    } else {
+        inputs.iter().map(|series| series.len()).max().unwrap_or(0)
+    };
+    let repeat = |series: &Series| match series.len() {
+        own if own == len => Ok(series.clone()),
+        1 => Ok(series.new_from_index(0, len)),
+        own => Err(polars_err!(ShapeMismatch: "`{}` has {own} rows where other columns have {len}", series.name())),
+    };
+    inputs.iter().map(repeat).collect()
+}
+
+impl Columns {
+    /// Converts the columns of a push; `inputs` are in the order of the roles.
+    ///
+    /// # Errors
+    /// When a type is refused. Rows that cannot be converted are kept as [`Columns::fault`].
+    pub fn of(options: &Options, inputs: &[Series]) -> Result<Self, FrameError> {
+        let mut columns = Self {
+            len: inputs.first().map_or(0, |series| series.len()),
+            price: Chunks::Absent,
+            time: Chunks::Absent,
+            quantity: Chunks::Absent,
+            side: Chunks::Absent,
+            agg_id: Chunks::Absent,
+            first_id: Chunks::Absent,
+            last_id: Chunks::Absent,
+            fault: None,
+        };
+        for ((role, name), series) in options.roles.iter().zip(&options.names).zip(inputs) {
+            check_type(*role, name, series.dtype())?;
+            if !matches!(role, Role::Key | Role::BarId) {
+                columns.note_null(name, series);
+            }
+            match role {
+                Role::Price => columns.price = columns.values(name, series)?,
+                Role::Quantity => columns.quantity = columns.values(name, series)?,
+                Role::Timestamp => columns.time = integers(&series.to_physical_repr())?,
+                Role::IsBuyerMaker => columns.side = flags(series)?,
+                Role::Side => columns.side = columns.sides(name, series)?,
+                Role::AggTradeId => columns.agg_id = columns.ids(name, series)?,
+                Role::FirstTradeId => columns.first_id = columns.ids(name, series)?,
+                Role::LastTradeId => columns.last_id = columns.ids(name, series)?,
+                Role::BarId | Role::Key => {}
+            }
+        }
+        Ok(columns)
+    }
+
+    fn note(&mut self, fault: Fault) {
+        if self.fault.as_ref().is_none_or(|earlier| fault.row < earlier.row) {
+            self.fault = Some(fault);
+        }
+    }
+
+    fn note_null(&mut self, name: &str, series: &Series) {
+        if series.null_count() == 0 {
+            return;
+        }
+        let Some(row) = series.is_null().iter().position(|is_null| is_null == Some(true)) else { return };
+        let name = name.to_owned();
+        let word = move |number: u64| {
+            DataError::value(
+                number,
+                format!("`{name}` is null at row {number}\n\nhint: drop such rows first: `drop_nulls(\"{name}\")`"),
+            )
+        };
+        self.note(Fault { row, word: Box::new(word) });
+    }
+
+    fn values(&mut self, name: &str, series: &Series) -> Result<Chunks, FrameError> {
+        if let DataType::Float64 = series.dtype() {
+            return Ok(Chunks::Floats(series.f64()?.downcast_iter().cloned().collect()));
+        }
+        let converted = super::decimal::to_values(series)?;
+        if let Some(row) = converted.too_large {
+            let (name, value) = (name.to_owned(), series.get(row)?.to_string());
+            let word = move |number: u64| {
+                DataError::value(
+                    number,
+                    format!(
+                        "`{name}` must be below 92233720368.54775808, got `{value}` at row {number}\n\nhint: rescale \
+                         the column"
+                    ),
+                )
+            };
+            self.note(Fault { row, word: Box::new(word) });
+        }
+        Ok(converted.chunks)
+    }
+
+    fn sides(&mut self, name: &str, series: &Series) -> Result<Chunks, FrameError> {
+        let sides = side::to_bits(series)?;
+        if let Some((row, value)) = sides.unknown {
+            let name = name.to_owned();
+            let word = move |number: u64| {
+                DataError::value(
+                    number,
+                    format!(
+                        "`{name}` must be buy or sell (also b/s, bid/ask), got `{value}` at row {number}\n\nhint: it is \
+                         the aggressor's side; rename or drop other values first"
+                    ),
+                )
+            };
+            self.note(Fault { row, word: Box::new(word) });
+        }
+        Ok(Chunks::Bits(sides.chunks))
+    }
+
+    fn ids(&mut self, name: &str, series: &Series) -> Result<Chunks, FrameError> {
+        if let DataType::UInt64 = series.dtype() {
+            let too_large = series.u64()?.iter().position(|id| id.is_some_and(|id| i64::try_from(id).is_err()));
+            if let Some(row) = too_large {
+                let (name, value) = (name.to_owned(), series.get(row)?.to_string());
+                let word = move |number: u64| {
+                    DataError::value(
+                        number,
+                        format!("`{name}` must be below 2^63, got `{value}` at row {number}\n\nhint: leave this column out"),
+                    )
+                };
+                self.note(Fault { row, word: Box::new(word) });
+            }
+        }
+        match series.dtype() {
+            DataType::Int64 => integers(series),
+            _ => integers(&series.cast(&DataType::Int64)?),
+        }
+    }
+
+    /// Contiguous pieces of all columns, up to the first row that could not be converted.
+    pub fn pieces(&self) -> Pieces<'_> {
+        let all = [&self.time, &self.price, &self.quantity, &self.side, &self.agg_id, &self.first_id, &self.last_id];
+        Pieces {
+            columns: self,
+            lengths: all.map(Chunks::lengths),
+            places: [Place::default(); 7],
+            row: 0,
+            end: self.fault.as_ref().map_or(self.len, |fault| fault.row),
+        }
+    }
+}
+
+fn integers(series: &Series) -> Result<Chunks, FrameError> {
+    Ok(Chunks::Integers(series.i64()?.downcast_iter().cloned().collect()))
+}
+
+fn flags(series: &Series) -> Result<Chunks, FrameError> {
+    Ok(Chunks::Bits(series.bool()?.downcast_iter().map(|chunk| chunk.values().clone()).collect()))
+}
+
+/// Walks columns whose chunks may be cut differently; nothing is copied.
+pub struct Pieces<'a> {
+    columns: &'a Columns,
+    lengths: [Vec<usize>; 7],
+    places: [Place; 7],
+    row: usize,
+    end: usize,
+}
+
+impl<'a> Iterator for Pieces<'a> {
+    /// First row and columns of a piece.
+    type Item = (usize, Ticks<'a>);
+
+    fn next(&mut self) -> Option<Self::Item> {
+        let mut len = self.end - self.row;
+        for (place, lengths) in self.places.iter_mut().zip(&self.lengths) {
+            while lengths.get(place.chunk).is_some_and(|own| place.offset >= *own) {
+                *place = Place { chunk: place.chunk + 1, offset: 0 };
+            }
+            if let Some(own) = lengths.get(place.chunk) {
+                len = len.min(own - place.offset);
+            }
+        }
+        if len == 0 {
+            return None;
+        }
+        let [time, price, quantity, side, agg_id, first_id, last_id] = self.places;
+        let columns = self.columns;
+        let ticks = Ticks {
+            time: columns.time.integers(time, len)?,
+            price: columns.price.values(price, len)?,
+            quantity: columns.quantity.values(quantity, len),
+            is_buyer_maker: columns.side.bits(side),
+            agg_id: columns.agg_id.integers(agg_id, len),
+            first_id: columns.first_id.integers(first_id, len),
+            last_id: columns.last_id.integers(last_id, len),
+        };
+        let row = self.row;
+        self.row += len;
+        for place in &mut self.places {
+            place.offset += len;
+        }
+        Some((row, ticks))
+    }
+}

@@ -1,0 +1,168 @@
+//! What the Python layer asks for, validated there and once more here.
+
+use serde::Deserialize;
+
+use super::error::FrameError;
+use crate::core::admit::Names;
+use crate::core::boundary::Reset;
+use crate::core::columns::{CATALOGUE, Group};
+use crate::core::state::Settings;
+use crate::core::units::{Threshold, TimeUnit};
+
+/// Part a column plays.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Role {
+    Price,
+    Timestamp,
+    Quantity,
+    IsBuyerMaker,
+    Side,
+    AggTradeId,
+    FirstTradeId,
+    LastTradeId,
+    BarId,
+    Key,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ResetName {
+    Year,
+    Month,
+    WeekSunday,
+    WeekMonday,
+    Day,
+}
+
+impl From<ResetName> for Reset {
+    fn from(name: ResetName) -> Self {
+        match name {
+            ResetName::Year => Self::Year,
+            ResetName::Month => Self::Month,
+            ResetName::WeekSunday => Self::WeekSunday,
+            ResetName::WeekMonday => Self::WeekMonday,
+            ResetName::Day => Self::Day,
+        }
+    }
+}
+
+/// Options of every door.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+pub struct Options {
+    pub roles: Vec<Role>,
+    pub names: Vec<String>,
+    #[serde(default)]
+    pub thresholds: Vec<u32>,
+    /// Whether the caller gave a list of thresholds.
+    #[serde(default)]
+    pub long: bool,
+    /// Columns beyond the core.
+    #[serde(default)]
+    pub features: Vec<String>,
+    #[serde(default)]
+    pub reset: Option<ResetName>,
+    #[serde(default)]
+    pub max_gap_ns: Option<u64>,
+    #[serde(default)]
+    pub keep: bool,
+    #[serde(default = "yes")]
+    pub gate: bool,
+    /// Output columns wanted; all when absent.
+    #[serde(default)]
+    pub project: Option<Vec<String>>,
+    /// Messages count rows over all pushes.
+    #[serde(default)]
+    pub absolute_rows: bool,
+}
+
+fn yes() -> bool {
+    true
+}
+
+impl Options {
+    /// Position of the column with a role.
+    pub fn position(&self, role: Role) -> Option<usize> {
+        self.roles.iter().position(|other| *other == role)
+    }
+
+    /// Name of the column with a role, for messages.
+    pub fn name(&self, role: Role) -> String {
+        self.position(role).and_then(|at| self.names.get(at)).cloned().unwrap_or_default()
+    }
+
+    pub fn is_aggregate(&self) -> bool {
+        self.position(Role::BarId).is_some()
+    }
+
+    pub fn is_keyed(&self) -> bool {
+        self.position(Role::Key).is_some()
+    }
+
+    pub fn column_names(&self) -> Names {
+        Names {
+            time: self.name(Role::Timestamp),
+            price: self.name(Role::Price),
+            quantity: self.name(Role::Quantity),
+            agg_id: self.name(Role::AggTradeId),
+            first_id: self.name(Role::FirstTradeId),
+            last_id: self.name(Role::LastTradeId),
+            bar_id: self.name(Role::BarId),
+        }
+    }
+
+    /// The core's settings for a time unit.
+    ///
+    /// # Errors
+    /// When a threshold is out of range.
+    pub fn settings(&self, unit: TimeUnit) -> Result<Settings, FrameError> {
+        let thresholds = self.thresholds.iter().map(|dbps| Threshold::try_from(*dbps)).collect::<Result<_, _>>()?;
+        Ok(Settings {
+            thresholds,
+            unit,
+            reset: self.reset.map(Reset::from),
+            max_gap: self.max_gap_ns.map(|gap| gap / unit.nanoseconds().unsigned_abs()),
+            is_gated: self.gate,
+            keeps_unfinished: self.keep,
+        })
+    }
+
+    /// Whether a catalogue column is part of the output.
+    pub fn gives(&self, name: &str, group: Group, with_state: bool) -> bool {
+        let is_made = match name {
+            "threshold" => self.long,
+            "is_closed" | "ended_by" => with_state && !self.is_aggregate(),
+            _ => group == Group::Core || self.features.iter().any(|feature| feature == name),
+        };
+        is_made && self.wants(name)
+    }
+
+    /// Whether an output column was asked for.
+    pub fn wants(&self, name: &str) -> bool {
+        self.project.as_ref().is_none_or(|names| names.iter().any(|wanted| wanted == name))
+    }
+
+    /// Refuses what no door could serve.
+    ///
+    /// # Errors
+    /// A sentence that names the contradiction.
+    pub fn check(&self) -> Result<(), FrameError> {
+        let refuse = |message: &str| Err(FrameError::Options(message.to_owned()));
+        if self.roles.len() != self.names.len() {
+            return refuse("every column needs a role and a name");
+        }
+        if self.position(Role::Price).is_none() || self.position(Role::Timestamp).is_none() {
+            return refuse("price and timestamp are required");
+        }
+        if self.thresholds.is_empty() != self.is_aggregate() {
+            return refuse("bars need a threshold, or bar ids instead of it");
+        }
+        if self.thresholds.len() > usize::from(u16::MAX) {
+            return refuse("at most 65535 thresholds fit one pass");
+        }
+        match self.features.iter().find(|name| !CATALOGUE.iter().any(|column| column.name == name.as_str())) {
+            Some(name) => Err(FrameError::Options(format!("there is no column `{name}`"))),
+            None => Ok(()),
+        }
+    }
+}

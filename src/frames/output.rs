@@ -1,0 +1,118 @@
+//! Bars to columns of a frame; the schema is read off the catalogue.
+
+use polars::prelude::*;
+
+use super::options::Options;
+use crate::core::bar::Bar;
+use crate::core::columns::{CATALOGUE, Column as Entry, Context, ENDED_BY, Extract, NOT_ENDED, Type};
+use crate::core::ticks::Inputs;
+
+/// Values of one output column so far.
+enum Data {
+    Float(Vec<f64>),
+    Int(Vec<i64>),
+    UInt(Vec<u32>),
+    Flag(Vec<bool>),
+    EndedBy(Vec<u8>),
+    /// Inputs are missing: null throughout.
+    Null,
+}
+
+/// The bar table under construction.
+pub struct BarTable {
+    columns: Vec<(&'static Entry, Data)>,
+    /// Keys of the bars, where there are any.
+    pub codes: Vec<u32>,
+    is_keyed: bool,
+    len: usize,
+}
+
+/// Catalogue columns of the output, in order.
+pub fn entries(options: &Options, with_state: bool) -> impl Iterator<Item = &'static Entry> {
+    CATALOGUE.iter().filter(move |entry| options.gives(entry.name, entry.group, with_state))
+}
+
+/// Polars type of a catalogue column.
+///
+/// # Errors
+/// Never in practice: the categories are distinct.
+pub fn dtype(entry: &Entry, time: &DataType) -> PolarsResult<DataType> {
+    Ok(match entry.dtype {
+        Type::Time => time.clone(),
+        Type::Float64 => DataType::Float64,
+        Type::Int64 => DataType::Int64,
+        Type::UInt32 => DataType::UInt32,
+        Type::Boolean => DataType::Boolean,
+        Type::EndedBy => DataType::from_frozen_categories(FrozenCategories::new(ENDED_BY)?),
+    })
+}
+
+impl BarTable {
+    pub fn new(options: &Options, inputs: Inputs, with_state: bool) -> Self {
+        let data = |entry: &Entry| match entry.extract {
+            _ if !inputs.has(entry.needs) => Data::Null,
+            Extract::Float(_) => Data::Float(Vec::new()),
+            Extract::Int(_) => Data::Int(Vec::new()),
+            Extract::UInt(_) => Data::UInt(Vec::new()),
+            Extract::Flag(_) => Data::Flag(Vec::new()),
+            Extract::EndedBy(_) => Data::EndedBy(Vec::new()),
+        };
+        let columns = entries(options, with_state).map(|entry| (entry, data(entry))).collect();
+        Self { columns, codes: Vec::new(), is_keyed: options.is_keyed(), len: 0 }
+    }
+
+    /// Appends bars and empties the vector.
+    pub fn take(&mut self, bars: &mut Vec<Bar>, context: Context) {
+        // Blocks keep the bars in the cache while each column passes over them.
+        for block in bars.chunks(256) {
+            for (entry, data) in &mut self.columns {
+                match (entry.extract, data) {
+                    (Extract::Float(extract), Data::Float(out)) => extract(block, context, out),
+                    (Extract::Int(extract), Data::Int(out)) => extract(block, context, out),
+                    (Extract::UInt(extract), Data::UInt(out)) => extract(block, context, out),
+                    (Extract::Flag(extract), Data::Flag(out)) => extract(block, context, out),
+                    (Extract::EndedBy(extract), Data::EndedBy(out)) => extract(block, context, out),
+                    _ => {}
+                }
+            }
+        }
+        if self.is_keyed {
+            self.codes.extend(bars.iter().map(|bar| bar.key));
+        }
+        self.len += bars.len();
+        bars.clear();
+    }
+
+    pub fn len(&self) -> usize {
+        self.len
+    }
+
+    /// The finished columns, without keys.
+    ///
+    /// # Errors
+    /// When Polars refuses a column, which its types rule out.
+    pub fn finish(self, time: &DataType) -> PolarsResult<Vec<Series>> {
+        let len = self.len;
+        self.columns.into_iter().map(|(entry, data)| to_series(entry, data, &dtype(entry, time)?, len)).collect()
+    }
+}
+
+fn to_series(entry: &Entry, data: Data, dtype: &DataType, len: usize) -> PolarsResult<Series> {
+    let name: PlSmallStr = entry.name.into();
+    match data {
+        Data::Null => Ok(Series::full_null(name, len, dtype)),
+        Data::Float(values) if values.iter().any(|value| value.is_nan()) => {
+            let defined = values.into_iter().map(|value| (!value.is_nan()).then_some(value));
+            Ok(Float64Chunked::from_iter_options(name, defined).into_series())
+        }
+        Data::Float(values) => Ok(Series::from_vec(name, values)),
+        Data::Int(values) => Series::from_vec(name, values).cast(dtype),
+        Data::UInt(values) => Ok(Series::from_vec(name, values)),
+        Data::Flag(values) => Ok(Series::new(name, values)),
+        Data::EndedBy(codes) => {
+            let codes = codes.into_iter().map(|code| (code != NOT_ENDED).then_some(code));
+            let codes = UInt8Chunked::from_iter_options(name, codes);
+            Ok(CategoricalChunked::<Categorical8Type>::from_cats_and_dtype(codes, dtype.clone()).into_series())
+        }
+    }
+}

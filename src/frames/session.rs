@@ -1,0 +1,367 @@
+//! One stream of pushes: options and types bound to the core's state. Both doors are made of it.
+
+use polars::prelude::*;
+
+use super::error::FrameError;
+use super::input::{Columns, align, check_type, time_unit};
+use super::keys::Keyer;
+use super::options::{Options, Role};
+use super::output::{BarTable, dtype, entries};
+use crate::core::bar::Bar;
+use crate::core::builder::RangeBarBuilder;
+use crate::core::columns::Context;
+use crate::core::runs::{Aggregator, Ids};
+use crate::core::ticks::{Bits, Inputs, Ticks};
+use crate::core::units::Threshold;
+
+/// What turns records into bars.
+enum Engine {
+    Builder(RangeBarBuilder),
+    Aggregator(Box<Aggregator>),
+}
+
+/// Options bound to column types, and the state.
+pub struct Session {
+    options: Options,
+    thresholds: Vec<Threshold>,
+    time: DataType,
+    inputs: Inputs,
+    /// Empty columns of the keys, for their types.
+    empty_keys: Vec<Series>,
+    keyer: Keyer,
+    engine: Engine,
+    id_dtype: DataType,
+}
+
+/// Optional inputs among the roles.
+fn inputs_of(options: &Options) -> Inputs {
+    options.roles.iter().fold(Inputs::NONE, |all, role| {
+        all.with(match role {
+            Role::Quantity => Inputs::QUANTITY,
+            Role::IsBuyerMaker | Role::Side => Inputs::SIDE,
+            Role::AggTradeId => Inputs::AGG_ID,
+            Role::FirstTradeId => Inputs::FIRST_ID,
+            Role::LastTradeId => Inputs::LAST_ID,
+            Role::Price | Role::Timestamp | Role::BarId | Role::Key => Inputs::NONE,
+        })
+    })
+}
+
+impl Session {
+    /// Binds options to column types, given in the order of the roles.
+    ///
+    /// # Errors
+    /// When a type is refused or the options contradict each other.
+    pub fn bind(options: Options, fields: &[(PlSmallStr, DataType)]) -> Result<Self, FrameError> {
+        options.check()?;
+        if fields.len() != options.roles.len() {
+            let message = format!("{} columns were expected, got {}", options.roles.len(), fields.len());
+            return Err(FrameError::Options(message));
+        }
+        for ((role, name), (_, dtype)) in options.roles.iter().zip(&options.names).zip(fields) {
+            check_type(*role, name, dtype)?;
+        }
+        let dtype_of = |role| options.position(role).map_or(DataType::Null, |at| fields[at].1.clone());
+        let time = dtype_of(Role::Timestamp);
+        let unit = time_unit(&options.name(Role::Timestamp), &time)?;
+        let settings = options.settings(unit)?;
+        let names = options.column_names();
+        let empty = |((role, name), (_, dtype)): ((&Role, &String), &(PlSmallStr, DataType))| {
+            (*role == Role::Key).then(|| Series::new_empty(name.as_str().into(), dtype))
+        };
+        let empty_keys: Vec<Series> = options.roles.iter().zip(&options.names).zip(fields).filter_map(empty).collect();
+        let thresholds = settings.thresholds.clone();
+        let engine = if options.is_aggregate() {
+            Engine::Aggregator(Box::new(Aggregator::new(unit, names, options.absolute_rows)))
+        } else {
+            Engine::Builder(RangeBarBuilder::new(settings, names, options.absolute_rows))
+        };
+        let (inputs, keyer, id_dtype) = (inputs_of(&options), Keyer::new(empty_keys.len()), dtype_of(Role::BarId));
+        Ok(Self { options, thresholds, time, inputs, empty_keys, keyer, engine, id_dtype })
+    }
+
+    /// Name and type of the output columns.
+    ///
+    /// # Errors
+    /// Never in practice.
+    pub fn schema(&self) -> Result<Vec<(PlSmallStr, DataType)>, FrameError> {
+        let wanted_keys = self.empty_keys.iter().filter(|key| self.options.wants(key.name()));
+        let mut fields: Vec<_> = wanted_keys.map(|key| (key.name().clone(), key.dtype().clone())).collect();
+        for entry in entries(&self.options, self.options.keep) {
+            let is_given_id = entry.name == "bar_id" && self.options.is_aggregate();
+            let dtype = if is_given_id { self.id_dtype.clone() } else { dtype(entry, &self.time)? };
+            fields.push((entry.name.into(), dtype));
+        }
+        Ok(fields)
+    }
+
+    fn table(&self, with_state: bool) -> BarTable {
+        BarTable::new(&self.options, self.inputs, with_state)
+    }
+
+    fn context(&self) -> Context<'_> {
+        let unit = match &self.engine {
+            Engine::Builder(builder) => builder.settings().unit,
+            Engine::Aggregator(aggregator) => aggregator.wording().unit,
+        };
+        Context { unit, thresholds: &self.thresholds }
+    }
+
+    /// Takes the columns of a push and gives the bars that ended.
+    ///
+    /// # Errors
+    /// At the first record that is refused; the state is then as before.
+    pub fn push(&mut self, inputs: &[Series]) -> Result<Vec<Series>, FrameError> {
+        let mut table = self.table(self.options.keep);
+        self.push_into(inputs, &mut table)?;
+        self.finish_table(table)
+    }
+
+    /// A push and, as at the end of a stream, the unfinished bars where they are kept.
+    ///
+    /// # Errors
+    /// As for [`Session::push`].
+    pub fn run(&mut self, inputs: &[Series]) -> Result<Vec<Series>, FrameError> {
+        let mut table = self.table(self.options.keep);
+        self.push_into(inputs, &mut table)?;
+        table.take(&mut self.ending(), self.context());
+        self.finish_table(table)
+    }
+
+    /// What the end of a stream adds to the bars.
+    fn ending(&self) -> Vec<Bar> {
+        match &self.engine {
+            Engine::Builder(builder) if self.options.keep => builder.partial(),
+            Engine::Builder(_) => Vec::new(),
+            Engine::Aggregator(aggregator) => aggregator.last_run().into_iter().collect(),
+        }
+    }
+
+    /// The bars that the end of the stream adds, in the schema of a push.
+    ///
+    /// # Errors
+    /// Never in practice.
+    pub fn finish(&self) -> Result<Vec<Series>, FrameError> {
+        let mut table = self.table(self.options.keep);
+        table.take(&mut self.ending(), self.context());
+        self.finish_table(table)
+    }
+
+    /// The forming bars, always with their state columns.
+    ///
+    /// # Errors
+    /// Never in practice.
+    pub fn partial(&self) -> Result<Vec<Series>, FrameError> {
+        let mut table = self.table(true);
+        let mut bars = match &self.engine {
+            Engine::Builder(builder) => builder.partial(),
+            Engine::Aggregator(_) => self.ending(),
+        };
+        table.take(&mut bars, self.context());
+        self.finish_table(table)
+    }
+
+    fn finish_table(&self, mut table: BarTable) -> Result<Vec<Series>, FrameError> {
+        let codes = std::mem::take(&mut table.codes);
+        let names: Vec<&str> = self.empty_keys.iter().map(|key| key.name().as_str()).collect();
+        let mut columns = self.keyer.values(codes, &names, &self.empty_keys)?;
+        columns.retain(|key| self.options.wants(key.name()));
+        let mut values = table.finish(&self.time)?;
+        if let Engine::Aggregator(aggregator) = &self.engine {
+            for series in values.iter_mut().filter(|series| series.name() == "bar_id") {
+                *series = self.given_ids(series, aggregator)?;
+            }
+        }
+        columns.append(&mut values);
+        Ok(columns)
+    }
+
+    /// Positions of runs back to the caller's ids.
+    fn given_ids(&self, positions: &Series, aggregator: &Aggregator) -> PolarsResult<Series> {
+        let run_ids = aggregator.run_ids();
+        let id = |position: u32| run_ids.get(position as usize).copied();
+        let ids = positions.u32()?.iter().map(|position| position.and_then(id));
+        let name = positions.name().clone();
+        if self.id_dtype == DataType::UInt64 {
+            return Ok(UInt64Chunked::from_iter_options(name, ids.map(|id| id.map(|id| id as u64))).into_series());
+        }
+        Int64Chunked::from_iter_options(name, ids.map(|id| id.map(|id| id as i64))).into_series().cast(&self.id_dtype)
+    }
+
+    fn push_into(&mut self, inputs: &[Series], table: &mut BarTable) -> Result<(), FrameError> {
+        let inputs = align(inputs)?;
+        match &mut self.engine {
+            Engine::Builder(_) => self.push_to_builder(&inputs, &mut |bars, context| table.take(bars, context)),
+            Engine::Aggregator(_) => self.push_to_aggregator(&inputs, table),
+        }
+    }
+
+    /// The bar id of every record: one column per threshold. For one push.
+    ///
+    /// # Errors
+    /// As for [`Session::push`].
+    pub fn label(&mut self, inputs: &[Series]) -> Result<Vec<Vec<u32>>, FrameError> {
+        use crate::core::label::Labels;
+        let inputs = align(inputs)?;
+        let rows = inputs.first().map_or(0, |series| series.len());
+        let keeps = std::mem::replace(&mut self.options.keep, true);
+        if let Engine::Builder(builder) = &mut self.engine {
+            builder.keep_unfinished();
+        }
+        let mut labels = Labels::new(rows, self.thresholds.len(), keeps, self.options.is_keyed());
+        if self.options.is_keyed() {
+            labels.add_codes(&self.keyer.codes(&Keyer::select(&self.options, &inputs))?);
+        }
+        self.push_to_builder(&inputs, &mut |bars, _| bars.drain(..).for_each(|bar| labels.add(&bar)))?;
+        self.ending().iter().for_each(|bar| labels.add(bar));
+        Ok(labels.finish())
+    }
+
+    fn push_to_builder(
+        &mut self,
+        inputs: &[Series],
+        sink: &mut dyn FnMut(&mut Vec<Bar>, Context),
+    ) -> Result<(), FrameError> {
+        let columns = Columns::of(&self.options, inputs)?;
+        let keys_before = self.keyer.len();
+        let codes = match self.options.is_keyed() {
+            true => Some(self.keyer.codes(&Keyer::select(&self.options, inputs))?),
+            false => None,
+        };
+        let Engine::Builder(builder) = &mut self.engine else {
+            return Err(FrameError::Options("bars need a threshold".to_owned()));
+        };
+        let context = Context { unit: builder.settings().unit, thresholds: &self.thresholds };
+        let result = push_pieces(builder, columns, codes.as_deref(), &mut |bars| sink(bars, context));
+        if result.is_err() {
+            builder.roll_back();
+            self.keyer.truncate(keys_before);
+        } else {
+            builder.commit();
+        }
+        result
+    }
+
+    fn push_to_aggregator(&mut self, inputs: &[Series], table: &mut BarTable) -> Result<(), FrameError> {
+        let columns = Columns::of(&self.options, inputs)?;
+        let context = Context { unit: self.context().unit, thresholds: &self.thresholds };
+        let Engine::Aggregator(aggregator) = &mut self.engine else {
+            return Err(FrameError::Options("aggregate needs bar ids".to_owned()));
+        };
+        aggregator.begin();
+        let Some(ids) = self.options.position(Role::BarId).map(|at| &inputs[at]) else {
+            return Err(FrameError::Options("aggregate needs bar ids".to_owned()));
+        };
+        let mut bars = Vec::new();
+        for (row, ticks) in columns.pieces() {
+            push_ids(aggregator, ids, row, &ticks, &mut bars, &mut |bars| table.take(bars, context))?;
+        }
+        raise_fault(columns, |row| aggregator.wording().row(row as u64 + aggregator.wording().push_row))
+    }
+
+    /// State and keys as bytes.
+    ///
+    /// # Errors
+    /// In aggregate mode, which has no checkpoints.
+    pub fn save(&self) -> Result<Vec<u8>, FrameError> {
+        let Engine::Builder(builder) = &self.engine else {
+            return Err(FrameError::Options("an aggregation has no checkpoint".to_owned()));
+        };
+        let state = builder.save();
+        let mut out = (state.len() as u64).to_le_bytes().to_vec();
+        out.extend_from_slice(&state);
+        out.extend_from_slice(&self.keyer.save()?);
+        Ok(out)
+    }
+
+    /// Takes over a saved state.
+    ///
+    /// # Errors
+    /// When the bytes do not fit the options.
+    pub fn load(&mut self, bytes: &[u8]) -> Result<(), FrameError> {
+        let mut reader = crate::core::checkpoint::Reader(bytes);
+        let state = reader.part()?;
+        let mut keyer = Keyer::new(self.empty_keys.len());
+        keyer.load(reader.0, &self.empty_keys)?;
+        let Engine::Builder(builder) = &mut self.engine else {
+            return Err(FrameError::Options("an aggregation has no checkpoint".to_owned()));
+        };
+        builder.load(state)?;
+        self.keyer = keyer;
+        Ok(())
+    }
+}
+
+fn push_pieces(
+    builder: &mut RangeBarBuilder,
+    columns: Columns,
+    codes: Option<&[u32]>,
+    sink: &mut dyn FnMut(&mut Vec<Bar>),
+) -> Result<(), FrameError> {
+    builder.begin();
+    let mut bars = Vec::new();
+    for (row, ticks) in columns.pieces() {
+        let codes = codes.map(|codes| &codes[row..row + ticks.len()]);
+        builder.push(&ticks, codes, &mut bars, sink)?;
+    }
+    raise_fault(columns, |row| builder.wording().row(row as u64 + builder.wording().push_row))
+}
+
+fn raise_fault(columns: Columns, number: impl Fn(usize) -> u64) -> Result<(), FrameError> {
+    match columns.fault {
+        None => Ok(()),
+        Some(fault) => Err((fault.word)(number(fault.row)).into()),
+    }
+}
+
+/// Pushes a piece with the matching part of an id column of any width.
+fn push_ids(
+    aggregator: &mut Aggregator,
+    ids: &Series,
+    row: usize,
+    ticks: &Ticks,
+    bars: &mut Vec<Bar>,
+    flush: &mut dyn FnMut(&mut Vec<Bar>),
+) -> Result<(), FrameError> {
+    let mut push = IdPush { aggregator, ticks, row, bars, flush };
+    match ids.dtype() {
+        DataType::Int8 => push.chunks(ids.i8()?),
+        DataType::Int16 => push.chunks(ids.i16()?),
+        DataType::Int32 => push.chunks(ids.i32()?),
+        DataType::Int64 => push.chunks(ids.i64()?),
+        DataType::UInt8 => push.chunks(ids.u8()?),
+        DataType::UInt16 => push.chunks(ids.u16()?),
+        DataType::UInt32 => push.chunks(ids.u32()?),
+        DataType::UInt64 => push.chunks(ids.u64()?),
+        other => Err(FrameError::Type(format!("bar ids must be integers, got {other}"))),
+    }
+}
+
+/// A piece on its way to the aggregator, whatever the width of its ids.
+struct IdPush<'a, 'b> {
+    aggregator: &'a mut Aggregator,
+    ticks: &'a Ticks<'b>,
+    row: usize,
+    bars: &'a mut Vec<Bar>,
+    flush: &'a mut dyn FnMut(&mut Vec<Bar>),
+}
+
+impl IdPush<'_, '_> {
+    fn chunks<T: PolarsNumericType>(&mut self, ids: &ChunkedArray<T>) -> Result<(), FrameError>
+    where
+        T::Native: Into<i128>,
+    {
+        let mut from = 0;
+        for chunk in ids.slice(self.row as i64, self.ticks.len()).downcast_iter() {
+            let to = from + chunk.len();
+            let validity = chunk.validity().map(|validity| {
+                let (bytes, offset, _) = validity.as_slice();
+                Bits { bytes, offset }
+            });
+            let ids = Ids { values: chunk.values().as_slice(), validity };
+            self.aggregator.push(&self.ticks.slice(from, to), ids, self.bars, self.flush)?;
+            from = to;
+        }
+        Ok(())
+    }
+}

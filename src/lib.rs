@@ -1,0 +1,42 @@
+//! Range bars for Polars: an exact core, and two doors to it.
+//!
+//! `core` and `features` know neither Polars nor Python; `frames` converts; `plugin` is the
+//! expression, `python` the stateful object.
+#![deny(unsafe_code)]
+
+pub mod core;
+pub mod features;
+
+#[cfg(feature = "plugin")]
+pub mod frames;
+// The derive macro's C functions need it.
+#[cfg(feature = "plugin")]
+#[allow(unsafe_code)]
+mod plugin;
+#[cfg(feature = "plugin")]
+mod python;
+
+#[cfg(feature = "plugin")]
+mod module {
+    use pyo3::prelude::*;
+    use pyo3_polars::PolarsAllocator;
+
+    use crate::python::{builder, module};
+
+    #[global_allocator]
+    static ALLOCATOR: PolarsAllocator = PolarsAllocator::new();
+
+    #[pymodule]
+    fn _internal(internal: &Bound<'_, PyModule>) -> PyResult<()> {
+        internal.add("__version__", env!("CARGO_PKG_VERSION"))?;
+        internal.add("__debug_build__", cfg!(debug_assertions))?;
+        internal.add_class::<builder::Builder>()?;
+        internal.add_function(wrap_pyfunction!(builder::read_checkpoint, internal)?)?;
+        internal.add_function(wrap_pyfunction!(module::columns, internal)?)?;
+        internal.add_function(wrap_pyfunction!(module::symbols_toml, internal)?)?;
+        internal.add_function(wrap_pyfunction!(module::instruction_set, internal)?)?;
+        internal.add_function(wrap_pyfunction!(module::force_instruction_set, internal)?)?;
+        internal.add_function(wrap_pyfunction!(module::plugin_calls, internal)?)?;
+        Ok(())
+    }
+}

@@ -1,0 +1,85 @@
+//! Glue between `#[polars_expr]` and a session of one push.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use polars::prelude::*;
+use pyo3_polars::derive::polars_expr;
+
+use crate::core::label::NO_BAR;
+use crate::frames::options::Options;
+use crate::frames::session::Session;
+
+/// Kernel calls of this process, so that tests can see what a plan runs.
+static CALLS: AtomicU64 = AtomicU64::new(0);
+
+pub fn calls() -> u64 {
+    CALLS.load(Ordering::Relaxed)
+}
+
+fn bind(inputs: &[Series], options: Options) -> PolarsResult<Session> {
+    CALLS.fetch_add(1, Ordering::Relaxed);
+    let fields: Vec<_> = inputs.iter().map(|series| (series.name().clone(), series.dtype().clone())).collect();
+    Ok(Session::bind(options, &fields)?)
+}
+
+fn bars_field(fields: &[Field], kwargs: Options) -> PolarsResult<Field> {
+    let fields: Vec<_> = fields.iter().map(|field| (field.name().clone(), field.dtype().clone())).collect();
+    let schema = Session::bind(kwargs, &fields)?.schema()?;
+    let columns = schema.into_iter().map(|(name, dtype)| Field::new(name, dtype)).collect();
+    Ok(Field::new("bars".into(), DataType::Struct(columns)))
+}
+
+fn run(inputs: &[Series], options: Options) -> PolarsResult<Series> {
+    let columns = bind(inputs, options)?.run(inputs)?;
+    let len = columns.first().map_or(0, |series| series.len());
+    Ok(StructChunked::from_series("bars".into(), len, columns.iter())?.into_series())
+}
+
+#[polars_expr(output_type_func_with_kwargs=bars_field)]
+fn bars(inputs: &[Series], kwargs: Options) -> PolarsResult<Series> {
+    run(inputs, kwargs)
+}
+
+#[polars_expr(output_type_func_with_kwargs=bars_field)]
+fn aggregate(inputs: &[Series], kwargs: Options) -> PolarsResult<Series> {
+    run(inputs, kwargs)
+}
+
+fn id_names(options: &Options) -> Vec<PlSmallStr> {
+    options.thresholds.iter().map(|dbps| format!("bar_id_{dbps}").into()).collect()
+}
+
+fn bar_id_field(fields: &[Field], kwargs: Options) -> PolarsResult<Field> {
+    let inputs: Vec<_> = fields.iter().map(|field| (field.name().clone(), field.dtype().clone())).collect();
+    let (names, is_long) = (id_names(&kwargs), kwargs.long);
+    Session::bind(kwargs, &inputs)?;
+    let dtype = if is_long {
+        DataType::Struct(names.into_iter().map(|name| Field::new(name, DataType::UInt32)).collect())
+    } else {
+        DataType::UInt32
+    };
+    Ok(Field::new("bar_id".into(), dtype))
+}
+
+fn id_column(name: PlSmallStr, ids: Vec<u32>) -> Series {
+    if ids.contains(&NO_BAR) {
+        let ids = ids.into_iter().map(|id| (id != NO_BAR).then_some(id));
+        UInt32Chunked::from_iter_options(name, ids).into_series()
+    } else {
+        Series::from_vec(name, ids)
+    }
+}
+
+#[polars_expr(output_type_func_with_kwargs=bar_id_field)]
+fn bar_id(inputs: &[Series], kwargs: Options) -> PolarsResult<Series> {
+    let (names, is_long) = (id_names(&kwargs), kwargs.long);
+    let ids = bind(inputs, kwargs)?.label(inputs)?;
+    let columns: Vec<Series> = names.into_iter().zip(ids).map(|(name, ids)| id_column(name, ids)).collect();
+    match columns.first() {
+        Some(only) if !is_long => Ok(only.clone().with_name("bar_id".into())),
+        first => {
+            let len = first.map_or(0, |series| series.len());
+            Ok(StructChunked::from_series("bar_id".into(), len, columns.iter())?.into_series())
+        }
+    }
+}

@@ -1,0 +1,3 @@
+//! The first door: stateless Polars expressions.
+
+pub mod expressions;

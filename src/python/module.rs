@@ -1,0 +1,62 @@
+//! Functions of the module that need no state.
+
+use pyo3::exceptions::PyValueError;
+use pyo3::prelude::*;
+
+use crate::core::columns::CATALOGUE;
+use crate::core::simd::InstructionSet;
+
+type ColumnRow = (&'static str, &'static str, &'static str, &'static str, bool, Option<f64>, Option<f64>, &'static str);
+
+/// The catalogue: name, dtype, unit, group, nullable, lower, upper, meaning.
+#[pyfunction]
+pub fn columns() -> Vec<ColumnRow> {
+    let row = |entry: &crate::core::columns::Column| -> ColumnRow {
+        (
+            entry.name,
+            entry.dtype.name(),
+            entry.unit,
+            entry.group.name(),
+            entry.is_nullable,
+            entry.lower,
+            entry.upper,
+            entry.meaning,
+        )
+    };
+    CATALOGUE.iter().map(row).collect()
+}
+
+/// The registry file compiled into the library.
+#[pyfunction]
+pub fn symbols_toml() -> &'static str {
+    include_str!("../../symbols.toml")
+}
+
+/// Instruction set in use.
+#[pyfunction]
+pub fn instruction_set() -> &'static str {
+    InstructionSet::current().name()
+}
+
+/// Forces an instruction set, for tests; `None` frees the choice.
+#[pyfunction]
+#[pyo3(signature = (name=None))]
+pub fn force_instruction_set(name: Option<&str>) -> PyResult<()> {
+    let wanted = match name {
+        None => None,
+        Some(name) => match InstructionSet::ALL.into_iter().find(|set| set.name() == name) {
+            Some(set) => Some(set),
+            None => return Err(PyValueError::new_err(format!("`{name}` is not baseline, avx2 or avx512"))),
+        },
+    };
+    if InstructionSet::force(wanted) {
+        return Ok(());
+    }
+    Err(PyValueError::new_err(format!("this processor lacks `{}`", name.unwrap_or_default())))
+}
+
+/// Kernel calls by expressions so far.
+#[pyfunction]
+pub fn plugin_calls() -> u64 {
+    crate::plugin::expressions::calls()
+}

@@ -1,0 +1,1 @@
+"""Laws of the package, checked against a naive model on generated and real trades."""

@@ -1,0 +1,136 @@
+"""What importing the package loads and does, and who may import whom."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+
+# Runs in a fresh interpreter; a name in `sys.modules` with the value None was never imported.
+NEW_MODULES = """
+import json, sys
+import polars
+before = set(sys.modules)
+import rangebar_polars
+print(json.dumps(sorted({name.partition(".")[0] for name in set(sys.modules) - before})))
+"""
+
+# Polars is imported first: the events after that are ours.
+EFFECTS = """
+import json, os, sys
+import polars
+seen = []
+WATCHED = ("socket.", "subprocess.", "os.mkdir", "os.remove", "os.rename", "os.system", "os.putenv",
+           "os.unsetenv", "os.exec", "os.fork", "os.posix_spawn", "shutil.", "tempfile.")
+def watch(event, arguments):
+    writing = event == "open" and (arguments[2] or 0) & (os.O_WRONLY | os.O_RDWR | os.O_CREAT)
+    if writing or event.startswith(WATCHED):
+        seen.append([event, repr(arguments)])
+environment = dict(os.environ)
+sys.addaudithook(watch)
+import logging
+handlers = list(logging.getLogger().handlers)
+import warnings
+filters = list(warnings.filters)
+import rangebar_polars
+assert dict(os.environ) == environment
+assert logging.getLogger().handlers == handlers
+assert warnings.filters == filters
+print(json.dumps(seen))
+"""
+
+IMPORT_TIME = """
+import time
+import polars
+start = time.perf_counter()
+import rangebar_polars
+print(time.perf_counter() - start)
+"""
+
+
+def run(code: str, tmp_path: Path) -> str:
+    """Output of `code` in a fresh interpreter whose working directory is empty."""
+    command = [sys.executable, "-W", "error", "-B", "-c", code]
+    done = subprocess.run(
+        command, cwd=tmp_path, capture_output=True, text=True, timeout=120, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def optional_modules() -> set[str]:
+    """Top-level modules of everything the extras and the development tools install."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+    named = [*project["project"]["optional-dependencies"].values()]
+    named += [*project["dependency-groups"].values()]
+    requirements = [r for group in named for r in group if isinstance(r, str)]
+    names = {re.split(r"[\[<>=!~ ;]", r, maxsplit=1)[0].replace("-", "_") for r in requirements}
+    return (names | {"vl_convert"}) - {"rangebar_polars"}
+
+
+def test_import_loads_no_optional_library(tmp_path):
+    new = set(json.loads(run(NEW_MODULES, tmp_path)))
+    assert "rangebar_polars" in new
+    assert new & optional_modules() == set()
+
+
+def test_import_loads_nothing_but_the_standard_library_beside_polars(tmp_path):
+    new = set(json.loads(run(NEW_MODULES, tmp_path)))
+    assert new - set(sys.stdlib_module_names) <= {"rangebar_polars", "polars"}
+
+
+def test_import_has_no_side_effect(tmp_path):
+    assert json.loads(run(EFFECTS, tmp_path)) == []
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_import_costs_at_most_50_ms_beyond_polars(tmp_path):
+    assert min(float(run(IMPORT_TIME, tmp_path)) for _ in range(5)) <= 0.05
+
+
+def test_python_layers_are_kept():
+    pytest.importorskip("importlinter")
+    command = [sys.executable, "-m", "importlinter.cli", "lint"]
+    script = Path(sys.executable).parent / "lint-imports"
+    command = [str(script), "--no-cache"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+# `core` is below `features`, both below `frames`, and the two doors do not know each other.
+RUST_LAYERS = {
+    "core": r"polars|pyo3|crate::(features|frames|plugin|python)",
+    "features": r"polars|pyo3|crate::(frames|plugin|python)",
+    "frames": r"pyo3|crate::(plugin|python)",
+    "plugin": r"crate::python",
+    "python": r"crate::plugin",
+}
+
+
+@pytest.mark.parametrize("layer", RUST_LAYERS)
+def test_rust_layers_are_kept(layer):
+    files = sorted((ROOT / "src" / layer).rglob("*.rs"))
+    assert files
+    upward = [
+        f"{path.relative_to(ROOT)}:{number}: {line.strip()}"
+        for path in files
+        for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1)
+        if re.search(rf"\b({RUST_LAYERS[layer]})\b", line.partition("//")[0])
+    ]
+    assert not upward
+
+
+def test_environment_is_read_in_config_alone():
+    readers = [
+        str(path.relative_to(ROOT))
+        for path in sorted((ROOT / "rangebar_polars").rglob("*.py"))
+        if re.search(r"os\.(environ|getenv)|from os import", path.read_text(encoding="utf-8"))
+    ]
+    assert readers in ([], ["rangebar_polars/config.py"])

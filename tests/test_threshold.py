@@ -1,0 +1,115 @@
+"""Thresholds: every way to write one, and every way to write one wrong."""
+
+from __future__ import annotations
+
+from fractions import Fraction
+
+import numpy as np
+import polars as pl
+import pytest
+import rangebar_polars as rb
+from rangebar_polars.exceptions import RangeBarError, ThresholdError
+from rangebar_polars.threshold import parse_threshold
+
+
+class Indexed:
+    def __index__(self) -> int:
+        return 250
+
+
+@pytest.mark.parametrize(
+    ("written", "dbps"),
+    [
+        (250, 250), (1, 1), (100_000, 100_000), (np.int64(250), 250), (np.uint8(25), 25), (Indexed(), 250),
+        ("0.25%", 250), ("1%", 1000), ("100%", 100_000), ("0.001%", 1), ("25bp", 250), ("1bp", 10), ("2.5bp", 25),
+        ("micro", 10), ("tight", 50), ("standard", 100), ("medium", 250), ("wide", 500), ("macro", 1000),
+    ],
+)  # fmt: skip
+def test_a_threshold_may_be_written_in_many_ways(written: object, dbps: int) -> None:
+    assert parse_threshold(written) == dbps
+
+
+REFUSED = [
+    (0, ThresholdError, "1 to 100000"),
+    (-250, ThresholdError, "1 to 100000"),
+    (100_001, ThresholdError, "100000"),
+    (2**64, ThresholdError, "100000"),
+    (np.int64(0), ThresholdError, "100000"),
+    (0.25, ThresholdError, r"250.*0\.25 ?%|0\.25 ?%.*250"),
+    (250.0, (ThresholdError, TypeError), "250"),
+    (float("nan"), (ThresholdError, TypeError), "nan"),
+    (float("inf"), (ThresholdError, TypeError), "inf"),
+    (np.float64(0.25), ThresholdError, "250"),
+    (Fraction(1, 4), (ThresholdError, TypeError), "(?i)fraction|whole|250"),
+    (True, TypeError, "bool"),
+    (np.True_, TypeError, "bool"),
+    (None, TypeError, "None"),
+    (b"250", TypeError, "bytes"),
+    ({250}, TypeError, "set"),
+    ({"a": 250}, TypeError, "dict"),
+    ("", ThresholdError, "medium"),
+    ("midium", ThresholdError, "medium"),
+    ("0%", ThresholdError, "100000"),
+    ("101%", ThresholdError, "100000"),
+    ("-1%", ThresholdError, "-1%"),
+    ("0.0001%", ThresholdError, "whole"),
+    ("0.05bp", ThresholdError, "whole"),
+    ("nan%", ThresholdError, "nan"),
+    ("1e3%", ThresholdError, "1e3%"),
+    ("%", ThresholdError, "%"),
+    ([], (ThresholdError, TypeError), "(?i)empty|one"),
+    ([250, 250], ThresholdError, "250"),
+    ([250, "0.25%"], ThresholdError, "250"),
+    (["medium", 500, 250], ThresholdError, "250"),
+    ([250, None], TypeError, "None"),
+    ([[250]], TypeError, "list"),
+    ([250, 0.5], ThresholdError, "500"),
+]
+
+
+@pytest.mark.parametrize(("wrong", "error", "said"), REFUSED, ids=repr)
+def test_a_wrong_threshold_is_refused_at_every_door(
+    wrong: object, error: type[Exception], said: str, day: pl.DataFrame
+) -> None:
+    for door in (
+        lambda: rb.bars("price", wrong),
+        lambda: rb.bar_id("price", wrong),
+        lambda: day.rangebar.bars(wrong),
+        lambda: day.lazy().rangebar.bars(wrong),
+        lambda: rb.RangeBarBuilder(wrong),
+        lambda: rb.iter_bars([day], wrong),
+        lambda: pl.col("price").rangebar.bars(wrong),
+    ):
+        with pytest.raises(error, match=f"(?s){said}"):
+            door()
+
+
+def test_a_threshold_error_is_a_value_error_of_this_package() -> None:
+    assert issubclass(ThresholdError, ValueError)
+    assert issubclass(ThresholdError, RangeBarError)
+
+
+def test_a_list_adds_a_column_even_for_one_threshold(day: pl.DataFrame) -> None:
+    single, listed = day.rangebar.bars(250), day.rangebar.bars([250])
+    assert listed.schema["threshold"] == pl.UInt32
+    assert listed.drop("threshold").equals(single)
+
+
+def test_several_thresholds_are_the_bars_of_each(day: pl.DataFrame) -> None:
+    several = day.rangebar.bars(["wide", 250, "0.01%"], incomplete="keep")
+    for threshold in (500, 250, 10):
+        alone = day.rangebar.bars(threshold, incomplete="keep")
+        assert several.filter(threshold=threshold).drop("threshold").equals(alone)
+
+
+def test_presets_are_those_of_the_reference() -> None:
+    presets = {"micro": 10, "tight": 50, "standard": 100, "medium": 250, "wide": 500, "macro": 1000}
+    assert dict(rb.THRESHOLD_PRESETS) == presets
+
+
+def test_the_smallest_and_the_largest_threshold_cut_where_they_say() -> None:
+    time = pl.int_range(4, eager=True).cast(pl.Datetime("us"))
+    fine = pl.DataFrame({"timestamp": time, "price": [100_000.0, 100_000.99, 99_999.01, 100_001.0]})
+    assert fine.rangebar.bars(1)["close"].to_list() == [100_001.0]
+    coarse = pl.DataFrame({"timestamp": time, "price": [100.0, 199.99999999, 0.00000001, 200.0]})
+    assert coarse.rangebar.bars(100_000)["close"].to_list() == [200.0]
