@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeGuard
 
 import polars as pl
 
@@ -37,13 +37,13 @@ EMPTY_DTYPES: dict[str, pl.DataType] = {
 def import_pandas() -> ModuleType:
     """The library pandas, or the error that says how to install it."""
     try:
-        import pandas
+        import pandas as pd
     except ImportError as error:
         raise MissingExtraError.of("pandas", "pandas") from error
-    return pandas
+    return pd
 
 
-def is_pandas(value: object) -> bool:
+def is_pandas(value: object) -> TypeGuard[pd.DataFrame]:
     """Whether it is a pandas frame; pandas is not imported to find out."""
     kind = type(value)
     return kind.__name__ == "DataFrame" and kind.__module__.partition(".")[0] == "pandas"
@@ -60,12 +60,13 @@ def trades_from_pandas(trades: pd.DataFrame) -> pl.DataFrame:
     >>> import pandas as pd
     >>> from rangebar_polars._pandas import trades_from_pandas
     >>> trades = pd.DataFrame({"timestamp": [1704067200000], "price": [100], "volume": [0.5]})
-    >>> trades_from_pandas(trades).schema
-    Schema({'timestamp': Int64, 'price': Float64, 'volume': Float64})
+    >>> trades_from_pandas(trades).row(0)
+    (1704067200000, 100.0, 0.5)
     """
     if not trades.columns.is_unique:
         raise ValueError("the trades have two columns of one name")
-    names = [name for name in trades.columns if isinstance(name, str)]
+    labels: list[object] = list(trades.columns)
+    names = [label for label in labels if isinstance(label, str)]
     if "timestamp" not in names and import_pandas().api.types.is_datetime64_any_dtype(trades.index):
         raise MissingColumnError(
             with_hint(
@@ -85,11 +86,10 @@ def column(field: str, name: str, values: pd.Series[Any]) -> pl.Series:
         return pl.Series(name, [], dtype=EMPTY_DTYPES.get(field, pl.Int64()))
     if kind == "M":
         return times(name, values)
-    nullable = hasattr(values.dtype, "numpy_dtype")
-    if kind == "O" or (nullable and values.isna().any()):
+    plain = getattr(values.dtype, "numpy_dtype", None)  # of a dtype that knows missing values
+    if kind == "O" or (plain is not None and values.isna().any()):
         return objects(name, values)
-    array = values.to_numpy(dtype=values.dtype.numpy_dtype) if nullable else values.to_numpy()
-    series = pl.Series(name, array)
+    series = pl.Series(name, values.to_numpy(dtype=plain))
     if field in ("price", "quantity") and series.dtype.is_integer():
         return series.cast(pl.Float64)
     return series

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from decimal import ROUND_HALF_UP, Decimal, InvalidOperation
 from itertools import chain
@@ -15,7 +16,7 @@ from rangebar_polars._fields import fields_of
 from rangebar_polars.exceptions import TickDataError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
 __all__ = ["Record", "RecordReader"]
 
@@ -27,7 +28,7 @@ UNFIT = (InvalidOperation, OverflowError, TypeError, ValueError)
 
 
 class RecordReader:
-    r"""Turns runs of dictionaries into frames, counting the trades through all of them.
+    """Turns runs of dictionaries into frames, counting the trades through all of them.
 
     Examples
     --------
@@ -38,8 +39,7 @@ class RecordReader:
     >>> reader.frame([{"timestamp": 1704067201000, "price": "100", "volume": 1}])
     Traceback (most recent call last):
         ...
-    rangebar_polars.exceptions.TickDataError: trade 1: `price` is `'100'`, of type `str`; wanted \
-is a float, an int or a Decimal
+    rangebar_polars.exceptions.TickDataError: trade 1: `price` is `'100'`, of type `str`; ...
     """
 
     def __init__(self) -> None:
@@ -140,8 +140,8 @@ def times(values: list[Any]) -> pl.Series:
 
 
 def nanoseconds(values: list[Any]) -> pl.Series:
-    """Column of the times of pandas; NaT, the only one unequal to itself, is none."""
-    if any(value != value for value in values):
+    """Column of the times of pandas; NaT, whose year is not a number, is none."""
+    if any(math.isnan(value.year) for value in values):
         raise ValueError
     since_1970 = [value.as_unit("ns").value for value in values]
     return pl.Series(since_1970, dtype=pl.Int64).cast(pl.Datetime("ns", "UTC"))
@@ -168,7 +168,7 @@ def all_of(values: list[Any], accepts: Callable[[type], bool]) -> bool:
 
 def is_whole(kind: type) -> bool:
     """Whether it is an integer type, that of numpy included; a bool is none."""
-    return issubclass(kind, Integral) and kind is not bool
+    return issubclass(kind, Integral) and not issubclass(kind, bool)
 
 
 NUMBER = Kind("a float, an int or a Decimal", numbers)

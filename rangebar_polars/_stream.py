@@ -88,8 +88,12 @@ def _awaited_at_exit() -> WeakSet[Generator[pl.DataFrame]]:
 
     def wait() -> None:
         end = time.monotonic() + _LONGEST_WAIT_SECONDS
-        while any(source.gi_running for source in sources) and time.monotonic() < end:
+        while any(map(_is_at_work, sources)) and time.monotonic() < end:
             time.sleep(0.001)
 
     atexit.register(wait)
     return sources
+
+
+def _is_at_work(source: Generator[pl.DataFrame]) -> bool:
+    return inspect.getgeneratorstate(source) == inspect.GEN_RUNNING

@@ -24,6 +24,7 @@ __all__ = [
     "IntoColumn",
     "KernelOptions",
     "MaxGap",
+    "PlotOptions",
     "Reset",
 ]
 
@@ -81,3 +82,13 @@ class AggregateOptions(TypedDict, total=False):
 
 class BarOptions(BarIdOptions, AggregateOptions, total=False):
     """Keywords of `bars`."""
+
+
+class PlotOptions(TypedDict, total=False):
+    """Keywords of `plot`."""
+
+    max_bars: int
+    width: int
+    height: int
+    title: str | None
+    volume: bool

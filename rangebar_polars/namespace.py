@@ -5,7 +5,7 @@ Each method delegates to the function named in its first line, which has the doc
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, overload
+from typing import TYPE_CHECKING, overload
 
 import polars as pl
 
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from typing import Unpack
 
+    import altair as alt
     import pandas as pd
 
     from rangebar_polars._typing import (
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
         Features,
         FrameOptions,
         IntoColumn,
+        PlotOptions,
     )
     from rangebar_polars.threshold import ThresholdLike
 
@@ -92,8 +94,11 @@ class DataFrameBars:
 
         return to_backtesting(self._frame)
 
-    def plot(self, **arguments: Any) -> Any:
-        """Chart of these bars: see `rangebar_polars.plot.plot_bars`."""
+    def plot(self, **arguments: Unpack[PlotOptions]) -> alt.VConcatChart:
+        """Candlesticks of these bars: see `rangebar_polars.plot.plot_bars`.
+
+        Keywords are `max_bars`, `width`, `height`, `title` and `volume`.
+        """
         from rangebar_polars.plot import plot_bars
 
         return plot_bars(self._frame, **arguments)

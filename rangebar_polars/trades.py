@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import polars as pl
 
 from rangebar_polars._fields import require
 from rangebar_polars._pandas import bars_to_pandas, import_pandas, is_pandas, trades_from_pandas
-from rangebar_polars._records import Record, RecordReader
+from rangebar_polars._records import RecordReader
 from rangebar_polars.build import bars_frame, iter_bars
 from rangebar_polars.catalogue import MICROSTRUCTURE_COLUMNS
 from rangebar_polars.exceptions import TickDataError, with_hint
@@ -20,16 +20,21 @@ if TYPE_CHECKING:
 
     import pandas as pd
 
+    from rangebar_polars._records import Record
     from rangebar_polars._typing import FrameT
     from rangebar_polars.threshold import ThresholdLike
 
 __all__ = ["process_trades_chunked", "process_trades_polars", "process_trades_to_dataframe"]
 
 Trades: TypeAlias = "pd.DataFrame | pl.DataFrame | Iterable[Record]"
-Chunks: TypeAlias = "Iterable[Record] | Iterable[pd.DataFrame] | Iterable[pl.DataFrame]"
+Chunks: TypeAlias = "Trades | Iterable[pd.DataFrame] | Iterable[pl.DataFrame]"
 
 MILLISECONDS = pl.Datetime("ms", "UTC")
-NO_TRADES = {"timestamp": MILLISECONDS, "price": pl.Float64, "quantity": pl.Float64}
+NO_TRADES: dict[str, pl.DataType] = {
+    "timestamp": MILLISECONDS,
+    "price": pl.Float64(),
+    "quantity": pl.Float64(),
+}
 
 # 2000 and 2100 in seconds since 1970.
 EARLIEST = 946_684_800
@@ -195,16 +200,19 @@ def process_trades_chunked(
     """
     threshold = resolve_and_validate_threshold(symbol, threshold_decimal_bps)
     import_pandas()
-    if isinstance(chunk_size, bool) or not isinstance(chunk_size, int) or chunk_size < 1:
-        raise ValueError(f"`chunk_size` must be a whole number above 0; it is `{chunk_size!r}`")
-    if is_frame(trades_iterator):
-        trades_iterator = [trades_iterator]
-    refuse(trades_iterator)
-    chunks = numbered(chunk_frames(trades_iterator, chunk_size))
+    size = whole_number("chunk_size", chunk_size)
+    items = [trades_iterator] if is_frame(trades_iterator) else iterable(trades_iterator)
     features = "microstructure" if include_microstructure else "core"
     extra = MICROSTRUCTURE_COLUMNS if include_microstructure else ()
-    pieces = iter_bars(chunks, threshold, features=features)
+    pieces = iter_bars(numbered(chunk_frames(items, size)), threshold, features=features)
     return (bars_to_pandas(bars, extra) for bars in pieces if bars.height)
+
+
+def whole_number(what: str, value: object) -> int:
+    """The value, which must be a whole number above 0."""
+    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+        raise ValueError(f"`{what}` must be a whole number above 0; it is `{value!r}`")
+    return value
 
 
 def is_frame(value: object) -> bool:
@@ -212,36 +220,34 @@ def is_frame(value: object) -> bool:
     return isinstance(value, pl.DataFrame) or is_pandas(value)
 
 
-def refuse(trades: object) -> None:
-    """Refuse what is no sequence of trades."""
+def iterable(trades: object) -> Iterable[Any]:
+    """The trades, which must come one after another."""
+    hint = "give a frame, or an iterable of dictionaries"
     if isinstance(trades, pl.LazyFrame):
         hint = "process_trades_polars and rb.iter_bars take a LazyFrame"
-    elif isinstance(trades, (Mapping, str, bytes)) or not isinstance(trades, Iterable):
-        hint = "give a frame, or an iterable of dictionaries"
-    else:
-        return
-    raise TypeError(with_hint(f"these are no trades: a value of type `{type(trades).__name__}`", hint))
+    elif isinstance(trades, Iterable) and not isinstance(trades, (Mapping, str, bytes)):
+        return trades
+    raise TypeError(with_hint(f"a value of type `{type(trades).__name__}` is no trades", hint))
 
 
-def frame_of(trades: Trades) -> pl.DataFrame:
+def frame_of(trades: object) -> pl.DataFrame:
     """Polars frame of trades in any form."""
     if isinstance(trades, pl.DataFrame):
         return trades
     if is_pandas(trades):
         return pl.DataFrame() if trades.columns.empty else trades_from_pandas(trades)
-    refuse(trades)
-    records = list(trades)
+    records = list(iterable(trades))
     return RecordReader().frame(records) if records else pl.DataFrame()
 
 
-def chunk_frames(trades: Chunks, chunk_size: int) -> Iterator[pl.DataFrame]:
-    """Frames of the dictionaries, a chunk at a time, and of the frames among them."""
+def chunk_frames(items: Iterable[Any], size: int) -> Iterator[pl.DataFrame]:
+    """Frames of `size` dictionaries, and the frames among them."""
     reader = RecordReader()
     waiting: list[Record] = []
-    for item in trades:
+    for item in items:
         if not is_frame(item):
             waiting.append(item)
-        if waiting and (is_frame(item) or len(waiting) == chunk_size):
+        if waiting and (is_frame(item) or len(waiting) == size):
             yield reader.frame(waiting)
             waiting = []
         if is_frame(item):
@@ -263,8 +269,9 @@ def fields_only(trades: FrameT, first_row: int = 0) -> FrameT:
     """The columns that are fields of a trade, with time as a Datetime."""
     schema = trades.collect_schema()
     if not schema:
-        nothing = pl.DataFrame(schema=NO_TRADES)
-        return nothing if isinstance(trades, pl.DataFrame) else nothing.lazy()
+        return trades.with_columns(
+            pl.lit(None, dtype).alias(name) for name, dtype in NO_TRADES.items()
+        ).head(0)
     fields = trades.select(require(schema.names()).values())
     if schema["timestamp"] != pl.Int64:
         return fields
@@ -288,7 +295,7 @@ def milliseconds(times: pl.Series, first_row: int | None = None) -> pl.Series:
 
 
 def unit_advice(value: int) -> str:
-    r"""What a time that is not in milliseconds looks like, and what to write.
+    """What a time that is not in milliseconds looks like, and what to write.
 
     Examples
     --------

@@ -14,7 +14,7 @@ OHLCV = ["Open", "High", "Low", "Close", "Volume"]
 
 @pytest.fixture(scope="module")
 def bars() -> pl.DataFrame:
-    return long_frame(seed=41, rows=8_000).rangebar.bars(30)
+    return long_frame(seed=41, rows=8_000).rangebar.bars(10)
 
 
 def test_a_frame_is_what_backtesting_takes(bars: pl.DataFrame) -> None:

@@ -148,7 +148,7 @@ def test_what_is_no_checkpoint_is_refused(junk: bytes) -> None:
 
 @pytest.mark.parametrize("wrong", [None, "text", 5, [1, 2]])
 def test_a_checkpoint_is_bytes(wrong: object) -> None:
-    with pytest.raises(TypeError):
+    with pytest.raises((TypeError, CheckpointError), match="bytes"):
         rb.RangeBarBuilder.from_checkpoint(wrong)
 
 
@@ -157,7 +157,7 @@ def test_a_resumed_builder_binds_what_the_first_push_bound(day: pl.DataFrame) ->
     builder.push(day.head(2).select("timestamp", "price"))
     resumed = rb.RangeBarBuilder.from_checkpoint(builder.checkpoint())
     bars = resumed.push(day.slice(2))  # more columns now: they stay unbound
-    assert bars["volume"].to_list() == [None]
+    assert bars["volume"].null_count() == bars.height == 2
 
 
 def test_columns_that_are_missing_from_a_later_push_are_refused(day: pl.DataFrame) -> None:

@@ -127,7 +127,7 @@ def test_a_key_that_runs_back_is_refused_with_its_rows(door: str) -> None:
 def test_a_key_runs_back_across_pushes() -> None:
     builder = rb.RangeBarBuilder(250, group_by="symbol")
     builder.push(ticks([100, 10], symbol=["A", None]))
-    builder.push(ticks([11], symbol=[None]))
+    builder.push(ticks([11], symbol=pl.Series([None], dtype=pl.String)))
     before = builder.checkpoint()
     with pytest.raises(TickOrderError):
         builder.push(ticks([200, 10], symbol=["A", None]))

@@ -127,7 +127,10 @@ def test_undefined_features_are_nan_and_prices_never(ticks: pl.DataFrame) -> Non
     assert list(frame.columns) == [*OHLCV, *rb.MICROSTRUCTURE_COLUMNS]
 
 
-@pytest.mark.parametrize("trades", [[], pd.DataFrame(), pd.DataFrame({"timestamp": [], "price": [], "quantity": []})])
+EMPTY = pd.DataFrame({"timestamp": [1], "price": [1.0], "quantity": [1.0]}).head(0)
+
+
+@pytest.mark.parametrize("trades", [[], pd.DataFrame(), EMPTY], ids=["list", "bare frame", "frame"])
 def test_no_trades_give_no_bars(trades: object) -> None:
     frame = rb.process_trades_to_dataframe(trades)
     assert list(frame.columns) == OHLCV
@@ -267,9 +270,11 @@ GOOD = {"timestamp": 1_704_067_200_000, "price": 100.0, "quantity": 1.0}
 def test_a_bad_value_among_dictionaries_is_refused(wrong: dict[str, object]) -> None:
     flag = {"is_buyer_maker": True}
     rows = [GOOD | flag, GOOD | flag | wrong, GOOD | flag]
-    with pytest.raises(TickDataError, match=rf"(?s){next(iter(wrong))}.*\brow 1\b|\brow 1\b.*{next(iter(wrong))}"):
+    column = next(iter(wrong))
+    named = rf"(?s){column}.*\b(row|trade) 1\b|\b(row|trade) 1\b.*{column}"
+    with pytest.raises(TickDataError, match=named):
         rb.process_trades_to_dataframe(rows)
-    with pytest.raises(TickDataError, match=r"\brow 1\b"):
+    with pytest.raises(TickDataError, match=r"\b(row|trade) 1\b"):
         list(rb.process_trades_chunked(iter(rows), 50, 1))
 
 

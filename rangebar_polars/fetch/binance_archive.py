@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import glob
 import zlib
-from collections.abc import Iterable
 from contextlib import contextmanager
 from itertools import chain
 from os import PathLike
@@ -20,7 +19,7 @@ from rangebar_polars.fetch.csv_lines import first_fault
 from rangebar_polars.fetch.normalise import TRADES_SCHEMA, is_sentinel, normalise
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
     from typing import IO
 
 __all__ = ["read_agg_trades", "scan_agg_trades"]
@@ -99,10 +98,9 @@ def scan_agg_trades(source: AnyPath | Iterable[AnyPath]) -> pl.LazyFrame:
 
 def resolve_paths(source: AnyPath | Iterable[AnyPath]) -> list[Path]:
     """Files that a path, a pattern or several of them stand for, in order."""
-    if isinstance(source, (str, PathLike)):
+    if isinstance(source, (str, PathLike)) or not hasattr(source, "__iter__"):
         return expand(source)
-    several = source if isinstance(source, Iterable) else [source]
-    paths = [path for one in several for path in expand(one)]
+    paths = [path for one in source for path in expand(one)]
     if not paths:
         raise ValueError(
             with_hint("no file was given", "give a path, a pattern, or a list of them")
@@ -110,7 +108,7 @@ def resolve_paths(source: AnyPath | Iterable[AnyPath]) -> list[Path]:
     return paths
 
 
-def expand(source: AnyPath) -> list[Path]:
+def expand(source: object) -> list[Path]:
     """Files of one path or pattern."""
     if not isinstance(source, (str, PathLike)):
         raise TypeError(

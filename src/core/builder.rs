@@ -108,7 +108,12 @@ impl RangeBarBuilder {
 
     /// How messages of the current push count rows.
     pub fn wording(&self) -> Wording<'_> {
-        Wording { names: &self.names, unit: self.settings.unit, push_row: self.rows_at_begin, is_absolute: self.is_absolute }
+        Wording {
+            names: &self.names,
+            unit: self.settings.unit,
+            push_row: self.rows_at_begin,
+            is_absolute: self.is_absolute,
+        }
     }
 
     /// Row of the current push, from the start of its current piece, as messages count it.
@@ -120,7 +125,13 @@ impl RangeBarBuilder {
     ///
     /// # Errors
     /// At the first record that is refused; the caller must then roll back.
-    pub fn push(&mut self, ticks: &Ticks, codes: Option<&[u32]>, bars: &mut Vec<Bar>, flush: Flush) -> Result<(), DataError> {
+    pub fn push(
+        &mut self,
+        ticks: &Ticks,
+        codes: Option<&[u32]>,
+        bars: &mut Vec<Bar>,
+        flush: Flush,
+    ) -> Result<(), DataError> {
         match codes {
             None => self.push_key(ticks, 0, bars, flush),
             Some(codes) => self.push_keyed(ticks, codes, bars, flush),
@@ -146,7 +157,14 @@ impl RangeBarBuilder {
 
     /// One chunk of one key: search, then fold.
     #[inline]
-    fn step(&mut self, set: InstructionSet, chunk: &Ticks, rows: Rows, key: u32, bars: &mut Vec<Bar>) -> Result<(), FoldError> {
+    fn step(
+        &mut self,
+        set: InstructionSet,
+        chunk: &Ticks,
+        rows: Rows,
+        key: u32,
+        bars: &mut Vec<Bar>,
+    ) -> Result<(), FoldError> {
         self.cuts.clear();
         let state = &mut self.states[key as usize];
         if !state.search.scan(&self.settings, set, chunk, rows, &mut self.cuts) {
@@ -185,7 +203,7 @@ impl RangeBarBuilder {
     /// A block of several keys: each key's records are gathered and take the one-key path.
     fn push_block(&mut self, block: &Ticks, codes: &[u32], bars: &mut Vec<Bar>, flush: Flush) -> Result<(), DataError> {
         let (mut grouping, mut scratch) = (std::mem::take(&mut self.grouping), std::mem::take(&mut self.scratch));
-        grouping.group(codes);
+        grouping.sort(codes);
         let lasts = self.lasts(&grouping.groups);
         let result = self.push_groups(block, &grouping, &mut scratch, bars);
         (self.grouping, self.scratch) = (grouping, scratch);
@@ -215,14 +233,17 @@ impl RangeBarBuilder {
         bars: &mut Vec<Bar>,
     ) -> Result<(), BlockFault> {
         let set = InstructionSet::current();
+        let sorted = scratch.sorted(block, grouping);
         for group in &grouping.groups {
-            for rows in grouping.rows(group).chunks(LONGEST_SPAN) {
-                let chunk = scratch.take(block, rows);
-                let listed = Rows::Listed(self.rows, rows);
-                self.step(set, &chunk, listed, group.key, bars).map_err(|error| match error {
+            let mut from = group.from;
+            while from < group.to {
+                let to = group.to.min(from + LONGEST_SPAN);
+                let rows = Rows::Listed(self.rows, &grouping.rows()[from..to]);
+                self.step(set, &sorted.slice(from, to), rows, group.key, bars).map_err(|error| match error {
                     FoldError::Record(_) => BlockFault { overflow: None },
-                    FoldError::Overflow(row, what) => BlockFault { overflow: Some((listed.input_row(row), what)) },
+                    FoldError::Overflow(row, what) => BlockFault { overflow: Some((rows.input_row(row), what)) },
                 })?;
+                from = to;
             }
         }
         Ok(())
@@ -247,7 +268,13 @@ impl RangeBarBuilder {
     }
 
     /// Words the first fault of a block of several keys.
-    fn explain_keyed(&self, block: &Ticks, codes: &[u32], mut lasts: Vec<(u32, Option<Last>)>, fault: BlockFault) -> DataError {
+    fn explain_keyed(
+        &self,
+        block: &Ticks,
+        codes: &[u32],
+        mut lasts: Vec<(u32, Option<Last>)>,
+        fault: BlockFault,
+    ) -> DataError {
         let wording = self.wording();
         for (at, code) in codes.iter().enumerate() {
             let row = self.rows + at as u64;

@@ -179,9 +179,7 @@ fn put_key(out: &mut Vec<u8>, state: &KeyState) {
 }
 
 fn read_key(reader: &mut Reader, settings: &Settings) -> Result<KeyState, CoreError> {
-    let last = reader.optional(|reader| {
-        Ok(Last { time: reader.i64()?, agg_id: reader.i64()?, row: reader.u64()? })
-    })?;
+    let last = reader.optional(|reader| Ok(Last { time: reader.i64()?, agg_id: reader.i64()?, row: reader.u64()? }))?;
     let segment_end = reader.optional(Reader::i64)?;
     let (mut lanes, mut folds) = (Vec::new(), Vec::new());
     for threshold in &settings.thresholds {

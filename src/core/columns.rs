@@ -128,16 +128,7 @@ const fn amount(
     meaning: &'static str,
     extract: fn(&[Bar], Context, &mut Vec<f64>),
 ) -> Column {
-    Column {
-        name,
-        unit,
-        needs,
-        is_nullable: true,
-        lower: Some(0.0),
-        meaning,
-        extract: Extract::Float(extract),
-        ..BASE
-    }
+    Column { name, unit, needs, is_nullable: true, lower: Some(0.0), meaning, extract: Extract::Float(extract), ..BASE }
 }
 
 const fn count(
@@ -162,8 +153,22 @@ const fn count(
     }
 }
 
-const fn id(name: &'static str, needs: Inputs, meaning: &'static str, extract: fn(&[Bar], Context, &mut Vec<i64>)) -> Column {
-    Column { name, dtype: Type::Int64, unit: "id", needs, is_nullable: true, meaning, extract: Extract::Int(extract), ..BASE }
+const fn id(
+    name: &'static str,
+    needs: Inputs,
+    meaning: &'static str,
+    extract: fn(&[Bar], Context, &mut Vec<i64>),
+) -> Column {
+    Column {
+        name,
+        dtype: Type::Int64,
+        unit: "id",
+        needs,
+        is_nullable: true,
+        meaning,
+        extract: Extract::Int(extract),
+        ..BASE
+    }
 }
 
 /// Only with several thresholds.
@@ -231,9 +236,15 @@ pub const CATALOGUE: &[Column] = &[
     amount("volume", "base currency", Inputs::QUANTITY, "sum of quantities", |bars, _, out| {
         fill(bars, out, Bar::volume);
     }),
-    amount("vwap", "quote currency", Inputs::QUANTITY, "turnover over volume; null when volume is 0", |bars, _, out| {
-        fill_defined(bars, out, Bar::vwap);
-    }),
+    amount(
+        "vwap",
+        "quote currency",
+        Inputs::QUANTITY,
+        "turnover over volume; null when volume is 0",
+        |bars, _, out| {
+            fill_defined(bars, out, Bar::vwap);
+        },
+    ),
     amount("turnover", "quote currency", Inputs::QUANTITY, "sum of price times quantity", |bars, _, out| {
         fill(bars, out, |bar| money(bar.sums.turnover));
     }),

@@ -8,7 +8,9 @@ use thiserror::Error;
 pub enum CoreError {
     #[error("threshold {dbps} is outside 1 to 100000 dbps (0.001 % to 100 %)")]
     Threshold { dbps: u32 },
-    #[error("the checkpoint cannot be used: {reason}\n\nhint: take a new checkpoint with `checkpoint()` and keep its bytes unchanged")]
+    #[error(
+        "the checkpoint cannot be used: {reason}\n\nhint: take a new checkpoint with `checkpoint()` and keep its bytes unchanged"
+    )]
     Checkpoint { reason: String },
     #[error("{0}")]
     Data(#[from] DataError),

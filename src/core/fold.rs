@@ -181,7 +181,12 @@ fn run<const Q: bool, const S: bool, const F: bool>(
     let mut row = 0;
     while row < whole {
         simd::prefetch(price, row);
-        let quantities = if Q { simd::prefetch(quantity, row); eight(quantity, row)? } else { &zeros.0 };
+        let quantities = if Q {
+            simd::prefetch(quantity, row);
+            eight(quantity, row)?
+        } else {
+            &zeros.0
+        };
         let (firsts, lasts) = if F {
             simd::prefetch(first, row);
             simd::prefetch(last, row);

@@ -2,26 +2,46 @@
 
 use super::ticks::{Bits, Ticks, Values};
 
-/// One key's records in a block.
+/// One key's records in a sorted block.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Group {
     pub key: u32,
-    from: usize,
-    to: usize,
+    pub from: usize,
+    pub to: usize,
 }
 
-/// The grouping of a block; its buffers are used again for the next one.
+/// A stable counting sort of a block by key; its buffers are used again for the next one.
 #[derive(Debug, Default)]
 pub struct Grouping {
     /// Records of a key in this block; all zero between blocks.
     counts: Vec<u32>,
+    /// Sorted position of each row.
+    places: Vec<u32>,
+    /// Row of each sorted position.
     rows: Vec<u32>,
     pub groups: Vec<Group>,
 }
 
 impl Grouping {
-    /// Groups the rows of a block by key: a counting sort, stable.
-    pub fn group(&mut self, codes: &[u32]) {
+    pub fn sort(&mut self, codes: &[u32]) {
+        self.count(codes);
+        self.places.clear();
+        self.rows.clear();
+        self.rows.resize(codes.len(), 0);
+        for (row, code) in codes.iter().enumerate() {
+            let next = &mut self.counts[*code as usize];
+            let place = *next;
+            *next += 1;
+            self.places.push(place);
+            self.rows[place as usize] = row as u32;
+        }
+        for group in &self.groups {
+            self.counts[group.key as usize] = 0;
+        }
+    }
+
+    /// Finds the groups and leaves in `counts` where each one starts.
+    fn count(&mut self, codes: &[u32]) {
         self.groups.clear();
         for code in codes {
             let code = *code as usize;
@@ -37,33 +57,24 @@ impl Grouping {
         for group in &mut self.groups {
             let count = &mut self.counts[group.key as usize];
             (group.from, group.to) = (from, from + *count as usize);
-            // From here on the place of the key's next row.
             *count = from as u32;
             from = group.to;
         }
-        self.rows.clear();
-        self.rows.resize(codes.len(), 0);
-        for (row, code) in codes.iter().enumerate() {
-            let place = &mut self.counts[*code as usize];
-            self.rows[*place as usize] = row as u32;
-            *place += 1;
-        }
-        for group in &self.groups {
-            self.counts[group.key as usize] = 0;
-        }
     }
 
-    pub fn rows(&self, group: &Group) -> &[u32] {
-        &self.rows[group.from..group.to]
+    /// Rows of the block, in sorted order.
+    pub fn rows(&self) -> &[u32] {
+        &self.rows
     }
 }
 
-/// Buffers for the gathered columns of one key.
+/// Buffers for the sorted columns of a block.
 #[derive(Debug, Default)]
 pub struct Scratch {
     time: Vec<i64>,
     price: ValueBuffer,
     quantity: ValueBuffer,
+    flags: Vec<u8>,
     side: Vec<u8>,
     agg_id: Vec<i64>,
     first_id: Vec<i64>,
@@ -77,40 +88,56 @@ struct ValueBuffer {
 }
 
 impl ValueBuffer {
-    fn take(&mut self, values: Values, rows: &[u32]) -> Values<'_> {
+    fn scatter(&mut self, values: Values, places: &[u32]) -> Values<'_> {
         match values {
-            Values::Float(values) => Values::Float(take(&mut self.floats, values, rows)),
-            Values::Grid(values) => Values::Grid(take(&mut self.grids, values, rows)),
+            Values::Float(values) => Values::Float(scatter(&mut self.floats, values, places)),
+            Values::Grid(values) => Values::Grid(scatter(&mut self.grids, values, places)),
         }
     }
 }
 
-fn take<'a, T: Copy>(buffer: &'a mut Vec<T>, values: &[T], rows: &[u32]) -> &'a [T] {
-    buffer.clear();
-    buffer.extend(rows.iter().map(|row| values[*row as usize]));
+/// Reads in order and writes to as many places as there are keys: kinder to the cache than the
+/// other way round.
+fn scatter<'a, T: Copy + Default>(buffer: &'a mut Vec<T>, values: &[T], places: &[u32]) -> &'a [T] {
+    buffer.resize(places.len(), T::default());
+    for (value, place) in values.iter().zip(places) {
+        if let Some(slot) = buffer.get_mut(*place as usize) {
+            *slot = *value;
+        }
+    }
     buffer
 }
 
-fn take_bits<'a>(buffer: &'a mut Vec<u8>, bits: Bits, rows: &[u32]) -> Bits<'a> {
-    buffer.clear();
-    buffer.extend(rows.chunks(8).map(|eight| {
-        eight.iter().enumerate().fold(0, |byte, (bit, row)| byte | (u8::from(bits.get(*row as usize)) << bit))
-    }));
-    Bits { bytes: buffer, offset: 0 }
+fn scatter_bits<'a>(flags: &mut Vec<u8>, packed: &'a mut Vec<u8>, bits: Bits, places: &[u32]) -> Bits<'a> {
+    flags.clear();
+    flags.resize(places.len().next_multiple_of(8), 0);
+    for (block, eight) in places.chunks(8).enumerate() {
+        let byte = bits.byte(block * 8);
+        for (bit, place) in eight.iter().enumerate() {
+            flags[*place as usize] = byte >> bit & 1;
+        }
+    }
+    // Eight bytes of 0 or 1 to eight bits: the product moves byte k's bit to bit 56 + k.
+    const PACK: u64 = 0x0102_0408_1020_4080;
+    let (eights, _) = flags.as_chunks::<8>();
+    packed.clear();
+    packed.extend(eights.iter().map(|eight| (u64::from_le_bytes(*eight).wrapping_mul(PACK) >> 56) as u8));
+    Bits { bytes: packed, offset: 0 }
 }
 
 impl Scratch {
-    /// The given rows of a block as columns of their own.
-    pub fn take(&mut self, block: &Ticks, rows: &[u32]) -> Ticks<'_> {
-        let Self { time, price, quantity, side, agg_id, first_id, last_id } = self;
+    /// The columns of a block in sorted order.
+    pub fn sorted(&mut self, block: &Ticks, grouping: &Grouping) -> Ticks<'_> {
+        let Self { time, price, quantity, flags, side, agg_id, first_id, last_id } = self;
+        let places = &grouping.places;
         Ticks {
-            time: take(time, block.time, rows),
-            price: price.take(block.price, rows),
-            quantity: block.quantity.map(|values| quantity.take(values, rows)),
-            is_buyer_maker: block.is_buyer_maker.map(|bits| take_bits(side, bits, rows)),
-            agg_id: block.agg_id.map(|ids| take(agg_id, ids, rows)),
-            first_id: block.first_id.map(|ids| take(first_id, ids, rows)),
-            last_id: block.last_id.map(|ids| take(last_id, ids, rows)),
+            time: scatter(time, block.time, places),
+            price: price.scatter(block.price, places),
+            quantity: block.quantity.map(|values| quantity.scatter(values, places)),
+            is_buyer_maker: block.is_buyer_maker.map(|bits| scatter_bits(flags, side, bits, places)),
+            agg_id: block.agg_id.map(|ids| scatter(agg_id, ids, places)),
+            first_id: block.first_id.map(|ids| scatter(first_id, ids, places)),
+            last_id: block.last_id.map(|ids| scatter(last_id, ids, places)),
         }
     }
 }
@@ -118,15 +145,42 @@ impl Scratch {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
 
-    #[test]
-    fn rows_keep_their_order_inside_a_key() {
-        let mut grouping = Grouping::default();
-        for codes in [vec![3, 1, 3, 3, 0, 1], vec![0, 0], vec![]] {
-            grouping.group(&codes);
-            for group in &grouping.groups {
-                let expected: Vec<u32> = (0..codes.len() as u32).filter(|row| codes[*row as usize] == group.key).collect();
-                assert_eq!(grouping.rows(group), expected);
+    proptest! {
+        #[test]
+        fn sorting_by_key_keeps_rows_in_order(
+            records in proptest::collection::vec((0u32..7, any::<i64>(), any::<bool>()), 1..200),
+            offset in 0usize..8,
+        ) {
+            let codes: Vec<u32> = records.iter().map(|record| record.0).collect();
+            let time: Vec<i64> = records.iter().map(|record| record.1).collect();
+            let mut bytes = vec![0u8; records.len() / 8 + 2];
+            for (row, record) in records.iter().enumerate() {
+                bytes[(row + offset) / 8] |= u8::from(record.2) << ((row + offset) % 8);
+            }
+            let block = Ticks {
+                time: &time,
+                price: Values::Grid(&time),
+                quantity: None,
+                is_buyer_maker: Some(Bits { bytes: &bytes, offset }),
+                agg_id: None,
+                first_id: None,
+                last_id: None,
+            };
+            let (mut grouping, mut scratch) = (Grouping::default(), Scratch::default());
+            for _ in 0..2 {
+                grouping.sort(&codes);
+                let sorted = scratch.sorted(&block, &grouping);
+                for group in &grouping.groups {
+                    let expected: Vec<_> = records.iter().filter(|record| record.0 == group.key).collect();
+                    prop_assert_eq!(group.to - group.from, expected.len());
+                    for (at, record) in (group.from..group.to).zip(expected) {
+                        prop_assert_eq!(sorted.time[at], record.1);
+                        prop_assert_eq!(sorted.is_buyer_maker.unwrap().get(at), record.2);
+                        prop_assert_eq!(time[grouping.rows()[at] as usize], record.1);
+                    }
+                }
             }
         }
     }

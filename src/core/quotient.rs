@@ -45,7 +45,8 @@ impl Double {
 #[inline]
 fn divide(numerator: Double, denominator: Double) -> (f64, f64) {
     let quotient = numerator.high / denominator.high;
-    let rest = (-quotient).mul_add(denominator.high, numerator.high) + (-quotient).mul_add(denominator.low, numerator.low);
+    let rest =
+        (-quotient).mul_add(denominator.high, numerator.high) + (-quotient).mul_add(denominator.low, numerator.low);
     (quotient, rest / denominator.high)
 }
 

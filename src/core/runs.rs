@@ -228,7 +228,10 @@ impl Aggregator {
             last = Some(super::admit::Last { time: chunk.time[at], agg_id, row });
         }
         let number = wording.row(self.rows);
-        DataError::value(number, format!("the trades near row {number} were refused without a reason; please report this"))
+        DataError::value(
+            number,
+            format!("the trades near row {number} were refused without a reason; please report this"),
+        )
     }
 
     fn returned(&self, number: u64, id: i128) -> DataError {

@@ -67,7 +67,14 @@ impl KeySearch {
     /// Searches a chunk and lists the ends of bars in output order.
     ///
     /// Returns false, with nothing changed, when the chunk is out of order.
-    pub fn scan(&mut self, settings: &Settings, set: InstructionSet, ticks: &Ticks, rows: Rows, cuts: &mut Vec<Cut>) -> bool {
+    pub fn scan(
+        &mut self,
+        settings: &Settings,
+        set: InstructionSet,
+        ticks: &Ticks,
+        rows: Rows,
+        cuts: &mut Vec<Cut>,
+    ) -> bool {
         let order = simd::scan_order(set, ticks.time, ticks.agg_id);
         let (Some(first), Some(last)) = (ticks.time.first(), ticks.time.last()) else { return true };
         let is_joined = self.last.is_none_or(|before| {

@@ -56,7 +56,9 @@ pub fn to_values(series: &Series) -> Result<Converted, FrameError> {
 }
 
 fn first_lost(series: &Series, wide: &Series) -> Option<usize> {
-    (0..series.len()).find(|row| wide.get(*row).is_ok_and(|value| value.is_null()) && series.get(*row).is_ok_and(|value| !value.is_null()))
+    (0..series.len()).find(|row| {
+        wide.get(*row).is_ok_and(|value| value.is_null()) && series.get(*row).is_ok_and(|value| !value.is_null())
+    })
 }
 
 fn as_doubles(chunks: Vec<Vec<i64>>) -> Chunks {
@@ -78,7 +80,11 @@ enum Scale {
 impl Scale {
     fn from_places(places: usize) -> Self {
         let power = |exponent: usize| 10i128.pow(u32::try_from(exponent.min(38)).unwrap_or(38));
-        if places <= GRID_PLACES { Self::Multiply(power(GRID_PLACES - places)) } else { Self::Divide(power(places - GRID_PLACES)) }
+        if places <= GRID_PLACES {
+            Self::Multiply(power(GRID_PLACES - places))
+        } else {
+            Self::Divide(power(places - GRID_PLACES))
+        }
     }
 
     fn apply(self, value: i128) -> Option<i128> {

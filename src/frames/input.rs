@@ -115,7 +115,8 @@ fn refuse_type(name: &str, wanted: &str, dtype: &DataType, hint: &str) -> FrameE
 /// # Errors
 /// A sentence with the cast to write.
 pub fn check_type(role: Role, name: &str, dtype: &DataType) -> Result<(), FrameError> {
-    let is_number = |dtype: &DataType| dtype.is_integer() || matches!(dtype, DataType::Float64 | DataType::Decimal(_, _));
+    let is_number =
+        |dtype: &DataType| dtype.is_integer() || matches!(dtype, DataType::Float64 | DataType::Decimal(_, _));
     match role {
         Role::Timestamp => time_unit(name, dtype).map(|_| ()),
         Role::Price | Role::Quantity if !is_number(dtype) => {
@@ -263,7 +264,9 @@ impl Columns {
                 let word = move |number: u64| {
                     DataError::value(
                         number,
-                        format!("`{name}` must be below 2^63, got `{value}` at row {number}\n\nhint: leave this column out"),
+                        format!(
+                            "`{name}` must be below 2^63, got `{value}` at row {number}\n\nhint: leave this column out"
+                        ),
                     )
                 };
                 self.note(Fault { row, word: Box::new(word) });

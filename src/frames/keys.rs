@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 
 use polars::prelude::*;
+use polars_arrow::array::{Array, Utf8ViewArray, View};
 
 use super::error::FrameError;
 use super::options::{Options, Role};
@@ -36,93 +37,116 @@ pub fn check_type(name: &str, dtype: &DataType) -> Result<(), FrameError> {
     )))
 }
 
-/// Positions in a small table that is looked into before a hash map.
+/// Slots of a small table that is looked into before a hash map.
 const CACHE_SLOTS: usize = 512;
+/// A slot that holds no code.
+const EMPTY: u32 = u32::MAX;
 
 /// A map to codes with a quick look at recent keys.
 #[derive(Debug)]
 struct Codes<K> {
     map: HashMap<K, u32>,
-    cache: Vec<Option<(K, u32)>>,
+    cache: Vec<(K, u32)>,
 }
 
-impl<K: Copy + Eq + std::hash::Hash> Codes<K> {
+impl<K: Copy + Default + Eq + std::hash::Hash> Codes<K> {
     fn new() -> Self {
-        Self { map: HashMap::new(), cache: vec![None; CACHE_SLOTS] }
+        Self { map: HashMap::new(), cache: vec![(K::default(), EMPTY); CACHE_SLOTS] }
     }
 
+    /// The code of a key; a new one takes `next` and moves it on.
     #[inline]
-    fn get_or_add(&mut self, key: K, mix: u64) -> u32 {
+    fn get_or_add(&mut self, key: K, mix: u64, next: &mut u32) -> u32 {
         let slot = (mix.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 55) as usize % CACHE_SLOTS;
-        if let Some((known, code)) = self.cache[slot]
-            && known == key
-        {
-            return code;
-        }
-        let next = self.map.len() as u32;
-        let code = *self.map.entry(key).or_insert(next);
-        self.cache[slot] = Some((key, code));
+        let (known, code) = self.cache[slot];
+        if code != EMPTY && known == key { code } else { self.look_up(key, slot, next) }
+    }
+
+    #[cold]
+    fn look_up(&mut self, key: K, slot: usize, next: &mut u32) -> u32 {
+        let code = *self.map.entry(key).or_insert(*next);
+        *next = (*next).max(code + 1);
+        self.cache[slot] = (key, code);
         code
     }
 
     /// Forgets the codes from `count` on.
-    fn truncate(&mut self, count: usize) {
-        if self.map.len() > count {
-            self.map.retain(|_, code| (*code as usize) < count);
-            self.cache.fill(None);
-        }
+    fn truncate(&mut self, count: u32) {
+        self.map.retain(|_, code| *code < count);
+        self.cache.fill((K::default(), EMPTY));
     }
 }
 
-/// Numbers the values of one key column.
+/// Numbers the values of one key column by first appearance.
 #[derive(Debug)]
 struct KeyColumn {
     /// Short strings by their 16 bytes in the view, other types by their 64 bits.
-    short: Codes<Option<u128>>,
-    /// Long strings; their codes follow on `short`'s in `next`.
+    short: Codes<u128>,
     long: HashMap<String, u32>,
-    /// Codes of this column, over both maps.
-    count: u32,
+    null: Option<u32>,
+    next: u32,
 }
 
 impl KeyColumn {
     fn new() -> Self {
-        Self { short: Codes::new(), long: HashMap::new(), count: 0 }
+        Self { short: Codes::new(), long: HashMap::new(), null: None, next: 0 }
     }
 
-    #[inline]
-    fn bits_code(&mut self, bits: Option<u64>) -> u32 {
-        self.short_code(bits.map(u128::from), bits.unwrap_or(u64::MAX))
+    fn add(next: &mut u32) -> u32 {
+        *next += 1;
+        *next - 1
     }
 
-    #[inline]
-    fn short_code(&mut self, key: Option<u128>, mix: u64) -> u32 {
-        self.short.get_or_add(key, mix)
+    fn null_code(&mut self) -> u32 {
+        *self.null.get_or_insert_with(|| Self::add(&mut self.next))
     }
 
-    /// Long strings are numbered from the top down, so that both maps keep apart.
     fn long_code(&mut self, text: &str) -> u32 {
         if let Some(code) = self.long.get(text) {
             return *code;
         }
-        let code = u32::MAX - self.count;
-        self.count += 1;
+        let code = Self::add(&mut self.next);
         self.long.insert(text.to_owned(), code);
         code
     }
 
-    fn text_code(&mut self, text: Option<&str>) -> u32 {
-        let Some(text) = text else { return self.short_code(None, u64::MAX) };
-        let bytes = text.as_bytes();
-        let mut inline = [0u8; 16];
-        match inline.get_mut(1..=bytes.len()) {
-            Some(place) => {
-                place.copy_from_slice(bytes);
-                inline[0] = bytes.len() as u8;
-                let key = u128::from_le_bytes(inline);
-                self.short_code(Some(key), key as u64 ^ (key >> 64) as u64)
+    fn text_code(&mut self, text: &str) -> u32 {
+        match u8::try_from(text.len()) {
+            Ok(len) if usize::from(len) <= View::MAX_INLINE_SIZE as usize => {
+                let mut inline = [0u8; 16];
+                inline[0] = len;
+                inline[4..4 + text.len()].copy_from_slice(text.as_bytes());
+                self.inline_code(u128::from_le_bytes(inline))
             }
-            None => self.long_code(text),
+            _ => self.long_code(text),
+        }
+    }
+
+    #[inline]
+    fn inline_code(&mut self, key: u128) -> u32 {
+        self.short.get_or_add(key, key as u64 ^ (key >> 64) as u64, &mut self.next)
+    }
+
+    /// Forgets the codes from `count` on.
+    fn truncate(&mut self, count: u32) {
+        self.short.truncate(count);
+        self.long.retain(|_, code| *code < count);
+        self.null = self.null.filter(|code| *code < count);
+        self.next = count;
+    }
+
+    fn view_codes(&mut self, chunk: &Utf8ViewArray, out: &mut Vec<u32>) {
+        let is_plain = chunk.null_count() == 0;
+        for (row, view) in chunk.views().iter().enumerate() {
+            let code = if is_plain && view.is_inline() {
+                self.inline_code(view.as_u128())
+            } else {
+                match chunk.get(row) {
+                    Some(text) => self.text_code(text),
+                    None => self.null_code(),
+                }
+            };
+            out.push(code);
         }
     }
 
@@ -132,36 +156,45 @@ impl KeyColumn {
         match series.dtype() {
             DataType::String => {
                 for chunk in series.str()?.downcast_iter() {
-                    out.extend(chunk.iter().map(|text| self.text_code(text)));
+                    self.view_codes(chunk, &mut out);
                 }
             }
             DataType::Categorical(_, mapping) | DataType::Enum(_, mapping) => {
                 // Physical numbers may differ from frame to frame; the text does not.
                 let physical = series.to_physical_repr().cast(&DataType::UInt32)?;
-                let mut known: Vec<Option<u32>> = Vec::new();
+                let mut known: Vec<u32> = Vec::new();
                 for number in physical.u32()?.iter() {
-                    let Some(number) = number else {
-                        out.push(self.text_code(None));
-                        continue;
-                    };
-                    let at = number as usize;
-                    if at >= known.len() {
-                        known.resize(at + 1, None);
-                    }
-                    let code = match known[at] {
-                        Some(code) => code,
-                        None => *known[at].insert(self.text_code(mapping.cat_to_str(number))),
-                    };
-                    out.push(code);
+                    out.push(match number {
+                        None => self.null_code(),
+                        Some(number) => self.category_code(number, &mut known, mapping),
+                    });
                 }
             }
             _ => {
                 for bits in bits_of(series)?.u64()?.iter() {
-                    out.push(self.bits_code(bits));
+                    out.push(match bits {
+                        None => self.null_code(),
+                        Some(bits) => self.short.get_or_add(u128::from(bits), bits, &mut self.next),
+                    });
                 }
             }
         }
         Ok(out)
+    }
+
+    #[inline]
+    fn category_code(&mut self, number: u32, known: &mut Vec<u32>, mapping: &CategoricalMapping) -> u32 {
+        let at = number as usize;
+        if at >= known.len() {
+            known.resize(at + 1, EMPTY);
+        }
+        if known[at] == EMPTY {
+            known[at] = match mapping.cat_to_str(number) {
+                Some(text) => self.text_code(text),
+                None => self.null_code(),
+            };
+        }
+        known[at]
     }
 }
 
@@ -172,7 +205,15 @@ fn bits_of(series: &Series) -> PolarsResult<Series> {
         DataType::Float64 | DataType::Float32 => {
             let wide = physical.cast(&DataType::Float64)?;
             // One zero and one not-a-number, as Polars groups them.
-            let canonical = |x: f64| if x == 0.0 { 0.0f64 } else if x.is_nan() { f64::NAN } else { x };
+            let canonical = |x: f64| {
+                if x == 0.0 {
+                    0.0f64
+                } else if x.is_nan() {
+                    f64::NAN
+                } else {
+                    x
+                }
+            };
             let bits = wide.f64()?.iter().map(|x| x.map(|x| canonical(x).to_bits()));
             Ok(UInt64Chunked::from_iter_options(series.name().clone(), bits).into_series())
         }
@@ -185,26 +226,31 @@ fn bits_of(series: &Series) -> PolarsResult<Series> {
     }
 }
 
+/// Codes of the combinations of two code columns.
+#[derive(Debug)]
+struct Pairs {
+    codes: Codes<(u32, u32)>,
+    next: u32,
+}
+
 /// The keys seen so far.
 #[derive(Debug)]
 pub struct Keyer {
     columns: Vec<KeyColumn>,
-    pairs: Vec<Codes<(u32, u32)>>,
+    /// One less than columns: each joins a column to those before it.
+    pairs: Vec<Pairs>,
     /// One row per key, in order of code; owns its values.
     table: Vec<Series>,
     key_count: usize,
-    /// Compresses the last column's codes to first appearance.
-    final_codes: Codes<u32>,
 }
 
 impl Keyer {
     pub fn new(key_columns: usize) -> Self {
         Self {
             columns: (0..key_columns).map(|_| KeyColumn::new()).collect(),
-            pairs: (1..key_columns).map(|_| Codes::new()).collect(),
+            pairs: (1..key_columns).map(|_| Pairs { codes: Codes::new(), next: 0 }).collect(),
             table: Vec::new(),
             key_count: 0,
-            final_codes: Codes::new(),
         }
     }
 
@@ -225,18 +271,19 @@ impl Keyer {
             codes = Some(match codes {
                 None => own,
                 Some(left) => {
-                    let pairs = &mut self.pairs[index - 1];
-                    let pair = |(a, b): (u32, u32)| pairs.get_or_add((a, b), u64::from(a) << 32 | u64::from(b));
+                    let Pairs { codes, next } = &mut self.pairs[index - 1];
+                    let pair = |(a, b): (u32, u32)| codes.get_or_add((a, b), u64::from(a) << 32 | u64::from(b), next);
                     left.into_iter().zip(own).map(pair).collect()
                 }
             });
         }
-        let mut codes = codes.unwrap_or_default();
+        let codes = codes.unwrap_or_default();
         let mut first_rows: Vec<IdxSize> = Vec::new();
-        for (row, code) in codes.iter_mut().enumerate() {
-            *code = self.final_codes.get_or_add(*code, u64::from(*code));
-            if *code as usize == self.key_count + first_rows.len() {
+        let mut next = self.key_count;
+        for (row, code) in codes.iter().enumerate() {
+            if *code as usize == next {
                 first_rows.push(row as IdxSize);
+                next += 1;
             }
         }
         self.append(keys, first_rows)?;
@@ -244,6 +291,9 @@ impl Keyer {
     }
 
     fn append(&mut self, keys: &[Series], rows: Vec<IdxSize>) -> PolarsResult<()> {
+        if rows.is_empty() {
+            return Ok(());
+        }
         let count = rows.len();
         let rows = IdxCa::from_vec("rows".into(), rows);
         let taken = keys.iter().map(|series| series.take(&rows)).collect::<PolarsResult<Vec<_>>>()?;
@@ -265,8 +315,15 @@ impl Keyer {
     /// Forgets the keys from `count` on, after a push that was refused.
     pub fn truncate(&mut self, count: usize) {
         if self.key_count > count {
-            // Codes of single columns may stay: only the final ones are positions.
-            self.final_codes.truncate(count);
+            // Only the last codes are positions in the table; those of inner columns may stay.
+            match (self.pairs.last_mut(), self.columns.last_mut()) {
+                (Some(pairs), _) => {
+                    pairs.codes.truncate(count as u32);
+                    pairs.next = count as u32;
+                }
+                (None, Some(column)) => column.truncate(count as u32),
+                (None, None) => {}
+            }
             for column in &mut self.table {
                 *column = column.slice(0, count);
             }
@@ -350,16 +407,20 @@ fn decode(values: &[Option<&[u8]>], empty: &Series) -> Result<Series, FrameError
     if is_text(empty.dtype()) {
         let text = values.iter().map(|value| value.map(std::str::from_utf8).transpose()).collect::<Result<Vec<_>, _>>();
         let text = text.map_err(|_| refuse())?;
-        return Ok(StringChunked::from_iter_options(name, text.into_iter()).into_series().strict_cast(empty.dtype())?);
+        return Ok(StringChunked::from_iter_options(name, text.into_iter())
+            .into_series()
+            .strict_cast(empty.dtype())?);
     }
-    let word = |value: &Option<&[u8]>| value.map(<[u8; 8]>::try_from).transpose().map(|bytes| bytes.map(u64::from_le_bytes));
+    let word =
+        |value: &Option<&[u8]>| value.map(<[u8; 8]>::try_from).transpose().map(|bytes| bytes.map(u64::from_le_bytes));
     let bits = values.iter().map(word).collect::<Result<Vec<_>, _>>().map_err(|_| refuse())?;
     let physical = match empty.dtype() {
         DataType::Float64 | DataType::Float32 => {
             Float64Chunked::from_iter_options(name, bits.into_iter().map(|bits| bits.map(f64::from_bits))).into_series()
         }
         DataType::UInt64 => UInt64Chunked::from_iter_options(name, bits.into_iter()).into_series(),
-        _ => Int64Chunked::from_iter_options(name, bits.into_iter().map(|bits| bits.map(|bits| bits as i64))).into_series(),
+        _ => Int64Chunked::from_iter_options(name, bits.into_iter().map(|bits| bits.map(|bits| bits as i64)))
+            .into_series(),
     };
     Ok(physical.strict_cast(&empty.dtype().to_physical())?.strict_cast(empty.dtype())?)
 }

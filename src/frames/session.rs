@@ -224,15 +224,12 @@ impl Session {
     ) -> Result<(), FrameError> {
         let columns = Columns::of(&self.options, inputs)?;
         let keys_before = self.keyer.len();
-        let codes = match self.options.is_keyed() {
-            true => Some(self.keyer.codes(&Keyer::select(&self.options, inputs))?),
-            false => None,
-        };
+        let keys = Keyer::select(&self.options, inputs);
         let Engine::Builder(builder) = &mut self.engine else {
             return Err(FrameError::Options("bars need a threshold".to_owned()));
         };
         let context = Context { unit: builder.settings().unit, thresholds: &self.thresholds };
-        let result = push_pieces(builder, columns, codes.as_deref(), &mut |bars| sink(bars, context));
+        let result = push_pieces(builder, columns, &mut self.keyer, &keys, &mut |bars| sink(bars, context));
         if result.is_err() {
             builder.roll_back();
             self.keyer.truncate(keys_before);
@@ -292,17 +289,29 @@ impl Session {
     }
 }
 
+/// Records whose keys are numbered at once: the codes stay in the cache.
+const CODED_ROWS: usize = 65_536;
+
 fn push_pieces(
     builder: &mut RangeBarBuilder,
     columns: Columns,
-    codes: Option<&[u32]>,
+    keyer: &mut Keyer,
+    keys: &[Series],
     sink: &mut dyn FnMut(&mut Vec<Bar>),
 ) -> Result<(), FrameError> {
     builder.begin();
     let mut bars = Vec::new();
     for (row, ticks) in columns.pieces() {
-        let codes = codes.map(|codes| &codes[row..row + ticks.len()]);
-        builder.push(&ticks, codes, &mut bars, sink)?;
+        if keys.is_empty() {
+            builder.push(&ticks, None, &mut bars, sink)?;
+            continue;
+        }
+        for from in (0..ticks.len()).step_by(CODED_ROWS) {
+            let to = ticks.len().min(from + CODED_ROWS);
+            let part = keys.iter().map(|series| series.slice((row + from) as i64, to - from)).collect::<Vec<_>>();
+            let codes = keyer.codes(&part)?;
+            builder.push(&ticks.slice(from, to), Some(&codes), &mut bars, sink)?;
+        }
     }
     raise_fault(columns, |row| builder.wording().row(row as u64 + builder.wording().push_row))
 }

@@ -10,7 +10,10 @@ use crate::frames::error::FrameError;
 /// An instance of a class of `rangebar_polars.exceptions`.
 fn raise(class: &str, message: &str) -> PyErr {
     Python::attach(|py| {
-        let error = py.import("rangebar_polars.exceptions").and_then(|module| module.getattr(class)).and_then(|class| class.call1((message,)));
+        let error = py
+            .import("rangebar_polars.exceptions")
+            .and_then(|module| module.getattr(class))
+            .and_then(|class| class.call1((message,)));
         match error {
             Ok(error) => PyErr::from_value(error),
             Err(missing) => missing,

@@ -47,8 +47,10 @@ def times_in_unit(microseconds: int, unit: str) -> int:
 class Tape:
     """Writes trades, each key with a clock and ids of its own."""
 
-    def __init__(self, base: int, threshold: int, unit: str, start: int, jump: dt.timedelta) -> None:
-        self.base, self.threshold, self.unit = base, threshold, unit
+    def __init__(
+        self, base: int, threshold: int, unit: str, start: int, jump: dt.timedelta, keys: int = 4
+    ) -> None:
+        self.base, self.threshold, self.unit, self.keys = base, threshold, unit, keys
         self.jump = times_in_unit(jump // dt.timedelta(microseconds=1), unit)
         self.start = times_in_unit(start, unit)
         self.clocks: dict[int, int] = {}
@@ -58,7 +60,7 @@ class Tape:
         digits = Digits(number)
         move = FACTORS[digits.take(16)] * self.base * self.threshold / 100_000
         price = min(max(1, self.base + round(move)), 2**63 - 2**20)
-        key = digits.take(4)
+        key = digits.take(4) % self.keys
         step = (1, 0, 0, 0, 1000, 2, 0, self.jump)[digits.take(8)]
         self.clocks[key] = self.clocks.get(key, self.start + key) + step
         self.ids[key] = self.ids.get(key, -3) + ID_STEPS[digits.take(4)]
@@ -88,13 +90,14 @@ def decimals(units: Sequence[int], halves: Sequence[bool]) -> pl.Series:
 def key_columns(kind: str | None, keys: Sequence[int]) -> dict[str, pl.Series]:
     names = pl.Series([KEYS[k] for k in keys], dtype=pl.String)
     numbers = pl.Series([None if k == 2 else k for k in keys], dtype=pl.Int16)
-    kinds = {
+    if kind == "boolean":
+        return {"symbol": pl.Series([(True, False, None)[k] for k in keys], dtype=pl.Boolean)}
+    kinds: dict[str | None, dict[str, pl.Series]] = {
         None: {},
         "string": {"symbol": names},
         "categorical": {"symbol": names.cast(pl.Categorical)},
         "enum": {"symbol": names.cast(pl.Enum(["DOGE", "ETH", "BTC"]))},
         "integer": {"symbol": numbers},
-        "boolean": {"symbol": pl.Series([k > 1 for k in keys], dtype=pl.Boolean)},
         "two": {"symbol": numbers % 2, "venue": names},
     }
     return kinds[kind]
@@ -138,7 +141,7 @@ ABSENT = st.sampled_from(
 FEATURES = st.one_of(
     st.sampled_from(["core", "microstructure", "ofi"]), st.lists(st.sampled_from(TEN), min_size=1, unique=True)
 )
-GAPS = st.sampled_from([None, None, "1s", "30m", dt.timedelta(hours=1), dt.timedelta(days=2)])
+GAPS = st.sampled_from([None, None, "1ms", "1s", "30m", dt.timedelta(hours=1), dt.timedelta(days=2)])
 
 
 @st.composite
@@ -150,9 +153,11 @@ def cases(draw: st.DrawFn, *, rows: int = 50, keys: Sequence[str | None] = (None
     zone = draw(st.sampled_from([None, "UTC", "America/New_York"]))
     exact = draw(st.booleans())
     base = draw(st.sampled_from(BASES if exact else (*BASES, HUGE)))
-    tape = Tape(base, threshold, unit, draw(st.sampled_from(STARTS)), draw(st.sampled_from(JUMPS)))
-    numbers = draw(st.lists(st.integers(0, RECORDS - 1), max_size=rows))
+    start, jump = draw(st.sampled_from(STARTS)), draw(st.sampled_from(JUMPS))
     key = draw(st.sampled_from(list(keys)))
+    tape = Tape(base, threshold, unit, start, jump, keys=3 if key == "boolean" else 4)
+    size = draw(st.integers(0, rows))
+    numbers = draw(st.lists(st.integers(0, RECORDS - 1), min_size=size, max_size=size))
     frame = assemble([tape.record(n) for n in numbers], unit, zone, exact=exact, key=key)
     group_by = {None: None, "two": ["symbol", "venue"]}.get(key, "symbol")
     return Case(

@@ -152,7 +152,7 @@ def test_columns_may_be_expressions() -> None:
     odd = frame.select(
         ms=pl.col("timestamp").dt.epoch("ms"), twice=pl.col("price") * 2, q=pl.col("quantity")
     )
-    time = pl.from_epoch("ms", time_unit="ms")
+    time = pl.col("ms").cast(pl.Datetime("ms"))
     bars = odd.select(rb.bars(pl.col("twice") / 2, 50, timestamp=time, quantity="q", is_buyer_maker=None))
     plain = frame.select(
         pl.col("timestamp").dt.replace_time_zone(None).dt.cast_time_unit("ms"), "price", "quantity"

@@ -8,14 +8,10 @@ use super::{EPSILON, feature};
 use crate::core::columns::{Column, fill_defined};
 use crate::core::{bar::Bar, ticks::Inputs};
 
-pub const COLUMN: Column = feature(
-    "ofi",
-    "ratio",
-    Inputs::FLOW,
-    (Some(-1.0), Some(1.0)),
-    "buy less sell volume over both",
-    |bars, _, out| fill_defined(bars, out, ofi),
-);
+pub const COLUMN: Column =
+    feature("ofi", "ratio", Inputs::FLOW, (Some(-1.0), Some(1.0)), "buy less sell volume over both", |bars, _, out| {
+        fill_defined(bars, out, ofi)
+    });
 
 #[inline]
 pub fn ofi(bar: &Bar) -> Option<f64> {

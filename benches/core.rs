@@ -1,0 +1,155 @@
+//! Benchmarks of the core alone: `cargo bench --no-default-features`.
+//!
+//! Every figure is records per second on one thread. `read` is the yardstick: merely reading the
+//! same seven columns once.
+
+use divan::counter::ItemsCount;
+use divan::{Bencher, black_box};
+use rangebar_polars::core::admit::Names;
+use rangebar_polars::core::bar::Bar;
+use rangebar_polars::core::builder::RangeBarBuilder;
+use rangebar_polars::core::simd::InstructionSet;
+use rangebar_polars::core::state::Settings;
+use rangebar_polars::core::ticks::{Bits, Ticks, Values};
+use rangebar_polars::core::units::{Threshold, TimeUnit};
+
+fn main() {
+    if cfg!(debug_assertions) {
+        eprintln!("benchmarks of a debug build say nothing; run `cargo bench`");
+        std::process::exit(2);
+    }
+    divan::main();
+}
+
+/// Trades in columns, a random walk on a tick grid with a fixed seed.
+struct Trades {
+    time: Vec<i64>,
+    price: Vec<f64>,
+    quantity: Vec<f64>,
+    side: Vec<u8>,
+    agg_id: Vec<i64>,
+    first_id: Vec<i64>,
+    last_id: Vec<i64>,
+}
+
+impl Trades {
+    fn walk(rows: usize) -> Self {
+        let mut state = 0x9e37_79b9_7f4a_7c15u64;
+        let mut random = move || {
+            state ^= state << 13;
+            state ^= state >> 7;
+            state ^= state << 17;
+            state
+        };
+        let mut trades = Self {
+            time: Vec::with_capacity(rows),
+            price: Vec::with_capacity(rows),
+            quantity: Vec::with_capacity(rows),
+            side: vec![0; rows / 8 + 1],
+            agg_id: (0..rows as i64).collect(),
+            first_id: Vec::with_capacity(rows),
+            last_id: Vec::with_capacity(rows),
+        };
+        let (mut time, mut cents, mut id) = (1_700_000_000_000_000i64, 6_000_000i64, 0i64);
+        for row in 0..rows {
+            let bits = random();
+            time += if bits & 3 == 0 { 0 } else { (bits >> 2 & 0xffff) as i64 };
+            cents += (bits >> 18 & 0x3ff) as i64 - 511 + (bits >> 63) as i64;
+            trades.time.push(time);
+            trades.price.push(cents as f64 / 100.0);
+            trades.quantity.push((bits >> 30 & 0xfff) as f64 / 1e5);
+            trades.side[row / 8] |= ((bits >> 45 & 1) as u8) << (row % 8);
+            trades.first_id.push(id);
+            id += (bits >> 50 & 3) as i64;
+            trades.last_id.push(id);
+            id += 1;
+        }
+        trades
+    }
+
+    fn ticks(&self) -> Ticks<'_> {
+        Ticks {
+            time: &self.time,
+            price: Values::Float(&self.price),
+            quantity: Some(Values::Float(&self.quantity)),
+            is_buyer_maker: Some(Bits { bytes: &self.side, offset: 0 }),
+            agg_id: Some(&self.agg_id),
+            first_id: Some(&self.first_id),
+            last_id: Some(&self.last_id),
+        }
+    }
+}
+
+fn builder(thresholds: &[u32]) -> RangeBarBuilder {
+    let settings = Settings {
+        thresholds: thresholds.iter().map(|dbps| Threshold::try_from(*dbps).unwrap()).collect(),
+        unit: TimeUnit::Microseconds,
+        reset: None,
+        max_gap: None,
+        is_gated: true,
+        keeps_unfinished: false,
+    };
+    RangeBarBuilder::new(settings, Names::default(), false)
+}
+
+fn build(bencher: Bencher, rows: usize, thresholds: &[u32], keys: Option<u32>) {
+    let trades = Trades::walk(rows);
+    let codes: Option<Vec<u32>> = keys.map(|keys| (0..rows as u32).map(|row| row % keys).collect());
+    bencher.counter(ItemsCount::new(rows)).bench_local(|| {
+        let mut builder = builder(thresholds);
+        let (mut bars, mut count) = (Vec::new(), 0usize);
+        builder.begin();
+        let result = builder.push(&trades.ticks(), codes.as_deref(), &mut bars, &mut |bars: &mut Vec<Bar>| {
+            count += bars.len();
+            bars.clear();
+        });
+        assert!(result.is_ok());
+        count
+    });
+}
+
+#[divan::bench(args = [1_000_000, 10_000_000])]
+fn read(bencher: Bencher, rows: usize) {
+    let trades = Trades::walk(rows);
+    bencher.counter(ItemsCount::new(rows)).bench_local(|| {
+        let floats = [&trades.price, &trades.quantity];
+        let integers = [&trades.time, &trades.agg_id, &trades.first_id, &trades.last_id];
+        let mut sum = 0u64;
+        for column in floats {
+            sum = sum.wrapping_add(column.iter().fold(0u64, |sum, value| sum.wrapping_add(value.to_bits())));
+        }
+        for column in integers {
+            sum = sum.wrapping_add(column.iter().fold(0u64, |sum, value| sum.wrapping_add(*value as u64)));
+        }
+        black_box(trades.side.iter().fold(sum, |sum, byte| sum.wrapping_add(u64::from(*byte))))
+    });
+}
+
+#[divan::bench(args = ["baseline", "avx2", "avx512"])]
+fn bars_250_dbps_10m(bencher: Bencher, name: &str) {
+    let set = InstructionSet::ALL.into_iter().find(|set| set.name() == name);
+    if InstructionSet::force(set) {
+        build(bencher, 10_000_000, &[250], None);
+        InstructionSet::force(None);
+    }
+}
+
+#[divan::bench]
+fn bars_250_dbps_1m(bencher: Bencher) {
+    build(bencher, 1_000_000, &[250], None);
+}
+
+#[divan::bench]
+fn bars_10_dbps_10m(bencher: Bencher) {
+    build(bencher, 10_000_000, &[10], None);
+}
+
+#[divan::bench]
+fn bars_four_thresholds_10m(bencher: Bencher) {
+    build(bencher, 10_000_000, &[250, 500, 750, 1000], None);
+}
+
+#[divan::bench]
+fn bars_20_keys_10m(bencher: Bencher) {
+    build(bencher, 10_000_000, &[250], Some(20));
+}

@@ -1,0 +1,1 @@
+"""From bars to the forms that other libraries take."""

@@ -1,0 +1,299 @@
+"""Candlesticks of bars on an axis of bar numbers, where bars neither overlap nor leave holes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeVar
+
+from rangebar_polars._candles import (
+    bars_per_candle,
+    label_expression,
+    nice_numbers,
+    span_of,
+    split,
+    thin,
+    with_texts,
+)
+from rangebar_polars.exceptions import MissingColumnError, MissingExtraError, with_hint
+
+if TYPE_CHECKING:
+    from os import PathLike
+
+    import altair as alt
+    import polars as pl
+
+    ColourT = TypeVar("ColourT", alt.Color, alt.Stroke)
+
+__all__ = ["plot_bars", "save_png"]
+
+# Blue and vermilion of Okabe and Ito: told apart with any kind of colour vision, and in print.
+UP = "#0072B2"
+DOWN = "#D55E00"
+GRID = "#E9ECEF"
+INK = "#343A40"
+FAINT = "#868E96"
+FONT = "Helvetica, Arial, sans-serif"
+
+FEWEST_PLACES = 30  # so that few candles are not as wide as the page
+MOST_PANELS = 8
+MOST_CANDLES = 5000  # altair draws no more rows
+NEEDED = ("open_time", "close_time", "open", "high", "low", "close")
+
+
+def plot_bars(
+    bars: pl.DataFrame,
+    *,
+    max_bars: int = 600,
+    width: int = 960,
+    height: int = 420,
+    title: str | None = None,
+    volume: bool = True,
+) -> alt.VConcatChart:
+    """Candlesticks of a frame of bars; also `bars.rangebar.plot(...)`.
+
+    Every bar has the same width, however long it took; its times are in the tooltip and under the
+    axis. Several thresholds or keys are drawn one below the other.
+
+    Parameters
+    ----------
+    bars
+        Bars as the doors of this package give them.
+    max_bars
+        Draw at most so many candles: of more bars, neighbours are merged into one candle, with
+        the first open, the last close, the highest high and the lowest low.
+    width, height
+        Size of the panel of prices in pixels.
+    title
+        Heading; by default the number of bars.
+    volume
+        Whether to draw a panel of volumes below.
+
+    Returns
+    -------
+    altair.VConcatChart
+        Shown by notebooks, saved by `save_png` or by its own `save`.
+
+    Raises
+    ------
+    MissingExtraError
+        Altair is not installed.
+    ValueError
+        There is no bar, or there are more than eight thresholds and keys.
+
+    Examples
+    --------
+    >>> import rangebar_polars as rb
+    >>> chart = rb.sample_ticks().rangebar.bars(250).rangebar.plot(title="A day")
+    >>> chart.title.text
+    'A day'
+    """
+    require_altair()
+    import altair as alt
+
+    judge(bars, max_bars)
+    parts = split(bars)
+    if len(parts) > MOST_PANELS:
+        raise ValueError(
+            with_hint(
+                f"a chart has room for {MOST_PANELS} panels; these bars have {len(parts)} "
+                "thresholds and keys",
+                "filter the bars to fewer",
+            )
+        )
+    shown = volume and "volume" in bars.columns and bars.get_column("volume").count() > 0
+    panels = [
+        Panel(part, name, max_bars, (width, height), volume=shown).chart(f"zoom_{number}")
+        for number, (name, part) in enumerate(parts)
+    ]
+    count = f"{bars.height:,} bar{'s' if bars.height > 1 else ''}"
+    heading = alt.Title(title or count, subtitle=span_of(bars))
+    return style(alt.vconcat(*panels, spacing=24, title=heading))
+
+
+def save_png(chart: alt.TopLevelMixin, path: str | PathLike[str], *, scale: float = 2) -> None:
+    """Write a chart as a PNG file; no browser and no network is needed.
+
+    Raises
+    ------
+    MissingExtraError
+        vl-convert is not installed.
+    """
+    try:
+        import vl_convert
+    except ImportError as error:
+        raise MissingExtraError.of("vl-convert-python", "plot") from error
+    png = vl_convert.vegalite_to_png(chart.to_json(validate=False), scale=scale)
+    Path(path).write_bytes(png)
+
+
+def require_altair() -> None:
+    """Raise the error that says how to install altair, if it is not there."""
+    try:
+        import altair  # noqa: F401, ICN001
+    except ImportError as error:
+        raise MissingExtraError.of("altair", "plot") from error
+
+
+def judge(bars: pl.DataFrame, max_bars: int) -> None:
+    """Refuse what cannot be drawn."""
+    for name in NEEDED:
+        if name not in bars.columns:
+            raise MissingColumnError(
+                with_hint(
+                    f"these are no bars: there is no column `{name}`",
+                    "trades become bars first: trades.rangebar.bars(250).rangebar.plot()",
+                )
+            )
+    if bars.is_empty():
+        raise ValueError(
+            with_hint("there is no bar to draw", "a smaller threshold gives more bars")
+        )
+    if not 1 <= max_bars <= MOST_CANDLES:
+        raise ValueError(f"`max_bars` must be from 1 to {MOST_CANDLES}; it is {max_bars}")
+
+
+class Panel:
+    """Prices, and volumes below them, of one series of bars."""
+
+    def __init__(
+        self,
+        bars: pl.DataFrame,
+        name: str,
+        max_bars: int,
+        size: tuple[int, int],
+        *,
+        volume: bool,
+    ) -> None:
+        self.per = bars_per_candle(bars, max_bars)
+        self.candles = with_texts(thin(bars, max_bars), self.per)
+        self.name = name
+        self.width, self.height = size
+        self.volume = volume
+
+    def chart(self, zoom_name: str) -> alt.VConcatChart:
+        """The panel as one chart, which zooms along the bars."""
+        import altair as alt
+
+        zoom = alt.selection_interval(zoom_name, bind="scales", encodings=["x"])
+        prices = self.prices().add_params(zoom)
+        parts = [prices, self.volumes()] if self.volume else [prices]
+        merged = f"{self.per:,} bars in each candle" if self.per > 1 else ""
+        heading = " · ".join(text for text in (self.name, merged) if text)
+        title = alt.Title(heading, fontSize=12, fontWeight="normal", color=INK, offset=6)
+        chart = alt.vconcat(*parts, spacing=4)
+        panel: alt.VConcatChart = chart.resolve_scale(x="shared").properties(title=title)
+        return panel
+
+    def prices(self) -> alt.LayerChart:
+        """Candles: a wick from low to high, a body from open to close."""
+        import altair as alt
+
+        scale = alt.Scale(zero=False, nice=True, padding=12)
+        base = self.base()
+        low = alt.Y("low:Q", scale=scale, title="price")
+        wick = base.mark_rule(strokeWidth=1).encode(
+            self.across("middle", labels=not self.volume), low, alt.Y2("high:Q")
+        )
+        body = base.mark_bar(strokeWidth=0.7).encode(
+            self.across("left", labels=not self.volume),
+            alt.X2("right:Q"),
+            alt.Y("open:Q", scale=scale),
+            alt.Y2("close:Q"),
+            stroke=self.colour(alt.Stroke),
+        )
+        return alt.LayerChart(layer=[wick, body], width=self.width, height=self.height)
+
+    def volumes(self) -> alt.Chart:
+        """One column for each candle."""
+        import altair as alt
+
+        axis = alt.Axis(format="~s", tickCount=3)
+        columns = (
+            self.base()
+            .mark_bar(opacity=0.75)
+            .encode(
+                self.across("left", labels=True),
+                alt.X2("right:Q"),
+                alt.Y("volume:Q", title="volume", axis=axis),
+                alt.Y2(datum=0),
+            )
+        )
+        panel: alt.Chart = columns.properties(width=self.width, height=max(48, self.height // 6))
+        return panel
+
+    def base(self) -> alt.Chart:
+        """What all marks share: data, colour and tooltip."""
+        import altair as alt
+
+        seen = alt.condition("datum.whole", alt.value(1), alt.value(0.35))
+        return alt.Chart(self.candles.drop("open_time", "close_time")).encode(
+            color=self.colour(alt.Color), opacity=seen, tooltip=self.tooltip()
+        )
+
+    def colour(self, channel: type[ColourT]) -> ColourT:
+        """Colour by direction."""
+        import altair as alt
+
+        scale = alt.Scale(domain=["up", "down"], range=[UP, DOWN])
+        return channel("direction:N", scale=scale, legend=None)
+
+    def across(self, field: str, *, labels: bool) -> alt.X:
+        """Axis of bar numbers; under each number the time at which that bar closed."""
+        import altair as alt
+
+        first, last = self.candles["first"][0], self.candles["last"][-1]
+        end = max(last + self.per, first + FEWEST_PLACES)
+        scale = alt.Scale(domain=[first - self.per, end], nice=False)
+        numbers = nice_numbers(first, last)
+        axis = alt.Axis(
+            values=numbers,
+            labels=labels,
+            ticks=labels,
+            labelExpr=label_expression(self.candles, numbers),
+            domain=labels,
+        )
+        return alt.X(f"{field}:Q", scale=scale, axis=axis, title="bar" if labels else None)
+
+    def tooltip(self) -> list[alt.Tooltip]:
+        """Number, times and prices of a candle."""
+        import altair as alt
+
+        tip = alt.Tooltip
+        amounts = ["open", "high", "low", "close", *(["volume"] if self.volume else [])]
+        return [
+            tip("number:N", title="bar"),
+            tip("opened:N"),
+            tip("closed:N"),
+            tip("lasted:N"),
+            *(tip(f"{name}:Q", format=",~r") for name in amounts),
+        ]
+
+
+def style(chart: alt.VConcatChart) -> alt.VConcatChart:
+    """Quiet axes, so that the candles speak."""
+    styled: alt.VConcatChart = (
+        chart.configure(font=FONT, background="white", padding=16)
+        .configure_view(stroke=None)
+        .configure_axis(
+            gridColor=GRID,
+            domainColor=FAINT,
+            tickColor=FAINT,
+            labelColor=INK,
+            titleColor=FAINT,
+            titleFontWeight="normal",
+            labelFontSize=11,
+            titleFontSize=11,
+        )
+        .configure_axisX(grid=False)
+        .configure_axisY(domain=False, ticks=False, labelPadding=8, minExtent=56)
+        .configure_title(
+            anchor="start",
+            color=INK,
+            fontSize=16,
+            fontWeight="bold",
+            subtitleColor=FAINT,
+            subtitleFontSize=12,
+            offset=12,
+        )
+    )
+    return styled

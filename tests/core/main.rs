@@ -1,0 +1,7 @@
+//! Tests of the core through its public surface, as one binary. Needs neither Polars nor Python.
+
+mod golden;
+mod layers;
+mod naive;
+mod properties;
+mod trades;

@@ -1,0 +1,268 @@
+//! Laws: any chunking, any instruction set, any number of keys and thresholds, resumed or not, the
+//! same bars as the naive loop.
+
+use proptest::prelude::*;
+use rangebar_polars::core::admit::Names;
+use rangebar_polars::core::bar::{Bar, Cause};
+use rangebar_polars::core::boundary::Reset;
+use rangebar_polars::core::builder::RangeBarBuilder;
+use rangebar_polars::core::label::{Labels, NO_BAR};
+use rangebar_polars::core::runs::{Aggregator, Ids};
+use rangebar_polars::core::simd::InstructionSet;
+use rangebar_polars::core::state::Settings;
+use rangebar_polars::core::ticks::Values;
+use rangebar_polars::core::units::{Threshold, TimeUnit};
+
+use crate::naive;
+use crate::trades::{Trades, any_walk, bitmap};
+
+fn any_settings() -> impl Strategy<Value = Settings> {
+    let reset = prop_oneof![
+        Just(None),
+        Just(Some(Reset::Year)),
+        Just(Some(Reset::Month)),
+        Just(Some(Reset::WeekSunday)),
+        Just(Some(Reset::WeekMonday)),
+        Just(Some(Reset::Day)),
+    ];
+    let thresholds = prop_oneof![prop::collection::vec(1u32..2_000, 1..4), Just(vec![250]), Just(vec![10, 1_000]),];
+    let max_gap = prop_oneof![Just(None), (0u64..300).prop_map(Some), Just(Some(80_000_000_000))];
+    (thresholds, reset, max_gap, any::<bool>(), any::<bool>()).prop_map(
+        |(thresholds, reset, max_gap, is_gated, keeps_unfinished)| Settings {
+            thresholds: thresholds.into_iter().map(|dbps| Threshold::try_from(dbps).unwrap()).collect(),
+            unit: TimeUnit::Microseconds,
+            reset,
+            max_gap,
+            is_gated,
+            keeps_unfinished,
+        },
+    )
+}
+
+fn assert_same(left: &[Bar], right: &[Bar]) {
+    assert_eq!(left.len(), right.len());
+    for (a, b) in left.iter().zip(right) {
+        assert_eq!(
+            (a.sums, a.end_row, a.key, a.lane, a.bar_id, a.ended_by),
+            (b.sums, b.end_row, b.key, b.lane, b.bar_id, b.ended_by)
+        );
+    }
+}
+
+/// Codes by first appearance, as the doors number keys.
+fn codes_of(trades: &Trades) -> Vec<u32> {
+    let mut seen = Vec::new();
+    trades
+        .key
+        .iter()
+        .map(|key| {
+            seen.iter().position(|known| known == key).unwrap_or_else(|| {
+                seen.push(*key);
+                seen.len() - 1
+            }) as u32
+        })
+        .collect()
+}
+
+/// Pushes in pieces of the given lengths, each a push of its own with a checkpoint after it.
+fn build(
+    trades: &Trades,
+    codes: Option<&[u32]>,
+    settings: &Settings,
+    lengths: &[usize],
+    is_resumed: bool,
+) -> (Vec<Bar>, Vec<Bar>) {
+    let (mut all, mut bars) = (Vec::new(), Vec::new());
+    let mut builder = RangeBarBuilder::new(settings.clone(), Names::default(), false);
+    let bytes = bitmap(&trades.is_sell, 3);
+    let ticks = trades.ticks(&bytes, 3);
+    let mut from = 0;
+    for length in lengths.iter().cycle() {
+        if from >= trades.len() {
+            break;
+        }
+        let to = trades.len().min(from + length);
+        builder.begin();
+        let part = codes.map(|codes| &codes[from..to]);
+        builder.push(&ticks.slice(from, to), part, &mut bars, &mut |bars| all.append(bars)).unwrap();
+        builder.commit();
+        if is_resumed {
+            let saved = builder.save();
+            builder = RangeBarBuilder::new(settings.clone(), Names::default(), false);
+            builder.load(&saved).unwrap();
+            assert_eq!(builder.save(), saved);
+        }
+        from = to;
+    }
+    (all, builder.partial())
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(48))]
+
+    #[test]
+    fn any_chunking_gives_the_naive_bars(
+        trades in any_walk(1),
+        settings in any_settings(),
+        lengths in prop::collection::vec(1usize..5_000, 1..6),
+        is_resumed in any::<bool>(),
+    ) {
+        let codes = vec![0; trades.len()];
+        let (ended, forming) = naive::bars(&trades, &codes, &settings);
+        for lengths in [vec![usize::MAX >> 1], lengths] {
+            let (all, partial) = build(&trades, None, &settings, &lengths, is_resumed);
+            assert_same(&all, &ended);
+            assert_same(&partial, &forming);
+        }
+    }
+
+    #[test]
+    fn keys_are_apart(
+        trades in any_walk(5),
+        settings in any_settings(),
+        lengths in prop::collection::vec(1usize..9_000, 1..4),
+        is_resumed in any::<bool>(),
+    ) {
+        let codes = codes_of(&trades);
+        let (ended, forming) = naive::bars(&trades, &codes, &settings);
+        let (all, partial) = build(&trades, Some(&codes), &settings, &lengths, is_resumed);
+        assert_same(&all, &ended);
+        assert_same(&partial, &forming);
+    }
+
+    #[test]
+    fn labels_are_the_bars_of_the_records(trades in any_walk(3), settings in any_settings()) {
+        let codes = codes_of(&trades);
+        let keeping = Settings { keeps_unfinished: true, ..settings.clone() };
+        let (ended, forming) = build(&trades, Some(&codes), &keeping, &[trades.len()], false);
+        let mut labels = Labels::new(trades.len(), settings.thresholds.len(), settings.keeps_unfinished, true);
+        labels.add_codes(&codes);
+        ended.iter().chain(&forming).for_each(|bar| labels.add(bar));
+        let ids = labels.finish();
+        let (given, unfinished) = naive::bars(&trades, &codes, &settings);
+        let unfinished = if settings.keeps_unfinished { unfinished } else { Vec::new() };
+        for bar in given.iter().chain(&unfinished) {
+            let rows = (0..trades.len()).filter(|row| codes[*row] == bar.key && ids[usize::from(bar.lane)][*row] == bar.bar_id);
+            let rows: Vec<usize> = rows.collect();
+            prop_assert_eq!(rows.len() as i64, bar.sums.records);
+            prop_assert_eq!(trades.agg_id[rows[0]], bar.sums.first_agg_id);
+            prop_assert_eq!(trades.agg_id[rows[rows.len() - 1]], bar.sums.last_agg_id);
+        }
+        let labelled: usize = ids.iter().flatten().filter(|id| **id != NO_BAR).count();
+        let records: i64 = given.iter().chain(&unfinished).map(|bar| bar.sums.records).sum();
+        prop_assert_eq!(labelled as i64, records);
+    }
+
+    #[test]
+    fn runs_fold_as_bars_do(trades in any_walk(1), lengths in prop::collection::vec(1usize..5_000, 1..4)) {
+        let settings = Settings {
+            thresholds: vec![Threshold::try_from(100).unwrap()],
+            unit: TimeUnit::Microseconds,
+            reset: None,
+            max_gap: None,
+            is_gated: true,
+            keeps_unfinished: true,
+        };
+        let codes = vec![0; trades.len()];
+        let (ended, forming) = naive::bars(&trades, &codes, &settings);
+        let mut ids = Vec::new();
+        for (id, bar) in ended.iter().chain(&forming).enumerate() {
+            ids.extend(std::iter::repeat_n(id as u16, bar.sums.records as usize));
+        }
+        let bytes = bitmap(&trades.is_sell, 0);
+        let ticks = trades.ticks(&bytes, 0);
+        let mut aggregator = Aggregator::new(TimeUnit::Microseconds, Names::default(), false);
+        let (mut all, mut bars, mut from) = (Vec::new(), Vec::new(), 0);
+        for length in lengths.iter().cycle() {
+            if from >= trades.len() {
+                break;
+            }
+            let to = trades.len().min(from + length);
+            aggregator.begin();
+            let ids = Ids { values: &ids[from..to], validity: None };
+            aggregator.push(&ticks.slice(from, to), ids, &mut bars, &mut |bars| all.append(bars)).unwrap();
+            from = to;
+        }
+        all.extend(aggregator.last_run());
+        let expected: Vec<_> = ended.iter().chain(&forming).map(|bar| bar.sums).collect();
+        let sums: Vec<_> = all.iter().map(|bar| bar.sums).collect();
+        prop_assert_eq!(sums, expected);
+    }
+
+    #[test]
+    fn integers_on_the_grid_give_the_same_bars(trades in any_walk(1), settings in any_settings()) {
+        let grid = |values: &[f64]| values.iter().map(|x| (x * 1e8).round() as i64).collect::<Vec<_>>();
+        let (price, quantity) = (grid(&trades.price), grid(&trades.quantity));
+        let bytes = bitmap(&trades.is_sell, 0);
+        let mut ticks = trades.ticks(&bytes, 0);
+        ticks.price = Values::Grid(&price);
+        ticks.quantity = Some(Values::Grid(&quantity));
+        let mut builder = RangeBarBuilder::new(settings.clone(), Names::default(), false);
+        let (mut all, mut bars) = (Vec::new(), Vec::new());
+        builder.begin();
+        builder.push(&ticks, None, &mut bars, &mut |bars| all.append(bars)).unwrap();
+        let (ended, forming) = naive::bars(&trades, &vec![0; trades.len()], &settings);
+        assert_same(&all, &ended);
+        assert_same(&builder.partial(), &forming);
+    }
+
+    #[test]
+    fn a_refused_push_changes_nothing(
+        trades in any_walk(4),
+        settings in any_settings(),
+        at in any::<prop::sample::Index>(),
+        fault in 0usize..6,
+        is_keyed in any::<bool>(),
+    ) {
+        let codes = codes_of(&trades);
+        let codes = is_keyed.then_some(codes.as_slice());
+        let half = trades.len() / 2;
+        let mut bad = trades.clone();
+        let row = half + at.index(trades.len() - half);
+        match fault {
+            0 => bad.price[row] = f64::NAN,
+            1 => bad.price[row] = -1.0,
+            2 => bad.quantity[row] = f64::INFINITY,
+            3 => bad.last_id[row] = bad.first_id[row] - 1,
+            4 => bad.price[row] = 1e-9,
+            _ => bad.quantity[row] = 9.3e10,
+        }
+        let bytes = bitmap(&bad.is_sell, 0);
+        let ticks = bad.ticks(&bytes, 0);
+        let mut builder = RangeBarBuilder::new(settings.clone(), Names::default(), false);
+        let (mut all, mut bars) = (Vec::new(), Vec::new());
+        builder.begin();
+        builder.push(&ticks.slice(0, half), codes.map(|codes| &codes[..half]), &mut bars, &mut |bars| all.append(bars)).unwrap();
+        builder.commit();
+        let before = builder.save();
+        builder.begin();
+        let error = builder.push(&ticks.slice(half, bad.len()), codes.map(|codes| &codes[half..]), &mut bars, &mut |bars| bars.clear());
+        prop_assert_eq!(error.unwrap_err().row, (row - half) as u64);
+        builder.roll_back();
+        prop_assert_eq!(builder.save(), before);
+    }
+}
+
+#[test]
+fn every_instruction_set_gives_the_same_bits() {
+    let trades = crate::trades::walk(50_000, 42, 60_000.0, 1);
+    let settings = Settings {
+        thresholds: [10, 50, 250].map(|dbps| Threshold::try_from(dbps).unwrap()).to_vec(),
+        unit: TimeUnit::Microseconds,
+        reset: Some(Reset::Month),
+        max_gap: Some(80_000_000_000),
+        is_gated: true,
+        keeps_unfinished: true,
+    };
+    let (ended, forming) = naive::bars(&trades, &vec![0; trades.len()], &settings);
+    assert!(ended.iter().any(|bar| bar.ended_by == Some(Cause::Gap)));
+    assert!(ended.iter().any(|bar| bar.ended_by == Some(Cause::Reset)));
+    for set in InstructionSet::ALL {
+        if InstructionSet::force(Some(set)) {
+            let (all, partial) = build(&trades, None, &settings, &[10_000], false);
+            assert_same(&all, &ended);
+            assert_same(&partial, &forming);
+        }
+    }
+    InstructionSet::force(None);
+}

@@ -1,0 +1,107 @@
+"""What the documents show is run as it stands there."""
+
+from __future__ import annotations
+
+import doctest
+import importlib
+import pkgutil
+import re
+import subprocess
+import sys
+from typing import TYPE_CHECKING
+
+import pytest
+import rangebar_polars as rb
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+BLOCK = re.compile(r"^```python\n(.*?)^```", re.MULTILINE | re.DOTALL)
+LINK = re.compile(r"\]\(([^)#\s]+)(?:#[^)]*)?\)")
+MODULES = sorted(
+    module.name
+    for module in pkgutil.walk_packages(rb.__path__, "rangebar_polars.")
+    if not module.name.endswith(("__main__", "_internal"))
+)
+
+
+def documents(root: Path) -> list[Path]:
+    return [root / "README.md", *sorted((root / "docs").rglob("*.md"))]
+
+
+def script_of(path: Path) -> str:
+    """Join the Python blocks of a document, which build on one another."""
+    return "\n".join(BLOCK.findall(path.read_text()))
+
+
+def run_script(code: str, folder: Path, *options: str) -> subprocess.CompletedProcess[str]:
+    script = folder / "script.py"
+    script.write_text(code)
+    return subprocess.run(
+        [sys.executable, *options, str(script)],
+        capture_output=True, text=True, timeout=120, check=False, cwd=folder,
+    )  # fmt: skip
+
+
+def test_the_readme_shows_code(root: Path) -> None:
+    assert "rangebar" in script_of(root / "README.md")
+
+
+def test_blocks_of_the_readme_run(root: Path, tmp_path: Path) -> None:
+    run = run_script(script_of(root / "README.md"), tmp_path)
+    assert run.returncode == 0, run.stderr[-3000:]
+
+
+def test_blocks_of_the_other_documents_run(root: Path, tmp_path: Path) -> None:
+    for path in documents(root)[1:]:
+        code = script_of(path)
+        if code:
+            run = run_script(code, tmp_path)
+            assert run.returncode == 0, f"{path}\n{run.stderr[-3000:]}"
+
+
+def test_a_script_of_the_readme_passes_a_strict_type_check(root: Path, tmp_path: Path) -> None:
+    pytest.importorskip("mypy")
+    blocks = [b for b in BLOCK.findall((root / "README.md").read_text()) if ".rangebar." not in b]
+    code = "\n".join(b for b in blocks if "backtesting" not in b and "wide" not in b)
+    assert "rb.bars(" in code
+    script = tmp_path / "script.py"
+    script.write_text(code)
+    run = subprocess.run(
+        [sys.executable, "-m", "mypy", "--strict", "--cache-dir", str(tmp_path / "cache"), str(script)],
+        capture_output=True, text=True, timeout=300, check=False, cwd=tmp_path,
+    )  # fmt: skip
+    assert run.returncode == 0, run.stdout
+
+
+def test_links_within_the_repository_lead_somewhere(root: Path) -> None:
+    for path in documents(root):
+        for target in LINK.findall(path.read_text()):
+            if "://" not in target:
+                assert (path.parent / target).exists(), f"{path.name}: {target}"
+
+
+def test_the_readme_is_short_and_starts_with_what_a_bar_is(root: Path) -> None:
+    lines = (root / "README.md").read_text().splitlines()
+    assert len(lines) <= 150
+    start = "\n".join(lines[:25]).lower()
+    assert "range bar" in start
+    assert "make demo" in start
+    assert "make test" in start
+    assert "![" in start
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_examples_of_the_docstrings_run(name: str) -> None:
+    module = importlib.import_module(name)
+    flags = doctest.NORMALIZE_WHITESPACE | doctest.ELLIPSIS
+    assert doctest.testmod(module, optionflags=flags).failed == 0
+
+
+def test_every_public_name_has_an_example() -> None:
+    bare = []
+    for name in rb.__all__:
+        thing = getattr(rb, name)
+        if callable(thing) and ">>>" not in (thing.__doc__ or ""):
+            bare.append(name)
+    assert bare == []
