@@ -2,7 +2,7 @@
 #
 #   PYTHON=…   the interpreter for the environments (default: the first one found that is new enough)
 #   POLARS=…   `make test` against this Polars version, in an environment of its own
-#   ARGS=…     further arguments for pytest, the benchmark or the demo
+#   ARGS=…     further arguments for pytest or the benchmark
 
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
@@ -17,8 +17,6 @@ PYTHON ?= $(shell for p in python3 python3.14 python3.13 python3.12 python3.11; 
 export CARGO_TARGET_DIR ?= $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/rangebar-polars/target
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export PIP_NO_INPUT := 1
-# Nothing here may import the package from the working directory by accident.
-export PYTHONSAFEPATH := 1
 
 # What users and benchmarks import: an optimised library, linked to the sources.
 USER_ENV := .venv
@@ -52,9 +50,9 @@ test-rust:
 	else cargo test --locked --no-default-features --tests; fi
 	cargo test --locked --no-default-features --doc
 
+# From another folder, so that nothing imports the package from the working directory.
 test-python: $(TEST_ENV)/.installed
-	$(TEST_ENV)/bin/python -m pytest tests "$$($(TEST_ENV)/bin/python -c \
-	  'import sysconfig; print(sysconfig.get_path("platlib"))')/rangebar_polars" $(ARGS)
+	cd build && "$(CURDIR)/$(TEST_ENV)/bin/python" -m pytest -c ../pyproject.toml --rootdir .. ../tests $(ARGS)
 
 $(TEST_ENV)/.installed: $(TEST_ENV)/.ready $(SOURCES)
 	rm -rf build/wheels
@@ -77,7 +75,7 @@ bench: build ## Ratios against reading the columns, and against other libraries 
 	$(USER_ENV)/bin/python benches/bench_expr.py $(ARGS)
 
 demo: build ## Bars of the bundled trades: a table and a picture
-	$(USER_ENV)/bin/python docs/demo.py $(ARGS)
+	$(USER_ENV)/bin/python docs/demo.py
 
 wheel: build/env/.ready ## The wheel as published, tried in an empty environment
 	build/env/bin/maturin build --locked --profile wheel --sdist --out dist

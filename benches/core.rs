@@ -54,7 +54,7 @@ impl Trades {
         for row in 0..rows {
             let bits = random();
             time += if bits & 3 == 0 { 0 } else { (bits >> 2 & 0xffff) as i64 };
-            cents += (bits >> 18 & 0x3ff) as i64 - 511 + (bits >> 63) as i64;
+            cents += (bits >> 18 & 0xf) as i64 * 4 - 30;
             trades.time.push(time);
             trades.price.push(cents as f64 / 100.0);
             trades.quantity.push((bits >> 30 & 0xfff) as f64 / 1e5);

@@ -26,16 +26,18 @@ def show(name: str, trades: pl.DataFrame, threshold: int) -> None:
     first, last = trades["timestamp"][0], trades["timestamp"][-1]
     print(f"\n{name}: {trades.height:,} trades, {first:%Y-%m-%d %H:%M} to {last:%Y-%m-%d %H:%M}")
     print(f"{bars.height:,} bars of {threshold / 1_000:g} % in {elapsed * 1_000:.1f} ms")
-    with pl.Config(tbl_hide_dataframe_shape=True, tbl_rows=8, tbl_cols=-1, tbl_width_chars=140):
+    with pl.Config(tbl_hide_dataframe_shape=True, tbl_rows=6, tbl_cols=-1, tbl_width_chars=160):
         print(bars.select(SHOWN))
     picture = PICTURES / f"{name}.png"
-    rb.rangebar(bars).plot().save(picture)
-    print(f"picture: {picture}")
+    title = f"{name}: {bars.height:,} range bars of {threshold / 1_000:g} %"
+    rb.rangebar(bars).plot(title=title).save(picture)
+    print(f"picture: {picture.relative_to(ROOT)}")
 
 
 def main() -> None:
     """Shows the bundled trades, then the files at hand."""
     PICTURES.mkdir(parents=True, exist_ok=True)
+    rb.rangebar(rb.sample_ticks()).bars(250)  # loads the library, so that the times are the bars'
     show("sample", rb.sample_ticks(), threshold=250)
     files = sorted(REAL_TRADES.glob("*.csv")) if REAL_TRADES.is_dir() else []
     for file in files:

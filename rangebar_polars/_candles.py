@@ -29,7 +29,8 @@ def split(bars: pl.DataFrame) -> list[tuple[str, pl.DataFrame]]:
     keys = bars.columns[: bars.columns.index(first)]
     if not keys:
         return [("", bars)]
-    parts = bars.partition_by(keys, as_dict=True, maintain_order=True)
+    ordered = bars.sort(keys, maintain_order=True)
+    parts = ordered.partition_by(keys, as_dict=True, maintain_order=True)
     return [(", ".join(map(panel_name, keys, values)), part) for values, part in parts.items()]
 
 
@@ -73,7 +74,16 @@ def thin(bars: pl.DataFrame, max_bars: int) -> pl.DataFrame:
     amount = pl.col("volume") if "volume" in bars.columns else pl.lit(None, pl.Float64)
     whole = pl.col("is_closed") if "is_closed" in bars.columns else pl.lit(value=True)
     return (
-        bars.with_columns(amount.alias("volume"), whole.alias("whole"))
+        bars.select(
+            "open_time",
+            "close_time",
+            "open",
+            "high",
+            "low",
+            "close",
+            amount.alias("volume"),
+            whole.alias("whole"),
+        )
         .with_row_index("first", offset=first_number(bars))
         .group_by((pl.int_range(pl.len()) // per).alias("candle"), maintain_order=True)
         .agg(

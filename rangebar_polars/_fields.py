@@ -39,11 +39,12 @@ def require(present: Collection[str]) -> dict[str, str]:
         if fields[field] not in present:
             listed = ", ".join(f"`{name}`" for name in present) or "none"
             wanted = "`quantity` or `volume`" if field == "quantity" else f"`{field}`"
-            near = nearest(field, present) or "your_column"
+            near = nearest(field, present)
+            which = f"`{near}`" if near else "the one that holds it"
             raise MissingColumnError(
                 with_hint(
                     f"the trades have no column {wanted}; they have {listed}",
-                    f'rename it before: {{"{near}": "{field}"}}',
+                    f"rename {which} to `{field}`",
                 )
             )
     return fields

@@ -32,6 +32,13 @@ _RESETS = {
     "1d": "day",
 }
 _INCOMPLETE = ("drop", "keep")
+_DEFAULTS: dict[str, object] = {
+    "features": [],
+    "reset": None,
+    "max_gap": None,
+    "incomplete": "drop",
+    "prevent_same_timestamp_close": True,
+}
 _SECOND = 1_000_000_000
 _NANOSECONDS = {
     "ns": 1,
@@ -98,17 +105,10 @@ class Options:
         }
 
     def describe(self) -> str:
-        """The options in a few words, for query plans."""
-        thresholds = ", ".join(map(str, self.thresholds))
-        facts = {
-            "threshold": f"[{thresholds}]" if self.long else thresholds,
-            "features": ", ".join(self.features),
-            "reset": self.reset,
-            "max_gap_ns": self.max_gap_ns,
-            "incomplete": "keep" if self.keep else None,
-            "prevent_same_timestamp_close": None if self.gate else "False",
-        }
-        return "; ".join(f"{name}={fact}" for name, fact in facts.items() if fact)
+        """The arguments that are not the default ones, for query plans and `repr`."""
+        given = self.arguments() if self.thresholds else {"features": list(self.features)}
+        facts = {name: value for name, value in given.items() if value != _DEFAULTS.get(name)}
+        return ", ".join(f"{name}={value!r}" for name, value in facts.items())
 
     def outputs(self) -> tuple[str, ...]:
         """Names of the columns of a bar, without keys."""

@@ -133,10 +133,8 @@ def bars_to_pandas(bars: pl.DataFrame, extra: Sequence[str] = ()) -> pd.DataFram
     ...         "open": [1.0], "high": [2.0], "low": [1.0], "close": [2.0], "volume": [3.0],
     ...     }
     ... )
-    >>> bars_to_pandas(bars)
-                Open  High  Low  Close  Volume
-    timestamp
-    2024-01-01   1.0   2.0  1.0    2.0     3.0
+    >>> bars_to_pandas(bars).to_dict("records")
+    [{'Open': 1.0, 'High': 2.0, 'Low': 1.0, 'Close': 2.0, 'Volume': 3.0}]
     """
     pandas = import_pandas()
     closed = bars.get_column("close_time")

@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from decimal import ROUND_HALF_UP, Decimal, InvalidOperation
 from itertools import chain
 from numbers import Integral
+from operator import itemgetter
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 import polars as pl
@@ -54,9 +55,10 @@ class RecordReader:
         return pl.DataFrame(columns)
 
     def _find_fields(self, records: Sequence[Record]) -> None:
-        for index, record in enumerate(records):
-            if not isinstance(record, Mapping):
-                raise self._error(index, f"it is of type `{type(record).__name__}`, not a dict")
+        for kind in set(map(type, records)):
+            if not issubclass(kind, Mapping):
+                index = next(i for i, record in enumerate(records) if type(record) is kind)
+                raise self._error(index, f"it is of type `{kind.__name__}`, not a dict")
         fields = fields_of(dict.fromkeys(chain.from_iterable(records)))
         if not self.fields:
             self.fields = fields
@@ -67,7 +69,7 @@ class RecordReader:
 
     def _column(self, records: Sequence[Record], field: str, name: str) -> pl.Series:
         try:
-            values = [record[name] for record in records]
+            values = list(map(itemgetter(name), records))
         except KeyError:
             index = next(i for i, record in enumerate(records) if name not in record)
             listed = ", ".join(f"`{key}`" for key in records[index])

@@ -180,7 +180,7 @@ class RangeBarBuilder:
 
     def __repr__(self) -> str:
         keys = f", group_by={list(self._request.keys)}" if self._request.keys else ""
-        return f"{type(self).__name__}({self._request.options.describe().replace(';', ',')}{keys})"
+        return f"{type(self).__name__}({self._request.options.describe()}{keys})"
 
 
 def _columns_of(bound: Bound) -> dict[str, Any]:

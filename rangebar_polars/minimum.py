@@ -46,6 +46,8 @@ def resolve_and_validate_threshold(symbol: str | None, threshold: ThresholdLike)
     dbps = parse_threshold(threshold)
     if symbol is None:
         return dbps
+    if not isinstance(symbol, str):
+        raise TypeError(f"`symbol` must be text or None; it is of type `{type(symbol).__name__}`")
     name = symbol.upper()
     asset_class = asset_class_of(name)
     minimum = minimum_threshold(name, asset_class)

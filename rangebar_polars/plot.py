@@ -5,6 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
+import polars as pl
+
 from rangebar_polars._candles import (
     bars_per_candle,
     label_expression,
@@ -20,7 +22,6 @@ if TYPE_CHECKING:
     from os import PathLike
 
     import altair as alt
-    import polars as pl
 
     ColourT = TypeVar("ColourT", alt.Color, alt.Stroke)
 
@@ -76,7 +77,7 @@ def plot_bars(
     Raises
     ------
     MissingExtraError
-        Altair is not installed.
+        Altair or vl-convert is not installed.
     ValueError
         There is no bar, or there are more than eight thresholds and keys.
 
@@ -87,7 +88,7 @@ def plot_bars(
     >>> chart.title.text
     'A day'
     """
-    require_altair()
+    require_extra()
     import altair as alt
 
     judge(bars, max_bars)
@@ -116,26 +117,33 @@ def save_png(chart: alt.TopLevelMixin, path: str | PathLike[str], *, scale: floa
     Raises
     ------
     MissingExtraError
-        vl-convert is not installed.
+        Altair or vl-convert is not installed.
     """
-    try:
-        import vl_convert
-    except ImportError as error:
-        raise MissingExtraError.of("vl-convert-python", "plot") from error
+    require_extra()
+    import vl_convert
+
     png = vl_convert.vegalite_to_png(chart.to_json(validate=False), scale=scale)
     Path(path).write_bytes(png)
 
 
-def require_altair() -> None:
-    """Raise the error that says how to install altair, if it is not there."""
-    try:
-        import altair  # noqa: F401, ICN001
-    except ImportError as error:
-        raise MissingExtraError.of("altair", "plot") from error
+def require_extra() -> None:
+    """Raise the error that says how to install what charts need, if it is not there."""
+    from importlib.util import find_spec
+
+    for module, library in (("altair", "altair"), ("vl_convert", "vl-convert-python")):
+        if find_spec(module) is None:
+            raise MissingExtraError.of(library, "plot")
 
 
 def judge(bars: pl.DataFrame, max_bars: int) -> None:
     """Refuse what cannot be drawn."""
+    if not isinstance(bars, pl.DataFrame):
+        raise TypeError(
+            with_hint(
+                f"bars must be a Polars DataFrame; they are of type `{type(bars).__name__}`",
+                "collect a LazyFrame first",
+            )
+        )
     for name in NEEDED:
         if name not in bars.columns:
             raise MissingColumnError(

@@ -145,10 +145,8 @@ def process_trades_to_dataframe(
     ...     {"timestamp": 1704067200000 + 1000 * i, "price": price, "quantity": 1.0}
     ...     for i, price in enumerate(prices)
     ... ]
-    >>> rb.process_trades_to_dataframe(trades, 250)
-                          Open   High    Low  Close  Volume
-    timestamp
-    2024-01-01 00:00:02  100.0  100.3  100.0  100.3     3.0
+    >>> rb.process_trades_to_dataframe(trades, 250).to_dict("records")
+    [{'Open': 100.0, 'High': 100.3, 'Low': 100.0, 'Close': 100.3, 'Volume': 3.0}]
     """
     threshold = resolve_and_validate_threshold(symbol, threshold_decimal_bps)
     import_pandas()
@@ -267,20 +265,24 @@ def numbered(frames: Iterable[pl.DataFrame]) -> Iterator[pl.DataFrame]:
 
 def fields_only(trades: FrameT, first_row: int = 0) -> FrameT:
     """The columns that are fields of a trade, with time as a Datetime."""
-    schema = trades.collect_schema()
-    if not schema:
+    names = trades.collect_schema().names()
+    if not names:
         return trades.with_columns(
             pl.lit(None, dtype).alias(name) for name, dtype in NO_TRADES.items()
         ).head(0)
-    fields = trades.select(require(schema.names()).values())
-    if schema["timestamp"] != pl.Int64:
-        return fields
-    if isinstance(fields, pl.DataFrame):
-        return fields.with_columns(milliseconds(fields.get_column("timestamp"), first_row))
+    return with_times(trades.select(require(names).values()), first_row)
+
+
+def with_times(trades: FrameT, first_row: int = 0) -> FrameT:
+    """The same trades; a `timestamp` of whole milliseconds becomes a Datetime."""
+    if trades.collect_schema().get("timestamp") != pl.Int64:
+        return trades
+    if isinstance(trades, pl.DataFrame):
+        return trades.with_columns(milliseconds(trades.get_column("timestamp"), first_row))
     convert = pl.col("timestamp").map_batches(
         milliseconds, return_dtype=MILLISECONDS, is_elementwise=True
     )
-    return fields.with_columns(convert)
+    return trades.with_columns(convert)
 
 
 def milliseconds(times: pl.Series, first_row: int | None = None) -> pl.Series:

@@ -13,12 +13,13 @@ from decimal import Decimal
 from typing import TYPE_CHECKING
 
 import polars as pl
+
 import rangebar_polars as rb
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-NOW = dt.datetime(2024, 1, 1, tzinfo=dt.timezone.utc)
+NOW = dt.datetime(2024, 1, 1, tzinfo=dt.UTC)
 INTEGERS = ["Int8", "Int16", "Int32", "Int64", "UInt8", "UInt16", "UInt32", "UInt64"]
 ROWS = 3
 
@@ -61,7 +62,14 @@ GOOD = pl.DataFrame(
 
 
 def bind(frame: pl.DataFrame) -> dict[str, str | None]:
-    optional = ["quantity", "is_buyer_maker", "side", "agg_trade_id", "first_trade_id", "last_trade_id"]
+    optional = [
+        "quantity",
+        "is_buyer_maker",
+        "side",
+        "agg_trade_id",
+        "first_trade_id",
+        "last_trade_id",
+    ]
     return {name: name if name in frame.columns else None for name in optional}
 
 
@@ -111,7 +119,9 @@ def main() -> None:
                 error, text = "", ""
             except BaseException as caught:  # noqa: BLE001 - a panic is not an Exception
                 error = next(
-                    c.__name__ for c in type(caught).__mro__ if c.__module__ != rb.exceptions.__name__
+                    c.__name__
+                    for c in type(caught).__mro__
+                    if c.__module__ != rb.exceptions.__name__
                 )
                 text = str(caught)
             line = {"role": role, "dtype": name, "door": door, "error": error, "text": text}

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import polars as pl
+
 import rangebar_polars as rb
 from properties.doors import ENGINES, collect
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import polars as pl
 import pytest
+
 import rangebar_polars as rb
 from faulty import EVERY, FOLD_DOORS, ID_DOORS, OWN, bound
 from rangebar_polars.exceptions import TickDataError
@@ -52,8 +53,12 @@ FAULTS = {
     "price beyond 2^63 units": Fault("price", 1e300, "1e300|1e\\+300|10{300}"),
     "zero decimal price": Fault("price", Decimal(0), "0", DECIMAL),
     "negative decimal price": Fault("price", Decimal(-3), "-3", DECIMAL),
-    "decimal price that rounds to zero": Fault("price", Decimal("4.9E-9"), "4.9e-9|0.0000000049", DECIMAL),
-    "decimal price of 2^63 units": Fault("price", Decimal("92233720368.54775808"), "92233720368.5477", DECIMAL),
+    "decimal price that rounds to zero": Fault(
+        "price", Decimal("4.9E-9"), "4.9e-9|0.0000000049", DECIMAL
+    ),
+    "decimal price of 2^63 units": Fault(
+        "price", Decimal("92233720368.54775808"), "92233720368.5477", DECIMAL
+    ),
     "null decimal price": Fault("price", None, "null", DECIMAL),
     "zero integer price": Fault("price", 0, "0", pl.Int64),
     "negative integer price": Fault("price", -3, "-3", pl.Int64),
@@ -128,7 +133,9 @@ def test_a_bad_value_is_refused_by_name(name: str, door: str, good: pl.DataFrame
 
 
 @pytest.mark.parametrize("door", ID_DOORS)
-@pytest.mark.parametrize("name", [n for n, f in FAULTS.items() if f.column in {"price", "timestamp"}])
+@pytest.mark.parametrize(
+    "name", [n for n, f in FAULTS.items() if f.column in {"price", "timestamp"}]
+)
 def test_bar_id_refuses_a_bad_price_or_time(name: str, door: str, good: pl.DataFrame) -> None:
     with pytest.raises(pl.exceptions.ComputeError) as caught:
         ID_DOORS[door](FAULTS[name].spoil(good))
@@ -140,7 +147,9 @@ def test_a_refused_push_changes_nothing(name: str, good: pl.DataFrame) -> None:
     fault = FAULTS[name]
     clean = good
     if fault.column == "side":
-        clean = good.select(pl.all().exclude("is_buyer_maker"), side=pl.lit("buy", fault.dtype or pl.String))
+        clean = good.select(
+            pl.all().exclude("is_buyer_maker"), side=pl.lit("buy", fault.dtype or pl.String)
+        )
     elif fault.dtype is not None:
         ones = pl.Series(fault.column, [1] * ROWS).cast(fault.dtype)
         clean = good.with_columns(ones)
@@ -246,7 +255,9 @@ def test_a_bad_value_far_into_a_long_run_is_named_by_its_row(rows: int) -> None:
 
 
 @pytest.mark.parametrize("streaming_chunk", [10, 1_000, None])
-def test_rows_of_the_lazy_doors_count_from_the_start_of_the_input(streaming_chunk: int | None) -> None:
+def test_rows_of_the_lazy_doors_count_from_the_start_of_the_input(
+    streaming_chunk: int | None,
+) -> None:
     time = pl.int_range(6_000, eager=True).cast(pl.Datetime("us"))
     frame = pl.DataFrame({"timestamp": time, "price": [100.0] * 5_432 + [-1.0] * 568})
     with pl.Config() as config:
@@ -261,7 +272,12 @@ def test_rows_of_the_lazy_doors_count_from_the_start_of_the_input(streaming_chun
 
 
 def test_what_iter_bars_gave_before_bad_data_was_right(good: pl.DataFrame) -> None:
-    parts = [good, FAULTS["NaN price"].spoil(good).with_columns(pl.col("timestamp") + pl.duration(days=1), pl.col("agg_trade_id") + 100)]
+    parts = [
+        good,
+        FAULTS["NaN price"]
+        .spoil(good)
+        .with_columns(pl.col("timestamp") + pl.duration(days=1), pl.col("agg_trade_id") + 100),
+    ]
     batches = rb.iter_bars(parts, 250)
     assert next(batches).equals(good.rangebar.bars(250))
     with pytest.raises(TickDataError, match=rf"\brow {ROWS + ROW}\b"):

@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 import polars as pl
 import pytest
+
 import rangebar_polars as rb
 from properties.frames import long_frame
 
@@ -88,6 +89,8 @@ def test_backtesting_runs_on_it(bars: pl.DataFrame) -> None:
             else:
                 self.buy(size=1)
 
-    test = Backtest(bars.rangebar.to_backtesting(), Alternate, cash=10_000_000, finalize_trades=True)
+    test = Backtest(
+        bars.rangebar.to_backtesting(), Alternate, cash=10_000_000, finalize_trades=True
+    )
     result = test.run()
     assert result["# Trades"] > 10

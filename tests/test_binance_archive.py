@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import polars as pl
 import pytest
+
 import rangebar_polars as rb
 from properties import doors
 from properties.comparing import assert_same_bars
@@ -44,7 +45,9 @@ def line(row: tuple, *, spot: bool, micro: bool = False, flag: str | None = None
     return ",".join(map(str, [*fields, "True"] if spot else fields))
 
 
-def write(path: Path, rows: list[tuple], *, spot: bool = True, micro: bool = False, header: bool = False) -> Path:
+def write(
+    path: Path, rows: list[tuple], *, spot: bool = True, micro: bool = False, header: bool = False
+) -> Path:
     lines = [HEADER] * header + [line(row, spot=spot, micro=micro) for row in rows]
     path.write_text("\n".join(lines) + "\n")
     return path
@@ -135,7 +138,12 @@ def test_a_time_that_runs_back_a_little_is_raised_with_a_warning(back: int, tmp_
 
 
 def test_a_raised_time_stays_the_running_maximum(tmp_path: Path) -> None:
-    rows = [*ROWS, (5, "1", "1", 21, 21, 500, True), (6, "1", "1", 22, 22, 800, True), (7, "1", "1", 23, 23, 950, True)]
+    rows = [
+        *ROWS,
+        (5, "1", "1", 21, 21, 500, True),
+        (6, "1", "1", 22, 22, 800, True),
+        (7, "1", "1", 23, 23, 950, True),
+    ]
     path = write(tmp_path / "a.csv", rows)
     with pytest.warns(UserWarning, match=r"\b2\b"):
         frame = read(path)
@@ -204,7 +212,9 @@ def test_a_bad_row_is_named_by_file_and_line(name: str, zipped: bool, tmp_path: 
 
 @pytest.mark.parametrize("header", [False, True])
 def test_lines_count_the_header(header: bool, tmp_path: Path) -> None:
-    lines = [HEADER] * header + [line(row, spot=False) for row in ROWS[:2]] + ["3,abc,1,15,15,1,true"]
+    lines = (
+        [HEADER] * header + [line(row, spot=False) for row in ROWS[:2]] + ["3,abc,1,15,15,1,true"]
+    )
     path = tmp_path / "day.csv"
     path.write_text("\n".join(lines))
     with pytest.raises(TickDataError, match=rf"(?s)line {4 if header else 3}\b"):

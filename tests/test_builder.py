@@ -6,6 +6,7 @@ import pickle
 
 import polars as pl
 import pytest
+
 import rangebar_polars as rb
 from properties.comparing import assert_same_bars
 from properties.frames import long_frame
@@ -23,7 +24,9 @@ def test_a_push_has_the_columns_of_the_frame_door(day: pl.DataFrame) -> None:
     for incomplete in ("drop", "keep"):
         for threshold in (250, [250, 500]):
             door = day.rangebar.bars(threshold, incomplete=incomplete, features="microstructure")
-            builder = rb.RangeBarBuilder(threshold, incomplete=incomplete, features="microstructure")
+            builder = rb.RangeBarBuilder(
+                threshold, incomplete=incomplete, features="microstructure"
+            )
             assert list(builder.push(day).schema.items()) == list(door.schema.items())
 
 
@@ -44,7 +47,9 @@ def test_partial_is_an_empty_frame_before_the_first_push() -> None:
 
 
 @pytest.mark.parametrize("incomplete", ["drop", "keep"])
-def test_partial_gives_the_forming_bars_with_their_status(day: pl.DataFrame, incomplete: str) -> None:
+def test_partial_gives_the_forming_bars_with_their_status(
+    day: pl.DataFrame, incomplete: str
+) -> None:
     builder = rb.RangeBarBuilder(250, incomplete=incomplete, features="microstructure")
     builder.push(day)
     kept = day.rangebar.bars(250, incomplete="keep", features="microstructure")
@@ -77,7 +82,9 @@ def test_partial_orders_keys_by_their_first_appearance(day: pl.DataFrame) -> Non
 
 @pytest.mark.parametrize("threshold", [250, [250, 500]])
 @pytest.mark.parametrize("pushed", [0, 1, 5])
-def test_a_checkpoint_keeps_settings_and_state(day: pl.DataFrame, pushed: int, threshold: object) -> None:
+def test_a_checkpoint_keeps_settings_and_state(
+    day: pl.DataFrame, pushed: int, threshold: object
+) -> None:
     day = day.rename({"price": "px"}).with_columns(symbol=pl.lit("A", pl.Enum(["B", "A"])))
     builder = rb.RangeBarBuilder(
         threshold, group_by="symbol", features="microstructure", reset="month", max_gap="1h",
@@ -164,7 +171,9 @@ def test_columns_that_are_missing_from_a_later_push_are_refused(day: pl.DataFram
     builder = rb.RangeBarBuilder(250)
     builder.push(day.head(2))
     before = builder.checkpoint()
-    with pytest.raises((TypeError, ValueError, pl.exceptions.ColumnNotFoundError), match="quantity"):
+    with pytest.raises(
+        (TypeError, ValueError, pl.exceptions.ColumnNotFoundError), match="quantity"
+    ):
         builder.push(day.slice(2).drop("quantity"))
     assert builder.checkpoint() == before
 
@@ -203,7 +212,9 @@ def test_a_checkpoint_stays_small(day: pl.DataFrame) -> None:
     for seed in range(3):
         frame = long_frame(seed=1, rows=20_000)
         later = pl.duration(days=seed)
-        builder.push(frame.with_columns(pl.col("timestamp") + later, pl.col("agg_trade_id") + seed * 10**6))
+        builder.push(
+            frame.with_columns(pl.col("timestamp") + later, pl.col("agg_trade_id") + seed * 10**6)
+        )
         sizes.append(len(builder.checkpoint()))
     assert max(sizes) == min(sizes)
     assert max(sizes) < 10_000

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import polars as pl
 import pytest
+
 import rangebar_polars as rb
 from properties.comparing import assert_same_bars
 from properties.frames import long_frame
@@ -22,7 +23,16 @@ def bars() -> pl.DataFrame:
 
 
 def test_the_catalogue_says_what_a_column_is(catalogue: pl.DataFrame) -> None:
-    assert catalogue.columns == ["name", "dtype", "unit", "group", "nullable", "lower", "upper", "meaning"]
+    assert catalogue.columns == [
+        "name",
+        "dtype",
+        "unit",
+        "group",
+        "nullable",
+        "lower",
+        "upper",
+        "meaning",
+    ]
     assert catalogue["name"].is_unique().all()
     assert catalogue["meaning"].str.len_chars().min() > 5
     assert set(catalogue["group"]) == {"core", "microstructure"}
@@ -38,14 +48,18 @@ def test_the_catalogue_lists_the_columns_of_a_frame_in_order(
     assert {n for n, g in groups.items() if g == "microstructure"} == set(TEN)
 
 
-def test_the_catalogue_names_the_dtypes_of_a_frame(catalogue: pl.DataFrame, bars: pl.DataFrame) -> None:
+def test_the_catalogue_names_the_dtypes_of_a_frame(
+    catalogue: pl.DataFrame, bars: pl.DataFrame
+) -> None:
     for name, dtype in catalogue.select("name", "dtype").rows():
         assert str(bars.schema[name]).startswith(dtype.split("(")[0]), name
         if name in INTEGERS:
             assert bars.schema[name] == pl.Int64
 
 
-def test_values_stay_within_the_bounds_of_the_catalogue(catalogue: pl.DataFrame, bars: pl.DataFrame) -> None:
+def test_values_stay_within_the_bounds_of_the_catalogue(
+    catalogue: pl.DataFrame, bars: pl.DataFrame
+) -> None:
     for row in catalogue.to_dicts():
         values = bars[row["name"]]
         if not row["nullable"]:

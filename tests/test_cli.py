@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import polars as pl
 import pytest
+
 import rangebar_polars as rb
 from properties.comparing import assert_same_bars
 from properties.frames import long_frame
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     Run = subprocess.CompletedProcess[str]
+
+
+SCRIPT = Path(sys.executable).parent / ("rangebar.exe" if sys.platform == "win32" else "rangebar")
 
 
 @pytest.fixture(scope="module")
@@ -32,9 +34,7 @@ def parquet(ticks: pl.DataFrame, tmp_path_factory: pytest.TempPathFactory) -> Pa
 
 
 def command(*arguments: object, module: bool = True) -> Run:
-    program = [sys.executable, "-m", "rangebar_polars"]
-    if not module:
-        program = [os.path.join(os.path.dirname(sys.executable), "rangebar")]  # noqa: PTH118, PTH120
+    program = [sys.executable, "-m", "rangebar_polars"] if module else [SCRIPT]
     words = [*program, *map(str, arguments)]
     run = subprocess.run(words, capture_output=True, text=True, timeout=120, check=False)
     assert "Traceback" not in run.stderr
@@ -42,7 +42,9 @@ def command(*arguments: object, module: bool = True) -> Run:
 
 
 def bars_of(ticks: pl.DataFrame, *thresholds: int, **options: object) -> pl.DataFrame:
-    return ticks.rangebar.bars(thresholds[0] if len(thresholds) == 1 else list(thresholds), **options)
+    return ticks.rangebar.bars(
+        thresholds[0] if len(thresholds) == 1 else list(thresholds), **options
+    )
 
 
 def test_bars_go_to_a_parquet_file(ticks: pl.DataFrame, parquet: Path, tmp_path: Path) -> None:
@@ -53,20 +55,35 @@ def test_bars_go_to_a_parquet_file(ticks: pl.DataFrame, parquet: Path, tmp_path:
     assert_same_bars(pl.read_parquet(out), bars_of(ticks, 50))
 
 
-def test_several_thresholds_add_a_column(ticks: pl.DataFrame, parquet: Path, tmp_path: Path) -> None:
+def test_several_thresholds_add_a_column(
+    ticks: pl.DataFrame, parquet: Path, tmp_path: Path
+) -> None:
     out = tmp_path / "bars.parquet"
     run = command("bars", parquet, "--threshold", "0.05%", "--threshold", "standard", "--out", out)
     assert run.returncode == 0, run.stderr
     assert_same_bars(pl.read_parquet(out), bars_of(ticks, 50, 100))
 
 
-def test_features_and_reset_are_those_of_the_doors(ticks: pl.DataFrame, parquet: Path, tmp_path: Path) -> None:
+def test_features_and_reset_are_those_of_the_doors(
+    ticks: pl.DataFrame, parquet: Path, tmp_path: Path
+) -> None:
     out = tmp_path / "bars.parquet"
     run = command(
-        "bars", parquet, "--threshold", 50, "--features", "microstructure", "--reset", "month", "--out", out
+        "bars",
+        parquet,
+        "--threshold",
+        50,
+        "--features",
+        "microstructure",
+        "--reset",
+        "month",
+        "--out",
+        out,
     )
     assert run.returncode == 0, run.stderr
-    assert_same_bars(pl.read_parquet(out), bars_of(ticks, 50, features="microstructure", reset="month"))
+    assert_same_bars(
+        pl.read_parquet(out), bars_of(ticks, 50, features="microstructure", reset="month")
+    )
 
 
 def test_bars_go_to_a_csv_file(ticks: pl.DataFrame, parquet: Path, tmp_path: Path) -> None:
@@ -88,7 +105,9 @@ def test_without_a_file_the_data_go_to_stdout(ticks: pl.DataFrame, parquet: Path
 
 def test_a_plot_is_drawn_into_a_file(parquet: Path, tmp_path: Path) -> None:
     picture = tmp_path / "bars.png"
-    run = command("bars", parquet, "--threshold", 50, "--out", tmp_path / "b.parquet", "--plot", picture)
+    run = command(
+        "bars", parquet, "--threshold", 50, "--out", tmp_path / "b.parquet", "--plot", picture
+    )
     assert run.returncode == 0, run.stderr
     assert picture.read_bytes().startswith(b"\x89PNG")
 
@@ -106,7 +125,9 @@ def test_several_files_are_one_run_of_trades(ticks: pl.DataFrame, tmp_path: Path
 
 def test_archives_of_binance_are_read(tmp_path: Path) -> None:
     path = tmp_path / "T-aggTrades-2024-08-08.csv"
-    rows = [f"{i},{100 + i * 0.1:.8f},1,{i},{i},{1_723_161_255_000 + i},True,True" for i in range(1, 30)]
+    rows = [
+        f"{i},{100 + i * 0.1:.8f},1,{i},{i},{1_723_161_255_000 + i},True,True" for i in range(1, 30)
+    ]
     path.write_text("\n".join(rows))
     out = tmp_path / "bars.parquet"
     run = command("bars", path, "--threshold", 250, "--out", out)
@@ -149,7 +170,9 @@ def test_a_missing_file_is_an_error_of_its_own(tmp_path: Path) -> None:
 
 def test_bad_data_is_a_data_error(ticks: pl.DataFrame, tmp_path: Path) -> None:
     path, out = tmp_path / "bad.parquet", tmp_path / "bars.parquet"
-    ticks.with_columns(pl.when(pl.int_range(pl.len()) == 7).then(-1.0).otherwise("price").alias("price")).write_parquet(path)
+    ticks.with_columns(
+        pl.when(pl.int_range(pl.len()) == 7).then(-1.0).otherwise("price").alias("price")
+    ).write_parquet(path)
     run = command("bars", path, "--threshold", 250, "--out", out)
     assert run.returncode == 1
     assert "row 7" in run.stderr
@@ -175,6 +198,7 @@ def test_help_and_version_are_data() -> None:
     assert rb.__version__ in run.stdout
 
 
+@pytest.mark.skipif(not SCRIPT.exists(), reason="the package is not installed, only importable")
 def test_the_script_is_the_module(parquet: Path) -> None:
     script = command("bars", parquet, "--threshold", 50, module=False)
     module = command("bars", parquet, "--threshold", 50)
@@ -185,7 +209,9 @@ def test_the_script_is_the_module(parquet: Path) -> None:
 @pytest.mark.skipif(sys.platform == "win32", reason="no pipes of this kind there")
 def test_a_reader_that_goes_away_is_no_error(parquet: Path) -> None:
     words = f"{sys.executable} -m rangebar_polars bars {parquet} --threshold 10 | head -n 1"
-    run = subprocess.run(["bash", "-c", words], capture_output=True, text=True, timeout=60, check=False)
+    run = subprocess.run(
+        ["bash", "-c", words], capture_output=True, text=True, timeout=60, check=False
+    )
     assert "Traceback" not in run.stderr
     assert "Broken pipe" not in run.stderr
     assert len(run.stdout.splitlines()) == 1

@@ -11,6 +11,7 @@ import sys
 from typing import TYPE_CHECKING
 
 import pytest
+
 import rangebar_polars as rb
 
 if TYPE_CHECKING:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import polars as pl
 import pytest
+
 import rangebar_polars as rb
 
 MATRIX = Path(__file__).with_name("dtype_matrix.py")
@@ -72,7 +73,9 @@ def test_other_dtypes_are_refused(outcomes: list[dict[str, str]]) -> None:
         return o["role"] == "key" or o["dtype"] in FREE.get(o["role"], set())
 
     slipped = [
-        o for o in outcomes if o["dtype"] not in TAKEN[o["role"]] and not is_open(o) and not o["error"]
+        o
+        for o in outcomes
+        if o["dtype"] not in TAKEN[o["role"]] and not is_open(o) and not o["error"]
     ]
     assert not slipped
 
@@ -102,8 +105,12 @@ def test_a_refusal_names_the_column_and_the_dtype(outcomes: list[dict[str, str]]
     assert not silent
 
 
-def test_a_lazy_frame_refuses_a_dtype_when_the_door_is_called(outcomes: list[dict[str, str]]) -> None:
-    at_call = {(o["role"], o["dtype"]): o for o in outcomes if o["door"] == "lazy frame, at the call"}
+def test_a_lazy_frame_refuses_a_dtype_when_the_door_is_called(
+    outcomes: list[dict[str, str]],
+) -> None:
+    at_call = {
+        (o["role"], o["dtype"]): o for o in outcomes if o["door"] == "lazy frame, at the call"
+    }
     collected = [o for o in outcomes if o["door"] == "lazy frame" and o["role"] != "bar_id"]
     late = [o for o in collected if o["error"] and not at_call[o["role"], o["dtype"]]["error"]]
     assert not late

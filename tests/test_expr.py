@@ -6,6 +6,7 @@ import pickle
 
 import polars as pl
 import pytest
+
 import rangebar_polars as rb
 from properties import doors
 from properties.comparing import assert_same_bars
@@ -41,7 +42,9 @@ def test_bar_id_is_a_column_of_the_same_length(day: pl.DataFrame) -> None:
     kept = day.select(rb.bar_id("price", 250, incomplete="keep"))
     assert kept["bar_id"].to_list() == [0, 0, 0, 0, 1, 1, 1, 2]
     several = day.select(rb.bar_id("price", [500, 250]))
-    assert several.schema == {"bar_id": pl.Struct({"bar_id_500": pl.UInt32, "bar_id_250": pl.UInt32})}
+    assert several.schema == {
+        "bar_id": pl.Struct({"bar_id_500": pl.UInt32, "bar_id_250": pl.UInt32})
+    }
 
 
 def test_a_planned_schema_is_the_schema_of_the_result(day: pl.DataFrame) -> None:
@@ -49,7 +52,11 @@ def test_a_planned_schema_is_the_schema_of_the_result(day: pl.DataFrame) -> None
     for threshold in (250, [250, 500]):
         for incomplete in ("drop", "keep"):
             bars = rb.bars(
-                "price", threshold, group_by="symbol", incomplete=incomplete, features="microstructure"
+                "price",
+                threshold,
+                group_by="symbol",
+                incomplete=incomplete,
+                features="microstructure",
             )
             ids = rb.bar_id("price", threshold, incomplete=incomplete)
             for expression in (bars, ids):
@@ -73,11 +80,18 @@ def test_the_threshold_may_be_given_by_place_or_by_name(day: pl.DataFrame) -> No
 
 def test_the_namespace_delegates_to_the_functions(day: pl.DataFrame) -> None:
     price = pl.col("price").rangebar
-    options = {"reset": "day", "max_gap": "1h", "incomplete": "keep", "prevent_same_timestamp_close": False}
+    options = {
+        "reset": "day",
+        "max_gap": "1h",
+        "incomplete": "keep",
+        "prevent_same_timestamp_close": False,
+    }
     assert day.select(price.bars(20, **BOUND, **options, features="ofi")).equals(
         day.select(rb.bars("price", 20, **BOUND, **options, features="ofi"))
     )
-    assert day.select(price.bar_id(20, **options)).equals(day.select(rb.bar_id("price", 20, **options)))
+    assert day.select(price.bar_id(20, **options)).equals(
+        day.select(rb.bar_id("price", 20, **options))
+    )
     marked = day.with_columns(mine=pl.int_range(pl.len()) // 3)
     assert marked.select(price.aggregate("mine", **BOUND)).equals(
         marked.select(rb.aggregate("price", "mine", **BOUND))
@@ -85,7 +99,9 @@ def test_the_namespace_delegates_to_the_functions(day: pl.DataFrame) -> None:
 
 
 def test_absent_columns_are_null_and_never_guessed(day: pl.DataFrame) -> None:
-    bars = day.select(rb.bars("price", 250, quantity=None, is_buyer_maker=None, features="microstructure"))
+    bars = day.select(
+        rb.bars("price", 250, quantity=None, is_buyer_maker=None, features="microstructure")
+    )
     flat = bars.unnest("bars")
     null = [c for c in flat.columns if flat[c].null_count() == flat.height]
     assert set(null) == {
@@ -113,13 +129,18 @@ def test_bars_of_groups_are_lists_that_explode(day: pl.DataFrame) -> None:
     marked = day.with_columns(half=pl.int_range(pl.len()) // 4)
     groups = marked.group_by("half", maintain_order=True).agg(rb.bars("price", 250, **BOUND))
     exploded = groups.explode("bars").drop_nulls("bars").unnest("bars")
-    apart = [p.drop("half").rangebar.bars(250) for p in marked.partition_by("half", maintain_order=True)]
+    apart = [
+        p.drop("half").rangebar.bars(250) for p in marked.partition_by("half", maintain_order=True)
+    ]
     assert_same_bars(exploded.drop("half"), pl.concat(apart))
 
 
 def test_bars_of_no_rows_is_an_empty_struct_column(day: pl.DataFrame) -> None:
     for engine in doors.ENGINES:
-        for expression in (rb.bars("price", 250), rb.bars("price", [250, 9], features="ofi", incomplete="keep")):
+        for expression in (
+            rb.bars("price", 250),
+            rb.bars("price", [250, 9], features="ofi", incomplete="keep"),
+        ):
             none = day.clear().lazy().select(expression).collect(engine=engine)
             some = day.lazy().select(expression).collect(engine=engine)
             assert none.height == 0
@@ -129,7 +150,7 @@ def test_bars_of_no_rows_is_an_empty_struct_column(day: pl.DataFrame) -> None:
 
 def test_columns_of_different_lengths_are_refused(day: pl.DataFrame) -> None:
     short = pl.col("quantity").head(3)
-    with pytest.raises(pl.exceptions.PolarsError, match="(?i)length|shape|quantity"):
+    with pytest.raises(pl.exceptions.PolarsError, match=r"(?i)length|shape|quantity"):
         day.select(rb.bars("price", 250, quantity=short))
 
 
@@ -206,13 +227,23 @@ def test_a_wrong_argument_is_refused_when_the_door_is_called(
 
 
 def test_an_argument_that_does_not_exist_is_refused(day: pl.DataFrame) -> None:
-    for door in (day.rangebar.bars, day.lazy().rangebar.bars, pl.col("price").rangebar.bars, rb.RangeBarBuilder):
+    for door in (
+        day.rangebar.bars,
+        day.lazy().rangebar.bars,
+        pl.col("price").rangebar.bars,
+        rb.RangeBarBuilder,
+    ):
         with pytest.raises(TypeError, match="by"):
             door(250, by="symbol")
 
 
-@pytest.mark.parametrize("features", ["core", "microstructure", "ofi", ["ofi"], ["core", "ofi"], ("ofi", "duration_us"), []])
-def test_features_come_after_the_core_in_catalogue_order(features: object, day: pl.DataFrame) -> None:
+@pytest.mark.parametrize(
+    "features",
+    ["core", "microstructure", "ofi", ["ofi"], ["core", "ofi"], ("ofi", "duration_us"), []],
+)
+def test_features_come_after_the_core_in_catalogue_order(
+    features: object, day: pl.DataFrame
+) -> None:
     bars = day.rangebar.bars(250, features=features)
     asked = {features} if isinstance(features, str) else set(features)
     extra = TEN if "microstructure" in asked else [f for f in TEN if f in asked]

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import polars as pl
 import pytest
+
 from properties import doors
 from properties.comparing import assert_matches
 from properties.model import STATUS, Case, expect
@@ -19,7 +20,9 @@ def trades(name: str) -> pl.DataFrame:
     texts = {"price": pl.String, "quantity": pl.String}
     frame = pl.read_csv(GOLDEN / f"trades_{name}.csv", schema_overrides=texts)
     time = pl.col("timestamp_us").cast(pl.Datetime("us", "UTC")).alias("timestamp")
-    return frame.select(time, pl.col("price", "quantity").cast(pl.Float64), pl.all().exclude("timestamp_us", *texts))
+    return frame.select(
+        time, pl.col("price", "quantity").cast(pl.Float64), pl.all().exclude("timestamp_us", *texts)
+    )
 
 
 def bars(name: str, like: pl.DataFrame) -> pl.DataFrame:
@@ -28,7 +31,9 @@ def bars(name: str, like: pl.DataFrame) -> pl.DataFrame:
     times = ("open_time", "close_time")
     casts = [pl.col(c).cast(pl.Int64).cast(like.schema[c]) for c in times]
     casts += [
-        pl.col(c).replace_strict({"true": True, "false": False}) if d == pl.Boolean else pl.col(c).cast(d)
+        pl.col(c).replace_strict({"true": True, "false": False})
+        if d == pl.Boolean
+        else pl.col(c).cast(d)
         for c, d in like.schema.items()
         if c not in times
     ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import json
 import re
 import subprocess
@@ -97,11 +98,19 @@ def test_import_costs_at_most_50_ms_beyond_polars(tmp_path):
 
 def test_python_layers_are_kept():
     pytest.importorskip("importlinter")
-    command = [sys.executable, "-m", "importlinter.cli", "lint"]
     script = Path(sys.executable).parent / "lint-imports"
     command = [str(script), "--no-cache"]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_modules_import_no_name_from_the_package_itself():
+    modules = {path.stem for path in (ROOT / "rangebar_polars").glob("*")} | {"__version__"}
+    for path in sorted((ROOT / "rangebar_polars").rglob("*.py")):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.ImportFrom) and node.module == "rangebar_polars":
+                names = {alias.name for alias in node.names}
+                assert names <= modules, f"{path.name}:{node.lineno}"
 
 
 # `core` is below `features`, both below `frames`, and the two doors do not know each other.
@@ -131,6 +140,9 @@ def test_environment_is_read_in_config_alone():
     readers = [
         str(path.relative_to(ROOT))
         for path in sorted((ROOT / "rangebar_polars").rglob("*.py"))
-        if re.search(r"os\.(environ|getenv)|from os import", path.read_text(encoding="utf-8"))
+        if re.search(
+            r"os\.(environ|getenv)|from os import .*(environ|getenv)",
+            path.read_text(encoding="utf-8"),
+        )
     ]
     assert readers in ([], ["rangebar_polars/config.py"])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import polars as pl
 import pytest
+
 import rangebar_polars as rb
 from properties.comparing import assert_same_bars
 
@@ -124,7 +125,9 @@ def test_the_input_frame_stays_as_it_was(day: pl.DataFrame) -> None:
 
 def test_columns_that_are_not_bound_may_hold_anything(day: pl.DataFrame) -> None:
     noise = day.with_columns(
-        pl.lit(None).alias("note"), pl.lit([[1]]).alias("list"), pl.Series("o", [object()] * day.height, pl.Object)
+        pl.lit(None).alias("note"),
+        pl.lit([[1]]).alias("list"),
+        pl.Series("o", [object()] * day.height, pl.Object),
     )
     assert_same_bars(noise.rangebar.bars(250), day.rangebar.bars(250))
     plain = noise.drop("o")
@@ -143,7 +146,8 @@ def test_close_time_is_flagged_as_sorted_where_it_is(day: pl.DataFrame) -> None:
 
 def test_gated_bars_of_a_key_close_at_strictly_later_times(day: pl.DataFrame) -> None:
     burst = pl.concat([day] * 3).with_columns(
-        timestamp=pl.col("timestamp").dt.truncate("20us").sort(), agg_trade_id=pl.int_range(pl.len())
+        timestamp=pl.col("timestamp").dt.truncate("20us").sort(),
+        agg_trade_id=pl.int_range(pl.len()),
     )
     gated = burst.rangebar.bars(10)
     assert gated["close_time"].diff().drop_nulls().min().total_seconds() > 0

@@ -6,6 +6,7 @@ import re
 
 import polars as pl
 import pytest
+
 import rangebar_polars as rb
 from faulty import EVERY, FOLD_DOORS, FRAME_DOORS, ID_DOORS, OWN
 from rangebar_polars.exceptions import TickDataError, TickOrderError
@@ -70,19 +71,20 @@ def test_equal_times_are_in_order() -> None:
 @pytest.mark.parametrize(("frame", "column"), [(TIME_BACK, "timestamp"), (ID_BACK, "agg_trade_id")])
 def test_order_is_judged_across_pushes(frame: pl.DataFrame, column: str, door: str) -> None:
     parts = [frame.head(3), frame.head(0), frame.slice(3)]
+    builder = rb.RangeBarBuilder(250)
+    pushes = map(builder.push, parts) if door == "builder" else rb.iter_bars(parts, 250)
     with pytest.raises(TickOrderError, match=column):
-        if door == "iter_bars":
-            list(rb.iter_bars(parts, 250))
-        builder = rb.RangeBarBuilder(250)
-        for part in parts:
-            builder.push(part)
+        list(pushes)
 
 
 def test_a_push_names_its_own_row_and_the_last_of_an_earlier_push() -> None:
     builder = rb.RangeBarBuilder(250)
     builder.push(TIME_BACK.head(3))
     before = builder.checkpoint()
-    with pytest.raises(TickOrderError, match=r"(?s)row 0\b.*(earlier|previous|last)|(earlier|previous|last).*row 0\b"):
+    with pytest.raises(
+        TickOrderError,
+        match=r"(?s)row 0\b.*(earlier|previous|last)|(earlier|previous|last).*row 0\b",
+    ):
         builder.push(TIME_BACK.slice(3))
     assert builder.checkpoint() == before
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import altair as alt
 import polars as pl
 import pytest
+
 from properties.frames import long_frame
 
 if TYPE_CHECKING:

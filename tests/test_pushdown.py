@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import polars as pl
 import pytest
+
 import rangebar_polars as rb
 from properties import doors
 from properties.comparing import assert_same_bars
@@ -43,7 +44,9 @@ STEPS: dict[str, Callable] = {
     "only a feature": lambda f: f.select("kyle_lambda_proxy"),
     "status": lambda f: f.select("ended_by", "is_closed").filter(pl.col("is_closed")),
     "rename": lambda f: f.rename({"close": "c"}).select("c").head(4),
-    "derive": lambda f: f.with_columns(span=pl.col("high") - pl.col("low")).filter(pl.col("span") > 40),
+    "derive": lambda f: f.with_columns(span=pl.col("high") - pl.col("low")).filter(
+        pl.col("span") > 40
+    ),
     "drop": lambda f: f.drop("open", "ofi").head(9),
     "length": lambda f: f.select(pl.len()),
     "length after a cut": lambda f: f.head(7).select(pl.len()),
@@ -55,8 +58,12 @@ STEPS: dict[str, Callable] = {
     "row index of a cut": lambda f: f.head(20).with_row_index().filter(TALL),
 }
 CASES = {
-    "one threshold": Case(long_frame(seed=21, rows=4_000), 50, None, "microstructure", incomplete="keep"),
-    "two thresholds": Case(long_frame(seed=22, rows=4_000), [50, 90], None, "microstructure", incomplete="keep"),
+    "one threshold": Case(
+        long_frame(seed=21, rows=4_000), 50, None, "microstructure", incomplete="keep"
+    ),
+    "two thresholds": Case(
+        long_frame(seed=22, rows=4_000), [50, 90], None, "microstructure", incomplete="keep"
+    ),
 }
 
 
@@ -109,7 +116,9 @@ def test_filters_after_bar_id_do_not_change_it(parquet: Path, engine: str) -> No
         for source in (case.frame.lazy(), pl.scan_parquet(parquet)):
             plan = source.with_columns(doors.bar_id(case)).filter(some)
             assert_same_bars(doors.collect(plan, engine), ids.filter(some))
-            assert_same_bars(doors.collect(plan.select("bar_id"), engine), ids.filter(some).select("bar_id"))
+            assert_same_bars(
+                doors.collect(plan.select("bar_id"), engine), ids.filter(some).select("bar_id")
+            )
 
 
 def test_bar_id_sees_rows_in_order_whatever_follows(parquet: Path, engine: str) -> None:
@@ -150,7 +159,13 @@ def test_bar_id_over_a_key_equals_bar_id_by_the_key(engine: str) -> None:
 
 def test_bars_by_group_are_exploded_to_bars_by_key(engine: str) -> None:
     inside = KEYED.rangebar.bars(50, group_by="symbol").sort("symbol", "bar_id")
-    bars = rb.bars("price", 50, agg_trade_id="agg_trade_id", first_trade_id="first_trade_id", last_trade_id="last_trade_id")
+    bars = rb.bars(
+        "price",
+        50,
+        agg_trade_id="agg_trade_id",
+        first_trade_id="first_trade_id",
+        last_trade_id="last_trade_id",
+    )
     plan = KEYED.lazy().group_by("symbol").agg(bars).explode("bars").unnest("bars")
     assert_same_bars(doors.collect(plan, engine).sort("symbol", "bar_id"), inside)
 

@@ -5,14 +5,19 @@ from __future__ import annotations
 import functools
 import os
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import polars as pl
 import pytest
+
 import rangebar_polars as rb
 from properties import doors
 from properties.comparing import assert_matches, assert_same_bars
 from properties.frames import pieces
-from properties.model import Case, Expected, expect
+from properties.model import Case, expect
+
+if TYPE_CHECKING:
+    from properties.model import Expected
 
 SHARED = Path(os.environ.get("RANGEBAR_SHARED", Path(__file__).resolve().parents[2] / "shared"))
 FILES = sorted((SHARED / "data" / "binance").glob("*.csv"))
@@ -64,7 +69,9 @@ def test_every_door_gives_the_bars_of_the_model(path: Path) -> None:
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
 def test_a_lazy_scan_gives_the_bars_of_the_model(path: Path) -> None:
     case, _ = real(path)
-    plan = rb.scan_agg_trades(path).rangebar.bars([5, 50], features="microstructure", incomplete="keep")
+    plan = rb.scan_agg_trades(path).rangebar.bars(
+        [5, 50], features="microstructure", incomplete="keep"
+    )
     for engine in doors.ENGINES:
         assert_same_bars(doors.collect(plan, engine), doors.eager(case))
 
@@ -128,4 +135,6 @@ def test_days_of_jumps_stream_to_the_bars_of_the_whole() -> None:
     assert_same_bars(doors.lazy("streaming")(case), bars)
     assert_same_bars(doors.lazy_expression("streaming")(case), bars)
     counts = bars.group_by("threshold").agg(pl.col("agg_record_count").sum())
-    assert set(counts["agg_record_count"]) == {case.frame.height}  # with keep, each trade is in one bar
+    assert set(counts["agg_record_count"]) == {
+        case.frame.height
+    }  # with keep, each trade is in one bar

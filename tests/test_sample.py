@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import polars as pl
+
 import rangebar_polars as rb
 from properties import doors
 from properties.comparing import assert_matches

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+
 import rangebar_polars as rb
 from rangebar_polars.exceptions import ThresholdError
 
@@ -42,7 +43,9 @@ def test_the_setting_of_a_symbol_wins(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize("setting", ["ten", "-1", "2.5"])
-def test_a_setting_that_is_no_threshold_is_refused(setting: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_setting_that_is_no_threshold_is_refused(
+    setting: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("RANGEBAR_MIN_THRESHOLD_BTCUSDT", setting)
     with pytest.raises(ValueError, match="RANGEBAR_MIN_THRESHOLD_BTCUSDT"):
         rb.resolve_and_validate_threshold("BTCUSDT", 250)

@@ -7,6 +7,7 @@ from fractions import Fraction
 import numpy as np
 import polars as pl
 import pytest
+
 import rangebar_polars as rb
 from rangebar_polars.exceptions import RangeBarError, ThresholdError
 from rangebar_polars.threshold import parse_threshold

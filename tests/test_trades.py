@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 import polars as pl
 import pytest
+
 import rangebar_polars as rb
 from properties.comparing import assert_same_bars
 from properties.frames import long_frame
@@ -43,9 +44,7 @@ def dicts(ticks: pl.DataFrame) -> list[dict[str, object]]:
 def expected(bars: pl.DataFrame, *, microstructure: bool = False) -> pd.DataFrame:
     extra = list(rb.MICROSTRUCTURE_COLUMNS) if microstructure else []
     columns = ["open", "high", "low", "close", "volume", *extra]
-    values = {
-        name: bars[name].cast(pl.Float64).fill_null(math.nan).to_numpy() for name in columns
-    }
+    values = {name: bars[name].cast(pl.Float64).fill_null(math.nan).to_numpy() for name in columns}
     frame = pd.DataFrame(values).set_axis([*OHLCV, *extra], axis=1)
     index = bars["close_time"].dt.replace_time_zone(None).to_numpy()
     return frame.set_index(pd.DatetimeIndex(index, name="timestamp"))
@@ -65,14 +64,20 @@ def check(got: pd.DataFrame, wanted: pd.DataFrame) -> None:
     assert np.array_equal(np.nan_to_num(ours).view(np.int64), np.nan_to_num(theirs).view(np.int64))
 
 
-def test_a_polars_frame_gives_the_bars_of_the_frame_door(ticks: pl.DataFrame, bars: pl.DataFrame) -> None:
-    core = bars.select(ticks.with_columns(pl.col("timestamp").cast(pl.Datetime("ms"))).rangebar.bars(50).columns)
+def test_a_polars_frame_gives_the_bars_of_the_frame_door(
+    ticks: pl.DataFrame, bars: pl.DataFrame
+) -> None:
+    core = bars.select(
+        ticks.with_columns(pl.col("timestamp").cast(pl.Datetime("ms"))).rangebar.bars(50).columns
+    )
     assert_same_bars(rb.process_trades_polars(ticks, 50), core)
     assert_same_bars(rb.process_trades_polars(ticks, 50, include_microstructure=True), bars)
     assert bars.schema["close_time"] == pl.Datetime("ms", "UTC")
 
 
-def test_a_lazy_frame_gives_a_lazy_frame(ticks: pl.DataFrame, bars: pl.DataFrame, engine: str) -> None:
+def test_a_lazy_frame_gives_a_lazy_frame(
+    ticks: pl.DataFrame, bars: pl.DataFrame, engine: str
+) -> None:
     lazy = rb.process_trades_polars(ticks.lazy(), 50, include_microstructure=True)
     assert isinstance(lazy, pl.LazyFrame)
     assert_same_bars(lazy.collect(engine=engine), bars)
@@ -88,7 +93,9 @@ def test_a_datetime_keeps_its_unit_and_zone(ticks: pl.DataFrame) -> None:
 
 def test_the_default_threshold_is_250(ticks: pl.DataFrame) -> None:
     assert rb.process_trades_polars(ticks).equals(rb.process_trades_polars(ticks, 250))
-    assert rb.process_trades_polars(ticks, threshold_decimal_bps="medium").equals(rb.process_trades_polars(ticks))
+    assert rb.process_trades_polars(ticks, threshold_decimal_bps="medium").equals(
+        rb.process_trades_polars(ticks)
+    )
 
 
 @pytest.mark.parametrize("microstructure", [False, True])
@@ -147,7 +154,7 @@ def chunked(trades: Iterable[object], size: int, **options: object) -> pd.DataFr
     return pd.concat(frames)
 
 
-@pytest.mark.parametrize("size", [1, 7, 1_000, 100_000])
+@pytest.mark.parametrize("size", [3, 97, 1_000, 100_000])
 @pytest.mark.parametrize("microstructure", [False, True])
 def test_chunks_never_change_a_bar(
     size: int, microstructure: bool, ticks: pl.DataFrame, bars: pl.DataFrame
@@ -155,17 +162,30 @@ def test_chunks_never_change_a_bar(
     wanted = expected(bars, microstructure=microstructure)
     options = {"include_microstructure": microstructure}
     check(chunked(iter(dicts(ticks)), size, **options), wanted)
-    check(chunked(dicts(ticks), size, **options), wanted)
 
 
 @pytest.mark.parametrize("size", [1, 97, 5_000])
-@pytest.mark.parametrize("convert", [lambda f: f, lambda f: f.to_pandas()], ids=["polars", "pandas"])
+@pytest.mark.parametrize(
+    "convert", [lambda f: f, lambda f: f.to_pandas()], ids=["polars", "pandas"]
+)
 def test_an_iterator_may_give_frames(
     convert: Callable, size: int, ticks: pl.DataFrame, bars: pl.DataFrame
 ) -> None:
-    frames = (convert(ticks.slice(start, size)) for start in range(0, 500 if size == 1 else ROWS, size))
-    closed = bars.filter(pl.col("last_agg_trade_id") <= ticks["agg_trade_id"][499]) if size == 1 else bars
+    frames = (
+        convert(ticks.slice(start, size)) for start in range(0, 500 if size == 1 else ROWS, size)
+    )
+    closed = (
+        bars.filter(pl.col("last_agg_trade_id") <= ticks["agg_trade_id"][499])
+        if size == 1
+        else bars
+    )
     check(chunked(frames, 1_000), expected(closed))
+
+
+def test_a_list_and_single_trades_are_chunks_too(ticks: pl.DataFrame, bars: pl.DataFrame) -> None:
+    first = ticks.head(400)
+    closed = bars.filter(pl.col("last_agg_trade_id") <= first["agg_trade_id"][-1])
+    check(chunked(dicts(first), 1), expected(closed))
 
 
 def test_chunks_are_read_as_they_are_needed(ticks: pl.DataFrame) -> None:
@@ -186,7 +206,9 @@ def test_chunks_are_read_as_they_are_needed(ticks: pl.DataFrame) -> None:
     ("factor", "unit"),
     [(0.001, "second"), (1_000, "microsecond"), (1_000_000, "nanosecond")],
 )
-def test_a_time_in_another_unit_is_refused_by_its_name(factor: float, unit: str, ticks: pl.DataFrame) -> None:
+def test_a_time_in_another_unit_is_refused_by_its_name(
+    factor: float, unit: str, ticks: pl.DataFrame
+) -> None:
     other = ticks.with_columns((pl.col("timestamp") * factor).cast(pl.Int64)).head(100)
     for door in (
         lambda: rb.process_trades_polars(other),
@@ -195,7 +217,7 @@ def test_a_time_in_another_unit_is_refused_by_its_name(factor: float, unit: str,
         lambda: rb.process_trades_to_dataframe(dicts(other)),
         lambda: list(rb.process_trades_chunked(dicts(other))),
     ):
-        with pytest.raises((ValueError, pl.exceptions.ComputeError), match=f"(?i){unit}"):
+        with pytest.raises((ValueError, pl.exceptions.ComputeError), match=rf"(?i){unit}"):
             door()
 
 
@@ -253,7 +275,9 @@ def test_a_minimum_may_come_from_the_environment(
     ],
 )
 def test_a_missing_field_is_named(trades: object) -> None:
-    with pytest.raises((ValueError, KeyError, pl.exceptions.ColumnNotFoundError), match="timestamp|price"):
+    with pytest.raises(
+        (ValueError, KeyError, pl.exceptions.ColumnNotFoundError), match=r"timestamp|price"
+    ):
         rb.process_trades_to_dataframe(trades)
 
 
@@ -278,7 +302,9 @@ def test_a_bad_value_among_dictionaries_is_refused(wrong: dict[str, object]) -> 
         list(rb.process_trades_chunked(iter(rows), 50, 1))
 
 
-@pytest.mark.parametrize("wrong", [{"price": "100"}, {"price": [1]}, {"timestamp": "2024-01-01"}, {"quantity": "1"}])
+@pytest.mark.parametrize(
+    "wrong", [{"price": "100"}, {"price": [1]}, {"timestamp": "2024-01-01"}, {"quantity": "1"}]
+)
 def test_a_value_of_the_wrong_type_among_dictionaries_is_refused(wrong: dict[str, object]) -> None:
     with pytest.raises((TypeError, ValueError), match=next(iter(wrong))):
         rb.process_trades_to_dataframe([GOOD, GOOD | wrong])
@@ -320,7 +346,10 @@ def test_pandas_times_of_any_unit_keep_their_precision() -> None:
 
 
 def test_python_datetimes_in_dictionaries_are_times() -> None:
-    start = dt.datetime(2024, 1, 1, tzinfo=dt.timezone.utc)
-    rows = [{"timestamp": start + dt.timedelta(seconds=i), "price": 100.0 + i, "quantity": 1.0} for i in range(2)]
+    start = dt.datetime(2024, 1, 1, tzinfo=dt.UTC)
+    rows = [
+        {"timestamp": start + dt.timedelta(seconds=i), "price": 100.0 + i, "quantity": 1.0}
+        for i in range(2)
+    ]
     bars = rb.process_trades_to_dataframe(rows)
     assert bars.index[0] == pd.Timestamp("2024-01-01 00:00:01")

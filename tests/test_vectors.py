@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 import pytest
+
 import rangebar_polars as rb
 from properties import doors
 from properties.comparing import assert_matches, assert_same_bars, bits
@@ -55,7 +56,10 @@ def case_of(name: str, incomplete: str = "drop") -> Case:
 
 def theirs_of(name: str, like: pl.DataFrame) -> pl.DataFrame:
     names = [c for c in like.columns if c != "bar_id" and not c.endswith("_time")]
-    rows = [{c: float(bar[c]) if like.schema[c] == pl.Float64 else bar[c] for c in names} for bar in VECTORS[name]["bars"]]
+    rows = [
+        {c: float(bar[c]) if like.schema[c] == pl.Float64 else bar[c] for c in names}
+        for bar in VECTORS[name]["bars"]
+    ]
     return pl.DataFrame(rows, schema={c: like.schema[c] for c in names})
 
 
@@ -80,7 +84,7 @@ def check_vwap(ours: pl.DataFrame, theirs: pl.DataFrame) -> None:
 
 def check_undefined(ours: pl.DataFrame, theirs: pl.DataFrame) -> None:
     """Where ours is null, theirs is the filler of the formula."""
-    fillers = {c: 0.0 for c in (*OF_MONEY, "turnover_imbalance")} | {"aggression_ratio": 1.0}
+    fillers = dict.fromkeys((*OF_MONEY, "turnover_imbalance"), 0.0) | {"aggression_ratio": 1.0}
     for name, filler in fillers.items():
         assert (theirs[name].filter(ours[name].is_null()) == filler).all(), name
     no_time = ours["trade_intensity"].is_null()
@@ -98,9 +102,9 @@ def check_features(ours: pl.DataFrame, theirs: pl.DataFrame, unwrapped: pl.Serie
     off = (ours["turnover_imbalance"] - theirs["turnover_imbalance"]).filter(known).abs()
     assert (off <= 1e-11).all()
     known = ours["vwap_close_deviation"].is_not_null()
-    spread = (ours["high"] - ours["low"]).filter(known)  # a vwap cut by 1e-8 shows as 1e-8 of the spread
+    spread = (ours["high"] - ours["low"]).filter(known)
     off = (ours["vwap_close_deviation"] - theirs["vwap_close_deviation"]).filter(known).abs()
-    assert (off <= 1e-9 + 1e-8 / spread).all()
+    assert (off <= 1e-9 + 1e-8 / spread).all()  # a vwap cut by 1e-8 shows as 1e-8 of the spread
 
 
 @pytest.mark.parametrize("name", ORDINARY)

@@ -27,6 +27,7 @@ __all__ = ["read_agg_trades", "scan_agg_trades"]
 AnyPath: TypeAlias = str | PathLike[str]
 
 BLOCK_BYTES = 16 << 20
+SLICE_ROWS = 250_000
 BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 ZIP_MAGIC = b"PK"
 ENCRYPTED = 1  # bit 0 of the flags of a member
@@ -90,9 +91,10 @@ def scan_agg_trades(source: AnyPath | Iterable[AnyPath]) -> pl.LazyFrame:
     paths = resolve_paths(source)
 
     def frames(_wanted: list[str] | None) -> Iterator[pl.DataFrame]:
-        return map(read_agg_trades, paths)
+        # Slices let go of a file while the next is read.
+        return chain.from_iterable(read_agg_trades(path).iter_slices(SLICE_ROWS) for path in paths)
 
-    detail = f"{len(paths)} files from {paths[0]}"
+    detail = f"{paths[0]}" if len(paths) == 1 else f"{len(paths)} files from {paths[0]}"
     return lazy_frame(frames, schema=TRADES_SCHEMA, name="AGG_TRADES", detail=detail)
 
 

@@ -3,8 +3,9 @@
 use super::admit::{Last, Names, Wording, check_record, fills_overflow, turnover_overflow};
 use super::bar::{Bar, Overflow};
 use super::error::DataError;
-use super::fold::{FoldError, LONGEST_SPAN};
-use super::gather::{Group, Grouping, Scratch};
+use super::fold::FoldError;
+use super::gather::{Group, Grouping, LARGEST_BLOCK, Scratch};
+use super::lanes::LONGEST_SPAN;
 use super::search::Cut;
 use super::simd::InstructionSet;
 use super::state::{KeyFold, KeySearch, Output, Rows, Settings};
@@ -12,9 +13,6 @@ use super::ticks::Ticks;
 
 /// Takes the bars that ended so far and leaves the vector empty.
 pub type Flush<'a> = &'a mut dyn FnMut(&mut Vec<Bar>);
-
-/// Records of a keyed piece that are sorted by key at once: their columns stay in the cache.
-const KEYED_BLOCK: usize = 16_384;
 
 /// State of one key.
 #[derive(Clone, Debug, PartialEq)]
@@ -189,7 +187,7 @@ impl RangeBarBuilder {
     fn push_keyed(&mut self, ticks: &Ticks, codes: &[u32], bars: &mut Vec<Bar>, flush: Flush) -> Result<(), DataError> {
         let mut from = 0;
         while from < ticks.len() {
-            let to = ticks.len().min(from + KEYED_BLOCK);
+            let to = ticks.len().min(from + LARGEST_BLOCK);
             let (block, codes) = (ticks.slice(from, to), &codes[from..to]);
             match codes.first() {
                 Some(key) if codes.iter().all(|code| code == key) => self.push_key(&block, *key, bars, flush)?,

@@ -20,6 +20,7 @@ pub mod error;
 pub mod fold;
 pub mod gather;
 pub mod label;
+pub mod lanes;
 pub mod order;
 pub mod quotient;
 pub mod rule;

@@ -6,7 +6,8 @@ use super::admit::{Names, Wording, check_record, fills_overflow, turnover_overfl
 use super::bar::{Bar, Cause, Overflow};
 use super::builder::Flush;
 use super::error::DataError;
-use super::fold::{FoldError, LONGEST_SPAN};
+use super::fold::FoldError;
+use super::lanes::LONGEST_SPAN;
 use super::search::Cut;
 use super::simd::InstructionSet;
 use super::state::{KeyFold, KeySearch, Output, Rows, Settings};

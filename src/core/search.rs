@@ -141,8 +141,8 @@ pub fn first_outside_lanes(price: &[f64], lower: f64, upper: f64) -> usize {
     const LANES: usize = 16;
     let (blocks, rest) = price.as_chunks::<LANES>();
     for (block, prices) in blocks.iter().enumerate() {
-        simd::prefetch(price, block * LANES);
-        simd::prefetch(price, block * LANES + LANES / 2);
+        simd::prefetch::<{ simd::ALONE }, _>(prices);
+        simd::prefetch::<{ simd::ALONE }, _>(&prices[LANES / 2..]);
         let mut is_outside = false;
         for value in prices {
             is_outside |= (*value >= upper) | (*value <= lower);

@@ -7,8 +7,8 @@
 use std::sync::atomic::{AtomicU8, Ordering};
 
 use super::bar::Sums;
-use super::fold::{QuickSpan, fold_lanes};
-use super::order::{OrderScan, scan_lanes};
+use super::lanes::{QuickSpan, fold_lanes};
+use super::order::scan_lanes;
 use super::search::first_outside_lanes;
 
 /// Instruction sets with a path of their own.
@@ -73,26 +73,51 @@ impl InstructionSet {
     }
 }
 
-/// How far ahead a stream is fetched: hardware prefetch stops at page ends.
-const PREFETCH_BYTES: usize = 2_048;
+/// How far ahead a stream of its own is fetched, in bytes: hardware prefetch stops at page ends.
+pub const ALONE: usize = 4_096;
+/// How far ahead each of several streams read together is fetched.
+pub const TOGETHER: usize = 512;
 
-/// Asks for the cache line that `row` will need soon. Reads nothing, so any address will do.
+/// Asks for the cache line `BYTES` after these values. Reads nothing, so any address will do.
 #[inline(always)]
-pub fn prefetch<T>(values: &[T], row: usize) {
+pub fn prefetch<const BYTES: usize, T>(values: &[T]) {
     #[cfg(target_arch = "x86_64")]
     {
         use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
-        let address = values.as_ptr().wrapping_add(row).cast::<i8>().wrapping_add(PREFETCH_BYTES);
+        let address = values.as_ptr().cast::<i8>().wrapping_add(BYTES);
         // SAFETY: a prefetch is a hint; it cannot fault and changes no memory.
         unsafe { _mm_prefetch::<_MM_HINT_T0>(address) }
     }
     #[cfg(not(target_arch = "x86_64"))]
-    let _ = (values, row);
+    let _ = values;
+}
+
+/// A stream that will be read soon, to be fetched into the second cache while another is worked on.
+#[derive(Clone, Copy)]
+pub struct Ahead(*const i8);
+
+impl Ahead {
+    pub fn of<T>(values: &[T]) -> Self {
+        Self(values.as_ptr().cast())
+    }
+
+    /// Asks for a line of the stream.
+    #[inline(always)]
+    pub fn fetch(self, line: usize) {
+        #[cfg(target_arch = "x86_64")]
+        {
+            use std::arch::x86_64::{_MM_HINT_T1, _mm_prefetch};
+            // SAFETY: as above.
+            unsafe { _mm_prefetch::<_MM_HINT_T1>(self.0.wrapping_add(line * 64)) }
+        }
+        #[cfg(not(target_arch = "x86_64"))]
+        let _ = line;
+    }
 }
 
 #[cfg(target_arch = "x86_64")]
 mod paths {
-    use super::{OrderScan, QuickSpan, Sums, first_outside_lanes, fold_lanes, scan_lanes};
+    use super::{QuickSpan, Sums, first_outside_lanes, fold_lanes, scan_lanes};
 
     #[target_feature(enable = "avx2,bmi1,bmi2,lzcnt,popcnt")]
     pub fn fold_avx2(span: &QuickSpan) -> Option<Sums> {
@@ -115,13 +140,13 @@ mod paths {
     }
 
     #[target_feature(enable = "avx2,bmi1,bmi2,lzcnt,popcnt")]
-    pub fn scan_avx2(time: &[i64], ids: Option<&[i64]>) -> OrderScan {
-        scan_lanes(time, ids)
+    pub fn scan_avx2(time: &[i64]) -> Option<u64> {
+        scan_lanes(time)
     }
 
     #[target_feature(enable = "avx512f,avx512dq,avx512vl,avx512bw,avx2,bmi1,bmi2,lzcnt,popcnt")]
-    pub fn scan_avx512(time: &[i64], ids: Option<&[i64]>) -> OrderScan {
-        scan_lanes(time, ids)
+    pub fn scan_avx512(time: &[i64]) -> Option<u64> {
+        scan_lanes(time)
     }
 }
 
@@ -153,16 +178,16 @@ pub fn first_outside(set: InstructionSet, price: &[f64], lower: f64, upper: f64)
     first_outside_lanes(price, lower, upper)
 }
 
-/// Order of times and ids inside a chunk.
+/// Largest step between neighbouring times; `None` when one runs back.
 #[inline]
-pub fn scan_order(set: InstructionSet, time: &[i64], ids: Option<&[i64]>) -> OrderScan {
+pub fn widest_step(set: InstructionSet, time: &[i64]) -> Option<u64> {
     #[cfg(target_arch = "x86_64")]
     match set {
         // SAFETY: as above.
-        InstructionSet::Avx512 => return unsafe { paths::scan_avx512(time, ids) },
-        InstructionSet::Avx2 => return unsafe { paths::scan_avx2(time, ids) },
+        InstructionSet::Avx512 => return unsafe { paths::scan_avx512(time) },
+        InstructionSet::Avx2 => return unsafe { paths::scan_avx2(time) },
         InstructionSet::Baseline => {}
     }
     let _ = set;
-    scan_lanes(time, ids)
+    scan_lanes(time)
 }

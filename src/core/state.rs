@@ -28,7 +28,7 @@ pub struct Settings {
 #[derive(Clone, Copy, Debug)]
 pub enum Rows<'a> {
     From(u64),
-    Listed(u64, &'a [u32]),
+    Listed(u64, &'a [u16]),
 }
 
 impl Rows<'_> {
@@ -37,7 +37,7 @@ impl Rows<'_> {
     pub fn input_row(&self, at: usize) -> u64 {
         match self {
             Self::From(first) => first + at as u64,
-            Self::Listed(first, rows) => first + u64::from(rows.get(at).copied().unwrap_or(u32::MAX)),
+            Self::Listed(first, rows) => first + u64::from(rows.get(at).copied().unwrap_or_default()),
         }
     }
 
@@ -66,7 +66,8 @@ impl KeySearch {
 
     /// Searches a chunk and lists the ends of bars in output order.
     ///
-    /// Returns false, with nothing changed, when the chunk is out of order.
+    /// Returns false when the chunk does not follow the last one, or when it is out of order and
+    /// boundaries are asked for, which need order. Else the fold finds disorder.
     pub fn scan(
         &mut self,
         settings: &Settings,
@@ -75,19 +76,19 @@ impl KeySearch {
         rows: Rows,
         cuts: &mut Vec<Cut>,
     ) -> bool {
-        let order = simd::scan_order(set, ticks.time, ticks.agg_id);
         let (Some(first), Some(last)) = (ticks.time.first(), ticks.time.last()) else { return true };
         let is_joined = self.last.is_none_or(|before| {
             *first >= before.time && ticks.agg_id.and_then(<[i64]>::first).is_none_or(|id| *id > before.agg_id)
         });
-        if !order.is_ordered || !is_joined {
+        if !is_joined {
             return false;
         }
         let scan = Scan { ticks, set, is_gated: settings.is_gated };
         if settings.reset.is_none() && settings.max_gap.is_none() {
             self.search(settings, scan, (0, ticks.len()), cuts);
         } else {
-            self.search_between_breaks(settings, scan, order.widest_step, cuts);
+            let Some(widest_step) = simd::widest_step(set, ticks.time) else { return false };
+            self.search_between_breaks(settings, scan, widest_step, cuts);
         }
         if self.lanes.len() > 1 {
             cuts.sort_unstable_by_key(Cut::order);
@@ -201,10 +202,7 @@ impl KeyFold {
 
     #[inline]
     fn absorb(&mut self, set: InstructionSet, ticks: &Ticks, from: usize, to: usize) -> Result<(), FoldError> {
-        let sums = fold(set, &ticks.slice(from, to)).map_err(|error| match error {
-            FoldError::Record(row) => FoldError::Record(from + row),
-            FoldError::Overflow(row, what) => FoldError::Overflow(from + row, what),
-        })?;
+        let sums = fold(set, ticks, from, to)?;
         for lane in &mut self.lanes {
             lane.sums.absorb(&sums).map_err(|what| FoldError::Overflow(to - 1, what))?;
         }

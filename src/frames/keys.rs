@@ -1,11 +1,10 @@
 //! Keys of `group_by` to small numbers, by first appearance over all pushes, and back.
 
-use std::collections::HashMap;
-
 use polars::prelude::*;
-use polars_arrow::array::{Array, Utf8ViewArray, View};
 
+use super::codes::{Codes, KeyColumn};
 use super::error::FrameError;
+use super::key_bytes::{decode, encode};
 use super::options::{Options, Role};
 use crate::core::checkpoint::Reader;
 use crate::core::error::CoreError;
@@ -35,195 +34,6 @@ pub fn check_type(name: &str, dtype: &DataType) -> Result<(), FrameError> {
     Err(FrameError::Type(format!(
         "`{name}` cannot be a key: {dtype} is not taken\n\nhint: cast it: `pl.col(\"{name}\").cast(pl.String)`"
     )))
-}
-
-/// Slots of a small table that is looked into before a hash map.
-const CACHE_SLOTS: usize = 512;
-/// A slot that holds no code.
-const EMPTY: u32 = u32::MAX;
-
-/// A map to codes with a quick look at recent keys.
-#[derive(Debug)]
-struct Codes<K> {
-    map: HashMap<K, u32>,
-    cache: Vec<(K, u32)>,
-}
-
-impl<K: Copy + Default + Eq + std::hash::Hash> Codes<K> {
-    fn new() -> Self {
-        Self { map: HashMap::new(), cache: vec![(K::default(), EMPTY); CACHE_SLOTS] }
-    }
-
-    /// The code of a key; a new one takes `next` and moves it on.
-    #[inline]
-    fn get_or_add(&mut self, key: K, mix: u64, next: &mut u32) -> u32 {
-        let slot = (mix.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 55) as usize % CACHE_SLOTS;
-        let (known, code) = self.cache[slot];
-        if code != EMPTY && known == key { code } else { self.look_up(key, slot, next) }
-    }
-
-    #[cold]
-    fn look_up(&mut self, key: K, slot: usize, next: &mut u32) -> u32 {
-        let code = *self.map.entry(key).or_insert(*next);
-        *next = (*next).max(code + 1);
-        self.cache[slot] = (key, code);
-        code
-    }
-
-    /// Forgets the codes from `count` on.
-    fn truncate(&mut self, count: u32) {
-        self.map.retain(|_, code| *code < count);
-        self.cache.fill((K::default(), EMPTY));
-    }
-}
-
-/// Numbers the values of one key column by first appearance.
-#[derive(Debug)]
-struct KeyColumn {
-    /// Short strings by their 16 bytes in the view, other types by their 64 bits.
-    short: Codes<u128>,
-    long: HashMap<String, u32>,
-    null: Option<u32>,
-    next: u32,
-}
-
-impl KeyColumn {
-    fn new() -> Self {
-        Self { short: Codes::new(), long: HashMap::new(), null: None, next: 0 }
-    }
-
-    fn add(next: &mut u32) -> u32 {
-        *next += 1;
-        *next - 1
-    }
-
-    fn null_code(&mut self) -> u32 {
-        *self.null.get_or_insert_with(|| Self::add(&mut self.next))
-    }
-
-    fn long_code(&mut self, text: &str) -> u32 {
-        if let Some(code) = self.long.get(text) {
-            return *code;
-        }
-        let code = Self::add(&mut self.next);
-        self.long.insert(text.to_owned(), code);
-        code
-    }
-
-    fn text_code(&mut self, text: &str) -> u32 {
-        match u8::try_from(text.len()) {
-            Ok(len) if usize::from(len) <= View::MAX_INLINE_SIZE as usize => {
-                let mut inline = [0u8; 16];
-                inline[0] = len;
-                inline[4..4 + text.len()].copy_from_slice(text.as_bytes());
-                self.inline_code(u128::from_le_bytes(inline))
-            }
-            _ => self.long_code(text),
-        }
-    }
-
-    #[inline]
-    fn inline_code(&mut self, key: u128) -> u32 {
-        self.short.get_or_add(key, key as u64 ^ (key >> 64) as u64, &mut self.next)
-    }
-
-    /// Forgets the codes from `count` on.
-    fn truncate(&mut self, count: u32) {
-        self.short.truncate(count);
-        self.long.retain(|_, code| *code < count);
-        self.null = self.null.filter(|code| *code < count);
-        self.next = count;
-    }
-
-    fn view_codes(&mut self, chunk: &Utf8ViewArray, out: &mut Vec<u32>) {
-        let is_plain = chunk.null_count() == 0;
-        for (row, view) in chunk.views().iter().enumerate() {
-            let code = if is_plain && view.is_inline() {
-                self.inline_code(view.as_u128())
-            } else {
-                match chunk.get(row) {
-                    Some(text) => self.text_code(text),
-                    None => self.null_code(),
-                }
-            };
-            out.push(code);
-        }
-    }
-
-    /// Codes of a column; equal values have equal codes, over all pushes.
-    fn codes(&mut self, series: &Series) -> PolarsResult<Vec<u32>> {
-        let mut out = Vec::with_capacity(series.len());
-        match series.dtype() {
-            DataType::String => {
-                for chunk in series.str()?.downcast_iter() {
-                    self.view_codes(chunk, &mut out);
-                }
-            }
-            DataType::Categorical(_, mapping) | DataType::Enum(_, mapping) => {
-                // Physical numbers may differ from frame to frame; the text does not.
-                let physical = series.to_physical_repr().cast(&DataType::UInt32)?;
-                let mut known: Vec<u32> = Vec::new();
-                for number in physical.u32()?.iter() {
-                    out.push(match number {
-                        None => self.null_code(),
-                        Some(number) => self.category_code(number, &mut known, mapping),
-                    });
-                }
-            }
-            _ => {
-                for bits in bits_of(series)?.u64()?.iter() {
-                    out.push(match bits {
-                        None => self.null_code(),
-                        Some(bits) => self.short.get_or_add(u128::from(bits), bits, &mut self.next),
-                    });
-                }
-            }
-        }
-        Ok(out)
-    }
-
-    #[inline]
-    fn category_code(&mut self, number: u32, known: &mut Vec<u32>, mapping: &CategoricalMapping) -> u32 {
-        let at = number as usize;
-        if at >= known.len() {
-            known.resize(at + 1, EMPTY);
-        }
-        if known[at] == EMPTY {
-            known[at] = match mapping.cat_to_str(number) {
-                Some(text) => self.text_code(text),
-                None => self.null_code(),
-            };
-        }
-        known[at]
-    }
-}
-
-/// A fixed-width column as 64-bit patterns, one pattern a value.
-fn bits_of(series: &Series) -> PolarsResult<Series> {
-    let physical = series.to_physical_repr();
-    match physical.dtype() {
-        DataType::Float64 | DataType::Float32 => {
-            let wide = physical.cast(&DataType::Float64)?;
-            // One zero and one not-a-number, as Polars groups them.
-            let canonical = |x: f64| {
-                if x == 0.0 {
-                    0.0f64
-                } else if x.is_nan() {
-                    f64::NAN
-                } else {
-                    x
-                }
-            };
-            let bits = wide.f64()?.iter().map(|x| x.map(|x| canonical(x).to_bits()));
-            Ok(UInt64Chunked::from_iter_options(series.name().clone(), bits).into_series())
-        }
-        DataType::UInt64 => Ok(physical.into_owned()),
-        _ => {
-            let wide = physical.cast(&DataType::Int64)?;
-            let bits = wide.i64()?.iter().map(|x| x.map(|x| x as u64));
-            Ok(UInt64Chunked::from_iter_options(series.name().clone(), bits).into_series())
-        }
-    }
 }
 
 /// Codes of the combinations of two code columns.
@@ -278,6 +88,9 @@ impl Keyer {
             });
         }
         let codes = codes.unwrap_or_default();
+        if self.next_code() == self.key_count {
+            return Ok(codes);
+        }
         let mut first_rows: Vec<IdxSize> = Vec::new();
         let mut next = self.key_count;
         for (row, code) in codes.iter().enumerate() {
@@ -288,6 +101,16 @@ impl Keyer {
         }
         self.append(keys, first_rows)?;
         Ok(codes)
+    }
+
+    /// Number of codes given so far.
+    fn next_code(&self) -> usize {
+        let next = match (self.pairs.last(), self.columns.last()) {
+            (Some(pairs), _) => pairs.next,
+            (None, Some(column)) => column.next,
+            (None, None) => 0,
+        };
+        next as usize
     }
 
     fn append(&mut self, keys: &[Series], rows: Vec<IdxSize>) -> PolarsResult<()> {
@@ -386,41 +209,4 @@ impl Keyer {
         }
         Ok(())
     }
-}
-
-fn is_text(dtype: &DataType) -> bool {
-    matches!(dtype, DataType::String | DataType::Categorical(_, _) | DataType::Enum(_, _))
-}
-
-fn encode(series: &Series) -> PolarsResult<Vec<Option<Vec<u8>>>> {
-    if is_text(series.dtype()) {
-        let text = series.cast(&DataType::String)?;
-        return Ok(text.str()?.iter().map(|text| text.map(|text| text.as_bytes().to_vec())).collect());
-    }
-    let bits = bits_of(series)?;
-    Ok(bits.u64()?.iter().map(|bits| bits.map(|bits| bits.to_le_bytes().to_vec())).collect())
-}
-
-fn decode(values: &[Option<&[u8]>], empty: &Series) -> Result<Series, FrameError> {
-    let refuse = || FrameError::from(CoreError::Checkpoint { reason: "its keys cannot be read".to_owned() });
-    let name = empty.name().clone();
-    if is_text(empty.dtype()) {
-        let text = values.iter().map(|value| value.map(std::str::from_utf8).transpose()).collect::<Result<Vec<_>, _>>();
-        let text = text.map_err(|_| refuse())?;
-        return Ok(StringChunked::from_iter_options(name, text.into_iter())
-            .into_series()
-            .strict_cast(empty.dtype())?);
-    }
-    let word =
-        |value: &Option<&[u8]>| value.map(<[u8; 8]>::try_from).transpose().map(|bytes| bytes.map(u64::from_le_bytes));
-    let bits = values.iter().map(word).collect::<Result<Vec<_>, _>>().map_err(|_| refuse())?;
-    let physical = match empty.dtype() {
-        DataType::Float64 | DataType::Float32 => {
-            Float64Chunked::from_iter_options(name, bits.into_iter().map(|bits| bits.map(f64::from_bits))).into_series()
-        }
-        DataType::UInt64 => UInt64Chunked::from_iter_options(name, bits.into_iter()).into_series(),
-        _ => Int64Chunked::from_iter_options(name, bits.into_iter().map(|bits| bits.map(|bits| bits as i64)))
-            .into_series(),
-    };
-    Ok(physical.strict_cast(&empty.dtype().to_physical())?.strict_cast(empty.dtype())?)
 }

@@ -106,7 +106,13 @@ fn to_series(entry: &Entry, data: Data, dtype: &DataType, len: usize) -> PolarsR
             Ok(Float64Chunked::from_iter_options(name, defined).into_series())
         }
         Data::Float(values) => Ok(Series::from_vec(name, values)),
-        Data::Int(values) => Series::from_vec(name, values).cast(dtype),
+        Data::Int(values) => match dtype {
+            // A cast would lose the zone.
+            DataType::Datetime(unit, zone) => {
+                Ok(Int64Chunked::from_vec(name, values).into_datetime(*unit, zone.clone()).into_series())
+            }
+            _ => Ok(Series::from_vec(name, values)),
+        },
         Data::UInt(values) => Ok(Series::from_vec(name, values)),
         Data::Flag(values) => Ok(Series::new(name, values)),
         Data::EndedBy(codes) => {

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import Any
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
 
 import polars as pl
+
 import rangebar_polars as rb
 from properties.model import Case
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Sequence
 
 ENGINES = ("in-memory", "streaming")
 Door = Callable[[Case], pl.DataFrame]
@@ -66,7 +70,9 @@ def concat(frames: Iterable[pl.DataFrame]) -> pl.DataFrame:
     return pl.concat(list(frames), how="vertical")
 
 
-def pushes(case: Case, pieces: Sequence[pl.DataFrame], *, resume: bool = False) -> Iterator[pl.DataFrame]:
+def pushes(
+    case: Case, pieces: Sequence[pl.DataFrame], *, resume: bool = False
+) -> Iterator[pl.DataFrame]:
     """Push the pieces one after another; the last frame is that of the unfinished bars, where they are kept."""
     builder = builder_of(case)
     for piece in pieces:
@@ -86,7 +92,9 @@ def resumed_each_row(case: Case) -> pl.DataFrame:
     return concat(pushes(case, pieces, resume=True))
 
 
-def iterated(case: Case, pieces: Iterable[pl.DataFrame] | pl.LazyFrame | None = None) -> pl.DataFrame:
+def iterated(
+    case: Case, pieces: Iterable[pl.DataFrame] | pl.LazyFrame | None = None
+) -> pl.DataFrame:
     source = case.frame.lazy() if pieces is None else pieces
     arguments = frame_arguments(case)
     batches = list(rb.iter_bars(source, arguments.pop("threshold"), **arguments))

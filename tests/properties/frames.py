@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import datetime as dt
+import itertools
 from decimal import Decimal
 from typing import TYPE_CHECKING
 
 import numpy as np
 import polars as pl
 from hypothesis import strategies as st
+
 from properties.model import TEN, Case
 
 if TYPE_CHECKING:
@@ -18,7 +20,24 @@ if TYPE_CHECKING:
 # 2^53 units (where doubles stop holding the grid), near the largest price there is.
 BASES = (10**10, 1, 7, 400, 399, 123_456, 12_345_678, 5 * 10**12, 2**52 - 1, 2**52 + 5, 2**53 + 9)
 HUGE = 2**63 - 2**45
-FACTORS = (0, 1, -1, 0.3, -0.6, 1.0001, -1.0001, 0.9999, -0.9999, 2.5, -0.5, 0.5, 0.01, -0.01, 1.5, -2)
+FACTORS = (
+    0,
+    1,
+    -1,
+    0.3,
+    -0.6,
+    1.0001,
+    -1.0001,
+    0.9999,
+    -0.9999,
+    2.5,
+    -0.5,
+    0.5,
+    0.01,
+    -0.01,
+    1.5,
+    -2,
+)
 QUANTITIES = (10**8, 0, 1, 12_345, 33_333_333, 10**11 + 1, 250_000, 99)
 SPANS = (0, 0, 1, 5, 2**31, 2**40, 0, 3)
 ID_STEPS = (1, 1, 2, 977)
@@ -71,7 +90,17 @@ class Tape:
         last_id = first_id + SPANS[digits.take(8)]
         if digits.take(16) == 15:
             self.base = price
-        return (self.clocks[key], price, half_a_unit, quantity, sell, self.ids[key], first_id, last_id, key)
+        return (
+            self.clocks[key],
+            price,
+            half_a_unit,
+            quantity,
+            sell,
+            self.ids[key],
+            first_id,
+            last_id,
+            key,
+        )
 
 
 RECORDS = 16 * 4 * 8 * 4 * 8 * 8 * 2 * 8 * 16
@@ -79,7 +108,9 @@ KEYS = ("BTC", "ETH", None, "DOGE")
 
 
 def floats(units: Sequence[int], halves: Sequence[bool]) -> pl.Series:
-    return pl.Series([(u + 0.5 * h) / 1e8 for u, h in zip(units, halves, strict=True)], dtype=pl.Float64)
+    return pl.Series(
+        [(u + 0.5 * h) / 1e8 for u, h in zip(units, halves, strict=True)], dtype=pl.Float64
+    )
 
 
 def decimals(units: Sequence[int], halves: Sequence[bool]) -> pl.Series:
@@ -139,13 +170,18 @@ ABSENT = st.sampled_from(
     ]
 )
 FEATURES = st.one_of(
-    st.sampled_from(["core", "microstructure", "ofi"]), st.lists(st.sampled_from(TEN), min_size=1, unique=True)
+    st.sampled_from(["core", "microstructure", "ofi"]),
+    st.lists(st.sampled_from(TEN), min_size=1, unique=True),
 )
-GAPS = st.sampled_from([None, None, "1ms", "1s", "30m", dt.timedelta(hours=1), dt.timedelta(days=2)])
+GAPS = st.sampled_from(
+    [None, None, "1ms", "1s", "30m", dt.timedelta(hours=1), dt.timedelta(days=2)]
+)
 
 
 @st.composite
-def cases(draw: st.DrawFn, *, rows: int = 50, keys: Sequence[str | None] = (None, "string", "two")) -> Case:
+def cases(
+    draw: st.DrawFn, *, rows: int = 50, keys: Sequence[str | None] = (None, "string", "two")
+) -> Case:
     """Draw a frame of hostile trades with the arguments that cut it."""
     threshold = draw(st.sampled_from(THRESHOLDS))
     several = draw(st.lists(st.sampled_from(THRESHOLDS), unique=True, max_size=3))
@@ -179,7 +215,7 @@ def cuts(rows: int, most: int = 6) -> st.SearchStrategy[list[int]]:
 
 def pieces(frame: pl.DataFrame, at: Sequence[int]) -> list[pl.DataFrame]:
     bounds = [0, *at, frame.height]
-    return [frame.slice(a, b - a) for a, b in zip(bounds, bounds[1:], strict=False)]
+    return [frame.slice(a, b - a) for a, b in itertools.pairwise(bounds)]
 
 
 def rechunked(frame: pl.DataFrame, at: Sequence[int]) -> pl.DataFrame:
@@ -200,20 +236,32 @@ def offset(frame: pl.DataFrame, before: int) -> pl.DataFrame:
     """Return the same frame as a slice that starts inside larger buffers."""
     if frame.is_empty():
         return frame
-    padding = frame.head(1).select(pl.all().repeat_by(before).explode()) if before else frame.clear()
+    padding = (
+        frame.head(1).select(pl.all().repeat_by(before).explode()) if before else frame.clear()
+    )
     whole = pl.concat([padding, frame, frame.tail(1)]).rechunk()
     return whole.slice(before, frame.height)
 
 
 def long_frame(
-    seed: int, rows: int, *, base: int = 5 * 10**12, step: int = 10**8, burst: int = 3, unit: str = "us"
+    seed: int,
+    rows: int,
+    *,
+    base: int = 5 * 10**12,
+    step: int = 10**8,
+    burst: int = 3,
+    unit: str = "us",
+    halves: bool = False,
 ) -> pl.DataFrame:
-    """Return a seeded random walk on the grid, with runs of equal times."""
+    """Return a seeded random walk on the grid or half a unit off it, with runs of equal times."""
     rng = np.random.default_rng(seed)
     walk = base + np.cumsum(rng.integers(-step, step + 1, rows))
-    price = np.maximum(walk, 1)
+    price = np.maximum(walk, 1) + 0.5 * halves * rng.integers(0, 2, rows)
     quantity = rng.choice([0, 1, 10**4, 10**8, 123_456_789], rows) * rng.integers(1, 50, rows)
-    time = 1_704_067_100_000_000 + np.cumsum(rng.integers(0, 2, rows) * rng.integers(0, burst, rows))
+    quantity = quantity + 0.5 * halves * rng.integers(0, 2, rows)
+    time = 1_704_067_100_000_000 + np.cumsum(
+        rng.integers(0, 2, rows) * rng.integers(0, burst, rows)
+    )
     ids = np.cumsum(rng.integers(1, 4, rows))
     first = 10 * ids
     return pl.DataFrame(

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import polars as pl
+
 from properties import oracle
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
 
 CORE = [
     "bar_id", "open_time", "close_time", "open", "high", "low", "close", "volume", "vwap", "turnover",
@@ -91,7 +94,9 @@ def trades_of(case: Case) -> list[oracle.Trade]:
     frame, rows = case.frame, case.frame.height
 
     def column(name: str, convert: Callable[[Any], Any] = lambda v: v) -> list[Any]:
-        return [convert(v) for v in frame[name].to_list()] if name in frame.columns else [None] * rows
+        return (
+            [convert(v) for v in frame[name].to_list()] if name in frame.columns else [None] * rows
+        )
 
     sells = column("is_buyer_maker")
     if "is_buyer_maker" not in frame.columns and "side" in frame.columns:
@@ -112,7 +117,12 @@ def trades_of(case: Case) -> list[oracle.Trade]:
 
 def rules_of(case: Case) -> oracle.Rules:
     return oracle.Rules(
-        tuple(case.thresholds), case.gate, case.reset, gap_ns(case.max_gap), case.incomplete == "keep", case.unit
+        tuple(case.thresholds),
+        case.gate,
+        case.reset,
+        gap_ns(case.max_gap),
+        case.incomplete == "keep",
+        case.unit,
     )
 
 
@@ -127,7 +137,12 @@ def gap_ns(gap: dt.timedelta | str | None) -> int | None:
 def expect(case: Case) -> Expected:
     """Return what every door must give for a case."""
     bars, ids = oracle.split(trades_of(case), rules_of(case))
-    frame = to_frame(bars, case, threshold_column=isinstance(case.threshold, list), status=case.incomplete == "keep")
+    frame = to_frame(
+        bars,
+        case,
+        threshold_column=isinstance(case.threshold, list),
+        status=case.incomplete == "keep",
+    )
     if isinstance(case.threshold, list):
         fields = [pl.Series(f"bar_id_{t}", [i[t] for i in ids], pl.UInt32) for t in case.thresholds]
         return Expected(frame, pl.DataFrame(fields).to_struct("bar_id"), bars)
@@ -150,7 +165,9 @@ def wanted_features(case: Case) -> list[str]:
     return [f for f in TEN if f in asked or "microstructure" in asked]
 
 
-def to_frame(bars: Sequence[oracle.Bar], case: Case, *, threshold_column: bool, status: bool) -> pl.DataFrame:
+def to_frame(
+    bars: Sequence[oracle.Bar], case: Case, *, threshold_column: bool, status: bool
+) -> pl.DataFrame:
     """Lay bars out in the promised columns and dtypes."""
     time_dtype = case.frame.schema["timestamp"]
     extra = wanted_features(case)

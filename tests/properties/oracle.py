@@ -8,9 +8,12 @@ from __future__ import annotations
 
 import datetime as dt
 import math
-from collections.abc import Hashable, Iterator, Sequence
 from dataclasses import dataclass, field
 from decimal import ROUND_HALF_UP, Decimal
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Hashable, Iterator, Sequence
 
 GRID = 10**8
 EPSILON = 2.0**-52
@@ -19,7 +22,7 @@ DAY_NS = 86_400 * 10**9
 EPOCH = dt.date(1970, 1, 1)
 
 
-def to_grid(value: float | int | Decimal) -> int:
+def to_grid(value: float | Decimal) -> int:
     """Return a value in units of 1e-8, rounded half away from zero."""
     if isinstance(value, float):
         scaled = value * 1e8
@@ -229,7 +232,9 @@ def features(bar: Bar, unit: str = "us") -> dict[str, object]:
     ofi = order_flow_imbalance(c["buy_volume"], c["sell_volume"])
     out["duration_us"] = duration
     out["ofi"] = ofi
-    out["vwap_close_deviation"] = None if vwap is None or h - l <= EPSILON else (close - vwap) / (h - l)
+    out["vwap_close_deviation"] = (
+        None if vwap is None or h - l <= EPSILON else (close - vwap) / (h - l)
+    )
     out["price_impact"] = None if vol is None or vol <= EPSILON else abs(close - o) / vol
     flat = ofi is None or abs(ofi) <= EPSILON or abs(o) <= EPSILON
     out["kyle_lambda_proxy"] = None if flat else ((close - o) / abs(o)) / ofi

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import polars as pl
-import rangebar_polars as rb
 from hypothesis import given
 from hypothesis import strategies as st
+
+import rangebar_polars as rb
 from properties import doors
 from properties.comparing import assert_same_bars
 from properties.frames import cases, cuts, misaligned, offset, pieces, rechunked
-from properties.model import Case
+
+if TYPE_CHECKING:
+    from properties.model import Case
 
 ANY_CUTS = cuts(50)
 WHOLE_FRAME = ["expression, eager", *(f"expression, {e}" for e in doors.ENGINES), "frame"]

@@ -3,13 +3,21 @@
 from __future__ import annotations
 
 import polars as pl
-import rangebar_polars as rb
 from hypothesis import given
 from hypothesis import strategies as st
+
+import rangebar_polars as rb
 from properties import doors
 from properties.comparing import assert_matches, assert_same_bars
 from properties.frames import cases
 from properties.model import Case, expect, expect_aggregate
+
+
+def check_sorted_flags(bars: pl.DataFrame) -> None:
+    for name in ("open_time", "close_time"):
+        if bars[name].flags["SORTED_ASC"]:
+            times = bars[name].to_physical().to_list()
+            assert times == sorted(times), name
 
 
 def check_all(case: Case, names: dict[str, doors.Door]) -> None:
@@ -17,7 +25,9 @@ def check_all(case: Case, names: dict[str, doors.Door]) -> None:
     assert_matches(first, expect(case).bars)
     for name, door in names.items():
         try:
-            assert_same_bars(door(case), first)
+            bars = door(case)
+            assert_same_bars(bars, first)
+            check_sorted_flags(bars)
         except AssertionError as error:
             error.add_note(f"door: {name}")
             raise
@@ -48,9 +58,7 @@ def test_keys_judged_together_equal_keys_judged_apart(case: Case) -> None:
 @given(cases(keys=("string", "two", "categorical")))
 def test_aggregating_the_expression_by_key_equals_the_key_inside(case: Case) -> None:
     inside = doors.eager(case)
-    single = rb.bars(
-        "price", case.threshold, **case.bound, **{**case.arguments, "group_by": None}
-    )
+    single = rb.bars("price", case.threshold, **case.bound, **{**case.arguments, "group_by": None})
     for engine in doors.ENGINES:
         plan = case.frame.lazy().group_by(case.keys, maintain_order=True).agg(single)
         outside = doors.collect(plan.explode("bars").drop_nulls("bars").unnest("bars"), engine)
@@ -62,7 +70,10 @@ def test_aggregating_the_expression_by_key_equals_the_key_inside(case: Case) -> 
 def test_bar_id_names_the_bar_of_each_record(case: Case) -> None:
     ids = expect(case).ids
     plan = case.frame.lazy().select(doors.bar_id(case))
-    for got in [case.frame.select(doors.bar_id(case)), *(doors.collect(plan, e) for e in doors.ENGINES)]:
+    for got in [
+        case.frame.select(doors.bar_id(case)),
+        *(doors.collect(plan, e) for e in doors.ENGINES),
+    ]:
         assert got.columns == ["bar_id"]
         assert got["bar_id"].dtype == ids.dtype
         assert got["bar_id"].to_list() == ids.to_list()

@@ -6,9 +6,10 @@ from decimal import Decimal
 
 import polars as pl
 import pytest
-import rangebar_polars as rb
 from hypothesis import given
 from hypothesis import strategies as st
+
+import rangebar_polars as rb
 from properties import doors, oracle
 from properties.comparing import assert_matches, assert_same_bars
 from properties.frames import cases, long_frame
@@ -19,8 +20,12 @@ TIME_DTYPES = [
 ]
 
 
-def rows_of(prices: list[object], dtype: pl.DataType, quantity: pl.Series | None = None) -> pl.DataFrame:
-    time = pl.Series(range(0, 1000 * len(prices), 1000), dtype=pl.Int64).cast(pl.Datetime("us", "UTC"))
+def rows_of(
+    prices: list[object], dtype: pl.DataType, quantity: pl.Series | None = None
+) -> pl.DataFrame:
+    time = pl.Series(range(0, 1000 * len(prices), 1000), dtype=pl.Int64).cast(
+        pl.Datetime("us", "UTC")
+    )
     frame = pl.DataFrame({"timestamp": time, "price": pl.Series(prices, dtype=dtype)})
     return frame if quantity is None else frame.with_columns(quantity.alias("quantity"))
 
@@ -55,14 +60,18 @@ def test_a_duration_that_floors_to_zero_has_no_intensity() -> None:
 
 @given(st.lists(st.integers(1, 10**7), min_size=1, max_size=30), st.sampled_from([1, 250, 100_000]))
 def test_integers_and_decimals_equal_floats(prices: list[int], threshold: int) -> None:
-    frames = [rows_of(prices, dtype) for dtype in (pl.Float64, pl.Decimal(20, 0), pl.Decimal(38, 12))]
+    frames = [
+        rows_of(prices, dtype) for dtype in (pl.Float64, pl.Decimal(20, 0), pl.Decimal(38, 12))
+    ]
     frames += [rows_of(prices, dtype) for dtype in (pl.Int64, pl.UInt64, pl.Int32, pl.UInt32)]
     bars = [doors.eager(Case(frame, threshold, incomplete="keep")) for frame in frames]
     for other in bars[1:]:
         assert_same_bars(other, bars[0])
 
 
-@pytest.mark.parametrize("dtype", [pl.Int8, pl.UInt8, pl.Int16, pl.UInt16, pl.Int32, pl.Int64, pl.UInt64])
+@pytest.mark.parametrize(
+    "dtype", [pl.Int8, pl.UInt8, pl.Int16, pl.UInt16, pl.Int32, pl.Int64, pl.UInt64]
+)
 def test_any_integer_is_a_quantity(dtype: pl.DataType) -> None:
     case = Case(rows_of([100.0, 101.0], pl.Float64, pl.Series([3, 4], dtype=dtype)))
     for door in doors.ALL.values():
@@ -81,7 +90,12 @@ def test_decimals_are_rounded_half_away_in_integers(prices: list[Decimal], thres
 
 @pytest.mark.parametrize(
     ("text", "units"),
-    [("0.000000005", 1), ("0.000000014999", 1), ("0.000000015", 2), ("90000000000.123456785", 9_000_000_000_012_345_679)],
+    [
+        ("0.000000005", 1),
+        ("0.000000014999", 1),
+        ("0.000000015", 2),
+        ("90000000000.123456785", 9_000_000_000_012_345_679),
+    ],
 )
 def test_a_decimal_tie_goes_away_from_zero(text: str, units: int) -> None:
     frame = rows_of([Decimal(text)], pl.Decimal(38, 12))
@@ -153,7 +167,9 @@ def test_columns_may_be_expressions() -> None:
         ms=pl.col("timestamp").dt.epoch("ms"), twice=pl.col("price") * 2, q=pl.col("quantity")
     )
     time = pl.col("ms").cast(pl.Datetime("ms"))
-    bars = odd.select(rb.bars(pl.col("twice") / 2, 50, timestamp=time, quantity="q", is_buyer_maker=None))
+    bars = odd.select(
+        rb.bars(pl.col("twice") / 2, 50, timestamp=time, quantity="q", is_buyer_maker=None)
+    )
     plain = frame.select(
         pl.col("timestamp").dt.replace_time_zone(None).dt.cast_time_unit("ms"), "price", "quantity"
     )

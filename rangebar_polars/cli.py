@@ -1,0 +1,288 @@
+"""The command `rangebar`: data to stdout or a file, words to stderr.
+
+It ends with 2 for a wrong call, with 1 for data that are wrong or missing.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+import warnings
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import polars as pl
+
+from rangebar_polars import __version__
+from rangebar_polars._options import parse_options
+from rangebar_polars.build import bars_frame
+from rangebar_polars.exceptions import RangeBarError, ThresholdError, TickDataError, with_hint
+from rangebar_polars.fetch.binance_archive import GLOB_CHARACTERS, resolve_paths, scan_agg_trades
+from rangebar_polars.fetch.normalise import TradeFileWarning
+from rangebar_polars.threshold import parse_threshold
+from rangebar_polars.trades import with_times
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+__all__ = ["main"]
+
+USAGE = 2
+WRONG_DATA = 1
+INTERRUPTED = 130  # as shells report an end by SIGINT
+PIPE_CLOSED = 141  # and by SIGPIPE
+DEFAULT_THRESHOLD = 250
+WRITERS = (".parquet", ".csv")
+TABLE_COLUMNS = ("threshold", "bar_id", "close_time", "open", "high", "low", "close", "volume")
+TABLE_ROWS = 20
+WIDEST_TABLE = 1000  # a row is one line, which the terminal may wrap
+
+BARS_HELP = """\
+range bars of trade files
+
+Reads aggTrades files of Binance (CSV or zip, spot or futures) and Parquet files of trades, in the
+order given. Without --out the bars go to stdout: to a terminal as a table of the first columns, to
+a pipe or a file as CSV with all columns.
+"""
+BARS_EXAMPLES = """\
+examples:
+  rangebar bars BTCUSDT-aggTrades-2024-08-08.zip
+  rangebar bars 'BTCUSDT-aggTrades-*.zip' --threshold 0.25% --threshold 0.5% --out bars.parquet
+  rangebar bars trades.parquet --features microstructure --reset month --plot bars.png > bars.csv
+"""
+
+
+class UsageError(Exception):
+    """A call that cannot be meant."""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command and return its exit status.
+
+    Examples
+    --------
+    >>> from rangebar_polars.cli import main
+    >>> main(["bars", "missing.csv"])
+    1
+    """
+    arguments = parser().parse_args(argv)
+    try:
+        with said_warnings():
+            run_bars(arguments)
+    except UsageError as error:
+        return fail(str(error), USAGE)
+    except BrokenPipeError:
+        return fail("", PIPE_CLOSED)
+    except KeyboardInterrupt:
+        return fail("interrupted", INTERRUPTED)
+    except (RangeBarError, pl.exceptions.PolarsError, OSError, TypeError, ValueError) as error:
+        return fail(str(error), WRONG_DATA)
+    return 0
+
+
+def parser() -> argparse.ArgumentParser:
+    """Parser of the whole command."""
+    command = argparse.ArgumentParser(prog="rangebar", description="Exact range bars.")
+    command.add_argument("--version", action="version", version=f"rangebar-polars {__version__}")
+    verbs = command.add_subparsers(required=True, metavar="COMMAND")
+    bars = verbs.add_parser(
+        "bars",
+        help="range bars of trade files",
+        description=BARS_HELP,
+        epilog=BARS_EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    bars.add_argument("trades", nargs="+", metavar="TRADES", help="files, or patterns in quotes")
+    bars.add_argument(
+        "--threshold",
+        action="append",
+        type=threshold,
+        metavar="T",
+        help="250 (decimal basis points), 0.25%%, 25bp or a preset; several add a column "
+        f"`threshold` (default: {DEFAULT_THRESHOLD})",
+    )
+    bars.add_argument(
+        "--features",
+        action="append",
+        metavar="F",
+        help="columns beyond the core: microstructure, or the name of one; may be repeated",
+    )
+    bars.add_argument("--reset", metavar="R", help="start anew each year, month, week or day, UTC")
+    bars.add_argument("--out", type=Path, metavar="FILE", help="write to a .parquet or .csv file")
+    bars.add_argument("--plot", type=Path, metavar="FILE", help="draw candlesticks in a .png file")
+    return command
+
+
+def threshold(text: str) -> int:
+    """Threshold as it was typed."""
+    number: Any = text  # a fraction is refused with the whole number that is meant
+    if text.replace(".", "", 1).isdecimal():
+        number = float(text) if "." in text else int(text)
+    try:
+        return parse_threshold(number)
+    except ThresholdError as error:
+        raise argparse.ArgumentTypeError(str(error)) from error
+
+
+def run_bars(arguments: argparse.Namespace) -> None:
+    """`rangebar bars`."""
+    thresholds: list[int] = arguments.threshold or [DEFAULT_THRESHOLD]
+    wanted = thresholds if len(thresholds) > 1 else thresholds[0]
+    features: list[str] = arguments.features or []
+    judge(arguments, thresholds)
+    trades = read_trades(arguments.trades)
+    bars = bars_frame(trades, wanted, features=features, reset=arguments.reset).collect()
+    say(f"{bars.height:,} bars at {', '.join(f'{dbps / 1000:g} %' for dbps in thresholds)}")
+    if arguments.plot:
+        draw(bars, arguments.plot)
+    if arguments.out:
+        write(bars, arguments.out)
+    elif sys.stdout.isatty():
+        emit(table(bars, features) + "\n")
+    else:
+        emit(bars.write_csv())
+
+
+def judge(arguments: argparse.Namespace, thresholds: list[int]) -> None:
+    """Refuse a wrong call before any trade is read."""
+    try:
+        parse_options(thresholds, features=arguments.features or [], reset=arguments.reset)
+    except (TypeError, ValueError) as error:
+        raise UsageError(str(error)) from error
+    first = arguments.trades[0]
+    if not is_file_name(first):
+        raise UsageError(
+            with_hint(
+                f"`{first}` is neither a file nor a pattern of file names",
+                f"give files of trades: rangebar bars '{first}-aggTrades-*.zip'",
+            )
+        )
+    refuse_name("--out", arguments.out, WRITERS)
+    refuse_name("--plot", arguments.plot, (".png",))
+    if arguments.plot:
+        from rangebar_polars.plot import require_extra
+
+        require_extra()
+
+
+def is_file_name(text: str) -> bool:
+    """Whether it names files: it exists, is a path or a pattern, or has a suffix.
+
+    Examples
+    --------
+    >>> from rangebar_polars.cli import is_file_name
+    >>> [is_file_name(text) for text in ("trades.csv", "data/*", "BTCUSDT")]
+    [True, True, False]
+    """
+    path = Path(text)
+    pattern = any(character in text for character in GLOB_CHARACTERS)
+    return pattern or len(path.parts) > 1 or bool(path.suffix) or path.exists()
+
+
+def refuse_name(option: str, path: Path | None, suffixes: Sequence[str]) -> None:
+    """Refuse a file to write whose suffix or folder is wrong."""
+    if path is None:
+        return
+    if path.suffix.lower() not in suffixes:
+        raise UsageError(f"{option} must end in {' or '.join(suffixes)}; it is `{path}`")
+    if not path.parent.is_dir():
+        raise UsageError(f"{option}: there is no folder `{path.parent}`")
+
+
+def read_trades(names: Sequence[str]) -> pl.LazyFrame:
+    """Trades of all files, read when they are needed."""
+    paths = resolve_paths(names)
+    parquet = [path for path in paths if path.suffix.lower() == ".parquet"]
+    if not parquet:
+        return scan_agg_trades(paths)
+    if len(parquet) < len(paths):
+        raise UsageError("give Parquet files or aggTrades files, not both at once")
+    for path in paths:
+        try:
+            pl.read_parquet_schema(path)
+        except pl.exceptions.PolarsError as error:
+            raise TickDataError(f"`{path}` is no Parquet file: {error}") from error
+    return with_times(pl.scan_parquet(paths))
+
+
+def draw(bars: pl.DataFrame, path: Path) -> None:
+    """Write a chart."""
+    from rangebar_polars.plot import plot_bars, save_png
+
+    chart = plot_bars(bars)
+    with whole_file(path) as part:
+        save_png(chart, part)
+    say(f"wrote {path}")
+
+
+def write(bars: pl.DataFrame, path: Path) -> None:
+    """Write all columns to a file."""
+    with whole_file(path) as part:
+        if path.suffix.lower() == ".csv":
+            bars.write_csv(part)
+        else:
+            bars.write_parquet(part)
+    say(f"wrote {path}")
+
+
+@contextmanager
+def whole_file(path: Path) -> Iterator[Path]:
+    """A name to write to that becomes `path` once all is written; never half a file."""
+    part = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        yield part
+        part.replace(path)
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def table(bars: pl.DataFrame, features: Sequence[str]) -> str:
+    """The first columns and rows, fit for a terminal."""
+    names = [name for name in (*TABLE_COLUMNS, *features) if name in bars.columns]
+    shown = bars.select(list(dict.fromkeys(names)))
+    times = pl.selectors.datetime().dt.strftime("%Y-%m-%d %H:%M:%S")
+    with pl.Config(
+        tbl_rows=TABLE_ROWS,
+        tbl_cols=-1,
+        tbl_formatting="NOTHING",
+        tbl_cell_numeric_alignment="RIGHT",
+        tbl_width_chars=WIDEST_TABLE,
+        tbl_hide_dataframe_shape=True,
+        tbl_hide_column_data_types=True,
+    ):
+        return str(shown.with_columns(times))
+
+
+def emit(text: str) -> None:
+    """Write data to stdout."""
+    try:
+        sys.stdout.write(text)
+        sys.stdout.flush()
+    except OSError:
+        # Else the interpreter tries once more at its end, and says that it failed.
+        with Path(os.devnull).open("wb") as nowhere:
+            os.dup2(nowhere.fileno(), sys.stdout.fileno())
+        raise
+
+
+@contextmanager
+def said_warnings() -> Iterator[None]:
+    """Warnings as words on stderr, without the line of source code they come from."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("always", TradeFileWarning)
+        warnings.showwarning = lambda message, *_: say(f"warning: {message}")
+        yield
+
+
+def say(words: str) -> None:
+    """Words for the user."""
+    print(f"rangebar: {words}", file=sys.stderr)
+
+
+def fail(words: str, status: int) -> int:
+    """Say what went wrong."""
+    if words:
+        say(words)
+    return status
