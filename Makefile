@@ -72,7 +72,7 @@ lint: build/env/.ready ## Formatting, clippy, ruff, mypy, import rules
 
 bench: build ## Ratios against reading the columns, and against other libraries where given
 	cargo bench --locked --no-default-features
-	$(USER_ENV)/bin/python benches/bench_expr.py $(ARGS)
+	$(USER_ENV)/bin/python benches/run.py $(ARGS)
 
 demo: build ## Bars of the bundled trades: a table and a picture
 	$(USER_ENV)/bin/python docs/demo.py

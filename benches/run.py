@@ -133,9 +133,12 @@ def main() -> int:
 
     names = [case.name for case in CASES]
     unknown = set(given.only or ()) - set(names)
-    if given.list or unknown:
-        print(*names, sep="\n", file=sys.stderr if unknown else sys.stdout)
-        return 2 if unknown else 0
+    if given.list:
+        print(*names, sep="\n")
+        return 0
+    if unknown:
+        print(f"no row {', '.join(unknown)}; there are: {', '.join(names)}", file=sys.stderr)
+        return 2
     about = machine()
     print(", ".join(f"{name}: {value}" for name, value in about.items()))
     print(f"{given.rows:,} rows, {given.rounds} rounds\n")

@@ -43,7 +43,8 @@ def check_command(expected: int) -> None:
         trades, bars = Path(folder, "trades.parquet"), Path(folder, "bars.parquet")
         rb.sample_ticks().write_parquet(trades)
         command = [sys.executable, "-m", "rangebar_polars", "bars", str(trades)]
-        subprocess.run([*command, "--threshold", "250", "--out", str(bars)], check=True)
+        command += ["--threshold", "250", "--out", str(bars)]
+        subprocess.run(command, cwd=folder, check=True)
         assert pl.read_parquet(bars).height == expected
 
 

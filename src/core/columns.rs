@@ -1,11 +1,11 @@
-//! The catalogue: every column of a bar frame, once. Schema, documentation, table definitions and
-//! validation bounds are read from here.
+//! Columns of a bar frame: what an entry of the catalogue is, and the core entries. `features` adds
+//! its own and joins both; schema, documentation, table definitions and validation bounds are read
+//! from there.
 
 use super::bar::{Bar, Cause};
 use super::quotient::{money, vwap};
 use super::ticks::Inputs;
 use super::units::{Threshold, TimeUnit, from_grid, to_f64};
-use crate::features::bar;
 
 /// Column type, apart from any library's.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -223,8 +223,8 @@ pub const ENDED_BY_COLUMN: Column = Column {
     ..BASE
 };
 
-/// All columns in output order.
-pub const CATALOGUE: &[Column] = &[
+/// The core columns in output order.
+pub const CORE: &[Column] = &[
     THRESHOLD,
     BAR_ID,
     time("open_time", "time of the first record", |bars, _, out| fill(bars, out, |bar| bar.sums.open_time)),
@@ -291,16 +291,6 @@ pub const CATALOGUE: &[Column] = &[
     }),
     IS_CLOSED,
     ENDED_BY_COLUMN,
-    bar::duration::COLUMN,
-    bar::ofi::COLUMN,
-    bar::vwap_close_deviation::COLUMN,
-    bar::price_impact::COLUMN,
-    bar::kyle_lambda::COLUMN,
-    bar::trade_intensity::COLUMN,
-    bar::volume_per_trade::COLUMN,
-    bar::aggression_ratio::COLUMN,
-    bar::aggregation_density::COLUMN,
-    bar::turnover_imbalance::COLUMN,
 ];
 
 /// Values in units, as columns and features use them.
@@ -329,6 +319,6 @@ impl Bar {
     /// Time from the first to the last record in whole microseconds.
     #[inline]
     pub fn duration_us(&self, unit: TimeUnit) -> i64 {
-        unit.to_microseconds(self.sums.close_time.wrapping_sub(self.sums.open_time))
+        unit.microseconds_between(self.sums.open_time, self.sums.close_time)
     }
 }

@@ -80,11 +80,18 @@ impl TimeUnit {
         1_000_000_000 / self.per_second()
     }
 
-    /// A span of time in whole microseconds, rounded down.
+    /// The time from one instant to another in whole microseconds, rounded down; the largest value
+    /// where it does not fit.
     #[inline]
-    pub fn to_microseconds(self, span: i64) -> i64 {
+    pub fn microseconds_between(self, from: i64, to: i64) -> i64 {
+        let wide = || {
+            let span = i128::from(to) - i128::from(from);
+            let microseconds = (span * 1_000_000).div_euclid(i128::from(self.per_second()));
+            i64::try_from(microseconds).unwrap_or(if span < 0 { i64::MIN } else { i64::MAX })
+        };
+        let Some(span) = to.checked_sub(from) else { return wide() };
         match self {
-            Self::Milliseconds => span.saturating_mul(1_000),
+            Self::Milliseconds => span.checked_mul(1_000).unwrap_or_else(wide),
             Self::Microseconds => span,
             Self::Nanoseconds => span.div_euclid(1_000),
         }

@@ -16,6 +16,8 @@ pub struct Converted {
     pub chunks: Chunks,
     /// First row whose value does not fit the grid.
     pub too_large: Option<usize>,
+    /// First row whose value is positive and rounds to zero.
+    pub vanished: Option<usize>,
 }
 
 /// Converts; digits beyond eight places are rounded half away from zero.
@@ -31,7 +33,7 @@ pub fn to_values(series: &Series) -> Result<Converted, FrameError> {
         _ => (series.cast(&DataType::Int128)?, 0),
     };
     let scale = Scale::from_places(places);
-    let (mut too_large, mut row, mut largest) = (None, 0usize, 0u64);
+    let (mut too_large, mut vanished, mut row, mut largest) = (None, None, 0usize, 0u64);
     let mut chunks: Vec<Vec<i64>> = Vec::new();
     for chunk in wide.i128()?.downcast_iter() {
         let mut grids = Vec::with_capacity(chunk.len());
@@ -39,6 +41,9 @@ pub fn to_values(series: &Series) -> Result<Converted, FrameError> {
             let grid = value.map_or(Some(0), |value| scale.apply(*value)).and_then(|wide| i64::try_from(wide).ok());
             if grid.is_none() && too_large.is_none() {
                 too_large = Some(row);
+            }
+            if grid == Some(0) && value.is_some_and(|value| *value > 0) && vanished.is_none() {
+                vanished = Some(row);
             }
             let grid = grid.unwrap_or(0);
             largest = largest.max(grid.unsigned_abs());
@@ -52,7 +57,7 @@ pub fn to_values(series: &Series) -> Result<Converted, FrameError> {
         too_large = first_lost(series, &wide);
     }
     let chunks = if largest <= EXACT_IN_DOUBLE { as_doubles(chunks) } else { as_integers(chunks) };
-    Ok(Converted { chunks, too_large })
+    Ok(Converted { chunks, too_large, vanished })
 }
 
 fn first_lost(series: &Series, wide: &Series) -> Option<usize> {

@@ -4,6 +4,7 @@ use polars::prelude::*;
 use polars_arrow::array::{Array, PrimitiveArray};
 use polars_arrow::bitmap::Bitmap;
 
+use super::decimal::Converted;
 use super::error::FrameError;
 use super::options::{Options, Role};
 use super::side;
@@ -107,7 +108,7 @@ pub fn time_unit(name: &str, dtype: &DataType) -> Result<CoreUnit, FrameError> {
 }
 
 fn refuse_type(name: &str, wanted: &str, dtype: &DataType, hint: &str) -> FrameError {
-    FrameError::Type(format!("`{name}` must be {wanted}, got {dtype}\n\nhint: {hint}"))
+    FrameError::Type(format!("`{name}` must be {wanted}, got {dtype:?}\n\nhint: {hint}"))
 }
 
 /// Refuses types that no column of a role may have.
@@ -182,7 +183,7 @@ impl Columns {
                 columns.note_null(name, series);
             }
             match role {
-                Role::Price => columns.price = columns.values(name, series)?,
+                Role::Price => columns.price = columns.prices(name, series)?,
                 Role::Quantity => columns.quantity = columns.values(name, series)?,
                 Role::Timestamp => columns.time = integers(&series.to_physical_repr())?,
                 Role::IsBuyerMaker => columns.side = flags(series)?,
@@ -217,41 +218,55 @@ impl Columns {
         self.note(Fault { row, word: Box::new(word) });
     }
 
+    /// Notes a fault at a row, worded with the value there.
+    fn note_value(
+        &mut self,
+        name: &str,
+        series: &Series,
+        row: usize,
+        rule: &'static str,
+        hint: &'static str,
+    ) -> Result<(), FrameError> {
+        let (name, value) = (name.to_owned(), series.get(row)?.to_string());
+        let word = move |number: u64| {
+            DataError::value(number, format!("`{name}` must be {rule}, got `{value}` at row {number}\n\nhint: {hint}"))
+        };
+        self.note(Fault { row, word: Box::new(word) });
+        Ok(())
+    }
+
+    fn prices(&mut self, name: &str, series: &Series) -> Result<Chunks, FrameError> {
+        if let DataType::Float64 = series.dtype() {
+            return self.values(name, series);
+        }
+        let converted = super::decimal::to_values(series)?;
+        if let Some(row) = converted.vanished {
+            let hint = "prices are kept to 8 decimals; rescale the price, e.g. quote a thousand units";
+            self.note_value(name, series, row, "at least 0.00000001", hint)?;
+        }
+        self.fitted(name, series, converted)
+    }
+
     fn values(&mut self, name: &str, series: &Series) -> Result<Chunks, FrameError> {
         if let DataType::Float64 = series.dtype() {
             return Ok(Chunks::Floats(series.f64()?.downcast_iter().cloned().collect()));
         }
         let converted = super::decimal::to_values(series)?;
+        self.fitted(name, series, converted)
+    }
+
+    fn fitted(&mut self, name: &str, series: &Series, converted: Converted) -> Result<Chunks, FrameError> {
         if let Some(row) = converted.too_large {
-            let (name, value) = (name.to_owned(), series.get(row)?.to_string());
-            let word = move |number: u64| {
-                DataError::value(
-                    number,
-                    format!(
-                        "`{name}` must be below 92233720368.54775808, got `{value}` at row {number}\n\nhint: rescale \
-                         the column"
-                    ),
-                )
-            };
-            self.note(Fault { row, word: Box::new(word) });
+            self.note_value(name, series, row, "below 92233720368.54775808", "rescale the column")?;
         }
         Ok(converted.chunks)
     }
 
     fn sides(&mut self, name: &str, series: &Series) -> Result<Chunks, FrameError> {
         let sides = side::to_bits(series)?;
-        if let Some((row, value)) = sides.unknown {
-            let name = name.to_owned();
-            let word = move |number: u64| {
-                DataError::value(
-                    number,
-                    format!(
-                        "`{name}` must be buy or sell (also b/s, bid/ask), got `{value}` at row {number}\n\nhint: it is \
-                         the aggressor's side; rename or drop other values first"
-                    ),
-                )
-            };
-            self.note(Fault { row, word: Box::new(word) });
+        if let Some(row) = sides.unknown {
+            let hint = "it is the aggressor's side; rename or drop other values first";
+            self.note_value(name, &series.cast(&DataType::String)?, row, "buy or sell (also b/s, bid/ask)", hint)?;
         }
         Ok(Chunks::Bits(sides.chunks))
     }
@@ -260,16 +275,7 @@ impl Columns {
         if let DataType::UInt64 = series.dtype() {
             let too_large = series.u64()?.iter().position(|id| id.is_some_and(|id| i64::try_from(id).is_err()));
             if let Some(row) = too_large {
-                let (name, value) = (name.to_owned(), series.get(row)?.to_string());
-                let word = move |number: u64| {
-                    DataError::value(
-                        number,
-                        format!(
-                            "`{name}` must be below 2^63, got `{value}` at row {number}\n\nhint: leave this column out"
-                        ),
-                    )
-                };
-                self.note(Fault { row, word: Box::new(word) });
+                self.note_value(name, series, row, "below 2^63", "leave this column out")?;
             }
         }
         match series.dtype() {

@@ -32,7 +32,7 @@ pub fn check_type(name: &str, dtype: &DataType) -> Result<(), FrameError> {
         return Ok(());
     }
     Err(FrameError::Type(format!(
-        "`{name}` cannot be a key: {dtype} is not taken\n\nhint: cast it: `pl.col(\"{name}\").cast(pl.String)`"
+        "`{name}` cannot be a key: {dtype:?} is not taken\n\nhint: cast it: `pl.col(\"{name}\").cast(pl.String)`"
     )))
 }
 

@@ -1,5 +1,6 @@
 //! The only place that turns Polars into the core's columns and back.
 
+pub mod calls;
 pub mod codes;
 pub mod decimal;
 pub mod error;

@@ -5,9 +5,10 @@ use serde::Deserialize;
 use super::error::FrameError;
 use crate::core::admit::Names;
 use crate::core::boundary::Reset;
-use crate::core::columns::{CATALOGUE, Group};
+use crate::core::columns::Group;
 use crate::core::state::Settings;
 use crate::core::units::{Threshold, TimeUnit};
+use crate::features::catalogue;
 
 /// Part a column plays.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
@@ -160,7 +161,7 @@ impl Options {
         if self.thresholds.len() > usize::from(u16::MAX) {
             return refuse("at most 65535 thresholds fit one pass");
         }
-        match self.features.iter().find(|name| !CATALOGUE.iter().any(|column| column.name == name.as_str())) {
+        match self.features.iter().find(|name| !catalogue().any(|column| column.name == name.as_str())) {
             Some(name) => Err(FrameError::Options(format!("there is no column `{name}`"))),
             None => Ok(()),
         }

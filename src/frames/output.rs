@@ -4,8 +4,9 @@ use polars::prelude::*;
 
 use super::options::Options;
 use crate::core::bar::Bar;
-use crate::core::columns::{CATALOGUE, Column as Entry, Context, ENDED_BY, Extract, NOT_ENDED, Type};
+use crate::core::columns::{Column as Entry, Context, ENDED_BY, Extract, NOT_ENDED, Type};
 use crate::core::ticks::Inputs;
+use crate::features::catalogue;
 
 /// Values of one output column so far.
 enum Data {
@@ -29,7 +30,7 @@ pub struct BarTable {
 
 /// Catalogue columns of the output, in order.
 pub fn entries(options: &Options, with_state: bool) -> impl Iterator<Item = &'static Entry> {
-    CATALOGUE.iter().filter(move |entry| options.gives(entry.name, entry.group, with_state))
+    catalogue().filter(move |entry| options.gives(entry.name, entry.group, with_state))
 }
 
 /// Polars type of a catalogue column.

@@ -342,7 +342,7 @@ fn push_ids(
         DataType::UInt16 => push.chunks(ids.u16()?),
         DataType::UInt32 => push.chunks(ids.u32()?),
         DataType::UInt64 => push.chunks(ids.u64()?),
-        other => Err(FrameError::Type(format!("bar ids must be integers, got {other}"))),
+        other => Err(FrameError::Type(format!("bar ids must be integers, got {other:?}"))),
     }
 }
 

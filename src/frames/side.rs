@@ -7,8 +7,8 @@ use super::error::FrameError;
 
 pub struct Sides {
     pub chunks: Vec<Bitmap>,
-    /// First row with another word, and the word.
-    pub unknown: Option<(usize, String)>,
+    /// First row with another word.
+    pub unknown: Option<usize>,
 }
 
 fn is_sell(word: &str) -> Option<bool> {
@@ -30,7 +30,7 @@ pub fn to_bits(series: &Series) -> Result<Sides, FrameError> {
         for word in chunk.iter() {
             let side = word.map_or(Some(false), is_sell);
             if side.is_none() && sides.unknown.is_none() {
-                sides.unknown = Some((row, word.unwrap_or_default().to_owned()));
+                sides.unknown = Some(row);
             }
             bits.push(side.unwrap_or(false));
             row += 1;

@@ -1,23 +1,15 @@
 //! Glue between `#[polars_expr]` and a session of one push.
 
-use std::sync::atomic::{AtomicU64, Ordering};
-
 use polars::prelude::*;
 use pyo3_polars::derive::polars_expr;
 
 use crate::core::label::NO_BAR;
+use crate::frames::calls;
 use crate::frames::options::Options;
 use crate::frames::session::Session;
 
-/// Kernel calls of this process, so that tests can see what a plan runs.
-static CALLS: AtomicU64 = AtomicU64::new(0);
-
-pub fn calls() -> u64 {
-    CALLS.load(Ordering::Relaxed)
-}
-
 fn bind(inputs: &[Series], options: Options) -> PolarsResult<Session> {
-    CALLS.fetch_add(1, Ordering::Relaxed);
+    calls::note();
     let fields: Vec<_> = inputs.iter().map(|series| (series.name().clone(), series.dtype().clone())).collect();
     Ok(Session::bind(options, &fields)?)
 }

@@ -3,8 +3,9 @@
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 
-use crate::core::columns::CATALOGUE;
 use crate::core::simd::InstructionSet;
+use crate::features::catalogue;
+use crate::frames::calls;
 
 type ColumnRow = (&'static str, &'static str, &'static str, &'static str, bool, Option<f64>, Option<f64>, &'static str);
 
@@ -23,7 +24,7 @@ pub fn columns() -> Vec<ColumnRow> {
             entry.meaning,
         )
     };
-    CATALOGUE.iter().map(row).collect()
+    catalogue().map(row).collect()
 }
 
 /// The registry file compiled into the library.
@@ -58,5 +59,5 @@ pub fn force_instruction_set(name: Option<&str>) -> PyResult<()> {
 /// Kernel calls by expressions so far.
 #[pyfunction]
 pub fn plugin_calls() -> u64 {
-    crate::plugin::expressions::calls()
+    calls::count()
 }

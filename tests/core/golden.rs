@@ -8,9 +8,10 @@ use rangebar_polars::core::admit::Names;
 use rangebar_polars::core::bar::Bar;
 use rangebar_polars::core::boundary::Reset;
 use rangebar_polars::core::builder::RangeBarBuilder;
-use rangebar_polars::core::columns::{CATALOGUE, Context, ENDED_BY, Extract, NOT_ENDED};
+use rangebar_polars::core::columns::{Context, ENDED_BY, Extract, NOT_ENDED};
 use rangebar_polars::core::state::Settings;
 use rangebar_polars::core::units::{Threshold, TimeUnit};
+use rangebar_polars::features::catalogue;
 
 use crate::trades::{Trades, bitmap};
 
@@ -113,7 +114,7 @@ fn golden_files_hold() {
         assert_eq!(all.len(), expected.len(), "{name}");
         let context = Context { unit: TimeUnit::Microseconds, thresholds: &settings.thresholds };
         for (row, (bar, expected)) in all.iter().zip(&expected).enumerate() {
-            for entry in CATALOGUE {
+            for entry in catalogue() {
                 let (got, wanted) = (value(entry, bar, context), &expected[entry.name]);
                 let numbers = (got.parse::<f64>(), wanted.parse::<f64>());
                 let slack = slack(entry.name);

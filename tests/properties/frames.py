@@ -42,7 +42,15 @@ QUANTITIES = (10**8, 0, 1, 12_345, 33_333_333, 10**11 + 1, 250_000, 99)
 SPANS = (0, 0, 1, 5, 2**31, 2**40, 0, 3)
 ID_STEPS = (1, 1, 2, 977)
 THRESHOLDS = (250, 1, 10, 100, 333, 1000, 100_000)
-STARTS = (1_704_067_199_900_000, 0, -1_500, 1_709_251_199_999_000, 1_735_430_399_000_000)
+# Just before a year, 1970, a leap day, a Sunday and a Monday.
+STARTS = (
+    1_704_067_199_900_000,
+    0,
+    -1_500,
+    1_709_251_199_999_000,
+    1_735_430_399_000_000,
+    1_735_516_799_500_000,
+)
 JUMPS = (dt.timedelta(hours=1), dt.timedelta(days=1), dt.timedelta(days=8), dt.timedelta(days=380))
 RESETS = (None, "day", "week", "1w", "month", "year", "1d", "1mo", "1y")
 US_PER_UNIT = {"ms": 1_000, "us": 1}

@@ -11,11 +11,13 @@ import pytest
 from properties import doors
 from properties.comparing import assert_matches, assert_same_bars
 from properties.frames import long_frame, misaligned, offset, pieces, rechunked
-from properties.model import Case, Expected, expect
+from properties.model import Case, expect
 from rangebar_polars import _internal
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+    from properties.model import Expected
 
 INSTRUCTION_SETS = ("baseline", "avx2", "avx512")
 # Around the lengths of lanes, blocks and chunks.
