@@ -17,6 +17,7 @@ PYTHON ?= $(shell for p in python3 python3.14 python3.13 python3.12 python3.11; 
 export CARGO_TARGET_DIR ?= $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/rangebar-polars/target
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export PIP_NO_INPUT := 1
+export PIP_QUIET := 1
 
 # What users and benchmarks import: an optimised library, linked to the sources.
 USER_ENV := .venv
@@ -25,6 +26,8 @@ TEST_ENV := build/env$(if $(POLARS),-polars-$(POLARS))
 SOURCES = $(shell find src rangebar_polars -type f ! -name '*.so' ! -name '*.pyc') \
   $(wildcard Cargo.toml Cargo.lock pyproject.toml symbols.toml README.md)
 MATURIN_DEVELOP = VIRTUAL_ENV="$(CURDIR)/$(USER_ENV)" $(USER_ENV)/bin/maturin develop --locked --extras all
+# In a folder of its own: maturin sets variables on which the build of pyo3 depends, and of Polars with it.
+CLIPPY = PYO3_NO_PYTHON=1 cargo clippy --quiet --locked --all-targets --target-dir "$$CARGO_TARGET_DIR/lint"
 
 help: ## Lists the commands
 	@sed -nE 's/^([a-z-]+):.*## (.*)/  make \1\t\2/p' Makefile | expand -t 16
@@ -32,8 +35,8 @@ help: ## Lists the commands
 %/.ready: pyproject.toml
 	@test -n "$(PYTHON)" || { echo 'error: Python 3.11 or newer is needed, say which: make … PYTHON=python3.11' >&2; exit 1; }
 	$(PYTHON) -m venv $*
-	$*/bin/python -m pip install --quiet --upgrade 'pip>=25.1'
-	$*/bin/python -m pip install --quiet --group dev
+	$*/bin/python -m pip install --upgrade 'pip>=25.1'
+	$*/bin/python -m pip install --group dev
 	touch $@
 
 build: $(USER_ENV)/.ready ## The package, optimised, and all it can use, in .venv
@@ -56,15 +59,15 @@ test-python: $(TEST_ENV)/.installed
 
 $(TEST_ENV)/.installed: $(TEST_ENV)/.ready $(SOURCES)
 	rm -rf build/wheels
-	$(TEST_ENV)/bin/maturin build --quiet --locked --profile dev --auditwheel skip --compression-level 1 --out build/wheels
-	$(TEST_ENV)/bin/python -m pip install --quiet --force-reinstall --no-deps build/wheels/*.whl
-	$(TEST_ENV)/bin/python -m pip install --quiet 'rangebar-polars[all]' $(if $(POLARS),'polars==$(POLARS)')
+	$(TEST_ENV)/bin/maturin build --locked --profile dev --auditwheel skip --compression-level 1 --out build/wheels
+	$(TEST_ENV)/bin/python -m pip install --force-reinstall --no-deps build/wheels/*.whl
+	$(TEST_ENV)/bin/python -m pip install 'rangebar-polars[all]' $(if $(POLARS),'polars==$(POLARS)')
 	touch $@
 
 lint: build/env/.ready ## Formatting, clippy, ruff, mypy, import rules
 	cargo fmt --check
-	cargo clippy --quiet --locked --all-targets --no-default-features -- -D warnings
-	cargo clippy --quiet --locked --all-targets -- -D warnings
+	$(CLIPPY) --no-default-features -- -D warnings
+	$(CLIPPY) -- -D warnings
 	build/env/bin/ruff check
 	build/env/bin/ruff format --check
 	build/env/bin/mypy
@@ -80,7 +83,7 @@ demo: build ## Bars of the bundled trades: a table and a picture
 wheel: build/env/.ready ## The wheel as published, tried in an empty environment
 	build/env/bin/maturin build --locked --profile wheel --sdist --out dist
 	$(PYTHON) -m venv --clear build/wheel-env
-	build/wheel-env/bin/python -m pip install --quiet dist/*.whl
+	build/wheel-env/bin/python -m pip install dist/*.whl
 	build/wheel-env/bin/python tests/smoke_wheel.py
 
 clean: ## Removes what was built in the clone; the compiled dependencies stay in the cache folder

@@ -12,7 +12,19 @@ from properties.doors import ENGINES, collect
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+# Polars before 2 wraps what a plan raises in its own ComputeError, with the same text.
+WRAPS = int(pl.__version__.split(".")[0]) < 2
 OPTIONAL = ("quantity", "is_buyer_maker", "side", "agg_trade_id", "first_trade_id", "last_trade_id")
+
+
+def in_plan(error: type[Exception]) -> type[Exception]:
+    """Return the class in which an error of this package leaves `collect`."""
+    return pl.exceptions.ComputeError if WRAPS else error
+
+
+def keeps_class(door: str) -> bool:
+    """Say whether a door raises the classes of this package."""
+    return door in OWN and not (WRAPS and door.startswith("lazy"))
 
 
 def bound(frame: pl.DataFrame) -> dict[str, str | None]:

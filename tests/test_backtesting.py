@@ -94,3 +94,19 @@ def test_backtesting_runs_on_it(bars: pl.DataFrame) -> None:
     )
     result = test.run()
     assert result["# Trades"] > 10
+
+
+def test_bars_that_did_not_close_are_left_out() -> None:
+    ticks = long_frame(seed=41, rows=2_000)
+    kept = ticks.rangebar.bars(30, incomplete="keep")
+    assert not kept["is_closed"].all()
+    frame = rb.to_backtesting(kept)
+    pd.testing.assert_frame_equal(frame, rb.to_backtesting(ticks.rangebar.bars(30)))
+
+
+def test_bars_out_of_order_and_of_several_keys_are_refused(bars: pl.DataFrame) -> None:
+    with pytest.raises((ValueError, RuntimeError), match=r"close_time|order|sort"):
+        rb.to_backtesting(bars.reverse())
+    keyed = long_frame(seed=41, rows=4_000).with_columns(symbol=pl.int_range(pl.len()) % 2)
+    with pytest.raises(ValueError, match=r"symbol|close_time|order|sort"):
+        rb.to_backtesting(keyed.rangebar.bars(30, group_by="symbol"))

@@ -215,3 +215,14 @@ def test_a_reader_that_goes_away_is_no_error(parquet: Path) -> None:
     assert "Traceback" not in run.stderr
     assert "Broken pipe" not in run.stderr
     assert len(run.stdout.splitlines()) == 1
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no full device here")
+def test_a_full_disk_is_an_error(parquet: Path) -> None:
+    words = f"{sys.executable} -m rangebar_polars bars {parquet} --threshold 10 > /dev/full"
+    run = subprocess.run(
+        ["bash", "-c", words], capture_output=True, text=True, timeout=60, check=False
+    )
+    assert run.returncode == 1
+    assert run.stderr
+    assert "Traceback" not in run.stderr

@@ -128,7 +128,7 @@ def test_bars_beside_a_column_of_another_length_is_a_shape_error(day: pl.DataFra
 def test_bars_of_groups_are_lists_that_explode(day: pl.DataFrame) -> None:
     marked = day.with_columns(half=pl.int_range(pl.len()) // 4)
     groups = marked.group_by("half", maintain_order=True).agg(rb.bars("price", 250, **BOUND))
-    exploded = groups.explode("bars").drop_nulls("bars").unnest("bars")
+    exploded = groups.explode("bars", empty_as_null=False).unnest("bars")
     apart = [
         p.drop("half").rangebar.bars(250) for p in marked.partition_by("half", maintain_order=True)
     ]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import sys
 from typing import TYPE_CHECKING
 
 import altair as alt
@@ -11,6 +12,7 @@ import polars as pl
 import pytest
 
 from properties.frames import long_frame
+from rangebar_polars.exceptions import MissingExtraError
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -104,3 +106,20 @@ def test_kept_bars_of_several_keys_are_drawn_or_refused_with_a_reason(bars: pl.D
     else:
         assert drawn_rows(chart)
     assert bars.height
+
+
+def test_without_the_library_the_pip_line_is_named(
+    bars: pl.DataFrame, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "altair", None)
+    with pytest.raises(MissingExtraError, match=r"pip install .*rangebar-polars\[plot\]"):
+        bars.rangebar.plot()
+
+
+def test_one_bar_and_the_last_bars_draw(bars: pl.DataFrame) -> None:
+    for some in (bars.head(1), bars.tail(5), bars.filter(pl.col("bar_id") % 3 == 0)):
+        chart = some.rangebar.plot()
+        assert drawn_rows(chart) == some.height
+        buffer = io.BytesIO()
+        chart.save(buffer, format="png")
+        assert buffer.getvalue().startswith(b"\x89PNG")

@@ -166,7 +166,13 @@ def test_bars_by_group_are_exploded_to_bars_by_key(engine: str) -> None:
         first_trade_id="first_trade_id",
         last_trade_id="last_trade_id",
     )
-    plan = KEYED.lazy().group_by("symbol").agg(bars).explode("bars").unnest("bars")
+    plan = (
+        KEYED.lazy()
+        .group_by("symbol")
+        .agg(bars)
+        .explode("bars", empty_as_null=False)
+        .unnest("bars")
+    )
     assert_same_bars(doors.collect(plan, engine).sort("symbol", "bar_id"), inside)
 
 

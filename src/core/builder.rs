@@ -2,9 +2,9 @@
 
 use super::admit::{Last, Names, Wording, check_record, fills_overflow, turnover_overflow};
 use super::bar::{Bar, Overflow};
+use super::buckets::{Buckets, Filled, LARGEST_BLOCK};
 use super::error::DataError;
 use super::fold::FoldError;
-use super::gather::{Group, Grouping, LARGEST_BLOCK, Scratch};
 use super::lanes::LONGEST_SPAN;
 use super::search::Cut;
 use super::simd::InstructionSet;
@@ -45,8 +45,7 @@ pub struct RangeBarBuilder {
     journal: Vec<(usize, KeyState)>,
     is_journaled: Vec<bool>,
     cuts: Vec<Cut>,
-    grouping: Grouping,
-    scratch: Scratch,
+    buckets: Buckets,
 }
 
 impl RangeBarBuilder {
@@ -62,8 +61,7 @@ impl RangeBarBuilder {
             journal: Vec::new(),
             is_journaled: Vec::new(),
             cuts: Vec::new(),
-            grouping: Grouping::default(),
-            scratch: Scratch::default(),
+            buckets: Buckets::default(),
         }
     }
 
@@ -172,12 +170,17 @@ impl RangeBarBuilder {
         state.fold.fold(set, chunk, &self.cuts, self.settings.keeps_unfinished, &mut out)
     }
 
+    fn make_states(&mut self, key: u32) {
+        let lanes = self.settings.thresholds.len();
+        if self.states.len() <= key as usize {
+            self.states.resize_with(key as usize + 1, || KeyState::new(lanes));
+        }
+    }
+
     /// Makes sure a key has a state and a way back.
     fn touch(&mut self, key: u32) {
+        self.make_states(key);
         let key = key as usize;
-        while self.states.len() <= key {
-            self.states.push(KeyState::new(self.settings.thresholds.len()));
-        }
         if self.is_journaled.get(key) == Some(&false) {
             self.is_journaled[key] = true;
             self.journal.push((key, self.states[key].clone()));
@@ -198,13 +201,12 @@ impl RangeBarBuilder {
         Ok(())
     }
 
-    /// A block of several keys: each key's records are gathered and take the one-key path.
+    /// A block of several keys: each key's records are put together and take the one-key path.
     fn push_block(&mut self, block: &Ticks, codes: &[u32], bars: &mut Vec<Bar>, flush: Flush) -> Result<(), DataError> {
-        let (mut grouping, mut scratch) = (std::mem::take(&mut self.grouping), std::mem::take(&mut self.scratch));
-        grouping.sort(codes);
-        let lasts = self.lasts(&grouping.groups);
-        let result = self.push_groups(block, &grouping, &mut scratch, bars);
-        (self.grouping, self.scratch) = (grouping, scratch);
+        let mut buckets = std::mem::take(&mut self.buckets);
+        let mut lasts = Vec::new();
+        let result = self.push_buckets(block, codes, &mut buckets, &mut lasts, bars);
+        self.buckets = buckets;
         result.map_err(|fault| self.explain_keyed(block, codes, lasts, fault))?;
         bars.sort_by_key(|bar| bar.end_row);
         flush(bars);
@@ -212,38 +214,52 @@ impl RangeBarBuilder {
         Ok(())
     }
 
-    /// Touches the keys of a block and notes their last records.
-    fn lasts(&mut self, groups: &[Group]) -> Vec<(u32, Option<Last>)> {
-        let mut lasts = Vec::with_capacity(groups.len());
-        for group in groups {
-            self.touch(group.key);
-            lasts.push((group.key, self.states[group.key as usize].search.last));
-        }
-        lasts.sort_unstable_by_key(|(key, _)| *key);
-        lasts
-    }
-
-    fn push_groups(
+    fn push_buckets(
         &mut self,
         block: &Ticks,
-        grouping: &Grouping,
-        scratch: &mut Scratch,
+        codes: &[u32],
+        buckets: &mut Buckets,
+        lasts: &mut Vec<Option<Last>>,
         bars: &mut Vec<Bar>,
     ) -> Result<(), BlockFault> {
-        let set = InstructionSet::current();
-        let sorted = scratch.sorted(block, grouping);
-        for group in &grouping.groups {
-            let mut from = group.from;
-            while from < group.to {
-                let to = group.to.min(from + LONGEST_SPAN);
-                let rows = Rows::Listed(self.rows, &grouping.rows()[from..to]);
-                self.step(set, &sorted.slice(from, to), rows, group.key, bars).map_err(|error| match error {
-                    FoldError::Record(_) => BlockFault { overflow: None },
-                    FoldError::Overflow(row, what) => BlockFault { overflow: Some((rows.input_row(row), what)) },
-                })?;
-                from = to;
-            }
+        buckets.start(codes);
+        self.note_lasts(codes, lasts);
+        let mut from = 0;
+        while let Filled::Full { row, slot } = buckets.fill(block, codes, from) {
+            self.push_bucket(block, buckets, slot, bars)?;
+            from = row;
         }
+        (0..buckets.len()).try_for_each(|slot| self.push_bucket(block, buckets, slot, bars))
+    }
+
+    /// Notes the last record of every key there may be, for messages.
+    fn note_lasts(&mut self, codes: &[u32], lasts: &mut Vec<Option<Last>>) {
+        if let Some(key) = codes.iter().max() {
+            self.make_states(*key);
+        }
+        lasts.extend(self.states.iter().map(|state| state.search.last));
+    }
+
+    /// Folds a bucket and empties it.
+    fn push_bucket(
+        &mut self,
+        block: &Ticks,
+        buckets: &mut Buckets,
+        slot: usize,
+        bars: &mut Vec<Bar>,
+    ) -> Result<(), BlockFault> {
+        if buckets.is_empty(slot) {
+            return Ok(());
+        }
+        let key = buckets.key(slot);
+        self.touch(key);
+        let (chunk, rows) = buckets.bucket(block, slot);
+        let rows = Rows::Listed(self.rows, rows);
+        self.step(InstructionSet::current(), &chunk, rows, key, bars).map_err(|error| match error {
+            FoldError::Record(_) => BlockFault { overflow: None },
+            FoldError::Overflow(row, what) => BlockFault { overflow: Some((rows.input_row(row), what)) },
+        })?;
+        buckets.clear(slot);
         Ok(())
     }
 
@@ -270,21 +286,21 @@ impl RangeBarBuilder {
         &self,
         block: &Ticks,
         codes: &[u32],
-        mut lasts: Vec<(u32, Option<Last>)>,
+        mut lasts: Vec<Option<Last>>,
         fault: BlockFault,
     ) -> DataError {
         let wording = self.wording();
         for (at, code) in codes.iter().enumerate() {
             let row = self.rows + at as u64;
-            let Ok(position) = lasts.binary_search_by_key(code, |(key, _)| *key) else { continue };
-            if let Err(error) = check_record(block, at, row, lasts[position].1, wording) {
+            let last = &mut lasts[*code as usize];
+            if let Err(error) = check_record(block, at, row, *last, wording) {
                 return error;
             }
             match fault.overflow {
                 Some((overflow_row, what)) if overflow_row == row => {
                     return overflow_error(what, wording.row(row), wording);
                 }
-                _ => lasts[position].1 = Some(last_of(block, at, row)),
+                _ => *last = Some(last_of(block, at, row)),
             }
         }
         unexplained(wording.row(self.rows))

@@ -13,12 +13,12 @@
 pub mod admit;
 pub mod bar;
 pub mod boundary;
+pub mod buckets;
 pub mod builder;
 pub mod checkpoint;
 pub mod columns;
 pub mod error;
 pub mod fold;
-pub mod gather;
 pub mod label;
 pub mod lanes;
 pub mod order;

@@ -92,29 +92,6 @@ pub fn prefetch<const BYTES: usize, T>(values: &[T]) {
     let _ = values;
 }
 
-/// A stream that will be read soon, to be fetched into the second cache while another is worked on.
-#[derive(Clone, Copy)]
-pub struct Ahead(*const i8);
-
-impl Ahead {
-    pub fn of<T>(values: &[T]) -> Self {
-        Self(values.as_ptr().cast())
-    }
-
-    /// Asks for a line of the stream.
-    #[inline(always)]
-    pub fn fetch(self, line: usize) {
-        #[cfg(target_arch = "x86_64")]
-        {
-            use std::arch::x86_64::{_MM_HINT_T1, _mm_prefetch};
-            // SAFETY: as above.
-            unsafe { _mm_prefetch::<_MM_HINT_T1>(self.0.wrapping_add(line * 64)) }
-        }
-        #[cfg(not(target_arch = "x86_64"))]
-        let _ = line;
-    }
-}
-
 #[cfg(target_arch = "x86_64")]
 mod paths {
     use super::{QuickSpan, Sums, first_outside_lanes, fold_lanes, scan_lanes};

@@ -28,7 +28,7 @@ pub struct Settings {
 #[derive(Clone, Copy, Debug)]
 pub enum Rows<'a> {
     From(u64),
-    Listed(u64, &'a [u16]),
+    Listed(u64, &'a [u32]),
 }
 
 impl Rows<'_> {

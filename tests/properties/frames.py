@@ -244,10 +244,7 @@ def offset(frame: pl.DataFrame, before: int) -> pl.DataFrame:
     """Return the same frame as a slice that starts inside larger buffers."""
     if frame.is_empty():
         return frame
-    padding = (
-        frame.head(1).select(pl.all().repeat_by(before).explode()) if before else frame.clear()
-    )
-    whole = pl.concat([padding, frame, frame.tail(1)]).rechunk()
+    whole = pl.concat([*[frame.head(1)] * before, frame, frame.tail(1)]).rechunk()
     return whole.slice(before, frame.height)
 
 
