@@ -49,8 +49,6 @@ _NANOSECONDS = {
     "s": _SECOND,
     "m": 60 * _SECOND,
     "h": 3600 * _SECOND,
-    "d": 86_400 * _SECOND,
-    "w": 7 * 86_400 * _SECOND,
 }
 _DURATION_PART = re.compile(r"([0-9]{1,19})([a-zµμ]+)")
 _DURATION = re.compile(rf"(?:{_DURATION_PART.pattern})+")
@@ -200,9 +198,9 @@ def _parse_duration(text: str) -> int:
         raise ValueError(
             with_hint(
                 f"`max_gap` cannot be `{text}`: it needs numbers, each with a unit of fixed "
-                "length: ns, us, ms, s, m, h, d (24 hours), w (7 days)",
-                'write "30m", "1h", "1d12h" or a timedelta; months, quarters and years have no '
-                "fixed length",
+                "length: ns, us, ms, s, m, h",
+                'write "30m", "1h", "36h" or a timedelta; days, weeks, months, quarters and years '
+                "are units of the calendar",
             )
         )
     return sum(int(number) * _NANOSECONDS[unit] for number, unit in parts)

@@ -129,7 +129,8 @@ def bars(
 
     >>> per_symbol = trades.with_columns(symbol=pl.lit("BTCUSDT"))
     >>> nested = per_symbol.group_by("symbol").agg(rb.bars("price", 250))
-    >>> nested.explode("bars").unnest("bars").select("symbol", "bar_id", "close")
+    >>> flat = nested.explode("bars", empty_as_null=False).unnest("bars")
+    >>> flat.select("symbol", "bar_id", "close")
     shape: (2, 3)
     ┌─────────┬────────┬────────┐
     │ symbol  ┆ bar_id ┆ close  │
