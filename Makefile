@@ -8,7 +8,7 @@ SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help build dev test test-rust test-python lint bench demo wheel clean
+.PHONY: help build dev test test-rust test-python lint bench demo wheel clean this-clone
 
 PYTHON ?= $(shell for p in python3 python3.14 python3.13 python3.12 python3.11; do \
   "$$p" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo "$$p" && break; done)
@@ -39,22 +39,28 @@ help: ## Lists the commands
 	$*/bin/python -m pip install --group dev
 	touch $@
 
-build: $(USER_ENV)/.ready ## The package, optimised, and all it can use, in .venv
+# Cargo tells sources by their age alone: what another clone compiled later would pass for this one's.
+this-clone:
+	@mkdir -p "$$CARGO_TARGET_DIR"
+	@test "$$(cat "$$CARGO_TARGET_DIR/clone" 2>/dev/null || true)" = "$(CURDIR)" \
+	  || { touch src/lib.rs; echo "$(CURDIR)" >"$$CARGO_TARGET_DIR/clone"; }
+
+build: this-clone $(USER_ENV)/.ready ## The package, optimised, and all it can use, in .venv
 	$(MATURIN_DEVELOP) --release
 
-dev: $(USER_ENV)/.ready ## The same with a debug library: seconds after a change
+dev: this-clone $(USER_ENV)/.ready ## The same with a debug library: seconds after a change
 	$(MATURIN_DEVELOP)
 
 test: test-rust test-python ## All tests; .venv and its library stay as they are
 
-test-rust:
+test-rust: this-clone
 	@if cargo nextest --version >/dev/null 2>&1; \
 	then cargo nextest run --locked --no-default-features --no-tests=pass; \
 	else cargo test --locked --no-default-features --tests; fi
 	cargo test --locked --no-default-features --doc
 
 # From another folder, so that nothing imports the package from the working directory.
-test-python: $(TEST_ENV)/.installed
+test-python: this-clone $(TEST_ENV)/.installed
 	cd build && "$(CURDIR)/$(TEST_ENV)/bin/python" -m pytest -c ../pyproject.toml --rootdir .. ../tests $(ARGS)
 
 $(TEST_ENV)/.installed: $(TEST_ENV)/.ready $(SOURCES)
@@ -64,7 +70,7 @@ $(TEST_ENV)/.installed: $(TEST_ENV)/.ready $(SOURCES)
 	$(TEST_ENV)/bin/python -m pip install 'rangebar-polars[all]' $(if $(POLARS),'polars==$(POLARS)')
 	touch $@
 
-lint: build/env/.ready ## Formatting, clippy, ruff, mypy, import rules
+lint: this-clone build/env/.ready ## Formatting, clippy, ruff, mypy, import rules
 	cargo fmt --check
 	$(CLIPPY) --no-default-features -- -D warnings
 	$(CLIPPY) -- -D warnings
@@ -80,7 +86,8 @@ bench: build ## Ratios against reading the columns, and against other libraries 
 demo: build ## Bars of the bundled trades: a table and a picture
 	$(USER_ENV)/bin/python docs/demo.py
 
-wheel: build/env/.ready ## The wheel as published, tried in an empty environment
+wheel: this-clone build/env/.ready ## The wheel as published, tried in an empty environment
+	rm -rf dist
 	build/env/bin/maturin build --locked --profile wheel --sdist --out dist
 	$(PYTHON) -m venv --clear build/wheel-env
 	build/wheel-env/bin/python -m pip install dist/*.whl

@@ -171,16 +171,19 @@ def per_row(bench: Bench) -> Result:
     return result
 
 
-def many_symbols(bench: Bench, dtype: str) -> Result:
+def many_symbols(bench: Bench, dtype: str, *, plain: bool = False) -> Result:
     names = [f"COIN{i:02}USDT" for i in range(SYMBOLS)]
     codes = np.random.default_rng(data.SEED).integers(0, SYMBOLS, bench.rows)
     symbol = pl.Series("symbol", names)[codes].rechunk()
     if dtype == "Enum":
         symbol = symbol.cast(pl.Enum(names))
     trades = bench.trades.with_columns(symbol)
+    single = trades if plain else bench.trades.with_columns(symbol[:1].new_from_index(0, bench.rows))
+    group_by = None if plain else "symbol"
     ours = bench.side(lambda: bars(trades, THRESHOLD, group_by="symbol"))
-    one = bench.side(lambda: bars(trades, THRESHOLD))
-    result = cost(bench.compare(ours, one), bench.rows, "one symbol")
+    one = bench.side(lambda: bars(single, THRESHOLD, group_by=group_by))
+    name = "without group_by" if plain else "one symbol"
+    result = cost(bench.compare(ours, one), bench.rows, name)
     result.notes.append(f"{bars(trades, THRESHOLD, group_by='symbol').height:,} bars")
     return result
 
@@ -239,6 +242,12 @@ CASES = (
         f"{SYMBOLS} symbols (Enum) against one",
         Goal("≤", 3, 2),
         partial(many_symbols, dtype="Enum"),
+    ),
+    Case(
+        "symbols-plain",
+        f"{SYMBOLS} symbols against no group_by",
+        Goal("≤", 3, 2),
+        partial(many_symbols, dtype="String", plain=True),
     ),
     Case("import", "import, on top of Polars", Goal("≤", 50, None, " ms"), import_time),
 )

@@ -121,12 +121,14 @@ impl KeyColumn {
             return;
         }
         const LINE: usize = 4;
-        let (lines, rest) = chunk.views().as_slice().as_chunks::<LINE>();
-        for views in lines {
+        let from = out.len();
+        out.resize(from + chunk.len(), EMPTY);
+        for (views, codes) in chunk.views().chunks(LINE).zip(out[from..].chunks_mut(LINE)) {
             prefetch::<{ simd::ALONE }, _>(views);
-            out.extend(views.map(|view| self.inline_code(view.as_u128())));
+            for (view, code) in views.iter().zip(codes) {
+                *code = self.inline_code(view.as_u128());
+            }
         }
-        out.extend(rest.iter().map(|view| self.inline_code(view.as_u128())));
     }
 
     fn number_codes<T>(&mut self, chunk: &PrimitiveArray<T>, bits: impl Fn(T) -> u64, out: &mut Vec<u32>)
