@@ -178,7 +178,9 @@ def many_symbols(bench: Bench, dtype: str, *, plain: bool = False) -> Result:
     if dtype == "Enum":
         symbol = symbol.cast(pl.Enum(names))
     trades = bench.trades.with_columns(symbol)
-    single = trades if plain else bench.trades.with_columns(symbol[:1].new_from_index(0, bench.rows))
+    single = (
+        trades if plain else bench.trades.with_columns(symbol[:1].new_from_index(0, bench.rows))
+    )
     group_by = None if plain else "symbol"
     ours = bench.side(lambda: bars(trades, THRESHOLD, group_by="symbol"))
     one = bench.side(lambda: bars(single, THRESHOLD, group_by=group_by))

@@ -118,7 +118,7 @@ impl Buckets {
         if self.is_long { LONG_STRIDE } else { SHORT_STRIDE }
     }
 
-    pub fn len(&self) -> usize {
+    pub fn count(&self) -> usize {
         self.lens.len()
     }
 
@@ -169,7 +169,7 @@ impl Buckets {
         (ticks, &self.rows)
     }
 
-    pub fn is_empty(&self, slot: usize) -> bool {
+    pub fn is_bare(&self, slot: usize) -> bool {
         self.lens[slot] == 0
     }
 
@@ -204,7 +204,7 @@ fn spread<const CAPACITY: usize, const STRIDE: usize>(
         let at = slot * (COLUMNS * STRIDE) + *place as usize;
         *place += 1;
         // One check for all columns.
-        let Some(cell) = cells.get_mut(at..at + (COLUMNS - 1) * STRIDE + 1) else { return None };
+        let cell = cells.get_mut(at..at + (COLUMNS - 1) * STRIDE + 1)?;
         cell[0] = time[row];
         cell[STRIDE] = price[row];
         cell[2 * STRIDE] = quantity[row];
@@ -256,7 +256,7 @@ mod tests {
             take(&mut buckets, slot);
             from = row;
         }
-        for slot in 0..buckets.len() {
+        for slot in 0..buckets.count() {
             take(&mut buckets, slot);
         }
         for (key, rows) in seen.iter().enumerate() {

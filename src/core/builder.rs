@@ -229,7 +229,7 @@ impl RangeBarBuilder {
             self.push_bucket(block, buckets, slot, bars)?;
             from = row;
         }
-        (0..buckets.len()).try_for_each(|slot| self.push_bucket(block, buckets, slot, bars))
+        (0..buckets.count()).try_for_each(|slot| self.push_bucket(block, buckets, slot, bars))
     }
 
     /// Notes the last record of every key there may be, for messages.
@@ -248,7 +248,7 @@ impl RangeBarBuilder {
         slot: usize,
         bars: &mut Vec<Bar>,
     ) -> Result<(), BlockFault> {
-        if buckets.is_empty(slot) {
+        if buckets.is_bare(slot) {
             return Ok(());
         }
         let key = buckets.key(slot);

@@ -47,17 +47,19 @@ pub struct Lane {
     quiet: (f64, f64),
 }
 
-impl Lane {
-    pub const fn new() -> Self {
+impl Default for Lane {
+    fn default() -> Self {
         Self { opening: None, band: Band { lower: 0, upper: 0 }, quiet: (0.0, 0.0) }
     }
+}
 
+impl Lane {
     pub fn opening(&self) -> Option<Opening> {
         self.opening
     }
 
     pub fn resumed(rule: RangeRule, opening: Option<Opening>) -> Self {
-        let mut lane = Self::new();
+        let mut lane = Self::default();
         if let Some(opening) = opening {
             lane.open(rule, opening);
         }

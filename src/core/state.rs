@@ -61,7 +61,7 @@ pub struct KeySearch {
 
 impl KeySearch {
     pub fn new(lanes: usize) -> Self {
-        Self { last: None, segment_end: None, lanes: vec![Lane::new(); lanes] }
+        Self { last: None, segment_end: None, lanes: vec![Lane::default(); lanes] }
     }
 
     /// Searches a chunk and lists the ends of bars in output order.

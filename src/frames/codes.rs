@@ -19,11 +19,13 @@ pub struct Codes<K> {
     cache: Vec<(K, u32)>,
 }
 
-impl<K: Copy + Default + Eq + std::hash::Hash> Codes<K> {
-    pub fn new() -> Self {
+impl<K: Copy + Default> Default for Codes<K> {
+    fn default() -> Self {
         Self { map: HashMap::new(), cache: vec![(K::default(), EMPTY); CACHE_SLOTS] }
     }
+}
 
+impl<K: Copy + Default + Eq + std::hash::Hash> Codes<K> {
     /// The code of a key; a new one takes `next` and moves it on.
     #[inline]
     pub fn get_or_add(&mut self, key: K, mix: u64, next: &mut u32) -> u32 {
@@ -48,7 +50,7 @@ impl<K: Copy + Default + Eq + std::hash::Hash> Codes<K> {
 }
 
 /// Numbers the values of one key column by first appearance.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct KeyColumn {
     /// Short strings by their 16 bytes in the view.
     short: Codes<u128>,
@@ -61,10 +63,6 @@ pub struct KeyColumn {
 }
 
 impl KeyColumn {
-    pub fn new() -> Self {
-        Self { short: Codes::new(), numbers: Codes::new(), long: HashMap::new(), null: None, next: 0 }
-    }
-
     fn add(next: &mut u32) -> u32 {
         *next += 1;
         *next - 1

@@ -57,8 +57,8 @@ pub struct Keyer {
 impl Keyer {
     pub fn new(key_columns: usize) -> Self {
         Self {
-            columns: (0..key_columns).map(|_| KeyColumn::new()).collect(),
-            pairs: (1..key_columns).map(|_| Pairs { codes: Codes::new(), next: 0 }).collect(),
+            columns: (0..key_columns).map(|_| KeyColumn::default()).collect(),
+            pairs: (1..key_columns).map(|_| Pairs { codes: Codes::default(), next: 0 }).collect(),
             table: Vec::new(),
             key_count: 0,
         }
@@ -131,7 +131,7 @@ impl Keyer {
         Ok(())
     }
 
-    pub fn len(&self) -> usize {
+    pub fn count(&self) -> usize {
         self.key_count
     }
 
@@ -159,7 +159,6 @@ impl Keyer {
     /// # Errors
     /// When Polars cannot gather.
     pub fn values(&self, codes: Vec<u32>, names: &[&str], empty: &[Series]) -> PolarsResult<Vec<Series>> {
-        let codes: Vec<IdxSize> = codes.into_iter().map(IdxSize::from).collect();
         let rows = IdxCa::from_vec("rows".into(), codes);
         let table = if self.table.is_empty() { empty } else { &self.table };
         let gather = |(series, name): (&Series, &&str)| Ok(series.take(&rows)?.with_name((*name).into()));

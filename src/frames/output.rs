@@ -84,10 +84,6 @@ impl BarTable {
         bars.clear();
     }
 
-    pub fn len(&self) -> usize {
-        self.len
-    }
-
     /// The finished columns, without keys.
     ///
     /// # Errors

@@ -16,7 +16,7 @@ use crate::core::units::Threshold;
 
 /// What turns records into bars.
 enum Engine {
-    Builder(RangeBarBuilder),
+    Builder(Box<RangeBarBuilder>),
     Aggregator(Box<Aggregator>),
 }
 
@@ -74,7 +74,7 @@ impl Session {
         let engine = if options.is_aggregate() {
             Engine::Aggregator(Box::new(Aggregator::new(unit, names, options.absolute_rows)))
         } else {
-            Engine::Builder(RangeBarBuilder::new(settings, names, options.absolute_rows))
+            Engine::Builder(Box::new(RangeBarBuilder::new(settings, names, options.absolute_rows)))
         };
         let (inputs, keyer, id_dtype) = (inputs_of(&options), Keyer::new(empty_keys.len()), dtype_of(Role::BarId));
         Ok(Self { options, thresholds, time, inputs, empty_keys, keyer, engine, id_dtype })
@@ -223,7 +223,7 @@ impl Session {
         sink: &mut dyn FnMut(&mut Vec<Bar>, Context),
     ) -> Result<(), FrameError> {
         let columns = Columns::of(&self.options, inputs)?;
-        let keys_before = self.keyer.len();
+        let keys_before = self.keyer.count();
         let keys = Keyer::select(&self.options, inputs);
         let Engine::Builder(builder) = &mut self.engine else {
             return Err(FrameError::Options("bars need a threshold".to_owned()));
