@@ -67,7 +67,7 @@ class SymbolNotRegisteredError(RangeBarError, ValueError):
     """A symbol that the registry does not know."""
 
 
-class MissingColumnError(RangeBarError, pl.exceptions.ColumnNotFoundError):
+class MissingColumnError(RangeBarError, pl.exceptions.ColumnNotFoundError, ValueError):
     """A column that the frame does not have."""
 
     @classmethod
