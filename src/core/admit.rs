@@ -1,6 +1,7 @@
 //! Which record is refused, and why. Runs only after a quick check doubted, so it may be slow: it
 //! walks a push row by row and words the first fault.
 
+use super::bar::Overflow;
 use super::boundary::format_time;
 use super::error::DataError;
 use super::ticks::{Ticks, Values};
@@ -26,6 +27,14 @@ pub struct Last {
     pub agg_id: i64,
     /// Counted over all pushes.
     pub row: u64,
+}
+
+impl Last {
+    /// The record at a position, whose row over all pushes is `row`.
+    #[inline]
+    pub fn of(ticks: &Ticks, at: usize, row: u64) -> Self {
+        Self { time: ticks.time[at], agg_id: ticks.agg_id.map_or(0, |ids| ids[at]), row }
+    }
 }
 
 /// How rows are counted and named in messages.
@@ -176,8 +185,21 @@ fn check_fills(ticks: &Ticks, at: usize, row: u64, wording: Wording) -> Result<(
     }
 }
 
-/// The count of fills left 64 bits.
-pub fn fills_overflow(number: u64, wording: Wording) -> DataError {
+/// A sum that left its integer type, in words.
+pub fn overflow_error(what: Overflow, number: u64, wording: Wording) -> DataError {
+    match what {
+        Overflow::Turnover => DataError::value(
+            number,
+            format!(
+                "the turnover of the bar (`{}` times `{}`) exceeds 128 bits at row {number}\n\nhint: rescale the quantity",
+                wording.names.price, wording.names.quantity
+            ),
+        ),
+        Overflow::Fills => fills_overflow(number, wording),
+    }
+}
+
+fn fills_overflow(number: u64, wording: Wording) -> DataError {
     DataError::value(
         number,
         format!(
@@ -188,15 +210,9 @@ pub fn fills_overflow(number: u64, wording: Wording) -> DataError {
     )
 }
 
-/// The turnover left 128 bits.
-pub fn turnover_overflow(number: u64, wording: Wording) -> DataError {
-    DataError::value(
-        number,
-        format!(
-            "the turnover of the bar (`{}` times `{}`) exceeds 128 bits at row {number}\n\nhint: rescale the quantity",
-            wording.names.price, wording.names.quantity
-        ),
-    )
+/// A quick check refused what the slow one accepts: a fault of this library, told as such.
+pub fn unexplained(number: u64) -> DataError {
+    DataError::value(number, format!("the trades near row {number} were refused without a reason; please report this"))
 }
 
 #[cfg(test)]

@@ -1,6 +1,6 @@
 //! The state machine behind every door: pieces of columns in, ended bars out.
 
-use super::admit::{Last, Names, Wording, check_record, fills_overflow, turnover_overflow};
+use super::admit::{Last, Names, Wording, check_record, overflow_error, unexplained};
 use super::bar::{Bar, Overflow};
 use super::buckets::{Buckets, Filled, LARGEST_BLOCK};
 use super::error::DataError;
@@ -69,10 +69,6 @@ impl RangeBarBuilder {
         &self.settings
     }
 
-    pub fn names(&self) -> &Names {
-        &self.names
-    }
-
     /// Gives out all bars from here on, as labels need.
     pub fn keep_unfinished(&mut self) {
         self.settings.keeps_unfinished = true;
@@ -110,11 +106,6 @@ impl RangeBarBuilder {
             push_row: self.rows_at_begin,
             is_absolute: self.is_absolute,
         }
-    }
-
-    /// Row of the current push, from the start of its current piece, as messages count it.
-    pub fn row_in_message(&self, at: usize) -> u64 {
-        self.wording().row(self.rows + at as u64)
     }
 
     /// Takes a piece; `codes` are its keys, numbered by first appearance over all pushes.
@@ -276,7 +267,7 @@ impl RangeBarBuilder {
             {
                 return overflow_error(what, wording.row(row), wording);
             }
-            last = Some(last_of(chunk, at, row));
+            last = Some(Last::of(chunk, at, row));
         }
         unexplained(wording.row(self.rows))
     }
@@ -300,7 +291,7 @@ impl RangeBarBuilder {
                 Some((overflow_row, what)) if overflow_row == row => {
                     return overflow_error(what, wording.row(row), wording);
                 }
-                _ => *last = Some(last_of(block, at, row)),
+                _ => *last = Some(Last::of(block, at, row)),
             }
         }
         unexplained(wording.row(self.rows))
@@ -311,22 +302,6 @@ impl RangeBarBuilder {
 struct BlockFault {
     /// Input row and kind of an overflow; else a record is at fault.
     overflow: Option<(u64, Overflow)>,
-}
-
-fn last_of(ticks: &Ticks, at: usize, row: u64) -> Last {
-    Last { time: ticks.time[at], agg_id: ticks.agg_id.map_or(0, |ids| ids[at]), row }
-}
-
-fn overflow_error(what: Overflow, number: u64, wording: Wording) -> DataError {
-    match what {
-        Overflow::Turnover => turnover_overflow(number, wording),
-        Overflow::Fills => fills_overflow(number, wording),
-    }
-}
-
-/// A quick check refused what the slow one accepts: a fault of this library, told as such.
-fn unexplained(number: u64) -> DataError {
-    DataError::value(number, format!("the trades near row {number} were refused without a reason; please report this"))
 }
 
 impl RangeBarBuilder {

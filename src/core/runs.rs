@@ -2,8 +2,8 @@
 
 use std::collections::HashSet;
 
-use super::admit::{Names, Wording, check_record, fills_overflow, turnover_overflow};
-use super::bar::{Bar, Cause, Overflow};
+use super::admit::{Last, Names, Wording, check_record, overflow_error, unexplained};
+use super::bar::{Bar, Cause};
 use super::builder::Flush;
 use super::error::DataError;
 use super::fold::FoldError;
@@ -86,10 +86,6 @@ impl Aggregator {
 
     pub fn wording(&self) -> Wording<'_> {
         Wording { names: &self.names, unit: self.settings.unit, push_row: self.push_row, is_absolute: self.is_absolute }
-    }
-
-    pub fn row_in_message(&self, at: usize) -> u64 {
-        self.wording().row(self.rows + at as u64)
     }
 
     /// Takes a piece with its ids.
@@ -204,7 +200,7 @@ impl Aggregator {
     fn explain(
         &self,
         chunk: &Ticks,
-        mut last: Option<super::admit::Last>,
+        mut last: Option<Last>,
         error: Option<FoldError>,
         returned: Option<(usize, i128)>,
     ) -> DataError {
@@ -218,21 +214,13 @@ impl Aggregator {
             match (error, returned) {
                 (_, Some((returned_at, id))) if returned_at == at => return self.returned(number, id),
                 (Some(FoldError::Overflow(overflow_at, what)), _) if overflow_at == at => {
-                    return match what {
-                        Overflow::Turnover => turnover_overflow(number, wording),
-                        Overflow::Fills => fills_overflow(number, wording),
-                    };
+                    return overflow_error(what, number, wording);
                 }
                 _ => {}
             }
-            let agg_id = chunk.agg_id.map_or(0, |ids| ids[at]);
-            last = Some(super::admit::Last { time: chunk.time[at], agg_id, row });
+            last = Some(Last::of(chunk, at, row));
         }
-        let number = wording.row(self.rows);
-        DataError::value(
-            number,
-            format!("the trades near row {number} were refused without a reason; please report this"),
-        )
+        unexplained(wording.row(self.rows))
     }
 
     fn returned(&self, number: u64, id: i128) -> DataError {

@@ -76,7 +76,7 @@ impl KeySearch {
         rows: Rows,
         cuts: &mut Vec<Cut>,
     ) -> bool {
-        let (Some(first), Some(last)) = (ticks.time.first(), ticks.time.last()) else { return true };
+        let Some(first) = ticks.time.first() else { return true };
         let is_joined = self.last.is_none_or(|before| {
             *first >= before.time && ticks.agg_id.and_then(<[i64]>::first).is_none_or(|id| *id > before.agg_id)
         });
@@ -93,9 +93,8 @@ impl KeySearch {
         if self.lanes.len() > 1 {
             cuts.sort_unstable_by_key(Cut::order);
         }
-        let row = rows.input_row(ticks.len() - 1);
-        let agg_id = ticks.agg_id.and_then(<[i64]>::last).copied().unwrap_or(0);
-        self.last = Some(Last { time: *last, agg_id, row });
+        let at = ticks.len() - 1;
+        self.last = Some(Last::of(ticks, at, rows.input_row(at)));
         true
     }
 
