@@ -9,7 +9,7 @@ import argparse
 import os
 import sys
 import warnings
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -132,14 +132,14 @@ def run_bars(arguments: argparse.Namespace) -> None:
     wanted = thresholds if len(thresholds) > 1 else thresholds[0]
     features: list[str] = arguments.features or []
     judge(arguments, thresholds)
-    trades = read_trades(arguments.trades)
+    trades = read_trades(arguments.trades, (arguments.out, arguments.plot))
     bars = bars_frame(trades, wanted, features=features, reset=arguments.reset).collect()
     say(f"{bars.height:,} bars at {', '.join(f'{dbps / 1000:g} %' for dbps in thresholds)}")
     if arguments.plot:
         draw(bars, arguments.plot)
     if arguments.out:
         write(bars, arguments.out)
-    elif sys.stdout.isatty():
+    elif sys.stdout is not None and sys.stdout.isatty():
         emit(table(bars, features) + "\n")
     else:
         emit(bars.write_csv())
@@ -191,9 +191,12 @@ def refuse_name(option: str, path: Path | None, suffixes: Sequence[str]) -> None
         raise UsageError(f"{option}: there is no folder `{path.parent}`")
 
 
-def read_trades(names: Sequence[str]) -> pl.LazyFrame:
-    """Trades of all files, read when they are needed."""
+def read_trades(names: Sequence[str], written: Sequence[Path | None] = ()) -> pl.LazyFrame:
+    """Trades of all files, read when they are needed; none of them may be `written`."""
     paths = resolve_paths(names)
+    for path in written:
+        if path is not None and path.exists() and any(path.samefile(trades) for trades in paths):
+            raise UsageError(f"`{path}` is among the trades; write to another file")
     parquet = [path for path in paths if path.suffix.lower() == ".parquet"]
     if not parquet:
         return scan_agg_trades(paths)
@@ -257,6 +260,8 @@ def table(bars: pl.DataFrame, features: Sequence[str]) -> str:
 
 def emit(text: str) -> None:
     """Write data to stdout."""
+    if sys.stdout is None:
+        raise OSError("standard output is closed; name a file with --out")
     try:
         sys.stdout.write(text)
         sys.stdout.flush()
@@ -277,8 +282,9 @@ def said_warnings() -> Iterator[None]:
 
 
 def say(words: str) -> None:
-    """Words for the user."""
-    print(f"rangebar: {words}", file=sys.stderr)
+    """Words for the user; the data does not depend on whether they can be said."""
+    with suppress(OSError):
+        print(f"rangebar: {words}", file=sys.stderr)
 
 
 def fail(words: str, status: int) -> int:

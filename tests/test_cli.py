@@ -226,3 +226,34 @@ def test_a_full_disk_is_an_error(parquet: Path) -> None:
     assert run.returncode == 1
     assert run.stderr
     assert "Traceback" not in run.stderr
+
+
+@pytest.mark.parametrize("option", ["--out", "--plot"])
+def test_the_trades_are_not_written_over(option: str, parquet: Path, tmp_path: Path) -> None:
+    trades = tmp_path / ("trades.parquet" if option == "--out" else "trades.png")
+    trades.write_bytes(parquet.read_bytes())
+    run = command("bars", trades, option, trades)
+    assert run.returncode == 2
+    assert "among the trades" in run.stderr
+    assert trades.read_bytes() == parquet.read_bytes()
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="needs a POSIX shell")
+@pytest.mark.parametrize(("redirect", "status"), [(">&-", 1), ("2>&-", 0)])
+def test_a_closed_stream_gives_no_traceback(redirect: str, status: int, parquet: Path) -> None:
+    line = f'"{sys.executable}" -m rangebar_polars bars "{parquet}" {redirect}'
+    run = subprocess.run(
+        ["sh", "-c", line], capture_output=True, text=True, timeout=120, check=False
+    )
+    assert "Traceback" not in run.stderr
+    assert run.returncode == status
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
+def test_words_that_cannot_be_said_lose_no_data(parquet: Path) -> None:
+    line = f'"{sys.executable}" -m rangebar_polars bars "{parquet}" 2>/dev/full'
+    run = subprocess.run(
+        ["sh", "-c", line], capture_output=True, text=True, timeout=120, check=False
+    )
+    assert run.returncode == 0
+    assert run.stdout == command("bars", parquet).stdout
