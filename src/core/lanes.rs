@@ -143,7 +143,7 @@ fn run<const Q: bool, const S: bool, const F: bool, const A: bool>(span: &QuickS
 /// Whether each value is at least `step` above the one before it, for the last few.
 #[inline(always)]
 fn is_rising(values: &[i64], step: i64) -> bool {
-    values.windows(2).all(|pair| pair[1].saturating_sub(step) >= pair[0])
+    values.windows(2).all(|pair| if step == 0 { pair[1] >= pair[0] } else { pair[1] > pair[0] })
 }
 
 /// Independent accumulators, eight to a column.
@@ -308,6 +308,13 @@ mod tests {
     use super::*;
     use crate::core::units::grid;
     use proptest::prelude::*;
+
+    #[test]
+    fn the_smallest_id_cannot_repeat() {
+        assert!(is_rising(&[i64::MIN, i64::MIN], 0));
+        assert!(!is_rising(&[i64::MIN, i64::MIN], 1));
+        assert!(is_rising(&[i64::MIN, i64::MIN + 1], 1));
+    }
 
     proptest! {
         #[test]
