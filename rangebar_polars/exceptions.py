@@ -12,16 +12,31 @@ import polars as pl
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
+    from datetime import date
+    from pathlib import Path
 
 __all__ = [
+    "ArchiveMissingError",
     "CheckpointError",
+    "ConfirmedAbsentError",
+    "CorruptSourceError",
+    "CoverageError",
+    "ManifestError",
     "MissingColumnError",
     "MissingExtraError",
+    "NotYetPublishedError",
+    "ParquetCorruptionError",
     "RangeBarError",
+    "SettingError",
+    "SnapshotExpiredError",
+    "SourceError",
+    "StorageError",
     "SymbolNotRegisteredError",
     "ThresholdError",
     "TickDataError",
     "TickOrderError",
+    "TicksNotCachedError",
+    "TransientSourceError",
 ]
 
 
@@ -63,8 +78,88 @@ class CheckpointError(RangeBarError, ValueError):
     """Bytes that are not a checkpoint of this package, or not any more."""
 
 
+class SettingError(RangeBarError, ValueError):
+    """A setting, from wherever it came, that cannot be meant."""
+
+
 class SymbolNotRegisteredError(RangeBarError, ValueError):
-    """A symbol that the registry does not know."""
+    """A symbol that the registry does not know, or that is not enabled there."""
+
+    def __init__(self, message: str, *, symbol: str = "", operation: str = "") -> None:
+        super().__init__(message)
+        self.symbol = symbol
+        self.operation = operation
+
+
+class SourceError(RangeBarError, RuntimeError):
+    """A source of ticks did not give what it was asked for."""
+
+    def __init__(
+        self, message: str, *, symbol: str = "", day: date | None = None, url: str = ""
+    ) -> None:
+        super().__init__(message)
+        self.symbol = symbol
+        self.day = day
+        self.url = url
+
+
+class ArchiveMissingError(SourceError):
+    """The archive has no file of a day that others should have filled by now."""
+
+
+class NotYetPublishedError(ArchiveMissingError):
+    """The archive has no file of a day so recent that it may still come."""
+
+
+class ConfirmedAbsentError(SourceError):
+    """The source says for certain that there is nothing: the only answer that may be passed over."""
+
+
+class TransientSourceError(SourceError, ConnectionError):
+    """No answer, or one that a later try may better; nothing is known about the day."""
+
+
+class CorruptSourceError(SourceError):
+    """Bytes that are not what the source says they are, after another try."""
+
+
+class StorageError(RangeBarError, OSError):
+    """The tick store could not be read or written; what it held before is intact."""
+
+
+class ManifestError(StorageError):
+    """A manifest of the tick store that cannot be read; it is neither skipped nor built on."""
+
+
+class ParquetCorruptionError(StorageError):
+    """A stored file whose bytes are not those that were written."""
+
+    def __init__(self, message: str, *, path: Path, reason: str) -> None:
+        super().__init__(message)
+        self.path = path
+        self.reason = reason
+
+
+class TicksNotCachedError(RangeBarError, FileNotFoundError):
+    """Days that the tick store does not hold."""
+
+    def __init__(self, message: str, *, symbol: str = "", days: Sequence[date] = ()) -> None:
+        super().__init__(message)
+        self.symbol = symbol
+        self.days = tuple(days)
+
+
+class SnapshotExpiredError(RangeBarError, RuntimeError):
+    """A plan names a file that has been replaced and removed since."""
+
+
+class CoverageError(RangeBarError, ValueError):
+    """Data that are wanted and are not there."""
+
+    def __init__(self, message: str, *, symbol: str = "", days: Sequence[date] = ()) -> None:
+        super().__init__(message)
+        self.symbol = symbol
+        self.days = tuple(days)
 
 
 class MissingColumnError(RangeBarError, pl.exceptions.ColumnNotFoundError, ValueError):

@@ -1,0 +1,112 @@
+"""Half-open spans of UTC time, as all functions with a start and an end take them."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, timedelta
+from typing import TypeAlias
+
+from rangebar_polars.exceptions import with_hint
+
+__all__ = ["Span", "When", "day_start", "parse_day", "parse_span"]
+
+When: TypeAlias = "date | datetime | str"
+
+_DAY = re.compile(r"\d{4}-\d{2}-\d{2}")
+_ONE_DAY = timedelta(days=1)
+_HINT = 'take a date ("2024-03-01" means that whole UTC day) or a datetime with a time zone'
+
+
+@dataclass(frozen=True, slots=True)
+class Span:
+    """The UTC time from `start`, included, to `end`, excluded."""
+
+    start: datetime
+    end: datetime
+
+    @property
+    def first_day(self) -> date:
+        """The UTC day of the start."""
+        return self.start.date()
+
+    @property
+    def last_day(self) -> date:
+        """The UTC day of the last instant."""
+        return (self.end - timedelta(microseconds=1)).date()
+
+    def days(self) -> list[date]:
+        """Every UTC day that the span touches."""
+        count = (self.last_day - self.first_day).days + 1
+        return [self.first_day + timedelta(days=offset) for offset in range(count)]
+
+
+def day_start(day: date) -> datetime:
+    """00:00 UTC of a day."""
+    return datetime(day.year, day.month, day.day, tzinfo=UTC)
+
+
+def parse_day(value: When, name: str = "day") -> date:
+    """UTC day of a date, its text, or an instant.
+
+    Examples
+    --------
+    >>> from rangebar_polars._span import parse_day
+    >>> parse_day("2024-02-29")
+    datetime.date(2024, 2, 29)
+    """
+    instant, _ = _instant(value, name)
+    return instant.date()
+
+
+def parse_span(start: When, end: When) -> Span:
+    """Span of two dates, both days included, or of instants, the second excluded.
+
+    Raises
+    ------
+    ValueError
+        No date, a datetime without a zone, or an end that is not after the start.
+    TypeError
+        Neither a date nor a datetime nor text.
+
+    Examples
+    --------
+    >>> from rangebar_polars._span import parse_span
+    >>> span = parse_span("2024-02-28", "2024-03-01")
+    >>> len(span.days()), span.end.isoformat()
+    (3, '2024-03-02T00:00:00+00:00')
+    """
+    first, _ = _instant(start, "start")
+    last, whole_day = _instant(end, "end")
+    if whole_day:
+        last += _ONE_DAY
+    if last <= first:
+        raise ValueError(with_hint(f"`end` ({end}) is not after `start` ({start})", _HINT))
+    return Span(first, last)
+
+
+def _instant(value: object, name: str) -> tuple[datetime, bool]:
+    """Instant in UTC, and whether a whole day is meant."""
+    if isinstance(value, datetime):
+        if value.tzinfo is None:
+            raise ValueError(
+                with_hint(
+                    f"`{name}` is `{value}`, a time without a zone",
+                    f"write {name}.replace(tzinfo=datetime.UTC) if it is UTC",
+                )
+            )
+        return value.astimezone(UTC), False
+    if isinstance(value, date):
+        return day_start(value), True
+    if not isinstance(value, str):
+        raise TypeError(
+            with_hint(f"`{name}` must be a date; it is of type `{type(value).__name__}`", _HINT)
+        )
+    text = value.strip()
+    try:
+        if _DAY.fullmatch(text):
+            return day_start(date.fromisoformat(text)), True
+        parsed = datetime.fromisoformat(text)
+    except ValueError as error:
+        raise ValueError(with_hint(f"`{name}` is `{value}`, which is no date", _HINT)) from error
+    return _instant(parsed, name)
