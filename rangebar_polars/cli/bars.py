@@ -1,43 +1,32 @@
-"""The command `rangebar`: data to stdout or a file, words to stderr.
-
-It ends with 2 for a wrong call, with 1 for data that are wrong or missing.
-"""
+"""The command `rangebar bars`."""
 
 from __future__ import annotations
 
 import argparse
-import os
 import sys
-import warnings
-from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
-from rangebar_polars import __version__
 from rangebar_polars._options import parse_options
 from rangebar_polars.build import bars_frame
-from rangebar_polars.exceptions import RangeBarError, ThresholdError, TickDataError, with_hint
+from rangebar_polars.cli._words import UsageError, emit, say, text_table, whole_file
+from rangebar_polars.exceptions import ThresholdError, TickDataError, with_hint
 from rangebar_polars.fetch.binance_archive import GLOB_CHARACTERS, resolve_paths, scan_agg_trades
-from rangebar_polars.fetch.normalise import TradeFileWarning
 from rangebar_polars.threshold import parse_threshold
 from rangebar_polars.trades import with_times
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Sequence
 
-__all__ = ["main"]
+    from rangebar_polars.cli._words import Verbs
 
-USAGE = 2
-WRONG_DATA = 1
-INTERRUPTED = 130  # as shells report an end by SIGINT
-PIPE_CLOSED = 141  # and by SIGPIPE
+__all__ = ["add_parser"]
+
 DEFAULT_THRESHOLD = 250
 WRITERS = (".parquet", ".csv")
 TABLE_COLUMNS = ("threshold", "bar_id", "close_time", "open", "high", "low", "close", "volume")
-TABLE_ROWS = 20
-WIDEST_TABLE = 1000  # a row is one line, which the terminal may wrap
 
 BARS_HELP = """\
 range bars of trade files
@@ -54,39 +43,8 @@ examples:
 """
 
 
-class UsageError(Exception):
-    """A call that cannot be meant."""
-
-
-def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command and return its exit status.
-
-    Examples
-    --------
-    >>> from rangebar_polars.cli import main
-    >>> main(["bars", "missing.csv"])
-    1
-    """
-    arguments = parser().parse_args(argv)
-    try:
-        with said_warnings():
-            run_bars(arguments)
-    except UsageError as error:
-        return fail(str(error), USAGE)
-    except BrokenPipeError:
-        return fail("", PIPE_CLOSED)
-    except KeyboardInterrupt:
-        return fail("interrupted", INTERRUPTED)
-    except (RangeBarError, pl.exceptions.PolarsError, OSError, TypeError, ValueError) as error:
-        return fail(str(error), WRONG_DATA)
-    return 0
-
-
-def parser() -> argparse.ArgumentParser:
-    """Parser of the whole command."""
-    command = argparse.ArgumentParser(prog="rangebar", description="Exact range bars.")
-    command.add_argument("--version", action="version", version=f"rangebar-polars {__version__}")
-    verbs = command.add_subparsers(required=True, metavar="COMMAND")
+def add_parser(verbs: Verbs) -> None:
+    """Add the command to the verbs of `rangebar`."""
     bars = verbs.add_parser(
         "bars",
         help="range bars of trade files",
@@ -112,7 +70,7 @@ def parser() -> argparse.ArgumentParser:
     bars.add_argument("--reset", metavar="R", help="start anew each year, month, week or day, UTC")
     bars.add_argument("--out", type=Path, metavar="FILE", help="write to a .parquet or .csv file")
     bars.add_argument("--plot", type=Path, metavar="FILE", help="draw candlesticks in a .png file")
-    return command
+    bars.set_defaults(run=run_bars)
 
 
 def threshold(text: str) -> int:
@@ -172,7 +130,7 @@ def is_file_name(text: str) -> bool:
 
     Examples
     --------
-    >>> from rangebar_polars.cli import is_file_name
+    >>> from rangebar_polars.cli.bars import is_file_name
     >>> [is_file_name(text) for text in ("trades.csv", "data/*", "BTCUSDT")]
     [True, True, False]
     """
@@ -230,65 +188,7 @@ def write(bars: pl.DataFrame, path: Path) -> None:
     say(f"wrote {path}")
 
 
-@contextmanager
-def whole_file(path: Path) -> Iterator[Path]:
-    """A name to write to that becomes `path` once all is written; never half a file."""
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        yield part
-        part.replace(path)
-    finally:
-        part.unlink(missing_ok=True)
-
-
 def table(bars: pl.DataFrame, features: Sequence[str]) -> str:
     """The first columns and rows, fit for a terminal."""
     names = [name for name in (*TABLE_COLUMNS, *features) if name in bars.columns]
-    shown = bars.select(list(dict.fromkeys(names)))
-    times = pl.selectors.datetime().dt.strftime("%Y-%m-%d %H:%M:%S")
-    with pl.Config(
-        tbl_rows=TABLE_ROWS,
-        tbl_cols=-1,
-        tbl_formatting="NOTHING",
-        tbl_cell_numeric_alignment="RIGHT",
-        tbl_width_chars=WIDEST_TABLE,
-        tbl_hide_dataframe_shape=True,
-        tbl_hide_column_data_types=True,
-    ):
-        return str(shown.with_columns(times))
-
-
-def emit(text: str) -> None:
-    """Write data to stdout."""
-    if sys.stdout is None:
-        raise OSError("standard output is closed; name a file with --out")
-    try:
-        sys.stdout.write(text)
-        sys.stdout.flush()
-    except OSError:
-        # Else the interpreter tries once more at its end, and says that it failed.
-        with Path(os.devnull).open("wb") as nowhere:
-            os.dup2(nowhere.fileno(), sys.stdout.fileno())
-        raise
-
-
-@contextmanager
-def said_warnings() -> Iterator[None]:
-    """Warnings as words on stderr, without the line of source code they come from."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("always", TradeFileWarning)
-        warnings.showwarning = lambda message, *_: say(f"warning: {message}")
-        yield
-
-
-def say(words: str) -> None:
-    """Words for the user; the data does not depend on whether they can be said."""
-    with suppress(OSError):
-        print(f"rangebar: {words}", file=sys.stderr)
-
-
-def fail(words: str, status: int) -> int:
-    """Say what went wrong."""
-    if words:
-        say(words)
-    return status
+    return text_table(bars.select(list(dict.fromkeys(names))))

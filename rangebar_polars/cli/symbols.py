@@ -1,0 +1,59 @@
+"""The command `rangebar symbols`."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import polars as pl
+
+from rangebar_polars.cli._words import emit_frame
+
+if TYPE_CHECKING:
+    import argparse
+
+    from rangebar_polars.cli._words import Verbs
+
+__all__ = ["add_parser"]
+
+COLUMNS = pl.Schema(
+    {
+        "symbol": pl.String(),
+        "enabled": pl.Boolean(),
+        "asset_class": pl.String(),
+        "exchange": pl.String(),
+        "market": pl.String(),
+        "tier": pl.Int64(),
+        "min_threshold": pl.Int64(),
+        "listing_date": pl.Date(),
+        "effective_start": pl.Date(),
+    }
+)
+
+
+def add_parser(verbs: Verbs) -> None:
+    """Add the command to the verbs of `rangebar`."""
+    symbols = verbs.add_parser(
+        "symbols",
+        help="the registered symbols",
+        description="The registered symbols: a table for a terminal, else CSV. Your own come from "
+        "the file that RANGEBAR_SYMBOLS names.",
+    )
+    symbols.add_argument("--asset-class", metavar="C", help="crypto, forex or equities")
+    symbols.add_argument("--tier", type=int, metavar="N", help="1 has the most liquid")
+    symbols.add_argument("--all", action="store_true", help="those that are not enabled too")
+    symbols.set_defaults(run=run_symbols)
+
+
+def run_symbols(arguments: argparse.Namespace) -> None:
+    """`rangebar symbols`."""
+    from rangebar_polars.symbol_registry import get_registered_symbols, get_symbol_entries
+
+    entries = get_symbol_entries()
+    names = get_registered_symbols(
+        asset_class=arguments.asset_class,
+        tier=arguments.tier,
+        enabled_only=not arguments.all,
+    )
+    fields = [name for name in COLUMNS if name != "symbol"]
+    rows = [(name, *(getattr(entries[name], field) for field in fields)) for name in names]
+    emit_frame(pl.DataFrame(rows, schema=COLUMNS, orient="row"))
