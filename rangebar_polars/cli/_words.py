@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     #: Where a command adds its parser.
-    Verbs: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
+    Verbs: TypeAlias = argparse._SubParsersAction[argparse.ArgumentParser]  # noqa: SLF001
 
 __all__ = [
     "UsageError",
