@@ -1,10 +1,315 @@
-"""Settings from the environment, read when they are asked for; no other module reads it."""
+"""Settings: an argument over the environment over a TOML file over the default.
+
+No other module reads the environment. The fields of `Settings` describe each setting once; reading,
+errors and `docs/reference/settings.md` follow from them. There is no settings library here, because
+the symbol gate, which Polars alone must be able to run, asks for its mode.
+"""
 
 from __future__ import annotations
 
 import os
+import sys
+import tomllib
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
 
-__all__ = ["minimum_threshold_setting"]
+from rangebar_polars._kinds import ADDRESS, COUNT, PATH, SECONDS, SWITCH, TEXT, THRESHOLD, choice
+from rangebar_polars.exceptions import SettingError, nearest, with_hint
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping
+    from dataclasses import Field
+
+    from rangebar_polars._kinds import Kind
+
+__all__ = ["Settings", "config_folder", "minimum_threshold_setting", "settings"]
+
+_APPLICATION = "rangebar-polars"
+_FOLDERS = {
+    "darwin": {"cache": "Library/Caches", "config": "Library/Application Support"},
+    "other": {"cache": ".cache", "config": ".config"},
+}
+
+
+def platform_folder(use: Literal["cache", "config"], platform: str = sys.platform) -> Path:
+    """Folder of this application for a use, where the platform wants it."""
+    home = os.environ.get(f"XDG_{use.upper()}_HOME", "")
+    try:
+        if platform == "win32":
+            local = os.environ.get("LOCALAPPDATA")
+            folder = Path(local or Path.home() / "AppData" / "Local") / _APPLICATION
+            return folder / "Cache" if use == "cache" else folder
+        if not Path(home).is_absolute():
+            home = str(Path.home() / _FOLDERS.get(platform, _FOLDERS["other"])[use])
+    except RuntimeError as error:
+        raise SettingError(
+            with_hint(
+                "the user has no home folder", "set HOME, or XDG_CACHE_HOME and XDG_CONFIG_HOME"
+            )
+        ) from error
+    return Path(home) / _APPLICATION
+
+
+def config_folder() -> Path:
+    """Folder of `config.toml` and `symbols.toml`.
+
+    Examples
+    --------
+    >>> from rangebar_polars.config import config_folder
+    >>> config_folder().name
+    'rangebar-polars'
+    """
+    return platform_folder("config")
+
+
+def _cache_folder() -> Path:
+    return platform_folder("cache")
+
+
+def _config_file() -> Path:
+    return config_folder() / "config.toml"
+
+
+def _symbols_file() -> Path | None:
+    path = config_folder() / "symbols.toml"
+    return path if path.is_file() else None
+
+
+@dataclass(frozen=True, slots=True)
+class Described:
+    """What a field of `Settings` says about its setting."""
+
+    kind: Kind
+    meaning: str
+    default_words: str | None = None
+    other_variables: tuple[str, ...] = ()
+
+
+def _about(*described: Any) -> dict[str, Described]:  # noqa: ANN401
+    return {"setting": Described(*described)}
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """Every setting with its value. `settings()` makes one; secrets are not shown."""
+
+    cache_dir: Path = field(
+        default_factory=_cache_folder,
+        metadata=_about(PATH, "Folder of the tick store.", "the platform's cache folder"),
+    )
+    config: Path = field(
+        default_factory=_config_file,
+        metadata=_about(PATH, "The settings file.", "`config.toml` in the configuration folder"),
+    )
+    symbols: Path | None = field(
+        default_factory=_symbols_file,
+        metadata=_about(
+            PATH,
+            "Your own symbols, merged over those of the package.",
+            "`symbols.toml` in the configuration folder, if it is there",
+        ),
+    )
+    symbol_gate: Literal["strict", "warn", "off"] = field(
+        default="strict",
+        metadata=_about(
+            choice("strict", "warn", "off"),
+            "What a symbol that is not registered leads to: an error, a warning, nothing.",
+        ),
+    )
+    crypto_min_threshold: int = field(
+        default=250, metadata=_about(THRESHOLD, "Smallest threshold of a crypto symbol.")
+    )
+    forex_min_threshold: int = field(
+        default=50, metadata=_about(THRESHOLD, "Smallest threshold of a forex symbol.")
+    )
+    equities_min_threshold: int = field(
+        default=100, metadata=_about(THRESHOLD, "Smallest threshold of a share.")
+    )
+    unknown_min_threshold: int = field(
+        default=1, metadata=_about(THRESHOLD, "Smallest threshold of any other symbol.")
+    )
+    binance_archive_url: str = field(
+        default="https://data.binance.vision",
+        metadata=_about(ADDRESS, "Stands before `/data/…` of the archive."),
+    )
+    binance_rest_url: str | None = field(
+        default=None,
+        metadata=_about(
+            ADDRESS,
+            "Stands before `/api/v3`, `/fapi/v1` and `/dapi/v1`.",
+            "Binance's own for each market",
+        ),
+    )
+    exness_url: str = field(
+        default="https://ticks.ex2archive.com",
+        metadata=_about(ADDRESS, "Stands before `/ticks/…` of the archive."),
+    )
+    checksum: Literal["require", "warn"] = field(
+        default="require",
+        metadata=_about(
+            choice("require", "warn"),
+            "What an archive without a checksum leads to: an error, or a warning.",
+        ),
+    )
+    http_tries: int = field(
+        default=5, metadata=_about(COUNT, "Tries of a request before it counts as failed.")
+    )
+    http_timeout_s: float = field(
+        default=30.0, metadata=_about(SECONDS, "How long to wait for an answer.")
+    )
+    rest_weight_per_minute: int = field(
+        default=3000,
+        metadata=_about(COUNT, "Request weight to use; the exchange's limit is 6000 or less."),
+    )
+    verbose: bool = field(
+        default=True, metadata=_about(SWITCH, "Show progress bars on a terminal.")
+    )
+    event_log: Path | None = field(
+        default=None,
+        metadata=_about(PATH, "File to which events are appended, one JSON object a line.", "none"),
+    )
+    pushover_api_token: str | None = field(
+        default=None,
+        repr=False,
+        metadata=_about(
+            TEXT,
+            "Your Pushover application. Alerts are sent only when both keys are set.",
+            "none",
+            ("PUSHOVER_API_TOKEN",),
+        ),
+    )
+    pushover_user_key: str | None = field(
+        default=None,
+        repr=False,
+        metadata=_about(
+            TEXT, "Your Pushover account, to which alerts go.", "none", ("PUSHOVER_USER_KEY",)
+        ),
+    )
+    telegram_token: str | None = field(
+        default=None, repr=False, metadata=_about(TEXT, "Your Telegram bot.", "none")
+    )
+    telegram_chat_id: str | None = field(
+        default=None, repr=False, metadata=_about(TEXT, "Your Telegram chat.", "none")
+    )
+    clickhouse_dsn: str | None = field(
+        default=None,
+        repr=False,
+        metadata=_about(TEXT, "ClickHouse server of the bar cache.", "an embedded one"),
+    )
+    cache_wait_s: float = field(
+        default=30.0, metadata=_about(SECONDS, "How long to wait for a bar cache that is in use.")
+    )
+
+
+def _fields() -> dict[str, Field[Any]]:
+    return {item.name: item for item in fields(Settings)}
+
+
+def settings(**arguments: object) -> Settings:
+    """The settings as they are now.
+
+    Nothing is kept between calls, so a changed variable or file is seen by the next.
+
+    Parameters
+    ----------
+    **arguments
+        Values that win over the environment and the file; None stands for a value not given.
+
+    Raises
+    ------
+    SettingError
+        A value that is none, or a key of the file that is no setting; the error says where.
+
+    Examples
+    --------
+    >>> from rangebar_polars.config import settings
+    >>> settings(symbol_gate="Warn", http_tries=None).symbol_gate
+    'warn'
+    >>> settings(checksum="maybe")
+    Traceback (most recent call last):
+        ...
+    rangebar_polars.exceptions.SettingError: the argument `checksum` is `maybe`, which is not \
+require or warn
+    """
+    known = _fields()
+    for name in arguments:
+        if name not in known:
+            raise TypeError(_unknown(f"there is no setting `{name}`", name, known))
+    config = _value(known["config"], [*_of_caller("config", known["config"], arguments)])
+    table = _read_file(config or _config_file(), required=config is not None)
+    values = {"config": config}
+    for name in known.keys() - {"config"}:
+        values[name] = _value(
+            known[name], [*_of_caller(name, known[name], arguments), *_of_file(name, table)]
+        )
+    return Settings(**{name: value for name, value in values.items() if value is not None})
+
+
+@dataclass(frozen=True, slots=True)
+class _Given:
+    """A value as it was written, and where."""
+
+    value: object
+    place: str
+    folder: Path = field(default_factory=Path)
+
+
+def _of_caller(name: str, item: Field[Any], arguments: Mapping[str, object]) -> Iterator[_Given]:
+    """The argument and the variables of a setting, those that are given."""
+    if arguments.get(name) is not None:
+        yield _Given(arguments[name], f"the argument `{name}`")
+    for variable in (f"RANGEBAR_{name.upper()}", *item.metadata["setting"].other_variables):
+        if text := os.environ.get(variable, "").strip():
+            yield _Given(text, f"the variable `{variable}`")
+
+
+def _of_file(name: str, table: Mapping[str, _Given]) -> Iterator[_Given]:
+    if name in table:
+        yield table[name]
+
+
+def _value(item: Field[Any], given: list[_Given]) -> Any:  # noqa: ANN401
+    """The first value given, read; None if there is none."""
+    if not given:
+        return None
+    first, described = given[0], item.metadata["setting"]
+    value = described.kind.value(first.value, first.place, secret=not item.repr)
+    # A relative path in a file starts from the file's folder.
+    return first.folder / value if isinstance(value, Path) else value
+
+
+def _read_file(path: Path, *, required: bool) -> dict[str, _Given]:
+    """The keys of a settings file; none if it is not there and was not asked for."""
+    if not required and not path.exists():
+        return {}
+    known = _fields().keys() - {"config"}
+    table = read_toml(path)
+    for key in table:
+        if key not in known:
+            raise SettingError(_unknown(f"`{key}` in `{path}` is no setting", key, known))
+    return {key: _Given(value, f"`{key}` in `{path}`", path.parent) for key, value in table.items()}
+
+
+def _unknown(sentence: str, name: str, known: Iterable[str]) -> str:
+    near = nearest(name, known)
+    return with_hint(sentence, f"did you mean `{near}`?") if near else sentence
+
+
+def read_toml(path: Path) -> dict[str, Any]:
+    """Tables of a TOML file of the user.
+
+    Raises
+    ------
+    SettingError
+        The file cannot be read, or is no TOML.
+    """
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise SettingError(f"`{path}` cannot be read: {error.strerror}") from error
+    except ValueError as error:
+        raise SettingError(f"`{path}` is no TOML file: {error}") from error
 
 
 def minimum_threshold_setting(symbol: str) -> int | None:
@@ -14,8 +319,8 @@ def minimum_threshold_setting(symbol: str) -> int | None:
 
     Raises
     ------
-    ValueError
-        The variable holds something other than a positive whole number.
+    SettingError
+        The variable holds something else.
 
     Examples
     --------
@@ -23,14 +328,6 @@ def minimum_threshold_setting(symbol: str) -> int | None:
     >>> minimum_threshold_setting("NOTSET") is None
     True
     """
-    name = f"RANGEBAR_MIN_THRESHOLD_{symbol.upper()}"
-    text = os.environ.get(name, "").strip()
-    if not text:
-        return None
-    if not (text.isascii() and text.isdigit() and int(text) > 0):
-        message = (
-            f"`{name}` is `{text}`, which is no threshold\n\n"
-            "hint: a whole number of decimal basis points: 250 means 0.25 %"
-        )
-        raise ValueError(message)
-    return int(text)
+    variable = f"RANGEBAR_MIN_THRESHOLD_{symbol.upper()}"
+    text = os.environ.get(variable, "").strip()
+    return int(THRESHOLD.value(text, f"the variable `{variable}`")) if text else None

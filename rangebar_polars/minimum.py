@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from rangebar_polars.config import minimum_threshold_setting
+from rangebar_polars.config import minimum_threshold_setting, settings
+from rangebar_polars.events import ThresholdViolation, emit
 from rangebar_polars.exceptions import ThresholdError, with_hint
 from rangebar_polars.symbol_registry import TIER1_SYMBOLS, get_symbol_entries
 from rangebar_polars.threshold import parse_threshold
@@ -14,13 +15,15 @@ if TYPE_CHECKING:
 
 __all__ = ["resolve_and_validate_threshold"]
 
-CLASS_MINIMUM = {"crypto": 250, "forex": 50, "equities": 100, "unknown": 1}
 STABLE_COINS = ("USDT", "BUSD", "USDC", "TUSD", "FDUSD", "USDE", "USDM")
 CURRENCIES = ("USD", "EUR", "GBP", "JPY", "AUD", "CAD", "NZD", "CHF", "XAU", "XAG")
 
 
 def resolve_and_validate_threshold(symbol: str | None, threshold: ThresholdLike) -> int:
     """Threshold in decimal basis points, not below the symbol's minimum.
+
+    The minimum is the variable `RANGEBAR_MIN_THRESHOLD_<SYMBOL>`, else the registry's, else that of
+    the symbol's class. A threshold below it is an event too. The symbol need not be registered.
 
     Parameters
     ----------
@@ -34,6 +37,8 @@ def resolve_and_validate_threshold(symbol: str | None, threshold: ThresholdLike)
     ThresholdError
         Not a threshold, or below the minimum; then `threshold`, `min_threshold`, `symbol` and
         `asset_class` are set on the error.
+    SettingError
+        A minimum in the settings, or the user's file of symbols, is wrong.
 
     Examples
     --------
@@ -48,10 +53,11 @@ def resolve_and_validate_threshold(symbol: str | None, threshold: ThresholdLike)
         return dbps
     if not isinstance(symbol, str):
         raise TypeError(f"`symbol` must be text or None; it is of type `{type(symbol).__name__}`")
-    name = symbol.upper()
+    name = symbol.strip().upper()
     asset_class = asset_class_of(name)
     minimum = minimum_threshold(name, asset_class)
     if dbps < minimum:
+        emit(ThresholdViolation(name, dbps, minimum, asset_class))
         message = with_hint(
             f"a threshold of `{dbps}` ({percent(dbps)}) is below the minimum of {name}, "
             f"which is {minimum} ({percent(minimum)})",
@@ -75,7 +81,8 @@ def minimum_threshold(name: str, asset_class: str) -> int:
     entry = get_symbol_entries().get(name)
     if entry is not None and entry.min_threshold is not None:
         return entry.min_threshold
-    return CLASS_MINIMUM[asset_class]
+    of_class: int = getattr(settings(), f"{asset_class}_min_threshold")
+    return of_class
 
 
 def asset_class_of(name: str) -> str:

@@ -14,6 +14,7 @@ from rangebar_polars.build import bars_frame, iter_bars
 from rangebar_polars.catalogue import MICROSTRUCTURE_COLUMNS
 from rangebar_polars.exceptions import TickDataError, with_hint
 from rangebar_polars.minimum import resolve_and_validate_threshold
+from rangebar_polars.symbol_registry import validate_symbol_registered
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -64,7 +65,7 @@ def process_trades_polars(
     threshold_decimal_bps
         250 is 0.25 %; also `"0.25%"`, `"25bp"` or the name of a preset.
     symbol
-        Applies the minimum threshold of this symbol.
+        A registered symbol, whose minimum threshold applies.
     include_microstructure
         Adds the ten columns of the group `"microstructure"`.
 
@@ -75,6 +76,8 @@ def process_trades_polars(
 
     Raises
     ------
+    SymbolNotRegisteredError
+        The gate does not let the symbol through.
     ThresholdError
         The threshold is none, or below the symbol's minimum.
     TickDataError, TickOrderError
@@ -101,7 +104,7 @@ def process_trades_polars(
     │ 2024-01-01 00:00:02 UTC ┆ 100.0 ┆ 100.3 ┆ 7.0    │
     └─────────────────────────┴───────┴───────┴────────┘
     """
-    threshold = resolve_and_validate_threshold(symbol, threshold_decimal_bps)
+    threshold = admitted_threshold(symbol, threshold_decimal_bps, "process_trades_polars")
     if not isinstance(trades, (pl.DataFrame, pl.LazyFrame)):
         raise TypeError(
             with_hint(
@@ -148,7 +151,7 @@ def process_trades_to_dataframe(
     >>> rb.process_trades_to_dataframe(trades, 250).to_dict("records")
     [{'Open': 100.0, 'High': 100.3, 'Low': 100.0, 'Close': 100.3, 'Volume': 3.0}]
     """
-    threshold = resolve_and_validate_threshold(symbol, threshold_decimal_bps)
+    threshold = admitted_threshold(symbol, threshold_decimal_bps, "process_trades_to_dataframe")
     import_pandas()
     frame = fields_only(frame_of(trades))
     features = "microstructure" if include_microstructure else "core"
@@ -196,7 +199,7 @@ def process_trades_chunked(
     [100.3]
     [100.6]
     """
-    threshold = resolve_and_validate_threshold(symbol, threshold_decimal_bps)
+    threshold = admitted_threshold(symbol, threshold_decimal_bps, "process_trades_chunked")
     import_pandas()
     size = whole_number("chunk_size", chunk_size)
     items = [trades_iterator] if is_frame(trades_iterator) else iterable(trades_iterator)
@@ -204,6 +207,13 @@ def process_trades_chunked(
     extra = MICROSTRUCTURE_COLUMNS if include_microstructure else ()
     pieces = iter_bars(numbered(chunk_frames(items, size)), threshold, features=features)
     return (bars_to_pandas(bars, extra) for bars in pieces if bars.height)
+
+
+def admitted_threshold(symbol: str | None, threshold: ThresholdLike, operation: str) -> int:
+    """Threshold for a symbol that the gate lets through, not below its minimum."""
+    if symbol is not None:
+        symbol = validate_symbol_registered(symbol, operation=operation)
+    return resolve_and_validate_threshold(symbol, threshold)
 
 
 def whole_number(what: str, value: object) -> int:

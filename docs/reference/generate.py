@@ -1,15 +1,18 @@
-"""Writes columns.md, the reference of the columns, from the catalogue of the package.
+"""Writes columns.md and settings.md, from the catalogue and the settings of the package.
 
 Run with the package installed: python docs/reference/generate.py
 """
 
 from __future__ import annotations
 
+from dataclasses import MISSING, fields
 from pathlib import Path
 
 import rangebar_polars as rb
+from rangebar_polars.config import Settings
 
 PAGE = Path(__file__).with_name("columns.md")
+SETTINGS_PAGE = Path(__file__).with_name("settings.md")
 HEAD = """\
 # Columns of a bar frame
 
@@ -23,6 +26,30 @@ TABLE = """
 
 | column | dtype | unit | null | range | meaning |
 |---|---|---|---|---|---|
+"""
+SETTINGS_HEAD = """\
+# Settings
+
+Generated from `rangebar_polars.config` by `docs/reference/generate.py`; do not edit.
+
+An argument of a function wins over the environment, that over the settings file, that over the
+default. They are read at each call. The variable of a setting is `RANGEBAR_` and its name in capitals.
+In the file, a TOML file, the name is the key: `symbol_gate = "warn"`; a relative path there starts
+from the file's folder, and a key that is no setting is an error. An empty variable counts as not set.
+
+| platform | configuration folder | cache folder |
+|---|---|---|
+| Linux | `~/.config/rangebar-polars` | `~/.cache/rangebar-polars` |
+| macOS | `~/Library/Application Support/rangebar-polars` | `~/Library/Caches/rangebar-polars` |
+| Windows | `%LOCALAPPDATA%\\rangebar-polars` | `%LOCALAPPDATA%\\rangebar-polars\\Cache` |
+
+`XDG_CONFIG_HOME` and `XDG_CACHE_HOME` stand for `~/.config` and `~/.cache`, on macOS for its folders.
+
+`RANGEBAR_MIN_THRESHOLD_<SYMBOL>` is the smallest threshold of one symbol, in decimal basis points;
+only a variable, since the file of symbols has the key `min_threshold`.
+
+| setting | variable | value | default | meaning |
+|---|---|---|---|---|
 """
 
 
@@ -54,5 +81,31 @@ def page() -> str:
     return text
 
 
+def default_words(setting) -> str:
+    """The default of a setting as the table shows it."""
+    words = setting.metadata["setting"].default_words
+    if words is not None or setting.default is MISSING:
+        return words
+    return f"`{str(setting.default).lower()}`"
+
+
+def settings_page() -> str:
+    """The whole page of the settings."""
+    text = SETTINGS_HEAD
+    for setting in fields(Settings):
+        about = setting.metadata["setting"]
+        variables = [f"RANGEBAR_{setting.name.upper()}", *about.other_variables]
+        cells = [
+            f"`{setting.name}`" if setting.name != "config" else "",
+            ", ".join(f"`{name}`" for name in variables),
+            about.kind.words,
+            default_words(setting),
+            about.meaning,
+        ]
+        text += f"| {' | '.join(cells)} |\n"
+    return text
+
+
 if __name__ == "__main__":
     PAGE.write_text(page(), encoding="utf-8")
+    SETTINGS_PAGE.write_text(settings_page(), encoding="utf-8")

@@ -1,0 +1,44 @@
+"""Events: what the package tells about its work, and those who listen.
+
+An event goes to the standard logger `rangebar_polars`, to the file of the setting `event_log`, to the
+callbacks registered for it, and, where it is an alert and the user has set Pushover keys, to Pushover.
+None of them can stop or delay the work.
+"""
+
+from __future__ import annotations
+
+import logging
+
+from rangebar_polars.events._hooks import (
+    clear_hooks,
+    emit,
+    emit_hook,
+    flush_hooks,
+    register_for_all,
+    register_for_failures,
+    register_hook,
+    unregister_hook,
+)
+from rangebar_polars.events._kinds import (
+    EVENT_NAMES,
+    FAILURES,
+    CoverageGap,
+    DownloadCompleted,
+    DownloadFailed,
+    DownloadStarted,
+    Event,
+    SymbolNotRegistered,
+    ThresholdViolation,
+    TickFileQuarantined,
+    TicksWritten,
+)
+from rangebar_polars.events._payload import HookPayload, generate_trace_id
+
+__all__ = ["EVENT_NAMES", "FAILURES", "Event", "HookPayload", "emit", "generate_trace_id"]
+__all__ += ["clear_hooks", "emit_hook", "flush_hooks", "register_for_all", "register_for_failures"]
+__all__ += ["register_hook", "unregister_hook"]
+__all__ += ["CoverageGap", "DownloadCompleted", "DownloadFailed", "DownloadStarted"]
+__all__ += ["SymbolNotRegistered", "ThresholdViolation", "TickFileQuarantined", "TicksWritten"]
+
+# A library leaves it to its host where records go.
+logging.getLogger("rangebar_polars").addHandler(logging.NullHandler())

@@ -1,0 +1,72 @@
+"""Alerts by Pushover, to the account whose keys the user has set."""
+
+from __future__ import annotations
+
+from typing import Literal
+from urllib.parse import quote, urlencode
+
+from rangebar_polars._extra import import_extra
+from rangebar_polars.config import settings
+
+__all__ = ["is_configured", "send_critical_alert"]
+
+# An emergency repeats every so many seconds until it is acknowledged, at most so long.
+_REPEAT_S = 30
+_EXPIRE_S = 3600
+
+
+def is_configured() -> bool:
+    """Whether the settings `pushover_api_token` and `pushover_user_key` are both there."""
+    chosen = settings()
+    return bool(chosen.pushover_api_token and chosen.pushover_user_key)
+
+
+def send_critical_alert(
+    title: str,
+    message: str,
+    url: str | None = None,
+    url_title: str | None = None,
+    *,
+    priority: Literal["high", "emergency"] = "emergency",
+) -> bool:
+    """Send an alert, which by default repeats every 30 s until it is acknowledged.
+
+    Parameters
+    ----------
+    title, message
+        What the alert says.
+    url, url_title
+        A link below it, and its words.
+    priority
+        `"emergency"` repeats; `"high"` does not.
+
+    Returns
+    -------
+    bool
+        Whether Pushover took it; False also when the keys are not set, and nothing was sent.
+
+    Raises
+    ------
+    MissingExtraError
+        The keys are set, and the extra `notify` is not installed.
+
+    Examples
+    --------
+    >>> from rangebar_polars.notify.pushover import is_configured, send_critical_alert
+    >>> is_configured() or send_critical_alert("Title", "Nothing is sent without keys.")
+    False
+    """
+    chosen = settings()
+    if not (chosen.pushover_api_token and chosen.pushover_user_key):
+        return False
+    options = {"priority": priority, "url": url, "url_title": url_title}
+    if priority == "emergency":
+        options |= {"interval": str(_REPEAT_S), "expire": str(_EXPIRE_S)}
+    query = urlencode({name: value for name, value in options.items() if value is not None})
+    user, token = (
+        quote(key, safe="") for key in (chosen.pushover_user_key, chosen.pushover_api_token)
+    )
+    service = import_extra("apprise", "notify").Apprise()
+    return bool(service.add(f"pover://{user}@{token}/?{query}")) and bool(
+        service.notify(title=title, body=message)
+    )

@@ -1,0 +1,216 @@
+"""The registry of the package with the user's file merged over it."""
+
+from __future__ import annotations
+
+import tomllib
+from dataclasses import dataclass
+from functools import lru_cache
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any
+
+from rangebar_polars import _internal
+from rangebar_polars._market import canonical_symbol
+from rangebar_polars.config import read_toml, settings
+from rangebar_polars.exceptions import SettingError, nearest, with_hint
+from rangebar_polars.symbol_registry._entries import (
+    SymbolEntry,
+    SymbolTransition,
+    checked_keys,
+    entry_of,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+__all__ = [
+    "TIER1_SYMBOLS",
+    "clear_symbol_registry_cache",
+    "get_effective_start_date",
+    "get_registered_symbols",
+    "get_symbol_entries",
+    "get_transitions",
+]
+
+#: Base names of the most liquid symbols.
+TIER1_SYMBOLS: tuple[str, ...] = (
+    "AAVE",
+    "ADA",
+    "AVAX",
+    "BCH",
+    "BNB",
+    "BTC",
+    "DOGE",
+    "ETH",
+    "FIL",
+    "LINK",
+    "LTC",
+    "NEAR",
+    "SOL",
+    "SUI",
+    "UNI",
+    "WIF",
+    "WLD",
+    "XRP",
+)
+
+# The tables of a registry file, the class of their entries, and the word for one.
+_SECTIONS = {"symbols": SymbolEntry, "transitions": SymbolTransition}
+_SHIPPED = "the package's symbols.toml"
+
+
+@dataclass(frozen=True, slots=True)
+class Registry:
+    """Symbols and transitions by name, in the order of the files."""
+
+    symbols: Mapping[str, SymbolEntry]
+    transitions: Mapping[str, SymbolTransition]
+
+
+def get_symbol_entries() -> Mapping[str, SymbolEntry]:
+    """Every entry of the registry by its name, those of the user's file last.
+
+    Raises
+    ------
+    SettingError
+        The user's file cannot be read, or has a key or a value that it may not have.
+
+    Examples
+    --------
+    >>> from rangebar_polars.symbol_registry import get_symbol_entries
+    >>> entry = get_symbol_entries()["SHIBUSDT"]
+    >>> entry.asset_class, entry.min_threshold
+    ('crypto', 750)
+    """
+    return _registry().symbols
+
+
+def get_transitions() -> tuple[SymbolTransition, ...]:
+    """Symbols that went on under another name.
+
+    Examples
+    --------
+    >>> from rangebar_polars.symbol_registry import get_transitions
+    >>> [(one.old_symbol, one.new_symbol, one.gap_days) for one in get_transitions()]
+    [('MATICUSDT', 'POLUSDT', 2)]
+    """
+    return tuple(_registry().transitions.values())
+
+
+def get_registered_symbols(
+    *,
+    asset_class: str | None = None,
+    tier: int | None = None,
+    enabled_only: bool = True,
+) -> tuple[str, ...]:
+    """Names of the registered symbols, sorted.
+
+    Examples
+    --------
+    >>> from rangebar_polars.symbol_registry import get_registered_symbols
+    >>> get_registered_symbols(asset_class="forex")[:3]
+    ('AUDUSD', 'EURGBP', 'EURJPY')
+    """
+    return tuple(
+        sorted(
+            entry.name
+            for entry in get_symbol_entries().values()
+            if (entry.enabled or not enabled_only)
+            and asset_class in (None, entry.asset_class)
+            and tier in (None, entry.tier)
+        )
+    )
+
+
+def get_effective_start_date(symbol: str) -> str | None:
+    """First day to compute a symbol from, where the data before are bad or missing.
+
+    Examples
+    --------
+    >>> from rangebar_polars.symbol_registry import get_effective_start_date
+    >>> get_effective_start_date("btcusdt"), get_effective_start_date("SOLUSDT")
+    ('2018-01-16', None)
+    """
+    entry = get_symbol_entries().get(symbol.strip().upper())
+    start = entry.effective_start if entry else None
+    return start.isoformat() if start else None
+
+
+def clear_symbol_registry_cache() -> None:
+    """Read the registry anew at the next use.
+
+    A changed file is noticed by its time and size, so this is seldom needed.
+    """
+    _merged.cache_clear()
+    _shipped.cache_clear()
+
+
+def _registry() -> Registry:
+    path = settings().symbols
+    if path is None:
+        return _shipped()
+    try:
+        status = path.stat()
+    except OSError as error:
+        hint = "RANGEBAR_SYMBOLS names your own file of symbols; unset it, or make the file"
+        message = f"`{path}` cannot be read: {error.strerror}"
+        raise SettingError(with_hint(message, hint)) from error
+    return _merged(path, status.st_mtime_ns, status.st_size)
+
+
+@lru_cache(maxsize=1)
+def _shipped() -> Registry:
+    return _built(_read(tomllib.loads(_internal.symbols_toml()), _SHIPPED), _SHIPPED)
+
+
+@lru_cache(maxsize=4)
+def _merged(path: Path, modified_ns: int, size: int) -> Registry:  # noqa: ARG001
+    """The registry with the file over it; time and size tell one content of the file from another."""
+    known = _read(tomllib.loads(_internal.symbols_toml()), _SHIPPED)
+    own = _read(read_toml(path), f"`{path}`")
+    for section, entries in own.items():
+        for name, values in entries.items():
+            known[section][name] = known[section].get(name, {}) | values
+    return _built(known, f"`{path}`")
+
+
+def _read(table: Mapping[str, Any], file: str) -> dict[str, dict[str, dict[str, object]]]:
+    """Values of every entry of a file, by section and name."""
+    for key in table:
+        if key not in {"meta", *_SECTIONS}:
+            near = nearest(key, _SECTIONS) or "symbols"
+            raise SettingError(
+                with_hint(f"`{key}` is no table of {file}", f"did you mean [{near}.NAME]?")
+            )
+    return {section: _read_section(section, table.get(section, {}), file) for section in _SECTIONS}
+
+
+def _read_section(section: str, entries: object, file: str) -> dict[str, dict[str, object]]:
+    if not isinstance(entries, dict):
+        raise SettingError(f"`{section}` of {file} is no table of tables")
+    found: dict[str, dict[str, object]] = {}
+    for written, table in entries.items():
+        place = f"[{section}.{written}] in {file}"
+        try:
+            name = canonical_symbol(written)
+        except ValueError as error:
+            raise SettingError(f"{place}: {error}") from error
+        if not isinstance(table, dict):
+            raise SettingError(f"`{written}` of {file} is no table: write [{section}.{name}]")
+        if name in found:
+            raise SettingError(f"{place} is there twice, in other letter cases")
+        found[name] = checked_keys(_SECTIONS[section], table, place)
+    return found
+
+
+def _built(known: Mapping[str, Mapping[str, Mapping[str, object]]], file: str) -> Registry:
+    built = {
+        section: MappingProxyType(
+            {
+                name: entry_of(cls, {"name": name, **values}, f"[{section}.{name}] in {file}")
+                for name, values in known[section].items()
+            }
+        )
+        for section, cls in _SECTIONS.items()
+    }
+    return Registry(symbols=built["symbols"], transitions=built["transitions"])
