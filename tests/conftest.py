@@ -10,6 +10,10 @@ import polars as pl
 import pytest
 from hypothesis import HealthCheck, settings
 
+from exchange.fixtures import exchange, exchange_tape, quick_retries
+
+__all__ = ["exchange", "exchange_tape", "quick_retries"]
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
