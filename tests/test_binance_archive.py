@@ -129,6 +129,16 @@ def test_rows_are_sorted_by_id_with_a_warning(tmp_path: Path) -> None:
     assert_same_bars(frame, expected(ROWS))
 
 
+def test_a_file_is_warned_of_once_however_often_it_is_read(tmp_path: Path) -> None:
+    lazy = rb.scan_agg_trades(write(tmp_path / "a.csv", [ROWS[1], ROWS[0]]))
+    with pytest.warns(UserWarning, match="moved") as caught:
+        assert [lazy.collect().height for _ in range(3)] == [2, 2, 2]
+    assert len(caught) == 1
+    write(tmp_path / "a.csv", [ROWS[2], ROWS[1], ROWS[0]])
+    with pytest.warns(UserWarning, match="2 moved"):
+        lazy.collect()
+
+
 @pytest.mark.parametrize("back", [1, 1000])
 def test_a_time_that_runs_back_a_little_is_raised_with_a_warning(back: int, tmp_path: Path) -> None:
     rows = [*ROWS, (5, "62100", "1", 21, 21, 900 - back, True)]

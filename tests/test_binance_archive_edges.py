@@ -12,7 +12,7 @@ import rangebar_polars as rb
 from faulty import in_plan
 from properties.comparing import assert_same_bars
 from rangebar_polars.exceptions import TickDataError, TickOrderError
-from rangebar_polars.fetch import binance_archive
+from rangebar_polars.fetch import agg_trade_files, agg_trades_csv
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -150,11 +150,13 @@ def test_a_zip_with_a_byte_flipped_is_refused(tmp_path: Path) -> None:
         read(path)
 
 
+@pytest.mark.parametrize("piece", [2, 17, 4096])
 @pytest.mark.parametrize("size", [*range(1, 130, 7), 4096])
 def test_blocks_may_end_anywhere(
-    size: int, plain: pl.DataFrame, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    piece: int, size: int, plain: pl.DataFrame, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(binance_archive, "BLOCK_BYTES", size)
+    monkeypatch.setattr(agg_trade_files, "PIECE_BYTES", piece)
+    monkeypatch.setattr(agg_trades_csv, "BLOCK_BYTES", size)
     assert_same_bars(read(written(tmp_path, "\n".join(GOOD))), plain)
     bad = [*GOOD[:6], "7,abc,1,1,1,1,True,True"]
     with pytest.raises(in_plan(TickDataError), match=r"(?s)day\.csv.*line 7\b"):

@@ -1,6 +1,30 @@
-"""From the outside world to a frame of trades with the canonical columns."""
+"""From the outside world to a frame of ticks with the canonical columns."""
 
-from rangebar_polars.fetch.binance_archive import scan_agg_trades
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from rangebar_polars.fetch.agg_trade_files import scan_agg_trades
 from rangebar_polars.fetch.normalise import TradeFileWarning
 
-__all__ = ["TradeFileWarning", "scan_agg_trades"]
+if TYPE_CHECKING:
+    from rangebar_polars.fetch.binance_archive import BinanceArchive
+    from rangebar_polars.fetch.binance_rest import BinanceRest
+    from rangebar_polars.fetch.exness import Exness
+
+__all__ = ["BinanceArchive", "BinanceRest", "Exness", "TradeFileWarning", "scan_agg_trades"]
+
+# Modules of the sources, loaded when one is asked for.
+_LATE = {"BinanceArchive": "binance_archive", "BinanceRest": "binance_rest", "Exness": "exness"}
+
+
+def __getattr__(name: str) -> object:
+    if name not in _LATE:
+        raise AttributeError(f"module `{__name__}` has no attribute `{name}`")
+    from importlib import import_module
+
+    return getattr(import_module(f"{__name__}.{_LATE[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -1,270 +1,301 @@
-"""Trade files of the Binance archive: CSV or zip, every layout they have had."""
+"""The archive of Binance: a zip of aggregate trades a day or month, and a checksum beside it."""
 
 from __future__ import annotations
 
-import glob
-import zlib
-from contextlib import contextmanager
-from itertools import chain
-from os import PathLike
-from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple, TypeAlias
-from zipfile import BadZipFile, ZipFile
+import calendar
+import hashlib
+import warnings
+from datetime import UTC, date, datetime, timedelta
+from itertools import pairwise
+from typing import TYPE_CHECKING, NamedTuple
 
-import polars as pl
-
-from rangebar_polars._stream import lazy_frame
-from rangebar_polars.exceptions import TickDataError, with_hint
-from rangebar_polars.fetch.csv_lines import first_fault
-from rangebar_polars.fetch.normalise import TRADES_SCHEMA, is_sentinel, normalise
+from rangebar_polars._market import canonical_market, canonical_symbol
+from rangebar_polars._span import day_start, parse_day, parse_span
+from rangebar_polars._ticks import DayTicks, Origin
+from rangebar_polars.config import settings
+from rangebar_polars.exceptions import (
+    ArchiveMissingError,
+    CorruptSourceError,
+    NotYetPublishedError,
+    TickDataError,
+    with_hint,
+)
+from rangebar_polars.fetch.agg_trade_files import (
+    GLOB_CHARACTERS,
+    read_agg_trades,
+    resolve_paths,
+    scan_agg_trades,
+)
+from rangebar_polars.fetch.agg_trades_csv import parse_trades
+from rangebar_polars.fetch.checksum import MISSING, SUFFIX, promise_of
+from rangebar_polars.fetch.downloads import download
+from rangebar_polars.fetch.normalise import FileTimes, micros, normalise
+from rangebar_polars.fetch.transport import Transport
+from rangebar_polars.fetch.zipped import DamagedFileError, member_pieces
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
-    from typing import IO
+    from collections.abc import Callable, Iterator
 
-__all__ = ["read_agg_trades", "scan_agg_trades"]
+    import polars as pl
 
-AnyPath: TypeAlias = str | PathLike[str]
+    from rangebar_polars._span import When
+    from rangebar_polars.fetch.checksum import Promise
+    from rangebar_polars.fetch.normalise import Clean
+    from rangebar_polars.fetch.transport import Fetched
 
-BLOCK_BYTES = 16 << 20
-SLICE_ROWS = 250_000
-BYTE_ORDER_MARK = b"\xef\xbb\xbf"
-ZIP_MAGIC = b"PK"
-ENCRYPTED = 1  # bit 0 of the flags of a member
-GLOB_CHARACTERS = "*?["
+__all__ = ["GLOB_CHARACTERS", "BinanceArchive", "UnverifiedFileWarning"]
+__all__ += ["read_agg_trades", "resolve_paths", "scan_agg_trades"]
 
-FUTURES_COLUMNS = (
-    "agg_trade_id",
-    "price",
-    "quantity",
-    "first_trade_id",
-    "last_trade_id",
-    "timestamp",
-    "is_buyer_maker",
-)
-SPOT_COLUMNS = (*FUTURES_COLUMNS, "is_best_match")
-# Headers name the time of a trade so.
-HEADER_NAMES = {"transact_time": "timestamp"}
-# As the file holds them; time is a whole number until its unit is known.
-FILE_DTYPES: dict[str, pl.DataType] = {
-    **TRADES_SCHEMA,
-    "timestamp": pl.Int64(),
-    "is_best_match": pl.Boolean(),
-}
+FOLDERS = {"spot": "spot", "um": "futures/um", "cm": "futures/cm"}
+# Spot files hold microseconds from here on; those of the futures hold milliseconds.
+SPOT_MICROSECONDS = date(2025, 1, 1)
+# A day is published on the next, now and then a day later; a month on the first Monday after it.
+DAY_PATIENCE = timedelta(days=2)
+MONTH_PATIENCE = timedelta(days=8)
 
 
-def scan_agg_trades(source: AnyPath | Iterable[AnyPath]) -> pl.LazyFrame:
-    r"""Binance aggregate trades as a lazy frame, one file in memory at a time.
+class UnverifiedFileWarning(UserWarning):
+    """A file was taken although no checksum proves it, as `RANGEBAR_CHECKSUM=warn` says."""
 
-    Reads spot files (8 columns, no header) and futures files (7 columns, header or none), plain or
-    zipped, with times in milliseconds or microseconds. Each file is put in the order of
-    `agg_trade_id`; a time that then runs back by at most a second is raised to that of the trade
-    before; sentinel rows (price 0, trade id -1) and exact copies are dropped. What was changed is
-    counted and warned of once a file. Files follow one another in the order given, those of a
-    pattern by name.
+
+class UnverifiedError(Exception):
+    """A file that its checksum does not prove."""
+
+
+class ArchiveFile(NamedTuple):
+    """A file of the archive, and the UTC days in it."""
+
+    symbol: str
+    first: date
+    last: date
+    path: str
+    unit: str
+    patience: timedelta
+
+    @property
+    def name(self) -> str:
+        """The file's name without its folder."""
+        return self.path.rpartition("/")[2]
+
+    @property
+    def member(self) -> str:
+        """The name of the CSV in it."""
+        return f"{self.name.removesuffix('.zip')}.csv"
+
+
+class BinanceArchive:
+    """Aggregate trades of Binance from the files that it publishes.
+
+    Every file must match the checksum beside it; one that does not, or that is damaged, is asked
+    for once more past all caches, and refused then. Trades come in the order of their ids; what
+    was mended in them is counted in the origin of the day.
 
     Parameters
     ----------
-    source
-        A path, a pattern such as `"data/BTCUSDT-*.zip"`, or several of them.
-
-    Raises
-    ------
-    FileNotFoundError
-        A file is missing, or a pattern matches none; at the call.
-    TickDataError
-        When the frame is collected: a row that is no trade, with file and line.
-    TickOrderError
-        When the frame is collected: time runs back by more than a second.
-
-    Examples
-    --------
-    >>> import tempfile
-    >>> from pathlib import Path
-    >>> import rangebar_polars as rb
-    >>> folder = Path(tempfile.mkdtemp())
-    >>> file = folder / "BTCUSDT-aggTrades-2024-08-08.csv"
-    >>> _ = file.write_text("1,61837.63,0.02,71,71,1723161255342,True,True\n")
-    >>> rb.scan_agg_trades(folder / "*.csv").collect().row(0)[1:]
-    (61837.63, 0.02, 1, 71, 71, True)
-    """
-    paths = resolve_paths(source)
-
-    def frames(_wanted: list[str] | None) -> Iterator[pl.DataFrame]:
-        # Slices let go of a file while the next is read.
-        return chain.from_iterable(read_agg_trades(path).iter_slices(SLICE_ROWS) for path in paths)
-
-    detail = f"{paths[0]}" if len(paths) == 1 else f"{len(paths)} files from {paths[0]}"
-    return lazy_frame(frames, schema=TRADES_SCHEMA, name="AGG_TRADES", detail=detail)
-
-
-def resolve_paths(source: AnyPath | Iterable[AnyPath]) -> list[Path]:
-    """Files that a path, a pattern or several of them stand for, in order."""
-    if isinstance(source, (str, PathLike)) or not hasattr(source, "__iter__"):
-        return expand(source)
-    paths = [path for one in source for path in expand(one)]
-    if not paths:
-        raise ValueError(
-            with_hint("no file was given", "give a path, a pattern, or a list of them")
-        )
-    return paths
-
-
-def expand(source: object) -> list[Path]:
-    """Files of one path or pattern."""
-    if not isinstance(source, (str, PathLike)):
-        raise TypeError(
-            with_hint(f"`{source!r}` is no path", "give a path, a pattern, or a list of them")
-        )
-    path = Path(source)
-    if path.is_file():
-        return [path]
-    if path.is_dir():
-        raise IsADirectoryError(
-            with_hint(f"`{path}` is a folder", f'give its files: "{path}/*.zip"')
-        )
-    if not any(character in str(path) for character in GLOB_CHARACTERS):
-        raise FileNotFoundError(f"there is no file `{path}`")
-    # Unlike `Path.glob`, this takes absolute patterns.
-    found = sorted(map(Path, glob.glob(str(path), recursive=True)))  # noqa: PTH207
-    files = [name for name in found if name.is_file()]
-    if not files:
-        raise FileNotFoundError(f"no file matches `{path}`")
-    return files
-
-
-def read_agg_trades(path: AnyPath) -> pl.DataFrame:
-    r"""Trades of one file, in the order of their ids.
+    market
+        `"spot"`, `"um"` (USD-margined futures) or `"cm"` (coin-margined).
+    url
+        Address of the archive before `/data/`; the setting `binance_archive_url` by default.
+    checksum
+        `"require"`, or `"warn"` to take files that no checksum proves, with a warning; the
+        setting `checksum` by default.
+    transport
+        Carries the files instead of the one that the address stands for.
+    today
+        Gives the UTC day, on which depends whether a missing file may still come.
 
     Examples
     --------
     >>> import tempfile
     >>> from pathlib import Path
-    >>> from rangebar_polars.fetch.binance_archive import read_agg_trades
-    >>> file = Path(tempfile.mkdtemp()) / "trades.csv"
-    >>> _ = file.write_text("1,61837.63,0.02,71,71,1723161255342000,true\n")
-    >>> read_agg_trades(file)["timestamp"].dt.to_string().item()
-    '2024-08-08 23:54:15.342000+00:00'
+    >>> from rangebar_polars.fetch import BinanceArchive
+    >>> archive = BinanceArchive("spot", url=Path(tempfile.mkdtemp()).as_uri())
+    >>> list(archive.days("BTCUSDT", "2024-03-01", "2024-03-31"))
+    []
     """
-    path = Path(path)
-    source = str(path)
-    with open_csv(path) as file:
-        blocks = whole_lines(file)
-        head = next(blocks, None)
-        if head is None:
-            raise TickDataError(with_hint(f"`{source}` is empty", "fetch the file anew"))
-        layout = layout_of(head, source)
-        line = layout.first_line
-        frames = []
-        for block in chain([head[layout.start :]], blocks):
-            frames.append(parse(block, layout.columns, source, line))
-            line += block.count(b"\n")
-    return normalise(pl.concat(frames), source, layout.first_line)
 
+    source = "binance"
 
-@contextmanager
-def open_csv(path: Path) -> Iterator[IO[bytes]]:
-    """The CSV bytes of a file, or of the one CSV in a zip."""
-    with path.open("rb") as file:
-        zipped = file.read(len(ZIP_MAGIC)) == ZIP_MAGIC
-        file.seek(0)
-        if not zipped:
-            yield file
-            return
+    def __init__(
+        self,
+        market: str = "spot",
+        *,
+        url: str | None = None,
+        checksum: str | None = None,
+        transport: Transport | None = None,
+        today: Callable[[], date] | None = None,
+    ) -> None:
+        _, self.market = canonical_market(self.source, market)
+        given = settings(binance_archive_url=url, checksum=checksum)
+        self.is_strict = given.checksum == "require"
+        self._transport = transport or Transport(given.binance_archive_url)
+        self._today = today or utc_today
+
+    def read_day(self, symbol: str, day: When) -> pl.DataFrame:
+        """Trades of a UTC day; raises what `fetch_day` does."""
+        return self.fetch_day(symbol, day).ticks
+
+    def days(self, symbol: str, start: When, end: When) -> Iterator[date]:
+        """The days of a span that the archive has a file of, in order, each asked for in turn.
+
+        Raises
+        ------
+        TransientSourceError
+            When a day is asked for: no answer, after all tries.
+        """
+        name = canonical_symbol(symbol)
+        wanted = (self._file_of_day(name, day) for day in parse_span(start, end).days())
+        return (file.first for file in wanted if self._transport.exists(file.path))
+
+    def fetch_day(self, symbol: str, day: When) -> DayTicks:
+        """Trades of a UTC day, and where they came from.
+
+        Raises
+        ------
+        NotYetPublishedError
+            There is no file, and the day is so recent that it may still come.
+        ArchiveMissingError
+            There is no file.
+        TransientSourceError
+            No answer, after all tries: nothing is known.
+        CorruptSourceError
+            The file is damaged, or not the one that its checksum is of; twice.
+        TickDataError
+            The file is what was published, and has a line that is no trade of that day.
+        """
+        file = self._file_of_day(canonical_symbol(symbol), parse_day(day))
+        clean, origin = self._fetch(file)
+        reason = "" if clean.ticks.height else "the archive's file of this day holds no trade"
+        return DayTicks(file.first, clean.ticks, origin, reason=reason)
+
+    def fetch_month(self, symbol: str, year: int, month: int) -> list[DayTicks]:
+        """Trades of a month by UTC days, from one file; all of it is in memory at once.
+
+        A day without trades is left out: months lack days that have a file of their own.
+        Raises what `fetch_day` does.
+        """
+        file = self._file_of_month(canonical_symbol(symbol), year, month)
+        clean, origin = self._fetch(file)
+        return list(by_day(clean, origin, file))
+
+    def _file_of_day(self, symbol: str, day: date) -> ArchiveFile:
+        path = self._path(symbol, "daily", f"{day}")
+        return ArchiveFile(symbol, day, day, path, self._unit(day), DAY_PATIENCE)
+
+    def _file_of_month(self, symbol: str, year: int, month: int) -> ArchiveFile:
+        first, last = date(year, month, 1), date(year, month, calendar.monthrange(year, month)[1])
+        path = self._path(symbol, "monthly", f"{first:%Y-%m}")
+        return ArchiveFile(symbol, first, last, path, self._unit(first), MONTH_PATIENCE)
+
+    def _path(self, symbol: str, period: str, when: str) -> str:
+        folder = f"data/{FOLDERS[self.market]}/{period}/aggTrades/{symbol}"
+        return f"{folder}/{symbol}-aggTrades-{when}.zip"
+
+    def _unit(self, day: date) -> str:
+        return "us" if self.market == "spot" and day >= SPOT_MICROSECONDS else "ms"
+
+    def _fetch(self, file: ArchiveFile) -> tuple[Clean, Origin]:
+        """A file of which nothing is in doubt that the policy does not let pass."""
+        with download(file.symbol, file.first, self._transport.url_of(file.path)) as receipt:
+            clean, origin, receipt.size_bytes = self._checked(file)
+            receipt.rows = clean.ticks.height
+        return clean, origin
+
+    def _checked(self, file: ArchiveFile) -> tuple[Clean, Origin, int]:
+        """A file, asked for once more where the first copy was not to be trusted."""
         try:
-            with ZipFile(file) as archive, archive.open(only_member(archive, path)) as member:
-                yield member
-        except (BadZipFile, EOFError, NotImplementedError, zlib.error) as error:
-            raise TickDataError(
-                with_hint(f"`{path}` is a damaged zip file: {error}", "fetch the file anew")
-            ) from error
+            return self._once(file, fresh=False)
+        except FileNotFoundError as error:
+            raise self._missing(file) from error
+        except (DamagedFileError, UnverifiedError):
+            pass
+        # A cache may hold the old one of a pair whose other half is new.
+        try:
+            return self._once(file, fresh=True)
+        except (DamagedFileError, FileNotFoundError, UnverifiedError) as error:
+            raise self._corrupt(file, error) from error
 
-
-def only_member(archive: ZipFile, path: Path) -> str:
-    """Name of the CSV in the archive."""
-    names = [name for name in archive.namelist() if name.lower().endswith(".csv")]
-    if len(names) != 1:
-        raise TickDataError(
-            with_hint(f"`{path}` holds {len(names)} CSV files", "an archive holds one")
+    def _once(self, file: ArchiveFile, *, fresh: bool) -> tuple[Clean, Origin, int]:
+        """A file and its size, asked for once; `fresh` is the last time, when the policy decides."""
+        fetched = self._transport.get(file.path, fresh=fresh)
+        sha256 = hashlib.sha256(fetched.content).hexdigest()
+        promise = self._promise(file, fresh=fresh)
+        fault = promise.fault_of(sha256)
+        # That there is no checksum is an answer already, which a second copy would not change.
+        if fault and (self.is_strict or not (fresh or promise == MISSING)):
+            raise UnverifiedError(fault)
+        url = self._transport.url_of(file.path)
+        clean = trades_of(fetched, file, url)
+        if fault:
+            message = f"`{url}` is taken unverified: {fault}"
+            warnings.warn(message, UnverifiedFileWarning, stacklevel=2)
+        origin = Origin(
+            "archive",
+            url=url,
+            sha256=sha256,
+            checksum=promise.record,
+            etag=fetched.etag,
+            last_modified=fetched.last_modified,
+            unit=clean.unit,
         )
-    if archive.getinfo(names[0]).flag_bits & ENCRYPTED:
-        raise TickDataError(with_hint(f"`{path}` is encrypted", "an archive is not"))
-    return names[0]
+        return clean, clean.mended.recorded_in(origin), len(fetched.content)
+
+    def _promise(self, file: ArchiveFile, *, fresh: bool) -> Promise:
+        """What is published about a file; that nothing is, only when no cache says so."""
+        for past_caches in (True,) if fresh else (False, True):
+            try:
+                found = self._transport.get(file.path + SUFFIX, fresh=past_caches)
+            except FileNotFoundError:
+                continue
+            return promise_of(found.content, file.name)
+        return MISSING
+
+    def _missing(self, file: ArchiveFile) -> ArchiveMissingError:
+        """The answer for a file that is not there."""
+        url = self._transport.url_of(file.path)
+        sentence = f"the archive has no file `{url}`"
+        kind, hint = ArchiveMissingError, "REST may have what the archive lacks"
+        if file.last >= self._today() - file.patience:
+            kind, hint = NotYetPublishedError, "it may still be published"
+        return kind(with_hint(sentence, hint), symbol=file.symbol, day=file.first, url=url)
+
+    def _corrupt(self, file: ArchiveFile, error: Exception) -> CorruptSourceError:
+        """The answer for a file that is not what it should be."""
+        url = self._transport.url_of(file.path)
+        message = f"{error}"
+        if isinstance(error, UnverifiedError):
+            message = with_hint(
+                f"`{url}` is not proved by a checksum: {error}",
+                "try again later; RANGEBAR_CHECKSUM=warn takes a file unverified",
+            )
+        return CorruptSourceError(message, symbol=file.symbol, day=file.first, url=url)
 
 
-def whole_lines(file: IO[bytes]) -> Iterator[bytes]:
-    r"""Blocks of whole lines; empty lines at the end of the file belong to none.
-
-    Examples
-    --------
-    >>> import io
-    >>> from rangebar_polars.fetch.binance_archive import whole_lines
-    >>> list(whole_lines(io.BytesIO(b"1,2\n3,4\n\n")))
-    [b'1,2\n3,4\n']
-    """
-    rest = b""
-    while block := file.read(BLOCK_BYTES):
-        text = rest + block
-        # Empty lines after the last full one wait until it is known whether another follows.
-        end = len(text[: text.rfind(b"\n") + 1].rstrip())
-        end = text.find(b"\n", end) + 1 if end else 0
-        if end:
-            yield text[:end]
-        rest = text[end:]
-    if rest.strip():
-        yield rest
+def utc_today() -> date:
+    """The UTC day by the clock of this machine."""
+    return datetime.now(UTC).date()
 
 
-class Layout(NamedTuple):
-    """Columns of a file, and where its trades begin."""
-
-    columns: tuple[str, ...]
-    first_line: int
-    start: int
-
-
-def layout_of(block: bytes, source: str) -> Layout:
-    """Layout by the first line: its names where it is a header, else its number of fields."""
-    start = len(BYTE_ORDER_MARK) if block.startswith(BYTE_ORDER_MARK) else 0
-    end = block.find(b"\n") + 1 or len(block)
-    fields = block[start:end].decode("utf-8", "replace").strip().split(",")
-    if fields[0].strip().isdigit():
-        columns = SPOT_COLUMNS[: len(fields)]
-        if len(fields) in (len(FUTURES_COLUMNS), len(SPOT_COLUMNS)):
-            return Layout(columns, 1, start)
-        sentence = f"`{source}`, line 1: {len(fields)} fields"
-    else:
-        names = [field.strip().strip('"').lower() for field in fields]
-        columns = tuple(HEADER_NAMES.get(name, name) for name in names)
-        if set(FUTURES_COLUMNS) <= set(columns) <= set(SPOT_COLUMNS):
-            return Layout(columns, 2, end)
-        sentence = f"`{source}`, line 1: neither a trade nor a known header: `{','.join(fields)}`"
-    raise TickDataError(
-        with_hint(sentence, "an aggTrades file has 7 columns (futures) or 8 (spot)")
-    )
-
-
-def parse(block: bytes, columns: Sequence[str], source: str, line: int) -> pl.DataFrame:
-    """Trades of a block of lines, the first of which is line number `line` of the file."""
-    schema = {column: FILE_DTYPES[column] for column in columns}
-    if not block:
-        return pl.DataFrame(schema=schema).select(TRADES_SCHEMA.names())
-    cause: pl.exceptions.PolarsError | None = None
+def trades_of(fetched: Fetched, file: ArchiveFile, url: str) -> Clean:
+    """Trades in a zip file of the archive."""
+    times = FileTimes.of_days(file.first, file.last, file.unit)
     try:
-        frame = pl.read_csv(block, has_header=False, schema=schema, quote_char=None)
-        if frame.select(is_readable().all()).item():
-            return frame.select(TRADES_SCHEMA.names())
-    except pl.exceptions.PolarsError as error:
-        cause = error
-    fault = first_fault(block, columns, line) or f"lines from {line} on cannot be read: {cause}"
-    hint = "fetch the file anew, or take the line out"
-    raise TickDataError(with_hint(f"`{source}`, {fault}", hint)) from cause
+        raw = parse_trades(member_pieces(fetched.content, url, file.member), url)
+    except TickDataError:
+        # A line that is no trade may be one of damaged data, which is known at their end.
+        for _piece in member_pieces(fetched.content, url, file.member):
+            pass
+        raise
+    return normalise(raw.frame, url, raw.first_line, times)
 
 
-def is_readable() -> pl.Expr:
-    """Rows that are a trade, or a sentinel that stands for none."""
-    price, quantity = pl.col("price"), pl.col("quantity")
-    amounts = price.is_finite() & (price > 0) & quantity.is_finite() & (quantity >= 0)
-    ids = pl.col("first_trade_id").is_between(0, pl.col("last_trade_id"))
-    sound = (amounts & ids & (pl.col("agg_trade_id") >= 0)) | is_sentinel()
-    return pl.all_horizontal(pl.all().is_not_null(), sound)
+def by_day(clean: Clean, origin: Origin, file: ArchiveFile) -> Iterator[DayTicks]:
+    """Days of a month that have trades; a time just outside the month is of its nearest day."""
+    times = clean.ticks["timestamp"].to_physical()
+    days = [file.first + timedelta(offset) for offset in range((file.last - file.first).days + 1)]
+    inner = [times.search_sorted(micros(day_start(day))) for day in days[1:]]
+    bounds = [0, *map(int, inner), clean.ticks.height]
+    for day, (start, end) in zip(days, pairwise(bounds), strict=True):
+        if end > start:
+            ticks = clean.ticks[start:end]
+            yield DayTicks(day, ticks, clean.mended.recorded_in(origin, day))

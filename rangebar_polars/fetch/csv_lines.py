@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import math
 import re
+from decimal import MAX_PREC, Context, Decimal
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-__all__ = ["first_fault"]
+__all__ = ["first_fault", "is_exact"]
 
 WHOLE_NUMBER = re.compile(r"[+-]?[0-9]+")
 DECIMAL_NUMBER = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?")
 TRUTH = ("true", "false")
 LARGEST_INT64 = 2**63 - 1
+PLACES = 8
+EXACT = Context(prec=MAX_PREC)  # rounds nothing
 
 
 def first_fault(block: bytes, columns: Sequence[str], line: int) -> str | None:
@@ -54,12 +57,37 @@ def wrong_kind(column: str, value: str) -> str | None:
     if column.startswith("is_"):
         return None if value.lower() in TRUTH else "neither true nor false"
     if column in ("price", "quantity"):
-        if not DECIMAL_NUMBER.fullmatch(value) or not math.isfinite(float(value)):
-            return "not a number"
-        return None
+        return wrong_decimal(value)
     if not WHOLE_NUMBER.fullmatch(value) or abs(int(value)) > LARGEST_INT64:
         return "not a whole number"
     return None
+
+
+def wrong_decimal(value: str) -> str | None:
+    """What the text of a decimal number is not, if it is not one that a Float64 can hold."""
+    if not DECIMAL_NUMBER.fullmatch(value) or not math.isfinite(float(value)):
+        return "not a number"
+    if places(value) > PLACES:
+        return f"more than {PLACES} decimals"
+    return None if is_exact(value) else "more digits than a Float64 holds"
+
+
+def places(value: str) -> int:
+    """Digits behind the point of a number, up to the last that is not 0."""
+    _, digits, exponent = Decimal(value).normalize(context=EXACT).as_tuple()
+    return -exponent if isinstance(exponent, int) and any(digits) else 0
+
+
+def is_exact(value: str) -> bool:
+    """Whether the Float64 nearest to a number, written with eight places, is that number.
+
+    Examples
+    --------
+    >>> from rangebar_polars.fetch.csv_lines import is_exact
+    >>> is_exact("61837.63000000"), is_exact("100000000.12345678")
+    (True, False)
+    """
+    return Decimal(f"{float(value):.{PLACES}f}") == Decimal(value)
 
 
 def wrong_value(row: Mapping[str, str]) -> str | None:

@@ -1,69 +1,117 @@
 """Trades as a file gives them, made one clean sequence: one time unit, one order, no sentinels.
 
 Real archives interleave rows, repeat some, and step back in time by milliseconds. Whatever is
-mended here is counted and warned of; what cannot be mended without guessing is an error with its
-line.
+mended here is counted; what cannot be mended without guessing is an error with its line.
 """
 
 from __future__ import annotations
 
-import warnings
-from dataclasses import dataclass
+from dataclasses import dataclass, field, fields, replace
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, NamedTuple
 
 import polars as pl
 
+from rangebar_polars._span import day_start
+from rangebar_polars._ticks import TRADES_SCHEMA
 from rangebar_polars.exceptions import TickDataError, TickOrderError, with_hint
 
-__all__ = ["TRADES_SCHEMA", "TradeFileWarning", "is_sentinel", "normalise"]
+if TYPE_CHECKING:
+    from datetime import date
 
-#: Columns and dtypes of a frame of aggregate trades.
-TRADES_SCHEMA = pl.Schema(
-    {
-        "timestamp": pl.Datetime("us", "UTC"),
-        "price": pl.Float64(),
-        "quantity": pl.Float64(),
-        "agg_trade_id": pl.Int64(),
-        "first_trade_id": pl.Int64(),
-        "last_trade_id": pl.Int64(),
-        "is_buyer_maker": pl.Boolean(),
-    }
-)
+    from rangebar_polars._ticks import Origin
+
+__all__ = ["TRADES_SCHEMA", "FileTimes", "Mended", "TradeFileWarning", "is_sentinel", "normalise"]
 
 ID = "agg_trade_id"
 TIME = "timestamp"
 LINE = "line"
-# 2000 and 2100 in milliseconds since 1970; a time in microseconds is a thousand times as much.
-EARLIEST_MS = 946_684_800_000
-LATEST_MS = 4_102_444_800_000
-PER_MS = {"milliseconds": 1, "microseconds": 1000}
+UNITS = {"ms": ("milliseconds", 1000), "us": ("microseconds", 1)}  # and their length in µs
 LONGEST_STEP_BACK_US = 1_000_000
+# How far outside its days a file's time may be: an exchange's clock and its calendar differ.
+SLACK_US = 1_000_000
 
 
 class TradeFileWarning(UserWarning):
     """Rows of a file of trades were moved, raised or dropped."""
 
 
+class FileTimes(NamedTuple):
+    """The unit of a file's times, and the microseconds since 1970 between which they must be."""
+
+    unit: str
+    earliest_us: int
+    latest_us: int
+    words: str
+
+    @classmethod
+    def of_days(cls, first: date, last: date, unit: str) -> FileTimes:
+        """Times of the UTC days from `first` to `last`, give or take a second."""
+        start, end = day_start(first), day_start(last) + timedelta(days=1)
+        words = f"{first}" if first == last else f"{first} to {last}"
+        return cls(unit, micros(start) - SLACK_US, micros(end) + SLACK_US, words)
+
+    @classmethod
+    def of_value(cls, time: int) -> FileTimes:
+        """Times of a file of any day, in the unit that this one looks like."""
+        earliest, latest = (micros(datetime(year, 1, 1, tzinfo=UTC)) for year in (2000, 2100))
+        unit = "us" if time >= earliest else "ms"
+        return cls(unit, earliest, latest, "2000 to 2100")
+
+
+def micros(instant: datetime) -> int:
+    """Microseconds since 1970."""
+    return (instant - datetime.fromtimestamp(0, UTC)) // timedelta(microseconds=1)
+
+
+def no_times() -> pl.Series:
+    """The times of no rows."""
+    return pl.Series(dtype=pl.Int64)
+
+
 @dataclass(slots=True)
 class Mended:
-    """How many rows of one file were changed, and how."""
+    """Which rows of one file were changed, and how: their times in microseconds since 1970."""
 
-    moved: int = 0
-    raised: int = 0
-    doubled: int = 0
-    sentinels: int = 0
+    moved: pl.Series = field(default_factory=no_times)
+    raised: pl.Series = field(default_factory=no_times)
+    doubled: pl.Series = field(default_factory=no_times)
+    sentinels: pl.Series = field(default_factory=no_times)
 
-    def warn(self, source: str) -> None:
-        """One warning for the file, unless nothing was changed."""
-        parts = (
-            (self.moved, "moved into the order of their ids"),
-            (self.raised, "raised to the time of the trade before"),
-            (self.doubled, "dropped as exact copies"),
-            (self.sentinels, "dropped as sentinels (price 0, trade id -1)"),
-        )
-        said = [f"{count:,} {what}" for count, what in parts if count]
-        if said:
-            message = f"rows of `{source}`: {'; '.join(said)}"
-            warnings.warn(message, TradeFileWarning, stacklevel=2)
+    def counts(self, day: date | None = None) -> dict[str, int]:
+        """How many rows of a UTC day there are of each kind; of the file if there is no day."""
+        return {one.name: self._count(one.name, day) for one in fields(self)}
+
+    def recorded_in(self, origin: Origin, day: date | None = None) -> Origin:
+        """The origin of a day, or of a file that is one, with its counts."""
+        moved, raised, doubled, sentinels = self.counts(day).values()
+        return replace(origin, moved=moved, raised=raised, doubled=doubled, sentinels=sentinels)
+
+    def warning(self, source: str) -> str:
+        """Words for all of it; empty where nothing was changed."""
+        words = {
+            "moved": "moved into the order of their ids",
+            "raised": "raised to the time of the trade before",
+            "doubled": "dropped as exact copies",
+            "sentinels": "dropped as sentinels (price 0, trade id -1)",
+        }
+        said = [f"{count:,} {words[kind]}" for kind, count in self.counts().items() if count]
+        return f"rows of `{source}`: {'; '.join(said)}" if said else ""
+
+    def _count(self, kind: str, day: date | None) -> int:
+        times: pl.Series = getattr(self, kind)
+        if day is None:
+            return len(times)
+        start = micros(day_start(day))
+        return int(times.is_between(start, start + 86_400_000_000, closed="left").sum())
+
+
+class Clean(NamedTuple):
+    """Trades in the canonical columns, what was mended in them, and the unit of the file."""
+
+    ticks: pl.DataFrame
+    mended: Mended
+    unit: str
 
 
 def is_sentinel() -> pl.Expr:
@@ -72,7 +120,9 @@ def is_sentinel() -> pl.Expr:
     return (pl.col("price") == 0) & ids_absent
 
 
-def normalise(raw: pl.DataFrame, source: str, first_line: int) -> pl.DataFrame:
+def normalise(
+    raw: pl.DataFrame, source: str, first_line: int, times: FileTimes | None = None
+) -> Clean:
     """Trades of one file in the canonical columns, ordered by id, with times that do not run back.
 
     Parameters
@@ -83,25 +133,41 @@ def normalise(raw: pl.DataFrame, source: str, first_line: int) -> pl.DataFrame:
         Name of the file, for messages.
     first_line
         Line of the file that the first row stands in.
+    times
+        Unit and range of the times; by the first trade if None.
 
     Raises
     ------
     TickDataError
-        Two time units in one file, or two trades with one id.
+        A time out of range, or two trades with one id.
     TickOrderError
         In the order of the ids, time runs back by more than a second.
+
+    Examples
+    --------
+    >>> import polars as pl
+    >>> from rangebar_polars.fetch.normalise import TRADES_SCHEMA, normalise
+    >>> row = (1_735_689_600_000, 100.0, 1.0, 1, 1, 1, True)
+    >>> raw = pl.DataFrame([row], {**TRADES_SCHEMA, "timestamp": pl.Int64}, orient="row")
+    >>> normalise(raw, "day.csv", 1).ticks["timestamp"].dt.to_string().item()
+    '2025-01-01 00:00:00.000000+00:00'
     """
-    mended = Mended(sentinels=int(raw.select(is_sentinel().sum()).item()))
+    mended = Mended()
     trades = raw.with_row_index(LINE, offset=first_line)
-    if mended.sentinels:
-        trades = trades.filter(~is_sentinel())
-    trades = to_microseconds(trades, source)
+    sentinel = raw.select(is_sentinel()).to_series()
+    if sentinel.any():
+        trades = trades.filter(~sentinel)
+    if times is None:
+        times = FileTimes.of_value(trades[TIME][0] if trades.height else 0)
+    _, unit_us = UNITS[times.unit]
+    mended.sentinels = raw[TIME].filter(sentinel) * unit_us
+    trades = to_microseconds(trades, source, times)
     if not is_strictly_increasing(trades[ID]):
         trades = order_by_id(trades, source, mended)
     if not trades[TIME].is_sorted():
         trades = raise_times(trades, source, mended)
-    mended.warn(source)
-    return trades.select(TRADES_SCHEMA.names()).cast({TIME: TRADES_SCHEMA[TIME]})
+    ticks = trades.select(TRADES_SCHEMA.names()).cast({TIME: TRADES_SCHEMA[TIME]})
+    return Clean(ticks, mended, times.unit)
 
 
 def is_strictly_increasing(values: pl.Series) -> bool:
@@ -109,41 +175,42 @@ def is_strictly_increasing(values: pl.Series) -> bool:
     return bool((values.diff() > 0).all())
 
 
-def to_microseconds(trades: pl.DataFrame, source: str) -> pl.DataFrame:
-    """The same trades with time in whole microseconds, whichever unit the file has."""
-    if trades.is_empty():
-        return trades
-    unit = "microseconds" if trades[TIME][0] >= EARLIEST_MS * 1000 else "milliseconds"
-    scale = PER_MS[unit]
-    inside = trades[TIME].is_between(EARLIEST_MS * scale, LATEST_MS * scale, closed="left")
+def to_microseconds(trades: pl.DataFrame, source: str, times: FileTimes) -> pl.DataFrame:
+    """The same trades with time in whole microseconds; each of them in range."""
+    words, unit_us = UNITS[times.unit]
+    # Judged in the unit of the file: a product of anything could be anything.
+    inside = trades[TIME].is_between(
+        -(-times.earliest_us // unit_us), -(-times.latest_us // unit_us), closed="left"
+    )
     if not inside.all():
         row = trades.filter(~inside).row(0, named=True)
         raise TickDataError(
             with_hint(
-                f"`{source}`, line {row[LINE]}: the time `{row[TIME]}` is outside 2000 to 2100 in "
-                f"{unit}, the unit taken from the file's first trade",
-                "a file holds one unit: milliseconds or microseconds since 1970",
+                f"`{source}`, line {row[LINE]}: the time `{row[TIME]}` is outside {times.words}, "
+                f"taken as {words} since 1970",
+                "a file holds one unit, milliseconds or microseconds, and the days of its name",
             )
         )
-    return trades.with_columns(pl.col(TIME) * (1000 // scale))
+    return trades.with_columns(pl.col(TIME) * unit_us) if unit_us > 1 else trades
 
 
 def order_by_id(trades: pl.DataFrame, source: str, mended: Mended) -> pl.DataFrame:
     """The same trades in the order of their ids, each once."""
     ids = trades[ID]
-    mended.moved = int((ids < ids.cum_max()).sum())
+    mended.moved = trades[TIME].filter(ids < ids.cum_max())
     ordered = trades.sort(ID, maintain_order=True)
     if is_strictly_increasing(ordered[ID]):
         return ordered
-    single = ordered.unique(TRADES_SCHEMA.names(), keep="first", maintain_order=True)
-    mended.doubled = ordered.height - single.height
+    first = ordered.select(pl.struct(TRADES_SCHEMA.names()).is_first_distinct()).to_series()
+    mended.doubled = ordered[TIME].filter(~first)
+    single = ordered.filter(first)
     if not is_strictly_increasing(single[ID]):
-        first, second = single.filter(pl.col(ID).is_duplicated()).head(2)[LINE]
-        number = single.filter(pl.col(ID).is_duplicated())[ID][0]
+        conflict = single.filter(pl.col(ID).is_duplicated()).head(2)
+        first_line, second_line = conflict[LINE]
         raise TickDataError(
             with_hint(
-                f"`{source}`, lines {first} and {second}: two different trades have the "
-                f"agg_trade_id `{number}`",
+                f"`{source}`, lines {first_line} and {second_line}: conflicting trades: two "
+                f"different ones have the agg_trade_id `{conflict[ID][0]}`",
                 "fetch the file anew: an archive gives an id once",
             )
         )
@@ -155,8 +222,9 @@ def raise_times(trades: pl.DataFrame, source: str, mended: Mended) -> pl.DataFra
     times = trades[TIME]
     highest = times.cum_max()
     behind = highest - times
-    if behind.max() > LONGEST_STEP_BACK_US:  # type: ignore[operator]
-        row = trades.filter(behind > LONGEST_STEP_BACK_US).row(0, named=True)
+    far = behind > LONGEST_STEP_BACK_US
+    if far.any():
+        row = trades.filter(far).row(0, named=True)
         raise TickOrderError(
             with_hint(
                 f"`{source}`, line {row[LINE]}: in the order of agg_trade_id, the time of trade "
@@ -164,5 +232,5 @@ def raise_times(trades: pl.DataFrame, source: str, mended: Mended) -> pl.DataFra
                 "fetch the file anew; or read it with `pl.read_csv` and clamp time with `cum_max`",
             )
         )
-    mended.raised = int((behind > 0).sum())
+    mended.raised = highest.filter(behind > 0)
     return trades.with_columns(highest)

@@ -1,0 +1,221 @@
+"""Bars of an instrument of Exness: from quotes in hand, from the tick store, from the archive."""
+
+from __future__ import annotations
+
+from importlib.util import find_spec
+from itertools import groupby
+from typing import TYPE_CHECKING, Literal
+
+import polars as pl
+
+from rangebar_polars._pandas import bars_to_pandas, import_pandas
+from rangebar_polars._progress import progress
+from rangebar_polars._span import parse_span
+from rangebar_polars._stream import batches
+from rangebar_polars._ticks import QUOTES_SCHEMA
+from rangebar_polars.config import settings
+from rangebar_polars.exness._builder import SPREAD_COLUMNS, WEEKEND, QuoteBars
+from rangebar_polars.exness._instruments import ValidationStrictness
+from rangebar_polars.fetch.exness import Exness
+from rangebar_polars.minimum import resolve_and_validate_threshold
+from rangebar_polars.symbol_registry import (
+    validate_and_clamp_start_date,
+    validate_symbol_registered,
+)
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    import pandas as pd
+
+    from rangebar_polars._span import When
+    from rangebar_polars._typing import MaxGap
+    from rangebar_polars.exness._builder import Instrument
+    from rangebar_polars.exness._quotes import Quotes
+    from rangebar_polars.threshold import ThresholdLike
+
+__all__ = [
+    "fetch_exness_ticks",
+    "get_range_bars_exness",
+    "is_exness_available",
+    "process_exness_ticks_to_dataframe",
+]
+
+
+def process_exness_ticks_to_dataframe(
+    ticks: Quotes,
+    instrument: Instrument,
+    threshold_decimal_bps: ThresholdLike = 250,
+    strictness: ValidationStrictness | str = ValidationStrictness.Strict,
+    *,
+    include_incomplete: bool = False,
+    max_gap: MaxGap | None = None,
+) -> pd.DataFrame:
+    """Range bars of quotes in hand, ready for backtesting.py.
+
+    Parameters
+    ----------
+    ticks
+        A pandas or Polars frame with `bid`, `ask` and `timestamp_ms` (whole milliseconds since
+        1970) or `timestamp` (the same, or a column of times), in order of time.
+    instrument, threshold_decimal_bps, strictness, max_gap
+        As for `ExnessRangeBarBuilder`.
+    include_incomplete
+        Whether the bar that is still forming comes last.
+
+    Returns
+    -------
+    pandas.DataFrame
+        Open, High, Low, Close, Volume (0: quotes have none), spread_avg, spread_min, spread_max;
+        the index `timestamp` is the time at which a bar closed, in UTC without a zone.
+
+    Raises
+    ------
+    SymbolNotRegisteredError
+        The gate does not let the instrument through.
+    ThresholdError
+        The threshold is none, or below the instrument's minimum.
+    TickDataError, TickOrderError
+        A quote that is refused, with its row, or one out of order.
+
+    Examples
+    --------
+    >>> import pandas as pd
+    >>> from rangebar_polars.exness import process_exness_ticks_to_dataframe
+    >>> ticks = pd.DataFrame(
+    ...     {
+    ...         "timestamp_ms": [1704067200000, 1704067201000, 1704067202000],
+    ...         "bid": [1.0000, 1.0010, 1.0030],
+    ...         "ask": [1.0002, 1.0010, 1.0031],
+    ...     }
+    ... )
+    >>> bars = process_exness_ticks_to_dataframe(ticks, "EURUSD")
+    >>> bars[["Open", "Close", "Volume", "spread_avg"]].to_dict("records")
+    [{'Open': 1.0001, 'Close': 1.00305, 'Volume': 0.0, 'spread_avg': 0.0001}]
+    """
+    name = validate_symbol_registered(instrument, operation="process_exness_ticks_to_dataframe")
+    threshold = resolve_and_validate_threshold(name, threshold_decimal_bps)
+    builder = QuoteBars(name, threshold, strictness, max_gap)
+    import_pandas()
+    return to_pandas(builder, [builder.push(ticks)], include_incomplete=include_incomplete)
+
+
+def get_range_bars_exness(
+    instrument: Instrument,
+    start: When,
+    end: When,
+    threshold_decimal_bps: ThresholdLike = 250,
+    strictness: ValidationStrictness | str = ValidationStrictness.Strict,
+    *,
+    include_incomplete: bool = False,
+    max_gap: MaxGap | None = WEEKEND,
+    fetch: bool = True,
+    on_gap: Literal["raise", "report"] = "raise",
+    cache_dir: Path | str | None = None,
+) -> pd.DataFrame:
+    """Range bars of an instrument, from the tick store and, for what it lacks, from Exness.
+
+    No bar spans a weekend: the one that forms when the market closes is dropped.
+
+    Parameters
+    ----------
+    instrument, threshold_decimal_bps, strictness, max_gap
+        As for `ExnessRangeBarBuilder`; `max_gap=None` lets bars span a weekend.
+    start, end, fetch, on_gap, cache_dir
+        As for `rb.scan_ticks`.
+    include_incomplete
+        Whether the bar that is still forming comes last.
+
+    Returns
+    -------
+    pandas.DataFrame
+        The columns of `process_exness_ticks_to_dataframe`.
+
+    Raises
+    ------
+    SymbolNotRegisteredError, ThresholdError
+        The gate does not let the instrument through; the threshold is below its minimum.
+    TicksNotCachedError, CoverageError, SourceError
+        Quotes are missing and may not, or could not, be fetched.
+    """
+    from rangebar_polars.ticks import scan_ticks
+
+    name = validate_symbol_registered(instrument, operation="get_range_bars_exness")
+    begin = validate_and_clamp_start_date(name, start)
+    threshold = resolve_and_validate_threshold(name, threshold_decimal_bps)
+    builder = QuoteBars(name, threshold, strictness, max_gap)
+    import_pandas()
+    plan = scan_ticks(
+        name, begin, end, source="exness", fetch=fetch, on_gap=on_gap, cache_dir=cache_dir
+    )
+    names = ["timestamp", "bid", "ask", "agg_trade_id"]
+    # The empty frame gives the bars of no quotes their columns.
+    bars = [builder.push(QUOTES_SCHEMA.to_frame().select(names))]
+    for frame in batches(plan, names):
+        frame.columns = names
+        bars.append(builder.push(frame))
+    return to_pandas(builder, bars, include_incomplete=include_incomplete)
+
+
+def fetch_exness_ticks(
+    instrument: Instrument, start: When, end: When, *, url: str | None = None
+) -> pl.DataFrame:
+    """Quotes of an instrument from the archive of Exness, all of them in memory.
+
+    Every month of the span is fetched anew; `rb.scan_ticks(..., source="exness")` keeps what it
+    fetched. Of a running month there is what is published so far.
+
+    Parameters
+    ----------
+    instrument
+        An `ExnessInstrument`, or any registered symbol.
+    start, end
+        Dates (the end's day included) or datetimes with a zone (the end excluded).
+    url
+        Host of the archive, before `/ticks/`; else the setting `exness_url`.
+
+    Returns
+    -------
+    DataFrame
+        timestamp (Datetime in µs, UTC), price (the mid), bid, ask, agg_trade_id.
+
+    Raises
+    ------
+    SymbolNotRegisteredError
+        The gate does not let the instrument through.
+    NotYetPublishedError, ArchiveMissingError, TransientSourceError, CorruptSourceError
+        A month's file is not there, or could not be had.
+    """
+    name = validate_symbol_registered(instrument, operation="fetch_exness_ticks")
+    span = parse_span(validate_and_clamp_start_date(name, start), end)
+    source = Exness(url=url)
+    months = [month for month, _ in groupby(span.days(), key=lambda day: (day.year, day.month))]
+    frames = [QUOTES_SCHEMA.to_frame()]
+    with progress(len(months), name, "month", verbose=settings().verbose) as advance:
+        for year, month in months:
+            frames += [day.ticks for day in source.fetch_month(name, year, month)]
+            advance(1)
+    inside = pl.col("timestamp").is_between(span.start, span.end, closed="left")
+    return pl.concat(frames).filter(inside)
+
+
+def is_exness_available() -> bool:
+    """Whether quotes can be fetched: the libraries of the extra `fetch` are installed.
+
+    Examples
+    --------
+    >>> from rangebar_polars.exness import is_exness_available
+    >>> is_exness_available()
+    True
+    """
+    return all(find_spec(library) is not None for library in ("obstore", "stamina"))
+
+
+def to_pandas(
+    builder: QuoteBars, bars: list[pl.DataFrame], *, include_incomplete: bool
+) -> pd.DataFrame:
+    """The bars, and the forming one where it is asked for."""
+    forming = builder.partial()
+    if include_incomplete and forming.height:
+        bars.append(forming.select(bars[0].columns))
+    return bars_to_pandas(pl.concat(bars), SPREAD_COLUMNS)

@@ -1,0 +1,71 @@
+"""Quotes that a user has, in a pandas or Polars frame."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, TypeAlias
+
+import polars as pl
+
+from rangebar_polars._pandas import column, is_pandas
+from rangebar_polars.exceptions import MissingColumnError, with_hint
+from rangebar_polars.trades import milliseconds
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+__all__ = ["Quotes", "quotes_of"]
+
+Quotes: TypeAlias = "pl.DataFrame | pd.DataFrame"
+
+
+def quotes_of(ticks: Quotes) -> pl.DataFrame:
+    """The columns of quotes: time as a Datetime, bid and ask as doubles, the id where there is one."""
+    names = ["timestamp", "timestamp_ms", "bid", "ask", "agg_trade_id"]
+    if isinstance(ticks, pl.DataFrame):
+        frame = ticks.select(name for name in names if name in ticks.columns)
+    elif is_pandas(ticks):
+        kinds = {"timestamp_ms": "timestamp", "bid": "price", "ask": "price"}
+        present = [name for name in names if name in ticks.columns]
+        frame = pl.DataFrame([column(kinds.get(n, n), n, ticks[n]) for n in present])
+    else:
+        raise TypeError(
+            with_hint(
+                f"quotes must be a frame; they are of type `{type(ticks).__name__}`",
+                "pl.DataFrame(...) makes one; get_range_bars_exness streams what is stored",
+            )
+        )
+    time = "timestamp" if "timestamp" in frame.columns else "timestamp_ms"
+    for name in (time, "bid", "ask"):
+        if name not in frame.columns:
+            raise MissingColumnError.of(name, ticks.columns, used_for=name)
+    return frame.with_columns(
+        times(frame[time]), decimals(frame["bid"]), decimals(frame["ask"])
+    ).drop("timestamp_ms", strict=False)
+
+
+def times(values: pl.Series) -> pl.Series:
+    """Times as they are, or from whole milliseconds since 1970."""
+    if values.dtype.is_integer():
+        values = milliseconds(values.cast(pl.Int64), 0)
+    if values.dtype != pl.Datetime:
+        raise TypeError(
+            with_hint(
+                f"column `{values.name}` has data type `{values.dtype}`, which is no time",
+                "give whole milliseconds since 1970, or times: "
+                'pd.to_datetime(..., format="ISO8601"), or str.to_datetime() in Polars',
+            )
+        )
+    return values.alias("timestamp")
+
+
+def decimals(values: pl.Series) -> pl.Series:
+    """Prices as doubles; a Float32 has lost digits already."""
+    if not values.dtype.is_numeric() or values.dtype == pl.Float32:
+        raise TypeError(
+            with_hint(
+                f"column `{values.name}` has data type `{values.dtype}`; prices are Float64, "
+                "Decimal or whole numbers",
+                f'convert it: pl.col("{values.name}").cast(pl.Float64)',
+            )
+        )
+    return values.cast(pl.Float64)
