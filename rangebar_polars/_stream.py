@@ -31,18 +31,27 @@ def batches(plan: pl.LazyFrame, names: Sequence[str]) -> Iterator[pl.DataFrame]:
 
 
 def lazy_frame(
-    frames: Frames, *, schema: Mapping[str, pl.DataType], name: str, detail: str
+    frames: Frames,
+    *,
+    schema: Mapping[str, pl.DataType],
+    name: str,
+    detail: str,
+    pruned: Callable[[pl.Expr], Frames] | None = None,
 ) -> pl.LazyFrame:
     """Plan whose rows are made by `frames`, which is given the names of the columns wanted.
 
     The columns wanted include those of a pushed predicate. Where a row limit is pushed too, it
-    comes first: cut, filter, project, and stop when the limit is used up.
+    comes first: cut, filter, project, and stop when the limit is used up. `pruned` gives frames
+    that may leave out rows which a predicate does not pass; it is not asked where there is a limit.
     """
 
     def rows(
         with_columns: list[str] | None, predicate: pl.Expr | None, n_rows: int | None
     ) -> Generator[pl.DataFrame]:
-        for frame in _first_rows(frames(with_columns), n_rows):
+        made = frames
+        if pruned is not None and predicate is not None and n_rows is None:
+            made = pruned(predicate)
+        for frame in _first_rows(made(with_columns), n_rows):
             kept = frame if predicate is None else frame.filter(predicate)
             yield kept if with_columns is None else kept.select(with_columns)
 

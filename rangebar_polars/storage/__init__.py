@@ -1,0 +1,6 @@
+"""Ticks on disk."""
+
+from rangebar_polars.storage.coverage import CoverageWarning
+from rangebar_polars.storage.parquet import TickStorage, WriteReport
+
+__all__ = ["CoverageWarning", "TickStorage", "WriteReport"]

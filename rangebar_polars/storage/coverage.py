@@ -1,0 +1,235 @@
+"""Whether days are complete, told by the chain of their ids: pure functions of manifests."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import TYPE_CHECKING, NamedTuple
+
+import polars as pl
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from datetime import date
+
+    from rangebar_polars.storage.entry import DayEntry, IdSpan
+
+__all__ = [
+    "COVERAGE_SCHEMA",
+    "MISSING",
+    "CoverageWarning",
+    "DayCoverage",
+    "Gap",
+    "chain",
+    "coverage_frame",
+    "subtract",
+]
+
+#: The state of a day that the store does not hold.
+MISSING = "missing"
+
+#: Columns and dtypes of `TickStorage.coverage`.
+COVERAGE_SCHEMA = pl.Schema(
+    {
+        "day": pl.Date(),
+        "state": pl.String(),
+        "rows": pl.Int64(),
+        "first_id": pl.Int64(),
+        "last_id": pl.Int64(),
+        "missing_before": pl.Int64(),
+        "reason": pl.String(),
+    }
+)
+
+_ONE_DAY = timedelta(days=1)
+_LISTED = 3
+# An id of a quote is that of its month, times this, and the row in the month's file.
+_ROWS_OF_MONTH = 10**8
+
+
+class CoverageWarning(UserWarning):
+    """Ticks are given although others of the span are missing."""
+
+
+class Gap(NamedTuple):
+    """Ids that are missing, both ends included, and the day whose ticks they would be."""
+
+    day: date
+    first_id: int
+    last_id: int
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class DayCoverage:
+    """What the store holds of a day, and what of the chain up to its end is missing."""
+
+    day: date
+    state: str
+    entry: DayEntry | None = None
+    gaps: tuple[Gap, ...] = ()
+    reason: str = ""
+
+    @property
+    def is_kept(self) -> bool:
+        """Whether the store vouches for the day."""
+        return self.entry is not None and self.entry.is_kept
+
+
+def chain(
+    days: Sequence[date],
+    entries: Mapping[date, DayEntry],
+    *,
+    is_quotes: bool,
+    excuse: Callable[[date], str | None] = lambda _: None,
+) -> list[DayCoverage]:
+    """Coverage of successive days.
+
+    Parameters
+    ----------
+    days
+        The days of a span, in order.
+    entries
+        What is in the store of these days and of those around them.
+    is_quotes
+        Whether ids count the rows of a month's file.
+    excuse
+        Why gaps of a day are no fault, None if they are.
+    """
+    breaks = _quote_breaks if is_quotes else _trade_breaks
+    absent = sorted(span for entry in entries.values() for span in entry.source_absent)
+    found = []
+    for day in days:
+        entry = entries.get(day)
+        gaps: list[Gap] = []
+        if entry is not None and entry.is_kept and entry.first_id is not None:
+            gaps += breaks(_before(day, entries, since=days[0]), (day, entry))
+            gaps += [Gap(day, *span) for span in entry.id_gaps]
+        if day == days[-1]:
+            gaps += _after(day, entries, breaks)
+        left = tuple(part for gap in gaps for part in _without(gap, absent))
+        reason = excuse(day) if left else None
+        found.append(_day(day, entry, () if reason else left, reason or ""))
+    return found
+
+
+def _day(day: date, entry: DayEntry | None, gaps: tuple[Gap, ...], excuse: str) -> DayCoverage:
+    words = [entry.reason] if entry is not None and entry.reason else []
+    words += [gap.reason or _ids(gap) for gap in gaps[:_LISTED]]
+    words += [f"and {len(gaps) - _LISTED:,} spans more"] if len(gaps) > _LISTED else []
+    words += [excuse] if excuse else []
+    if entry is not None and entry.source_absent:
+        count = sum(last - first + 1 for first, last in entry.source_absent)
+        words.append(f"{count:,} ids do not exist at the source")
+    return DayCoverage(day, entry.state if entry else MISSING, entry, gaps, "; ".join(words))
+
+
+def _ids(gap: Gap) -> str:
+    if gap.first_id == gap.last_id:
+        return f"id {gap.first_id} is missing"
+    return f"ids {gap.first_id} to {gap.last_id} are missing"
+
+
+def _before(
+    day: date, entries: Mapping[date, DayEntry], *, since: date
+) -> tuple[date, DayEntry] | None:
+    """The nearest day before with ids: in the span wherever, before it only if nothing is between."""
+    earlier = day - _ONE_DAY
+    oldest = min(entries)
+    while earlier >= oldest:
+        entry = entries.get(earlier)
+        is_kept = entry is not None and entry.is_kept
+        if entry is not None and is_kept and entry.last_id is not None:
+            return earlier, entry
+        if not is_kept and earlier < since:
+            return None
+        earlier -= _ONE_DAY
+    return None
+
+
+def _after(
+    day: date,
+    entries: Mapping[date, DayEntry],
+    breaks: Callable[[tuple[date, DayEntry] | None, tuple[date, DayEntry]], list[Gap]],
+) -> list[Gap]:
+    """What is missing between the last day of a span and the next one, which may be of either."""
+    entry, later_day = entries.get(day), day + _ONE_DAY
+    later = entries.get(later_day)
+    if entry is None or later is None or not (entry.is_kept and later.is_kept):
+        return []
+    if entry.last_id is None or later.first_id is None:
+        return []
+    return [gap._replace(day=day) for gap in breaks((day, entry), (later_day, later))]
+
+
+def _trade_breaks(before: tuple[date, DayEntry] | None, here: tuple[date, DayEntry]) -> list[Gap]:
+    day, entry = here
+    if before is None or entry.first_id is None or before[1].last_id is None:
+        return []
+    if before[1].last_id + 1 >= entry.first_id:
+        return []
+    return [Gap(day, before[1].last_id + 1, entry.first_id - 1)]
+
+
+def _quote_breaks(before: tuple[date, DayEntry] | None, here: tuple[date, DayEntry]) -> list[Gap]:
+    """Rows of one file of a month must run on, and a month begins with its first row."""
+    day, entry = here
+    if before is None or entry.first_id is None or before[1].last_id is None:
+        return []
+    month, row = divmod(entry.first_id, _ROWS_OF_MONTH)
+    if before[1].last_id // _ROWS_OF_MONTH != month:
+        is_whole = row <= 1  # rows may be counted from 0 or from 1
+        return [] if is_whole else [Gap(day, month * _ROWS_OF_MONTH + 1, entry.first_id - 1)]
+    if before[1].origin.sha256 != entry.origin.sha256:
+        why = f"it is of another edition of the month's file than {before[0]}"
+        return [Gap(day, before[1].last_id + 1, entry.first_id - 1, why)]
+    return _trade_breaks(before, here)
+
+
+def _without(gap: Gap, absent: Iterable[IdSpan]) -> list[Gap]:
+    """What is left of a gap without the ids that the source lacks."""
+    if gap.reason:
+        return [gap]
+    spans = subtract((gap.first_id, gap.last_id), absent)
+    return [gap._replace(first_id=first, last_id=last) for first, last in spans]
+
+
+def subtract(span: IdSpan, others: Iterable[IdSpan]) -> list[IdSpan]:
+    """The parts of a span of ids that none of the other spans, which are sorted, holds.
+
+    Examples
+    --------
+    >>> from rangebar_polars.storage.coverage import subtract
+    >>> subtract((1, 10), [(1, 2), (5, 6)])
+    [(3, 4), (7, 10)]
+    """
+    left = []
+    low, high = span
+    for first, last in others:
+        if last < low or first > high:
+            continue
+        if first > low:
+            left.append((low, first - 1))
+        low = max(low, last + 1)
+    return [*left, (low, high)] if low <= high else left
+
+
+def coverage_frame(days: Iterable[DayCoverage]) -> pl.DataFrame:
+    """Coverage of days as a frame.
+
+    `missing_before` is the number of ids that are missing between the end of the day before and
+    the end of this one.
+    """
+    rows = [
+        (
+            item.day,
+            item.state,
+            item.entry.rows if item.entry is not None and item.is_kept else 0,
+            item.entry.first_id if item.entry is not None else None,
+            item.entry.last_id if item.entry is not None else None,
+            sum(gap.last_id - gap.first_id + 1 for gap in item.gaps) if item.is_kept else None,
+            item.reason or None,
+        )
+        for item in days
+    ]
+    return pl.DataFrame(rows, schema=COVERAGE_SCHEMA, orient="row")

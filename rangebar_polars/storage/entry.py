@@ -1,0 +1,86 @@
+"""What a manifest says about one day."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, fields, replace
+from typing import Any, Literal, TypeAlias, get_args
+
+from rangebar_polars._ticks import Origin
+
+__all__ = ["KEPT", "DayEntry", "IdSpan", "State"]
+
+State: TypeAlias = Literal["final", "tail", "given", "absent_confirmed", "quarantined"]
+
+#: First and last of a run of ids, both included.
+IdSpan: TypeAlias = tuple[int, int]
+
+#: States of a day whose ticks, or their absence, the store vouches for.
+KEPT = frozenset({"final", "tail", "given", "absent_confirmed"})
+
+_NO_ORIGIN = Origin(kind="user")
+
+
+@dataclass(frozen=True, slots=True)
+class DayEntry:
+    """One day of a manifest.
+
+    A day without ticks has no file and no ids.
+    """
+
+    state: State
+    #: Name of the file in the folder of its year; empty where there is none.
+    file: str = ""
+    bytes: int = 0
+    sha256: str = ""
+    #: Hash of the rows, whatever their encoding.
+    content: str = ""
+    columns: tuple[str, ...] = ()
+    rows: int = 0
+    first_id: int | None = None
+    last_id: int | None = None
+    #: Ids between the first and the last that no row has.
+    id_gaps: tuple[IdSpan, ...] = ()
+    #: Ids that the source says it does not have.
+    source_absent: tuple[IdSpan, ...] = ()
+    min_ts_us: int | None = None
+    max_ts_us: int | None = None
+    origin: Origin = _NO_ORIGIN
+    reason: str = ""
+    fetched_at: str = ""
+    writer: str = ""
+
+    @property
+    def is_kept(self) -> bool:
+        """Whether the store vouches for the day."""
+        return self.state in KEPT
+
+    def quarantined(self, reason: str) -> DayEntry:
+        """The same day, its file set aside."""
+        return replace(self, state="quarantined", reason=reason)
+
+    def to_json(self) -> dict[str, Any]:
+        """Values of the fields that are not at their default."""
+        values = asdict(self)
+        plain = {item.name: item.default for item in fields(self)}
+        kept = {name: value for name, value in values.items() if value != plain[name]}
+        kept["origin"] = {name: value for name, value in values["origin"].items() if value}
+        return kept
+
+    @classmethod
+    def from_json(cls, values: dict[str, Any]) -> DayEntry:
+        """Day of the values that `to_json` gives.
+
+        Raises
+        ------
+        KeyError, TypeError, ValueError
+            The values are none.
+        """
+        known = {item.name for item in fields(cls)}
+        given = {name: value for name, value in values.items() if name in known}
+        for name in ("id_gaps", "source_absent"):
+            given[name] = tuple((int(first), int(last)) for first, last in given.get(name, ()))
+        given["columns"] = tuple(given.get("columns", ()))
+        given["origin"] = Origin(**given["origin"])
+        if given["state"] not in get_args(State):
+            raise ValueError(f"`{given['state']}` is no state of a day")
+        return cls(**given)

@@ -1,0 +1,140 @@
+"""Where the files of one symbol lie.
+
+{root}/{source}/{market}/{symbol}/.lock
+/{year}/{day}.{first 16 digits of its SHA-256}.parquet
+/{month}.manifest/{version}.json
+/quarantine/…
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import secrets
+from dataclasses import dataclass, field
+from datetime import date
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from rangebar_polars._market import MARKETS
+from rangebar_polars.storage.disk import Disk
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+__all__ = [
+    "LAYOUT",
+    "Shelf",
+    "day_file_name",
+    "day_of_file",
+    "month_of",
+    "shelves",
+    "temporary_name",
+    "temporary_pid",
+]
+
+LAYOUT = "v1"
+DIGITS_IN_NAME = 16
+_MONTH = re.compile(r"(\d{4}-\d{2})\.manifest")
+_DAY_FILE = re.compile(r"(\d{4}-\d{2}-\d{2})\.([0-9a-f]{16})\.parquet")
+_TEMPORARY = re.compile(r"\.(.+)\.(\d+)\.[0-9a-f]{8}\.tmp")
+
+
+@dataclass(frozen=True, slots=True)
+class Shelf:
+    """The folder of one symbol of a market."""
+
+    root: Path
+    source: str
+    market: str
+    symbol: str
+    disk: Disk = field(default_factory=Disk, compare=False)
+
+    @property
+    def folder(self) -> Path:
+        """The folder of the symbol."""
+        return self.root / self.source / self.market / self.symbol
+
+    @property
+    def lock_file(self) -> Path:
+        """The file that a writer holds locked."""
+        return self.folder / ".lock"
+
+    @property
+    def quarantine(self) -> Path:
+        """The folder of files that are not what they were."""
+        return self.folder / "quarantine"
+
+    @property
+    def label(self) -> str:
+        """The symbol for messages, with its market."""
+        return f"{self.symbol} ({self.source} {self.market})"
+
+    def day_folder(self, day: date) -> Path:
+        """The folder of the files of a day."""
+        return self.folder / f"{day.year:04}"
+
+    def day_file(self, day: date, name: str) -> Path:
+        """A file of a day by its name."""
+        return self.day_folder(day) / name
+
+    def manifests(self, month: str) -> Path:
+        """The folder of the versions of a month's manifest."""
+        return self.folder / month[:4] / f"{month}.manifest"
+
+    def years(self) -> list[Path]:
+        """The folders of years, in order."""
+        return [path for path in _folders(self.folder) if re.fullmatch(r"\d{4}", path.name)]
+
+    def months(self) -> list[str]:
+        """The months that have a manifest, in order."""
+        found = (_MONTH.fullmatch(path.name) for year in self.years() for path in _folders(year))
+        return [match.group(1) for match in found if match]
+
+
+def day_file_name(day: date, sha256: str) -> str:
+    """Name of the file of a day with these bytes."""
+    return f"{day.isoformat()}.{sha256[:DIGITS_IN_NAME]}.parquet"
+
+
+def day_of_file(name: str) -> date | None:
+    """The day whose file has this name, if it is one of a day's."""
+    match = _DAY_FILE.fullmatch(name)
+    return date.fromisoformat(match.group(1)) if match else None
+
+
+def month_of(day: date) -> str:
+    """The month of a day, such as 2024-03."""
+    return f"{day.year:04}-{day.month:02}"
+
+
+def temporary_name(name: str) -> str:
+    """Name under which the bytes of a file are written, which no other writer takes."""
+    return f".{name}.{os.getpid()}.{secrets.token_hex(4)}.tmp"
+
+
+def temporary_pid(name: str) -> int | None:
+    """The process that wrote a temporary file, None if the name is of none."""
+    match = _TEMPORARY.fullmatch(name)
+    return int(match.group(2)) if match else None
+
+
+def shelves(
+    root: Path, source: str | None, market: str | None, symbol: str | None, disk: Disk
+) -> Iterator[Shelf]:
+    """The symbols in the store, all of them or of one source, one market, one name."""
+    for origin, markets in MARKETS.items():
+        for place in markets:
+            if source not in (None, origin) or market not in (None, place):
+                continue
+            for folder in _folders(root / origin / place):
+                if symbol in (None, folder.name):
+                    yield Shelf(root, origin, place, folder.name, disk)
+
+
+def _folders(path: Path) -> list[Path]:
+    try:
+        with os.scandir(path) as entries:
+            return sorted(Path(entry.path) for entry in entries if entry.is_dir())
+    except FileNotFoundError:
+        return []

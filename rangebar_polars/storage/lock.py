@@ -1,0 +1,71 @@
+"""One writer at a time for each symbol; readers take no lock."""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from rangebar_polars.storage.disk import Step
+from rangebar_polars.storage.layout import temporary_pid
+from rangebar_polars.storage.place import disk_errors, make_folders
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from rangebar_polars.storage.layout import Shelf
+
+__all__ = ["writing"]
+
+_STALE_SECONDS = 3600.0
+
+
+@contextmanager
+def writing(shelf: Shelf) -> Iterator[None]:
+    """Hold the lock of a symbol; wait for it if another process or thread has it.
+
+    The operating system takes it back from a process that ends, however it ends. What such a
+    process left half written is removed.
+    """
+    disk = shelf.disk
+    with disk_errors(shelf.lock_file):
+        make_folders(shelf, shelf.folder)
+        file = disk.lock(shelf.lock_file)
+    try:
+        disk.reached(Step.LOCKED)
+        with disk_errors(shelf.folder):
+            _remove_stale(shelf)
+        yield
+    finally:
+        disk.close(file)  # which gives the lock back
+
+
+def _remove_stale(shelf: Shelf) -> None:
+    for path in _temporaries(shelf):
+        pid = temporary_pid(path.name)
+        try:
+            age = time.time() - path.stat().st_mtime
+        except FileNotFoundError:
+            continue
+        if pid is not None and age >= _STALE_SECONDS and not _is_alive(pid):
+            shelf.disk.unlink(path)
+            shelf.disk.reached(Step.STALE_TEMP_REMOVED)
+
+
+def _temporaries(shelf: Shelf) -> list[Path]:
+    return [path for year in shelf.years() for path in year.glob("**/.*.tmp")]
+
+
+def _is_alive(pid: int) -> bool:
+    if sys.platform == "win32":  # where signal 0 ends a process; the lock says that none writes
+        return False
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True

@@ -1,0 +1,173 @@
+"""The numbered versions of what the store holds of a month.
+
+A version is written once, under a name that must be free, and carries its own SHA-256. Readers take
+the highest. One that cannot be read is an error: what it says may not be guessed.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import dataclass, field
+from datetime import UTC, date, datetime
+from typing import TYPE_CHECKING, Any
+
+from rangebar_polars.exceptions import ManifestError, StorageError, with_hint
+from rangebar_polars.storage.disk import Step
+from rangebar_polars.storage.entry import DayEntry
+from rangebar_polars.storage.place import place, sha256_of
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+    from pathlib import Path
+
+    from rangebar_polars.storage.layout import Shelf
+
+__all__ = ["Manifest", "manifest_versions", "read_manifest", "update_manifest"]
+
+FORMAT = 1
+TRIES = 100
+_VERSION = re.compile(r"(\d{6,})\.json")
+
+
+@dataclass(frozen=True, slots=True)
+class Manifest:
+    """One version; version 0 is that of a month without any."""
+
+    month: str
+    version: int = 0
+    days: Mapping[date, DayEntry] = field(default_factory=dict)
+    sha256: str = ""
+
+
+def manifest_versions(shelf: Shelf, month: str) -> dict[int, Path]:
+    """The versions of a month by their number, in order."""
+    folder = shelf.manifests(month)
+    try:
+        names = [(path, _VERSION.fullmatch(path.name)) for path in folder.iterdir()]
+    except FileNotFoundError:
+        return {}
+    return dict(sorted((int(match.group(1)), path) for path, match in names if match))
+
+
+def read_manifest(shelf: Shelf, month: str) -> Manifest:
+    """The highest version of a month.
+
+    Raises
+    ------
+    ManifestError
+        It cannot be read.
+    """
+    for _ in range(TRIES):
+        versions = manifest_versions(shelf, month)
+        if not versions:
+            return Manifest(month)
+        version, path = versions.popitem()
+        try:
+            data = shelf.disk.read(path)
+        except FileNotFoundError:  # a newer one was written, and this one swept away
+            continue
+        except OSError as error:
+            raise _unreadable(path, error.strerror or str(error)) from error
+        return _parse(shelf, month, version, path, data)
+    raise _unreadable(shelf.manifests(month), "its versions vanish as they are read")
+
+
+def update_manifest(
+    shelf: Shelf, month: str, change: Callable[[Manifest], Mapping[date, DayEntry | None]]
+) -> Manifest:
+    """Write the next version, with the days that `change` gives; None takes a day out.
+
+    `change` is called again on the newer version if another writer was first. Without days there
+    is no new version.
+    """
+    for _ in range(TRIES):
+        old = read_manifest(shelf, month)
+        changed = change(old)
+        if not changed:
+            return old
+        days = {day: entry for day, entry in {**old.days, **changed}.items() if entry is not None}
+        shelf.disk.reached(Step.DAYS_PLACED)
+        _touch_replaced(shelf, old.days, days)
+        try:
+            return _commit(shelf, old, days)
+        except FileExistsError:
+            continue
+    raise StorageError(
+        with_hint(
+            f"`{shelf.manifests(month)}` changes faster than it can be written",
+            "the folder is on a file system without locks, and other writers are at work",
+        )
+    )
+
+
+def _touch_replaced(
+    shelf: Shelf, old: Mapping[date, DayEntry], new: Mapping[date, DayEntry]
+) -> None:
+    """Let the age of the files that no version will name from now on begin now."""
+    named = {entry.file for entry in new.values()}
+    for day, entry in old.items():
+        if entry.file and entry.file not in named:
+            try:
+                shelf.disk.touch(shelf.day_file(day, entry.file))
+            except FileNotFoundError:
+                continue
+            shelf.disk.reached(Step.REPLACED_TOUCHED)
+
+
+def _commit(shelf: Shelf, old: Manifest, days: Mapping[date, DayEntry]) -> Manifest:
+    version = old.version + 1
+    body: dict[str, Any] = {
+        "format": FORMAT,
+        "source": shelf.source,
+        "market": shelf.market,
+        "symbol": shelf.symbol,
+        "month": old.month,
+        "version": version,
+        "previous": old.sha256,
+        "written_at": datetime.now(UTC).isoformat(timespec="seconds"),
+        "days": {day.isoformat(): days[day].to_json() for day in sorted(days)},
+    }
+    digest = _digest(body)
+    data = json.dumps({**body, "sha256": digest}, indent=1).encode()
+    name = f"{version:06}.json"
+    place(shelf, shelf.manifests(old.month), memoryview(data), lambda _: name)
+    shelf.disk.reached(Step.MANIFEST_COMMITTED)
+    return Manifest(old.month, version, days, digest)
+
+
+def _digest(body: Mapping[str, Any]) -> str:
+    return sha256_of(json.dumps(body, sort_keys=True, separators=(",", ":")).encode())
+
+
+def _parse(shelf: Shelf, month: str, version: int, path: Path, data: bytes) -> Manifest:
+    try:
+        body = json.loads(data)
+        digest = body.pop("sha256")
+        _judge(body, digest, (shelf.source, shelf.market, shelf.symbol, month, version))
+        days = {
+            date.fromisoformat(day): DayEntry.from_json(entry)
+            for day, entry in body["days"].items()
+        }
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise _unreadable(path, str(error)) from error
+    return Manifest(month, version, days, digest)
+
+
+def _judge(body: dict[str, Any], digest: str, names: tuple[str | int, ...]) -> None:
+    if digest != _digest(body):
+        raise ValueError("its SHA-256 is another")
+    if body["format"] != FORMAT:
+        raise ValueError(f"its format is `{body['format']}`, of a newer version of the package")
+    if tuple(body[key] for key in ("source", "market", "symbol", "month", "version")) != names:
+        raise ValueError("it is that of another month, symbol or version")
+
+
+def _unreadable(path: Path, reason: str) -> ManifestError:
+    return ManifestError(
+        with_hint(
+            f"the manifest `{path}` cannot be read: {reason}",
+            "`rangebar ticks verify` lists what is at fault; the version before it is beside it, "
+            "and the ticks are as they were",
+        )
+    )

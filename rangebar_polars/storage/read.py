@@ -1,0 +1,135 @@
+"""The ticks of a plan: each file read once, its bytes proved, then decoded, a piece at a time."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING
+
+import polars as pl
+
+from rangebar_polars.exceptions import StorageError
+from rangebar_polars.storage.codec import decode_pieces
+from rangebar_polars.storage.days import FileFaultError, read_proved
+from rangebar_polars.storage.given import TIME
+from rangebar_polars.storage.layout import month_of
+from rangebar_polars.storage.manifest import read_manifest
+from rangebar_polars.storage.quarantine import corruption, set_aside
+from rangebar_polars.storage.write import put_days
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Generator, Mapping, Sequence
+    from concurrent.futures import Future
+    from datetime import date
+
+    from rangebar_polars._span import Span
+    from rangebar_polars._ticks import DayTicks
+    from rangebar_polars.storage.entry import DayEntry
+    from rangebar_polars.storage.layout import Shelf
+    from rangebar_polars.storage.plan import Plan, PlannedDay
+
+    Refetch = Callable[[date], DayTicks | None]
+
+__all__ = ["Refetch", "mend", "read_plan"]
+
+
+def read_plan(
+    plan: Plan, columns: Sequence[str] | None, refetch: Refetch | None = None
+) -> Generator[pl.DataFrame]:
+    """The ticks of a plan in order, with at least these columns.
+
+    While a day is used, the next one is read and its bytes are proved.
+    """
+    names = list(plan.schema) if columns is None else _wanted(plan, columns)
+    reader = ThreadPoolExecutor(1, thread_name_prefix="rangebar-ticks")
+    try:
+        ahead = _submit(reader, plan, 0)
+        for index, item in enumerate(plan.days):
+            read = ahead
+            ahead = _submit(reader, plan, index + 1)
+            data, entry = _finished(plan.shelf, item, read, refetch)
+            del read
+            yield from _pieces(plan, item, entry, data, names)
+    finally:
+        reader.shutdown(wait=False, cancel_futures=True)
+
+
+def _submit(reader: ThreadPoolExecutor, plan: Plan, index: int) -> Future[bytes] | None:
+    if index >= len(plan.days):
+        return None
+    item = plan.days[index]
+    return reader.submit(read_proved, plan.shelf, item.day, item.entry)
+
+
+def _wanted(plan: Plan, columns: Sequence[str]) -> list[str]:
+    """The columns in the order of the store, with one at least, as rows have to be counted."""
+    return [name for name in plan.schema if name in columns] or [TIME]
+
+
+def _finished(
+    shelf: Shelf, item: PlannedDay, read: Future[bytes] | None, refetch: Refetch | None
+) -> tuple[bytes, DayEntry]:
+    try:
+        return read.result(), item.entry  # type: ignore[union-attr]
+    except FileFaultError as fault:
+        return _recovered(shelf, item, fault, refetch)
+
+
+def _recovered(
+    shelf: Shelf, item: PlannedDay, fault: FileFaultError, refetch: Refetch | None
+) -> tuple[bytes, DayEntry]:
+    """The bytes of a day whose file is faulty: from what stands for it now, or from its source."""
+    day = item.day
+    try:
+        entry = set_aside(shelf, day, item.entry, fault)
+    except StorageError as error:
+        raise corruption(shelf, day, fault) from error
+    if entry is None and refetch is not None:
+        fetched = refetch(day)
+        if fetched is not None:
+            put_days(shelf, [fetched])
+            entry = read_manifest(shelf, month_of(day)).days.get(day)
+    if entry is None or not entry.file:
+        raise corruption(shelf, day, fault)
+    try:
+        return read_proved(shelf, day, entry), entry
+    except FileFaultError as again:
+        raise corruption(shelf, day, again) from again
+
+
+def _pieces(
+    plan: Plan, item: PlannedDay, entry: DayEntry, data: bytes, names: Sequence[str]
+) -> Generator[pl.DataFrame]:
+    """Rows of a day inside the span, none of a time below that of the day before."""
+    first_us, last_us = entry.min_ts_us or 0, entry.max_ts_us or 0
+    is_raised = first_us < item.floor_us
+    is_cut = first_us < plan.start_us or last_us >= plan.end_us or item.floor_us >= plan.end_us
+    stored = [name for name in names if name in entry.columns]
+    if (is_raised or is_cut or not stored) and TIME not in stored:
+        stored = [TIME, *stored]
+    times = pl.col(TIME).to_physical()
+    for piece in decode_pieces(data, entry.rows, stored):
+        rows = piece
+        if is_raised:
+            floor = pl.lit(item.floor_us, pl.Int64).cast(plan.schema[TIME])
+            rows = rows.with_columns(pl.max_horizontal(TIME, floor).alias(TIME))
+        if is_cut:
+            rows = rows.filter(times.is_between(plan.start_us, plan.end_us, closed="left"))
+        if not rows.is_empty():
+            yield _complete(rows, names, plan.schema)
+
+
+def _complete(rows: pl.DataFrame, names: Sequence[str], schema: pl.Schema) -> pl.DataFrame:
+    """The columns by name; one that a file does not have is null."""
+    return rows.select(
+        pl.col(name) if name in rows.columns else pl.lit(None, schema[name]).alias(name)
+        for name in names
+    )
+
+
+def mend(shelf: Shelf, span: Span, entries: Mapping[date, DayEntry], refetch: Refetch) -> bool:
+    """Fetch the quarantined days of a span again; whether there were any."""
+    days = [day for day in span.days() if day in entries and not entries[day].is_kept]
+    fetched = [item for item in map(refetch, days) if item is not None]
+    if fetched:
+        put_days(shelf, fetched)
+    return bool(fetched)

@@ -1,0 +1,345 @@
+"""Ticks into the store: one manifest version for each month that a write touches."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from datetime import timedelta
+from typing import TYPE_CHECKING, TypeAlias
+
+from rangebar_polars._span import day_start
+from rangebar_polars._ticks import schema_of
+from rangebar_polars.events import TicksWritten, emit
+from rangebar_polars.exceptions import (
+    RangeBarError,
+    StorageError,
+    TickDataError,
+    TicksNotCachedError,
+    with_hint,
+)
+from rangebar_polars.storage.days import Content, FileFaultError, read_day, store_day
+from rangebar_polars.storage.given import (
+    ID,
+    LONGEST_STEP_BACK_US,
+    TIME,
+    is_strictly_increasing,
+    judge_values,
+)
+from rangebar_polars.storage.layout import month_of
+from rangebar_polars.storage.lock import writing
+from rangebar_polars.storage.manifest import read_manifest, update_manifest
+from rangebar_polars.storage.merge import judge_order_of_days, merge
+from rangebar_polars.storage.quarantine import corruption, set_aside_locked
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from datetime import date
+
+    import polars as pl
+
+    from rangebar_polars._ticks import DayTicks
+    from rangebar_polars.storage.entry import DayEntry, IdSpan
+    from rangebar_polars.storage.given import Given
+    from rangebar_polars.storage.layout import Shelf
+    from rangebar_polars.storage.manifest import Manifest
+    from rangebar_polars.storage.merge import Merged
+
+__all__ = ["WriteReport", "fill_days", "put_days", "remove_days", "write_given"]
+
+#: The new entry of a day, None where the old one stays.
+Change: TypeAlias = "Callable[[Manifest, date, _Tally], DayEntry | None]"
+
+
+@dataclass(frozen=True, slots=True)
+class WriteReport:
+    """What a write did; what it names is in the store and outlasts a loss of power."""
+
+    symbol: str
+    #: Days of the ticks that were given, in order.
+    days: tuple[date, ...] = ()
+    #: Months in which they are; each was written as a whole.
+    months: tuple[str, ...] = ()
+    #: Rows that were not in the store before.
+    rows_added: int = 0
+    #: Rows that were given twice, or were in the store already.
+    duplicates: int = 0
+    #: Rows put into the order of their ids.
+    moved: int = 0
+    #: Rows whose time was raised to that of the row before.
+    raised: int = 0
+    #: Days that the source gave anew with other rows than were in the store.
+    replaced: tuple[date, ...] = ()
+    #: Days that the store held just so.
+    unchanged: tuple[date, ...] = ()
+
+
+@dataclass(slots=True)
+class _Tally:
+    """The report of a month as it grows; begun anew when the month is done again."""
+
+    days: list[date] = field(default_factory=list)
+    added: int = 0
+    duplicates: int = 0
+    raised: int = 0
+    replaced: list[date] = field(default_factory=list)
+    unchanged: list[date] = field(default_factory=list)
+
+
+def write_given(shelf: Shelf, given: Given) -> WriteReport:
+    """Merge rows of a user into the store."""
+    rows = by_day(given.ticks)
+
+    def merge_into(old: Manifest, day: date, tally: _Tally) -> DayEntry | None:
+        return _merge_day(shelf, old.days.get(day), day, rows[day], tally)
+
+    report = _by_month(shelf, rows, merge_into)
+    return replace(
+        report,
+        duplicates=report.duplicates + given.duplicates,
+        moved=given.moved,
+        raised=report.raised + given.raised,
+    )
+
+
+def put_days(shelf: Shelf, days: Sequence[DayTicks]) -> WriteReport:
+    """Put whole days of a source into the place of what the store holds of them."""
+    given = {item.day: item for item in days}
+    for item in days:
+        _judge_source_day(item, shelf.source)
+
+    def put(old: Manifest, day: date, tally: _Tally) -> DayEntry | None:
+        return _put_day(shelf, old.days.get(day), given[day], tally)
+
+    return _by_month(shelf, given, put)
+
+
+def fill_days(
+    shelf: Shelf, rows: pl.DataFrame, absent: Mapping[date, Sequence[IdSpan]]
+) -> WriteReport:
+    """Add rows that a source gave late to days in the store, and note ids that it lacks."""
+    given = by_day(rows)
+
+    def fill(old: Manifest, day: date, tally: _Tally) -> DayEntry | None:
+        offered = given.get(day, rows.clear())
+        return _fill_day(shelf, old.days.get(day), day, offered, absent.get(day, ()), tally)
+
+    return _by_month(shelf, given.keys() | absent.keys(), fill)
+
+
+def remove_days(shelf: Shelf, first: date, last: date) -> list[date]:
+    """Take days out of the manifests; the files stay until they are swept away."""
+    removed: list[date] = []
+    if not shelf.folder.is_dir():
+        return removed
+    with writing(shelf):
+        for month in shelf.months():
+            found: list[date] = []
+
+            def without(old: Manifest, found: list[date] = found) -> dict[date, DayEntry | None]:
+                found[:] = [day for day in sorted(old.days) if first <= day <= last]
+                return dict.fromkeys(found)
+
+            update_manifest(shelf, month, without)
+            removed += found
+    return removed
+
+
+def by_day(ticks: pl.DataFrame) -> dict[date, pl.DataFrame]:
+    """The rows of each UTC day, which stand in the order of their times."""
+    times = ticks.get_column(TIME)
+    days = times.dt.date().unique(maintain_order=True).to_list()
+    starts = [times.search_sorted(day_start(day)) for day in days]
+    ends = [*starts[1:], ticks.height] if starts else []
+    return {
+        day: ticks.slice(start, end - start)
+        for day, start, end in zip(days, starts, ends, strict=True)
+    }
+
+
+def _by_month(shelf: Shelf, days: Iterable[date], change: Change) -> WriteReport:
+    """Change days, each month as a whole, under the lock."""
+    months: dict[str, list[date]] = {}
+    for day in sorted(days):
+        months.setdefault(month_of(day), []).append(day)
+    tallies: list[_Tally] = []
+    if months:
+        with writing(shelf):
+            for month, part in months.items():
+                try:
+                    tallies.append(_write_month(shelf, month, part, change))
+                except RangeBarError as error:
+                    _note_written(error, list(months)[: len(tallies)])
+                    raise
+    report = _report(shelf.symbol, list(months), tallies)
+    if changed := [day for day in report.days if day not in report.unchanged]:
+        emit(TicksWritten(shelf.symbol, days=changed, rows=report.rows_added))
+    return report
+
+
+def _report(symbol: str, months: Sequence[str], tallies: Sequence[_Tally]) -> WriteReport:
+    return WriteReport(
+        symbol,
+        days=tuple(day for tally in tallies for day in tally.days),
+        months=tuple(months),
+        rows_added=sum(tally.added for tally in tallies),
+        duplicates=sum(tally.duplicates for tally in tallies),
+        raised=sum(tally.raised for tally in tallies),
+        replaced=tuple(day for tally in tallies for day in tally.replaced),
+        unchanged=tuple(day for tally in tallies for day in tally.unchanged),
+    )
+
+
+def _note_written(error: RangeBarError, months: Sequence[str]) -> None:
+    if months:
+        error.add_note(f"the months before are in the store: {', '.join(months)}")
+
+
+def _write_month(shelf: Shelf, month: str, days: Sequence[date], change: Change) -> _Tally:
+    tally = _Tally()
+
+    def changed(old: Manifest) -> dict[date, DayEntry]:
+        nonlocal tally
+        tally = _Tally()
+        entries = {}
+        for day in days:
+            entry = change(old, day, tally)
+            tally.days.append(day)
+            if entry is None:
+                tally.unchanged.append(day)
+            else:
+                entries[day] = entry
+        if entries:
+            _judge_neighbours(shelf, month, {**old.days, **entries})
+        return entries
+
+    update_manifest(shelf, month, changed)
+    return tally
+
+
+def _judge_neighbours(shelf: Shelf, month: str, days: Mapping[date, DayEntry]) -> None:
+    """Refuse ids that run back from one day to the next, those of the months beside included."""
+    months = shelf.months()
+    around = dict(days)
+    for beside in (
+        max((other for other in months if other < month), default=None),
+        min((other for other in months if other > month), default=None),
+    ):
+        if beside is not None:
+            around |= read_manifest(shelf, beside).days
+    judge_order_of_days(around, shelf.label)
+
+
+def _stored(shelf: Shelf, day: date, old: DayEntry) -> pl.DataFrame:
+    """Rows of a day that the store vouches for."""
+    try:
+        return read_day(shelf, day, old)
+    except FileFaultError as fault:
+        set_aside_locked(shelf, day, old, fault)
+        raise corruption(shelf, day, fault) from fault
+
+
+def _merge_day(
+    shelf: Shelf, old: DayEntry | None, day: date, offered: pl.DataFrame, tally: _Tally
+) -> DayEntry | None:
+    """The entry of a day after a user's rows are in it."""
+    if old is not None and not old.is_kept:
+        _judge_restored(shelf, old, day, offered)
+    has_rows = old is not None and old.is_kept and old.rows > 0
+    merged = merge(_stored(shelf, day, old) if has_rows else offered.clear(), offered)  # type: ignore[arg-type]
+    _count(tally, merged)
+    if old is not None and old.state == "final" and merged.added:
+        raise TickDataError(
+            with_hint(
+                f"{day} of {shelf.label} is final: {merged.added:,} of {offered.height:,} rows are "
+                "none of its ticks",
+                "the source gave the whole day; `delete_ticks` takes it out, if yours are right",
+            )
+        )
+    if not merged.added:
+        return None
+    if old is not None and old.state == "tail":
+        content = Content(merged.ticks, "tail", old.origin, old.source_absent)
+    else:
+        content = Content(merged.ticks, "given")
+    return store_day(shelf, day, content, old)
+
+
+def _judge_restored(shelf: Shelf, old: DayEntry, day: date, offered: pl.DataFrame) -> None:
+    """Rows for a quarantined day must reach as far as those that were lost."""
+    ids = offered.get_column(ID)
+    if old.first_id is None or (ids[0] <= old.first_id and ids[-1] >= old.last_id):
+        return
+    raise StorageError(
+        with_hint(
+            f"{day} of {shelf.label} is quarantined: its ids `{old.first_id}` to `{old.last_id}` "
+            "cannot be read, and fewer are given",
+            "write all ticks of the day in one call, or fetch it again",
+        )
+    )
+
+
+def _fill_day(
+    shelf: Shelf,
+    old: DayEntry | None,
+    day: date,
+    offered: pl.DataFrame,
+    absent: Sequence[IdSpan],
+    tally: _Tally,
+) -> DayEntry | None:
+    if old is None or not old.is_kept:
+        raise TicksNotCachedError(
+            f"{day} of {shelf.label} is not in the store, so that no gap of it can be filled",
+            symbol=shelf.symbol,
+            days=[day],
+        )
+    known = tuple(sorted({*old.source_absent, *absent}))
+    if offered.is_empty():
+        return None if known == old.source_absent else replace(old, source_absent=known)
+    merged = merge(_stored(shelf, day, old) if old.rows else offered.clear(), offered)
+    _count(tally, merged)
+    state = "tail" if old.state == "absent_confirmed" else old.state
+    return store_day(shelf, day, Content(merged.ticks, state, old.origin, known), old)
+
+
+def _count(tally: _Tally, merged: Merged) -> None:
+    tally.added += merged.added
+    tally.duplicates += merged.duplicates
+    tally.raised += merged.raised
+
+
+def _put_day(shelf: Shelf, old: DayEntry | None, item: DayTicks, tally: _Tally) -> DayEntry | None:
+    """The entry of a day as a source gives it; a tail never takes the place of a final day."""
+    state = "tail" if item.is_tail else "final" if item.ticks.height else "absent_confirmed"
+    if old is not None and state == "tail" and old.state in ("final", "absent_confirmed"):
+        return None
+    content = Content(item.ticks, state, item.origin, item.source_absent, item.reason)  # type: ignore[arg-type]
+    entry = store_day(shelf, item.day, content, old)
+    if entry is not None:
+        tally.raised += item.origin.raised
+        is_new = old is None or not old.is_kept or not old.rows
+        tally.added += item.ticks.height if is_new else max(0, item.ticks.height - old.rows)  # type: ignore[union-attr]
+        if not is_new and entry.content != old.content:  # type: ignore[union-attr]
+            tally.replaced.append(item.day)
+    return entry
+
+
+def _judge_source_day(item: DayTicks, source: str) -> None:
+    """Refuse a day that its source should not have let pass."""
+    if item.ticks.schema != schema_of(source):
+        raise TypeError(f"ticks of {item.day} have other columns than those of `{source}`")
+    if item.ticks.is_empty():
+        if not (item.reason or item.is_tail):
+            raise TickDataError(f"{item.day} has no ticks, and no reason is given")
+        return
+    judge_values(item.ticks)
+    times = item.ticks.get_column(TIME)
+    slack = timedelta(microseconds=LONGEST_STEP_BACK_US)
+    begin = day_start(item.day)
+    inside = begin - slack <= times[0] and times[-1] < begin + timedelta(days=1) + slack
+    if not (inside and times.is_sorted() and is_strictly_increasing(item.ticks.get_column(ID))):
+        raise TickDataError(
+            with_hint(
+                f"ticks of {item.day} are out of order, or of another day: they begin at "
+                f"`{times[0]}` and end at `{times[-1]}`",
+                "a source gives a day in the order of its ids, with times that do not run back",
+            )
+        )

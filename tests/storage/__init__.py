@@ -1,0 +1,1 @@
+"""Laws of the tick store: nothing that was given is lost, and nothing wrong is given."""
