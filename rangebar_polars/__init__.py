@@ -21,8 +21,10 @@ if TYPE_CHECKING:
     from rangebar_polars.export.backtesting import to_backtesting
     from rangebar_polars.fetch.binance_archive import scan_agg_trades
     from rangebar_polars.minimum import resolve_and_validate_threshold
+    from rangebar_polars.pipeline.download import fetch_ticks
     from rangebar_polars.sample import sample_ticks
     from rangebar_polars.symbol_registry import TIER1_SYMBOLS
+    from rangebar_polars.ticks import scan_ticks
     from rangebar_polars.trades import (
         process_trades_chunked,
         process_trades_polars,
@@ -31,19 +33,22 @@ if TYPE_CHECKING:
 
 __all__ = ["RangeBarBuilder", "aggregate", "bar_id", "bars", "columns", "iter_bars", "rangebar"]
 __all__ += ["process_trades_chunked", "process_trades_polars", "process_trades_to_dataframe"]
-__all__ += ["resolve_and_validate_threshold", "sample_ticks", "scan_agg_trades", "to_backtesting"]
+__all__ += ["fetch_ticks", "sample_ticks", "scan_agg_trades", "scan_ticks"]
+__all__ += ["resolve_and_validate_threshold", "to_backtesting"]
 __all__ += ["MICROSTRUCTURE_COLUMNS", "THRESHOLD_PRESETS", "TIER1_SYMBOLS"]
 __all__ += ["__version__", "exceptions", "show_versions"]
 
 # Where the names are that this module loads when they are asked for.
 _LATE = {
     "TIER1_SYMBOLS": "symbol_registry",
+    "fetch_ticks": "pipeline.download",
     "process_trades_chunked": "trades",
     "process_trades_polars": "trades",
     "process_trades_to_dataframe": "trades",
     "resolve_and_validate_threshold": "minimum",
     "sample_ticks": "sample",
     "scan_agg_trades": "fetch.binance_archive",
+    "scan_ticks": "ticks",
     "to_backtesting": "export.backtesting",
 }
 

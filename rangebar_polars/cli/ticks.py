@@ -5,6 +5,9 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
+import polars as pl
+
+from rangebar_polars._market import MARKETS
 from rangebar_polars.cli._words import emit_frame, say
 
 if TYPE_CHECKING:
@@ -16,6 +19,19 @@ if TYPE_CHECKING:
 __all__ = ["add_parser"]
 
 FAULTS_FOUND = 1
+SOUND = ["ok", "unreferenced", "quarantined"]
+LISTED = pl.Schema(
+    {
+        "source": pl.String(),
+        "market": pl.String(),
+        "symbol": pl.String(),
+        "days": pl.Int64(),
+        "first_day": pl.Date(),
+        "last_day": pl.Date(),
+        "rows": pl.Int64(),
+        "bytes": pl.Int64(),
+    }
+)
 FETCH_HELP = """\
 fetch the ticks of a symbol into the store
 
@@ -73,7 +89,7 @@ def run_verify(arguments: argparse.Namespace) -> int:
     """`rangebar ticks verify`."""
     found = _storage().verify(arguments.symbol)
     emit_frame(found)
-    bad = found.filter(~found["state"].is_in(["ok", "unreferenced"])).height
+    bad = found.filter(~pl.col("state").is_in(SOUND)).height
     say(f"{found.height:,} files, {bad:,} bad")
     return FAULTS_FOUND if bad else 0
 
@@ -81,11 +97,18 @@ def run_verify(arguments: argparse.Namespace) -> int:
 def run_list(arguments: argparse.Namespace) -> None:
     """`rangebar ticks list`."""
     storage = _storage()
-    if arguments.symbol is None:
-        emit_frame(storage.list_symbols())
+    if arguments.symbol is not None:
+        place = {"source": arguments.source, "market": arguments.market}
+        days = storage.list_days(arguments.symbol, **place)
+        emit_frame(pl.DataFrame({"day": days}, schema={"day": pl.Date()}))
         return
-    place = {"source": arguments.source, "market": arguments.market}
-    emit_frame(storage.list_days(arguments.symbol, **place))
+    rows = [
+        storage.stats(name, source=source, market=market)
+        for source, markets in MARKETS.items()
+        for market in markets
+        for name in storage.list_symbols(source=source, market=market)
+    ]
+    emit_frame(pl.DataFrame([[row[name] for name in LISTED] for row in rows], LISTED, orient="row"))
 
 
 def run_gc(arguments: argparse.Namespace) -> None:

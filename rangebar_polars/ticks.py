@@ -1,0 +1,122 @@
+"""Ticks of a symbol as a lazy frame: fetched where they are missing, verified as they are read."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Literal
+
+from rangebar_polars._market import canonical_market
+from rangebar_polars.pipeline.download import fetch_ticks, one_day, span_to_now
+from rangebar_polars.storage.parquet import TickStorage
+from rangebar_polars.symbol_registry import (
+    validate_and_clamp_start_date,
+    validate_symbol_registered,
+)
+
+if TYPE_CHECKING:
+    from datetime import date
+    from pathlib import Path
+
+    import polars as pl
+
+    from rangebar_polars._span import Span, When
+    from rangebar_polars._ticks import DayTicks
+
+__all__ = ["fetch_ticks", "scan_ticks"]
+
+
+def scan_ticks(
+    symbol: str,
+    start: When,
+    end: When,
+    *,
+    source: str = "binance",
+    market: str = "spot",
+    fetch: bool = True,
+    on_gap: Literal["raise", "report"] = "raise",
+    cache_dir: Path | str | None = None,
+) -> pl.LazyFrame:
+    """Ticks of a symbol as a lazy frame, verified as they are read, a day in memory at a time.
+
+    What the store lacks is fetched first, at this call. The plan then reads the files that stand in
+    the store now, whatever is written meanwhile.
+
+    Parameters
+    ----------
+    symbol
+        A registered symbol, in any letter case.
+    start, end
+        Dates (the end's day included) or datetimes with a zone (the end excluded). The end is cut
+        to now; days before the symbol's effective start are left out, with a warning.
+    source, market
+        `"binance"` with `"spot"`, `"um"` or `"cm"`; `"exness"`.
+    fetch
+        Whether days that are missing may be fetched.
+    on_gap
+        `"raise"`, or `"report"` to give the ticks there are, with a warning.
+    cache_dir
+        Folder of the store; else `RANGEBAR_CACHE_DIR`, else the platform's cache folder.
+
+    Returns
+    -------
+    LazyFrame
+        For trades the columns timestamp (Datetime in µs, UTC), price, quantity (Float64),
+        agg_trade_id, first_trade_id, last_trade_id (Int64) and is_buyer_maker; for quotes
+        timestamp, price (the mid), bid, ask and agg_trade_id.
+
+    Raises
+    ------
+    SymbolNotRegisteredError
+        The gate does not let the symbol through.
+    TicksNotCachedError
+        Days are missing and `fetch` is False.
+    CoverageError
+        Ids are missing that neither the archive nor the exchange's interface gave.
+    SourceError
+        A day could not be fetched.
+    ParquetCorruptionError, SnapshotExpiredError
+        When the frame is collected: a file changed on disk and could not be fetched again, or was
+        removed since the call.
+
+    Examples
+    --------
+    >>> import polars as pl
+    >>> import rangebar_polars as rb
+    >>> from tempfile import mkdtemp
+    >>> from rangebar_polars.storage.parquet import TickStorage
+    >>> folder = mkdtemp()
+    >>> day = rb.sample_ticks()
+    >>> report = TickStorage(folder).write_ticks("ETHUSDT", day)
+    >>> ticks = rb.scan_ticks("ETHUSDT", "2024-08-08", "2024-08-08", fetch=False, cache_dir=folder)
+    >>> ticks.rangebar.bars(250).collect().equals(day.rangebar.bars(250))
+    True
+    """
+    origin, place = canonical_market(source, market)
+    name = validate_symbol_registered(symbol, operation="scan_ticks")
+    span = span_to_now(validate_and_clamp_start_date(name, start), end)
+    if fetch:
+        fetch_ticks(name, span.start, span.end, source=origin, market=place, cache_dir=cache_dir)
+    return _scan(TickStorage(cache_dir), name, span, (origin, place), on_gap, fetch)
+
+
+def _scan(
+    storage: TickStorage,
+    name: str,
+    span: Span,
+    place: tuple[str, str],
+    on_gap: Literal["raise", "report"],
+    fetch: bool,  # noqa: FBT001
+) -> pl.LazyFrame:
+    source, market = place
+
+    def refetch(day: date) -> DayTicks | None:
+        return one_day(name, day, source, market)
+
+    return storage.scan_ticks(
+        name,
+        span.start,
+        span.end,
+        source=source,
+        market=market,
+        on_gap=on_gap,
+        refetch=refetch if fetch else None,
+    )
