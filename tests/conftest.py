@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -19,9 +20,13 @@ if TYPE_CHECKING:
 
 ROOT = Path(__file__).resolve().parents[1]
 
-# Minimum thresholds of the person who runs the tests are not those that the tests expect.
-for name in [n for n in os.environ if n.startswith("RANGEBAR_MIN_THRESHOLD")]:
-    del os.environ[name]
+# Settings of the person who runs the tests are not those that the tests expect.
+KEPT = ("RANGEBAR_SHARED", "RANGEBAR_TEST_")
+for name in [n for n in os.environ if n.startswith(("RANGEBAR_", "PUSHOVER_"))]:
+    if not name.startswith(KEPT):
+        del os.environ[name]
+FOLDER = tempfile.TemporaryDirectory(prefix="rangebar-tests-")
+os.environ |= {"XDG_CONFIG_HOME": f"{FOLDER.name}/config", "XDG_CACHE_HOME": f"{FOLDER.name}/cache"}
 
 common = {"deadline": None, "database": None, "suppress_health_check": list(HealthCheck)}
 settings.register_profile("default", max_examples=80, derandomize=True, **common)

@@ -355,9 +355,11 @@ def test_a_user_with_both_keys_is_alerted_once_for_a_symbol(
 
 @pytest.mark.filterwarnings("ignore:'imghdr' is deprecated")  # which apprise imports on Python 3.11
 def test_an_alert_says_whether_it_was_taken(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name, value in KEYS.items():
-        monkeypatch.setenv(name, value)
     with pushover(monkeypatch) as forms:
+        for name, value in KEYS.items():
+            assert not send_critical_alert("Title", "Text")
+            monkeypatch.setenv(name, value)
+        assert forms == []
         assert send_critical_alert("Title & more", "Text", "https://example.org/?a=b&c", "See")
         assert (forms[0]["title"], forms[0]["url"]) == (
             "Title & more",

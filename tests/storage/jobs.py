@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import polars as pl
 from storage.stock import FEBRUARY, JANUARY, SYMBOL, given_day, trades
 
-from rangebar_polars.exceptions import ParquetCorruptionError
+from rangebar_polars.exceptions import ParquetCorruptionError, TicksNotCachedError
 from rangebar_polars.storage.lock import writing
 
 if TYPE_CHECKING:
@@ -32,7 +32,7 @@ def put(storage: TickStorage) -> None:
 def read(storage: TickStorage) -> None:
     try:
         storage.get_ticks(SYMBOL, JANUARY, JANUARY)
-    except ParquetCorruptionError:
+    except (ParquetCorruptionError, TicksNotCachedError):
         return
 
 
