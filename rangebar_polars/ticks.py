@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Literal
 
 from rangebar_polars._market import canonical_market
-from rangebar_polars.pipeline.download import fetch_ticks, one_day, span_to_now
+from rangebar_polars.pipeline.download import fetch_again, fetch_ticks, span_to_now
 from rangebar_polars.storage.parquet import TickStorage
 from rangebar_polars.symbol_registry import (
     validate_and_clamp_start_date,
@@ -18,8 +18,9 @@ if TYPE_CHECKING:
 
     import polars as pl
 
-    from rangebar_polars._span import Span, When
+    from rangebar_polars._span import When
     from rangebar_polars._ticks import DayTicks
+    from rangebar_polars.pipeline.download import Place
 
 __all__ = ["fetch_ticks", "scan_ticks"]
 
@@ -95,28 +96,12 @@ def scan_ticks(
     span = span_to_now(validate_and_clamp_start_date(name, start), end)
     if fetch:
         fetch_ticks(name, span.start, span.end, source=origin, market=place, cache_dir=cache_dir)
-    return _scan(TickStorage(cache_dir), name, span, (origin, place), on_gap, fetch)
-
-
-def _scan(
-    storage: TickStorage,
-    name: str,
-    span: Span,
-    place: tuple[str, str],
-    on_gap: Literal["raise", "report"],
-    fetch: bool,  # noqa: FBT001
-) -> pl.LazyFrame:
-    source, market = place
+    storage = TickStorage(cache_dir)
+    where: Place = {"source": origin, "market": place}
 
     def refetch(day: date) -> DayTicks | None:
-        return one_day(name, day, source, market)
+        return fetch_again(storage, name, day, where)
 
     return storage.scan_ticks(
-        name,
-        span.start,
-        span.end,
-        source=source,
-        market=market,
-        on_gap=on_gap,
-        refetch=refetch if fetch else None,
+        name, span.start, span.end, on_gap=on_gap, refetch=refetch if fetch else None, **where
     )

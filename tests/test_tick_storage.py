@@ -8,7 +8,6 @@ from pathlib import Path
 import polars as pl
 import pytest
 from polars.testing import assert_frame_equal
-from storage.stock import SYMBOL, day_files, given_day, quotes, trades
 
 import rangebar_polars as rb
 from rangebar_polars import events
@@ -22,6 +21,7 @@ from rangebar_polars.exceptions import (
     TicksNotCachedError,
 )
 from rangebar_polars.storage import TickStorage
+from storage.stock import SYMBOL, day_files, given_day, quotes, trades
 
 DAYS = [date(2024, 1, 30) + timedelta(days=i) for i in range(4)]
 FIRST, LAST = DAYS[0], DAYS[-1]
@@ -91,7 +91,9 @@ def test_exact_copies_in_one_frame_are_dropped_and_counted(storage):
     assert got(storage).equals(TICKS)
 
 
-@pytest.mark.parametrize("column", ["price", "quantity", "is_buyer_maker", "last_trade_id", "timestamp"])
+@pytest.mark.parametrize(
+    "column", ["price", "quantity", "is_buyer_maker", "last_trade_id", "timestamp"]
+)
 @pytest.mark.parametrize("stored", [False, True])
 def test_two_ticks_with_one_id_are_an_error_and_nothing_is_written(storage, column, stored):
     value = {"is_buyer_maker": ~pl.col(column), "timestamp": pl.col(column) + timedelta(seconds=-3)}
@@ -148,7 +150,9 @@ def test_a_time_that_is_no_datetime_is_refused(storage, dtype):
 
 
 def test_parts_of_a_microsecond_are_not_cut_off(storage):
-    fine = TICKS.with_columns(pl.col("timestamp").cast(pl.Datetime("ns", "UTC")) + pl.duration(nanoseconds=1))
+    fine = TICKS.with_columns(
+        pl.col("timestamp").cast(pl.Datetime("ns", "UTC")) + pl.duration(nanoseconds=1)
+    )
     with pytest.raises(TickDataError, match="parts of a microsecond"):
         storage.write_ticks(SYMBOL, fine)
 
@@ -249,7 +253,7 @@ def test_a_month_is_written_as_a_whole_and_the_error_says_which_are_in(storage):
 def test_a_final_day_takes_no_other_rows(storage):
     storage.put_days(SYMBOL, [given_day(FIRST, TICKS.head(40))])
     assert storage.write_ticks(SYMBOL, TICKS.head(40)).duplicates == 40
-    with pytest.raises(TickDataError, match="2024-01-30 .* is final: 10 of 50 rows"):
+    with pytest.raises(TickDataError, match=r"2024-01-30 .* is final: 10 of 50 rows"):
         storage.write_ticks(SYMBOL, TICKS.head(50))
     assert storage.get_ticks(SYMBOL, FIRST, FIRST).height == 40
 
@@ -299,7 +303,10 @@ def test_a_row_of_a_source_may_stand_a_little_beyond_midnight(storage):
     )
     early = pl.col("agg_trade_id") == 51
     second = TICKS.slice(50, 50).with_columns(
-        pl.when(early).then(late - timedelta(milliseconds=200)).otherwise("timestamp").alias("timestamp")
+        pl.when(early)
+        .then(late - timedelta(milliseconds=200))
+        .otherwise("timestamp")
+        .alias("timestamp")
     )
     storage.put_days(SYMBOL, [given_day(FIRST, first), given_day(DAYS[1], second)])
     ticks = storage.get_ticks(SYMBOL, FIRST, DAYS[1])
@@ -329,14 +336,20 @@ def test_a_span_is_half_open_and_a_date_is_the_whole_day(storage, start, end, id
         if ids
         else TICKS.filter(
             pl.col("timestamp").is_between(
-                datetime(2024, 1, 31, 5, tzinfo=UTC), datetime(2024, 2, 1, tzinfo=UTC), closed="left"
+                datetime(2024, 1, 31, 5, tzinfo=UTC),
+                datetime(2024, 2, 1, tzinfo=UTC),
+                closed="left",
             )
         )
     )
     assert storage.get_ticks(SYMBOL, start, end).equals(expected)
     plan = storage.scan_ticks(SYMBOL, start, end)
     assert plan.collect().equals(expected)
-    assert plan.select("price", "agg_trade_id").collect().equals(expected.select("price", "agg_trade_id"))
+    assert (
+        plan.select("price", "agg_trade_id")
+        .collect()
+        .equals(expected.select("price", "agg_trade_id"))
+    )
 
 
 def test_times_without_a_zone_and_spans_that_are_none_are_refused(storage):
@@ -417,7 +430,9 @@ def test_sums_over_a_symbol(storage):
     assert storage.stats("ETHUSDT")["days"] == 0
 
 
-def test_the_folder_is_that_of_the_setting_and_does_not_move_with_the_process(tmp_path, monkeypatch):
+def test_the_folder_is_that_of_the_setting_and_does_not_move_with_the_process(
+    tmp_path, monkeypatch
+):
     monkeypatch.setenv("RANGEBAR_CACHE_DIR", str(tmp_path / "cache"))
     assert TickStorage().root == tmp_path / "cache" / "ticks" / "v1"
     monkeypatch.chdir(tmp_path)
@@ -443,9 +458,15 @@ def test_a_long_day_is_given_in_pieces_without_a_change(storage):
     from rangebar_polars.storage.codec import PIECE_ROWS
 
     rows = 2 * PIECE_ROWS + 1000
-    ticks = trades(FIRST, 1).select(pl.all().repeat_by(rows).explode()).with_columns(
-        agg_trade_id=pl.int_range(rows),
-        timestamp=pl.col("timestamp") + pl.duration(microseconds=pl.int_range(rows)),
+    ticks = (
+        pl.int_range(rows, eager=True)
+        .to_frame("row")
+        .join(trades(FIRST, 1), how="cross")
+        .drop("row")
+        .with_columns(
+            agg_trade_id=pl.int_range(rows),
+            timestamp=pl.col("timestamp") + pl.duration(microseconds=pl.int_range(rows)),
+        )
     )
     storage.put_days(SYMBOL, [given_day(FIRST, ticks)])
     assert storage.get_ticks(SYMBOL, FIRST, FIRST).equals(ticks)
@@ -458,6 +479,9 @@ def test_the_sample_goes_through_the_store(storage):
     ticks = rb.sample_ticks()
     storage.write_ticks(SYMBOL, ticks)
     day = ticks["timestamp"][0].date()
-    assert storage.scan_ticks(SYMBOL, day, day).rangebar.bars(250).collect().equals(
-        ticks.rangebar.bars(250)
+    assert (
+        storage.scan_ticks(SYMBOL, day, day)
+        .rangebar.bars(250)
+        .collect()
+        .equals(ticks.rangebar.bars(250))
     )

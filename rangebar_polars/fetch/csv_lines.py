@@ -84,7 +84,7 @@ def is_exact(value: str) -> bool:
     Examples
     --------
     >>> from rangebar_polars.fetch.csv_lines import is_exact
-    >>> is_exact("61837.63000000"), is_exact("100000000.12345678")
+    >>> is_exact("61837.63000000"), is_exact("99999999999.1234567")
     (True, False)
     """
     return Decimal(f"{float(value):.{PLACES}f}") == Decimal(value)

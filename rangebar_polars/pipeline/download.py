@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypedDict
+
+import polars as pl
 
 from rangebar_polars._market import canonical_market
 from rangebar_polars._progress import progress
@@ -15,7 +17,8 @@ from rangebar_polars.events import CoverageGap, emit
 from rangebar_polars.pipeline.plan import wanted_days
 from rangebar_polars.pipeline.report import FetchReport
 from rangebar_polars.pipeline.sources import day_source
-from rangebar_polars.storage.coverage import Gap
+from rangebar_polars.storage.coverage import Gap, subtract
+from rangebar_polars.storage.merge import id_gaps, merge
 from rangebar_polars.storage.parquet import TickStorage
 from rangebar_polars.symbol_registry import (
     validate_and_clamp_start_date,
@@ -27,13 +30,18 @@ if TYPE_CHECKING:
     from datetime import date
     from pathlib import Path
 
-    import polars as pl
-
     from rangebar_polars._span import When
     from rangebar_polars._ticks import DayTicks
-    from rangebar_polars.pipeline.sources import DaySource
+    from rangebar_polars.pipeline.sources import DaySource, IdSource
 
-__all__ = ["fetch_ticks", "one_day", "span_to_now"]
+__all__ = ["fetch_again", "fetch_ticks", "span_to_now"]
+
+
+class Place(TypedDict):
+    """Where ticks are traded."""
+
+    source: str
+    market: str
 
 
 def fetch_ticks(
@@ -98,11 +106,31 @@ def fetch_ticks(
     return report
 
 
-def one_day(symbol: str, day: date, source: str, market: str) -> DayTicks | None:
-    """One day, as its source gives it now; None where that cannot be known yet."""
-    with closing(day_source(symbol, source, market)) as days:
-        found = [one for batch in days.days([day]) for one in batch if one.day == day]
-    return found[0] if found else None
+def fetch_again(storage: TickStorage, symbol: str, day: date, place: Place) -> DayTicks | None:
+    """A day that the store held, with every id that it had; None where the source has none now."""
+    with closing(day_source(symbol, place["source"], place["market"])) as source:
+        found = [one for batch in source.days([day]) for one in batch if one.day == day]
+        if not found or source.by_id is None:
+            return found[0] if found else None
+        held = storage.coverage(symbol, day, day, **place).row(0, named=True)
+        return _completed(found[0], (held["first_id"], held["last_id"]), source.by_id)
+
+
+def _completed(found: DayTicks, held: tuple[int | None, int | None], source: IdSource) -> DayTicks:
+    """A day with the ids that its archive lacks, between the outermost that are known."""
+    ids = found.ticks.get_column("agg_trade_id")
+    known = [*ids.head(1), *ids.tail(1), *(end for end in held if end is not None)]
+    if not known:
+        return found
+    ends = pl.Series([min(known) - 1, max(known) + 1])
+    absent = sorted(found.source_absent)
+    ticks = found.ticks
+    for gap in id_gaps(pl.concat([ends[:1], ids, ends[1:]])):
+        for first, last in subtract(gap, absent):
+            rows, lacking = source.ids(first, last)
+            ticks = merge(ticks, rows).ticks
+            absent += lacking
+    return replace(found, ticks=ticks, source_absent=tuple(sorted(absent)))
 
 
 def span_to_now(start: When, end: When) -> Span:
@@ -128,7 +156,7 @@ class _Fetch:
 
     storage: TickStorage
     source: DaySource
-    place: dict[str, str]
+    place: Place
     span: Span
     report: FetchReport
 

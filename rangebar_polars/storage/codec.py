@@ -27,6 +27,7 @@ _FACTORS = (
     0xE7037ED1A0B428DB,
     0x8EBC6AF09C88C6E3,
 )
+_FEW_ROWS = 100_000
 _OF_NULL = 0x94D049BB133111EB
 
 
@@ -70,7 +71,10 @@ def content_hash(ticks: pl.DataFrame) -> str:
         row += _bits(name, dtype).fill_null(_OF_NULL) * pl.lit(factor, pl.UInt64)
     row = (row ^ (row // 2**32)) * pl.lit(_FACTORS[0], pl.UInt64)
     row ^= row // 2**29
-    total = ticks.lazy().select(row.sum()).collect(engine="streaming").item()
+    # Row by row in blocks that stay in the cache; of few rows that would only cost threads.
+    is_long = ticks.height > _FEW_ROWS
+    plan = ticks.lazy().select(row.sum())
+    total = plan.collect(engine="streaming" if is_long else "in-memory").item()
     return f"{total:016x}"
 
 

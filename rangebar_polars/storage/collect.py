@@ -6,6 +6,8 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+import polars as pl
+
 from rangebar_polars.storage.disk import Step
 from rangebar_polars.storage.layout import day_of_file
 from rangebar_polars.storage.lock import writing
@@ -13,12 +15,12 @@ from rangebar_polars.storage.manifest import manifest_versions, read_manifest
 from rangebar_polars.storage.place import disk_errors
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
     from pathlib import Path
 
     from rangebar_polars.storage.layout import Shelf
 
-__all__ = ["GARBAGE_SECONDS", "Garbage", "collect", "garbage", "unreferenced"]
+__all__ = ["GARBAGE_SECONDS", "Garbage", "collect", "garbage", "sweep", "unreferenced"]
 
 #: So long a file stays after the last manifest that names it: plans may still read it.
 GARBAGE_SECONDS = 7 * 86_400.0
@@ -72,6 +74,14 @@ def collect(shelf: Shelf) -> list[Garbage]:
                 shelf.disk.reached(Step.GARBAGE_REMOVED)
                 removed.append(item)
     return removed
+
+
+def sweep(shelves: Iterable[Shelf], *, is_trial: bool) -> pl.DataFrame:
+    """What was removed of some symbols, or would be."""
+    work = garbage if is_trial else collect
+    rows = [(shelf.symbol, str(item.path), item.bytes) for shelf in shelves for item in work(shelf)]
+    schema = {"symbol": pl.String, "file": pl.String, "bytes": pl.Int64}
+    return pl.DataFrame(rows, schema=schema, orient="row")
 
 
 def _is_still_garbage(shelf: Shelf, item: Garbage) -> bool:

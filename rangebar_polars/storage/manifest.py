@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import re
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime
 from typing import TYPE_CHECKING, Any
@@ -15,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from rangebar_polars.exceptions import ManifestError, StorageError, with_hint
 from rangebar_polars.storage.disk import Step
 from rangebar_polars.storage.entry import DayEntry
-from rangebar_polars.storage.place import place, sha256_of
+from rangebar_polars.storage.place import disk_errors, place, sha256_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -108,11 +109,10 @@ def _touch_replaced(
     named = {entry.file for entry in new.values()}
     for day, entry in old.items():
         if entry.file and entry.file not in named:
-            try:
-                shelf.disk.touch(shelf.day_file(day, entry.file))
-            except FileNotFoundError:
-                continue
-            shelf.disk.reached(Step.REPLACED_TOUCHED)
+            path = shelf.day_file(day, entry.file)
+            with disk_errors(path), suppress(FileNotFoundError):
+                shelf.disk.touch(path)
+                shelf.disk.reached(Step.REPLACED_TOUCHED)
 
 
 def _commit(shelf: Shelf, old: Manifest, days: Mapping[date, DayEntry]) -> Manifest:

@@ -368,14 +368,7 @@ class TickStorage:
         DataFrame
             Columns symbol, file and bytes.
         """
-        work = collect.garbage if dry_run else collect.collect
-        rows = [
-            (shelf.symbol, str(item.path), item.bytes)
-            for shelf in self._shelves(symbol, source, market)
-            for item in work(shelf)
-        ]
-        schema = {"symbol": pl.String, "file": pl.String, "bytes": pl.Int64}
-        return pl.DataFrame(rows, schema=schema, orient="row")
+        return collect.sweep(self._shelves(symbol, source, market), is_trial=dry_run)
 
     def _shelf(
         self, symbol: str, source: str, market: str, *, operation: str | None = None

@@ -145,9 +145,15 @@ def judge(shelf: Shelf, days: Sequence[DayCoverage], on_gap: OnGap) -> None:
 
 
 def _listed(days: Sequence[DayCoverage]) -> str:
-    names = [f"{item.day}" + (f" ({item.reason})" if item.reason else "") for item in days]
+    names = [f"{item.day}{_why(item)}" for item in days]
     more = f" and {len(names) - _LISTED:,} more" if len(names) > _LISTED else ""
     return ", ".join(names[:_LISTED]) + more
+
+
+def _why(item: DayCoverage) -> str:
+    words = ["quarantined"] if item.state == "quarantined" else []
+    words += [item.reason] if item.reason else []
+    return f" ({': '.join(words)})" if words else ""
 
 
 def _not_cached(shelf: Shelf, missing: Sequence[DayCoverage]) -> TicksNotCachedError:

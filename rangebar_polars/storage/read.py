@@ -90,10 +90,22 @@ def _recovered(
             entry = read_manifest(shelf, month_of(day)).days.get(day)
     if entry is None or not entry.file:
         raise corruption(shelf, day, fault)
+    if _lacks_some_of(entry, item.entry):
+        reason = f"{fault.reason}; fetched again it has {entry.rows:,} of {item.entry.rows:,} rows"
+        raise corruption(shelf, day, FileFaultError(fault.path, reason))
     try:
         return read_proved(shelf, day, entry), entry
     except FileFaultError as again:
         raise corruption(shelf, day, again) from again
+
+
+def _lacks_some_of(entry: DayEntry, before: DayEntry) -> bool:
+    """Whether a day that was fetched again cannot hold every row that it held before."""
+    if entry.content == before.content:
+        return False
+    spans = (entry.first_id, entry.last_id, before.first_id, before.last_id)
+    first, last, first_before, last_before = (0 if number is None else number for number in spans)
+    return entry.rows < before.rows or first > first_before or last < last_before
 
 
 def _pieces(
@@ -120,9 +132,9 @@ def _pieces(
 
 def _complete(rows: pl.DataFrame, names: Sequence[str], schema: pl.Schema) -> pl.DataFrame:
     """The columns by name; one that a file does not have is null."""
-    return rows.select(
-        pl.col(name) if name in rows.columns else pl.lit(None, schema[name]).alias(name)
-        for name in names
+    absent = [name for name in names if name not in rows.columns]
+    return rows.with_columns(pl.lit(None, schema[name]).alias(name) for name in absent).select(
+        names
     )
 
 

@@ -75,7 +75,7 @@ def drafts(count, *, series=SERIES, first=None, built_on=0, **fields):
             day.isoformat().encode(),
             built_on=built_on if day == begin else None,
             **fields,
-        )  # fmt: skip
+        )
         for day in days(count, begin)
     ]
 

@@ -5,10 +5,14 @@ from __future__ import annotations
 import os
 import signal
 from collections import Counter
-from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
-from rangebar_polars.storage.disk import Disk, Step
+from rangebar_polars.storage.disk import Disk
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from rangebar_polars.storage.disk import Step
 
 
 class CountingDisk(Disk):

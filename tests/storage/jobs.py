@@ -7,10 +7,10 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
 import polars as pl
-from storage.stock import FEBRUARY, JANUARY, SYMBOL, given_day, trades
 
 from rangebar_polars.exceptions import ParquetCorruptionError, TicksNotCachedError
 from rangebar_polars.storage.lock import writing
+from storage.stock import FEBRUARY, JANUARY, SYMBOL, given_day, trades
 
 if TYPE_CHECKING:
     from rangebar_polars.storage.parquet import TickStorage
@@ -25,7 +25,10 @@ def write(storage: TickStorage) -> None:
 
 
 def put(storage: TickStorage) -> None:
-    days = [given_day(JANUARY, trades(JANUARY, 50, 1)), given_day(FEBRUARY, trades(FEBRUARY, 40, 51))]
+    days = [
+        given_day(JANUARY, trades(JANUARY, 50, 1)),
+        given_day(FEBRUARY, trades(FEBRUARY, 40, 51)),
+    ]
     storage.put_days(SYMBOL, days)
 
 
@@ -51,8 +54,10 @@ def block(number: int, rows: int) -> pl.DataFrame:
     ids = pl.int_range(number * rows, (number + 1) * rows, eager=True)
     start = datetime(2024, 1, 1, tzinfo=UTC)
     times = pl.lit(start).dt.cast_time_unit("us") + pl.duration(seconds=20) * pl.col("agg_trade_id")
-    return ids.alias("agg_trade_id").to_frame().with_columns(
-        timestamp=times, price=pl.lit(100.0), quantity=pl.lit(1.0)
+    return (
+        ids.alias("agg_trade_id")
+        .to_frame()
+        .with_columns(timestamp=times, price=pl.lit(100.0), quantity=pl.lit(1.0))
     )
 
 
@@ -62,7 +67,11 @@ def replace_often(storage: TickStorage, times: int) -> None:
         price = 200.0 + number % 2 * 100
         days = [JANUARY - timedelta(days=1), JANUARY]
         storage.put_days(
-            SYMBOL, [given_day(day, trades(day, 50, 1 + 50 * i, price=price)) for i, day in enumerate(days)]
+            SYMBOL,
+            [
+                given_day(day, trades(day, 50, 1 + 50 * i, price=price))
+                for i, day in enumerate(days)
+            ],
         )
 
 

@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING
 import polars as pl
 
 from rangebar_polars._ticks import QUOTES_SCHEMA, TRADES_SCHEMA, DayTicks, Origin
-from rangebar_polars.storage.parquet import TickStorage
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from rangebar_polars.storage.parquet import TickStorage
 
 SYMBOL = "BTCUSDT"
 JANUARY = date(2024, 1, 31)
@@ -47,7 +48,7 @@ def quotes(day: date, rows: int = 20, first_row: int = 0) -> pl.DataFrame:
     """Quotes spread over a day, whose ids count the rows of the month."""
     step = DAY_US // (rows + 1)
     base = (100 * day.year + day.month) * 10**8 + first_row
-    bid = [1.1 + i / 10_000 for i in range(rows)]
+    bid = [round(1.1 + i / 10_000, 4) for i in range(rows)]
     return pl.DataFrame(
         {
             "timestamp": [midnight_us(day) + step * (i + 1) for i in range(rows)],
@@ -71,7 +72,9 @@ def whole(storage: TickStorage, first: date = JANUARY, last: date = FEBRUARY) ->
 
 
 def day_files(storage: TickStorage) -> list[Path]:
-    return sorted(path for path in storage.root.rglob("*.parquet") if "quarantine" not in path.parts)
+    return sorted(
+        path for path in storage.root.rglob("*.parquet") if "quarantine" not in path.parts
+    )
 
 
 def temporaries(storage: TickStorage) -> list[Path]:

@@ -6,11 +6,11 @@ from datetime import date, timedelta
 
 import polars as pl
 import pytest
-from storage.stock import SYMBOL, given_day, quotes, trades
 
 from rangebar_polars.exceptions import CoverageError, TicksNotCachedError
 from rangebar_polars.storage.coverage import CoverageWarning, Gap
 from rangebar_polars.storage.parquet import TickStorage
+from storage.stock import SYMBOL, given_day, quotes, trades
 
 DAYS = [date(2024, 1, 30) + timedelta(days=i) for i in range(4)]
 FIRST, LAST = DAYS[0], DAYS[-1]
@@ -132,9 +132,19 @@ def test_ids_missing_over_a_missing_day_are_counted_after_it(storage):
 
 def test_a_day_that_is_empty_for_certain_is_complete(storage):
     stored(storage, (1, 10), None, (11, 20), (21, 30))
-    storage.put_days(SYMBOL, [given_day(DAYS[1], trades(FIRST)[:0], reason="ids 10 and 11 prove it")])
+    storage.put_days(
+        SYMBOL, [given_day(DAYS[1], trades(FIRST)[:0], reason="ids 10 and 11 prove it")]
+    )
     coverage = storage.coverage(SYMBOL, FIRST, LAST)
-    assert coverage.row(1) == (DAYS[1], "absent_confirmed", 0, None, None, 0, "ids 10 and 11 prove it")
+    assert coverage.row(1) == (
+        DAYS[1],
+        "absent_confirmed",
+        0,
+        None,
+        None,
+        0,
+        "ids 10 and 11 prove it",
+    )
     assert storage.has_ticks(SYMBOL, FIRST, LAST)
     assert storage.get_ticks(SYMBOL, DAYS[1], DAYS[1]).is_empty()
     assert storage.get_ticks(SYMBOL, FIRST, LAST).height == 30

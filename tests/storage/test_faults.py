@@ -3,11 +3,28 @@
 from __future__ import annotations
 
 import errno
+import io
+import json
+import os
 import random
+import subprocess
+import sys
 import warnings
+from itertools import cycle
+from pathlib import Path
 
 import polars as pl
 import pytest
+
+from rangebar_polars.exceptions import (
+    ManifestError,
+    ParquetCorruptionError,
+    StorageError,
+    TicksNotCachedError,
+)
+from rangebar_polars.storage.coverage import CoverageWarning
+from rangebar_polars.storage.disk import Disk
+from rangebar_polars.storage.parquet import TickStorage
 from storage import jobs
 from storage.disks import CountingDisk, FailingDisk
 from storage.stock import (
@@ -23,15 +40,6 @@ from storage.stock import (
     whole,
 )
 
-from rangebar_polars.exceptions import (
-    ManifestError,
-    ParquetCorruptionError,
-    StorageError,
-    TicksNotCachedError,
-)
-from rangebar_polars.storage.coverage import CoverageWarning
-from rangebar_polars.storage.parquet import TickStorage
-
 WRITING = ("make_folder", "lock", "create", "write", "sync", "link", "touch", "sync_folder")
 BIT_FLIPS = 300
 
@@ -43,37 +51,39 @@ def storage(tmp_path):
     return storage
 
 
-@pytest.mark.parametrize("code", [errno.ENOSPC, errno.EIO, errno.EROFS, errno.EMFILE, errno.EDQUOT])
-def test_a_write_that_fails_anywhere_leaves_the_old_state_and_names_the_place(tmp_path, code):
-    number = 0
-    while True:
-        number += 1
-        storage = TickStorage(tmp_path / str(number))
-        storage.write_ticks(SYMBOL, jobs.BEFORE)
-        storage._disk = disk = FailingDisk(WRITING, number, code)
-        try:
-            storage.write_ticks(SYMBOL, jobs.AFTER)
-        except StorageError as error:
-            assert str(tmp_path / str(number)) in str(error)
-            assert not isinstance(error, ParquetCorruptionError)
-        if not disk.failed:
-            break
-        storage._disk = type(storage)(tmp_path)._disk
-        assert not temporaries(storage)
-        rows = storage.get_ticks(SYMBOL, JANUARY, JANUARY)
-        assert rows.equals(jobs.BEFORE) or rows.equals(trades(JANUARY, 50, 1))
+def write_failing(folder: Path, number: int, code: int) -> FailingDisk:
+    """A write whose n-th operation fails, and what it leaves."""
+    storage = TickStorage(folder)
+    storage.write_ticks(SYMBOL, jobs.BEFORE)
+    intact = storage._disk
+    storage._disk = disk = FailingDisk(WRITING, number, code)
+    said = None
+    try:
         jobs.write(storage)
-        assert whole(storage).equals(jobs.AFTER)
+    except StorageError as error:
+        said = error
+    storage._disk = intact
+    assert said is None or str(folder) in str(said)
+    assert not isinstance(said, ParquetCorruptionError)
+    assert not temporaries(storage)
+    rows = storage.get_ticks(SYMBOL, JANUARY, JANUARY)
+    assert rows.equals(jobs.BEFORE) or rows.equals(trades(JANUARY, 50, 1))
+    assert said is not None or whole(storage).equals(jobs.AFTER)
+    jobs.write(storage)
+    assert whole(storage).equals(jobs.AFTER)
+    return disk
+
+
+def test_a_write_that_fails_anywhere_leaves_the_old_state_and_names_the_place(tmp_path):
+    codes = cycle([errno.ENOSPC, errno.EIO, errno.EROFS, errno.EMFILE, errno.EDQUOT])
+    number = 1
+    while write_failing(tmp_path / str(number), number, next(codes)).failed:
+        number += 1
     assert number > 30
 
 
-@pytest.mark.skipif(not hasattr(__import__("os"), "fork"), reason="limits of a process")
+@pytest.mark.skipif(os.name != "posix", reason="limits of a process")
 def test_a_file_that_the_system_cuts_off_is_an_error(tmp_path):
-    import json
-    import subprocess
-    import sys
-    from pathlib import Path
-
     code = (
         "import resource, signal, sys, runpy; signal.signal(signal.SIGXFSZ, signal.SIG_IGN);"
         "resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000)); script = sys.argv.pop(1);"
@@ -81,12 +91,19 @@ def test_a_file_that_the_system_cuts_off_is_an_error(tmp_path):
     )
     job = json.dumps({"action": "write", "folder": str(tmp_path)})
     script = str(Path(__file__).with_name("workers.py"))
-    done = subprocess.run([sys.executable, "-c", code, script, job], capture_output=True, text=True)
+    done = subprocess.run(
+        [sys.executable, "-c", code, script, job], capture_output=True, text=True, check=False
+    )
     assert "StorageError" in done.stderr
     assert "File too large" in done.stderr
     storage = TickStorage(tmp_path)
     assert not temporaries(storage)
     assert storage.list_days(SYMBOL) == []
+
+
+def twice(storage: TickStorage) -> None:
+    for _ in range(2):
+        storage.get_ticks(SYMBOL, JANUARY, JANUARY)
 
 
 @pytest.mark.parametrize("code", [errno.EIO, errno.EMFILE, errno.EACCES])
@@ -96,8 +113,7 @@ def test_a_file_that_cannot_be_read_is_an_error_and_stays(storage, code, number)
     intact = storage._disk
     storage._disk = FailingDisk(("read",), number, code)
     with pytest.raises(StorageError, match=str(storage.root)) as caught:
-        for _ in range(2):
-            storage.get_ticks(SYMBOL, JANUARY, JANUARY)
+        twice(storage)
     assert not isinstance(caught.value, ParquetCorruptionError)
     storage._disk = intact
     assert path.exists()
@@ -143,7 +159,10 @@ def test_every_flipped_bit_is_found(storage):
 
 def damages():
     """Ways to spoil a file, each with the bytes it leaves."""
-    yield from ((f"cut at {part}/20", lambda data, part=part: data[: len(data) * part // 20]) for part in range(20))
+    yield from (
+        (f"cut at {part}/20", lambda data, part=part: data[: len(data) * part // 20])
+        for part in range(20)
+    )
     yield "footer zeroed", lambda data: data[:-200] + bytes(200)
     yield "header zeroed", lambda data: bytes(100) + data[100:]
     yield "longer by a byte", lambda data: data + b"\0"
@@ -154,14 +173,14 @@ def damages():
 
 
 def encoded(frame: pl.DataFrame) -> bytes:
-    import io
-
     buffer = io.BytesIO()
     frame.write_parquet(buffer, compression="uncompressed")
     return buffer.getvalue()
 
 
-@pytest.mark.parametrize(("name", "damage"), list(damages()), ids=lambda value: value if isinstance(value, str) else "")
+@pytest.mark.parametrize(
+    ("name", "damage"), list(damages()), ids=lambda value: value if isinstance(value, str) else ""
+)
 def test_every_damage_is_found_and_set_aside(storage, name, damage):
     (path,) = day_files(storage)
     spoilt = damage(path.read_bytes())
@@ -244,7 +263,7 @@ def test_a_manifest_that_is_cut_off_is_an_error_for_readers_and_writers(storage,
     assert len(day_files(storage)) == 2
 
 
-@pytest.mark.parametrize("change", ["older version", "other number", "other symbol"])
+@pytest.mark.parametrize("change", ["older version", "other number", "other symbol", "other rows"])
 def test_a_manifest_in_the_place_of_another_is_an_error(storage, change):
     storage.put_days(SYMBOL, [given_day(JANUARY, trades(JANUARY, price=200.0))])
     path = newest(storage)
@@ -253,11 +272,28 @@ def test_a_manifest_in_the_place_of_another_is_an_error(storage, change):
         {
             "older version": first,
             "other number": path.read_bytes().replace(b'"version": 2', b'"version": 3'),
+            "other rows": path.read_bytes().replace(b'"rows": 50', b'"rows": 60'),
             "other symbol": path.read_bytes().replace(b"BTCUSDT", b"ETHUSDT"),
         }[change]
     )
     with pytest.raises(ManifestError):
         storage.get_ticks(SYMBOL, JANUARY, JANUARY)
+
+
+class Forgetful(Disk):
+    """A medium that says it has the bytes and has others."""
+
+    def write(self, file: int, data: memoryview) -> None:
+        super().write(file, memoryview(bytes(len(data))))
+
+
+def test_bytes_that_do_not_read_back_are_not_given_a_name(tmp_path):
+    storage = TickStorage(tmp_path)
+    storage._disk = Forgetful()
+    with pytest.raises(StorageError, match="does not hold the bytes"):
+        jobs.write(storage)
+    assert not day_files(storage)
+    assert not temporaries(storage)
 
 
 def test_a_newest_manifest_that_is_gone_loses_no_file(storage):

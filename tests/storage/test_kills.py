@@ -10,6 +10,9 @@ import sys
 from pathlib import Path
 
 import pytest
+
+from rangebar_polars.storage.disk import Step
+from rangebar_polars.storage.parquet import TickStorage
 from storage import jobs
 from storage.stock import (
     FEBRUARY,
@@ -23,9 +26,6 @@ from storage.stock import (
     trades,
     whole,
 )
-
-from rangebar_polars.storage.disk import Step
-from rangebar_polars.storage.parquet import TickStorage
 
 WORKERS = Path(__file__).with_name("workers.py")
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="processes are forked")
@@ -48,9 +48,9 @@ def server():
         text=True,
         env={**os.environ, "POLARS_MAX_THREADS": "1"},
     )
-    yield process
-    process.stdin.close()
-    assert process.wait() == 0
+    with process:
+        yield process
+    assert process.returncode == 0
 
 
 def run(server: subprocess.Popen, **job: object) -> int:

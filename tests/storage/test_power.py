@@ -8,15 +8,17 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import pytest
-from storage import jobs
-from storage.disks import Operation, RecordingDisk
-from storage.stock import FEBRUARY, JANUARY, SYMBOL, day_files, given_day, states, trades, whole
 
 from rangebar_polars.exceptions import ParquetCorruptionError
 from rangebar_polars.storage.parquet import TickStorage
+from storage import jobs
+from storage.disks import RecordingDisk
+from storage.stock import FEBRUARY, JANUARY, SYMBOL, day_files, given_day, states, trades, whole
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from storage.disks import Operation
 
 
 @dataclass
@@ -191,5 +193,7 @@ def test_a_name_that_another_writer_left_unsynced_is_synced(tmp_path):
     storage.put_days(SYMBOL, [item])
     kinds = [(done.kind, done.path) for done in disk.operations]
     assert ("sync_folder", path.parent) in kinds
-    manifests = [i for i, done in enumerate(disk.operations) if done.other and done.other.suffix == ".json"]
+    manifests = [
+        i for i, done in enumerate(disk.operations) if done.other and done.other.suffix == ".json"
+    ]
     assert kinds.index(("sync_folder", path.parent)) < manifests[0]

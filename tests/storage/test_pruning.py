@@ -8,11 +8,11 @@ import polars as pl
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from storage.disks import CountingDisk
-from storage.stock import SYMBOL, trades
 
 from rangebar_polars.storage.parquet import TickStorage
 from rangebar_polars.storage.pruning import Bounds, time_bounds
+from storage.disks import CountingDisk
+from storage.stock import SYMBOL, trades
 
 TIME = pl.col("timestamp")
 DAYS = [date(2024, 1, 29) + timedelta(days=i) for i in range(6)]
@@ -41,13 +41,13 @@ def days_read(storage: TickStorage, query) -> list[date]:
 
 # A value for each comparison, and the days that can have such times.
 FILTERS = {
-    "after": (TIME >= START + timedelta(days=4), DAYS[4:]),
-    "before": (TIME < START + timedelta(days=2), DAYS[:2]),
+    "after": (START + timedelta(days=4) <= TIME, DAYS[4:]),
+    "before": (START + timedelta(days=2) > TIME, DAYS[:2]),
     "mirrored": (START + timedelta(days=4) <= TIME, DAYS[4:]),
     "between": (TIME.is_between(START + timedelta(days=1), START + timedelta(days=2)), DAYS[1:2]),
-    "both": ((TIME > START + timedelta(days=1)) & (TIME < START + timedelta(days=2)), DAYS[1:2]),
-    "with others": ((TIME > START + timedelta(days=5)) & (pl.col("price") > 0), DAYS[5:]),
-    "either": ((TIME < START + timedelta(days=1)) | (TIME < START + timedelta(days=2)), DAYS[:2]),
+    "both": ((START + timedelta(days=1) < TIME) & (START + timedelta(days=2) > TIME), DAYS[1:2]),
+    "with others": ((START + timedelta(days=5) < TIME) & (pl.col("price") > 0), DAYS[5:]),
+    "either": ((START + timedelta(days=1) > TIME) | (START + timedelta(days=2) > TIME), DAYS[:2]),
     "not understood": (TIME.dt.day() == 30, DAYS),
     "another column": (pl.col("agg_trade_id") > 55, DAYS),
     "never": (TIME < START, []),
@@ -62,7 +62,7 @@ def test_only_the_days_that_a_filter_can_pass_are_read(storage, name):
 
 def test_a_limit_is_counted_before_the_filter(storage):
     plan = storage.scan_ticks(SYMBOL, DAYS[0], DAYS[-1])
-    late = TIME >= START + timedelta(days=2)
+    late = START + timedelta(days=2) <= TIME
     assert plan.head(25).filter(late).collect().height == 5
     assert plan.filter(late).head(25).collect()["agg_trade_id"].to_list() == list(range(21, 46))
 
@@ -73,7 +73,9 @@ def test_a_query_that_is_done_reads_no_further_day(storage):
 
 
 def moments() -> st.SearchStrategy[datetime]:
-    return st.integers(-20, 170).map(lambda hours: START + timedelta(hours=hours, microseconds=hours))
+    return st.integers(-20, 170).map(
+        lambda hours: START + timedelta(hours=hours, microseconds=hours)
+    )
 
 
 def comparisons() -> st.SearchStrategy[pl.Expr]:
@@ -83,8 +85,12 @@ def comparisons() -> st.SearchStrategy[pl.Expr]:
         st.sampled_from(["ms", "us", "ns"]),
     )
     compare = ["__lt__", "__le__", "__gt__", "__ge__", "__eq__", "__ne__"]
-    plain = st.builds(lambda name, value: getattr(TIME, name)(value), st.sampled_from(compare), literal)
-    mirrored = st.builds(lambda name, value: getattr(value, name)(TIME), st.sampled_from(compare), literal)
+    plain = st.builds(
+        lambda name, value: getattr(TIME, name)(value), st.sampled_from(compare), literal
+    )
+    mirrored = st.builds(
+        lambda name, value: getattr(value, name)(TIME), st.sampled_from(compare), literal
+    )
     closed = st.sampled_from(["both", "left", "right", "none"])
     between = st.builds(lambda a, b, c: TIME.is_between(a, b, closed=c), literal, literal, closed)
     other = st.sampled_from([pl.col("agg_trade_id") > 25, TIME.dt.hour() < 12, pl.lit(value=True)])
@@ -122,8 +128,8 @@ def test_no_row_that_passes_is_outside_the_bounds(storage, predicate):
 def test_what_is_not_understood_has_no_bounds():
     assert time_bounds(pl.lit(START) < TIME, "timestamp") == Bounds(low=us(START))
     for predicate in (
-        TIME < START.replace(tzinfo=None),
-        TIME < pl.col("other"),
+        START.replace(tzinfo=None) > TIME,
+        pl.col("other") > TIME,
         ~(TIME < START),
         pl.col("other") < START,
         TIME.dt.offset_by("1d") < START,

@@ -9,19 +9,20 @@ import sys
 import threading
 import warnings
 from contextlib import contextmanager
+from dataclasses import replace
 from datetime import date, timedelta
 from pathlib import Path
 
 import polars as pl
 import pytest
-from storage import jobs
-from storage.stock import FEBRUARY, JANUARY, SYMBOL, day_files, given_day, make_old, trades, whole
 
 from rangebar_polars.exceptions import SnapshotExpiredError
 from rangebar_polars.storage.coverage import CoverageWarning
 from rangebar_polars.storage.disk import Disk, Step
 from rangebar_polars.storage.manifest import manifest_versions, read_manifest, update_manifest
 from rangebar_polars.storage.parquet import TickStorage
+from storage import jobs
+from storage.stock import FEBRUARY, JANUARY, SYMBOL, day_files, given_day, make_old, trades, whole
 
 WORKERS = Path(__file__).with_name("workers.py")
 WRITERS, WRITES, ROWS = 3, 20, 2_000
@@ -155,7 +156,10 @@ def test_of_two_writers_of_one_version_the_second_builds_on_the_first(tmp_path):
 def replaced(tmp_path):
     """A store whose days were replaced after a plan was made, and the plan."""
     storage = TickStorage(tmp_path)
-    storage.put_days(SYMBOL, [given_day(JANUARY, trades(JANUARY, 50, 1)), given_day(FEBRUARY, trades(FEBRUARY, 40, 51))])
+    storage.put_days(
+        SYMBOL,
+        [given_day(JANUARY, trades(JANUARY, 50, 1)), given_day(FEBRUARY, trades(FEBRUARY, 40, 51))],
+    )
     plan = storage.scan_ticks(SYMBOL, JANUARY, FEBRUARY)
     storage.put_days(SYMBOL, [given_day(FEBRUARY, trades(FEBRUARY, 40, 51, price=9.0))])
     return storage, plan
@@ -204,6 +208,43 @@ def test_garbage_is_collected_while_it_is_read(replaced):
     thread.join()
     assert fresh.collect().height == 90
     assert len(day_files(storage)) == 2
+
+
+class Reviving(Disk):
+    """Lets another machine, which knows nothing of the lock, write while garbage is collected."""
+
+    def __init__(self, work) -> None:
+        super().__init__()
+        self.work = work
+
+    def reached(self, step: Step) -> None:
+        if step is Step.GARBAGE_REMOVED and self.work is not None:
+            work, self.work = self.work, None
+            work()
+
+
+def test_the_manifest_is_read_again_before_each_file_is_removed(replaced):
+    storage, _ = replaced
+    shelf = storage._shelf(SYMBOL, "binance", "spot")
+    old = read_manifest(shelf, "2024-02").days[FEBRUARY]
+    storage.put_days(SYMBOL, [given_day(JANUARY, trades(JANUARY, 50, 1, price=9.0))])
+    for path in storage.root.rglob("*"):
+        make_old(path)
+    first = json.loads(shelf.manifests("2024-02").joinpath("000001.json").read_text())
+    name = first["days"][FEBRUARY.isoformat()]["file"]
+    revived = replace(
+        old,
+        **{
+            key: first["days"][FEBRUARY.isoformat()][key]
+            for key in ("file", "sha256", "bytes", "content")
+        },
+    )
+    storage._disk = Reviving(
+        lambda: update_manifest(shelf, "2024-02", lambda _: {FEBRUARY: revived})
+    )
+    storage.gc(dry_run=False)
+    assert name in [path.name for path in day_files(storage)]
+    assert storage.get_ticks(SYMBOL, FEBRUARY, FEBRUARY).equals(trades(FEBRUARY, 40, 51))
 
 
 def test_a_file_comes_back_into_use_without_being_swept_away(replaced):

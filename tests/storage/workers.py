@@ -17,11 +17,10 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 
 def do(job: dict) -> None:
-    from storage import jobs
-    from storage.disks import KillingDisk
-
     from rangebar_polars.storage.disk import Step
     from rangebar_polars.storage.parquet import TickStorage
+    from storage import jobs
+    from storage.disks import KillingDisk
 
     storage = TickStorage(job["folder"])
     if "step" in job:
