@@ -21,6 +21,7 @@ pub mod error;
 pub mod fold;
 pub mod label;
 pub mod lanes;
+pub mod numbering;
 pub mod order;
 pub mod quotient;
 pub mod rule;

@@ -5,49 +5,11 @@ use std::collections::HashMap;
 use polars::prelude::*;
 use polars_arrow::array::{Array, PrimitiveArray, Utf8ViewArray, View};
 
+use crate::core::numbering::Codes;
 use crate::core::simd::{self, prefetch};
 
-/// Slots of a small table that is looked into before a hash map.
-const CACHE_SLOTS: usize = 512;
-/// A slot that holds no code.
+/// A category that has no code yet.
 const EMPTY: u32 = u32::MAX;
-
-/// A map to codes with a quick look at recent keys.
-#[derive(Debug)]
-pub struct Codes<K> {
-    map: HashMap<K, u32>,
-    cache: Vec<(K, u32)>,
-}
-
-impl<K: Copy + Default> Default for Codes<K> {
-    fn default() -> Self {
-        Self { map: HashMap::new(), cache: vec![(K::default(), EMPTY); CACHE_SLOTS] }
-    }
-}
-
-impl<K: Copy + Default + Eq + std::hash::Hash> Codes<K> {
-    /// The code of a key; a new one takes `next` and moves it on.
-    #[inline]
-    pub fn get_or_add(&mut self, key: K, mix: u64, next: &mut u32) -> u32 {
-        let slot = (mix.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 55) as usize % CACHE_SLOTS;
-        let (known, code) = self.cache[slot];
-        if code != EMPTY && known == key { code } else { self.look_up(key, slot, next) }
-    }
-
-    #[cold]
-    fn look_up(&mut self, key: K, slot: usize, next: &mut u32) -> u32 {
-        let code = *self.map.entry(key).or_insert(*next);
-        *next = (*next).max(code + 1);
-        self.cache[slot] = (key, code);
-        code
-    }
-
-    /// Forgets the codes from `count` on.
-    pub fn truncate(&mut self, count: u32) {
-        self.map.retain(|_, code| *code < count);
-        self.cache.fill((K::default(), EMPTY));
-    }
-}
 
 /// Numbers the values of one key column by first appearance.
 #[derive(Debug, Default)]
@@ -95,7 +57,7 @@ impl KeyColumn {
 
     #[inline]
     fn inline_code(&mut self, key: u128) -> u32 {
-        self.short.get_or_add(key, key as u64 ^ (key >> 64) as u64, &mut self.next)
+        self.short.get_or_add(key, &mut self.next)
     }
 
     /// Forgets the codes from `count` on.
@@ -133,7 +95,7 @@ impl KeyColumn {
     where
         T: polars_arrow::types::NativeType,
     {
-        let code = |column: &mut Self, value: T| column.numbers.get_or_add(bits(value), bits(value), &mut column.next);
+        let code = |column: &mut Self, value: T| column.numbers.get_or_add(bits(value), &mut column.next);
         if chunk.null_count() == 0 {
             out.extend(chunk.values().iter().map(|value| code(self, *value)));
         } else {

@@ -2,12 +2,13 @@
 
 use polars::prelude::*;
 
-use super::codes::{Codes, KeyColumn};
+use super::codes::KeyColumn;
 use super::error::FrameError;
 use super::key_bytes::{decode, encode};
 use super::options::{Options, Role};
 use crate::core::checkpoint::Reader;
 use crate::core::error::CoreError;
+use crate::core::numbering::Codes;
 
 /// Refuses key types without a cheap exact form.
 ///
@@ -82,8 +83,7 @@ impl Keyer {
                 None => own,
                 Some(left) => {
                     let Pairs { codes, next } = &mut self.pairs[index - 1];
-                    let pair = |(a, b): (u32, u32)| codes.get_or_add((a, b), u64::from(a) << 32 | u64::from(b), next);
-                    left.into_iter().zip(own).map(pair).collect()
+                    left.into_iter().zip(own).map(|pair| codes.get_or_add(pair, next)).collect()
                 }
             });
         }
