@@ -92,9 +92,33 @@ fn builder(thresholds: &[u32]) -> RangeBarBuilder {
     RangeBarBuilder::new(settings, Names::default(), false)
 }
 
-fn build(bencher: Bencher, rows: usize, thresholds: &[u32], keys: Option<u32>) {
+/// How the keys of records take turns.
+#[derive(Clone, Copy, Debug)]
+enum Turns {
+    /// One after the other.
+    Even(u32),
+    /// In no order.
+    Mixed(u32),
+    /// So many records of a key in a row.
+    Runs(u32),
+}
+
+impl Turns {
+    fn codes(self, rows: usize) -> Vec<u32> {
+        let rows = 0..rows as u32;
+        match self {
+            Self::Even(keys) => rows.map(|row| row % keys).collect(),
+            Self::Mixed(keys) => {
+                rows.map(|row| (row ^ row >> 9).wrapping_mul(0x9e37_79b9) >> 8).map(|x| x % keys).collect()
+            }
+            Self::Runs(len) => rows.map(|row| row / len % 20).collect(),
+        }
+    }
+}
+
+fn build(bencher: Bencher, rows: usize, thresholds: &[u32], keys: Option<Turns>) {
     let trades = Trades::walk(rows);
-    let codes: Option<Vec<u32>> = keys.map(|keys| (0..rows as u32).map(|row| row % keys).collect());
+    let codes = keys.map(|keys| keys.codes(rows));
     bencher.counter(ItemsCount::new(rows)).bench_local(|| {
         let mut builder = builder(thresholds);
         let (mut bars, mut count) = (Vec::new(), 0usize);
@@ -149,7 +173,10 @@ fn bars_four_thresholds_10m(bencher: Bencher) {
     build(bencher, 10_000_000, &[250, 500, 750, 1000], None);
 }
 
-#[divan::bench]
-fn bars_20_keys_10m(bencher: Bencher) {
-    build(bencher, 10_000_000, &[250], Some(20));
+#[divan::bench(args = [
+    Turns::Even(20), Turns::Mixed(2), Turns::Mixed(20), Turns::Mixed(64), Turns::Mixed(500), Turns::Mixed(5_000),
+    Turns::Runs(50), Turns::Runs(1_000),
+])]
+fn bars_keyed_1m(bencher: Bencher, turns: Turns) {
+    build(bencher, 1_000_000, &[250], Some(turns));
 }

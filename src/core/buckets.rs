@@ -5,34 +5,26 @@
 
 use bytemuck::cast_slice;
 
-use super::simd::{self, prefetch};
+use super::records::{COLUMNS, LANES, Record, Room, Spreading, Unpacked};
+use super::simd::{self, InstructionSet};
 use super::ticks::{Bits, Ticks, Values};
 
 /// Most records of a block.
 pub const LARGEST_BLOCK: usize = 1 << 15;
-/// Up to this many keys, buckets are long.
-const FEW_KEYS: usize = 64;
 /// Up to this many keys, a key's number is its bucket.
 const DIRECT_KEYS: usize = 4_096;
-const LONG: usize = 256;
-const SHORT: usize = 24;
-/// Cells from one column of a bucket to the next. An odd number of cache lines: after a round one,
-/// all columns of all buckets would fall into the same lines of the first cache.
-const LONG_STRIDE: usize = LONG + LINE;
-const SHORT_STRIDE: usize = SHORT + 2 * LINE;
-const LINE: usize = 8;
-/// Time, price, quantity, three ids, and row with side.
-const COLUMNS: usize = 7;
+/// Records to a bucket for up to so many keys, in whole lanes. Every emptying costs as much as some
+/// thirty records, but columns longer than this leave the first cache.
+const CAPACITIES: [(usize, usize); 3] = [(64, 256), (512, 128), (usize::MAX, 24)];
 
 /// Buckets of a block; the buffers are used again for the next one.
 #[derive(Debug, Default)]
 pub struct Buckets {
-    is_long: bool,
-    lens: Vec<u32>,
-    /// Bit patterns: bucket by bucket, in it column by column.
-    cells: Vec<u64>,
-    rows: Vec<u32>,
-    side: Vec<u8>,
+    /// Records to a bucket, whole lanes.
+    capacity: usize,
+    rooms: Vec<Room>,
+    records: Vec<Record>,
+    unpacked: Unpacked,
     /// Bucket of each row, and key of each bucket, where keys are many.
     slots: Vec<u32>,
     keys: Vec<u32>,
@@ -50,12 +42,6 @@ pub enum Filled {
     },
 }
 
-/// Columns of a block as bit patterns, absent ones stood in for by the times.
-struct Sources<'a> {
-    columns: [&'a [u64]; COLUMNS - 1],
-    side: Bits<'a>,
-}
-
 fn patterns(values: Values<'_>) -> &[u64] {
     match values {
         Values::Float(values) => cast_slice(values),
@@ -71,55 +57,56 @@ fn values_like<'a>(cells: &'a [u64], like: Values) -> Values<'a> {
     }
 }
 
-impl<'a> Sources<'a> {
-    fn of(block: &Ticks<'a>, from: usize) -> Self {
-        let time = cast_slice(block.time);
-        let ids = |ids: Option<&'a [i64]>| ids.map_or(time, cast_slice);
-        let quantity = block.quantity.map_or(time, patterns);
-        let [agg_id, first_id, last_id] = [block.agg_id, block.first_id, block.last_id].map(ids);
-        let columns = [time, patterns(block.price), quantity, agg_id, first_id, last_id].map(|cells| &cells[from..]);
-        let side = block.is_buyer_maker.map_or(Bits { bytes: &[], offset: 0 }, |bits| bits.slice(from));
-        Self { columns, side }
-    }
+/// Columns of a block as bit patterns, absent ones stood in for by the times.
+fn columns<'a>(block: &Ticks<'a>, from: usize) -> [&'a [u64]; COLUMNS] {
+    let time = cast_slice(block.time);
+    let ids = |ids: Option<&'a [i64]>| ids.map_or(time, cast_slice);
+    let quantity = block.quantity.map_or(time, patterns);
+    let [agg_id, first_id, last_id] = [block.agg_id, block.first_id, block.last_id].map(ids);
+    [time, patterns(block.price), quantity, agg_id, first_id, last_id].map(|cells| &cells[from..])
 }
 
 impl Buckets {
-    /// Makes room for the keys of a block.
-    pub fn start(&mut self, codes: &[u32]) {
-        const UNKNOWN: u32 = u32::MAX;
-        let key_count = codes.iter().max().map_or(0, |code| *code as usize + 1);
-        self.keys.clear();
-        self.slots.clear();
-        let slot_count = if key_count <= DIRECT_KEYS {
-            key_count
-        } else {
-            self.slot_of_key.resize(key_count.max(self.slot_of_key.len()), UNKNOWN);
-            for code in codes {
-                let slot = &mut self.slot_of_key[*code as usize];
-                if *slot == UNKNOWN {
-                    *slot = self.keys.len() as u32;
-                    self.keys.push(*code);
-                }
-                self.slots.push(*slot);
-            }
-            self.keys.iter().for_each(|key| self.slot_of_key[*key as usize] = UNKNOWN);
-            self.keys.len()
-        };
-        self.is_long = slot_count <= FEW_KEYS;
-        self.lens.clear();
-        self.lens.resize(slot_count, 0);
-        let size = slot_count * COLUMNS * self.stride();
-        if self.cells.len() < size {
-            self.cells.resize(size, 0);
+    /// Makes room for the keys of a block, all of them below `key_count`.
+    pub fn start(&mut self, codes: &[u32], key_count: usize) {
+        let slot_count = self.number_slots(codes, key_count);
+        let fitting = CAPACITIES.iter().find(|(keys, _)| slot_count <= *keys);
+        self.capacity = fitting.map_or(LANES, |(_, capacity)| *capacity);
+        self.rooms.clear();
+        self.rooms.extend((0..slot_count).map(|slot| {
+            let at = (slot * self.capacity) as u32;
+            Room { at, end: at + self.capacity as u32 }
+        }));
+        let size = slot_count * self.capacity;
+        if self.records.len() < size {
+            self.records.resize(size, Record::default());
         }
+        self.unpacked.reserve(self.capacity / LANES);
     }
 
-    fn stride(&self) -> usize {
-        if self.is_long { LONG_STRIDE } else { SHORT_STRIDE }
+    /// Gives the keys of a block their buckets; how many there are.
+    fn number_slots(&mut self, codes: &[u32], key_count: usize) -> usize {
+        const UNKNOWN: u32 = u32::MAX;
+        self.keys.clear();
+        self.slots.clear();
+        if key_count <= DIRECT_KEYS {
+            return key_count;
+        }
+        self.slot_of_key.resize(key_count.max(self.slot_of_key.len()), UNKNOWN);
+        for code in codes {
+            let slot = &mut self.slot_of_key[*code as usize];
+            if *slot == UNKNOWN {
+                *slot = self.keys.len() as u32;
+                self.keys.push(*code);
+            }
+            self.slots.push(*slot);
+        }
+        self.keys.iter().for_each(|key| self.slot_of_key[*key as usize] = UNKNOWN);
+        self.keys.len()
     }
 
     pub fn count(&self) -> usize {
-        self.lens.len()
+        self.rooms.len()
     }
 
     /// Key of a bucket.
@@ -128,93 +115,58 @@ impl Buckets {
     }
 
     /// Puts the records from row `from` on into their buckets.
-    pub fn fill(&mut self, block: &Ticks, codes: &[u32], from: usize) -> Filled {
-        let sources = Sources::of(block, from);
+    pub fn fill(&mut self, set: InstructionSet, block: &Ticks, codes: &[u32], from: usize) -> Filled {
         let slots = if self.slots.is_empty() { &codes[from..] } else { &self.slots[from..] };
-        let (lens, cells) = (&mut self.lens, &mut self.cells);
-        let full = if self.is_long {
-            spread::<LONG, LONG_STRIDE>(slots, &sources, lens, cells, from)
-        } else {
-            spread::<SHORT, SHORT_STRIDE>(slots, &sources, lens, cells, from)
+        let mut spreading = Spreading {
+            columns: columns(block, from),
+            side: block.is_buyer_maker.map_or(Bits { bytes: &[], offset: 0 }, |bits| bits.slice(from)),
+            first_row: from,
+            slots,
+            rooms: &mut self.rooms,
+            records: &mut self.records,
         };
-        match full {
-            Some((row, slot)) => Filled::Full { row: from + row, slot },
+        match simd::spread(set, &mut spreading) {
+            Some(row) => Filled::Full { row: from + row, slot: slots[row] as usize },
             None => Filled::All,
         }
     }
 
+    fn first(&self, slot: usize) -> usize {
+        slot * self.capacity
+    }
+
+    fn len(&self, slot: usize) -> usize {
+        self.rooms[slot].at as usize - self.first(slot)
+    }
+
     /// The columns of a bucket that are bound in the block, and their rows in it.
-    pub fn bucket(&mut self, block: &Ticks, slot: usize) -> (Ticks<'_>, &[u32]) {
-        let (stride, len) = (self.stride(), self.lens[slot] as usize);
-        let first = slot * COLUMNS * stride;
-        let column = |index: usize| &self.cells[first + index * stride..first + index * stride + len];
-        let marks = column(6);
-        self.rows.clear();
-        self.rows.extend(marks.iter().map(|mark| (mark >> 1) as u32));
-        self.side.clear();
-        self.side.extend(
-            marks
-                .chunks(8)
-                .map(|eight| eight.iter().enumerate().fold(0, |byte, (bit, mark)| byte | ((*mark as u8 & 1) << bit))),
-        );
+    pub fn bucket(&mut self, set: InstructionSet, block: &Ticks, slot: usize) -> (Ticks<'_>, &[u32]) {
+        let (first, len) = (self.first(slot), self.len(slot));
+        // Records past the last are old ones: their columns are cut off.
+        let records = &self.records[first..first + len.next_multiple_of(LANES)];
+        simd::unpack(set, records, &mut self.unpacked);
+        let Unpacked { columns, rows, side } = &self.unpacked;
+        let [time, price, quantity, agg_id, first_id, last_id] =
+            columns.each_ref().map(|column| &column.as_flattened()[..len]);
         let ticks = Ticks {
-            time: cast_slice(column(0)),
-            price: values_like(column(1), block.price),
-            quantity: block.quantity.map(|values| values_like(column(2), values)),
-            is_buyer_maker: block.is_buyer_maker.map(|_| Bits { bytes: &self.side, offset: 0 }),
-            agg_id: block.agg_id.map(|_| cast_slice(column(3))),
-            first_id: block.first_id.map(|_| cast_slice(column(4))),
-            last_id: block.last_id.map(|_| cast_slice(column(5))),
+            time: cast_slice(time),
+            price: values_like(price, block.price),
+            quantity: block.quantity.map(|values| values_like(quantity, values)),
+            is_buyer_maker: block.is_buyer_maker.map(|_| Bits { bytes: side, offset: 0 }),
+            agg_id: block.agg_id.map(|_| cast_slice(agg_id)),
+            first_id: block.first_id.map(|_| cast_slice(first_id)),
+            last_id: block.last_id.map(|_| cast_slice(last_id)),
         };
-        (ticks, &self.rows)
+        (ticks, &rows.as_flattened()[..len])
     }
 
     pub fn is_bare(&self, slot: usize) -> bool {
-        self.lens[slot] == 0
+        self.len(slot) == 0
     }
 
     pub fn clear(&mut self, slot: usize) {
-        self.lens[slot] = 0;
+        self.rooms[slot].at = self.first(slot) as u32;
     }
-}
-
-/// The pass itself: row and bucket of the first record that found its bucket full.
-fn spread<const CAPACITY: usize, const STRIDE: usize>(
-    slots: &[u32],
-    from: &Sources,
-    lens: &mut [u32],
-    cells: &mut [u64],
-    first_row: usize,
-) -> Option<(usize, usize)> {
-    let len = slots.len();
-    let [time, price, quantity, agg_id, first_id, last_id] = from.columns.map(|column| &column[..len]);
-    let mut byte = 0;
-    for row in 0..len {
-        if row % LINE == 0 {
-            byte = from.side.byte(row);
-            for column in [time, price, quantity, agg_id, first_id, last_id] {
-                prefetch::<{ simd::TOGETHER }, _>(&column[row..]);
-            }
-        }
-        let slot = slots[row] as usize;
-        let place = &mut lens[slot];
-        if *place as usize >= CAPACITY {
-            return Some((row, slot));
-        }
-        let at = slot * (COLUMNS * STRIDE) + *place as usize;
-        *place += 1;
-        // One check for all columns.
-        let cell = cells.get_mut(at..at + (COLUMNS - 1) * STRIDE + 1)?;
-        cell[0] = time[row];
-        cell[STRIDE] = price[row];
-        cell[2 * STRIDE] = quantity[row];
-        cell[3 * STRIDE] = agg_id[row];
-        cell[4 * STRIDE] = first_id[row];
-        cell[5 * STRIDE] = last_id[row];
-        cell[6 * STRIDE] = ((first_row + row) as u64) << 1 | u64::from(byte & 1);
-        byte >>= 1;
-    }
-    None
 }
 
 #[cfg(test)]
@@ -238,9 +190,10 @@ mod tests {
         };
         let mut buckets = Buckets::default();
         let mut seen: Vec<Vec<usize>> = vec![Vec::new(); codes.iter().max().map_or(0, |code| *code as usize + 1)];
+        let key_count = seen.len();
         let mut take = |buckets: &mut Buckets, slot: usize| {
             let key = buckets.key(slot) as usize;
-            let (ticks, rows) = buckets.bucket(&block, slot);
+            let (ticks, rows) = buckets.bucket(InstructionSet::current(), &block, slot);
             assert_eq!(ticks.len(), rows.len());
             for (at, row) in rows.iter().enumerate() {
                 let row = *row as usize;
@@ -250,9 +203,9 @@ mod tests {
             }
             buckets.clear(slot);
         };
-        buckets.start(codes);
+        buckets.start(codes, key_count);
         let mut from = 0;
-        while let Filled::Full { row, slot } = buckets.fill(&block, codes, from) {
+        while let Filled::Full { row, slot } = buckets.fill(InstructionSet::current(), &block, codes, from) {
             take(&mut buckets, slot);
             from = row;
         }

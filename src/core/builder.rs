@@ -14,6 +14,9 @@ use super::ticks::Ticks;
 /// Takes the bars that ended so far and leaves the vector empty.
 pub type Flush<'a> = &'a mut dyn FnMut(&mut Vec<Bar>);
 
+/// From this many records to a change of key on, records need no putting together.
+const LONG_RUN: usize = 64;
+
 /// State of one key.
 #[derive(Clone, Debug, PartialEq)]
 pub struct KeyState {
@@ -183,10 +186,23 @@ impl RangeBarBuilder {
         while from < ticks.len() {
             let to = ticks.len().min(from + LARGEST_BLOCK);
             let (block, codes) = (ticks.slice(from, to), &codes[from..to]);
-            match codes.first() {
-                Some(key) if codes.iter().all(|code| code == key) => self.push_key(&block, *key, bars, flush)?,
-                _ => self.push_block(&block, codes, bars, flush)?,
+            let changes = codes.iter().zip(&codes[1..]).filter(|(code, next)| code != next).count();
+            if changes * LONG_RUN < codes.len() {
+                self.push_runs(&block, codes, bars, flush)?;
+            } else {
+                self.push_block(&block, codes, bars, flush)?;
             }
+            from = to;
+        }
+        Ok(())
+    }
+
+    /// A block in which keys seldom change: its records are together already.
+    fn push_runs(&mut self, block: &Ticks, codes: &[u32], bars: &mut Vec<Bar>, flush: Flush) -> Result<(), DataError> {
+        let mut from = 0;
+        for run in codes.chunk_by(|code, next| code == next) {
+            let to = from + run.len();
+            self.push_key(&block.slice(from, to), run[0], bars, flush)?;
             from = to;
         }
         Ok(())
@@ -213,22 +229,17 @@ impl RangeBarBuilder {
         lasts: &mut Vec<Option<Last>>,
         bars: &mut Vec<Bar>,
     ) -> Result<(), BlockFault> {
-        buckets.start(codes);
-        self.note_lasts(codes, lasts);
+        let largest = codes.iter().fold(0, |largest, code| largest.max(*code));
+        buckets.start(codes, largest as usize + 1);
+        // The last record of every key there may be is noted for messages.
+        self.make_states(largest);
+        lasts.extend(self.states.iter().map(|state| state.search.last));
         let mut from = 0;
-        while let Filled::Full { row, slot } = buckets.fill(block, codes, from) {
+        while let Filled::Full { row, slot } = buckets.fill(InstructionSet::current(), block, codes, from) {
             self.push_bucket(block, buckets, slot, bars)?;
             from = row;
         }
         (0..buckets.count()).try_for_each(|slot| self.push_bucket(block, buckets, slot, bars))
-    }
-
-    /// Notes the last record of every key there may be, for messages.
-    fn note_lasts(&mut self, codes: &[u32], lasts: &mut Vec<Option<Last>>) {
-        if let Some(key) = codes.iter().max() {
-            self.make_states(*key);
-        }
-        lasts.extend(self.states.iter().map(|state| state.search.last));
     }
 
     /// Folds a bucket and empties it.
@@ -244,9 +255,10 @@ impl RangeBarBuilder {
         }
         let key = buckets.key(slot);
         self.touch(key);
-        let (chunk, rows) = buckets.bucket(block, slot);
+        let set = InstructionSet::current();
+        let (chunk, rows) = buckets.bucket(set, block, slot);
         let rows = Rows::Listed(self.rows, rows);
-        self.step(InstructionSet::current(), &chunk, rows, key, bars).map_err(|error| match error {
+        self.step(set, &chunk, rows, key, bars).map_err(|error| match error {
             FoldError::Record(_) => BlockFault { overflow: None },
             FoldError::Overflow(row, what) => BlockFault { overflow: Some((rows.input_row(row), what)) },
         })?;

@@ -24,6 +24,7 @@ pub mod lanes;
 pub mod numbering;
 pub mod order;
 pub mod quotient;
+pub mod records;
 pub mod rule;
 pub mod runs;
 pub mod search;

@@ -9,6 +9,7 @@ use std::sync::atomic::{AtomicU8, Ordering};
 use super::bar::Sums;
 use super::lanes::{QuickSpan, fold_lanes};
 use super::order::scan_lanes;
+use super::records::{Plain, Record, Spreading, Unpacked, spread_lanes, unpack_lanes};
 use super::search::first_outside_lanes;
 
 /// Instruction sets with a path of their own.
@@ -94,7 +95,13 @@ pub fn prefetch<const BYTES: usize, T>(values: &[T]) {
 
 #[cfg(target_arch = "x86_64")]
 mod paths {
-    use super::{QuickSpan, Sums, first_outside_lanes, fold_lanes, scan_lanes};
+    use std::arch::x86_64::*;
+
+    use super::{
+        QuickSpan, Record, Spreading, Sums, Unpacked, first_outside_lanes, fold_lanes, scan_lanes, spread_lanes,
+        unpack_lanes,
+    };
+    use crate::core::records::{LANES, Lines};
 
     #[target_feature(enable = "avx2,bmi1,bmi2,lzcnt,popcnt")]
     pub fn fold_avx2(span: &QuickSpan) -> Option<Sums> {
@@ -124,6 +131,159 @@ mod paths {
     #[target_feature(enable = "avx512f,avx512dq,avx512vl,avx512bw,avx2,bmi1,bmi2,lzcnt,popcnt")]
     pub fn scan_avx512(time: &[i64]) -> Option<u64> {
         scan_lanes(time)
+    }
+
+    #[target_feature(enable = "avx2,bmi1,bmi2,lzcnt,popcnt")]
+    pub fn spread_avx2(spreading: &mut Spreading) -> Option<usize> {
+        spread_lanes::<Avx2>(spreading)
+    }
+
+    #[target_feature(enable = "avx512f,avx512dq,avx512vl,avx512bw,avx2,bmi1,bmi2,lzcnt,popcnt")]
+    pub fn spread_avx512(spreading: &mut Spreading) -> Option<usize> {
+        spread_lanes::<Avx512>(spreading)
+    }
+
+    #[target_feature(enable = "avx2,bmi1,bmi2,lzcnt,popcnt")]
+    pub fn unpack_avx2(records: &[Record], out: &mut Unpacked) {
+        unpack_lanes::<Avx2>(records, out);
+    }
+
+    #[target_feature(enable = "avx512f,avx512dq,avx512vl,avx512bw,avx2,bmi1,bmi2,lzcnt,popcnt")]
+    pub fn unpack_avx512(records: &[Record], out: &mut Unpacked) {
+        unpack_lanes::<Avx512>(records, out);
+    }
+
+    struct Avx2;
+
+    /// SAFETY of all blocks: used by the functions above alone, which have the features; loads and
+    /// stores are of whole arrays and need no alignment.
+    impl Lines for Avx2 {
+        type Line = [__m256i; 2];
+
+        #[inline(always)]
+        fn load(words: &[u64; LANES]) -> Self::Line {
+            let words: *const __m256i = words.as_ptr().cast();
+            unsafe { [_mm256_loadu_si256(words), _mm256_loadu_si256(words.add(1))] }
+        }
+
+        #[inline(always)]
+        fn marks(row: u64, sides: u8) -> Self::Line {
+            unsafe { [marks_avx2(row, sides), marks_avx2(row + 4, sides >> 4)] }
+        }
+
+        #[inline(always)]
+        fn turn(lines: [Self::Line; LANES]) -> [Self::Line; LANES] {
+            unsafe { turn_avx2(lines) }
+        }
+
+        #[inline(always)]
+        fn store(line: Self::Line, words: &mut [u64; LANES]) {
+            let words: *mut __m256i = words.as_mut_ptr().cast();
+            unsafe {
+                _mm256_storeu_si256(words, line[0]);
+                _mm256_storeu_si256(words.add(1), line[1]);
+            }
+        }
+    }
+
+    #[inline]
+    #[target_feature(enable = "avx2,bmi1,bmi2,lzcnt,popcnt")]
+    fn marks_avx2(row: u64, sides: u8) -> __m256i {
+        let bits = _mm256_srlv_epi64(_mm256_set1_epi64x(i64::from(sides)), _mm256_set_epi64x(3, 2, 1, 0));
+        let rows = _mm256_add_epi64(_mm256_set1_epi64x((row << 1) as i64), _mm256_set_epi64x(6, 4, 2, 0));
+        _mm256_or_si256(rows, _mm256_and_si256(bits, _mm256_set1_epi64x(1)))
+    }
+
+    /// Four squares of four words, each turned by itself and put where its mirror image was.
+    #[inline]
+    #[target_feature(enable = "avx2,bmi1,bmi2,lzcnt,popcnt")]
+    fn turn_avx2(lines: [[__m256i; 2]; LANES]) -> [[__m256i; 2]; LANES] {
+        let mut turned = lines;
+        for (side, other) in [(0, 0), (0, 1), (1, 0), (1, 1)] {
+            let row = side * 4;
+            let (a, b, c, d) = (lines[row][other], lines[row + 1][other], lines[row + 2][other], lines[row + 3][other]);
+            let (ab, cd) = (_mm256_unpacklo_epi64(a, b), _mm256_unpacklo_epi64(c, d));
+            let (odd_ab, odd_cd) = (_mm256_unpackhi_epi64(a, b), _mm256_unpackhi_epi64(c, d));
+            let row = other * 4;
+            turned[row][side] = _mm256_permute2x128_si256::<0x20>(ab, cd);
+            turned[row + 1][side] = _mm256_permute2x128_si256::<0x20>(odd_ab, odd_cd);
+            turned[row + 2][side] = _mm256_permute2x128_si256::<0x31>(ab, cd);
+            turned[row + 3][side] = _mm256_permute2x128_si256::<0x31>(odd_ab, odd_cd);
+        }
+        turned
+    }
+
+    struct Avx512;
+
+    /// SAFETY of all blocks: as for [`Avx2`].
+    impl Lines for Avx512 {
+        type Line = __m512i;
+
+        #[inline(always)]
+        fn load(words: &[u64; LANES]) -> Self::Line {
+            unsafe { _mm512_loadu_si512(words.as_ptr().cast()) }
+        }
+
+        #[inline(always)]
+        fn marks(row: u64, sides: u8) -> Self::Line {
+            unsafe { marks_avx512(row, sides) }
+        }
+
+        #[inline(always)]
+        fn turn(lines: [Self::Line; LANES]) -> [Self::Line; LANES] {
+            unsafe { turn_avx512(lines) }
+        }
+
+        #[inline(always)]
+        fn store(line: Self::Line, words: &mut [u64; LANES]) {
+            unsafe { _mm512_storeu_si512(words.as_mut_ptr().cast(), line) }
+        }
+    }
+
+    #[inline]
+    #[target_feature(enable = "avx512f,avx512dq,avx512vl,avx512bw,avx2,bmi1,bmi2,lzcnt,popcnt")]
+    fn marks_avx512(row: u64, sides: u8) -> __m512i {
+        let rows = _mm512_set1_epi64((row << 1) as i64);
+        let rows = _mm512_add_epi64(rows, _mm512_set_epi64(14, 12, 10, 8, 6, 4, 2, 0));
+        _mm512_mask_add_epi64(rows, sides, rows, _mm512_set1_epi64(1))
+    }
+
+    /// Pairs of words, then pairs of pairs, then pairs of those.
+    #[inline]
+    #[target_feature(enable = "avx512f,avx512dq,avx512vl,avx512bw,avx2,bmi1,bmi2,lzcnt,popcnt")]
+    fn turn_avx512(w: [__m512i; LANES]) -> [__m512i; LANES] {
+        let (even_01, odd_01) = (_mm512_unpacklo_epi64(w[0], w[1]), _mm512_unpackhi_epi64(w[0], w[1]));
+        let (even_23, odd_23) = (_mm512_unpacklo_epi64(w[2], w[3]), _mm512_unpackhi_epi64(w[2], w[3]));
+        let (even_45, odd_45) = (_mm512_unpacklo_epi64(w[4], w[5]), _mm512_unpackhi_epi64(w[4], w[5]));
+        let (even_67, odd_67) = (_mm512_unpacklo_epi64(w[6], w[7]), _mm512_unpackhi_epi64(w[6], w[7]));
+        let (a, b) = (even_pairs(even_01, even_23), even_pairs(even_45, even_67));
+        let (c, d) = (even_pairs(odd_01, odd_23), even_pairs(odd_45, odd_67));
+        let (e, f) = (odd_pairs(even_01, even_23), odd_pairs(even_45, even_67));
+        let (g, h) = (odd_pairs(odd_01, odd_23), odd_pairs(odd_45, odd_67));
+        [
+            even_pairs(a, b),
+            even_pairs(c, d),
+            even_pairs(e, f),
+            even_pairs(g, h),
+            odd_pairs(a, b),
+            odd_pairs(c, d),
+            odd_pairs(e, f),
+            odd_pairs(g, h),
+        ]
+    }
+
+    /// The even pairs of words of both.
+    #[inline]
+    #[target_feature(enable = "avx512f,avx512dq,avx512vl,avx512bw,avx2,bmi1,bmi2,lzcnt,popcnt")]
+    fn even_pairs(a: __m512i, b: __m512i) -> __m512i {
+        _mm512_shuffle_i64x2::<0x88>(a, b)
+    }
+
+    /// The odd pairs of words of both.
+    #[inline]
+    #[target_feature(enable = "avx512f,avx512dq,avx512vl,avx512bw,avx2,bmi1,bmi2,lzcnt,popcnt")]
+    fn odd_pairs(a: __m512i, b: __m512i) -> __m512i {
+        _mm512_shuffle_i64x2::<0xdd>(a, b)
     }
 }
 
@@ -167,4 +327,51 @@ pub fn widest_step(set: InstructionSet, time: &[i64]) -> Option<u64> {
     }
     let _ = set;
     scan_lanes(time)
+}
+
+/// Puts rows into their buckets; the first row that found its bucket full.
+#[inline]
+pub fn spread(set: InstructionSet, spreading: &mut Spreading) -> Option<usize> {
+    #[cfg(target_arch = "x86_64")]
+    match set {
+        // SAFETY: as above.
+        InstructionSet::Avx512 => return unsafe { paths::spread_avx512(spreading) },
+        InstructionSet::Avx2 => return unsafe { paths::spread_avx2(spreading) },
+        InstructionSet::Baseline => {}
+    }
+    let _ = set;
+    spread_lanes::<Plain>(spreading)
+}
+
+/// Turns records back into columns.
+#[inline]
+pub fn unpack(set: InstructionSet, records: &[Record], out: &mut Unpacked) {
+    #[cfg(target_arch = "x86_64")]
+    match set {
+        // SAFETY: as above.
+        InstructionSet::Avx512 => return unsafe { paths::unpack_avx512(records, out) },
+        InstructionSet::Avx2 => return unsafe { paths::unpack_avx2(records, out) },
+        InstructionSet::Baseline => {}
+    }
+    let _ = set;
+    unpack_lanes::<Plain>(records, out);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_set_turns_a_square() {
+        let square: [[u64; 8]; 8] = std::array::from_fn(|row| std::array::from_fn(|word| (row * 8 + word) as u64));
+        let records = square.map(Record::new);
+        for set in InstructionSet::ALL.into_iter().filter(|set| *set <= InstructionSet::detected()) {
+            let mut out = Unpacked::default();
+            out.reserve(1);
+            unpack(set, &records, &mut out);
+            for (word, column) in out.columns.iter().enumerate() {
+                assert_eq!(column[0], std::array::from_fn(|row| (row * 8 + word) as u64), "{}", set.name());
+            }
+        }
+    }
 }

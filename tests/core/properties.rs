@@ -64,6 +64,13 @@ fn codes_of(trades: &Trades) -> Vec<u32> {
         .collect()
 }
 
+/// Makes keys change only every so many records.
+fn hold_keys(trades: &mut Trades, run: usize) {
+    for row in 0..trades.len() {
+        trades.key[row] = trades.key[row / run * run];
+    }
+}
+
 /// Pushes in pieces of the given lengths, each a push of its own with a checkpoint after it.
 fn build(
     trades: &Trades,
@@ -118,11 +125,13 @@ proptest! {
 
     #[test]
     fn keys_are_apart(
-        trades in any_walk(5),
+        mut trades in any_walk(5),
         settings in any_settings(),
+        run in prop_oneof![Just(1usize), 2usize..400],
         lengths in prop::collection::vec(1usize..9_000, 1..4),
         is_resumed in any::<bool>(),
     ) {
+        hold_keys(&mut trades, run);
         let codes = codes_of(&trades);
         let (ended, forming) = naive::bars(&trades, &codes, &settings);
         let (all, partial) = build(&trades, Some(&codes), &settings, &lengths, is_resumed);
@@ -208,12 +217,14 @@ proptest! {
 
     #[test]
     fn a_refused_push_changes_nothing(
-        trades in any_walk(4),
+        mut trades in any_walk(4),
+        run in prop_oneof![Just(1usize), 2usize..400],
         settings in any_settings(),
         at in any::<prop::sample::Index>(),
         fault in 0usize..6,
         is_keyed in any::<bool>(),
     ) {
+        hold_keys(&mut trades, run);
         let codes = codes_of(&trades);
         let codes = is_keyed.then_some(codes.as_slice());
         let half = trades.len() / 2;
@@ -245,7 +256,8 @@ proptest! {
 
 #[test]
 fn every_instruction_set_gives_the_same_bits() {
-    let trades = crate::trades::walk(50_000, 42, 60_000.0, 1);
+    let trades = crate::trades::walk(50_000, 42, 60_000.0, 5);
+    let codes = codes_of(&trades);
     let settings = Settings {
         thresholds: [10, 50, 250].map(|dbps| Threshold::try_from(dbps).unwrap()).to_vec(),
         unit: TimeUnit::Microseconds,
@@ -255,6 +267,7 @@ fn every_instruction_set_gives_the_same_bits() {
         keeps_unfinished: true,
     };
     let (ended, forming) = naive::bars(&trades, &vec![0; trades.len()], &settings);
+    let (keyed_ended, keyed_forming) = naive::bars(&trades, &codes, &settings);
     assert!(ended.iter().any(|bar| bar.ended_by == Some(Cause::Gap)));
     assert!(ended.iter().any(|bar| bar.ended_by == Some(Cause::Reset)));
     for set in InstructionSet::ALL {
@@ -262,6 +275,9 @@ fn every_instruction_set_gives_the_same_bits() {
             let (all, partial) = build(&trades, None, &settings, &[10_000], false);
             assert_same(&all, &ended);
             assert_same(&partial, &forming);
+            let (all, partial) = build(&trades, Some(&codes), &settings, &[9_999], false);
+            assert_same(&all, &keyed_ended);
+            assert_same(&partial, &keyed_forming);
         }
     }
     InstructionSet::force(None);
