@@ -22,6 +22,8 @@ const CAPACITIES: [(usize, usize); 3] = [(64, 256), (512, 128), (usize::MAX, 24)
 pub struct Buckets {
     /// Records to a bucket, whole lanes.
     capacity: usize,
+    /// Records without ids take half a line each.
+    has_ids: bool,
     rooms: Vec<Room>,
     records: Vec<Record>,
     unpacked: Unpacked,
@@ -68,7 +70,8 @@ fn columns<'a>(block: &Ticks<'a>, from: usize) -> [&'a [u64]; COLUMNS] {
 
 impl Buckets {
     /// Makes room for the keys of a block, all of them below `key_count`.
-    pub fn start(&mut self, codes: &[u32], key_count: usize) {
+    pub fn start(&mut self, block: &Ticks, codes: &[u32], key_count: usize) {
+        self.has_ids = block.agg_id.or(block.first_id).or(block.last_id).is_some();
         let slot_count = self.number_slots(codes, key_count);
         let fitting = CAPACITIES.iter().find(|(keys, _)| slot_count <= *keys);
         self.capacity = fitting.map_or(LANES, |(_, capacity)| *capacity);
@@ -119,6 +122,7 @@ impl Buckets {
         let slots = if self.slots.is_empty() { &codes[from..] } else { &self.slots[from..] };
         let mut spreading = Spreading {
             columns: columns(block, from),
+            has_ids: self.has_ids,
             side: block.is_buyer_maker.map_or(Bits { bytes: &[], offset: 0 }, |bits| bits.slice(from)),
             first_row: from,
             slots,
@@ -143,8 +147,9 @@ impl Buckets {
     pub fn bucket(&mut self, set: InstructionSet, block: &Ticks, slot: usize) -> (Ticks<'_>, &[u32]) {
         let (first, len) = (self.first(slot), self.len(slot));
         // Records past the last are old ones: their columns are cut off.
-        let records = &self.records[first..first + len.next_multiple_of(LANES)];
-        simd::unpack(set, records, &mut self.unpacked);
+        let (from, to) = (first, first + len.next_multiple_of(LANES));
+        let records = if self.has_ids { &self.records[from..to] } else { &self.records[from / 2..to / 2] };
+        simd::unpack(set, records, self.has_ids, &mut self.unpacked);
         let Unpacked { columns, rows, side } = &self.unpacked;
         let [time, price, quantity, agg_id, first_id, last_id] =
             columns.each_ref().map(|column| &column.as_flattened()[..len]);
@@ -174,7 +179,7 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    fn check(codes: &[u32], time: &[i64], is_sell: &[bool], offset: usize) {
+    fn check(set: InstructionSet, codes: &[u32], time: &[i64], is_sell: &[bool], offset: usize, has_ids: bool) {
         let mut bytes = vec![0u8; codes.len() / 8 + 2];
         for (row, flag) in is_sell.iter().enumerate() {
             bytes[(row + offset) / 8] |= u8::from(*flag) << ((row + offset) % 8);
@@ -186,26 +191,27 @@ mod tests {
             is_buyer_maker: Some(Bits { bytes: &bytes, offset }),
             agg_id: None,
             first_id: None,
-            last_id: Some(time),
+            last_id: has_ids.then_some(time),
         };
         let mut buckets = Buckets::default();
         let mut seen: Vec<Vec<usize>> = vec![Vec::new(); codes.iter().max().map_or(0, |code| *code as usize + 1)];
         let key_count = seen.len();
         let mut take = |buckets: &mut Buckets, slot: usize| {
             let key = buckets.key(slot) as usize;
-            let (ticks, rows) = buckets.bucket(InstructionSet::current(), &block, slot);
+            let (ticks, rows) = buckets.bucket(set, &block, slot);
             assert_eq!(ticks.len(), rows.len());
             for (at, row) in rows.iter().enumerate() {
                 let row = *row as usize;
                 assert_eq!((ticks.time[at], ticks.price.grid(at)), (time[row], Some(time[row])));
                 assert_eq!(ticks.is_buyer_maker.unwrap().get(at), is_sell[row]);
+                assert_eq!(ticks.last_id.map(|ids| ids[at]), has_ids.then(|| time[row]));
                 seen[key].push(row);
             }
             buckets.clear(slot);
         };
-        buckets.start(codes, key_count);
+        buckets.start(&block, codes, key_count);
         let mut from = 0;
-        while let Filled::Full { row, slot } = buckets.fill(InstructionSet::current(), &block, codes, from) {
+        while let Filled::Full { row, slot } = buckets.fill(set, &block, codes, from) {
             take(&mut buckets, slot);
             from = row;
         }
@@ -223,12 +229,15 @@ mod tests {
         fn buckets_keep_the_order_of_each_key(
             records in proptest::collection::vec((0u32..5, any::<i64>(), any::<bool>()), 1..3_000),
             offset in 0usize..8,
+            has_ids in any::<bool>(),
             stride in prop_oneof![Just(1u32), Just(2_000)],
         ) {
             let codes: Vec<u32> = records.iter().map(|record| record.0 * stride).collect();
             let time: Vec<i64> = records.iter().map(|record| record.1).collect();
             let is_sell: Vec<bool> = records.iter().map(|record| record.2).collect();
-            check(&codes, &time, &is_sell, offset);
+            for set in InstructionSet::ALL.into_iter().filter(|set| *set <= InstructionSet::detected()) {
+                check(set, &codes, &time, &is_sell, offset, has_ids);
+            }
         }
     }
 }

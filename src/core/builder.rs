@@ -230,7 +230,7 @@ impl RangeBarBuilder {
         bars: &mut Vec<Bar>,
     ) -> Result<(), BlockFault> {
         let largest = codes.iter().fold(0, |largest, code| largest.max(*code));
-        buckets.start(codes, largest as usize + 1);
+        buckets.start(block, codes, largest as usize + 1);
         // The last record of every key there may be is noted for messages.
         self.make_states(largest);
         lasts.extend(self.states.iter().map(|state| state.search.last));

