@@ -15,7 +15,7 @@ use super::ticks::Ticks;
 pub type Flush<'a> = &'a mut dyn FnMut(&mut Vec<Bar>);
 
 /// From this many records to a change of key on, records need no putting together.
-const LONG_RUN: usize = 64;
+const LONG_RUN: usize = 40;
 
 /// State of one key.
 #[derive(Clone, Debug, PartialEq)]
