@@ -84,6 +84,67 @@ impl Lines for Plain {
     }
 }
 
+/// What every processor of this kind has.
+#[cfg(target_arch = "x86_64")]
+mod sse2 {
+    use std::arch::x86_64::__m128i;
+
+    use bytemuck::cast;
+
+    use super::super::simd;
+    use super::{HALF, LANES, Lines, Plain};
+
+    pub struct Sse2;
+
+    impl Lines for Sse2 {
+        type Line = [__m128i; 4];
+
+        #[inline(always)]
+        fn load(words: &[u64; LANES]) -> Self::Line {
+            cast(*words)
+        }
+
+        #[inline(always)]
+        fn marks(row: u64, sides: u8) -> Self::Line {
+            cast(Plain::marks(row, sides))
+        }
+
+        /// Squares of two words, each turned by itself and put where its mirror image was.
+        #[inline(always)]
+        fn turn(lines: [Self::Line; LANES]) -> [Self::Line; LANES] {
+            let mut turned = lines;
+            for pair in 0..LANES / 2 {
+                for other in 0..LANES / 2 {
+                    let (a, b) = (lines[2 * pair][other], lines[2 * pair + 1][other]);
+                    (turned[2 * other][pair], turned[2 * other + 1][pair]) = simd::zip(a, b);
+                }
+            }
+            turned
+        }
+
+        #[inline(always)]
+        fn store(line: Self::Line, words: &mut [u64; LANES]) {
+            *words = cast(line);
+        }
+
+        #[inline(always)]
+        fn load_half(words: &[u64; HALF]) -> Self::Line {
+            let half: [__m128i; 2] = cast(*words);
+            [half[0], half[1], half[0], half[1]]
+        }
+
+        #[inline(always)]
+        fn store_half(line: Self::Line, words: &mut [u64; HALF]) {
+            *words = cast([line[0], line[1]]);
+        }
+    }
+}
+
+#[cfg(not(target_arch = "x86_64"))]
+pub use Plain as Baseline;
+#[cfg(target_arch = "x86_64")]
+pub use sse2::Sse2 as Baseline;
+
 /// One row of all columns as bit patterns, or two rows without ids: exactly a cache line.
 #[derive(Clone, Copy, Debug, Default)]
 #[repr(C, align(64))]

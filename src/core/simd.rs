@@ -4,12 +4,14 @@
 //! exact, so that every path gives the same bits.
 #![allow(unsafe_code)]
 
+#[cfg(target_arch = "x86_64")]
+use std::arch::x86_64::{__m128i, _mm_unpackhi_epi64, _mm_unpacklo_epi64};
 use std::sync::atomic::{AtomicU8, Ordering};
 
 use super::bar::Sums;
 use super::lanes::{QuickSpan, fold_lanes};
 use super::order::scan_lanes;
-use super::records::{Plain, Record, Spreading, Unpacked, spread_lanes, unpack_lanes};
+use super::records::{Baseline, Record, Spreading, Unpacked, spread_lanes, unpack_lanes};
 use super::search::first_outside_lanes;
 
 /// Instruction sets with a path of their own.
@@ -91,6 +93,14 @@ pub fn prefetch<const BYTES: usize, T>(values: &[T]) {
     }
     #[cfg(not(target_arch = "x86_64"))]
     let _ = values;
+}
+
+/// The first words of both and the second words of both.
+#[cfg(target_arch = "x86_64")]
+#[inline(always)]
+pub fn zip(a: __m128i, b: __m128i) -> (__m128i, __m128i) {
+    // SAFETY: every processor of this kind has the instructions.
+    unsafe { (_mm_unpacklo_epi64(a, b), _mm_unpackhi_epi64(a, b)) }
 }
 
 #[cfg(target_arch = "x86_64")]
@@ -352,7 +362,7 @@ pub fn spread(set: InstructionSet, spreading: &mut Spreading) -> Option<usize> {
         InstructionSet::Baseline => {}
     }
     let _ = set;
-    spread_lanes::<Plain>(spreading)
+    spread_lanes::<Baseline>(spreading)
 }
 
 /// Turns records back into columns.
@@ -366,5 +376,5 @@ pub fn unpack(set: InstructionSet, records: &[Record], has_ids: bool, out: &mut 
         InstructionSet::Baseline => {}
     }
     let _ = set;
-    unpack_lanes::<Plain>(records, has_ids, out);
+    unpack_lanes::<Baseline>(records, has_ids, out);
 }
