@@ -82,8 +82,9 @@ lint: this-clone build/env/.ready ## Formatting, clippy, ruff, mypy, import rule
 bench: build ## Ratios against reading the columns, and against other libraries where given
 	cargo bench --locked --no-default-features
 	$(USER_ENV)/bin/python benches/run.py $(ARGS)
+	$(if $(ARGS),,$(USER_ENV)/bin/python benches/fetch.py && $(USER_ENV)/bin/python benches/storage.py)
 
-demo: build ## Bars of the bundled trades: a table and a picture
+demo: build ## An archive of generated trades through fetch, store, coverage, bars to a picture
 	$(USER_ENV)/bin/python docs/demo.py
 
 wheel: this-clone build/env/.ready ## The wheel as published, tried in an empty environment

@@ -164,8 +164,13 @@ ROWS = {
 }
 
 
-def main() -> None:
+def main() -> int:
     """Measures what was asked for."""
+    from rangebar_polars import _internal
+
+    if _internal.__debug_build__:
+        print("this is a debug build, whose times say nothing: `make build` first", file=sys.stderr)
+        return 2
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -182,10 +187,11 @@ def main() -> None:
                 f"{work}: {measure(Bench(Path(folder), given.rows, given.rounds))}; {goal}",
                 flush=True,
             )
+    return 0
 
 
 if __name__ == "__main__":
     if MEASURED in sys.argv:
         bars(*sys.argv[2:])
     else:
-        main()
+        sys.exit(main())
