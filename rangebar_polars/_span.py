@@ -81,20 +81,22 @@ def parse_span(start: When, end: When) -> Span:
     if whole_day:
         last += _ONE_DAY
     if last <= first:
-        raise ValueError(with_hint(f"`end` ({end}) is not after `start` ({start})", _HINT))
+        hint = "swap them" if whole_day or last < first else _HINT
+        raise ValueError(with_hint(f"`end` ({end}) is not after `start` ({start})", hint))
     return Span(first, last)
+
+
+def _without_zone(value: object, name: str, remedy: str) -> ValueError:
+    return ValueError(
+        with_hint(f"`{name}` is `{value}`, a time without a zone", f"write {remedy} if it is UTC")
+    )
 
 
 def _instant(value: object, name: str) -> tuple[datetime, bool]:
     """Instant in UTC, and whether a whole day is meant."""
     if isinstance(value, datetime):
         if value.tzinfo is None:
-            raise ValueError(
-                with_hint(
-                    f"`{name}` is `{value}`, a time without a zone",
-                    f"write {name}.replace(tzinfo=datetime.UTC) if it is UTC",
-                )
-            )
+            raise _without_zone(value, name, f"{name}.replace(tzinfo=datetime.UTC)")
         return value.astimezone(UTC), False
     if isinstance(value, date):
         return day_start(value), True
@@ -109,4 +111,6 @@ def _instant(value: object, name: str) -> tuple[datetime, bool]:
         parsed = datetime.fromisoformat(text)
     except ValueError as error:
         raise ValueError(with_hint(f"`{name}` is `{value}`, which is no date", _HINT)) from error
+    if parsed.tzinfo is None:
+        raise _without_zone(value, name, f"`{text}Z`")
     return _instant(parsed, name)

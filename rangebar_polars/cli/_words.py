@@ -27,6 +27,7 @@ __all__ = [
     "say",
     "text_table",
     "whole_file",
+    "words_of",
 ]
 
 TABLE_ROWS = 20
@@ -57,6 +58,7 @@ def text_table(frame: pl.DataFrame, rows: int = TABLE_ROWS) -> str:
         tbl_formatting="NOTHING",
         tbl_cell_numeric_alignment="RIGHT",
         tbl_width_chars=WIDEST_TABLE,
+        fmt_str_lengths=WIDEST_TABLE,
         tbl_hide_dataframe_shape=True,
         tbl_hide_column_data_types=True,
     ):
@@ -104,6 +106,11 @@ def _write(text: str) -> None:
     encoding = sys.stdout.encoding or "utf-8"
     sys.stdout.write(text.encode(encoding, "replace").decode(encoding))
     sys.stdout.flush()
+
+
+def words_of(error: Exception) -> str:
+    """What an error says, with the notes that were added to it."""
+    return "\n".join([str(error), *getattr(error, "__notes__", ())])
 
 
 def fail(words: str, status: int) -> int:

@@ -109,20 +109,26 @@ def judge(arguments: argparse.Namespace, thresholds: list[int]) -> None:
         parse_options(thresholds, features=arguments.features or [], reset=arguments.reset)
     except (TypeError, ValueError) as error:
         raise UsageError(str(error)) from error
-    first = arguments.trades[0]
-    if not is_file_name(first):
-        raise UsageError(
-            with_hint(
-                f"`{first}` is neither a file nor a pattern of file names",
-                f"give files of trades: rangebar bars '{first}-aggTrades-*.zip'",
-            )
-        )
+    if not is_file_name(arguments.trades[0]):
+        raise UsageError(no_file(*arguments.trades))
     refuse_name("--out", arguments.out, WRITERS)
     refuse_name("--plot", arguments.plot, (".png",))
     if arguments.plot:
         from rangebar_polars.plot import require_extra
 
         require_extra()
+
+
+def no_file(name: str, *dates: str) -> str:
+    """Message for a symbol, perhaps with dates, where files are wanted."""
+    start, end = (dates[0], dates[-1]) if dates else ("2024-01-01", "2024-01-31")
+    return with_hint(
+        f"`{name}` is neither a file nor a pattern of file names",
+        f"give files of trades: rangebar bars '{name}-aggTrades-*.zip'; if it is a symbol, `rangebar "
+        f"fetch {name} {start} {end}` puts its ticks into the store, and in Python "
+        f'rb.scan_ticks("{name}", "{start}", "{end}").rangebar.bars({DEFAULT_THRESHOLD}) '
+        "makes bars of them",
+    )
 
 
 def is_file_name(text: str) -> bool:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import polars as pl
 
-from rangebar_polars.cli._words import emit_frame
+from rangebar_polars.cli._words import emit_frame, say
 
 if TYPE_CHECKING:
     import argparse
@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
 __all__ = ["add_parser"]
 
+ASSET_CLASSES = ("crypto", "forex", "equities")
 COLUMNS = pl.Schema(
     {
         "symbol": pl.String(),
@@ -38,9 +39,11 @@ def add_parser(verbs: Verbs) -> None:
         description="The registered symbols: a table for a terminal, else CSV. Your own come from "
         "the file that RANGEBAR_SYMBOLS names.",
     )
-    symbols.add_argument("--asset-class", metavar="C", help="crypto, forex or equities")
-    symbols.add_argument("--tier", type=int, metavar="N", help="1 has the most liquid")
-    symbols.add_argument("--all", action="store_true", help="those that are not enabled too")
+    symbols.add_argument("--asset-class", choices=ASSET_CLASSES, help="of this class only")
+    symbols.add_argument(
+        "--tier", type=int, metavar="N", help="of this tier only; 1 is the most liquid"
+    )
+    symbols.add_argument("--all", action="store_true", help="also those that are not enabled")
     symbols.set_defaults(run=run_symbols)
 
 
@@ -57,3 +60,5 @@ def run_symbols(arguments: argparse.Namespace) -> None:
     fields = [name for name in COLUMNS if name != "symbol"]
     rows = [(name, *(getattr(entries[name], field) for field in fields)) for name in names]
     emit_frame(pl.DataFrame(rows, schema=COLUMNS, orient="row"))
+    if not names:
+        say("no registered symbol is so")

@@ -171,6 +171,8 @@ def _refusal(refused: Sequence[str], operation: str) -> str:
     file = settings().symbols or config_folder() / "symbols.toml"
     near = None if disabled else nearest(name, get_registered_symbols())
     question = f"did you mean `{near}`? else " if near else ""
+    if not name.replace("_", "").isalnum():
+        return with_hint(sentence, f"{question}a symbol has letters, digits and `_`: BTCUSDT")
     line = "enabled = true" if disabled else 'asset_class = "crypto"'
     remedy = f"write [symbols.{name}] and below it {line} in {file}"
     return with_hint(sentence, f"{question}{remedy}, or set RANGEBAR_SYMBOL_GATE=warn")
