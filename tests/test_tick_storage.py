@@ -216,6 +216,7 @@ def swapped(by_us: int) -> pl.DataFrame:
 def test_a_time_that_runs_back_by_a_second_is_raised_and_counted(storage):
     report = storage.write_ticks(SYMBOL, swapped(1_000_000))
     assert report.raised == 1
+    assert storage.stats(SYMBOL)["raised"] == 1
     ticks = got(storage)
     assert ticks["timestamp"].is_sorted()
     assert ticks["timestamp"][60] == ticks["timestamp"][59]
@@ -292,6 +293,20 @@ def test_a_source_must_give_a_day_as_it_is(storage, ticks):
     with pytest.raises((TickDataError, TypeError)):
         storage.put_days(SYMBOL, [given_day(FIRST, ticks)])
     assert storage.list_days(SYMBOL) == []
+
+
+def test_a_day_that_is_given_twice_in_one_call_is_refused(storage):
+    with pytest.raises(ValueError, match="twice"):
+        storage.put_days(SYMBOL, [given_day(FIRST, TICKS.head(50))] * 2)
+
+
+def test_times_that_a_merge_raises_are_counted_in_the_manifest(storage):
+    ticks = swapped(500_000).head(100)
+    storage.write_ticks(SYMBOL, ticks.filter(pl.col("agg_trade_id") != 60))
+    report = storage.write_ticks(SYMBOL, ticks.filter(pl.col("agg_trade_id") == 60))
+    assert (report.rows_added, report.raised) == (1, 1)
+    assert storage.stats(SYMBOL)["raised"] == 1
+    assert storage.get_ticks(SYMBOL, FIRST, DAYS[1])["timestamp"].is_sorted()
 
 
 def test_a_row_of_a_source_may_stand_a_little_beyond_midnight(storage):

@@ -43,9 +43,11 @@ def decode(data: bytes, columns: Sequence[str] | None = None) -> pl.DataFrame:
     return pl.read_parquet(data, columns=None if columns is None else list(columns))
 
 
-def decode_pieces(data: bytes, rows: int, columns: Sequence[str]) -> Iterator[pl.DataFrame]:
-    """The rows of a file, a piece in memory at a time."""
-    if rows <= PIECE_ROWS:
+def decode_pieces(
+    data: bytes, rows: int, columns: Sequence[str], *, at_once: bool
+) -> Iterator[pl.DataFrame]:
+    """The rows of a file, a piece in memory at a time unless they are wanted at once."""
+    if at_once or rows <= PIECE_ROWS:
         yield decode(data, columns)
         return
     plan = pl.scan_parquet(io.BytesIO(data)).select(columns)

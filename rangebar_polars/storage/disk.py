@@ -23,7 +23,7 @@ __all__ = ["Disk", "Step"]
 _NO_LINKS = {errno.EPERM, errno.EOPNOTSUPP, errno.ENOTSUP, errno.ENOSYS, errno.EMLINK}
 _RENAME_NOREPLACE = 1
 _AT_FDCWD = -100
-_RETRY_SECONDS = 0.05
+_RETRY_SECONDS = 0.01
 
 
 class Step(Enum):
@@ -126,19 +126,27 @@ class Disk:
 
 
 def _wait_for_lock(file: int) -> None:
+    """Ask again and again: a wait within the system call could not be interrupted from a keyboard."""
+    while not _is_locked_now(file):
+        time.sleep(_RETRY_SECONDS)
+
+
+def _is_locked_now(file: int) -> bool:
     if sys.platform == "win32":
         import msvcrt
 
-        while True:
-            try:
-                msvcrt.locking(file, msvcrt.LK_NBLCK, 1)
-            except OSError:
-                time.sleep(_RETRY_SECONDS)
-            else:
-                return
+        try:
+            msvcrt.locking(file, msvcrt.LK_NBLCK, 1)
+        except OSError:
+            return False
+        return True
     import fcntl
 
-    fcntl.flock(file, fcntl.LOCK_EX)
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
 
 
 def rename_if_free(source: Path, target: Path) -> None:

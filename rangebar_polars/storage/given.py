@@ -42,7 +42,8 @@ class Given:
     ticks: pl.DataFrame
     duplicates: int = 0
     moved: int = 0
-    raised: int = 0
+    #: Ids of the rows whose time was raised.
+    raised: tuple[int, ...] = ()
 
 
 def given_ticks(frame: object, source: str) -> Given:
@@ -259,7 +260,7 @@ def raised_times(ticks: pl.DataFrame) -> Given:
                 "an id that is higher belongs to a later tick: look at both columns",
             )
         )
-    return Given(ticks.with_columns(highest), raised=int((behind > 0).sum()))
+    return Given(ticks.with_columns(highest), raised=tuple(ticks.filter(behind > 0).get_column(ID)))
 
 
 def is_strictly_increasing(values: pl.Series) -> bool:

@@ -32,9 +32,16 @@ class Merged:
     """The rows of a day after a write."""
 
     ticks: pl.DataFrame
-    added: int
-    duplicates: int
+    #: The rows that were not stored.
+    new: pl.DataFrame
+    duplicates: int = 0
+    #: Rows whose time was raised to that of a row that was stored or offered.
     raised: int = 0
+
+    @property
+    def added(self) -> int:
+        """The number of new rows."""
+        return self.new.height
 
 
 def merge(stored: pl.DataFrame, offered: pl.DataFrame) -> Merged:
@@ -48,18 +55,18 @@ def merge(stored: pl.DataFrame, offered: pl.DataFrame) -> Merged:
         In the order of the ids, time runs back by more than a second.
     """
     if stored.is_empty():
-        return Merged(offered, offered.height, 0)
+        return Merged(offered, offered)
     new = offered.join(stored, on=ID, how="anti")
     duplicates = offered.height - new.height
     if duplicates:
         _judge_duplicates(stored, offered)
     if new.is_empty():
-        return Merged(stored, 0, duplicates)
+        return Merged(stored, new, duplicates)
     rows = pl.concat([stored, new], how="diagonal")
     if not is_strictly_increasing(rows.get_column(ID)):
         rows = rows.sort(ID)
     times = raised_times(rows)
-    return Merged(times.ticks, new.height, duplicates, times.raised)
+    return Merged(times.ticks, new, duplicates, len(times.raised))
 
 
 def _judge_duplicates(stored: pl.DataFrame, offered: pl.DataFrame) -> None:

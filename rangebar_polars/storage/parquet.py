@@ -171,7 +171,7 @@ class TickStorage:
         for tries_left in reversed(range(_TRIES)):
             plan = self._plan(shelf, span, on_gap)
             try:
-                return pl.concat([plan.schema.to_frame(), *read_plan(plan, None)])
+                return pl.concat([plan.schema.to_frame(), *read_plan(plan, None, at_once=True)])
             except SnapshotExpiredError:
                 if not tries_left:
                     raise

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import TYPE_CHECKING
 
 import polars as pl
@@ -17,7 +18,7 @@ from rangebar_polars.storage.quarantine import corruption, set_aside
 from rangebar_polars.storage.write import put_days
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator, Mapping, Sequence
+    from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
     from concurrent.futures import Future
     from datetime import date
 
@@ -27,15 +28,20 @@ if TYPE_CHECKING:
     from rangebar_polars.storage.layout import Shelf
     from rangebar_polars.storage.plan import Plan, PlannedDay
 
+    Pieces = Callable[[Sequence[str]], Iterator[pl.DataFrame]]
     Refetch = Callable[[date], DayTicks | None]
 
 __all__ = ["Refetch", "mend", "read_plan"]
 
 
 def read_plan(
-    plan: Plan, columns: Sequence[str] | None, refetch: Refetch | None = None
+    plan: Plan,
+    columns: Sequence[str] | None,
+    refetch: Refetch | None = None,
+    *,
+    at_once: bool = False,
 ) -> Generator[pl.DataFrame]:
-    """The ticks of a plan in order, with at least these columns.
+    """The ticks of a plan in order, with at least these columns, days at once or in pieces.
 
     While a day is used, the next one is read and its bytes are proved.
     """
@@ -48,7 +54,8 @@ def read_plan(
             ahead = _submit(reader, plan, index + 1)
             data, entry = _finished(plan.shelf, item, read, refetch)
             del read
-            yield from _pieces(plan, item, entry, data, names)
+            pieces = partial(decode_pieces, data, entry.rows, at_once=at_once)
+            yield from _pieces(plan, item, entry, pieces, names)
     finally:
         reader.shutdown(wait=False, cancel_futures=True)
 
@@ -109,7 +116,7 @@ def _lacks_some_of(entry: DayEntry, before: DayEntry) -> bool:
 
 
 def _pieces(
-    plan: Plan, item: PlannedDay, entry: DayEntry, data: bytes, names: Sequence[str]
+    plan: Plan, item: PlannedDay, entry: DayEntry, pieces: Pieces, names: Sequence[str]
 ) -> Generator[pl.DataFrame]:
     """Rows of a day inside the span, none of a time below that of the day before."""
     first_us, last_us = entry.min_ts_us or 0, entry.max_ts_us or 0
@@ -119,7 +126,7 @@ def _pieces(
     if (is_raised or is_cut or not stored) and TIME not in stored:
         stored = [TIME, *stored]
     times = pl.col(TIME).to_physical()
-    for piece in decode_pieces(data, entry.rows, stored):
+    for piece in pieces(stored):
         rows = piece
         if is_raised:
             floor = pl.lit(item.floor_us, pl.Int64).cast(plan.schema[TIME])

@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     import polars as pl
 
     from rangebar_polars._ticks import DayTicks
-    from rangebar_polars.storage.entry import DayEntry, IdSpan
+    from rangebar_polars.storage.entry import DayEntry, IdSpan, State
     from rangebar_polars.storage.given import Given
     from rangebar_polars.storage.layout import Shelf
     from rangebar_polars.storage.manifest import Manifest
@@ -89,20 +89,22 @@ def write_given(shelf: Shelf, given: Given) -> WriteReport:
     rows = by_day(given.ticks)
 
     def merge_into(old: Manifest, day: date, tally: _Tally) -> DayEntry | None:
-        return _merge_day(shelf, old.days.get(day), day, rows[day], tally)
+        return _merge_day(shelf, old.days.get(day), day, rows[day], given.raised, tally)
 
     report = _by_month(shelf, rows, merge_into)
     return replace(
         report,
         duplicates=report.duplicates + given.duplicates,
         moved=given.moved,
-        raised=report.raised + given.raised,
+        raised=report.raised + len(given.raised),
     )
 
 
 def put_days(shelf: Shelf, days: Sequence[DayTicks]) -> WriteReport:
     """Put whole days of a source into the place of what the store holds of them."""
     given = {item.day: item for item in days}
+    if len(given) < len(days):
+        raise ValueError(f"a day of {shelf.label} is given twice in one call")
     for item in days:
         _judge_source_day(item, shelf.source)
 
@@ -238,15 +240,20 @@ def _stored(shelf: Shelf, day: date, old: DayEntry) -> pl.DataFrame:
 
 
 def _merge_day(
-    shelf: Shelf, old: DayEntry | None, day: date, offered: pl.DataFrame, tally: _Tally
+    shelf: Shelf,
+    old: DayEntry | None,
+    day: date,
+    offered: pl.DataFrame,
+    raised: Sequence[int],
+    tally: _Tally,
 ) -> DayEntry | None:
     """The entry of a day after a user's rows are in it."""
     if old is not None and not old.is_kept:
         _judge_restored(shelf, old, day, offered)
-    has_rows = old is not None and old.is_kept and old.rows > 0
-    merged = merge(_stored(shelf, day, old) if has_rows else offered.clear(), offered)  # type: ignore[arg-type]
-    _count(tally, merged)
-    if old is not None and old.state == "final" and merged.added:
+    merged = _joined(shelf, old, day, offered, tally)
+    if not merged.added:
+        return None
+    if old is not None and old.state == "final":
         raise TickDataError(
             with_hint(
                 f"{day} of {shelf.label} is final: {merged.added:,} of {offered.height:,} rows are "
@@ -254,13 +261,36 @@ def _merge_day(
                 "the source gave the whole day; `delete_ticks` takes it out, if yours are right",
             )
         )
-    if not merged.added:
-        return None
-    if old is not None and old.state == "tail":
-        content = Content(merged.ticks, "tail", old.origin, old.source_absent)
-    else:
-        content = Content(merged.ticks, "given")
-    return store_day(shelf, day, content, old)
+    is_tail = old is not None and old.state == "tail"
+    before = Content(merged.ticks, "given") if old is None or not is_tail else _content(old, merged)
+    count = int(merged.new.get_column(ID).is_in(raised).sum()) if raised else 0
+    if old is not None and old.is_kept and not is_tail:
+        count += old.origin.raised
+    return store_day(shelf, day, _with_raised(before, count + merged.raised), old)
+
+
+def _joined(
+    shelf: Shelf, old: DayEntry | None, day: date, offered: pl.DataFrame, tally: _Tally
+) -> Merged:
+    """Rows that are offered, joined with those that the store vouches for."""
+    has_rows = old is not None and old.is_kept and old.rows > 0
+    stored = _stored(shelf, day, old) if old is not None and has_rows else offered.clear()
+    merged = merge(stored, offered)
+    tally.added += merged.added
+    tally.duplicates += merged.duplicates
+    tally.raised += merged.raised
+    return merged
+
+
+def _content(old: DayEntry, merged: Merged, state: State | None = None) -> Content:
+    """The rows as those of the day that was stored."""
+    return Content(merged.ticks, state or old.state, old.origin, old.source_absent)
+
+
+def _with_raised(content: Content, count: int) -> Content:
+    """The same, with so many more rows whose time was raised."""
+    raised = content.origin.raised + count
+    return replace(content, origin=replace(content.origin, raised=raised))
 
 
 def _judge_restored(shelf: Shelf, old: DayEntry, day: date, offered: pl.DataFrame) -> None:
@@ -294,16 +324,10 @@ def _fill_day(
     known = tuple(sorted({*old.source_absent, *absent}))
     if offered.is_empty():
         return None if known == old.source_absent else replace(old, source_absent=known)
-    merged = merge(_stored(shelf, day, old) if old.rows else offered.clear(), offered)
-    _count(tally, merged)
-    state = "tail" if old.state == "absent_confirmed" else old.state
-    return store_day(shelf, day, Content(merged.ticks, state, old.origin, known), old)
-
-
-def _count(tally: _Tally, merged: Merged) -> None:
-    tally.added += merged.added
-    tally.duplicates += merged.duplicates
-    tally.raised += merged.raised
+    merged = _joined(shelf, old, day, offered, tally)
+    state: State = "tail" if old.state == "absent_confirmed" else old.state
+    content = replace(_content(old, merged, state), source_absent=known)
+    return store_day(shelf, day, _with_raised(content, merged.raised), old)
 
 
 def _put_day(shelf: Shelf, old: DayEntry | None, item: DayTicks, tally: _Tally) -> DayEntry | None:

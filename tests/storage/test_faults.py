@@ -16,6 +16,7 @@ from pathlib import Path
 import polars as pl
 import pytest
 
+from faulty import in_plan
 from rangebar_polars.exceptions import (
     ManifestError,
     ParquetCorruptionError,
@@ -278,6 +279,35 @@ def test_a_manifest_in_the_place_of_another_is_an_error(storage, change):
     )
     with pytest.raises(ManifestError):
         storage.get_ticks(SYMBOL, JANUARY, JANUARY)
+
+
+class Flaky(Disk):
+    """Reads the first bytes of day files wrongly, some times."""
+
+    def __init__(self, times: int) -> None:
+        super().__init__()
+        self.left = times
+
+    def read(self, path: Path) -> bytes:
+        data = super().read(path)
+        if path.suffix == ".parquet" and self.left:
+            self.left -= 1
+            return b"\0" + data[1:]
+        return data
+
+
+def test_a_file_that_reads_well_under_the_lock_stays(storage):
+    storage._disk = Flaky(1)
+    assert storage.get_ticks(SYMBOL, JANUARY, JANUARY).equals(trades(JANUARY))
+    assert not quarantined(storage)
+
+
+def test_bytes_that_were_fetched_again_are_proved_too(storage):
+    storage._disk = Flaky(3)
+    item = given_day(JANUARY, trades(JANUARY))
+    plan = storage.scan_ticks(SYMBOL, JANUARY, JANUARY, refetch=lambda _: item)
+    with pytest.raises(in_plan(ParquetCorruptionError), match="is not what was written"):
+        plan.collect()
 
 
 class Forgetful(Disk):

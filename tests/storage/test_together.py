@@ -16,6 +16,7 @@ from pathlib import Path
 import polars as pl
 import pytest
 
+from faulty import in_plan
 from rangebar_polars.exceptions import SnapshotExpiredError
 from rangebar_polars.storage.coverage import CoverageWarning
 from rangebar_polars.storage.disk import Disk, Step
@@ -27,9 +28,6 @@ from storage.stock import FEBRUARY, JANUARY, SYMBOL, day_files, given_day, make_
 WORKERS = Path(__file__).with_name("workers.py")
 WRITERS, WRITES, ROWS = 3, 20, 2_000
 REPLACEMENTS = 200
-# Polars before 2 wraps what a plan raises in its own error, with the same text.
-WRAPS = int(pl.__version__.split(".")[0]) < 2
-EXPIRED = pl.exceptions.ComputeError if WRAPS else SnapshotExpiredError
 
 
 @contextmanager
@@ -179,7 +177,7 @@ def test_a_plan_whose_file_was_swept_away_says_what_to_repeat(replaced):
     assert len(day_files(storage)) == 3
     assert storage.gc(dry_run=False).equals(listed)
     assert len(day_files(storage)) == 2
-    with pytest.raises(EXPIRED, match=r"scan_ticks\(\"BTCUSDT\""):
+    with pytest.raises(in_plan(SnapshotExpiredError), match=r"scan_ticks\(\"BTCUSDT\""):
         plan.collect()
     assert whole(storage)["price"].min() == 9.0
     assert storage.verify()["state"].to_list() == ["ok", "ok"]
@@ -232,13 +230,9 @@ def test_the_manifest_is_read_again_before_each_file_is_removed(replaced):
         make_old(path)
     first = json.loads(shelf.manifests("2024-02").joinpath("000001.json").read_text())
     name = first["days"][FEBRUARY.isoformat()]["file"]
-    revived = replace(
-        old,
-        **{
-            key: first["days"][FEBRUARY.isoformat()][key]
-            for key in ("file", "sha256", "bytes", "content")
-        },
-    )
+    of_file = ("file", "sha256", "bytes", "content")
+    values = {key: first["days"][FEBRUARY.isoformat()][key] for key in of_file}
+    revived = replace(old, **values)
     storage._disk = Reviving(
         lambda: update_manifest(shelf, "2024-02", lambda _: {FEBRUARY: revived})
     )
