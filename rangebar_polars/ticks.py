@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import warnings
 from typing import TYPE_CHECKING, Literal
 
 from rangebar_polars._market import canonical_market
-from rangebar_polars.pipeline.download import fetch_again, fetch_ticks, span_to_now
+from rangebar_polars._span import Span, day_start
+from rangebar_polars.exceptions import NotYetPublishedError, unknown_choice, with_hint
+from rangebar_polars.pipeline.download import fetch_again, fetch_ticks, span_of_symbol
+from rangebar_polars.storage.coverage import CoverageWarning
 from rangebar_polars.storage.parquet import TickStorage
-from rangebar_polars.symbol_registry import (
-    validate_and_clamp_start_date,
-    validate_symbol_registered,
-)
+from rangebar_polars.symbol_registry import validate_symbol_registered
 
 if TYPE_CHECKING:
     from datetime import date
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from rangebar_polars._span import When
     from rangebar_polars._ticks import DayTicks
     from rangebar_polars.pipeline.download import Place
+    from rangebar_polars.pipeline.report import FetchReport
 
 __all__ = ["fetch_ticks", "scan_ticks"]
 
@@ -47,7 +49,8 @@ def scan_ticks(
         A registered symbol, in any letter case.
     start, end
         Dates (the end's day included) or datetimes with a zone (the end excluded). The end is cut
-        to now; days before the symbol's effective start are left out, with a warning.
+        to now, and to the newest day that a source has; days before the symbol's effective start
+        are left out. The latter two with a warning.
     source, market
         `"binance"` with `"spot"`, `"um"` or `"cm"`; `"exness"`.
     fetch
@@ -73,7 +76,7 @@ def scan_ticks(
     CoverageError
         Ids are missing that neither the archive nor the exchange's interface gave.
     SourceError
-        A day could not be fetched.
+        A day could not be fetched; or there is no tick of the span yet (`NotYetPublishedError`).
     ParquetCorruptionError, SnapshotExpiredError
         When the frame is collected: a file changed on disk and could not be fetched again, or was
         removed since the call.
@@ -93,11 +96,14 @@ def scan_ticks(
     """
     origin, place = canonical_market(source, market)
     name = validate_symbol_registered(symbol, operation="scan_ticks")
-    span = span_to_now(validate_and_clamp_start_date(name, start), end)
-    if fetch:
-        fetch_ticks(name, span.start, span.end, source=origin, market=place, cache_dir=cache_dir)
-    storage = TickStorage(cache_dir)
+    span = span_of_symbol(name, start, end)
     where: Place = {"source": origin, "market": place}
+    if on_gap not in ("raise", "report"):
+        raise ValueError(unknown_choice("on_gap", on_gap, ["raise", "report"]))
+    if fetch:
+        report = fetch_ticks(name, span.start, span.end, cache_dir=cache_dir, **where)
+        span = _up_to_the_newest(span, report)
+    storage = TickStorage(cache_dir)
 
     def refetch(day: date) -> DayTicks | None:
         return fetch_again(storage, name, day, where)
@@ -105,3 +111,23 @@ def scan_ticks(
     return storage.scan_ticks(
         name, span.start, span.end, on_gap=on_gap, refetch=refetch if fetch else None, **where
     )
+
+
+def _up_to_the_newest(span: Span, report: FetchReport) -> Span:
+    """The span without the days at its end of which no source has a tick yet."""
+    days = span.days()
+    kept = len(days)
+    while kept and days[kept - 1] in report.to_come:
+        kept -= 1
+    if kept == len(days):
+        return span
+    first = days[kept]
+    if not kept:
+        raise NotYetPublishedError(
+            with_hint(f"`{report.symbol}` has no tick of {first} yet", "start on an earlier day"),
+            symbol=report.symbol,
+            day=first,
+        )
+    message = f"ticks of {report.symbol} end with {days[kept - 1]}: there is none of {first} yet"
+    warnings.warn(message, CoverageWarning, stacklevel=3)
+    return Span(span.start, day_start(first))

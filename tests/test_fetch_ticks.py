@@ -17,11 +17,15 @@ from exchange import Exchange, QuoteTape, Tape, faults
 from rangebar_polars.exceptions import (
     CorruptSourceError,
     CoverageError,
+    NotYetPublishedError,
     SymbolNotRegisteredError,
     TicksNotCachedError,
     TransientSourceError,
 )
+from rangebar_polars.storage.coverage import CoverageWarning
 from rangebar_polars.storage.parquet import TickStorage
+from rangebar_polars.symbol_registry import StartDateClampedWarning
+from test_archive_source import lines_by_day, publish
 
 FIRST, LAST = "2024-12-30", "2025-01-02"
 
@@ -209,3 +213,106 @@ def test_the_zone_of_the_machine_changes_nothing(
     )
     here = rb.scan_ticks("BTCUSDT", FIRST, LAST).collect()
     assert json.loads(run.stdout) == [here.height, int(here.hash_rows().sum() % 2**31)]
+
+
+def test_a_scan_ends_with_the_newest_day_that_a_source_has(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    today = datetime.now(UTC).date()
+    start = today - timedelta(days=3)
+    tape = Tape.generate(start=start.isoformat(), days=3, per_day=1_000)
+    with Exchange(tape, now=datetime.now(UTC)) as box:
+        env_of(monkeypatch, box, tmp_path)
+        assert rb.fetch_ticks("BTCUSDT", start, today).to_come == [today]
+        with pytest.warns(CoverageWarning, match=f"end with {today - timedelta(days=1)}"):
+            found = rb.scan_ticks("BTCUSDT", start, today).collect()
+        assert_frame_equal(found, truth(tape))
+        with pytest.raises(NotYetPublishedError, match=f"{today}"):
+            rb.scan_ticks("BTCUSDT", today, today)
+
+
+def test_a_running_month_of_quotes_is_scanned_as_far_as_it_goes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    today = datetime.now(UTC).date()
+    tape = QuoteTape.generate("EURUSD", f"{today.replace(day=1)}", f"{today}")
+    if tape.ticks.is_empty():
+        pytest.skip("the month has no quote yet")
+    with Exchange(tape, now=datetime.now(UTC)) as box:
+        env_of(monkeypatch, box, tmp_path)
+        span = ("EURUSD", today.replace(day=1), today)
+        with pytest.warns(CoverageWarning, match="there is none of"):
+            found = rb.scan_ticks(*span, source="exness").collect()
+    assert found.height == tape.ticks.height
+
+
+def test_a_tail_grows_by_its_ids_until_its_archive_is_out(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    today = datetime.now(UTC).date()
+    day = today - timedelta(days=1)
+    tape = Tape.generate(start=day.isoformat(), days=1, per_day=5_000)
+    traded = tape.ticks["timestamp"]
+    with Exchange(tape) as box:
+        env_of(monkeypatch, box, tmp_path)
+        box.put(box.path(day), None)
+        for row in (2_000, 2_001, 4_500):
+            box.now = traded[row] + timedelta(microseconds=1)
+            asked = len(box.requests)
+            report = rb.fetch_ticks("BTCUSDT", day, day)
+            assert report.tail == [day]
+            held = TickStorage().get_ticks("BTCUSDT", day, day)
+            assert_frame_equal(held, tape.between(day, box.now))
+            # Looking for the day takes many requests, going on from its last id few.
+            assert row == 2_000 or len(box.requests) - asked <= 12
+        box.now = datetime.now(UTC)
+        box.put(box.path(day), Exchange(tape).content(box.path(day)))
+        assert rb.fetch_ticks("BTCUSDT", day, day).fetched == [day]
+        assert_frame_equal(rb.scan_ticks("BTCUSDT", day, day).collect(), truth(tape))
+
+
+def test_a_whole_store_needs_no_source(
+    exchange: Exchange, monkeypatch: pytest.MonkeyPatch, exchange_tape: Tape
+) -> None:
+    report = rb.fetch_ticks("BTCUSDT", FIRST, LAST)
+    monkeypatch.setenv("RANGEBAR_BINANCE_ARCHIVE_URL", "file:///not/there")
+    assert rb.fetch_ticks("BTCUSDT", FIRST, LAST).kept == report.fetched == exchange_tape.days
+    assert_frame_equal(rb.scan_ticks("BTCUSDT", FIRST, LAST).collect(), truth(exchange_tape))
+
+
+def test_a_wrong_word_is_refused_before_anything_is_fetched(exchange: Exchange) -> None:
+    with pytest.raises(ValueError, match="`on_gap` does not know `reprt`"):
+        rb.scan_ticks("BTCUSDT", FIRST, LAST, on_gap="reprt")
+    assert exchange.requests == []
+
+
+def test_real_files_come_back_as_they_are_scanned(
+    shared: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("RANGEBAR_CACHE_DIR", str(tmp_path / "cache"))
+    for number, file in enumerate(sorted((shared / "data" / "binance").glob("*.csv"))):
+        folder = tmp_path / str(number)
+        market, symbol, _ = file.name.split("_")
+        days = lines_by_day(file)
+        for day, lines in days.items():
+            publish(folder, market, "daily", symbol, f"{day}", lines)
+        monkeypatch.setenv("RANGEBAR_BINANCE_ARCHIVE_URL", folder.as_uri())
+        plan = rb.scan_ticks(symbol, min(days), max(days), market=market)
+        assert_frame_equal(plan.collect(), rb.scan_agg_trades(file).collect())
+
+
+def test_a_span_before_the_first_day_of_a_symbol_is_refused(exchange: Exchange) -> None:
+    with (
+        pytest.warns(StartDateClampedWarning),
+        pytest.raises(
+            ValueError, match="before the first day of `BTCUSDT`\\n\\nhint: it starts on 2018-01-16"
+        ),
+    ):
+        rb.scan_ticks("BTCUSDT", "2017-12-30", "2017-12-31")
+    assert exchange.requests == []
+
+
+def test_a_symbol_of_another_source_is_refused_with_its_own(exchange: Exchange) -> None:
+    with pytest.raises(ValueError, match='hint: source="exness"'):
+        rb.scan_ticks("EURUSD", FIRST, LAST)
+    assert exchange.requests == []

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from contextlib import closing
-from dataclasses import dataclass, replace
+from contextlib import closing, contextmanager
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
+from itertools import groupby
+from operator import attrgetter
 from typing import TYPE_CHECKING, TypedDict
 
 import polars as pl
@@ -14,19 +16,21 @@ from rangebar_polars._progress import progress
 from rangebar_polars._span import Span, parse_span
 from rangebar_polars.config import settings
 from rangebar_polars.events import CoverageGap, emit
-from rangebar_polars.pipeline.plan import wanted_days
+from rangebar_polars.exceptions import RangeBarError, with_hint
+from rangebar_polars.pipeline.plan import ARCHIVE_PATIENCE, wanted_days
 from rangebar_polars.pipeline.report import FetchReport
 from rangebar_polars.pipeline.sources import day_source
 from rangebar_polars.storage.coverage import Gap, subtract
 from rangebar_polars.storage.merge import id_gaps, merge
 from rangebar_polars.storage.parquet import TickStorage
 from rangebar_polars.symbol_registry import (
+    get_symbol_entries,
     validate_and_clamp_start_date,
     validate_symbol_registered,
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Iterator, Sequence
     from datetime import date
     from pathlib import Path
 
@@ -34,7 +38,11 @@ if TYPE_CHECKING:
     from rangebar_polars._ticks import DayTicks
     from rangebar_polars.pipeline.sources import DaySource, IdSource
 
-__all__ = ["fetch_again", "fetch_ticks", "span_to_now"]
+__all__ = ["fetch_again", "fetch_ticks", "span_of_symbol", "span_to_now"]
+
+# More missing ids than the busiest days have are no gap of a day: the numbers are of two kinds, as
+# where a user's own lie beside those of the exchange.
+_MOST_MISSING = 20_000_000
 
 
 class Place(TypedDict):
@@ -52,6 +60,7 @@ def fetch_ticks(
     source: str = "binance",
     market: str = "spot",
     cache_dir: Path | str | None = None,
+    refresh: bool = False,
     verbose: bool | None = None,
 ) -> FetchReport:
     """Fetch every day of the span that the tick store does not hold yet.
@@ -71,6 +80,9 @@ def fetch_ticks(
         `"binance"` with `"spot"`, `"um"` or `"cm"`; `"exness"`.
     cache_dir
         Folder of the store; else `RANGEBAR_CACHE_DIR`, else the platform's cache folder.
+    refresh
+        Fetch days again that the store holds, but those that the user wrote: an archive may have
+        been published anew. What differs takes the place of what was stored.
     verbose
         Show a progress bar on a terminal; else the setting `verbose`.
 
@@ -83,27 +95,40 @@ def fetch_ticks(
     ------
     SymbolNotRegisteredError
         The gate does not let the symbol through.
+    ValueError
+        No span of time up to now, or a symbol that is traded elsewhere.
     SourceError
         A day could not be had: no answer (`TransientSourceError`), or bytes that are not what the
         source says they are (`CorruptSourceError`).
     TickDataError, TickOrderError
         What was fetched holds a row that is no tick.
     MissingExtraError
-        The extra `fetch` is not installed.
+        Something is to be fetched, and the extra `fetch` is not installed.
+
+    Examples
+    --------
+    >>> import rangebar_polars as rb
+    >>> from tempfile import mkdtemp
+    >>> from rangebar_polars.storage.parquet import TickStorage
+    >>> folder = mkdtemp()
+    >>> written = TickStorage(folder).write_ticks("ETHUSDT", rb.sample_ticks())
+    >>> print(rb.fetch_ticks("ETHUSDT", "2024-08-08", "2024-08-08", cache_dir=folder))
+    ETHUSDT: 0 days fetched (0 ticks), 1 kept
     """
     options = settings(verbose=verbose)
     origin, place = canonical_market(source, market)
     name = validate_symbol_registered(symbol, operation="fetch_ticks")
-    span = span_to_now(validate_and_clamp_start_date(name, start), end)
-    storage = TickStorage(cache_dir)
-    report = FetchReport(name)
-    with closing(day_source(name, origin, place)) as days:
-        work = _Fetch(storage, days, {"source": origin, "market": place}, span, report)
-        missing = work.judge_days()
-        with progress(len(missing), name, "day", verbose=options.verbose) as advance:
-            work.fetch_days(missing, advance)
-        work.fill_ids()
-    return report
+    span = span_of_symbol(name, start, end)
+    where: Place = {"source": origin, "market": place}
+    work = _Fetch(TickStorage(cache_dir), where, span, FetchReport(name))
+    work.judge_days(refresh=refresh)
+    if work.is_needed():
+        _judge_source(name, origin)
+        with closing(day_source(name, **where)) as days:
+            work.extend_tails(days)
+            work.fetch_days(days, verbose=options.verbose)
+            work.fill_ids(days, verbose=options.verbose)
+    return work.report
 
 
 def fetch_again(storage: TickStorage, symbol: str, day: date, place: Place) -> DayTicks | None:
@@ -139,7 +164,7 @@ def span_to_now(start: When, end: When) -> Span:
     Raises
     ------
     ValueError
-        The span lies in the future.
+        The span is none, or lies in the future.
     """
     span = parse_span(start, end)
     now = datetime.now(UTC)
@@ -150,69 +175,162 @@ def span_to_now(start: When, end: When) -> Span:
     return Span(span.start, min(span.end, now))
 
 
+def span_of_symbol(symbol: str, start: When, end: When) -> Span:
+    """Span of the arguments up to now, from the symbol's effective start on.
+
+    Raises
+    ------
+    ValueError
+        The span is none, or lies in the future, or before the effective start.
+    """
+    span = span_to_now(start, end)
+    first = parse_span(validate_and_clamp_start_date(symbol, start), datetime.now(UTC)).start
+    if first >= span.end:
+        sentence = f"`end` ({end}) lies before the first day of `{symbol}`"
+        raise ValueError(with_hint(sentence, f"it starts on {first:%Y-%m-%d}"))
+    return Span(first, span.end)
+
+
+def _judge_source(symbol: str, source: str) -> None:
+    """Refuse to ask a source for a symbol that the registry knows to be traded elsewhere."""
+    entry = get_symbol_entries().get(symbol)
+    # An entry that does not say is one of Binance.
+    if entry is not None and entry.exchange not in ("binance", source):
+        raise ValueError(
+            with_hint(
+                f"`{symbol}` is a symbol of `{entry.exchange}`, not of `{source}`",
+                f'source="{entry.exchange}"',
+            )
+        )
+
+
 @dataclass(frozen=True, slots=True)
 class _Fetch:
-    """One symbol's store and sources, and the report that grows."""
+    """One symbol's store, what is to be fetched into it, and the report that grows."""
 
     storage: TickStorage
-    source: DaySource
     place: Place
     span: Span
     report: FetchReport
+    #: Days to be fetched whole, in order.
+    wanted: list[date] = field(default_factory=list)
+    #: The last id of the days to which more may come.
+    tails: dict[date, int] = field(default_factory=dict)
+    #: The first and last id of days that the store holds, or held before a file was corrupt.
+    held: dict[date, tuple[int, int]] = field(default_factory=dict)
 
     @property
     def symbol(self) -> str:
         return self.report.symbol
 
-    def judge_days(self) -> list[date]:
-        """Sort the days into those that are kept and those to be fetched, which are returned."""
-        days = self.storage.coverage(self.symbol, self.span.start, self.span.end, **self.place)
+    def judge_days(self, *, refresh: bool) -> None:
+        """Sort the days into those that are kept and those to be fetched."""
         today = datetime.now(UTC).date()
-        held = {row["day"]: row for row in days.iter_rows(named=True)}
-        wanted = wanted_days(held, {day: row["state"] for day, row in held.items()}, today)
-        for day in held.keys() - set(wanted):
-            state = held[day]["state"]
-            (self.report.absent if state == "absent_confirmed" else self.report.kept).append(day)
-        asked, last = self.source.by_id, held[today]["last_id"] if today in held else None
-        if asked is not None and held.get(today, {}).get("state") == "tail" and last is not None:
-            wanted.remove(today)
-            self.extend_tail(today, *asked.after(today, last))
-        return wanted
+        found = self.storage.coverage(self.symbol, self.span.start, self.span.end, **self.place)
+        days = {row["day"]: row for row in found.iter_rows(named=True)}
+        states = {day: row["state"] for day, row in days.items()}
+        self.wanted[:] = wanted_days(days, states, today, refresh=refresh)
+        for day, row in days.items():
+            if day not in self.wanted:
+                kept = row["state"] != "absent_confirmed"
+                (self.report.kept if kept else self.report.absent).append(day)
+            if row["last_id"] is not None:
+                self.held[day] = (row["first_id"], row["last_id"])
+                if row["state"] == "tail" and not refresh and today - day <= ARCHIVE_PATIENCE:
+                    self.tails[day] = row["last_id"]
 
-    def extend_tail(self, day: date, rows: pl.DataFrame, absent: Sequence[tuple[int, int]]) -> None:
-        """Add what has come since to the running day."""
-        if rows.height or absent:
-            self.fill(day, rows, absent)
-        self.report.rows += rows.height
-        self.report.tail.append(day)
+    def is_needed(self) -> bool:
+        """Whether a source has to be asked at all."""
+        return bool(self.wanted or self._gaps())
 
-    def fill(self, day: date, rows: pl.DataFrame, absent: Sequence[tuple[int, int]]) -> None:
+    def _gaps(self) -> list[Gap]:
+        return self.storage.gaps(self.symbol, self.span.start, self.span.end, **self.place)
+
+    def extend_tails(self, source: DaySource) -> None:
+        """Add what has come since to days that the archive does not have yet."""
+        if source.by_id is None:
+            return
+        for day, last in self.tails.items():
+            if not source.by_id.is_published(day):
+                rows, absent = source.by_id.after(day, last)
+                self._fill(rows, [Gap(day, *span) for span in absent])
+                self.report.rows += rows.height
+                self.report.tail.append(day)
+                self.wanted.remove(day)
+
+    def _fill(self, rows: pl.DataFrame, absent: Sequence[Gap]) -> None:
         """Store ticks that come late, and the ids near a day that the exchange lacks."""
-        lacking = [Gap(day, first, last) for first, last in absent]
-        self.storage.fill_gaps(self.symbol, rows, lacking, **self.place)
+        if rows.height or absent:
+            self.storage.fill_gaps(self.symbol, rows, absent, **self.place)
 
-    def fetch_days(self, wanted: Sequence[date], advance: Callable[[int], None]) -> None:
+    def fetch_days(self, source: DaySource, *, verbose: bool) -> None:
         """Store each day as it comes."""
-        for batch in self.source.days(wanted):
-            self.storage.put_days(self.symbol, batch, **self.place)
-            asked = [found for found in batch if found.day in wanted]
-            for found in asked:
-                self.report.rows += found.ticks.height
-                self._list_of(found).append(found.day)
-            advance(len(asked))
+        left = dict.fromkeys(self.wanted)
+        with (
+            progress(len(left), self.symbol, "day", verbose=verbose) as advance,
+            self._kept_so_far(),
+            closing(source.days(self.wanted)) as batches,
+        ):
+            for batch in batches:
+                self._put([self._as_held(one, source.by_id) for one in batch])
+                asked = [one for one in batch if one.day in left]
+                for found in asked:
+                    del left[found.day]
+                    self.report.rows += found.ticks.height
+                    self._list_of(found).append(found.day)
+                advance(len(asked))
+        self.report.to_come.extend(left)
+
+    def _as_held(self, found: DayTicks, source: IdSource | None) -> DayTicks:
+        """A day with the ids that the store has, or had, of it."""
+        if source is None or found.day not in self.held:
+            return found
+        return _completed(found, self.held[found.day], source)
+
+    def _put(self, batch: Sequence[DayTicks]) -> None:
+        written = self.storage.put_days(self.symbol, batch, **self.place)
+        self.report.replaced.extend(written.replaced)
 
     def _list_of(self, found: DayTicks) -> list[date]:
         if found.is_tail:
             return self.report.tail
         return self.report.fetched if found.ticks.height else self.report.absent
 
-    def fill_ids(self) -> None:
+    @contextmanager
+    def _kept_so_far(self) -> Iterator[None]:
+        """Let an error say where the fetch stopped, and that nothing is lost."""
+        try:
+            yield
+        except RangeBarError as error:
+            done = self.report
+            days = sum(map(len, (done.kept, done.fetched, done.tail, done.absent)))
+            at = getattr(error, "day", None)
+            where = f" at {at}" if at else ""
+            error.add_note(
+                f"fetching {self.symbol} stopped{where}; {days:,} days of the span are in the store, "
+                "and the same call goes on from there"
+            )
+            raise
+
+    def fill_ids(self, source: DaySource, *, verbose: bool) -> None:
         """Ask for the ids that are missing, and note those that the exchange lacks too."""
-        if self.source.by_id is None:
+        if source.by_id is None:
             return
-        for gap in self.storage.gaps(self.symbol, self.span.start, self.span.end, **self.place):
+        gaps = [gap for gap in self._gaps() if gap.last_id - gap.first_id < _MOST_MISSING]
+        with progress(len(gaps), f"{self.symbol} ids", "gap", verbose=verbose) as advance:
+            for _, of_day in groupby(gaps, key=attrgetter("day")):
+                advance(self._fill_day(list(of_day), source.by_id))
+
+    def _fill_day(self, gaps: Sequence[Gap], source: IdSource) -> int:
+        """Fill the gaps of a day, whose file is written once."""
+        found, absent = [], []
+        for gap in gaps:
             emit(CoverageGap(self.symbol, gap.day, gap.first_id, gap.last_id))
-            rows, absent = self.source.by_id.ids(gap.first_id, gap.last_id)
-            self.fill(gap.day, rows, absent)
-            self.report.filled_ids += rows.height
-            self.report.absent_ids += sum(last - first + 1 for first, last in absent)
+            rows, lacking = source.ids(gap.first_id, gap.last_id)
+            found.append(rows)
+            absent += [Gap(gap.day, *span) for span in lacking]
+        rows = pl.concat(found)
+        self._fill(rows, absent)
+        self.report.filled_ids += rows.height
+        self.report.absent_ids += sum(span.last_id - span.first_id + 1 for span in absent)
+        return len(gaps)

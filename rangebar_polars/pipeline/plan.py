@@ -9,16 +9,21 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
     from datetime import date
 
-__all__ = ["by_month", "wanted_days"]
+__all__ = ["ARCHIVE_PATIENCE", "by_month", "wanted_days"]
 
 #: After so many days an archive that is still missing is not waited for any more.
 ARCHIVE_PATIENCE = timedelta(days=10)
 
-_COMPLETE = frozenset({"final", "given", "absent_confirmed"})
+_OF_THE_USER = frozenset({"given"})
+_COMPLETE = _OF_THE_USER | {"final", "absent_confirmed"}
 
 
-def wanted_days(days: Iterable[date], states: Mapping[date, str], today: date) -> list[date]:
+def wanted_days(
+    days: Iterable[date], states: Mapping[date, str], today: date, *, refresh: bool = False
+) -> list[date]:
     """Days that the store lacks, or holds in a form that may have grown; none after today.
+
+    With `refresh`, all but those that the user wrote.
 
     Examples
     --------
@@ -29,7 +34,8 @@ def wanted_days(days: Iterable[date], states: Mapping[date, str], today: date) -
     >>> [day.day for day in wanted_days(days, states, today=days[2])]
     [2, 3]
     """
-    return [day for day in days if day <= today and states.get(day) not in _COMPLETE]
+    complete = _OF_THE_USER if refresh else _COMPLETE
+    return [day for day in days if day <= today and states.get(day) not in complete]
 
 
 def by_month(days: Iterable[date]) -> dict[tuple[int, int], Sequence[date]]:

@@ -15,8 +15,7 @@ __all__ = ["FetchReport"]
 class FetchReport:
     """What `fetch_ticks` found and did, day by day.
 
-    Every day of the span that was asked for is in exactly one of the lists, but those after the
-    newest tick to be had.
+    Every day of the span, up to now, is in exactly one of the first five lists.
     """
 
     symbol: str
@@ -28,6 +27,10 @@ class FetchReport:
     tail: list[date] = field(default_factory=list)
     #: Days without a tick, as the source says for certain.
     absent: list[date] = field(default_factory=list)
+    #: Days after the newest tick that is to be had.
+    to_come: list[date] = field(default_factory=list)
+    #: Of the days fetched, those whose ticks were others in the store.
+    replaced: list[date] = field(default_factory=list)
     #: Ticks that were fetched.
     rows: int = 0
     #: Ids that an archive lacks and the exchange gave.
@@ -45,6 +48,10 @@ class FetchReport:
             parts.append(f"{len(self.tail):,} still growing")
         if self.absent:
             parts.append(f"{len(self.absent):,} without a tick at the source")
+        if self.to_come:
+            parts.append(f"{len(self.to_come):,} to come")
+        if self.replaced:
+            parts.append(f"{len(self.replaced):,} replaced")
         if self.filled_ids or self.absent_ids:
             parts.append(
                 f"{self.filled_ids:,} ids filled in, {self.absent_ids:,} lacking at the source"

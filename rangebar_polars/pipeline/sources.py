@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections import deque
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
+from threading import Lock
 from typing import TYPE_CHECKING, Protocol
 
 import polars as pl
@@ -15,28 +14,36 @@ from rangebar_polars.exceptions import ArchiveMissingError, NotYetPublishedError
 from rangebar_polars.fetch.binance_archive import BinanceArchive
 from rangebar_polars.fetch.binance_rest import BinanceRest
 from rangebar_polars.fetch.exness import Exness
+from rangebar_polars.pipeline.ahead import ahead
 from rangebar_polars.pipeline.plan import ARCHIVE_PATIENCE, by_month
 from rangebar_polars.symbol_registry import get_symbol_entries
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
-    from concurrent.futures import Future
+    from collections.abc import Generator, Sequence
     from datetime import date
 
-__all__ = ["DaySource", "day_source"]
+    IdSpans = list[tuple[int, int]]
+
+__all__ = ["DaySource", "IdSource", "day_source"]
 
 # One day is parsed while the next is downloaded; more would only hold more days in memory.
 _AHEAD = 2
+# Ids asked for at once where it is not known how many of them belong to a day.
+_FEWEST_IDS, _MOST_IDS = 1_000, 64_000
 
 
 class IdSource(Protocol):
     """Asks an exchange for ticks by their ids."""
 
-    def after(self, day: date, last: int) -> tuple[pl.DataFrame, list[tuple[int, int]]]:
-        """Ticks of the running day above an id, and the spans of ids between that do not exist."""
+    def is_published(self, day: date) -> bool:
+        """Whether the archive has the day."""
         ...
 
-    def ids(self, first: int, last: int) -> tuple[pl.DataFrame, list[tuple[int, int]]]:
+    def after(self, day: date, last: int) -> tuple[pl.DataFrame, IdSpans]:
+        """Ticks of a day above an id, and the spans of ids between that do not exist."""
+        ...
+
+    def ids(self, first: int, last: int) -> tuple[pl.DataFrame, IdSpans]:
         """Ticks with these ids, and the spans of ids that the exchange does not have."""
         ...
 
@@ -49,7 +56,7 @@ class DaySource(Protocol):
         """Who can be asked for ids; None where ticks have no ids of the exchange."""
         ...
 
-    def days(self, wanted: Sequence[date]) -> Iterator[list[DayTicks]]:
+    def days(self, wanted: Sequence[date]) -> Generator[list[DayTicks]]:
         """The days, in order, those of one file together.
 
         A day of which nothing can be known yet is left out; a file may hold more than was asked for.
@@ -75,56 +82,62 @@ class BinanceDays:
         self._symbol = symbol
         self._archive = BinanceArchive(market)
         self._rest = BinanceRest(market)
-        self._workers = ThreadPoolExecutor(_AHEAD, thread_name_prefix="rangebar-fetch")
         self._month: tuple[tuple[int, int], dict[date, DayTicks]] | None = None
+        self._of_one_month = Lock()
 
     @property
     def by_id(self) -> BinanceDays:
         """Itself, which asks REST."""
         return self
 
-    def days(self, wanted: Sequence[date]) -> Iterator[list[DayTicks]]:
-        """The days, in order, the next one under way while one is used."""
-        pending: deque[Future[DayTicks | None]] = deque()
-        left = deque(wanted)
-        while left or pending:
-            while left and len(pending) < _AHEAD:
-                pending.append(self._workers.submit(self._day, left.popleft()))
-            found = pending.popleft().result()
+    def days(self, wanted: Sequence[date]) -> Generator[list[DayTicks]]:
+        """The days, in order, the next ones under way while one is used."""
+        for found in ahead(self._day, wanted, count=_AHEAD):
             if found is not None:
                 yield [found]
 
-    def after(self, day: date, last: int) -> tuple[pl.DataFrame, list[tuple[int, int]]]:
-        """Ticks of the running day above an id, and the spans of ids between that do not exist."""
-        newest = self._rest.newest_id(self._symbol)
-        if newest <= last:
-            return TRADES_SCHEMA.to_frame(), []
-        rows, absent = self._rest.fetch_ids(self._symbol, last + 1, newest)
-        rows = rows.filter(pl.col("timestamp").dt.date() == day)
-        end = rows["agg_trade_id"][-1] if rows.height else last
-        return rows, [span for span in absent if span[1] < end]
+    def is_published(self, day: date) -> bool:
+        """Whether the archive has the day."""
+        return any(self._archive.days(self._symbol, day, day))
 
-    def ids(self, first: int, last: int) -> tuple[pl.DataFrame, list[tuple[int, int]]]:
+    def after(self, day: date, last: int) -> tuple[pl.DataFrame, IdSpans]:
+        """Ticks of a day above an id, and the spans of ids between that do not exist."""
+        newest = self._rest.newest_id(self._symbol)
+        found, absent = [TRADES_SCHEMA.to_frame()], []
+        count = _FEWEST_IDS
+        first, end = last + 1, last
+        while first <= newest:
+            rows, lacking = self._rest.fetch_ids(
+                self._symbol, first, min(first + count - 1, newest)
+            )
+            of_day = rows.filter(pl.col("timestamp").dt.date() == day)
+            found.append(of_day)
+            absent += lacking
+            end = of_day["agg_trade_id"][-1] if of_day.height else end
+            if of_day.height < rows.height:
+                break
+            first, count = first + count, min(2 * count, _MOST_IDS)
+        return pl.concat(found), [span for span in absent if span[1] < end]
+
+    def ids(self, first: int, last: int) -> tuple[pl.DataFrame, IdSpans]:
         """Ticks with these ids, and the spans of ids that the exchange does not have."""
         return self._rest.fetch_ids(self._symbol, first, last)
 
     def close(self) -> None:
-        """Let go of the workers and connections."""
-        self._workers.shutdown(wait=True, cancel_futures=True)
+        """Let go of the connections."""
         self._rest.close()
 
     def _day(self, day: date) -> DayTicks | None:
-        today = datetime.now(UTC).date()
-        if day < today:
+        if day < datetime.now(UTC).date():
             try:
-                return self._archive.fetch_day(self._symbol, day)
+                found = self._archive.fetch_day(self._symbol, day)
             except NotYetPublishedError:
-                pass
+                return self._of_rest(day)
             except ArchiveMissingError:
-                settled = self._known_gap(day) or self._of_month(day)
-                if settled is not None:
-                    return settled
-        return self._of_rest(day, today)
+                return self._known_gap(day) or self._of_month(day) or self._of_rest(day)
+            if found.ticks.height:
+                return found
+        return self._of_rest(day)
 
     def _known_gap(self, day: date) -> DayTicks | None:
         """An empty day where the registry says that there is nothing."""
@@ -138,21 +151,30 @@ class BinanceDays:
     def _of_month(self, day: date) -> DayTicks | None:
         """The day as the month's archive has it, where its own is missing."""
         month = (day.year, day.month)
-        if self._month is None or self._month[0] != month:
-            try:
-                found = self._archive.fetch_month(self._symbol, *month)
-            except ArchiveMissingError:
-                found = []
-            self._month = (month, {one.day: one for one in found})
-        held = self._month[1].get(day)
-        return held if held is not None and held.ticks.height else None
+        with self._of_one_month:  # days that are under way together share the file
+            if self._month is None or self._month[0] != month:
+                self._month = None
+                self._month = (month, self._days_of(*month))
+            return self._month[1].get(day)
 
-    def _of_rest(self, day: date, today: date) -> DayTicks | None:
+    def _days_of(self, year: int, month: int) -> dict[date, DayTicks]:
+        try:
+            found = self._archive.fetch_month(self._symbol, year, month)
+        except ArchiveMissingError:
+            return {}
+        return {one.day: one for one in found}
+
+    def _of_rest(self, day: date) -> DayTicks | None:
         """The day as REST has it; complete once its archive is not to be expected any more."""
         found = self._rest.fetch_day(self._symbol, day)
         if found.ticks.is_empty():
             return None if found.is_tail else found
-        return replace(found, is_tail=today - day <= ARCHIVE_PATIENCE)
+        return replace(found, is_tail=self._today - day <= ARCHIVE_PATIENCE)
+
+    @property
+    def _today(self) -> date:
+        """The day by the exchange's clock, which this machine's may be far ahead of."""
+        return (datetime.now(UTC) - timedelta(seconds=self._rest.clock_skew_s or 0.0)).date()
 
 
 class ExnessDays:
@@ -167,13 +189,17 @@ class ExnessDays:
         """Nobody: quotes have no ids of the exchange."""
         return
 
-    def days(self, wanted: Sequence[date]) -> Iterator[list[DayTicks]]:
+    def days(self, wanted: Sequence[date]) -> Generator[list[DayTicks]]:
         """The months of the days, each whole; one that is not published yet is left out."""
-        for year, month in by_month(wanted):
-            try:
-                yield self._source.fetch_month(self._symbol, year, month)
-            except NotYetPublishedError:
-                continue
+        for found in ahead(self._days_of, by_month(wanted), count=1):
+            if found:
+                yield found
 
     def close(self) -> None:
         """Nothing is held open."""
+
+    def _days_of(self, month: tuple[int, int]) -> list[DayTicks]:
+        try:
+            return self._source.fetch_month(self._symbol, *month)
+        except NotYetPublishedError:
+            return []

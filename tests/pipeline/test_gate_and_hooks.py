@@ -1,0 +1,112 @@
+"""The gate and subscribers around a fetch: who is let through, and who is told."""
+
+from __future__ import annotations
+
+import threading
+import time
+import warnings
+from typing import TYPE_CHECKING
+
+import pytest
+from polars.testing import assert_frame_equal
+
+import rangebar_polars as rb
+from exchange import Exchange, Tape
+from pipeline.oracle import SPAN, judge, point_at, truth
+from rangebar_polars import events
+from rangebar_polars.cli import main
+from rangebar_polars.exceptions import SymbolNotRegisteredError
+from rangebar_polars.storage.parquet import TickStorage
+from rangebar_polars.symbol_registry import SymbolNotRegisteredWarning
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+pytestmark = pytest.mark.usefixtures("quick_retries")
+
+# The gate
+
+
+STRANGER = ("NOSUCHUSDT", "2024-12-30", "2024-12-30")
+WAYS = {
+    "fetch_ticks": lambda: rb.fetch_ticks(*STRANGER),
+    "scan_ticks": lambda: rb.scan_ticks(*STRANGER).collect(),
+    "rangebar fetch": lambda: main(["fetch", *STRANGER, "--quiet"]),
+}
+
+
+@pytest.fixture
+def nobody_knows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Exchange]:
+    """An exchange with a symbol that the registry does not have."""
+    tape = Tape.generate("NOSUCHUSDT", days=1, per_day=500)
+    with Exchange(tape) as box:
+        point_at(box, monkeypatch, tmp_path)
+        yield box
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_a_strict_gate_asks_nobody_and_writes_nothing(
+    way: str, nobody_knows: Exchange, tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    call = WAYS[way]
+    if way == "rangebar fetch":
+        assert call() == 2
+        assert "NOSUCHUSDT" in capsys.readouterr().err
+    else:
+        with pytest.raises(SymbolNotRegisteredError):
+            call()
+    assert nobody_knows.requests == []
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("gate", ["warn", "OFF"])
+def test_another_gate_lets_through_and_says_so_or_not(
+    way: str,
+    gate: str,
+    nobody_knows: Exchange,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture,
+) -> None:
+    monkeypatch.setenv("RANGEBAR_SYMBOL_GATE", gate)
+    with warnings.catch_warnings(record=True) as told:
+        warnings.simplefilter("always")
+        WAYS[way]()
+    warned = any(issubclass(one.category, SymbolNotRegisteredWarning) for one in told)
+    warned |= "not registered" in capsys.readouterr().err
+    assert warned == (gate == "warn")
+    monkeypatch.setenv("RANGEBAR_SYMBOL_GATE", "off")
+    found = TickStorage().coverage(*STRANGER)
+    assert found["state"].to_list() == ["final"]
+
+
+# Subscribers
+
+
+def test_a_subscriber_that_fails_or_hangs_changes_nothing(
+    exchange: Exchange, exchange_tape: Tape
+) -> None:
+    go_on = threading.Event()
+    told: list[str] = []
+
+    def fails(payload: events.HookPayload) -> None:
+        told.append(payload.event)
+        raise ZeroDivisionError
+
+    def hangs(_payload: events.HookPayload) -> None:
+        go_on.wait()
+
+    events.register_for_all(fails)
+    events.register_for_all(hangs)
+    try:
+        begin = time.monotonic()
+        assert_frame_equal(rb.scan_ticks(*SPAN).collect(), truth(exchange_tape))
+        assert time.monotonic() - begin < 20
+        judge(exchange, exchange_tape)
+    finally:
+        go_on.set()
+        assert events.flush_hooks()
+        events.clear_hooks()
+    # Each download is told of once, as it begins and as it ends.
+    assert told.count("download_start") == told.count("download_complete") == 4
