@@ -11,7 +11,7 @@ from rangebar_polars.exceptions import NotYetPublishedError, unknown_choice, wit
 from rangebar_polars.pipeline.download import fetch_again, fetch_ticks, span_of_symbol
 from rangebar_polars.storage.coverage import CoverageWarning
 from rangebar_polars.storage.parquet import TickStorage
-from rangebar_polars.symbol_registry import validate_symbol_registered
+from rangebar_polars.symbol_registry import past_gate, validate_symbol_registered
 
 if TYPE_CHECKING:
     from datetime import date
@@ -100,17 +100,18 @@ def scan_ticks(
     where: Place = {"source": origin, "market": place}
     if on_gap not in ("raise", "report"):
         raise ValueError(unknown_choice("on_gap", on_gap, ["raise", "report"]))
-    if fetch:
-        report = fetch_ticks(name, span.start, span.end, cache_dir=cache_dir, **where)
-        span = _up_to_the_newest(span, report)
-    storage = TickStorage(cache_dir)
+    with past_gate(name):
+        if fetch:
+            report = fetch_ticks(name, span.start, span.end, cache_dir=cache_dir, **where)
+            span = _up_to_the_newest(span, report)
+        storage = TickStorage(cache_dir)
 
-    def refetch(day: date) -> DayTicks | None:
-        return fetch_again(storage, name, day, where)
+        def refetch(day: date) -> DayTicks | None:
+            return fetch_again(storage, name, day, where)
 
-    return storage.scan_ticks(
-        name, span.start, span.end, on_gap=on_gap, refetch=refetch if fetch else None, **where
-    )
+        return storage.scan_ticks(
+            name, span.start, span.end, on_gap=on_gap, refetch=refetch if fetch else None, **where
+        )
 
 
 def _up_to_the_newest(span: Span, report: FetchReport) -> Span:

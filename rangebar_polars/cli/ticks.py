@@ -70,6 +70,11 @@ def add_parser(verbs: Verbs) -> None:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     _span_arguments(fetch)
+    fetch.add_argument(
+        "--refresh",
+        action="store_true",
+        help="fetch days again that are kept, as an archive may have been published anew",
+    )
     fetch.add_argument("--quiet", action="store_true", help="no progress bar")
     fetch.set_defaults(run=run_fetch)
     ticks = verbs.add_parser(
@@ -114,6 +119,7 @@ def run_fetch(arguments: argparse.Namespace) -> None:
         arguments.end,
         source=source,
         market=market,
+        refresh=arguments.refresh,
         verbose=False if arguments.quiet else None,
     )
     say(str(report))

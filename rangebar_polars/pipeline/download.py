@@ -25,6 +25,7 @@ from rangebar_polars.storage.merge import id_gaps, merge
 from rangebar_polars.storage.parquet import TickStorage
 from rangebar_polars.symbol_registry import (
     get_symbol_entries,
+    past_gate,
     validate_and_clamp_start_date,
     validate_symbol_registered,
 )
@@ -121,19 +122,20 @@ def fetch_ticks(
     span = span_of_symbol(name, start, end)
     where: Place = {"source": origin, "market": place}
     work = _Fetch(TickStorage(cache_dir), where, span, FetchReport(name))
-    work.judge_days(refresh=refresh)
-    if work.is_needed():
-        _judge_source(name, origin)
-        with closing(day_source(name, **where)) as days:
-            work.extend_tails(days)
-            work.fetch_days(days, verbose=options.verbose)
-            work.fill_ids(days, verbose=options.verbose)
+    with past_gate(name):
+        work.judge_days(refresh=refresh)
+        if work.is_needed():
+            _judge_source(name, origin)
+            with closing(day_source(name, **where)) as days:
+                work.extend_tails(days)
+                work.fetch_days(days, verbose=options.verbose)
+                work.fill_ids(days, verbose=options.verbose)
     return work.report
 
 
 def fetch_again(storage: TickStorage, symbol: str, day: date, place: Place) -> DayTicks | None:
     """A day that the store held, with every id that it had; None where the source has none now."""
-    with closing(day_source(symbol, place["source"], place["market"])) as source:
+    with past_gate(symbol), closing(day_source(symbol, **place)) as source:
         found = [one for batch in source.days([day]) for one in batch if one.day == day]
         if not found or source.by_id is None:
             return found[0] if found else None

@@ -9,6 +9,7 @@ from rangebar_polars.symbol_registry._entries import KnownGap, SymbolEntry, Symb
 from rangebar_polars.symbol_registry._gate import (
     StartDateClampedWarning,
     SymbolNotRegisteredWarning,
+    past_gate,
     validate_and_clamp_start_date,
     validate_symbol_registered,
     validate_symbols_registered,
@@ -34,6 +35,7 @@ __all__ = [
     "get_registered_symbols",
     "get_symbol_entries",
     "get_transitions",
+    "past_gate",
     "validate_and_clamp_start_date",
     "validate_symbol_registered",
     "validate_symbols_registered",

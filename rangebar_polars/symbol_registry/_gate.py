@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import inspect
 import warnings
+from contextlib import contextmanager
+from contextvars import ContextVar
 from datetime import datetime
 from typing import TYPE_CHECKING, TypeVar, cast
 
@@ -14,7 +16,7 @@ from rangebar_polars.exceptions import SymbolNotRegisteredError, nearest, with_h
 from rangebar_polars.symbol_registry._registry import get_registered_symbols, get_symbol_entries
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
     from datetime import date
 
     from rangebar_polars._span import When
@@ -22,10 +24,14 @@ if TYPE_CHECKING:
 __all__ = [
     "StartDateClampedWarning",
     "SymbolNotRegisteredWarning",
+    "past_gate",
     "validate_and_clamp_start_date",
     "validate_symbol_registered",
     "validate_symbols_registered",
 ]
+
+# Symbols that the call at work, in this thread, has been let through with.
+_PAST_GATE: ContextVar[frozenset[str]] = ContextVar("past_gate", default=frozenset())
 
 WhenT = TypeVar("WhenT", bound="When")
 
@@ -85,7 +91,7 @@ def validate_symbols_registered(symbols: Iterable[str], *, operation: str = "") 
     gate = settings().symbol_gate
     if gate == "off":
         return names
-    refused = [name for name in dict.fromkeys(names) if not _is_enabled(name)]
+    refused = [name for name in dict.fromkeys(names) if not (_is_enabled(name) or _is_past(name))]
     if not refused:
         return names
     message = _refusal(refused, operation)
@@ -146,6 +152,20 @@ def _as_given(given: WhenT, day: date) -> WhenT:
     if isinstance(given, datetime):
         return cast("WhenT", day_start(day).astimezone(given.tzinfo))
     return cast("WhenT", day.isoformat() if isinstance(given, str) else day)
+
+
+@contextmanager
+def past_gate(symbol: str) -> Iterator[None]:
+    """Calls within are parts of one that the gate has let through: it says nothing a second time."""
+    before = _PAST_GATE.set(_PAST_GATE.get() | {symbol})
+    try:
+        yield
+    finally:
+        _PAST_GATE.reset(before)
+
+
+def _is_past(name: str) -> bool:
+    return name in _PAST_GATE.get()
 
 
 def _upper(symbol: str) -> str:
