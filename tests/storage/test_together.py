@@ -208,6 +208,26 @@ def test_garbage_is_collected_while_it_is_read(replaced):
     assert len(day_files(storage)) == 2
 
 
+def test_garbage_that_two_collect_at_once_goes_once_and_nothing_else(replaced):
+    storage, _ = replaced
+    for path in storage.root.rglob("*"):
+        make_old(path)
+    listed = storage.gc()["file"].to_list()
+    gone: list[str] = []
+    threads = [
+        threading.Thread(target=lambda: gone.extend(storage.gc(dry_run=False)["file"]))
+        for _ in range(2)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sorted(gone) == sorted(listed) != []
+    assert storage.gc(dry_run=False).is_empty()
+    assert whole(storage).height == 90
+    assert storage.verify()["state"].to_list() == ["ok", "ok"]
+
+
 class Reviving(Disk):
     """Lets another machine, which knows nothing of the lock, write while garbage is collected."""
 

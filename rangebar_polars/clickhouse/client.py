@@ -1,0 +1,312 @@
+"""The connection to the bar cache: every query and every insert goes through it."""
+
+from __future__ import annotations
+
+import io
+import time
+from contextlib import contextmanager
+from dataclasses import dataclass
+from hashlib import blake2b
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import polars as pl
+
+from rangebar_polars._extra import import_extra
+from rangebar_polars.clickhouse import driver
+from rangebar_polars.clickhouse.ddl import check_schema, migrate
+from rangebar_polars.clickhouse.errors import CacheUnavailableError
+from rangebar_polars.clickhouse.files import FolderLock, wait_a_little
+from rangebar_polars.clickhouse.sharing import Openings
+from rangebar_polars.clickhouse.sql import identifier
+from rangebar_polars.clickhouse.steps import Step, reach
+from rangebar_polars.clickhouse.target import resolve
+from rangebar_polars.exceptions import with_hint
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+    from rangebar_polars.clickhouse.target import Target
+
+__all__ = ["Cache", "Retry", "open_cache", "reading"]
+
+_T = TypeVar("_T")
+
+# Beside the statement, so that both transports take them alike and no state is left behind.
+_READ: dict[str, str | int] = {
+    "output_format_arrow_compression_method": "'none'",
+    # The index has chosen what to read; judging rows before the rest of them costs more here.
+    "optimize_move_to_prewhere": 0,
+}
+# Threads and compiled expressions pay only for large results.
+_SMALL = {"max_threads": 1, "compile_expressions": 0, "compile_aggregate_expressions": 0}
+_WRITE = {
+    # An answer means that the rows are on the disk.
+    "async_insert": 0,
+    # A null is never turned into a default value.
+    "input_format_null_as_default": 0,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Retry:
+    """How often something is tried, and how long to wait in between, in seconds."""
+
+    attempts: int = 5
+    first_wait_s: float = 0.5
+    longest_wait_s: float = 30.0
+    jitter_s: float = 0.5
+
+    def run(self, action: Callable[[], _T], *, transient: Callable[[Exception], bool]) -> _T:
+        """Result of the first try that does not fail in a way that may pass."""
+        for attempt in import_extra("stamina", "cache").retry_context(
+            on=transient,
+            attempts=self.attempts,
+            timeout=None,
+            wait_initial=self.first_wait_s,
+            wait_max=self.longest_wait_s,
+            wait_jitter=self.jitter_s,
+        ):
+            with attempt:
+                return action()
+        raise AssertionError
+
+
+_WRITES = Retry()
+#: Who waits for a result would rather hear soon that the server is away.
+_READS = Retry(attempts=3)
+
+
+class Cache:
+    """An open cache: its queries and inserts, with every error of the driver mapped.
+
+    It may be used by several threads at once.
+    """
+
+    def __init__(
+        self,
+        client: Any,  # noqa: ANN401
+        target: Target,
+        lock: FolderLock | None = None,
+    ) -> None:
+        self._client = client
+        self._lock = lock
+        self._ready = False
+        self.target = target
+        self.database = target.database
+        self.writes = _WRITES
+        self.reads = _READS
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self.target.address!r})"
+
+    @property
+    def is_embedded(self) -> bool:
+        """Whether it is a folder of this machine."""
+        return self.target.is_embedded
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether the tables are there; without them nothing is kept.
+
+        Raises
+        ------
+        CacheSchemaError
+            They are there, but not those of this version.
+        """
+        if not self._ready:
+            self._ready = check_schema(self)
+        return self._ready
+
+    def make_ready(self) -> None:
+        """Create the tables if there are none."""
+        if not self.is_ready:
+            migrate(self)
+
+    def table(self, name: str) -> str:
+        """Name of a table with its database, for a query."""
+        return f"{identifier(self.database)}.{name}"
+
+    def query(self, sql: str, *, binary: bool = False, large: bool = False) -> pl.DataFrame:
+        """Result of a SELECT; with `binary`, text comes as bytes, as processor states have to.
+
+        Without `large`, what would pay only for more than some 100,000 rows is left off.
+
+        Raises
+        ------
+        CacheUnavailableError
+            No answer, after some tries.
+        CacheQueryError
+            The database refused the query.
+        """
+        settings = {**_READ, "output_format_arrow_string_as_string": int(not binary)}
+        if not large:
+            settings |= _SMALL
+        listed = ", ".join(f"{name} = {value}" for name, value in settings.items())
+        statement = f"{sql}\nSETTINGS {listed}"
+        with driver.reading(self.target.address):
+            body = self.reads.run(
+                lambda: self._client.raw_query(statement, fmt="Arrow"), transient=driver.is_lost
+            )
+        return pl.read_ipc(io.BytesIO(body))
+
+    def scalar(self, sql: str) -> Any:  # noqa: ANN401
+        """The one value of a query."""
+        return self.query(sql).item()
+
+    def command(self, sql: str) -> None:
+        """Run a statement that has no result.
+
+        Raises
+        ------
+        CacheWriteError
+            It did not run, or nobody knows whether it did.
+        """
+        with driver.writing(self.target.address):
+            self.writes.run(lambda: self._client.command(sql), transient=driver.is_transient)
+
+    def insert(self, table: str, rows: pl.DataFrame) -> None:
+        """Insert rows once, however often it has to be tried.
+
+        The token is made of the content: the database drops a copy of an insert that it has
+        had, and an insert of other rows never looks like one.
+
+        Raises
+        ------
+        CacheWriteError
+            No try was confirmed; the rows may be there or not.
+        """
+        buffer = io.BytesIO()
+        rows.write_ipc(buffer, compression="lz4", compat_level=pl.CompatLevel.oldest())
+        block = buffer.getvalue()
+        token = blake2b(table.encode() + b"\0" + block, digest_size=16).hexdigest()
+        with driver.writing(self.target.address):
+            self.writes.run(
+                lambda: self._client.raw_insert(
+                    self.table(table),
+                    column_names=rows.columns,
+                    insert_block=block,
+                    fmt="Arrow",
+                    settings={**_WRITE, "insert_deduplication_token": token},
+                ),
+                transient=driver.is_transient,
+            )
+
+    def close(self) -> None:
+        """Close the connection and give the folder back."""
+        try:
+            self._client.close()
+        finally:
+            if self._lock is not None:
+                self._lock.release()
+
+
+_OPENINGS = Openings()
+
+
+@contextmanager
+def open_cache(
+    dsn: str | None = None, *, cache_dir: str | Path | None = None, write: bool = False
+) -> Iterator[Cache]:
+    """Open the bar cache, and keep it open for every call of this process until the end.
+
+    A call by itself opens the embedded cache and closes it after its work, so that other
+    processes can use it in between. Several calls in a row are faster inside of this.
+
+    Parameters
+    ----------
+    dsn
+        `chdb:///folder` or `http(s)://user:password@host:port/database`; else the setting
+        `RANGEBAR_CLICKHOUSE_DSN`, else a folder in the cache folder.
+    cache_dir
+        Cache folder, instead of the setting's.
+    write
+        Create the tables if there are none.
+
+    Raises
+    ------
+    CacheUnavailableError
+        The server is away, or another process has held the folder for 30 seconds
+        (`RANGEBAR_CACHE_WAIT_S`).
+    CacheSchemaError
+        The tables are of another version of the package.
+    """
+    target = resolve(dsn, cache_dir)
+    with _shared(target) as cache:
+        if write:
+            cache.make_ready()
+        yield cache
+
+
+@contextmanager
+def reading(
+    dsn: str | None = None, *, cache_dir: str | Path | None = None
+) -> Iterator[Cache | None]:
+    """Open the cache to read from it; None if nothing is kept there.
+
+    The engine is not started for a folder that does not exist.
+    """
+    target = resolve(dsn, cache_dir)
+    if target.folder is not None and not target.folder.is_dir():
+        yield None
+        return
+    with _shared(target) as cache:
+        yield cache if cache.is_ready else None
+
+
+@contextmanager
+def _shared(target: Target) -> Iterator[Cache]:
+    cache = _OPENINGS.enter(target, _connect)
+    try:
+        yield cache
+    finally:
+        _OPENINGS.leave(target)
+
+
+def _connect(target: Target) -> Cache:
+    cache = _connect_server(target) if target.folder is None else _open_folder(target)
+    reach(Step.CACHE_OPENED)
+    return cache
+
+
+def _connect_server(target: Target) -> Cache:
+    with driver.opening(target.address):
+        client = _READS.run(lambda: driver.server_client(target.dsn), transient=driver.is_lost)
+    return Cache(client, target)
+
+
+def _open_folder(target: Target) -> Cache:
+    assert target.folder is not None  # noqa: S101
+    deadline = time.monotonic() + target.wait_s
+    lock = FolderLock(target.folder)
+    with driver.opening(target.address):
+        if not lock.acquire(target.wait_s):
+            raise _held(target, lock.holder())
+        try:
+            return Cache(_engine(target, deadline), target, lock)
+        except BaseException:
+            lock.release()
+            raise
+
+
+def _engine(target: Target, deadline: float) -> Any:  # noqa: ANN401
+    """Client of the engine; other programs may hold the folder without having our lock."""
+    assert target.folder is not None  # noqa: S101
+    while True:
+        try:
+            return driver.folder_client(target.folder)
+        except driver.FolderLockedError as error:
+            if not wait_a_little(deadline):
+                raise _held(target, error.holder) from error
+
+
+def _held(target: Target, holder: int | None) -> CacheUnavailableError:
+    who = "another process" if holder is None else f"process `{holder}`"
+    return CacheUnavailableError(
+        with_hint(
+            f"the cache in `{target.folder}` has been held by {who} for {target.wait_s:g} s",
+            "wait for it (RANGEBAR_CACHE_WAIT_S), or share bars through a server: "
+            "RANGEBAR_CLICKHOUSE_DSN=http://host:8123",
+        ),
+        holder=holder,
+    )

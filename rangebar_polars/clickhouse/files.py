@@ -1,0 +1,153 @@
+"""Kernel locks on files, which a process cannot outlive."""
+
+from __future__ import annotations
+
+import os
+import random
+import time
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+__all__ = ["FileLock", "FolderLock", "wait_a_little"]
+
+_SHORTEST_WAIT_S, _LONGEST_WAIT_S = 0.01, 0.05
+#: Longer than those who wait sleep.
+_LET_GO_S = 1.0
+
+
+class FileLock:
+    """A lock that one holder at a time has, of all processes and threads of this machine.
+
+    The kernel frees it when its process ends, however it ends. The file stays, and says who has
+    had the lock last. A `shared` one any number may have, but not beside a holder that is not.
+    """
+
+    def __init__(self, path: Path, *, shared: bool = False) -> None:
+        self.path = path
+        self._shared = shared
+        self._descriptor: int | None = None
+        self._process = 0
+
+    def try_acquire(self) -> bool:
+        """Take the lock if nobody has it."""
+        import fcntl
+
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        descriptor = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+        try:
+            kind = fcntl.LOCK_SH if self._shared else fcntl.LOCK_EX
+            fcntl.flock(descriptor, kind | fcntl.LOCK_NB)
+        except BlockingIOError:
+            os.close(descriptor)
+            return False
+        except OSError:
+            os.close(descriptor)
+            raise
+        if not self._shared:
+            os.ftruncate(descriptor, 0)
+            os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
+        self._descriptor, self._process = descriptor, os.getpid()
+        _HELD.add(self)
+        return True
+
+    def is_free(self) -> bool:
+        """Whether nobody has the lock at this moment."""
+        probe = FileLock(self.path)
+        if not probe.try_acquire():
+            return False
+        probe.release()
+        return True
+
+    def release(self) -> None:
+        """Give the lock back; nothing happens if it is not held."""
+        import fcntl
+
+        descriptor, self._descriptor = self._descriptor, None
+        _HELD.discard(self)
+        if descriptor is None:
+            return
+        # Closing would not do: a forked child may have the same open file.
+        if self._process == os.getpid():
+            fcntl.flock(descriptor, fcntl.LOCK_UN)
+        os.close(descriptor)
+
+    def abandon(self) -> None:
+        """Close the file in a forked child, so that the lock is the parent's alone."""
+        descriptor, self._descriptor = self._descriptor, None
+        if descriptor is not None:
+            os.close(descriptor)
+
+    def holder(self) -> int | None:
+        """Process that took the lock last, if the file says so."""
+        try:
+            words = self.path.read_text(encoding="ascii").split()
+        except (OSError, UnicodeDecodeError):
+            return None
+        return int(words[0]) if words and words[0].isdigit() else None
+
+
+#: The locks of this process; the kernel ties them to open files, which a fork would share.
+_HELD: set[FileLock] = set()
+
+
+def _abandon_all() -> None:
+    for lock in tuple(_HELD):
+        lock.abandon()
+    _HELD.clear()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_abandon_all)
+
+
+class FolderLock:
+    """The lock of a folder, whose holder can see that others wait for it."""
+
+    def __init__(self, folder: Path) -> None:
+        self._lock = FileLock(folder.with_name(f"{folder.name}.lock"))
+        self._queue = folder.with_name(f"{folder.name}.wanted")
+
+    def acquire(self, wait_s: float) -> bool:
+        """Take the lock, waiting up to so many seconds for it."""
+        if self._lock.try_acquire():
+            return True
+        deadline = time.monotonic() + wait_s
+        want, is_queued = FileLock(self._queue, shared=True), False
+        try:
+            while not self._lock.try_acquire():
+                is_queued = is_queued or want.try_acquire()
+                if not wait_a_little(deadline):
+                    return False
+            return True
+        finally:
+            want.release()
+
+    def release(self) -> None:
+        """Give the lock back."""
+        self._lock.release()
+
+    def holder(self) -> int | None:
+        """Process that took the lock last, if that is known."""
+        return self._lock.holder()
+
+    def is_wanted(self) -> bool:
+        """Whether anybody waits for the lock."""
+        return self._queue.exists() and not FileLock(self._queue).is_free()
+
+    def let_others_go_first(self) -> None:
+        """Wait a moment, after a release, until one of those who wait has the lock."""
+        deadline = time.monotonic() + _LET_GO_S
+        while self.is_wanted() and self._lock.is_free() and wait_a_little(deadline):
+            pass
+
+
+def wait_a_little(deadline: float) -> bool:
+    """Wait for a random moment; False if the deadline has passed already."""
+    left = deadline - time.monotonic()
+    if left <= 0:
+        return False
+    # Jitter, so that those who wait for one lock do not ask for it at the same moments.
+    time.sleep(min(left, random.uniform(_SHORTEST_WAIT_S, _LONGEST_WAIT_S)))  # noqa: S311
+    return True

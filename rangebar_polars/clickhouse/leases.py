@@ -1,0 +1,288 @@
+"""Who may write a series: one writer at a time.
+
+In an embedded cache the kernel says so, by a lock on a file that a killed process gives back; the
+row in `leases` only informs. On a server the row decides: a writer that has not been heard of is
+taken over under a higher fencing number, and what it still publishes loses.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+import socket
+import threading
+import time
+from contextlib import ExitStack, contextmanager, nullcontext, suppress
+from dataclasses import dataclass, field
+from functools import cache as cached
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rangebar_polars.clickhouse.client import open_cache
+from rangebar_polars.clickhouse.ddl import table
+from rangebar_polars.clickhouse.errors import CacheError, LeaseError, LeaseLostError
+from rangebar_polars.clickhouse.files import FileLock, wait_a_little
+from rangebar_polars.clickhouse.series import LeaseKey
+from rangebar_polars.clickhouse.sql import among, literal
+from rangebar_polars.clickhouse.steps import Step, reach
+from rangebar_polars.clickhouse.target import resolve
+from rangebar_polars.exceptions import with_hint
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator
+    from contextlib import AbstractContextManager
+
+    from rangebar_polars.clickhouse.client import Cache
+    from rangebar_polars.clickhouse.target import Target
+
+    _Opened = AbstractContextManager[Cache]
+
+__all__ = ["HEARTBEAT_S", "Leases", "hold_leases"]
+
+#: Seconds between two signs of life; after three missed ones a writer counts as dead.
+HEARTBEAT_S = 10.0
+_MISSED = 3
+#: How often a number that two writers took at once is given up for the next one.
+_ROUNDS = 8
+
+_HINT = "wait until it is done, or ask for other symbols, thresholds or years"
+
+
+@dataclass(frozen=True, slots=True)
+class _Claim:
+    """The newest claim on a series."""
+
+    fencing: int
+    holder: int
+    host: str
+    boot_id: str
+    process: int
+    released: bool
+    #: Seconds since its last sign of life, by the database's clock.
+    age_s: float
+    #: How many hold this number.
+    claims: int
+
+    def __str__(self) -> str:
+        return f"process `{self.process}` on `{self.host}`"
+
+    def is_dead(self, heartbeat_s: float) -> bool:
+        """Whether its writer is known to have ended, or has been silent for too long."""
+        if self.released:
+            return True
+        is_here = (self.host, self.boot_id) == (socket.gethostname(), _boot_id())
+        # A number may be another process's by now, so one that runs is judged by its silence.
+        if is_here and not _is_running(self.process):
+            return True
+        return self.age_s > _MISSED * heartbeat_s
+
+
+@cached
+def _boot_id() -> str:
+    """Where a process number means something: this run of the machine, and its name space."""
+    try:
+        run = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
+        return f"{run} {Path('/proc/self/ns/pid').readlink()}"
+    except OSError:
+        return ""
+
+
+def _is_running(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
+
+
+@dataclass(slots=True)
+class Leases:
+    """Leases that are held: for each series without its anchor its fencing number."""
+
+    fencing: dict[LeaseKey, int]
+    holder: int
+    heartbeat_s: float = HEARTBEAT_S
+    lost: list[LeaseKey] = field(default_factory=list)
+
+    def check(self, cache: Cache) -> None:
+        """Give a sign of life, and make sure that nobody has taken a series over.
+
+        A writer calls this before it publishes, at least every few seconds.
+
+        Raises
+        ------
+        LeaseLostError
+            Another writer holds one of the series.
+        """
+        keys = list(self.fencing)
+        if not cache.is_embedded:
+            _beat(cache, keys, self.fencing, self.holder)
+        for key, claim in _claims(cache, keys).items():
+            if (claim.fencing, claim.holder) != (self.fencing[key], self.holder):
+                self.lost.append(key)
+                raise LeaseLostError(
+                    with_hint(f"{claim} has taken over {key}", "run it again when it is done"),
+                    holder=str(claim),
+                )
+
+
+@contextmanager
+def hold_leases(
+    keys: Iterable[LeaseKey],
+    dsn: str | None = None,
+    *,
+    cache_dir: str | Path | None = None,
+    heartbeat_s: float = HEARTBEAT_S,
+) -> Iterator[Leases]:
+    """Hold the leases of some series until the end: all of them, or none.
+
+    The tables are created if there are none. An embedded cache is opened at the start and at the
+    end only; a server's stays open, and a thread gives signs of life.
+
+    Raises
+    ------
+    LeaseError
+        Another writer is at work on one of them; nothing is held.
+    """
+    leases = Leases({}, secrets.randbits(63) + 1, heartbeat_s)
+    opened = partial(open_cache, dsn, cache_dir=cache_dir, write=True)
+    target = resolve(dsn, cache_dir)
+    with _file_locks(target, keys), ExitStack() as kept:
+        if not target.is_embedded:
+            kept.enter_context(opened())
+        try:
+            with opened() as cache:
+                for key in sorted(set(keys)):
+                    leases.fencing[key] = _take(cache, key, leases)
+            reach(Step.LEASES_TAKEN)
+            with _heart(opened, leases) if not target.is_embedded else nullcontext():
+                yield leases
+        except BaseException:
+            # The row would only have spared the next writer some seconds.
+            with suppress(CacheError):
+                _release(opened, leases)
+            raise
+        _release(opened, leases)
+    reach(Step.LEASES_RELEASED)
+
+
+@contextmanager
+def _file_locks(target: Target, keys: Iterable[LeaseKey]) -> Iterator[None]:
+    """Hold the kernel's locks of some series of an embedded cache: all, or none, without waiting.
+
+    Raises
+    ------
+    LeaseError
+        Another writer of this machine is at work on one of them; nothing is held.
+    """
+    folder = target.folder
+    with ExitStack() as held:
+        for key in sorted(set(keys)) if folder is not None else ():
+            assert folder is not None  # noqa: S101
+            lock = FileLock(folder.with_name(f"{folder.name}.leases") / key.file_name)
+            if not lock.try_acquire():
+                process = lock.holder()
+                who = "another process" if process is None else f"process `{process}`"
+                raise LeaseError(with_hint(f"{who} is at work on {key}", _HINT), holder=who)
+            held.callback(lock.release)
+        yield
+
+
+def _take(cache: Cache, key: LeaseKey, leases: Leases) -> int:
+    """Fencing number under which the series is held from now on."""
+    for _ in range(_ROUNDS):
+        claim = _claims(cache, [key]).get(key)
+        if claim is not None and _stands(cache, claim, leases):
+            raise LeaseError(with_hint(f"{claim} is at work on {key}", _HINT), holder=str(claim))
+        number = (claim.fencing if claim is not None else 0) + 1
+        _beat(cache, [key], {key: number}, leases.holder)
+        now = _claims(cache, [key])[key]
+        if (now.fencing, now.holder, now.claims) == (number, leases.holder, 1):
+            return number
+        wait_a_little(time.monotonic() + 1)
+    raise LeaseError(with_hint(f"several writers want {key} at the same moment", _HINT))
+
+
+def _stands(cache: Cache, claim: _Claim, leases: Leases) -> bool:
+    """Whether a claim keeps others away: alive, and the only one of its number."""
+    if cache.is_embedded:
+        # The kernel has given this process the lock: whoever the row names is gone.
+        return False
+    return (
+        claim.claims == 1
+        and claim.holder != leases.holder
+        and not claim.is_dead(leases.heartbeat_s)
+    )
+
+
+def _claims(cache: Cache, keys: list[LeaseKey]) -> dict[LeaseKey, _Claim]:
+    """The claim of the highest number on each series, with the number of those that have it."""
+    names = ", ".join(LeaseKey._fields)
+    rows = cache.query(
+        f"SELECT {names}, fencing, argMax(holder, (beat_us, holder)), "  # noqa: S608
+        "argMax(host, (beat_us, holder)), argMax(boot_id, (beat_us, holder)), "
+        "argMax(process, (beat_us, holder)), toBool(max(released)), "
+        "(toUnixTimestamp64Micro(now64(6)) - max(beat_us)) / 1e6, toInt64(uniqExact(holder)) "
+        f"FROM {cache.table('leases')} WHERE {among(LeaseKey._fields, keys)} "
+        f"GROUP BY {names}, fencing ORDER BY fencing DESC LIMIT 1 BY {names}"
+    )
+    found: dict[LeaseKey, _Claim] = {}
+    for row in rows.iter_rows():
+        place = len(LeaseKey._fields)
+        found[LeaseKey(*row[:place])] = _Claim(*row[place:])
+    return found
+
+
+def _beat(
+    cache: Cache,
+    keys: list[LeaseKey],
+    fencing: dict[LeaseKey, int],
+    holder: int,
+    *,
+    released: bool = False,
+) -> None:
+    """One row for each series; its time is the database's."""
+    me = (socket.gethostname(), _boot_id(), os.getpid(), int(released))
+    rows = ", ".join(_tuple(*key, fencing[key], holder, *me) for key in keys)
+    columns = (*LeaseKey._fields, "fencing", "holder", "host", "boot_id", "process", "released")
+    listed = ", ".join(columns)
+    types = table("leases").types
+    kinds = ", ".join(f"{name} {types[name]}" for name in columns)
+    cache.command(
+        f"INSERT INTO {cache.table('leases')} ({listed}, beat_us) "  # noqa: S608
+        f"SELECT {listed}, toUnixTimestamp64Micro(now64(6)) FROM values({literal(kinds)}, {rows})"
+    )
+
+
+def _tuple(*values: Any) -> str:  # noqa: ANN401
+    return f"({', '.join(literal(value) for value in values)})"
+
+
+def _release(opened: Callable[[], _Opened], leases: Leases) -> None:
+    keys = [key for key in leases.fencing if key not in leases.lost]
+    if keys:
+        with opened() as cache:
+            _beat(cache, keys, leases.fencing, leases.holder, released=True)
+
+
+@contextmanager
+def _heart(opened: Callable[[], _Opened], leases: Leases) -> Iterator[None]:
+    """Signs of life from a thread of its own, for a writer that computes for long."""
+    done = threading.Event()
+    thread = threading.Thread(target=_beats, args=(opened, leases, done.wait), daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        done.set()
+        thread.join()
+
+
+def _beats(opened: Callable[[], _Opened], leases: Leases, wait: Callable[[float], bool]) -> None:
+    while not wait(leases.heartbeat_s):
+        # One that fails is a missed one; the writer meets the error itself when it publishes.
+        with suppress(CacheError), opened() as cache:
+            _beat(cache, list(leases.fencing), leases.fencing, leases.holder)

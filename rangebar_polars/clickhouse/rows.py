@@ -1,0 +1,226 @@
+"""Bars of visible units, read with proof that they are those that were published."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import polars as pl
+
+from rangebar_polars.clickhouse.stored import bars_of, value_columns
+from rangebar_polars.clickhouse.units import details_of, where_units
+from rangebar_polars.exceptions import CoverageError, with_hint
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Sequence
+
+    from rangebar_polars.clickhouse.client import Cache
+    from rangebar_polars.clickhouse.units import Unit
+
+__all__ = ["count_bars", "coverage_of", "newest_bars", "read_bars"]
+
+# A query text has a limit of 256 KiB, and an attempt takes up to 22 characters.
+_UNITS_A_QUERY = 5_000
+
+#: Rows for which several threads pay.
+_LARGE = 200_000
+
+_PROOF = ("attempt", "unit_day", "bar_seq", "row_hash")
+
+
+class _ChangedError(Exception):
+    """Rows of a unit are not those that were published."""
+
+    def __init__(self, unit: Unit, found: int) -> None:
+        super().__init__(f"{unit.series} on {unit.day}: {found} rows instead of {unit.rows}")
+        self.unit = unit
+
+
+def read_bars(
+    cache: Cache,
+    plan: Callable[[], Sequence[Unit]],
+    *,
+    columns: Iterable[str] | None = None,
+    start_us: int | None = None,
+    end_us: int | None = None,
+    include_orphans: bool = False,
+) -> pl.DataFrame:
+    """Bars of visible units whose close time lies in [start, end), in order.
+
+    Parameters
+    ----------
+    plan
+        Gives the units, at most one a day. It is asked again if the rows are not those that
+        were published, since the units may have been replaced meanwhile.
+    columns
+        Names of the catalogue; all by default.
+    start_us, end_us
+        Microseconds since 1970; None for no bound. The days of the units need not be those of
+        the bounds: a bar that a gap ended stands in the unit of the day that revealed it.
+    include_orphans
+        Give bars that a reset or a gap ended, too.
+
+    Returns
+    -------
+    DataFrame
+        Columns of the catalogue in its order, without `bar_id`.
+
+    Raises
+    ------
+    CoverageError
+        Rows that were published are not there any more.
+    """
+    wanted = set(columns) if columns is not None else {one.bar_name for one in value_columns()}
+    read = [c.name for c in value_columns() if c.bar_name in wanted | {"close_time", "is_closed"}]
+    rows = _proved(cache, lambda: _touched(plan(), start_us, end_us), read)
+    if not include_orphans:
+        rows = rows.filter("is_closed")
+    if start_us is not None:
+        rows = rows.filter(pl.col("close_time_us") >= start_us)
+    if end_us is not None:
+        rows = rows.filter(pl.col("close_time_us") < end_us)
+    bars = bars_of(rows)
+    return bars.select(name for name in bars.columns if name in wanted)
+
+
+def _touched(units: Sequence[Unit], start_us: int | None, end_us: int | None) -> list[Unit]:
+    """Units that may have a bar that closes in [start, end)."""
+    return [
+        unit
+        for unit in units
+        if unit.first_close_us is not None
+        and unit.last_close_us is not None
+        and (start_us is None or unit.last_close_us >= start_us)
+        and (end_us is None or unit.first_close_us < end_us)
+    ]
+
+
+def _proved(cache: Cache, plan: Callable[[], Sequence[Unit]], columns: list[str]) -> pl.DataFrame:
+    for _ in range(2):
+        try:
+            return _read(cache, plan(), columns, final=False)
+        except _ChangedError:
+            # The units may have been replaced after the plan was made.
+            continue
+    try:
+        return _read(cache, plan(), columns, final=True)
+    except _ChangedError as error:
+        unit = error.unit
+        raise CoverageError(
+            with_hint(
+                f"stored bars are damaged: {error}",
+                "rangebar populate with --force-refresh builds them again",
+            ),
+            symbol=unit.series.family.symbol,
+            days=[unit.day],
+        ) from error
+
+
+def _read(cache: Cache, units: Sequence[Unit], columns: list[str], *, final: bool) -> pl.DataFrame:
+    if len({unit.day for unit in units}) != len(units):
+        raise ValueError("two of the units have the same day, so that their bars have no order")
+    large = sum(unit.rows for unit in units) > _LARGE
+    groups = [units[n : n + _UNITS_A_QUERY] for n in range(0, max(1, len(units)), _UNITS_A_QUERY)]
+    statements = [_statement(cache, group, columns, final=final) for group in groups]
+    rows = pl.concat([cache.query(statement, large=large) for statement in statements])
+    _compare(rows, units)
+    return rows.sort("unit_day", "bar_seq")
+
+
+def _statement(cache: Cache, units: Sequence[Unit], columns: list[str], *, final: bool) -> str:
+    selected = ", ".join((*columns, *_PROOF))
+    return (
+        f"SELECT {selected} FROM {cache.table('bars')}{' FINAL' if final else ''} "  # noqa: S608
+        f"WHERE {where_units(units) if units else 0}"
+    )
+
+
+def _compare(rows: pl.DataFrame, units: Sequence[Unit]) -> None:
+    sums = rows.group_by("attempt").agg(pl.len().alias("rows"), pl.col("row_hash").sum())
+    found = {attempt: (count, total) for attempt, count, total in sums.iter_rows()}
+    for unit in units:
+        count, total = found.get(unit.attempt, (0, 0))
+        if count != unit.rows or total != unit.row_hash_sum:
+            raise _ChangedError(unit, count)
+
+
+def newest_bars(
+    cache: Cache,
+    plan: Callable[[], Sequence[Unit]],
+    count: int,
+    *,
+    columns: Iterable[str] | None = None,
+    end_us: int | None = None,
+) -> pl.DataFrame:
+    """The newest closed bars before an instant, at most so many, in order.
+
+    Only the newest units are read, as many as hold so many bars.
+    """
+    wanted = None if columns is None else list(columns)
+    bars = read_bars(cache, lambda: _newest(plan(), count, end_us), columns=wanted, end_us=end_us)
+    return bars.tail(count)
+
+
+def _newest(units: Sequence[Unit], count: int, end_us: int | None) -> list[Unit]:
+    taken: list[Unit] = []
+    held = 0
+    for unit in sorted(_touched(units, None, end_us), key=lambda unit: unit.day, reverse=True):
+        taken.append(unit)
+        # Of a unit that reaches beyond the end, an unknown part counts.
+        held += unit.closed_rows if _ends_before(unit, end_us) else 0
+        if held >= count:
+            break
+    return taken[::-1]
+
+
+def _ends_before(unit: Unit, end_us: int | None) -> bool:
+    return end_us is None or unit.last_close_us is None or unit.last_close_us < end_us
+
+
+def count_bars(
+    cache: Cache,
+    plan: Callable[[], Sequence[Unit]],
+    *,
+    start_us: int | None = None,
+    end_us: int | None = None,
+) -> int:
+    """Number of closed bars whose close time lies in [start, end).
+
+    No bar is read but those of the units that a bound cuts.
+    """
+
+    def whole(unit: Unit) -> bool:
+        starts = start_us is None or unit.first_close_us is None or unit.first_close_us >= start_us
+        return starts and _ends_before(unit, end_us)
+
+    units = _touched(plan(), start_us, end_us)
+    counted = sum(unit.closed_rows for unit in units if whole(unit))
+    if all(whole(unit) for unit in units):
+        return counted
+    cut = read_bars(
+        cache,
+        lambda: [unit for unit in _touched(plan(), start_us, end_us) if not whole(unit)],
+        columns=["close_time"],
+        start_us=start_us,
+        end_us=end_us,
+    )
+    return counted + cut.height
+
+
+def coverage_of(cache: Cache, units: Sequence[Unit]) -> pl.DataFrame:
+    """What each unit was made of: closed bars, tick ids, and ids missing before it.
+
+    `state` is the day's in the tick store: final, given or absent_confirmed. `gap_before` counts
+    the ids between the last one before the unit and its first; 0 where there are no ids.
+    """
+    last_id = pl.col("tick_last_id").forward_fill().shift(1)
+    return details_of(cache, units).select(
+        "unit_day",
+        pl.col("day_state").alias("state"),
+        (pl.col("rows") - pl.col("orphan_rows")).alias("rows"),
+        pl.col("tick_first_id").alias("first_id"),
+        pl.col("tick_last_id").alias("last_id"),
+        (pl.col("tick_first_id") - last_id - 1).fill_null(0).alias("gap_before"),
+        "reason",
+        "tick_hash",
+        "source_absent",
+    )

@@ -1,0 +1,192 @@
+-- Tables of the bar cache, version 1; written by ddl.py.
+
+CREATE TABLE IF NOT EXISTS bars
+(
+    source LowCardinality(String),
+    market LowCardinality(String),
+    symbol LowCardinality(String),
+    threshold UInt32,
+    reset LowCardinality(String),
+    config_id UInt64,
+    segment_start Date,
+    anchor_us Int64,
+    unit_day Date,
+    attempt UInt64,
+    bar_seq UInt32,
+    open_time_us Int64,
+    close_time_us Int64,
+    open Float64,
+    high Float64,
+    low Float64,
+    close Float64,
+    volume Nullable(Float64),
+    vwap Nullable(Float64),
+    turnover Nullable(Float64),
+    buy_volume Nullable(Float64),
+    sell_volume Nullable(Float64),
+    buy_turnover Nullable(Float64),
+    sell_turnover Nullable(Float64),
+    buy_trade_count Nullable(Int64),
+    sell_trade_count Nullable(Int64),
+    individual_trade_count Int64,
+    agg_record_count Int64,
+    first_trade_id Nullable(Int64),
+    last_trade_id Nullable(Int64),
+    first_agg_trade_id Nullable(Int64),
+    last_agg_trade_id Nullable(Int64),
+    is_closed Bool,
+    ended_by LowCardinality(String),
+    duration_us Int64,
+    ofi Nullable(Float64),
+    vwap_close_deviation Nullable(Float64),
+    price_impact Nullable(Float64),
+    kyle_lambda_proxy Nullable(Float64),
+    trade_intensity Nullable(Float64),
+    volume_per_trade Nullable(Float64),
+    aggression_ratio Nullable(Float64),
+    aggregation_density Nullable(Float64),
+    turnover_imbalance Nullable(Float64),
+    row_hash UInt64,
+    written_at DateTime64(3, 'UTC') DEFAULT now64(3, 'UTC')
+)
+ENGINE = ReplacingMergeTree
+PARTITION BY toYYYYMM(unit_day)
+ORDER BY (source, market, symbol, threshold, reset, config_id, segment_start, anchor_us, unit_day, attempt, bar_seq)
+SETTINGS non_replicated_deduplication_window = 10000, fsync_after_insert = 1, fsync_part_directory = 1
+COMMENT 'rows of attempts; `units` says which attempts are visible';
+
+CREATE TABLE IF NOT EXISTS units
+(
+    source LowCardinality(String),
+    market LowCardinality(String),
+    symbol LowCardinality(String),
+    threshold UInt32,
+    reset LowCardinality(String),
+    config_id UInt64,
+    segment_start Date,
+    anchor_us Int64,
+    prevent_same_timestamp_close Bool,
+    max_gap_us Nullable(Int64),
+    bar_semantics UInt32,
+    unit_day Date,
+    generation UInt32,
+    attempt UInt64,
+    built_on UInt64,
+    fencing UInt64,
+    day_state LowCardinality(String),
+    reason String,
+    tick_first_id Nullable(Int64),
+    tick_last_id Nullable(Int64),
+    tick_rows Int64,
+    tick_hash String,
+    source_absent String,
+    bar_first_id Nullable(Int64),
+    bar_last_id Nullable(Int64),
+    rows Int64,
+    orphan_rows Int64,
+    row_hash_sum UInt64,
+    first_close_us Nullable(Int64),
+    last_close_us Nullable(Int64),
+    feature_groups Array(String),
+    processor_state String,
+    code_version LowCardinality(String),
+    writer String,
+    written_at DateTime64(3, 'UTC') DEFAULT now64(3, 'UTC')
+)
+ENGINE = MergeTree
+ORDER BY (source, market, symbol, threshold, reset, config_id, segment_start, anchor_us, unit_day, generation, attempt)
+SETTINGS non_replicated_deduplication_window = 10000, fsync_after_insert = 1, fsync_part_directory = 1
+COMMENT 'log of published days, each with the state of the processor after it';
+
+CREATE TABLE IF NOT EXISTS generations
+(
+    source LowCardinality(String),
+    market LowCardinality(String),
+    symbol LowCardinality(String),
+    threshold UInt32,
+    reset LowCardinality(String),
+    config_id UInt64,
+    segment_start Date,
+    anchor_us Int64,
+    generation UInt32,
+    first_day Date,
+    state LowCardinality(String),
+    fencing UInt64,
+    written_at DateTime64(3, 'UTC') DEFAULT now64(3, 'UTC')
+)
+ENGINE = MergeTree
+ORDER BY (source, market, symbol, threshold, reset, config_id, segment_start, anchor_us, generation, state)
+SETTINGS non_replicated_deduplication_window = 10000, fsync_after_insert = 1, fsync_part_directory = 1
+COMMENT 'which rebuilds of a series are visible, and from which day';
+
+CREATE TABLE IF NOT EXISTS leases
+(
+    source LowCardinality(String),
+    market LowCardinality(String),
+    symbol LowCardinality(String),
+    threshold UInt32,
+    reset LowCardinality(String),
+    config_id UInt64,
+    segment_start Date,
+    fencing UInt64,
+    holder UInt64,
+    host String,
+    boot_id String,
+    process UInt32,
+    released Bool,
+    beat_us Int64
+)
+ENGINE = ReplacingMergeTree(beat_us)
+ORDER BY (source, market, symbol, threshold, reset, config_id, segment_start, fencing, holder)
+SETTINGS non_replicated_deduplication_window = 10000, fsync_after_insert = 1, fsync_part_directory = 1
+COMMENT 'who writes a series: the highest fencing number, while it beats';
+
+CREATE TABLE IF NOT EXISTS population_checkpoints
+(
+    source LowCardinality(String),
+    market LowCardinality(String),
+    symbol LowCardinality(String),
+    threshold UInt32,
+    reset LowCardinality(String),
+    config_id UInt64,
+    segment_start Date,
+    anchor_us Int64,
+    unit_day Date,
+    generation UInt32,
+    attempt UInt64,
+    built_on UInt64,
+    fencing UInt64,
+    day_state LowCardinality(String),
+    reason String,
+    tick_first_id Nullable(Int64),
+    tick_last_id Nullable(Int64),
+    tick_rows Int64,
+    tick_hash String,
+    source_absent String,
+    bar_first_id Nullable(Int64),
+    bar_last_id Nullable(Int64),
+    rows Int64,
+    orphan_rows Int64,
+    row_hash_sum UInt64,
+    first_close_us Nullable(Int64),
+    last_close_us Nullable(Int64),
+    feature_groups Array(String),
+    processor_state String,
+    code_version LowCardinality(String),
+    writer String,
+    updated_us Int64
+)
+ENGINE = ReplacingMergeTree(updated_us)
+ORDER BY (source, market, symbol, threshold, reset, config_id, segment_start, anchor_us)
+SETTINGS non_replicated_deduplication_window = 10000, fsync_after_insert = 1, fsync_part_directory = 1
+COMMENT 'copy of the newest unit of every series, for other programs; `units` is the truth';
+
+CREATE TABLE IF NOT EXISTS schema_version
+(
+    version UInt32,
+    written_at DateTime64(3, 'UTC') DEFAULT now64(3, 'UTC')
+)
+ENGINE = MergeTree
+ORDER BY (version)
+SETTINGS non_replicated_deduplication_window = 10000, fsync_after_insert = 1, fsync_part_directory = 1
+COMMENT 'versions of these tables; the highest holds';

@@ -1,0 +1,266 @@
+"""The value columns of stored bars, made from the catalogue, and the hash of a row.
+
+The hash is computed in Polars when rows are written and again by the database over what it
+stored, so that the two agree only if every value arrived as it was sent.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cache, reduce
+from hashlib import blake2b
+from itertools import accumulate
+from operator import add
+from typing import TYPE_CHECKING
+
+import polars as pl
+
+from rangebar_polars.catalogue import columns
+from rangebar_polars.exceptions import with_hint
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
+__all__ = [
+    "ENDINGS",
+    "StoredColumn",
+    "bars_of",
+    "feature_groups",
+    "hash_sql",
+    "row_hash",
+    "rows_of",
+    "value_columns",
+]
+
+#: Why a bar ended, in the order of the codes that the row hash takes.
+ENDINGS = ("threshold", "reset", "gap")
+
+# Keys and what depends on the frame, not on the bar.
+_NOT_STORED = {"threshold", "bar_id"}
+_TYPES: dict[str, tuple[pl.DataType, str]] = {
+    "Datetime": (pl.Int64(), "Int64"),
+    "Float64": (pl.Float64(), "Float64"),
+    "Int64": (pl.Int64(), "Int64"),
+    "UInt32": (pl.UInt32(), "UInt32"),
+    "Boolean": (pl.Boolean(), "Bool"),
+    "Enum": (pl.String(), "LowCardinality(String)"),
+}
+
+# Of a bar frame, where they differ from those of the database.
+_BAR_DTYPES: dict[str, pl.DataType] = {
+    "Datetime": pl.Datetime("us", "UTC"),
+    "Enum": pl.Enum(ENDINGS),
+}
+
+# Odd, so that a multiplication loses nothing; the second stands for a null.
+_MULTIPLIER = 0x9E3779B97F4A7C15
+_NULL = 0xD1B54A32D192ED03
+_HALF = 1 << 32
+
+
+@dataclass(frozen=True, slots=True)
+class StoredColumn:
+    """A column of bars in the database."""
+
+    #: Its name in a bar frame, and in the database.
+    bar_name: str
+    name: str
+    kind: str
+    nullable: bool
+    group: str
+    meaning: str
+
+    @property
+    def dtype(self) -> pl.DataType:
+        """Data type of the frame that is sent."""
+        return _TYPES[self.kind][0]
+
+    @property
+    def sql_type(self) -> str:
+        """Data type in the database."""
+        bare = _TYPES[self.kind][1]
+        return f"Nullable({bare})" if self.nullable else bare
+
+
+@cache
+def value_columns() -> tuple[StoredColumn, ...]:
+    """Every column of a stored bar that is not part of its key, in the catalogue's order."""
+    return tuple(
+        StoredColumn(
+            name,
+            f"{name}_us" if kind == "Datetime" else name,
+            kind,
+            # Only a forming bar has no ending, and no forming bar is stored.
+            nullable and kind != "Enum",
+            group,
+            meaning,
+        )
+        for name, kind, group, nullable, meaning in columns()
+        .select("name", "dtype", "group", "nullable", "meaning")
+        .iter_rows()
+        if name not in _NOT_STORED
+    )
+
+
+def feature_groups() -> tuple[str, ...]:
+    """Groups of the catalogue, all of which are stored."""
+    return tuple(dict.fromkeys(column.group for column in value_columns()))
+
+
+def rows_of(units: Sequence[pl.DataFrame]) -> list[pl.DataFrame]:
+    """Rows of the bars of some units: the value columns, `row_hash`, and `bar_seq` in the unit.
+
+    Parameters
+    ----------
+    units
+        Bars of each, in order, with every group of features and with `incomplete="keep"`.
+
+    Raises
+    ------
+    ValueError
+        A column is absent or has another data type, a bar is forming still, or a value is
+        undefined where the catalogue says that it never is.
+    """
+    names = [column.bar_name for column in value_columns()]
+    for bars in units:
+        _judge_schema(bars.schema)
+    # All at once: an expression of so many columns takes longer to plan than to compute.
+    rows = pl.concat([bars.select(names) for bars in units]).select(
+        pl.col(column.bar_name).cast(column.dtype).alias(column.name) for column in value_columns()
+    )
+    _judge(rows)
+    rows = rows.with_columns(row_hash().alias("row_hash"))
+    ends = list(accumulate(bars.height for bars in units))
+    return [
+        rows[end - bars.height : end].with_row_index("bar_seq")
+        for bars, end in zip(units, ends, strict=True)
+    ]
+
+
+def _judge_schema(schema: Mapping[str, pl.DataType]) -> None:
+    """Refuse bars that lack a column or have it as another data type."""
+    for column in value_columns():
+        if column.bar_name not in schema:
+            raise ValueError(
+                with_hint(
+                    f"bars to be stored lack the column `{column.bar_name}`",
+                    f'compute them with features={list(feature_groups()[1:])} and incomplete="keep"',
+                )
+            )
+        expected = _BAR_DTYPES.get(column.kind, column.dtype)
+        dtype = schema[column.bar_name]
+        if dtype != expected:
+            raise ValueError(
+                f"bars to be stored have `{column.bar_name}` as `{dtype}`, which is not `{expected}`"
+            )
+
+
+def _judge(rows: pl.DataFrame) -> None:
+    """Refuse what the database would turn into another value without a word."""
+    checks: list[pl.Expr] = [
+        pl.col(column.name).null_count().alias(f"{column.bar_name}: null")
+        for column in value_columns()
+        if not column.nullable
+    ]
+    checks += [
+        pl.col(column.name).is_nan().sum().alias(f"{column.bar_name}: NaN")
+        for column in value_columns()
+        if column.kind == "Float64"
+    ]
+    found = rows.select(checks).row(0, named=True)
+    for what, count in found.items():
+        if count:
+            name, _, value = what.partition(": ")
+            raise ValueError(f"{count} of the bars to be stored have `{value}` as `{name}`")
+
+
+def bars_of(rows: pl.DataFrame, *extra: str) -> pl.DataFrame:
+    """Bar frame of stored rows: the catalogue's names and data types, in its order.
+
+    `extra` names columns that are kept after them.
+    """
+    present = set(rows.columns)
+    found = [column for column in value_columns() if column.name in present]
+    return rows.select(*(_to_bar(column) for column in found), *extra)
+
+
+def _to_bar(column: StoredColumn) -> pl.Expr:
+    dtype = _BAR_DTYPES.get(column.kind)
+    stored = pl.col(column.name)
+    return stored if dtype is None else stored.cast(dtype).alias(column.bar_name)
+
+
+def _seed(name: str) -> int:
+    return int.from_bytes(blake2b(name.encode(), digest_size=8).digest(), "big")
+
+
+def _word(value: int) -> pl.Expr:
+    return pl.lit(value, dtype=pl.UInt64)
+
+
+def _mixed(word: pl.Expr) -> pl.Expr:
+    """Every bit of the word spread over all; arithmetic modulo 2^64."""
+    product = word * _word(_MULTIPLIER)
+    return (product ^ (product // _word(_HALF))) * _word(_MULTIPLIER)
+
+
+def row_hash() -> pl.Expr:
+    """Hash of the value columns of a row, as UInt64: exact integer arithmetic modulo 2^64.
+
+    Examples
+    --------
+    >>> from rangebar_polars.clickhouse.stored import row_hash
+    >>> list(dict.fromkeys(row_hash().meta.root_names()))[:3]
+    ['open_time_us', 'close_time_us', 'open']
+    """
+    words = (_mixed(_bits(column) ^ _word(_seed(column.name))) for column in value_columns())
+    return _mixed(reduce(add, words))
+
+
+def _bits(column: StoredColumn) -> pl.Expr:
+    value = pl.col(column.name)
+    match column.kind:
+        case "Boolean" | "UInt32":
+            word = value.cast(pl.UInt64)
+        case "Enum":
+            word = value.cast(pl.Enum(ENDINGS)).to_physical().cast(pl.UInt64)
+        case _:
+            word = value.reinterpret(dtype=pl.UInt64)
+    return word.fill_null(_word(_NULL)) if column.nullable else word
+
+
+def hash_sql() -> str:
+    """The same hash as an expression of the database, over the values it has stored.
+
+    Examples
+    --------
+    >>> from rangebar_polars.clickhouse.stored import hash_sql
+    >>> hash_sql().startswith("bitXor(")
+    True
+    """
+    stored = value_columns()
+    words = ", ".join(_bits_sql(column) for column in stored)
+    seeds = _array_sql(_seed(column.name) for column in stored)
+    mixed = _mixed_sql("bitXor(w, s)")
+    return _mixed_sql(f"arraySum(arrayMap((w, s) -> {mixed}, [{words}], {seeds}))")
+
+
+def _mixed_sql(word: str) -> str:
+    product = f"({word} * toUInt64({_MULTIPLIER}))"
+    return f"bitXor({product}, bitShiftRight({product}, 32)) * toUInt64({_MULTIPLIER})"
+
+
+def _bits_sql(column: StoredColumn) -> str:
+    name = column.name
+    if column.kind == "Enum":
+        names = ", ".join(f"'{ending}'" for ending in ENDINGS)
+        return f"toUInt64(indexOf([{names}], toString({name})) - 1)"
+    if column.kind in {"Boolean", "UInt32"}:
+        return f"toUInt64({name})"
+    if not column.nullable:
+        return f"reinterpretAsUInt64({name})"
+    return f"if(isNull({name}), toUInt64({_NULL}), reinterpretAsUInt64(assumeNotNull({name})))"
+
+
+def _array_sql(values: Iterable[int]) -> str:
+    return "[" + ", ".join(f"toUInt64({value})" for value in values) + "]"

@@ -1,0 +1,92 @@
+"""Which cache is meant: a folder of this machine, or a server by its address."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit, urlunsplit
+
+from rangebar_polars import config
+from rangebar_polars.exceptions import SettingError, unknown_choice, with_hint
+
+if TYPE_CHECKING:
+    from urllib.parse import SplitResult
+
+__all__ = ["DATABASE", "Target", "resolve"]
+
+#: Where the tables are unless the address names another database.
+DATABASE = "rangebar"
+
+_FOLDER = "clickhouse"
+_SCHEMES = ("chdb", "http", "https")
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """A cache that can be opened."""
+
+    #: Address without user and password: what is shown, and by which openings are shared.
+    address: str
+    dsn: str
+    database: str
+    #: Folder of an embedded cache.
+    folder: Path | None
+    #: For how long to wait for a folder that another process holds.
+    wait_s: float
+
+    @property
+    def is_embedded(self) -> bool:
+        """Whether it is a folder of this machine."""
+        return self.folder is not None
+
+
+def resolve(
+    dsn: str | None = None, cache_dir: str | Path | None = None, *, wait_s: float | None = None
+) -> Target:
+    """Cache that the arguments or else the settings name; a folder where they name none.
+
+    Raises
+    ------
+    SettingError
+        An address that is none.
+
+    Examples
+    --------
+    >>> from rangebar_polars.clickhouse.target import resolve
+    >>> resolve("http://reader:secret@localhost:8123").address
+    'http://localhost:8123/rangebar'
+    """
+    found = config.settings(cache_dir=cache_dir, clickhouse_dsn=dsn, cache_wait_s=wait_s)
+    folder, address, wait = found.cache_dir, found.clickhouse_dsn, found.cache_wait_s
+    if address is None:
+        return _embedded(folder / _FOLDER, wait)
+    parts = urlsplit(address)
+    if parts.scheme not in _SCHEMES:
+        raise SettingError(unknown_choice("dsn", parts.scheme or address, _SCHEMES))
+    if parts.scheme == "chdb":
+        return _embedded(_folder_of(address, parts), wait)
+    return _server(parts, wait)
+
+
+def _folder_of(address: str, parts: SplitResult) -> Path:
+    folder = Path(parts.path)
+    if parts.netloc or not folder.is_absolute() or folder == Path("/"):
+        raise SettingError(
+            with_hint(f"`{address}` names no folder", "chdb:///path/of/a/folder, with three `/`")
+        )
+    return folder
+
+
+def _embedded(folder: Path, wait_s: float) -> Target:
+    place = folder.expanduser().resolve()
+    return Target(f"chdb://{place}", f"chdb://{place}", DATABASE, place, wait_s)
+
+
+def _server(parts: SplitResult, wait_s: float) -> Target:
+    if not parts.hostname:
+        raise SettingError(with_hint("the address has no host", "http://localhost:8123"))
+    database = parts.path.strip("/") or DATABASE
+    host = parts.netloc.rpartition("@")[2]
+    dsn = urlunsplit((parts.scheme, parts.netloc, "", parts.query, ""))
+    return Target(f"{parts.scheme}://{host}/{database}", dsn, database, None, wait_s)

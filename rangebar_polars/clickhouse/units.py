@@ -1,0 +1,270 @@
+"""Published days of series, and which of them are visible.
+
+A unit counts only if the unit it was built on is the visible one of the day before, so that what
+is visible of a series is a chain from its anchor without a hole, made by one computation.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+from datetime import timedelta
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any
+
+from rangebar_polars.clickhouse.ddl import table
+from rangebar_polars.clickhouse.generations import OPEN, PUBLISHED, read_generations
+from rangebar_polars.clickhouse.series import Configuration, Family, FamilyKey, Series, SeriesKey
+from rangebar_polars.clickhouse.sql import among, literal
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterable, Sequence
+    from datetime import date
+
+    import polars as pl
+
+    from rangebar_polars.clickhouse.client import Cache
+    from rangebar_polars.clickhouse.generations import Generation
+
+__all__ = ["Chain", "Unit", "details_of", "read_chains", "states_of", "visible", "where_units"]
+
+_ONE_DAY = timedelta(days=1)
+
+
+@dataclass(frozen=True, slots=True)
+class Unit:
+    """A published day of a series: what a plan needs of it.
+
+    Its bars are read by `rows`, its processor state by `states_of`, the rest by `details_of`.
+    """
+
+    series: Series
+    day: date
+    generation: int
+    attempt: int
+    #: Attempt of the unit of the day before; 0 on the anchor's day.
+    built_on: int
+    fencing: int
+    tick_first_id: int | None
+    tick_last_id: int | None
+    tick_hash: str
+    rows: int
+    orphan_rows: int
+    row_hash_sum: int
+    first_close_us: int | None
+    last_close_us: int | None
+    feature_groups: frozenset[str]
+
+    @property
+    def closed_rows(self) -> int:
+        """Bars that reached their threshold."""
+        return self.rows - self.orphan_rows
+
+
+@dataclass(frozen=True, slots=True)
+class Chain:
+    """What is visible of a series: one unit a day from its anchor on."""
+
+    series: Series
+    units: tuple[Unit, ...]
+    generations: tuple[Generation, ...] = ()
+
+    @property
+    def frontier(self) -> date:
+        """The first day that is not held; it reaches a day if it is that day or a later one."""
+        return self.series.first_day + len(self.units) * _ONE_DAY
+
+    @property
+    def last(self) -> Unit | None:
+        """The newest unit."""
+        return self.units[-1] if self.units else None
+
+    @property
+    def feature_groups(self) -> frozenset[str]:
+        """Groups of features that every unit has."""
+        groups = {unit.feature_groups for unit in self.units}
+        return frozenset.intersection(*groups) if groups else frozenset()
+
+    @property
+    def open_generations(self) -> tuple[Generation, ...]:
+        """Rebuilds that are neither published nor discarded."""
+        return tuple(one for one in self.generations if one.state == OPEN)
+
+    @property
+    def generation(self) -> int:
+        """Number of the rebuild that the next unit belongs to; 0 where there is none."""
+        published = (one.number for one in self.generations if one.state == PUBLISHED)
+        return max(published, default=0)
+
+    def unit(self, day: date) -> Unit | None:
+        """The unit of a day, if it is held."""
+        place = (day - self.series.first_day).days
+        return self.units[place] if 0 <= place < len(self.units) else None
+
+    def between(self, first_day: date, last_day: date) -> tuple[Unit, ...]:
+        """The units of the days from the first to the last, both included."""
+        start = max(0, (first_day - self.series.first_day).days)
+        stop = max(0, (last_day - self.series.first_day).days + 1)
+        return self.units[start:stop]
+
+    def covers(self, first_day: date, last_day: date) -> bool:
+        """Whether the days from the first to the last, both included, are all held."""
+        return self.series.first_day <= first_day and last_day < self.frontier
+
+
+def visible(
+    first_day: date, units: Iterable[Unit], generations: Iterable[tuple[int, date]] = ()
+) -> tuple[Unit, ...]:
+    """The units of a series that count, from its first day on.
+
+    Parameters
+    ----------
+    first_day
+        The day of the anchor.
+    units
+        All units of the series, in any order.
+    generations
+        Number and first day of every rebuild that is visible.
+    """
+    by_day: dict[tuple[date, int], list[Unit]] = {}
+    for unit in units:
+        by_day.setdefault((unit.day, unit.generation), []).append(unit)
+    published = sorted(generations)
+    chain: list[Unit] = []
+    day, built_on = first_day, 0
+    while True:
+        newest = max((number for number, first in published if first <= day), default=0)
+        rivals = [u for u in by_day.get((day, newest), ()) if u.built_on == built_on]
+        if not rivals:
+            return tuple(chain)
+        winner = min(rivals, key=lambda unit: (-unit.fencing, unit.attempt))
+        chain.append(winner)
+        day, built_on = day + _ONE_DAY, winner.attempt
+
+
+_CONFIGURATION = tuple(field.name for field in fields(Configuration))
+# Columns of a unit in the order of its fields; the series comes before them. Groups come as one
+# text, which takes less time than a list.
+_COLUMNS = ("unit_day", *(field.name for field in fields(Unit)[2:-1]))
+_GROUPS = "arrayStringConcat(feature_groups, ' ')"
+
+
+def read_chains(
+    cache: Cache,
+    families: Iterable[Family] | None = None,
+    *,
+    segment_starts: Collection[date] | None = None,
+    as_if_published: Collection[tuple[Series, int]] = (),
+) -> dict[Series, Chain]:
+    """What is visible of every series of some families, or of all.
+
+    Parameters
+    ----------
+    families
+        None for all that the cache keeps.
+    segment_starts
+        Only the segments that start on these days.
+    as_if_published
+        Open rebuilds, by series and number, that are taken as published, as their writer has to.
+
+    Returns
+    -------
+    dict
+        By series, oldest anchor first; a series without a visible unit is among them.
+    """
+    listed = None if families is None else list(families)
+    # In this order: a rebuild that is seen as published has all its units by then.
+    generations = read_generations(cache, listed)
+    found = {
+        series: Chain(
+            series,
+            visible(series.first_day, units, _published(series, known, as_if_published)),
+            known,
+        )
+        for series, units in _read_units(cache, listed, segment_starts).items()
+        for known in [generations.get(series.key, ())]
+    }
+    return dict(sorted(found.items(), key=lambda item: item[0].key))
+
+
+def _published(
+    series: Series, known: Sequence[Generation], as_if: Collection[tuple[Series, int]]
+) -> list[tuple[int, date]]:
+    return [
+        (one.number, one.first_day)
+        for one in known
+        if one.state == PUBLISHED or (one.state == OPEN and (series, one.number) in as_if)
+    ]
+
+
+def _read_units(
+    cache: Cache, families: list[Family] | None, segment_starts: Collection[date] | None
+) -> dict[Series, list[Unit]]:
+    conditions = ["1"]
+    if families is not None:
+        conditions.append(among(FamilyKey._fields, [family.key for family in families]))
+    if segment_starts is not None:
+        conditions.append(among(["segment_start"], [(start,) for start in segment_starts]))
+    # Of one family everything is known but the segment and the anchor.
+    key = _OF_FAMILY if families and len(families) == 1 else (*SeriesKey._fields, *_CONFIGURATION)
+    rows = cache.query(
+        f"SELECT {', '.join((*key, *_COLUMNS))}, {_GROUPS} "  # noqa: S608
+        f"FROM {cache.table('units')} WHERE {' AND '.join(conditions)}"
+    )
+    found: dict[Series, list[Unit]] = {}
+    for values, part in rows.partition_by(key, as_dict=True, include_key=False).items():
+        series = _series(values) if key is not _OF_FAMILY else Series(families[0], *values)  # type: ignore[index]
+        found[series] = [_unit(series, row) for row in part.iter_rows()]
+    return found
+
+
+_OF_FAMILY = ("segment_start", "anchor_us")
+
+
+def _series(values: tuple[Any, ...]) -> Series:
+    key = SeriesKey(*values[: len(SeriesKey._fields)])
+    family = Family(*key[:5], Configuration(*values[len(SeriesKey._fields) :]))
+    return Series(family, key.segment_start, key.anchor_us)
+
+
+def _unit(series: Series, row: tuple[Any, ...]) -> Unit:
+    *values, groups = row
+    return Unit(series, *[*values, _groups(groups)])
+
+
+@lru_cache
+def _groups(text: str) -> frozenset[str]:
+    return frozenset(text.split())
+
+
+def states_of(cache: Cache, units: Sequence[Unit]) -> dict[Unit, bytes]:
+    """Processor state after each unit, as it was published with it."""
+    if not units:
+        return {}
+    rows = cache.query(
+        f"SELECT attempt, any(processor_state) FROM {cache.table('units')} "  # noqa: S608
+        f"WHERE {where_units(units)} GROUP BY attempt",
+        binary=True,
+    )
+    states = dict(rows.iter_rows())
+    return {unit: states[unit.attempt] for unit in units}
+
+
+def details_of(cache: Cache, units: Sequence[Unit]) -> pl.DataFrame:
+    """Rest of what is known of units, in the order of their days: the columns of the table."""
+    columns = [name for name in table("units").types if name != "processor_state"]
+    where = where_units(units) if units else "0"
+    rows = cache.query(
+        f"SELECT {', '.join(columns)} FROM {cache.table('units')} WHERE {where}"  # noqa: S608
+    )
+    return rows.sort("unit_day")
+
+
+def where_units(units: Sequence[Unit]) -> str:
+    """Condition for the rows of these units; the attempts alone decide, the rest is for speed."""
+    days = [unit.day for unit in units]
+    attempts = ", ".join(str(unit.attempt) for unit in units)
+    return (
+        f"{among(SeriesKey._fields, [unit.series.key for unit in units])} "
+        f"AND unit_day BETWEEN {literal(min(days))} AND {literal(max(days))} "
+        f"AND attempt IN ({attempts})"
+    )

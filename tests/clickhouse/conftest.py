@@ -1,0 +1,123 @@
+"""Caches to test with: an embedded folder, and a server behind HTTP."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import tempfile
+import uuid
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+pytest.importorskip("chdb")
+pytest.importorskip("clickhouse_connect")
+
+from places import HERE, QUICK, Bridge, Place
+
+from rangebar_polars.clickhouse.client import Cache, open_cache
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+
+@pytest.fixture(scope="session")
+def in_memory() -> Iterator[Path]:
+    """A folder that does not wait for a disk, where there is such a place: every write is synced."""
+    fast = Path("/dev/shm")
+    with tempfile.TemporaryDirectory(dir=fast if os.access(fast, os.W_OK) else None) as folder:
+        yield Path(folder)
+
+
+@pytest.fixture(scope="session")
+def bridge(in_memory) -> Iterator[Bridge]:
+    one = Bridge(in_memory / "bridge")
+    yield one
+    one.stop()
+
+
+@pytest.fixture
+def embedded(in_memory) -> Place:
+    folder = in_memory / uuid.uuid4().hex[:12]
+    folder.mkdir()
+    return Place(None, folder)
+
+
+@pytest.fixture
+def server(bridge, tmp_path) -> Place:
+    """A database of its own on the bridge, or on the server that the environment names."""
+    root = os.environ.get("RANGEBAR_TEST_CLICKHOUSE_DSN", bridge.url).rstrip("/")
+    return Place(f"{root}/test_{uuid.uuid4().hex[:12]}", tmp_path)
+
+
+@pytest.fixture(params=["embedded", "server"])
+def place(request) -> Place:
+    return request.getfixturevalue(request.param)
+
+
+@pytest.fixture(scope="module")
+def held(in_memory) -> Iterator[Cache]:
+    """An embedded cache that is open for all tests of a module: an engine takes time to start."""
+    folder = in_memory / uuid.uuid4().hex[:12]
+    with pytest.MonkeyPatch.context() as patch:
+        _forget_settings(patch, folder.parent)
+        with open_cache(cache_dir=folder) as one:
+            yield one
+
+
+@pytest.fixture(params=["embedded", "server"])
+def cache(request) -> Iterator[Cache]:
+    """An empty cache with its tables; a module that uses it opens no other folder."""
+    if request.param == "server":
+        with request.getfixturevalue("server").open(write=True) as one:
+            one.writes = one.reads = QUICK
+            yield one
+    else:
+        yield request.getfixturevalue("empty")
+
+
+@pytest.fixture
+def empty(held) -> Cache:
+    """A database of its own in the embedded cache."""
+    target = replace(held.target, database=f"test_{uuid.uuid4().hex[:12]}")
+    one = Cache(held._client, target)
+    one.writes = one.reads = QUICK
+    one.make_ready()
+    return one
+
+
+def _forget_settings(patch, folder):
+    for name in [name for name in os.environ if name.startswith("RANGEBAR_C")]:
+        patch.delenv(name)
+    empty = folder / "empty.toml"
+    empty.touch()
+    patch.setenv("RANGEBAR_CONFIG", str(empty))
+
+
+@pytest.fixture(autouse=True)
+def _no_settings_of_the_user(monkeypatch, in_memory):
+    _forget_settings(monkeypatch, in_memory)
+
+
+@pytest.fixture
+def run(tmp_path):
+    """Run code in a process of its own; it is killed at the end of the test."""
+    started = []
+
+    def start(code: str, *arguments: object) -> subprocess.Popen:
+        environment = {**os.environ, "PYTHONPATH": str(HERE)}
+        process = subprocess.Popen(
+            [sys.executable, "-c", code, *map(str, arguments)],
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+            cwd=tmp_path, env=environment,
+        )  # fmt: skip
+        started.append(process)
+        return process
+
+    yield start
+    for process in started:
+        process.kill()
+        process.communicate()

@@ -1,0 +1,69 @@
+"""Long work keeps a folder open, and gives it to whoever asks."""
+
+from __future__ import annotations
+
+import os
+
+import pytest
+
+from rangebar_polars.clickhouse.errors import CacheUnavailableError
+from rangebar_polars.clickhouse.files import FolderLock
+from rangebar_polars.clickhouse.turns import Turns
+
+ASK = """
+import sys
+from rangebar_polars.clickhouse.client import open_cache
+print("asking", flush=True)
+with open_cache(cache_dir=sys.argv[1]) as cache:
+    print("open", cache.is_ready, flush=True)
+"""
+
+
+def test_a_folder_that_nobody_wants_stays_open(embedded):
+    with Turns(cache_dir=embedded.folder) as turns:
+        first = turns.cache
+        turns.give_way()
+        assert turns.cache is first
+        assert first.is_ready
+    with embedded.open() as later:
+        assert later is not first
+
+
+def test_a_process_that_waits_is_given_the_folder_between_two_steps(embedded, run):
+    lock = FolderLock(embedded.folder / "clickhouse")
+    with Turns(cache_dir=embedded.folder) as turns:
+        first = turns.cache
+        process = run(ASK, embedded.folder)
+        while not lock.is_wanted():
+            assert process.poll() is None
+        assert turns.cache is first
+        turns.give_way()
+        assert turns.cache is not first
+        out, errors = process.communicate(timeout=60)
+        assert out == "asking\nopen True\n", errors
+
+
+def test_who_waits_no_longer_wants_nothing(embedded, run, monkeypatch):
+    monkeypatch.setenv("RANGEBAR_CACHE_WAIT_S", "0.05")
+    lock = FolderLock(embedded.folder / "clickhouse")
+    other = FolderLock(embedded.folder / "clickhouse")
+    assert lock.acquire(0)
+    assert not other.acquire(0.05)
+    assert not lock.is_wanted()
+    with pytest.raises(CacheUnavailableError, match=f"`{os.getpid()}`"), embedded.open():
+        pass
+    lock.release()
+
+
+def test_a_hold_of_the_caller_is_kept(embedded):
+    with embedded.open() as outer, Turns(cache_dir=embedded.folder) as turns:
+        assert turns.cache is outer
+        turns.close()
+        assert outer.scalar("SELECT 1") == 1
+
+
+def test_a_server_is_never_given_away(server):
+    with Turns(server.dsn, cache_dir=server.folder) as turns:
+        first = turns.cache
+        turns.give_way()
+        assert turns.cache is first

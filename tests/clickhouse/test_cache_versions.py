@@ -1,0 +1,71 @@
+"""Who creates the tables, and what is said of tables of another version."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+from rangebar_polars.clickhouse import ddl
+from rangebar_polars.clickhouse.client import reading
+from rangebar_polars.clickhouse.errors import CacheSchemaError
+
+
+def test_tables_are_created_once(place):
+    with place.open() as cache:
+        assert not cache.is_ready
+        assert ddl.migrate(cache) == 0
+        assert cache.is_ready
+        assert ddl.migrate(cache) == ddl.SCHEMA_VERSION
+        assert cache.query(f"SELECT version FROM {cache.table('schema_version')}").height == 1
+
+
+def test_who_only_opens_creates_no_table(place):
+    with place.open() as cache:
+        assert not cache.is_ready
+    with reading(**place.arguments) as found:
+        assert found is None
+
+
+def test_a_folder_that_is_not_there_starts_no_engine(tmp_path):
+    code = (
+        "import sys\n"
+        "from rangebar_polars.clickhouse.client import reading\n"
+        f"with reading(cache_dir={str(tmp_path)!r}) as cache:\n"
+        "    assert cache is None\n"
+        "assert 'chdb' not in sys.modules\n"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_tables_of_a_newer_version_are_refused(place):
+    with place.open(write=True) as cache:
+        cache.command(f"INSERT INTO {cache.table('schema_version')} (version) VALUES (2)")
+    with place.open() as cache:
+        with pytest.raises(CacheSchemaError, match=r"version `2`(.|\n)*rangebar cache upgrade"):
+            _ = cache.is_ready
+        with pytest.raises(CacheSchemaError, match="version `2`"):
+            ddl.migrate(cache)
+    with pytest.raises(CacheSchemaError), place.open(write=True):
+        pass
+
+
+def test_tables_of_an_older_version_are_refused(place, monkeypatch):
+    with place.open(write=True):
+        pass
+    monkeypatch.setattr(ddl, "SCHEMA_VERSION", 2)
+    with place.open() as cache, pytest.raises(CacheSchemaError, match="rangebar cache upgrade"):
+        _ = cache.is_ready
+
+
+@pytest.mark.parametrize(
+    "change",
+    ["DROP COLUMN ofi", "RENAME COLUMN ofi TO order_flow", "MODIFY COLUMN ofi Nullable(Float32)"],
+)
+def test_a_table_that_was_altered_is_refused(place, change):
+    with place.open(write=True) as cache:
+        cache.command(f"ALTER TABLE {cache.table('bars')} {change}")
+    with place.open() as cache, pytest.raises(CacheSchemaError, match=r"`bars\.ofi`"):
+        _ = cache.is_ready
