@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import os
 import re
@@ -88,8 +89,11 @@ def interrupted(process: subprocess.Popen[str]) -> tuple[int, list[str]]:
 
 def has_open(pid: int, path: Path) -> bool:
     """Whether a process has a file open."""
-    files = list(Path(f"/proc/{pid}/fd").iterdir())
-    return any(os.path.realpath(file) == str(path.resolve()) for file in files)
+    for file in Path(f"/proc/{pid}/fd").iterdir():
+        with contextlib.suppress(OSError):  # closed since it was listed
+            if file.readlink() == path.resolve():
+                return True
+    return False
 
 
 @pytest.fixture

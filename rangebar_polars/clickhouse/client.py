@@ -58,10 +58,18 @@ class Retry:
     jitter_s: float = 0.5
 
     def run(self, action: Callable[[], _T], *, transient: Callable[[Exception], bool]) -> _T:
-        """Result of the first try that does not fail in a way that may pass."""
+        """Result of the first try that does not fail in a way that may pass.
+
+        The second follows the first at once, as a connection that has broken asks for.
+        """
+        try:
+            return action()
+        except Exception as error:
+            if self.attempts == 1 or not transient(error):
+                raise
         for attempt in import_extra("stamina", "cache").retry_context(
             on=transient,
-            attempts=self.attempts,
+            attempts=self.attempts - 1,
             timeout=None,
             wait_initial=self.first_wait_s,
             wait_max=self.longest_wait_s,
