@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import polars as pl
@@ -10,7 +10,18 @@ import polars as pl
 if TYPE_CHECKING:
     from datetime import date
 
-__all__ = ["QUOTES_SCHEMA", "TRADES_SCHEMA", "DayTicks", "Origin", "schema_of"]
+__all__ = [
+    "LONGEST_STEP_BACK_US",
+    "QUOTES_SCHEMA",
+    "TRADES_SCHEMA",
+    "DayTicks",
+    "Origin",
+    "is_strictly_increasing",
+    "schema_of",
+]
+
+#: In the order of the ids, a time that runs back by so much is raised; by more, it is an error.
+LONGEST_STEP_BACK_US = 1_000_000
 
 #: Columns and dtypes of a frame of aggregate trades.
 TRADES_SCHEMA = pl.Schema(
@@ -77,4 +88,9 @@ class DayTicks:
     #: Whether more may come: a running month of quotes, a day without its archive.
     is_tail: bool = False
     #: Why a day without ticks is complete.
-    reason: str = field(default="")
+    reason: str = ""
+
+
+def is_strictly_increasing(values: pl.Series) -> bool:
+    """Each value is above the one before."""
+    return bool((values.diff() > 0).all())

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import polars as pl
 
+from rangebar_polars._ticks import LONGEST_STEP_BACK_US
 from rangebar_polars.exceptions import (
     TickDataError,
     TickOrderError,
@@ -18,7 +19,7 @@ from rangebar_polars.exceptions import (
     with_hint,
 )
 from rangebar_polars.fetch._rest_page import PAGE_SCHEMA, page_of
-from rangebar_polars.fetch.normalise import LONGEST_STEP_BACK_US, UNITS, FileTimes
+from rangebar_polars.fetch.normalise import UNITS, FileTimes
 
 if TYPE_CHECKING:
     from collections.abc import Callable

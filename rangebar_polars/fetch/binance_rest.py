@@ -12,7 +12,7 @@ import polars as pl
 
 from rangebar_polars._market import canonical_market, canonical_symbol
 from rangebar_polars._span import day_start, parse_day, parse_span
-from rangebar_polars._ticks import TRADES_SCHEMA, DayTicks, Origin
+from rangebar_polars._ticks import LONGEST_STEP_BACK_US, TRADES_SCHEMA, DayTicks, Origin
 from rangebar_polars.exceptions import (
     ConfirmedAbsentError,
     CorruptSourceError,
@@ -23,7 +23,7 @@ from rangebar_polars.exceptions import (
 )
 from rangebar_polars.fetch._rest_chain import PAGE_ROWS, Trade, TradeChain, times_us
 from rangebar_polars.fetch._rest_client import RestClient
-from rangebar_polars.fetch.normalise import LONGEST_STEP_BACK_US, micros, normalise
+from rangebar_polars.fetch.normalise import micros, normalise
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import polars as pl
 
 from rangebar_polars._span import day_start
-from rangebar_polars._ticks import TRADES_SCHEMA
+from rangebar_polars._ticks import LONGEST_STEP_BACK_US, TRADES_SCHEMA, is_strictly_increasing
 from rangebar_polars.exceptions import TickDataError, TickOrderError, with_hint
 
 if TYPE_CHECKING:
@@ -27,7 +27,6 @@ ID = "agg_trade_id"
 TIME = "timestamp"
 LINE = "line"
 UNITS = {"ms": ("milliseconds", 1000), "us": ("microseconds", 1)}  # and their length in µs
-LONGEST_STEP_BACK_US = 1_000_000
 # How far outside its days a file's time may be: an exchange's clock and its calendar differ.
 SLACK_US = 1_000_000
 
@@ -168,11 +167,6 @@ def normalise(
         trades = raise_times(trades, source, mended)
     ticks = trades.select(TRADES_SCHEMA.names()).cast({TIME: TRADES_SCHEMA[TIME]})
     return Clean(ticks, mended, times.unit)
-
-
-def is_strictly_increasing(values: pl.Series) -> bool:
-    """Each value is above the one before."""
-    return bool((values.diff() > 0).all())
 
 
 def to_microseconds(trades: pl.DataFrame, source: str, times: FileTimes) -> pl.DataFrame:

@@ -9,7 +9,7 @@ import polars as pl
 
 from rangebar_polars._bind import bind
 from rangebar_polars._pandas import column, is_pandas, trades_from_pandas
-from rangebar_polars._ticks import schema_of
+from rangebar_polars._ticks import LONGEST_STEP_BACK_US, is_strictly_increasing, schema_of
 from rangebar_polars.exceptions import (
     MissingColumnError,
     TickDataError,
@@ -24,7 +24,6 @@ __all__ = ["Given", "given_ticks", "in_order_of_ids", "judge_values", "raised_ti
 
 ID = "agg_trade_id"
 TIME = "timestamp"
-LONGEST_STEP_BACK_US = 1_000_000
 # The last instant whose year has four digits, in microseconds since 1970.
 LATEST_US = 253_402_300_799_999_999
 REQUIRED = {"binance": (TIME, "price", ID), "exness": (TIME, "price", "bid", "ask", ID)}
@@ -261,8 +260,3 @@ def raised_times(ticks: pl.DataFrame) -> Given:
             )
         )
     return Given(ticks.with_columns(highest), raised=tuple(ticks.filter(behind > 0).get_column(ID)))
-
-
-def is_strictly_increasing(values: pl.Series) -> bool:
-    """Each value is above the one before."""
-    return bool((values.diff() > 0).all())

@@ -8,13 +8,12 @@ from typing import TYPE_CHECKING
 
 import polars as pl
 
+from rangebar_polars._ticks import LONGEST_STEP_BACK_US, is_strictly_increasing
 from rangebar_polars.exceptions import TickOrderError, with_hint
 from rangebar_polars.storage.given import (
     ID,
-    LONGEST_STEP_BACK_US,
     TIME,
     conflict,
-    is_strictly_increasing,
     raised_times,
 )
 

@@ -7,7 +7,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, TypeAlias
 
 from rangebar_polars._span import day_start
-from rangebar_polars._ticks import schema_of
+from rangebar_polars._ticks import LONGEST_STEP_BACK_US, is_strictly_increasing, schema_of
 from rangebar_polars.events import TicksWritten, emit
 from rangebar_polars.exceptions import (
     RangeBarError,
@@ -19,9 +19,7 @@ from rangebar_polars.exceptions import (
 from rangebar_polars.storage.days import Content, FileFaultError, read_day, store_day
 from rangebar_polars.storage.given import (
     ID,
-    LONGEST_STEP_BACK_US,
     TIME,
-    is_strictly_increasing,
     judge_values,
 )
 from rangebar_polars.storage.layout import month_of
