@@ -14,13 +14,12 @@ import polars as pl
 from rangebar_polars._extra import import_extra
 from rangebar_polars.clickhouse import driver
 from rangebar_polars.clickhouse.ddl import check_schema, migrate
-from rangebar_polars.clickhouse.errors import CacheUnavailableError
 from rangebar_polars.clickhouse.files import FolderLock, wait_a_little
 from rangebar_polars.clickhouse.sharing import Openings
 from rangebar_polars.clickhouse.sql import identifier
 from rangebar_polars.clickhouse.steps import Step, reach
 from rangebar_polars.clickhouse.target import resolve
-from rangebar_polars.exceptions import with_hint
+from rangebar_polars.exceptions import CacheUnavailableError, with_hint
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -12,10 +12,9 @@ from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
-from rangebar_polars.clickhouse.errors import CacheSchemaError
 from rangebar_polars.clickhouse.sql import identifier, literal
 from rangebar_polars.clickhouse.stored import value_columns
-from rangebar_polars.exceptions import with_hint
+from rangebar_polars.exceptions import CacheSchemaError, with_hint
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping

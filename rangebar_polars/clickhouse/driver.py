@@ -7,13 +7,13 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from rangebar_polars._extra import import_extra
-from rangebar_polars.clickhouse.errors import (
+from rangebar_polars.exceptions import (
     CacheError,
     CacheQueryError,
     CacheUnavailableError,
     CacheWriteError,
+    with_hint,
 )
-from rangebar_polars.exceptions import with_hint
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -10,10 +10,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from rangebar_polars.clickhouse.ddl import table
-from rangebar_polars.clickhouse.errors import LeaseLostError
 from rangebar_polars.clickhouse.series import FamilyKey, SeriesKey
 from rangebar_polars.clickhouse.sql import among
 from rangebar_polars.clickhouse.steps import Step, reach
+from rangebar_polars.exceptions import LeaseLostError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

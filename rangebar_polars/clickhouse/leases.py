@@ -21,13 +21,12 @@ from typing import TYPE_CHECKING, Any
 
 from rangebar_polars.clickhouse.client import open_cache
 from rangebar_polars.clickhouse.ddl import table
-from rangebar_polars.clickhouse.errors import CacheError, LeaseError, LeaseLostError
 from rangebar_polars.clickhouse.files import FileLock, wait_a_little
 from rangebar_polars.clickhouse.series import LeaseKey
 from rangebar_polars.clickhouse.sql import among, literal
 from rangebar_polars.clickhouse.steps import Step, reach
 from rangebar_polars.clickhouse.target import resolve
-from rangebar_polars.exceptions import with_hint
+from rangebar_polars.exceptions import CacheError, LeaseError, LeaseLostError, with_hint
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator

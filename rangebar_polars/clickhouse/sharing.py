@@ -8,8 +8,7 @@ import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from rangebar_polars.clickhouse.errors import CacheForkedError, CacheUnavailableError
-from rangebar_polars.exceptions import with_hint
+from rangebar_polars.exceptions import CacheForkedError, CacheUnavailableError, with_hint
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -18,13 +18,12 @@ import polars as pl
 
 from rangebar_polars import _internal
 from rangebar_polars.clickhouse.ddl import table
-from rangebar_polars.clickhouse.errors import CacheWriteError, LeaseLostError
 from rangebar_polars.clickhouse.series import SeriesKey
 from rangebar_polars.clickhouse.sql import among, literal
 from rangebar_polars.clickhouse.steps import Step, reach
 from rangebar_polars.clickhouse.stored import feature_groups, hash_sql, rows_of
 from rangebar_polars.clickhouse.units import read_chains
-from rangebar_polars.exceptions import with_hint
+from rangebar_polars.exceptions import CacheWriteError, LeaseLostError, with_hint
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -131,7 +131,7 @@ class TickStorage:
         StorageError
             The files could not be written; what was stored is as it was.
         """
-        shelf = self._shelf(symbol, source, market, operation="write_ticks")
+        shelf = self.shelf(symbol, source, market, operation="write_ticks")
         return write_given(shelf, given_ticks(ticks, shelf.source))
 
     def get_ticks(
@@ -167,7 +167,7 @@ class TickStorage:
             A file is not what was written; it is in quarantine now.
         """
         span = parse_span(start, end)
-        shelf = self._shelf(symbol, source, market, operation="get_ticks")
+        shelf = self.shelf(symbol, source, market, operation="get_ticks")
         for tries_left in reversed(range(_TRIES)):
             plan = self._plan(shelf, span, on_gap)
             try:
@@ -210,7 +210,7 @@ class TickStorage:
             When the frame is collected: a file was replaced a week ago or more, and removed.
         """
         span = parse_span(start, end)
-        shelf = self._shelf(symbol, source, market, operation="scan_ticks")
+        shelf = self.shelf(symbol, source, market, operation="scan_ticks")
         plan = self._plan(shelf, span, on_gap, refetch)
 
         def pruned(predicate: pl.Expr) -> Frames:
@@ -237,14 +237,14 @@ class TickStorage:
             `missing`), rows, first_id, last_id, missing_before (ids that are missing between the
             end of the day before and the end of this one) and reason.
         """
-        shelf = self._shelf(symbol, source, market, operation="coverage")
+        shelf = self.shelf(symbol, source, market, operation="coverage")
         return coverage_frame(self._covered(shelf, parse_span(start, end)))
 
     def gaps(
         self, symbol: str, start: When, end: When, *, source: str = "binance", market: str = "spot"
     ) -> list[Gap]:
         """The spans of ids that are missing in days that the store holds, each with its day."""
-        shelf = self._shelf(symbol, source, market, operation="coverage")
+        shelf = self.shelf(symbol, source, market, operation="coverage")
         days = self._covered(shelf, parse_span(start, end))
         return [gap for day in days for gap in day.gaps]
 
@@ -252,7 +252,7 @@ class TickStorage:
         self, symbol: str, start: When, end: When, *, source: str = "binance", market: str = "spot"
     ) -> bool:
         """Whether every day of a span is in the store and no id is missing."""
-        shelf = self._shelf(symbol, source, market, operation="has_ticks")
+        shelf = self.shelf(symbol, source, market, operation="has_ticks")
         days = self._covered(shelf, parse_span(start, end))
         return all(day.is_kept and not day.gaps for day in days)
 
@@ -269,7 +269,7 @@ class TickStorage:
         A day to which more may come is stored as `tail`, one without ticks and with a reason as
         `absent_confirmed`, any other as `final`. A final day stays where a tail is given.
         """
-        shelf = self._shelf(symbol, source, market, operation="put_days")
+        shelf = self.shelf(symbol, source, market, operation="put_days")
         return put_days(shelf, days)
 
     def fill_gaps(
@@ -292,7 +292,7 @@ class TickStorage:
         absent
             The ids that the source says it does not have, with the day of the gap they are in.
         """
-        shelf = self._shelf(symbol, source, market, operation="fill_gaps")
+        shelf = self.shelf(symbol, source, market, operation="fill_gaps")
         spans: dict[date, list[tuple[int, int]]] = {}
         for gap in absent:
             spans.setdefault(gap.day, []).append((gap.first_id, gap.last_id))
@@ -316,7 +316,7 @@ class TickStorage:
         list of date
             The days that were in the store.
         """
-        shelf = self._shelf(symbol, source, market)
+        shelf = self.shelf(symbol, source, market)
         first = date.min if start is None else parse_day(start, "start")
         last = date.max if end is None else parse_day(end, "end")
         return remove_days(shelf, first, last)
@@ -330,13 +330,13 @@ class TickStorage:
         self, symbol: str, *, source: str = "binance", market: str = "spot"
     ) -> list[date]:
         """The days of a symbol that are in the store, in order."""
-        return list(audit.kept_days(self._shelf(symbol, source, market)))
+        return list(audit.kept_days(self.shelf(symbol, source, market)))
 
     def stats(
         self, symbol: str, *, source: str = "binance", market: str = "spot"
     ) -> dict[str, object]:
         """Days, rows, bytes, first and last day and id, and the number of days in each state."""
-        return audit.stats(self._shelf(symbol, source, market))
+        return audit.stats(self.shelf(symbol, source, market))
 
     def verify(
         self, symbol: str | None = None, *, source: str | None = None, market: str | None = None
@@ -370,7 +370,7 @@ class TickStorage:
         """
         return collect.sweep(self._shelves(symbol, source, market), is_trial=dry_run)
 
-    def _shelf(
+    def shelf(
         self, symbol: str, source: str, market: str, *, operation: str | None = None
     ) -> Shelf:
         """The folder of a symbol, which passes the gate where an operation is named."""

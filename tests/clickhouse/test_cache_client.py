@@ -15,18 +15,19 @@ from places import QUICK, Place
 
 from rangebar_polars.clickhouse import driver
 from rangebar_polars.clickhouse.client import Retry, open_cache
-from rangebar_polars.clickhouse.errors import (
+from rangebar_polars.clickhouse.files import FileLock
+from rangebar_polars.clickhouse.target import resolve
+from rangebar_polars.clickhouse.units import read_chains
+from rangebar_polars.clickhouse.write import publish
+from rangebar_polars.exceptions import (
     CacheError,
     CacheForkedError,
     CacheQueryError,
     CacheUnavailableError,
     CacheWriteError,
+    RangeBarError,
+    SettingError,
 )
-from rangebar_polars.clickhouse.files import FileLock
-from rangebar_polars.clickhouse.target import resolve
-from rangebar_polars.clickhouse.units import read_chains
-from rangebar_polars.clickhouse.write import publish
-from rangebar_polars.exceptions import RangeBarError, SettingError
 
 HOLD = """
 import sys

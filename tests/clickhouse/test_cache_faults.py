@@ -8,10 +8,10 @@ import pytest
 from kept import FAMILY, FIRST, SERIES, days, drafts, expected
 from places import QUICK, Bridge, Place
 
-from rangebar_polars.clickhouse.errors import CacheUnavailableError, CacheWriteError
 from rangebar_polars.clickhouse.rows import read_bars
 from rangebar_polars.clickhouse.units import read_chains
 from rangebar_polars.clickhouse.write import publish
+from rangebar_polars.exceptions import CacheUnavailableError, CacheWriteError
 
 
 @pytest.fixture

@@ -14,11 +14,11 @@ from kept import FAMILY, SERIES, drafts
 from places import QUICK
 
 from rangebar_polars.clickhouse import leases as module
-from rangebar_polars.clickhouse.errors import LeaseError, LeaseLostError
 from rangebar_polars.clickhouse.leases import hold_leases
 from rangebar_polars.clickhouse.series import Family
 from rangebar_polars.clickhouse.sql import literal
 from rangebar_polars.clickhouse.write import publish
+from rangebar_polars.exceptions import LeaseError, LeaseLostError
 
 KEYS = [
     Family.of("BTCUSDT", threshold).series(SERIES.anchor).lease_key for threshold in (250, 500, 750)

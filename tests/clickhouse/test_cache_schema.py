@@ -11,7 +11,6 @@ from kept import FIRST, SERIES, bars_on, drafts
 
 import rangebar_polars.clickhouse
 from rangebar_polars.clickhouse import ddl
-from rangebar_polars.clickhouse.errors import CacheWriteError
 from rangebar_polars.clickhouse.series import SeriesKey
 from rangebar_polars.clickhouse.stored import (
     bars_of,
@@ -21,6 +20,7 @@ from rangebar_polars.clickhouse.stored import (
     value_columns,
 )
 from rangebar_polars.clickhouse.write import publish
+from rangebar_polars.exceptions import CacheWriteError
 
 INT_LOW, INT_HIGH = -(2**63), 2**63 - 1
 

@@ -6,9 +6,9 @@ import os
 
 import pytest
 
-from rangebar_polars.clickhouse.errors import CacheUnavailableError
 from rangebar_polars.clickhouse.files import FolderLock
 from rangebar_polars.clickhouse.turns import Turns
+from rangebar_polars.exceptions import CacheUnavailableError
 
 ASK = """
 import sys

@@ -12,7 +12,6 @@ from hypothesis import strategies as st
 from kept import FAMILY, FIRST, SERIES, bars_on, days, drafts, expected, noon
 
 from rangebar_polars.clickhouse.client import Cache
-from rangebar_polars.clickhouse.errors import LeaseLostError
 from rangebar_polars.clickhouse.generations import (
     discard_generation,
     open_generation,
@@ -23,7 +22,7 @@ from rangebar_polars.clickhouse.rows import count_bars, coverage_of, newest_bars
 from rangebar_polars.clickhouse.series import Family, microseconds
 from rangebar_polars.clickhouse.units import Unit, read_chains, visible
 from rangebar_polars.clickhouse.write import publish
-from rangebar_polars.exceptions import CoverageError
+from rangebar_polars.exceptions import CoverageError, LeaseLostError
 
 
 def unit(day, attempt, built_on, *, generation=0, fencing=0):

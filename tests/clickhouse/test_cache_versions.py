@@ -9,7 +9,7 @@ import pytest
 
 from rangebar_polars.clickhouse import ddl
 from rangebar_polars.clickhouse.client import reading
-from rangebar_polars.clickhouse.errors import CacheSchemaError
+from rangebar_polars.exceptions import CacheSchemaError
 
 
 def test_tables_are_created_once(place):

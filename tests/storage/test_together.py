@@ -133,7 +133,7 @@ def test_of_two_writers_of_one_version_the_second_builds_on_the_first(tmp_path):
     """Where locks do not work, the numbers of the versions still order the writers."""
     storage = TickStorage(tmp_path)
     storage.write_ticks(SYMBOL, jobs.BEFORE)
-    shelf = storage._shelf(SYMBOL, "binance", "spot")
+    shelf = storage.shelf(SYMBOL, "binance", "spot")
     entry = read_manifest(shelf, "2024-01").days[JANUARY]
     other = JANUARY - timedelta(days=1)
     seen = []
@@ -243,7 +243,7 @@ class Reviving(Disk):
 
 def test_the_manifest_is_read_again_before_each_file_is_removed(replaced):
     storage, _ = replaced
-    shelf = storage._shelf(SYMBOL, "binance", "spot")
+    shelf = storage.shelf(SYMBOL, "binance", "spot")
     old = read_manifest(shelf, "2024-02").days[FEBRUARY]
     storage.put_days(SYMBOL, [given_day(JANUARY, trades(JANUARY, 50, 1, price=9.0))])
     for path in storage.root.rglob("*"):

@@ -1,0 +1,144 @@
+"""The days of a span as the store holds them at one moment: judged, and read as they were judged."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import timedelta
+from hashlib import blake2b
+from typing import TYPE_CHECKING
+
+from rangebar_polars._span import Span, day_start, parse_span
+from rangebar_polars.storage.plan import covered_days, entries_around, make_plan
+from rangebar_polars.storage.read import read_plan
+
+if TYPE_CHECKING:
+    from collections.abc import Generator, Mapping, Sequence
+    from datetime import date
+
+    import polars as pl
+
+    from rangebar_polars._span import When
+    from rangebar_polars.storage.coverage import DayCoverage
+    from rangebar_polars.storage.entry import DayEntry
+    from rangebar_polars.storage.layout import Shelf
+    from rangebar_polars.storage.parquet import TickStorage
+    from rangebar_polars.storage.plan import Plan
+
+__all__ = ["SEALED", "HeldDay", "HeldDays", "hold"]
+
+#: States of a day to which nothing is to come.
+SEALED = frozenset({"final", "given", "absent_confirmed"})
+
+_ONE_DAY = timedelta(days=1)
+
+
+@dataclass(frozen=True, slots=True)
+class HeldDay:
+    """A UTC day: what the store holds of it, and a hash of its ticks."""
+
+    coverage: DayCoverage
+    #: Another one if any tick is another one, whichever file it stands in; empty without files.
+    tick_hash: str
+
+    @property
+    def day(self) -> date:
+        """The day."""
+        return self.coverage.day
+
+    @property
+    def is_sealed(self) -> bool:
+        """Whether the store vouches for it, nothing is to come, and no id is missing."""
+        return self.coverage.state in SEALED and not self.coverage.gaps
+
+    @property
+    def is_kept(self) -> bool:
+        """Whether the store vouches for what it holds of it, and no id is missing."""
+        return self.coverage.is_kept and not self.coverage.gaps
+
+
+@dataclass(frozen=True, slots=True)
+class HeldDays:
+    """Days of a span, in order and without a hole, as they were at one moment."""
+
+    days: tuple[HeldDay, ...]
+    _shelf: Shelf
+    _entries: Mapping[date, DayEntry]
+
+    def __getitem__(self, day: date) -> HeldDay:
+        return self.days[(day - self.days[0].day).days]
+
+    @property
+    def schema(self) -> pl.Schema:
+        """Columns of the ticks."""
+        span = Span(day_start(self.days[0].day), day_start(self.days[-1].day + _ONE_DAY))
+        return self._plan(span).schema
+
+    def frames(
+        self, start: When, end: When, columns: Sequence[str] | None = None
+    ) -> Generator[pl.DataFrame]:
+        """Ticks of a part of the span, in order and in pieces, their bytes proved.
+
+        What the store was found to lack is not among them: judge the days first.
+
+        Raises
+        ------
+        ParquetCorruptionError
+            A file is not what was written; it is set aside, and its day is fetched by the next
+            `fetch_ticks`.
+        SnapshotExpiredError
+            A file was replaced a week ago or more, and removed.
+        """
+        return read_plan(self._plan(parse_span(start, end)), columns)
+
+    def _plan(self, span: Span) -> Plan:
+        return make_plan(self._shelf, span, self._entries)
+
+
+def hold(
+    storage: TickStorage,
+    symbol: str,
+    start: When,
+    end: When,
+    *,
+    source: str = "binance",
+    market: str = "spot",
+) -> HeldDays:
+    """The days of a span as the store holds them now.
+
+    Examples
+    --------
+    >>> from tempfile import mkdtemp
+    >>> import rangebar_polars as rb
+    >>> from rangebar_polars.storage.held import hold
+    >>> from rangebar_polars.storage.parquet import TickStorage
+    >>> storage = TickStorage(mkdtemp())
+    >>> report = storage.write_ticks("ETHUSDT", rb.sample_ticks())
+    >>> held = hold(storage, "ETHUSDT", "2024-08-08", "2024-08-09")
+    >>> [(one.coverage.state, one.is_sealed) for one in held.days]
+    [('given', True), ('missing', False)]
+    >>> sum(frame.height for frame in held.frames("2024-08-08", "2024-08-08"))
+    49505
+    """
+    span = parse_span(start, end)
+    shelf = storage.shelf(symbol, source, market)
+    entries = entries_around(shelf, span)
+    days = tuple(
+        HeldDay(item, _tick_hash(shelf, item.day, entries))
+        for item in covered_days(shelf, span, entries)
+    )
+    return HeldDays(days, shelf, entries)
+
+
+def _tick_hash(shelf: Shelf, day: date, entries: Mapping[date, DayEntry]) -> str:
+    """Hash of the files that hold ticks of a day: its own, and rarely the one before or after.
+
+    The last time of the day before is a part, where times of this day are raised to it.
+    """
+    plan = make_plan(shelf, Span(day_start(day), day_start(day + _ONE_DAY)), entries)
+    if not plan.days:
+        return ""
+    parts = [
+        f"{item.day}:{item.entry.content}:{item.first_us - (item.entry.min_ts_us or 0)}"
+        for item in plan.days
+    ]
+    return blake2b("\n".join(parts).encode(), digest_size=16).hexdigest()
