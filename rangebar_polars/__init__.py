@@ -7,21 +7,25 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from rangebar_polars import exceptions
-from rangebar_polars._internal import __version__
+from rangebar_polars import exceptions as exceptions
+from rangebar_polars._internal import __version__ as __version__
 from rangebar_polars._lib import show_versions
 from rangebar_polars.build import iter_bars
 from rangebar_polars.builder import RangeBarBuilder
 from rangebar_polars.catalogue import MICROSTRUCTURE_COLUMNS, columns
 from rangebar_polars.expr import aggregate, bar_id, bars
-from rangebar_polars.namespace import rangebar
+from rangebar_polars.namespace import rangebar as rangebar
 from rangebar_polars.threshold import THRESHOLD_PRESETS
 
 if TYPE_CHECKING:
+    from rangebar_polars.clickhouse.client import open_cache
     from rangebar_polars.export.backtesting import to_backtesting
     from rangebar_polars.fetch.binance_archive import scan_agg_trades
     from rangebar_polars.minimum import resolve_and_validate_threshold
     from rangebar_polars.pipeline.download import fetch_ticks
+    from rangebar_polars.pipeline.populate import populate_cache_resumable
+    from rangebar_polars.pipeline.precompute import precompute_range_bars
+    from rangebar_polars.readers import get_n_range_bars, get_range_bars, scan_range_bars
     from rangebar_polars.sample import sample_ticks
     from rangebar_polars.symbol_registry import TIER1_SYMBOLS
     from rangebar_polars.ticks import scan_ticks
@@ -31,23 +35,31 @@ if TYPE_CHECKING:
         process_trades_to_dataframe,
     )
 
-__all__ = ["RangeBarBuilder", "aggregate", "bar_id", "bars", "columns", "iter_bars", "rangebar"]
+__all__ = ["RangeBarBuilder", "aggregate", "bar_id", "bars", "columns", "iter_bars"]
 __all__ += ["process_trades_chunked", "process_trades_polars", "process_trades_to_dataframe"]
 __all__ += ["fetch_ticks", "sample_ticks", "scan_agg_trades", "scan_ticks"]
+__all__ += ["get_n_range_bars", "get_range_bars", "open_cache", "scan_range_bars"]
+__all__ += ["populate_cache_resumable", "precompute_range_bars"]
 __all__ += ["resolve_and_validate_threshold", "to_backtesting"]
 __all__ += ["MICROSTRUCTURE_COLUMNS", "THRESHOLD_PRESETS", "TIER1_SYMBOLS"]
-__all__ += ["__version__", "exceptions", "show_versions"]
+__all__ += ["show_versions"]
 
 # Where the names are that this module loads when they are asked for.
 _LATE = {
     "TIER1_SYMBOLS": "symbol_registry",
     "fetch_ticks": "pipeline.download",
+    "get_n_range_bars": "readers",
+    "get_range_bars": "readers",
+    "open_cache": "clickhouse.client",
+    "populate_cache_resumable": "pipeline.populate",
+    "precompute_range_bars": "pipeline.precompute",
     "process_trades_chunked": "trades",
     "process_trades_polars": "trades",
     "process_trades_to_dataframe": "trades",
     "resolve_and_validate_threshold": "minimum",
     "sample_ticks": "sample",
     "scan_agg_trades": "fetch.binance_archive",
+    "scan_range_bars": "readers",
     "scan_ticks": "ticks",
     "to_backtesting": "export.backtesting",
 }

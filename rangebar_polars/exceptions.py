@@ -6,7 +6,7 @@ A message is one sentence with the value in backticks, a blank line, and a hint.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import polars as pl
 
@@ -24,6 +24,7 @@ __all__ = [
     "CacheUnavailableError",
     "CacheWriteError",
     "CheckpointError",
+    "ClockSkewError",
     "ConfirmedAbsentError",
     "CorruptSourceError",
     "CoverageError",
@@ -32,6 +33,7 @@ __all__ = [
     "ManifestError",
     "MissingColumnError",
     "MissingExtraError",
+    "NoAnswerError",
     "NotYetPublishedError",
     "ParquetCorruptionError",
     "PopulationError",
@@ -46,11 +48,33 @@ __all__ = [
     "TickOrderError",
     "TicksNotCachedError",
     "TransientSourceError",
+    "ValidationError",
 ]
+
+_Error = TypeVar("_Error", bound="RangeBarError")
 
 
 class RangeBarError(Exception):
-    """Base of all errors that this package raises on its own account."""
+    """Base of all errors that this package raises on its own account.
+
+    Each comes whole out of another process, with its attributes and notes.
+    """
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # The usual way calls the class with the message alone, which some cannot be made of.
+        return _revived, (type(self), self.args, vars(self).copy())
+
+
+def _revived(kind: type[_Error], arguments: tuple[Any, ...], attributes: dict[str, Any]) -> _Error:
+    """An error as it was pickled."""
+    # Of several builtin bases, the one that the memory of the object is laid out for.
+    base: type = kind
+    while base.__module__ != "builtins":
+        base = base.__base__ or object
+    error: _Error = base.__new__(kind, *arguments)
+    error.args = arguments
+    vars(error).update(attributes)
+    return error
 
 
 class ThresholdError(RangeBarError, ValueError):
@@ -128,6 +152,14 @@ class TransientSourceError(SourceError, ConnectionError):
     """No answer, or one that a later try may better; nothing is known about the day."""
 
 
+class NoAnswerError(TransientSourceError):
+    """No connection, or one that ended before an answer: nothing is known about the file."""
+
+
+class ClockSkewError(RangeBarError, RuntimeError):
+    """The clocks of this machine and of the source are too far apart to agree what day it is."""
+
+
 class CorruptSourceError(SourceError):
     """Bytes that are not what the source says they are, after another try."""
 
@@ -187,6 +219,14 @@ class PopulationError(CoverageError):
     ) -> None:
         super().__init__(message, symbol=symbol, days=days)
         self.report = report
+
+
+class ValidationError(RangeBarError, ValueError):
+    """Bars that are kept and are not what they should be; `result` says what is wrong with them."""
+
+    def __init__(self, message: str, *, result: Any) -> None:  # noqa: ANN401
+        super().__init__(message)
+        self.result = result
 
 
 class CacheError(RangeBarError, ConnectionError):

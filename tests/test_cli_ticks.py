@@ -183,8 +183,9 @@ def test_coverage_is_a_line_for_each_day(capsys: pytest.CaptureFixture[str]) -> 
         (["ticks", "verify", "../BTCUSDT"], "no symbol"),
         (["symbols", "--asset-class", "forx"], "forx"),
         (["symbols", "--tier", "first"], "first"),
-        (["bars", "BTCUSDT", FIRST, LAST], f"rangebar fetch BTCUSDT {FIRST} {LAST}"),
-        (["bars", "BTCUSDT"], 'rb.scan_ticks("BTCUSDT"'),
+        (["bars", "BTCUSDT", LAST, FIRST], "not after"),
+        (["bars", "BTCUSDT"], "rangebar bars BTCUSDT 2024-01-01 2024-01-31"),
+        (["bars", *SPAN, "--anchor", "noon"], "`noon`"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )

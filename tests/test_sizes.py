@@ -32,6 +32,15 @@ CONTRACT_FUNCTIONS = {
     "bar_id",
     "aggregate",
     "iter_bars",
+    "get_range_bars",
+    "get_n_range_bars",
+    "scan_range_bars",
+    "populate_cache_resumable",
+    "precompute_range_bars",
+    "get_cached_bars",
+    "get_n_bars",
+    "count_bars",
+    "coverage",
 }
 
 

@@ -14,10 +14,15 @@ from typing import TYPE_CHECKING
 import polars as pl
 
 from rangebar_polars import __version__
-from rangebar_polars.cli import bars, symbols, ticks
+from rangebar_polars.cli import bars, cache, populate, symbols, ticks
 from rangebar_polars.cli._words import UsageError, fail, said_warnings, words_of
 from rangebar_polars.events import flush_hooks
-from rangebar_polars.exceptions import RangeBarError, SettingError, SymbolNotRegisteredError
+from rangebar_polars.exceptions import (
+    RangeBarError,
+    SettingError,
+    SymbolNotRegisteredError,
+    ThresholdError,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -32,9 +37,10 @@ LAST_EVENTS_SECONDS = 1.0
 
 EXAMPLES = """\
 examples:
-  rangebar fetch BTCUSDT 2024-01-01 2024-01-31     ticks into the store, each day proved complete
-  rangebar ticks coverage BTCUSDT 2024-01-01 2024-01-31
-  rangebar bars 'BTCUSDT-aggTrades-*.zip' --threshold 250 --out bars.parquet
+  rangebar bars BTCUSDT 2024-01-01 2024-01-31 --out bars.parquet
+  rangebar populate BTCUSDT --start 2023-01-01     a long history, kept; goes on where it was stopped
+  rangebar cache update                            what is kept goes on to the newest day
+  rangebar bars 'BTCUSDT-aggTrades-*.zip' --threshold 250
 """
 
 
@@ -52,7 +58,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         with said_warnings():
             status: int = arguments.run(arguments) or 0
-    except (UsageError, SettingError, SymbolNotRegisteredError) as error:
+    except (UsageError, SettingError, SymbolNotRegisteredError, ThresholdError) as error:
         return fail(words_of(error), USAGE)
     except BrokenPipeError:
         return fail("", PIPE_CLOSED)
@@ -91,6 +97,6 @@ def parser() -> argparse.ArgumentParser:
     )
     command.add_argument("--version", action="version", version=f"rangebar-polars {__version__}")
     verbs = command.add_subparsers(required=True, metavar="COMMAND")
-    for group in (bars, ticks, symbols):
+    for group in (bars, populate, cache, ticks, symbols):
         group.add_parser(verbs)
     return command

@@ -4,39 +4,53 @@ from __future__ import annotations
 
 import argparse
 import sys
+from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import polars as pl
 
 from rangebar_polars._options import parse_options
+from rangebar_polars._span import parse_span
 from rangebar_polars.build import bars_frame
+from rangebar_polars.cli._asked import (
+    DEFAULT_THRESHOLD,
+    add_cache_arguments,
+    add_place_arguments,
+    add_threshold_argument,
+    judged,
+    place_of,
+    symbol_of,
+)
 from rangebar_polars.cli._words import UsageError, emit, say, text_table, whole_file
-from rangebar_polars.exceptions import ThresholdError, TickDataError, with_hint
+from rangebar_polars.exceptions import TickDataError, with_hint
 from rangebar_polars.fetch.binance_archive import GLOB_CHARACTERS, resolve_paths, scan_agg_trades
-from rangebar_polars.threshold import parse_threshold
 from rangebar_polars.trades import with_times
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from rangebar_polars._typing import Reset
     from rangebar_polars.cli._words import Verbs
 
 __all__ = ["add_parser"]
 
-DEFAULT_THRESHOLD = 250
 WRITERS = (".parquet", ".csv")
 TABLE_COLUMNS = ("threshold", "bar_id", "close_time", "open", "high", "low", "close", "volume")
+SPAN_WORDS = 3  # a symbol and two dates
 
 BARS_HELP = """\
-range bars of trade files
+range bars of a symbol between two dates, or of trade files
 
-Reads aggTrades files of Binance (CSV or zip, spot or futures) and Parquet files of trades, in the
+A symbol and two dates: bars that are kept are read, the rest is computed from ticks, which are
+fetched where they are missing; at most 31 days in all, more with `rangebar populate` before.
+Files: aggTrades files of Binance (CSV or zip, spot or futures) and Parquet files of trades, in the
 order given. Without --out the bars go to stdout: to a terminal as a table of the first columns, to
 a pipe or a file as CSV with all columns.
 """
 BARS_EXAMPLES = """\
 examples:
+  rangebar bars BTCUSDT 2024-01-01 2024-01-31 --out bars.parquet
   rangebar bars BTCUSDT-aggTrades-2024-08-08.zip
   rangebar bars 'BTCUSDT-aggTrades-*.zip' --threshold 0.25% --threshold 0.5% --out bars.parquet
   rangebar bars trades.parquet --features microstructure --reset month --plot bars.png > bars.csv
@@ -47,51 +61,55 @@ def add_parser(verbs: Verbs) -> None:
     """Add the command to the verbs of `rangebar`."""
     bars = verbs.add_parser(
         "bars",
-        help="range bars of trade files",
+        help="range bars of a symbol, or of trade files",
         description=BARS_HELP,
         epilog=BARS_EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    bars.add_argument("trades", nargs="+", metavar="TRADES", help="files, or patterns in quotes")
     bars.add_argument(
-        "--threshold",
-        action="append",
-        type=threshold,
-        metavar="T",
-        help="250 (decimal basis points), 0.25%%, 25bp or a preset; several add a column "
-        f"`threshold` (default: {DEFAULT_THRESHOLD})",
+        "trades",
+        nargs="+",
+        metavar="SYMBOL START END | TRADES",
+        help="a symbol and two dates (UTC, both included); or files, or patterns in quotes",
     )
+    add_threshold_argument(bars, default=f"{DEFAULT_THRESHOLD}; several add a column `threshold`")
     bars.add_argument(
         "--features",
         action="append",
         metavar="F",
         help="columns beyond the core: microstructure, or the name of one; may be repeated",
     )
-    bars.add_argument("--reset", metavar="R", help="start anew each year, month, week or day, UTC")
+    bars.add_argument(
+        "--reset",
+        metavar="R",
+        help="start anew each year, month, week or day, UTC (default: year for a symbol, none for "
+        "files)",
+    )
     bars.add_argument("--out", type=Path, metavar="FILE", help="write to a .parquet or .csv file")
     bars.add_argument("--plot", type=Path, metavar="FILE", help="draw candlesticks in a .png file")
+    _add_symbol_arguments(bars.add_argument_group("of a symbol"))
     bars.set_defaults(run=run_bars)
 
 
-def threshold(text: str) -> int:
-    """Threshold as it was typed."""
-    number: Any = text  # a fraction is refused with the whole number that is meant
-    if text.replace(".", "", 1).isdecimal():
-        number = float(text) if "." in text else int(text)
-    try:
-        return parse_threshold(number)
-    except ThresholdError as error:
-        raise argparse.ArgumentTypeError(str(error)) from error
+def _add_symbol_arguments(group: argparse._ArgumentGroup) -> None:
+    group.add_argument(
+        "--anchor",
+        metavar="A",
+        help="compute from `segment`, the last reset, or from an instant on, so that the bars do "
+        "not depend on what is kept",
+    )
+    group.add_argument("--no-cache", action="store_true", help="from ticks, whatever is kept")
+    add_place_arguments(group)
+    add_cache_arguments(group)
 
 
 def run_bars(arguments: argparse.Namespace) -> None:
     """`rangebar bars`."""
     thresholds: list[int] = arguments.threshold or [DEFAULT_THRESHOLD]
-    wanted = thresholds if len(thresholds) > 1 else thresholds[0]
     features: list[str] = arguments.features or []
     judge(arguments, thresholds)
-    trades = read_trades(arguments.trades, (arguments.out, arguments.plot))
-    bars = bars_frame(trades, wanted, features=features, reset=arguments.reset).collect()
+    made = bars_of_files if is_file_name(arguments.trades[0]) else bars_of_symbol
+    bars = made(arguments, thresholds, features)
     say(f"{bars.height:,} bars at {', '.join(f'{dbps / 1000:g} %' for dbps in thresholds)}")
     if arguments.plot:
         draw(bars, arguments.plot)
@@ -103,14 +121,83 @@ def run_bars(arguments: argparse.Namespace) -> None:
         emit(bars.write_csv())
 
 
+def bars_of_files(
+    arguments: argparse.Namespace, thresholds: list[int], features: list[str]
+) -> pl.DataFrame:
+    """Bars of the files that are named."""
+    trades = read_trades(arguments.trades, (arguments.out, arguments.plot))
+    wanted = thresholds if len(thresholds) > 1 else thresholds[0]
+    return bars_frame(trades, wanted, features=features, reset=reset(arguments)).collect()
+
+
+def reset(arguments: argparse.Namespace) -> Reset | None:
+    """Where bars start anew; None where they do not, or where nothing is said."""
+    return None if arguments.reset == "none" else arguments.reset
+
+
+def bars_of_symbol(
+    arguments: argparse.Namespace, thresholds: list[int], features: list[str]
+) -> pl.DataFrame:
+    """Bars of a symbol between two dates: what is kept, and the rest from ticks."""
+    from rangebar_polars.readers import scan_range_bars
+
+    name, start, end = arguments.trades
+    begin = anchor(arguments.anchor)
+    symbol = symbol_of(name)
+    source, market = place_of(symbol, arguments.source, arguments.market)
+    where: Any = {
+        "source": source,
+        "market": market,
+        "cache_dir": arguments.cache_dir,
+        "dsn": arguments.dsn,
+    }
+    frames = [
+        scan_range_bars(
+            symbol,
+            start,
+            end,
+            dbps,
+            features=features or "core",
+            anchor=begin,
+            ouroboros=arguments.reset or "year",
+            use_cache=not arguments.no_cache,
+            **where,
+        ).collect()
+        for dbps in thresholds
+    ]
+    return together(thresholds, frames) if len(frames) > 1 else frames[0]
+
+
+def together(thresholds: list[int], frames: list[pl.DataFrame]) -> pl.DataFrame:
+    """Bars of several thresholds in the order of their ends, with a column `threshold`."""
+    named = [
+        frame.select(pl.lit(dbps, pl.UInt32).alias("threshold"), pl.all())
+        for dbps, frame in zip(thresholds, frames, strict=True)
+    ]
+    # Several bars may close at one time; that of quotes has no id.
+    return pl.concat(named).sort("close_time", "last_agg_trade_id", maintain_order=True)
+
+
+def anchor(text: str | None) -> datetime | Literal["segment"] | None:
+    """Anchor as it was typed."""
+    if text is None or text == "segment":
+        return text  # type: ignore[return-value]
+    try:
+        instant = datetime.fromisoformat(text)
+    except ValueError:
+        raise UsageError(f"--anchor must be `segment` or a time; it is `{text}`") from None
+    return instant if instant.tzinfo else instant.replace(tzinfo=UTC)
+
+
 def judge(arguments: argparse.Namespace, thresholds: list[int]) -> None:
     """Refuse a wrong call before any trade is read."""
     try:
-        parse_options(thresholds, features=arguments.features or [], reset=arguments.reset)
+        parse_options(thresholds, features=arguments.features or [], reset=reset(arguments))
     except (TypeError, ValueError) as error:
         raise UsageError(str(error)) from error
     if not is_file_name(arguments.trades[0]):
-        raise UsageError(no_file(*arguments.trades))
+        judge_span(*arguments.trades)
+        anchor(arguments.anchor)
     refuse_name("--out", arguments.out, WRITERS)
     refuse_name("--plot", arguments.plot, (".png",))
     if arguments.plot:
@@ -119,16 +206,19 @@ def judge(arguments: argparse.Namespace, thresholds: list[int]) -> None:
         require_extra()
 
 
-def no_file(name: str, *dates: str) -> str:
-    """Message for a symbol, perhaps with dates, where files are wanted."""
-    start, end = (dates[0], dates[-1]) if dates else ("2024-01-01", "2024-01-31")
-    return with_hint(
-        f"`{name}` is neither a file nor a pattern of file names",
-        f"give files of trades: rangebar bars '{name}-aggTrades-*.zip'; if it is a symbol, `rangebar "
-        f"fetch {name} {start} {end}` puts its ticks into the store, and in Python "
-        f'rb.scan_ticks("{name}", "{start}", "{end}").rangebar.bars({DEFAULT_THRESHOLD}) '
-        "makes bars of them",
-    )
+def judge_span(name: str, *dates: str) -> None:
+    """Refuse a symbol without its two dates: it may have been meant as a file."""
+    symbol = symbol_of(name)
+    if len(dates) + 1 != SPAN_WORDS:
+        raise UsageError(
+            with_hint(
+                f"`{name}` is neither a file nor a pattern of file names, and two dates must follow "
+                "a symbol",
+                f"rangebar bars {symbol} 2024-01-01 2024-01-31, or rangebar bars "
+                f"'{symbol}-aggTrades-*.zip'",
+            )
+        )
+    judged(parse_span, *dates)
 
 
 def is_file_name(text: str) -> bool:

@@ -8,25 +8,19 @@ from typing import TYPE_CHECKING
 
 import polars as pl
 
-from rangebar_polars._market import MARKETS, canonical_market, canonical_symbol
 from rangebar_polars._span import parse_span
-from rangebar_polars.cli._words import UsageError, emit_frame, say
+from rangebar_polars.cli._asked import add_place_arguments, judged, place_of, places_of, symbol_of
+from rangebar_polars.cli._words import emit_frame, say
 from rangebar_polars.exceptions import TicksNotCachedError, nearest, with_hint
 from rangebar_polars.symbol_registry import get_symbol_entries
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-    from typing import TypeVar
-
     from rangebar_polars.cli._words import Verbs
     from rangebar_polars.storage.parquet import TickStorage
-
-    ValueT = TypeVar("ValueT")
 
 __all__ = ["add_parser"]
 
 FAULTS_FOUND = 1
-DEFAULT_SOURCE, DEFAULT_MARKET = "binance", "spot"
 SOUND = ["ok", "unreferenced", "quarantined"]
 LISTED = pl.Schema(
     {
@@ -95,7 +89,7 @@ def _add_actions(actions: Verbs) -> None:
     verify.set_defaults(run=run_verify)
     listing = _action(actions, "list", "the symbols in the store, or the days of one")
     listing.add_argument("symbol", nargs="?", metavar="SYMBOL", help="the days of this one")
-    _place_arguments(listing)
+    add_place_arguments(listing)
     listing.set_defaults(run=run_list)
     collect = _action(actions, "gc", "remove files that nothing has named for a week")
     collect.add_argument("--dry-run", action="store_true", help="only say what would go")
@@ -110,9 +104,9 @@ def run_fetch(arguments: argparse.Namespace) -> None:
     """`rangebar fetch`."""
     from rangebar_polars.pipeline.download import fetch_ticks, span_to_now
 
-    symbol = _symbol(arguments)
-    source, market = _place(arguments, symbol)
-    _judged(span_to_now, arguments.start, arguments.end)
+    symbol = symbol_of(arguments.symbol)
+    source, market = place_of(symbol, arguments.source, arguments.market)
+    judged(span_to_now, arguments.start, arguments.end)
     report = fetch_ticks(
         symbol,
         arguments.start,
@@ -127,15 +121,15 @@ def run_fetch(arguments: argparse.Namespace) -> None:
 
 def run_coverage(arguments: argparse.Namespace) -> None:
     """`rangebar ticks coverage`."""
-    symbol = _symbol(arguments)
-    source, market = _place(arguments, symbol)
-    span = _judged(parse_span, arguments.start, arguments.end)
+    symbol = symbol_of(arguments.symbol)
+    source, market = place_of(symbol, arguments.source, arguments.market)
+    span = judged(parse_span, arguments.start, arguments.end)
     emit_frame(_storage().coverage(symbol, span.start, span.end, source=source, market=market))
 
 
 def run_verify(arguments: argparse.Namespace) -> int:
     """`rangebar ticks verify`."""
-    symbol = None if arguments.symbol is None else _symbol(arguments)
+    symbol = None if arguments.symbol is None else symbol_of(arguments.symbol)
     found = _storage().verify(symbol)
     if symbol is not None and found.is_empty():
         raise _nothing_of(symbol)
@@ -152,8 +146,8 @@ def run_list(arguments: argparse.Namespace) -> None:
     if arguments.symbol is None:
         _list_symbols(arguments)
         return
-    symbol = _symbol(arguments)
-    source, market = _place(arguments, symbol)
+    symbol = symbol_of(arguments.symbol)
+    source, market = place_of(symbol, arguments.source, arguments.market)
     days = _storage().list_days(symbol, source=source, market=market)
     if not days:
         raise _nothing_of(symbol, f" ({source} {market})")
@@ -164,7 +158,7 @@ def _list_symbols(arguments: argparse.Namespace) -> None:
     storage = _storage()
     rows = [
         storage.stats(name, source=source, market=market)
-        for source, market in _judged(_places, arguments.source, arguments.market)
+        for source, market in places_of(arguments.source, arguments.market)
         for name in storage.list_symbols(source=source, market=market)
     ]
     emit_frame(pl.DataFrame([[row[name] for name in LISTED] for row in rows], LISTED, orient="row"))
@@ -183,37 +177,6 @@ def _storage() -> TickStorage:
     return TickStorage()
 
 
-def _judged(judge: Callable[..., ValueT], *words: str | None) -> ValueT:
-    """What a function makes of the words of the call; what it refuses is a wrong call."""
-    try:
-        return judge(*words)
-    except ValueError as error:
-        raise UsageError(str(error)) from error
-
-
-def _symbol(arguments: argparse.Namespace) -> str:
-    return _judged(canonical_symbol, arguments.symbol)
-
-
-def _place(arguments: argparse.Namespace, symbol: str) -> tuple[str, str]:
-    """Source and market that were given, else those of the registry."""
-    entry = get_symbol_entries().get(symbol)
-    source = arguments.source or (entry.exchange if entry else DEFAULT_SOURCE)
-    is_at_home = entry is not None and source.lower() == entry.exchange
-    own = entry.market if entry is not None and is_at_home else DEFAULT_MARKET
-    return _judged(canonical_market, source, arguments.market or own)
-
-
-def _places(source: str | None, market: str | None) -> list[tuple[str, str]]:
-    """All markets, or those of a source, or those of a name."""
-    if source is not None:
-        source, _ = canonical_market(source, DEFAULT_MARKET)
-    if market is not None:
-        _, market = canonical_market(source or DEFAULT_SOURCE, market)
-    every = [(origin, place) for origin, places in MARKETS.items() for place in places]
-    return [(a, b) for a, b in every if source in (None, a) and market in (None, b)]
-
-
 def _nothing_of(symbol: str, where: str = "") -> TicksNotCachedError:
     """The error for a symbol of which the store holds no day."""
     near = None if symbol in get_symbol_entries() else nearest(symbol, get_symbol_entries())
@@ -230,10 +193,4 @@ def _span_arguments(command: argparse.ArgumentParser) -> None:
     command.add_argument(
         "end", metavar="END", nargs="?", default=today, help="last day (default: today)"
     )
-    _place_arguments(command)
-
-
-def _place_arguments(command: argparse.ArgumentParser) -> None:
-    """Source and market."""
-    command.add_argument("--source", help="binance or exness (default: that of the registry)")
-    command.add_argument("--market", help="spot, um or cm (default: that of the registry)")
+    add_place_arguments(command)

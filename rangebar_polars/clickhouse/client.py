@@ -39,6 +39,7 @@ _READ: dict[str, str | int] = {
 }
 # Threads and compiled expressions pay only for large results.
 _SMALL = {"max_threads": 1, "compile_expressions": 0, "compile_aggregate_expressions": 0}
+_END_OF_STREAM = b"\xff\xff\xff\xff\0\0\0\0"
 _WRITE = {
     # An answer means that the rows are on the disk.
     "async_insert": 0,
@@ -152,10 +153,15 @@ class Cache:
         listed = ", ".join(f"{name} = {value}" for name, value in settings.items())
         statement = f"{sql}\nSETTINGS {listed}"
         with driver.reading(self.target.address):
-            body = self.reads.run(
-                lambda: self._client.raw_query(statement, fmt="Arrow"), transient=driver.is_lost
-            )
-        return pl.read_ipc(io.BytesIO(body))
+            body = self.reads.run(lambda: self._answer(statement), transient=driver.is_lost)
+        return pl.read_ipc_stream(io.BytesIO(body))
+
+    def _answer(self, statement: str) -> bytes:
+        body: bytes = self._client.raw_query(statement, fmt="ArrowStream")
+        # A stream that is cut between two blocks reads like a shorter one.
+        if not body.endswith(_END_OF_STREAM):
+            raise ConnectionError("the answer was cut off")
+        return body
 
     def scalar(self, sql: str) -> Any:  # noqa: ANN401
         """The one value of a query."""
@@ -237,6 +243,16 @@ def open_cache(
         (`RANGEBAR_CACHE_WAIT_S`).
     CacheSchemaError
         The tables are of another version of the package.
+
+    Examples
+    --------
+    >>> from tempfile import mkdtemp
+    >>> import rangebar_polars as rb
+    >>> from rangebar_polars.clickhouse.cache import count_bars
+    >>> folder = mkdtemp()
+    >>> with rb.open_cache(cache_dir=folder):
+    ...     [count_bars("BTCUSDT", threshold, cache_dir=folder) for threshold in (250, 500)]
+    [0, 0]
     """
     target = resolve(dsn, cache_dir)
     with _shared(target) as cache:

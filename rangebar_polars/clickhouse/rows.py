@@ -16,13 +16,27 @@ if TYPE_CHECKING:
     from rangebar_polars.clickhouse.client import Cache
     from rangebar_polars.clickhouse.units import Unit
 
-__all__ = ["count_bars", "coverage_of", "newest_bars", "read_bars"]
+__all__ = [
+    "closed_before",
+    "count_bars",
+    "coverage_of",
+    "newest_bars",
+    "newest_units",
+    "no_bars",
+    "read_bars",
+]
 
 # A query text has a limit of 256 KiB, and an attempt takes up to 22 characters.
 _UNITS_A_QUERY = 5_000
 
 #: Rows for which several threads pay.
 _LARGE = 200_000
+
+# An id of a quote is that of its month, times this, and the row in the month's file.
+_IDS_OF_MONTH = 10**8
+
+# More than the type of `bar_seq` holds.
+_ROWS_A_UNIT = 2**32
 
 _PROOF = ("attempt", "unit_day", "bar_seq", "row_hash")
 
@@ -72,13 +86,12 @@ def read_bars(
     wanted = set(columns) if columns is not None else {one.bar_name for one in value_columns()}
     read = [c.name for c in value_columns() if c.bar_name in wanted | {"close_time", "is_closed"}]
     rows = _proved(cache, lambda: _touched(plan(), start_us, end_us), read)
-    if not include_orphans:
-        rows = rows.filter("is_closed")
+    passes = [] if include_orphans else [pl.col("is_closed")]
     if start_us is not None:
-        rows = rows.filter(pl.col("close_time_us") >= start_us)
+        passes.append(pl.col("close_time_us") >= start_us)
     if end_us is not None:
-        rows = rows.filter(pl.col("close_time_us") < end_us)
-    bars = bars_of(rows)
+        passes.append(pl.col("close_time_us") < end_us)
+    bars = bars_of(rows.filter(passes) if passes else rows)
     return bars.select(name for name in bars.columns if name in wanted)
 
 
@@ -119,18 +132,22 @@ def _read(cache: Cache, units: Sequence[Unit], columns: list[str], *, final: boo
     if len({unit.day for unit in units}) != len(units):
         raise ValueError("two of the units have the same day, so that their bars have no order")
     large = sum(unit.rows for unit in units) > _LARGE
-    groups = [units[n : n + _UNITS_A_QUERY] for n in range(0, max(1, len(units)), _UNITS_A_QUERY)]
+    if not units:
+        return pl.DataFrame(schema={c.name: c.dtype for c in value_columns() if c.name in columns})
+    groups = [units[n : n + _UNITS_A_QUERY] for n in range(0, len(units), _UNITS_A_QUERY)]
     statements = [_statement(cache, group, columns, final=final) for group in groups]
     rows = pl.concat([cache.query(statement, large=large) for statement in statements])
     _compare(rows, units)
-    return rows.sort("unit_day", "bar_seq")
+    # The database gives them in order more often than not.
+    place = rows.select(pl.col("unit_day").cast(pl.Int64) * _ROWS_A_UNIT + pl.col("bar_seq"))
+    return rows if place.to_series().is_sorted() else rows.sort("unit_day", "bar_seq")
 
 
 def _statement(cache: Cache, units: Sequence[Unit], columns: list[str], *, final: bool) -> str:
     selected = ", ".join((*columns, *_PROOF))
     return (
         f"SELECT {selected} FROM {cache.table('bars')}{' FINAL' if final else ''} "  # noqa: S608
-        f"WHERE {where_units(units) if units else 0}"
+        f"WHERE {where_units(units)}"
     )
 
 
@@ -156,20 +173,28 @@ def newest_bars(
     Only the newest units are read, as many as hold so many bars.
     """
     wanted = None if columns is None else list(columns)
-    bars = read_bars(cache, lambda: _newest(plan(), count, end_us), columns=wanted, end_us=end_us)
-    return bars.tail(count)
+
+    def newest() -> list[Unit]:
+        return newest_units(plan(), count, end_us)
+
+    return read_bars(cache, newest, columns=wanted, end_us=end_us).tail(count)
 
 
-def _newest(units: Sequence[Unit], count: int, end_us: int | None) -> list[Unit]:
-    taken: list[Unit] = []
-    held = 0
-    for unit in sorted(_touched(units, None, end_us), key=lambda unit: unit.day, reverse=True):
-        taken.append(unit)
-        # Of a unit that reaches beyond the end, an unknown part counts.
-        held += unit.closed_rows if _ends_before(unit, end_us) else 0
-        if held >= count:
-            break
-    return taken[::-1]
+def newest_units(units: Sequence[Unit], count: int | None, end_us: int | None = None) -> list[Unit]:
+    """Units that hold the newest closed bars before an instant, so many of them or all."""
+    touched = sorted(_touched(units, None, end_us), key=lambda unit: unit.day)
+    if count is None:
+        return touched
+    first, held = len(touched), 0
+    while first and held < count:
+        first -= 1
+        held += closed_before(touched[first : first + 1], end_us)
+    return touched[first:]
+
+
+def closed_before(units: Sequence[Unit], end_us: int | None) -> int:
+    """Closed bars that are known to close before an instant: of a unit that it cuts, none is."""
+    return sum(unit.closed_rows for unit in units if _ends_before(unit, end_us))
 
 
 def _ends_before(unit: Unit, end_us: int | None) -> bool:
@@ -206,21 +231,54 @@ def count_bars(
     return counted + cut.height
 
 
+def no_bars(columns: Iterable[str] | None = None) -> pl.DataFrame:
+    """The frame that `read_bars` gives where there are no bars."""
+    bars = bars_of(pl.DataFrame(schema={one.name: one.dtype for one in value_columns()}))
+    wanted = set(bars.columns if columns is None else columns)
+    return bars.select(name for name in bars.columns if name in wanted)
+
+
 def coverage_of(cache: Cache, units: Sequence[Unit]) -> pl.DataFrame:
-    """What each unit was made of: closed bars, tick ids, and ids missing before it.
+    """What each unit of a family was made of: closed bars, tick ids, and ids missing before it.
 
     `state` is the day's in the tick store: final, given or absent_confirmed. `gap_before` counts
     the ids between the last one before the unit and its first; 0 where there are no ids.
     """
-    last_id = pl.col("tick_last_id").forward_fill().shift(1)
-    return details_of(cache, units).select(
+    groups = [units[n : n + _UNITS_A_QUERY] for n in range(0, max(1, len(units)), _UNITS_A_QUERY)]
+    details = pl.concat([details_of(cache, group) for group in groups])
+    return _with_ids_before(details).select(
         "unit_day",
         pl.col("day_state").alias("state"),
         (pl.col("rows") - pl.col("orphan_rows")).alias("rows"),
         pl.col("tick_first_id").alias("first_id"),
         pl.col("tick_last_id").alias("last_id"),
-        (pl.col("tick_first_id") - last_id - 1).fill_null(0).alias("gap_before"),
+        _gap_before().alias("gap_before"),
         "reason",
         "tick_hash",
         "source_absent",
+        "segment_start",
+        "anchor_us",
     )
+
+
+def _with_ids_before(details: pl.DataFrame) -> pl.DataFrame:
+    """The last id before each unit: of its series, or of another one that keeps the day before."""
+    day_before = details.group_by(pl.col("unit_day").dt.offset_by("1d")).agg(
+        pl.col("tick_last_id").max().alias("id_of_day_before")
+    )
+    own = pl.col("tick_last_id").forward_fill().shift(1).over("segment_start", "anchor_us")
+    return (
+        details.sort("unit_day", "segment_start", "anchor_us")
+        .with_columns(own.alias("own_id_before"))
+        .join(day_before, on="unit_day", how="left", maintain_order="left")
+        .with_columns(pl.coalesce("own_id_before", "id_of_day_before").alias("id_before"))
+    )
+
+
+def _gap_before() -> pl.Expr:
+    first, before = pl.col("tick_first_id"), pl.col("id_before")
+    # Ids of quotes begin anew with the file of each month.
+    of_another_month = (pl.col("source") == "exness") & (
+        first // _IDS_OF_MONTH != before // _IDS_OF_MONTH
+    )
+    return pl.when(of_another_month).then(0).otherwise(first - before - 1).fill_null(0)

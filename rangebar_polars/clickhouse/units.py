@@ -6,7 +6,7 @@ is visible of a series is a chain from its anchor without a hole, made by one co
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from datetime import timedelta
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
@@ -17,7 +17,7 @@ from rangebar_polars.clickhouse.series import Configuration, Family, FamilyKey, 
 from rangebar_polars.clickhouse.sql import among, literal
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Sequence
+    from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
     from datetime import date
 
     import polars as pl
@@ -25,7 +25,16 @@ if TYPE_CHECKING:
     from rangebar_polars.clickhouse.client import Cache
     from rangebar_polars.clickhouse.generations import Generation
 
-__all__ = ["Chain", "Unit", "details_of", "read_chains", "states_of", "visible", "where_units"]
+__all__ = [
+    "Chain",
+    "Unit",
+    "details_of",
+    "families_like",
+    "read_chains",
+    "states_of",
+    "visible",
+    "where_units",
+]
 
 _ONE_DAY = timedelta(days=1)
 
@@ -125,20 +134,27 @@ def visible(
     generations
         Number and first day of every rebuild that is visible.
     """
-    by_day: dict[tuple[date, int], list[Unit]] = {}
+    winners: dict[tuple[date, int, int], Unit] = {}
     for unit in units:
-        by_day.setdefault((unit.day, unit.generation), []).append(unit)
+        place = (unit.day, unit.generation, unit.built_on)
+        rival = winners.setdefault(place, unit)
+        if rival is not unit and _wins(unit, rival):
+            winners[place] = unit
     published = sorted(generations)
     chain: list[Unit] = []
-    day, built_on = first_day, 0
+    day, newest, built_on = first_day, 0, 0
     while True:
-        newest = max((number for number, first in published if first <= day), default=0)
-        rivals = [u for u in by_day.get((day, newest), ()) if u.built_on == built_on]
-        if not rivals:
+        if published:
+            newest = max((number for number, first in published if first <= day), default=0)
+        winner = winners.get((day, newest, built_on))
+        if winner is None:
             return tuple(chain)
-        winner = min(rivals, key=lambda unit: (-unit.fencing, unit.attempt))
         chain.append(winner)
         day, built_on = day + _ONE_DAY, winner.attempt
+
+
+def _wins(unit: Unit, rival: Unit) -> bool:
+    return (-unit.fencing, unit.attempt) < (-rival.fencing, rival.attempt)
 
 
 _CONFIGURATION = tuple(field.name for field in fields(Configuration))
@@ -169,21 +185,41 @@ def read_chains(
     Returns
     -------
     dict
-        By series, oldest anchor first; a series without a visible unit is among them.
+        By series, oldest anchor first; a series without a visible unit is among them, and where
+        families are given, one of which only a rebuild is.
     """
     listed = None if families is None else list(families)
     # In this order: a rebuild that is seen as published has all its units by then.
     generations = read_generations(cache, listed)
+    units = _read_units(cache, listed, segment_starts)
     found = {
         series: Chain(
             series,
-            visible(series.first_day, units, _published(series, known, as_if_published)),
+            visible(
+                series.first_day,
+                units.get(series, ()),
+                _published(series, known, as_if_published),
+            ),
             known,
         )
-        for series, units in _read_units(cache, listed, segment_starts).items()
+        for series in {*units, *_series_of(generations, listed, segment_starts)}
         for known in [generations.get(series.key, ())]
     }
     return dict(sorted(found.items(), key=lambda item: item[0].key))
+
+
+def _series_of(
+    generations: Mapping[SeriesKey, Sequence[Generation]],
+    families: list[Family] | None,
+    segment_starts: Collection[date] | None,
+) -> Iterator[Series]:
+    """Series of the families of which a rebuild is visible, with units or without."""
+    by_key: dict[tuple[Any, ...], Family] = {family.key: family for family in families or ()}
+    for key, known in generations.items():
+        family = by_key.get(key[: len(FamilyKey._fields)])
+        is_asked_for = segment_starts is None or key.segment_start in segment_starts
+        if family is not None and is_asked_for and any(one.state == PUBLISHED for one in known):
+            yield Series(family, key.segment_start, key.anchor_us)
 
 
 def _published(
@@ -210,11 +246,16 @@ def _read_units(
         f"SELECT {', '.join((*key, *_COLUMNS))}, {_GROUPS} "  # noqa: S608
         f"FROM {cache.table('units')} WHERE {' AND '.join(conditions)}"
     )
-    found: dict[Series, list[Unit]] = {}
-    for values, part in rows.partition_by(key, as_dict=True, include_key=False).items():
-        series = _series(values) if key is not _OF_FAMILY else Series(families[0], *values)  # type: ignore[index]
-        found[series] = [_unit(series, row) for row in part.iter_rows()]
-    return found
+    # Groups of a frame take longer than a loop over so few rows.
+    found: dict[tuple[Any, ...], tuple[Series, list[Unit]]] = {}
+    for row in rows.rows():
+        values = row[: len(key)]
+        if values not in found:
+            of_one = Series(families[0], *values) if key is _OF_FAMILY and families else None
+            found[values] = (of_one or _series(values), [])
+        series, units = found[values]
+        units.append(Unit(series, *[*row[len(key) : -1], _groups(row[-1])]))
+    return dict(found.values())
 
 
 _OF_FAMILY = ("segment_start", "anchor_us")
@@ -226,14 +267,20 @@ def _series(values: tuple[Any, ...]) -> Series:
     return Series(family, key.segment_start, key.anchor_us)
 
 
-def _unit(series: Series, row: tuple[Any, ...]) -> Unit:
-    *values, groups = row
-    return Unit(series, *[*values, _groups(groups)])
-
-
 @lru_cache
 def _groups(text: str) -> frozenset[str]:
     return frozenset(text.split())
+
+
+def families_like(cache: Cache, family: Family) -> list[Family]:
+    """Families of which anything is kept, and that differ from this one in configuration alone."""
+    place = FamilyKey._fields[:-1]
+    rows = cache.query(
+        f"SELECT DISTINCT {', '.join(_CONFIGURATION)} FROM {cache.table('units')} "  # noqa: S608
+        f"WHERE {among(place, [family.key[: len(place)]])}"
+    )
+    found = (replace(family, configuration=Configuration(*row)) for row in rows.iter_rows())
+    return [other for other in found if other != family]
 
 
 def states_of(cache: Cache, units: Sequence[Unit]) -> dict[Unit, bytes]:
@@ -260,11 +307,11 @@ def details_of(cache: Cache, units: Sequence[Unit]) -> pl.DataFrame:
 
 
 def where_units(units: Sequence[Unit]) -> str:
-    """Condition for the rows of these units; the attempts alone decide, the rest is for speed."""
+    """Condition for the rows of these units: the attempts decide, the rest chooses what is read."""
     days = [unit.day for unit in units]
     attempts = ", ".join(str(unit.attempt) for unit in units)
     return (
-        f"{among(SeriesKey._fields, [unit.series.key for unit in units])} "
-        f"AND unit_day BETWEEN {literal(min(days))} AND {literal(max(days))} "
+        f"indexHint({among(SeriesKey._fields, [unit.series.key for unit in units])} "
+        f"AND unit_day BETWEEN {literal(min(days))} AND {literal(max(days))}) "
         f"AND attempt IN ({attempts})"
     )

@@ -22,11 +22,14 @@ from rangebar_polars.events._hooks import (
 from rangebar_polars.events._kinds import (
     EVENT_NAMES,
     FAILURES,
+    CheckpointSaved,
     CoverageGap,
     DownloadCompleted,
     DownloadFailed,
     DownloadStarted,
     Event,
+    PopulationCompleted,
+    PopulationFailed,
     SymbolNotRegistered,
     ThresholdViolation,
     TickFileQuarantined,
@@ -37,6 +40,7 @@ from rangebar_polars.events._payload import HookPayload, generate_trace_id
 __all__ = ["EVENT_NAMES", "FAILURES", "Event", "HookPayload", "emit", "generate_trace_id"]
 __all__ += ["clear_hooks", "emit_hook", "flush_hooks", "register_for_all", "register_for_failures"]
 __all__ += ["register_hook", "unregister_hook"]
+__all__ += ["CheckpointSaved", "PopulationCompleted", "PopulationFailed"]
 __all__ += ["CoverageGap", "DownloadCompleted", "DownloadFailed", "DownloadStarted"]
 __all__ += ["SymbolNotRegistered", "ThresholdViolation", "TickFileQuarantined", "TicksWritten"]
 

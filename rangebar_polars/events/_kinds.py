@@ -16,11 +16,14 @@ if TYPE_CHECKING:
 __all__ = [
     "EVENT_NAMES",
     "FAILURES",
+    "CheckpointSaved",
     "CoverageGap",
     "DownloadCompleted",
     "DownloadFailed",
     "DownloadStarted",
     "Event",
+    "PopulationCompleted",
+    "PopulationFailed",
     "SymbolNotRegistered",
     "ThresholdViolation",
     "TickFileQuarantined",
@@ -166,6 +169,42 @@ class CoverageGap(Event):
     day: date
     first_id: int
     last_id: int
+
+
+@dataclass(frozen=True, slots=True)
+class CheckpointSaved(Event):
+    """Days of a series up to `day` are in the bar cache, with the state after them."""
+
+    name: ClassVar[str] = "checkpoint_saved"
+
+    threshold: int
+    segment: str
+    day: date
+
+
+@dataclass(frozen=True, slots=True)
+class PopulationCompleted(Event):
+    """Every day asked for is in the bar cache; `bars` of them are new."""
+
+    name: ClassVar[str] = "population_complete"
+
+    thresholds: Sequence[int]
+    first_day: date
+    last_day: date
+    bars: int
+
+
+@dataclass(frozen=True, slots=True)
+class PopulationFailed(Event):
+    """A population stopped; what it published is kept."""
+
+    name: ClassVar[str] = "population_failed"
+    is_failure: ClassVar[bool] = True
+
+    thresholds: Sequence[int]
+    first_day: date
+    last_day: date
+    reason: str
 
 
 def event_name(event: str | type[Event]) -> str:

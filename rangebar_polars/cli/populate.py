@@ -1,0 +1,231 @@
+"""The command `rangebar populate`."""
+
+from __future__ import annotations
+
+import argparse
+import multiprocessing
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import contextmanager
+from functools import partial
+from typing import TYPE_CHECKING
+
+from rangebar_polars._span import parse_day
+from rangebar_polars.cli._asked import (
+    DEFAULT_THRESHOLD,
+    add_cache_arguments,
+    add_place_arguments,
+    add_threshold_argument,
+    judged,
+    place_of,
+    symbol_of,
+)
+from rangebar_polars.cli._words import UsageError, fail, say, words_of
+from rangebar_polars.clickhouse.series import Family, reset_mode
+from rangebar_polars.clickhouse.target import resolve
+from rangebar_polars.exceptions import CacheError, PopulationError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from concurrent.futures import Executor
+
+    from rangebar_polars.cli._words import Verbs
+
+__all__ = ["add_parser", "add_work_arguments", "workers"]
+
+STOPPED = 1
+
+POPULATE_HELP = """\
+compute the bars of symbols and keep them
+
+Ticks that are missing are fetched. Bars are kept a day at a time, and only once they are proved to
+be stored: a population that was stopped, however it was, goes on from there when it is run again.
+"""
+POPULATE_EXAMPLES = """\
+examples:
+  rangebar populate BTCUSDT --start 2023-01-01
+  rangebar populate BTCUSDT ETHUSDT -s 2024-01-01 -e 2024-12-31 -t 100,250,500 --workers 2
+  rangebar populate EURUSD -s 2024-01-01 -t 50      quotes of Exness, as the registry says
+"""
+
+
+def add_parser(verbs: Verbs) -> None:
+    """Add the command to the verbs of `rangebar`."""
+    populate = verbs.add_parser(
+        "populate",
+        help="compute the bars of symbols and keep them",
+        description=POPULATE_HELP,
+        epilog=POPULATE_EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    populate.add_argument(
+        "symbols", nargs="+", metavar="SYMBOL", help="`rangebar symbols` lists them"
+    )
+    populate.add_argument(
+        "-s", "--start", required=True, metavar="DAY", help="first day (UTC), as 2024-01-31"
+    )
+    populate.add_argument(
+        "-e", "--end", metavar="DAY", help="last day (default: the newest whole day)"
+    )
+    add_threshold_argument(populate, default=str(DEFAULT_THRESHOLD))
+    populate.add_argument(
+        "--reset",
+        default="year",
+        metavar="R",
+        help="start anew each year, month, week or day, UTC, or none (default: year)",
+    )
+    populate.add_argument(
+        "--force-refresh",
+        action="store_true",
+        help="build anew from the first day on; readers see the old bars until the new ones are "
+        "complete",
+    )
+    populate.add_argument(
+        "--refresh-stale",
+        action="store_true",
+        help="build anew from the first day whose ticks changed",
+    )
+    add_place_arguments(populate)
+    add_work_arguments(populate)
+    populate.set_defaults(run=run_populate)
+
+
+def add_work_arguments(command: argparse.ArgumentParser) -> None:
+    """How to work, and which cache to write to."""
+    command.add_argument(
+        "--workers",
+        type=_count,
+        default=1,
+        metavar="N",
+        help="processes that compute at the same time (default: 1)",
+    )
+    command.add_argument("--no-notify", action="store_true", help="no notices of progress")
+    command.add_argument("--quiet", action="store_true", help="no progress bar")
+    add_cache_arguments(command)
+
+
+def _count(text: str) -> int:
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"a whole number of at least 1, not `{text}`")
+    return int(text)
+
+
+def run_populate(arguments: argparse.Namespace) -> int:
+    """`rangebar populate`; 1 if anything was not done."""
+    judge(arguments)
+    by_place: dict[tuple[str, str], list[str]] = {}
+    for symbol in dict.fromkeys(map(symbol_of, arguments.symbols)):
+        place = place_of(symbol, arguments.source, arguments.market)
+        by_place.setdefault(place, []).append(symbol)
+    status = 0
+    with workers(arguments.workers) as executor:
+        for place, symbols in by_place.items():
+            with kept_so_far(arguments, place, symbols):
+                status = max(status, populate(arguments, place, symbols, executor))
+    return status
+
+
+def judge(arguments: argparse.Namespace) -> None:
+    """Refuse a wrong call before any work is done."""
+    resolve(arguments.dsn, arguments.cache_dir)
+    judged(reset_mode, arguments.reset)
+    first = judged(parse_day, arguments.start, "start")
+    if arguments.end is not None and judged(parse_day, arguments.end, "end") < first:
+        raise UsageError(f"`end` ({arguments.end}) is before `start` ({arguments.start})")
+
+
+def populate(
+    arguments: argparse.Namespace,
+    place: tuple[str, str],
+    symbols: list[str],
+    executor: Callable[[], Executor] | None,
+) -> int:
+    """Populate symbols of one market; 1 if anything was not done."""
+    from rangebar_polars.pipeline.populate import populate_cache_resumable
+
+    try:
+        report = populate_cache_resumable(
+            symbols,
+            arguments.start,
+            arguments.end,
+            threshold_decimal_bps=thresholds(arguments),
+            force_refresh=arguments.force_refresh,
+            refresh_stale=arguments.refresh_stale,
+            ouroboros=arguments.reset,
+            notify=not arguments.no_notify,
+            verbose=not arguments.quiet,
+            executor=executor,
+            source=place[0],
+            market=place[1],
+            cache_dir=arguments.cache_dir,
+            dsn=arguments.dsn,
+        )
+    except PopulationError as error:
+        say(str(error.report))
+        return fail(words_of(error), STOPPED)
+    say(str(report))
+    return 0
+
+
+def thresholds(arguments: argparse.Namespace) -> list[int]:
+    """Thresholds that were asked for, each once."""
+    return list(dict.fromkeys(arguments.threshold or [DEFAULT_THRESHOLD]))
+
+
+@contextmanager
+def workers(count: int) -> Iterator[Callable[[], Executor] | None]:
+    """A way to make so many processes to work in; None for this one alone.
+
+    They are started afresh: a fork could not use the embedded cache.
+    """
+    context = multiprocessing.get_context("spawn")
+    try:
+        yield partial(ProcessPoolExecutor, count, mp_context=context) if count > 1 else None
+    except BaseException:
+        # They would wait for work for ever.
+        for process in multiprocessing.active_children():
+            process.terminate()
+        raise
+
+
+@contextmanager
+def kept_so_far(
+    arguments: argparse.Namespace, place: tuple[str, str], symbols: list[str]
+) -> Iterator[None]:
+    """Let an interruption say how far the bars are kept."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        try:
+            for words in frontiers(arguments, place, symbols):
+                say(words)
+            say("the same command goes on from there")
+        except CacheError as error:
+            # The interruption is what ends the command; what is kept, is kept.
+            say(words_of(error))
+        raise
+
+
+def frontiers(
+    arguments: argparse.Namespace, place: tuple[str, str], symbols: list[str]
+) -> Iterator[str]:
+    """For each symbol and threshold the last day that is kept of what was asked for."""
+    from rangebar_polars.clickhouse.client import reading
+    from rangebar_polars.clickhouse.units import read_chains
+
+    source, market = place
+    families = [
+        Family.of(name, dbps, source=source, market=market, reset=arguments.reset)
+        for name in symbols
+        for dbps in thresholds(arguments)
+    ]
+    with reading(arguments.dsn, cache_dir=arguments.cache_dir) as cache:
+        chains = {} if cache is None else read_chains(cache, families)
+    first = parse_day(arguments.start)
+    for family in families:
+        mine = [chain for series, chain in chains.items() if series.family == family]
+        days = [u.day for chain in mine for u in chain.units if u.day >= first]
+        what = f"{family.symbol} at {family.threshold} dbps"
+        if days:
+            yield f"kept of {what}: {len(set(days)):,} days, the last is {max(days)}"
+        else:
+            yield f"nothing is kept of {what} yet"

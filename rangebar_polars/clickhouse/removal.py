@@ -1,0 +1,327 @@
+"""What the cache can do without: remains of writers that were cut off, and series to be dropped.
+
+Nothing that a reader may be about to read is removed by `gc`. A series that `drop` removes is
+invisible, whole, before the first of its rows goes.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import TYPE_CHECKING, NamedTuple
+from urllib.parse import urlsplit
+
+import polars as pl
+
+from rangebar_polars.clickhouse.ddl import table
+from rangebar_polars.clickhouse.generations import DISCARDED, OPEN, PUBLISHED, read_generations
+from rangebar_polars.clickhouse.leases import hold_leases
+from rangebar_polars.clickhouse.series import FamilyKey, LeaseKey, Series, SeriesKey
+from rangebar_polars.clickhouse.sql import among
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from datetime import date
+
+    from rangebar_polars.clickhouse.client import Cache
+    from rangebar_polars.clickhouse.series import Family
+    from rangebar_polars.clickhouse.sql import Value
+    from rangebar_polars.clickhouse.target import Target
+
+__all__ = ["Removed", "drop", "gc"]
+
+_DAY = timedelta(hours=24)
+_MICROSECOND = timedelta(microseconds=1)
+# A query text has a limit of 256 KiB.
+_A_STATEMENT = 5_000
+_SERIES_A_STATEMENT = 500
+
+_SERIES = ", ".join(SeriesKey._fields)
+_LEASE = ", ".join(LeaseKey._fields)
+
+
+@dataclass(frozen=True, slots=True)
+class Removed:
+    """Rows that were removed, or would be."""
+
+    bars: int = 0
+    units: int = 0
+    leases: int = 0
+    checkpoints: int = 0
+    series: tuple[Series, ...] = ()
+
+    def __bool__(self) -> bool:
+        """Whether there was anything."""
+        return any((self.bars, self.units, self.leases, self.checkpoints, self.series))
+
+
+def gc(cache: Cache, *, min_age: timedelta = _DAY, dry_run: bool = False) -> Removed:
+    """Remove what no reader can see and no writer goes on with, and what is older than `min_age`.
+
+    These are rows of attempts that no unit names, units of rebuilds that were discarded or that a
+    later rebuild hides, claims that others have followed, and checkpoints that are not the newest.
+    The age is told by the database's clock. Readers and writers may be at work.
+
+    Parameters
+    ----------
+    min_age
+        A writer proves and publishes an attempt within seconds after its rows, and a reader is done
+        seconds after its plan.
+    dry_run
+        Only count.
+
+    Examples
+    --------
+    >>> from tempfile import mkdtemp
+    >>> from rangebar_polars.clickhouse.client import open_cache
+    >>> from rangebar_polars.clickhouse.removal import gc
+    >>> with open_cache(cache_dir=mkdtemp(), write=True) as cache:
+    ...     gc(cache)
+    Removed(bars=0, units=0, leases=0, checkpoints=0, series=())
+    """
+    cutoff_us = (
+        int(cache.scalar("SELECT toUnixTimestamp64Micro(now64(6))")) - min_age // _MICROSECOND
+    )
+    # In this order: an attempt that is old before the units are read is named by then, or never.
+    attempts = _old_attempts(cache, cutoff_us)
+    units = _units(cache, cutoff_us)
+    needless = units.filter("is_old").join(
+        _hidden(units, _states(cache, cutoff_us)), on="attempt", how="semi"
+    )
+    named = units.join(needless, on="attempt", how="anti")
+    loose = attempts.join(named, on="attempt", how="anti")
+    found = Removed(
+        int(loose["rows"].sum()),
+        needless.height,
+        _count(cache, "leases", _followed(cache, cutoff_us)),
+        _count(cache, "population_checkpoints", _outdated(cache, cutoff_us)),
+    )
+    if not dry_run:
+        _delete_attempts(cache, "units", needless["attempt"])
+        for (month,), rows in loose.partition_by("month", as_dict=True).items():
+            _delete_attempts(cache, "bars", rows["attempt"], partition=str(month))
+        if found.leases:
+            _delete(cache, "leases", _followed(cache, cutoff_us))
+        if found.checkpoints:
+            _delete(cache, "population_checkpoints", _outdated(cache, cutoff_us))
+    return found
+
+
+def _old_attempts(cache: Cache, cutoff_us: int) -> pl.DataFrame:
+    return cache.query(
+        "SELECT toYYYYMM(unit_day) AS month, attempt, toInt64(count()) AS rows "  # noqa: S608
+        f"FROM {cache.table('bars')} GROUP BY month, attempt "
+        f"HAVING {_is_old('max(written_at)', cutoff_us)}"
+    )
+
+
+def _is_old(time: str, cutoff_us: int) -> str:
+    return f"toUnixTimestamp64Milli({time}) * 1000 < {cutoff_us}"
+
+
+def _units(cache: Cache, cutoff_us: int) -> pl.DataFrame:
+    return cache.query(
+        f"SELECT {_SERIES}, unit_day, generation, attempt, "  # noqa: S608
+        f"{_is_old('written_at', cutoff_us)} AS is_old FROM {cache.table('units')}"
+    ).with_columns(pl.col("is_old").cast(pl.Boolean))
+
+
+class _State(NamedTuple):
+    """What became of a rebuild, and whether that was long ago."""
+
+    first_day: date
+    state: str
+    is_old: bool
+
+
+def _states(cache: Cache, cutoff_us: int) -> dict[SeriesKey, dict[int, _State]]:
+    rows = cache.query(
+        f"SELECT {_SERIES}, generation, first_day, state, "  # noqa: S608
+        f"{_is_old('min(written_at)', cutoff_us)} "
+        f"FROM {cache.table('generations')} GROUP BY {_SERIES}, generation, first_day, state"
+    )
+    order = (OPEN, PUBLISHED, DISCARDED)
+    found: dict[SeriesKey, dict[int, _State]] = {}
+    for *key, number, first_day, state, is_old in rows.iter_rows():
+        known = found.setdefault(SeriesKey(*key), {})
+        now = _State(first_day, state, bool(is_old))
+        known[number] = max(known.get(number, now), now, key=lambda one: order.index(one.state))
+    return found
+
+
+def _hidden(units: pl.DataFrame, states: Mapping[SeriesKey, Mapping[int, _State]]) -> pl.DataFrame:
+    """Attempts of units that no reader will see again, since a rebuild says so."""
+    keys = pl.DataFrame(list(states), schema=units.select(SeriesKey._fields).schema, orient="row")
+    rows = units.join(keys, on=SeriesKey._fields, how="semi")
+    hidden = [
+        attempt
+        for *key, day, number, attempt, _ in rows.iter_rows()
+        if _is_hidden(day, number, states[SeriesKey(*key)])
+    ]
+    return pl.DataFrame({"attempt": hidden}, schema={"attempt": pl.UInt64})
+
+
+def _is_hidden(day: date, number: int, states: Mapping[int, _State]) -> bool:
+    own = states.get(number)
+    if own is not None and own.state == DISCARDED:
+        return own.is_old
+    # A rebuild that goes on, or that began after the rebuilds were read.
+    if number and (own is None or own.state == OPEN):
+        return False
+    return any(
+        later > number and one.state == PUBLISHED and one.is_old and one.first_day <= day
+        for later, one in states.items()
+    )
+
+
+def _followed(cache: Cache, cutoff_us: int) -> str:
+    """Claims on series that have a later one; the highest number is never forgotten."""
+    return (
+        f"beat_us < {cutoff_us} AND ({_LEASE}, fencing) NOT IN "  # noqa: S608
+        f"(SELECT {_LEASE}, max(fencing) FROM {cache.table('leases')} GROUP BY {_LEASE})"
+    )
+
+
+def _outdated(cache: Cache, cutoff_us: int) -> str:
+    """Checkpoints that a newer one of the series follows, or whose unit is gone."""
+    place = cache.table("population_checkpoints")
+    return (
+        f"updated_us < {cutoff_us} AND (({_SERIES}, updated_us) NOT IN "  # noqa: S608
+        f"(SELECT {_SERIES}, max(updated_us) FROM {place} GROUP BY {_SERIES}) "
+        f"OR attempt NOT IN (SELECT attempt FROM {cache.table('units')}))"
+    )
+
+
+def _count(cache: Cache, name: str, where: str) -> int:
+    return int(cache.scalar(f"SELECT count() FROM {cache.table(name)} WHERE {where}"))  # noqa: S608
+
+
+def _delete(cache: Cache, name: str, where: str, *, partition: str = "") -> None:
+    """Remove rows for good; a kill leaves the rest to the database, which goes on by itself."""
+    within = f"IN PARTITION {partition} " if partition else ""
+    cache.command(
+        f"ALTER TABLE {cache.table(name)} DELETE {within}WHERE {where} SETTINGS mutations_sync = 2"
+    )
+
+
+def _delete_attempts(cache: Cache, name: str, attempts: pl.Series, *, partition: str = "") -> None:
+    for part in attempts.unique().to_frame().iter_slices(_A_STATEMENT):
+        listed = ", ".join(map(str, part.to_series()))
+        _delete(cache, name, f"attempt IN ({listed})", partition=partition)
+
+
+def drop(cache: Cache, series: Iterable[Series | Family], *, dry_run: bool = False) -> Removed:
+    """Remove series wholly, or every series of families; a kill leaves each whole or invisible.
+
+    Superseded series, which no reader takes unless its anchor is asked for, are told by
+    `choice.superseded`. What a kill left of a series is removed by the next call, or by `gc`.
+
+    Raises
+    ------
+    LeaseError
+        A writer is at work on one of them; nothing is removed.
+
+    Examples
+    --------
+    >>> from tempfile import mkdtemp
+    >>> from rangebar_polars.clickhouse.client import open_cache
+    >>> from rangebar_polars.clickhouse.removal import drop
+    >>> from rangebar_polars.clickhouse.series import Family
+    >>> with open_cache(cache_dir=mkdtemp(), write=True) as cache:
+    ...     drop(cache, [Family.of("BTCUSDT", 250)])
+    Removed(bars=0, units=0, leases=0, checkpoints=0, series=())
+    """
+    found = tuple(dict.fromkeys(_every_series(cache, series)))
+    wheres = [
+        among(SeriesKey._fields, [one.key for one in found[n : n + _SERIES_A_STATEMENT]])
+        for n in range(0, len(found), _SERIES_A_STATEMENT)
+    ]
+    removed = Removed(
+        sum(_count(cache, "bars", where) for where in wheres),
+        sum(_count(cache, "units", where) for where in wheres),
+        0,
+        sum(_count(cache, "population_checkpoints", where) for where in wheres),
+        found,
+    )
+    if not dry_run and found:
+        with hold_leases({one.lease_key for one in found}, _address(cache.target)) as leases:
+            for n, where in enumerate(wheres):
+                part = found[n * _SERIES_A_STATEMENT : (n + 1) * _SERIES_A_STATEMENT]
+                _drop(cache, part, where, leases.fencing)
+    return removed
+
+
+def _every_series(cache: Cache, wanted: Iterable[Series | Family]) -> Iterator[Series]:
+    """The series, and those of the families of which any row is kept, seen or not."""
+    for one in wanted:
+        if isinstance(one, Series):
+            yield one
+            continue
+        for name in ("units", "bars"):
+            rows = cache.query(
+                f"SELECT DISTINCT segment_start, anchor_us FROM {cache.table(name)} "  # noqa: S608
+                f"WHERE {among(FamilyKey._fields, [one.key])}"
+            )
+            for start, anchor_us in rows.sort("anchor_us").iter_rows():
+                yield Series(one, start, anchor_us)
+
+
+def _address(target: Target) -> str:
+    """The cache as an argument names it."""
+    if target.is_embedded:
+        return target.dsn
+    return urlsplit(target.dsn)._replace(path=f"/{target.database}").geturl()
+
+
+def _drop(
+    cache: Cache, series: Sequence[Series], where: str, fencing: Mapping[LeaseKey, int]
+) -> None:
+    """Hide the series by a rebuild without units, which is one row each, and remove what is left."""
+    empty = _next_numbers(cache, where)
+    rows = [
+        _row(one, empty.get(one.key, 1), one.first_day, PUBLISHED, fencing[one.lease_key])
+        for one in series
+    ]
+    cache.insert("generations", table("generations").frame(rows))
+    _delete(cache, "units", where)
+    # Their numbers stay taken: rows equal to earlier ones would be dropped as copies.
+    known = read_generations(cache, {one.family for one in series})
+    rows = [
+        _row(one, each.number, each.first_day, DISCARDED, fencing[one.lease_key])
+        for one in series
+        for each in known.get(one.key, ())
+        if each.state != DISCARDED
+    ]
+    cache.insert("generations", table("generations").frame(rows))
+    _delete(cache, "population_checkpoints", where)
+    months = cache.query(
+        f"SELECT DISTINCT toYYYYMM(unit_day) FROM {cache.table('bars')} WHERE {where}"  # noqa: S608
+    )
+    for month in months.to_series().sort():
+        _delete(cache, "bars", where, partition=str(month))
+
+
+def _next_numbers(cache: Cache, where: str) -> dict[SeriesKey, int]:
+    """The first number of a rebuild that was never used, by series."""
+    numbers: dict[SeriesKey, int] = {}
+    for name in ("generations", "units"):
+        rows = cache.query(
+            f"SELECT {_SERIES}, max(generation) FROM {cache.table(name)} "  # noqa: S608
+            f"WHERE {where} GROUP BY {_SERIES}"
+        )
+        for *key, highest in rows.iter_rows():
+            place = SeriesKey(*key)
+            numbers[place] = max(numbers.get(place, 1), highest + 1)
+    return numbers
+
+
+def _row(
+    series: Series, number: int, first_day: date, state: str, fencing: int
+) -> dict[str, Value]:
+    return {
+        **series.key._asdict(),
+        "generation": number,
+        "first_day": first_day,
+        "state": state,
+        "fencing": fencing,
+    }

@@ -1,0 +1,185 @@
+"""Groups of units on their way into the cache, under leases, with their derived copies."""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from dataclasses import replace
+from datetime import timedelta
+from typing import TYPE_CHECKING
+
+from rangebar_polars.clickhouse.checkpoints import write_checkpoints
+from rangebar_polars.clickhouse.leases import Leases, _claims
+from rangebar_polars.clickhouse.turns import Turns
+from rangebar_polars.clickhouse.units import read_chains, states_of
+from rangebar_polars.clickhouse.write import publish
+from rangebar_polars.events import CheckpointSaved, emit
+from rangebar_polars.exceptions import LeaseLostError, with_hint
+from rangebar_polars.pipeline.local_checkpoint import write_local
+from rangebar_polars.pipeline.watching import told
+from rangebar_polars.pipeline.work import Outcome, TrackOutcome, run_job
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+    from pathlib import Path
+
+    from rangebar_polars.clickhouse.client import Cache
+    from rangebar_polars.clickhouse.series import Series
+    from rangebar_polars.clickhouse.units import Unit
+    from rangebar_polars.clickhouse.write import UnitDraft
+    from rangebar_polars.pipeline.jobs import Job, JobTrack
+
+__all__ = ["Publisher", "publisher_of", "run_published"]
+
+_ONE_DAY = timedelta(days=1)
+
+
+class Publisher:
+    """Publishes the groups of any number of series, those of one series in order.
+
+    Parameters
+    ----------
+    turns
+        The cache.
+    leases
+        Leases of the series, which are looked at before each group.
+    cache_dir
+        Folder in which the local copies of states are kept.
+    notify
+        Whether each group is an event.
+    """
+
+    def __init__(
+        self,
+        turns: Turns,
+        leases: Leases,
+        *,
+        cache_dir: str | Path | None = None,
+        notify: bool = False,
+    ) -> None:
+        self.turns = turns
+        self.leases = leases
+        self._cache_dir = cache_dir
+        self._notify = notify
+        self._attempts: dict[Series, int] = {}
+
+    def publish(self, drafts: Sequence[UnitDraft]) -> list[Unit]:
+        """Publish a group, prove it, and copy the newest state of each series.
+
+        Raises
+        ------
+        LeaseLostError
+            Another writer has taken a series over; nothing of the group counts.
+        CacheError
+            The group is not proved to be there.
+        """
+        placed = self._placed(drafts)
+        cache = self.turns.cache
+        self.leases.check(cache)
+        units = publish(cache, placed)
+        newest = {unit.series: (unit, draft) for unit, draft in zip(units, placed, strict=True)}
+        self._attempts.update({series: unit.attempt for series, (unit, _) in newest.items()})
+        write_checkpoints(cache, [unit for unit, _ in newest.values()])
+        for unit, draft in newest.values():
+            write_local(self._cache_dir, unit, draft.state)
+            if self._notify:
+                self._tell(unit)
+        told(placed)
+        self.turns.give_way()
+        return units
+
+    def _placed(self, drafts: Sequence[UnitDraft]) -> list[UnitDraft]:
+        """The drafts, with what the first one of each series is built on."""
+        seen: set[Series] = set()
+        placed = []
+        for draft in drafts:
+            is_first = draft.series not in seen
+            seen.add(draft.series)
+            if is_first and draft.built_on is None:
+                placed.append(replace(draft, built_on=self._attempts[draft.series]))
+            else:
+                placed.append(draft)
+        return placed
+
+    def _tell(self, unit: Unit) -> None:
+        family = unit.series.family
+        emit(CheckpointSaved(family.symbol, family.threshold, unit.series.segment.name, unit.day))
+
+
+class _Borrowed(Leases):
+    """Leases that another process holds and keeps alive; here they are only looked at."""
+
+    def check(self, cache: Cache) -> None:
+        """Make sure that the holder still has them."""
+        for key, claim in _claims(cache, list(self.fencing)).items():
+            is_held = (claim.fencing, claim.holder) == (self.fencing[key], self.holder)
+            if claim.released or not is_held:
+                raise LeaseLostError(
+                    with_hint(
+                        f"the population that was at work on {key} has ended", "run it again"
+                    ),
+                    holder=str(claim),
+                )
+
+
+@contextmanager
+def publisher_of(job: Job) -> Iterator[Publisher]:
+    """Publisher for a worker, whose leases another process holds."""
+    with Turns(job.dsn, cache_dir=job.cache_dir) as turns:
+        yield Publisher(turns, _Borrowed(job.fencing, job.holder), cache_dir=job.cache_dir)
+
+
+def run_published(job: Job) -> Outcome:
+    """Compute a job and publish it from here; what an earlier try has published is taken as done."""
+    with publisher_of(job) as publisher:
+        done, rest = _since(job, publisher.turns.cache)
+        outcome = run_job(rest, publisher.publish) if rest.tracks else Outcome(())
+    left = {track.series: track for track in outcome.tracks}
+    return Outcome(tuple(_sum(one, left.get(one.series)) for one in done))
+
+
+def _since(job: Job, cache: Cache) -> tuple[list[TrackOutcome], Job]:
+    """What stands of a job in the cache, and the job that is left."""
+    chains = read_chains(
+        cache,
+        {track.series.family: None for track in job.tracks},
+        segment_starts={job.segment_start},
+        as_if_published={(t.series, t.generation) for t in job.tracks if t.generation},
+    )
+    done, left = [], []
+    for track in job.tracks:
+        chain = chains.get(track.series)
+        units = chain.between(track.first_day, job.last_day) if chain is not None else ()
+        own = [unit for unit in units if unit.generation == track.generation]
+        done.append(_published(track, own))
+        if not own:
+            left.append(track)
+        elif own[-1].day < job.last_day:
+            left.append(_after(track, own[-1], cache))
+    first_day = min((track.first_day for track in left), default=job.first_day)
+    return done, replace(job, tracks=tuple(left), first_day=first_day)
+
+
+def _after(track: JobTrack, unit: Unit, cache: Cache) -> JobTrack:
+    return replace(
+        track,
+        first_day=unit.day + _ONE_DAY,
+        built_on=unit.attempt,
+        state=states_of(cache, [unit])[unit],
+    )
+
+
+def _published(track: JobTrack, units: Sequence[Unit]) -> TrackOutcome:
+    bars = sum(unit.closed_rows for unit in units)
+    orphans = sum(unit.orphan_rows for unit in units)
+    return TrackOutcome(track.series, len(units), (), bars, orphans, None)
+
+
+def _sum(done: TrackOutcome, rest: TrackOutcome | None) -> TrackOutcome:
+    if rest is None:
+        return done
+    return replace(
+        rest,
+        days=done.days + rest.days,
+        bars=done.bars + rest.bars,
+        orphans=done.orphans + rest.orphans,
+    )

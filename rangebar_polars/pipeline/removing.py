@@ -1,0 +1,104 @@
+"""Removal of bars that are kept, by what a user knows of them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from rangebar_polars.clickhouse.choice import superseded
+from rangebar_polars.clickhouse.client import open_cache, reading
+from rangebar_polars.clickhouse.ddl import tables
+from rangebar_polars.clickhouse.removal import Removed, drop
+from rangebar_polars.clickhouse.series import BAR_SEMANTICS
+from rangebar_polars.clickhouse.units import read_chains
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from rangebar_polars.clickhouse.client import Cache
+    from rangebar_polars.clickhouse.series import Series
+
+__all__ = ["Doomed", "remove", "remove_tables"]
+
+
+@dataclass(frozen=True, slots=True)
+class Doomed:
+    """Which series are to be removed: those for which all of this holds."""
+
+    #: None for every one.
+    symbol: str | None = None
+    #: None for all.
+    thresholds: Sequence[int] | None = None
+    #: Only those that another series wholly covers.
+    is_superseded: bool = False
+    #: Only those that were computed by another rule.
+    is_outdated: bool = False
+
+    @property
+    def is_everything(self) -> bool:
+        """Whether nothing is left out."""
+        return self == Doomed()
+
+    def among(self, cache: Cache) -> list[Series]:
+        """The series of a cache that are meant."""
+        chains = read_chains(cache)
+        covered = superseded(chains.values()) if self.is_superseded else set(chains)
+        return [series for series in chains if series in covered and self._means(series)]
+
+    def _means(self, series: Series) -> bool:
+        family = series.family
+        return (
+            self.symbol in (None, family.symbol)
+            and (self.thresholds is None or family.threshold in self.thresholds)
+            and (not self.is_outdated or family.configuration.bar_semantics != BAR_SEMANTICS)
+        )
+
+
+def remove(
+    doomed: Doomed,
+    *,
+    dry_run: bool = False,
+    cache_dir: Path | str | None = None,
+    dsn: str | None = None,
+) -> Removed:
+    """Remove series wholly; the ticks they were made of stay.
+
+    Parameters
+    ----------
+    doomed
+        Which series.
+    dry_run
+        Only say what would go.
+    cache_dir, dsn
+        Which cache.
+
+    Raises
+    ------
+    LeaseError
+        A writer is at work on one of them; nothing is removed.
+    CacheSchemaError
+        The tables are not those of this version; `remove_tables` removes them all.
+
+    Examples
+    --------
+    >>> from tempfile import mkdtemp
+    >>> from rangebar_polars.pipeline.removing import Doomed, remove
+    >>> remove(Doomed("BTCUSDT"), cache_dir=mkdtemp()).series
+    ()
+    """
+    with reading(dsn, cache_dir=cache_dir) as cache:
+        if cache is None:
+            return Removed()
+        found = doomed.among(cache)
+        return drop(cache, found, dry_run=dry_run) if found else Removed()
+
+
+def remove_tables(*, cache_dir: Path | str | None = None, dsn: str | None = None) -> None:
+    """Remove the tables, of whatever version they are: the cache begins anew.
+
+    Nobody is asked whether a writer is at work, as the leases may not be readable.
+    """
+    with open_cache(dsn, cache_dir=cache_dir) as cache:
+        for one in tables():
+            cache.command(f"DROP TABLE IF EXISTS {cache.table(one.name)} SYNC")

@@ -1,0 +1,130 @@
+"""What is said when a read asks for more than may be computed, or for what has changed."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from rangebar_polars.clickhouse.covered import is_other_semantics, stale_units, words_of_days
+from rangebar_polars.clickhouse.series import BAR_SEMANTICS
+from rangebar_polars.clickhouse.target import resolve
+from rangebar_polars.clickhouse.units import families_like, read_chains
+from rangebar_polars.exceptions import CoverageError, StorageError, with_hint
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from datetime import date
+
+    from rangebar_polars.clickhouse.client import Cache
+    from rangebar_polars.clickhouse.series import Family
+    from rangebar_polars.clickhouse.units import Unit
+    from rangebar_polars.pipeline.reading import Access, Piece, Wanted
+
+__all__ = ["MOST_DAYS", "days_from_ticks", "judge_length", "populate_line", "stale_notes"]
+
+#: So many UTC days a read computes from ticks.
+MOST_DAYS = 31
+
+
+def days_from_ticks(pieces: Sequence[Piece]) -> list[date]:
+    """UTC days whose ticks have to be computed."""
+    return [day for piece in pieces if piece.ticks is not None for day in piece.ticks.days()]
+
+
+def judge_length(wanted: Wanted, pieces: Sequence[Piece], cache: Cache | None) -> None:
+    """Refuse to compute more days than a read should.
+
+    Raises
+    ------
+    CoverageError
+        It names the days and the call that keeps their bars.
+    """
+    days = days_from_ticks(pieces)
+    if len(days) <= MOST_DAYS:
+        return
+    family = wanted.asked.family
+    sentence = (
+        f"bars of {family.symbol} at {family.threshold} dbps are not kept for `{len(days):,}` "
+        f"days, and a read computes at most {MOST_DAYS}: {words_of_days(days)}"
+    )
+    line = populate_line(family, wanted.access, days[0], days[-1])
+    hint = f"keep them first: {line}"
+    if not wanted.access.use_cache:
+        hint += ", and read them with use_cache=True"
+    raise CoverageError(
+        with_hint(sentence, hint + _other_semantics(family, cache)),
+        symbol=family.symbol,
+        days=days,
+    )
+
+
+def populate_line(family: Family, access: Access, first: date, last: date) -> str:
+    """The call that keeps bars of these days where a read looks for them.
+
+    Examples
+    --------
+    >>> from datetime import date
+    >>> from rangebar_polars.clickhouse.series import Family
+    >>> from rangebar_polars.pipeline.reading import Access
+    >>> from rangebar_polars.pipeline.shortfall import populate_line
+    >>> family = Family.of("BTCUSDT", 500, reset="month")
+    >>> print(populate_line(family, Access(), date(2024, 1, 1), date(2024, 6, 30)))
+    rb.populate_cache_resumable("BTCUSDT", "2024-01-01", "2024-06-30", \
+threshold_decimal_bps=500, ouroboros="month")
+    """
+    given = {
+        "threshold_decimal_bps": (family.threshold, 250),
+        "ouroboros": (family.reset, "year"),
+        "prevent_same_timestamp_close": (family.configuration.prevent_same_timestamp_close, True),
+        "source": (family.source, "binance"),
+        "market": (family.market, "spot"),
+        "cache_dir": (None if access.cache_dir is None else str(access.cache_dir), None),
+        # Not what it says of a user and a password.
+        "dsn": (None if access.dsn is None else resolve(access.dsn).address, None),
+    }
+    words = [_word(value) for value in (family.symbol, str(first), str(last))]
+    words += [f"{name}={_word(value)}" for name, (value, usual) in given.items() if value != usual]
+    return f"rb.populate_cache_resumable({', '.join(words)})"
+
+
+def _word(value: object) -> str:
+    return json.dumps(value) if isinstance(value, str) else repr(value)
+
+
+def _other_semantics(family: Family, cache: Cache | None) -> str:
+    """What is kept as another version of the package made bars."""
+    if cache is None:
+        return ""
+    own = family.configuration
+    others = [
+        one
+        for one in families_like(cache, family)
+        if is_other_semantics(one)
+        and replace(one.configuration, bar_semantics=BAR_SEMANTICS) == own
+    ]
+    chains = read_chains(cache, others) if others else {}
+    days = [unit.day for chain in chains.values() for unit in chain.units]
+    if not days:
+        return ""
+    numbers = sorted({one.configuration.bar_semantics for one in others})
+    return (
+        f"; under another bar_semantics ({', '.join(map(str, numbers))}, this version has "
+        f"{BAR_SEMANTICS}) are kept {words_of_days(days)}: rangebar cache upgrade"
+    )
+
+
+def stale_notes(wanted: Wanted, units: Sequence[Unit]) -> list[str]:
+    """What is to be said of units whose ticks have changed since."""
+    family = wanted.asked.family
+    place = f"bars of {family.symbol} at {family.threshold} dbps"
+    try:
+        stale = stale_units(units, wanted.access.cache_dir)
+    except StorageError as error:
+        return [f"{place}: nobody knows whether their ticks have changed: {error}"]
+    if not stale:
+        return []
+    days = words_of_days(unit.day for unit in stale)
+    sentence = f"{place}: the store has other ticks by now of {len(stale):,} days: {days}"
+    remedy = "populate_cache_resumable(..., refresh_stale=True) builds them again"
+    return [with_hint(sentence, remedy)]

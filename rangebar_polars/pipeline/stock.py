@@ -1,0 +1,154 @@
+"""The ticks that a population needs: fetched where the store lacks them, and compared with units."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import timedelta
+from itertools import groupby
+from typing import TYPE_CHECKING
+
+from rangebar_polars.clickhouse.units import states_of
+from rangebar_polars.exceptions import CheckpointError, SourceError, TickDataError
+from rangebar_polars.pipeline.compute import restored
+from rangebar_polars.pipeline.download import fetch_ticks
+from rangebar_polars.pipeline.rebuild import Rebuilt, rebuild, stale_days
+from rangebar_polars.pipeline.work import Hole, first_hole, first_line
+from rangebar_polars.storage.coverage import subtract
+from rangebar_polars.storage.held import hold
+from rangebar_polars.storage.parquet import TickStorage
+from rangebar_polars.symbol_registry import past_gate
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from datetime import date
+    from pathlib import Path
+
+    from rangebar_polars.clickhouse.series import Family
+    from rangebar_polars.clickhouse.turns import Turns
+    from rangebar_polars.clickhouse.units import Chain
+    from rangebar_polars.pipeline.download import Place
+    from rangebar_polars.storage.held import HeldDays
+
+__all__ = ["Stock"]
+
+_ONE_DAY = timedelta(days=1)
+
+
+@dataclass(slots=True)
+class Stock:
+    """Ticks of any symbols, in one store."""
+
+    cache_dir: str | Path | None
+    verbose: bool
+    #: Why days of a segment could not be fetched.
+    failures: dict[tuple[str, date], Exception] = field(default_factory=dict)
+
+    def held(self, family: Family, first_day: date, last_day: date) -> HeldDays:
+        """Days as the store holds them now."""
+        storage = TickStorage(self.cache_dir)
+        where = _place(family)
+        return hold(storage, family.symbol, first_day, last_day, **where)
+
+    def fetch(self, chain: Chain, first_day: date, last_day: date, turns: Turns) -> None:
+        """Fetch what the store lacks of days of a segment, month by month.
+
+        What a source does not give is a failure, which is kept: the days before it can be used.
+        """
+        family = chain.series.family
+        lacking = [
+            day.day for day in self.held(family, first_day, last_day).days if not day.is_sealed
+        ]
+        if not lacking:
+            return
+        # A folder that is held while a source is asked would keep others from it for long.
+        turns.close()
+        for _, month in groupby(lacking, key=lambda day: (day.year, day.month)):
+            days = list(month)
+            try:
+                with past_gate(family.symbol):
+                    fetch_ticks(
+                        family.symbol,
+                        days[0],
+                        days[-1],
+                        cache_dir=self.cache_dir,
+                        verbose=self.verbose,
+                        **_place(family),
+                    )
+            except (SourceError, TickDataError) as error:
+                self.failures[family.symbol, chain.series.segment_start] = error
+                return
+
+    def stale(self, chain: Chain, last_day: date) -> tuple[date, ...]:
+        """Days of a chain up to a last one that were made of other ticks than the store holds."""
+        if not chain.units:
+            return ()
+        end = min(last_day, chain.frontier - _ONE_DAY)
+        if end < chain.series.first_day:
+            return ()
+        held = self.held(chain.series.family, chain.series.first_day, end)
+        return stale_days(chain, end, held)
+
+    def is_current(self, chain: Chain, first_day: date) -> bool:
+        """Whether a chain was made, from a day on, of the ticks that the store holds."""
+        return all(day < first_day for day in self.stale(chain, chain.frontier))
+
+    def absent(self, family: Family, days: Sequence[date]) -> tuple[date, ...]:
+        """Those of some days that have no tick, as the source says for certain."""
+        if not days:
+            return ()
+        held = self.held(family, min(days), max(days))
+        return tuple(day for day in days if held[day].coverage.state == "absent_confirmed")
+
+    def gap_before(self, chain: Chain, day: date) -> Hole | None:
+        """Ids that are missing between the units before a day and the day.
+
+        Where the store still has the day before, it has judged them itself.
+        """
+        family = chain.series.family
+        before, here = self.held(family, day - _ONE_DAY, day).days
+        ids = [u.tick_last_id for u in chain.units if u.day < day and u.tick_last_id is not None]
+        entry = here.coverage.entry
+        is_judged = before.coverage.is_kept or family.source == "exness"
+        if is_judged or not ids or entry is None or entry.first_id is None:
+            return None
+        span = (ids[-1] + 1, entry.first_id - 1)
+        left = subtract(span, sorted(entry.source_absent)) if span[0] <= span[1] else []
+        words = "; ".join(f"ids {first} to {last} are missing" for first, last in left)
+        return Hole(day, words) if left else None
+
+    def state_before(self, chain: Chain, day: date, turns: Turns) -> Rebuilt | Hole:
+        """State with which a day begins; one that this version cannot read is computed again."""
+        base = chain.unit(day - _ONE_DAY)
+        if base is None:
+            return Rebuilt(None, None)
+        state = states_of(turns.cache, [base])[base]
+        if _is_readable(state):
+            return Rebuilt(state, None)
+        anchor = chain.series.first_day
+        self.fetch(chain, anchor, base.day, turns)
+        held = self.held(chain.series.family, anchor, base.day)
+        hole = first_hole(held, anchor)
+        if hole is not None:
+            what = f"the state after {base.day} is of another version, and its ticks are lacking"
+            return Hole(day, f"{what}: {hole.day}: {hole.reason}")
+        return rebuild(chain, base.day, held)
+
+    def reason(self, chain: Chain, hole: Hole) -> Hole:
+        """A hole with what the source said, if it was asked."""
+        series = chain.series
+        error = self.failures.get((series.family.symbol, series.segment_start))
+        if error is None:
+            return hole
+        return Hole(hole.day, f"{hole.reason}: {first_line(error)}", hole.may_pass)
+
+
+def _place(family: Family) -> Place:
+    return {"source": family.source, "market": family.market}
+
+
+def _is_readable(state: bytes) -> bool:
+    try:
+        restored(state)
+    except CheckpointError:
+        return False
+    return True

@@ -1,0 +1,371 @@
+"""Upkeep of the bar cache: what is kept goes on to the newest day, and is built anew for a new rule."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any
+
+from rangebar_polars._market import canonical_symbol
+from rangebar_polars._span import day_start, parse_day
+from rangebar_polars.clickhouse.client import open_cache, reading
+from rangebar_polars.clickhouse.ddl import migrate
+from rangebar_polars.clickhouse.series import BAR_SEMANTICS
+from rangebar_polars.clickhouse.target import resolve
+from rangebar_polars.clickhouse.units import read_chains
+from rangebar_polars.exceptions import (
+    CacheError,
+    CoverageError,
+    MissingExtraError,
+    PopulationError,
+    RangeBarError,
+    nearest,
+    with_hint,
+)
+from rangebar_polars.pipeline.newest import newest_day
+from rangebar_polars.pipeline.populate import populate_cache_resumable
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Sequence
+    from concurrent.futures import Executor
+    from datetime import date, datetime
+    from pathlib import Path
+
+    from rangebar_polars._span import When
+    from rangebar_polars.clickhouse.series import Family, Series
+    from rangebar_polars.clickhouse.units import Chain
+    from rangebar_polars.pipeline.populate_report import PopulateReport
+
+__all__ = ["Errand", "UpkeepReport", "errands_of_update", "errands_of_upgrade", "update", "upgrade"]
+
+_ONE_DAY = timedelta(days=1)
+
+
+@dataclass(frozen=True, slots=True)
+class Errand:
+    """A population of the thresholds of one symbol that have the same days to do."""
+
+    source: str
+    market: str
+    symbol: str
+    #: By its stored name.
+    reset: str
+    prevent_same_timestamp_close: bool
+    start: datetime
+    #: None for the newest day.
+    last_day: date | None
+    thresholds: tuple[int, ...] = ()
+
+    def __str__(self) -> str:
+        at = ", ".join(str(threshold) for threshold in self.thresholds)
+        last = "the newest day" if self.last_day is None else self.last_day
+        place = f"{self.source}/{self.market}, reset {self.reset}"
+        return f"{self.symbol} ({place}) at {at} dbps from {self.start.date()} to {last}"
+
+
+@dataclass(slots=True)
+class UpkeepReport:
+    """What an upkeep did, errand by errand."""
+
+    #: Version that the tables had; None where they were not looked at.
+    schema_version: int | None = None
+    done: list[PopulateReport] = field(default_factory=list)
+    #: Errands for which there is no day to do.
+    current: list[Errand] = field(default_factory=list)
+    failed: list[tuple[Errand, RangeBarError]] = field(default_factory=list)
+    #: Series that cannot be built anew, and why.
+    left: list[tuple[Series, str]] = field(default_factory=list)
+
+    def __str__(self) -> str:
+        """Lines for a person."""
+        lines = [str(report) for report in self.done]
+        lines += [f"{errand.symbol}: up to date" for errand in self.current]
+        lines += [f"{series}: left as it is, {reason}" for series, reason in self.left]
+        lines += [f"{errand}: failed, {_sentence(error)}" for errand, error in self.failed]
+        return "\n".join(lines) or "nothing is kept"
+
+
+def update(
+    symbols: Sequence[str] = (),
+    *,
+    thresholds: Sequence[int] = (),
+    end_date: When | None = None,
+    notify: bool = True,
+    verbose: bool = True,
+    executor: Executor | Callable[[], Executor] | None = None,
+    cache_dir: Path | str | None = None,
+    dsn: str | None = None,
+) -> UpkeepReport:
+    """Go on with what is kept to the newest day there is.
+
+    Of each symbol, threshold, reset mode and configuration, the earliest-anchored series at the
+    furthest frontier of the newest segment goes on, through resets. Older segments are left alone.
+
+    Parameters
+    ----------
+    symbols, thresholds
+        Only these; all that are kept by default.
+    end_date
+        The last day; the newest whole one by default.
+    notify, verbose, executor
+        As for `populate_cache_resumable`.
+    cache_dir, dsn
+        Which cache.
+
+    Raises
+    ------
+    CoverageError
+        Nothing is kept of one of the symbols.
+    PopulationError
+        Something could not be done; the rest was, and `report` says what.
+    CacheUnavailableError
+        The cache cannot be reached.
+
+    Examples
+    --------
+    >>> from tempfile import mkdtemp
+    >>> from rangebar_polars.pipeline.upkeep import update
+    >>> print(update(cache_dir=mkdtemp()))
+    nothing is kept
+    """
+    chains = _kept(symbols, thresholds, cache_dir=cache_dir, dsn=dsn)
+    last_day = None if end_date is None else parse_day(end_date, "end_date")
+    report = UpkeepReport()
+    places = {"cache_dir": cache_dir, "dsn": dsn}
+    options = {"notify": notify, "verbose": verbose, "executor": executor, **places}
+    newest = _Newest(last_day, cache_dir)
+
+    def populate(errand: Errand) -> None:
+        day = newest.of(errand)
+        if day_start(day) < errand.start:
+            report.current.append(errand)
+        else:
+            report.done.append(_populate(errand, day, options))
+
+    _run(report, errands_of_update(chains), populate)
+    return report
+
+
+def upgrade(
+    *,
+    notify: bool = True,
+    verbose: bool = True,
+    executor: Executor | Callable[[], Executor] | None = None,
+    cache_dir: Path | str | None = None,
+    dsn: str | None = None,
+) -> UpkeepReport:
+    """Bring the tables to this version, and build series anew that were computed by another rule.
+
+    What is built anew stands beside the old series, which only `drop` removes.
+
+    Parameters
+    ----------
+    notify, verbose, executor
+        As for `populate_cache_resumable`.
+    cache_dir, dsn
+        Which cache.
+
+    Raises
+    ------
+    CacheSchemaError
+        The tables are of a newer version than this package.
+    PopulationError
+        Something could not be done; the rest was, and `report` says what.
+
+    Examples
+    --------
+    >>> from tempfile import mkdtemp
+    >>> from rangebar_polars.pipeline.upkeep import upgrade
+    >>> print(upgrade(cache_dir=mkdtemp()))
+    nothing is kept
+    """
+    target = resolve(dsn, cache_dir)
+    report = UpkeepReport()
+    if target.folder is not None and not target.folder.is_dir():
+        return report
+    with open_cache(dsn, cache_dir=cache_dir) as cache:
+        report.schema_version = migrate(cache)
+        chains = read_chains(cache)
+    errands, report.left = errands_of_upgrade(chains.values())
+    places = {"cache_dir": cache_dir, "dsn": dsn}
+    options = {"notify": notify, "verbose": verbose, "executor": executor, **places}
+
+    def populate(errand: Errand) -> None:
+        assert errand.last_day is not None  # noqa: S101
+        report.done.append(_populate(errand, errand.last_day, options))
+
+    _run(report, errands, populate)
+    return report
+
+
+def errands_of_update(chains: Iterable[Chain]) -> list[Errand]:
+    """What has to be populated so that every family goes on from its newest segment.
+
+    A population from the frontier on continues exactly the series that is meant: nothing reaches
+    that day but the series of the furthest frontier, of which it takes the earliest anchor.
+    """
+    by_family: dict[Family, list[Chain]] = {}
+    for chain in chains:
+        if chain.units and _is_current(chain.series.family):
+            by_family.setdefault(chain.series.family, []).append(chain)
+    return _joined(
+        (family, day_start(furthest(kept).frontier), None) for family, kept in by_family.items()
+    )
+
+
+def furthest(chains: Sequence[Chain]) -> Chain:
+    """The earliest-anchored chain at the furthest frontier of the newest segment."""
+    newest = max(chain.series.segment_start for chain in chains)
+    rivals = [chain for chain in chains if chain.series.segment_start == newest]
+    return min(rivals, key=lambda one: (-one.frontier.toordinal(), one.series.anchor_us))
+
+
+def errands_of_upgrade(
+    chains: Iterable[Chain],
+) -> tuple[list[Errand], list[tuple[Series, str]]]:
+    """What has to be built anew, and the series for which that is not possible."""
+    kept = [chain for chain in chains if chain.units]
+    now = [
+        chain for chain in kept if chain.series.family.configuration.bar_semantics == BAR_SEMANTICS
+    ]
+    wanted, left = [], []
+    for chain in kept:
+        configuration = chain.series.family.configuration
+        if configuration.bar_semantics == BAR_SEMANTICS or _is_rebuilt(chain, now):
+            continue
+        if configuration.bar_semantics > BAR_SEMANTICS:
+            left.append((chain.series, "a newer version of the package computed it"))
+        elif configuration.max_gap_us is not None:
+            left.append((chain.series, "a population knows no longest gap"))
+        else:
+            last_day = chain.frontier - _ONE_DAY
+            wanted.append((chain.series.family, chain.series.anchor, last_day))
+    return _joined(wanted), left
+
+
+def _is_current(family: Family) -> bool:
+    """Whether a population of today would build bars of this family."""
+    configuration = family.configuration
+    return configuration.bar_semantics == BAR_SEMANTICS and configuration.max_gap_us is None
+
+
+def _is_rebuilt(old: Chain, now: Iterable[Chain]) -> bool:
+    """Whether a series of today's rule holds all days of an old one."""
+    mine = old.series.family
+    gate = mine.configuration.prevent_same_timestamp_close
+    return any(
+        one.series.family.key[:-1] == mine.key[:-1]
+        and one.series.family.configuration.prevent_same_timestamp_close == gate
+        and one.series.segment_start == old.series.segment_start
+        and one.series.anchor_us <= old.series.anchor_us
+        and one.frontier >= old.frontier
+        for one in now
+    )
+
+
+def _joined(wanted: Iterable[tuple[Family, datetime, date | None]]) -> list[Errand]:
+    """Errands whose thresholds share one pass over the ticks."""
+    thresholds: dict[Errand, set[int]] = {}
+    for family, start, last_day in wanted:
+        errand = Errand(
+            family.source,
+            family.market,
+            family.symbol,
+            family.reset,
+            family.configuration.prevent_same_timestamp_close,
+            start,
+            last_day,
+        )
+        thresholds.setdefault(errand, set()).add(family.threshold)
+    joined = [
+        replace(errand, thresholds=tuple(sorted(found))) for errand, found in thresholds.items()
+    ]
+    return sorted(joined, key=lambda errand: (errand.symbol, errand.start, errand.thresholds))
+
+
+def _kept(
+    symbols: Sequence[str],
+    thresholds: Sequence[int],
+    *,
+    cache_dir: Path | str | None,
+    dsn: str | None,
+) -> list[Chain]:
+    """Chains that are kept of some symbols and thresholds, or of all."""
+    with reading(dsn, cache_dir=cache_dir) as cache:
+        chains = [] if cache is None else [c for c in read_chains(cache).values() if c.units]
+    names = {canonical_symbol(symbol) for symbol in symbols}
+    kept = {chain.series.family.symbol for chain in chains}
+    for name in sorted(names - kept):
+        near = nearest(name, kept)
+        hint = f"did you mean `{near}`?" if near else "rangebar populate keeps them"
+        raise CoverageError(with_hint(f"the cache keeps no bars of `{name}`", hint), symbol=name)
+    return [
+        chain
+        for chain in chains
+        if (not names or chain.series.family.symbol in names)
+        and (not thresholds or chain.series.family.threshold in thresholds)
+    ]
+
+
+class _Newest:
+    """The newest day of each symbol, asked for once."""
+
+    def __init__(self, last_day: date | None, cache_dir: Path | str | None) -> None:
+        self.last_day = last_day
+        self.cache_dir = cache_dir
+        self.known: dict[tuple[str, str, str], date] = {}
+
+    def of(self, errand: Errand) -> date:
+        """The last day to do."""
+        key = (errand.source, errand.market, errand.symbol)
+        if key not in self.known:
+            found = newest_day(
+                errand.symbol,
+                self.last_day,
+                source=errand.source,
+                market=errand.market,
+                cache_dir=self.cache_dir,
+            )
+            self.known[key] = found.day
+        return self.known[key]
+
+
+def _populate(errand: Errand, last_day: date, options: dict[str, Any]) -> PopulateReport:
+    return populate_cache_resumable(
+        errand.symbol,
+        errand.start,
+        last_day,
+        threshold_decimal_bps=list(errand.thresholds),
+        ouroboros=errand.reset,
+        prevent_same_timestamp_close=errand.prevent_same_timestamp_close,
+        source=errand.source,
+        market=errand.market,
+        **options,
+    )
+
+
+def _run(report: UpkeepReport, errands: Sequence[Errand], act: Callable[[Errand], None]) -> None:
+    """Do every errand; one that fails does not keep the others from being done."""
+    for errand in errands:
+        try:
+            act(errand)
+        except (CacheError, MissingExtraError):
+            raise
+        except RangeBarError as error:
+            report.failed.append((errand, error))
+    if report.failed:
+        failed, cause = report.failed[0]
+        raise PopulationError(
+            with_hint(
+                f"{len(report.failed)} of {len(errands)} populations failed, the first of "
+                f"`{failed.symbol}`: {_sentence(cause)}",
+                "what was published is kept; the same call goes on from there",
+            ),
+            report=report,
+            symbol=failed.symbol,
+            days=getattr(cause, "days", ()),
+        ) from cause
+
+
+def _sentence(error: RangeBarError) -> str:
+    return str(error).partition("\n")[0]

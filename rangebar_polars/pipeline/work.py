@@ -1,0 +1,279 @@
+"""The bars of a job, in groups of days that are published together."""
+
+from __future__ import annotations
+
+import time
+from concurrent.futures import ThreadPoolExecutor
+from contextvars import copy_context
+from dataclasses import dataclass, field
+from datetime import date, timedelta
+from itertools import groupby
+from typing import TYPE_CHECKING
+
+import polars as pl
+
+from rangebar_polars.clickhouse.write import DayOfTicks, UnitDraft
+from rangebar_polars.exceptions import ParquetCorruptionError, SnapshotExpiredError
+from rangebar_polars.pipeline.compute import Track, compute_days, new_builder, orphan, restored
+from rangebar_polars.storage.held import hold
+from rangebar_polars.storage.parquet import TickStorage
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Generator, Iterator
+    from concurrent.futures import Future
+
+    from rangebar_polars.clickhouse.series import Series
+    from rangebar_polars.pipeline.compute import ComputedDay
+    from rangebar_polars.pipeline.jobs import Job, JobTrack
+    from rangebar_polars.storage.held import HeldDay, HeldDays
+
+__all__ = [
+    "GROUP_S",
+    "Hole",
+    "Outcome",
+    "TrackOutcome",
+    "drafts_of",
+    "first_hole",
+    "run_job",
+]
+
+#: A group ends after so many days, or seconds of work.
+_GROUP_DAYS = 30
+GROUP_S = 1.0
+
+_ONE_DAY = timedelta(days=1)
+
+
+@dataclass(frozen=True, slots=True)
+class Hole:
+    """A day at which a segment stops, as it cannot be made into a unit."""
+
+    day: date
+    reason: str
+    #: Whether another try may get past it: a file that was damaged can be fetched again.
+    may_pass: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class TrackOutcome:
+    """What a job gave for one series."""
+
+    series: Series
+    #: Days that became units.
+    days: int
+    #: Of them, those without a tick, as the source says for certain.
+    absent: tuple[date, ...]
+    #: Bars that reached their threshold.
+    bars: int
+    #: Bars that a reset or a gap ended.
+    orphans: int
+    #: Where it stopped before the job's last day, and why.
+    hole: Hole | None
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What a job did; it is small and can be sent between processes."""
+
+    tracks: tuple[TrackOutcome, ...]
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether every track got to the job's last day."""
+        return all(track.hole is None for track in self.tracks)
+
+
+def run_job(
+    job: Job, publish: Callable[[list[UnitDraft]], object], *, group_s: float | None = GROUP_S
+) -> Outcome:
+    """Compute a job and publish it group by group, each while the next one is computed.
+
+    `publish` is called from another thread, for one group at a time, and for none after an error.
+    """
+    outcomes: list[Outcome] = []
+
+    def computed() -> Generator[list[UnitDraft]]:
+        outcomes.append((yield from drafts_of(job, group_s=group_s)))
+
+    groups = computed()
+    with ThreadPoolExecutor(1, "rangebar-publish") as thread:
+        under_way: Future[object] | None = None
+        while True:
+            following = next(groups, None)
+            if under_way is not None:
+                under_way.result()
+            if following is None:
+                return outcomes[0]
+            under_way = thread.submit(copy_context().run, publish, following)
+
+
+def drafts_of(
+    job: Job, *, group_s: float | None = None
+) -> Generator[list[UnitDraft], None, Outcome]:
+    """The units of a job in groups, in order; its return value says how far it got.
+
+    A group has days of one month, all tracks of a day, and at most 30 days. `built_on` is set in
+    the first unit of each series alone: a publisher fills in what the group before was given.
+
+    Parameters
+    ----------
+    job
+        What is to be computed.
+    group_s
+        Seconds of work after which a group ends; None where groups must be the same every time.
+    """
+    held = hold(
+        TickStorage(job.cache_dir),
+        job.symbol,
+        job.first_day,
+        job.last_day,
+        source=job.source,
+        market=job.market,
+    )
+    tracks = [_begun(plan, first_hole(held, plan.first_day)) for plan in job.tracks]
+    # A track that has had the days of a hole goes on without the others.
+    for hole, together in groupby(sorted(tracks, key=_stop), key=lambda one: one.hole):
+        through = job.last_day if hole is None else hole.day - _ONE_DAY
+        yield from _Pass(held, list(together)).groups(through, group_s)
+    return Outcome(tuple(one.outcome() for one in tracks))
+
+
+def first_line(error: BaseException) -> str:
+    """What an error says, without its hint."""
+    return str(error).partition("\n")[0]
+
+
+def first_hole(held: HeldDays, first_day: date) -> Hole | None:
+    """The first day from a day on that cannot be made into a unit."""
+    days = (day for day in held.days if day.day >= first_day)
+    return next((_hole_of(day) for day in days if not day.is_sealed), None)
+
+
+def _hole_of(day: HeldDay) -> Hole:
+    """Why a day cannot be made into a unit."""
+    state, reason = day.coverage.state, day.coverage.reason
+    words = {
+        "missing": "the tick store does not hold it",
+        "tail": "more of it is to come",
+        "quarantined": "its file was damaged and set aside",
+    }
+    said = [words[state]] if state in words else []
+    return Hole(day.day, "; ".join([*said, *([reason] if reason else [])]) or state)
+
+
+@dataclass(slots=True)
+class _Progress:
+    """A track of a job, and what came of it."""
+
+    plan: JobTrack
+    track: Track
+    hole: Hole | None
+    last_in_segment: date | None
+    days: int = 0
+    absent: list[date] = field(default_factory=list)
+    bars: int = 0
+    orphans: int = 0
+
+    def draft(self, bars: pl.DataFrame, ticks: DayOfTicks, day: date) -> UnitDraft:
+        """The unit of a day."""
+        builder = self.track.builder
+        state = builder.checkpoint()
+        if day == self.last_in_segment:
+            bars = pl.concat([bars, orphan(builder)])
+        closed = int(bars["is_closed"].sum())
+        self.days += 1
+        self.bars += closed
+        self.orphans += bars.height - closed
+        if ticks.state == "absent_confirmed":
+            self.absent.append(day)
+        plan = self.plan
+        return UnitDraft(
+            plan.series,
+            day,
+            bars,
+            ticks,
+            state,
+            built_on=plan.built_on if day == plan.first_day else None,
+            generation=plan.generation,
+            fencing=plan.fencing,
+        )
+
+    def outcome(self) -> TrackOutcome:
+        """The result."""
+        absent = tuple(self.absent)
+        series, bars = self.plan.series, self.bars
+        return TrackOutcome(series, self.days, absent, bars, self.orphans, self.hole)
+
+
+class _Pass:
+    """Tracks that are computed together, in one pass over the ticks."""
+
+    def __init__(self, held: HeldDays, tracks: list[_Progress]) -> None:
+        self._held = held
+        self._tracks = tracks
+
+    def groups(self, through: date, group_s: float | None) -> Generator[list[UnitDraft]]:
+        """Units in groups."""
+        tracks = [one.track for one in self._tracks]
+        first = min(track.first_day for track in tracks)
+        if through < first:
+            return
+        group: list[UnitDraft] = []
+        begun = time.monotonic()
+        for computed in self._computed(tracks, through):
+            group += self._drafts(computed)
+            day = computed.day
+            is_late = group_s is not None and time.monotonic() - begun >= group_s
+            is_full = (day - first).days + 1 >= _GROUP_DAYS
+            if is_late or is_full or (day + _ONE_DAY).day == 1 or day == through:
+                yield group
+                group = []
+                begun, first = time.monotonic(), day + _ONE_DAY
+        if group:
+            yield group
+
+    def _computed(self, tracks: list[Track], through: date) -> Iterator[ComputedDay]:
+        """Days up to a last one, or to a file that is not what was written."""
+        following = min(track.first_day for track in tracks)
+        try:
+            for computed in compute_days(self._held, tracks, through):
+                yield computed
+                following = computed.day + _ONE_DAY
+        except (ParquetCorruptionError, SnapshotExpiredError) as error:
+            hole = Hole(following, first_line(error), may_pass=True)
+            for one in self._tracks:
+                one.hole = hole
+
+    def _drafts(self, computed: ComputedDay) -> list[UnitDraft]:
+        ticks = _day_of_ticks(self._held[computed.day], computed)
+        return [
+            one.draft(bars, ticks, computed.day)
+            for one, bars in zip(self._tracks, computed.bars, strict=True)
+            if bars is not None
+        ]
+
+
+def _begun(plan: JobTrack, hole: Hole | None) -> _Progress:
+    series = plan.series
+    builder = new_builder(series.family) if plan.state is None else restored(plan.state)
+    end = series.segment.end
+    last = None if end is None else end - _ONE_DAY
+    return _Progress(plan, Track(series, builder, plan.first_day), hole, last)
+
+
+def _stop(progress: _Progress) -> date:
+    return date.max if progress.hole is None else progress.hole.day
+
+
+def _day_of_ticks(held: HeldDay, computed: ComputedDay) -> DayOfTicks:
+    coverage = held.coverage
+    absent = coverage.entry.source_absent if coverage.entry is not None else ()
+    return DayOfTicks(
+        coverage.state,
+        computed.rows,
+        held.tick_hash,
+        computed.first_id,
+        computed.last_id,
+        absent,
+        coverage.reason,
+    )

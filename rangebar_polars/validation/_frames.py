@@ -1,0 +1,122 @@
+"""Bars of either library as columns that can be judged: those of the catalogue, in Polars."""
+
+from __future__ import annotations
+
+from functools import cache
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import polars as pl
+
+from rangebar_polars._pandas import OHLCV, import_pandas, is_pandas
+from rangebar_polars.catalogue import columns
+from rangebar_polars.exceptions import with_hint
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+__all__ = ["Column", "catalogue", "polars_bars"]
+
+_NUMBERS = ("Float64", "Int64", "UInt32")
+
+
+class Column(NamedTuple):
+    """What the catalogue says of a column."""
+
+    name: str
+    dtype: str
+    nullable: bool
+    lower: float | None
+    upper: float | None
+
+    @property
+    def is_number(self) -> bool:
+        """Whether its values are numbers."""
+        return self.dtype in _NUMBERS
+
+    @property
+    def bounds(self) -> str:
+        """Its bounds, in words."""
+        low = "" if self.lower is None else f"at least {self.lower:g}"
+        high = "" if self.upper is None else f"at most {self.upper:g}"
+        return " and ".join(word for word in (low, high) if word)
+
+
+@cache
+def catalogue() -> dict[str, Column]:
+    """The columns that a bar frame can have, by name."""
+    rows = columns().select("name", "dtype", "nullable", "lower", "upper").iter_rows()
+    return {row[0]: Column(*row) for row in rows}
+
+
+def polars_bars(bars: object) -> pl.DataFrame:
+    """The columns of a frame of bars that the catalogue knows, by its names.
+
+    A missing value of pandas, for which it has no sign but NaN, becomes a null.
+
+    Raises
+    ------
+    TypeError
+        No frame that is in memory, or a column of numbers that holds something else.
+    """
+    if isinstance(bars, pl.LazyFrame):
+        raise TypeError(with_hint("bars must be in memory to be validated", "bars.collect()"))
+    if isinstance(bars, pl.DataFrame):
+        found = bars.select(name for name in bars.columns if name in catalogue())
+        for name, dtype in found.schema.items():
+            if catalogue()[name].is_number and not dtype.is_numeric():
+                raise _no_number(name, dtype)
+        return found
+    if is_pandas(bars):
+        return _of_pandas(bars)
+    raise TypeError(
+        with_hint(
+            f"bars must be a frame of Polars or pandas; they are of type `{type(bars).__name__}`",
+            "bars = ticks.rangebar.bars(250)",
+        )
+    )
+
+
+def _of_pandas(bars: pd.DataFrame) -> pl.DataFrame:
+    found: dict[str, pl.Series] = {}
+    for label in bars.columns:
+        name = OHLCV.get(label, label)
+        column = catalogue().get(name)
+        if column is not None and name not in found:
+            found[name] = _numbers(name, bars[label]) if column.is_number else _rest(bars[label])
+    index = bars.index
+    if "close_time" not in found and getattr(index.dtype, "kind", "") == "M":
+        found["close_time"] = _rest(index.to_series())
+    return pl.DataFrame([series.alias(name) for name, series in found.items()])
+
+
+def _numbers(name: str, values: pd.Series[Any]) -> pl.Series:
+    """Whole numbers as they are, ids above all; others as doubles."""
+    kind = values.dtype
+    if getattr(kind, "kind", "O") in "iu" and not values.isna().any():
+        plain: Any = getattr(kind, "numpy_dtype", kind)
+        return pl.Series(name, values.to_numpy(dtype=plain))
+    try:
+        doubles = values.to_numpy(dtype="float64", na_value=float("nan"))
+    except (TypeError, ValueError) as error:
+        raise _no_number(name, kind) from error
+    return pl.Series(name, doubles).fill_nan(None)
+
+
+def _rest(values: pd.Series[Any]) -> pl.Series:
+    """Times in UTC, flags, categories."""
+    if getattr(values.dtype, "kind", "O") == "M":
+        if values.dt.tz is not None:
+            values = values.dt.tz_convert("UTC").dt.tz_localize(None)
+        array = values.to_numpy().astype("datetime64[us]")
+        return pl.Series(array).dt.replace_time_zone("UTC")
+    missing = import_pandas().isna(values).tolist()
+    plain = values.astype(object).tolist()
+    return pl.Series(
+        [None if gone else value for value, gone in zip(plain, missing, strict=True)], strict=False
+    )
+
+
+def _no_number(name: str, dtype: object) -> TypeError:
+    return TypeError(
+        with_hint(f"the column `{name}` is of type `{dtype}`, which is no number", "cast it first")
+    )

@@ -1,0 +1,325 @@
+"""A quick look at the values of bars: are they numbers, within their bounds, and plausible."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import polars as pl
+
+from rangebar_polars.validation._frames import catalogue, polars_bars
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    import pandas as pd
+
+__all__ = ["FEATURE_COLUMNS", "Tier1Check", "Tier1Result", "validate_tier1"]
+
+#: The features of which at least one must be there.
+FEATURE_COLUMNS = (
+    "duration_us",
+    "ofi",
+    "vwap_close_deviation",
+    "price_impact",
+    "kyle_lambda_proxy",
+    "trade_intensity",
+    "volume_per_trade",
+    "aggression_ratio",
+    "aggregation_density",
+    "turnover_imbalance",
+)
+
+_BOUNDED = {
+    "duration_positive": "duration_us",
+    "ofi_bounded": "ofi",
+    "turnover_imbalance_bounded": "turnover_imbalance",
+    "volume_non_negative": "volume",
+    "buy_volume_non_negative": "buy_volume",
+    "sell_volume_non_negative": "sell_volume",
+}
+_CRITICAL = ("features_present", "no_nan", "no_inf", *_BOUNDED)
+# Of what is plausible, not of what is possible.
+_LEAST_ROWS = 50
+_SANE_CORRELATION = (0.05, 0.8)
+_LARGEST_MEAN_OFI = 0.3
+_LARGEST_MEDIAN_RATIO = 10.0
+_LISTED = 10
+
+
+class Tier1Result(dict[str, Any]):
+    """The findings by name: plain values, so that `json.dumps` takes it; None where not looked at.
+
+    Attributes
+    ----------
+    rows
+        The number of bars.
+    rows_failed
+        By finding or column, how many bars fail it and the numbers of the first ten.
+    """
+
+    rows: int
+    rows_failed: dict[str, tuple[int, list[int]]]
+
+    def __repr__(self) -> str:
+        """Lines for a person."""
+        verdict = "passed" if self["tier1_passed"] else "failed"
+        lines = [f"tier 1 {verdict}: {self.rows:,} bars"]
+        if "error" in self:
+            lines.append(f"  {self['error']}")
+        for name, value in self.items():
+            if name not in ("tier1_passed", "error", "features_found"):
+                lines.append(f"  {name:<28}{_word(value)}")
+        for name, (count, first) in self.rows_failed.items():
+            more = ", …" if count > len(first) else ""
+            lines.append(f"  {name}: {count:,} bars: {', '.join(map(str, first))}{more}")
+        return "\n".join(lines)
+
+
+def _word(value: object) -> str:
+    if isinstance(value, float):
+        return f"{value:.3f}"
+    return {True: "yes", False: "no", None: "not looked at"}.get(value, str(value))  # type: ignore[call-overload, no-any-return]
+
+
+def validate_tier1(df: pl.DataFrame | pd.DataFrame) -> Tier1Result:
+    """Look at the values of bars: NaN, infinities, bounds, and correlations that are plausible.
+
+    The bounds are those of `rb.columns()`. What is undefined is null there, so `no_nan` is false
+    for a NaN, and for a null in a column that is never null. With pandas, which has no nulls, a NaN
+    in a column that may be null counts as one.
+
+    Parameters
+    ----------
+    df
+        Bars with the features "microstructure", by the names of the catalogue, or with the titles
+        Open, High, Low, Close, Volume.
+
+    Returns
+    -------
+    Tier1Result
+        A dict: `tier1_passed` is whether every critical finding holds. Critical are
+        `features_present`, `no_nan`, `no_inf`, `duration_positive`, `ofi_bounded`,
+        `turnover_imbalance_bounded`, `volume_non_negative`, `buy_volume_non_negative`,
+        `sell_volume_non_negative`, and the bounds of all other columns. Not critical are
+        `ofi_return_corr`, `ofi_corr_sane`, `ofi_mean_near_zero` and `aggression_ratio_reasonable`.
+        `error` is there if it did not pass. Its attribute `rows_failed` names the bars.
+
+    Raises
+    ------
+    TypeError
+        No frame in memory, or a column that should hold numbers and does not.
+
+    Examples
+    --------
+    >>> import rangebar_polars as rb
+    >>> from rangebar_polars.validation.tier1 import validate_tier1
+    >>> bars = rb.sample_ticks().rangebar.bars(250, features="microstructure")
+    >>> result = validate_tier1(bars)
+    >>> result["tier1_passed"], len(result["features_found"])
+    (True, 10)
+    >>> validate_tier1(bars.clear())["error"]
+    'there are no bars'
+    """
+    check = Tier1Check()
+    check.add(df)
+    return check.result()
+
+
+@dataclass(slots=True)
+class _Failures:
+    """Bars that fail one finding."""
+
+    count: int = 0
+    first: list[int] = field(default_factory=list)
+
+
+@dataclass(slots=True)
+class _Correlation:
+    """Sums from which the correlation of two columns follows."""
+
+    n: int = 0
+    x: float = 0.0
+    y: float = 0.0
+    xx: float = 0.0
+    yy: float = 0.0
+    xy: float = 0.0
+
+    def add(self, x: pl.Series, y: pl.Series) -> None:
+        pairs = pl.DataFrame([x.alias("x"), y.alias("y")]).drop_nulls()
+        x, y = pairs["x"], pairs["y"]
+        self.n += pairs.height
+        self.x, self.y = self.x + float(x.sum()), self.y + float(y.sum())
+        self.xx, self.yy = self.xx + float((x * x).sum()), self.yy + float((y * y).sum())
+        self.xy += float((x * y).sum())
+
+    @property
+    def value(self) -> float | None:
+        """Pearson's; None where one of the columns does not vary."""
+        spread_x = self.n * self.xx - self.x**2
+        spread_y = self.n * self.yy - self.y**2
+        if self.n == 0 or not (spread_x > 0 and spread_y > 0):
+            return None
+        value = (self.n * self.xy - self.x * self.y) / math.sqrt(spread_x * spread_y)
+        return value if math.isfinite(value) else None
+
+
+class Tier1Check:
+    """The same look at bars that come in pieces, in order: a month at a time, say."""
+
+    def __init__(self) -> None:
+        self.rows = 0
+        self._seen: dict[str, None] = {}
+        self._failed: dict[str, _Failures] = {}
+        self._last_close: float | None = None
+        self._returns = _Correlation()
+        self._ofi_sum, self._ofi_count = 0.0, 0
+        self._ratios = _Median(_LARGEST_MEDIAN_RATIO)
+
+    def add(self, bars: pl.DataFrame | pd.DataFrame) -> None:
+        """Look at the bars that come next."""
+        frame = polars_bars(bars)
+        height = len(bars)
+        if height:
+            self._seen |= dict.fromkeys(frame.columns)
+            self._judge(frame)
+            self._observe(frame)
+        self.rows += height
+
+    def result(self) -> Tier1Result:
+        """What was found."""
+        found = [name for name in FEATURE_COLUMNS if name in self._seen]
+        values: dict[str, Any] = {
+            "features_present": bool(found),
+            "features_found": found,
+            "no_nan": not self._has_failed("no_nan"),
+            "no_inf": not self._has_failed("no_inf"),
+        }
+        for name, column in _BOUNDED.items():
+            values[name] = None if column not in self._seen else not self._has_failed(name)
+        values |= self._plausible()
+        if not self.rows or not found:
+            values |= dict.fromkeys(values.keys() - {"features_present", "features_found"})
+        error = self._error(found)
+        values["tier1_passed"] = error is None
+        if error is not None:
+            values["error"] = error
+        result = Tier1Result(values)
+        result.rows = self.rows
+        result.rows_failed = {name: (one.count, one.first) for name, one in self._failed.items()}
+        return result
+
+    def _has_failed(self, name: str) -> bool:
+        return name in self._failed
+
+    def _error(self, found: list[str]) -> str | None:
+        """Why it does not pass."""
+        if not self.rows:
+            return "there are no bars"
+        if not found:
+            return 'there are no feature columns; compute bars with features="microstructure"'
+        words = []
+        for name, one in self._failed.items():
+            bars = "1 bar" if one.count == 1 else f"{one.count:,} bars"
+            words.append(f"{name} fails in {bars}")
+        return "; ".join(words) or None
+
+    def _judge(self, frame: pl.DataFrame) -> None:
+        """Count the bars that fail, and number them where there are any."""
+        tests = list(_tests(frame))
+        counts = frame.select(
+            test.sum().alias(str(place)) for place, (_, test) in enumerate(tests)
+        ).row(0)
+        together: dict[str, list[pl.Expr]] = {}
+        for (name, test), count in zip(tests, counts, strict=True):
+            if count:
+                together.setdefault(name, []).append(test)
+        for name, failing in together.items():
+            rows = frame.select(pl.any_horizontal(failing).fill_null(value=False).arg_true())
+            failures = self._failed.setdefault(name, _Failures())
+            failures.count += rows.height
+            room = _LISTED - len(failures.first)
+            failures.first += (rows.to_series().head(room) + self.rows).to_list()
+
+    def _observe(self, frame: pl.DataFrame) -> None:
+        """Take the sums of what is plausible or not."""
+        names = frame.columns
+        ofi = _finite(frame["ofi"]) if "ofi" in names else None
+        if ofi is not None:
+            self._ofi_sum += float(ofi.sum())
+            self._ofi_count += ofi.count()
+        if "aggression_ratio" in names:
+            self._ratios.add(_finite(frame["aggression_ratio"]).drop_nulls())
+        if "close" in names:
+            close = frame["close"].cast(pl.Float64)
+            before = close.shift(1, fill_value=self._last_close)
+            if ofi is not None:
+                self._returns.add(ofi, _finite(close / before - 1))
+            self._last_close = close[-1]
+
+    def _plausible(self) -> dict[str, Any]:
+        correlation = mean = None
+        if "close" in self._seen and self.rows > _LEAST_ROWS:
+            correlation = self._returns.value
+        if self._ofi_count:
+            mean = self._ofi_sum / self._ofi_count
+        low, high = _SANE_CORRELATION
+        is_sane = None if correlation is None else low < abs(correlation) < high
+        return {
+            "ofi_return_corr": correlation,
+            "ofi_corr_sane": is_sane,
+            "ofi_mean_near_zero": None if mean is None else abs(mean) < _LARGEST_MEAN_OFI,
+            "aggression_ratio_reasonable": self._ratios.is_below,
+        }
+
+
+class _Median:
+    """Whether the median of numbers is below a bound, told without keeping them."""
+
+    def __init__(self, bound: float) -> None:
+        self._bound = bound
+        self._below = self._above = 0
+        self._greatest, self._smallest = -math.inf, math.inf
+
+    def add(self, values: pl.Series) -> None:
+        below, above = values.filter(values < self._bound), values.filter(values >= self._bound)
+        self._below += below.len()
+        self._above += above.len()
+        self._greatest = max([self._greatest, *below.top_k(1)])
+        self._smallest = min([self._smallest, *above.bottom_k(1)])
+
+    @property
+    def is_below(self) -> bool | None:
+        """None without a number."""
+        if not self._below + self._above:
+            return None
+        if self._below == self._above:  # the median lies between the two in the middle
+            return (self._greatest + self._smallest) / 2 < self._bound
+        return self._below > self._above
+
+
+def _finite(values: pl.Series) -> pl.Series:
+    """The values as doubles, with null for what is no finite number."""
+    doubles = values.cast(pl.Float64)
+    return doubles.set(~doubles.is_finite().fill_null(value=False), None)
+
+
+def _tests(frame: pl.DataFrame) -> Iterator[tuple[str, pl.Expr]]:
+    """What no bar may be, with the finding that it contradicts."""
+    by_column = {column: name for name, column in _BOUNDED.items()}
+    for name, dtype in frame.schema.items():
+        column, value = catalogue()[name], pl.col(name)
+        if not column.nullable:
+            yield "no_nan", value.is_null()
+        if dtype.is_float():
+            yield "no_nan", value.is_nan()
+            yield "no_inf", value.is_infinite()
+            value = value.fill_nan(None)
+        outside = []
+        if column.lower is not None:
+            outside.append(value < column.lower)
+        if column.upper is not None:
+            outside.append(value > column.upper)
+        if outside:
+            yield by_column.get(name, f"{name} ({column.bounds})"), pl.any_horizontal(outside)

@@ -1,0 +1,477 @@
+"""Reading what is kept: nothing is computed, no two series mix in a segment, what lacks is said."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from datetime import UTC, date, datetime, timedelta
+from functools import partial
+
+import polars as pl
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from kept import FAMILY, FIRST, SERIES, bars_on, days, drafts, expected
+from places import QUICK
+
+import rangebar_polars as rb
+from rangebar_polars._span import day_start
+from rangebar_polars.clickhouse import cache as api
+from rangebar_polars.clickhouse.client import Cache
+from rangebar_polars.clickhouse.series import Configuration, Family
+from rangebar_polars.clickhouse.units import read_chains
+from rangebar_polars.clickhouse.write import publish
+from rangebar_polars.exceptions import (
+    CacheUnavailableError,
+    SymbolNotRegisteredError,
+    ThresholdError,
+)
+from rangebar_polars.storage.coverage import CoverageWarning
+from rangebar_polars.storage.held import hold
+from rangebar_polars.storage.parquet import TickStorage
+
+NAMES = ("get_cached_bars", "get_n_bars", "count_bars", "coverage")
+LAST_DAY = date(2024, 12, 31)
+NEW_YEAR = date(2025, 1, 1)
+
+
+class Kept:
+    """The doors on one cache, and the cache itself."""
+
+    def __init__(self, cache, arguments):
+        self.cache = cache
+        self.arguments = arguments
+        for name in NAMES:
+            setattr(self, name, partial(self._call, getattr(api, name)))
+
+    def _call(self, door, *positional, **given):
+        return door("BTCUSDT", *positional, **(self.arguments | given))
+
+    def publish(self, count, **fields):
+        return publish(self.cache, drafts(count, **fields))
+
+
+@pytest.fixture(params=["embedded", "server"])
+def kept(request, tmp_path):
+    """The doors on an empty cache that is held open."""
+    if request.param == "server":
+        server = request.getfixturevalue("server")
+        with server.open(write=True) as one:
+            one.writes = one.reads = QUICK
+            yield Kept(one, server.arguments)
+    else:
+        one = request.getfixturevalue("held")
+        one.make_ready()
+        for table in ("bars", "units", "generations"):
+            one.command(f"TRUNCATE TABLE {one.table(table)}")
+        address = f"chdb://{one.target.folder}"
+        yield Kept(one, {"dsn": address, "cache_dir": tmp_path})
+
+
+def core(frame):
+    return frame.select(name for name in frame.columns if name not in {"is_closed", "ended_by"})
+
+
+def bars_of(day_list, scale=1.0):
+    names = rb.columns().filter(group="core")["name"]
+    return core(expected(day_list, scale)).select(n for n in names if n in CORE)
+
+
+CORE = core(expected([FIRST])).select(
+    name for name in rb.columns().filter(group="core")["name"] if name not in
+    {"bar_id", "threshold", "is_closed", "ended_by"}
+).columns  # fmt: skip
+
+
+# --- what is read --------------------------------------------------------------------------------
+
+
+def test_bars_are_those_that_were_published(kept):
+    kept.publish(3)
+    assert kept.get_cached_bars(250, FIRST, days(3)[2]).equals(bars_of(days(3)))
+    assert kept.get_cached_bars().equals(bars_of(days(3)))
+
+
+def test_a_frame_has_the_columns_of_bars_whatever_is_kept(kept):
+    empty = {f: kept.get_cached_bars(features=f) for f in ("core", "microstructure")}
+    kept.publish(1)
+    for features, frame in empty.items():
+        found = kept.get_cached_bars(features=features)
+        fresh = rb.sample_ticks().rangebar.bars(250, features=features).drop("bar_id")
+        assert frame.schema == found.schema == fresh.schema
+        assert frame.schema == kept.get_n_bars(5, features=features).schema
+        assert (frame.height, found.height) == (0, 12)
+
+
+def test_columns_are_given_as_the_doors_take_them(kept):
+    kept.publish(1)
+    found = kept.get_cached_bars(features=["price_impact", "ofi", "close"])
+    assert found.columns == [*CORE, "ofi", "price_impact"]
+    with pytest.raises(ValueError, match="microstructure"):
+        kept.get_cached_bars(features="micro")
+
+
+def test_bars_that_a_reset_ended_are_given_only_when_asked_for(kept):
+    group = drafts(3)
+    group[1] = replace(group[1], bars=bars_on(days(2)[1], ending="reset"))
+    publish(kept.cache, group)
+    assert kept.get_cached_bars().height == 35
+    found = kept.get_cached_bars(include_orphaned_bars=True)
+    assert found.columns == [*CORE, "is_closed", "ended_by"]
+    assert found["ended_by"].to_list().count("reset") == 1
+    assert kept.count_bars() == 35
+    assert kept.get_n_bars(36).height == 35
+    assert kept.coverage()["rows"].to_list() == [12, 11, 12]
+
+
+def test_any_cut_is_the_slice_of_the_whole(kept):
+    kept.publish(4)
+    whole = bars_of(days(4))
+    instants = st.integers(0, 4 * 86_400).map(
+        lambda seconds: day_start(FIRST) + timedelta(seconds=seconds)
+    )
+
+    @settings(max_examples=25)
+    @given(st.tuples(instants, instants).filter(lambda pair: pair[0] < pair[1]))
+    def cut(pair):
+        start, end = pair
+        close = pl.col("close_time")
+        assert kept.get_cached_bars(250, start, end).equals(
+            whole.filter((close >= start) & (close < end))
+        )
+        before = whole.filter(close < end)
+        assert kept.count_bars(before=end) == before.height
+        assert kept.get_n_bars(17, before=end).equals(before.tail(17))
+
+    cut()
+
+
+def test_a_day_as_the_end_is_whole_and_a_day_to_be_before_is_not(kept):
+    kept.publish(3)
+    second = days(2)[1]
+    assert kept.get_cached_bars(250, FIRST, second).height == 24
+    assert kept.get_cached_bars(250, end=second).height == 24
+    assert kept.count_bars(before=second) == 12
+    assert kept.get_n_bars(99, before=second).height == 12
+
+
+def test_an_answer_that_was_cut_between_two_blocks_is_none(kept):
+    kept.publish(3)
+
+    class Cut:
+        def __init__(self, client):
+            self.client = client
+
+        def raw_query(self, statement, fmt):
+            return self.client.raw_query(statement, fmt=fmt)[:-8]
+
+    cut = Cache(Cut(kept.cache._client), kept.cache.target)
+    cut.reads = QUICK
+    with pytest.raises(CacheUnavailableError, match="cut off"):
+        read_chains(cut, [FAMILY])
+
+
+# --- what lacks ----------------------------------------------------------------------------------
+
+
+def test_days_of_the_span_that_are_not_kept_are_named(kept):
+    kept.publish(3)
+    with pytest.warns(CoverageWarning, match="2024-01-28 to 2024-01-29, 2024-02-02") as caught:
+        found = kept.get_cached_bars(250, "2024-01-28", "2024-02-02")
+    assert found.equals(bars_of(days(3)))
+    assert "rangebar populate BTCUSDT 2024-01-28 2024-02-02" in str(caught[0].message)
+    assert caught[0].filename == __file__
+
+
+def test_a_span_without_an_end_ends_with_what_is_kept(kept):
+    kept.publish(3)
+    assert kept.get_cached_bars(250, days(2)[1]).equals(bars_of(days(3)[1:]))
+    with pytest.warns(CoverageWarning, match="3 days"):
+        assert kept.get_cached_bars(250, "2024-01-27").height == 36
+
+
+def test_no_warning_comes_from_the_day_that_goes_on(kept):
+    today = datetime.now(UTC).date()
+    series = FAMILY.series(today - timedelta(days=2))
+    if series.segment.start > today - timedelta(days=2) or today.timetuple().tm_yday < 3:
+        pytest.skip("a year has just begun")
+    kept.publish(2, series=series)
+    found = kept.get_cached_bars(250, series.first_day, today)
+    assert found.height == 24
+    assert kept.get_n_bars(5, before=datetime.now(UTC)).height == 5
+
+
+def test_a_span_that_no_bar_can_have_is_refused(kept):
+    with pytest.raises(ValueError, match="future"):
+        kept.get_cached_bars(250, "2100-01-01")
+    with pytest.raises(ValueError, match="not after"):
+        kept.get_cached_bars(250, "2024-02-01", "2024-01-01")
+    for count in (0, -1, True):
+        with pytest.raises(ValueError, match="n_bars"):
+            kept.get_n_bars(count)
+    with pytest.raises(ValueError, match="`before` is `2024-01-01T00:00:00`, a time without"):
+        kept.count_bars(before="2024-01-01T00:00:00")
+
+
+# --- which series --------------------------------------------------------------------------------
+
+
+def test_of_series_that_cover_a_span_the_earliest_anchor_answers(kept):
+    late = FAMILY.series(days(2)[1])
+    kept.publish(4)
+    kept.publish(3, series=late, scale=3.0)
+    assert kept.get_cached_bars(250, days(2)[1], days(4)[3]).equals(bars_of(days(4)[1:]))
+    assert kept.get_cached_bars().equals(bars_of(days(4)))
+
+
+def test_no_two_series_mix_in_a_segment(kept):
+    late = FAMILY.series(days(2)[1])
+    kept.publish(3)
+    kept.publish(4, series=late, scale=3.0)
+    # One reaches furthest, one begins first: neither covers all.
+    with pytest.warns(CoverageWarning, match=f"1 days are not kept: {days(6)[5]}"):
+        found = kept.get_cached_bars(250, days(2)[1], days(6)[5])
+    assert found.equals(bars_of(days(5)[1:], 3.0))
+    with pytest.warns(CoverageWarning, match=f"2 days are not kept: {days(4)[3]} to {days(5)[4]}"):
+        assert kept.get_cached_bars(250, FIRST, days(5)[4]).equals(bars_of(days(3)))
+    assert kept.get_n_bars(99).equals(bars_of(days(5)[1:], 3.0))
+
+
+def test_a_series_that_only_reaches_the_span_gives_way_to_one_that_holds_a_day(kept):
+    kept.publish(2)
+    late = FAMILY.series(days(4)[3])
+    kept.publish(2, series=late, scale=3.0)
+    with pytest.warns(CoverageWarning, match=f"1 days are not kept: {days(3)[2]}"):
+        found = kept.get_cached_bars(250, days(3)[2], days(5)[4])
+    assert found.equals(bars_of(days(5)[3:], 3.0))
+
+
+def test_an_anchor_asks_for_exactly_its_series(kept):
+    late = FAMILY.series(days(2)[1])
+    kept.publish(4)
+    kept.publish(3, series=late, scale=3.0)
+    second = days(2)[1]
+    span = (250, second, days(4)[3])
+    assert kept.get_cached_bars(*span, anchor=second).equals(bars_of(days(4)[1:], 3.0))
+    assert kept.get_cached_bars(anchor=day_start(second)).equals(bars_of(days(4)[1:], 3.0))
+    assert kept.get_n_bars(3, anchor=FIRST).equals(bars_of(days(4)).tail(3))
+    assert kept.count_bars(anchor=second) == 36
+    with pytest.warns(CoverageWarning, match="3 days"):
+        assert kept.get_cached_bars(*span, anchor="segment").is_empty()
+    assert kept.count_bars(anchor="segment") == 0
+    assert kept.coverage(anchor=second)["anchor"].unique().to_list() == [day_start(second)]
+    with pytest.raises(ValueError, match="lies after the start"):
+        kept.get_cached_bars(250, FIRST, second, anchor=second)
+
+
+def test_other_families_are_other_bars(kept):
+    gate_off = replace(FAMILY, configuration=Configuration(prevent_same_timestamp_close=False))
+    monthly = Family.of("BTCUSDT", 250, reset="month")
+    coin = Family.of("BTCUSDT", 250, market="um")
+    kept.publish(1)
+    for number, family in enumerate([gate_off, monthly, coin], 2):
+        kept.publish(1, series=family.series(FIRST), scale=float(number))
+    asked = [
+        {},
+        {"prevent_same_timestamp_close": False},
+        {"ouroboros": "month"},
+        {"market": "um"},
+    ]
+    for number, arguments in enumerate(asked, 1):
+        assert kept.get_cached_bars(**arguments).equals(bars_of(days(1), float(number)))
+        assert kept.count_bars(**arguments) == 12
+    assert kept.count_bars(ouroboros_mode="month", ouroboros="year") == 12
+    assert kept.count_bars(ouroboros=None) == 0
+    assert kept.count_bars("0.5%") == 0
+
+
+# --- across resets -------------------------------------------------------------------------------
+
+
+def whole_years(kept, first, count):
+    """Days before the end of a year, and days of the next."""
+    last = FAMILY.series(first)
+    kept.publish((LAST_DAY - first).days + 1, series=last)
+    kept.publish(count, series=FAMILY.series(NEW_YEAR))
+
+
+def test_segments_are_joined(kept):
+    first = LAST_DAY - timedelta(days=1)
+    whole_years(kept, first, 2)
+    four = days(4, first)
+    assert kept.get_cached_bars(250, first, four[-1]).equals(bars_of(four))
+    assert kept.get_cached_bars().equals(bars_of(four))
+    assert kept.count_bars() == 48
+    assert kept.get_n_bars(30).equals(bars_of(four).tail(30))
+    assert kept.get_n_bars(30, before=NEW_YEAR).equals(bars_of(four[:2]))
+
+
+def test_a_hole_between_joined_segments_is_named(kept):
+    first = LAST_DAY - timedelta(days=3)
+    kept.publish(2, series=FAMILY.series(first))
+    kept.publish(2, series=FAMILY.series(NEW_YEAR))
+    joined = bars_of([*days(2, first), *days(2, NEW_YEAR)])
+    assert kept.get_n_bars(24).equals(joined.tail(24))
+    with pytest.warns(CoverageWarning, match="2 days are not kept: 2024-12-30 to 2024-12-31"):
+        assert kept.get_n_bars(25).equals(joined.tail(25))
+    with pytest.warns(CoverageWarning, match="2 days are not kept: 2024-12-30 to 2024-12-31"):
+        assert kept.get_cached_bars().equals(joined)
+    assert kept.count_bars() == 48
+
+
+def test_a_segment_that_is_not_kept_from_its_start_is_the_last_that_is_walked_to(kept):
+    kept.publish(2, series=FAMILY.series(LAST_DAY - timedelta(days=1)))
+    kept.publish(2, series=FAMILY.series(NEW_YEAR + timedelta(days=1)))
+    assert kept.count_bars() == 24
+    assert kept.get_n_bars(99).height == 24
+    assert kept.count_bars(before=NEW_YEAR) == 24
+
+
+def test_what_lacks_before_the_end_that_was_asked_for_is_named(kept):
+    kept.publish(3)
+    with pytest.warns(CoverageWarning, match="2024-02-02 to 2024-02-04"):
+        assert kept.get_n_bars(5, before="2024-02-05").height == 5
+    with pytest.warns(CoverageWarning, match="2024-02-02 to 2024-02-04"):
+        assert kept.get_cached_bars(end="2024-02-04").height == 36
+
+
+# --- what is kept of each day --------------------------------------------------------------------
+
+
+def test_coverage_tells_days_that_are_kept_and_that_are_not(kept):
+    group = drafts(3)
+    ticks = group[2].ticks
+    group[2] = replace(group[2], ticks=replace(ticks, first_id=ticks.first_id + 7, reason="a halt"))
+    publish(kept.cache, group)
+    found = kept.coverage(250, "2024-01-29", "2024-02-02")
+    assert found["unit_day"].to_list() == days(5, date(2024, 1, 29))
+    assert found["state"].to_list() == ["missing", "final", "final", "final", "missing"]
+    assert found["rows"].to_list() == [0, 12, 12, 12, 0]
+    assert found["gap_before"].to_list() == [None, 0, 0, 7, None]
+    assert found["reason"].to_list() == [None, None, None, "a halt", None]
+    assert found["segment"].to_list() == ["2024"] * 5
+    assert found["anchor"].to_list() == [None, *[day_start(FIRST)] * 3, None]
+    assert found["first_id"][1] == ticks.first_id - 2000
+    assert kept.coverage().equals(found[1:4])
+    assert kept.coverage(250, days(2)[1]).equals(found[2:4])
+
+
+def test_coverage_of_nothing_has_the_same_columns(kept):
+    empty = kept.coverage()
+    missing = kept.coverage(250, FIRST, FIRST)
+    kept.publish(1)
+    assert empty.schema == missing.schema == kept.coverage().schema
+    assert (empty.height, missing["state"].to_list()) == (0, ["missing"])
+
+
+def test_coverage_counts_ids_between_segments_too(kept):
+    kept.publish(1, series=FAMILY.series(LAST_DAY))
+    group = drafts(1, series=FAMILY.series(NEW_YEAR))
+    ticks = replace(group[0].ticks, first_id=group[0].ticks.first_id + 5)
+    publish(kept.cache, [replace(group[0], ticks=ticks)])
+    assert kept.coverage()["gap_before"].to_list() == [0, 5]
+    assert kept.coverage()["segment"].to_list() == ["2024", "2025"]
+
+
+def test_coverage_shows_a_superseded_series_only_to_who_asks_for_its_anchor(kept):
+    late = FAMILY.series(days(2)[1])
+    kept.publish(2, series=late)
+    kept.publish(2)
+    both = kept.coverage()
+    assert both["unit_day"].to_list() == [FIRST, days(2)[1], days(2)[1], days(3)[2]]
+    last = read_chains(kept.cache, [FAMILY])[SERIES].last
+    kept.publish(1, first=days(3)[2], built_on=last.attempt)
+    assert kept.coverage()["unit_day"].to_list() == days(3)
+    assert kept.coverage(anchor=late.anchor)["unit_day"].to_list() == days(3)[1:]
+
+
+def test_coverage_names_days_that_another_version_keeps(kept):
+    other = replace(FAMILY, configuration=Configuration(bar_semantics=0))
+    kept.publish(2, series=other.series(FIRST))
+    found = kept.coverage(250, FIRST, days(3)[2])
+    assert found["state"].to_list() == ["missing"] * 3
+    assert found["reason"].to_list() == [*["kept under bar_semantics 0"] * 2, None]
+    assert kept.count_bars() == 0
+    assert kept.get_cached_bars().is_empty()
+
+
+def sample_day(kept, tick_hash):
+    """A unit of the day of the sample, made of ticks with this hash."""
+    day = date(2024, 8, 8)
+    group = drafts(1, series=FAMILY.series(day))
+    publish(kept.cache, [replace(group[0], ticks=replace(group[0].ticks, hash=tick_hash))])
+    return day
+
+
+def test_a_day_whose_ticks_changed_is_stale(kept, tmp_path):
+    storage = TickStorage(tmp_path)
+    ticks = rb.sample_ticks()
+    storage.write_ticks("BTCUSDT", ticks.head(1000))
+    held = hold(storage, "BTCUSDT", "2024-08-08", "2024-08-08")
+    day = sample_day(kept, held.days[0].tick_hash)
+    assert kept.coverage()["state"].to_list() == ["final"]
+    assert kept.get_cached_bars(250, day, day).height == 12
+    storage.write_ticks("BTCUSDT", ticks[1000:1001])
+    found = kept.coverage()
+    assert found["state"].to_list() == ["stale"]
+    assert "other ticks" in found["reason"][0]
+    for call in (
+        lambda: kept.get_cached_bars(250, day, day),
+        lambda: kept.get_n_bars(3),
+        kept.get_cached_bars,
+    ):
+        with pytest.warns(CoverageWarning, match="other ticks by now of 1 days: 2024-08-08"):
+            assert not call().is_empty()
+    assert kept.count_bars() == 12
+
+
+def test_bars_of_a_store_elsewhere_are_not_stale(kept, tmp_path):
+    TickStorage(tmp_path).write_ticks("ETHUSDT", rb.sample_ticks().head(10))
+    sample_day(kept, "a hash of another machine's ticks")
+    assert kept.coverage()["state"].to_list() == ["final"]
+    assert kept.get_cached_bars().height == 12
+
+
+# --- the gate, and an absent cache ---------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_door_passes_the_gate(tmp_path, name):
+    door = getattr(api, name)
+    more = [5] if name == "get_n_bars" else []
+    with pytest.raises(SymbolNotRegisteredError, match=name):
+        door("BTCUSDTT", *more, cache_dir=tmp_path)
+    with pytest.raises(ThresholdError, match="below the minimum"):
+        door("btcusdt", *more, 100, cache_dir=tmp_path)
+
+
+def test_a_start_before_the_first_good_day_is_moved(tmp_path):
+    from rangebar_polars.symbol_registry import StartDateClampedWarning
+
+    with (
+        pytest.warns(StartDateClampedWarning, match="2018-01-16"),
+        pytest.warns(CoverageWarning, match="5 days are not kept: 2018-01-16 to 2018-01-20"),
+    ):
+        api.get_cached_bars("BTCUSDT", 250, "2017-12-01", "2018-01-20", cache_dir=tmp_path)
+
+
+ABSENT = """
+import json, sys, warnings
+warnings.simplefilter("ignore")
+from rangebar_polars.clickhouse.cache import count_bars, coverage, get_cached_bars, get_n_bars
+given = {"cache_dir": sys.argv[1]}
+heights = [
+    get_cached_bars("BTCUSDT", 250, "2024-01-01", "2024-01-31", **given).height,
+    get_n_bars("BTCUSDT", 5, **given).height,
+    count_bars("BTCUSDT", **given),
+    coverage("BTCUSDT", 250, **given).height,
+]
+loaded = sorted({"chdb", "clickhouse_connect", "pandas", "pyarrow"} & set(sys.modules))
+print(json.dumps([heights, loaded]))
+"""
+
+
+def test_an_absent_cache_is_empty_and_no_engine_is_started(tmp_path, run):
+    out, errors = run(ABSENT, tmp_path).communicate(timeout=60)
+    assert json.loads(out) == [[0, 0, 0, 0], []], errors
+    assert list(tmp_path.iterdir()) == []

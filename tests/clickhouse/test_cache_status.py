@@ -1,0 +1,104 @@
+"""What the cache says about itself."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import UTC, datetime
+
+import pytest
+from kept import FAMILY, FIRST, SERIES, bars_on, days, drafts
+from places import QUICK
+
+from rangebar_polars.clickhouse.client import reading
+from rangebar_polars.clickhouse.ddl import tables
+from rangebar_polars.clickhouse.generations import discard_generation, open_generation
+from rangebar_polars.clickhouse.series import Configuration, Family
+from rangebar_polars.clickhouse.status import KEPT_SCHEMA, kept, sizes
+from rangebar_polars.clickhouse.write import publish
+
+
+@pytest.fixture
+def cache(cache):
+    cache.reads = cache.writes = QUICK
+    return cache
+
+
+def test_a_series_is_a_row(cache):
+    group = drafts(3)
+    group[1] = replace(group[1], bars=bars_on(days(2)[1], ending="gap"))
+    publish(cache, group)
+    assert kept(cache).rows(named=True) == [
+        {
+            "symbol": "BTCUSDT",
+            "source": "binance",
+            "market": "spot",
+            "threshold": 250,
+            "reset": "year",
+            "gate": True,
+            "bar_semantics": 1,
+            "segment": "2024",
+            "anchor": datetime(2024, 1, 30, tzinfo=UTC),
+            "first_day": FIRST,
+            "last_day": days(3)[2],
+            "units": 3,
+            "bars": 35,
+            "orphans": 1,
+            "feature_groups": ["core", "microstructure"],
+            "open_rebuilds": 0,
+            "superseded": False,
+            "other_semantics": False,
+        }
+    ]
+
+
+def test_series_that_are_not_read_any_more_are_told_apart(cache):
+    old = replace(FAMILY, configuration=Configuration(bar_semantics=0)).series(FIRST)
+    gate_off = Configuration(prevent_same_timestamp_close=False)
+    loose = replace(FAMILY, configuration=gate_off).series(days(2)[1])
+    unbroken = Family.of("BTCUSDT", 250, reset=None).series(days(2)[1])
+    late = FAMILY.series(days(2)[1])
+    eth = Family.of("ETHUSDT", 250).series(days(2)[1])
+    publish(cache, drafts(3))
+    for series in (late, loose, unbroken, old, eth):
+        publish(cache, drafts(2, series=series))
+    found = kept(cache)
+    columns = ("symbol", "reset", "gate", "bar_semantics", "superseded", "other_semantics")
+    assert found.select(*columns, "units").rows() == [
+        ("BTCUSDT", "none", True, 1, False, False, 2),
+        ("BTCUSDT", "year", False, 1, False, False, 2),
+        ("BTCUSDT", "year", True, 0, False, True, 2),
+        ("BTCUSDT", "year", True, 1, False, False, 3),
+        ("BTCUSDT", "year", True, 1, True, False, 2),
+        ("ETHUSDT", "year", True, 1, False, False, 2),
+    ]
+    assert found["segment"].to_list() == ["all", *["2024"] * 5]
+
+
+def test_a_rebuild_that_was_cut_off_is_counted_until_it_is_given_up(cache):
+    publish(cache, drafts(1))
+    generation = open_generation(cache, SERIES, FIRST, fencing=0)
+    assert kept(cache)["open_rebuilds"].item() == 1
+    discard_generation(cache, SERIES, generation, fencing=0)
+    assert kept(cache)["open_rebuilds"].item() == 0
+
+
+def test_every_table_has_its_size(cache):
+    publish(cache, drafts(3))
+    found = {name: rest for name, *rest in sizes(cache).iter_rows()}
+    assert found["bars"][0] == 36
+    assert found["units"][0] == 3
+    assert all(parts > 0 and size > 0 for _, parts, size in found.values())
+    assert set(found) <= {table.name for table in tables()}
+
+
+def test_of_an_absent_cache_there_is_nothing_to_say(tmp_path):
+    with reading(cache_dir=tmp_path) as none:
+        assert none is None
+        assert kept(none).schema == KEPT_SCHEMA
+        assert sizes(none).is_empty()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_empty_cache_has_the_same_columns(cache):
+    assert kept(cache).schema == KEPT_SCHEMA
+    assert sizes(cache).schema == sizes(None).schema

@@ -1,0 +1,115 @@
+"""Stored ticks, the jobs over them, and what they must come to: for tests of several workers."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+import sys
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+
+from exchange import Tape
+from rangebar_polars._span import parse_span
+from rangebar_polars.clickhouse.leases import hold_leases
+from rangebar_polars.clickhouse.series import Family, parts
+from rangebar_polars.clickhouse.stored import rows_of
+from rangebar_polars.clickhouse.turns import Turns
+from rangebar_polars.clickhouse.units import read_chains, states_of
+from rangebar_polars.pipeline.jobs import Job, JobTrack
+from rangebar_polars.pipeline.publishing import Publisher
+from rangebar_polars.pipeline.work import drafts_of
+from rangebar_polars.storage.parquet import TickStorage
+
+sys.path.append(str(Path(__file__).parents[1] / "clickhouse"))
+
+from places import Bridge, Place
+
+__all__ = ["Bridge", "Place"]
+
+SYMBOL = "ETHUSDT"
+THRESHOLDS = (250, 1000)
+#: Two segments, of six groups each.
+SPAN = ("2023-09-02", "2024-04-10")
+DAYS = 222
+PER_DAY = 120
+
+
+def store_ticks(folder):
+    """Fill a store; nothing is to be fetched."""
+    tape = Tape.generate(SYMBOL, SPAN[0], DAYS, per_day=PER_DAY, absent=0, archive_lacks=0)
+    TickStorage(folder).write_ticks(SYMBOL, tape.ticks)
+    return folder
+
+
+def series_of(span):
+    """Of one segment, one a threshold."""
+    return [Family.of(SYMBOL, one, reset="year").series(span.start) for one in THRESHOLDS]
+
+
+def lease_keys():
+    spans = parts(parse_span(*SPAN), "year")
+    return [series.lease_key for _, span in spans for series in series_of(span)]
+
+
+def jobs_of(place, leases, *, ticks=None):
+    """Jobs of all segments, from their first day on."""
+    dsn = place.dsn or f"chdb://{place.folder}/clickhouse"
+    for segment, span in parts(parse_span(*SPAN), "year"):
+        tracks = tuple(
+            JobTrack(series, span.first_day, 0, None, 0, leases.fencing[series.lease_key])
+            for series in series_of(span)
+        )
+        yield Job(
+            SYMBOL, "binance", "spot", "year", segment.start, span.first_day, span.last_day,
+            tracks, str(ticks or place.folder), dsn, leases.holder,
+        )  # fmt: skip
+
+
+class Nobody:
+    """Leases of series that nobody writes."""
+
+    holder = 0
+
+    def __init__(self):
+        self.fencing = dict.fromkeys(lease_keys(), 0)
+
+
+def truth(place):
+    """Of each unit the rows, the sum of their hashes, and the state, computed in this process."""
+    found = {}
+    for job in jobs_of(place, Nobody()):
+        for drafts in drafts_of(job):
+            rows = rows_of([draft.bars for draft in drafts])
+            for draft, frame in zip(drafts, rows, strict=True):
+                unit = (frame.height, frame["row_hash"].sum(), draft.ticks.hash, draft.state)
+                found[draft.series, draft.day] = unit
+    return found
+
+
+def kept(place):
+    """The same of the units that are visible in a cache."""
+    with place.open(write=True) as cache:
+        chains = read_chains(cache)
+        units = [unit for chain in chains.values() for unit in chain.units]
+        states = states_of(cache, units)
+    return {(u.series, u.day): (u.rows, u.row_hash_sum, u.tick_hash, states[u]) for u in units}
+
+
+@contextmanager
+def population(place):
+    """Leases, and a publisher of this process."""
+    with (
+        hold_leases(lease_keys(), place.dsn, cache_dir=place.folder) as leases,
+        Turns(place.dsn, cache_dir=place.folder) as turns,
+    ):
+        yield leases, Publisher(turns, leases, cache_dir=place.folder)
+
+
+def spawn_pool(workers=2):
+    return ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn"))
+
+
+def kill(process):
+    os.kill(process, signal.SIGKILL)

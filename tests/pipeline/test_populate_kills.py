@@ -1,0 +1,176 @@
+"""A population that is killed at any step, and run again, leaves what an uninterrupted one leaves."""
+
+from __future__ import annotations
+
+import json
+import random
+import shutil
+import signal
+import subprocess
+import uuid
+from contextlib import suppress
+
+import polars as pl
+import pytest
+from polars.testing import assert_frame_equal
+
+from pipeline.tapes import SYMBOL, day, facts, families, kept, of_days, rows, store, tape, whole
+from rangebar_polars.clickhouse.client import open_cache
+from rangebar_polars.clickhouse.generations import open_generation
+from rangebar_polars.clickhouse.steps import Step, observed
+from rangebar_polars.pipeline.populate import populate_cache_resumable
+
+TICKS = of_days(tape(), 1, 14)
+OLD = of_days(tape(), 1, 8)
+NEW = pl.concat([of_days(tape(), 1, 3), of_days(tape(), 4, 14).with_columns(pl.col("price") * 1.1)])
+
+#: Steps at which a refresh may be cut off, and no other population.
+OF_REFRESH = {Step.GENERATION_OPENED, Step.GENERATION_PUBLISHED, Step.GENERATION_DISCARDED}
+
+POPULATE_AND_DIE = """
+import json, os, signal, sys
+from rangebar_polars.clickhouse.steps import observed
+from rangebar_polars.pipeline.populate import populate_cache_resumable
+
+folder, wanted, count, arguments = sys.argv[1:]
+seen = []
+
+def die(step):
+    seen.append(step)
+    if step == wanted and seen.count(step) == int(count):
+        os.kill(os.getpid(), signal.SIGKILL)
+
+with observed(die):
+    populate_cache_resumable(**json.loads(arguments), cache_dir=folder)
+"""
+
+PLAIN = {
+    "symbol": SYMBOL,
+    "start_date": str(day(1)),
+    "end_date": str(day(14)),
+    "threshold_decimal_bps": [250, 500],
+    "verbose": False,
+}
+REFRESH = {**PLAIN, "start_date": str(day(4)), "force_refresh": True}
+
+
+@pytest.fixture(scope="module")
+def stocked(in_memory):
+    """A folder with ticks alone, and one with old bars, new ticks and a rebuild that was left."""
+    pytest.importorskip("chdb")
+    plain, old = in_memory / uuid.uuid4().hex[:12], in_memory / uuid.uuid4().hex[:12]
+    store(plain, TICKS)
+    storage = store(old, OLD)
+    populate_cache_resumable(
+        **{**PLAIN, "end_date": str(day(8)), "cache_dir": old, "notify": False}
+    )
+    storage.delete_ticks(SYMBOL, day(4), day(8))
+    storage.write_ticks(SYMBOL, NEW)
+    with open_cache(cache_dir=old) as cache:
+        open_generation(cache, families(250)[0].series(day(1)), day(2), fencing=1)
+    return {"plain": plain, "refresh": old}
+
+
+@pytest.fixture
+def copy(stocked, folder):
+    """A copy of a stocked folder."""
+
+    def make(name):
+        target = folder / name
+        shutil.copytree(stocked[name], target, symlinks=True)
+        return target
+
+    return make
+
+
+ARGUMENTS = {"plain": PLAIN, "refresh": REFRESH}
+
+
+@pytest.fixture(scope="module")
+def reached(stocked, in_memory):
+    """What an uninterrupted run leaves, and the steps that it reaches."""
+    found = {}
+    for name, arguments in ARGUMENTS.items():
+        target = in_memory / uuid.uuid4().hex[:12]
+        shutil.copytree(stocked[name], target, symlinks=True)
+        steps = []
+        with observed(steps.append):
+            populate_cache_resumable(**arguments, cache_dir=target)
+        found[name] = (facts(target, 250, 500), steps)
+    return found
+
+
+def test_every_step_is_tried(reached):
+    steps = {name: set(found[1]) for name, found in reached.items()}
+    assert steps["plain"] == set(Step) - OF_REFRESH
+    assert steps["refresh"] == set(Step)
+
+
+CASES = [
+    *(("plain", step) for step in Step if step not in OF_REFRESH),
+    *(("refresh", step) for step in Step),
+]
+
+
+@pytest.mark.parametrize(("name", "step"), CASES, ids=str)
+def test_a_kill_and_another_run_are_one_run(copy, run, reached, name, step):
+    expected, steps = reached[name]
+    # A population is cut off in its last group, a refresh in its first.
+    count = steps.count(step) if name == "plain" else 1
+    folder = copy(name)
+    process = run(POPULATE_AND_DIE, folder, step, count, json.dumps(ARGUMENTS[name]))
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == -signal.SIGKILL, errors
+    with open_cache(cache_dir=folder, write=True):
+        if name == "refresh":
+            judge_whole(folder)
+        populate_cache_resumable(**ARGUMENTS[name], cache_dir=folder)
+        assert facts(folder, 250, 500) == expected
+        before = rows(folder)
+        populate_cache_resumable(**{**ARGUMENTS[name], "force_refresh": False}, cache_dir=folder)
+        assert rows(folder) == before
+
+
+KILLS = 6
+
+POPULATE = """
+import json, sys
+from rangebar_polars.pipeline.populate import populate_cache_resumable
+
+folder, arguments = sys.argv[1:]
+print("ready", flush=True)
+populate_cache_resumable(**json.loads(arguments), cache_dir=folder)
+print("done", flush=True)
+"""
+
+
+def test_kills_at_any_moments_and_another_run_are_one_run(folder, run):
+    # Many segments, so that there is much to be cut off.
+    arguments = {**PLAIN, "ouroboros": "day"}
+    store(folder, TICKS)
+    moments = random.Random(20241223)
+    for _ in range(KILLS):
+        process = run(POPULATE, folder, json.dumps(arguments))
+        assert process.stdout.readline() == "ready\n", process.stderr.read()
+        with suppress(subprocess.TimeoutExpired):
+            process.wait(moments.uniform(0, 1.5))
+        process.kill()
+        process.wait()
+    with open_cache(cache_dir=folder, write=True):
+        populate_cache_resumable(**arguments, cache_dir=folder)
+        for threshold in (250, 500):
+            expected = whole(tape(15), threshold, reset="day", last=14)
+            assert_frame_equal(kept(folder, threshold, reset="day"), expected)
+        before = rows(folder)
+        populate_cache_resumable(**arguments, cache_dir=folder)
+        assert rows(folder) == before
+
+
+def judge_whole(folder):
+    """Readers see the old bars or the new ones, whole."""
+    for threshold in (250, 500):
+        seen = kept(folder, threshold)
+        days = seen["close_time"].dt.date().max()
+        offset = (days - day(1)).days + 1
+        old, new = whole(OLD, threshold, last=8), whole(NEW, threshold, last=max(offset, 8))
+        assert_frame_equal(seen, old if offset <= 8 and seen.equals(old) else new)

@@ -1,0 +1,259 @@
+"""Groups of bars in files, between a worker and the driver."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+
+import pytest
+from polars.testing import assert_frame_equal
+
+pytest.importorskip("clickhouse_connect")
+pytest.importorskip("chdb")
+
+from pipeline.staged import Nobody, Place, jobs_of, kept, population, store_ticks, truth
+from rangebar_polars.exceptions import StorageError
+from rangebar_polars.pipeline.executors import run_jobs
+from rangebar_polars.pipeline.staging import (
+    ROOM,
+    Inbox,
+    Outbox,
+    packed,
+    staging_folder,
+    sweep,
+    unpacked,
+)  # fmt: skip
+from rangebar_polars.pipeline.ways import stage_job
+from rangebar_polars.pipeline.work import drafts_of
+
+pytest.importorskip("fcntl")
+
+
+@pytest.fixture(scope="module")
+def ticks(tmp_path_factory):
+    return store_ticks(tmp_path_factory.mktemp("ticks"))
+
+
+@pytest.fixture(scope="module")
+def job(ticks):
+    """Six groups, of two series."""
+    return next(jobs_of(Place(None, ticks), Nobody()))
+
+
+@pytest.fixture(scope="module")
+def groups(job):
+    return list(drafts_of(job))
+
+
+@pytest.fixture
+def run(tmp_path):
+    with staging_folder(tmp_path / "clickhouse") as folder:
+        yield folder
+
+
+def assert_same(found, drafts):
+    for one, other in zip(found, drafts, strict=True):
+        assert_frame_equal(one.bars, other.bars, check_exact=True)
+        assert replace(one, bars=None) == replace(other, bars=None)
+
+
+# A file
+
+
+def test_a_group_comes_back_as_it_was_put(groups):
+    spoken = replace(groups[1][0].ticks, source_absent=((5, 9), (11, 11)), reason="é")
+    drafts = [replace(groups[1][0], ticks=spoken, generation=3, fencing=7), *groups[1][1:]]
+    data, digest = packed(drafts, 4, "before")
+    found, again = unpacked(data, 4, "before")
+    assert_same(found, drafts)
+    assert again == digest
+
+
+def test_a_group_without_a_bar_comes_back(groups):
+    drafts = [replace(one, bars=one.bars.clear()) for one in groups[0]]
+    assert_same(unpacked(packed(drafts, 0, "")[0], 0, "")[0], drafts)
+
+
+def test_any_damage_is_seen(groups):
+    data, _ = packed(groups[0], 0, "")
+    for place in range(0, len(data), len(data) // 50):
+        spoilt = bytearray(data)
+        spoilt[place] ^= 1
+        assert unpacked(bytes(spoilt), 0, "") is None, place
+    for length in (0, 1, 40, len(data) // 2, len(data) - 1):
+        assert unpacked(data[:length], 0, "") is None, length
+
+
+def test_a_group_that_does_not_follow_is_none(groups):
+    data, _ = packed(groups[1], 1, "before")
+    assert unpacked(data, 2, "before") is None
+    assert unpacked(data, 1, "another") is None
+
+
+# A job
+
+
+def published(inbox, groups):
+    """Publish so many groups of an inbox, in order."""
+    for _ in range(groups):
+        drafts = inbox.take()
+        assert drafts
+        inbox.done(drafts)
+
+
+class _Drained:
+    """Takes groups away as fast as they come, in a thread of its own; keeps their bytes."""
+
+    def __init__(self, inbox):
+        self.files = {}
+        self._inbox = inbox
+        self._done = threading.Event()
+        self._thread = threading.Thread(target=self._take)
+
+    def _take(self):
+        while True:
+            is_last = self._done.is_set()
+            path = self._inbox._next
+            data = path.read_bytes() if path.exists() else None
+            if data:
+                self.files[path.name] = data
+                self._inbox.done(self._inbox.take())
+            elif is_last:
+                return
+
+    def __enter__(self):
+        self._thread.start()
+        return self.files
+
+    def __exit__(self, *_):
+        self._done.set()
+        self._thread.join()
+
+
+def test_a_job_that_is_run_again_puts_the_same_and_goes_on_from_what_is_published(run, job, groups):
+    whole, cut = Inbox(run / "1"), Inbox(run / "2")
+    with _Drained(whole) as files:
+        receipt = stage_job(job, str(whole.folder))
+    assert (receipt.groups, len(files)) == (len(groups), len(groups))
+
+    outbox, after = Outbox(cut.folder), ""
+    for index, drafts in enumerate(groups[:3]):
+        after = outbox.put(drafts, index, after)
+    published(cut, 2)
+    # A worker that was thought to be dead puts the first group once more.
+    outbox.put(groups[0], 0, "")
+    with _Drained(cut) as rest:
+        assert stage_job(job, str(cut.folder)).groups == len(groups)
+    assert rest == {name: files[name] for name in sorted(files)[2:]}
+    assert [path.name for path in cut.folder.iterdir()] == ["standing.json"]
+
+    assert stage_job(job, str(cut.folder)).groups == len(groups)
+    assert cut.take() is None
+
+
+def test_a_worker_waits_while_nobody_takes_its_groups(run, job, groups):
+    inbox, most = Inbox(run / "1"), 0
+
+    def count():
+        return len(list(inbox.folder.glob("*.group")))
+
+    with ThreadPoolExecutor(1) as executor:
+        receipt = executor.submit(stage_job, job, str(inbox.folder))
+        while count() < ROOM:
+            assert not receipt.done()
+        while not receipt.done() or count():
+            most = max(most, count())
+            if (drafts := inbox.take()) is not None:
+                inbox.done(drafts)
+        assert receipt.result().groups == len(groups) > ROOM
+    assert most == ROOM
+
+
+def test_it_does_not_wait_for_ever(run, groups):
+    inbox = Inbox(run / "1")
+    outbox, after = Outbox(inbox.folder), ""
+    outbox.wait_s = 0.05
+    for index in range(ROOM):
+        after = outbox.put(groups[index], index, after)
+    with pytest.raises(StorageError, match="nobody has taken bars"):
+        outbox.put(groups[ROOM], ROOM, after)
+
+
+def test_a_damaged_file_is_made_again(tmp_path, ticks):
+    place, spoilt = Place(None, tmp_path), []
+
+    def publish(drafts):
+        publisher.publish(drafts)
+        if len(spoilt) < 2:
+            # The next group of this job is damaged as soon as it stands there.
+            folder = next(iter(run_of(tmp_path).glob("*/0001")), None)
+            path = folder / f"{len(spoilt) + 1:06d}.group"
+            while not path.exists():
+                pass
+            spoilt.append(path.write_bytes(path.read_bytes()[:-1] + b"!"))
+
+    with population(place) as (leases, publisher), ThreadPoolExecutor(1) as executor:
+        jobs = list(jobs_of(place, leases, ticks=ticks))[:1]
+        (result,) = run_jobs(jobs, executor, publish)
+    expected = {key: unit for key, unit in truth(Place(None, ticks)).items() if key[1].year == 2023}
+    assert result.error is None
+    assert sum(one.days for one in result.outcome.tracks) == len(expected)
+    assert kept(place) == expected
+
+
+def run_of(folder):
+    return folder / "clickhouse.staging" / "0"
+
+
+# A run
+
+
+def test_a_worker_ends_when_the_run_has(tmp_path, groups):
+    with staging_folder(tmp_path / "clickhouse") as run:
+        inbox = Inbox(run / "1")
+        outbox = Outbox(inbox.folder)
+        digest = outbox.put(groups[0], 0, "")
+    with pytest.raises(StorageError, match="RANGEBAR_CLICKHOUSE_DSN"):
+        outbox.put(groups[1], 1, digest)
+    with pytest.raises(StorageError, match="population has ended"):
+        outbox.standing()
+    assert [path.name for path in tmp_path.glob("*.staging/*")] == ["0.lock"]
+
+
+HOLD = """
+import sys
+from pathlib import Path
+from rangebar_polars.pipeline.staging import staging_folder
+
+with staging_folder(Path(sys.argv[1])) as folder:
+    print(folder, flush=True)
+    sys.stdin.read()
+"""
+
+
+def test_what_a_killed_run_has_left_is_swept_at_the_next_start(tmp_path, groups):
+    cache = tmp_path / "clickhouse"
+    with subprocess.Popen(
+        [sys.executable, "-c", HOLD, str(cache)],
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+    ) as process:  # fmt: skip
+        dead = cache.parent / process.stdout.readline().strip()
+        inbox = Inbox(dead / "1")
+        outbox = Outbox(inbox.folder)
+        digest = outbox.put(groups[0], 0, "")
+        with staging_folder(cache) as alive:
+            # Two runs at once have places of their own, and leave one another alone.
+            sweep(cache)
+            assert dead.is_dir()
+            assert alive.is_dir()
+            assert alive.parent != dead.parent
+        process.kill()
+    assert dead.is_dir()
+    with pytest.raises(StorageError, match="population has ended"):
+        outbox.put(groups[1], 1, digest)
+    with staging_folder(cache) as alive:
+        assert not dead.exists()
+        assert list(alive.iterdir()) == [alive / "open"]

@@ -1,0 +1,130 @@
+"""What an upkeep of the cache has to do: pure functions of what is kept."""
+
+from __future__ import annotations
+
+from datetime import date, timedelta
+
+import pytest
+
+pytest.importorskip("chdb")
+
+from rangebar_polars._span import day_start
+from rangebar_polars.clickhouse.series import BAR_SEMANTICS, Configuration, Family
+from rangebar_polars.clickhouse.units import Chain, Unit
+from rangebar_polars.pipeline.upkeep import errands_of_update, errands_of_upgrade
+
+OLD = Configuration(bar_semantics=BAR_SEMANTICS - 1)
+FAMILY = Family.of("BTCUSDT", 250)
+
+
+def chain(first, frontier, family=FAMILY):
+    """What is kept of the series that begins on one day and reaches another."""
+    series = family.series(date.fromisoformat(first))
+    count = (date.fromisoformat(frontier) - series.first_day).days
+    groups = frozenset({"core", "microstructure"})
+    units = [
+        Unit(
+            series, series.first_day + timedelta(days=n), 0, n + 1, n, 1, None, None, "", 0, 0, 0,
+            None, None, groups,
+        )
+        for n in range(count)
+    ]  # fmt: skip
+    return Chain(series, tuple(units))
+
+
+def family(threshold=250, **options):
+    return Family.of("BTCUSDT", threshold, **options)
+
+
+def begun(errands):
+    return [(one.thresholds, str(one.start.date())) for one in errands]
+
+
+def test_the_newest_segment_goes_on_at_its_frontier_and_older_ones_are_left_alone():
+    kept = [chain("2023-01-01", "2023-06-01"), chain("2024-01-01", "2024-03-05")]
+    assert begun(errands_of_update(kept)) == [((250,), "2024-03-05")]
+
+
+def test_a_whole_segment_goes_on_with_the_next_one():
+    assert begun(errands_of_update([chain("2023-01-01", "2024-01-01")])) == [((250,), "2024-01-01")]
+
+
+@pytest.mark.parametrize(
+    ("kept", "start"),
+    [
+        ([("2024-02-01", "2024-03-05"), ("2024-01-01", "2024-03-05")], "2024-03-05"),
+        ([("2024-02-01", "2024-04-05"), ("2024-01-01", "2024-03-05")], "2024-04-05"),
+    ],
+    ids=["equal", "further"],
+)
+def test_of_rivals_the_furthest_frontier_goes_on(kept, start):
+    assert begun(errands_of_update([chain(*one) for one in kept])) == [((250,), start)]
+
+
+def test_the_population_of_an_errand_continues_exactly_the_series_that_is_meant():
+    from rangebar_polars.clickhouse.choice import to_continue
+    from rangebar_polars.clickhouse.series import segment_of
+
+    kept = [
+        chain("2024-02-01", "2024-04-05"),
+        chain("2024-01-01", "2024-03-05"),
+        chain("2024-03-01", "2024-04-05"),
+    ]
+    (errand,) = errands_of_update(kept)
+    day = errand.start.date()
+    chosen = to_continue(kept, segment_of(day, "year"), day)
+    assert chosen.series == FAMILY.series(date(2024, 2, 1))
+
+
+def test_thresholds_of_one_frontier_share_a_pass_and_others_have_their_own():
+    kept = [chain("2024-01-01", "2024-03-05", family(threshold)) for threshold in (500, 250)] + [
+        chain("2024-01-01", "2024-02-05", family(1000))
+    ]
+    assert begun(errands_of_update(kept)) == [
+        ((1000,), "2024-02-05"),
+        ((250, 500), "2024-03-05"),
+    ]
+
+
+def test_reset_mode_gate_and_market_keep_families_apart():
+    others = [
+        family(reset="month"),
+        family(configuration=Configuration(prevent_same_timestamp_close=False)),
+        family(market="um"),
+    ]
+    kept = [chain("2024-01-01", "2024-01-05", one) for one in (FAMILY, *others)]
+    assert len(errands_of_update(kept)) == 4
+
+
+def test_what_no_population_of_today_builds_is_not_updated():
+    kept = [
+        chain("2024-01-01", "2024-01-05", family(configuration=one))
+        for one in (OLD, Configuration(max_gap_us=3_600_000_000))
+    ]
+    assert errands_of_update(kept) == []
+
+
+def test_a_series_of_another_rule_is_built_anew_over_its_own_days():
+    old = chain("2024-01-03", "2024-01-09", family(configuration=OLD))
+    (errand,), left = errands_of_upgrade([old, chain("2024-01-01", "2024-01-05")])
+    assert errand.start == day_start(date(2024, 1, 3))
+    assert errand.last_day == date(2024, 1, 8)
+    assert left == []
+
+
+def test_a_series_that_was_built_anew_is_not_built_again():
+    old = chain("2024-01-03", "2024-01-09", family(configuration=OLD))
+    assert errands_of_upgrade([old, chain("2024-01-01", "2024-01-09")]) == ([], [])
+
+
+def test_a_series_that_cannot_be_built_anew_is_named_with_the_reason():
+    newer = chain(
+        "2024-01-01", "2024-01-05", family(configuration=Configuration(bar_semantics=BAR_SEMANTICS + 1))
+    )  # fmt: skip
+    gap = chain(
+        "2024-01-01", "2024-01-05",
+        family(configuration=Configuration(bar_semantics=BAR_SEMANTICS - 1, max_gap_us=1)),
+    )  # fmt: skip
+    errands, left = errands_of_upgrade([newer, gap])
+    assert errands == []
+    assert {series for series, _ in left} == {newer.series, gap.series}

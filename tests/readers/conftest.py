@@ -1,0 +1,42 @@
+"""A folder with two months of ticks and series of their bars, made once."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+pytest.importorskip("chdb")
+pytest.importorskip("clickhouse_connect")
+
+from rangebar_polars.clickhouse.client import open_cache
+from readers.stock import make_stock
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from rangebar_polars.clickhouse.client import Cache
+    from readers.stock import Stock
+
+
+@pytest.fixture(scope="package")
+def in_memory() -> Iterator[Path]:
+    """A folder that does not wait for a disk, where there is such a place: every write is synced."""
+    fast = Path("/dev/shm")
+    with tempfile.TemporaryDirectory(dir=fast if os.access(fast, os.W_OK) else None) as folder:
+        yield Path(folder)
+
+
+@pytest.fixture(scope="package")
+def stock(in_memory) -> Stock:
+    return make_stock(in_memory / "stock")
+
+
+@pytest.fixture(scope="module")
+def held(stock) -> Iterator[Cache]:
+    """The cache of the stock, open for all tests of a module: an engine takes time to start."""
+    with open_cache(cache_dir=stock.folder, write=True) as cache:
+        yield cache

@@ -1,0 +1,152 @@
+"""Lazy bars: planned at the call, read when collected, and only what the query needs."""
+
+from __future__ import annotations
+
+from datetime import date
+
+import polars as pl
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from polars.testing import assert_frame_equal
+
+import rangebar_polars as rb
+from rangebar_polars.catalogue import columns
+from rangebar_polars.clickhouse.generations import open_generation, publish_generation
+from rangebar_polars.clickhouse.series import Family
+from rangebar_polars.exceptions import CoverageError
+from rangebar_polars.pipeline import lazily
+from rangebar_polars.readers import scan_range_bars
+from readers.stock import SYMBOL, january, keep
+
+pytestmark = pytest.mark.usefixtures("held")
+
+#: Kept, kept and continued, computed.
+SPAN = (january(20), january(64))
+
+
+def months(stock, **options):
+    return scan_range_bars(
+        SYMBOL, *SPAN, ouroboros="month", fetch=False, cache_dir=stock.folder, **options
+    )
+
+
+def test_columns_are_those_of_a_bar_frame_without_ids(stock, engine):
+    core = rb.sample_ticks().rangebar.bars(250).drop("bar_id")
+    plan = months(stock)
+    assert plan.collect_schema() == core.schema
+    assert plan.collect().schema == core.schema
+    kept = rb.sample_ticks().rangebar.bars(250, incomplete="keep").drop("bar_id")
+    flagged = months(stock, include_orphaned_bars=True)
+    assert flagged.collect_schema() == flagged.collect().schema == kept.schema
+
+
+@pytest.mark.parametrize(
+    "features", ["microstructure", ["ofi"], ["kyle_lambda_proxy", "ofi"], "core", []]
+)
+def test_features_follow_the_core_in_the_order_of_the_catalogue(stock, features):
+    frame = months(stock, features=features).collect()
+    expected = rb.sample_ticks().rangebar.bars(250, features=features).drop("bar_id")
+    assert frame.schema == expected.schema
+
+
+def test_a_plan_can_be_collected_again_and_by_parts(stock, engine):
+    plan = months(stock)
+    whole = plan.collect()
+    assert whole.height > 400
+    assert_frame_equal(plan.collect(), whole)
+    assert_frame_equal(plan.head(37).collect(), whole.head(37))
+    assert_frame_equal(plan.tail(5).collect(), whole.tail(5))
+    assert plan.select(pl.len()).collect().item() == whole.height
+
+
+NAMES = [name for name in columns()["name"] if name not in {"threshold", "bar_id"}]
+
+
+@settings(max_examples=15)
+@given(
+    names=st.lists(st.sampled_from(NAMES[:19]), min_size=1, unique=True),
+    days=st.tuples(st.integers(15, 66), st.integers(15, 66)),
+    limit=st.one_of(st.none(), st.integers(0, 300)),
+)
+def test_what_is_pushed_down_changes_nothing(stock, names, days, limit):
+    plan, whole = months(stock), stored(stock)
+    between = pl.col("close_time").is_between(january(min(days)), january(max(days)))
+    if limit is not None:
+        plan, whole = plan.head(limit), whole.head(limit)
+    assert_frame_equal(
+        plan.filter(between, pl.col("volume") > 40).select(names).collect(),
+        whole.filter(between, pl.col("volume") > 40).select(names),
+    )
+
+
+def test_a_filter_at_the_close_time_of_a_bar_passes_it(stock):
+    whole = stored(stock)
+    days = whole["close_time"].dt.date()
+    edges = [*(days != days.shift()).arg_true(), *(days != days.shift(-1)).arg_true()]
+    for row in edges[::15]:
+        time = whole["close_time"][row]
+        assert months(stock).filter(pl.col("close_time") == time).collect().height == 1
+        assert months(stock).filter(pl.col("close_time") <= time).collect().height == row + 1
+        later = months(stock).filter(pl.col("close_time") >= time).collect()
+        assert later.height == whole.height - row
+
+
+WHOLE = {}
+
+
+def stored(stock):
+    return WHOLE.setdefault(stock.folder, months(stock).collect())
+
+
+def test_groups_of_rows_make_no_difference(stock, monkeypatch):
+    whole = stored(stock)
+    for rows in (1, 40):
+        monkeypatch.setattr(lazily, "_MOST_ROWS", rows)
+        assert_frame_equal(months(stock).collect(), whole)
+
+
+def test_a_plan_is_wrong_at_the_call_not_when_it_is_collected(stock):
+    with pytest.raises(ValueError, match="ofl"):
+        months(stock, features="ofl")
+    with pytest.raises(CoverageError, match="`59` days"):
+        scan_range_bars(SYMBOL, january(1), january(60), 500, fetch=False, cache_dir=stock.folder)
+
+
+def test_a_plan_names_what_it_reads(stock):
+    assert "BTCUSDT at 250 dbps" in months(stock).explain()
+
+
+def test_bars_built_anew_after_the_call_are_read_in_their_place(stock, held):
+    """As after a rebuild: the rows that were planned are gone, the series is the same."""
+    family = Family.of(SYMBOL, 510, reset="month")
+    keep(held, stock.folder, family, january(1), date(2023, 1, 10))
+    plan = scan_range_bars(
+        SYMBOL, january(1), january(11), 510, ouroboros="month", fetch=False, cache_dir=stock.folder
+    )
+    before = plan.collect()
+    series = family.series(january(1))
+    anew = open_generation(held, series, series.first_day, fencing=0)
+    keep(held, stock.folder, family, january(1), date(2023, 1, 10), generation=anew.number)
+    publish_generation(held, series, anew, fencing=0)
+    held.command(
+        f"ALTER TABLE {held.table('bars')} DELETE WHERE threshold = 510 AND attempt NOT IN "
+        f"(SELECT attempt FROM {held.table('units')} WHERE threshold = 510 AND generation = 1) "
+        "SETTINGS mutations_sync = 2"
+    )
+    assert_frame_equal(plan.collect(), before)
+
+
+def test_bars_dropped_after_the_call_are_missed(stock, held):
+    family = Family.of(SYMBOL, 520, reset="month")
+    keep(held, stock.folder, family, january(1), date(2023, 1, 10))
+    plan = scan_range_bars(
+        SYMBOL, january(1), january(11), 520, ouroboros="month", fetch=False, cache_dir=stock.folder
+    )
+    for table in ("bars", "units"):
+        held.command(
+            f"ALTER TABLE {held.table(table)} DELETE WHERE threshold = 520 "
+            "SETTINGS mutations_sync = 2"
+        )
+    with pytest.raises((CoverageError, pl.exceptions.ComputeError), match="not in the cache"):
+        plan.collect()
