@@ -291,7 +291,7 @@ def scan_range_bars(
     include_orphaned_bars: bool = False,
     include_incomplete: bool = False,
     use_cache: bool = True,
-    fetch: bool = True,
+    fetch_if_missing: bool = True,
     prevent_same_timestamp_close: bool = True,
     cache_dir: Path | str | None = None,
     dsn: str | None = None,
@@ -315,7 +315,7 @@ def scan_range_bars(
         Groups or names of columns beyond the core.
     include_orphaned_bars, include_incomplete
         As for `get_range_bars`; either adds the columns `is_closed` and `ended_by`.
-    fetch
+    fetch_if_missing
         Whether ticks that are missing may be fetched.
     anchor, ouroboros, ouroboros_mode, source, market, use_cache, prevent_same_timestamp_close, \
 cache_dir, dsn
@@ -372,7 +372,7 @@ CacheUnavailableError, SourceError
         )
         wanted = Wanted(
             asked,
-            Access(use_cache, fetch, cache_dir, dsn),
+            Access(use_cache, fetch_if_missing, cache_dir, dsn),
             in_order(core | set(extra)),
             orphans=include_orphaned_bars,
             incomplete=include_incomplete,

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import argparse
 import multiprocessing
+import os
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
 from functools import partial
+from multiprocessing.connection import wait
+from threading import Thread
 from typing import TYPE_CHECKING
 
 from rangebar_polars._span import parse_day
@@ -117,10 +120,9 @@ def run_populate(arguments: argparse.Namespace) -> int:
         place = place_of(symbol, arguments.source, arguments.market)
         by_place.setdefault(place, []).append(symbol)
     status = 0
-    with workers(arguments.workers) as executor:
-        for place, symbols in by_place.items():
-            with kept_so_far(arguments, place, symbols):
-                status = max(status, populate(arguments, place, symbols, executor))
+    for place, symbols in by_place.items():
+        with kept_so_far(arguments, place, symbols):
+            status = max(status, populate(arguments, place, symbols))
     return status
 
 
@@ -133,12 +135,7 @@ def judge(arguments: argparse.Namespace) -> None:
         raise UsageError(f"`end` ({arguments.end}) is before `start` ({arguments.start})")
 
 
-def populate(
-    arguments: argparse.Namespace,
-    place: tuple[str, str],
-    symbols: list[str],
-    executor: Callable[[], Executor] | None,
-) -> int:
+def populate(arguments: argparse.Namespace, place: tuple[str, str], symbols: list[str]) -> int:
     """Populate symbols of one market; 1 if anything was not done."""
     from rangebar_polars.pipeline.populate import populate_cache_resumable
 
@@ -153,7 +150,7 @@ def populate(
             ouroboros=arguments.reset,
             notify=not arguments.no_notify,
             verbose=not arguments.quiet,
-            executor=executor,
+            executor=workers(arguments.workers),
             source=place[0],
             market=place[1],
             cache_dir=arguments.cache_dir,
@@ -171,20 +168,27 @@ def thresholds(arguments: argparse.Namespace) -> list[int]:
     return list(dict.fromkeys(arguments.threshold or [DEFAULT_THRESHOLD]))
 
 
-@contextmanager
-def workers(count: int) -> Iterator[Callable[[], Executor] | None]:
+def workers(count: int) -> Callable[[], Executor] | None:
     """A way to make so many processes to work in; None for this one alone.
 
     They are started afresh: a fork could not use the embedded cache.
     """
+    if count == 1:
+        return None
     context = multiprocessing.get_context("spawn")
-    try:
-        yield partial(ProcessPoolExecutor, count, mp_context=context) if count > 1 else None
-    except BaseException:
-        # They would wait for work for ever.
-        for process in multiprocessing.active_children():
-            process.terminate()
-        raise
+    return partial(ProcessPoolExecutor, count, mp_context=context, initializer=end_with_parent)
+
+
+def end_with_parent() -> None:
+    """Let a worker end when the command has ended: it would wait for work for ever."""
+    parent = multiprocessing.parent_process()
+    assert parent is not None  # noqa: S101
+    Thread(target=_end_after, args=(parent.sentinel,), daemon=True).start()
+
+
+def _end_after(sentinel: int) -> None:
+    wait([sentinel])
+    os._exit(STOPPED)
 
 
 @contextmanager

@@ -106,6 +106,19 @@ class Leases:
     heartbeat_s: float = HEARTBEAT_S
     lost: list[LeaseKey] = field(default_factory=list)
 
+    def look(self, cache: Cache) -> None:
+        """Make sure that the series are held still, as a worker does whose driver gives the signs.
+
+        Raises
+        ------
+        LeaseLostError
+            The holder has ended, or another writer holds one of the series.
+        """
+        for key, claim in _claims(cache, list(self.fencing)).items():
+            if claim.released or (claim.fencing, claim.holder) != (self.fencing[key], self.holder):
+                sentence = f"the writer that was at work on {key} has ended"
+                raise LeaseLostError(with_hint(sentence, "run it again"), holder=str(claim))
+
     def check(self, cache: Cache) -> None:
         """Give a sign of life, and make sure that nobody has taken a series over.
 
@@ -154,8 +167,7 @@ def hold_leases(
             kept.enter_context(opened())
         try:
             with opened() as cache:
-                for key in sorted(set(keys)):
-                    leases.fencing[key] = _take(cache, key, leases)
+                _take(cache, sorted(set(keys)), leases)
             reach(Step.LEASES_TAKEN)
             with _heart(opened, leases) if not target.is_embedded else nullcontext():
                 yield leases
@@ -190,19 +202,28 @@ def _file_locks(target: Target, keys: Iterable[LeaseKey]) -> Iterator[None]:
         yield
 
 
-def _take(cache: Cache, key: LeaseKey, leases: Leases) -> int:
-    """Fencing number under which the series is held from now on."""
+def _take(cache: Cache, keys: list[LeaseKey], leases: Leases) -> None:
+    """Hold the series from now on, each under a fencing number of its own."""
+    wanted = keys
     for _ in range(_ROUNDS):
-        claim = _claims(cache, [key]).get(key)
-        if claim is not None and _stands(cache, claim, leases):
-            raise LeaseError(with_hint(f"{claim} is at work on {key}", _HINT), holder=str(claim))
-        number = (claim.fencing if claim is not None else 0) + 1
-        _beat(cache, [key], {key: number}, leases.holder)
-        now = _claims(cache, [key])[key]
-        if (now.fencing, now.holder, now.claims) == (number, leases.holder, 1):
-            return number
+        claims = _claims(cache, wanted)
+        for key, claim in claims.items():
+            if _stands(cache, claim, leases):
+                sentence = f"{claim} is at work on {key}"
+                raise LeaseError(with_hint(sentence, _HINT), holder=str(claim))
+        numbers = {key: claims[key].fencing + 1 if key in claims else 1 for key in wanted}
+        leases.fencing |= numbers
+        _beat(cache, wanted, numbers, leases.holder)
+        now = _claims(cache, wanted)
+        wanted = [
+            key
+            for key, one in now.items()
+            if (one.fencing, one.holder, one.claims) != (numbers[key], leases.holder, 1)
+        ]
+        if not wanted:
+            return
         wait_a_little(time.monotonic() + 1)
-    raise LeaseError(with_hint(f"several writers want {key} at the same moment", _HINT))
+    raise LeaseError(with_hint(f"several writers want {wanted[0]} at the same moment", _HINT))
 
 
 def _stands(cache: Cache, claim: _Claim, leases: Leases) -> bool:

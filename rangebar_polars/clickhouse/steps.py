@@ -27,6 +27,7 @@ class Step(StrEnum):
     GENERATION_PUBLISHED = "generation_published"
     GENERATION_DISCARDED = "generation_discarded"
     CHECKPOINTS_WRITTEN = "checkpoints_written"
+    LOCAL_COPY_WRITTEN = "local_copy_written"
     LEASES_RELEASED = "leases_released"
 
 

@@ -24,6 +24,7 @@ from rangebar_polars.clickhouse.series import Configuration, Family, FamilyKey, 
 from rangebar_polars.config import settings
 from rangebar_polars.storage.disk import Disk, Step
 from rangebar_polars.storage.layout import temporary_name, temporary_pid
+from rangebar_polars.storage.place import write_synced
 
 if TYPE_CHECKING:
     from rangebar_polars.clickhouse.units import Unit
@@ -186,7 +187,7 @@ def _replace(path: Path, data: bytes, disk: Disk) -> None:
     """Give a file other bytes, in one step."""
     temporary = path.parent / temporary_name(path.name)
     try:
-        _write(temporary, memoryview(data), disk)
+        write_synced(disk, temporary, memoryview(data))
         os.replace(temporary, path)  # noqa: PTH105 - as with the rest, by its own name
         disk.reached(Step.LINKED)
         disk.sync_folder(path.parent)
@@ -194,21 +195,6 @@ def _replace(path: Path, data: bytes, disk: Disk) -> None:
     finally:
         with suppress(OSError):
             disk.unlink(temporary)
-
-
-def _write(path: Path, data: memoryview, disk: Disk) -> None:
-    file = disk.create(path)
-    try:
-        disk.reached(Step.TEMP_CREATED)
-        half = len(data) // 2
-        disk.write(file, data[:half])
-        disk.reached(Step.TEMP_HALF_WRITTEN)
-        disk.write(file, data[half:])
-        disk.reached(Step.TEMP_WRITTEN)
-        disk.sync(file)
-        disk.reached(Step.TEMP_SYNCED)
-    finally:
-        disk.close(file)
 
 
 def _sweep(path: Path) -> None:

@@ -60,8 +60,8 @@ class Look:
         cache_dir: str | Path | None,
         dsn: str | None,
     ) -> None:
-        self._report = report
-        self._days = days
+        self.report = report
+        self.days = days
         self._where: dict[str, Any] = {"dsn": dsn, "cache_dir": cache_dir}
         source = report.series[0].series.family.source if report.series else "binance"
         self._continuity = ContinuityCheck(source=source)
@@ -90,11 +90,11 @@ class Look:
 
     def _parts(self) -> Iterator[Part]:
         """The days asked for by series and month, in order."""
-        for one in self._report.series:
+        for one in self.report.series:
             segment = one.series.segment
-            first_day = max(self._days[0], segment.start)
-            end = self._days[1] if segment.end is None else segment.end - _ONE_DAY
-            days = days_between(first_day, min(self._days[1], end))
+            first_day = max(self.days[0], segment.start)
+            end = self.days[1] if segment.end is None else segment.end - _ONE_DAY
+            days = days_between(first_day, min(self.days[1], end))
             for _, together in groupby(days, month_of):
                 of_month = list(together)
                 yield Part(one.series, of_month[0], of_month[-1])

@@ -185,10 +185,7 @@ ouroboros_mode, prevent_same_timestamp_close, notify, verbose, source, market, c
     True
     """
     started = time.monotonic()
-    if validate_on_complete not in get_args(OnComplete):
-        choices = get_args(OnComplete)
-        message = unknown_choice("validate_on_complete", str(validate_on_complete), choices)
-        raise ValueError(message)
+    _judge_choice(validate_on_complete)
     name = validate_symbol_registered(symbol, operation="precompute_range_bars")
     threshold = resolve_and_validate_threshold(name, threshold_decimal_bps)
     origin, place = canonical_market(source, market)
@@ -221,19 +218,28 @@ ouroboros_mode, prevent_same_timestamp_close, notify, verbose, source, market, c
         look = Look(report, (days[0], last_day), cache_dir, dsn)
         look.run(is_deep=validate_on_complete != "skip")
         progress.end(last_day)
-    result = PrecomputeResult(
+    took_s = time.monotonic() - started
+    return _judged(_result(name, threshold, look, took_s), validate_on_complete)
+
+
+def _judge_choice(on_complete: str) -> None:
+    if on_complete not in get_args(OnComplete):
+        choices = get_args(OnComplete)
+        raise ValueError(unknown_choice("validate_on_complete", str(on_complete), choices))
+
+
+def _result(name: str, threshold: int, look: Look, took_s: float) -> PrecomputeResult:
+    return PrecomputeResult(
         name,
         threshold,
-        days[0],
-        last_day,
+        *look.days,
         look.bars,
         look.ticks,
-        time.monotonic() - started,
-        report,
+        took_s,
+        look.report,
         look.continuity,
         look.tier1,
     )
-    return _judged(result, validate_on_complete)
 
 
 def _days(

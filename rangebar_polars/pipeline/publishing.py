@@ -8,12 +8,12 @@ from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from rangebar_polars.clickhouse.checkpoints import write_checkpoints
-from rangebar_polars.clickhouse.leases import Leases, _claims
+from rangebar_polars.clickhouse.leases import Leases
+from rangebar_polars.clickhouse.steps import Step, reach
 from rangebar_polars.clickhouse.turns import Turns
 from rangebar_polars.clickhouse.units import read_chains, states_of
 from rangebar_polars.clickhouse.write import publish
 from rangebar_polars.events import CheckpointSaved, emit
-from rangebar_polars.exceptions import LeaseLostError, with_hint
 from rangebar_polars.pipeline.local_checkpoint import write_local
 from rangebar_polars.pipeline.watching import told
 from rangebar_polars.pipeline.work import Outcome, TrackOutcome, run_job
@@ -81,6 +81,7 @@ class Publisher:
         write_checkpoints(cache, [unit for unit, _ in newest.values()])
         for unit, draft in newest.values():
             write_local(self._cache_dir, unit, draft.state)
+            reach(Step.LOCAL_COPY_WRITTEN)
             if self._notify:
                 self._tell(unit)
         told(placed)
@@ -110,15 +111,7 @@ class _Borrowed(Leases):
 
     def check(self, cache: Cache) -> None:
         """Make sure that the holder still has them."""
-        for key, claim in _claims(cache, list(self.fencing)).items():
-            is_held = (claim.fencing, claim.holder) == (self.fencing[key], self.holder)
-            if claim.released or not is_held:
-                raise LeaseLostError(
-                    with_hint(
-                        f"the population that was at work on {key} has ended", "run it again"
-                    ),
-                    holder=str(claim),
-                )
+        self.look(cache)
 
 
 @contextmanager

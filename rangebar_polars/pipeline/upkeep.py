@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
-from datetime import timedelta
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from rangebar_polars._market import canonical_symbol
 from rangebar_polars._span import day_start, parse_day
 from rangebar_polars.clickhouse.client import open_cache, reading
 from rangebar_polars.clickhouse.ddl import migrate
-from rangebar_polars.clickhouse.series import BAR_SEMANTICS
 from rangebar_polars.clickhouse.target import resolve
 from rangebar_polars.clickhouse.units import read_chains
 from rangebar_polars.exceptions import (
@@ -22,45 +20,23 @@ from rangebar_polars.exceptions import (
     nearest,
     with_hint,
 )
+from rangebar_polars.pipeline.errands import errands_of_update, errands_of_upgrade
 from rangebar_polars.pipeline.newest import newest_day
 from rangebar_polars.pipeline.populate import populate_cache_resumable
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Sequence
     from concurrent.futures import Executor
-    from datetime import date, datetime
+    from datetime import date
     from pathlib import Path
 
     from rangebar_polars._span import When
-    from rangebar_polars.clickhouse.series import Family, Series
+    from rangebar_polars.clickhouse.series import Series
     from rangebar_polars.clickhouse.units import Chain
+    from rangebar_polars.pipeline.errands import Errand
     from rangebar_polars.pipeline.populate_report import PopulateReport
 
-__all__ = ["Errand", "UpkeepReport", "errands_of_update", "errands_of_upgrade", "update", "upgrade"]
-
-_ONE_DAY = timedelta(days=1)
-
-
-@dataclass(frozen=True, slots=True)
-class Errand:
-    """A population of the thresholds of one symbol that have the same days to do."""
-
-    source: str
-    market: str
-    symbol: str
-    #: By its stored name.
-    reset: str
-    prevent_same_timestamp_close: bool
-    start: datetime
-    #: None for the newest day.
-    last_day: date | None
-    thresholds: tuple[int, ...] = ()
-
-    def __str__(self) -> str:
-        at = ", ".join(str(threshold) for threshold in self.thresholds)
-        last = "the newest day" if self.last_day is None else self.last_day
-        place = f"{self.source}/{self.market}, reset {self.reset}"
-        return f"{self.symbol} ({place}) at {at} dbps from {self.start.date()} to {last}"
+__all__ = ["UpkeepReport", "update", "upgrade"]
 
 
 @dataclass(slots=True)
@@ -198,91 +174,6 @@ def upgrade(
     return report
 
 
-def errands_of_update(chains: Iterable[Chain]) -> list[Errand]:
-    """What has to be populated so that every family goes on from its newest segment.
-
-    A population from the frontier on continues exactly the series that is meant: nothing reaches
-    that day but the series of the furthest frontier, of which it takes the earliest anchor.
-    """
-    by_family: dict[Family, list[Chain]] = {}
-    for chain in chains:
-        if chain.units and _is_current(chain.series.family):
-            by_family.setdefault(chain.series.family, []).append(chain)
-    return _joined(
-        (family, day_start(furthest(kept).frontier), None) for family, kept in by_family.items()
-    )
-
-
-def furthest(chains: Sequence[Chain]) -> Chain:
-    """The earliest-anchored chain at the furthest frontier of the newest segment."""
-    newest = max(chain.series.segment_start for chain in chains)
-    rivals = [chain for chain in chains if chain.series.segment_start == newest]
-    return min(rivals, key=lambda one: (-one.frontier.toordinal(), one.series.anchor_us))
-
-
-def errands_of_upgrade(
-    chains: Iterable[Chain],
-) -> tuple[list[Errand], list[tuple[Series, str]]]:
-    """What has to be built anew, and the series for which that is not possible."""
-    kept = [chain for chain in chains if chain.units]
-    now = [
-        chain for chain in kept if chain.series.family.configuration.bar_semantics == BAR_SEMANTICS
-    ]
-    wanted, left = [], []
-    for chain in kept:
-        configuration = chain.series.family.configuration
-        if configuration.bar_semantics == BAR_SEMANTICS or _is_rebuilt(chain, now):
-            continue
-        if configuration.bar_semantics > BAR_SEMANTICS:
-            left.append((chain.series, "a newer version of the package computed it"))
-        elif configuration.max_gap_us is not None:
-            left.append((chain.series, "a population knows no longest gap"))
-        else:
-            last_day = chain.frontier - _ONE_DAY
-            wanted.append((chain.series.family, chain.series.anchor, last_day))
-    return _joined(wanted), left
-
-
-def _is_current(family: Family) -> bool:
-    """Whether a population of today would build bars of this family."""
-    configuration = family.configuration
-    return configuration.bar_semantics == BAR_SEMANTICS and configuration.max_gap_us is None
-
-
-def _is_rebuilt(old: Chain, now: Iterable[Chain]) -> bool:
-    """Whether a series of today's rule holds all days of an old one."""
-    mine = old.series.family
-    gate = mine.configuration.prevent_same_timestamp_close
-    return any(
-        one.series.family.key[:-1] == mine.key[:-1]
-        and one.series.family.configuration.prevent_same_timestamp_close == gate
-        and one.series.segment_start == old.series.segment_start
-        and one.series.anchor_us <= old.series.anchor_us
-        and one.frontier >= old.frontier
-        for one in now
-    )
-
-
-def _joined(wanted: Iterable[tuple[Family, datetime, date | None]]) -> list[Errand]:
-    """Errands whose thresholds share one pass over the ticks."""
-    thresholds: dict[Errand, set[int]] = {}
-    for family, start, last_day in wanted:
-        errand = Errand(
-            family.source,
-            family.market,
-            family.symbol,
-            family.reset,
-            family.configuration.prevent_same_timestamp_close,
-            start,
-            last_day,
-        )
-        thresholds.setdefault(errand, set()).add(family.threshold)
-    joined = [
-        replace(errand, thresholds=tuple(sorted(found))) for errand, found in thresholds.items()
-    ]
-    return sorted(joined, key=lambda errand: (errand.symbol, errand.start, errand.thresholds))
-
-
 def _kept(
     symbols: Sequence[str],
     thresholds: Sequence[int],
@@ -297,7 +188,7 @@ def _kept(
     kept = {chain.series.family.symbol for chain in chains}
     for name in sorted(names - kept):
         near = nearest(name, kept)
-        hint = f"did you mean `{near}`?" if near else "rangebar populate keeps them"
+        hint = f"did you mean `{near}`?" if near else f"rangebar populate {name} --start 2024-01-01"
         raise CoverageError(with_hint(f"the cache keeps no bars of `{name}`", hint), symbol=name)
     return [
         chain

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from rangebar_polars.storage.disk import Disk
     from rangebar_polars.storage.layout import Shelf
 
-__all__ = ["disk_errors", "make_folders", "place", "sha256_of"]
+__all__ = ["disk_errors", "make_folders", "place", "sha256_of", "write_synced"]
 
 _SPACE_HINT = "make room or give another folder: cache_dir=, or RANGEBAR_CACHE_DIR"
 
@@ -69,7 +69,7 @@ def place(shelf: Shelf, folder: Path, data: memoryview, name_of: Callable[[str],
         wanted = hasher.submit(sha256_of, data)
         temporary = folder / temporary_name(name_of("")[:40])
         try:
-            _write(disk, temporary, data)
+            write_synced(disk, temporary, data)
             sha256 = wanted.result()
             _verify(disk, temporary, sha256)
             try:
@@ -86,7 +86,8 @@ def place(shelf: Shelf, folder: Path, data: memoryview, name_of: Callable[[str],
     return sha256
 
 
-def _write(disk: Disk, path: Path, data: memoryview) -> None:
+def write_synced(disk: Disk, path: Path, data: memoryview) -> None:
+    """Make a file of these bytes, which are on the medium then; its name may not be yet."""
     file = disk.create(path)
     try:
         disk.reached(Step.TEMP_CREATED)

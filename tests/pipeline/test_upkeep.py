@@ -11,7 +11,7 @@ pytest.importorskip("chdb")
 from rangebar_polars._span import day_start
 from rangebar_polars.clickhouse.series import BAR_SEMANTICS, Configuration, Family
 from rangebar_polars.clickhouse.units import Chain, Unit
-from rangebar_polars.pipeline.upkeep import errands_of_update, errands_of_upgrade
+from rangebar_polars.pipeline.errands import errands_of_update, errands_of_upgrade
 
 OLD = Configuration(bar_semantics=BAR_SEMANTICS - 1)
 FAMILY = Family.of("BTCUSDT", 250)

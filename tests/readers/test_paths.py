@@ -166,7 +166,7 @@ def test_the_forming_bar_is_that_of_the_ticks_up_to_the_end(stock, end, use_cach
 @pytest.mark.parametrize("use_cache", [True, False])
 def test_bars_are_cut_by_their_close_time_the_end_excluded(stock, use_cache):
     whole = scan_range_bars(
-        SYMBOL, *SPANS["cache"], ouroboros="month", fetch=False, cache_dir=stock.folder
+        SYMBOL, *SPANS["cache"], ouroboros="month", fetch_if_missing=False, cache_dir=stock.folder
     ).collect()
     times = whole["close_time"].to_list()
     frame = month(stock, (times[7], times[60]), use_cache=use_cache, anchor="segment")

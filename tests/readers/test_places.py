@@ -34,7 +34,7 @@ from rangebar_polars.readers import get_range_bars, scan_range_bars
 folder, start, end = sys.argv[1:4]
 options = {"ouroboros": "month", "cache_dir": folder}
 frame = get_range_bars("BTCUSDT", start, end, fetch_if_missing=False, **options)
-lazy = scan_range_bars("BTCUSDT", start, end, fetch=False, **options).collect()
+lazy = scan_range_bars("BTCUSDT", start, end, fetch_if_missing=False, **options).collect()
 assert lazy["close"].to_list() == frame["Close"].to_list()
 told = [one["source"] for one in frame.attrs["rangebar"]]
 times = [str(time) for time in frame.index]
@@ -110,7 +110,7 @@ def test_a_server_that_is_away_is_an_error_that_names_the_way_around(stock, nobo
     with pytest.raises(CacheUnavailableError, match="use_cache=False"):
         get_n_range_bars(SYMBOL, 3, **read, **stock.place)
     with pytest.raises(CacheUnavailableError, match="use_cache=False"):
-        scan_range_bars(SYMBOL, *SPAN, **read, fetch=False, cache_dir=stock.folder)
+        scan_range_bars(SYMBOL, *SPAN, **read, fetch_if_missing=False, cache_dir=stock.folder)
     assert told(get_range_bars(SYMBOL, *SPAN, use_cache=False, **read, **stock.place)) == ["ticks"]
 
 
@@ -140,7 +140,7 @@ def test_the_cache_is_opened_once_for_a_read_and_closed_after_it(stock):
         get_range_bars(SYMBOL, *SPAN, ouroboros="month", **stock.place)
         assert steps == [Step.CACHE_OPENED]
         lazy = scan_range_bars(
-            SYMBOL, *SPAN, ouroboros="month", fetch=False, cache_dir=stock.folder
+            SYMBOL, *SPAN, ouroboros="month", fetch_if_missing=False, cache_dir=stock.folder
         )
     lock = FolderLock(stock.folder / "clickhouse")
     assert lock.acquire(0)

@@ -152,7 +152,7 @@ def test_pandas_and_polars_have_the_same_bars(stock, span, reset):
     flags = {"include_orphaned_bars": True, "include_incomplete": True, "ouroboros": reset}
     frame = get_range_bars(SYMBOL, *span, include_microstructure=True, **flags, **stock.place)
     polars = scan_range_bars(
-        SYMBOL, *span, features="microstructure", **flags, fetch=False, cache_dir=stock.folder
+        SYMBOL, *span, features="microstructure", **flags, fetch_if_missing=False, cache_dir=stock.folder
     ).collect()
     times = polars["close_time"].dt.replace_time_zone(None)
     assert frame.index.to_list() == [pd.Timestamp(time) for time in times]
