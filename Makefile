@@ -82,9 +82,9 @@ lint: this-clone build/env/.ready ## Formatting, clippy, ruff, mypy, import rule
 bench: build ## Ratios against reading the columns, and against other libraries where given
 	cargo bench --locked --no-default-features
 	$(USER_ENV)/bin/python benches/run.py $(ARGS)
-	$(if $(ARGS),,$(USER_ENV)/bin/python benches/fetch.py && $(USER_ENV)/bin/python benches/storage.py)
+	$(if $(ARGS),,$(USER_ENV)/bin/python benches/fetch.py && $(USER_ENV)/bin/python benches/storage.py && $(USER_ENV)/bin/python benches/cache.py && $(USER_ENV)/bin/python benches/populate.py)
 
-demo: build ## An archive of generated trades through fetch, store, coverage, bars to a picture
+demo: build ## An archive through fetch, store, a population killed and resumed, to bars and a picture
 	$(USER_ENV)/bin/python docs/demo.py
 
 wheel: this-clone build/env/.ready ## The wheel as published, tried in an empty environment

@@ -1,15 +1,18 @@
-"""From an archive folder to bars: fetch, tick store, coverage, bars, picture, all offline.
+"""From an archive folder to bars that are kept: fetch, store, populate, interrupted and resumed, read.
 
 The archive is built from generated trades in the layout of Binance's, so the whole way is taken
-that real trades take. Where real ones lie beside the repository, their bars are drawn too.
-`make demo` runs this.
+that real trades take, all offline. Where real ones lie beside the repository, their bars are drawn
+too. `make demo` runs this.
 """
 
 from __future__ import annotations
 
 import hashlib
 import os
+import random
 import shutil
+import subprocess
+import sys
 import time
 from datetime import date, timedelta
 from pathlib import Path
@@ -18,31 +21,61 @@ from zipfile import ZIP_DEFLATED, ZipFile
 import polars as pl
 
 import rangebar_polars as rb
+from rangebar_polars.clickhouse.cache import count_bars, coverage
+from rangebar_polars.clickhouse.client import open_cache
+from rangebar_polars.storage.parquet import TickStorage
 
 ROOT = Path(__file__).resolve().parent.parent
 FOLDER = ROOT / "build" / "demo"
 REAL_TRADES = ROOT.parent / "shared" / "data" / "binance"
 SYMBOL = "ETHUSDT"
-DAYS = [date(2025, 8, 6) + timedelta(days=n) for n in range(3)]
+DAYS = [date(2025, 8, 1) + timedelta(days=n) for n in range(45)]
+SPAN = (str(DAYS[0]), str(DAYS[-1]))
+THRESHOLDS = [250, 500]
 ARCHIVE_COLUMNS = ("agg_trade_id", "price", "quantity", "first_trade_id", "last_trade_id")
 SHOWN = ("open_time", "close_time", "open", "high", "low", "close", "volume", "vwap", "ofi")
+DRAWN_BARS = 400
+
+# A population that says every step it reaches, and waits there until it is told to go on.
+POPULATION = """
+import sys
+from rangebar_polars.checkpoint import populate_cache_resumable
+from rangebar_polars.clickhouse.steps import observed
+
+def step(name):
+    print(name, flush=True)
+    sys.stdin.readline()
+
+with observed(step):
+    symbol, start, end, *thresholds = sys.argv[1:]
+    populate_cache_resumable(
+        symbol, start, end, threshold_decimal_bps=[*map(int, thresholds)], verbose=False
+    )
+"""
+KILLED_AT = "bars_inserted"  # bars are in the table, and nothing says yet that they count
+KILLED_IN_GROUP = 2
 
 
 def generated_days() -> dict[date, pl.DataFrame]:
-    """The bundled trades, once for each day, prices and ids running on from day to day."""
+    """The bundled trades, once for each day, up or down, prices and ids running on."""
     sample = rb.sample_ticks()
-    step = sample["price"][-1] / sample["price"][0]
     ids = sample["agg_trade_id"][-1] - sample["agg_trade_id"][0] + 1
     fills = sample["last_trade_id"][-1] - sample["first_trade_id"][0] + 1
-    return {
-        day: sample.with_columns(
-            (pl.col("price") * step**n).round(2),
+    chance = random.Random(8)
+    start = sample["price"][0]
+    days: dict[date, pl.DataFrame] = {}
+    for n, day in enumerate(DAYS):
+        moves = (pl.col("price") / sample["price"][0]).pow(
+            chance.choice((-1, 1)) * chance.uniform(0.6, 1.3)
+        )
+        days[day] = sample.with_columns(
+            (moves * start).round(2),
             pl.col("agg_trade_id") + n * ids,
             pl.col("first_trade_id", "last_trade_id") + n * fills,
             pl.col("timestamp") + (day - sample["timestamp"][0].date()),
         )
-        for n, day in enumerate(DAYS)
-    }
+        start = days[day]["price"][-1]
+    return days
 
 
 def write_archive(folder: Path, trades: dict[date, pl.DataFrame]) -> None:
@@ -58,45 +91,122 @@ def write_archive(folder: Path, trades: dict[date, pl.DataFrame]) -> None:
             is_best_match=pl.lit("True"),
         )
         archive = place / f"{stem}.zip"
-        with ZipFile(archive, "w", ZIP_DEFLATED) as file:
+        with ZipFile(archive, "w", ZIP_DEFLATED, compresslevel=1) as file:
             file.writestr(f"{stem}.csv", rows.write_csv(include_header=False))
         digest = hashlib.sha256(archive.read_bytes()).hexdigest()
         archive.with_name(f"{stem}.zip.CHECKSUM").write_text(f"{digest}  {stem}.zip\n")
 
 
+def heading(words: str) -> None:
+    """Print what comes next."""
+    print(f"\n── {words} ──")
+
+
+def show(frame: pl.DataFrame, rows: int = 6) -> None:
+    """Print the first and last rows of a table."""
+    with pl.Config(tbl_hide_dataframe_shape=True, tbl_rows=rows, tbl_cols=-1, tbl_width_chars=160):
+        print(frame)
+
+
 def draw(name: str, bars: pl.DataFrame, threshold: int) -> None:
     """Print bars as a table, and draw them."""
-    with pl.Config(tbl_hide_dataframe_shape=True, tbl_rows=6, tbl_cols=-1, tbl_width_chars=160):
-        print(bars.select(SHOWN))
+    show(bars.select(SHOWN))
     picture = FOLDER / f"{name}.png"
     title = f"{name}: {bars.height:,} range bars of {threshold / 1_000:g} %"
     rb.rangebar(bars).plot(title=title).save(picture)
     print(f"picture: {picture.relative_to(ROOT)}")
 
 
-def from_archive_to_bars() -> None:
-    """The main job, from an archive to a picture."""
+def fetch_and_store() -> None:
+    """An archive, and its ticks in the store."""
+    heading("an archive of generated trades, fetched into the tick store, each day proved complete")
     archive = FOLDER / "archive"
     write_archive(archive, generated_days())
     os.environ["RANGEBAR_BINANCE_ARCHIVE_URL"] = archive.as_uri()
     os.environ["RANGEBAR_CACHE_DIR"] = str(FOLDER / "cache")
-
-    print(f"archive of generated trades: {archive.relative_to(ROOT)}")
-    report = rb.fetch_ticks(SYMBOL, DAYS[0], DAYS[-1])
-    print(f"fetched   {report}")
-    print(f"again     {rb.fetch_ticks(SYMBOL, DAYS[0], DAYS[-1])}")
-
-    from rangebar_polars.storage.parquet import TickStorage
-
-    with pl.Config(tbl_hide_dataframe_shape=True, tbl_cols=-1, tbl_width_chars=160):
-        print(TickStorage().coverage(SYMBOL, DAYS[0], DAYS[-1]))
-
-    ticks = rb.scan_ticks(SYMBOL, DAYS[0], DAYS[-1])
     start = time.perf_counter()
-    bars = rb.rangebar(ticks).bars(250, features="microstructure").collect()
-    elapsed = time.perf_counter() - start
-    print(f"{bars.height:,} bars of 0.25 % from the store in {elapsed * 1_000:.0f} ms")
-    draw("generated", bars, 250)
+    print(rb.fetch_ticks(SYMBOL, *SPAN))
+    print(f"took {time.perf_counter() - start:.1f} s; once more: {rb.fetch_ticks(SYMBOL, *SPAN)}")
+    show(TickStorage().coverage(SYMBOL, *SPAN))
+
+
+def populate_killed() -> None:
+    """A population in a process of its own, which is killed in the middle."""
+    heading("a population, killed by SIGKILL while it writes")
+    process: subprocess.Popen[str] = subprocess.Popen(
+        [sys.executable, "-c", POPULATION, SYMBOL, *SPAN, *map(str, THRESHOLDS)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stdin is not None
+    assert process.stdout is not None
+    reached = 0
+    for line in process.stdout:
+        reached += line.strip() == KILLED_AT
+        if reached == KILLED_IN_GROUP:
+            process.kill()
+            break
+        process.stdin.write("\n")
+        process.stdin.flush()
+    print(f"process {process.pid} ended with {process.wait()} at `{KILLED_AT}`")
+    kept = coverage(SYMBOL, THRESHOLDS[0], *SPAN)
+    held = kept.filter(pl.col("state") != "missing")
+    with open_cache() as cache:
+        stored = cache.scalar(f"SELECT count() FROM {cache.table('bars')}")
+    visible = sum(count_bars(SYMBOL, threshold) for threshold in THRESHOLDS)
+    last_day = held["unit_day"].to_list()[-1]
+    print(f"days kept: {held.height} of {kept.height}, up to {last_day}")
+    print(f"bars in the table: {stored:,}; published, and so visible: {visible:,}")
+
+
+def populate_resumed() -> None:
+    """The same population again, and once more."""
+    heading("the same call again goes on from there")
+    for _ in range(2):
+        start = time.perf_counter()
+        report = rb.populate_cache_resumable(
+            SYMBOL, *SPAN, threshold_decimal_bps=THRESHOLDS, verbose=False
+        )
+        print(f"{report}\n{int(report):,} bars written in {time.perf_counter() - start:.1f} s")
+
+
+def compare() -> None:
+    """The bars against those of a population that nobody interrupted."""
+    heading("against a cache that was populated without an interruption")
+    other = f"chdb://{FOLDER / 'other'}"
+    rb.populate_cache_resumable(
+        SYMBOL, *SPAN, threshold_decimal_bps=THRESHOLDS, verbose=False, dsn=other
+    )
+    for threshold in THRESHOLDS:
+        here, there = (
+            rb.scan_range_bars(SYMBOL, *SPAN, threshold, features="microstructure", dsn=dsn)
+            for dsn in (None, other)
+        )
+        equal = here.collect().equals(there.collect())
+        assert equal
+        print(f"{threshold} dbps: all rows and columns equal: {equal}")
+
+
+def read_back() -> None:
+    """Bars lazily, as pandas, as a table and a picture."""
+    heading("read back lazily: two columns of one week")
+    week = rb.scan_range_bars(SYMBOL, "2025-09-01", "2025-09-07", 250)
+    daily = week.group_by_dynamic("close_time", every="1d").agg(
+        pl.len().alias("bars"), pl.col("volume").sum().round(1)
+    )
+    show(daily.collect(), rows=7)
+
+    heading("read back as pandas, fit for backtesting.py")
+    start = time.perf_counter()
+    frame = rb.get_range_bars(SYMBOL, *SPAN)
+    print(f"{len(frame):,} bars in {(time.perf_counter() - start) * 1_000:.0f} ms")
+    print(frame.tail(3))
+    print(frame.attrs["rangebar"])
+
+    heading("the newest bars")
+    bars = rb.scan_range_bars(SYMBOL, *SPAN, 500, features="microstructure").collect()
+    draw("generated", bars.tail(DRAWN_BARS), 500)
 
 
 def from_files_to_bars(files: list[Path]) -> None:
@@ -104,7 +214,7 @@ def from_files_to_bars(files: list[Path]) -> None:
     for file in files:
         name = file.name.partition(".")[0]
         bars = rb.rangebar(rb.scan_agg_trades(file)).bars(10, features="microstructure").collect()
-        print(f"\n{name}: {bars.height:,} bars of 0.01 %")
+        heading(f"{name}: {bars.height:,} bars of 0.01 %")
         draw(name, bars, 10)
 
 
@@ -112,7 +222,11 @@ def main() -> None:
     """The generated archive, then the real files at hand."""
     shutil.rmtree(FOLDER, ignore_errors=True)
     FOLDER.mkdir(parents=True)
-    from_archive_to_bars()
+    fetch_and_store()
+    populate_killed()
+    populate_resumed()
+    compare()
+    read_back()
     files = sorted(REAL_TRADES.glob("*.csv")) if REAL_TRADES.is_dir() else []
     from_files_to_bars(files)
     if not files:

@@ -96,7 +96,11 @@ class Settings:
 
     cache_dir: Path = field(
         default_factory=_cache_folder,
-        metadata=_about(PATH, "Folder of the tick store.", "the platform's cache folder"),
+        metadata=_about(
+            PATH,
+            "Folder of the tick store and of the embedded bar cache.",
+            "the platform's cache folder",
+        ),
     )
     config: Path = field(
         default_factory=_config_file,

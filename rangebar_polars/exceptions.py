@@ -49,6 +49,7 @@ __all__ = [
     "TicksNotCachedError",
     "TransientSourceError",
     "ValidationError",
+    "WorkerLostError",
 ]
 
 _Error = TypeVar("_Error", bound="RangeBarError")
@@ -227,6 +228,10 @@ class ValidationError(RangeBarError, ValueError):
     def __init__(self, message: str, *, result: Any) -> None:  # noqa: ANN401
         super().__init__(message)
         self.result = result
+
+
+class WorkerLostError(RangeBarError, RuntimeError):
+    """A process that was at work on a job has been killed; what was published is kept."""
 
 
 class CacheError(RangeBarError, ConnectionError):

@@ -10,13 +10,8 @@ from rangebar_polars._options import fold_options
 from rangebar_polars._span import parse_span
 from rangebar_polars.catalogue import column_names
 from rangebar_polars.clickhouse import rows
-from rangebar_polars.clickhouse.asked import (
-    Asked,
-    Newest,
-    OfSpan,
-    instant,
-    span_of,
-)
+from rangebar_polars.clickhouse.answers import Newest, OfSpan
+from rangebar_polars.clickhouse.asked import Asked, instant, span_of
 from rangebar_polars.clickhouse.client import reading
 from rangebar_polars.clickhouse.covered import covered, stale_units, words_of_days
 from rangebar_polars.clickhouse.series import microseconds
@@ -359,7 +354,7 @@ def _warn(read: OfSpan | Newest, cache_dir: Path | str | None) -> None:
     place = f"bars of {family.symbol} at {family.threshold} dbps"
     if absent:
         sentence = f"{place}: {len(absent):,} days are not kept: {words_of_days(absent)}"
-        remedy = f"rangebar populate {family.symbol} {absent[0]} {absent[-1]}"
+        remedy = f"rangebar populate {family.symbol} -s {absent[0]} -e {absent[-1]}"
         warnings.warn(with_hint(sentence, remedy), CoverageWarning, stacklevel=3)
     try:
         stale = stale_units(read.units, cache_dir)

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator, Mapping
     from datetime import datetime
 
-    from rangebar_polars.clickhouse.series import Family, Segment, Series
+    from rangebar_polars.clickhouse.series import Family, LeaseKey, Segment, Series
     from rangebar_polars.clickhouse.units import Unit
 
 __all__ = [
@@ -166,12 +166,14 @@ def to_continue(chains: Iterable[Chain], segment: Segment, first_day: date) -> C
 
 
 def best_kept(chains: list[Chain], part: Span) -> Chain | None:
-    """The chain that says most of a part when nothing may be computed.
+    """The chain that says most of a part when nothing may be computed; None if none holds a day.
 
     As for a read; if none was begun by the start of the part, the earliest one that holds a day.
     """
-    later = (one for one in chains if part.start < one.series.anchor < part.end)
-    return _for_read(chains, part) or next(later, None)
+    # One that only reaches the part would be continued by a read, but says nothing of it.
+    holding = [one for one in chains if one.frontier > part.first_day]
+    later = (one for one in holding if part.start < one.series.anchor < part.end)
+    return _for_read(holding, part) or next(later, None)
 
 
 def walk_back(
@@ -212,15 +214,17 @@ def _last_day(segment: Segment, end: datetime | None) -> date | None:
 
 def superseded(chains: Iterable[Chain]) -> set[Series]:
     """Series that another one, of an earlier anchor and equal in all else, covers wholly."""
-    listed = list(chains)
+    alike: dict[LeaseKey, list[Chain]] = {}
+    for one in chains:
+        alike.setdefault(one.series.lease_key, []).append(one)
     return {
         one.series
-        for one in listed
+        for others in alike.values()
+        for one in others
         if any(
-            other.series.lease_key == one.series.lease_key
-            and other.series.anchor_us < one.series.anchor_us
+            other.series.anchor_us < one.series.anchor_us
             and other.frontier >= one.frontier
             and other.feature_groups >= one.feature_groups
-            for other in listed
+            for other in others
         )
     }

@@ -14,7 +14,8 @@ import polars as pl
 from rangebar_polars._extra import import_extra
 from rangebar_polars.clickhouse import driver
 from rangebar_polars.clickhouse.ddl import check_schema, migrate
-from rangebar_polars.clickhouse.files import FolderLock, wait_a_little
+from rangebar_polars.clickhouse.files import wait_a_little
+from rangebar_polars.clickhouse.folder_lock import FolderLock
 from rangebar_polars.clickhouse.sharing import Openings
 from rangebar_polars.clickhouse.sql import identifier
 from rangebar_polars.clickhouse.steps import Step, reach

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from rangebar_polars.clickhouse.asked import Asked
     from rangebar_polars.clickhouse.client import Cache
-    from rangebar_polars.clickhouse.series import Family, LeaseKey, Series
+    from rangebar_polars.clickhouse.series import Family
     from rangebar_polars.clickhouse.units import Chain, Unit
     from rangebar_polars.storage.held import HeldDay
 
@@ -33,7 +33,6 @@ __all__ = [
     "is_other_semantics",
     "is_stale",
     "stale_units",
-    "superseded_by_segment",
     "words_of_days",
 ]
 
@@ -89,16 +88,8 @@ def _chains(cache: Cache, asked: Asked) -> list[Chain]:
     listed = asked.fitting(chains)
     if asked.anchor is not None:
         return listed
-    hidden = superseded_by_segment(listed)
+    hidden = superseded(listed)
     return [chain for chain in listed if chain.series not in hidden]
-
-
-def superseded_by_segment(chains: Iterable[Chain]) -> set[Series]:
-    """Series that another one covers wholly; only those that could are compared."""
-    places: dict[LeaseKey, list[Chain]] = {}
-    for chain in chains:
-        places.setdefault(chain.series.lease_key, []).append(chain)
-    return {series for rivals in places.values() for series in superseded(rivals)}
 
 
 def _span_of(chains: list[Chain], start: datetime | None, end: datetime | None) -> _Days:

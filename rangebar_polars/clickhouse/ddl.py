@@ -31,6 +31,12 @@ _DURABLE = (
     ("non_replicated_deduplication_window", 10_000),
     ("fsync_after_insert", 1),
     ("fsync_part_directory", 1),
+    # What a merge has replaced goes at once, as an embedded cache is open for moments only, and
+    # every opening looks at all parts there are. So the merged part has to be on the disk first.
+    ("min_rows_to_fsync_after_merge", 1),
+    ("old_parts_lifetime", 1),
+    ("cleanup_delay_period", 1),
+    ("cleanup_delay_period_random_add", 0),
 )
 
 _SERIES = (

@@ -10,11 +10,9 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from pathlib import Path
 
-__all__ = ["FileLock", "FolderLock", "wait_a_little"]
+__all__ = ["FileLock", "wait_a_little"]
 
 _SHORTEST_WAIT_S, _LONGEST_WAIT_S = 0.01, 0.05
-#: Longer than those who wait sleep.
-_LET_GO_S = 1.0
 
 
 class FileLock:
@@ -100,47 +98,6 @@ def _abandon_all() -> None:
 
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_abandon_all)
-
-
-class FolderLock:
-    """The lock of a folder, whose holder can see that others wait for it."""
-
-    def __init__(self, folder: Path) -> None:
-        self._lock = FileLock(folder.with_name(f"{folder.name}.lock"))
-        self._queue = folder.with_name(f"{folder.name}.wanted")
-
-    def acquire(self, wait_s: float) -> bool:
-        """Take the lock, waiting up to so many seconds for it."""
-        if self._lock.try_acquire():
-            return True
-        deadline = time.monotonic() + wait_s
-        want, is_queued = FileLock(self._queue, shared=True), False
-        try:
-            while not self._lock.try_acquire():
-                is_queued = is_queued or want.try_acquire()
-                if not wait_a_little(deadline):
-                    return False
-            return True
-        finally:
-            want.release()
-
-    def release(self) -> None:
-        """Give the lock back."""
-        self._lock.release()
-
-    def holder(self) -> int | None:
-        """Process that took the lock last, if that is known."""
-        return self._lock.holder()
-
-    def is_wanted(self) -> bool:
-        """Whether anybody waits for the lock."""
-        return self._queue.exists() and not FileLock(self._queue).is_free()
-
-    def let_others_go_first(self) -> None:
-        """Wait a moment, after a release, until one of those who wait has the lock."""
-        deadline = time.monotonic() + _LET_GO_S
-        while self.is_wanted() and self._lock.is_free() and wait_a_little(deadline):
-            pass
 
 
 def wait_a_little(deadline: float) -> bool:

@@ -52,7 +52,7 @@ CREATE TABLE IF NOT EXISTS bars
 ENGINE = ReplacingMergeTree
 PARTITION BY toYYYYMM(unit_day)
 ORDER BY (source, market, symbol, threshold, reset, config_id, segment_start, anchor_us, unit_day, attempt, bar_seq)
-SETTINGS non_replicated_deduplication_window = 10000, fsync_after_insert = 1, fsync_part_directory = 1
+SETTINGS non_replicated_deduplication_window = 10000, fsync_after_insert = 1, fsync_part_directory = 1, min_rows_to_fsync_after_merge = 1, old_parts_lifetime = 1, cleanup_delay_period = 1, cleanup_delay_period_random_add = 0
 COMMENT 'rows of attempts; `units` says which attempts are visible';
 
 CREATE TABLE IF NOT EXISTS units
@@ -95,7 +95,7 @@ CREATE TABLE IF NOT EXISTS units
 )
 ENGINE = MergeTree
 ORDER BY (source, market, symbol, threshold, reset, config_id, segment_start, anchor_us, unit_day, generation, attempt)
-SETTINGS non_replicated_deduplication_window = 10000, fsync_after_insert = 1, fsync_part_directory = 1
+SETTINGS non_replicated_deduplication_window = 10000, fsync_after_insert = 1, fsync_part_directory = 1, min_rows_to_fsync_after_merge = 1, old_parts_lifetime = 1, cleanup_delay_period = 1, cleanup_delay_period_random_add = 0
 COMMENT 'log of published days, each with the state of the processor after it';
 
 CREATE TABLE IF NOT EXISTS generations
@@ -116,7 +116,7 @@ CREATE TABLE IF NOT EXISTS generations
 )
 ENGINE = MergeTree
 ORDER BY (source, market, symbol, threshold, reset, config_id, segment_start, anchor_us, generation, state)
-SETTINGS non_replicated_deduplication_window = 10000, fsync_after_insert = 1, fsync_part_directory = 1
+SETTINGS non_replicated_deduplication_window = 10000, fsync_after_insert = 1, fsync_part_directory = 1, min_rows_to_fsync_after_merge = 1, old_parts_lifetime = 1, cleanup_delay_period = 1, cleanup_delay_period_random_add = 0
 COMMENT 'which rebuilds of a series are visible, and from which day';
 
 CREATE TABLE IF NOT EXISTS leases
@@ -138,7 +138,7 @@ CREATE TABLE IF NOT EXISTS leases
 )
 ENGINE = ReplacingMergeTree(beat_us)
 ORDER BY (source, market, symbol, threshold, reset, config_id, segment_start, fencing, holder)
-SETTINGS non_replicated_deduplication_window = 10000, fsync_after_insert = 1, fsync_part_directory = 1
+SETTINGS non_replicated_deduplication_window = 10000, fsync_after_insert = 1, fsync_part_directory = 1, min_rows_to_fsync_after_merge = 1, old_parts_lifetime = 1, cleanup_delay_period = 1, cleanup_delay_period_random_add = 0
 COMMENT 'who writes a series: the highest fencing number, while it beats';
 
 CREATE TABLE IF NOT EXISTS population_checkpoints
@@ -178,7 +178,7 @@ CREATE TABLE IF NOT EXISTS population_checkpoints
 )
 ENGINE = ReplacingMergeTree(updated_us)
 ORDER BY (source, market, symbol, threshold, reset, config_id, segment_start, anchor_us)
-SETTINGS non_replicated_deduplication_window = 10000, fsync_after_insert = 1, fsync_part_directory = 1
+SETTINGS non_replicated_deduplication_window = 10000, fsync_after_insert = 1, fsync_part_directory = 1, min_rows_to_fsync_after_merge = 1, old_parts_lifetime = 1, cleanup_delay_period = 1, cleanup_delay_period_random_add = 0
 COMMENT 'copy of the newest unit of every series, for other programs; `units` is the truth';
 
 CREATE TABLE IF NOT EXISTS schema_version
@@ -188,5 +188,5 @@ CREATE TABLE IF NOT EXISTS schema_version
 )
 ENGINE = MergeTree
 ORDER BY (version)
-SETTINGS non_replicated_deduplication_window = 10000, fsync_after_insert = 1, fsync_part_directory = 1
+SETTINGS non_replicated_deduplication_window = 10000, fsync_after_insert = 1, fsync_part_directory = 1, min_rows_to_fsync_after_merge = 1, old_parts_lifetime = 1, cleanup_delay_period = 1, cleanup_delay_period_random_add = 0
 COMMENT 'versions of these tables; the highest holds';

@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING
 
 import polars as pl
 
-from rangebar_polars.clickhouse.covered import is_other_semantics, superseded_by_segment
+from rangebar_polars.clickhouse.choice import superseded
+from rangebar_polars.clickhouse.covered import is_other_semantics
 from rangebar_polars.clickhouse.sql import literal
 from rangebar_polars.clickhouse.units import read_chains
 
@@ -69,7 +70,7 @@ def kept(cache: Cache | None) -> pl.DataFrame:
     0
     """
     chains = {} if cache is None else read_chains(cache)
-    hidden = superseded_by_segment(chains.values())
+    hidden = superseded(chains.values())
     rows = [_row(chain) | {"superseded": chain.series in hidden} for chain in chains.values()]
     return pl.DataFrame(rows, schema=KEPT_SCHEMA).sort(
         "symbol", "source", "market", "threshold", "reset", "gate", "bar_semantics", "anchor"

@@ -121,20 +121,30 @@ def rows_of(units: Sequence[pl.DataFrame]) -> list[pl.DataFrame]:
         A column is absent or has another data type, a bar is forming still, or a value is
         undefined where the catalogue says that it never is.
     """
-    names = [column.bar_name for column in value_columns()]
     for bars in units:
         _judge_schema(bars.schema)
-    # All at once: an expression of so many columns takes longer to plan than to compute.
-    rows = pl.concat([bars.select(names) for bars in units]).select(
+    # All at once, and sums column by column: an expression of so many columns takes longer to
+    # plan than to compute.
+    rows = _joined(units).select(
         pl.col(column.bar_name).cast(column.dtype).alias(column.name) for column in value_columns()
     )
     _judge(rows)
-    rows = rows.with_columns(row_hash().alias("row_hash"))
-    ends = list(accumulate(bars.height for bars in units))
-    return [
-        rows[end - bars.height : end].with_row_index("bar_seq")
-        for bars, end in zip(units, ends, strict=True)
-    ]
+    lengths = pl.Series([bars.height for bars in units], dtype=pl.Int64)
+    rows = rows.with_columns(row_hash(rows))
+    order = pl.select(
+        pl.int_ranges(0, pl.lit(lengths.filter(lengths > 0)), dtype=pl.UInt32).explode()
+    )
+    rows = order.to_series().alias("bar_seq").to_frame().hstack(rows)
+    ends = accumulate(lengths)
+    return [rows[end - bars.height : end] for bars, end in zip(units, ends, strict=True)]
+
+
+def _joined(units: Sequence[pl.DataFrame]) -> pl.DataFrame:
+    """All bars of some units; a frame may have further columns, or them in another order."""
+    if all(bars.columns == units[0].columns for bars in units):
+        return pl.concat(units)
+    names = [column.bar_name for column in value_columns()]
+    return pl.concat([bars.select(names) for bars in units])
 
 
 def _judge_schema(schema: Mapping[str, pl.DataType]) -> None:
@@ -194,27 +204,32 @@ def _seed(name: str) -> int:
     return int.from_bytes(blake2b(name.encode(), digest_size=8).digest(), "big")
 
 
-def _word(value: int) -> pl.Expr:
-    return pl.lit(value, dtype=pl.UInt64)
+def _word(value: int) -> pl.Series:
+    return pl.Series([value], dtype=pl.UInt64)
 
 
-def _mixed(word: pl.Expr) -> pl.Expr:
+def _mixed(word: pl.Series) -> pl.Series:
     """Every bit of the word spread over all; arithmetic modulo 2^64."""
     product = word * _word(_MULTIPLIER)
     return (product ^ (product // _word(_HALF))) * _word(_MULTIPLIER)
 
 
-def row_hash() -> pl.Expr:
-    """Hash of the value columns of a row, as UInt64: exact integer arithmetic modulo 2^64.
+def row_hash(rows: pl.DataFrame) -> pl.Series:
+    """Hash of the value columns of each row, as UInt64: exact integer arithmetic modulo 2^64.
 
-    Examples
-    --------
-    >>> from rangebar_polars.clickhouse.stored import row_hash
-    >>> list(dict.fromkeys(row_hash().meta.root_names()))[:3]
-    ['open_time_us', 'close_time_us', 'open']
+    Parameters
+    ----------
+    rows
+        The value columns by their names in the database.
+
+    Returns
+    -------
+    Series
+        Named `row_hash`.
     """
-    words = (_mixed(_bits(column) ^ _word(_seed(column.name))) for column in value_columns())
-    return _mixed(reduce(add, words))
+    bits = rows.select(_bits(column) for column in value_columns())
+    words = (_mixed(word ^ _word(_seed(word.name))) for word in bits)
+    return _mixed(reduce(add, words)).alias("row_hash")
 
 
 def _bits(column: StoredColumn) -> pl.Expr:
@@ -226,7 +241,7 @@ def _bits(column: StoredColumn) -> pl.Expr:
             word = value.cast(pl.Enum(ENDINGS)).to_physical().cast(pl.UInt64)
         case _:
             word = value.reinterpret(dtype=pl.UInt64)
-    return word.fill_null(_word(_NULL)) if column.nullable else word
+    return word.fill_null(pl.lit(_NULL, pl.UInt64)) if column.nullable else word
 
 
 def hash_sql() -> str:

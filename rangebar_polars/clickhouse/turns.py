@@ -10,7 +10,7 @@ from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
 from rangebar_polars.clickhouse.client import open_cache
-from rangebar_polars.clickhouse.files import FolderLock
+from rangebar_polars.clickhouse.folder_lock import FolderLock
 from rangebar_polars.clickhouse.target import resolve
 
 if TYPE_CHECKING:

@@ -8,20 +8,19 @@ from __future__ import annotations
 
 import json
 import os
-import secrets
 import socket
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
-import polars as pl
-
 from rangebar_polars import _internal
+from rangebar_polars.clickhouse.attempts import attempts_of, new_number, with_keys
 from rangebar_polars.clickhouse.ddl import table
+from rangebar_polars.clickhouse.drafts import DayOfTicks, UnitDraft
 from rangebar_polars.clickhouse.series import SeriesKey
 from rangebar_polars.clickhouse.sql import among, literal
 from rangebar_polars.clickhouse.steps import Step, reach
-from rangebar_polars.clickhouse.stored import feature_groups, hash_sql, rows_of
+from rangebar_polars.clickhouse.stored import hash_sql
 from rangebar_polars.clickhouse.units import read_chains
 from rangebar_polars.exceptions import CacheWriteError, LeaseLostError, with_hint
 
@@ -29,6 +28,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from datetime import date
 
+    from rangebar_polars.clickhouse.attempts import Attempt
     from rangebar_polars.clickhouse.client import Cache
     from rangebar_polars.clickhouse.series import Series
     from rangebar_polars.clickhouse.units import Unit
@@ -39,57 +39,6 @@ __all__ = ["DayOfTicks", "UnitDraft", "publish"]
 _ATTEMPTS = 3
 
 _ONE_DAY = timedelta(days=1)
-
-
-@dataclass(frozen=True, slots=True)
-class DayOfTicks:
-    """What a unit was made of."""
-
-    #: Of the day in the tick store: "final", "given" or "absent_confirmed".
-    state: str
-    rows: int
-    #: Of the ticks' content: another one makes the unit stale.
-    hash: str
-    first_id: int | None = None
-    last_id: int | None = None
-    #: Spans of ids, both ends included, that the source does not have.
-    source_absent: tuple[tuple[int, int], ...] = ()
-    reason: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class UnitDraft:
-    """A day of a series that is to be published."""
-
-    series: Series
-    day: date
-    #: Bars of the unit in order, with all features and with `is_closed` and `ended_by`.
-    bars: pl.DataFrame
-    ticks: DayOfTicks
-    #: State of the processor after the day.
-    state: bytes
-    #: Attempt of the unit of the day before, 0 on the anchor's day; None if that unit is
-    #: published in the same call.
-    built_on: int | None = None
-    generation: int = 0
-    fencing: int = 0
-    feature_groups: tuple[str, ...] = field(default_factory=feature_groups)
-
-
-@dataclass(slots=True)
-class _Attempt:
-    """A draft with the rows that are sent for it under a number of its own."""
-
-    draft: UnitDraft
-    rows: pl.DataFrame
-    number: int
-
-    @property
-    def expected(self) -> tuple[int, int, int, int | None, int | None, int]:
-        """What the cache must say of its rows."""
-        rows, total = self.rows, self.rows["row_hash"].sum()
-        ids = (rows["first_agg_trade_id"].min(), rows["last_agg_trade_id"].max())
-        return (rows.height, total, total, *ids, rows.height - int(rows["is_closed"].sum()))  # type: ignore[return-value]
 
 
 def publish(cache: Cache, drafts: Sequence[UnitDraft]) -> list[Unit]:
@@ -121,11 +70,7 @@ def publish(cache: Cache, drafts: Sequence[UnitDraft]) -> list[Unit]:
     if not drafts:
         return []
     before = _built_on(drafts)
-    rows_of_units = rows_of([draft.bars for draft in drafts])
-    _judge_days(drafts)
-    attempts = [
-        _Attempt(draft, rows, _number()) for draft, rows in zip(drafts, rows_of_units, strict=True)
-    ]
+    attempts = attempts_of(drafts)
     reach(Step.BARS_BEFORE)
     _send_bars(cache, attempts)
     reach(Step.BARS_PROVED)
@@ -139,11 +84,6 @@ def publish(cache: Cache, drafts: Sequence[UnitDraft]) -> list[Unit]:
     units = _winners(cache, attempts)
     reach(Step.UNITS_PROVED)
     return units
-
-
-def _number() -> int:
-    """Random number of an attempt; 0 stands for none."""
-    return secrets.randbits(63) + 1
 
 
 def _built_on(drafts: Sequence[UnitDraft]) -> list[int | tuple[Series, date]]:
@@ -165,25 +105,7 @@ def _built_on(drafts: Sequence[UnitDraft]) -> list[int | tuple[Series, date]]:
     return found
 
 
-def _judge_days(drafts: Sequence[UnitDraft]) -> None:
-    """Refuse a unit that does not belong to its series, or a bar that does not to its unit."""
-    for draft in drafts:
-        segment = draft.series.segment
-        is_first = draft.day == draft.series.first_day
-        if draft.day < draft.series.first_day or draft.day not in segment:
-            raise ValueError(f"`{draft.day}` is no day of {draft.series}")
-        if draft.built_on is not None and (draft.built_on == 0) != is_first:
-            raise ValueError(f"only the first unit of {draft.series} is built on none")
-        close = draft.bars.filter("is_closed").select(
-            first=pl.col("close_time").min().dt.date(), last=pl.col("close_time").max().dt.date()
-        )
-        if not {*close.row(0)} <= {draft.day, None}:
-            raise ValueError(
-                f"a bar of the unit `{draft.day}` of {draft.series} closes on another day"
-            )
-
-
-def _send_bars(cache: Cache, attempts: list[_Attempt]) -> None:
+def _send_bars(cache: Cache, attempts: list[Attempt]) -> None:
     pending = [one for one in attempts if one.rows.height]
     for _ in range(_ATTEMPTS):
         _insert_bars(cache, pending)
@@ -193,7 +115,7 @@ def _send_bars(cache: Cache, attempts: list[_Attempt]) -> None:
             return
         for one in pending:
             # What stands under the old number is nobody's from now on.
-            one.number = _number()
+            one.number = new_number()
     first = pending[0].draft
     raise CacheWriteError(
         with_hint(
@@ -204,27 +126,18 @@ def _send_bars(cache: Cache, attempts: list[_Attempt]) -> None:
     )
 
 
-def _insert_bars(cache: Cache, attempts: list[_Attempt]) -> None:
+def _insert_bars(cache: Cache, attempts: list[Attempt]) -> None:
     """One insert a month: only within one partition is an insert all or nothing."""
-    months: dict[tuple[int, int], list[pl.DataFrame]] = {}
+    months: dict[tuple[int, int], list[Attempt]] = {}
     for one in attempts:
         day = one.draft.day
-        months.setdefault((day.year, day.month), []).append(_with_key(one))
-    for frames in months.values():
-        cache.insert("bars", pl.concat(frames))
+        months.setdefault((day.year, day.month), []).append(one)
+    for of_month in months.values():
+        cache.insert("bars", with_keys(of_month))
         reach(Step.BARS_INSERTED)
 
 
-def _with_key(one: _Attempt) -> pl.DataFrame:
-    key = {**one.draft.series.key._asdict(), "unit_day": one.draft.day, "attempt": one.number}
-    dtypes = table("bars").dtypes()
-    return one.rows.select(
-        *(pl.lit(value, dtype=dtypes[name]).alias(name) for name, value in key.items()),
-        pl.all(),
-    )
-
-
-def _held(cache: Cache, attempts: list[_Attempt]) -> dict[int, tuple[Any, ...]]:
+def _held(cache: Cache, attempts: list[Attempt]) -> dict[int, tuple[Any, ...]]:
     """What the cache says of the rows of each attempt, hashed again over the stored values."""
     days = [one.draft.day for one in attempts]
     numbers = ", ".join(str(one.number) for one in attempts)
@@ -239,10 +152,9 @@ def _held(cache: Cache, attempts: list[_Attempt]) -> dict[int, tuple[Any, ...]]:
     return {attempt: tuple(facts) for attempt, *facts in rows.iter_rows()}
 
 
-def _unit_row(one: _Attempt, built_on: int) -> dict[str, Any]:
+def _unit_row(one: Attempt, built_on: int) -> dict[str, Any]:
     draft, ticks = one.draft, one.draft.ticks
-    count, total, _, first_id, last_id, orphans = one.expected
-    close = one.rows["close_time_us"]
+    facts = one.facts
     return {
         **draft.series.key._asdict(),
         **asdict(draft.series.family.configuration),
@@ -258,13 +170,13 @@ def _unit_row(one: _Attempt, built_on: int) -> dict[str, Any]:
         "tick_rows": ticks.rows,
         "tick_hash": ticks.hash,
         "source_absent": json.dumps(ticks.source_absent),
-        "bar_first_id": first_id,
-        "bar_last_id": last_id,
-        "rows": count,
-        "orphan_rows": orphans,
-        "row_hash_sum": total,
-        "first_close_us": close.min(),
-        "last_close_us": close.max(),
+        "bar_first_id": facts.first_id,
+        "bar_last_id": facts.last_id,
+        "rows": facts.rows,
+        "orphan_rows": facts.orphans,
+        "row_hash_sum": facts.row_hash_sum,
+        "first_close_us": facts.first_close_us,
+        "last_close_us": facts.last_close_us,
         "feature_groups": list(draft.feature_groups),
         "processor_state": draft.state,
         "code_version": _internal.__version__,
@@ -272,7 +184,7 @@ def _unit_row(one: _Attempt, built_on: int) -> dict[str, Any]:
     }
 
 
-def _winners(cache: Cache, attempts: list[_Attempt]) -> list[Unit]:
+def _winners(cache: Cache, attempts: list[Attempt]) -> list[Unit]:
     """The published units as every reader finds them; another writer's in their place is an error."""
     chains = read_chains(
         cache,

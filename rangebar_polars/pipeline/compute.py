@@ -16,6 +16,7 @@ from rangebar_polars._span import day_start
 from rangebar_polars._ticks import TRADES_SCHEMA
 from rangebar_polars.builder import RangeBarBuilder
 from rangebar_polars.clickhouse.stored import ENDINGS
+from rangebar_polars.exceptions import CheckpointError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -29,6 +30,7 @@ __all__ = [
     "Track",
     "compute_days",
     "forming",
+    "is_readable",
     "new_builder",
     "no_bars",
     "orphan",
@@ -66,6 +68,15 @@ def restored(state: bytes) -> RangeBarBuilder:
         This version cannot read the state.
     """
     return RangeBarBuilder.from_checkpoint(state)
+
+
+def is_readable(state: bytes) -> bool:
+    """Whether this version can read a state that was kept."""
+    try:
+        restored(state)
+    except CheckpointError:
+        return False
+    return True
 
 
 @dataclass(slots=True)

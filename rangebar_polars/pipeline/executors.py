@@ -26,7 +26,7 @@ from typing import TYPE_CHECKING, Any
 
 from rangebar_polars import config
 from rangebar_polars.clickhouse.target import resolve
-from rangebar_polars.exceptions import RangeBarError, with_hint
+from rangebar_polars.exceptions import WorkerLostError, with_hint
 from rangebar_polars.pipeline.staging import staging_folder
 from rangebar_polars.pipeline.ways import Direct, Staged, Tally, Task
 
@@ -36,19 +36,15 @@ if TYPE_CHECKING:
 
     from rangebar_polars.clickhouse.write import UnitDraft
     from rangebar_polars.pipeline.jobs import Job
+    from rangebar_polars.pipeline.outcome import Outcome
     from rangebar_polars.pipeline.ways import Way
-    from rangebar_polars.pipeline.work import Outcome
 
-__all__ = ["JobResult", "WorkerLostError", "run_jobs"]
+__all__ = ["JobResult", "run_jobs"]
 
 #: How often a job is run in all, if its worker is killed each time before anything is published.
 _TRIES = 3
 
 _SPAWN = 'ProcessPoolExecutor(2, mp_context=multiprocessing.get_context("spawn"))'
-
-
-class WorkerLostError(RangeBarError, RuntimeError):
-    """A process that was at work on a job has been killed; what was published is kept."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,27 +6,27 @@ very unit. A copy that is damaged, or cannot be written, costs a question to the
 
 from __future__ import annotations
 
-import json
 import os
-import re
 import time
 import warnings
-import zlib
-from base64 import b64decode, b64encode
 from contextlib import suppress
-from dataclasses import asdict, dataclass, replace
-from datetime import date
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from rangebar_polars import _internal
-from rangebar_polars.clickhouse.series import Configuration, Family, FamilyKey, Series
 from rangebar_polars.config import settings
+from rangebar_polars.pipeline.checkpoint_file import (
+    LocalCheckpoint,
+    UnusableError,
+    decoded,
+    encoded,
+    name_of,
+)
 from rangebar_polars.storage.disk import Disk, Step
 from rangebar_polars.storage.layout import temporary_name, temporary_pid
 from rangebar_polars.storage.place import write_synced
 
 if TYPE_CHECKING:
+    from rangebar_polars.clickhouse.series import Series
     from rangebar_polars.clickhouse.units import Unit
 
 __all__ = [
@@ -40,8 +40,6 @@ __all__ = [
     "write_local",
 ]
 
-_VERSION = 1
-_WORDS = "rangebar checkpoint"
 _FOLDER = "checkpoints"
 _SUFFIX = ".checkpoint"
 #: A writer that is alive has given its file a name long before.
@@ -51,43 +49,6 @@ _DISK = Disk()
 
 class LocalCheckpointWarning(UserWarning):
     """A local copy of a state could not be written, or is not one that can be used."""
-
-
-class _UnusableError(Exception):
-    """Bytes that are no copy, or not one of this version."""
-
-
-@dataclass(frozen=True, slots=True)
-class LocalCheckpoint:
-    """A copy of the state after a unit, and which unit that is."""
-
-    series: Series
-    day: date
-    generation: int
-    #: Of the unit: a random number, so that no other unit of any cache has it.
-    attempt: int
-    tick_last_id: int | None
-    tick_hash: str
-    state: bytes
-    code_version: str
-
-    @classmethod
-    def of(cls, unit: Unit, state: bytes) -> LocalCheckpoint:
-        """Copy of a unit's state."""
-        return cls(
-            unit.series,
-            unit.day,
-            unit.generation,
-            unit.attempt,
-            unit.tick_last_id,
-            unit.tick_hash,
-            state,
-            _internal.__version__,
-        )
-
-    def is_of(self, unit: Unit) -> bool:
-        """Whether it is the copy of this unit and no other."""
-        return self == replace(self.of(unit, self.state), code_version=self.code_version)
 
 
 def local_path(cache_dir: Path | str | None, series: Series) -> Path:
@@ -101,11 +62,7 @@ def local_path(cache_dir: Path | str | None, series: Series) -> Path:
     >>> local_path("cache", Family.of("BTCUSDT", 250).series(date(2024, 1, 1))).name
     'binance-spot-BTCUSDT-250-year-44675d7ecc1ce63d-2024-01-01-1704067200000000.checkpoint'
     """
-    return _folder(cache_dir) / _name_of(series)
-
-
-def _name_of(series: Series) -> str:
-    return f"{series.lease_key.file_name}-{series.anchor_us}{_SUFFIX}"
+    return _folder(cache_dir) / name_of(series)
 
 
 def _folder(cache_dir: Path | str | None) -> Path:
@@ -121,7 +78,7 @@ def write_local(
     the disk refuses is a warning: nothing is lost by it.
     """
     path = local_path(cache_dir, unit.series)
-    data = _encoded(LocalCheckpoint.of(unit, state))
+    data = encoded(LocalCheckpoint.of(unit, state))
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         _sweep(path)
@@ -173,10 +130,10 @@ def list_local(cache_dir: Path | str | None = None) -> list[LocalCheckpoint]:
 
 def _read(path: Path) -> LocalCheckpoint | None:
     try:
-        return _decoded(path.read_bytes(), path.name)
+        return decoded(path.read_bytes(), path.name)
     except FileNotFoundError:
         return None
-    except (_UnusableError, OSError) as error:
+    except (UnusableError, OSError) as error:
         reason = getattr(error, "strerror", None) or str(error)
         message = f"the local checkpoint `{path}` is not used: {reason}"
         warnings.warn(message, LocalCheckpointWarning, stacklevel=3)
@@ -203,54 +160,3 @@ def _sweep(path: Path) -> None:
         with suppress(OSError):
             if temporary_pid(left.name) and left.stat().st_mtime < time.time() - _STALE_S:
                 left.unlink()
-
-
-def _encoded(checkpoint: LocalCheckpoint) -> bytes:
-    values = asdict(checkpoint)
-    series = checkpoint.series
-    key = {**series.key._asdict(), "segment_start": series.segment_start.isoformat()}
-    values |= {
-        "series": key,
-        "configuration": asdict(series.family.configuration),
-        "day": checkpoint.day.isoformat(),
-        "state": b64encode(checkpoint.state).decode(),
-    }
-    body = json.dumps(values, separators=(",", ":")).encode() + b"\n"
-    return _first_line(body) + body
-
-
-def _first_line(body: bytes) -> bytes:
-    """Version, length and CRC of what follows."""
-    return f"{_WORDS} {_VERSION} {len(body)} {zlib.crc32(body):08x}\n".encode()
-
-
-def _decoded(data: bytes, name: str) -> LocalCheckpoint:
-    """The copy in a file of this name."""
-    first, line, body = data.partition(b"\n")
-    if first + line != _first_line(body):
-        raise _UnusableError(_fault_of(first))
-    try:
-        found = _from_values(json.loads(body))
-    except (KeyError, TypeError, ValueError) as error:
-        raise _UnusableError(f"it lacks a value: {error}") from error
-    if _name_of(found.series) != name:
-        raise _UnusableError(f"it is of {found.series}")
-    return found
-
-
-def _fault_of(first: bytes) -> str:
-    """Why a first line is not the one of the bytes that follow."""
-    other = re.fullmatch(rf"{_WORDS} (\d+)( .*)?", first.decode("ascii", "replace"))
-    if other and int(other[1]) != _VERSION:
-        return f"another version wrote it ({other[1]})"
-    return "its bytes are not those that were written"
-
-
-def _from_values(values: dict[str, Any]) -> LocalCheckpoint:
-    key = values.pop("series")
-    parts = {name: key[name] for name in FamilyKey._fields[:-1]}
-    family = Family(**parts, configuration=Configuration(**values.pop("configuration")))
-    series = Series(family, date.fromisoformat(key["segment_start"]), key["anchor_us"])
-    values["day"] = date.fromisoformat(values["day"])
-    values["state"] = b64decode(values["state"], validate=True)
-    return LocalCheckpoint(series=series, **values)

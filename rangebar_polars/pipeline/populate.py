@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from concurrent.futures import Executor
 from contextlib import ExitStack
 from datetime import date, timedelta
 from typing import TYPE_CHECKING
@@ -15,9 +16,9 @@ from rangebar_polars.exceptions import PopulationError, RangeBarError, with_hint
 from rangebar_polars.minimum import resolve_and_validate_threshold
 from rangebar_polars.pipeline.jobs import Request
 from rangebar_polars.pipeline.newest import newest_day
+from rangebar_polars.pipeline.outcome import first_line
 from rangebar_polars.pipeline.populate_report import PopulateReport
 from rangebar_polars.pipeline.population import Course, Options
-from rangebar_polars.pipeline.work import first_line
 from rangebar_polars.symbol_registry import (
     past_gate,
     validate_and_clamp_start_date,
@@ -27,7 +28,6 @@ from rangebar_polars.threshold import parse_thresholds
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
-    from concurrent.futures import Executor
     from pathlib import Path
 
     from rangebar_polars._span import When
@@ -145,6 +145,7 @@ def populate_cache_resumable(
     listed = [symbol] if isinstance(symbol, str) else list(symbol)
     names = dict.fromkeys(validate_symbols_registered(listed, operation=_NAME))
     _judge_features(features, include_microstructure=include_microstructure)
+    _judge_executor(executor)
     reset = reset_mode(ouroboros if ouroboros_mode is None else ouroboros_mode)
     configuration = Configuration(prevent_same_timestamp_close=prevent_same_timestamp_close)
     report, requests = PopulateReport(), []
@@ -176,6 +177,18 @@ def _judge_features(features: Features, *, include_microstructure: bool) -> None
         kind = type(include_microstructure).__name__
         raise TypeError(f"`include_microstructure` must be a bool; it is of type `{kind}`")
     parse_options(250, features=features)
+
+
+def _judge_executor(executor: object) -> None:
+    if executor is not None and not (isinstance(executor, Executor) or callable(executor)):
+        kind = type(executor).__name__
+        raise TypeError(
+            with_hint(
+                "`executor` must be a concurrent.futures.Executor, or a function that makes one; "
+                f"it is of type `{kind}`",
+                'ProcessPoolExecutor(2, mp_context=multiprocessing.get_context("spawn"))',
+            )
+        )
 
 
 def _days(

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
     from rangebar_polars.clickhouse.series import Series
     from rangebar_polars.pipeline.newest import Clamp
-    from rangebar_polars.pipeline.work import Hole
+    from rangebar_polars.pipeline.outcome import Hole
 
 __all__ = ["PopulateReport", "SeriesReport"]
 
@@ -137,6 +137,9 @@ class PopulateReport:
             for symbol, clamp in self.clamps.items()
         ]
         return "\n".join([*lines, *map(str, self.series)])
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__}\n{self}>"
 
     def _repr_html_(self) -> str:
         """A table, for notebooks."""

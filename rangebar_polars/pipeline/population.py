@@ -16,11 +16,12 @@ from rangebar_polars.clickhouse.units import read_chains
 from rangebar_polars.exceptions import SourceError, TickDataError
 from rangebar_polars.pipeline.executors import JobResult, run_jobs
 from rangebar_polars.pipeline.jobs import Job, JobTrack, parts_of, plan_part
+from rangebar_polars.pipeline.outcome import Hole, first_line
 from rangebar_polars.pipeline.populate_report import SeriesReport
 from rangebar_polars.pipeline.publishing import Publisher
 from rangebar_polars.pipeline.rebuild import begin_refresh, discard_others
 from rangebar_polars.pipeline.stock import Stock
-from rangebar_polars.pipeline.work import Hole, first_line, run_job
+from rangebar_polars.pipeline.work import run_job
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence

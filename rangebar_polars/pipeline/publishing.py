@@ -15,8 +15,9 @@ from rangebar_polars.clickhouse.units import read_chains, states_of
 from rangebar_polars.clickhouse.write import publish
 from rangebar_polars.events import CheckpointSaved, emit
 from rangebar_polars.pipeline.local_checkpoint import write_local
+from rangebar_polars.pipeline.outcome import Outcome, TrackOutcome
 from rangebar_polars.pipeline.watching import told
-from rangebar_polars.pipeline.work import Outcome, TrackOutcome, run_job
+from rangebar_polars.pipeline.work import run_job
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

@@ -19,7 +19,6 @@ from rangebar_polars.clickhouse.series import microseconds, segments
 from rangebar_polars.clickhouse.units import Chain, read_chains, states_of
 from rangebar_polars.exceptions import (
     CacheUnavailableError,
-    CheckpointError,
     MissingExtraError,
     ParquetCorruptionError,
 )
@@ -27,6 +26,7 @@ from rangebar_polars.pipeline.compute import (
     Track,
     compute_days,
     forming,
+    is_readable,
     new_builder,
     orphan,
     restored,
@@ -221,20 +221,12 @@ def _with_states(cache: Cache, pieces: Sequence[Piece]) -> list[Piece]:
     for place, unit in ends.items():
         state = states[unit]
         choice = pieces[place].choice
-        if _is_readable(state):
+        if is_readable(state):
             made[place] = replace(pieces[place], state=state)
         else:
             chain = Chain(choice.series, ())
             made[place] = replace(pieces[place], choice=replace(choice, chain=chain))
     return made
-
-
-def _is_readable(state: bytes) -> bool:
-    try:
-        restored(state)
-    except CheckpointError:
-        return False
-    return True
 
 
 def plan_of_span(wanted: Wanted, span: Span) -> Plan:

@@ -8,11 +8,11 @@ from itertools import groupby
 from typing import TYPE_CHECKING
 
 from rangebar_polars.clickhouse.units import states_of
-from rangebar_polars.exceptions import CheckpointError, SourceError, TickDataError
-from rangebar_polars.pipeline.compute import restored
+from rangebar_polars.exceptions import SourceError, TickDataError
+from rangebar_polars.pipeline.compute import is_readable
 from rangebar_polars.pipeline.download import fetch_ticks
+from rangebar_polars.pipeline.outcome import Hole, first_hole, first_line
 from rangebar_polars.pipeline.rebuild import Rebuilt, rebuild, stale_days
-from rangebar_polars.pipeline.work import Hole, first_hole, first_line
 from rangebar_polars.storage.coverage import subtract
 from rangebar_polars.storage.held import hold
 from rangebar_polars.storage.parquet import TickStorage
@@ -122,7 +122,7 @@ class Stock:
         if base is None:
             return Rebuilt(None, None)
         state = states_of(turns.cache, [base])[base]
-        if _is_readable(state):
+        if is_readable(state):
             return Rebuilt(state, None)
         anchor = chain.series.first_day
         self.fetch(chain, anchor, base.day, turns)
@@ -144,11 +144,3 @@ class Stock:
 
 def _place(family: Family) -> Place:
     return {"source": family.source, "market": family.market}
-
-
-def _is_readable(state: bytes) -> bool:
-    try:
-        restored(state)
-    except CheckpointError:
-        return False
-    return True

@@ -7,9 +7,10 @@ from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
+from rangebar_polars.pipeline.outcome import Outcome, TrackOutcome
 from rangebar_polars.pipeline.publishing import run_published
 from rangebar_polars.pipeline.staging import Inbox, Outbox
-from rangebar_polars.pipeline.work import Outcome, TrackOutcome, drafts_of
+from rangebar_polars.pipeline.work import drafts_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence

@@ -15,6 +15,7 @@ import polars as pl
 from rangebar_polars.clickhouse.write import DayOfTicks, UnitDraft
 from rangebar_polars.exceptions import ParquetCorruptionError, SnapshotExpiredError
 from rangebar_polars.pipeline.compute import Track, compute_days, new_builder, orphan, restored
+from rangebar_polars.pipeline.outcome import Hole, Outcome, TrackOutcome, first_hole, first_line
 from rangebar_polars.storage.held import hold
 from rangebar_polars.storage.parquet import TickStorage
 
@@ -22,65 +23,17 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterator
     from concurrent.futures import Future
 
-    from rangebar_polars.clickhouse.series import Series
     from rangebar_polars.pipeline.compute import ComputedDay
     from rangebar_polars.pipeline.jobs import Job, JobTrack
     from rangebar_polars.storage.held import HeldDay, HeldDays
 
-__all__ = [
-    "GROUP_S",
-    "Hole",
-    "Outcome",
-    "TrackOutcome",
-    "drafts_of",
-    "first_hole",
-    "run_job",
-]
+__all__ = ["GROUP_S", "drafts_of", "run_job"]
 
 #: A group ends after so many days, or seconds of work.
 _GROUP_DAYS = 30
 GROUP_S = 1.0
 
 _ONE_DAY = timedelta(days=1)
-
-
-@dataclass(frozen=True, slots=True)
-class Hole:
-    """A day at which a segment stops, as it cannot be made into a unit."""
-
-    day: date
-    reason: str
-    #: Whether another try may get past it: a file that was damaged can be fetched again.
-    may_pass: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class TrackOutcome:
-    """What a job gave for one series."""
-
-    series: Series
-    #: Days that became units.
-    days: int
-    #: Of them, those without a tick, as the source says for certain.
-    absent: tuple[date, ...]
-    #: Bars that reached their threshold.
-    bars: int
-    #: Bars that a reset or a gap ended.
-    orphans: int
-    #: Where it stopped before the job's last day, and why.
-    hole: Hole | None
-
-
-@dataclass(frozen=True, slots=True)
-class Outcome:
-    """What a job did; it is small and can be sent between processes."""
-
-    tracks: tuple[TrackOutcome, ...]
-
-    @property
-    def is_whole(self) -> bool:
-        """Whether every track got to the job's last day."""
-        return all(track.hole is None for track in self.tracks)
 
 
 def run_job(
@@ -136,29 +89,6 @@ def drafts_of(
         through = job.last_day if hole is None else hole.day - _ONE_DAY
         yield from _Pass(held, list(together)).groups(through, group_s)
     return Outcome(tuple(one.outcome() for one in tracks))
-
-
-def first_line(error: BaseException) -> str:
-    """What an error says, without its hint."""
-    return str(error).partition("\n")[0]
-
-
-def first_hole(held: HeldDays, first_day: date) -> Hole | None:
-    """The first day from a day on that cannot be made into a unit."""
-    days = (day for day in held.days if day.day >= first_day)
-    return next((_hole_of(day) for day in days if not day.is_sealed), None)
-
-
-def _hole_of(day: HeldDay) -> Hole:
-    """Why a day cannot be made into a unit."""
-    state, reason = day.coverage.state, day.coverage.reason
-    words = {
-        "missing": "the tick store does not hold it",
-        "tail": "more of it is to come",
-        "quarantined": "its file was damaged and set aside",
-    }
-    said = [words[state]] if state in words else []
-    return Hole(day.day, "; ".join([*said, *([reason] if reason else [])]) or state)
 
 
 @dataclass(slots=True)

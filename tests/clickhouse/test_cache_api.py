@@ -179,7 +179,7 @@ def test_days_of_the_span_that_are_not_kept_are_named(kept):
     with pytest.warns(CoverageWarning, match="2024-01-28 to 2024-01-29, 2024-02-02") as caught:
         found = kept.get_cached_bars(250, "2024-01-28", "2024-02-02")
     assert found.equals(bars_of(days(3)))
-    assert "rangebar populate BTCUSDT 2024-01-28 2024-02-02" in str(caught[0].message)
+    assert "rangebar populate BTCUSDT -s 2024-01-28 -e 2024-02-02" in str(caught[0].message)
     assert caught[0].filename == __file__
 
 

@@ -6,7 +6,7 @@ import os
 
 import pytest
 
-from rangebar_polars.clickhouse.files import FolderLock
+from rangebar_polars.clickhouse.folder_lock import FolderLock
 from rangebar_polars.clickhouse.turns import Turns
 from rangebar_polars.exceptions import CacheUnavailableError
 

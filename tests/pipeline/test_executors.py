@@ -40,8 +40,13 @@ from pipeline.staged import (
     truth,
 )
 from rangebar_polars import exceptions
-from rangebar_polars.exceptions import CacheWriteError, CheckpointError, LeaseLostError
-from rangebar_polars.pipeline.executors import WorkerLostError, run_jobs
+from rangebar_polars.exceptions import (
+    CacheWriteError,
+    CheckpointError,
+    LeaseLostError,
+    WorkerLostError,
+)
+from rangebar_polars.pipeline.executors import run_jobs
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="no embedded cache here")
 

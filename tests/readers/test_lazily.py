@@ -110,7 +110,9 @@ def test_a_plan_is_wrong_at_the_call_not_when_it_is_collected(stock):
     with pytest.raises(ValueError, match="ofl"):
         months(stock, features="ofl")
     with pytest.raises(CoverageError, match="`59` days"):
-        scan_range_bars(SYMBOL, january(1), january(60), 500, fetch_if_missing=False, cache_dir=stock.folder)
+        scan_range_bars(
+            SYMBOL, january(1), january(60), 500, fetch_if_missing=False, cache_dir=stock.folder
+        )
 
 
 def test_a_plan_names_what_it_reads(stock):
@@ -122,7 +124,13 @@ def test_bars_built_anew_after_the_call_are_read_in_their_place(stock, held):
     family = Family.of(SYMBOL, 510, reset="month")
     keep(held, stock.folder, family, january(1), date(2023, 1, 10))
     plan = scan_range_bars(
-        SYMBOL, january(1), january(11), 510, ouroboros="month", fetch_if_missing=False, cache_dir=stock.folder
+        SYMBOL,
+        january(1),
+        january(11),
+        510,
+        ouroboros="month",
+        fetch_if_missing=False,
+        cache_dir=stock.folder,
     )
     before = plan.collect()
     series = family.series(january(1))
@@ -141,7 +149,13 @@ def test_bars_dropped_after_the_call_are_missed(stock, held):
     family = Family.of(SYMBOL, 520, reset="month")
     keep(held, stock.folder, family, january(1), date(2023, 1, 10))
     plan = scan_range_bars(
-        SYMBOL, january(1), january(11), 520, ouroboros="month", fetch_if_missing=False, cache_dir=stock.folder
+        SYMBOL,
+        january(1),
+        january(11),
+        520,
+        ouroboros="month",
+        fetch_if_missing=False,
+        cache_dir=stock.folder,
     )
     for table in ("bars", "units"):
         held.command(

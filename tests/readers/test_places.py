@@ -18,7 +18,7 @@ import rangebar_polars as rb
 from exchange.box import Exchange
 from exchange.tape import Tape
 from rangebar_polars.clickhouse.client import open_cache
-from rangebar_polars.clickhouse.files import FolderLock
+from rangebar_polars.clickhouse.folder_lock import FolderLock
 from rangebar_polars.clickhouse.series import Family
 from rangebar_polars.clickhouse.steps import Step, observed
 from rangebar_polars.exceptions import CacheUnavailableError, NotYetPublishedError

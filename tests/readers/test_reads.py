@@ -105,7 +105,7 @@ def test_a_read_is_the_slice_of_one_series_in_each_segment(
         "include_incomplete": incomplete,
         "use_cache": use_cache,
         "cache_dir": stock.folder,
-        "fetch": False,
+        "fetch_if_missing": False,
     }
     event("too long" if days > 31 else "cache" if not days else "ticks")
     if days > 31:
@@ -132,7 +132,7 @@ def test_from_an_anchor_on_a_read_is_the_slice_of_the_whole_tape(stock, span, re
         "include_orphaned_bars": True,
         "use_cache": use_cache,
         "cache_dir": stock.folder,
-        "fetch": False,
+        "fetch_if_missing": False,
     }
     if days > 31:
         with pytest.raises(CoverageError, match=f"`{days}` days"):
@@ -152,7 +152,12 @@ def test_pandas_and_polars_have_the_same_bars(stock, span, reset):
     flags = {"include_orphaned_bars": True, "include_incomplete": True, "ouroboros": reset}
     frame = get_range_bars(SYMBOL, *span, include_microstructure=True, **flags, **stock.place)
     polars = scan_range_bars(
-        SYMBOL, *span, features="microstructure", **flags, fetch_if_missing=False, cache_dir=stock.folder
+        SYMBOL,
+        *span,
+        features="microstructure",
+        **flags,
+        fetch_if_missing=False,
+        cache_dir=stock.folder,
     ).collect()
     times = polars["close_time"].dt.replace_time_zone(None)
     assert frame.index.to_list() == [pd.Timestamp(time) for time in times]

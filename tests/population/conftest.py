@@ -1,0 +1,109 @@
+"""Folders, servers, and processes for the proofs."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+import uuid
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+pytest.importorskip("chdb")
+pytest.importorskip("clickhouse_connect")
+if not hasattr(os, "fork"):
+    pytest.skip("processes are forked", allow_module_level=True)
+
+from population.places import Bridge, Place
+from population.workers import Workers
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+#: No source of ticks listens here.
+DEAD = "http://127.0.0.1:9"
+
+
+@pytest.fixture(scope="package")
+def in_memory() -> Iterator[Path]:
+    """A folder that does not wait for a disk, where there is such a place: every write is synced."""
+    fast = Path("/dev/shm")
+    with tempfile.TemporaryDirectory(dir=fast if os.access(fast, os.W_OK) else None) as folder:
+        yield Path(folder)
+
+
+@pytest.fixture(scope="package", autouse=True)
+def _settings(in_memory) -> Iterator[None]:
+    """No settings of the user, and no source that could be asked."""
+    with pytest.MonkeyPatch.context() as patch:
+        for name in [name for name in os.environ if name.startswith("RANGEBAR_C")]:
+            patch.delenv(name)
+        (in_memory / "empty.toml").touch()
+        patch.setenv("RANGEBAR_CONFIG", str(in_memory / "empty.toml"))
+        for name in ("ARCHIVE", "REST"):
+            patch.setenv(f"RANGEBAR_BINANCE_{name}_URL", DEAD)
+        patch.setenv("RANGEBAR_HTTP_TRIES", "1")
+        yield
+
+
+@pytest.fixture(scope="package")
+def all_workers(in_memory, _settings) -> Iterator[Workers]:
+    one = Workers(in_memory)
+    yield one
+    one.stop()
+
+
+@pytest.fixture
+def workers(all_workers) -> Iterator[Workers]:
+    """Processes of a test, which end with it."""
+    yield all_workers
+    all_workers.end_all()
+
+
+@pytest.fixture(scope="package")
+def new_folder(in_memory) -> Callable[[], Path]:
+    def make() -> Path:
+        folder = in_memory / uuid.uuid4().hex[:12]
+        folder.mkdir()
+        return folder
+
+    return make
+
+
+@pytest.fixture(scope="package")
+def bridge(in_memory) -> Iterator[Bridge]:
+    one = Bridge(in_memory / "bridge")
+    yield one
+    one.stop()
+
+
+@pytest.fixture
+def embedded(new_folder) -> Place:
+    return Place(new_folder())
+
+
+@pytest.fixture
+def faulty(bridge, new_folder) -> Iterator[Place]:
+    """A database of its own on the bridge, which can be told to fail."""
+    yield bridge.database(new_folder())
+    bridge.fail()
+
+
+@pytest.fixture
+def server(request, new_folder) -> Place:
+    """A database of its own on the server that the environment names, else on the bridge."""
+    address = os.environ.get("RANGEBAR_TEST_CLICKHOUSE_DSN")
+    if address is None:
+        return request.getfixturevalue("bridge").database(new_folder())
+    return Place(new_folder(), f"{address.rstrip('/')}/test_{uuid.uuid4().hex[:12]}")
+
+
+@pytest.fixture(params=["embedded", "server"])
+def place(request) -> Place:
+    return request.getfixturevalue(request.param)
+
+
+@pytest.fixture(scope="package")
+def is_long() -> bool:
+    return bool(os.environ.get("RANGEBAR_TEST_LONG"))

@@ -1,0 +1,109 @@
+"""Killed at any moment, again and again, a population leaves what one that was not leaves."""
+
+from __future__ import annotations
+
+import random
+import signal
+import time
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+from datetime import date
+
+import pytest
+
+from population.oracle import family, judge, kept, table
+from population.places import Place
+from population.tape import SYMBOL, bars, store, tape
+from population.workers import Workers
+
+FIRST, LAST = date(2024, 1, 10), date(2024, 3, 9)
+TICKS = tape(FIRST, LAST)
+THRESHOLDS = (250, 400)
+KILLS, LONG_KILLS = 50, 200
+ON_SERVER = 6
+
+CALL = {
+    "symbol": SYMBOL,
+    "start_date": str(FIRST),
+    "end_date": str(LAST),
+    "threshold_decimal_bps": list(THRESHOLDS),
+    "ouroboros": "month",
+    "notify": False,
+}
+
+
+def run(place):
+    return place.populate(FIRST, LAST, list(THRESHOLDS), ouroboros="month")
+
+
+@pytest.fixture(scope="module")
+def clean(all_workers, new_folder):
+    """What a run without a kill leaves, and how long it takes."""
+    place = Place(new_folder())
+    store(place.folder, TICKS)
+    child = all_workers.start("populate", **CALL, **place.arguments)
+    begun = time.monotonic()
+    assert child.result() > 100
+    seconds = time.monotonic() - begun
+    for threshold in THRESHOLDS:
+        made = kept(place, family(threshold, reset="month"))
+        expected = bars(TICKS, threshold, reset="month")
+        # The bar that forms at the end belongs to a month that has not ended.
+        assert made.equals(expected.select(made.columns))
+    return place.folder, table(place), seconds
+
+
+def disturb(workers, place, rng, seconds):
+    """Some kills at random moments; how many there were before the work was done."""
+    kills = 0
+    for _ in range(rng.randint(2, 5)):
+        child = workers.start("populate", **CALL, **place.arguments)
+        time.sleep(rng.uniform(0, seconds))
+        if child.kill() != signal.SIGKILL:
+            break
+        kills += 1
+    return kills
+
+
+def kill_often(many, places, seed, seconds, wanted):
+    """Disturb one place after another until there were so many kills; those that were."""
+    rng, kills, disturbed = random.Random(seed), 0, []
+    while kills < wanted:
+        place = places(len(disturbed))
+        kills += disturb(many, place, rng, seconds)
+        disturbed.append(place)
+    return disturbed
+
+
+def test_killed_at_random_moments(in_memory, clean, new_folder, is_long):
+    folder, expected, seconds = clean
+    wanted = (LONG_KILLS if is_long else KILLS) // 2
+
+    def fresh(_number):
+        return Place(new_folder()).with_ticks_of(folder)
+
+    # Two at a time, each with processes of its own.
+    with ExitStack() as stack, ThreadPoolExecutor(2) as threads:
+        both = []
+        for seed in (2, 3):
+            many = Workers(in_memory / f"seed{seed}")
+            stack.callback(many.stop)
+            both.append(threads.submit(kill_often, many, fresh, seed, seconds, wanted))
+        disturbed = [place for one in both for place in one.result()]
+    for place in disturbed:
+        with place.open():
+            run(place)
+            judge(place, expected, lambda place=place: run(place))
+
+
+def test_killed_at_random_moments_beside_a_server(workers, clean, server):
+    folder, expected, seconds = clean
+    server.with_ticks_of(folder)
+
+    def fresh(number):
+        return Place(server.folder, f"{server.dsn}_{number}")
+
+    for place in kill_often(workers, fresh, 4, seconds, ON_SERVER):
+        with place.open():
+            run(place)
+            judge(place, expected, lambda place=place: run(place))

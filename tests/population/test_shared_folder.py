@@ -1,0 +1,170 @@
+"""A notebook reads and a population writes in one folder at the same time: neither fails."""
+
+from __future__ import annotations
+
+import time
+import warnings
+from datetime import date
+
+import polars as pl
+import pytest
+from polars.testing import assert_frame_equal
+
+import rangebar_polars as rb
+from population.oracle import judge, table
+from population.places import Place
+from population.tape import ONE_DAY, SYMBOL, at, bars, between, store, tape
+from rangebar_polars.clickhouse.cache import count_bars, coverage, get_cached_bars, get_n_bars
+from rangebar_polars.storage.coverage import CoverageWarning
+
+FIRST, LAST = date(2024, 1, 10), date(2024, 3, 30)
+TICKS = tape(FIRST, LAST)
+SHORT_S, LONG_S = 8.0, 60.0
+RESET = "week"
+#: What a read from ticks gives, too.
+WINDOW = (FIRST + 3 * ONE_DAY, FIRST + 24 * ONE_DAY)
+CALL = {
+    "symbol": SYMBOL,
+    "start_date": str(FIRST),
+    "threshold_decimal_bps": [250, 400],
+    "ouroboros": RESET,
+    "notify": False,
+}
+
+ALL = bars(TICKS, reset=RESET)
+CLOSED = ALL.filter("is_closed")
+
+
+def closed_before(day):
+    return CLOSED.filter(pl.col("close_time") < at(day)).height
+
+
+#: How many bars there are when so many days are kept.
+COUNTS = {closed_before(FIRST + n * ONE_DAY) for n in range((LAST - FIRST).days + 2)}
+
+
+def read_cached(place):
+    seen = get_cached_bars(SYMBOL, 250, FIRST, LAST, ouroboros=RESET, **place.arguments)
+    assert seen.height in COUNTS
+    assert_frame_equal(seen, CLOSED.head(seen.height).select(seen.columns))
+    return seen.height
+
+
+def read_newest(place):
+    seen = get_n_bars(SYMBOL, 20, 250, ouroboros=RESET, **place.arguments)
+    if seen.height:
+        until = CLOSED.filter(pl.col("close_time") <= seen["close_time"].max())
+        assert until.height in COUNTS
+        assert_frame_equal(seen, until.tail(20).select(seen.columns))
+    return seen.height
+
+
+def read_count(place):
+    count = count_bars(SYMBOL, 250, ouroboros=RESET, **place.arguments)
+    assert count in COUNTS
+    return count
+
+
+def read_coverage(place):
+    states = coverage(SYMBOL, 250, FIRST, LAST, ouroboros=RESET, **place.arguments)["state"]
+    # What is kept comes first, then what is not yet.
+    kept = states.to_list().count("given")
+    assert states.to_list() == ["given"] * kept + ["missing"] * (states.len() - kept)
+    return kept
+
+
+def read_chart(place):
+    seen = rb.get_range_bars(
+        SYMBOL, *WINDOW, 250, ouroboros=RESET, fetch_if_missing=False, **place.arguments
+    )
+    expected = CLOSED.filter(
+        pl.col("close_time").is_between(at(WINDOW[0]), at(WINDOW[1] + ONE_DAY), closed="left")
+    )
+    first = seen.attrs["rangebar"][0]
+    if first["source"] == "ticks":
+        # Nothing was kept before its start, so that the series begins there.
+        made = bars(between(TICKS, *WINDOW), reset=RESET)
+        expected = made.filter("is_closed")
+    assert seen["Close"].to_list() == expected["close"].to_list()
+    return len(seen)
+
+
+def read_lazily(place):
+    frame = rb.scan_range_bars(
+        SYMBOL, FIRST, WINDOW[1], 250, ouroboros=RESET, fetch_if_missing=False, **place.arguments
+    )
+    seen = frame.collect()
+    expected = CLOSED.filter(pl.col("close_time") < at(WINDOW[1] + ONE_DAY))
+    assert_frame_equal(seen, expected.select(seen.columns))
+    return seen.height
+
+
+READS = [read_cached, read_newest, read_count, read_coverage, read_chart, read_lazily]
+
+
+def read_in_turn(place, go_on):
+    """All ways of reading, one after another, for as long as is wanted: how often each was done."""
+    done = dict.fromkeys(READS, 0)
+    seen = []
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", CoverageWarning)
+        while go_on():
+            for read in READS:
+                number = read(place)
+                done[read] += 1
+                if read is read_count:
+                    seen.append(number)
+    assert seen == sorted(seen), "bars that were there are gone"
+    return done, seen
+
+
+@pytest.fixture(scope="module")
+def clean(new_folder):
+    place = Place(new_folder())
+    store(place.folder, TICKS)
+    with place.open():
+        assert int(place.populate(FIRST, LAST, [250, 400], ouroboros=RESET)) > CLOSED.height
+        return place.folder, table(place)
+
+
+def test_a_population_and_a_notebook_share_a_folder(workers, clean, embedded, is_long):
+    folder, expected = clean
+    embedded.with_ticks_of(folder)
+    # As long as it takes: a day a call, then all of it anew.
+    child = workers.start(
+        "populate_day_by_day",
+        seconds=LONG_S if is_long else SHORT_S,
+        last_day=str(LAST),
+        **CALL,
+        **embedded.arguments,
+    )
+    begun = time.monotonic()
+    done, seen = read_in_turn(embedded, child.is_running)
+    calls_made, rebuilds = child.result()
+    assert min(done.values()) >= 3
+    assert len(set(seen)) >= 3, "it did not grow while it was read"
+    assert calls_made >= 3
+    assert rebuilds >= 0
+    assert time.monotonic() - begun < 4 * (LONG_S if is_long else SHORT_S) + 60
+    finish(embedded, expected)
+
+
+def test_one_long_population_lets_readers_in(workers, clean, embedded):
+    """Between two groups the folder is given away."""
+    folder, expected = clean
+    embedded.with_ticks_of(folder)
+    some = str(FIRST + 40 * ONE_DAY)
+    child = workers.start("populate", end_date=some, **CALL, **embedded.arguments)
+    _, seen = read_in_turn(embedded, child.is_running)
+    assert child.result() > 0
+    assert len(set(seen)) >= 2, "nobody was let in"
+    finish(embedded, expected)
+
+
+def finish(place, expected):
+    def run():
+        return place.populate(FIRST, LAST, [250, 400], ouroboros=RESET)
+
+    with place.open():
+        run()
+        judge(place, expected, run)

@@ -1,0 +1,131 @@
+"""Processes that a test starts, holds at a step, and kills."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+TESTS = Path(__file__).resolve().parents[1]
+#: Longer than anything takes; who waits for longer hangs.
+LONGEST_S = 120.0
+
+
+@dataclass
+class Child:
+    """A call in a process of its own."""
+
+    workers: Workers
+    process: int
+    said_in: Path
+    status: int | None = None
+
+    @property
+    def said(self) -> str:
+        """What it has printed so far, errors too."""
+        return self.said_in.read_text()
+
+    def is_running(self) -> bool:
+        """Whether it has not ended yet."""
+        if self.status is None and (answer := self.workers.ask(f"ask {self.process}").strip()):
+            self.status = int(answer)
+        return self.status is None
+
+    def kill(self) -> int:
+        """Kill it; the signal that ended it, 0 if it had ended before."""
+        with suppress(ProcessLookupError):
+            os.kill(self.process, signal.SIGKILL)
+        return self.ended()
+
+    def ended(self) -> int:
+        """Wait for its end: the signal that ended it, or 0; an error of its own fails the test."""
+        if self.status is None:
+            self.status = int(self.workers.ask(f"wait {self.process}"))
+        assert os.WIFSIGNALED(self.status) or self.status == 0, self.said
+        return os.WTERMSIG(self.status) if os.WIFSIGNALED(self.status) else 0
+
+    def error(self) -> str:
+        """Wait for its end, which must be an error: what it said."""
+        if self.status is None:
+            self.status = int(self.workers.ask(f"wait {self.process}"))
+        assert os.WIFEXITED(self.status), "it was killed"
+        assert self.status, f"it did not fail: {self.said}"
+        return self.said
+
+    def result(self) -> Any:
+        """What its call returned."""
+        assert self.ended() == 0, "it was killed"
+        return json.loads(self.said.splitlines()[-1])
+
+
+class Workers:
+    """A process that forks others."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        folder.mkdir(exist_ok=True)
+        self._children: list[Child] = []
+        self._process = subprocess.Popen(
+            [sys.executable, str(TESTS / "population" / "worker.py")],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            env={**os.environ, "PYTHONPATH": str(TESTS), "POLARS_MAX_THREADS": "1"},
+        )
+
+    def ask(self, line: str) -> str:
+        """Answer to a line."""
+        self._process.stdin.write(line + "\n")
+        self._process.stdin.flush()
+        return self._process.stdout.readline()
+
+    def start(self, call: str, *, environment: dict[str, str] | None = None, **arguments: Any):
+        """Begin a call of `population.calls`; when this returns, it is about to do so."""
+        said = self._folder / f"said-{len(self._children)}"
+        job = {
+            "call": f"population.calls:{call}",
+            "arguments": arguments,
+            "environment": {**_settings(), **(environment or {})},
+            "said": str(said),
+        }
+        child = Child(self, int(self.ask(f"start {json.dumps(job)}")), said)
+        self._children.append(child)
+        return child
+
+    def end_all(self) -> None:
+        """Kill what still runs."""
+        for child in self._children:
+            if child.status is None:
+                with suppress(ProcessLookupError):
+                    os.kill(child.process, signal.SIGKILL)
+                child.status = int(self.ask(f"wait {child.process}"))
+
+    def stop(self) -> None:
+        self.end_all()
+        self._process.stdin.close()
+        self._process.wait()
+        self._process.stdout.close()
+
+
+def _settings() -> dict[str, str]:
+    """Settings of the test, which a child that was forked before does not have."""
+    return {name: value for name, value in os.environ.items() if name.startswith("RANGEBAR_")}
+
+
+def wait_for(what: Callable[[], Any]) -> Any:
+    """Ask until the answer is true."""
+    deadline = time.monotonic() + LONGEST_S
+    while not (found := what()):
+        assert time.monotonic() < deadline, "it takes too long"
+        time.sleep(0.002)
+    return found

@@ -1,0 +1,378 @@
+"""The commands `rangebar cache`, and a run of every command with its default arguments."""
+
+from __future__ import annotations
+
+import io
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import polars as pl
+import pytest
+from polars.testing import assert_frame_equal
+
+pytest.importorskip("chdb")
+
+from exchange import Exchange, Tape
+from rangebar_polars.cli import main
+from rangebar_polars.clickhouse.cache import count_bars, get_cached_bars
+from rangebar_polars.clickhouse.client import open_cache
+from rangebar_polars.clickhouse.series import BAR_SEMANTICS, Configuration, Family
+from rangebar_polars.clickhouse.units import read_chains
+from rangebar_polars.pipeline.populate import populate_cache_resumable
+from rangebar_polars.storage.parquet import TickStorage
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+TAPE = Tape.generate(absent=0, archive_lacks=0)
+FIRST, LAST = "2024-12-30", "2025-01-02"
+SPAN = ("BTCUSDT", FIRST, LAST)
+THRESHOLDS = [250, 500]
+QUIET = ["--quiet", "--no-notify"]
+
+
+@pytest.fixture(scope="module")
+def stock() -> Iterator[Path]:
+    """Return a folder with ticks of four days, and bars of the first three, not to be changed."""
+    fast = Path("/dev/shm")
+    with tempfile.TemporaryDirectory(dir=fast if os.access(fast, os.W_OK) else None) as name:
+        folder = Path(name) / "stock"
+        TickStorage(folder).write_ticks("BTCUSDT", TAPE.ticks)
+        populate_cache_resumable(
+            "BTCUSDT", FIRST, "2025-01-01", threshold_decimal_bps=THRESHOLDS, verbose=False,
+            notify=False, cache_dir=folder,
+        )  # fmt: skip
+        yield folder
+
+
+@pytest.fixture
+def kept(stock: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Return the folder, which settings point at."""
+    monkeypatch.setenv("RANGEBAR_CACHE_DIR", str(stock))
+    return stock
+
+
+@pytest.fixture
+def copied(stock: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """Return a copy of it that may be changed."""
+    folder = stock.parent / "copied"
+    shutil.copytree(stock, folder, symlinks=True)
+    monkeypatch.setenv("RANGEBAR_CACHE_DIR", str(folder))
+    yield folder
+    shutil.rmtree(folder)
+
+
+def table_of(text: str) -> pl.DataFrame:
+    return pl.read_csv(io.StringIO(text), try_parse_dates=True)
+
+
+def expected(threshold: int = 250, features: str = "core") -> pl.DataFrame:
+    """Bars of all four days, each year by itself."""
+    return TAPE.ticks.rangebar.bars(threshold, reset="year", features=features).drop("bar_id")
+
+
+def before(day: str) -> pl.Expr:
+    return pl.col("close_time").dt.date() < date.fromisoformat(day)
+
+
+def days_of(symbol: str = "BTCUSDT", threshold: int = 250) -> list[str]:
+    bars = get_cached_bars(symbol, threshold)
+    return [str(day) for day in bars["close_time"].dt.date().unique().sort()]
+
+
+def relabelled(folder: Path, bar_semantics: int) -> None:
+    """Make what is kept look as if another rule had computed it."""
+    old = Configuration().id
+    values = {
+        "bars": f"toUInt64({Configuration(bar_semantics=bar_semantics).id}) AS config_id",
+        "units": f"toUInt64({Configuration(bar_semantics=bar_semantics).id}) AS config_id, "
+        f"toUInt32({bar_semantics}) AS bar_semantics",
+    }
+    with open_cache(cache_dir=folder) as cache:
+        for name, replaced in values.items():
+            place = cache.table(name)
+            cache.command(
+                f"INSERT INTO {place} SELECT * REPLACE ({replaced}) "
+                f"FROM (SELECT * FROM {place} WHERE config_id = {old})"
+            )
+            cache.command(
+                f"ALTER TABLE {place} DELETE WHERE config_id = {old} SETTINGS mutations_sync = 2"
+            )
+
+
+def test_status_is_a_line_for_each_series(kept: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["cache", "status"]) == 0
+    heard = capsys.readouterr()
+    table = table_of(heard.out)
+    assert table.select("symbol", "threshold", "segment", "units").sort(pl.all()).rows() == [
+        ("BTCUSDT", 250, 2024, 2),
+        ("BTCUSDT", 250, 2025, 1),
+        ("BTCUSDT", 500, 2024, 2),
+        ("BTCUSDT", 500, 2025, 1),
+    ]
+    assert "on the disk" in heard.err
+    assert main(["cache", "status", "ethusdt"]) == 0
+    heard = capsys.readouterr()
+    assert table_of(heard.out).is_empty()
+    assert "nothing is kept of ETHUSDT" in heard.err
+
+
+def test_coverage_says_of_each_day_what_is_kept(
+    kept: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["cache", "coverage", *SPAN]) == 0
+    table = table_of(capsys.readouterr().out)
+    assert table["state"].to_list() == ["given", "given", "given", "missing"]
+    assert main(["cache", "coverage", "BTCUSDT", "-t", "250,500"]) == 0
+    table = table_of(capsys.readouterr().out)
+    assert table["threshold"].to_list() == [250] * 3 + [500] * 3
+
+
+def test_count_is_the_number_of_closed_bars(kept: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    wanted = expected().filter(before("2025-01-02") & ~before("2025-01-01")).height
+    assert main(["cache", "count", "btcusdt"]) == 0
+    assert int(capsys.readouterr().out) == count_bars("BTCUSDT", 250)
+    assert main(["cache", "count", "BTCUSDT", "--before", "2025-01-01", "-t", "250,500"]) == 0
+    table = table_of(capsys.readouterr().out)
+    assert dict(table.rows())[250] == count_bars("BTCUSDT", 250, before="2025-01-01")
+    assert count_bars("BTCUSDT", 250) >= wanted > 0
+
+
+@pytest.mark.parametrize("suffix", [".parquet", ".csv"])
+def test_export_writes_what_is_kept(kept: Path, suffix: str, tmp_path: Path) -> None:
+    out = tmp_path / f"bars{suffix}"
+    assert main(["cache", "export", "BTCUSDT", "2024-12-31", "2025-01-01", "--out", str(out)]) == 0
+    wanted = expected(features="microstructure").filter(~before("2024-12-31"), before("2025-01-02"))
+    if suffix == ".parquet":
+        assert_frame_equal(pl.read_parquet(out), wanted)
+    else:
+        found = pl.read_csv(out)
+        assert found.columns == wanted.columns
+        assert found["ofi"].to_list() == wanted["ofi"].to_list()
+
+
+def test_export_without_a_file_is_csv_of_all_that_is_kept(
+    kept: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["cache", "export", "BTCUSDT", "-t", "250,500", "--features", "vwap"]) == 0
+    table = table_of(capsys.readouterr().out)
+    assert table.columns[0] == "threshold"
+    assert set(table["threshold"]) == set(THRESHOLDS)
+
+
+def test_update_goes_on_with_what_is_kept(copied: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["cache", "update", "--end", LAST, *QUIET]) == 0
+    assert "1 of 1 days written" in capsys.readouterr().err
+    for threshold in THRESHOLDS:
+        assert_frame_equal(
+            get_cached_bars("BTCUSDT", threshold, FIRST), expected(threshold), check_row_order=True
+        )
+    assert main(["cache", "update", "btcusdt", "--end", LAST, *QUIET]) == 0
+    assert "up to date" in capsys.readouterr().err
+
+
+def test_update_takes_only_the_thresholds_that_are_named(copied: Path) -> None:
+    assert main(["cache", "update", "-t", "500", "--end", LAST, *QUIET]) == 0
+    assert days_of(threshold=500)[-1] == LAST
+    assert days_of(threshold=250)[-1] == "2025-01-01"
+
+
+def test_update_of_a_symbol_that_is_not_kept_ends_with_1(
+    kept: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["cache", "update", "BTCUSD", "--end", LAST]) == 1
+    assert "did you mean `BTCUSDT`?" in capsys.readouterr().err
+
+
+@pytest.mark.usefixtures("quick_retries")
+def test_an_update_that_cannot_be_done_ends_with_1_and_says_why(
+    copied: Path, exchange: Exchange, monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    monkeypatch.setenv("RANGEBAR_CACHE_DIR", str(copied))
+    TickStorage(copied).delete_ticks("BTCUSDT", LAST, LAST)
+    path = exchange.path("2025-01-02")
+    from exchange import faults
+
+    exchange.fail(path, faults.flip(), times=None)
+    assert main(["cache", "update", "--end", LAST, *QUIET]) == 1
+    heard = capsys.readouterr().err
+    assert "2025-01-02" in heard
+    assert "hint: " in heard
+
+
+def test_upgrade_builds_bars_of_another_rule_anew(
+    copied: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    relabelled(copied, BAR_SEMANTICS - 1)
+    assert get_cached_bars("BTCUSDT", 250).is_empty()
+    assert main(["cache", "upgrade", *QUIET]) == 0
+    assert "2 of 2 days written" in capsys.readouterr().err
+    found = get_cached_bars("BTCUSDT", 250, FIRST, "2025-01-01")
+    assert_frame_equal(found, expected().filter(before("2025-01-02")))
+    assert main(["cache", "upgrade", *QUIET]) == 0
+    assert "written" not in capsys.readouterr().err
+    assert main(["cache", "drop", "--outdated", "--yes"]) == 0
+    with open_cache(cache_dir=copied) as cache:
+        rules = {one.family.configuration.bar_semantics for one in read_chains(cache)}
+    assert rules == {BAR_SEMANTICS}
+
+
+def test_gc_counts_and_a_dry_run_removes_nothing(
+    copied: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    days = days_of()
+    for words in (["--dry-run"], []):
+        assert main(["cache", "gc", *words]) == 0
+        heard = capsys.readouterr()
+        assert table_of(heard.out).columns == ["table", "rows"]
+        assert ("would go" in heard.err) is bool(words)
+    assert days_of() == days
+
+
+def test_drop_asks_and_removes_nothing_unless_it_is_told_to(
+    kept: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys, "stdin", io.StringIO("y\n"))  # no terminal
+    assert main(["cache", "drop", "BTCUSDT"]) == 2
+    heard = capsys.readouterr()
+    assert "BTCUSDT (binance/spot) at 250 dbps, year 2024" in heard.err
+    assert "--yes" in heard.err
+    assert days_of() == ["2024-12-30", "2024-12-31", "2025-01-01"]
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="has no terminal of this kind")
+@pytest.mark.parametrize(("answer", "status"), [("n", 1), ("yes", 0)])
+def test_drop_does_what_the_user_answers(answer: str, status: int, copied: Path) -> None:
+    import pty
+
+    ours, theirs = pty.openpty()
+    os.write(ours, f"{answer}\n".encode())
+    run = subprocess.run(
+        [sys.executable, "-m", "rangebar_polars", "cache", "drop", "BTCUSDT", "-t", "500"],
+        stdin=theirs, capture_output=True, text=True, timeout=120, check=False,
+    )  # fmt: skip
+    os.close(ours)
+    os.close(theirs)
+    assert run.returncode == status, run.stderr
+    assert "[y/N]" in run.stderr
+    assert bool(days_of(threshold=500)) is (status == 1)
+    assert days_of(threshold=250)
+
+
+def test_drop_removes_only_what_is_superseded_if_asked_to(copied: Path) -> None:
+    options = {"threshold_decimal_bps": 1_000, "verbose": False, "notify": False}
+    for first in ("2024-12-31", "2024-12-30"):
+        populate_cache_resumable("BTCUSDT", first, "2024-12-31", cache_dir=copied, **options)
+    with open_cache(cache_dir=copied) as cache:
+        before_it = set(read_chains(cache))
+    assert main(["cache", "drop", "--superseded", "--yes"]) == 0
+    with open_cache(cache_dir=copied) as cache:
+        gone = before_it - set(read_chains(cache))
+    assert gone == {Family.of("BTCUSDT", 1_000).series(date(2024, 12, 31))}
+
+
+def test_drop_begins_anew_where_the_tables_are_not_ours(
+    copied: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with open_cache(cache_dir=copied) as cache:
+        cache.command(f"INSERT INTO {cache.table('schema_version')} (version) VALUES (99)")
+    for words in (["status"], ["count", "BTCUSDT"], ["upgrade"], ["drop", "BTCUSDT", "--yes"]):
+        assert main(["cache", *words]) == 1
+        assert "`99`" in capsys.readouterr().err
+    assert main(["cache", "drop", "--yes"]) == 0
+    assert main(["cache", "status"]) == 0
+    assert "nothing is kept" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        ([], "ACTION"),
+        (["statsu"], "statsu"),
+        (["coverage"], "SYMBOL"),
+        (["coverage", "BTCUSD"], "did you mean `BTCUSDT`?"),
+        (["coverage", "BTCUSDT", "2024-13-01"], "2024-13-01"),
+        (["coverage", "BTCUSDT", LAST, FIRST], "not after"),
+        (["count", "BTCUSDT", "--before", "noon"], "noon"),
+        (["count", "BTCUSDT", "-t", "0.25"], "250"),
+        (["count", "BTCUSDT", "--reset", "hour"], "`hour`"),
+        (["count", "BTCUSDT", "--market", "futures"], "`spot`, `um`, `cm`"),
+        (["export", "BTCUSDT", "--out", "bars.xlsx"], ".parquet"),
+        (["update", "--end", "noon"], "noon"),
+        (["update", "BTC/USDT"], "no symbol"),
+        (["status", "--dsn", "mysql://host"], "mysql"),
+        (["upgrade", "--workers", "none"], "none"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
+)
+def test_a_wrong_call_ends_with_2(
+    words: list[str], said: str, kept: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    try:
+        status = main(["cache", *words])
+    except SystemExit as ended:
+        status = ended.code
+    heard = capsys.readouterr()
+    assert (status, heard.out) == (2, ""), heard.err
+    assert said in heard.err
+
+
+EVERY_COMMAND = [
+    ["bars", "{file}"],
+    ["bars", "BTCUSDT", "{first}", "{first}"],
+    ["populate", "BTCUSDT", "--start", "{first}"],
+    ["cache", "status"],
+    ["cache", "coverage", "BTCUSDT"],
+    ["cache", "count", "BTCUSDT"],
+    ["cache", "export", "BTCUSDT"],
+    ["cache", "update"],
+    ["cache", "upgrade"],
+    ["cache", "gc"],
+    ["cache", "drop", "--yes"],
+    ["fetch", "BTCUSDT", "{first}"],
+    ["ticks", "coverage", "BTCUSDT", "{first}"],
+    ["ticks", "verify"],
+    ["ticks", "list"],
+    ["ticks", "gc"],
+    ["symbols"],
+]
+
+
+@pytest.fixture(scope="module")
+def lately() -> Iterator[Exchange]:
+    """Return an exchange with four days up to now."""
+    now = datetime.now(UTC)
+    first = now.date() - timedelta(days=3)
+    tape = Tape.generate(start=first, days=4, per_day=300, absent=0, archive_lacks=0)
+    with Exchange(tape.until(now) if hasattr(tape, "until") else tape, now=now) as box:
+        yield box
+
+
+@pytest.fixture(scope="module")
+def shared_folder() -> Iterator[Path]:
+    fast = Path("/dev/shm")
+    with tempfile.TemporaryDirectory(dir=fast if os.access(fast, os.W_OK) else None) as name:
+        yield Path(name)
+
+
+@pytest.mark.parametrize("place", ["empty", "used"])
+@pytest.mark.parametrize("words", EVERY_COMMAND, ids=" ".join)
+def test_every_command_runs_with_its_default_arguments(
+    words: list[str], place: str, lately: Exchange, shared_folder: Path, tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    for name, value in lately.environment.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setenv("RANGEBAR_CACHE_DIR", str(shared_folder if place == "used" else tmp_path))
+    file = tmp_path / "trades.parquet"
+    TAPE.ticks.write_parquet(file)
+    first = datetime.now(UTC).date() - timedelta(days=3)
+    assert main([word.format(file=file, first=first) for word in words]) == 0
+    assert "Traceback" not in capsys.readouterr().err
