@@ -195,6 +195,26 @@ def test_bars_that_a_server_lost_are_an_error_and_are_built_again(clean, server)
         assert count_bars(SYMBOL, 250, **where) > 0
 
 
+def test_rows_that_a_server_took_and_lost_are_sent_again(clean, place):
+    """What was acknowledged is looked at before it counts."""
+    place.with_ticks_of(clean[0])
+    lost = []
+
+    def lose(reached):
+        if reached is Step.BARS_INSERTED and len(lost) < 2:
+            lost.append(cache.scalar(f"SELECT max(attempt) FROM {cache.table('bars')}"))
+            cache.command(
+                f"DELETE FROM {cache.table('bars')} WHERE attempt = {lost[-1]} "
+                "SETTINGS lightweight_deletes_sync = 2"
+            )
+
+    with place.open() as cache:
+        with observed(lose):
+            run(place)
+        assert len(set(lost)) == 2
+        judge(place, clean[1], lambda: run(place))
+
+
 @pytest.mark.parametrize("merge", [False, True])
 def test_rows_of_a_writer_that_died_are_nobody_s(clean, place, merge):
     """Half of another attempt, some of it with the keys of visible rows; merged or not."""

@@ -17,7 +17,7 @@ from population.tape import ONE_DAY, SYMBOL, at, bars, between, store, tape
 from rangebar_polars.clickhouse.cache import count_bars, coverage, get_cached_bars, get_n_bars
 from rangebar_polars.storage.coverage import CoverageWarning
 
-FIRST, LAST = date(2024, 1, 10), date(2024, 3, 30)
+FIRST, LAST = date(2024, 1, 10), date(2024, 3, 2)
 TICKS = tape(FIRST, LAST)
 SHORT_S, LONG_S = 8.0, 60.0
 RESET = "week"
@@ -153,7 +153,7 @@ def test_one_long_population_lets_readers_in(workers, clean, embedded):
     """Between two groups the folder is given away."""
     folder, expected = clean
     embedded.with_ticks_of(folder)
-    some = str(FIRST + 40 * ONE_DAY)
+    some = str(FIRST + 26 * ONE_DAY)
     child = workers.start("populate", end_date=some, **CALL, **embedded.arguments)
     _, seen = read_in_turn(embedded, child.is_running)
     assert child.result() > 0

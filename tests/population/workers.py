@@ -75,12 +75,13 @@ class Workers:
         self._folder = folder
         folder.mkdir(exist_ok=True)
         self._children: list[Child] = []
+        path = os.pathsep.join([str(TESTS), os.environ.get("PYTHONPATH", "")])
         self._process = subprocess.Popen(
             [sys.executable, str(TESTS / "population" / "worker.py")],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
-            env={**os.environ, "PYTHONPATH": str(TESTS), "POLARS_MAX_THREADS": "1"},
+            env={**os.environ, "PYTHONPATH": path, "POLARS_MAX_THREADS": "1"},
         )
 
     def ask(self, line: str) -> str:
