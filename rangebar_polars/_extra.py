@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from importlib import import_module
 from typing import TYPE_CHECKING
 
@@ -31,9 +32,22 @@ def import_extra(module: str, extra: str) -> ModuleType:
     <BLANKLINE>
     hint: pip install 'rangebar-polars[fetch]'
     """
+    library = module.partition(".")[0]
     try:
-        return import_module(module)
+        found = import_module(module)
     except ModuleNotFoundError as error:
-        if error.name is None or error.name.partition(".")[0] != module.partition(".")[0]:
+        if error.name is None or error.name.partition(".")[0] != library:
             raise
-        raise MissingExtraError.of(module.partition(".")[0], extra) from error
+        raise MissingExtraError.of(library, extra) from error
+    _keep_from_stderr(library)
+    return found
+
+
+def _keep_from_stderr(library: str) -> None:
+    """Leave a library's records to handlers that somebody has set up.
+
+    Without any, Python prints bare warnings, such as one for each of our retries.
+    """
+    logger = logging.getLogger(library)
+    if not logger.handlers:
+        logger.addHandler(logging.NullHandler())

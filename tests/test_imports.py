@@ -146,3 +146,17 @@ def test_environment_is_read_in_config_alone():
         )
     ]
     assert readers in ([], ["rangebar_polars/config.py"])
+
+
+def test_what_other_libraries_log_is_left_to_handlers_that_somebody_set_up(tmp_path: Path) -> None:
+    code = """
+import logging, sys
+from rangebar_polars._extra import import_extra
+import_extra("stamina", "fetch")
+logging.getLogger("stamina").warning("not printed")
+logging.basicConfig(stream=sys.stdout, format="%(message)s")
+logging.getLogger("stamina").warning("for the handler")
+"""
+    command = [sys.executable, "-c", code]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True)
+    assert (done.stdout, done.stderr) == ("for the handler\n", "")
