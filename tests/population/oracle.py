@@ -15,6 +15,7 @@ from rangebar_polars.clickhouse.series import Configuration, Family
 from rangebar_polars.clickhouse.sql import literal
 from rangebar_polars.clickhouse.stored import hash_sql
 from rangebar_polars.clickhouse.units import details_of, read_chains, states_of
+from rangebar_polars.pipeline.compute import restored
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -38,10 +39,11 @@ def chains(cache: Cache, families: Sequence[Family] | None = None) -> dict[Any, 
     return {s: chain for s, chain in read_chains(cache, families).items() if chain.units}
 
 
-def table(place: Place) -> list[tuple[Any, ...]]:
+def table(place: Place, *, spoiled: bytes | None = None) -> list[tuple[Any, ...]]:
     """The visible rows of the table of bars by their hashes, and what the units say of them.
 
-    Attempts and generations are left out: they are different each time.
+    Attempts and generations are left out: they are different each time. Every state can be gone on
+    from, but for one that a test has spoiled.
     """
     with place.open() as cache:
         found = []
@@ -52,6 +54,7 @@ def table(place: Place) -> list[tuple[Any, ...]]:
                 stored = hashes.get(unit.attempt, [])
                 assert [one[0] for one in stored] == [one[1] for one in stored], "rows are damaged"
                 assert len(stored) == unit.rows, "rows are lost"
+                assert states[unit] == spoiled or restored(states[unit])
                 ids = (unit.tick_first_id, unit.tick_last_id, unit.tick_hash)
                 rows = tuple(one[0] for one in stored)
                 found.append((series, unit.day, *ids, unit.orphan_rows, rows, states[unit]))

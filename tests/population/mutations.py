@@ -1,0 +1,244 @@
+"""Spoils copies of the package, one at a time, and says which proof fails of each.
+
+    python tests/population/mutations.py [WORD ...]
+
+Not collected by pytest: it is run by hand, and takes some minutes. It ends with 1 if a spoiled copy
+passes. With words, only the mutations whose names contain one of them are tried.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+import rangebar_polars
+
+ROOT = Path(__file__).resolve().parents[2]
+TESTS = ROOT / "tests" / "population"
+
+
+@dataclass(frozen=True)
+class Mutation:
+    """Texts of files of the package that are replaced, and the tests that should notice."""
+
+    name: str
+    changes: tuple[tuple[str, str, str], ...]
+    tests: tuple[str, ...]
+
+
+SENDING = """\
+        with driver.writing(self.target.address):
+            self.writes.run(
+                lambda: self._client.raw_insert(
+"""
+MUTATIONS = [
+    Mutation(
+        "a unit is published without its state",
+        (("clickhouse/write.py", '"processor_state": draft.state', '"processor_state": b""'),),
+        ("test_whole_path.py", "test_copies.py"),
+    ),
+    Mutation(
+        "rows are keyed without their attempt",
+        (
+            (
+                "clickhouse/ddl.py",
+                '(*_names(_SERIES), "unit_day", "attempt", "bar_seq")',
+                '(*_names(_SERIES), "unit_day", "bar_seq")',
+            ),
+        ),
+        ("test_server_faults.py::test_rows_of_a_writer_that_died_are_nobody_s",),
+    ),
+    Mutation(
+        "rows are keyed without the anchor",
+        (
+            (
+                "clickhouse/series.py",
+                "return SeriesKey(*self.family.key, self.segment_start, self.anchor_us)",
+                "return SeriesKey(*self.family.key, self.segment_start, 0)",
+            ),
+        ),
+        ("test_no_mixture.py",),
+    ),
+    Mutation(
+        "series are told apart without the anchor: the first one that reaches far enough answers",
+        (
+            (
+                "clickhouse/choice.py",
+                "begun = [one for one in chains if one.series.anchor <= part.start]",
+                "begun = list(chains)",
+            ),
+        ),
+        ("test_no_mixture.py",),
+    ),
+    Mutation(
+        "the winner is the one that came last",
+        (
+            (
+                "clickhouse/units.py",
+                "    last_close_us: int | None\n",
+                "    last_close_us: int | None\n    written_at: object\n",
+            ),
+            (
+                "clickhouse/units.py",
+                "return (-unit.fencing, unit.attempt) < (-rival.fencing, rival.attempt)",
+                "return unit.written_at > rival.written_at",
+            ),
+        ),
+        ("test_two_at_once.py",),
+    ),
+    Mutation(
+        "a unit counts whatever it was built on",
+        (
+            (
+                "clickhouse/units.py",
+                "place = (unit.day, unit.generation, unit.built_on)",
+                "place = (unit.day, unit.generation, 0)",
+            ),
+            (
+                "clickhouse/units.py",
+                "winner = winners.get((day, newest, built_on))",
+                "winner = winners.get((day, newest, 0 * built_on))",
+            ),
+        ),
+        ("test_two_at_once.py", "../clickhouse/test_cache_units.py"),
+    ),
+    Mutation(
+        "the frontier is the latest day that was seen",
+        (
+            (
+                "pipeline/jobs.py",
+                "    first_day = chain.frontier\n",
+                "    first_day = max(c.frontier for c in [chain, *own])\n",
+            ),
+        ),
+        ("test_no_mixture.py",),
+    ),
+    Mutation(
+        "bars are not read back",
+        (
+            (
+                "clickhouse/write.py",
+                "pending = [one for one in pending if held.get(one.number) != one.expected]",
+                "pending = [one for one in pending if held is None]",
+            ),
+        ),
+        ("test_server_faults.py::test_rows_that_a_server_took_and_lost_are_sent_again",),
+    ),
+    Mutation(
+        "units are published before their bars",
+        (
+            ("clickhouse/write.py", "    _send_bars(cache, attempts)\n", ""),
+            (
+                "clickhouse/write.py",
+                "    reach(Step.UNITS_INSERTED)\n",
+                "    reach(Step.UNITS_INSERTED)\n    _send_bars(cache, attempts)\n",
+            ),
+        ),
+        ("test_whole_path.py", "test_random_kills.py"),
+    ),
+    Mutation(
+        "an error of a write is swallowed",
+        (
+            (
+                "clickhouse/client.py",
+                SENDING,
+                SENDING.replace("driver.writing(self.target.address)", "suppress(Exception)"),
+            ),
+            (
+                "clickhouse/client.py",
+                "from contextlib import contextmanager",
+                "from contextlib import contextmanager, suppress",
+            ),
+        ),
+        ("test_server_faults.py::test_an_insert_that_fails_for_good_is_an_error",),
+    ),
+    Mutation(
+        "an open rebuild is visible",
+        (
+            (
+                "clickhouse/units.py",
+                "if one.state == PUBLISHED or (one.state == OPEN and (series, one.number) in as_if)",
+                "if one.state in (PUBLISHED, OPEN)",
+            ),
+        ),
+        ("test_rebuild_under_readers.py",),
+    ),
+    Mutation(
+        "a lease on a server keeps nobody away",
+        (
+            (
+                "clickhouse/leases.py",
+                "        claim.claims == 1\n",
+                "        claim.claims == -1\n",
+            ),
+        ),
+        ("test_two_at_once.py",),
+    ),
+    Mutation(
+        "the folder is never given away",
+        (
+            (
+                "clickhouse/turns.py",
+                "if self._cache is None or self._lock is None or not self._lock.is_wanted():",
+                "if True:",
+            ),
+        ),
+        ("test_shared_folder.py",),
+    ),
+]
+
+
+def spoiled(mutation: Mutation, folder: Path) -> None:
+    """A copy of the package with the changes of a mutation."""
+    package = Path(rangebar_polars.__file__).parent
+    target = folder / package.name
+    shutil.copytree(package, target, ignore=shutil.ignore_patterns("__pycache__"))
+    for name, old, new in mutation.changes:
+        file = target / name
+        text = file.read_text(encoding="utf-8")
+        if text.count(old) != 1:
+            raise SystemExit(f"{mutation.name}: {name} has the text {text.count(old)} times: {old}")
+        file.write_text(text.replace(old, new), encoding="utf-8")
+
+
+def failures(mutation: Mutation, folder: Path) -> list[str]:
+    """Names of the tests that fail with the copy, up to the third."""
+    command = [Path(sys.executable).with_name("pytest"), "-q", "--maxfail=3", "--tb=line"]
+    command += ["-p", "no:cacheprovider", "--rootdir", ROOT, "-c", ROOT / "pyproject.toml"]
+    command += [TESTS / test for test in mutation.tests]
+    process = subprocess.run(
+        [str(word) for word in command],
+        cwd=folder,
+        env={**os.environ, "PYTHONPATH": str(folder)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if process.returncode not in (0, 1):
+        raise SystemExit(process.stdout + process.stderr)
+    return re.findall(r"^(?:FAILED|ERROR) \S*?(\w+\.py::[^\s]+)", process.stdout, re.MULTILINE)
+
+
+def main(words: list[str]) -> int:
+    survived = 0
+    for mutation in MUTATIONS:
+        if words and not any(word in mutation.name for word in words):
+            continue
+        with tempfile.TemporaryDirectory() as folder:
+            spoiled(mutation, Path(folder))
+            found = failures(mutation, Path(folder))
+        survived += not found
+        print(f"{mutation.name}:", flush=True)
+        for test in found or ["NOTHING FAILS"]:
+            print(f"    {test}", flush=True)
+    return int(survived > 0)
+
+
+if __name__ == "__main__":
+    raise SystemExit(main(sys.argv[1:]))
