@@ -8,7 +8,7 @@ from datetime import date, datetime, timedelta
 
 import polars as pl
 import pytest
-from hypothesis import given, settings
+from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 from polars.testing import assert_frame_equal
 
@@ -299,7 +299,8 @@ def reads(draw):
 
 
 @pytest.mark.filterwarnings("ignore::rangebar_polars.storage.coverage.CoverageWarning")
-@settings(max_examples=settings().max_examples * 3 // 20)
+# A history is short as it is, and takes long to be made shorter.
+@settings(max_examples=settings().max_examples * 3 // 20, phases=[Phase.explicit, Phase.generate])
 @given(
     st.sampled_from(RESETS),
     st.lists(populations(), min_size=1, max_size=4),
