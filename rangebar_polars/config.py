@@ -11,6 +11,7 @@ import os
 import sys
 import tomllib
 from dataclasses import dataclass, field, fields
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -206,6 +207,7 @@ class Settings:
     )
 
 
+@cache
 def _fields() -> dict[str, Field[Any]]:
     return {item.name: item for item in fields(Settings)}
 

@@ -39,7 +39,8 @@ __all__ = [
 _ONE_DAY = timedelta(days=1)
 
 
-@dataclass(frozen=True, slots=True)
+# Not frozen, since a year of them is made for each read, and that takes a seventh of the time.
+@dataclass(slots=True, unsafe_hash=True)
 class Unit:
     """A published day of a series: what a plan needs of it.
 
