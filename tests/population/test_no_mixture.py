@@ -300,7 +300,7 @@ def reads(draw):
 
 @pytest.mark.filterwarnings("ignore::rangebar_polars.storage.coverage.CoverageWarning")
 # A history is short as it is, and takes long to be made shorter.
-@settings(max_examples=settings().max_examples * 3 // 20, phases=[Phase.explicit, Phase.generate])
+@settings(max_examples=settings().max_examples // 10, phases=[Phase.explicit, Phase.generate])
 @given(
     st.sampled_from(RESETS),
     st.lists(populations(), min_size=1, max_size=4),
