@@ -26,8 +26,6 @@ if TYPE_CHECKING:
 __all__ = ["Newest", "OfSpan"]
 
 _ONE_DAY = timedelta(days=1)
-# The text of a query has a limit.
-_MOST_STARTS = 1_000
 
 
 @dataclass(slots=True)
@@ -43,12 +41,7 @@ class OfSpan:
     def plan(self, cache: Cache) -> list[Unit]:
         """The units of every series that is chosen."""
         starts = [segment.start for segment in segments(self.span, self.asked.family.reset)]
-        chains = read_chains(
-            cache,
-            [self.asked.family],
-            segment_starts=starts if len(starts) <= _MOST_STARTS else None,
-        )
-        self.choose(chains)
+        self.choose(read_chains(cache, [self.asked.family], segment_starts=starts))
         return [unit for one in self.choices for unit in one.units]
 
     def choose(self, chains: Mapping[Series, Chain]) -> None:

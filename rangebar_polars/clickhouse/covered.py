@@ -32,6 +32,7 @@ __all__ = [
     "covered",
     "is_other_semantics",
     "is_stale",
+    "other_semantics",
     "stale_units",
     "words_of_days",
 ]
@@ -78,7 +79,7 @@ def covered(
     kept = {unit.day for unit in units}
     missing = [day for day in days if day not in kept]
     if missing:
-        other = {} if cache is None else _other_semantics(cache, asked)
+        other = {} if cache is None else other_semantics(cache, asked.family)
         frames.append(_missing(asked, missing, other))
     return pl.concat(frames).sort("unit_day", "anchor")
 
@@ -172,13 +173,13 @@ def _missing(asked: Asked, days: list[date], other: Mapping[date, int]) -> pl.Da
     return pl.DataFrame(rows, schema=COVERED_SCHEMA)
 
 
-def _other_semantics(cache: Cache, asked: Asked) -> dict[date, int]:
-    """Days that are kept as another version of the package made bars, and which."""
+def other_semantics(cache: Cache, family: Family) -> dict[date, int]:
+    """Days that are kept as another version of the package made the same bars, and which."""
     others = [
-        family
-        for family in families_like(cache, asked.family)
-        if is_other_semantics(family)
-        and replace(family.configuration, bar_semantics=BAR_SEMANTICS) == asked.family.configuration
+        other
+        for other in families_like(cache, family)
+        if is_other_semantics(other)
+        and replace(other.configuration, bar_semantics=BAR_SEMANTICS) == family.configuration
     ]
     return {
         unit.day: chain.series.family.configuration.bar_semantics

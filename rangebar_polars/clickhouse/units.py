@@ -37,6 +37,8 @@ __all__ = [
 ]
 
 _ONE_DAY = timedelta(days=1)
+# The text of a query has a limit.
+_MOST_STARTS = 1_000
 
 
 # Not frozen, since a year of them is made for each read, and that takes a seventh of the time.
@@ -159,10 +161,8 @@ def _wins(unit: Unit, rival: Unit) -> bool:
 
 
 _CONFIGURATION = tuple(field.name for field in fields(Configuration))
-# Columns of a unit in the order of its fields; the series comes before them. Groups come as one
-# text, which takes less time than a list.
-_COLUMNS = ("unit_day", *(field.name for field in fields(Unit)[2:-1]))
-_GROUPS = "arrayStringConcat(feature_groups, ' ')"
+# Columns of a unit in the order of its fields; the series comes before them.
+_COLUMNS = ("unit_day", *(field.name for field in fields(Unit)[2:]))
 
 
 def read_chains(
@@ -179,7 +179,7 @@ def read_chains(
     families
         None for all that the cache keeps.
     segment_starts
-        Only the segments that start on these days.
+        Only the segments that start on these days; if they are many, others between them too.
     as_if_published
         Open rebuilds, by series and number, that are taken as published, as their writer has to.
 
@@ -233,6 +233,13 @@ def _published(
     ]
 
 
+def _of_segments(starts: Collection[date]) -> str:
+    """Condition for the segments that start on some days, or, where they are many, about then."""
+    if len(starts) <= _MOST_STARTS:
+        return among(["segment_start"], [(start,) for start in starts])
+    return f"segment_start BETWEEN {literal(min(starts))} AND {literal(max(starts))}"
+
+
 def _read_units(
     cache: Cache, families: list[Family] | None, segment_starts: Collection[date] | None
 ) -> dict[Series, list[Unit]]:
@@ -240,11 +247,11 @@ def _read_units(
     if families is not None:
         conditions.append(among(FamilyKey._fields, [family.key for family in families]))
     if segment_starts is not None:
-        conditions.append(among(["segment_start"], [(start,) for start in segment_starts]))
+        conditions.append(_of_segments(segment_starts))
     # Of one family everything is known but the segment and the anchor.
     key = _OF_FAMILY if families and len(families) == 1 else (*SeriesKey._fields, *_CONFIGURATION)
     rows = cache.query(
-        f"SELECT {', '.join((*key, *_COLUMNS))}, {_GROUPS} "  # noqa: S608
+        f"SELECT {', '.join((*key, *_COLUMNS))} "  # noqa: S608
         f"FROM {cache.table('units')} WHERE {' AND '.join(conditions)}"
     )
     # Groups of a frame take longer than a loop over so few rows.

@@ -177,7 +177,7 @@ def _unit_row(one: Attempt, built_on: int) -> dict[str, Any]:
         "row_hash_sum": facts.row_hash_sum,
         "first_close_us": facts.first_close_us,
         "last_close_us": facts.last_close_us,
-        "feature_groups": list(draft.feature_groups),
+        "feature_groups": " ".join(draft.feature_groups),
         "processor_state": draft.state,
         "code_version": _internal.__version__,
         "writer": f"{socket.gethostname()}:{os.getpid()}",

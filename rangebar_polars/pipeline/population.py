@@ -224,7 +224,7 @@ class _Round:
         self._leases = leases
         self._advance = advance
         self._publisher = Publisher(
-            turns, leases, cache_dir=options.cache_dir, notify=options.notify
+            turns, leases.check, cache_dir=options.cache_dir, notify=options.notify
         )
 
     # Days that are built anew

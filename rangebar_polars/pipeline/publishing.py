@@ -20,7 +20,7 @@ from rangebar_polars.pipeline.watching import told
 from rangebar_polars.pipeline.work import run_job
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
     from pathlib import Path
 
     from rangebar_polars.clickhouse.client import Cache
@@ -41,8 +41,8 @@ class Publisher:
     ----------
     turns
         The cache.
-    leases
-        Leases of the series, which are looked at before each group.
+    check
+        Raises an error, before a group is published, if the leases of the series are lost.
     cache_dir
         Folder in which the local copies of states are kept.
     notify
@@ -52,13 +52,13 @@ class Publisher:
     def __init__(
         self,
         turns: Turns,
-        leases: Leases,
+        check: Callable[[Cache], None],
         *,
         cache_dir: str | Path | None = None,
         notify: bool = False,
     ) -> None:
         self.turns = turns
-        self.leases = leases
+        self._check = check
         self._cache_dir = cache_dir
         self._notify = notify
         self._attempts: dict[Series, int] = {}
@@ -75,7 +75,7 @@ class Publisher:
         """
         placed = self._placed(drafts)
         cache = self.turns.cache
-        self.leases.check(cache)
+        self._check(cache)
         units = publish(cache, placed)
         newest = {unit.series: (unit, draft) for unit, draft in zip(units, placed, strict=True)}
         self._attempts.update({series: unit.attempt for series, (unit, _) in newest.items()})
@@ -107,19 +107,12 @@ class Publisher:
         emit(CheckpointSaved(family.symbol, family.threshold, unit.series.segment.name, unit.day))
 
 
-class _Borrowed(Leases):
-    """Leases that another process holds and keeps alive; here they are only looked at."""
-
-    def check(self, cache: Cache) -> None:
-        """Make sure that the holder still has them."""
-        self.look(cache)
-
-
 @contextmanager
 def publisher_of(job: Job) -> Iterator[Publisher]:
     """Publisher for a worker, whose leases another process holds."""
     with Turns(job.dsn, cache_dir=job.cache_dir) as turns:
-        yield Publisher(turns, _Borrowed(job.fencing, job.holder), cache_dir=job.cache_dir)
+        leases = Leases(job.fencing, job.holder)
+        yield Publisher(turns, leases.look, cache_dir=job.cache_dir)
 
 
 def run_published(job: Job) -> Outcome:

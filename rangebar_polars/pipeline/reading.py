@@ -63,9 +63,6 @@ __all__ = [
     "ready",
 ]
 
-# The text of a query has a limit.
-_MOST_STARTS = 1_000
-
 
 @dataclass(frozen=True, slots=True)
 class Access:
@@ -244,8 +241,7 @@ def plan_of_span(wanted: Wanted, span: Span) -> Plan:
         )
 
     starts = [segment.start for segment in segments(span, asked.family.reset)]
-    few = starts if len(starts) <= _MOST_STARTS else None
-    return Plan(wanted, choices, span.start, span.end, few)
+    return Plan(wanted, choices, span.start, span.end, starts)
 
 
 @contextmanager

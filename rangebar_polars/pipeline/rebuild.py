@@ -7,6 +7,7 @@ from datetime import timedelta
 from itertools import islice
 from typing import TYPE_CHECKING
 
+from rangebar_polars.clickhouse.covered import is_stale
 from rangebar_polars.clickhouse.generations import discard_generation, open_generation
 from rangebar_polars.clickhouse.stored import rows_of
 from rangebar_polars.clickhouse.units import Chain, read_chains
@@ -123,7 +124,7 @@ def stale_days(chain: Chain, last_day: date, held: HeldDays) -> tuple[date, ...]
     return tuple(
         unit.day
         for unit in chain.between(held.days[0].day, min(last_day, held.days[-1].day))
-        if held[unit.day].coverage.is_kept and held[unit.day].tick_hash != unit.tick_hash
+        if is_stale(unit, held[unit.day])
     )
 
 

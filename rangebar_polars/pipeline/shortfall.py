@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from rangebar_polars.clickhouse.covered import is_other_semantics, stale_units, words_of_days
+from rangebar_polars.clickhouse.covered import other_semantics, stale_units, words_of_days
 from rangebar_polars.clickhouse.series import BAR_SEMANTICS
 from rangebar_polars.clickhouse.target import resolve
-from rangebar_polars.clickhouse.units import families_like, read_chains
 from rangebar_polars.exceptions import CoverageError, StorageError, with_hint
 
 if TYPE_CHECKING:
@@ -96,18 +94,10 @@ def _other_semantics(family: Family, cache: Cache | None) -> str:
     """What is kept as another version of the package made bars."""
     if cache is None:
         return ""
-    own = family.configuration
-    others = [
-        one
-        for one in families_like(cache, family)
-        if is_other_semantics(one)
-        and replace(one.configuration, bar_semantics=BAR_SEMANTICS) == own
-    ]
-    chains = read_chains(cache, others) if others else {}
-    days = [unit.day for chain in chains.values() for unit in chain.units]
+    days = other_semantics(cache, family)
     if not days:
         return ""
-    numbers = sorted({one.configuration.bar_semantics for one in others})
+    numbers = sorted(set(days.values()))
     return (
         f"; under another bar_semantics ({', '.join(map(str, numbers))}, this version has "
         f"{BAR_SEMANTICS}) are kept {words_of_days(days)}: rangebar cache upgrade"

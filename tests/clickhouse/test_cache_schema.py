@@ -90,8 +90,7 @@ def test_every_column_of_bars_comes_back_as_it_was(cache):
 
 def test_every_column_of_the_other_tables_comes_back_as_it_was(cache):
     samples = {pl.String: "é`'\\\n", pl.UInt32: 2**32 - 1, pl.UInt64: 2**64 - 1, pl.Int64: INT_LOW,
-               pl.Date: date(2148, 12, 31), pl.Boolean: True, pl.Binary: bytes(range(256)),
-               pl.List(pl.String): ["a", "é"]}  # fmt: skip
+               pl.Date: date(2148, 12, 31), pl.Boolean: True, pl.Binary: bytes(range(256))}  # fmt: skip
     for one in ddl.tables():
         if one.name == "bars":
             continue
@@ -103,8 +102,6 @@ def test_every_column_of_the_other_tables_comes_back_as_it_was(cache):
             name: value.decode() if one.dtypes()[name] == pl.String else value
             for name, value in back.row(back.height - 1, named=True).items()
         }
-        if "feature_groups" in found:
-            found["feature_groups"] = [word.decode() for word in found["feature_groups"]]
         if one.name != "schema_version":
             assert found == row
 

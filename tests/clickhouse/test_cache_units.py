@@ -126,6 +126,10 @@ def test_series_are_found_by_family_and_segment(cache):
         publish(cache, drafts(1, series=series))
     assert list(read_chains(cache, [FAMILY])) == [SERIES, late, next_year]
     assert list(read_chains(cache, [FAMILY], segment_starts=[date(2025, 1, 1)])) == [next_year]
+    # So many days would make a query too long: those between them are asked for.
+    many = days(20_000, date(1971, 1, 1))
+    assert SERIES.segment_start in many
+    assert list(read_chains(cache, [FAMILY], segment_starts=many)) == [SERIES, late, next_year]
     assert set(read_chains(cache, [FAMILY, other])) == set(read_chains(cache))
     assert len(read_chains(cache)) == 4
     assert read_chains(cache, []) == {}

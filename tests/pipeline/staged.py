@@ -104,7 +104,7 @@ def population(place):
         hold_leases(lease_keys(), place.dsn, cache_dir=place.folder) as leases,
         Turns(place.dsn, cache_dir=place.folder) as turns,
     ):
-        yield leases, Publisher(turns, leases, cache_dir=place.folder)
+        yield leases, Publisher(turns, leases.check, cache_dir=place.folder)
 
 
 def spawn_pool(workers=2):
