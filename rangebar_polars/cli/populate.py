@@ -4,12 +4,9 @@ from __future__ import annotations
 
 import argparse
 import multiprocessing
-import os
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
 from functools import partial
-from multiprocessing.connection import wait
-from threading import Thread
 from typing import TYPE_CHECKING
 
 from rangebar_polars._span import parse_day
@@ -175,20 +172,11 @@ def workers(count: int) -> Callable[[], Executor] | None:
     """
     if count == 1:
         return None
+    from rangebar_polars.pipeline.executors import end_with_parent
+
+    # From the start: one that has not had a job yet does not know of it by itself.
     context = multiprocessing.get_context("spawn")
     return partial(ProcessPoolExecutor, count, mp_context=context, initializer=end_with_parent)
-
-
-def end_with_parent() -> None:
-    """Let a worker end when the command has ended: it would wait for work for ever."""
-    parent = multiprocessing.parent_process()
-    assert parent is not None  # noqa: S101
-    Thread(target=_end_after, args=(parent.sentinel,), daemon=True).start()
-
-
-def _end_after(sentinel: int) -> None:
-    wait([sentinel])
-    os._exit(STOPPED)
 
 
 @contextmanager

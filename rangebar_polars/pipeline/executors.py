@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from rangebar_polars.pipeline.outcome import Outcome
     from rangebar_polars.pipeline.ways import Way
 
-__all__ = ["JobResult", "run_jobs"]
+__all__ = ["JobResult", "end_with_parent", "run_jobs"]
 
 #: How often a job is run in all, if its worker is killed each time before anything is published.
 _TRIES = 3
@@ -175,12 +175,13 @@ def _judged(executor: Executor) -> Executor:
 
 def _in_a_child(function: Callable[..., Any], *arguments: Any) -> Any:  # noqa: ANN401
     """Run a job in a process that ends when this one's has ended, however that was."""
-    _watch_parent()
+    end_with_parent()
     return function(*arguments)
 
 
 @cache
-def _watch_parent() -> None:
+def end_with_parent() -> None:
+    """Let the process of a pool end when its parent has ended: it would wait for work for ever."""
     parent = multiprocessing.parent_process()
     if parent is not None:
         threading.Thread(target=_end_after, args=(parent,), daemon=True).start()
@@ -188,7 +189,7 @@ def _watch_parent() -> None:
 
 def _end_after(parent: multiprocessing.process.BaseProcess) -> None:
     parent.join()
-    # A process of a pool would wait for ever: it holds both ends of the pipe that work comes from.
+    # Not an exit that waits for threads. The pipe of the pool tells of no end, as both ends are here.
     os._exit(1)
 
 
