@@ -8,9 +8,9 @@ from itertools import pairwise
 from typing import TYPE_CHECKING
 
 from rangebar_polars._span import day_start
+from rangebar_polars.clickhouse.recall import recall_chains
 from rangebar_polars.clickhouse.rows import closed_before, newest_units
 from rangebar_polars.clickhouse.series import microseconds, segments
-from rangebar_polars.clickhouse.units import read_chains
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -41,7 +41,7 @@ class OfSpan:
     def plan(self, cache: Cache) -> list[Unit]:
         """The units of every series that is chosen."""
         starts = [segment.start for segment in segments(self.span, self.asked.family.reset)]
-        self.choose(read_chains(cache, [self.asked.family], segment_starts=starts))
+        self.choose(recall_chains(cache, self.asked.family, starts))
         return [unit for one in self.choices for unit in one.units]
 
     def choose(self, chains: Mapping[Series, Chain]) -> None:
@@ -88,7 +88,7 @@ class Newest:
 
     def plan(self, cache: Cache) -> list[Unit]:
         """The units, of no more segments and days than the bars need."""
-        self.choose(read_chains(cache, [self.asked.family]))
+        self.choose(recall_chains(cache, self.asked.family))
         return self.units
 
     def choose(self, chains: Mapping[Series, Chain]) -> None:

@@ -16,6 +16,7 @@ from rangebar_polars.clickhouse import driver
 from rangebar_polars.clickhouse.ddl import check_schema, migrate
 from rangebar_polars.clickhouse.files import wait_a_little
 from rangebar_polars.clickhouse.folder_lock import FolderLock
+from rangebar_polars.clickhouse.recall import Memory
 from rangebar_polars.clickhouse.sharing import Openings
 from rangebar_polars.clickhouse.sql import identifier
 from rangebar_polars.clickhouse.steps import Step, reach
@@ -103,6 +104,7 @@ class Cache:
         self._ready = False
         self.target = target
         self.database = target.database
+        self.memory = Memory()
         self.writes = _WRITES
         self.reads = _READS
 

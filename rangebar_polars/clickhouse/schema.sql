@@ -52,7 +52,7 @@ CREATE TABLE IF NOT EXISTS bars
 ENGINE = ReplacingMergeTree
 PARTITION BY toYYYYMM(unit_day)
 ORDER BY (source, market, symbol, threshold, reset, config_id, segment_start, anchor_us, unit_day, attempt, bar_seq)
-SETTINGS non_replicated_deduplication_window = 10000, fsync_after_insert = 1, fsync_part_directory = 1, min_rows_to_fsync_after_merge = 1, old_parts_lifetime = 1, cleanup_delay_period = 1, cleanup_delay_period_random_add = 0
+SETTINGS non_replicated_deduplication_window = 10000, fsync_after_insert = 1, fsync_part_directory = 1, min_rows_to_fsync_after_merge = 1, old_parts_lifetime = 1, cleanup_delay_period = 1, cleanup_delay_period_random_add = 0, min_bytes_for_wide_part = 536870912
 COMMENT 'rows of attempts; `units` says which attempts are visible';
 
 CREATE TABLE IF NOT EXISTS units

@@ -15,8 +15,9 @@ from rangebar_polars.catalogue import column_names
 from rangebar_polars.clickhouse import rows
 from rangebar_polars.clickhouse.choice import choose
 from rangebar_polars.clickhouse.client import reading
+from rangebar_polars.clickhouse.recall import recall_chains
 from rangebar_polars.clickhouse.series import microseconds, segments
-from rangebar_polars.clickhouse.units import Chain, read_chains, states_of
+from rangebar_polars.clickhouse.units import Chain, states_of
 from rangebar_polars.exceptions import (
     CacheUnavailableError,
     MissingExtraError,
@@ -188,7 +189,7 @@ class Plan:
         family = self.wanted.asked.family
         chains: Mapping[Series, Chain] = {}
         if cache is not None:
-            chains = read_chains(cache, [family], segment_starts=self.segment_starts)
+            chains = recall_chains(cache, family, self.segment_starts)
         pieces = [Piece(choice) for choice in self.choices(chains)]
         pieces[-1] = _last(pieces[-1]) if self.wanted.incomplete else pieces[-1]
         self.pieces = pieces if cache is None else _with_states(cache, pieces)
