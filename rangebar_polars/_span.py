@@ -9,12 +9,14 @@ from typing import TypeAlias
 
 from rangebar_polars.exceptions import with_hint
 
-__all__ = ["Span", "When", "day_start", "parse_day", "parse_span"]
+__all__ = ["Span", "When", "day_start", "microseconds", "parse_day", "parse_span"]
 
 When: TypeAlias = "date | datetime | str"
 
 _DAY = re.compile(r"\d{4}-\d{2}-\d{2}")
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _ONE_DAY = timedelta(days=1)
+_ONE_MICROSECOND = timedelta(microseconds=1)
 _HINT = 'take a date ("2024-03-01" means that whole UTC day) or a datetime with a time zone'
 
 
@@ -33,7 +35,7 @@ class Span:
     @property
     def last_day(self) -> date:
         """The UTC day of the last instant."""
-        return (self.end - timedelta(microseconds=1)).date()
+        return (self.end - _ONE_MICROSECOND).date()
 
     def days(self) -> list[date]:
         """Every UTC day that the span touches."""
@@ -44,6 +46,19 @@ class Span:
 def day_start(day: date) -> datetime:
     """00:00 UTC of a day."""
     return datetime(day.year, day.month, day.day, tzinfo=UTC)
+
+
+def microseconds(instant: datetime) -> int:
+    """Microseconds from 1970 to an instant.
+
+    Examples
+    --------
+    >>> from datetime import UTC, datetime
+    >>> from rangebar_polars._span import microseconds
+    >>> microseconds(datetime(1970, 1, 2, tzinfo=UTC))
+    86400000000
+    """
+    return (instant - _EPOCH) // _ONE_MICROSECOND
 
 
 def parse_day(value: When, name: str = "day") -> date:

@@ -35,21 +35,26 @@ _FOLDERS = {
 
 def platform_folder(use: Literal["cache", "config"], platform: str = sys.platform) -> Path:
     """Folder of this application for a use, where the platform wants it."""
-    home = os.environ.get(f"XDG_{use.upper()}_HOME", "")
-    try:
-        if platform == "win32":
-            local = os.environ.get("LOCALAPPDATA")
-            folder = Path(local or Path.home() / "AppData" / "Local") / _APPLICATION
-            return folder / "Cache" if use == "cache" else folder
-        if not Path(home).is_absolute():
-            home = str(Path.home() / _FOLDERS.get(platform, _FOLDERS["other"])[use])
-    except RuntimeError as error:
+    name = "LOCALAPPDATA" if platform == "win32" else f"XDG_{use.upper()}_HOME"
+    home = os.path.expanduser("~")  # noqa: PTH111  (as text: every call of a door asks often)
+    return _folder(use, platform, os.environ.get(name, ""), home)
+
+
+@cache
+def _folder(use: str, platform: str, chosen: str, home: str) -> Path:
+    """Folder for a use: in the one that the user has chosen, else in the home folder."""
+    is_chosen = chosen != "" if platform == "win32" else Path(chosen).is_absolute()
+    if home == "~" and not is_chosen:
         raise SettingError(
             with_hint(
                 "the user has no home folder", "set HOME, or XDG_CACHE_HOME and XDG_CONFIG_HOME"
             )
-        ) from error
-    return Path(home) / _APPLICATION
+        )
+    if platform == "win32":
+        local = Path(chosen) if is_chosen else Path(home) / "AppData" / "Local"
+        return local / _APPLICATION / ("Cache" if use == "cache" else "")
+    usual = _FOLDERS.get(platform, _FOLDERS["other"])
+    return (Path(chosen) if is_chosen else Path(home) / usual[use]) / _APPLICATION
 
 
 def config_folder() -> Path:

@@ -7,10 +7,10 @@ from datetime import UTC, datetime, timedelta
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
-from rangebar_polars._span import day_start
+from rangebar_polars._span import day_start, microseconds
 from rangebar_polars.clickhouse.recall import recall_chains
 from rangebar_polars.clickhouse.rows import closed_before, newest_units
-from rangebar_polars.clickhouse.series import microseconds, segments
+from rangebar_polars.clickhouse.series import segments
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -7,14 +7,13 @@ import warnings
 from typing import TYPE_CHECKING
 
 from rangebar_polars._options import fold_options
-from rangebar_polars._span import parse_span
+from rangebar_polars._span import microseconds, parse_span
 from rangebar_polars.catalogue import column_names
 from rangebar_polars.clickhouse import rows
 from rangebar_polars.clickhouse.answers import Newest, OfSpan
 from rangebar_polars.clickhouse.asked import Asked, instant, span_of
 from rangebar_polars.clickhouse.client import reading
 from rangebar_polars.clickhouse.covered import covered, stale_units, words_of_days
-from rangebar_polars.clickhouse.series import microseconds
 from rangebar_polars.exceptions import StorageError, with_hint
 from rangebar_polars.storage.coverage import CoverageWarning
 from rangebar_polars.symbol_registry import validate_symbol_registered

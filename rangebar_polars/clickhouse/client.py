@@ -156,8 +156,11 @@ class Cache:
         listed = ", ".join(f"{name} = {value}" for name, value in settings.items())
         statement = f"{sql}\nSETTINGS {listed}"
         with driver.reading(self.target.address):
-            body = self.reads.run(lambda: self._answer(statement), transient=driver.is_lost)
-        return pl.read_ipc_stream(io.BytesIO(body))
+            # Without a name for the bytes: a stream copies them before it shows what others have.
+            stream = io.BytesIO(
+                self.reads.run(lambda: self._answer(statement), transient=driver.is_lost)
+            )
+        return pl.read_ipc_stream(stream)
 
     def _answer(self, statement: str) -> bytes:
         body: bytes = self._client.raw_query(statement, fmt="ArrowStream")

@@ -13,7 +13,7 @@ from rangebar_polars.clickhouse.choice import superseded
 from rangebar_polars.clickhouse.rows import coverage_of
 from rangebar_polars.clickhouse.series import BAR_SEMANTICS, segment_of
 from rangebar_polars.clickhouse.units import families_like, read_chains
-from rangebar_polars.storage.held import hold
+from rangebar_polars.storage.held import kept_hashes
 from rangebar_polars.storage.parquet import TickStorage
 from rangebar_polars.symbol_registry import past_gate
 
@@ -25,13 +25,11 @@ if TYPE_CHECKING:
     from rangebar_polars.clickhouse.client import Cache
     from rangebar_polars.clickhouse.series import Family
     from rangebar_polars.clickhouse.units import Chain, Unit
-    from rangebar_polars.storage.held import HeldDay
 
 __all__ = [
     "COVERED_SCHEMA",
     "covered",
     "is_other_semantics",
-    "is_stale",
     "other_semantics",
     "stale_units",
     "words_of_days",
@@ -193,11 +191,6 @@ def is_other_semantics(family: Family) -> bool:
     return family.configuration.bar_semantics != BAR_SEMANTICS
 
 
-def is_stale(unit: Unit, held: HeldDay) -> bool:
-    """Whether the store vouches for other ticks of the day than those that the unit was made of."""
-    return held.coverage.is_kept and held.tick_hash != unit.tick_hash
-
-
 def stale_units(units: Sequence[Unit], cache_dir: Path | str | None = None) -> set[Unit]:
     """Units of one family whose day has other ticks in the store now than those they are made of.
 
@@ -209,7 +202,7 @@ def stale_units(units: Sequence[Unit], cache_dir: Path | str | None = None) -> s
     family = units[0].series.family
     days = [unit.day for unit in units]
     with past_gate(family.symbol):
-        held = hold(
+        hashes = kept_hashes(
             storage,
             family.symbol,
             min(days),
@@ -217,7 +210,7 @@ def stale_units(units: Sequence[Unit], cache_dir: Path | str | None = None) -> s
             source=family.source,
             market=family.market,
         )
-    return {unit for unit in units if is_stale(unit, held[unit.day])}
+    return {unit for unit in units if hashes.get(unit.day, unit.tick_hash) != unit.tick_hash}
 
 
 def words_of_days(days: Iterable[date]) -> str:

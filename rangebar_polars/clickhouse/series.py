@@ -8,7 +8,7 @@ from hashlib import blake2b
 from typing import TYPE_CHECKING, NamedTuple
 
 from rangebar_polars._market import canonical_market, canonical_symbol
-from rangebar_polars._span import Span, day_start
+from rangebar_polars._span import Span, day_start, microseconds
 from rangebar_polars.exceptions import unknown_choice
 
 if TYPE_CHECKING:
@@ -22,7 +22,6 @@ __all__ = [
     "Segment",
     "Series",
     "instant_of",
-    "microseconds",
     "parts",
     "reset_mode",
     "segment_of",
@@ -73,19 +72,6 @@ def reset_mode(reset: str | None) -> str:
     if mode is None:
         raise ValueError(unknown_choice("reset", str(reset), [name for name in _MODES if name]))
     return mode
-
-
-def microseconds(instant: datetime) -> int:
-    """Microseconds from 1970 to an instant.
-
-    Examples
-    --------
-    >>> from datetime import UTC, datetime
-    >>> from rangebar_polars.clickhouse.series import microseconds
-    >>> microseconds(datetime(1970, 1, 2, tzinfo=UTC))
-    86400000000
-    """
-    return (instant - _EPOCH) // _ONE_MICROSECOND
 
 
 def instant_of(microseconds_since_1970: int) -> datetime:

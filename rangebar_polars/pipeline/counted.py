@@ -5,10 +5,10 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
-from rangebar_polars._span import Span, day_start, parse_span
+from rangebar_polars._span import Span, day_start, microseconds, parse_span
 from rangebar_polars.clickhouse.choice import Choice, choose
 from rangebar_polars.clickhouse.rows import closed_before
-from rangebar_polars.clickhouse.series import microseconds, parts
+from rangebar_polars.clickhouse.series import parts
 from rangebar_polars.clickhouse.units import Chain
 from rangebar_polars.exceptions import CoverageError, with_hint
 from rangebar_polars.pipeline.reading import Plan

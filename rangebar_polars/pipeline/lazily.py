@@ -6,9 +6,9 @@ from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING
 
+from rangebar_polars._span import microseconds
 from rangebar_polars._stream import lazy_frame
 from rangebar_polars.clickhouse.rows import no_bars, read_bars
-from rangebar_polars.clickhouse.series import microseconds
 from rangebar_polars.clickhouse.units import read_chains
 from rangebar_polars.exceptions import CoverageError, with_hint
 from rangebar_polars.pipeline.reading import computed, opened, ready

@@ -11,12 +11,13 @@ from typing import TYPE_CHECKING
 
 import polars as pl
 
+from rangebar_polars._span import microseconds
 from rangebar_polars.catalogue import column_names
 from rangebar_polars.clickhouse import rows
 from rangebar_polars.clickhouse.choice import choose
 from rangebar_polars.clickhouse.client import reading
 from rangebar_polars.clickhouse.recall import recall_chains
-from rangebar_polars.clickhouse.series import microseconds, segments
+from rangebar_polars.clickhouse.series import segments
 from rangebar_polars.clickhouse.units import Chain, states_of
 from rangebar_polars.exceptions import (
     CacheUnavailableError,
@@ -292,8 +293,10 @@ def found(plan: Plan, *, count: int | None = None) -> Found:
             raise
         pieces, notes = ready(plan)
         fresh = _fresh(plan, pieces)
+    bars = pl.concat([stored, *fresh])
     # Segments with stored and with computed bars may take turns.
-    bars = pl.concat([stored, *fresh]).sort("close_time", maintain_order=True)
+    if not bars.get_column("close_time").is_sorted():
+        bars = bars.sort("close_time", maintain_order=True)
     return Found(bars if count is None else bars.tail(count), tuple(pieces), tuple(notes))
 
 

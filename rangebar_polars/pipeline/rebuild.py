@@ -7,7 +7,6 @@ from datetime import timedelta
 from itertools import islice
 from typing import TYPE_CHECKING
 
-from rangebar_polars.clickhouse.covered import is_stale
 from rangebar_polars.clickhouse.generations import discard_generation, open_generation
 from rangebar_polars.clickhouse.stored import rows_of
 from rangebar_polars.clickhouse.units import Chain, read_chains
@@ -121,10 +120,11 @@ def stale_days(chain: Chain, last_day: date, held: HeldDays) -> tuple[date, ...]
 
     Days that the store does not vouch for say nothing.
     """
+    units = chain.between(held.days[0].day, min(last_day, held.days[-1].day))
     return tuple(
         unit.day
-        for unit in chain.between(held.days[0].day, min(last_day, held.days[-1].day))
-        if is_stale(unit, held[unit.day])
+        for unit, now in ((unit, held[unit.day]) for unit in units)
+        if now.coverage.is_kept and now.tick_hash != unit.tick_hash
     )
 
 

@@ -7,8 +7,8 @@ from datetime import timedelta
 from hashlib import blake2b
 from typing import TYPE_CHECKING
 
-from rangebar_polars._span import Span, day_start, parse_span
-from rangebar_polars.storage.plan import covered_days, entries_around, make_plan
+from rangebar_polars._span import Span, day_start, microseconds, parse_span
+from rangebar_polars.storage.plan import covered_days, entries_around, make_plan, planned_days
 from rangebar_polars.storage.read import read_plan
 
 if TYPE_CHECKING:
@@ -22,14 +22,15 @@ if TYPE_CHECKING:
     from rangebar_polars.storage.entry import DayEntry
     from rangebar_polars.storage.layout import Shelf
     from rangebar_polars.storage.parquet import TickStorage
-    from rangebar_polars.storage.plan import Plan
+    from rangebar_polars.storage.plan import Plan, PlannedDay
 
-__all__ = ["SEALED", "HeldDay", "HeldDays", "hold"]
+__all__ = ["SEALED", "HeldDay", "HeldDays", "hold", "kept_hashes"]
 
 #: States of a day to which nothing is to come.
 SEALED = frozenset({"final", "given", "absent_confirmed"})
 
 _ONE_DAY = timedelta(days=1)
+_DAY_US = 86_400 * 10**6
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,23 +123,44 @@ def hold(
     span = parse_span(start, end)
     shelf = storage.shelf(symbol, source, market)
     entries = entries_around(shelf, span)
-    days = tuple(
-        HeldDay(item, _tick_hash(shelf, item.day, entries))
-        for item in covered_days(shelf, span, entries)
-    )
+    hashes = _tick_hashes(span, entries)
+    days = tuple(HeldDay(item, hashes[item.day]) for item in covered_days(shelf, span, entries))
     return HeldDays(days, shelf, entries)
 
 
-def _tick_hash(shelf: Shelf, day: date, entries: Mapping[date, DayEntry]) -> str:
-    """Hash of the files that hold ticks of a day: its own, and rarely the one before or after.
+def kept_hashes(
+    storage: TickStorage,
+    symbol: str,
+    start: When,
+    end: When,
+    *,
+    source: str = "binance",
+    market: str = "spot",
+) -> dict[date, str]:
+    """Hashes of the ticks of those days that the store vouches for now, as `hold` gives them."""
+    span = parse_span(start, end)
+    entries = entries_around(storage.shelf(symbol, source, market), span)
+    hashes = _tick_hashes(span, entries)
+    return {day: one for day, one in hashes.items() if day in entries and entries[day].is_kept}
 
-    The last time of the day before is a part, where times of this day are raised to it.
-    """
-    plan = make_plan(shelf, Span(day_start(day), day_start(day + _ONE_DAY)), entries)
-    if not plan.days:
-        return ""
-    parts = [
-        f"{item.day}:{item.entry.content}:{item.first_us - (item.entry.min_ts_us or 0)}"
-        for item in plan.days
-    ]
-    return blake2b("\n".join(parts).encode(), digest_size=16).hexdigest()
+
+def _tick_hashes(span: Span, entries: Mapping[date, DayEntry]) -> dict[date, str]:
+    """For each day a hash of the files with ticks of it: its own, rarely those beside it too."""
+    files = {item.day: item for item in planned_days(span, entries)}
+    hashes = {}
+    for day in span.days():
+        start_us = microseconds(day_start(day))
+        beside = (files.get(day - _ONE_DAY), files.get(day), files.get(day + _ONE_DAY))
+        parts = [
+            _part(item)
+            for item in beside
+            if item is not None and item.has_between(start_us, start_us + _DAY_US)
+        ]
+        text = "\n".join(parts).encode()
+        hashes[day] = blake2b(text, digest_size=16).hexdigest() if parts else ""
+    return hashes
+
+
+def _part(item: PlannedDay) -> str:
+    """A file, and by how much its first time is raised to the last one of the day before."""
+    return f"{item.day}:{item.entry.content}:{item.first_us - (item.entry.min_ts_us or 0)}"

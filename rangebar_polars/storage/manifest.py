@@ -11,7 +11,9 @@ import re
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime
-from typing import TYPE_CHECKING, Any
+from functools import lru_cache
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from rangebar_polars.exceptions import ManifestError, StorageError, with_hint
 from rangebar_polars.storage.disk import Step
@@ -28,6 +30,10 @@ __all__ = ["Manifest", "manifest_versions", "read_manifest", "update_manifest"]
 
 FORMAT = 1
 TRIES = 100
+
+#: Source, market, symbol, month and number of a version.
+_Names: TypeAlias = tuple[str, str, str, str, int]
+
 _VERSION = re.compile(r"(\d{6,})\.json")
 
 
@@ -70,7 +76,8 @@ def read_manifest(shelf: Shelf, month: str) -> Manifest:
             continue
         except OSError as error:
             raise _unreadable(path, error.strerror or str(error)) from error
-        return _parse(shelf, month, version, path, data)
+        names = (shelf.source, shelf.market, shelf.symbol, month, version)
+        return _parse(path, data, names)
     raise _unreadable(shelf.manifests(month), "its versions vanish as they are read")
 
 
@@ -140,21 +147,24 @@ def _digest(body: Mapping[str, Any]) -> str:
     return sha256_of(json.dumps(body, sort_keys=True, separators=(",", ":")).encode())
 
 
-def _parse(shelf: Shelf, month: str, version: int, path: Path, data: bytes) -> Manifest:
+# A year is read over and over, while a version never changes; its bytes are read each time.
+@lru_cache(maxsize=64)
+def _parse(path: Path, data: bytes, names: _Names) -> Manifest:
     try:
         body = json.loads(data)
         digest = body.pop("sha256")
-        _judge(body, digest, (shelf.source, shelf.market, shelf.symbol, month, version))
+        _judge(body, digest, names)
         days = {
             date.fromisoformat(day): DayEntry.from_json(entry)
             for day, entry in body["days"].items()
         }
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise _unreadable(path, str(error)) from error
-    return Manifest(month, version, days, digest)
+    *_, month, version = names
+    return Manifest(month, version, MappingProxyType(days), digest)
 
 
-def _judge(body: dict[str, Any], digest: str, names: tuple[str | int, ...]) -> None:
+def _judge(body: dict[str, Any], digest: str, names: _Names) -> None:
     if digest != _digest(body):
         raise ValueError("its SHA-256 is another")
     if body["format"] != FORMAT:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import warnings
 from dataclasses import dataclass, replace
-from datetime import date, timedelta
+from datetime import timedelta
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
 import polars as pl
 
-from rangebar_polars._span import day_start
+from rangebar_polars._span import microseconds
 from rangebar_polars._ticks import schema_of
 from rangebar_polars.events import CoverageGap, emit
 from rangebar_polars.exceptions import CoverageError, TicksNotCachedError, with_hint
@@ -20,13 +20,23 @@ from rangebar_polars.symbol_registry import get_symbol_entries
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+    from datetime import date
 
     from rangebar_polars._span import Span
     from rangebar_polars.storage.coverage import DayCoverage
     from rangebar_polars.storage.entry import DayEntry
     from rangebar_polars.storage.layout import Shelf
 
-__all__ = ["OnGap", "Plan", "PlannedDay", "covered_days", "entries_around", "judge", "make_plan"]
+__all__ = [
+    "OnGap",
+    "Plan",
+    "PlannedDay",
+    "covered_days",
+    "entries_around",
+    "judge",
+    "make_plan",
+    "planned_days",
+]
 
 OnGap: TypeAlias = Literal["raise", "report"]
 
@@ -52,6 +62,10 @@ class PlannedDay:
     def last_us(self) -> int:
         """The last time that is given."""
         return max(self.entry.max_ts_us or 0, self.floor_us)
+
+    def has_between(self, start_us: int, end_us: int) -> bool:
+        """Whether a time that is given may lie in [start, end)."""
+        return self.first_us < end_us and self.last_us >= start_us
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +110,14 @@ def make_plan(shelf: Shelf, span: Span, entries: Mapping[date, DayEntry]) -> Pla
 
     A file may begin or end up to a second outside its day, so those beside are looked at too.
     """
-    start_us, end_us = _microseconds(span.start), _microseconds(span.end)
+    planned = planned_days(span, entries)
+    start_us, end_us = microseconds(span.start), microseconds(span.end)
+    return Plan(shelf, start_us, end_us, planned, _schema(shelf.source, planned))
+
+
+def planned_days(span: Span, entries: Mapping[date, DayEntry]) -> tuple[PlannedDay, ...]:
+    """The files of a plan of a span."""
+    start_us, end_us = microseconds(span.start), microseconds(span.end)
     around = [span.first_day - _ONE_DAY, *span.days(), span.last_day + _ONE_DAY]
     planned = []
     for day in around:
@@ -104,13 +125,9 @@ def make_plan(shelf: Shelf, span: Span, entries: Mapping[date, DayEntry]) -> Pla
         if entry is None or not entry.is_kept or entry.min_ts_us is None:
             continue
         item = PlannedDay(day, entry, _floor(day, entries))
-        if item.first_us < end_us and item.last_us >= start_us:
+        if item.has_between(start_us, end_us):
             planned.append(item)
-    return Plan(shelf, start_us, end_us, tuple(planned), _schema(shelf.source, planned))
-
-
-def _microseconds(instant: object) -> int:
-    return (instant - day_start(date(1970, 1, 1))) // timedelta(microseconds=1)  # type: ignore[operator, no-any-return]
+    return tuple(planned)
 
 
 def _floor(day: date, entries: Mapping[date, DayEntry]) -> int:

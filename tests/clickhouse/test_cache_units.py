@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from kept import FAMILY, FIRST, SERIES, bars_on, days, drafts, expected, noon
 
+from rangebar_polars._span import microseconds
 from rangebar_polars.clickhouse.client import Cache
 from rangebar_polars.clickhouse.generations import (
     discard_generation,
@@ -19,7 +20,7 @@ from rangebar_polars.clickhouse.generations import (
     read_generations,
 )
 from rangebar_polars.clickhouse.rows import count_bars, coverage_of, newest_bars, read_bars
-from rangebar_polars.clickhouse.series import Family, microseconds
+from rangebar_polars.clickhouse.series import Family
 from rangebar_polars.clickhouse.units import Unit, read_chains, visible
 from rangebar_polars.clickhouse.write import publish
 from rangebar_polars.exceptions import CoverageError, LeaseLostError

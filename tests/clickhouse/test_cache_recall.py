@@ -1,0 +1,167 @@
+"""What is visible of a cache that is held open: never older than what a query would say."""
+
+from __future__ import annotations
+
+import uuid
+from contextlib import suppress
+from dataclasses import replace
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from kept import FAMILY, FIRST, SERIES, days, drafts
+
+from rangebar_polars.clickhouse import recall
+from rangebar_polars.clickhouse.client import Cache
+from rangebar_polars.clickhouse.ddl import migrate, tables
+from rangebar_polars.clickhouse.generations import (
+    discard_generation,
+    open_generation,
+    publish_generation,
+)
+from rangebar_polars.clickhouse.recall import recall_chains
+from rangebar_polars.clickhouse.series import Family
+from rangebar_polars.clickhouse.units import read_chains
+from rangebar_polars.clickhouse.write import publish
+from rangebar_polars.exceptions import LeaseLostError
+
+OTHER = Family.of("BTCUSDT", 500, reset="year").series(FIRST)
+
+
+class Counted(Cache):
+    """A cache that counts what asks for units."""
+
+    def __init__(self, cache):
+        super().__init__(cache._client, cache.target)
+        self.asked = 0
+        self.happening = lambda: None
+
+    def query(self, sql, **options):
+        result = super().query(sql, **options)
+        if f"FROM {self.table('units')}" in sql:
+            self.asked += 1
+            self.happening()
+        return result
+
+
+def add_day(cache):
+    chain = read_chains(cache, [FAMILY]).get(SERIES)
+    if chain is None or not chain.units:
+        publish(cache, drafts(1))
+    elif chain.frontier < days(20)[-1]:
+        generation = chain.generation
+        publish(cache, drafts(1, first=chain.frontier, built_on=chain.last.attempt,
+                              generation=generation))  # fmt: skip
+
+
+def add_day_of_another(cache):
+    # Refused where the same day is kept already: the row is there all the same.
+    with suppress(LeaseLostError):
+        publish(cache, drafts(1, series=OTHER))
+
+
+def begin_rebuild(cache):
+    generation = open_generation(cache, SERIES, FIRST, fencing=0)
+    publish(cache, drafts(1, scale=1.5, generation=generation.number))
+
+
+def end_rebuild(cache, finish):
+    chain = read_chains(cache, [FAMILY]).get(SERIES)
+    if chain is not None and chain.open_generations:
+        finish(cache, SERIES, chain.open_generations[0], fencing=0)
+
+
+def publish_rebuild(cache):
+    end_rebuild(cache, publish_generation)
+
+
+def discard_rebuild(cache):
+    end_rebuild(cache, discard_generation)
+
+
+def merge(cache):
+    cache.command(f"OPTIMIZE TABLE {cache.table('units')} FINAL")
+
+
+def remove_units(cache):
+    cache.command(f"DELETE FROM {cache.table('units')} WHERE threshold = 500")
+
+
+def begin_anew(cache):
+    for one in tables():
+        cache.command(f"DROP TABLE {cache.table(one.name)} SYNC")
+    migrate(cache)
+
+
+def put_by_another_program(cache):
+    """A row that no statement of this package has put there."""
+    cache._client.command(
+        f"INSERT INTO {cache.table('units')} SELECT * REPLACE (750 AS threshold) "
+        f"FROM {cache.table('units')} WHERE threshold = 250 LIMIT 1"
+    )
+
+
+CHANGES = (add_day, add_day, add_day_of_another, begin_rebuild, publish_rebuild, discard_rebuild,
+           merge, remove_units, begin_anew, put_by_another_program)  # fmt: skip
+
+
+@settings(max_examples=8)
+@given(changes=st.lists(st.sampled_from(CHANGES), min_size=3, max_size=8))
+def test_it_is_what_a_query_says_after_any_changes(held, changes):
+    target = replace(held.target, database=f"test_{uuid.uuid4().hex[:12]}")
+    cache = Cache(held._client, target)
+    cache.make_ready()
+    families = [FAMILY, OTHER.family, Family.of("BTCUSDT", 750, reset="year")]
+    for change in changes:
+        change(cache)
+        for family in families:
+            for starts in (None, [SERIES.segment_start]):
+                expected = read_chains(cache, [family], segment_starts=starts)
+                for _ in range(3):
+                    assert recall_chains(cache, family, starts) == expected
+
+
+def test_units_are_not_read_again_while_nothing_changes(empty):
+    cache = Counted(empty)
+    publish(cache, drafts(3))
+    cache.asked = 0
+    found = [recall_chains(cache, FAMILY) for _ in range(5)]
+    # Once for the only call that most make, once to remember.
+    assert cache.asked == 2
+    assert all(len(one[SERIES].units) == 3 for one in found)
+
+
+def test_a_change_while_they_are_read_is_seen_by_the_next_call(empty):
+    cache = Counted(empty)
+    publish(cache, drafts(1))
+    recall_chains(cache, FAMILY)
+
+    def another_day():
+        cache.happening = lambda: None
+        add_day(empty)
+
+    cache.happening = another_day
+    assert len(recall_chains(cache, FAMILY)[SERIES].units) == 1
+    assert len(recall_chains(cache, FAMILY)[SERIES].units) == 2
+
+
+@pytest.mark.parametrize("is_full", [False, True])
+def test_few_are_remembered(empty, is_full):
+    cache = Counted(empty)
+    publish(cache, drafts(1))
+    others = [Family.of("BTCUSDT", 1_000 + dbps, reset="year") for dbps in range(40)]
+    for _ in range(2):
+        recall_chains(cache, FAMILY)
+        for family in others if is_full else ():
+            recall_chains(cache, family)
+    assert len(cache.memory._kept) == (recall._MOST if is_full else 1)
+    assert len(recall_chains(cache, FAMILY)[SERIES].units) == 1
+
+
+def test_a_server_is_asked_each_time(server):
+    with server.open(write=True) as opened:
+        publish(opened, drafts(2))
+        cache = Counted(opened)
+        for _ in range(3):
+            assert len(recall_chains(cache, FAMILY)[SERIES].units) == 2
+        assert cache.asked == 3
