@@ -268,6 +268,10 @@ class CacheWriteError(CacheError):
     """A write that the cache has not been proved to hold; nothing of it is visible."""
 
 
+class CacheLostError(CacheWriteError, CacheUnavailableError):
+    """The cache went away during a write, which it has not been proved to hold."""
+
+
 class CacheSchemaError(RangeBarError, RuntimeError):
     """The tables of the cache are not those of this version of the package."""
 

@@ -5,18 +5,17 @@ from __future__ import annotations
 import io
 import time
 from contextlib import contextmanager
-from dataclasses import dataclass
 from hashlib import blake2b
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
-from rangebar_polars._extra import import_extra
 from rangebar_polars.clickhouse import driver
 from rangebar_polars.clickhouse.ddl import check_schema, migrate
 from rangebar_polars.clickhouse.files import wait_a_little
 from rangebar_polars.clickhouse.folder_lock import FolderLock
 from rangebar_polars.clickhouse.recall import Memory
+from rangebar_polars.clickhouse.retry import Retry
 from rangebar_polars.clickhouse.sharing import Openings
 from rangebar_polars.clickhouse.sql import identifier
 from rangebar_polars.clickhouse.steps import Step, reach
@@ -24,14 +23,12 @@ from rangebar_polars.clickhouse.target import resolve
 from rangebar_polars.exceptions import CacheUnavailableError, with_hint
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
     from pathlib import Path
 
     from rangebar_polars.clickhouse.target import Target
 
-__all__ = ["Cache", "Retry", "open_cache", "reading"]
-
-_T = TypeVar("_T")
+__all__ = ["Cache", "open_cache", "reading"]
 
 # Beside the statement, so that both transports take them alike and no state is left behind.
 _READ: dict[str, str | int] = {
@@ -48,38 +45,6 @@ _WRITE = {
     # A null is never turned into a default value.
     "input_format_null_as_default": 0,
 }
-
-
-@dataclass(frozen=True, slots=True)
-class Retry:
-    """How often something is tried, and how long to wait in between, in seconds."""
-
-    attempts: int = 5
-    first_wait_s: float = 0.5
-    longest_wait_s: float = 30.0
-    jitter_s: float = 0.5
-
-    def run(self, action: Callable[[], _T], *, transient: Callable[[Exception], bool]) -> _T:
-        """Result of the first try that does not fail in a way that may pass.
-
-        The second follows the first at once, as a connection that has broken asks for.
-        """
-        try:
-            return action()
-        except Exception as error:
-            if self.attempts == 1 or not transient(error):
-                raise
-        for attempt in import_extra("stamina", "cache").retry_context(
-            on=transient,
-            attempts=self.attempts - 1,
-            timeout=None,
-            wait_initial=self.first_wait_s,
-            wait_max=self.longest_wait_s,
-            wait_jitter=self.jitter_s,
-        ):
-            with attempt:
-                return action()
-        raise AssertionError
 
 
 _WRITES = Retry()

@@ -6,6 +6,7 @@ changed: `bars` holds attempts, and `units` says which of them are bars.
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from functools import cache
 from typing import TYPE_CHECKING, Any
@@ -101,6 +102,8 @@ _DTYPES: dict[str, Any] = {
     "Bool": pl.Boolean,
 }
 
+# By the name and unit of the existing library, for queries by hand.
+_CLOSE_TIME_MS = ("close_time_ms", "Int64 ALIAS intDiv(close_time_us, 1000)")
 _WRITTEN = ("written_at", "DateTime64(3, 'UTC') DEFAULT now64(3, 'UTC')")
 
 
@@ -132,7 +135,7 @@ class Table:
     @property
     def types(self) -> dict[str, str]:
         """Type of every column, as the database reports it."""
-        return {name: kind.partition(" DEFAULT ")[0] for name, kind in self.columns}
+        return {name: re.split(" DEFAULT | ALIAS ", kind)[0] for name, kind in self.columns}
 
     def dtypes(self) -> dict[str, Any]:
         """Data type of every column that a writer gives."""
@@ -160,7 +163,7 @@ def _bars() -> Table:
     return Table(
         "bars",
         "rows of attempts; `units` says which attempts are visible",
-        (*_SERIES, *row, *values, ("row_hash", "UInt64"), _WRITTEN),
+        (*_SERIES, *row, *values, ("row_hash", "UInt64"), _CLOSE_TIME_MS, _WRITTEN),
         # Without a version column: an attempt sent twice collapses, and two never meet.
         "ReplacingMergeTree",
         (*_names(_SERIES), "unit_day", "attempt", "bar_seq"),

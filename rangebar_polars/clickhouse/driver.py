@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from rangebar_polars._extra import import_extra
 from rangebar_polars.exceptions import (
     CacheError,
+    CacheLostError,
     CacheQueryError,
     CacheUnavailableError,
     CacheWriteError,
@@ -154,15 +155,14 @@ def reading(address: str) -> Iterator[None]:
 
 @contextmanager
 def writing(address: str) -> Iterator[None]:
-    """Turn errors of a write into the one that says that it is not proved."""
+    """Turn errors of a write into those that say that it is not proved."""
     try:
         yield
     except Exception as error:
         if isinstance(error, CacheError | ImportError) or not _is_of_driver(error):
             raise
-        raise CacheWriteError(
-            with_hint(
-                f"a write to the bar cache at `{address}` was not confirmed: {_words(error)}",
-                "run it again: what was published before is kept, nothing is written twice",
-            )
-        ) from error
+        sentence = f"a write to the bar cache at `{address}` was not confirmed: {_words(error)}"
+        again = "run it again: what was published before is kept, nothing is written twice"
+        if is_lost(error):
+            raise CacheLostError(with_hint(sentence, f"{again}; {_USE_TICKS}")) from error
+        raise CacheWriteError(with_hint(sentence, again)) from error

@@ -46,6 +46,10 @@ class FolderLock:
         """Process that took the lock last, if that is known."""
         return self._lock.holder()
 
+    def is_free(self) -> bool:
+        """Whether nobody has the lock at this moment."""
+        return self._lock.is_free()
+
     def is_wanted(self) -> bool:
         """Whether anybody waits for the lock."""
         return self._queue.exists() and not FileLock(self._queue).is_free()
@@ -53,5 +57,5 @@ class FolderLock:
     def let_others_go_first(self) -> None:
         """Wait a moment, after a release, until one of those who wait has the lock."""
         deadline = time.monotonic() + _LET_GO_S
-        while self.is_wanted() and self._lock.is_free() and wait_a_little(deadline):
+        while self.is_wanted() and self.is_free() and wait_a_little(deadline):
             pass

@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any
 from rangebar_polars.clickhouse.client import open_cache
 from rangebar_polars.clickhouse.ddl import table
 from rangebar_polars.clickhouse.files import FileLock, wait_a_little
+from rangebar_polars.clickhouse.folder_lock import FolderLock
 from rangebar_polars.clickhouse.series import LeaseKey
 from rangebar_polars.clickhouse.sql import among, literal
 from rangebar_polars.clickhouse.steps import Step, reach
@@ -37,11 +38,13 @@ if TYPE_CHECKING:
 
     _Opened = AbstractContextManager[Cache]
 
-__all__ = ["HEARTBEAT_S", "Leases", "hold_leases"]
+__all__ = ["HEARTBEAT_S", "Leases", "hold_leases", "refuse_if_at_work"]
 
 #: Seconds between two signs of life; after three missed ones a writer counts as dead.
 HEARTBEAT_S = 10.0
 _MISSED = 3
+#: For longer than a process has the locks that only looks who else has them.
+_LOOK_S = 0.2
 #: How often a number that two writers took at once is given up for the next one.
 _ROUNDS = 8
 #: Holders of this process that have ended; the row that says so may not have got through.
@@ -184,9 +187,27 @@ def hold_leases(
     reach(Step.LEASES_RELEASED)
 
 
+def refuse_if_at_work(
+    keys: Iterable[LeaseKey], dsn: str | None = None, *, cache_dir: str | Path | None = None
+) -> None:
+    """Refuse at once what `hold_leases` would refuse after a wait for the folder.
+
+    Raises
+    ------
+    LeaseError
+        Another writer of this machine has the folder open, and is at work on one of the series.
+    """
+    target = resolve(dsn, cache_dir)
+    if target.folder is not None and not FolderLock(target.folder).is_free():
+        with _file_locks(target, keys):
+            pass
+
+
 @contextmanager
 def _file_locks(target: Target, keys: Iterable[LeaseKey]) -> Iterator[None]:
-    """Hold the kernel's locks of some series of an embedded cache: all, or none, without waiting.
+    """Hold the kernel's locks of some series of an embedded cache: all, or none.
+
+    There is no wait but the moment in which another process may look who is at work.
 
     Raises
     ------
@@ -198,7 +219,10 @@ def _file_locks(target: Target, keys: Iterable[LeaseKey]) -> Iterator[None]:
         for key in sorted(set(keys)) if folder is not None else ():
             assert folder is not None  # noqa: S101
             lock = FileLock(folder.with_name(f"{folder.name}.leases") / key.file_name)
-            if not lock.try_acquire():
+            deadline = time.monotonic() + _LOOK_S
+            while not lock.try_acquire():
+                if wait_a_little(deadline):
+                    continue
                 process = lock.holder()
                 who = "another process" if process is None else f"process `{process}`"
                 raise LeaseError(with_hint(f"{who} is at work on {key}", _HINT), holder=who)

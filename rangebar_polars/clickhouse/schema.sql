@@ -47,6 +47,7 @@ CREATE TABLE IF NOT EXISTS bars
     aggregation_density Nullable(Float64),
     turnover_imbalance Nullable(Float64),
     row_hash UInt64,
+    close_time_ms Int64 ALIAS intDiv(close_time_us, 1000),
     written_at DateTime64(3, 'UTC') DEFAULT now64(3, 'UTC')
 )
 ENGINE = ReplacingMergeTree

@@ -14,8 +14,9 @@ from kept import FAMILY, SERIES, drafts
 from places import QUICK, Place
 
 from rangebar_polars.clickhouse import driver
-from rangebar_polars.clickhouse.client import Retry, open_cache
+from rangebar_polars.clickhouse.client import open_cache
 from rangebar_polars.clickhouse.files import FileLock
+from rangebar_polars.clickhouse.retry import Retry
 from rangebar_polars.clickhouse.target import resolve
 from rangebar_polars.clickhouse.units import read_chains
 from rangebar_polars.clickhouse.write import publish

@@ -78,6 +78,8 @@ def test_every_column_of_bars_comes_back_as_it_was(cache):
         "bars",
         rows.select(*(pl.lit(v, dtype=dtypes[n]).alias(n) for n, v in key.items()), pl.all()),
     )
+    times = cache.query(f"SELECT close_time_us, close_time_ms FROM {cache.table('bars')}")
+    assert times["close_time_ms"].equals(times["close_time_us"] // 1000, check_names=False)
     back = cache.query(f"SELECT * FROM {cache.table('bars')} ORDER BY bar_seq")
     assert bars_of(back).equals(bars)
     # -0.0 equals 0.0, but not as bits.
