@@ -109,7 +109,8 @@ def newest_day(
     name = canonical_symbol(symbol)
     started = now()
     shelf = TickStorage(cache_dir).shelf(name, origin, place)
-    latest = _day_before(started) if last_day is None else last_day
+    yesterday = _day_before(started)
+    latest = yesterday if last_day is None else min(last_day, yesterday)
     if _holds(shelf, latest):
         return Clamp(latest, last_day, _KEPT)
     return _Search(shelf, probe_of(name, origin, place, now=now), last_day, started).found()

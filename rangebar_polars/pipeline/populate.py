@@ -152,11 +152,12 @@ def populate_cache_resumable(
     with ExitStack() as passed:
         for name in names:
             passed.enter_context(past_gate(name))
+            asked = _asked_days(name, start_date, end_date)
             families = [
                 Family.of(name, threshold, reset=reset, configuration=configuration, **where)
                 for threshold in _thresholds(name, threshold_decimal_bps)
             ]
-            days = _days(report, name, start_date, end_date, where, cache_dir)
+            days = _days(report, name, asked, where, cache_dir)
             requests.append(Request(tuple(families), *days))
         options = Options(cache_dir, dsn, force_refresh, refresh_stale, notify, verbose, executor)
         return _populate(requests, options, report)
@@ -191,15 +192,8 @@ def _judge_executor(executor: object) -> None:
         )
 
 
-def _days(
-    report: PopulateReport,
-    name: str,
-    start: When,
-    end: When | None,
-    where: Place,
-    cache_dir: str | Path | None,
-) -> tuple[date, date]:
-    """First and last day: not before the effective start, and up to the newest whole one."""
+def _asked_days(name: str, start: When, end: When | None) -> tuple[date, date | None]:
+    """First and last day that are asked for, not before the effective start."""
     given = parse_span(start, _LATEST if end is None else end)
     if given != Span(day_start(given.first_day), day_start(given.last_day + _ONE_DAY)):
         asked = f"`{start}` to `{end}`" if end is not None else f"`{start}`"
@@ -210,6 +204,18 @@ def _days(
     if last_day is not None and last_day < first_day:
         sentence = f"`end_date` ({end}) lies before the first day of `{name}`"
         raise ValueError(with_hint(sentence, f"it starts on {first_day}"))
+    return first_day, last_day
+
+
+def _days(
+    report: PopulateReport,
+    name: str,
+    asked: tuple[date, date | None],
+    where: Place,
+    cache_dir: str | Path | None,
+) -> tuple[date, date]:
+    """First and last day, up to the newest whole one."""
+    first_day, last_day = asked
     clamp = newest_day(name, last_day, cache_dir=cache_dir, **where)
     if clamp.is_earlier:
         report.clamps[name] = clamp

@@ -35,6 +35,8 @@ class SeriesReport:
     published: int = 0
     #: Days written without a tick, as the source says for certain.
     absent: tuple[date, ...] = ()
+    #: How many ids of the days written do not exist at the source.
+    absent_ids: int = 0
     #: Days whose ticks have changed since they were written.
     stale: tuple[date, ...] = ()
     #: Where it stopped, and why.
@@ -70,6 +72,8 @@ class SeriesReport:
         words = [f"{self.published:,} of {self.planned:,} days written ({self.bars:,} bars)"]
         words += [f"{self.kept:,} kept"] if self.kept else []
         words += [f"{len(self.absent):,} without a tick at the source"] if self.absent else []
+        ids = f"{self.absent_ids:,} ids do not exist at the source"
+        words += [ids] if self.absent_ids else []
         words += [f"stale: {_days(self.stale)}"] if self.stale else []
         words += [f"stopped at {self.hole.day}: {self.hole.reason}"] if self.hole else []
         name = f"{self.symbol} at {self.threshold} dbps, {self.series.family.reset} {self.segment}"
@@ -162,6 +166,7 @@ _SCHEMA = pl.Schema(
         "kept": pl.UInt32(),
         "published": pl.UInt32(),
         "absent": pl.UInt32(),
+        "absent_ids": pl.UInt64(),
         "stale": pl.UInt32(),
         "bars": pl.UInt64(),
         "stopped_at": pl.Date(),
@@ -182,6 +187,7 @@ def _row(one: SeriesReport) -> tuple[object, ...]:
         one.kept,
         one.published,
         len(one.absent),
+        one.absent_ids,
         len(one.stale),
         one.bars,
         None if hole is None else hole.day,

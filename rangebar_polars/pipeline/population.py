@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from rangebar_polars._progress import progress
 from rangebar_polars.clickhouse.client import reading
 from rangebar_polars.clickhouse.generations import publish_generation
-from rangebar_polars.clickhouse.leases import hold_leases
+from rangebar_polars.clickhouse.leases import hold_leases, refuse_if_at_work
 from rangebar_polars.clickhouse.turns import Turns
 from rangebar_polars.clickhouse.units import read_chains
 from rangebar_polars.exceptions import SourceError, TickDataError
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
     from rangebar_polars.clickhouse.client import Cache
     from rangebar_polars.clickhouse.leases import Leases
-    from rangebar_polars.clickhouse.series import Series
+    from rangebar_polars.clickhouse.series import LeaseKey, Series
     from rangebar_polars.clickhouse.units import Chain
     from rangebar_polars.clickhouse.write import UnitDraft
     from rangebar_polars.pipeline.jobs import Part, Request, TrackPlan
@@ -91,6 +91,7 @@ class Course:
     def run(self) -> list[SeriesReport]:
         """Do what there is to do: nothing is written if that is nothing."""
         options = self._options
+        refuse_if_at_work(self._lease_keys, options.dsn, cache_dir=options.cache_dir)
         with ExitStack() as looking:
             cache = looking.enter_context(reading(options.dsn, cache_dir=options.cache_dir))
             chains = {} if cache is None else self._read(cache)
@@ -106,12 +107,15 @@ class Course:
 
     def _write(self, turns: Turns) -> list[SeriesReport]:
         options = self._options
-        keys = {key for request in self._requests for key in request.lease_keys}
-        with hold_leases(keys, options.dsn, cache_dir=options.cache_dir) as leases:
+        with hold_leases(self._lease_keys, options.dsn, cache_dir=options.cache_dir) as leases:
             # What was seen before may be another population's by now.
             self._begin(self._read(turns.cache))
             self._work(turns, leases)
             return self._reports(self._read(turns.cache))
+
+    @property
+    def _lease_keys(self) -> set[LeaseKey]:
+        return {key for request in self._requests for key in request.lease_keys}
 
     def _read(self, cache: Cache) -> dict[Series, Chain]:
         starts = {part.segment.start for part in self._parts}
@@ -195,6 +199,7 @@ class Course:
         hole = stretch.holes.get((series, True)) or stretch.holes.get((series, False))
         if hole is not None and hole.day < after.frontier <= part.last_day:
             hole = Hole(after.frontier, hole.reason)
+        absent, absent_ids = self._stock.absent(series.family, [unit.day for unit in written])
         stale = set(self._stock.stale(after, part.last_day))
         stale |= {stretch.differing[series]} if series in stretch.differing else set()
         return SeriesReport(
@@ -203,7 +208,8 @@ class Course:
             planned=(part.last_day - part.first_day).days + 1,
             kept=len(plan.kept),
             published=len(written),
-            absent=self._stock.absent(series.family, [unit.day for unit in written]),
+            absent=absent,
+            absent_ids=absent_ids,
             stale=tuple(sorted(stale)),
             hole=None if hole is None else self._stock.reason(after, hole),
             bars=sum(unit.closed_rows for unit in written),
@@ -274,11 +280,12 @@ class _Round:
         options, stock = self._options, self._course.stock
         if plan.is_new or plan.series in self._course.refreshed:
             return None
-        first = None
+        wanted = set()
         if options.force_refresh and plan.chain.frontier > plan.part.first_day:
-            first = plan.part.first_day
-        elif options.refresh_stale:
-            first = min(stock.stale(plan.chain, plan.part.last_day), default=None)
+            wanted.add(plan.part.first_day)
+        if options.refresh_stale:
+            wanted.update(stock.stale(plan.chain, plan.part.last_day))
+        first = min(wanted, default=None)
         if first is None and not (options.refresh_stale and plan.days):
             return None
         # A state that cannot be read is computed again, and may show that earlier days differ.

@@ -187,10 +187,11 @@ ouroboros_mode, prevent_same_timestamp_close, notify, verbose, source, market, c
     started = time.monotonic()
     _judge_choice(validate_on_complete)
     name = validate_symbol_registered(symbol, operation="precompute_range_bars")
-    threshold = resolve_and_validate_threshold(name, threshold_decimal_bps)
     origin, place = canonical_market(source, market)
     with past_gate(name):
-        days = _days(name, start_date, end_date, (origin, place), cache_dir)
+        asked = _asked_days(name, start_date, end_date)
+        threshold = resolve_and_validate_threshold(name, threshold_decimal_bps)
+        days = _days(name, asked, (origin, place), cache_dir)
         progress = _Progress(*days, started, progress_callback)
         progress.tell("fetching", days[0])
         with watched(progress.note):
@@ -242,22 +243,27 @@ def _result(name: str, threshold: int, look: Look, took_s: float) -> PrecomputeR
     )
 
 
-def _days(
-    name: str,
-    start: When,
-    end: When | None,
-    where: tuple[str, str],
-    cache_dir: str | Path | None,
-) -> tuple[date, date]:
-    """First and last day that are asked for; without an end, the newest whole one."""
+def _asked_days(name: str, start: When, end: When | None) -> tuple[date, date | None]:
+    """First and last day that are asked for; None for the newest whole one."""
     given = parse_span(start, datetime.now(UTC).date() if end is None else end)
     whole = given.start == day_start(given.first_day)
     if not whole or (end is not None and given.end != day_start(given.last_day + _ONE_DAY)):
         hint = 'give dates ("2024-03-01" means that whole UTC day)'
         raise ValueError(with_hint(f"whole days are kept, and `{start}` to `{end}` cuts one", hint))
     first_day = validate_and_clamp_start_date(name, given.first_day)
-    if end is not None:
-        return first_day, given.last_day
+    return first_day, None if end is None else given.last_day
+
+
+def _days(
+    name: str,
+    asked: tuple[date, date | None],
+    where: tuple[str, str],
+    cache_dir: str | Path | None,
+) -> tuple[date, date]:
+    """First and last day; without an end, the newest whole one."""
+    first_day, last_day = asked
+    if last_day is not None:
+        return first_day, last_day
     source, market = where
     newest = newest_day(name, None, source=source, market=market, cache_dir=cache_dir)
     return first_day, newest.day

@@ -85,8 +85,9 @@ class Publisher:
             reach(Step.LOCAL_COPY_WRITTEN)
             if self._notify:
                 self._tell(unit)
-        told(placed)
+        # Whoever is told may take its time, and others wait for the folder.
         self.turns.give_way()
+        told(placed)
         return units
 
     def _placed(self, drafts: Sequence[UnitDraft]) -> list[UnitDraft]:

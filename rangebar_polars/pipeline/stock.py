@@ -47,7 +47,7 @@ class Stock:
         """Days as the store holds them now."""
         storage = TickStorage(self.cache_dir)
         where = _place(family)
-        return hold(storage, family.symbol, first_day, last_day, **where)
+        return hold(storage, family.symbol, first_day, last_day, judge_end=False, **where)
 
     def fetch(self, chain: Chain, first_day: date, last_day: date, turns: Turns) -> None:
         """Fetch what the store lacks of days of a segment, month by month.
@@ -92,12 +92,20 @@ class Stock:
         """Whether a chain was made, from a day on, of the ticks that the store holds."""
         return all(day < first_day for day in self.stale(chain, chain.frontier))
 
-    def absent(self, family: Family, days: Sequence[date]) -> tuple[date, ...]:
-        """Those of some days that have no tick, as the source says for certain."""
+    def absent(self, family: Family, days: Sequence[date]) -> tuple[tuple[date, ...], int]:
+        """Those of some days that have no tick, as the source says for certain, and how many ids."""
         if not days:
-            return ()
+            return (), 0
         held = self.held(family, min(days), max(days))
-        return tuple(day for day in days if held[day].coverage.state == "absent_confirmed")
+        entries = {day: held[day].coverage.entry for day in days}
+        ids = sum(
+            last - first + 1
+            for entry in entries.values()
+            if entry is not None
+            for first, last in entry.source_absent
+        )
+        without = (day for day in days if held[day].coverage.state == "absent_confirmed")
+        return tuple(without), ids
 
     def gap_before(self, chain: Chain, day: date) -> Hole | None:
         """Ids that are missing between the units before a day and the day.

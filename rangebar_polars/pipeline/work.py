@@ -82,6 +82,7 @@ def drafts_of(
         job.last_day,
         source=job.source,
         market=job.market,
+        judge_end=False,
     )
     tracks = [_begun(plan, first_hole(held, plan.first_day)) for plan in job.tracks]
     # A track that has had the days of a hole goes on without the others.

@@ -82,6 +82,7 @@ def chain(
     *,
     is_quotes: bool,
     excuse: Callable[[date], str | None] = lambda _: None,
+    judge_end: bool = True,
 ) -> list[DayCoverage]:
     """Coverage of successive days.
 
@@ -95,6 +96,9 @@ def chain(
         Whether ids count the rows of a month's file.
     excuse
         Why gaps of a day are no fault, None if they are.
+    judge_end
+        Whether ids that are missing between the last day and the next one are a gap of the last
+        day too: they may be of either. Else they are of the later day, as within the span.
     """
     breaks = _quote_breaks if is_quotes else _trade_breaks
     absent = sorted(span for entry in entries.values() for span in entry.source_absent)
@@ -105,7 +109,7 @@ def chain(
         if entry is not None and entry.is_kept and entry.first_id is not None:
             gaps += breaks(_before(day, entries, since=days[0]), (day, entry))
             gaps += [Gap(day, *span) for span in entry.id_gaps]
-        if day == days[-1]:
+        if judge_end and day == days[-1]:
             gaps += _after(day, entries, breaks)
         left = tuple(part for gap in gaps for part in _without(gap, absent))
         reason = excuse(day) if left else None

@@ -103,8 +103,12 @@ def hold(
     *,
     source: str = "binance",
     market: str = "spot",
+    judge_end: bool = True,
 ) -> HeldDays:
     """The days of a span as the store holds them now.
+
+    Without `judge_end`, ids that are missing after the last day are a gap of the day that follows,
+    so that what is said of a day does not depend on where the span ends.
 
     Examples
     --------
@@ -124,7 +128,8 @@ def hold(
     shelf = storage.shelf(symbol, source, market)
     entries = entries_around(shelf, span)
     hashes = _tick_hashes(span, entries)
-    days = tuple(HeldDay(item, hashes[item.day]) for item in covered_days(shelf, span, entries))
+    covered = covered_days(shelf, span, entries, judge_end=judge_end)
+    days = tuple(HeldDay(item, hashes[item.day]) for item in covered)
     return HeldDays(days, shelf, entries)
 
 

@@ -94,15 +94,18 @@ def entries_around(shelf: Shelf, span: Span) -> dict[date, DayEntry]:
     return entries
 
 
-def covered_days(shelf: Shelf, span: Span, entries: Mapping[date, DayEntry]) -> list[DayCoverage]:
-    """Coverage of the days of a span."""
+def covered_days(
+    shelf: Shelf, span: Span, entries: Mapping[date, DayEntry], *, judge_end: bool = True
+) -> list[DayCoverage]:
+    """Coverage of the days of a span; `judge_end` as for `chain`."""
     known = get_symbol_entries().get(shelf.symbol)
 
     def excuse(day: date) -> str | None:
         gaps = known.known_gaps if known is not None else ()
         return next((gap.reason for gap in gaps if gap.start_date <= day <= gap.end_date), None)
 
-    return chain(span.days(), entries, is_quotes=shelf.source == "exness", excuse=excuse)
+    is_quotes = shelf.source == "exness"
+    return chain(span.days(), entries, is_quotes=is_quotes, excuse=excuse, judge_end=judge_end)
 
 
 def make_plan(shelf: Shelf, span: Span, entries: Mapping[date, DayEntry]) -> Plan:

@@ -166,6 +166,16 @@ def test_a_day_that_the_store_holds_needs_no_probe(
     assert exchange.requests == []
 
 
+def test_the_running_day_is_no_whole_one_though_the_store_holds_ticks_of_it(
+    exchange: Exchange, exchange_tape: Tape
+) -> None:
+    keep(exchange_tape, LAST - DAY, LAST)
+    clamp = newest_day(SYMBOL, LAST, now=clock(noon(LAST)))
+    assert clamp == Clamp(LAST - DAY, LAST, "the tick store holds it")
+    assert clamp.is_earlier
+    assert exchange.requests == []
+
+
 def test_what_the_store_holds_says_nothing_of_what_came_since(
     exchange: Exchange, exchange_tape: Tape, today: Callable[[], float]
 ) -> None:
