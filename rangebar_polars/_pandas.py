@@ -120,7 +120,7 @@ def objects(name: str, values: pd.Series[Any]) -> pl.Series:
 
 
 def bars_to_pandas(bars: pl.DataFrame, extra: Sequence[str] = ()) -> pd.DataFrame:
-    """Bars as backtesting.py wants them: OHLCV, then `extra`, all doubles; the index is UTC.
+    """Bars as backtesting.py wants them: OHLCV (0 for no volume), `extra`, doubles; a UTC index.
 
     Examples
     --------
@@ -141,8 +141,9 @@ def bars_to_pandas(bars: pl.DataFrame, extra: Sequence[str] = ()) -> pd.DataFram
     if closed.dtype.time_zone is not None:  # type: ignore[attr-defined]
         closed = closed.dt.convert_time_zone("UTC").dt.replace_time_zone(None)
     titles = OHLCV | {name: name for name in extra}
+    known = bars.with_columns(pl.col("volume").cast(pl.Float64).fill_null(0.0))  # quotes have none
     values = {
-        title: bars.get_column(name).cast(pl.Float64).to_numpy() for title, name in titles.items()
+        title: known.get_column(name).cast(pl.Float64).to_numpy() for title, name in titles.items()
     }
     index = pandas.DatetimeIndex(closed.to_numpy(), name="timestamp", copy=True)
     frame: pd.DataFrame = pandas.DataFrame(values, index=index)

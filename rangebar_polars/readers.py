@@ -10,7 +10,7 @@ from rangebar_polars._options import fold_options
 from rangebar_polars._pandas import bars_to_pandas, import_pandas
 from rangebar_polars.catalogue import MICROSTRUCTURE_COLUMNS, column_names
 from rangebar_polars.clickhouse.asked import Asked
-from rangebar_polars.pipeline.counted import end_of, plan_of_newest, too_few
+from rangebar_polars.pipeline.counted import end_of, hole_notes, plan_of_newest, too_few
 from rangebar_polars.pipeline.download import span_of_symbol
 from rangebar_polars.pipeline.lazily import planned
 from rangebar_polars.pipeline.reading import (
@@ -109,14 +109,14 @@ def get_range_bars(
     Returns
     -------
     pandas.DataFrame
-        Columns Open, High, Low, Close, Volume; the index `timestamp` is the time at which a bar
-        closed, in UTC without a zone, ascending. `attrs["rangebar"]` says of each segment the
-        series, its anchor, the source (`cache`, `cache+ticks` or `ticks`) and the end.
+        Columns Open, High, Low, Close, Volume (0 of quotes); the index `timestamp` is the time at
+        which a bar closed, in UTC without a zone, ascending. `attrs["rangebar"]` says of each
+        segment the series, its anchor, the source (`cache`, `cache+ticks`, `ticks`) and the end.
 
     Warns
     -----
     CoverageWarning
-        There is no tick yet up to the end, or the ticks of stored bars have changed since.
+        The bars end early (no tick yet, or no connection), or ticks of stored bars have changed.
 
     Raises
     ------
@@ -193,8 +193,8 @@ def get_n_range_bars(
 ) -> pd.DataFrame:
     """The newest so many range bars of a symbol, ready for backtesting.py.
 
-    The newest series that is kept is continued with ticks up to the end, at most 31 days, and those
-    before it follow as far as they are kept without a hole. Where nothing is kept, the 30 days
+    The newest series that is kept is continued with ticks up to the end, at most 31 days; before it
+    come the bars that are kept, as `get_n_bars` gives them. Where nothing is kept, the 30 days
     before the end are computed.
 
     Parameters
@@ -218,7 +218,7 @@ cache_dir, dsn
     Warns
     -----
     CoverageWarning
-        As of `get_range_bars`, and for fewer bars.
+        As of `get_range_bars`; for days between the bars that are not kept, and for fewer bars.
 
     Raises
     ------
@@ -267,7 +267,7 @@ SourceError
             is_open=end_date is None,
         )
         result = found(plan_of_newest(wanted, count, end_of(end_date)), count=count)
-    notes = list(result.notes)
+    notes = [*result.notes, *hole_notes(wanted, result, count)]
     if result.bars.height < count:
         error = too_few(wanted, result, count)
         if not allow_fewer:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
 from rangebar_polars._span import Span, day_start, microseconds, parse_span
@@ -12,7 +13,7 @@ from rangebar_polars.clickhouse.series import parts
 from rangebar_polars.clickhouse.units import Chain
 from rangebar_polars.exceptions import CoverageError, with_hint
 from rangebar_polars.pipeline.reading import Plan
-from rangebar_polars.pipeline.shortfall import MOST_DAYS, populate_line
+from rangebar_polars.pipeline.shortfall import MOST_DAYS, hole_note, populate_line
 from rangebar_polars.storage.parquet import TickStorage
 
 if TYPE_CHECKING:
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
     from rangebar_polars.clickhouse.series import Series
     from rangebar_polars.pipeline.reading import Found, Wanted
 
-__all__ = ["end_of", "plan_of_newest", "too_few"]
+__all__ = ["end_of", "hole_notes", "plan_of_newest", "too_few"]
 
 _ONE_DAY = timedelta(days=1)
 _ONE_MICROSECOND = timedelta(microseconds=1)
@@ -73,7 +74,7 @@ def _newest_end(wanted: Wanted, chains: Mapping[Series, Chain]) -> datetime:
 def _kept(asked: Asked, count: int, end: datetime, chains: Mapping[Series, Chain]) -> list[Choice]:
     """The series that hold the newest bars, the newest of them continued; none if nothing is kept.
 
-    What lacks at the end of an older segment is computed too, as far as a read may.
+    Those of older segments answer as `get_n_bars` has them, with what is kept.
     """
     walk = asked.newest(chains, end)
     newest = next(walk, None)
@@ -85,19 +86,25 @@ def _kept(asked: Asked, count: int, end: datetime, chains: Mapping[Series, Chain
     ]
     found[0] = Choice(found[0].segment, found[0].part, newest)
     held = closed_before(newest.units, microseconds(end))
-    days = _days(found)
     for chain in walk:
-        segment_end = chain.series.segment.end
-        if held >= count or segment_end is None:
+        if held >= count:
             break
-        part = Span(chain.series.anchor, day_start(segment_end))
-        older = Choice(chain.series.segment, part, chain)
-        days += _days([older])
-        if days > MOST_DAYS:
-            break
-        found.insert(0, older)
+        part = Span(chain.series.anchor, day_start(chain.frontier))
+        found.insert(0, Choice(chain.series.segment, part, chain))
         held += closed_before(chain.units, None)
     return found
+
+
+def hole_notes(wanted: Wanted, found: Found, count: int) -> list[str]:
+    """What is to be said of days that are not kept between so many newest bars."""
+    closes = found.bars.get_column("close_time")
+    days: list[date] = []
+    for older, newer in pairwise(found.pieces):
+        start = newer.part.start
+        # Days before the oldest bar that was asked for are no hole.
+        if older.part.end < start and int((closes >= start).sum()) < count:
+            days += Span(older.part.end, start).days()
+    return [hole_note(wanted, days)] if days else []
 
 
 def _days(choices: list[Choice]) -> int:

@@ -19,7 +19,14 @@ if TYPE_CHECKING:
     from rangebar_polars.clickhouse.units import Unit
     from rangebar_polars.pipeline.reading import Access, Piece, Wanted
 
-__all__ = ["MOST_DAYS", "days_from_ticks", "judge_length", "populate_line", "stale_notes"]
+__all__ = [
+    "MOST_DAYS",
+    "days_from_ticks",
+    "hole_note",
+    "judge_length",
+    "populate_line",
+    "stale_notes",
+]
 
 #: So many UTC days a read computes from ticks.
 MOST_DAYS = 31
@@ -102,6 +109,16 @@ def _other_semantics(family: Family, cache: Cache | None) -> str:
         f"; under another bar_semantics ({', '.join(map(str, numbers))}, this version has "
         f"{BAR_SEMANTICS}) are kept {words_of_days(days)}: rangebar cache upgrade"
     )
+
+
+def hole_note(wanted: Wanted, days: Sequence[date]) -> str:
+    """What is to be said of days between bars that are not kept; they are in order."""
+    family = wanted.asked.family
+    sentence = (
+        f"bars of {family.symbol} at {family.threshold} dbps: {len(days):,} days are not kept: "
+        f"{words_of_days(days)}"
+    )
+    return with_hint(sentence, populate_line(family, wanted.access, days[0], days[-1]))
 
 
 def stale_notes(wanted: Wanted, units: Sequence[Unit]) -> list[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import socket
 import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -40,3 +41,11 @@ def held(stock) -> Iterator[Cache]:
     """The cache of the stock, open for all tests of a module: an engine takes time to start."""
     with open_cache(cache_dir=stock.folder, write=True) as cache:
         yield cache
+
+
+@pytest.fixture
+def nobody() -> Iterator[str]:
+    """A port of this machine at which nobody answers."""
+    with socket.socket() as port:
+        port.bind(("127.0.0.1", 0))
+        yield f"http://127.0.0.1:{port.getsockname()[1]}"

@@ -135,32 +135,6 @@ def test_the_newest_bars_go_back_over_segments_that_are_whole(stock, held):
         counted(stock, len(whole) + 1, 460, ouroboros="month", end_date="2023-02-09")
 
 
-def test_a_hole_at_the_end_of_an_older_segment_is_computed(stock, held):
-    family = Family.of(SYMBOL, 470, reset="month")
-    keep(held, stock.folder, family, january(1), january(20).date())
-    keep(held, stock.folder, family, january(32), january(40).date())
-    whole = get_range_bars(SYMBOL, january(1), january(41), 470, ouroboros="month", **stock.place)
-    frame = counted(stock, len(whole), 470, ouroboros="month", end_date="2023-02-09")
-    pd.testing.assert_frame_equal(frame, whole)
-    # Nothing of it is needed for a few bars.
-    few = counted(stock, 10, 470, ouroboros="month", end_date="2023-02-09")
-    assert [one["source"] for one in few.attrs["rangebar"]] == ["cache"]
-
-
-def test_a_hole_that_is_too_long_to_be_computed_ends_the_newest_bars(stock, held):
-    family = Family.of(SYMBOL, 475, reset="month")
-    keep(held, stock.folder, family, january(1), january(5).date())
-    keep(held, stock.folder, family, january(32), january(41).date())
-    february = get_range_bars(
-        SYMBOL, january(32), january(48), 475, ouroboros="month", **stock.place
-    )
-    options = {"ouroboros": "month", "end_date": january(48)}
-    frame = counted(stock, len(february), 475, **options)
-    pd.testing.assert_frame_equal(frame, february)
-    with pytest.raises(CoverageError, match=f"has `{len(february)}` bars from 2023-02-01"):
-        counted(stock, len(february) + 1, 475, **options)
-
-
 def test_fewer_bars_are_an_error_unless_they_are_allowed(stock):
     options = {"ouroboros": "month", "end_date": "2023-02-20"}
     with pytest.raises(CoverageError, match="allow_fewer=True") as refused:

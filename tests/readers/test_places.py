@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import socket
 import subprocess
 import sys
 from datetime import UTC, date, datetime, timedelta
@@ -93,14 +92,6 @@ def test_a_server_that_is_named_needs_its_library(stock):
     said = run(code, stock.folder, *SPAN)
     assert "MissingExtraError" in said
     assert "rangebar-polars[cache]" in said
-
-
-@pytest.fixture
-def nobody():
-    """A port of this machine at which nobody answers."""
-    with socket.socket() as port:
-        port.bind(("127.0.0.1", 0))
-        yield f"http://127.0.0.1:{port.getsockname()[1]}"
 
 
 def test_a_server_that_is_away_is_an_error_that_names_the_way_around(stock, nobody, quick_retries):
