@@ -51,7 +51,8 @@ def catalogue() -> dict[str, Column]:
 def polars_bars(bars: object) -> pl.DataFrame:
     """The columns of a frame of bars that the catalogue knows, by its names.
 
-    A missing value of pandas, for which it has no sign but NaN, becomes a null.
+    A missing value of pandas, for which it has no sign but NaN, becomes a null; whether it may be
+    missing is for the validator to say.
 
     Raises
     ------
@@ -107,7 +108,9 @@ def _rest(values: pd.Series[Any]) -> pl.Series:
     if getattr(values.dtype, "kind", "O") == "M":
         if values.dt.tz is not None:
             values = values.dt.tz_convert("UTC").dt.tz_localize(None)
-        array = values.to_numpy().astype("datetime64[us]")
+        array = values.to_numpy()
+        if not array.dtype.str.endswith("[ns]"):  # Polars has no seconds
+            array = array.astype("datetime64[us]")
         return pl.Series(array).dt.replace_time_zone("UTC")
     missing = import_pandas().isna(values).tolist()
     plain = values.astype(object).tolist()

@@ -9,9 +9,10 @@ import polars as pl
 
 from rangebar_polars.exceptions import MissingColumnError, unknown_choice, with_hint
 from rangebar_polars.validation._frames import polars_bars
+from rangebar_polars.validation._ids import is_next_month, month_of, without
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Iterable
     from datetime import datetime
 
     import pandas as pd
@@ -31,9 +32,6 @@ _RESETS = {
     "1w": ("1w", 0),
     "1d": ("1d", 0),
 }
-# An id of a quote is that of its month, times this, and the row in the month's file.
-_ROWS_OF_MONTH = 10**8
-_MONTHS_OF_YEAR = 100
 _SHOWN = 10
 _NEEDED = ("first_agg_trade_id", "last_agg_trade_id")
 
@@ -232,18 +230,18 @@ class ContinuityCheck:
             count = before - first + 1
             self._breaks.append(Break(row["bar"], "overlap", first, before, count, *times))
             return
-        if self._is_reset(*times) or (self._are_quotes and _is_next_month(before, first)):
+        if self._is_reset(*times) or (self._are_quotes and is_next_month(before, first)):
             self._resets += 1
             return
-        for low, high in _without(before + 1, first - 1, self._absent):
+        for low, high in without(before + 1, first - 1, self._absent):
             self._breaks.append(Break(row["bar"], "missing", low, high, high - low + 1, *times))
 
     def _judge_inside(self, row: dict[str, Any]) -> None:
         """A bar of fewer records than its ids span."""
         first, last = row["first_agg_trade_id"], row["last_agg_trade_id"]
-        if self._are_quotes and first // _ROWS_OF_MONTH != last // _ROWS_OF_MONTH:
+        if self._are_quotes and month_of(first) != month_of(last):
             return
-        left = sum(high - low + 1 for low, high in _without(first, last, self._absent))
+        left = sum(high - low + 1 for low, high in without(first, last, self._absent))
         lacking = left - row["agg_record_count"]
         if lacking > 0:
             times = (row["open_time"], row["close_time"])
@@ -262,28 +260,3 @@ def _lack() -> pl.Expr:
     """How many more ids than records a bar has."""
     span = pl.col("last_agg_trade_id") - pl.col("first_agg_trade_id") + 1
     return span - pl.col("agg_record_count").cast(pl.Int64)
-
-
-def _without(first: int, last: int, absent: Sequence[tuple[int, int]]) -> Iterator[tuple[int, int]]:
-    """The parts of a span of ids that are in none of the spans, which are in order."""
-    for low, high in absent:
-        if high < first:
-            continue
-        if low > last:
-            break
-        if low > first:
-            yield first, low - 1
-        first = max(first, high + 1)
-    if first <= last:
-        yield first, last
-
-
-def _is_next_month(before: int, first: int) -> bool:
-    """Whether an id is that of the first quote of the month after."""
-    month, row = divmod(first, _ROWS_OF_MONTH)
-    return row == 0 and _month_number(month) == _month_number(before // _ROWS_OF_MONTH) + 1
-
-
-def _month_number(month: int) -> int:
-    year, of_year = divmod(month, _MONTHS_OF_YEAR)
-    return 12 * year + of_year

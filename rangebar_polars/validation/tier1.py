@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import polars as pl
 
+from rangebar_polars.validation._defined import defined, rounding, witnesses
 from rangebar_polars.validation._frames import catalogue, polars_bars
+from rangebar_polars.validation._sums import Correlation, Median
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Collection, Iterator
 
     import pandas as pd
 
@@ -39,7 +40,8 @@ _BOUNDED = {
     "buy_volume_non_negative": "buy_volume",
     "sell_volume_non_negative": "sell_volume",
 }
-_CRITICAL = ("features_present", "no_nan", "no_inf", *_BOUNDED)
+# Findings that are of several columns.
+_OF_COLUMNS = ("no_nan", "no_inf")
 # Of what is plausible, not of what is possible.
 _LEAST_ROWS = 50
 _SANE_CORRELATION = (0.05, 0.8)
@@ -86,9 +88,11 @@ def _word(value: object) -> str:
 def validate_tier1(df: pl.DataFrame | pd.DataFrame) -> Tier1Result:
     """Look at the values of bars: NaN, infinities, bounds, and correlations that are plausible.
 
-    The bounds are those of `rb.columns()`. What is undefined is null there, so `no_nan` is false
-    for a NaN, and for a null in a column that is never null. With pandas, which has no nulls, a NaN
-    in a column that may be null counts as one.
+    The bounds are those of `rb.columns()`. `no_nan` is false for a NaN, and for a null where the
+    value is defined: a ratio is null where what it divides by is 0, and a column is null as a whole
+    where the ticks lacked what it is made of, such as the side. What was 0 is told by the other
+    columns of the bar; where they are not there, a null passes. With pandas, which has no nulls, a
+    NaN counts as one.
 
     Parameters
     ----------
@@ -104,7 +108,8 @@ def validate_tier1(df: pl.DataFrame | pd.DataFrame) -> Tier1Result:
         `turnover_imbalance_bounded`, `volume_non_negative`, `buy_volume_non_negative`,
         `sell_volume_non_negative`, and the bounds of all other columns. Not critical are
         `ofi_return_corr`, `ofi_corr_sane`, `ofi_mean_near_zero` and `aggression_ratio_reasonable`.
-        `error` is there if it did not pass. Its attribute `rows_failed` names the bars.
+        `error` is there if it did not pass, and names the columns. The attribute `rows_failed`
+        names the bars.
 
     Raises
     ------
@@ -113,12 +118,16 @@ def validate_tier1(df: pl.DataFrame | pd.DataFrame) -> Tier1Result:
 
     Examples
     --------
+    >>> import polars as pl
     >>> import rangebar_polars as rb
     >>> from rangebar_polars.validation.tier1 import validate_tier1
     >>> bars = rb.sample_ticks().rangebar.bars(250, features="microstructure")
     >>> result = validate_tier1(bars)
     >>> result["tier1_passed"], len(result["features_found"])
     (True, 10)
+    >>> lost = bars.with_columns(ofi=pl.when(pl.col("bar_id") != 3).then("ofi"))
+    >>> validate_tier1(lost)["error"]
+    'no_nan fails in 1 bar (ofi)'
     >>> validate_tier1(bars.clear())["error"]
     'there are no bars'
     """
@@ -133,36 +142,8 @@ class _Failures:
 
     count: int = 0
     first: list[int] = field(default_factory=list)
-
-
-@dataclass(slots=True)
-class _Correlation:
-    """Sums from which the correlation of two columns follows."""
-
-    n: int = 0
-    x: float = 0.0
-    y: float = 0.0
-    xx: float = 0.0
-    yy: float = 0.0
-    xy: float = 0.0
-
-    def add(self, x: pl.Series, y: pl.Series) -> None:
-        pairs = pl.DataFrame([x.alias("x"), y.alias("y")]).drop_nulls()
-        x, y = pairs["x"], pairs["y"]
-        self.n += pairs.height
-        self.x, self.y = self.x + float(x.sum()), self.y + float(y.sum())
-        self.xx, self.yy = self.xx + float((x * x).sum()), self.yy + float((y * y).sum())
-        self.xy += float((x * y).sum())
-
-    @property
-    def value(self) -> float | None:
-        """Pearson's; None where one of the columns does not vary."""
-        spread_x = self.n * self.xx - self.x**2
-        spread_y = self.n * self.yy - self.y**2
-        if self.n == 0 or not (spread_x > 0 and spread_y > 0):
-            return None
-        value = (self.n * self.xy - self.x * self.y) / math.sqrt(spread_x * spread_y)
-        return value if math.isfinite(value) else None
+    #: The columns that were at fault, in order.
+    columns: dict[str, None] = field(default_factory=dict)
 
 
 class Tier1Check:
@@ -171,11 +152,13 @@ class Tier1Check:
     def __init__(self) -> None:
         self.rows = 0
         self._seen: dict[str, None] = {}
+        # Up to now: a column that lacked what it is made of has none to the end.
+        self._with_values: set[str] = set()
         self._failed: dict[str, _Failures] = {}
         self._last_close: float | None = None
-        self._returns = _Correlation()
+        self._returns = Correlation()
         self._ofi_sum, self._ofi_count = 0.0, 0
-        self._ratios = _Median(_LARGEST_MEDIAN_RATIO)
+        self._ratios = Median(_LARGEST_MEDIAN_RATIO)
 
     def add(self, bars: pl.DataFrame | pd.DataFrame) -> None:
         """Look at the bars that come next."""
@@ -222,22 +205,26 @@ class Tier1Check:
         words = []
         for name, one in self._failed.items():
             bars = "1 bar" if one.count == 1 else f"{one.count:,} bars"
-            words.append(f"{name} fails in {bars}")
+            where = f" ({', '.join(one.columns)})" if name in _OF_COLUMNS else ""
+            words.append(f"{name} fails in {bars}{where}")
         return "; ".join(words) or None
 
     def _judge(self, frame: pl.DataFrame) -> None:
         """Count the bars that fail, and number them where there are any."""
-        tests = list(_tests(frame))
+        self._with_values |= {one.name for one in frame if one.null_count() < frame.height}
+        tests = list(_tests(frame, self._with_values))
         counts = frame.select(
-            test.sum().alias(str(place)) for place, (_, test) in enumerate(tests)
+            test.fails.sum().alias(str(place)) for place, test in enumerate(tests)
         ).row(0)
-        together: dict[str, list[pl.Expr]] = {}
-        for (name, test), count in zip(tests, counts, strict=True):
+        together: dict[str, list[_Test]] = {}
+        for test, count in zip(tests, counts, strict=True):
             if count:
-                together.setdefault(name, []).append(test)
+                together.setdefault(test.finding, []).append(test)
         for name, failing in together.items():
-            rows = frame.select(pl.any_horizontal(failing).fill_null(value=False).arg_true())
+            fails = pl.any_horizontal(test.fails for test in failing)
+            rows = frame.select(fails.fill_null(value=False).arg_true())
             failures = self._failed.setdefault(name, _Failures())
+            failures.columns |= dict.fromkeys(test.column for test in failing)
             failures.count += rows.height
             room = _LISTED - len(failures.first)
             failures.first += (rows.to_series().head(room) + self.rows).to_list()
@@ -274,52 +261,38 @@ class Tier1Check:
         }
 
 
-class _Median:
-    """Whether the median of numbers is below a bound, told without keeping them."""
-
-    def __init__(self, bound: float) -> None:
-        self._bound = bound
-        self._below = self._above = 0
-        self._greatest, self._smallest = -math.inf, math.inf
-
-    def add(self, values: pl.Series) -> None:
-        below, above = values.filter(values < self._bound), values.filter(values >= self._bound)
-        self._below += below.len()
-        self._above += above.len()
-        self._greatest = max([self._greatest, *below.top_k(1)])
-        self._smallest = min([self._smallest, *above.bottom_k(1)])
-
-    @property
-    def is_below(self) -> bool | None:
-        """None without a number."""
-        if not self._below + self._above:
-            return None
-        if self._below == self._above:  # the median lies between the two in the middle
-            return (self._greatest + self._smallest) / 2 < self._bound
-        return self._below > self._above
-
-
 def _finite(values: pl.Series) -> pl.Series:
     """The values as doubles, with null for what is no finite number."""
     doubles = values.cast(pl.Float64)
     return doubles.set(~doubles.is_finite().fill_null(value=False), None)
 
 
-def _tests(frame: pl.DataFrame) -> Iterator[tuple[str, pl.Expr]]:
+class _Test(NamedTuple):
     """What no bar may be, with the finding that it contradicts."""
+
+    finding: str
+    column: str
+    fails: pl.Expr
+
+
+def _tests(frame: pl.DataFrame, with_values: Collection[str]) -> Iterator[_Test]:
     by_column = {column: name for name, column in _BOUNDED.items()}
+    present = witnesses(frame.schema)
     for name, dtype in frame.schema.items():
         column, value = catalogue()[name], pl.col(name)
-        if not column.nullable:
-            yield "no_nan", value.is_null()
+        is_defined = defined(name, present, with_values) if column.nullable else pl.lit(value=True)
+        if is_defined is not None:
+            yield _Test("no_nan", name, value.is_null() & is_defined)
         if dtype.is_float():
-            yield "no_nan", value.is_nan()
-            yield "no_inf", value.is_infinite()
+            yield _Test("no_nan", name, value.is_nan())
+            yield _Test("no_inf", name, value.is_infinite())
             value = value.fill_nan(None)
+        slack = rounding(name, present)
         outside = []
         if column.lower is not None:
-            outside.append(value < column.lower)
+            outside.append((value if slack is None else value + slack) < column.lower)
         if column.upper is not None:
-            outside.append(value > column.upper)
+            outside.append((value if slack is None else value - slack) > column.upper)
         if outside:
-            yield by_column.get(name, f"{name} ({column.bounds})"), pl.any_horizontal(outside)
+            finding = by_column.get(name, f"{name} ({column.bounds})")
+            yield _Test(finding, name, pl.any_horizontal(outside))

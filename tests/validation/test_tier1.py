@@ -95,10 +95,12 @@ def test_the_correlation_is_that_of_pandas() -> None:
 
 
 def test_undefined_features_are_no_fault() -> None:
-    bars = BARS.with_columns(
-        pl.when(pl.int_range(pl.len()) % 5 == 0).then(None).otherwise(pl.col(name)).alias(name)
-        for name in ("ofi", "kyle_lambda_proxy", "vwap_close_deviation")
+    ticks = rb.sample_ticks().with_columns(
+        quantity=pl.when(pl.col("agg_trade_id") % 4000 > 2000).then(0.0).otherwise("quantity")
     )
+    bars = ticks.rangebar.bars(100, features="microstructure")
+    for name in ("ofi", "kyle_lambda_proxy", "vwap_close_deviation", "price_impact"):
+        assert 0 < bars[name].null_count() < bars.height
     assert validate_tier1(bars)["tier1_passed"] is True
     assert validate_tier1(as_pandas(bars))["tier1_passed"] is True
 

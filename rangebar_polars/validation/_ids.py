@@ -1,0 +1,44 @@
+"""Spans of ids, and the ids of quotes, which count the rows of a month."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+__all__ = ["is_next_month", "month_of", "without"]
+
+# An id of a quote is that of its month, times this, and the row in the month's file.
+_ROWS_OF_MONTH = 10**8
+_MONTHS_OF_YEAR = 100
+
+
+def without(first: int, last: int, absent: Sequence[tuple[int, int]]) -> Iterator[tuple[int, int]]:
+    """The parts of a span of ids that are in none of the spans, which are in order."""
+    for low, high in absent:
+        if high < first:
+            continue
+        if low > last:
+            break
+        if low > first:
+            yield first, low - 1
+        first = max(first, high + 1)
+    if first <= last:
+        yield first, last
+
+
+def is_next_month(before: int, first: int) -> bool:
+    """Whether an id is that of the first quote of the month after."""
+    is_first = first % _ROWS_OF_MONTH == 0
+    return is_first and _month_number(month_of(first)) == _month_number(month_of(before)) + 1
+
+
+def month_of(quote_id: int) -> int:
+    """The month that the id of a quote is of: 100 times the year, and the month."""
+    return quote_id // _ROWS_OF_MONTH
+
+
+def _month_number(month: int) -> int:
+    year, of_year = divmod(month, _MONTHS_OF_YEAR)
+    return 12 * year + of_year

@@ -1,0 +1,67 @@
+"""Sums over bars that come in pieces, from which statistics follow without the bars being kept."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import polars as pl
+
+__all__ = ["Correlation", "Median"]
+
+
+@dataclass(slots=True)
+class Correlation:
+    """Sums from which the correlation of two columns follows."""
+
+    n: int = 0
+    x: float = 0.0
+    y: float = 0.0
+    xx: float = 0.0
+    yy: float = 0.0
+    xy: float = 0.0
+
+    def add(self, x: pl.Series, y: pl.Series) -> None:
+        """Take the pairs that come next; one with a null is left out."""
+        pairs = pl.DataFrame([x.alias("x"), y.alias("y")]).drop_nulls()
+        x, y = pairs["x"], pairs["y"]
+        self.n += pairs.height
+        self.x, self.y = self.x + float(x.sum()), self.y + float(y.sum())
+        self.xx, self.yy = self.xx + float((x * x).sum()), self.yy + float((y * y).sum())
+        self.xy += float((x * y).sum())
+
+    @property
+    def value(self) -> float | None:
+        """Pearson's; None where one of the columns does not vary."""
+        spread_x = self.n * self.xx - self.x**2
+        spread_y = self.n * self.yy - self.y**2
+        if self.n == 0 or not (spread_x > 0 and spread_y > 0):
+            return None
+        value = (self.n * self.xy - self.x * self.y) / math.sqrt(spread_x * spread_y)
+        return value if math.isfinite(value) else None
+
+
+class Median:
+    """Whether the median of numbers is below a bound, told without keeping them."""
+
+    def __init__(self, bound: float) -> None:
+        self._bound = bound
+        self._below = self._above = 0
+        self._greatest, self._smallest = -math.inf, math.inf
+
+    def add(self, values: pl.Series) -> None:
+        """Take the numbers that come next."""
+        below, above = values.filter(values < self._bound), values.filter(values >= self._bound)
+        self._below += below.len()
+        self._above += above.len()
+        self._greatest = max([self._greatest, *below.top_k(1)])
+        self._smallest = min([self._smallest, *above.bottom_k(1)])
+
+    @property
+    def is_below(self) -> bool | None:
+        """None without a number."""
+        if not self._below + self._above:
+            return None
+        if self._below == self._above:  # the median lies between the two in the middle
+            return (self._greatest + self._smallest) / 2 < self._bound
+        return self._below > self._above
