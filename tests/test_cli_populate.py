@@ -24,6 +24,7 @@ import rangebar_polars as rb
 from exchange import Exchange, QuoteTape, Tape, faults
 from rangebar_polars.cli import main
 from rangebar_polars.clickhouse.cache import count_bars, get_cached_bars
+from rangebar_polars.events import flush_hooks
 from rangebar_polars.storage.parquet import TickStorage
 
 if TYPE_CHECKING:
@@ -91,6 +92,51 @@ def test_a_population_says_what_it_did_and_keeps_every_bar(
         )
 
 
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("BTCUSDT", FIRST, LAST),
+        ("btcusdt", FIRST, "-e", LAST),
+        ("--end", LAST, "--start", FIRST, "BTCUSDT"),
+        ("-t", "250", "BTCUSDT", "BTCUSDT", FIRST, LAST),
+    ],
+    ids=" ".join,
+)
+def test_days_are_given_by_place_or_by_name(
+    words: tuple[str, ...], market: Exchange, exchange_tape: Tape
+) -> None:
+    assert main(["populate", *words, *QUIET]) == 0
+    assert_frame_equal(get_cached_bars("BTCUSDT", 250), expected(250, exchange_tape))
+
+
+@pytest.mark.parametrize(
+    ("words", "has_events"),
+    [
+        ((), True),
+        (("--notify",), True),
+        (("--no-notify",), False),
+        (("--no-notify", "--notify"), True),
+        (("--notify", "--no-notify"), False),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, tuple) else "",
+)
+def test_events_of_the_work_are_sent_unless_they_are_not_wanted(
+    words: tuple[str, ...],
+    has_events: bool,
+    market: Exchange,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    rb.fetch_ticks("BTCUSDT", FIRST, FIRST)
+    log = tmp_path / "events.jsonl"
+    monkeypatch.setenv("RANGEBAR_EVENT_LOG", str(log))
+    assert main(["populate", "BTCUSDT", FIRST, FIRST, "--quiet", *words]) == 0
+    flush_hooks()
+    text = log.read_text() if log.exists() else ""
+    assert ("population_complete" in text) is has_events
+    assert bool(text) is has_events
+
+
 def test_a_second_population_writes_nothing(
     market: Exchange, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -155,6 +201,14 @@ def test_the_newest_whole_day_is_the_end_where_none_is_given(
         (["populate", "BTC/USDT", "-s", FIRST], "no symbol"),
         (["populate", "BTCUSDT", "-s", "2024-13-30"], "2024-13-30"),
         (["populate", "BTCUSDT", "-s", LAST, "-e", FIRST], "before `start`"),
+        (["populate", "BTCUSDT", LAST, FIRST], "before `start`"),
+        (["populate", "BTCUSDT", FIRST, "-s", FIRST], "START is given twice"),
+        (["populate", "BTCUSDT", FIRST, LAST, "-e", LAST], "END is given twice"),
+        (["populate", "BTCUSDT", FIRST, LAST, "-s", FIRST, "-e", LAST], "START is given twice"),
+        (["populate", FIRST, LAST], "no SYMBOL"),
+        (["populate", "BTCUSDT", FIRST, LAST, LAST], "at most two days"),
+        (["populate", "BTCUSDT", FIRST, "ETHUSDT"], "`ETHUSDT`"),
+        (["populate", "BTCUSDT", "2024-13-30"], "2024-13-30"),
         (["populate", "BTCUSDT", "-s", FIRST, "-t", "0.25"], "250"),
         (["populate", "BTCUSDT", "-s", FIRST, "-t", "250,much"], "much"),
         (["populate", "BTCUSDT", "-s", FIRST, "-t", "10"], "minimum"),

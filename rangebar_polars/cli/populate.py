@@ -22,7 +22,7 @@ from rangebar_polars.cli._asked import (
 from rangebar_polars.cli._words import UsageError, fail, say, words_of
 from rangebar_polars.clickhouse.series import Family, reset_mode
 from rangebar_polars.clickhouse.target import resolve
-from rangebar_polars.exceptions import CacheError, PopulationError
+from rangebar_polars.exceptions import CacheError, PopulationError, with_hint
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 __all__ = ["add_parser", "add_work_arguments", "workers"]
 
 STOPPED = 1
+BY_PLACE = ("start", "end")
 
 POPULATE_HELP = """\
 compute the bars of symbols and keep them
@@ -42,9 +43,9 @@ be stored: a population that was stopped, however it was, goes on from there whe
 """
 POPULATE_EXAMPLES = """\
 examples:
-  rangebar populate BTCUSDT --start 2023-01-01
+  rangebar populate BTCUSDT 2023-01-01              to the newest whole day
   rangebar populate BTCUSDT ETHUSDT -s 2024-01-01 -e 2024-12-31 -t 100,250,500 --workers 2
-  rangebar populate EURUSD -s 2024-01-01 -t 50      quotes of Exness, as the registry says
+  rangebar populate EURUSD 2024-01-01 2024-03-31 -t 50      quotes of Exness, as the registry says
 """
 
 
@@ -53,16 +54,18 @@ def add_parser(verbs: Verbs) -> None:
     populate = verbs.add_parser(
         "populate",
         help="compute the bars of symbols and keep them",
+        usage="%(prog)s SYMBOL [SYMBOL ...] [START [END]] [options]",
         description=POPULATE_HELP,
         epilog=POPULATE_EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     populate.add_argument(
-        "symbols", nargs="+", metavar="SYMBOL", help="`rangebar symbols` lists them"
+        "words",
+        nargs="+",
+        metavar="SYMBOL... [START [END]]",
+        help="symbols (`rangebar symbols` lists them); first and last day, unless -s and -e name them",
     )
-    populate.add_argument(
-        "-s", "--start", required=True, metavar="DAY", help="first day (UTC), as 2024-01-31"
-    )
+    populate.add_argument("-s", "--start", metavar="DAY", help="first day (UTC), as 2024-01-31")
     populate.add_argument(
         "-e", "--end", metavar="DAY", help="last day (default: the newest whole day)"
     )
@@ -98,7 +101,14 @@ def add_work_arguments(command: argparse.ArgumentParser) -> None:
         metavar="N",
         help="processes that compute at the same time (default: 1)",
     )
-    command.add_argument("--no-notify", action="store_true", help="no notices of progress")
+    command.add_argument(
+        "--notify",
+        action="store_false",
+        default=False,
+        dest="no_notify",
+        help="send events of the work to the event log, hooks and alerts that are set (default)",
+    )
+    command.add_argument("--no-notify", action="store_true", help="send no events")
     command.add_argument("--quiet", action="store_true", help="no progress bar")
     add_cache_arguments(command)
 
@@ -111,6 +121,7 @@ def _count(text: str) -> int:
 
 def run_populate(arguments: argparse.Namespace) -> int:
     """`rangebar populate`; 1 if anything was not done."""
+    take_words(arguments)
     judge(arguments)
     by_place: dict[tuple[str, str], list[str]] = {}
     for symbol in dict.fromkeys(map(symbol_of, arguments.symbols)):
@@ -121,6 +132,35 @@ def run_populate(arguments: argparse.Namespace) -> int:
         with kept_so_far(arguments, place, symbols):
             status = max(status, populate(arguments, place, symbols))
     return status
+
+
+def take_words(arguments: argparse.Namespace) -> None:
+    """Tell symbols from days, which come last; each day may be given once, there or by its name."""
+    words: list[str] = arguments.words
+    count = next((n for n, word in enumerate(words) if is_day(word)), len(words))
+    arguments.symbols, days = words[:count], words[count:]
+    if not arguments.symbols:
+        raise UsageError(with_hint(f"no SYMBOL before `{days[0]}`", "SYMBOL... [START [END]]"))
+    if len(days) > len(BY_PLACE):
+        hint = "SYMBOL... [START [END]]: symbols first, then at most two days"
+        raise UsageError(with_hint(f"after the symbols stand {' '.join(days)}", hint))
+    for name, day in zip(BY_PLACE, days, strict=False):
+        named = getattr(arguments, name)
+        if named is not None:
+            sentence = f"{name.upper()} is given twice: `{day}` and `--{name} {named}`"
+            raise UsageError(
+                with_hint(sentence, f"leave one out; `{day}` is {name.upper()} by its place")
+            )
+        setattr(arguments, name, day)
+    if arguments.start is None:
+        symbols = " ".join(arguments.symbols)
+        hint = f"rangebar populate {symbols} 2024-01-01, or --start 2024-01-01"
+        raise UsageError(with_hint("there is no first day, START", hint))
+
+
+def is_day(word: str) -> bool:
+    """Whether a word is meant as a day: no symbol has a `-` after four digits."""
+    return word[:4].isdecimal() and word[4:5] == "-"
 
 
 def judge(arguments: argparse.Namespace) -> None:
