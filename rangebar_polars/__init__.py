@@ -24,6 +24,9 @@ if TYPE_CHECKING:
     from rangebar_polars.minimum import resolve_and_validate_threshold
     from rangebar_polars.pipeline.download import fetch_ticks
     from rangebar_polars.pipeline.populate import populate_cache_resumable
+    from rangebar_polars.pipeline.populate_report import PopulateReport as PopulateReport
+    from rangebar_polars.pipeline.precompute import PrecomputeProgress as PrecomputeProgress
+    from rangebar_polars.pipeline.precompute import PrecomputeResult as PrecomputeResult
     from rangebar_polars.pipeline.precompute import precompute_range_bars
     from rangebar_polars.readers import get_n_range_bars, get_range_bars, scan_range_bars
     from rangebar_polars.sample import sample_ticks
@@ -44,8 +47,12 @@ __all__ += ["resolve_and_validate_threshold", "to_backtesting"]
 __all__ += ["MICROSTRUCTURE_COLUMNS", "THRESHOLD_PRESETS", "TIER1_SYMBOLS"]
 __all__ += ["show_versions"]
 
-# Where the names are that this module loads when they are asked for.
+# Where the names are that this module loads when they are asked for; what functions of `__all__`
+# return or hand to a callback stands here too.
 _LATE = {
+    "PopulateReport": "pipeline.populate_report",
+    "PrecomputeProgress": "pipeline.precompute",
+    "PrecomputeResult": "pipeline.precompute",
     "TIER1_SYMBOLS": "symbol_registry",
     "fetch_ticks": "pipeline.download",
     "get_n_range_bars": "readers",
@@ -74,4 +81,4 @@ def __getattr__(name: str) -> object:
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__})
+    return sorted({*globals(), *_LATE})

@@ -86,11 +86,18 @@ def _address(value: object) -> str:
     return address
 
 
-def _seconds(value: object) -> float:
+def _wait(value: object) -> float:
     if isinstance(value, bool) or not isinstance(value, (int, float, str)):
         raise TypeError
     seconds = float(value)
-    if not (math.isfinite(seconds) and seconds > 0):
+    if not (math.isfinite(seconds) and seconds >= 0):
+        raise ValueError
+    return seconds
+
+
+def _seconds(value: object) -> float:
+    seconds = _wait(value)
+    if seconds == 0:
         raise ValueError
     return seconds
 
@@ -116,6 +123,7 @@ TEXT = Kind("a text", _text)
 PATH = Kind("a path", _path)
 ADDRESS = Kind("an address that begins with http://, https:// or file://", _address)
 SECONDS = Kind("a number of seconds above 0", _seconds)
+WAIT = Kind("a number of seconds, 0 or more", _wait)
 SWITCH = Kind("true or false", _switch)
 DATE = Kind("a date", _date)
 COUNT = whole_number(1)

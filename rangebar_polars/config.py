@@ -15,7 +15,17 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from rangebar_polars._kinds import ADDRESS, COUNT, PATH, SECONDS, SWITCH, TEXT, THRESHOLD, choice
+from rangebar_polars._kinds import (
+    ADDRESS,
+    COUNT,
+    PATH,
+    SECONDS,
+    SWITCH,
+    TEXT,
+    THRESHOLD,
+    WAIT,
+    choice,
+)
 from rangebar_polars.exceptions import SettingError, nearest, with_hint
 
 if TYPE_CHECKING:
@@ -208,7 +218,10 @@ class Settings:
         metadata=_about(TEXT, "ClickHouse server of the bar cache.", "an embedded one"),
     )
     cache_wait_s: float = field(
-        default=30.0, metadata=_about(SECONDS, "How long to wait for a bar cache that is in use.")
+        default=30.0,
+        metadata=_about(
+            WAIT, "How long to wait for a bar cache that is in use; with 0, not at all."
+        ),
     )
 
 

@@ -73,7 +73,7 @@ WRONG = {
     "telegram_token": 7,
     "telegram_chat_id": 7,
     "clickhouse_dsn": 7,
-    "cache_wait_s": 0,
+    "cache_wait_s": -1,
 }
 
 
@@ -139,6 +139,21 @@ def test_a_wrong_value_is_an_error_that_says_where_it_stands(
     with pytest.raises(SettingError) as caught:
         settings()
     assert f"`{name}` in `{file}` is" in str(caught.value)
+
+
+@pytest.mark.parametrize("wrong", [-0.001, "-1", "inf", "nan", True, "soon"])
+def test_a_wait_is_a_number_of_seconds_and_may_be_0(
+    wrong: object, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert settings(cache_wait_s=0).cache_wait_s == 0.0
+    (folder / "config.toml").write_text("cache_wait_s = 0\n")
+    assert settings().cache_wait_s == 0.0
+    monkeypatch.setenv("RANGEBAR_CACHE_WAIT_S", "0.0")
+    assert settings().cache_wait_s == 0.0
+    with pytest.raises(SettingError, match="a number of seconds, 0 or more"):
+        settings(cache_wait_s=wrong)
+    with pytest.raises(SettingError, match="a number of seconds above 0"):
+        settings(http_timeout_s=0)
 
 
 def test_an_error_names_the_choices_and_the_nearest(monkeypatch: pytest.MonkeyPatch) -> None:

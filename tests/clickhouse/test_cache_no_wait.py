@@ -1,0 +1,57 @@
+"""With a wait of 0, a folder that another process holds is refused at once."""
+
+from __future__ import annotations
+
+import time
+
+import pytest
+
+from rangebar_polars.clickhouse import client
+from rangebar_polars.clickhouse.folder_lock import FolderLock
+from rangebar_polars.exceptions import CacheUnavailableError
+
+HOLD_LOCK = """
+import sys
+from pathlib import Path
+from rangebar_polars.clickhouse.folder_lock import FolderLock
+assert FolderLock(Path(sys.argv[1])).acquire(0)
+print("held", flush=True)
+sys.stdin.read()
+"""
+HOLD_BY_ENGINE = """
+import sys, chdb
+handle = chdb.connect(sys.argv[1])
+print("held", flush=True)
+sys.stdin.read()
+"""
+
+
+@pytest.fixture
+def slept(monkeypatch):
+    """Seconds that were slept in this process."""
+    seconds = []
+    monkeypatch.setattr(time, "sleep", seconds.append)
+    return seconds
+
+
+@pytest.mark.parametrize("code", [HOLD_LOCK, HOLD_BY_ENGINE], ids=["package", "other program"])
+def test_a_folder_that_is_held_is_not_waited_for(code, embedded, run, monkeypatch, slept):
+    folder = embedded.folder / "clickhouse"
+    folder.mkdir()
+    holder = run(code, folder)
+    assert holder.stdout.readline() == "held\n"
+    monkeypatch.setenv("RANGEBAR_CACHE_WAIT_S", "0")
+    with pytest.raises(CacheUnavailableError) as caught, embedded.open():
+        pass
+    assert caught.value.holder == holder.pid
+    assert slept == []
+    assert not FolderLock(folder).is_wanted()
+
+
+def test_a_folder_that_is_free_is_opened(embedded, monkeypatch):
+    monkeypatch.setenv("RANGEBAR_CACHE_WAIT_S", "0")
+    for _ in range(2):
+        with embedded.open(write=True) as cache:
+            assert isinstance(cache, client.Cache)
+            assert cache.target.wait_s == 0
+            assert cache.scalar("SELECT 1") == 1

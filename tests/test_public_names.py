@@ -1,0 +1,99 @@
+"""Names that the package has without loading what they need, and that type checkers know."""
+
+from __future__ import annotations
+
+import ast
+import importlib
+import inspect
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import rangebar_polars as rb
+
+SOURCE = Path(rb.__file__).read_text(encoding="utf-8")
+TYPES = ["PopulateReport", "PrecomputeProgress", "PrecomputeResult"]
+
+LOADED = """
+import json, sys
+import rangebar_polars as rb
+assert {names} <= set(dir(rb))
+before = [name for name in sys.modules if name.startswith("rangebar_polars.pipeline")]
+assert rb.PrecomputeResult.__name__ == "PrecomputeResult"
+print(json.dumps([before, "rangebar_polars.pipeline.precompute" in sys.modules]))
+"""
+
+TYPED = """
+import rangebar_polars as rb
+
+def seen(progress: rb.PrecomputeProgress) -> str:
+    return progress.current_month
+
+result: rb.PrecomputeResult = rb.precompute_range_bars(
+    "BTCUSDT", "2024-01-01", "2024-01-02", progress_callback=seen
+)
+report: rb.PopulateReport = result.report
+bars: int = rb.populate_cache_resumable("BTCUSDT", "2024-01-01").bars
+"""
+
+
+def late_imports() -> dict[str, tuple[str, str | None]]:
+    """Names that only a type checker imports: their module, and what they are called there."""
+    blocks = [node for node in ast.parse(SOURCE).body if isinstance(node, ast.If)]
+    return {
+        alias.name: (str(node.module), alias.asname)
+        for block in blocks
+        for node in block.body
+        if isinstance(node, ast.ImportFrom)
+        for alias in node.names
+    }
+
+
+@pytest.mark.parametrize("name", TYPES)
+def test_what_a_population_returns_is_a_name_of_the_package(name: str) -> None:
+    assert inspect.isclass(getattr(rb, name))
+    assert name in dir(rb)
+    assert name not in rb.__all__
+
+
+def test_each_is_what_the_functions_give_and_take() -> None:
+    assert inspect.signature(rb.populate_cache_resumable).return_annotation == "PopulateReport"
+    assert inspect.signature(rb.precompute_range_bars).return_annotation == "PrecomputeResult"
+    home = importlib.import_module("rangebar_polars.pipeline.precompute")
+    assert rb.PrecomputeResult is home.PrecomputeResult
+    assert rb.PrecomputeProgress is home.PrecomputeProgress
+
+
+def test_a_late_name_is_the_same_for_a_type_checker() -> None:
+    imports = late_imports()
+    assert imports.keys() == rb._LATE.keys()
+    for name, (module, alias) in imports.items():
+        assert module == f"rangebar_polars.{rb._LATE[name]}"
+        assert hasattr(importlib.import_module(module), name)
+        # A checker takes a name as exported if it is in `__all__`, or imported as itself.
+        assert alias == (None if name in rb.__all__ else name)
+
+
+def test_late_names_load_nothing_before_they_are_asked_for(tmp_path: Path) -> None:
+    command = [sys.executable, "-c", LOADED.format(names=set(TYPES))]
+    run = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True)
+    assert json.loads(run.stdout) == [[], True]
+
+
+def test_a_script_with_the_names_passes_a_strict_type_check(tmp_path: Path) -> None:
+    pytest.importorskip("mypy")
+    script = tmp_path / "script.py"
+    script.write_text(TYPED)
+    command = [sys.executable, "-m", "mypy", "--strict", "--cache-dir", str(tmp_path / "cache")]
+    run = subprocess.run(
+        [*command, str(script)], cwd=tmp_path, capture_output=True, text=True, timeout=300, check=False
+    )  # fmt: skip
+    assert run.returncode == 0, run.stdout
+
+
+def test_a_name_that_is_none_is_an_attribute_error() -> None:
+    with pytest.raises(AttributeError, match="`PrecomputeResults`"):
+        _ = rb.PrecomputeResults
