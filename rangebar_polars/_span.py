@@ -17,6 +17,8 @@ _DAY = re.compile(r"\d{4}-\d{2}-\d{2}")
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _ONE_DAY = timedelta(days=1)
 _ONE_MICROSECOND = timedelta(microseconds=1)
+#: Days that have one before and one after them, so that no sum of a day leaves the calendar.
+_EARLIEST, _LATEST = date(1, 1, 2), date(9998, 12, 31)
 _HINT = 'take a date ("2024-03-01" means that whole UTC day) or a datetime with a time zone'
 
 
@@ -109,6 +111,21 @@ def _without_zone(value: object, name: str, remedy: str) -> ValueError:
 
 def _instant(value: object, name: str) -> tuple[datetime, bool]:
     """Instant in UTC, and whether a whole day is meant."""
+    try:
+        instant, whole_day = _converted(value, name)
+    except OverflowError as error:
+        raise _out_of_range(value, name) from error
+    if not _EARLIEST <= instant.date() <= _LATEST:
+        raise _out_of_range(value, name)
+    return instant, whole_day
+
+
+def _out_of_range(value: object, name: str) -> ValueError:
+    sentence = f"`{name}` is `{value}`, which is too near an end of the calendar"
+    return ValueError(with_hint(sentence, f"take a day from {_EARLIEST} to {_LATEST}"))
+
+
+def _converted(value: object, name: str) -> tuple[datetime, bool]:
     if isinstance(value, datetime):
         if value.tzinfo is None:
             raise _without_zone(value, name, f"{name}.replace(tzinfo=datetime.UTC)")
@@ -128,4 +145,4 @@ def _instant(value: object, name: str) -> tuple[datetime, bool]:
         raise ValueError(with_hint(f"`{name}` is `{value}`, which is no date", _HINT)) from error
     if parsed.tzinfo is None:
         raise _without_zone(value, name, f"`{text}Z`")
-    return _instant(parsed, name)
+    return _converted(parsed, name)

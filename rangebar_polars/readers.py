@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import operator
 import warnings
 from typing import TYPE_CHECKING
 
+from rangebar_polars._judge import count_of, must_be_bool
 from rangebar_polars._options import fold_options
 from rangebar_polars._pandas import bars_to_pandas, import_pandas
-from rangebar_polars.catalogue import MICROSTRUCTURE_COLUMNS, column_names
+from rangebar_polars.catalogue import column_names
 from rangebar_polars.clickhouse.asked import Asked
 from rangebar_polars.pipeline.counted import end_of, hole_notes, plan_of_newest, too_few
 from rangebar_polars.pipeline.download import span_of_symbol
@@ -19,6 +19,7 @@ from rangebar_polars.pipeline.reading import (
     found,
     groups_of,
     in_order,
+    microstructure_of,
     plan_of_span,
 )
 from rangebar_polars.storage.coverage import CoverageWarning
@@ -148,7 +149,7 @@ def get_range_bars(
     name = validate_symbol_registered(symbol, operation="get_range_bars")
     with past_gate(name):
         span = span_of_symbol(name, start_date, end_date)
-        extra = MICROSTRUCTURE_COLUMNS if include_microstructure else ()
+        extra = microstructure_of(include_microstructure)
         asked = Asked.of(
             name,
             threshold_decimal_bps,
@@ -244,11 +245,10 @@ SourceError
     """
     import_pandas()
     name = validate_symbol_registered(symbol, operation="get_n_range_bars")
-    count = operator.index(n_bars)
-    if isinstance(n_bars, bool) or count < 1:
-        raise ValueError(f"`n_bars` must be a number from 1 on; it is `{n_bars}`")
+    count = count_of(n_bars)
+    must_be_bool(allow_fewer=allow_fewer)
     with past_gate(name):
-        extra = MICROSTRUCTURE_COLUMNS if include_microstructure else ()
+        extra = microstructure_of(include_microstructure)
         asked = Asked.of(
             name,
             threshold_decimal_bps,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+import shlex
 import shutil
 import subprocess
 import sys
@@ -166,6 +167,21 @@ def test_export_without_a_file_is_csv_of_all_that_is_kept(
     assert set(table["threshold"]) == set(THRESHOLDS)
 
 
+def test_export_of_what_is_not_kept_names_the_command_that_keeps_it(
+    copied: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    export = ["cache", "export", "BTCUSDT", FIRST, "2025-01-01", "-t", "777", "--reset", "month"]
+    export += ["--cache-dir", str(copied)]
+    assert main(export) == 0
+    heard = capsys.readouterr().err
+    assert "3 days are not kept" in heard
+    command = heard.partition("hint: rangebar ")[2].partition("\n")[0]
+    assert main([*shlex.split(command), *QUIET]) == 0
+    capsys.readouterr()
+    assert main(export) == 0
+    assert "not kept" not in capsys.readouterr().err
+
+
 def test_update_goes_on_with_what_is_kept(copied: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["cache", "update", "--end", LAST, *QUIET]) == 0
     assert "1 of 1 days written" in capsys.readouterr().err
@@ -174,6 +190,29 @@ def test_update_goes_on_with_what_is_kept(copied: Path, capsys: pytest.CaptureFi
             get_cached_bars("BTCUSDT", threshold, FIRST), expected(threshold), check_row_order=True
         )
     assert main(["cache", "update", "btcusdt", "--end", LAST, *QUIET]) == 0
+    assert "up to date" in capsys.readouterr().err
+
+
+@pytest.mark.usefixtures("quick_retries")
+def test_an_update_that_cannot_ask_for_the_newest_day_ends_with_1_and_is_not_up_to_date(
+    copied: Path, exchange: Exchange, monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    monkeypatch.setenv("RANGEBAR_CACHE_DIR", str(copied))
+    exchange.close()
+    # The ticks of the last day are there, so the bars go on to it, and who knows of later ones?
+    for said in ("1 of 1 days written", "nothing newer to go on with"):
+        assert main(["cache", "update", *QUIET]) == 1
+        heard = capsys.readouterr().err
+        assert said in heard
+        assert "no source could be asked for newer days of BTCUSDT" in heard
+        assert "up to date" not in heard
+    assert days_of()[-1] == LAST
+    assert main(["cache", "update", "--end", "2025-01-03", *QUIET]) == 1
+    TickStorage(copied).delete_ticks("BTCUSDT", LAST, LAST)
+    capsys.readouterr()
+    # What is kept reaches the day that is asked for, whatever a source would say.
+    assert main(["cache", "update", "--end", LAST, *QUIET]) == 0
     assert "up to date" in capsys.readouterr().err
 
 
@@ -276,6 +315,25 @@ def test_drop_removes_only_what_is_superseded_if_asked_to(copied: Path) -> None:
     with open_cache(cache_dir=copied) as cache:
         gone = before_it - set(read_chains(cache))
     assert gone == {Family.of("BTCUSDT", 1_000).series(date(2024, 12, 31))}
+
+
+def test_counts_of_one_are_no_plurals(copied: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    options = {"threshold_decimal_bps": 1_000, "verbose": False, "notify": False}
+    populate_cache_resumable("BTCUSDT", FIRST, FIRST, cache_dir=copied, **options)
+    drop = ["cache", "drop", "BTCUSDT", "-t", "1000"]
+    assert main(drop) == 2
+    assert "this series (1 day," in capsys.readouterr().err
+    assert main([*drop, "--yes"]) == 0
+    assert "1 series is gone (1 day," in capsys.readouterr().err
+    assert main(["cache", "drop", "--yes"]) == 0
+    assert "4 series are gone (6 days," in capsys.readouterr().err
+
+
+def test_an_upgrade_without_work_says_so(kept: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["cache", "upgrade", *QUIET]) == 0
+    heard = capsys.readouterr().err
+    assert "nothing to upgrade" in heard
+    assert "nothing is kept" not in heard
 
 
 def test_drop_begins_anew_where_the_tables_are_not_ours(

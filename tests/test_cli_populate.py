@@ -192,6 +192,36 @@ def test_the_newest_whole_day_is_the_end_where_none_is_given(
     assert sum(written(capsys.readouterr().err)) == days.len()
 
 
+@pytest.mark.usefixtures("quick_retries")
+def test_days_that_no_source_could_be_asked_for_end_with_1_and_a_line_that_says_so(
+    market: Exchange, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rb.fetch_ticks("BTCUSDT", FIRST, "2024-12-31")
+    market.close()
+    for end in (("-e", LAST), ()):
+        assert main(["populate", "BTCUSDT", FIRST, *end, *QUIET]) == 1
+        heard = capsys.readouterr().err
+        assert "no source could be asked for newer days of BTCUSDT" in heard
+        assert "2024-12-31 (" in heard or "2024-12-31, not 2025-01-02 (" in heard
+    assert main(["populate", "BTCUSDT", FIRST, "2024-12-31", *QUIET]) == 0
+
+
+def test_a_day_that_the_archive_does_not_have_yet_ends_with_0(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("RANGEBAR_CACHE_DIR", str(folder))
+    now = datetime.now(UTC)
+    first = now.date() - timedelta(days=4)
+    with Exchange(Tape.generate(start=first, days=3, absent=0, archive_lacks=0), now=now) as box:
+        for name, value in box.environment.items():
+            monkeypatch.setenv(name, value)
+        words = ["populate", "BTCUSDT", str(first), str(now.date()), *QUIET]
+        assert main(words) == 0
+        assert f"not {now.date()}" in capsys.readouterr().err
+        assert main(["cache", "update", *QUIET]) == 0
+    assert "up to date" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("words", "said"),
     [

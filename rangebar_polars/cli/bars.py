@@ -139,6 +139,7 @@ def bars_of_symbol(
     arguments: argparse.Namespace, thresholds: list[int], features: list[str]
 ) -> pl.DataFrame:
     """Bars of a symbol between two dates: what is kept, and the rest from ticks."""
+    from rangebar_polars.clickhouse.remedy import commands
     from rangebar_polars.readers import scan_range_bars
 
     name, start, end = arguments.trades
@@ -151,20 +152,21 @@ def bars_of_symbol(
         "cache_dir": arguments.cache_dir,
         "dsn": arguments.dsn,
     }
-    frames = [
-        scan_range_bars(
-            symbol,
-            start,
-            end,
-            dbps,
-            features=features or "core",
-            anchor=begin,
-            ouroboros=arguments.reset or "year",
-            use_cache=not arguments.no_cache,
-            **where,
-        ).collect()
-        for dbps in thresholds
-    ]
+    with commands():
+        frames = [
+            scan_range_bars(
+                symbol,
+                start,
+                end,
+                dbps,
+                features=features or "core",
+                anchor=begin,
+                ouroboros=arguments.reset or "year",
+                use_cache=not arguments.no_cache,
+                **where,
+            ).collect()
+            for dbps in thresholds
+        ]
     return together(thresholds, frames) if len(frames) > 1 else frames[0]
 
 

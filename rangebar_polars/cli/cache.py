@@ -21,15 +21,22 @@ from rangebar_polars.cli._asked import (
 )
 from rangebar_polars.cli._words import UsageError, emit, emit_frame, fail, say, words_of
 from rangebar_polars.cli.bars import WRITERS, refuse_name, write
-from rangebar_polars.cli.populate import add_work_arguments, workers
+from rangebar_polars.cli.populate import add_work_arguments, unanswered, workers
 from rangebar_polars.clickhouse.series import reset_mode
-from rangebar_polars.exceptions import CacheSchemaError, PopulationError, with_hint
+from rangebar_polars.exceptions import (
+    CacheError,
+    CacheQueryError,
+    CacheSchemaError,
+    PopulationError,
+    with_hint,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from rangebar_polars.cli._words import Verbs
     from rangebar_polars.clickhouse.removal import Removed
+    from rangebar_polars.pipeline.removing import Doomed
     from rangebar_polars.pipeline.upkeep import UpkeepReport
 
 __all__ = ["add_parser"]
@@ -203,17 +210,19 @@ def run_count(arguments: argparse.Namespace) -> None:
 def run_export(arguments: argparse.Namespace) -> None:
     """`rangebar cache export`."""
     from rangebar_polars.clickhouse.cache import get_cached_bars
+    from rangebar_polars.clickhouse.remedy import commands, counted
 
     refuse_name("--out", arguments.out, WRITERS)
     span = _span(arguments)
     features = arguments.features or ["microstructure"]
-    bars = _by_threshold(
-        arguments,
-        lambda symbol, dbps, where: get_cached_bars(
-            symbol, dbps, *span, features=features, **where
-        ),
-    )
-    say(f"{bars.height:,} bars")
+    with commands():
+        bars = _by_threshold(
+            arguments,
+            lambda symbol, dbps, where: get_cached_bars(
+                symbol, dbps, *span, features=features, **where
+            ),
+        )
+    say(counted(bars.height, "bar"))
     if arguments.out:
         write(bars, arguments.out)
     else:
@@ -273,8 +282,16 @@ def _upkeep(arguments: argparse.Namespace, work: Callable[[dict[str, Any]], Upke
     except KeyboardInterrupt:
         say("what was published is kept; the same command goes on from there")
         raise
-    say(str(report))
+    say(_said(report))
+    if report.unanswered:
+        return fail(unanswered(report.unanswered), STOPPED)
     return 0
+
+
+def _said(report: UpkeepReport) -> str:
+    if report.schema_version and not (report.done or report.current or report.left):
+        return "nothing to upgrade: the tables and all bars are of this version"
+    return str(report)
 
 
 def run_gc(arguments: argparse.Namespace) -> None:
@@ -295,14 +312,18 @@ def _rows(removed: Removed) -> pl.DataFrame:
 
 def run_drop(arguments: argparse.Namespace) -> int:
     """`rangebar cache drop`; 1 if it was not confirmed."""
+    from rangebar_polars.clickhouse.driver import is_damage
+    from rangebar_polars.clickhouse.remedy import counted
     from rangebar_polars.pipeline.removing import Doomed, remove, remove_tables
 
     symbol = None if arguments.symbol is None else symbol_of(arguments.symbol)
     doomed = Doomed(symbol, arguments.threshold, arguments.superseded, arguments.outdated)
     try:
         found = remove(doomed, dry_run=True, **_cache(arguments))
-    except CacheSchemaError as error:
-        if not doomed.is_everything:
+    except (CacheSchemaError, CacheQueryError) as error:
+        if not doomed.is_everything or not (
+            isinstance(error, CacheSchemaError) or is_damage(error)
+        ):
             raise
         if not confirmed(arguments, words_of(error), "all tables of the cache"):
             return fail("nothing was removed", STOPPED)
@@ -313,12 +334,35 @@ def run_drop(arguments: argparse.Namespace) -> int:
         say("nothing is kept that would go")
         return 0
     listed = "\n".join(str(series) for series in found.series)
-    what = f"these {len(found.series):,} series ({found.units:,} days, {found.bars:,} rows of bars)"
+    rows = f"({counted(found.units, 'day')}, {counted(found.bars, 'row')} of bars)"
+    count = f"{len(found.series):,} series"
+    what = f"this series {rows}" if len(found.series) == 1 else f"these {count} {rows}"
     if not confirmed(arguments, listed, what):
         return fail("nothing was removed", STOPPED)
-    gone = remove(doomed, **_cache(arguments))
-    say(f"{len(gone.series):,} series are gone ({gone.units:,} days, {gone.bars:,} rows of bars)")
+    _remove(doomed, _cache(arguments))
+    say(f"{count} {'is' if len(found.series) == 1 else 'are'} gone {rows}")
     return 0
+
+
+def _remove(doomed: Doomed, place: dict[str, Any]) -> None:
+    """Remove series, although bars of them or beside them may be damaged."""
+    from rangebar_polars.clickhouse.client import open_cache
+    from rangebar_polars.clickhouse.driver import is_damage
+    from rangebar_polars.clickhouse.remedy import set_damaged_aside
+    from rangebar_polars.pipeline.removing import remove, remove_tables
+
+    try:
+        remove(doomed, **place)
+    except CacheError as error:
+        if not is_damage(error):
+            raise
+        if doomed.is_everything:
+            remove_tables(**place)
+            return
+        # The database cannot write a part anew without the rows that go.
+        with open_cache(place["dsn"], cache_dir=place["cache_dir"]) as cache:
+            set_damaged_aside(cache)
+        remove(doomed, **place)
 
 
 def confirmed(arguments: argparse.Namespace, shown: str, what: str) -> bool:

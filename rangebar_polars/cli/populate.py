@@ -25,12 +25,12 @@ from rangebar_polars.clickhouse.target import resolve
 from rangebar_polars.exceptions import CacheError, PopulationError, with_hint
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
     from concurrent.futures import Executor
 
     from rangebar_polars.cli._words import Verbs
 
-__all__ = ["add_parser", "add_work_arguments", "workers"]
+__all__ = ["add_parser", "add_work_arguments", "unanswered", "workers"]
 
 STOPPED = 1
 BY_PLACE = ("start", "end")
@@ -197,7 +197,15 @@ def populate(arguments: argparse.Namespace, place: tuple[str, str], symbols: lis
         say(str(error.report))
         return fail(words_of(error), STOPPED)
     say(str(report))
+    if report.unanswered:
+        return fail(unanswered(report.unanswered), STOPPED)
     return 0
+
+
+def unanswered(symbols: Iterable[str]) -> str:
+    """What is to be said of symbols whose newest day is not known."""
+    sentence = f"no source could be asked for newer days of {', '.join(symbols)}"
+    return with_hint(sentence, "run it again with a connection; what is kept is gone on with")
 
 
 def thresholds(arguments: argparse.Namespace) -> list[int]:

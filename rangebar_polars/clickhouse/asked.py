@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Literal, TypeAlias
 
 from rangebar_polars._span import Span, day_start, parse_span
 from rangebar_polars.clickhouse.choice import Choice, best_kept, choose, in_segment, walk_back
-from rangebar_polars.clickhouse.series import Configuration, Family, parts
+from rangebar_polars.clickhouse.series import Configuration, Family, parts, reset_of
 from rangebar_polars.clickhouse.units import Chain
 from rangebar_polars.exceptions import with_hint
 from rangebar_polars.minimum import resolve_and_validate_threshold
@@ -96,7 +96,7 @@ class Asked:
             resolve_and_validate_threshold(symbol, threshold),
             source=source,
             market=market,
-            reset=ouroboros if ouroboros_mode is None else ouroboros_mode,
+            reset=reset_of(ouroboros, ouroboros_mode),
             configuration=Configuration(prevent_same_timestamp_close=prevent_same_timestamp_close),
         )
         start = anchor if anchor is None or anchor == "segment" else instant(anchor, "anchor")

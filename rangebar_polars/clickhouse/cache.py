@@ -13,8 +13,8 @@ from rangebar_polars.clickhouse import rows
 from rangebar_polars.clickhouse.answers import Newest, OfSpan
 from rangebar_polars.clickhouse.asked import Asked, instant, span_of
 from rangebar_polars.clickhouse.client import reading
-from rangebar_polars.clickhouse.covered import covered, stale_units, words_of_days
-from rangebar_polars.exceptions import StorageError, with_hint
+from rangebar_polars.clickhouse.covered import covered
+from rangebar_polars.clickhouse.remedy import absence_note, stale_notes
 from rangebar_polars.storage.coverage import CoverageWarning
 from rangebar_polars.symbol_registry import validate_symbol_registered
 
@@ -134,7 +134,7 @@ def get_cached_bars(
                 end_us=None if until is None else microseconds(until),
                 include_orphans=include_orphaned_bars,
             )
-    _warn(read, cache_dir)
+    _warn(read, cache_dir, dsn)
     return bars
 
 
@@ -214,7 +214,7 @@ def get_n_bars(
             bars = rows.newest_bars(
                 cache, lambda: read.plan(cache), count, columns=columns, end_us=end_us
             )
-    _warn(read, cache_dir)
+    _warn(read, cache_dir, dsn)
     return bars
 
 
@@ -347,22 +347,9 @@ def _columns(features: Features, *, keep: bool = False) -> tuple[list[str], set[
     return names, {group for group, members in groups.items() if set(members) & set(names)}
 
 
-def _warn(read: OfSpan | Newest, cache_dir: Path | str | None) -> None:
+def _warn(read: OfSpan | Newest, cache_dir: Path | str | None, dsn: str | None) -> None:
     """Say to the caller of the door what lacks among the bars, and what is not as it was."""
     family, absent = read.asked.family, read.absent()
-    place = f"bars of {family.symbol} at {family.threshold} dbps"
-    if absent:
-        sentence = f"{place}: {len(absent):,} days are not kept: {words_of_days(absent)}"
-        remedy = f"rangebar populate {family.symbol} -s {absent[0]} -e {absent[-1]}"
-        warnings.warn(with_hint(sentence, remedy), CoverageWarning, stacklevel=3)
-    try:
-        stale = stale_units(read.units, cache_dir)
-    except StorageError as error:
-        sentence = f"{place}: nobody knows whether their ticks have changed: {error}"
-        warnings.warn(sentence, CoverageWarning, stacklevel=3)
-        return
-    if stale:
-        days = words_of_days(unit.day for unit in stale)
-        sentence = f"{place}: the store has other ticks by now of {len(stale):,} days: {days}"
-        remedy = "populate_cache_resumable(..., refresh_stale=True) builds them again"
-        warnings.warn(with_hint(sentence, remedy), CoverageWarning, stacklevel=3)
+    notes = [absence_note(family, absent, cache_dir=cache_dir, dsn=dsn)] if absent else []
+    for note in (*notes, *stale_notes(family, read.units, cache_dir)):
+        warnings.warn(note, CoverageWarning, stacklevel=3)

@@ -14,6 +14,7 @@ from rangebar_polars.clickhouse import driver
 from rangebar_polars.clickhouse.ddl import check_schema, migrate
 from rangebar_polars.clickhouse.files import wait_a_little
 from rangebar_polars.clickhouse.folder_lock import FolderLock
+from rangebar_polars.clickhouse.interrupts import Uninterrupted
 from rangebar_polars.clickhouse.recall import Memory
 from rangebar_polars.clickhouse.retry import Retry
 from rangebar_polars.clickhouse.sharing import Openings
@@ -177,12 +178,14 @@ class Cache:
             )
 
     def close(self) -> None:
-        """Close the connection and give the folder back."""
+        """Close the connection and give the folder back, to those first who wait for it."""
         try:
             self._client.close()
         finally:
             if self._lock is not None:
                 self._lock.release()
+        if self._lock is not None:
+            self._lock.let_others_go_first()
 
 
 _OPENINGS = Openings()
@@ -250,16 +253,24 @@ def reading(
 
 @contextmanager
 def _shared(target: Target) -> Iterator[Cache]:
-    cache = _OPENINGS.enter(target, _connect)
-    try:
-        yield cache
-    finally:
-        _OPENINGS.leave(target)
+    # Of a server nothing would be left behind, and it may be slow.
+    with Uninterrupted(is_needed=target.is_embedded) as interrupts:
+        cache = _OPENINGS.enter(target, _connect)
+        try:
+            interrupts.allow()
+            yield cache
+        finally:
+            interrupts.handler = interrupts.keep()
+            _OPENINGS.leave(target)
 
 
 def _connect(target: Target) -> Cache:
     cache = _connect_server(target) if target.folder is None else _open_folder(target)
-    reach(Step.CACHE_OPENED)
+    try:
+        reach(Step.CACHE_OPENED)
+    except BaseException:
+        cache.close()
+        raise
     return cache
 
 

@@ -347,7 +347,8 @@ def _compare(expected: Table, stored: dict[str, str]) -> None:
                 with_hint(
                     f"the column `{expected.name}.{column}` of the cache {found}; it should be "
                     f"`{kind}`",
-                    "rangebar cache upgrade, or `rangebar cache drop` to begin anew",
+                    "use the version of rangebar-polars that wrote the tables; or begin anew: "
+                    "`rangebar cache drop`, without a symbol, removes all of them",
                 )
             )
 

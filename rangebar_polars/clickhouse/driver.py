@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from contextlib import contextmanager
+from threading import Lock
 from typing import TYPE_CHECKING, Any
 
 from rangebar_polars._extra import import_extra
@@ -17,13 +18,14 @@ from rangebar_polars.exceptions import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from pathlib import Path
     from types import ModuleType
 
 __all__ = [
     "FolderLockedError",
     "folder_client",
+    "is_damage",
     "is_lost",
     "is_transient",
     "opening",
@@ -36,7 +38,18 @@ __all__ = [
 #: a time-out, its own network.
 _TRANSIENT_CODES = {159, 202, 209, 210, 241, 242, 252, 319, 999}
 
-_USE_TICKS = "`use_cache=False` computes bars from ticks instead"
+#: How long to wait for a connection, and for any byte of an answer.
+_CONNECT_S, _SILENCE_S = 10, 60
+
+#: Nothing is moved or replicated, and the engine leaves the threads behind when it is closed.
+_ENGINE = {"background_move_pool_size": 0, "background_fetches_pool_size": 0}
+
+#: Errors of files that are not as they were written: cut off, of no known type, of other bytes, gone,
+#: of another size, corrupted, compressed in no known way.
+_DAMAGE_CODES = {33, 39, 40, 107, 228, 246, 432}
+
+_USE_TICKS = "`get_range_bars(..., use_cache=False)` computes bars from ticks instead"
+_BEGIN_ANEW = "`rangebar cache drop`, without a symbol, removes all tables"
 
 
 class FolderLockedError(Exception):
@@ -50,7 +63,13 @@ class FolderLockedError(Exception):
 def server_client(dsn: str) -> Any:  # noqa: ANN401
     """Client of a server, for any number of threads; its own retries are off for queries."""
     connect = import_extra("clickhouse_connect", "cache")
-    return connect.get_client(dsn=dsn, autogenerate_session_id=False, query_retries=0)
+    return connect.get_client(
+        dsn=dsn,
+        autogenerate_session_id=False,
+        query_retries=0,
+        connect_timeout=_CONNECT_S,
+        send_receive_timeout=_SILENCE_S,
+    )
 
 
 def folder_client(folder: Path) -> Any:  # noqa: ANN401
@@ -67,10 +86,41 @@ def folder_client(folder: Path) -> Any:  # noqa: ANN401
     # Asked before, too: the engine complains on standard error.
     _judge_lock(folder)
     try:
-        return connect.get_client(interface="chdb", path=str(folder))
+        client = connect.get_client(interface="chdb", path=str(folder), chdb_options=_ENGINE)
     except _exceptions().ProgrammingError:
         _judge_lock(folder)
         raise
+    return _Engine(client)
+
+
+class _Engine:
+    """The engine's client; what a statement that failed has written is no part of a later answer."""
+
+    def __init__(self, client: Any) -> None:  # noqa: ANN401
+        self._client = client
+        self._turn = Lock()
+
+    def raw_query(self, *words: Any, **options: Any) -> Any:  # noqa: ANN401
+        return self._run(self._client.raw_query, *words, **options)
+
+    def raw_insert(self, *words: Any, **options: Any) -> Any:  # noqa: ANN401
+        return self._run(self._client.raw_insert, *words, **options)
+
+    def command(self, *words: Any, **options: Any) -> Any:  # noqa: ANN401
+        return self._run(self._client.command, *words, **options)
+
+    def close(self) -> None:
+        self._client.close()
+
+    def _run(self, action: Callable[..., Any], *words: Any, **options: Any) -> Any:  # noqa: ANN401
+        # In turn, as nobody else may get the answer that is thrown away.
+        with self._turn:
+            try:
+                return action(*words, **options)
+            except Exception:
+                # The engine puts the beginning of an answer that it broke off before the next one.
+                self._client.raw_query("SELECT 1", fmt="ArrowStream")
+                raise
 
 
 def _judge_lock(folder: Path) -> None:
@@ -109,6 +159,39 @@ def is_transient(error: Exception) -> bool:
     return is_lost(error) or _code(error) in _TRANSIENT_CODES
 
 
+def is_damage(error: BaseException) -> bool:
+    """Whether files of the database are not as it wrote them; of its error, or ours made of it."""
+    return _damaged_table(error) is not None
+
+
+def _damaged_table(error: BaseException) -> str | None:
+    """Name of a table whose files are damaged, "" where it is not known; None if none is."""
+    text = str(error if error.__cause__ is None else error.__cause__)
+    codes = {int(code) for code in re.findall(r"Code: (\d+)", text)}
+    # Rows that are sent may be cut off, too.
+    if not codes & _DAMAGE_CODES or not re.search(r"(from|with) part ", text):
+        return None
+    found = re.search(r"in table (?:\S+\.)?(\w+)", text)
+    return found[1] if found else ""
+
+
+def _damage(error: Exception, address: str) -> str | None:
+    """What is said of damaged files; None if none are."""
+    table = _damaged_table(error)
+    if table is None:
+        return None
+    if table in ("bars", ""):
+        return with_hint(
+            f"stored bars of the cache at `{address}` are damaged: {_words(error)}",
+            "`rangebar populate SYMBOL -s DAY -t T --force-refresh` sets what is damaged aside and "
+            f"builds the bars again; or begin anew: {_BEGIN_ANEW}",
+        )
+    return with_hint(
+        f"the stored table `{table}` of the cache at `{address}` is damaged: {_words(error)}",
+        f"begin anew: {_BEGIN_ANEW}; then populate again",
+    )
+
+
 def _is_of_driver(error: Exception) -> bool:
     known = isinstance(error, _exceptions().ClickHouseError | OSError)
     # The embedded engine raises its errors as RuntimeError.
@@ -129,11 +212,13 @@ def opening(address: str) -> Iterator[None]:
     except Exception as error:
         if isinstance(error, CacheError | ImportError) or not _is_of_driver(error):
             raise
-        raise CacheUnavailableError(
-            with_hint(
-                f"the bar cache at `{address}` cannot be reached: {_words(error)}", _USE_TICKS
+        sentence = f"the bar cache at `{address}` cannot be reached: {_words(error)}"
+        hint = _USE_TICKS
+        if isinstance(error, _exceptions().ProgrammingError) and address.startswith("chdb:"):
+            hint = (
+                f"if files in it are damaged, move the folder away and populate again; {_USE_TICKS}"
             )
-        ) from error
+        raise CacheUnavailableError(with_hint(sentence, hint)) from error
 
 
 @contextmanager
@@ -148,9 +233,9 @@ def reading(address: str) -> Iterator[None]:
             raise CacheUnavailableError(
                 with_hint(f"the bar cache at `{address}` is away: {_words(error)}", _USE_TICKS)
             ) from error
-        raise CacheQueryError(
-            f"the bar cache at `{address}` refused a query: {_words(error)}", code=_code(error)
-        ) from error
+        damage = _damage(error, address)
+        refused = f"the bar cache at `{address}` refused a query: {_words(error)}"
+        raise CacheQueryError(damage or refused, code=_code(error)) from error
 
 
 @contextmanager
@@ -165,4 +250,5 @@ def writing(address: str) -> Iterator[None]:
         again = "run it again: what was published before is kept, nothing is written twice"
         if is_lost(error):
             raise CacheLostError(with_hint(sentence, f"{again}; {_USE_TICKS}")) from error
-        raise CacheWriteError(with_hint(sentence, again)) from error
+        damage = _damage(error, address)
+        raise CacheWriteError(damage or with_hint(sentence, again)) from error

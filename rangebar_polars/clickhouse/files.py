@@ -5,7 +5,10 @@ from __future__ import annotations
 import os
 import random
 import time
+from contextlib import suppress
 from typing import TYPE_CHECKING
+
+from rangebar_polars.clickhouse.interrupts import raise_if_interrupted
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -44,8 +47,10 @@ class FileLock:
             os.close(descriptor)
             raise
         if not self._shared:
-            os.ftruncate(descriptor, 0)
-            os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
+            # Who it is only informs, and a disk may be full.
+            with suppress(OSError):
+                os.ftruncate(descriptor, 0)
+                os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
         self._descriptor, self._process = descriptor, os.getpid()
         _HELD.add(self)
         return True
@@ -102,6 +107,7 @@ if hasattr(os, "register_at_fork"):
 
 def wait_a_little(deadline: float) -> bool:
     """Wait for a random moment; False if the deadline has passed already."""
+    raise_if_interrupted()
     left = deadline - time.monotonic()
     if left <= 0:
         return False

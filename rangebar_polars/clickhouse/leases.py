@@ -19,10 +19,12 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from rangebar_polars.clickhouse import driver
 from rangebar_polars.clickhouse.client import open_cache
 from rangebar_polars.clickhouse.ddl import table
 from rangebar_polars.clickhouse.files import FileLock, wait_a_little
 from rangebar_polars.clickhouse.folder_lock import FolderLock
+from rangebar_polars.clickhouse.interrupts import Uninterrupted
 from rangebar_polars.clickhouse.series import LeaseKey
 from rangebar_polars.clickhouse.sql import among, literal
 from rangebar_polars.clickhouse.steps import Step, reach
@@ -219,15 +221,20 @@ def _file_locks(target: Target, keys: Iterable[LeaseKey]) -> Iterator[None]:
         for key in sorted(set(keys)) if folder is not None else ():
             assert folder is not None  # noqa: S101
             lock = FileLock(folder.with_name(f"{folder.name}.leases") / key.file_name)
-            deadline = time.monotonic() + _LOOK_S
-            while not lock.try_acquire():
-                if wait_a_little(deadline):
-                    continue
-                process = lock.holder()
-                who = "another process" if process is None else f"process `{process}`"
-                raise LeaseError(with_hint(f"{who} is at work on {key}", _HINT), holder=who)
-            held.callback(lock.release)
+            with driver.opening(target.address), Uninterrupted():
+                _acquire(lock, key)
+                held.callback(lock.release)
         yield
+
+
+def _acquire(lock: FileLock, key: LeaseKey) -> None:
+    deadline = time.monotonic() + _LOOK_S
+    while not lock.try_acquire():
+        if wait_a_little(deadline):
+            continue
+        process = lock.holder()
+        who = "another process" if process is None else f"process `{process}`"
+        raise LeaseError(with_hint(f"{who} is at work on {key}", _HINT), holder=who)
 
 
 def _take(cache: Cache, keys: list[LeaseKey], leases: Leases) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeVar
 
@@ -23,19 +24,34 @@ class Retry:
     first_wait_s: float = 0.5
     longest_wait_s: float = 30.0
     jitter_s: float = 0.5
+    #: A try that has taken longer is the last one: who never answers is not asked again.
+    longest_try_s: float = 30.0
 
     def run(self, action: Callable[[], _T], *, transient: Callable[[Exception], bool]) -> _T:
         """Result of the first try that does not fail in a way that may pass.
 
         The second follows the first at once, as a connection that has broken asks for.
         """
+        took_s = 0.0
+
+        def one_try() -> _T:
+            nonlocal took_s
+            begun = time.monotonic()
+            try:
+                return action()
+            finally:
+                took_s = time.monotonic() - begun
+
+        def may_pass(error: Exception) -> bool:
+            return took_s < self.longest_try_s and transient(error)
+
         try:
-            return action()
+            return one_try()
         except Exception as error:
-            if self.attempts == 1 or not transient(error):
+            if self.attempts == 1 or not may_pass(error):
                 raise
         for attempt in import_extra("stamina", "cache").retry_context(
-            on=transient,
+            on=may_pass,
             attempts=self.attempts - 1,
             timeout=None,
             wait_initial=self.first_wait_s,
@@ -43,5 +59,5 @@ class Retry:
             wait_jitter=self.jitter_s,
         ):
             with attempt:
-                return action()
+                return one_try()
         raise AssertionError

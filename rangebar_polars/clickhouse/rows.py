@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from rangebar_polars.clickhouse.units import Unit
 
 __all__ = [
+    "MOST_ROWS",
     "closed_before",
     "count_bars",
     "coverage_of",
@@ -37,6 +38,9 @@ _IDS_OF_MONTH = 10**8
 
 # More than the type of `bar_seq` holds.
 _ROWS_A_UNIT = 2**32
+
+#: More than Polars counts to, as a number, means all there are.
+MOST_ROWS = 2**32 - 1
 
 _PROOF = ("attempt", "unit_day", "bar_seq", "row_hash")
 
@@ -177,7 +181,7 @@ def newest_bars(
     def newest() -> list[Unit]:
         return newest_units(plan(), count, end_us)
 
-    return read_bars(cache, newest, columns=wanted, end_us=end_us).tail(count)
+    return read_bars(cache, newest, columns=wanted, end_us=end_us).tail(min(count, MOST_ROWS))
 
 
 def newest_units(units: Sequence[Unit], count: int | None, end_us: int | None = None) -> list[Unit]:

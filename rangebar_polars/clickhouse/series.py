@@ -7,9 +7,10 @@ from datetime import UTC, date, datetime, timedelta
 from hashlib import blake2b
 from typing import TYPE_CHECKING, NamedTuple
 
+from rangebar_polars._judge import must_be_bool
 from rangebar_polars._market import canonical_market, canonical_symbol
 from rangebar_polars._span import Span, day_start, microseconds
-from rangebar_polars.exceptions import unknown_choice
+from rangebar_polars.exceptions import unknown_choice, with_hint
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -24,6 +25,7 @@ __all__ = [
     "instant_of",
     "parts",
     "reset_mode",
+    "reset_of",
     "segment_of",
     "segments",
 ]
@@ -54,8 +56,10 @@ _MODES = {
 }
 
 
-def reset_mode(reset: str | None) -> str:
+def reset_mode(reset: str | None, name: str = "reset") -> str:
     """Name of a reset mode as it is stored; "1w" begins on Monday, "week" on Sunday.
+
+    `name` is that of the argument, for the error.
 
     Raises
     ------
@@ -70,8 +74,32 @@ def reset_mode(reset: str | None) -> str:
     """
     mode = _MODES.get(reset)
     if mode is None:
-        raise ValueError(unknown_choice("reset", str(reset), [name for name in _MODES if name]))
+        raise ValueError(unknown_choice(name, str(reset), [mode for mode in _MODES if mode]))
     return mode
+
+
+def reset_of(ouroboros: str | None, ouroboros_mode: str | None) -> str:
+    """Name of the reset mode of two arguments that are one; the first is "year" if not given.
+
+    Raises
+    ------
+    ValueError
+        No reset mode, or two that differ.
+
+    Examples
+    --------
+    >>> from rangebar_polars.clickhouse.series import reset_of
+    >>> reset_of("year", None), reset_of("year", "month")
+    ('year', 'month')
+    """
+    first = reset_mode(ouroboros, "ouroboros")
+    if ouroboros_mode is None:
+        return first
+    second = reset_mode(ouroboros_mode, "ouroboros_mode")
+    if first not in ("year", second):
+        sentence = f"`ouroboros` is `{ouroboros}`, and `ouroboros_mode` is `{ouroboros_mode}`"
+        raise ValueError(with_hint(sentence, "they are one argument: leave one of them out"))
+    return second
 
 
 def instant_of(microseconds_since_1970: int) -> datetime:
@@ -192,6 +220,12 @@ class Configuration:
     prevent_same_timestamp_close: bool = True
     max_gap_us: int | None = None
     bar_semantics: int = BAR_SEMANTICS
+
+    def __post_init__(self) -> None:
+        gate = self.prevent_same_timestamp_close
+        must_be_bool(prevent_same_timestamp_close=gate)
+        # One of NumPy is none that Rust takes.
+        object.__setattr__(self, "prevent_same_timestamp_close", bool(gate))
 
     @property
     def id(self) -> int:

@@ -5,9 +5,11 @@ from __future__ import annotations
 import os
 import threading
 import time
+import warnings
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from rangebar_polars.clickhouse.interrupts import raise_if_interrupted
 from rangebar_polars.exceptions import CacheForkedError, CacheUnavailableError, with_hint
 
 if TYPE_CHECKING:
@@ -17,6 +19,16 @@ if TYPE_CHECKING:
     from rangebar_polars.clickhouse.target import Target
 
 __all__ = ["Openings"]
+
+#: How often who waits for another call looks whether it was interrupted.
+_LOOK_S = 0.1
+#: The engine leaves some threads and a megabyte or two behind whenever it is closed.
+_MANY_OPENINGS = 1_000
+_CHURN = with_hint(
+    f"this process has opened the embedded bar cache {_MANY_OPENINGS:,} times; the engine leaves "
+    "threads and memory behind each time, until the process can start no more",
+    "keep it open over many calls, `with rb.open_cache():`, or use a server",
+)
 
 
 @dataclass(slots=True)
@@ -43,11 +55,16 @@ class Openings:
         self._process = os.getpid()
         self._changed = threading.Condition()
         self._open: dict[str, _Opening] = {}
+        self._openings = 0
+        self._has_warned = False
         self._has_hosted_engine = False
 
     def enter(self, target: Target, connect: Callable[[Target], Cache]) -> Cache:
         """The open cache, opened if nobody has; `leave` must follow."""
         self._judge_process(target)
+        if self._openings >= _MANY_OPENINGS and not self._has_warned:
+            self._has_warned = True
+            warnings.warn(_CHURN, RuntimeWarning, stacklevel=6)
         opening = self._join(target)
         if opening.cache is not None:
             return opening.cache
@@ -58,6 +75,7 @@ class Openings:
             raise
         with self._changed:
             opening.cache = cache
+            self._openings += target.is_embedded
             self._changed.notify_all()
         return cache
 
@@ -97,8 +115,11 @@ class Openings:
         deadline = time.monotonic() + target.wait_s
         with self._changed:
             while (opening := self._available(target)) is None:
-                if self._hopeless(target) or not self._changed.wait(deadline - time.monotonic()):
+                left_s = deadline - time.monotonic()
+                if self._hopeless(target) or left_s <= 0:
                     raise self._occupied(target)
+                raise_if_interrupted()
+                self._changed.wait(min(left_s, _LOOK_S))
             opening.threads.append(threading.get_ident())
             return opening
 

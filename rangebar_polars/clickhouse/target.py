@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import urlsplit, urlunsplit
 
 from rangebar_polars import config
+from rangebar_polars._judge import must_be_folder
 from rangebar_polars.exceptions import SettingError, unknown_choice, with_hint
 
 if TYPE_CHECKING:
@@ -50,6 +51,8 @@ def resolve(
     ------
     SettingError
         An address that is none.
+    StorageError
+        The folder, or one that it lies in, is a file.
 
     Examples
     --------
@@ -60,13 +63,34 @@ def resolve(
     found = config.settings(cache_dir=cache_dir, clickhouse_dsn=dsn, cache_wait_s=wait_s)
     folder, address, wait = found.cache_dir, found.clickhouse_dsn, found.cache_wait_s
     if address is None:
+        must_be_folder(folder)
         return _embedded(folder / _FOLDER, wait)
-    parts = urlsplit(address)
-    if parts.scheme not in _SCHEMES:
-        raise SettingError(unknown_choice("dsn", parts.scheme or address, _SCHEMES))
+    parts = _parts_of(address)
     if parts.scheme == "chdb":
         return _embedded(_folder_of(address, parts), wait)
     return _server(parts, wait)
+
+
+def _parts_of(address: str) -> SplitResult:
+    """Parts of an address of a known kind."""
+    shown = address.rpartition("@")[2]
+    try:
+        parts = urlsplit(address)
+        _ = parts.port
+    except ValueError:
+        # Its words may hold a part of the password.
+        hint = "http://localhost:8123; a port is a number up to 65535"
+        raise SettingError(
+            with_hint(f"`dsn` is no address that can be read, at `{shown}`", hint)
+        ) from None
+    if "://" not in address and parts.scheme not in _SCHEMES:
+        hint = f"chdb://{address}" if address.startswith("/") else f"http://{shown}"
+        raise SettingError(
+            with_hint(f"`dsn` is `{shown}`, which does not say of what kind it is", hint)
+        )
+    if parts.scheme not in _SCHEMES:
+        raise SettingError(unknown_choice("dsn", parts.scheme or shown, _SCHEMES))
+    return parts
 
 
 def _folder_of(address: str, parts: SplitResult) -> Path:
@@ -75,6 +99,11 @@ def _folder_of(address: str, parts: SplitResult) -> Path:
         raise SettingError(
             with_hint(f"`{address}` names no folder", "chdb:///path/of/a/folder, with three `/`")
         )
+    if parts.query or parts.fragment:
+        raise SettingError(
+            with_hint(f"`{address}` names a folder, which takes no options", f"chdb://{folder}")
+        )
+    must_be_folder(folder)
     return folder
 
 

@@ -51,7 +51,6 @@ class Turns:
         if self._cache is None or self._lock is None or not self._lock.is_wanted():
             return
         self.close()
-        self._lock.let_others_go_first()
 
     def close(self) -> None:
         """Close the cache until it is used again."""

@@ -17,12 +17,19 @@ from rangebar_polars import _internal
 from rangebar_polars.clickhouse.attempts import attempts_of, new_number, with_keys
 from rangebar_polars.clickhouse.ddl import table
 from rangebar_polars.clickhouse.drafts import DayOfTicks, UnitDraft
+from rangebar_polars.clickhouse.driver import is_damage
+from rangebar_polars.clickhouse.remedy import set_damaged_aside
 from rangebar_polars.clickhouse.series import SeriesKey
 from rangebar_polars.clickhouse.sql import among, literal
 from rangebar_polars.clickhouse.steps import Step, reach
 from rangebar_polars.clickhouse.stored import hash_sql
 from rangebar_polars.clickhouse.units import read_chains
-from rangebar_polars.exceptions import CacheWriteError, LeaseLostError, with_hint
+from rangebar_polars.exceptions import (
+    CacheQueryError,
+    CacheWriteError,
+    LeaseLostError,
+    with_hint,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -109,7 +116,7 @@ def _send_bars(cache: Cache, attempts: list[Attempt]) -> None:
     pending = [one for one in attempts if one.rows.height]
     for _ in range(_ATTEMPTS):
         _insert_bars(cache, pending)
-        held = _held(cache, pending) if pending else {}
+        held = _proof(cache, pending) if pending else {}
         pending = [one for one in pending if held.get(one.number) != one.expected]
         if not pending:
             return
@@ -137,15 +144,34 @@ def _insert_bars(cache: Cache, attempts: list[Attempt]) -> None:
         reach(Step.BARS_INSERTED)
 
 
-def _held(cache: Cache, attempts: list[Attempt]) -> dict[int, tuple[Any, ...]]:
-    """What the cache says of the rows of each attempt, hashed again over the stored values."""
+def _proof(cache: Cache, attempts: list[Attempt]) -> dict[int, tuple[Any, ...]]:
+    """What the cache holds of attempts; a rebuild does not depend on what it replaces.
+
+    The old rows of its days are read, too, as a reader of the new ones would meet them. Where they
+    are damaged they are set aside. What is no rebuild passes them over.
+    """
+    if any(one.draft.generation == 0 for one in attempts):
+        return _held(cache, attempts, "PREWHERE")
+    try:
+        return _held(cache, attempts, "WHERE")
+    except CacheQueryError as error:
+        if not (is_damage(error) and set_damaged_aside(cache, [one.draft.day for one in attempts])):
+            raise
+    return _held(cache, attempts, "WHERE")
+
+
+def _held(cache: Cache, attempts: list[Attempt], where: str) -> dict[int, tuple[Any, ...]]:
+    """What the cache says of the rows of each attempt, hashed again over the stored values.
+
+    `PREWHERE` reads the values of no other rows, `WHERE` those that are kept in one block, too.
+    """
     days = [one.draft.day for one in attempts]
     numbers = ", ".join(str(one.number) for one in attempts)
     rows = cache.query(
         f"SELECT attempt, toInt64(count()), sum(row_hash), sum({hash_sql()}), "  # noqa: S608
         "min(first_agg_trade_id), max(last_agg_trade_id), toInt64(countIf(NOT is_closed)) "
         f"FROM {cache.table('bars')} "
-        f"WHERE {among(SeriesKey._fields, [one.draft.series.key for one in attempts])} "
+        f"{where} {among(SeriesKey._fields, [one.draft.series.key for one in attempts])} "
         f"AND unit_day BETWEEN {literal(min(days))} AND {literal(max(days))} "
         f"AND attempt IN ({numbers}) GROUP BY attempt"
     )

@@ -30,6 +30,8 @@ __all__ = ["end_of", "hole_notes", "plan_of_newest", "too_few"]
 _ONE_DAY = timedelta(days=1)
 _ONE_MICROSECOND = timedelta(microseconds=1)
 _WINDOW = timedelta(days=29)
+#: More bars than any span of time has.
+_MANY = 10**15
 
 
 def end_of(end_date: When | None) -> datetime | None:
@@ -141,8 +143,8 @@ def too_few(wanted: Wanted, found: Found, count: int) -> CoverageError:
     """Error for fewer bars than were asked for; it names the call that would keep enough."""
     family, height = wanted.asked.family, found.bars.height
     first, end = found.pieces[0].part.start, found.pieces[-1].part.end
-    per_bar = (end - first) / height if height else 30 * _ONE_DAY / count
-    earlier = _earlier(wanted.asked, end, per_bar * count * 1.25)
+    per_bar = (end - first) / height if height else 30 * _ONE_DAY / min(count, _MANY)
+    earlier = _earlier(wanted.asked, end, per_bar, count)
     line = populate_line(family, wanted.access, earlier, found.pieces[-1].part.last_day)
     sentence = (
         f"{family.symbol} at {family.threshold} dbps has `{height:,}` bars from {first:%Y-%m-%d} to "
@@ -154,8 +156,10 @@ def too_few(wanted: Wanted, found: Found, count: int) -> CoverageError:
     )
 
 
-def _earlier(asked: Asked, end: datetime, length: timedelta) -> date:
-    """A day so long before an instant, not before the symbol's first."""
+def _earlier(asked: Asked, end: datetime, per_bar: timedelta, count: int) -> date:
+    """A day so many bars and a quarter before an instant, not before the symbol's first."""
     first_day = asked.first_day
     limit = datetime(1971, 1, 1, tzinfo=UTC) if first_day is None else day_start(first_day)
-    return max(limit, end - min(length, end - limit)).date()
+    seconds = per_bar.total_seconds() * min(count, _MANY) * 1.25
+    most = (end - limit).total_seconds()
+    return max(limit, end - timedelta(seconds=min(seconds, most))).date()

@@ -15,6 +15,7 @@ from concurrent.futures import (
     FIRST_COMPLETED,
     BrokenExecutor,
     Executor,
+    Future,
     ProcessPoolExecutor,
     wait,
 )
@@ -27,19 +28,18 @@ from typing import TYPE_CHECKING, Any
 from rangebar_polars import config
 from rangebar_polars.clickhouse.target import resolve
 from rangebar_polars.exceptions import WorkerLostError, with_hint
+from rangebar_polars.pipeline.outcome import Outcome
 from rangebar_polars.pipeline.staging import staging_folder
-from rangebar_polars.pipeline.ways import Direct, Staged, Tally, Task
+from rangebar_polars.pipeline.ways import Direct, Receipt, Staged, Tally, Task
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
-    from concurrent.futures import Future
 
     from rangebar_polars.clickhouse.write import UnitDraft
     from rangebar_polars.pipeline.jobs import Job
-    from rangebar_polars.pipeline.outcome import Outcome
     from rangebar_polars.pipeline.ways import Way
 
-__all__ = ["JobResult", "end_with_parent", "run_jobs"]
+__all__ = ["JobResult", "end_with_parent", "judge_executor", "run_jobs"]
 
 #: How often a job is run in all, if its worker is killed each time before anything is published.
 _TRIES = 3
@@ -87,7 +87,9 @@ def run_jobs(
     WorkerLostError
         A process was killed, and `executor` cannot be made anew.
     ValueError
-        The executor forks this process.
+        The executor forks this process, or takes no work.
+    TypeError
+        The function makes no executor, or its futures are none, or do not give what was computed.
     """
     with ExitStack() as held:
         workers = held.enter_context(closing(_Workers(executor)))
@@ -113,6 +115,33 @@ def _spelled_out(job: Job) -> Job:
 # The executor
 
 
+def judge_executor(executor: object) -> None:
+    """Refuse what is neither an executor that takes work nor a function that may make one."""
+    if executor is None:
+        return
+    if not isinstance(executor, Executor):
+        if not callable(executor):
+            raise _no_executor("`executor`", executor)
+    # Of threads, and of processes.
+    elif getattr(executor, "_shutdown", False) is True or (
+        getattr(executor, "_shutdown_thread", False) is True
+    ):
+        raise _takes_no_work("it is shut down")
+
+
+def _no_executor(what: str, given: object) -> TypeError:
+    sentence = (
+        f"{what} must be a concurrent.futures.Executor, or a function that makes one; it is of "
+        f"type `{type(given).__name__}`"
+    )
+    return TypeError(with_hint(sentence, _SPAWN))
+
+
+def _takes_no_work(reason: str) -> ValueError:
+    sentence = f"`executor` takes no work: {reason}"
+    return ValueError(with_hint(sentence, f"give another one, or a function: lambda: {_SPAWN}"))
+
+
 class _Workers:
     """An executor, or a way to make one after another."""
 
@@ -124,7 +153,10 @@ class _Workers:
     def _executor(self) -> Executor:
         if self._made is None:
             assert self._make is not None  # noqa: S101
-            self._made = _judged(self._make())
+            made = self._make()
+            if not isinstance(made, Executor):
+                raise _no_executor("what `executor` makes", made)
+            self._made = _judged(made)
         return self._made
 
     @property
@@ -141,7 +173,15 @@ class _Workers:
         """Start a function with arguments by place: keywords are taken by some executors."""
         if isinstance(self._executor, ProcessPoolExecutor):
             call = (_in_a_child, *call)
-        return self._executor.submit(*call)
+        try:
+            future = self._executor.submit(*call)
+        except BrokenExecutor:
+            raise
+        except RuntimeError as error:
+            raise _takes_no_work(str(error)) from error
+        if not isinstance(future, Future):
+            raise _wrong_answer("submit", future)
+        return future
 
     def renew(self, cause: BaseException) -> None:
         """Replace the executor, one of whose processes was killed."""
@@ -171,6 +211,20 @@ def _judged(executor: Executor) -> Executor:
             with_hint("the executor forks this process, whose threads its workers lack", _SPAWN)
         )
     return executor
+
+
+def _wrong_answer(method: str, given: object) -> TypeError:
+    sentence = f"`{method}` of `executor` gave `{given!r}`, which is not what it has to give"
+    hint = "submit gives a concurrent.futures.Future, and its result is that of the function"
+    return TypeError(with_hint(sentence, hint))
+
+
+def _answer(future: Future[Any]) -> Outcome | Receipt:
+    """What a job gave, as the executor handed it on."""
+    answer = future.result()
+    if not isinstance(answer, Outcome | Receipt):
+        raise _wrong_answer("a future", answer)
+    return answer
 
 
 def _in_a_child(function: Callable[..., Any], *arguments: Any) -> Any:  # noqa: ANN401
@@ -247,7 +301,7 @@ class _Run:
             self._again.append(task)
         elif error is not None:
             yield self._result(task, error=error)
-        elif (outcome := self._way.outcome(task, future.result())) is not None:
+        elif (outcome := self._way.outcome(task, _answer(future))) is not None:
             yield self._result(task, outcome)
         else:
             yield from self._try_again(task)

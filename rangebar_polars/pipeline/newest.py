@@ -48,6 +48,8 @@ class Clamp:
     #: None where the newest of all was asked for.
     requested: date | None
     why: str
+    #: False where the source gave no answer, so that there may be a newer day.
+    is_certain: bool = True
 
     @property
     def is_earlier(self) -> bool:
@@ -190,7 +192,8 @@ class _Search:
             "run it again with a connection for what has come since",
         )
         warnings.warn(message, ClampWarning, stacklevel=2)
-        return Clamp(kept, self.requested, f"{_KEPT}; the source gave no answer")
+        why = f"{_KEPT}; the source gave no answer"
+        return Clamp(kept, self.requested, why, is_certain=False)
 
     def _newest_kept(self) -> date | None:
         """The newest whole day of the store up to the latest that may be."""

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from concurrent.futures import Executor
 from contextlib import ExitStack
 from datetime import date, timedelta
 from typing import TYPE_CHECKING
 
+from rangebar_polars._judge import must_be_bool
 from rangebar_polars._market import canonical_market
 from rangebar_polars._options import parse_options
 from rangebar_polars._span import Span, day_start, parse_span
-from rangebar_polars.clickhouse.series import Configuration, Family, reset_mode
+from rangebar_polars.clickhouse.series import Configuration, Family, reset_of
 from rangebar_polars.events import PopulationCompleted, PopulationFailed, emit
 from rangebar_polars.exceptions import PopulationError, RangeBarError, with_hint
 from rangebar_polars.minimum import resolve_and_validate_threshold
+from rangebar_polars.pipeline.executors import judge_executor
 from rangebar_polars.pipeline.jobs import Request
 from rangebar_polars.pipeline.newest import newest_day
 from rangebar_polars.pipeline.outcome import first_line
@@ -28,6 +29,7 @@ from rangebar_polars.threshold import parse_thresholds
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
+    from concurrent.futures import Executor
     from pathlib import Path
 
     from rangebar_polars._span import When
@@ -142,11 +144,18 @@ def populate_cache_resumable(
     """
     origin, place = canonical_market(source, market)
     where: Place = {"source": origin, "market": place}
-    listed = [symbol] if isinstance(symbol, str) else list(symbol)
-    names = dict.fromkeys(validate_symbols_registered(listed, operation=_NAME))
-    _judge_features(features, include_microstructure=include_microstructure)
-    _judge_executor(executor)
-    reset = reset_mode(ouroboros if ouroboros_mode is None else ouroboros_mode)
+    names = dict.fromkeys(validate_symbols_registered(_listed(symbol), operation=_NAME))
+    must_be_bool(
+        force_refresh=force_refresh,
+        refresh_stale=refresh_stale,
+        include_microstructure=include_microstructure,
+        notify=notify,
+        verbose=verbose,
+    )
+    # Those that are known are kept anyway.
+    parse_options(250, features=features)
+    judge_executor(executor)
+    reset = reset_of(ouroboros, ouroboros_mode)
     configuration = Configuration(prevent_same_timestamp_close=prevent_same_timestamp_close)
     report, requests = PopulateReport(), []
     with ExitStack() as passed:
@@ -172,24 +181,20 @@ def _thresholds(name: str, given: ThresholdLike | Sequence[ThresholdLike]) -> li
     return [resolve_and_validate_threshold(name, threshold) for threshold in parsed]
 
 
-def _judge_features(features: Features, *, include_microstructure: bool) -> None:
-    """Refuse a group of features that is not known; those that are known are kept anyway."""
-    if not isinstance(include_microstructure, bool):
-        kind = type(include_microstructure).__name__
-        raise TypeError(f"`include_microstructure` must be a bool; it is of type `{kind}`")
-    parse_options(250, features=features)
-
-
-def _judge_executor(executor: object) -> None:
-    if executor is not None and not (isinstance(executor, Executor) or callable(executor)):
-        kind = type(executor).__name__
-        raise TypeError(
-            with_hint(
-                "`executor` must be a concurrent.futures.Executor, or a function that makes one; "
-                f"it is of type `{kind}`",
-                'ProcessPoolExecutor(2, mp_context=multiprocessing.get_context("spawn"))',
-            )
-        )
+def _listed(symbol: str | Sequence[str]) -> list[str]:
+    """The symbols, of which there is one at least."""
+    if isinstance(symbol, str):
+        return [symbol]
+    try:
+        listed = list(symbol)
+    except TypeError as error:
+        kind = type(symbol).__name__
+        sentence = f"`symbol` must be a text or a list of texts; it is of type `{kind}`"
+        raise TypeError(with_hint(sentence, '"BTCUSDT", or ["BTCUSDT", "ETHUSDT"]')) from error
+    if not listed:
+        sentence = f"`symbol` is `{symbol!r}`, without a symbol"
+        raise ValueError(with_hint(sentence, '"BTCUSDT", or ["BTCUSDT", "ETHUSDT"]'))
+    return listed
 
 
 def _asked_days(name: str, start: When, end: When | None) -> tuple[date, date | None]:
@@ -219,6 +224,8 @@ def _days(
     clamp = newest_day(name, last_day, cache_dir=cache_dir, **where)
     if clamp.is_earlier:
         report.clamps[name] = clamp
+    if not clamp.is_certain:
+        report.unanswered[name] = clamp
     if clamp.day < first_day:
         sentence = f"`start_date` ({first_day}) lies after the newest whole day of `{name}`"
         raise ValueError(with_hint(sentence, f"that is {clamp.day} ({clamp.why})"))

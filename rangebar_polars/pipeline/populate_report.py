@@ -45,6 +45,9 @@ class SeriesReport:
     bars: int = 0
     #: Bars written that a reset or a gap ended.
     orphans: int = 0
+    #: Of the days that were written, those after the last that was asked for: what is built anew
+    #: goes on to the end of what was kept.
+    beyond: int = 0
 
     @property
     def symbol(self) -> str:
@@ -69,7 +72,9 @@ class SeriesReport:
     def __str__(self) -> str:
         """One line for a person."""
         how = "new" if self.is_new else "continued"
-        words = [f"{self.published:,} of {self.planned:,} days written ({self.bars:,} bars)"]
+        days = f"{self.published - self.beyond:,} of {self.planned:,} days written"
+        days += f" and {self.beyond:,} after the end" if self.beyond else ""
+        words = [f"{days} ({self.bars:,} bars)"]
         words += [f"{self.kept:,} kept"] if self.kept else []
         words += [f"{len(self.absent):,} without a tick at the source"] if self.absent else []
         ids = f"{self.absent_ids:,} ids do not exist at the source"
@@ -90,6 +95,9 @@ class PopulateReport:
     series: list[SeriesReport] = field(default_factory=list)
     #: By symbol, the newest whole day that was to be had where it was not the one asked for.
     clamps: dict[str, Clamp] = field(default_factory=dict)
+    #: By symbol, the newest whole day that is known where the source gave no answer, so that days
+    #: may lack at the end.
+    unanswered: dict[str, Clamp] = field(default_factory=dict)
 
     @property
     def bars(self) -> int:
@@ -136,10 +144,8 @@ class PopulateReport:
 
     def __str__(self) -> str:
         """A line for each series, for a person."""
-        lines = [
-            f"{symbol}: the newest whole day is {clamp.day}, not {clamp.requested} ({clamp.why})"
-            for symbol, clamp in self.clamps.items()
-        ]
+        clamps = {**self.clamps, **self.unanswered}
+        lines = [_words_of(symbol, clamp) for symbol, clamp in clamps.items()]
         return "\n".join([*lines, *map(str, self.series)])
 
     def __repr__(self) -> str:
@@ -173,6 +179,13 @@ _SCHEMA = pl.Schema(
         "reason": pl.String(),
     }
 )
+
+
+def _words_of(symbol: str, clamp: Clamp) -> str:
+    """One line about the last day, for a person."""
+    if clamp.requested is None:
+        return f"{symbol}: the newest whole day is taken to be {clamp.day} ({clamp.why})"
+    return f"{symbol}: the newest whole day is {clamp.day}, not {clamp.requested} ({clamp.why})"
 
 
 def _row(one: SeriesReport) -> tuple[object, ...]:

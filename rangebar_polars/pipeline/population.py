@@ -214,6 +214,7 @@ class Course:
             hole=None if hole is None else self._stock.reason(after, hole),
             bars=sum(unit.closed_rows for unit in written),
             orphans=sum(unit.orphan_rows for unit in written),
+            beyond=sum(unit.day > part.last_day for unit in written),
         )
 
 

@@ -9,10 +9,13 @@ from datetime import UTC, datetime, timedelta
 from itertools import groupby
 from typing import TYPE_CHECKING, Literal, TypeAlias, get_args
 
+from rangebar_polars._judge import must_be_bool
 from rangebar_polars._market import canonical_market
 from rangebar_polars._span import day_start, parse_span
+from rangebar_polars.clickhouse.series import reset_of
 from rangebar_polars.exceptions import ValidationError, unknown_choice, with_hint
 from rangebar_polars.minimum import resolve_and_validate_threshold
+from rangebar_polars.pipeline.executors import judge_executor
 from rangebar_polars.pipeline.look import Look, days_between, month_of
 from rangebar_polars.pipeline.newest import newest_day
 from rangebar_polars.pipeline.populate import populate_cache_resumable
@@ -185,7 +188,11 @@ ouroboros_mode, prevent_same_timestamp_close, notify, verbose, source, market, c
     True
     """
     started = time.monotonic()
-    _judge_choice(validate_on_complete)
+    _judge(validate_on_complete, progress_callback, executor)
+    must_be_bool(include_microstructure=include_microstructure, notify=notify, verbose=verbose)
+    must_be_bool(force_refresh=force_refresh, refresh_stale=refresh_stale)
+    must_be_bool(prevent_same_timestamp_close=prevent_same_timestamp_close)
+    reset = reset_of(ouroboros, ouroboros_mode)
     name = validate_symbol_registered(symbol, operation="precompute_range_bars")
     origin, place = canonical_market(source, market)
     with past_gate(name):
@@ -203,7 +210,7 @@ ouroboros_mode, prevent_same_timestamp_close, notify, verbose, source, market, c
                 refresh_stale=refresh_stale,
                 include_microstructure=include_microstructure,
                 features=features,
-                ouroboros=ouroboros,
+                ouroboros=reset,
                 prevent_same_timestamp_close=prevent_same_timestamp_close,
                 notify=notify,
                 verbose=verbose,
@@ -212,31 +219,32 @@ ouroboros_mode, prevent_same_timestamp_close, notify, verbose, source, market, c
                 market=place,
                 cache_dir=cache_dir,
                 dsn=dsn,
-                ouroboros_mode=ouroboros_mode,
             )
-        clamp = report.clamps.get(name)
-        last_day = days[1] if clamp is None else clamp.day
-        look = Look(report, (days[0], last_day), cache_dir, dsn)
+        look = Look(report, _reached(report, days), cache_dir, dsn)
         look.run(is_deep=validate_on_complete != "skip")
-        progress.end(last_day)
-    took_s = time.monotonic() - started
-    return _judged(_result(name, threshold, look, took_s), validate_on_complete)
+        progress.end(look.days[1])
+    return _judged(_result(name, threshold, look, started), validate_on_complete)
 
 
-def _judge_choice(on_complete: str) -> None:
+def _judge(on_complete: str, callback: object, executor: object) -> None:
+    """Refuse a choice, a callback or an executor that is none."""
     if on_complete not in get_args(OnComplete):
         choices = get_args(OnComplete)
         raise ValueError(unknown_choice("validate_on_complete", str(on_complete), choices))
+    if callback is not None and not callable(callback):
+        sentence = f"`progress_callback` must be a function; it is `{callback!r}`"
+        raise TypeError(with_hint(sentence, "it is called with a PrecomputeProgress: print"))
+    judge_executor(executor)
 
 
-def _result(name: str, threshold: int, look: Look, took_s: float) -> PrecomputeResult:
+def _result(name: str, threshold: int, look: Look, started: float) -> PrecomputeResult:
     return PrecomputeResult(
         name,
         threshold,
         *look.days,
         look.bars,
         look.ticks,
-        took_s,
+        time.monotonic() - started,
         look.report,
         look.continuity,
         look.tier1,
@@ -267,6 +275,11 @@ def _days(
     source, market = where
     newest = newest_day(name, None, source=source, market=market, cache_dir=cache_dir)
     return first_day, newest.day
+
+
+def _reached(report: PopulateReport, days: tuple[date, date]) -> tuple[date, date]:
+    """First and last day, up to the newest one that was to be had."""
+    return days[0], report.clamped_to or days[1]
 
 
 def _judged(result: PrecomputeResult, on_complete: OnComplete) -> PrecomputeResult:

@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING
 
 import polars as pl
 
+from rangebar_polars._judge import must_be_bool
 from rangebar_polars._span import microseconds
-from rangebar_polars.catalogue import column_names
+from rangebar_polars.catalogue import MICROSTRUCTURE_COLUMNS, column_names
 from rangebar_polars.clickhouse import rows
 from rangebar_polars.clickhouse.choice import choose
 from rangebar_polars.clickhouse.client import reading
@@ -60,6 +61,7 @@ __all__ = [
     "found",
     "groups_of",
     "in_order",
+    "microstructure_of",
     "opened",
     "plan_of_span",
     "ready",
@@ -74,6 +76,9 @@ class Access:
     fetch: bool = True
     cache_dir: Path | str | None = None
     dsn: str | None = None
+
+    def __post_init__(self) -> None:
+        must_be_bool(use_cache=self.use_cache, fetch_if_missing=self.fetch)
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,6 +95,15 @@ class Wanted:
     incomplete: bool = False
     #: Whether the read ends with the newest tick there is.
     is_open: bool = False
+
+    def __post_init__(self) -> None:
+        must_be_bool(include_orphaned_bars=self.orphans, include_incomplete=self.incomplete)
+
+
+def microstructure_of(include_microstructure: bool) -> tuple[str, ...]:  # noqa: FBT001
+    """The columns beyond the core that this flag of a door stands for."""
+    must_be_bool(include_microstructure=include_microstructure)
+    return MICROSTRUCTURE_COLUMNS if include_microstructure else ()
 
 
 def groups_of(names: Iterable[str]) -> set[str]:
@@ -297,7 +311,8 @@ def found(plan: Plan, *, count: int | None = None) -> Found:
     # Segments with stored and with computed bars may take turns.
     if not bars.get_column("close_time").is_sorted():
         bars = bars.sort("close_time", maintain_order=True)
-    return Found(bars if count is None else bars.tail(count), tuple(pieces), tuple(notes))
+    newest = bars if count is None else bars.tail(min(count, rows.MOST_ROWS))
+    return Found(newest, tuple(pieces), tuple(notes))
 
 
 def _stored(plan: Plan, count: int | None) -> pl.DataFrame:

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from typing import TYPE_CHECKING
 
-from rangebar_polars.clickhouse.covered import other_semantics, stale_units, words_of_days
+from rangebar_polars.clickhouse import remedy
+from rangebar_polars.clickhouse.covered import other_semantics, words_of_days
 from rangebar_polars.clickhouse.series import BAR_SEMANTICS
-from rangebar_polars.clickhouse.target import resolve
-from rangebar_polars.exceptions import CoverageError, StorageError, with_hint
+from rangebar_polars.exceptions import CoverageError, with_hint
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -78,23 +77,7 @@ def populate_line(family: Family, access: Access, first: date, last: date) -> st
     rb.populate_cache_resumable("BTCUSDT", "2024-01-01", "2024-06-30", \
 threshold_decimal_bps=500, ouroboros="month")
     """
-    given = {
-        "threshold_decimal_bps": (family.threshold, 250),
-        "ouroboros": (family.reset, "year"),
-        "prevent_same_timestamp_close": (family.configuration.prevent_same_timestamp_close, True),
-        "source": (family.source, "binance"),
-        "market": (family.market, "spot"),
-        "cache_dir": (None if access.cache_dir is None else str(access.cache_dir), None),
-        # Not what it says of a user and a password.
-        "dsn": (None if access.dsn is None else resolve(access.dsn).address, None),
-    }
-    words = [_word(value) for value in (family.symbol, str(first), str(last))]
-    words += [f"{name}={_word(value)}" for name, (value, usual) in given.items() if value != usual]
-    return f"rb.populate_cache_resumable({', '.join(words)})"
-
-
-def _word(value: object) -> str:
-    return json.dumps(value) if isinstance(value, str) else repr(value)
+    return remedy.populate_line(family, first, last, cache_dir=access.cache_dir, dsn=access.dsn)
 
 
 def _other_semantics(family: Family, cache: Cache | None) -> str:
@@ -113,25 +96,12 @@ def _other_semantics(family: Family, cache: Cache | None) -> str:
 
 def hole_note(wanted: Wanted, days: Sequence[date]) -> str:
     """What is to be said of days between bars that are not kept; they are in order."""
-    family = wanted.asked.family
-    sentence = (
-        f"bars of {family.symbol} at {family.threshold} dbps: {len(days):,} days are not kept: "
-        f"{words_of_days(days)}"
+    access = wanted.access
+    return remedy.absence_note(
+        wanted.asked.family, days, cache_dir=access.cache_dir, dsn=access.dsn
     )
-    return with_hint(sentence, populate_line(family, wanted.access, days[0], days[-1]))
 
 
 def stale_notes(wanted: Wanted, units: Sequence[Unit]) -> list[str]:
     """What is to be said of units whose ticks have changed since."""
-    family = wanted.asked.family
-    place = f"bars of {family.symbol} at {family.threshold} dbps"
-    try:
-        stale = stale_units(units, wanted.access.cache_dir)
-    except StorageError as error:
-        return [f"{place}: nobody knows whether their ticks have changed: {error}"]
-    if not stale:
-        return []
-    days = words_of_days(unit.day for unit in stale)
-    sentence = f"{place}: the store has other ticks by now of {len(stale):,} days: {days}"
-    remedy = "populate_cache_resumable(..., refresh_stale=True) builds them again"
-    return [with_hint(sentence, remedy)]
+    return remedy.stale_notes(wanted.asked.family, units, wanted.access.cache_dir)

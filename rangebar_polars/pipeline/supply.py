@@ -239,6 +239,8 @@ def _held(wanted: Wanted, span: Span) -> HeldDays:
         span.end,
         source=family.source,
         market=family.market,
+        # As of a population: what is said of a day does not depend on where the span ends.
+        judge_end=False,
     )
 
 

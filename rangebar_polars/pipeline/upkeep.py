@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from rangebar_polars._market import canonical_symbol
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
     from rangebar_polars.clickhouse.series import Series
     from rangebar_polars.clickhouse.units import Chain
     from rangebar_polars.pipeline.errands import Errand
+    from rangebar_polars.pipeline.newest import Clamp
     from rangebar_polars.pipeline.populate_report import PopulateReport
 
 __all__ = ["UpkeepReport", "update", "upgrade"]
@@ -48,6 +50,9 @@ class UpkeepReport:
     done: list[PopulateReport] = field(default_factory=list)
     #: Errands for which there is no day to do.
     current: list[Errand] = field(default_factory=list)
+    #: By symbol, the newest day that is known, where the source gave no answer and the day asked
+    #: for, or yesterday, is not reached.
+    unanswered: dict[str, Clamp] = field(default_factory=dict)
     failed: list[tuple[Errand, RangeBarError]] = field(default_factory=list)
     #: Series that cannot be built anew, and why.
     left: list[tuple[Series, str]] = field(default_factory=list)
@@ -55,10 +60,16 @@ class UpkeepReport:
     def __str__(self) -> str:
         """Lines for a person."""
         lines = [str(report) for report in self.done]
-        lines += [f"{errand.symbol}: up to date" for errand in self.current]
+        lines += [self._words_of(errand) for errand in self.current]
         lines += [f"{series}: left as it is, {reason}" for series, reason in self.left]
         lines += [f"{errand}: failed, {_sentence(error)}" for errand, error in self.failed]
         return "\n".join(lines) or "nothing is kept"
+
+    def _words_of(self, errand: Errand) -> str:
+        if errand.symbol in self.unanswered:
+            clamp = self.unanswered[errand.symbol]
+            return f"{errand.symbol}: nothing newer to go on with ({clamp.why})"
+        return f"{errand.symbol}: up to date"
 
 
 def update(
@@ -112,7 +123,10 @@ def update(
     newest = _Newest(last_day, cache_dir)
 
     def populate(errand: Errand) -> None:
-        day = newest.of(errand)
+        clamp = newest.of(errand)
+        day = clamp.day
+        if not clamp.is_certain and errand.start <= day_start(newest.wanted):
+            report.unanswered[errand.symbol] = clamp
         if day_start(day) < errand.start:
             report.current.append(errand)
         else:
@@ -204,20 +218,22 @@ class _Newest:
     def __init__(self, last_day: date | None, cache_dir: Path | str | None) -> None:
         self.last_day = last_day
         self.cache_dir = cache_dir
-        self.known: dict[tuple[str, str, str], date] = {}
+        self.known: dict[tuple[str, str, str], Clamp] = {}
+        yesterday = datetime.now(UTC).date() - timedelta(days=1)
+        #: The last day that may be there.
+        self.wanted = yesterday if last_day is None else min(last_day, yesterday)
 
-    def of(self, errand: Errand) -> date:
+    def of(self, errand: Errand) -> Clamp:
         """The last day to do."""
         key = (errand.source, errand.market, errand.symbol)
         if key not in self.known:
-            found = newest_day(
+            self.known[key] = newest_day(
                 errand.symbol,
                 self.last_day,
                 source=errand.source,
                 market=errand.market,
                 cache_dir=self.cache_dir,
             )
-            self.known[key] = found.day
         return self.known[key]
 
 

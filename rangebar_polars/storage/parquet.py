@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import polars as pl
 
+from rangebar_polars._judge import must_be_folder
 from rangebar_polars._market import canonical_market, canonical_symbol
 from rangebar_polars._span import parse_day, parse_span
 from rangebar_polars._stream import lazy_frame
@@ -38,10 +39,7 @@ if TYPE_CHECKING:
     from rangebar_polars._stream import Frames
     from rangebar_polars._ticks import DayTicks
     from rangebar_polars.storage.coverage import DayCoverage, Gap
-    from rangebar_polars.storage.plan import (
-        OnGap,
-        Plan,
-    )
+    from rangebar_polars.storage.plan import OnGap, Plan
     from rangebar_polars.storage.read import Refetch
 
 __all__ = ["TickStorage", "WriteReport"]
@@ -79,6 +77,7 @@ class TickStorage:
     def __init__(self, cache_dir: Path | str | None = None) -> None:
         folder = settings(cache_dir=cache_dir).cache_dir
         self._root = Path(folder).absolute() / "ticks" / LAYOUT
+        must_be_folder(self._root.parent.parent)
         self._disk = Disk()
 
     def __repr__(self) -> str:

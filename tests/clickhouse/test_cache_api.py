@@ -6,6 +6,7 @@ import json
 from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from functools import partial
+from types import SimpleNamespace
 
 import polars as pl
 import pytest
@@ -18,7 +19,9 @@ import rangebar_polars as rb
 from rangebar_polars._span import day_start
 from rangebar_polars.clickhouse import cache as api
 from rangebar_polars.clickhouse.client import Cache
+from rangebar_polars.clickhouse.remedy import commands, populate_line
 from rangebar_polars.clickhouse.series import Configuration, Family
+from rangebar_polars.clickhouse.target import resolve
 from rangebar_polars.clickhouse.units import read_chains
 from rangebar_polars.clickhouse.write import publish
 from rangebar_polars.exceptions import (
@@ -81,6 +84,73 @@ CORE = core(expected([FIRST])).select(
     name for name in rb.columns().filter(group="core")["name"] if name not in
     {"bar_id", "threshold", "is_closed", "ended_by"}
 ).columns  # fmt: skip
+
+
+# --- what helps where bars lack ------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("asked", "named"),
+    [
+        ({}, {}),
+        (
+            {"threshold": 640, "ouroboros": "month"},
+            {"threshold_decimal_bps": 640, "ouroboros": "month"},
+        ),
+        ({"market": "um", "prevent_same_timestamp_close": False},) * 2,
+    ],
+)
+def test_the_call_that_is_named_keeps_what_was_asked_for(tmp_path, asked, named):
+    with pytest.warns(CoverageWarning, match="2 days are not kept") as said:
+        api.get_cached_bars("BTCUSDT", start=FIRST, end=days(2)[1], cache_dir=tmp_path, **asked)
+    assert called(said[0].message) == (
+        ("BTCUSDT", str(FIRST), str(days(2)[1])),
+        {**named, "cache_dir": str(tmp_path)},
+    )
+
+
+def test_the_call_that_is_named_keeps_what_the_newest_bars_lack(kept):
+    publish(kept.cache, drafts(1, series=replace(FAMILY, threshold=640).series(FIRST)))
+    with pytest.warns(CoverageWarning, match="1 day is not kept") as said:
+        kept.get_n_bars(99, 640, before=days(3)[2])
+    address = resolve(kept.arguments["dsn"]).address
+    places = {"cache_dir": str(kept.arguments["cache_dir"]), "dsn": address}
+    assert called(said[0].message) == (
+        ("BTCUSDT", str(days(2)[1]), str(days(2)[1])),
+        {"threshold_decimal_bps": 640, **places},
+    )
+
+
+def called(message):
+    """Arguments of the call that the hint of a message names."""
+    _, _, call = str(message).partition("hint: ")
+    found = SimpleNamespace(populate_cache_resumable=lambda *given, **named: (given, named))
+    return eval(call, {"rb": found})
+
+
+def test_no_password_is_named():
+    line = populate_line(FAMILY, FIRST, FIRST, dsn="http://me:secret@host:8123/bars")
+    assert line.endswith('dsn="http://host:8123/bars")')
+    with commands():
+        line = populate_line(FAMILY, FIRST, FIRST, dsn="http://me:secret@host:8123/bars")
+    assert line == f"rangebar populate BTCUSDT -s {FIRST} -e {FIRST} --dsn http://host:8123/bars"
+
+
+def test_a_command_leaves_out_only_what_the_registry_says():
+    places = {
+        Family.of("EURUSD", 250, source="exness", market="spot"): "EURUSD",
+        Family.of("BTCUSDT", 250, market="um"): "BTCUSDT --source binance --market um",
+    }
+    for family, words in places.items():
+        with commands():
+            line = populate_line(family, FIRST, FIRST)
+        symbol, _, options = words.partition(" ")
+        wanted = f"rangebar populate {symbol} -s {FIRST} -e {FIRST} {options}"
+        assert line == wanted.strip()
+    other_close = Configuration(prevent_same_timestamp_close=False)
+    with commands():
+        line = populate_line(replace(FAMILY, configuration=other_close), FIRST, FIRST)
+    assert "prevent_same_timestamp_close=False" in line
 
 
 # --- what is read --------------------------------------------------------------------------------
@@ -179,7 +249,8 @@ def test_days_of_the_span_that_are_not_kept_are_named(kept):
     with pytest.warns(CoverageWarning, match="2024-01-28 to 2024-01-29, 2024-02-02") as caught:
         found = kept.get_cached_bars(250, "2024-01-28", "2024-02-02")
     assert found.equals(bars_of(days(3)))
-    assert "rangebar populate BTCUSDT -s 2024-01-28 -e 2024-02-02" in str(caught[0].message)
+    (symbol, *span), _ = called(caught[0].message)
+    assert (symbol, span) == ("BTCUSDT", ["2024-01-28", "2024-02-02"])
     assert caught[0].filename == __file__
 
 
@@ -229,7 +300,7 @@ def test_no_two_series_mix_in_a_segment(kept):
     kept.publish(3)
     kept.publish(4, series=late, scale=3.0)
     # One reaches furthest, one begins first: neither covers all.
-    with pytest.warns(CoverageWarning, match=f"1 days are not kept: {days(6)[5]}"):
+    with pytest.warns(CoverageWarning, match=f"1 day is not kept: {days(6)[5]}"):
         found = kept.get_cached_bars(250, days(2)[1], days(6)[5])
     assert found.equals(bars_of(days(5)[1:], 3.0))
     with pytest.warns(CoverageWarning, match=f"2 days are not kept: {days(4)[3]} to {days(5)[4]}"):
@@ -241,7 +312,7 @@ def test_a_series_that_only_reaches_the_span_gives_way_to_one_that_holds_a_day(k
     kept.publish(2)
     late = FAMILY.series(days(4)[3])
     kept.publish(2, series=late, scale=3.0)
-    with pytest.warns(CoverageWarning, match=f"1 days are not kept: {days(3)[2]}"):
+    with pytest.warns(CoverageWarning, match=f"1 day is not kept: {days(3)[2]}"):
         found = kept.get_cached_bars(250, days(3)[2], days(5)[4])
     assert found.equals(bars_of(days(5)[3:], 3.0))
 
@@ -420,7 +491,7 @@ def test_a_day_whose_ticks_changed_is_stale(kept, tmp_path):
         lambda: kept.get_n_bars(3),
         kept.get_cached_bars,
     ):
-        with pytest.warns(CoverageWarning, match="other ticks by now of 1 days: 2024-08-08"):
+        with pytest.warns(CoverageWarning, match="other ticks by now of 1 day: 2024-08-08"):
             assert not call().is_empty()
     assert kept.count_bars() == 12
 

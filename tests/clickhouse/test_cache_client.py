@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import socket
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -28,6 +29,7 @@ from rangebar_polars.exceptions import (
     CacheWriteError,
     RangeBarError,
     SettingError,
+    StorageError,
 )
 
 HOLD = """
@@ -75,6 +77,40 @@ def test_a_password_is_shown_nowhere(tmp_path):
 def test_an_address_that_is_none_is_refused(dsn):
     with pytest.raises(SettingError):
         resolve(dsn)
+
+
+@pytest.mark.parametrize(
+    ("dsn", "said", "hint"),
+    [
+        ("localhost:8123", "`localhost:8123`", "http://localhost:8123"),
+        ("10.0.0.7:8123/db", "`10.0.0.7:8123/db`", "http://10.0.0.7:8123/db"),
+        ("me:secret@host:8123", "`host:8123`", "http://host:8123"),
+        ("/data/kept", "`/data/kept`", "chdb:///data/kept"),
+        ("http://me:secret@127.0.0.1:99999", "`127.0.0.1:99999`", "up to 65535"),
+        ("http://me:secret/x@host", "`host`", "http://localhost:8123"),
+        ("http://me:secret@host:port", "`host:port`", "http://localhost:8123"),
+        ("http://[::1", "no address", "http://localhost:8123"),
+        ("chdb:///data/kept?mode=ro", "takes no options", "chdb:///data/kept"),
+        ("mysql://host", "`mysql`", ""),
+    ],
+)
+def test_an_address_is_refused_with_the_one_that_is_meant_and_no_password(dsn, said, hint):
+    with pytest.raises(SettingError) as refused:
+        resolve(dsn)
+    sentence, _, remedy = str(refused.value).partition("\n")
+    assert said in sentence
+    assert hint in remedy
+    assert "secret" not in str(refused.value)
+
+
+def test_a_file_where_a_folder_is_needed_is_named(tmp_path):
+    path = tmp_path / "notes.txt"
+    path.touch()
+    for place in ({"cache_dir": path}, {"cache_dir": path / "a"}, {"dsn": f"chdb://{path}"}):
+        with pytest.raises(StorageError, match="is a file") as refused:
+            resolve(**place)
+        assert f"`{path}`" in str(refused.value)
+    assert not resolve("http://localhost:8123", path).is_embedded
 
 
 # --- sharing in a process ------------------------------------------------------------------------
@@ -349,3 +385,23 @@ def test_a_retry_waits_longer_each_time_and_gives_up():
     waits = [after - before for before, after in pairwise(tries)]
     assert len(tries) == 4
     assert all(wait >= least for wait, least in zip(waits, (0, 0.02, 0.04), strict=True))
+
+
+def test_who_is_slow_to_fail_is_not_asked_again():
+    tries = []
+
+    def fail():
+        tries.append(None)
+        raise TimeoutError
+
+    with pytest.raises(TimeoutError):
+        Retry(attempts=4, longest_try_s=0).run(fail, transient=driver.is_transient)
+    assert len(tries) == 1
+
+
+def test_a_server_that_never_answers_is_away(monkeypatch):
+    monkeypatch.setattr(driver, "_SILENCE_S", 1)
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        dsn = f"http://127.0.0.1:{silent.getsockname()[1]}/bars"
+        with pytest.raises(CacheUnavailableError, match="cannot be reached"), open_cache(dsn):
+            pass

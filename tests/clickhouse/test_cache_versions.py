@@ -7,6 +7,7 @@ import sys
 
 import pytest
 
+from rangebar_polars.cli import main
 from rangebar_polars.clickhouse import ddl
 from rangebar_polars.clickhouse.client import reading
 from rangebar_polars.exceptions import CacheSchemaError
@@ -67,5 +68,22 @@ def test_tables_of_an_older_version_are_refused(place, monkeypatch):
 def test_a_table_that_was_altered_is_refused(place, change):
     with place.open(write=True) as cache:
         cache.command(f"ALTER TABLE {cache.table('bars')} {change}")
-    with place.open() as cache, pytest.raises(CacheSchemaError, match=r"`bars\.ofi`"):
-        _ = cache.is_ready
+    with place.open() as cache:
+        with pytest.raises(CacheSchemaError, match=r"`bars\.ofi`") as refused:
+            _ = cache.is_ready
+        # It would say the same.
+        assert "rangebar cache upgrade" not in str(refused.value)
+        with pytest.raises(CacheSchemaError, match="rangebar cache drop"):
+            ddl.migrate(cache)
+
+
+def test_what_is_said_of_an_altered_table_helps(place):
+    with place.open(write=True) as cache:
+        cache.command(f"ALTER TABLE {cache.table('bars')} DROP COLUMN ofi")
+    options = ["--cache-dir", str(place.folder)]
+    if place.dsn is not None:
+        options += ["--dsn", place.dsn]
+    assert main(["cache", "upgrade", *options]) == 1
+    assert main(["cache", "drop", "--yes", *options]) == 0
+    with place.open(write=True) as cache:
+        assert cache.is_ready

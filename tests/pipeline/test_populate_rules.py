@@ -13,7 +13,7 @@ import rangebar_polars as rb
 from pipeline.tapes import SYMBOL, chains, day, of_days, store, tape
 from rangebar_polars._ticks import DayTicks, Origin
 from rangebar_polars.clickhouse.client import open_cache
-from rangebar_polars.exceptions import LeaseError, PopulationError, ThresholdError
+from rangebar_polars.exceptions import CoverageError, LeaseError, PopulationError, ThresholdError
 from rangebar_polars.storage.parquet import TickStorage
 from rangebar_polars.symbol_registry import StartDateClampedWarning
 
@@ -72,6 +72,20 @@ def test_ids_missing_between_two_days_stop_at_the_later_one_whatever_the_end(pla
         assert caught.value.days == (day(6),)
     (chain,) = chains(place).values()
     assert chain.frontier == day(6)
+
+
+def test_a_read_says_the_same_of_such_a_day(place):
+    store(place, without(TICKS, 6, 20))
+    populate(place, 1, 5)
+    where = {"cache_dir": place, "fetch_if_missing": False}
+    kept = rb.get_range_bars(SYMBOL, day(1), day(5), **where)
+    computed = rb.get_range_bars(SYMBOL, day(1), day(5), use_cache=False, **where)
+    assert len(kept) > 0
+    assert kept.equals(computed)
+    for use_cache in (True, False):
+        with pytest.raises(CoverageError, match="ids 1600 to 1619 are missing") as caught:
+            rb.get_range_bars(SYMBOL, day(1), day(6), use_cache=use_cache, **where)
+        assert caught.value.days == (day(6),)
 
 
 def test_ids_missing_between_two_years_stop_the_later_one(place):

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import sys
 
 
@@ -48,6 +49,7 @@ def serve() -> None:
 
 if __name__ == "__main__":
     if len(sys.argv) > 1:
+        signal.signal(signal.SIGINT, signal.default_int_handler)  # some shells have it ignored
         call(json.loads(sys.argv[1]))
     else:
         serve()

@@ -283,7 +283,7 @@ def test_ticks_that_changed_under_stored_bars_are_named(stock, held):
     storage.delete_ticks("ETHUSDT", "2023-01-02", "2023-01-02")
     changed = ticks_between(january(2), january(3)).with_columns(pl.col("quantity") * 2)
     storage.write_ticks("ETHUSDT", changed)
-    with pytest.warns(CoverageWarning, match=r"1 days: 2023-01-02\n") as said:
+    with pytest.warns(CoverageWarning, match=r"1 day: 2023-01-02\n") as said:
         after = get_range_bars("ETHUSDT", "2023-01-01", "2023-01-03", **read)
     assert said[0].filename == __file__
     pd.testing.assert_frame_equal(before, after)

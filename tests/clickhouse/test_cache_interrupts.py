@@ -1,0 +1,230 @@
+"""Ctrl-C at any moment, and a disk that is full, leave no folder locked; many openings are said."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+
+import pytest
+from kept import SERIES, drafts
+
+import rangebar_polars as rb
+from rangebar_polars.clickhouse.cache import count_bars
+from rangebar_polars.clickhouse.folder_lock import FolderLock
+from rangebar_polars.clickhouse.interrupts import Uninterrupted, raise_if_interrupted
+from rangebar_polars.clickhouse.steps import Step, observed
+from rangebar_polars.clickhouse.write import publish
+from rangebar_polars.exceptions import CacheUnavailableError
+
+BARS = 36
+
+
+@pytest.fixture
+def folder(embedded):
+    """A cache folder with bars of three days."""
+    with embedded.open(write=True) as cache:
+        publish(cache, drafts(3))
+    return embedded.folder
+
+
+@pytest.fixture(autouse=True)
+def _interrupts_are_raised():
+    """A process that was started in the background ignores them."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+def count(folder):
+    return count_bars(SERIES.family.symbol, 250, cache_dir=folder)
+
+
+def interrupt(_step=None):
+    os.kill(os.getpid(), signal.SIGINT)
+
+
+def fail(_step):
+    raise KeyboardInterrupt
+
+
+COUNT = """
+import sys
+import rangebar_polars as rb
+from rangebar_polars.clickhouse.cache import count_bars
+print(count_bars("BTCUSDT", 250, cache_dir=sys.argv[1]))
+"""
+
+
+@pytest.mark.parametrize("happening", [interrupt, fail])
+def test_an_interrupt_as_the_folder_is_opened_leaves_it_free(folder, run, happening, monkeypatch):
+    with (
+        pytest.raises(KeyboardInterrupt) as caught,
+        observed(lambda step: happening(step) if step == Step.CACHE_OPENED else None),
+    ):
+        count(folder)
+    # A notebook keeps the last traceback, and all that its frames hold.
+    assert caught.tb is not None
+    monkeypatch.setenv("RANGEBAR_CACHE_WAIT_S", "0")
+    assert FolderLock(folder / "clickhouse").is_free()
+    assert count(folder) == BARS
+    other = run(COUNT, folder)
+    assert other.communicate()[0].split() == [str(BARS)]
+
+
+POKED = """
+import os, random, signal, sys, threading, time
+import rangebar_polars as rb
+from rangebar_polars.clickhouse.cache import count_bars
+from rangebar_polars.clickhouse.client import _OPENINGS
+from rangebar_polars.clickhouse.files import _HELD
+
+random.seed(7)
+signal.signal(signal.SIGINT, signal.default_int_handler)
+
+def poke():
+    time.sleep(random.uniform(0, 0.15))
+    os.kill(os.getpid(), signal.SIGINT)
+
+last, came = None, 0
+for _ in range(40):
+    thread = threading.Thread(target=poke)
+    thread.start()
+    try:
+        while thread.is_alive():
+            count_bars("BTCUSDT", 250, cache_dir=sys.argv[1])
+        time.sleep(1)
+    except KeyboardInterrupt as error:
+        last, came = error, came + 1
+    thread.join()
+    assert not _OPENINGS._open and not _HELD, last
+print("free" if came == 40 else came)
+"""
+
+
+def test_interrupts_at_random_moments_leave_it_free(folder, run):
+    out, errors = run(POKED, folder).communicate()
+    assert out.split() == ["free"], errors[-2000:]
+
+
+def test_an_interrupt_is_kept_and_comes_later():
+    steps = []
+
+    def two_steps():
+        with Uninterrupted():
+            interrupt()
+            steps.append("done")
+
+    with pytest.raises(KeyboardInterrupt):
+        two_steps()
+    assert steps == ["done"]
+
+
+def test_an_interrupt_comes_where_nothing_would_be_lost():
+    steps = []
+
+    def wait():
+        with Uninterrupted():
+            interrupt()
+            raise_if_interrupted()
+            steps.append("not reached")
+
+    with pytest.raises(KeyboardInterrupt):
+        wait()
+    assert steps == []
+
+
+def test_a_handler_that_is_set_meanwhile_stays():
+    def handler(_number, _frame):
+        pass
+
+    before = signal.getsignal(signal.SIGINT)
+    try:
+        with Uninterrupted() as interrupts:
+            interrupts.allow()
+            signal.signal(signal.SIGINT, handler)
+            interrupts.handler = interrupts.keep()
+        assert signal.getsignal(signal.SIGINT) is handler
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def test_other_threads_and_nested_calls_change_no_handler(folder):
+    before, found = signal.getsignal(signal.SIGINT), []
+    thread = threading.Thread(target=lambda: found.append(count(folder)))
+    thread.start()
+    with Uninterrupted(), Uninterrupted():
+        thread.join()
+    assert found == [BARS]
+    assert signal.getsignal(signal.SIGINT) is before
+
+
+FULL = """
+import resource, sys
+from pathlib import Path
+from rangebar_polars.clickhouse.folder_lock import FolderLock
+
+resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))
+lock = FolderLock(Path(sys.argv[1]))
+assert lock.acquire(0)
+print("held", flush=True)
+sys.stdin.readline()
+lock.release()
+print("released", flush=True)
+sys.stdin.read()
+"""
+
+
+def test_a_lock_is_held_and_given_back_though_no_byte_can_be_written(tmp_path, run):
+    folder = tmp_path / "clickhouse"
+    process = run(FULL, folder)
+    assert process.stdout.readline() == "held\n"
+    lock = FolderLock(folder)
+    assert not lock.is_free()
+    assert lock.holder() is None
+    process.stdin.write("\n")
+    process.stdin.flush()
+    assert process.stdout.readline() == "released\n"
+    assert lock.is_free()
+
+
+WAITS = """
+import sys
+import rangebar_polars as rb
+with rb.open_cache(cache_dir=sys.argv[1]):
+    print("held", flush=True)
+    sys.stdin.read()
+"""
+
+
+def test_who_waits_for_the_folder_has_it_before_the_next_call(folder, run, monkeypatch):
+    lock = FolderLock(folder / "clickhouse")
+    with rb.open_cache(cache_dir=folder):
+        waiting = run(WAITS, folder)
+        while not lock.is_wanted():
+            threading.Event().wait(0.01)
+    monkeypatch.setenv("RANGEBAR_CACHE_WAIT_S", "0")
+    with pytest.raises(CacheUnavailableError, match=f"process `{waiting.pid}`"):
+        count(folder)
+    assert waiting.stdout.readline() == "held\n"
+
+
+OPENS = """
+import sys, warnings
+from rangebar_polars.clickhouse import sharing
+from rangebar_polars.clickhouse.cache import count_bars
+
+sharing._MANY_OPENINGS = 3
+with warnings.catch_warnings(record=True) as caught:
+    warnings.simplefilter("always")
+    for n in range(8):
+        count_bars("BTCUSDT", 250, cache_dir=sys.argv[1])
+        print(len(caught))
+    print(caught[0].filename, str(caught[0].message).replace(chr(10), " "))
+"""
+
+
+def test_many_openings_are_said_once(folder, run):
+    *counts, last = run(OPENS, folder).communicate()[0].splitlines()
+    assert counts == ["0"] * 3 + ["1"] * 5
+    assert "with rb.open_cache()" in last
