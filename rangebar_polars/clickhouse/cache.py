@@ -6,6 +6,7 @@ import operator
 import warnings
 from typing import TYPE_CHECKING
 
+from rangebar_polars._judge import must_be_bool
 from rangebar_polars._options import fold_options
 from rangebar_polars._span import microseconds, parse_span
 from rangebar_polars.catalogue import column_names
@@ -105,6 +106,7 @@ def get_cached_bars(
     >>> get_cached_bars("BTCUSDT", threshold=250, cache_dir=mkdtemp()).height
     0
     """
+    must_be_bool(include_orphaned_bars=include_orphaned_bars)
     name = validate_symbol_registered(symbol, operation="get_cached_bars")
     span = None if start is None else span_of(name, start, end)
     until = None if end is None else parse_span("1971-01-01", end).end

@@ -181,10 +181,15 @@ def _damage(error: Exception, address: str) -> str | None:
     if table is None:
         return None
     if table in ("bars", ""):
+        again = "`rangebar populate SYMBOL -s DAY -t T --force-refresh`"
+        how = (
+            f"{again} sets what is damaged aside and builds the bars again"
+            if address.startswith("chdb:")
+            else f"detach the parts that CHECK TABLE finds, then {again}"
+        )
         return with_hint(
             f"stored bars of the cache at `{address}` are damaged: {_words(error)}",
-            "`rangebar populate SYMBOL -s DAY -t T --force-refresh` sets what is damaged aside and "
-            f"builds the bars again; or begin anew: {_BEGIN_ANEW}",
+            f"{how}; or begin anew: {_BEGIN_ANEW}",
         )
     return with_hint(
         f"the stored table `{table}` of the cache at `{address}` is damaged: {_words(error)}",

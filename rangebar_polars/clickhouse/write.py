@@ -148,14 +148,16 @@ def _proof(cache: Cache, attempts: list[Attempt]) -> dict[int, tuple[Any, ...]]:
     """What the cache holds of attempts; a rebuild does not depend on what it replaces.
 
     The old rows of its days are read, too, as a reader of the new ones would meet them. Where they
-    are damaged they are set aside. What is no rebuild passes them over.
+    are damaged they are set aside, but on a server, where that is for who runs it to decide. What
+    is no rebuild passes them over.
     """
     if any(one.draft.generation == 0 for one in attempts):
         return _held(cache, attempts, "PREWHERE")
     try:
         return _held(cache, attempts, "WHERE")
     except CacheQueryError as error:
-        if not (is_damage(error) and set_damaged_aside(cache, [one.draft.day for one in attempts])):
+        days = [one.draft.day for one in attempts]
+        if not (cache.is_embedded and is_damage(error) and set_damaged_aside(cache, days)):
             raise
     return _held(cache, attempts, "WHERE")
 

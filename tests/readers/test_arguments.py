@@ -26,6 +26,7 @@ FLAGS = [
     (get_n_range_bars, NEWEST, "allow_fewer"),
     *((scan_range_bars, SPAN, flag) for flag in sorted(READS | ENDS)),
     (get_cached_bars, KEPT, "prevent_same_timestamp_close"),
+    (get_cached_bars, KEPT, "include_orphaned_bars"),
     (get_n_bars, NEWEST, "prevent_same_timestamp_close"),
     (count_bars, (SYMBOL, 250), "prevent_same_timestamp_close"),
     (coverage, KEPT, "prevent_same_timestamp_close"),
