@@ -260,8 +260,10 @@ def _shared(target: Target) -> Iterator[Cache]:
             interrupts.allow()
             yield cache
         finally:
-            interrupts.handler = interrupts.keep()
-            _OPENINGS.leave(target)
+            try:
+                interrupts.keep()
+            finally:
+                _OPENINGS.leave(target)
 
 
 def _connect(target: Target) -> Cache:

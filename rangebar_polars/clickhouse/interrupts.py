@@ -8,11 +8,9 @@ from __future__ import annotations
 
 import signal
 import threading
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
     from types import FrameType, TracebackType
     from typing import Self
 
@@ -25,31 +23,35 @@ _ENTERED: list[Uninterrupted] = []
 class Uninterrupted:
     """A context in which the main thread keeps Ctrl-C for later; other threads never get one.
 
-    Where a step in it is long and can be cut off, `allow` comes before it and, as the first thing
-    after it, `handler = keep()`.
+    Where a step in it is long and can be cut off, `allow` comes before it and `keep` after it,
+    which may be in another thread.
     """
 
     def __init__(self, *, is_needed: bool = True) -> None:
         self._came = False
-        #: Keeps interrupts, and gives what handled them: a call of C, so that none comes before it.
-        self.keep: Callable[[], Any] = bool
-        #: What handles an interrupt; None or False where it is not for us.
-        self.handler: Any = None
-        if is_needed and _is_main() and signal.getsignal(signal.SIGINT) is not None:
-            self.keep = partial(signal.signal, signal.SIGINT, self._note)
+        #: What handles an interrupt.
+        self._handler: Any = None
+        # One that was set from C cannot be set again.
+        self._is_on = is_needed and signal.getsignal(signal.SIGINT) is not None
 
     def _note(self, _number: int, _frame: FrameType | None) -> None:
         self._came = True
 
     def __enter__(self) -> Self:
-        self.handler = self.keep()
+        self.keep()
         _ENTERED.append(self)
         return self
 
+    def keep(self) -> None:
+        """Keep interrupts from here on."""
+        if self._is_on and _is_main():
+            self._handler = signal.signal(signal.SIGINT, self._note)
+
     def allow(self) -> None:
         """Let interrupts come, the kept one first."""
-        if self.keep is not bool:
-            signal.signal(signal.SIGINT, self.handler)
+        if self._handler is not None and _is_main():
+            signal.signal(signal.SIGINT, self._handler)
+            self._handler = None
         came, self._came = self._came, False
         if came:
             signal.raise_signal(signal.SIGINT)
@@ -58,7 +60,7 @@ class Uninterrupted:
         """Let a kept interrupt come, and keep those after it."""
         if self._came:
             self.allow()
-            self.handler = self.keep()
+            self.keep()
 
     def __exit__(
         self,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import threading
+from contextlib import ExitStack
 
 import pytest
 from kept import SERIES, drafts
@@ -143,7 +144,7 @@ def test_a_handler_that_is_set_meanwhile_stays():
         with Uninterrupted() as interrupts:
             interrupts.allow()
             signal.signal(signal.SIGINT, handler)
-            interrupts.handler = interrupts.keep()
+            interrupts.keep()
         assert signal.getsignal(signal.SIGINT) is handler
     finally:
         signal.signal(signal.SIGINT, before)
@@ -157,6 +158,30 @@ def test_other_threads_and_nested_calls_change_no_handler(folder):
         thread.join()
     assert found == [BARS]
     assert signal.getsignal(signal.SIGINT) is before
+
+
+def test_a_folder_may_be_given_back_by_another_thread(folder):
+    before = signal.getsignal(signal.SIGINT)
+    for enter_here in (True, False):
+        held, errors = ExitStack(), []
+
+        def do(step, errors=errors):
+            try:
+                step()
+            except BaseException as error:  # noqa: BLE001
+                errors.append(error)
+
+        steps = [lambda held=held: held.enter_context(rb.open_cache(cache_dir=folder)), held.close]
+        for step, is_here in zip(steps, (enter_here, not enter_here), strict=True):
+            if is_here:
+                do(step)
+            else:
+                thread = threading.Thread(target=do, args=(step,))
+                thread.start()
+                thread.join()
+        assert errors == []
+        assert FolderLock(folder / "clickhouse").is_free()
+        assert signal.getsignal(signal.SIGINT) is before
 
 
 FULL = """
