@@ -41,7 +41,7 @@ _DURABLE = (
 )
 
 # Opening and closing a folder, and reading most columns of some days, take time by the file: a
-# month of one symbol is one file then, and not a hundred and five.
+# part has a dozen then, and one for all columns, where it would have more than 150.
 _FEW_FILES = ("min_bytes_for_wide_part", 512 * 1024**2)
 
 _SERIES = (

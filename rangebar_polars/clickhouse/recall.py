@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Memory", "recall_chains"]
 
-#: Families, or segments of them, of which the chains are kept; a year takes a third of a megabyte.
+#: Families, or segments of them, of which the chains are kept; a year takes a fifth of a megabyte.
 _MOST = 16
 
 
