@@ -345,7 +345,7 @@ def run_drop(arguments: argparse.Namespace) -> int:
 
 
 def _remove(doomed: Doomed, place: dict[str, Any]) -> None:
-    """Remove series, although bars of them or beside them may be damaged."""
+    """Remove series, although bars may be damaged: such parts are set aside, but not a server's."""
     from rangebar_polars.clickhouse.client import open_cache
     from rangebar_polars.clickhouse.driver import is_damage
     from rangebar_polars.clickhouse.remedy import set_damaged_aside
@@ -359,8 +359,9 @@ def _remove(doomed: Doomed, place: dict[str, Any]) -> None:
         if doomed.is_everything:
             remove_tables(**place)
             return
-        # The database cannot write a part anew without the rows that go.
         with open_cache(place["dsn"], cache_dir=place["cache_dir"]) as cache:
+            if not cache.is_embedded:
+                raise
             set_damaged_aside(cache)
         remove(doomed, **place)
 
