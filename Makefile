@@ -2,6 +2,7 @@
 #
 #   PYTHON=…   the interpreter for the environments (default: the first one found that is new enough)
 #   POLARS=…   `make test` against this Polars version, in an environment of its own
+#   WORKERS=…  processes that run the Python tests (default: one per core; 0 for this process alone)
 #   ARGS=…     further arguments for pytest or the benchmark
 
 SHELL := bash
@@ -21,8 +22,9 @@ export PIP_QUIET := 1
 
 # What users and benchmarks import: an optimised library, linked to the sources.
 USER_ENV := .venv
-# What tests import: an installed wheel with a debug library.
+# What tests and the demo import: an installed wheel of the dev profile, which compiles in minutes.
 TEST_ENV := build/env$(if $(POLARS),-polars-$(POLARS))
+WORKERS ?= auto
 SOURCES = $(shell find src rangebar_polars -type f ! -name '*.so' ! -name '*.pyc') \
   $(wildcard Cargo.toml Cargo.lock pyproject.toml symbols.toml README.md)
 MATURIN_DEVELOP = VIRTUAL_ENV="$(CURDIR)/$(USER_ENV)" $(USER_ENV)/bin/maturin develop --locked --extras all
@@ -61,7 +63,8 @@ test-rust: this-clone
 
 # From another folder, so that nothing imports the package from the working directory.
 test-python: this-clone $(TEST_ENV)/.installed
-	cd build && "$(CURDIR)/$(TEST_ENV)/bin/python" -m pytest -c ../pyproject.toml --rootdir .. ../tests $(ARGS)
+	cd build && "$(CURDIR)/$(TEST_ENV)/bin/python" -m pytest -c ../pyproject.toml --rootdir .. \
+	  --numprocesses $(WORKERS) --dist worksteal ../tests $(ARGS)
 
 $(TEST_ENV)/.installed: $(TEST_ENV)/.ready $(SOURCES)
 	rm -rf build/wheels
@@ -84,8 +87,9 @@ bench: build ## Ratios against reading the columns, and against other libraries 
 	$(USER_ENV)/bin/python benches/run.py $(ARGS)
 	$(if $(ARGS),,$(USER_ENV)/bin/python benches/fetch.py && $(USER_ENV)/bin/python benches/storage.py && $(USER_ENV)/bin/python benches/cache.py && $(USER_ENV)/bin/python benches/populate.py)
 
-demo: build ## An archive through fetch, store, a population killed and resumed, to bars and a picture
-	$(USER_ENV)/bin/python docs/demo.py
+# In the environment of the tests: one build serves both commands.
+demo: this-clone $(TEST_ENV)/.installed ## An archive through fetch, store, a population killed and resumed, to bars and a picture
+	$(TEST_ENV)/bin/python docs/demo.py
 
 wheel: this-clone build/env/.ready ## The wheel as published, tried in an empty environment
 	rm -rf dist
