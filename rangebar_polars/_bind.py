@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from rangebar_polars.catalogue import column_names
 from rangebar_polars.exceptions import MissingColumnError, unknown_choice, with_hint
 
 if TYPE_CHECKING:
@@ -95,8 +96,13 @@ def parse_keys(group_by: GroupBy | None) -> tuple[str, ...]:
     return tuple(keys)
 
 
-def judge_keys(keys: Sequence[str], outputs: Sequence[str]) -> None:
-    """Refuse keys that would give two columns of one name."""
+def judge_keys(keys: Sequence[str]) -> None:
+    """Refuse keys with the name of another key or of a column of bars.
+
+    The columns are those of the whole catalogue: which of them a frame has depends on the other
+    arguments, and `partial()` adds some.
+    """
+    outputs = {*column_names().core, *column_names().optional}
     for index, key in enumerate(keys):
         if key in keys[:index]:
             raise ValueError(f"`group_by` names `{key}` twice")

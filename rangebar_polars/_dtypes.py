@@ -12,6 +12,7 @@ _PLAIN = (
     *("Binary", "Boolean", "Date", "Float32", "Float64", "String", "Time"),
     *(f"{sign}Int{bits}" for sign in ("", "U") for bits in (8, 16, 32, 64, 128)),
 )
+_PHYSICAL = ("UInt8", "UInt16", "UInt32")
 # Attributes of each data type, which are the arguments of its constructor too.
 _PARAMETERS: dict[str, tuple[str, ...]] = {
     **dict.fromkeys(_PLAIN, ()),
@@ -51,6 +52,8 @@ def decode_dtype(encoded: list[Any]) -> pl.DataType:
     if name != "Enum" and name not in _PARAMETERS:
         raise ValueError(f"`{name}` is not a data type that a checkpoint keeps")
     dtype: pl.DataType = getattr(pl, name)(*arguments)
+    if encode_dtype(dtype) != encoded:
+        raise ValueError(f"`{encoded}` is not a data type as a checkpoint writes it")
     return dtype
 
 
@@ -63,4 +66,6 @@ def _encode_categories(categories: pl.Categories) -> list[str]:
 def _decode_categories(
     name: str | None = None, namespace: str = "", physical: str = "UInt32"
 ) -> pl.Categories:
+    if physical not in _PHYSICAL:
+        raise ValueError(f"`{physical}` is not a data type of categories")
     return pl.Categories(name, namespace=namespace, physical=getattr(pl, physical))

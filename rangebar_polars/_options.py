@@ -108,13 +108,6 @@ class Options:
         facts = {name: value for name, value in given.items() if value != _DEFAULTS.get(name)}
         return ", ".join(f"{name}={value!r}" for name, value in facts.items())
 
-    def outputs(self) -> tuple[str, ...]:
-        """Names of the columns of a bar, without keys."""
-        absent = {"threshold"} if not self.long else set()
-        if not self.keep:
-            absent |= {"is_closed", "ended_by"}
-        return (*(name for name in column_names().core if name not in absent), *self.features)
-
 
 def parse_options(
     threshold: ThresholdLike | Sequence[ThresholdLike],

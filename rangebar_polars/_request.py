@@ -49,7 +49,7 @@ class FrameRequest:
         judge_keywords(arguments, FrameOptions.__annotations__)
         keys = parse_keys(group_by)
         options = parse_options(threshold, **arguments)
-        judge_keys(keys, options.outputs())
+        judge_keys(keys)
         return cls(options, parse_columns(columns), keys)
 
     @classmethod

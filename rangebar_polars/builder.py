@@ -25,13 +25,23 @@ if TYPE_CHECKING:
 __all__ = ["RangeBarBuilder"]
 
 _FORMAT = 1
+# What the JSON parser and the checks of the arguments raise.
+_HEADER_ERRORS = (
+    AttributeError,
+    LookupError,
+    OverflowError,
+    RecursionError,
+    TypeError,
+    ValueError,
+    pl.exceptions.PolarsError,
+)
 
 
 class RangeBarBuilder:
     """Range bars of trades that come in pieces.
 
     How the trades are cut into pieces makes no difference to the bars. A push that is refused
-    changes nothing.
+    changes nothing. Threads may share a builder: each push is taken once, in some order.
 
     Parameters
     ----------
@@ -83,7 +93,12 @@ class RangeBarBuilder:
         **arguments: Unpack[FrameOptions],
     ) -> None:
         self._request = FrameRequest.of_bars(threshold, **arguments)
-        self._bound: Bound | None = None
+        # Empty until a push is accepted. `setdefault` decides which of several first pushes it was.
+        self._first: dict[str, Bound] = {}
+
+    @property
+    def _bound(self) -> Bound | None:
+        return self._first.get("bound")
 
     def push(self, trades: pl.DataFrame) -> pl.DataFrame:
         """Bars that end in these trades, in order; an empty frame if none does.
@@ -95,6 +110,10 @@ class RangeBarBuilder:
         ------
         TickDataError
             A trade is no trade, or (TickOrderError) stands in the wrong place. Nothing changed.
+        StateLimitError
+            There are too many keys for this number of thresholds. Nothing changed.
+        BuilderForkedError
+            Another thread was using the builder when this process was forked.
         TypeError
             A column has a data type that is refused, or another one than in the first push.
         """
@@ -106,14 +125,20 @@ class RangeBarBuilder:
                     "through `pl.from_pandas`",
                 )
             )
-        bound = self._bound or self._request.bind(trades.schema)
-        bars = bound.push(trades)
-        self._bound = bound
-        return bars
+        bound = self._bound
+        if bound is None:
+            own = self._request.bind(trades.schema)
+            bars = own.push(trades)
+            bound = self._first.setdefault("bound", own)
+            if bound is own:
+                return bars
+            # Another thread's first push came first: these trades follow them.
+        return bound.push(trades)
 
     def partial(self) -> pl.DataFrame:
         """The forming bars, with `is_closed` and `ended_by`; before the first push an empty frame."""
-        return pl.DataFrame() if self._bound is None else self._bound.core.partial()
+        bound = self._bound
+        return pl.DataFrame() if bound is None else bound.core.partial()
 
     def checkpoint(self) -> bytes:
         """The state as bytes; equal states give equal bytes."""
@@ -147,10 +172,13 @@ class RangeBarBuilder:
         header = _internal.read_checkpoint(state)
         try:
             self = cls._from_header(json.loads(header))
-        except (AttributeError, LookupError, TypeError, ValueError, pl.exceptions.PolarsError) as e:
+        except _HEADER_ERRORS as e:
             raise CheckpointError(f"the header of the checkpoint cannot be read: {e}") from e
-        if self._bound is not None:
-            self._bound.core.restore(state)
+        bound = self._bound
+        core = self._request.without_trades() if bound is None else bound.core
+        rows = core.restore(state)
+        if bound is None and rows:
+            raise CheckpointError(f"the checkpoint counts {rows} rows but names no columns")
         return self
 
     @classmethod
@@ -161,9 +189,10 @@ class RangeBarBuilder:
         bound = header["bound"]
         if bound is not None:
             dtypes = map(decode_dtype, bound["dtypes"])
-            self._bound = self._request.bind(dict(zip(bound["names"], dtypes, strict=True)))
-            if _columns_of(self._bound) != bound:
+            own = self._request.bind(dict(zip(bound["names"], dtypes, strict=True)))
+            if _columns_of(own) != bound:
                 raise ValueError("its columns do not fit its arguments")
+            self._first["bound"] = own
         return self
 
     def _arguments(self) -> dict[str, Any]:

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "ArchiveMissingError",
+    "BuilderForkedError",
     "CacheError",
     "CacheForkedError",
     "CacheQueryError",
@@ -41,6 +42,7 @@ __all__ = [
     "SettingError",
     "SnapshotExpiredError",
     "SourceError",
+    "StateLimitError",
     "StorageError",
     "SymbolNotRegisteredError",
     "ThresholdError",
@@ -106,6 +108,14 @@ class TickDataError(RangeBarError, pl.exceptions.ComputeError, ValueError):
 
 class TickOrderError(TickDataError, RuntimeError):
     """Trades whose time runs back, or whose id does not increase."""
+
+
+class StateLimitError(RangeBarError, pl.exceptions.ComputeError, ValueError):
+    """More keys times thresholds than one builder may hold in memory."""
+
+
+class BuilderForkedError(RangeBarError, RuntimeError):
+    """Use of a builder that another thread was using when this process was forked."""
 
 
 class CheckpointError(RangeBarError, ValueError):

@@ -159,7 +159,7 @@ def bars(
         "last_trade_id": last_trade_id,
     }
     inputs = _inputs(fields, group_by)
-    judge_keys(inputs.keys(), options.outputs())
+    judge_keys(inputs.keys())
     return _call("bars", inputs, options)
 
 

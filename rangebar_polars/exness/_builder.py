@@ -6,8 +6,10 @@ were cut into pieces.
 
 from __future__ import annotations
 
+from copy import copy
 from datetime import timedelta
-from typing import TYPE_CHECKING, TypeAlias
+from threading import Lock
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import polars as pl
 
@@ -49,6 +51,8 @@ class QuoteBars:
         self.symbol = symbol
         self.threshold = threshold
         self.strictness = ValidationStrictness(strictness)
+        # Held while bars and spreads are between two consistent states.
+        self._lock = Lock()
         self._builder = RangeBarBuilder(threshold, max_gap=max_gap, incomplete="keep")
         self._forming = _SUMS.to_frame()
         self._records = 0
@@ -68,20 +72,30 @@ class QuoteBars:
         priced = frame.drop("bid", "ask").with_columns(
             mid_price(bid, ask), pl.lit(0.0).alias("quantity")
         )
-        bars = self._builder.push(priced)
-        closed = self._with_spreads(bars, ask - bid).filter("is_closed")
-        numbers = pl.int_range(pl.len(), dtype=pl.UInt32) + self._closed
-        self._closed += closed.height
+        with self._lock:
+            bars = self._builder.push(priced)
+            closed = self._with_spreads(bars, ask - bid).filter("is_closed")
+            numbers = pl.int_range(pl.len(), dtype=pl.UInt32) + self._closed
+            self._closed += closed.height
         return closed.drop("is_closed", "ended_by").with_columns(numbers.alias("bar_id"))
 
     def partial(self) -> pl.DataFrame:
         """The forming bar, with `is_closed` and `ended_by`; before the first push an empty frame."""
-        bars = self._builder.partial()
+        with self._lock:
+            bars, sums, closed = self._builder.partial(), self._forming, self._closed
         if bars.is_empty():
             return bars
-        return spread_columns(bars, self._forming).with_columns(
-            pl.lit(self._closed, pl.UInt32).alias("bar_id")
-        )
+        return spread_columns(bars, sums).with_columns(pl.lit(closed, pl.UInt32).alias("bar_id"))
+
+    def __getstate__(self) -> dict[str, Any]:
+        with self._lock:
+            # The builder is copied here: between this and its pickling it could take a push.
+            state = {**vars(self), "_builder": copy(self._builder)}
+        del state["_lock"]
+        return state
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        vars(self).update(state, _lock=Lock())
 
     def _with_spreads(self, bars: pl.DataFrame, spreads: pl.Series) -> pl.DataFrame:
         """The bars that ended, with their spreads; those of the forming one are kept."""

@@ -154,7 +154,8 @@ fn check_quantity(values: Values, at: usize, row: u64, wording: Wording) -> Resu
         Values::Float(floats) if !floats[at].is_finite() => {
             return Err(refuse(name, number, &show(values, at), "finite", DROP_HINT));
         }
-        Values::Float(floats) => floats[at] < 0.0,
+        // Judged on the grid, as other data types are: what rounds to zero is zero.
+        Values::Float(floats) => grid(floats[at]).map_or(floats[at] < 0.0, |quantity| quantity < 0),
         Values::Grid(grids) => grids[at] < 0,
     };
     if is_negative {
@@ -196,7 +197,23 @@ pub fn overflow_error(what: Overflow, number: u64, wording: Wording) -> DataErro
             ),
         ),
         Overflow::Fills => fills_overflow(number, wording),
+        Overflow::Bars => DataError::value(
+            number,
+            format!("the bars of one key and threshold exceed 32 bits at row {number}\n\nhint: use a larger threshold"),
+        ),
     }
+}
+
+/// Too many forming bars at once, in words.
+pub fn limit_error(keys: usize, thresholds: usize, most: usize, number: u64) -> DataError {
+    DataError::limit(
+        number,
+        format!(
+            "{keys} keys times {thresholds} thresholds exceed the limit of {most} forming bars at row {number}\n\n\
+             hint: pass at most {} thresholds at a time, or split the trades by key and process each part by itself",
+            (most / keys.max(1)).max(1)
+        ),
+    )
 }
 
 fn fills_overflow(number: u64, wording: Wording) -> DataError {

@@ -30,6 +30,8 @@ pub struct Sums {
 pub enum Overflow {
     Turnover,
     Fills,
+    /// Bars of one key and threshold.
+    Bars,
 }
 
 impl Sums {

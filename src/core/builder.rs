@@ -1,7 +1,7 @@
 //! The state machine behind every door: pieces of columns in, ended bars out.
 
-use super::admit::{Last, Names, Wording, check_record, overflow_error, unexplained};
-use super::bar::{Bar, Overflow};
+use super::admit::{Names, Wording, limit_error, unexplained};
+use super::bar::Bar;
 use super::buckets::{Buckets, Filled, LARGEST_BLOCK};
 use super::error::DataError;
 use super::fold::FoldError;
@@ -13,6 +13,9 @@ use super::ticks::Ticks;
 
 /// Takes the bars that ended so far and leaves the vector empty.
 pub type Flush<'a> = &'a mut dyn FnMut(&mut Vec<Bar>);
+
+/// Most forming bars, which are keys times thresholds: about 1 GB at 232 bytes each.
+pub const MOST_FORMING_BARS: usize = 1 << 22;
 
 /// From this many records to a change of key on, records need no putting together.
 const LONG_RUN: usize = 40;
@@ -33,7 +36,8 @@ impl KeyState {
 /// Range bars of one or many keys at one or many thresholds, push by push.
 ///
 /// A push is `begin`, any number of `push` calls with the pieces of its columns, then `commit`, or
-/// `roll_back` after an error, which restores the state at `begin`.
+/// `roll_back` after an error, which restores the state at `begin`. After an error `retrace` says
+/// whether the same pieces must be passed again to find the row at fault.
 #[derive(Debug)]
 pub struct RangeBarBuilder {
     pub(super) settings: Settings,
@@ -44,6 +48,10 @@ pub struct RangeBarBuilder {
     pub(super) rows: u64,
     rows_at_begin: u64,
     states_at_begin: usize,
+    /// Row at which the piece begins that the quick pass refused.
+    pub(super) suspect: Option<u64>,
+    /// Row from which records are taken one at a time.
+    pub(super) retraced_from: Option<u64>,
     /// States as they were before this push, for the keys it touched.
     journal: Vec<(usize, KeyState)>,
     is_journaled: Vec<bool>,
@@ -61,6 +69,8 @@ impl RangeBarBuilder {
             rows: 0,
             rows_at_begin: 0,
             states_at_begin: 0,
+            suspect: None,
+            retraced_from: None,
             journal: Vec::new(),
             is_journaled: Vec::new(),
             cuts: Vec::new(),
@@ -70,6 +80,16 @@ impl RangeBarBuilder {
 
     pub fn settings(&self) -> &Settings {
         &self.settings
+    }
+
+    /// Input rows over all pushes.
+    pub fn rows(&self) -> u64 {
+        self.rows
+    }
+
+    /// Keys over all pushes.
+    pub fn key_count(&self) -> usize {
+        self.states.len()
     }
 
     /// Gives out all bars from here on, as labels need.
@@ -88,6 +108,7 @@ impl RangeBarBuilder {
 
     /// Makes the push final.
     pub fn commit(&mut self) {
+        (self.suspect, self.retraced_from) = (None, None);
         self.begin();
     }
 
@@ -98,6 +119,7 @@ impl RangeBarBuilder {
             self.states[key] = state;
         }
         self.rows = self.rows_at_begin;
+        (self.suspect, self.retraced_from) = (None, None);
         self.begin();
     }
 
@@ -114,7 +136,8 @@ impl RangeBarBuilder {
     /// Takes a piece; `codes` are its keys, numbered by first appearance over all pushes.
     ///
     /// # Errors
-    /// At the first record that is refused; the caller must then roll back.
+    /// When a record is refused, named by its row once [`Self::retrace`] has nothing left to find;
+    /// the caller must then roll back.
     pub fn push(
         &mut self,
         ticks: &Ticks,
@@ -135,9 +158,12 @@ impl RangeBarBuilder {
         while from < ticks.len() {
             let to = ticks.len().min(from + LONGEST_SPAN);
             let chunk = ticks.slice(from, to);
-            let last = self.states[key as usize].search.last;
-            let rows = Rows::From(self.rows);
-            self.step(set, &chunk, rows, key, bars).map_err(|error| self.explain(&chunk, last, error))?;
+            if self.is_retracing() {
+                return Err(self.retrace_rows(&chunk, |_| key, bars));
+            }
+            if self.step(set, &chunk, Rows::From(self.rows), key, bars).is_err() {
+                return Err(self.doubt());
+            }
             flush(bars);
             self.rows += chunk.len() as u64;
             from = to;
@@ -147,7 +173,7 @@ impl RangeBarBuilder {
 
     /// One chunk of one key: search, then fold.
     #[inline]
-    fn step(
+    pub(super) fn step(
         &mut self,
         set: InstructionSet,
         chunk: &Ticks,
@@ -158,10 +184,35 @@ impl RangeBarBuilder {
         self.cuts.clear();
         let state = &mut self.states[key as usize];
         if !state.search.scan(&self.settings, set, chunk, rows, &mut self.cuts) {
-            return Err(FoldError::Record(chunk.len() - 1));
+            return Err(FoldError::Record);
         }
         let mut out = Output { bars, rows, key };
-        state.fold.fold(set, chunk, &self.cuts, self.settings.keeps_unfinished, &mut out)
+        let from = state.fold.fold(set, chunk, &self.cuts, self.settings.keeps_unfinished, &mut out)?;
+        state.fold.absorb(set, chunk, from, chunk.len())
+    }
+
+    /// Notes that the piece at the current row was refused; the error is provisional.
+    fn doubt(&mut self) -> DataError {
+        self.suspect = Some(self.rows);
+        unexplained(self.wording().row(self.rows))
+    }
+
+    /// Most keys for this number of thresholds.
+    pub(super) fn most_keys(&self) -> usize {
+        (MOST_FORMING_BARS / self.settings.thresholds.len().max(1)).max(1)
+    }
+
+    /// Refuses a block in which there are more keys than the forming bars may have.
+    fn check_limit(&self, codes: &[u32]) -> Result<(), DataError> {
+        let most_keys = self.most_keys();
+        let is_above = |code: &u32| *code as usize >= most_keys;
+        // One pass without a branch; the row is looked for only where there is one.
+        if !is_above(&codes.iter().copied().fold(0, u32::max)) {
+            return Ok(());
+        }
+        let row = self.rows + codes.iter().position(is_above).unwrap_or_default() as u64;
+        let thresholds = self.settings.thresholds.len();
+        Err(limit_error(most_keys + 1, thresholds, MOST_FORMING_BARS, self.wording().row(row)))
     }
 
     fn make_states(&mut self, key: u32) {
@@ -172,7 +223,7 @@ impl RangeBarBuilder {
     }
 
     /// Makes sure a key has a state and a way back.
-    fn touch(&mut self, key: u32) {
+    pub(super) fn touch(&mut self, key: u32) {
         self.make_states(key);
         let key = key as usize;
         if self.is_journaled.get(key) == Some(&false) {
@@ -186,6 +237,10 @@ impl RangeBarBuilder {
         while from < ticks.len() {
             let to = ticks.len().min(from + LARGEST_BLOCK);
             let (block, codes) = (ticks.slice(from, to), &codes[from..to]);
+            self.check_limit(codes)?;
+            if self.is_retracing() {
+                return Err(self.retrace_rows(&block, |at| codes[at], bars));
+            }
             let changes = codes.iter().zip(&codes[1..]).filter(|(code, next)| code != next).count();
             if changes * LONG_RUN < codes.len() {
                 self.push_runs(&block, codes, bars, flush)?;
@@ -211,10 +266,11 @@ impl RangeBarBuilder {
     /// A block of several keys: each key's records are put together and take the one-key path.
     fn push_block(&mut self, block: &Ticks, codes: &[u32], bars: &mut Vec<Bar>, flush: Flush) -> Result<(), DataError> {
         let mut buckets = std::mem::take(&mut self.buckets);
-        let mut lasts = Vec::new();
-        let result = self.push_buckets(block, codes, &mut buckets, &mut lasts, bars);
+        let result = self.push_buckets(block, codes, &mut buckets, bars);
         self.buckets = buckets;
-        result.map_err(|fault| self.explain_keyed(block, codes, lasts, fault))?;
+        if result.is_err() {
+            return Err(self.doubt());
+        }
         bars.sort_by_key(|bar| bar.end_row);
         flush(bars);
         self.rows += block.len() as u64;
@@ -226,14 +282,10 @@ impl RangeBarBuilder {
         block: &Ticks,
         codes: &[u32],
         buckets: &mut Buckets,
-        lasts: &mut Vec<Option<Last>>,
         bars: &mut Vec<Bar>,
-    ) -> Result<(), BlockFault> {
+    ) -> Result<(), FoldError> {
         let largest = codes.iter().fold(0, |largest, code| largest.max(*code));
         buckets.start(block, codes, largest as usize + 1);
-        // The last record of every key there may be is noted for messages.
-        self.make_states(largest);
-        lasts.extend(self.states.iter().map(|state| state.search.last));
         let mut from = 0;
         while let Filled::Full { row, slot } = buckets.fill(InstructionSet::current(), block, codes, from) {
             self.push_bucket(block, buckets, slot, bars)?;
@@ -249,7 +301,7 @@ impl RangeBarBuilder {
         buckets: &mut Buckets,
         slot: usize,
         bars: &mut Vec<Bar>,
-    ) -> Result<(), BlockFault> {
+    ) -> Result<(), FoldError> {
         if buckets.is_bare(slot) {
             return Ok(());
         }
@@ -258,62 +310,10 @@ impl RangeBarBuilder {
         let set = InstructionSet::current();
         let (chunk, rows) = buckets.bucket(set, block, slot);
         let rows = Rows::Listed(self.rows, rows);
-        self.step(set, &chunk, rows, key, bars).map_err(|error| match error {
-            FoldError::Record(_) => BlockFault { overflow: None },
-            FoldError::Overflow(row, what) => BlockFault { overflow: Some((rows.input_row(row), what)) },
-        })?;
+        self.step(set, &chunk, rows, key, bars)?;
         buckets.clear(slot);
         Ok(())
     }
-
-    /// Words the first fault of a chunk.
-    fn explain(&self, chunk: &Ticks, mut last: Option<Last>, error: FoldError) -> DataError {
-        let wording = self.wording();
-        for at in 0..chunk.len() {
-            let row = self.rows + at as u64;
-            if let Err(fault) = check_record(chunk, at, row, last, wording) {
-                return fault;
-            }
-            if let FoldError::Overflow(overflow_row, what) = error
-                && overflow_row == at
-            {
-                return overflow_error(what, wording.row(row), wording);
-            }
-            last = Some(Last::of(chunk, at, row));
-        }
-        unexplained(wording.row(self.rows))
-    }
-
-    /// Words the first fault of a block of several keys.
-    fn explain_keyed(
-        &self,
-        block: &Ticks,
-        codes: &[u32],
-        mut lasts: Vec<Option<Last>>,
-        fault: BlockFault,
-    ) -> DataError {
-        let wording = self.wording();
-        for (at, code) in codes.iter().enumerate() {
-            let row = self.rows + at as u64;
-            let last = &mut lasts[*code as usize];
-            if let Err(error) = check_record(block, at, row, *last, wording) {
-                return error;
-            }
-            match fault.overflow {
-                Some((overflow_row, what)) if overflow_row == row => {
-                    return overflow_error(what, wording.row(row), wording);
-                }
-                _ => *last = Some(Last::of(block, at, row)),
-            }
-        }
-        unexplained(wording.row(self.rows))
-    }
-}
-
-/// Why a block of several keys was refused.
-struct BlockFault {
-    /// Input row and kind of an overflow; else a record is at fault.
-    overflow: Option<(u64, Overflow)>,
 }
 
 impl RangeBarBuilder {

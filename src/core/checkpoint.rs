@@ -9,15 +9,18 @@ use super::admit::Last;
 use super::bar::Sums;
 use super::builder::{KeyState, RangeBarBuilder};
 use super::error::CoreError;
+use super::plausible::Bounds;
 use super::rule::RangeRule;
 use super::search::{Lane, Opening};
 use super::state::{KeyFold, KeySearch, LaneFold, Settings};
+use super::ticks::Inputs;
 
 const MAGIC: &[u8; 8] = b"rangebar";
 const VERSION: u32 = 1;
 const DIGEST_BYTES: usize = 32;
 
-fn refuse(reason: &str) -> CoreError {
+/// A checkpoint that cannot be used, and why.
+pub fn refuse(reason: &str) -> CoreError {
     CoreError::Checkpoint { reason: reason.to_owned() }
 }
 
@@ -202,24 +205,30 @@ impl RangeBarBuilder {
         out
     }
 
-    /// Takes over a saved state; the settings must be those it was saved under.
+    /// Takes over a saved state; settings and bound columns must be those it was saved under.
     ///
     /// # Errors
-    /// When the bytes do not fit the settings; nothing is changed then.
-    pub fn load(&mut self, bytes: &[u8]) -> Result<(), CoreError> {
+    /// When the bytes are not a state that trades can lead to under these settings; nothing is
+    /// changed then.
+    pub fn load(&mut self, bytes: &[u8], inputs: Inputs) -> Result<(), CoreError> {
         let mut reader = Reader(bytes);
         let rows = reader.u64()?;
         let count = reader.u64()?;
         let mut states = Vec::new();
         for _ in 0..count {
+            if states.len() >= self.most_keys() {
+                return Err(refuse("it has more keys than a builder takes"));
+            }
             states.push(read_key(&mut reader, &self.settings)?);
         }
         if !reader.0.is_empty() {
             return Err(refuse("it was taken with other settings"));
         }
+        let bounds = Bounds { settings: &self.settings, inputs, rows };
+        bounds.check(&states).map_err(refuse)?;
         self.rows = rows;
         self.states = states;
-        self.begin();
+        self.commit();
         Ok(())
     }
 }

@@ -21,6 +21,8 @@ pub enum CoreError {
 pub enum DataErrorKind {
     Value,
     Order,
+    /// Not a fault of a record: the trades need more memory than one builder may take.
+    Limit,
 }
 
 /// A record that cannot be used: column, row, value and remedy in one paragraph.
@@ -35,6 +37,10 @@ pub struct DataError {
 impl DataError {
     pub fn value(row: u64, message: String) -> Self {
         Self { kind: DataErrorKind::Value, row, message }
+    }
+
+    pub fn limit(row: u64, message: String) -> Self {
+        Self { kind: DataErrorKind::Limit, row, message }
     }
 
     pub fn order(row: u64, message: String) -> Self {

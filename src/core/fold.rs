@@ -8,18 +8,24 @@ use super::bar::{Overflow, Sums};
 use super::lanes::QuickSpan;
 use super::order::is_next;
 use super::simd::{self, InstructionSet};
-use super::ticks::{Ticks, Values};
+use super::ticks::Ticks;
 
 /// Spans shorter than this fold faster one record at a time.
 const SHORT_SPAN: usize = 20;
 
-/// Why a span cannot be folded.
+/// Why a span cannot be folded. Which row is at fault is for a second, slower pass to find.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum FoldError {
-    /// The record at this row of the chunk is refused.
-    Record(usize),
-    /// A sum overflowed at this row of the chunk.
-    Overflow(usize, Overflow),
+    /// A record is refused.
+    Record,
+    /// A sum left its integer type.
+    Overflow(Overflow),
+}
+
+impl From<Overflow> for FoldError {
+    fn from(what: Overflow) -> Self {
+        Self::Overflow(what)
+    }
 }
 
 /// Sums of the rows `from..to` of a chunk, at least one and at most [`super::lanes::LONGEST_SPAN`].
@@ -27,7 +33,7 @@ pub enum FoldError {
 /// Each row is also held against the one before it in the chunk.
 ///
 /// # Errors
-/// When a record is refused; which one and why is for `admit` to say.
+/// When a record is refused or a sum overflows.
 #[inline]
 pub fn fold(set: InstructionSet, chunk: &Ticks, from: usize, to: usize) -> Result<Sums, FoldError> {
     if to - from >= SHORT_SPAN {
@@ -41,6 +47,17 @@ pub fn fold(set: InstructionSet, chunk: &Ticks, from: usize, to: usize) -> Resul
         }
     }
     fold_checked(chunk, from, to)
+}
+
+/// Checks the rows `from..to` of a chunk without summing them, so that no sum can overflow.
+///
+/// # Errors
+/// When a record is refused.
+pub fn check(set: InstructionSet, chunk: &Ticks, from: usize, to: usize) -> Result<(), FoldError> {
+    if from == to || fold(set, chunk, from, to).is_ok() {
+        return Ok(());
+    }
+    (from..to).try_for_each(|row| checked_record(chunk, row).map(|_| ()))
 }
 
 /// First and last values that need no sum.
@@ -67,7 +84,6 @@ fn admit_record(chunk: &Ticks, row: usize) -> Option<(i64, i64, i64)> {
     let price = chunk.price.grid(row).filter(|price| *price > 0)?;
     let quantity = match chunk.quantity {
         None => 0,
-        Some(Values::Float(values)) if values[row] < 0.0 => return None,
         Some(values) => values.grid(row).filter(|quantity| *quantity >= 0)?,
     };
     let fills = match (chunk.first_id, chunk.last_id) {
@@ -78,18 +94,21 @@ fn admit_record(chunk: &Ticks, row: usize) -> Option<(i64, i64, i64)> {
     Some((price, quantity, fills))
 }
 
+/// One record, also held against the one before it in the chunk.
+#[inline]
+fn checked_record(chunk: &Ticks, row: usize) -> Result<(i64, i64, i64), FoldError> {
+    let is_in_order = row == 0 || is_next(chunk, row);
+    admit_record(chunk, row).filter(|_| is_in_order).ok_or(FoldError::Record)
+}
+
 /// The fold one record at a time, with every check.
 fn fold_checked(chunk: &Ticks, from: usize, to: usize) -> Result<Sums, FoldError> {
     let mut sums = Sums { low: i64::MAX, ..Sums::default() };
     for row in from..to {
-        if row > 0 && !is_next(chunk, row) {
-            return Err(FoldError::Record(row));
-        }
-        let (price, quantity, fills) = admit_record(chunk, row).ok_or(FoldError::Record(row))?;
+        let (price, quantity, fills) = checked_record(chunk, row)?;
         let turnover = i128::from(price) * i128::from(quantity);
-        let overflow = |what| FoldError::Overflow(row, what);
-        sums.turnover = sums.turnover.checked_add(turnover).ok_or_else(|| overflow(Overflow::Turnover))?;
-        sums.fills = sums.fills.checked_add(fills).ok_or_else(|| overflow(Overflow::Fills))?;
+        sums.turnover = sums.turnover.checked_add(turnover).ok_or(Overflow::Turnover)?;
+        sums.fills = sums.fills.checked_add(fills).ok_or(Overflow::Fills)?;
         sums.volume += i128::from(quantity);
         if chunk.is_buyer_maker.is_some_and(|bits| bits.get(row)) {
             sums.sell_turnover += turnover;

@@ -8,7 +8,8 @@
 //!
 //! `search` finds where bars end, `fold` says what a bar holds, `state` joins the two for one key,
 //! `builder` serves many keys push by push, `runs` folds bars of anyone's making, `label` gives
-//! every record its bar's id. Quick passes work on lanes and may doubt; `admit` then decides.
+//! every record its bar's id. Quick passes work on lanes and may doubt; `retrace` then finds the row
+//! and `admit` words the fault.
 
 pub mod admit;
 pub mod bar;
@@ -23,8 +24,10 @@ pub mod label;
 pub mod lanes;
 pub mod numbering;
 pub mod order;
+pub mod plausible;
 pub mod quotient;
 pub mod records;
+pub mod retrace;
 pub mod rule;
 pub mod runs;
 pub mod search;

@@ -7,17 +7,19 @@
 use super::units::{DBPS_PER_UNIT, GRID_PER_UNIT, Threshold};
 
 /// The two grid prices at or beyond which a bar closes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+///
+/// With a threshold of at most 100 % both fit 64 bits without a sign.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Band {
-    pub lower: i128,
-    pub upper: i128,
+    pub lower: u64,
+    pub upper: u64,
 }
 
 impl Band {
-    /// Whether a grid price closes the bar.
+    /// Whether a grid price, which is positive, closes the bar.
     #[inline(always)]
     pub fn is_breached_by(&self, price: i64) -> bool {
-        let price = i128::from(price);
+        let price = price as u64;
         price >= self.upper || price <= self.lower
     }
 
@@ -29,7 +31,7 @@ impl Band {
     pub fn quiet_range(&self) -> (f64, f64) {
         const SLACK: f64 = 1.0 / (1u64 << 49) as f64;
         let lower = (self.lower as i64 as f64 + 0.5) * ((1.0 + SLACK) / GRID_PER_UNIT);
-        let upper = if self.upper > i128::from(i64::MAX) {
+        let upper = if self.upper > i64::MAX as u64 {
             f64::INFINITY
         } else {
             (self.upper as i64 as f64 - 0.5) * ((1.0 - SLACK) / GRID_PER_UNIT)
@@ -51,12 +53,13 @@ impl Rule for RangeRule {
     /// The smallest integer distance that satisfies the rule, on both sides of the open.
     #[inline(always)]
     fn band(&self, open: i64) -> Band {
-        let dbps = u64::from(self.0.dbps());
-        let distance = match open.unsigned_abs().checked_mul(dbps) {
-            Some(product) => i128::from(product.div_ceil(DBPS_PER_UNIT)),
-            None => (i128::from(open) * i128::from(dbps) + i128::from(DBPS_PER_UNIT) - 1) / i128::from(DBPS_PER_UNIT),
+        let (open, dbps) = (open.unsigned_abs(), u64::from(self.0.dbps()));
+        let distance = match open.checked_mul(dbps) {
+            Some(product) => product.div_ceil(DBPS_PER_UNIT),
+            None => (u128::from(open) * u128::from(dbps)).div_ceil(u128::from(DBPS_PER_UNIT)) as u64,
         };
-        Band { lower: i128::from(open) - distance, upper: i128::from(open) + distance }
+        // The subtraction cannot saturate, and the addition only at an opening price that is refused.
+        Band { lower: open.saturating_sub(distance), upper: open.saturating_add(distance) }
     }
 }
 
@@ -80,7 +83,10 @@ mod tests {
         fn the_band_is_the_rule(open in 1i64.., dbps in 1u32..=100_000, step in -2i128..=2) {
             let band = rule(dbps).band(open);
             for edge in [band.lower, band.upper] {
-                let Ok(price) = i64::try_from(edge + step) else { continue };
+                let Ok(price) = i64::try_from(i128::from(edge) + step) else { continue };
+                if price <= 0 {
+                    continue;
+                }
                 let far = (i128::from(price) - i128::from(open)).abs() * 100_000;
                 prop_assert_eq!(band.is_breached_by(price), far >= i128::from(open) * i128::from(dbps));
             }

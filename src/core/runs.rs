@@ -3,10 +3,10 @@
 use std::collections::HashSet;
 
 use super::admit::{Last, Names, Wording, check_record, overflow_error, unexplained};
-use super::bar::{Bar, Cause};
+use super::bar::{Bar, Cause, Sums};
 use super::builder::Flush;
 use super::error::DataError;
-use super::fold::FoldError;
+use super::fold::{FoldError, check, fold};
 use super::lanes::LONGEST_SPAN;
 use super::search::Cut;
 use super::simd::InstructionSet;
@@ -120,21 +120,35 @@ impl Aggregator {
         ids: Ids<T>,
         bars: &mut Vec<Bar>,
     ) -> Result<(), DataError> {
-        let before = self.search.last;
+        let (last, sums) = (self.search.last, self.forming());
         let rows = Rows::From(self.rows);
         self.cuts.clear();
         let is_ordered = self.search.scan(&self.settings, set, chunk, rows, &mut self.cuts);
         let returned = self.find_runs(ids);
         let outcome = if is_ordered {
-            let mut out = Output { bars, rows, key: 0 };
-            self.fold.fold(set, chunk, &self.cuts, true, &mut out)
+            self.fold_runs(set, chunk, &mut Output { bars, rows, key: 0 })
         } else {
-            Err(FoldError::Record(chunk.len() - 1))
+            Err(FoldError::Record)
         };
         match (outcome, returned) {
             (Ok(()), None) => Ok(()),
-            (outcome, returned) => Err(self.explain(chunk, before, outcome.err(), returned)),
+            (_, returned) => Err(self.explain(set, chunk, ids, (last, sums), returned)),
         }
+    }
+
+    /// Folds the records that are in a bar and checks the others.
+    fn fold_runs(&mut self, set: InstructionSet, chunk: &Ticks, out: &mut Output) -> Result<(), FoldError> {
+        let from = self.fold.fold(set, chunk, &self.cuts, true, out)?;
+        if self.current == Some(None) {
+            check(set, chunk, from, chunk.len())
+        } else {
+            self.fold.absorb(set, chunk, from, chunk.len())
+        }
+    }
+
+    /// Sums of the forming bar.
+    fn forming(&self) -> Sums {
+        self.fold.lanes.first().map_or_else(Sums::default, |lane| lane.sums)
     }
 
     /// Lists the ends of runs; the row and id of the first run that comes back, if any.
@@ -197,26 +211,36 @@ impl Aggregator {
         })
     }
 
-    fn explain(
+    /// Words the first fault of a chunk, record by record from the state before it.
+    fn explain<T: Copy + PartialEq + Into<i128>>(
         &self,
+        set: InstructionSet,
         chunk: &Ticks,
-        mut last: Option<Last>,
-        error: Option<FoldError>,
+        ids: Ids<T>,
+        (mut last, mut sums): (Option<Last>, Sums),
         returned: Option<(usize, i128)>,
     ) -> DataError {
         let wording = self.wording();
+        let mut cuts = self.cuts.iter().map(|cut| cut.at as usize).peekable();
         for at in 0..chunk.len() {
             let row = self.rows + at as u64;
             let number = wording.row(row);
             if let Err(fault) = check_record(chunk, at, row, last, wording) {
                 return fault;
             }
-            match (error, returned) {
-                (_, Some((returned_at, id))) if returned_at == at => return self.returned(number, id),
-                (Some(FoldError::Overflow(overflow_at, what)), _) if overflow_at == at => {
-                    return overflow_error(what, number, wording);
-                }
+            match returned {
+                Some((returned_at, id)) if returned_at == at => return self.returned(number, id),
                 _ => {}
+            }
+            if cuts.next_if_eq(&at).is_some() {
+                sums = Sums::default();
+            }
+            let outcome = match ids.get(at) {
+                Some(_) => fold(set, chunk, at, at + 1).and_then(|record| Ok(sums.absorb(&record)?)),
+                None => Ok(()),
+            };
+            if let Err(FoldError::Overflow(what)) = outcome {
+                return overflow_error(what, number, wording);
             }
             last = Some(Last::of(chunk, at, row));
         }

@@ -40,17 +40,11 @@ pub struct Opening {
 }
 
 /// The search state of one threshold.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Lane {
     opening: Option<Opening>,
     band: Band,
     quiet: (f64, f64),
-}
-
-impl Default for Lane {
-    fn default() -> Self {
-        Self { opening: None, band: Band { lower: 0, upper: 0 }, quiet: (0.0, 0.0) }
-    }
 }
 
 impl Lane {

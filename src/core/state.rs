@@ -1,9 +1,9 @@
 //! State of one key: the search half and the fold half, with cuts as the seam between them.
 
 use super::admit::Last;
-use super::bar::{Bar, Cause, Sums};
+use super::bar::{Bar, Cause, Overflow, Sums};
 use super::boundary::Reset;
-use super::fold::{FoldError, fold};
+use super::fold::{FoldError, check, fold};
 use super::rule::RangeRule;
 use super::search::{Cut, Lane, Scan};
 use super::simd::{self, InstructionSet};
@@ -152,7 +152,7 @@ impl KeySearch {
 }
 
 /// The fold half of one threshold: the sums of the forming bar and the next bar's id.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct LaneFold {
     pub sums: Sums,
     pub next_id: u32,
@@ -169,13 +169,16 @@ impl KeyFold {
         Self { lanes: vec![LaneFold::default(); lanes] }
     }
 
-    /// Folds a chunk along its cuts and appends the bars that ended.
+    /// Folds a chunk up to its last cut and appends the bars that ended. Returns the row of the
+    /// last cut: the rows from there on are left to [`Self::absorb`].
     ///
     /// Every record is folded once, whatever the number of thresholds: cuts of all of them part the
-    /// chunk, and each part's sums are merged into each forming bar.
+    /// chunk, and each part's sums are merged into each forming bar. Records that belong to no bar
+    /// are checked only.
     ///
     /// # Errors
-    /// At the first record that is refused; the state is then half-way and must be thrown away.
+    /// When a record is refused or a sum overflows; the state is then unusable and must be restored
+    /// by the caller.
     pub fn fold(
         &mut self,
         set: InstructionSet,
@@ -183,34 +186,40 @@ impl KeyFold {
         cuts: &[Cut],
         keeps_unfinished: bool,
         out: &mut Output,
-    ) -> Result<(), FoldError> {
+    ) -> Result<usize, FoldError> {
         let mut from = 0;
         for cut in cuts {
             let at = cut.at as usize;
-            if at > from {
+            if cut.cause == Cause::Discard {
+                check(set, ticks, from, at)?;
+            } else {
                 self.absorb(set, ticks, from, at)?;
-                from = at;
             }
-            self.end(cut, keeps_unfinished, out);
+            from = at;
+            self.end(cut, keeps_unfinished, out)?;
         }
-        if from < ticks.len() {
-            self.absorb(set, ticks, from, ticks.len())?;
-        }
-        Ok(())
+        Ok(from)
     }
 
+    /// Merges the rows `from..to` into the forming bars.
+    ///
+    /// # Errors
+    /// As for [`Self::fold`].
     #[inline]
-    fn absorb(&mut self, set: InstructionSet, ticks: &Ticks, from: usize, to: usize) -> Result<(), FoldError> {
+    pub fn absorb(&mut self, set: InstructionSet, ticks: &Ticks, from: usize, to: usize) -> Result<(), FoldError> {
+        if from == to {
+            return Ok(());
+        }
         let sums = fold(set, ticks, from, to)?;
         for lane in &mut self.lanes {
-            lane.sums.absorb(&sums).map_err(|what| FoldError::Overflow(to - 1, what))?;
+            lane.sums.absorb(&sums)?;
         }
         Ok(())
     }
 
     #[inline]
-    fn end(&mut self, cut: &Cut, keeps_unfinished: bool, out: &mut Output) {
-        let Some(lane) = self.lanes.get_mut(usize::from(cut.lane)) else { return };
+    fn end(&mut self, cut: &Cut, keeps_unfinished: bool, out: &mut Output) -> Result<(), Overflow> {
+        let Some(lane) = self.lanes.get_mut(usize::from(cut.lane)) else { return Ok(()) };
         let is_given = match cut.cause {
             Cause::Threshold | Cause::Run => true,
             Cause::Reset | Cause::Gap => keeps_unfinished,
@@ -225,9 +234,10 @@ impl KeyFold {
                 bar_id: lane.next_id,
                 ended_by: Some(cut.cause),
             });
-            lane.next_id = lane.next_id.wrapping_add(1);
+            lane.next_id = lane.next_id.checked_add(1).ok_or(Overflow::Bars)?;
         }
         lane.sums = Sums::default();
+        Ok(())
     }
 }
 

@@ -14,6 +14,9 @@ pub enum FrameError {
     /// Options that contradict each other or the frame.
     #[error("{0}")]
     Options(String),
+    /// Use of an object that was in use in another thread when this process was forked.
+    #[error("{0}")]
+    Forked(String),
     #[error("{0}")]
     Data(#[from] DataError),
     #[error("{0}")]

@@ -4,7 +4,7 @@ use polars::prelude::*;
 
 use super::codes::float_bits;
 use super::error::FrameError;
-use crate::core::error::CoreError;
+use crate::core::checkpoint::refuse;
 
 /// A fixed-width column as 64-bit patterns, one pattern a value.
 fn bits_of(series: &Series) -> PolarsResult<Vec<Option<u64>>> {
@@ -40,14 +40,13 @@ pub fn encode(series: &Series) -> PolarsResult<Vec<Option<Vec<u8>>>> {
 /// # Errors
 /// When the bytes are not keys of this type.
 pub fn decode(values: &[Option<&[u8]>], empty: &Series) -> Result<Series, FrameError> {
-    let refuse = || FrameError::from(CoreError::Checkpoint { reason: "its keys cannot be read".to_owned() });
+    let refuse = || FrameError::from(refuse("it holds a value that is not a key of its data type"));
     let name = empty.name().clone();
     if is_text(empty.dtype()) {
         let text = values.iter().map(|value| value.map(std::str::from_utf8).transpose()).collect::<Result<Vec<_>, _>>();
         let text = text.map_err(|_| refuse())?;
-        return Ok(StringChunked::from_iter_options(name, text.into_iter())
-            .into_series()
-            .strict_cast(empty.dtype())?);
+        let text = StringChunked::from_iter_options(name, text.into_iter()).into_series();
+        return text.strict_cast(empty.dtype()).map_err(|_| refuse());
     }
     let word =
         |value: &Option<&[u8]>| value.map(<[u8; 8]>::try_from).transpose().map(|bytes| bytes.map(u64::from_le_bytes));
@@ -64,5 +63,6 @@ pub fn decode(values: &[Option<&[u8]>], empty: &Series) -> Result<Series, FrameE
         // A cast would lose the zone.
         return Ok(physical.i64()?.clone().into_datetime(*unit, zone.clone()).into_series());
     }
-    Ok(physical.strict_cast(&empty.dtype().to_physical())?.strict_cast(empty.dtype())?)
+    let narrow = physical.strict_cast(&empty.dtype().to_physical());
+    narrow.and_then(|narrow| narrow.strict_cast(empty.dtype())).map_err(|_| refuse())
 }

@@ -6,8 +6,7 @@ use super::codes::KeyColumn;
 use super::error::FrameError;
 use super::key_bytes::{decode, encode};
 use super::options::{Options, Role};
-use crate::core::checkpoint::Reader;
-use crate::core::error::CoreError;
+use crate::core::checkpoint::{Reader, refuse};
 use crate::core::numbering::Codes;
 
 /// Refuses key types without a cheap exact form.
@@ -197,14 +196,17 @@ impl Keyer {
             let mut values = Vec::new();
             for _ in 0..count {
                 let len = reader.u64()?;
-                values.push(if len == u64::MAX { None } else { Some(reader.take(len as usize)?) });
+                let len = usize::try_from(len).ok();
+                values.push(match len {
+                    None | Some(usize::MAX) => None,
+                    Some(len) => Some(reader.take(len)?),
+                });
             }
             keys.push(decode(&values, series)?);
         }
         let codes = self.codes(&keys)?;
         if !reader.0.is_empty() || codes.iter().enumerate().any(|(row, code)| row != *code as usize) {
-            let reason = "its keys do not fit".to_owned();
-            return Err(CoreError::Checkpoint { reason }.into());
+            return Err(refuse("its keys are not distinct").into());
         }
         Ok(())
     }

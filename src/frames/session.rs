@@ -9,6 +9,7 @@ use super::options::{Options, Role};
 use super::output::{BarTable, dtype, entries};
 use crate::core::bar::Bar;
 use crate::core::builder::RangeBarBuilder;
+use crate::core::checkpoint::{Reader, refuse};
 use crate::core::columns::Context;
 use crate::core::runs::{Aggregator, Ids};
 use crate::core::ticks::{Bits, Inputs, Ticks};
@@ -222,14 +223,18 @@ impl Session {
         inputs: &[Series],
         sink: &mut dyn FnMut(&mut Vec<Bar>, Context),
     ) -> Result<(), FrameError> {
-        let columns = Columns::of(&self.options, inputs)?;
+        let mut columns = Columns::of(&self.options, inputs)?;
         let keys_before = self.keyer.count();
         let keys = Keyer::select(&self.options, inputs);
         let Engine::Builder(builder) = &mut self.engine else {
             return Err(FrameError::Options("bars need a threshold".to_owned()));
         };
         let context = Context { unit: builder.settings().unit, thresholds: &self.thresholds };
-        let result = push_pieces(builder, columns, &mut self.keyer, &keys, &mut |bars| sink(bars, context));
+        let keyer = &mut self.keyer;
+        let mut result = push_pieces(builder, &mut columns, keyer, &keys, &mut |bars| sink(bars, context));
+        if result.is_err() && builder.retrace() {
+            result = push_pieces(builder, &mut columns, keyer, &keys, &mut Vec::clear);
+        }
         if result.is_err() {
             builder.roll_back();
             self.keyer.truncate(keys_before);
@@ -240,7 +245,7 @@ impl Session {
     }
 
     fn push_to_aggregator(&mut self, inputs: &[Series], table: &mut BarTable) -> Result<(), FrameError> {
-        let columns = Columns::of(&self.options, inputs)?;
+        let mut columns = Columns::of(&self.options, inputs)?;
         let context = Context { unit: self.context().unit, thresholds: &self.thresholds };
         let Engine::Aggregator(aggregator) = &mut self.engine else {
             return Err(FrameError::Options("aggregate needs bar ids".to_owned()));
@@ -253,7 +258,7 @@ impl Session {
         for (row, ticks) in columns.pieces() {
             push_ids(aggregator, ids, row, &ticks, &mut bars, &mut |bars| table.take(bars, context))?;
         }
-        raise_fault(columns, |row| aggregator.wording().row(row as u64 + aggregator.wording().push_row))
+        raise_fault(&mut columns, |row| aggregator.wording().row(row as u64 + aggregator.wording().push_row))
     }
 
     /// State and keys as bytes.
@@ -271,21 +276,28 @@ impl Session {
         Ok(out)
     }
 
-    /// Takes over a saved state.
+    /// Takes over a saved state; returns the number of rows pushed until it was saved. After an
+    /// error the session must not be used.
     ///
     /// # Errors
-    /// When the bytes do not fit the options.
-    pub fn load(&mut self, bytes: &[u8]) -> Result<(), FrameError> {
-        let mut reader = crate::core::checkpoint::Reader(bytes);
+    /// When the bytes are not a state of these options and types.
+    pub fn load(&mut self, bytes: &[u8]) -> Result<u64, FrameError> {
+        let mut reader = Reader(bytes);
         let state = reader.part()?;
-        let mut keyer = Keyer::new(self.empty_keys.len());
-        keyer.load(reader.0, &self.empty_keys)?;
         let Engine::Builder(builder) = &mut self.engine else {
             return Err(FrameError::Options("an aggregation has no checkpoint".to_owned()));
         };
-        builder.load(state)?;
+        builder.load(state, self.inputs)?;
+        let (rows, keys) = (builder.rows(), builder.key_count());
+        let mut keyer = Keyer::new(self.empty_keys.len());
+        keyer.load(reader.0, &self.empty_keys)?;
+        let has_fitting_keys = if self.options.is_keyed() { keyer.count() == keys } else { keys <= 1 };
         self.keyer = keyer;
-        Ok(())
+        // Of several byte sequences that read as the same state, only one is ever written.
+        if !has_fitting_keys || self.save()? != bytes {
+            return Err(refuse("its keys do not fit its states").into());
+        }
+        Ok(rows)
     }
 }
 
@@ -294,7 +306,7 @@ const CODED_ROWS: usize = 65_536;
 
 fn push_pieces(
     builder: &mut RangeBarBuilder,
-    columns: Columns,
+    columns: &mut Columns,
     keyer: &mut Keyer,
     keys: &[Series],
     sink: &mut dyn FnMut(&mut Vec<Bar>),
@@ -316,8 +328,8 @@ fn push_pieces(
     raise_fault(columns, |row| builder.wording().row(row as u64 + builder.wording().push_row))
 }
 
-fn raise_fault(columns: Columns, number: impl Fn(usize) -> u64) -> Result<(), FrameError> {
-    match columns.fault {
+fn raise_fault(columns: &mut Columns, number: impl Fn(usize) -> u64) -> Result<(), FrameError> {
+    match columns.fault.take() {
         None => Ok(()),
         Some(fault) => Err((fault.word)(number(fault.row)).into()),
     }

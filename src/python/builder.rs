@@ -10,9 +10,15 @@ use crate::frames::error::FrameError;
 use crate::frames::options::Options;
 use crate::frames::session::Session;
 
-/// Bars from frames whose columns come in the order of the roles.
-#[pyclass(module = "rangebar_polars._internal")]
+use super::exclusive::Exclusive;
+
+/// Bars from frames whose columns come in the order of the roles. Threads may share it.
+#[pyclass(module = "rangebar_polars._internal", frozen)]
 pub struct Builder {
+    state: Exclusive<State>,
+}
+
+struct State {
     options: Options,
     session: Option<Session>,
 }
@@ -27,7 +33,7 @@ fn series_of(frame: &DataFrame) -> Vec<Series> {
     frame.columns().iter().map(|column| column.as_materialized_series().clone()).collect()
 }
 
-impl Builder {
+impl State {
     fn bound(&mut self, columns: &[Series]) -> Result<&mut Session, FrameError> {
         let session = match self.session.take() {
             Some(session) => session,
@@ -40,9 +46,20 @@ impl Builder {
         Ok(self.session.insert(session))
     }
 
-    fn session(&self) -> PyResult<&Session> {
+    fn session(&mut self) -> Result<&mut Session, FrameError> {
         let unbound = || FrameError::Options("bind the builder to column types first".to_owned());
-        Ok(self.session.as_ref().ok_or_else(unbound)?)
+        self.session.as_mut().ok_or_else(unbound)
+    }
+}
+
+impl Builder {
+    /// Works on the state without the GIL, so that a thread that waits for its turn stops no other.
+    fn with<R: Send>(
+        &self,
+        py: Python,
+        work: impl FnOnce(&mut State) -> Result<R, FrameError> + Send,
+    ) -> Result<R, FrameError> {
+        py.detach(|| self.state.with(work)?)
     }
 }
 
@@ -53,56 +70,49 @@ impl Builder {
         let options: Options =
             serde_json::from_str(options_json).map_err(|error| FrameError::Options(error.to_string()))?;
         options.check()?;
-        Ok(Self { options, session: None })
+        Ok(Self { state: Exclusive::new(State { options, session: None }) })
     }
 
     /// Fixes the column types.
-    fn bind(&mut self, frame: PyDataFrame) -> PyResult<()> {
-        self.bound(&series_of(&frame.0))?;
-        Ok(())
+    fn bind(&self, py: Python, frame: PyDataFrame) -> PyResult<()> {
+        let columns = series_of(&frame.0);
+        Ok(self.with(py, |state| state.bound(&columns).map(|_| ()))?)
     }
 
     /// An empty output frame.
-    fn schema(&self) -> PyResult<PyDataFrame> {
-        let fields = self.session()?.schema()?;
+    fn schema(&self, py: Python) -> PyResult<PyDataFrame> {
+        let fields = self.with(py, |state| state.session()?.schema())?;
         frame(fields.into_iter().map(|(name, dtype)| Series::new_empty(name, &dtype)).collect())
     }
 
     /// Takes a frame and gives the bars that ended.
-    fn push(&mut self, py: Python, frame: PyDataFrame) -> PyResult<PyDataFrame> {
+    fn push(&self, py: Python, frame: PyDataFrame) -> PyResult<PyDataFrame> {
         let columns = series_of(&frame.0);
-        let session = self.bound(&columns)?;
-        let bars = py.detach(|| session.push(&columns))?;
-        self::frame(bars)
+        self::frame(self.with(py, |state| state.bound(&columns)?.push(&columns))?)
     }
 
     /// The forming bars.
-    fn partial(&self) -> PyResult<PyDataFrame> {
-        frame(self.session()?.partial()?)
+    fn partial(&self, py: Python) -> PyResult<PyDataFrame> {
+        frame(self.with(py, |state| state.session()?.partial())?)
     }
 
     /// What the end of the input adds.
-    fn finish(&self) -> PyResult<PyDataFrame> {
-        frame(self.session()?.finish()?)
+    fn finish(&self, py: Python) -> PyResult<PyDataFrame> {
+        frame(self.with(py, |state| state.session()?.finish())?)
     }
 
     /// State and the caller's header as bytes.
     fn checkpoint<'py>(&self, py: Python<'py>, header: &str) -> PyResult<Bound<'py, PyBytes>> {
-        let state = match &self.session {
-            Some(session) => session.save()?,
-            None => Vec::new(),
-        };
-        Ok(PyBytes::new(py, &seal(header, &state)))
+        let state = self.with(py, |state| state.session()?.save())?;
+        Ok(PyBytes::new(py, &py.detach(|| seal(header, &state))))
     }
 
-    /// Takes over the state of a checkpoint; bind first, unless it was taken unbound.
-    fn restore(&mut self, data: &[u8]) -> PyResult<()> {
-        let (_, state) = open(data).map_err(FrameError::from)?;
-        match (&mut self.session, state.is_empty()) {
-            (None, true) => Ok(()),
-            (Some(session), false) => Ok(session.load(state)?),
-            _ => Err(FrameError::Options("the checkpoint's types are missing".to_owned()).into()),
-        }
+    /// Takes over the state of a checkpoint; returns the number of rows it counts.
+    fn restore(&self, py: Python, data: &[u8]) -> PyResult<u64> {
+        Ok(self.with(py, |state| {
+            let (_, saved) = open(data)?;
+            state.session()?.load(saved)
+        })?)
     }
 }
 

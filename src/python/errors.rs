@@ -25,6 +25,7 @@ fn data(error: &DataError) -> PyErr {
     let class = match error.kind {
         DataErrorKind::Value => "TickDataError",
         DataErrorKind::Order => "TickOrderError",
+        DataErrorKind::Limit => "StateLimitError",
     };
     raise(class, &error.message)
 }
@@ -37,6 +38,7 @@ impl From<FrameError> for PyErr {
             FrameError::Data(error) | FrameError::Core(CoreError::Data(error)) => data(&error),
             FrameError::Core(error @ CoreError::Checkpoint { .. }) => raise("CheckpointError", &error.to_string()),
             FrameError::Core(error) => raise("ThresholdError", &error.to_string()),
+            FrameError::Forked(message) => raise("BuilderForkedError", &message),
             FrameError::Polars(error) => PyPolarsErr::from(error).into(),
         }
     }

@@ -2,4 +2,5 @@
 
 pub mod builder;
 pub mod errors;
+pub mod exclusive;
 pub mod module;

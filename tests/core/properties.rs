@@ -14,9 +14,9 @@ use rangebar_polars::core::ticks::Values;
 use rangebar_polars::core::units::{Threshold, TimeUnit};
 
 use crate::naive;
-use crate::trades::{Trades, any_walk, bitmap};
+use crate::trades::{Trades, any_walk, bitmap, take};
 
-fn any_settings() -> impl Strategy<Value = Settings> {
+pub fn any_settings() -> impl Strategy<Value = Settings> {
     let reset = prop_oneof![
         Just(None),
         Just(Some(Reset::Year)),
@@ -39,7 +39,7 @@ fn any_settings() -> impl Strategy<Value = Settings> {
     )
 }
 
-fn assert_same(left: &[Bar], right: &[Bar]) {
+pub fn assert_same(left: &[Bar], right: &[Bar]) {
     assert_eq!(left.len(), right.len());
     for (a, b) in left.iter().zip(right) {
         assert_eq!(
@@ -50,7 +50,7 @@ fn assert_same(left: &[Bar], right: &[Bar]) {
 }
 
 /// Codes by first appearance, as the doors number keys.
-fn codes_of(trades: &Trades) -> Vec<u32> {
+pub fn codes_of(trades: &Trades) -> Vec<u32> {
     let mut seen = Vec::new();
     trades
         .key
@@ -96,7 +96,7 @@ fn build(
         if is_resumed {
             let saved = builder.save();
             builder = RangeBarBuilder::new(settings.clone(), Names::default(), false);
-            builder.load(&saved).unwrap();
+            builder.load(&saved, ticks.inputs()).unwrap();
             assert_eq!(builder.save(), saved);
         }
         from = to;
@@ -246,10 +246,8 @@ proptest! {
         builder.push(&ticks.slice(0, half), codes.map(|codes| &codes[..half]), &mut bars, &mut |bars| all.append(bars)).unwrap();
         builder.commit();
         let before = builder.save();
-        builder.begin();
-        let error = builder.push(&ticks.slice(half, bad.len()), codes.map(|codes| &codes[half..]), &mut bars, &mut |bars| bars.clear());
+        let error = take(&mut builder, &[(ticks.slice(half, bad.len()), codes.map(|codes| &codes[half..]))]);
         prop_assert_eq!(error.unwrap_err().row, (row - half) as u64);
-        builder.roll_back();
         prop_assert_eq!(builder.save(), before);
     }
 }

@@ -1,6 +1,9 @@
 //! Owned trades for tests, and strategies that make them.
 
 use proptest::prelude::*;
+use rangebar_polars::core::bar::Bar;
+use rangebar_polars::core::builder::RangeBarBuilder;
+use rangebar_polars::core::error::DataError;
 use rangebar_polars::core::ticks::{Bits, Ticks, Values};
 
 /// Trades in columns.
@@ -89,4 +92,30 @@ pub fn any_walk(keys: u32) -> impl Strategy<Value = Trades> {
     let scale = prop_oneof![Just(1e-6), Just(0.5), Just(60_000.0), Just(44_999_000.0), Just(9e8)];
     let rows = prop_oneof![1usize..200, 1usize..12_000];
     (rows, any::<u64>(), scale).prop_map(move |(rows, seed, scale)| walk(rows, seed, scale, keys))
+}
+
+/// One piece of a push and its keys.
+pub type Piece<'a> = (Ticks<'a>, Option<&'a [u32]>);
+
+/// Takes pieces as one push, as the doors do: whole, or not at all and with the row at fault.
+pub fn take(builder: &mut RangeBarBuilder, pieces: &[Piece]) -> Result<Vec<Bar>, DataError> {
+    let walk = |builder: &mut RangeBarBuilder| {
+        let (mut all, mut bars) = (Vec::new(), Vec::new());
+        builder.begin();
+        for (ticks, codes) in pieces {
+            builder.push(ticks, *codes, &mut bars, &mut |bars| all.append(bars))?;
+        }
+        Ok(all)
+    };
+    let mut result = walk(builder);
+    if result.is_err() && builder.retrace() {
+        result = walk(builder);
+        assert!(result.is_err(), "only the quick pass refuses");
+    }
+    if result.is_ok() {
+        builder.commit()
+    } else {
+        builder.roll_back()
+    }
+    result
 }

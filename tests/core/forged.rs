@@ -1,0 +1,149 @@
+//! Saved states that were altered: refused, or as good as any other state.
+
+use proptest::prelude::*;
+use rangebar_polars::core::admit::Names;
+use rangebar_polars::core::builder::RangeBarBuilder;
+use rangebar_polars::core::state::Settings;
+use rangebar_polars::core::ticks::Inputs;
+use rangebar_polars::core::units::{Threshold, TimeUnit};
+
+use crate::properties::{any_settings, codes_of};
+use crate::trades::{any_walk, bitmap, take, walk};
+
+const COLUMNS: [Inputs; 3] = [Inputs::FLOW, Inputs::AGG_ID, Inputs::FILLS];
+
+fn all_inputs() -> Inputs {
+    COLUMNS.into_iter().fold(Inputs::NONE, Inputs::with)
+}
+
+/// Loads a state and pushes on; whether it was taken. Nothing may overflow on the way.
+fn is_taken(settings: &Settings, state: &[u8], inputs: Inputs) -> bool {
+    let mut builder = RangeBarBuilder::new(settings.clone(), Names::default(), false);
+    let empty = builder.save();
+    if builder.load(state, inputs).is_err() {
+        assert_eq!(builder.save(), empty);
+        return false;
+    }
+    assert_eq!(builder.save(), state);
+    for bar in builder.partial() {
+        let sums = bar.sums;
+        assert!(sums.low <= sums.open && sums.open <= sums.high && sums.low <= sums.close && sums.close <= sums.high);
+        assert!(sums.records > 0 && (0..=sums.fills).contains(&sums.sell_fills));
+        assert!((0..=sums.volume).contains(&sums.sell_volume) && (0..=sums.turnover).contains(&sums.sell_turnover));
+    }
+    let trades = walk(300, 3, 1e9, 1);
+    let bytes = bitmap(&trades.is_sell, 0);
+    // The trades may be refused, for they may run back.
+    let _ = take(&mut builder, &[(trades.ticks(&bytes, 0), None)]);
+    true
+}
+
+fn altered(state: &[u8], at: usize, word: u64, change: u8) -> Vec<u8> {
+    let mut bytes = state.to_vec();
+    let at = at.min(bytes.len() - 8);
+    let old = u64::from_le_bytes(bytes[at..at + 8].try_into().unwrap());
+    let new = match change {
+        0 => old.wrapping_add(1),
+        1 => old.wrapping_sub(1),
+        2 => old ^ 1 << 63,
+        3 => 0,
+        4 => u64::MAX,
+        5 => old.wrapping_neg(),
+        6 => i64::MAX as u64,
+        _ => word,
+    };
+    bytes[at..at + 8].copy_from_slice(&new.to_le_bytes());
+    bytes
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(128))]
+
+    #[test]
+    fn an_altered_state_is_refused_or_a_state(
+        trades in any_walk(3),
+        settings in any_settings(),
+        changes in prop::collection::vec((any::<prop::sample::Index>(), any::<u64>(), 0u8..9), 1..200),
+        cut in any::<prop::sample::Index>(),
+    ) {
+        let (codes, bytes) = (codes_of(&trades), bitmap(&trades.is_sell, 0));
+        let mut builder = RangeBarBuilder::new(settings.clone(), Names::default(), false);
+        take(&mut builder, &[(trades.ticks(&bytes, 0), Some(&codes))]).unwrap();
+        let state = builder.save();
+        prop_assert!(is_taken(&settings, &state, all_inputs()));
+        prop_assert!(!is_taken(&settings, &state[..cut.index(state.len())], all_inputs()));
+        prop_assert!(!is_taken(&settings, &[state.as_slice(), &[0]].concat(), all_inputs()));
+        for (at, word, change) in &changes {
+            is_taken(&settings, &altered(&state, at.index(state.len()), *word, *change), all_inputs());
+        }
+        for (at, word, change) in changes {
+            // Several at once, so that what one breaks another may mend.
+            let once = altered(&state, at.index(state.len()), word, change);
+            is_taken(&settings, &altered(&once, at.index(state.len()) / 2, word, 1 - change % 2), all_inputs());
+        }
+    }
+}
+
+/// Bytes of the one bar of a state of one key and one threshold, in the order of the layout.
+const FIELDS: [(&str, usize); 27] = [
+    ("rows", 8),
+    ("keys", 8),
+    ("has last", 1),
+    ("last time", 8),
+    ("last id", 8),
+    ("last row", 8),
+    ("has segment end", 1),
+    ("has opening", 1),
+    ("opening time", 8),
+    ("opening price", 8),
+    ("next id", 4),
+    ("records", 8),
+    ("open time", 8),
+    ("close time", 8),
+    ("open", 8),
+    ("high", 8),
+    ("low", 8),
+    ("close", 8),
+    ("fills", 8),
+    ("sell fills", 8),
+    ("first agg id", 8),
+    ("last agg id", 8),
+    ("first id", 8),
+    ("last id of fills", 8),
+    ("volume", 16),
+    ("sell volume", 16),
+    ("turnover", 32),
+];
+
+#[test]
+fn every_field_is_held_against_the_others() {
+    let settings = Settings {
+        thresholds: vec![Threshold::try_from(100_000).unwrap()],
+        unit: TimeUnit::Microseconds,
+        reset: None,
+        max_gap: None,
+        is_gated: true,
+        keeps_unfinished: false,
+    };
+    let mut trades = walk(1, 1, 1.0, 1);
+    (trades.quantity[0], trades.is_sell[0]) = (2.0, true);
+    (trades.agg_id[0], trades.first_id[0], trades.last_id[0]) = (7, 20, 29);
+    let bytes = bitmap(&trades.is_sell, 0);
+    let mut builder = RangeBarBuilder::new(settings.clone(), Names::default(), false);
+    take(&mut builder, &[(trades.ticks(&bytes, 0), None)]).unwrap();
+    let state = builder.save();
+    assert_eq!(state.len(), FIELDS.iter().map(|(_, len)| len).sum::<usize>());
+    let mut at = 0;
+    for (name, len) in FIELDS {
+        for change in [1i16, -1, 0x40] {
+            let mut bytes = state.clone();
+            bytes[at] = (i16::from(bytes[at]) + change) as u8;
+            assert!(!is_taken(&settings, &bytes, all_inputs()), "{name} {change}");
+        }
+        at += len;
+    }
+    for absent in COLUMNS {
+        let bound = COLUMNS.into_iter().filter(|input| *input != absent).fold(Inputs::NONE, Inputs::with);
+        assert!(!is_taken(&settings, &state, bound), "{absent:?}");
+    }
+}
