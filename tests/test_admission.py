@@ -68,7 +68,7 @@ FAULTS = {
     "NaN quantity": Fault("quantity", float("nan"), "NaN"),
     "infinite quantity": Fault("quantity", float("inf"), "inf"),
     "negative quantity": Fault("quantity", -0.5, "-0.5"),
-    "negative quantity below half a unit": Fault("quantity", -1e-9, "-1e-9|-0.000000001"),
+    "negative quantity of half a unit": Fault("quantity", -5e-9, "-5e-9|-0.000000005"),
     "quantity of 2^63 units": Fault("quantity", 1e11, "100000000000|1e11"),
     "negative decimal quantity": Fault("quantity", Decimal(-1), "-1", DECIMAL),
     "negative integer quantity": Fault("quantity", -1, "-1", pl.Int32),
@@ -118,6 +118,20 @@ def check_text(error: BaseException, fault: Fault, row: int = ROW) -> None:
     assert re.search(rf"\brow {row}\b", text), text
     assert re.search(fault.said, text), text
     assert "panic" not in text
+
+
+@pytest.mark.parametrize("dtype", [pl.Float64, pl.Decimal(38, 12)])
+@pytest.mark.parametrize("size", ["-1e-12", "-4.9e-9", "0", "4.9e-9"])
+def test_a_quantity_that_rounds_to_zero_is_zero_whatever_its_dtype(
+    size: str, dtype: pl.DataType, good: pl.DataFrame
+) -> None:
+    value = float(size) if dtype == pl.Float64 else Decimal(size)
+    for rows in (good, pl.concat([good] * 6).with_columns(pl.col("timestamp").sort())):
+        rows = rows.drop("agg_trade_id")
+        zero = rows.with_columns(quantity=pl.lit(0.0)).rangebar.bars(250)
+        tiny = rows.with_columns(pl.Series("quantity", [value] * rows.height, dtype=dtype))
+        assert tiny.rangebar.bars(250).equals(zero)
+        assert tiny.select(rb.bars("price", 250)).unnest("bars")["volume"].unique().item() == 0.0
 
 
 @pytest.mark.parametrize("door", EVERY)

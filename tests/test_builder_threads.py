@@ -28,8 +28,9 @@ START = datetime(2024, 1, 1)
 
 def piece(rows: int = ROWS, key: str | None = None) -> pl.DataFrame:
     """Trades of one instant at one price, so that pieces may come in any order."""
-    frame = pl.DataFrame({"timestamp": [START], "price": [100.0], "quantity": [1.0]})
-    frame = pl.concat([frame] * rows)
+    frame = pl.DataFrame(
+        {"timestamp": [START] * rows, "price": [100.0] * rows, "quantity": [1.0] * rows}
+    )
     return frame if key is None else frame.with_columns(key=pl.lit(key))
 
 
@@ -48,7 +49,7 @@ class Rendezvous:
 
 def forming_records(builder: rb.RangeBarBuilder) -> int:
     partial = builder.partial()
-    return 0 if partial.is_empty() else int(partial["agg_record_count"].sum())
+    return sum(partial["agg_record_count"].to_list()) if partial.width else 0
 
 
 @pytest.mark.parametrize("threads", [2, 5])
@@ -118,8 +119,8 @@ def test_quotes_of_several_threads_keep_their_spreads() -> None:
     assert builder.partial()["agg_record_count"].item() == 20_000
 
 
-# A child that is forked reports how its copy of the builder was; a child that hangs is killed by
-# its alarm.
+# A forked child reports in which state its copy of the builder was; its alarm ends one that hangs.
+# It has no threads of Polars, so its frames are made by the parent.
 FORKING = """
 import os, signal, sys, threading
 import polars as pl
@@ -127,17 +128,19 @@ import rangebar_polars as rb
 from rangebar_polars.exceptions import BuilderForkedError
 from test_builder_threads import ROWS, forming_records, piece
 
+small = piece(7)
+
 def child(builder):
     signal.alarm(120)
     try:
         before = forming_records(builder)
-        builder.push(piece(7))
+        builder.push(small)
         after = forming_records(builder)
         rb.RangeBarBuilder.from_checkpoint(builder.checkpoint())
     except BuilderForkedError as error:
         ok = "checkpoint" in str(error)
         try:
-            builder.push(piece(7))
+            builder.push(small)
         except BuilderForkedError:
             return 7 if ok else 1
     return 8 if before % ROWS == 0 and after == before + 7 else 1
@@ -157,7 +160,13 @@ def forked(builder):
 def run(script: str) -> None:
     here = os.path.dirname(__file__)
     subprocess.run(
-        [sys.executable, "-W", "ignore::DeprecationWarning", "-c", FORKING + textwrap.dedent(script)],
+        [
+            sys.executable,
+            "-W",
+            "ignore::DeprecationWarning",
+            "-c",
+            FORKING + textwrap.dedent(script),
+        ],
         env={**os.environ, "PYTHONPATH": here, "POLARS_MAX_THREADS": "1"},
         check=True,
         timeout=900,

@@ -111,7 +111,18 @@ def words(depth: int = 2) -> st.SearchStrategy[Any]:
         st.floats(),
         st.text(max_size=4),
         st.sampled_from(
-            ["price", "key", "key", "day", "1ns", "Datetime", "Enum", "Categorical", "Decimal", "us"]
+            [
+                "price",
+                "key",
+                "key",
+                "day",
+                "1ns",
+                "Datetime",
+                "Enum",
+                "Categorical",
+                "Decimal",
+                "us",
+            ]
             + ["Int128", "Binary", "UTC", "Mars/Phobos", "volume", "side", "UInt8", "DataFrame"]
         ),
     )
@@ -119,7 +130,9 @@ def words(depth: int = 2) -> st.SearchStrategy[Any]:
         return scalars
     inner = words(depth - 1)
     return st.one_of(
-        scalars, st.lists(inner, max_size=4), st.dictionaries(st.text(max_size=4), inner, max_size=2)
+        scalars,
+        st.lists(inner, max_size=4),
+        st.dictionaries(st.text(max_size=4), inner, max_size=2),
     )
 
 
@@ -220,9 +233,7 @@ IMPOSSIBLE = {
     "a state of no length": seal(parts(CHECKPOINTS["plain"])[0], b""),
     "the state of other thresholds": with_header("plain", b"[250,400]", b"[400]"),
     "no reset for the end of a segment": with_header("rules", b'"reset":"day"', b'"reset":null'),
-    "a reset without the end of a segment": with_header(
-        "plain", b'"reset":null', b'"reset":"day"'
-    ),
+    "a reset without the end of a segment": with_header("plain", b'"reset":null', b'"reset":"day"'),
     "a gap shorter than a pause": with_header("rules", b"3600000000000ns", b"1ns"),
     "a threshold that was reached": with_header("plain", b"[250,400]", b"[10,400]"),
 }
