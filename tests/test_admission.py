@@ -126,8 +126,8 @@ def test_a_quantity_that_rounds_to_zero_is_zero_whatever_its_dtype(
     size: str, dtype: pl.DataType, good: pl.DataFrame
 ) -> None:
     value = float(size) if dtype == pl.Float64 else Decimal(size)
-    for rows in (good, pl.concat([good] * 6).with_columns(pl.col("timestamp").sort())):
-        rows = rows.drop("agg_trade_id")
+    long = pl.concat([good] * 6).with_columns(pl.col("timestamp").sort())
+    for rows in (good.drop("agg_trade_id"), long.drop("agg_trade_id")):
         zero = rows.with_columns(quantity=pl.lit(0.0)).rangebar.bars(250)
         tiny = rows.with_columns(pl.Series("quantity", [value] * rows.height, dtype=dtype))
         assert tiny.rangebar.bars(250).equals(zero)

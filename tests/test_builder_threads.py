@@ -9,7 +9,8 @@ import sys
 import textwrap
 import threading
 from concurrent.futures import ThreadPoolExecutor
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import polars as pl
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 ROWS = 20_000
-START = datetime(2024, 1, 1)
+START = datetime(2024, 1, 1, tzinfo=UTC)
 
 
 def piece(rows: int = ROWS, key: str | None = None) -> pl.DataFrame:
@@ -158,7 +159,7 @@ def forked(builder):
 
 
 def run(script: str) -> None:
-    here = os.path.dirname(__file__)
+    here = str(Path(__file__).parent)
     subprocess.run(
         [
             sys.executable,

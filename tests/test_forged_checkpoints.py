@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import struct
-from datetime import date, datetime, time, timedelta
+from datetime import UTC, date, datetime, time, timedelta
 from typing import TYPE_CHECKING, Any
 
 import polars as pl
@@ -30,7 +30,9 @@ KEYS: dict[str, pl.Series] = {
     "Float32": pl.Series([0.1, -0.0, 0.0, None], dtype=pl.Float32),
     "Date": pl.Series([date(2024, 1, 1), date(1, 1, 1), None, None]),
     "Time": pl.Series([time(0), time(23, 59, 59, 999_999), None, None]),
-    "Datetime": pl.Series([datetime(2024, 1, 1)] * 3 + [None]).dt.replace_time_zone("Asia/Tokyo"),
+    "Datetime": pl.Series([datetime(2024, 1, 1, tzinfo=UTC)] * 3 + [None]).dt.convert_time_zone(
+        "Asia/Tokyo"
+    ),
     "Duration": pl.Series([timedelta(days=1), timedelta(0), None, None]),
 }
 
@@ -47,7 +49,7 @@ def parts(checkpoint: bytes) -> tuple[bytes, bytes]:
 
 
 def trades(key: pl.Series | None = None) -> pl.DataFrame:
-    start = datetime(2024, 1, 1)
+    start = datetime(2024, 1, 1, tzinfo=UTC)
     frame = pl.DataFrame(
         {
             "timestamp": [start + timedelta(minutes=minute) for minute in (0, 1, 1, 2)],
@@ -111,19 +113,7 @@ def words(depth: int = 2) -> st.SearchStrategy[Any]:
         st.floats(),
         st.text(max_size=4),
         st.sampled_from(
-            [
-                "price",
-                "key",
-                "key",
-                "day",
-                "1ns",
-                "Datetime",
-                "Enum",
-                "Categorical",
-                "Decimal",
-                "us",
-            ]
-            + ["Int128", "Binary", "UTC", "Mars/Phobos", "volume", "side", "UInt8", "DataFrame"]
+            [*KEYS, "price", "key", "day", "1ns", "us", "Int128", "Binary", "UTC", "Mars/Phobos"]
         ),
     )
     if not depth:
