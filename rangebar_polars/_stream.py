@@ -40,10 +40,14 @@ def lazy_frame(
 ) -> pl.LazyFrame:
     """Plan whose rows are made by `frames`, which is given the names of the columns wanted.
 
-    The columns wanted include those of a pushed predicate. Where a row limit is pushed too, it
-    comes first: cut, filter, project, and stop when the limit is used up. `pruned` gives frames
-    that may leave out rows which a predicate does not pass; it is not asked where there is a limit.
+    The columns wanted include those of a pushed predicate. A plan may want none and still count
+    the rows, as `select(pl.int_range(pl.len()))` does; `frames` is then asked for one column, which
+    is dropped here, so that the height never depends on the columns. Where a row limit is pushed
+    too, it comes first: cut, filter, project, and stop when the limit is used up. `pruned` gives
+    frames that may leave out rows which a predicate does not pass; it is not asked where there is a
+    limit.
     """
+    counted = next(iter(schema))
 
     def rows(
         with_columns: list[str] | None, predicate: pl.Expr | None, n_rows: int | None
@@ -51,9 +55,10 @@ def lazy_frame(
         made = frames
         if pruned is not None and predicate is not None and n_rows is None:
             made = pruned(predicate)
-        for frame in _first_rows(made(with_columns), n_rows):
+        wanted = [counted] if with_columns == [] else with_columns
+        for frame in _first_rows(made(wanted), n_rows):
             kept = frame if predicate is None else frame.filter(predicate)
-            yield kept if with_columns is None else kept.select(with_columns)
+            yield kept if with_columns is None else _project(kept, with_columns)
 
     def source(
         with_columns: list[str] | None,
@@ -67,6 +72,11 @@ def lazy_frame(
 
     explain = {"explain_name": name, "explain_detail": detail} if _explains() else {}
     return register_io_source(source, schema=schema, validate_schema=True, is_pure=True, **explain)
+
+
+def _project(frame: pl.DataFrame, names: list[str]) -> pl.DataFrame:
+    """Select columns and keep the height, which `select([])` would lose."""
+    return frame.select(names) if names else frame.drop(frame.columns)
 
 
 def _first_rows(frames: Iterator[pl.DataFrame], n_rows: int | None) -> Iterator[pl.DataFrame]:
