@@ -54,7 +54,10 @@ pub struct RangeBarBuilder {
     pub(super) retraced_from: Option<u64>,
     /// States as they were before this push, for the keys it touched.
     journal: Vec<(usize, KeyState)>,
-    is_journaled: Vec<bool>,
+    /// Push that last touched each key, so that a push costs nothing for the keys it leaves alone.
+    touched_in: Vec<u64>,
+    /// Number of the current push.
+    push: u64,
     cuts: Vec<Cut>,
     buckets: Buckets,
 }
@@ -72,7 +75,8 @@ impl RangeBarBuilder {
             suspect: None,
             retraced_from: None,
             journal: Vec::new(),
-            is_journaled: Vec::new(),
+            touched_in: Vec::new(),
+            push: 0,
             cuts: Vec::new(),
             buckets: Buckets::default(),
         }
@@ -102,8 +106,7 @@ impl RangeBarBuilder {
         self.rows_at_begin = self.rows;
         self.states_at_begin = self.states.len();
         self.journal.clear();
-        self.is_journaled.clear();
-        self.is_journaled.resize(self.states.len(), false);
+        self.push += 1;
     }
 
     /// Makes the push final.
@@ -226,8 +229,14 @@ impl RangeBarBuilder {
     pub(super) fn touch(&mut self, key: u32) {
         self.make_states(key);
         let key = key as usize;
-        if self.is_journaled.get(key) == Some(&false) {
-            self.is_journaled[key] = true;
+        if key >= self.states_at_begin {
+            return;
+        }
+        if self.touched_in.len() < self.states_at_begin {
+            self.touched_in.resize(self.states_at_begin, 0);
+        }
+        if self.touched_in[key] != self.push {
+            self.touched_in[key] = self.push;
             self.journal.push((key, self.states[key].clone()));
         }
     }

@@ -84,6 +84,11 @@ impl Aggregator {
         &self.run_ids
     }
 
+    /// Input rows taken so far, over all pushes.
+    pub fn rows(&self) -> u64 {
+        self.rows
+    }
+
     pub fn wording(&self) -> Wording<'_> {
         Wording { names: &self.names, unit: self.settings.unit, push_row: self.push_row, is_absolute: self.is_absolute }
     }
