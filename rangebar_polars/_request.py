@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import polars as pl
@@ -11,12 +12,13 @@ import polars as pl
 from rangebar_polars import _internal
 from rangebar_polars._bind import bind, judge_keys, parse_columns, parse_keys
 from rangebar_polars._options import fold_options, parse_options
+from rangebar_polars._pieces import in_pieces
 from rangebar_polars._signature import judge_keywords
 from rangebar_polars._typing import FrameOptions
 from rangebar_polars.exceptions import MissingColumnError, with_hint
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
     from typing import Self, Unpack
 
     from rangebar_polars._bind import Inputs
@@ -89,7 +91,7 @@ def _core(options: Mapping[str, Any], dtypes: Sequence[pl.DataType]) -> _interna
     return core
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Bound:
     """A kernel's builder and the columns, with their dtypes, that it takes."""
 
@@ -101,36 +103,68 @@ class Bound:
         """Schema of the frames of bars."""
         return self.core.schema().schema
 
+    def empty(self) -> pl.DataFrame:
+        """Frame of no bars."""
+        return self._empty.clone()
+
+    def columns(self, trades: pl.DataFrame) -> list[pl.Series]:
+        """Columns of these trades in the order of `inputs`, found by name."""
+        try:
+            return [trades.get_column(name) for name in self.inputs.names]
+        except pl.exceptions.ColumnNotFoundError:
+            present = trades.columns
+            missing = next(name for name in self.inputs.names if name not in present)
+            raise MissingColumnError(
+                f"the frame has no column `{missing}`, which the first push had; it has "
+                f"{', '.join(f'`{column}`' for column in present) or 'none'}"
+            ) from None
+
     def push(self, trades: pl.DataFrame) -> pl.DataFrame:
-        """Bars that end in these trades, whose columns are found by name."""
-        return self.push_selected(self._select(trades))
+        """Bars that end in these trades, whose columns are found by name.
 
-    def push_selected(self, trades: pl.DataFrame) -> pl.DataFrame:
-        """Bars that end in these trades, whose columns stand in the order of `inputs`."""
-        return self._ordered(self.core.push(trades))
+        The builder may be shared: no Python code runs while the kernel holds it, since a signal
+        handler that runs in between may use it as well.
+        """
+        columns = self.columns(trades)
+        bars = self._push(columns, tuple(in_pieces(columns)))
+        return self.empty() if bars is None else bars
 
-    def finish(self) -> pl.DataFrame:
-        """What follows the bars of the last push; empty if nothing does."""
-        return self._ordered(self.core.finish())
+    def push_columns(self, columns: Sequence[pl.Series]) -> pl.DataFrame | None:
+        """Bars that end in these trades, given in the order of `inputs`; None if no bar ends.
 
-    def _select(self, trades: pl.DataFrame) -> pl.DataFrame:
-        present = dict(zip(trades.columns, trades.dtypes, strict=True))
-        for name, dtype in zip(self.inputs.names, self.dtypes, strict=True):
-            if name not in present:
-                raise MissingColumnError(
-                    f"the frame has no column `{name}`, which the first push had; it has "
-                    f"{', '.join(f'`{column}`' for column in present) or 'none'}"
-                )
-            if present[name] != dtype:
+        For a builder that nobody else uses: pieces are made one at a time while the kernel runs.
+        """
+        return self._push(columns, in_pieces(columns))
+
+    def finish(self) -> pl.DataFrame | None:
+        """Bars that follow those of the last push; None if there are none."""
+        bars = self.core.finish()
+        return None if bars is None else self._ordered(bars)
+
+    def _push(
+        self, columns: Sequence[pl.Series], pieces: Iterable[Sequence[pl.Series]]
+    ) -> pl.DataFrame | None:
+        try:
+            bars = self.core.push(pieces)
+        except TypeError:
+            self._require_dtypes(columns)
+            raise
+        return None if bars is None else self._ordered(bars)
+
+    @cached_property
+    def _empty(self) -> pl.DataFrame:
+        return self._ordered(self.core.schema())
+
+    def _require_dtypes(self, columns: Sequence[pl.Series]) -> None:
+        for name, dtype, column in zip(self.inputs.names, self.dtypes, columns, strict=True):
+            if column.dtype != dtype:
                 raise TypeError(
                     with_hint(
-                        f"column `{name}` is of type `{present[name]}`, but it was `{dtype}` in "
+                        f"column `{name}` is of type `{column.dtype}`, but it was `{dtype}` in "
                         "the first push",
                         f'cast it: pl.col("{name}").cast(pl.{dtype!r})',
                     )
                 )
-        names = enumerate(self.inputs.names)
-        return pl.DataFrame([trades.get_column(name).alias(str(i)) for i, name in names])
 
     def _ordered(self, bars: pl.DataFrame) -> pl.DataFrame:
         """The same frame, which says that `close_time` does not decrease where that is so."""

@@ -14,7 +14,7 @@ from rangebar_polars._stream import batches, lazy_frame
 from rangebar_polars.exceptions import with_hint
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Iterator, Sequence
     from typing import Unpack
 
     from rangebar_polars._request import Bound
@@ -210,10 +210,10 @@ def iter_bars(
     request = FrameRequest.of_bars(threshold, **arguments)
     if isinstance(trades, pl.LazyFrame):
         bound = request.bind(trades.collect_schema(), absolute_rows=True)
-        return _run(bound, batches(trades, bound.inputs.names), bound.push_selected)
+        return _run(bound, batches(trades, bound.inputs.names))
     if isinstance(trades, pl.DataFrame):
         bound = request.bind(trades.schema, absolute_rows=True)
-        return _run(bound, [trades], bound.push)
+        return _run(bound, [bound.columns(trades)])
     if not isinstance(trades, Iterable):
         _frame(trades)
     return _bind_first(request, trades)
@@ -224,8 +224,8 @@ def _answer(request: FrameRequest, trades: FrameT) -> FrameT:
         return _lazy(request, trades)
     frame = _frame(trades)
     bound = request.bind(frame.schema)
-    bars, last = bound.push(frame), bound.finish()
-    return bars.vstack(last) if last.height else bars
+    pieces = list(_run(bound, [bound.columns(frame)]))
+    return pieces[0] if len(pieces) == 1 else pieces[0].vstack(pieces[1])
 
 
 def _lazy(request: FrameRequest, trades: pl.LazyFrame) -> pl.LazyFrame:
@@ -233,7 +233,7 @@ def _lazy(request: FrameRequest, trades: pl.LazyFrame) -> pl.LazyFrame:
 
     def frames(wanted: list[str] | None) -> Iterator[pl.DataFrame]:
         bound = request.bind(schema, project=wanted, absolute_rows=True)
-        return _run(bound, batches(trades, bound.inputs.names), bound.push_selected)
+        return _run(bound, batches(trades, bound.inputs.names))
 
     return lazy_frame(
         frames,
@@ -243,18 +243,18 @@ def _lazy(request: FrameRequest, trades: pl.LazyFrame) -> pl.LazyFrame:
     )
 
 
-def _run(
-    bound: Bound, frames: Iterable[pl.DataFrame], push: Callable[[pl.DataFrame], pl.DataFrame]
-) -> Iterator[pl.DataFrame]:
-    """Bars of the frames, one frame at least, so that there always is a schema."""
+def _run(bound: Bound, trades: Iterable[Sequence[pl.Series]]) -> Iterator[pl.DataFrame]:
+    """Bars of the trades, one frame at least, so that there always is a schema."""
     silent = True
-    for bars in map(push, frames):
-        if bars.height:
+    for bars in map(bound.push_columns, trades):
+        if bars is not None:
             silent = False
             yield bars
     last = bound.finish()
-    if last.height or silent:
+    if last is not None:
         yield last
+    elif silent:
+        yield bound.empty()
 
 
 def _bind_first(request: FrameRequest, trades: Iterable[pl.DataFrame]) -> Iterator[pl.DataFrame]:
@@ -263,7 +263,7 @@ def _bind_first(request: FrameRequest, trades: Iterable[pl.DataFrame]) -> Iterat
     first = next(frames, None)
     if first is not None:
         bound = request.bind(first.schema, absolute_rows=True)
-        yield from _run(bound, chain([first], frames), bound.push)
+        yield from _run(bound, map(bound.columns, chain([first], frames)))
 
 
 def _judged(trades: Iterable[pl.DataFrame]) -> Iterator[pl.DataFrame]:

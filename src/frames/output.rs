@@ -62,6 +62,10 @@ impl BarTable {
         Self { columns, codes: Vec::new(), is_keyed: options.is_keyed(), len: 0 }
     }
 
+    pub fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
     /// Appends bars and empties the vector.
     pub fn take(&mut self, bars: &mut Vec<Bar>, context: Context) {
         // Blocks keep the bars in the cache while each column passes over them.

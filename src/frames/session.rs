@@ -1,5 +1,7 @@
 //! One stream of pushes: options and types bound to the core's state. Both doors are made of it.
 
+use std::iter;
+
 use polars::prelude::*;
 
 use super::error::FrameError;
@@ -15,6 +17,9 @@ use crate::core::runs::{Aggregator, Ids};
 use crate::core::ticks::{Bits, Inputs, Ticks};
 use crate::core::units::Threshold;
 
+/// Takes bars that ended and leaves the vector empty.
+type Sink<'a> = &'a mut dyn FnMut(&mut Vec<Bar>, Context);
+
 /// What turns records into bars.
 enum Engine {
     Builder(Box<RangeBarBuilder>),
@@ -25,6 +30,8 @@ enum Engine {
 pub struct Session {
     options: Options,
     thresholds: Vec<Threshold>,
+    /// Types of the columns, in the order of the roles.
+    dtypes: Vec<DataType>,
     time: DataType,
     inputs: Inputs,
     /// Empty columns of the keys, for their types.
@@ -78,7 +85,13 @@ impl Session {
             Engine::Builder(Box::new(RangeBarBuilder::new(settings, names, options.absolute_rows)))
         };
         let (inputs, keyer, id_dtype) = (inputs_of(&options), Keyer::new(empty_keys.len()), dtype_of(Role::BarId));
-        Ok(Self { options, thresholds, time, inputs, empty_keys, keyer, engine, id_dtype })
+        let dtypes = fields.iter().map(|(_, dtype)| dtype.clone()).collect();
+        let session = Self { options, thresholds, dtypes, time, inputs, empty_keys, keyer, engine, id_dtype };
+        if session.schema()?.is_empty() {
+            // The number of bars would be lost.
+            return Err(FrameError::Options("at least one column of the bars must be asked for".to_owned()));
+        }
+        Ok(session)
     }
 
     /// Name and type of the output columns.
@@ -108,14 +121,20 @@ impl Session {
         Context { unit, thresholds: &self.thresholds }
     }
 
-    /// Takes the columns of a push and gives the bars that ended.
+    /// Takes the columns of a push, in one or more pieces, and gives the bars that ended.
+    ///
+    /// The pieces are asked for once more after an error, to find the row at fault. Nothing is made
+    /// where no bar ended, which is the most frequent outcome of a short push.
     ///
     /// # Errors
-    /// At the first record that is refused; the state is then as before.
-    pub fn push(&mut self, inputs: &[Series]) -> Result<Vec<Series>, FrameError> {
+    /// At the first record that is refused, or of the iterator; the state is then as before.
+    pub fn push<E: From<FrameError>, I: Iterator<Item = Result<Vec<Series>, E>>>(
+        &mut self,
+        pieces: impl Fn() -> I,
+    ) -> Result<Option<Vec<Series>>, E> {
         let mut table = self.table(self.options.keep);
-        self.push_into(inputs, &mut table)?;
-        self.finish_table(table)
+        self.take(pieces, &mut |bars, context| table.take(bars, context))?;
+        Ok(self.finish_if_any(table)?)
     }
 
     /// A push and, as at the end of a stream, the unfinished bars where they are kept.
@@ -124,7 +143,7 @@ impl Session {
     /// As for [`Session::push`].
     pub fn run(&mut self, inputs: &[Series]) -> Result<Vec<Series>, FrameError> {
         let mut table = self.table(self.options.keep);
-        self.push_into(inputs, &mut table)?;
+        self.take_one(inputs, &mut |bars, context| table.take(bars, context))?;
         table.take(&mut self.ending(), self.context());
         self.finish_table(table)
     }
@@ -138,14 +157,14 @@ impl Session {
         }
     }
 
-    /// The bars that the end of the stream adds, in the schema of a push.
+    /// The bars that the end of the stream adds, if any, in the schema of a push.
     ///
     /// # Errors
     /// Never in practice.
-    pub fn finish(&self) -> Result<Vec<Series>, FrameError> {
+    pub fn finish(&self) -> Result<Option<Vec<Series>>, FrameError> {
         let mut table = self.table(self.options.keep);
         table.take(&mut self.ending(), self.context());
-        self.finish_table(table)
+        self.finish_if_any(table)
     }
 
     /// The forming bars, always with their state columns.
@@ -160,6 +179,10 @@ impl Session {
         };
         table.take(&mut bars, self.context());
         self.finish_table(table)
+    }
+
+    fn finish_if_any(&self, table: BarTable) -> Result<Option<Vec<Series>>, FrameError> {
+        if table.is_empty() { Ok(None) } else { self.finish_table(table).map(Some) }
     }
 
     fn finish_table(&self, mut table: BarTable) -> Result<Vec<Series>, FrameError> {
@@ -189,12 +212,73 @@ impl Session {
         Int64Chunked::from_iter_options(name, ids.map(|id| id.map(|id| id as i64))).into_series().cast(&self.id_dtype)
     }
 
-    fn push_into(&mut self, inputs: &[Series], table: &mut BarTable) -> Result<(), FrameError> {
-        let inputs = align(inputs)?;
+    fn take_one(&mut self, inputs: &[Series], sink: Sink) -> Result<(), FrameError> {
+        self.take(|| iter::once(Ok(inputs.to_vec())), sink)
+    }
+
+    /// Takes all pieces of a push, or none.
+    fn take<E: From<FrameError>, I: Iterator<Item = Result<Vec<Series>, E>>>(
+        &mut self,
+        pieces: impl Fn() -> I,
+        sink: Sink,
+    ) -> Result<(), E> {
+        let keys_before = self.keyer.count();
         match &mut self.engine {
-            Engine::Builder(_) => self.push_to_builder(&inputs, &mut |bars, context| table.take(bars, context)),
-            Engine::Aggregator(_) => self.push_to_aggregator(&inputs, table),
+            Engine::Builder(builder) => builder.begin(),
+            Engine::Aggregator(aggregator) => aggregator.begin(),
         }
+        let mut result = self.extend_all(pieces(), sink);
+        if result.is_err() && self.retrace() {
+            result = self.extend_all(pieces(), &mut |bars, _| bars.clear());
+        }
+        // An aggregation ends at its first error and has no way back.
+        if let Engine::Builder(builder) = &mut self.engine {
+            if result.is_err() {
+                builder.roll_back();
+                self.keyer.truncate(keys_before);
+            } else {
+                builder.commit();
+            }
+        }
+        result
+    }
+
+    fn retrace(&mut self) -> bool {
+        match &mut self.engine {
+            Engine::Builder(builder) => builder.retrace(),
+            Engine::Aggregator(_) => false,
+        }
+    }
+
+    fn extend_all<E: From<FrameError>>(
+        &mut self,
+        pieces: impl Iterator<Item = Result<Vec<Series>, E>>,
+        sink: Sink,
+    ) -> Result<(), E> {
+        for piece in pieces {
+            let inputs = piece?;
+            self.check_dtypes(&inputs)?;
+            let inputs = align(&inputs).map_err(FrameError::from)?;
+            match &mut self.engine {
+                Engine::Builder(_) => self.extend_builder(&inputs, sink)?,
+                Engine::Aggregator(_) => self.extend_aggregator(&inputs, sink)?,
+            }
+        }
+        Ok(())
+    }
+
+    fn check_dtypes(&self, inputs: &[Series]) -> Result<(), FrameError> {
+        if inputs.len() != self.dtypes.len() {
+            let message = format!("{} columns were expected, got {}", self.dtypes.len(), inputs.len());
+            return Err(FrameError::Options(message));
+        }
+        for ((series, dtype), name) in inputs.iter().zip(&self.dtypes).zip(&self.options.names) {
+            if series.dtype() != dtype {
+                let message = format!("column `{name}` is of type {}, but it was {dtype} before", series.dtype());
+                return Err(FrameError::Type(message));
+            }
+        }
+        Ok(())
     }
 
     /// The bar id of every record: one column per threshold. For one push.
@@ -213,52 +297,36 @@ impl Session {
         if self.options.is_keyed() {
             labels.add_codes(&self.keyer.codes(&Keyer::select(&self.options, &inputs))?);
         }
-        self.push_to_builder(&inputs, &mut |bars, _| bars.drain(..).for_each(|bar| labels.add(&bar)))?;
+        self.take_one(&inputs, &mut |bars, _| bars.drain(..).for_each(|bar| labels.add(&bar)))?;
         self.ending().iter().for_each(|bar| labels.add(bar));
         Ok(labels.finish())
     }
 
-    fn push_to_builder(
-        &mut self,
-        inputs: &[Series],
-        sink: &mut dyn FnMut(&mut Vec<Bar>, Context),
-    ) -> Result<(), FrameError> {
+    fn extend_builder(&mut self, inputs: &[Series], sink: Sink) -> Result<(), FrameError> {
         let mut columns = Columns::of(&self.options, inputs)?;
-        let keys_before = self.keyer.count();
         let keys = Keyer::select(&self.options, inputs);
         let Engine::Builder(builder) = &mut self.engine else {
             return Err(FrameError::Options("bars need a threshold".to_owned()));
         };
         let context = Context { unit: builder.settings().unit, thresholds: &self.thresholds };
-        let keyer = &mut self.keyer;
-        let mut result = push_pieces(builder, &mut columns, keyer, &keys, &mut |bars| sink(bars, context));
-        if result.is_err() && builder.retrace() {
-            result = push_pieces(builder, &mut columns, keyer, &keys, &mut Vec::clear);
-        }
-        if result.is_err() {
-            builder.roll_back();
-            self.keyer.truncate(keys_before);
-        } else {
-            builder.commit();
-        }
-        result
+        push_pieces(builder, &mut columns, &mut self.keyer, &keys, &mut |bars| sink(bars, context))
     }
 
-    fn push_to_aggregator(&mut self, inputs: &[Series], table: &mut BarTable) -> Result<(), FrameError> {
+    fn extend_aggregator(&mut self, inputs: &[Series], sink: Sink) -> Result<(), FrameError> {
         let mut columns = Columns::of(&self.options, inputs)?;
         let context = Context { unit: self.context().unit, thresholds: &self.thresholds };
         let Engine::Aggregator(aggregator) = &mut self.engine else {
             return Err(FrameError::Options("aggregate needs bar ids".to_owned()));
         };
-        aggregator.begin();
         let Some(ids) = self.options.position(Role::BarId).map(|at| &inputs[at]) else {
             return Err(FrameError::Options("aggregate needs bar ids".to_owned()));
         };
+        let first_row = aggregator.rows();
         let mut bars = Vec::new();
         for (row, ticks) in columns.pieces() {
-            push_ids(aggregator, ids, row, &ticks, &mut bars, &mut |bars| table.take(bars, context))?;
+            push_ids(aggregator, ids, row, &ticks, &mut bars, &mut |bars| sink(bars, context))?;
         }
-        raise_fault(&mut columns, |row| aggregator.wording().row(row as u64 + aggregator.wording().push_row))
+        raise_fault(&mut columns, |row| aggregator.wording().row(first_row + row as u64))
     }
 
     /// State and keys as bytes.
@@ -311,7 +379,7 @@ fn push_pieces(
     keys: &[Series],
     sink: &mut dyn FnMut(&mut Vec<Bar>),
 ) -> Result<(), FrameError> {
-    builder.begin();
+    let first_row = builder.rows();
     let mut bars = Vec::new();
     for (row, ticks) in columns.pieces() {
         if keys.is_empty() {
@@ -325,7 +393,7 @@ fn push_pieces(
             builder.push(&ticks.slice(from, to), Some(&codes), &mut bars, sink)?;
         }
     }
-    raise_fault(columns, |row| builder.wording().row(row as u64 + builder.wording().push_row))
+    raise_fault(columns, |row| builder.wording().row(first_row + row as u64))
 }
 
 fn raise_fault(columns: &mut Columns, number: impl Fn(usize) -> u64) -> Result<(), FrameError> {

@@ -1,9 +1,12 @@
 //! Class `Builder`: frames in, bars out, state kept between pushes.
 
+use std::iter;
+
 use polars::prelude::*;
+use pyo3::intern;
 use pyo3::prelude::*;
-use pyo3::types::PyBytes;
-use pyo3_polars::PyDataFrame;
+use pyo3::types::{PyBytes, PyIterator};
+use pyo3_polars::{PyDataFrame, PySeries};
 
 use crate::core::checkpoint::{open, seal};
 use crate::frames::error::FrameError;
@@ -23,10 +26,30 @@ struct State {
     session: Option<Session>,
 }
 
-fn frame(columns: Vec<Series>) -> PyResult<PyDataFrame> {
-    let columns = columns.into_iter().map(Series::into_column).collect();
-    let frame = DataFrame::new_infer_height(columns).map_err(FrameError::from)?;
-    Ok(PyDataFrame(frame))
+/// Columns of bars as a frame. They cross as one struct, which costs less than a crossing for each.
+fn frame(py: Python, columns: Vec<Series>) -> PyResult<Bound<PyAny>> {
+    let len = columns.first().map_or(0, |series| series.len());
+    let bars = StructChunked::from_series("bars".into(), len, columns.iter()).map_err(FrameError::from)?;
+    let bars = PySeries(bars.into_series()).into_pyobject(py)?;
+    bars.getattr(intern!(py, "struct"))?.call_method0(intern!(py, "unnest"))
+}
+
+/// Columns of a piece of a push.
+fn series_in(piece: Bound<PyAny>) -> PyResult<Vec<Series>> {
+    piece.try_iter()?.map(|series| Ok(series?.extract::<PySeries>()?.0)).collect()
+}
+
+/// The pieces of a push; a new iteration each time.
+fn iterate(pieces: &Py<PyAny>) -> impl Iterator<Item = PyResult<Vec<Series>>> {
+    let mut iterator: Option<Py<PyIterator>> = None;
+    let mut next = move |py: Python| {
+        let iterator = match &mut iterator {
+            Some(iterator) => iterator,
+            none => none.insert(pieces.bind(py).try_iter()?.unbind()),
+        };
+        iterator.bind(py).clone().next().map(|piece| series_in(piece?)).transpose()
+    };
+    iter::from_fn(move || Python::attach(&mut next).transpose())
 }
 
 fn series_of(frame: &DataFrame) -> Vec<Series> {
@@ -34,18 +57,6 @@ fn series_of(frame: &DataFrame) -> Vec<Series> {
 }
 
 impl State {
-    fn bound(&mut self, columns: &[Series]) -> Result<&mut Session, FrameError> {
-        let session = match self.session.take() {
-            Some(session) => session,
-            None => {
-                let fields: Vec<_> =
-                    columns.iter().map(|series| (series.name().clone(), series.dtype().clone())).collect();
-                Session::bind(self.options.clone(), &fields)?
-            }
-        };
-        Ok(self.session.insert(session))
-    }
-
     fn session(&mut self) -> Result<&mut Session, FrameError> {
         let unbound = || FrameError::Options("bind the builder to column types first".to_owned());
         self.session.as_mut().ok_or_else(unbound)
@@ -75,30 +86,36 @@ impl Builder {
 
     /// Fixes the column types.
     fn bind(&self, py: Python, frame: PyDataFrame) -> PyResult<()> {
-        let columns = series_of(&frame.0);
-        Ok(self.with(py, |state| state.bound(&columns).map(|_| ()))?)
+        let field = |series: &Series| (series.name().clone(), series.dtype().clone());
+        let fields: Vec<_> = series_of(&frame.0).iter().map(field).collect();
+        Ok(self.with(py, |state| {
+            state.session = Some(Session::bind(state.options.clone(), &fields)?);
+            Ok::<_, FrameError>(())
+        })?)
     }
 
     /// An empty output frame.
-    fn schema(&self, py: Python) -> PyResult<PyDataFrame> {
+    fn schema<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
         let fields = self.with(py, |state| state.session()?.schema())?;
-        frame(fields.into_iter().map(|(name, dtype)| Series::new_empty(name, &dtype)).collect())
+        frame(py, fields.into_iter().map(|(name, dtype)| Series::new_empty(name, &dtype)).collect())
     }
 
-    /// Takes a frame and gives the bars that ended.
-    fn push(&self, py: Python, frame: PyDataFrame) -> PyResult<PyDataFrame> {
-        let columns = series_of(&frame.0);
-        self::frame(self.with(py, |state| state.bound(&columns)?.push(&columns))?)
+    /// Takes the columns of a push, in pieces, and gives the bars that ended; None if none did.
+    ///
+    /// `pieces` is iterated over once more after an error, and must not use this builder meanwhile.
+    fn push<'py>(&self, py: Python<'py>, pieces: Py<PyAny>) -> PyResult<Option<Bound<'py, PyAny>>> {
+        let bars = self.with(py, |state| Ok(state.session()?.push(|| iterate(&pieces))))??;
+        bars.map(|bars| frame(py, bars)).transpose()
     }
 
     /// The forming bars.
-    fn partial(&self, py: Python) -> PyResult<PyDataFrame> {
-        frame(self.with(py, |state| state.session()?.partial())?)
+    fn partial<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
+        frame(py, self.with(py, |state| state.session()?.partial())?)
     }
 
-    /// What the end of the input adds.
-    fn finish(&self, py: Python) -> PyResult<PyDataFrame> {
-        frame(self.with(py, |state| state.session()?.finish())?)
+    /// What the end of the input adds; None if nothing.
+    fn finish<'py>(&self, py: Python<'py>) -> PyResult<Option<Bound<'py, PyAny>>> {
+        self.with(py, |state| state.session()?.finish())?.map(|bars| frame(py, bars)).transpose()
     }
 
     /// State and the caller's header as bytes.

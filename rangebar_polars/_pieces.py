@@ -1,0 +1,44 @@
+"""Columns in pieces that are worth a crossing into the kernel."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Sequence
+
+    import polars as pl
+
+__all__ = ["in_pieces"]
+
+# Every chunk of a column crosses by itself, which takes as long as copying so many rows.
+_SHORT_CHUNK_ROWS = 1_000
+# Rows that are copied at a time: long enough that few slices are taken of a long column, short
+# enough that the copies take little memory; more where the chunks themselves take more than that.
+_PIECE_ROWS = 1 << 18
+_PIECE_ROWS_PER_CHUNK = 64
+
+
+def in_pieces(columns: Sequence[pl.Series]) -> Iterable[Sequence[pl.Series]]:
+    """Columns of one length in pieces without short chunks, which may be iterated over again.
+
+    Columns in long chunks are a single piece and are not copied. Others are copied, a bounded
+    number of rows at a time.
+    """
+    rows = columns[0].len()
+    chunks = max(column.n_chunks() for column in columns)
+    if chunks == 1 or rows >= chunks * _SHORT_CHUNK_ROWS:
+        return (columns,)
+    return _Pieces(columns, rows, max(_PIECE_ROWS, chunks * _PIECE_ROWS_PER_CHUNK))
+
+
+@dataclass(frozen=True)
+class _Pieces:
+    columns: Sequence[pl.Series]
+    rows: int
+    size: int
+
+    def __iter__(self) -> Iterator[Sequence[pl.Series]]:
+        for start in range(0, max(self.rows, 1), self.size):
+            yield [column.slice(start, self.size).rechunk() for column in self.columns]
