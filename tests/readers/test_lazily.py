@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from polars.testing import assert_frame_equal
 
 import rangebar_polars as rb
+from counting_plans import COUNTS, assert_counts_equal, plans
 from rangebar_polars.catalogue import columns
 from rangebar_polars.clickhouse.generations import open_generation, publish_generation
 from rangebar_polars.clickhouse.series import Family
@@ -78,6 +79,17 @@ def test_what_is_pushed_down_changes_nothing(stock, names, days, limit):
         plan.filter(between, pl.col("volume") > 40).select(names).collect(),
         whole.filter(between, pl.col("volume") > 40).select(names),
     )
+
+
+@pytest.mark.parametrize("count", COUNTS)
+def test_a_plan_that_asks_for_no_column_has_all_bars(stock, count):
+    assert_counts_equal(months(stock), stored(stock), [COUNTS[count]])
+
+
+@settings(max_examples=15)
+@given(steps=plans("close_time", january(40)))
+def test_any_counting_plan_equals_that_of_the_frame(stock, steps):
+    assert_counts_equal(months(stock), stored(stock), steps)
 
 
 def test_a_filter_at_the_close_time_of_a_bar_passes_it(stock):
