@@ -344,3 +344,89 @@ impl RangeBarBuilder {
         bars
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::core::ticks::Values;
+    use crate::core::units::{Threshold, TimeUnit};
+
+    const KEYS: u32 = 50_000;
+
+    fn builder() -> RangeBarBuilder {
+        let settings = Settings {
+            thresholds: vec![Threshold::try_from(250).unwrap()],
+            unit: TimeUnit::Microseconds,
+            reset: None,
+            max_gap: None,
+            is_gated: true,
+            keeps_unfinished: false,
+        };
+        RangeBarBuilder::new(settings, Names::default(), false)
+    }
+
+    fn push(builder: &mut RangeBarBuilder, time: i64, codes: &[u32]) -> Result<(), DataError> {
+        let (time, price) = (vec![time; codes.len()], vec![100_0000_0000; codes.len()]);
+        let ticks = Ticks {
+            time: &time,
+            price: Values::Grid(&price),
+            quantity: None,
+            is_buyer_maker: None,
+            agg_id: None,
+            first_id: None,
+            last_id: None,
+        };
+        builder.push(&ticks, Some(codes), &mut Vec::new(), &mut |bars| bars.clear())
+    }
+
+    #[test]
+    fn a_push_keeps_a_way_back_for_its_own_keys_alone() {
+        let mut builder = builder();
+        let all: Vec<u32> = (0..KEYS).collect();
+        builder.begin();
+        push(&mut builder, 1, &all).unwrap();
+        assert!(builder.journal.is_empty(), "new keys are cut off");
+        builder.commit();
+        let some: Vec<u32> = (0..100).map(|at| at * 400).collect();
+        builder.begin();
+        push(&mut builder, 2, &[some.clone(), some.clone()].concat()).unwrap();
+        assert_eq!(builder.journal.len(), some.len());
+        builder.commit();
+        assert!(builder.journal.is_empty());
+        builder.begin();
+        push(&mut builder, 3, &some[..7]).unwrap();
+        assert_eq!(builder.journal.len(), 7);
+        let before = builder.states.clone();
+        builder.commit();
+        builder.begin();
+        push(&mut builder, 4, &[some[3], KEYS, some[5]]).unwrap();
+        assert!(push(&mut builder, 2, &[some[9], some[3]]).is_err());
+        builder.roll_back();
+        assert_eq!(builder.states, before);
+    }
+
+    #[test]
+    fn a_block_notes_the_last_records_of_its_own_keys_alone() {
+        let mut builder = builder();
+        let all: Vec<u32> = (0..KEYS).collect();
+        builder.begin();
+        push(&mut builder, 1, &all).unwrap();
+        builder.commit();
+        builder.begin();
+        let (time, price) = ([5, 5, 5], [100_0000_0000; 3]);
+        let block = Ticks {
+            time: &time,
+            price: Values::Grid(&price),
+            quantity: None,
+            is_buyer_maker: None,
+            agg_id: None,
+            first_id: None,
+            last_id: None,
+        };
+        let (mut buckets, mut lasts) = (Buckets::default(), Vec::new());
+        let codes = [KEYS - 1, 17, KEYS - 1];
+        assert!(builder.push_buckets(&block, &codes, &mut buckets, &mut lasts, &mut Vec::new()).is_ok());
+        assert_eq!(lasts.iter().map(|last| last.map(|last| last.time)).collect::<Vec<_>>(), [Some(1), Some(1)]);
+        assert_eq!(buckets.slots(&codes), [0, 1, 0]);
+    }
+}
