@@ -404,29 +404,4 @@ mod tests {
         builder.roll_back();
         assert_eq!(builder.states, before);
     }
-
-    #[test]
-    fn a_block_notes_the_last_records_of_its_own_keys_alone() {
-        let mut builder = builder();
-        let all: Vec<u32> = (0..KEYS).collect();
-        builder.begin();
-        push(&mut builder, 1, &all).unwrap();
-        builder.commit();
-        builder.begin();
-        let (time, price) = ([5, 5, 5], [100_0000_0000; 3]);
-        let block = Ticks {
-            time: &time,
-            price: Values::Grid(&price),
-            quantity: None,
-            is_buyer_maker: None,
-            agg_id: None,
-            first_id: None,
-            last_id: None,
-        };
-        let (mut buckets, mut lasts) = (Buckets::default(), Vec::new());
-        let codes = [KEYS - 1, 17, KEYS - 1];
-        assert!(builder.push_buckets(&block, &codes, &mut buckets, &mut lasts, &mut Vec::new()).is_ok());
-        assert_eq!(lasts.iter().map(|last| last.map(|last| last.time)).collect::<Vec<_>>(), [Some(1), Some(1)]);
-        assert_eq!(buckets.slots(&codes), [0, 1, 0]);
-    }
 }
