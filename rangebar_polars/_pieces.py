@@ -40,5 +40,9 @@ class _Pieces:
     size: int
 
     def __iter__(self) -> Iterator[Sequence[pl.Series]]:
-        for start in range(0, max(self.rows, 1), self.size):
+        if self.rows <= self.size:
+            # A slice costs more than the copy where a chunk is a few rows.
+            yield [column.rechunk() for column in self.columns]
+            return
+        for start in range(0, self.rows, self.size):
             yield [column.slice(start, self.size).rechunk() for column in self.columns]
