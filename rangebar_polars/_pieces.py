@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 __all__ = ["in_pieces"]
 
 # Every chunk of a column crosses by itself, which takes as long as copying so many rows.
-_SHORT_CHUNK_ROWS = 1_000
+_SHORT_CHUNK_ROWS = 1_500
 # Rows that are copied at a time: long enough that few slices are taken of a long column, short
 # enough that the copies take little memory; more where the chunks themselves take more than that.
 _PIECE_ROWS = 1 << 18
