@@ -23,17 +23,18 @@ _LONGEST_WAIT_SECONDS = 30
 _BATCH_ROWS = 1 << 16
 
 
-def batches(plan: pl.LazyFrame, names: Sequence[str]) -> Iterator[list[pl.Series]]:
+def batches(plan: pl.LazyFrame, names: Sequence[str]) -> Iterator[pl.DataFrame]:
     """Read these columns in order, a batch of rows at a time; nothing is read before the first.
 
     The engine collects the rows of a batch, since a crossing into Python costs as much as some
     thousand rows, however short the pieces in which a source gives them.
     """
     columns = [pl.col(name).alias(str(i)) for i, name in enumerate(names)]
-    frames = plan.select(columns).collect_batches(
-        chunk_size=_BATCH_ROWS, maintain_order=True, lazy=True, engine="streaming"
+    return iter(
+        plan.select(columns).collect_batches(
+            chunk_size=_BATCH_ROWS, maintain_order=True, lazy=True, engine="streaming"
+        )
     )
-    return (frame.get_columns() for frame in frames)
 
 
 def lazy_frame(

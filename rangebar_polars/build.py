@@ -210,7 +210,7 @@ def iter_bars(
     request = FrameRequest.of_bars(threshold, **arguments)
     if isinstance(trades, pl.LazyFrame):
         bound = request.bind(trades.collect_schema(), absolute_rows=True)
-        return _run(bound, batches(trades, bound.inputs.names))
+        return _run(bound, _batches(bound, trades))
     if isinstance(trades, pl.DataFrame):
         bound = request.bind(trades.schema, absolute_rows=True)
         return _run(bound, [bound.columns(trades)])
@@ -233,7 +233,7 @@ def _lazy(request: FrameRequest, trades: pl.LazyFrame) -> pl.LazyFrame:
 
     def frames(wanted: list[str] | None) -> Iterator[pl.DataFrame]:
         bound = request.bind(schema, project=wanted, absolute_rows=True)
-        return _run(bound, batches(trades, bound.inputs.names))
+        return _run(bound, _batches(bound, trades))
 
     return lazy_frame(
         frames,
@@ -241,6 +241,10 @@ def _lazy(request: FrameRequest, trades: pl.LazyFrame) -> pl.LazyFrame:
         name="RANGE_BARS",
         detail=request.options.describe(),
     )
+
+
+def _batches(bound: Bound, trades: pl.LazyFrame) -> Iterator[list[pl.Series]]:
+    return (batch.get_columns() for batch in batches(trades, bound.inputs.names))
 
 
 def _run(bound: Bound, trades: Iterable[Sequence[pl.Series]]) -> Iterator[pl.DataFrame]:

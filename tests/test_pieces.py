@@ -128,7 +128,7 @@ def test_a_plan_over_short_row_groups_is_read_in_long_batches(tmp_path) -> None:
     trades = long_frame(seed=42, rows=rows, step=8 * 10**9)
     trades.write_parquet(path, row_group_size=500)
     names = trades.columns
-    read = [batch[0].len() for batch in batches(pl.scan_parquet(path), names)]
+    read = [batch.height for batch in batches(pl.scan_parquet(path), names)]
     assert sum(read) == rows
     assert len(read) == 2
     assert_same_bars(pl.scan_parquet(path).rangebar.bars(50).collect(), trades.rangebar.bars(50))
