@@ -217,7 +217,9 @@ class Exness:
         is_running = self._is_running(file, fetched)
         if quotes.is_empty() and not is_running:
             raise DamagedFileError(
-                with_hint(f"`{origin.url}` holds not one quote of its month", "fetch the file anew")
+                with_hint(
+                    f"`{origin.url}` holds not one quote of its month", "fetch the file again"
+                )
             )
         receipt.rows, receipt.size_bytes = quotes.height, len(fetched.content)
         days = dict(by_day(quotes, file, origin, is_running=is_running))
