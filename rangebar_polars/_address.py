@@ -8,6 +8,7 @@ from urllib.parse import unquote, urlsplit, urlunsplit
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from typing import Self
 
 __all__ = ["Address", "fault_of", "scrubbed", "shown"]
 
@@ -40,6 +41,10 @@ class Address(str):
     """
 
     __slots__ = ()
+
+    def __new__(cls, text: str) -> Self:
+        """Take a text, or another address with its secrets."""
+        return super().__new__(cls, str.__str__(text))
 
     def __str__(self) -> str:
         return shown(self)

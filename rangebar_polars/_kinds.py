@@ -31,6 +31,8 @@ class Kind:
     words: str
     read: Callable[[Any], object]
     choices: tuple[str, ...] = ()
+    #: What an error shows of a value.
+    show: Callable[[str], str] = scrubbed
 
     def value(self, given: object, place: str, *, secret: bool = False) -> Any:  # noqa: ANN401
         """The value, read; `place` says in an error where it stands.
@@ -47,7 +49,7 @@ class Kind:
                 with_hint(f"{place} is `{shown(str(given))}`, which {error}", _ENCODED)
             ) from None
         except (ValueError, TypeError, RuntimeError) as error:
-            text = "…" if secret else scrubbed(str(given))
+            text = "…" if secret else self.show(str(given))
             sentence = f"{place} is `{text}`, which is not {self.words}"
             near = nearest(str(given), self.choices)
             message = with_hint(sentence, f"did you mean `{near}`?") if near else sentence
@@ -140,7 +142,7 @@ def _date(value: object) -> date:
 
 TEXT = Kind("a text", _text)
 PATH = Kind("a path", _path)
-ADDRESS = Kind("an address that begins with http://, https:// or file://", _address)
+ADDRESS = Kind("an address that begins with http://, https:// or file://", _address, show=shown)
 DSN = Kind("a text", _dsn)
 SECONDS = Kind("a number of seconds above 0", _seconds)
 WAIT = Kind("a number of seconds, 0 or more", _wait)
