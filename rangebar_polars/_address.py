@@ -95,7 +95,8 @@ def shown(address: str) -> str:
     scheme, mark, rest = str.__str__(address).partition("://")
     if not mark:
         scheme, rest = "", scheme
-    if (not mark and rest.startswith("/")) or scheme.lower() in _LOCAL:
+    is_path = not mark and rest.startswith("/") and not rest.startswith("//")
+    if is_path or scheme.lower() in _LOCAL:
         host, slash, path = rest.partition("/")
         return f"{scheme}{mark}{host.rpartition('@')[2]}{slash}{path}"
     place, has_query, query = rest.rpartition("@")[2].partition("#")[0].partition("?")

@@ -89,7 +89,8 @@ def _parts_of(address: str) -> SplitResult:
         )
     parts = urlsplit(address)
     if "://" not in address and parts.scheme not in _SCHEMES:
-        hint = f"chdb://{address}" if address.startswith("/") else f"http://{text}"
+        is_path = text == address and address.startswith("/")
+        hint = f"chdb://{address}" if is_path else f"http://{text}"
         raise SettingError(
             with_hint(f"`dsn` is `{text}`, which does not say of what kind it is", hint)
         )

@@ -124,10 +124,13 @@ def whole_lines(pieces: Iterable[bytes]) -> Iterator[bytes]:
     size = 0
     tail = Tail()
     for piece in pieces:
-        what = tail.fault_after(piece)
-        if what:
-            raise EndlessLineError(sum(part.count(b"\n") for part in held), what)
+        fault = tail.fault_after(piece)
+        if fault == Tail.LINE:
+            raise EndlessLineError(b"".join(held).count(b"\n"), fault)
         held.append(piece)
+        if fault == Tail.EMPTY_LINES:
+            text = b"".join(held).rstrip()
+            raise EndlessLineError(text.count(b"\n") if text else -1, fault)
         size += len(piece)
         # Empty lines after the last full one wait until it is known whether another follows.
         end = end_of_text(piece[: piece.rfind(b"\n") + 1]) if size >= BLOCK_BYTES else 0
@@ -146,16 +149,21 @@ class EndlessLineError(Exception):
 
     def __init__(self, lines: int, what: str) -> None:
         super().__init__(what)
-        #: Whole lines before it that no block holds yet.
+        #: How many lines it stands behind the first that no block holds yet.
         self.lines = lines
 
     def in_file(self, source: str, line: int) -> TickDataError:
         """Error for a file whose next block would have begun with this line."""
-        return TickDataError(with_hint(f"`{source}`, line {line + self.lines}: {self}", HINT))
+        return TickDataError(
+            with_hint(f"`{source}`, line {max(1, line + self.lines)}: {self}", HINT)
+        )
 
 
 class Tail:
     """What may grow without end from piece to piece: the last line, and empty lines at the end."""
+
+    LINE = f"longer than {LONGEST_LINE_BYTES} bytes"
+    EMPTY_LINES = f"followed by more than {LONGEST_LINE_BYTES} bytes of empty lines"
 
     def __init__(self) -> None:
         self._line_bytes = 0
@@ -165,12 +173,12 @@ class Tail:
         """Follow the file by one piece; why its end is too long, if it is."""
         first, last = piece.find(b"\n"), piece.rfind(b"\n")
         if self._line_bytes + (len(piece) if first < 0 else first) > LONGEST_LINE_BYTES:
-            return f"longer than {LONGEST_LINE_BYTES} bytes"
+            return self.LINE
         self._line_bytes = len(piece) - last - 1 + (self._line_bytes if last < 0 else 0)
         text = len(piece) if piece[-1:].strip() else len(piece.rstrip())
         self._blank_bytes = len(piece) - text + (0 if text else self._blank_bytes)
         if self._blank_bytes > LONGEST_LINE_BYTES:
-            return f"followed by more than {LONGEST_LINE_BYTES} bytes of empty lines"
+            return self.EMPTY_LINES
         return None
 
 

@@ -94,9 +94,15 @@ def wrong_kind(column: str, value: str) -> str | None:
     if not WHOLE_NUMBER.fullmatch(value):
         return "not a whole number"
     # Judged by its digits first: Python refuses to read an unlimited number of them.
-    digits = value.lstrip("+-").lstrip("0")
-    is_large = len(digits) > INT64_DIGITS or int(digits or "0") > LARGEST_INT64
+    digits = without_zeros(value).lstrip("-")
+    is_large = len(digits) > INT64_DIGITS or int(digits) > LARGEST_INT64
     return "not a whole number of 64 bits" if is_large else None
+
+
+def without_zeros(value: str) -> str:
+    """The text of a whole number without a plus sign and leading zeros."""
+    sign = "-" if value.startswith("-") else ""
+    return sign + (value.lstrip("+-").lstrip("0") or "0")
 
 
 def wrong_decimal(value: str) -> str | None:
@@ -106,7 +112,8 @@ def wrong_decimal(value: str) -> str | None:
         return "not a number"
     if places > PLACES:
         return f"more than {PLACES} decimals"
-    return None if is_exact(value) else "more digits than a Float64 holds"
+    is_zero = float(value) == 0  # its exponent may be beyond those that `Decimal` reads
+    return None if is_zero or is_exact(value) else "more digits than a Float64 holds"
 
 
 def places_of(value: str) -> int | None:
@@ -148,7 +155,8 @@ def wrong_value(row: Mapping[str, str]) -> str | None:
     """Which value of a trade is out of range, if one is."""
     price, quantity = float(row.get("price", 1)), float(row.get("quantity", 0))
     number, first, last = (
-        int(row.get(name, 0)) for name in ("agg_trade_id", "first_trade_id", "last_trade_id")
+        int(without_zeros(row.get(name, "0")))
+        for name in ("agg_trade_id", "first_trade_id", "last_trade_id")
     )
     if price == 0 and first == last == -1:
         return None  # a sentinel
