@@ -358,7 +358,6 @@ def _facts_of_file(path: Path, url: str) -> FileFacts:
 
 def _from_store(store: ObjectStore, path: str, url: str) -> Fetched:
     """Read a file of a store of obstore."""
-    import_extra("obstore", "all")
     import obstore
 
     with _reading(url):
@@ -369,7 +368,6 @@ def _from_store(store: ObjectStore, path: str, url: str) -> Fetched:
 
 
 def _facts_of_store(store: ObjectStore, path: str, url: str) -> FileFacts:
-    import_extra("obstore", "all")
     import obstore
 
     with _reading(url):
