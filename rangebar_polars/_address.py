@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import re
 from typing import TYPE_CHECKING
 from urllib.parse import unquote, urlsplit, urlunsplit
@@ -141,7 +142,10 @@ def _secrets_of(address: str) -> Iterator[str]:
     user_info, _, place = rest.rpartition("@")
     values = [part.partition("=")[2] for part in re.split("[&;]", place.partition("?")[2])]
     for secret in (user_info, user_info.partition(":")[2], *values):
-        for form in {secret, unquote(secret)}:
+        plain = unquote(secret)
+        # As a header carries it.
+        encoded = base64.b64encode(plain.encode("utf-8", "replace")).decode()
+        for form in {secret, plain, encoded}:
             if len(form) >= _SHORTEST_SECRET:
                 yield form
 

@@ -277,6 +277,12 @@ def test_a_file_that_is_too_large_is_refused_by_its_length(exchange: Exchange) -
         BinanceArchive().read_day("BTCUSDT", DAY)
 
 
+def test_a_checksum_of_the_size_of_an_archive_is_not_fetched(exchange: Exchange) -> None:
+    exchange.fail(".CHECKSUM", faults.replaced(b"1" * 100_000), faults.chunked(), times=None)
+    with pytest.raises(TransientSourceError, match="larger than 65536 bytes"):
+        BinanceArchive().read_day("BTCUSDT", DAY)
+
+
 def test_a_body_that_never_ends_is_given_up(
     exchange: Exchange, monkeypatch: pytest.MonkeyPatch
 ) -> None:

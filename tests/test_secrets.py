@@ -105,6 +105,9 @@ FAULTS = {
     "a body cut off": faults.truncated(0.5),
     "a page for people": faults.html(),
     "no file": faults.status(404),
+    "a refusal that repeats the question": lambda request, _: faults.status(
+        400, json.dumps({"code": -1, "msg": f"{request.headers['authorization']} " * 9}).encode()
+    )(request, _),
     "a redirect": faults.redirected("http://leserin:geheim1@[::1"),
     "a redirect without an end": faults.redirected("{path}?signature=geheim3"),
 }

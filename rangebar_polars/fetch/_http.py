@@ -192,9 +192,12 @@ def _limits() -> Limits:
     return Limits(given.http_timeout_s, given.http_total_timeout_s, given.http_min_bytes_per_s)
 
 
-def _close(pools: dict[Any, Any]) -> None:
+def _close(pools: dict[tuple[int, str, str], Any]) -> None:
     while pools:
-        pools.popitem()[1].close()
+        (process, *_), pool = pools.popitem()
+        # A lock of the parent may have been held when this process was forked.
+        if process == os.getpid():
+            pool.close()
 
 
 def _pool_of(scheme: str, found: tuple[str, Address] | None) -> Any:  # noqa: ANN401

@@ -11,7 +11,7 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 from urllib.parse import urlencode, urlsplit
 
-from rangebar_polars._address import Address, fault_of
+from rangebar_polars._address import Address, fault_of, scrubbed
 from rangebar_polars._extra import import_extra
 from rangebar_polars.config import settings
 from rangebar_polars.exceptions import (
@@ -161,6 +161,7 @@ class RestClient:
             ) from error
         self._take_over(answer)
         code, said = _complaint_of(body)
+        said = scrubbed(said, self._address)[:200]  # a server may repeat what it was asked
         if answer.status != OK or code is not None:
             raise self._error(answer, code, said, symbol)
         return body
@@ -239,5 +240,5 @@ def _complaint_of(body: bytes) -> tuple[int | None, str]:
         return None, ""
     code, said = answer.get("code"), answer.get("msg", "")
     # JSON may hold halves of characters, which no terminal and no file takes.
-    words = str(said)[:200].encode("utf-8", "replace").decode()
+    words = str(said).encode("utf-8", "replace").decode()
     return (code, words) if isinstance(code, int) else (None, "")

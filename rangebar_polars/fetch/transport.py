@@ -131,8 +131,10 @@ class Transport:
         """Address of a file without its secrets."""
         return str(self._address.joined(path))
 
-    def get(self, path: str, *, fresh: bool = False) -> Fetched:
+    def get(self, path: str, *, fresh: bool = False, largest_bytes: int | None = None) -> Fetched:
         """Fetch the file at a path; with `fresh`, past all caches on the way.
+
+        A file from a web server of more than `largest_bytes`, 8 GiB by default, is not fetched.
 
         Raises
         ------
@@ -148,7 +150,7 @@ class Transport:
         address = self._address.joined(path)
         if fresh:
             address = address.with_query(f"fresh={secrets.token_hex(4)}")
-        partial = _Partial()
+        partial = _Partial(largest_bytes or LARGEST_FILE_BYTES)
         for attempt in self._attempts():
             with attempt, self._failures(path, f"`{self.url_of(path)}` could not be fetched"):
                 headers = AS_IT_IS | (UNCACHED if fresh else {}) | partial.headers()
@@ -288,6 +290,7 @@ class _MayGetBetterError(TransientSourceError):
 class _Partial:
     """What has come of a file so far, over all tries."""
 
+    largest_bytes: int
     pieces: list[bytes] = field(default_factory=list)
     size: int = 0
     #: The strong entity tag of these bytes; empty where the rest cannot be asked for by itself.
@@ -324,7 +327,7 @@ class _Partial:
         else:
             tag = answer.header("ETag")
             self._clear("" if answer.is_encoded or not tag.startswith('"') else tag)
-        for piece in answer.pieces(LARGEST_FILE_BYTES - self.size):
+        for piece in answer.pieces(self.largest_bytes - self.size):
             self.pieces.append(piece)
             self.size += len(piece)
         changed = date_of(answer.header("Last-Modified"))
