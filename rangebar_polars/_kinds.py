@@ -8,12 +8,20 @@ from datetime import date, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from rangebar_polars._address import Address, fault_of, scrubbed, shown
 from rangebar_polars.exceptions import SettingError, nearest, with_hint
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
 __all__ = ["Kind", "choice", "whole_number"]
+
+
+_ENCODED = "write `/`, `?`, `#` and `@` in a user or password as %2F, %3F, %23 and %40"
+
+
+class AmbiguousAddressError(ValueError):
+    """An address that may be read in more than one way."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,6 +31,8 @@ class Kind:
     words: str
     read: Callable[[Any], object]
     choices: tuple[str, ...] = ()
+    #: What an error shows of a value.
+    show: Callable[[str], str] = scrubbed
 
     def value(self, given: object, place: str, *, secret: bool = False) -> Any:  # noqa: ANN401
         """The value, read; `place` says in an error where it stands.
@@ -34,9 +44,13 @@ class Kind:
         """
         try:
             return self.read(given)
+        except AmbiguousAddressError as error:
+            raise SettingError(
+                with_hint(f"{place} is `{shown(str(given))}`, which {error}", _ENCODED)
+            ) from None
         except (ValueError, TypeError, RuntimeError) as error:
-            shown = "…" if secret else given
-            sentence = f"{place} is `{shown}`, which is not {self.words}"
+            text = "…" if secret else self.show(str(given))
+            sentence = f"{place} is `{text}`, which is not {self.words}"
             near = nearest(str(given), self.choices)
             message = with_hint(sentence, f"did you mean `{near}`?") if near else sentence
             raise SettingError(message) from error
@@ -79,11 +93,18 @@ def _path(value: object) -> Path:
     return (value if isinstance(value, Path) else Path(_text(value))).expanduser()
 
 
-def _address(value: object) -> str:
+def _address(value: object) -> Address:
     address = _text(value).rstrip("/")
     if not address.lower().startswith(("http://", "https://", "file://")):
         raise ValueError
-    return address
+    fault = fault_of(address)
+    if fault is not None:
+        raise AmbiguousAddressError(fault)
+    return Address(address)
+
+
+def _dsn(value: object) -> Address:
+    return Address(_text(value))
 
 
 def _wait(value: object) -> float:
@@ -121,10 +142,12 @@ def _date(value: object) -> date:
 
 TEXT = Kind("a text", _text)
 PATH = Kind("a path", _path)
-ADDRESS = Kind("an address that begins with http://, https:// or file://", _address)
+ADDRESS = Kind("an address that begins with http://, https:// or file://", _address, show=shown)
+DSN = Kind("a text", _dsn)
 SECONDS = Kind("a number of seconds above 0", _seconds)
 WAIT = Kind("a number of seconds, 0 or more", _wait)
 SWITCH = Kind("true or false", _switch)
 DATE = Kind("a date", _date)
 COUNT = whole_number(1)
+RATE = whole_number(0, None, "whole number of bytes per second")
 THRESHOLD = whole_number(1, 100_000, "whole number of decimal basis points")

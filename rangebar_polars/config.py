@@ -15,10 +15,13 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from rangebar_polars._address import Address
 from rangebar_polars._kinds import (
     ADDRESS,
     COUNT,
+    DSN,
     PATH,
+    RATE,
     SECONDS,
     SWITCH,
     TEXT,
@@ -34,7 +37,14 @@ if TYPE_CHECKING:
 
     from rangebar_polars._kinds import Kind
 
-__all__ = ["Settings", "config_folder", "minimum_threshold_setting", "settings"]
+__all__ = [
+    "Settings",
+    "certificate_variables",
+    "config_folder",
+    "minimum_threshold_setting",
+    "proxy_of",
+    "settings",
+]
 
 _APPLICATION = "rangebar-polars"
 _FOLDERS = {
@@ -150,7 +160,7 @@ class Settings:
         default=1, metadata=_about(THRESHOLD, "Smallest threshold of any other symbol.")
     )
     binance_archive_url: str = field(
-        default="https://data.binance.vision",
+        default=Address("https://data.binance.vision"),
         metadata=_about(ADDRESS, "Stands before `/data/…` of the archive."),
     )
     binance_rest_url: str | None = field(
@@ -162,7 +172,7 @@ class Settings:
         ),
     )
     exness_url: str = field(
-        default="https://ticks.ex2archive.com",
+        default=Address("https://ticks.ex2archive.com"),
         metadata=_about(ADDRESS, "Stands before `/ticks/…` of the archive."),
     )
     checksum: Literal["require", "warn"] = field(
@@ -176,7 +186,19 @@ class Settings:
         default=5, metadata=_about(COUNT, "Tries of a request before it counts as failed.")
     )
     http_timeout_s: float = field(
-        default=30.0, metadata=_about(SECONDS, "How long to wait for an answer.")
+        default=30.0,
+        metadata=_about(SECONDS, "How long to wait for an answer, and for each part of it."),
+    )
+    http_total_timeout_s: float = field(
+        default=3600.0,
+        metadata=_about(SECONDS, "Longest time of one request, with its answer and redirects."),
+    )
+    http_min_bytes_per_s: int = field(
+        default=1024,
+        metadata=_about(
+            RATE,
+            "Slowest transfer to accept, on average over `http_timeout_s`; 0 accepts any.",
+        ),
     )
     rest_weight_per_minute: int = field(
         default=3000,
@@ -215,7 +237,7 @@ class Settings:
     clickhouse_dsn: str | None = field(
         default=None,
         repr=False,
-        metadata=_about(TEXT, "ClickHouse server of the bar cache.", "an embedded one"),
+        metadata=_about(DSN, "ClickHouse server of the bar cache.", "an embedded one"),
     )
     cache_wait_s: float = field(
         default=30.0,
@@ -355,3 +377,29 @@ def minimum_threshold_setting(symbol: str) -> int | None:
     variable = f"RANGEBAR_MIN_THRESHOLD_{symbol.upper()}"
     text = os.environ.get(variable, "").strip()
     return int(THRESHOLD.value(text, f"the variable `{variable}`")) if text else None
+
+
+def proxy_of(scheme: str, host: str) -> tuple[str, Address] | None:
+    """Return the proxy for a host and the variable that names it; None for a direct connection.
+
+    The variables are those of other programs: `HTTP_PROXY`, `HTTPS_PROXY`, `ALL_PROXY` and
+    `NO_PROXY`, in either letter case; else what the system is set to.
+    """
+    from urllib.request import getproxies, proxy_bypass
+
+    if proxy_bypass(host):
+        return None
+    found = getproxies()
+    kind = next((kind for kind in (scheme, "all") if found.get(kind)), None)
+    if kind is None:
+        return None
+    names = (f"{kind}_proxy", f"{kind}_proxy".upper())
+    variable = next((name for name in names if os.environ.get(name)), names[0])
+    proxy = found[kind]
+    return variable, Address(proxy if "://" in proxy else f"http://{proxy}")
+
+
+def certificate_variables() -> dict[str, str]:
+    """Return the variables that are set of those by which OpenSSL finds files."""
+    names = ("SSL_CERT_FILE", "SSL_CERT_DIR", "SSLKEYLOGFILE")
+    return {name: os.environ[name] for name in names if os.environ.get(name)}

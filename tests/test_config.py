@@ -34,6 +34,8 @@ GIVEN = {
     "checksum": ("require", "Warn", "require"),
     "http_tries": NUMBERS,
     "http_timeout_s": (1, "2.5", 3.5),
+    "http_total_timeout_s": (1, "2.5", 3.5),
+    "http_min_bytes_per_s": (0, "5", 7),
     "rest_weight_per_minute": NUMBERS,
     "verbose": (True, "no", True),
     "event_log": PATHS,
@@ -65,6 +67,8 @@ WRONG = {
     "checksum": "maybe",
     "http_tries": True,
     "http_timeout_s": "nan",
+    "http_total_timeout_s": 0,
+    "http_min_bytes_per_s": -1,
     "rest_weight_per_minute": -1,
     "verbose": "perhaps",
     "event_log": 7,
@@ -260,7 +264,7 @@ def test_the_minimum_of_a_symbol_is_a_variable(monkeypatch: pytest.MonkeyPatch) 
 def test_settings_need_no_library(tmp_path: Path) -> None:
     code = (
         "import sys; from rangebar_polars.config import settings; settings();"
-        "print({n.partition('.')[0] for n in sys.modules} & {'pydantic', 'platformdirs', 'httpx2'})"
+        "print({n.partition('.')[0] for n in sys.modules} & {'pydantic', 'platformdirs', 'httpcore2'})"
     )
     command = [sys.executable, "-c", code]
     run = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True)

@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from threading import Lock
 from typing import TYPE_CHECKING, Any
 
+from rangebar_polars._address import scrubbed
 from rangebar_polars._extra import import_extra
 from rangebar_polars.exceptions import (
     CacheError,
@@ -14,6 +15,7 @@ from rangebar_polars.exceptions import (
     CacheQueryError,
     CacheUnavailableError,
     CacheWriteError,
+    SettingError,
     with_hint,
 )
 
@@ -21,6 +23,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
     from types import ModuleType
+
+    from rangebar_polars._address import Address
 
 __all__ = [
     "FolderLockedError",
@@ -60,16 +64,29 @@ class FolderLockedError(Exception):
         self.holder = holder
 
 
-def server_client(dsn: str) -> Any:  # noqa: ANN401
-    """Client of a server, for any number of threads; its own retries are off for queries."""
+def server_client(dsn: Address) -> Any:  # noqa: ANN401
+    """Client of a server, for any number of threads; its own retries are off for queries.
+
+    Raises
+    ------
+    SettingError
+        The address has an option that the driver does not know.
+    """
     connect = import_extra("clickhouse_connect", "cache")
-    return connect.get_client(
-        dsn=dsn,
-        autogenerate_session_id=False,
-        query_retries=0,
-        connect_timeout=_CONNECT_S,
-        send_receive_timeout=_SILENCE_S,
-    )
+    try:
+        return connect.get_client(
+            dsn=dsn.full,
+            autogenerate_session_id=False,
+            query_retries=0,
+            connect_timeout=_CONNECT_S,
+            send_receive_timeout=_SILENCE_S,
+        )
+    except TypeError as error:
+        what = scrubbed(str(error), dsn)
+        hint = "options are those of `clickhouse_connect.get_client`"
+        raise SettingError(
+            with_hint(f"the driver does not take the options of `{dsn}`: {what}", hint)
+        ) from None
 
 
 def folder_client(folder: Path) -> Any:  # noqa: ANN401
@@ -205,8 +222,19 @@ def _is_of_driver(error: Exception) -> bool:
 
 def _words(error: Exception) -> str:
     """First line of the driver's words."""
-    text = str(error).strip() or type(error).__name__
+    text = scrubbed(str(error)).strip() or type(error).__name__
     return text.splitlines()[0][:300]
+
+
+def _without_secrets(error: BaseException) -> BaseException:
+    """The error, and those that led to it, without secrets of addresses in their words."""
+    links: BaseException | None = error
+    seen: set[int] = set()
+    while links is not None and id(links) not in seen:
+        seen.add(id(links))
+        links.args = tuple(scrubbed(word) if isinstance(word, str) else word for word in links.args)
+        links = links.__cause__ or links.__context__
+    return error
 
 
 @contextmanager
@@ -223,7 +251,7 @@ def opening(address: str) -> Iterator[None]:
             hint = (
                 f"if files in it are damaged, move the folder away and populate again; {_USE_TICKS}"
             )
-        raise CacheUnavailableError(with_hint(sentence, hint)) from error
+        raise CacheUnavailableError(with_hint(sentence, hint)) from _without_secrets(error)
 
 
 @contextmanager
@@ -237,10 +265,10 @@ def reading(address: str) -> Iterator[None]:
         if is_lost(error):
             raise CacheUnavailableError(
                 with_hint(f"the bar cache at `{address}` is away: {_words(error)}", _USE_TICKS)
-            ) from error
+            ) from _without_secrets(error)
         damage = _damage(error, address)
         refused = f"the bar cache at `{address}` refused a query: {_words(error)}"
-        raise CacheQueryError(damage or refused, code=_code(error)) from error
+        raise CacheQueryError(damage or refused, code=_code(error)) from _without_secrets(error)
 
 
 @contextmanager
@@ -254,6 +282,8 @@ def writing(address: str) -> Iterator[None]:
         sentence = f"a write to the bar cache at `{address}` was not confirmed: {_words(error)}"
         again = "run it again: what was published before is kept, nothing is written twice"
         if is_lost(error):
-            raise CacheLostError(with_hint(sentence, f"{again}; {_USE_TICKS}")) from error
+            raise CacheLostError(
+                with_hint(sentence, f"{again}; {_USE_TICKS}")
+            ) from _without_secrets(error)
         damage = _damage(error, address)
-        raise CacheWriteError(damage or with_hint(sentence, again)) from error
+        raise CacheWriteError(damage or with_hint(sentence, again)) from _without_secrets(error)

@@ -5,9 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
-from urllib.parse import urlsplit, urlunsplit
+from urllib.parse import parse_qsl, quote, unquote, urlencode, urlsplit, urlunsplit
 
 from rangebar_polars import config
+from rangebar_polars._address import Address, fault_of, shown
 from rangebar_polars._judge import must_be_folder
 from rangebar_polars.exceptions import SettingError, unknown_choice, with_hint
 
@@ -21,6 +22,7 @@ DATABASE = "rangebar"
 
 _FOLDER = "clickhouse"
 _SCHEMES = ("chdb", "http", "https")
+_USER_PARAMETERS = ("user", "username", "user_name")
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +31,8 @@ class Target:
 
     #: Address without user and password: what is shown, and by which openings are shared.
     address: str
-    dsn: str
+    #: The address with user and password, which its text form leaves out.
+    dsn: Address
     database: str
     #: Folder of an embedded cache.
     folder: Path | None
@@ -65,7 +68,7 @@ def resolve(
     if address is None:
         must_be_folder(folder)
         return _embedded(folder / _FOLDER, wait)
-    parts = _parts_of(address)
+    parts = _parts_of(Address(address).full)
     if parts.scheme == "chdb":
         return _embedded(_folder_of(address, parts), wait)
     return _server(parts, wait)
@@ -73,23 +76,26 @@ def resolve(
 
 def _parts_of(address: str) -> SplitResult:
     """Parts of an address of a known kind."""
-    shown = address.rpartition("@")[2]
-    try:
-        parts = urlsplit(address)
-        _ = parts.port
-    except ValueError:
-        # Its words may hold a part of the password.
-        hint = "http://localhost:8123; a port is a number up to 65535"
+    text = shown(address)
+    fault = fault_of(address)
+    if fault is not None:
+        hint = (
+            "http://localhost:8123; a port is a number up to 65535, and `/`, `?`, `#` and `@` in a "
+            "user or password are written as %2F, %3F, %23 and %40"
+        )
+        place = text.partition("://")[2]
         raise SettingError(
-            with_hint(f"`dsn` is no address that can be read, at `{shown}`", hint)
-        ) from None
+            with_hint(f"`dsn` is no address that can be read: `{place}` {fault}", hint)
+        )
+    parts = urlsplit(address)
     if "://" not in address and parts.scheme not in _SCHEMES:
-        hint = f"chdb://{address}" if address.startswith("/") else f"http://{shown}"
+        is_path = text == address and address.startswith("/")
+        hint = f"chdb://{address}" if is_path else f"http://{text}"
         raise SettingError(
-            with_hint(f"`dsn` is `{shown}`, which does not say of what kind it is", hint)
+            with_hint(f"`dsn` is `{text}`, which does not say of what kind it is", hint)
         )
     if parts.scheme not in _SCHEMES:
-        raise SettingError(unknown_choice("dsn", parts.scheme or shown, _SCHEMES))
+        raise SettingError(unknown_choice("dsn", parts.scheme or text, _SCHEMES))
     return parts
 
 
@@ -109,13 +115,43 @@ def _folder_of(address: str, parts: SplitResult) -> Path:
 
 def _embedded(folder: Path, wait_s: float) -> Target:
     place = folder.expanduser().resolve()
-    return Target(f"chdb://{place}", f"chdb://{place}", DATABASE, place, wait_s)
+    return Target(f"chdb://{place}", Address(f"chdb://{place}"), DATABASE, place, wait_s)
 
 
 def _server(parts: SplitResult, wait_s: float) -> Target:
     if not parts.hostname:
         raise SettingError(with_hint("the address has no host", "http://localhost:8123"))
-    database = parts.path.strip("/") or DATABASE
     host = parts.netloc.rpartition("@")[2]
-    dsn = urlunsplit((parts.scheme, parts.netloc, "", parts.query, ""))
+    options = dict(parse_qsl(parts.query, keep_blank_values=True))
+    login = _login_of(parts, options)
+    named = options.pop("database", "")
+    database = parts.path.strip("/") or named or DATABASE
+    if named not in ("", database):
+        raise SettingError(
+            with_hint(
+                f"`{parts.scheme}://{host}/{database}` names another database in its options",
+                "name the database once, behind the host",
+            )
+        )
+    dsn = Address(urlunsplit((parts.scheme, f"{login}{host}", "", urlencode(options), "")))
     return Target(f"{parts.scheme}://{host}/{database}", dsn, database, None, wait_s)
+
+
+def _login_of(parts: SplitResult, options: dict[str, str]) -> str:
+    """User and password as they stand before the host; those of the options are taken out."""
+    given = {name: options.pop(name) for name in (*_USER_PARAMETERS, "password") if name in options}
+    users = [value for name, value in given.items() if name in _USER_PARAMETERS]
+    twice = len(users) > 1 or (users and parts.username) or ("password" in given and parts.password)
+    if twice:
+        raise SettingError(
+            with_hint(
+                f"the address of `{parts.hostname}` names a user or a password twice",
+                "http://user:password@localhost:8123, without them in the options",
+            )
+        )
+    user = users[0] if users else unquote(parts.username or "")
+    password = given.get("password", unquote(parts.password or ""))
+    if not user and not password:
+        return ""
+    secret = f":{quote(password, safe='')}" if password else ""
+    return f"{quote(user or 'default', safe='')}{secret}@"

@@ -208,7 +208,7 @@ def is_exness_available() -> bool:
     >>> is_exness_available()
     True
     """
-    return all(find_spec(library) is not None for library in ("obstore", "stamina"))
+    return all(find_spec(library) is not None for library in ("httpcore2", "stamina"))
 
 
 def to_pandas(

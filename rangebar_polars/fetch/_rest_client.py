@@ -8,9 +8,10 @@ import time
 import warnings
 import weakref
 from datetime import UTC, datetime, timedelta
-from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
+from urllib.parse import urlencode, urlsplit
 
+from rangebar_polars._address import Address, fault_of, scrubbed
 from rangebar_polars._extra import import_extra
 from rangebar_polars.config import settings
 from rangebar_polars.exceptions import (
@@ -21,13 +22,13 @@ from rangebar_polars.exceptions import (
     with_hint,
 )
 from rangebar_polars.fetch._budget import LONGEST_WAIT_S, HostClosedError, budget_of
+from rangebar_polars.fetch._http import HttpClient, RequestFailedError, date_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    import httpx2
-
     from rangebar_polars.fetch._budget import WeightBudget
+    from rangebar_polars.fetch._http import Answer
 
     T = TypeVar("T")
 
@@ -59,6 +60,8 @@ SERVER_FAULT = 500
 # Codes of the exchange that stand for a fault on its side, whatever the status.
 OVERLOADED = frozenset({-1000, -1001, -1003, -1006, -1007, -1008, -1015, -1016})
 SHORTEST_BAN_S = 120.0
+#: A page of 1000 trades has less than a hundredth of this.
+LARGEST_ANSWER_BYTES = 16 << 20
 LARGEST_SKEW_S = 60.0
 _LATER = "try again later"
 
@@ -83,27 +86,32 @@ class RestClient:
         now: Callable[[], float] = time.time,
     ) -> None:
         import_extra("stamina", "fetch")
-        import_extra("httpx2", "fetch")
-        import httpx2
-
         chosen = settings(binance_rest_url=url)
         self.host = HOSTS[market]
-        base = (chosen.binance_rest_url or self.host.base).rstrip("/")
-        if not base.startswith(("http://", "https://")):
+        base = Address(chosen.binance_rest_url or self.host.base)
+        parts = urlsplit(base.full)
+        if fault_of(base) or parts.scheme not in ("http", "https") or not parts.hostname:
             raise SettingError(
                 with_hint(f"`{base}` is no address of a REST interface", "http(s)://host[:port]")
             )
-        self.url = base + self.host.path
+        self._address = base.joined(self.host.path.lstrip("/"))
         #: Local time less the exchange's, in seconds, by its last answer; None before the first.
         self.clock_skew_s: float | None = None
         self._per_minute = max(1, int(chosen.rest_weight_per_minute * self.host.share))
         self._tries = chosen.http_tries
-        self._budget = budget or budget_of(base)
+        self._budget = budget or budget_of(str(base))
         self._now = now
         # Times of other markets are in milliseconds, whatever is asked for.
-        headers = {"X-MBX-TIME-UNIT": "MICROSECOND"} if market == "spot" else {}
-        self._http: httpx2.Client = httpx2.Client(headers=headers, timeout=chosen.http_timeout_s)
+        self._headers = {"Accept-Encoding": "gzip"}
+        if market == "spot":
+            self._headers["X-MBX-TIME-UNIT"] = "MICROSECOND"
+        self._http = HttpClient()
         self.close = weakref.finalize(self, self._http.close)
+
+    @property
+    def url(self) -> str:
+        """Address that is asked, without its secrets."""
+        return str(self._address)
 
     def server_time(self) -> datetime:
         """The exchange's time, to the second."""
@@ -137,31 +145,31 @@ class RestClient:
 
     def _answer(self, parameters: Mapping[str, str | int]) -> bytes:
         """Body of one good answer."""
-        import httpx2
-
         symbol = str(parameters.get("symbol", ""))
         try:
             self._budget.spend(self.host.weight, per_minute=self._per_minute)
         except HostClosedError as closed:
             raise self._refused(closed.seconds, symbol) from None
+        address = self._address.with_query(urlencode(parameters))
         try:
-            response = self._http.get(self.url, params=dict(parameters))
-        except httpx2.RequestError as error:
-            what = f"{type(error).__name__}: {error}".rstrip(": ")
-            sentence = f"`{self.url}` gave no answer for `{symbol}` ({what})"
+            with self._http.ask("GET", address, self._headers) as answer:
+                body = answer.read(LARGEST_ANSWER_BYTES)
+        except RequestFailedError as error:
+            sentence = f"`{self.url}` gave no answer for `{symbol}` ({error})"
             raise TransientSourceError(
                 with_hint(sentence, _LATER), symbol=symbol, url=self.url
             ) from error
-        self._take_over(response.headers)
-        code, said = _complaint_of(response.content)
-        if response.status_code != OK or code is not None:
-            raise self._error(response, code, said, symbol)
-        return response.content
+        self._take_over(answer)
+        code, said = _complaint_of(body)
+        said = scrubbed(said, self._address)[:200]  # a server may repeat what it was asked
+        if answer.status != OK or code is not None:
+            raise self._error(answer, code, said, symbol)
+        return body
 
-    def _take_over(self, headers: httpx2.Headers) -> None:
+    def _take_over(self, answer: Answer) -> None:
         """Clock and used weight, as the exchange says them."""
         second = 0.0
-        date = _date_of(headers.get("Date", ""))
+        date = date_of(answer.header("Date"))
         if date is not None:
             second = float(date.second)
             # The header leaves out parts of a second: half a one, on average.
@@ -174,17 +182,15 @@ class RestClient:
                 )
                 warnings.warn(message, ClockSkewWarning, stacklevel=2)
             self.clock_skew_s = skew
-        used = headers.get("X-MBX-USED-WEIGHT-1M", "")
-        if used.isdecimal():
+        used = answer.header("X-MBX-USED-WEIGHT-1M")
+        if re.fullmatch("[0-9]{1,9}", used):
             self._budget.correct(int(used), per_minute=self._per_minute, seconds_left=60.0 - second)
 
-    def _error(
-        self, response: httpx2.Response, code: int | None, said: str, symbol: str
-    ) -> SourceError:
+    def _error(self, answer: Answer, code: int | None, said: str, symbol: str) -> SourceError:
         """The answer as one of the errors that callers tell apart."""
-        status = response.status_code
+        status = answer.status
         if status in (TOO_MANY, BANNED):
-            wait = self._seconds_of(response.headers.get("Retry-After", ""), status)
+            wait = self._seconds_of(answer.header("Retry-After"), status)
             self._budget.close(wait)
             if wait > LONGEST_WAIT_S:
                 return self._refused(wait, symbol)
@@ -205,7 +211,7 @@ class RestClient:
         """How long to leave the exchange alone: seconds, or until a date."""
         if re.fullmatch(r"[0-9]{1,9}(\.[0-9]+)?", retry_after):
             return float(retry_after)
-        date = _date_of(retry_after)
+        date = date_of(retry_after)
         if date is not None:
             return max(0.0, date.timestamp() - self.server_time().timestamp())
         return SHORTEST_BAN_S if status == BANNED else 60.0
@@ -224,15 +230,6 @@ def _may_get_better(error: Exception) -> bool:
     )
 
 
-def _date_of(text: str) -> datetime | None:
-    """Instant of an HTTP date, if the text is one."""
-    try:
-        date = parsedate_to_datetime(text)
-    except ValueError:
-        return None
-    return date if date.tzinfo else date.replace(tzinfo=UTC)
-
-
 def _complaint_of(body: bytes) -> tuple[int | None, str]:
     """Code and words of an answer that is a complaint: `{"code": -1121, "msg": "…"}`."""
     if not body.lstrip().startswith(b"{"):
@@ -242,4 +239,6 @@ def _complaint_of(body: bytes) -> tuple[int | None, str]:
     except (ValueError, RecursionError):
         return None, ""
     code, said = answer.get("code"), answer.get("msg", "")
-    return (code, str(said)[:200]) if isinstance(code, int) else (None, "")
+    # JSON may hold halves of characters, which no terminal and no file takes.
+    words = str(said).encode("utf-8", "replace").decode()
+    return (code, words) if isinstance(code, int) else (None, "")

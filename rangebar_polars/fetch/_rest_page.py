@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import polars as pl
 
 from rangebar_polars._ticks import TRADES_SCHEMA
-from rangebar_polars.exceptions import CorruptSourceError, TickDataError, with_hint
+from rangebar_polars.exceptions import CorruptSourceError, RangeBarError, TickDataError, with_hint
 from rangebar_polars.fetch.normalise import UNITS, FileTimes, is_sentinel
 
 __all__ = ["PAGE_SCHEMA", "page_of"]
@@ -61,7 +61,18 @@ def page_of(body: bytes, url: str) -> pl.DataFrame:
     >>> page_of(body, "https://example.com").row(0)
     (1723161255342, 0.1, 2.5, 7, 9, 9, True)
     """
-    rows = _rows_of(body, url)
+    try:
+        return _page_of(_rows_of(body, url), url)
+    except (RangeBarError, MemoryError):
+        raise
+    # JSON and Polars have errors of their own, for numbers, characters and depths beyond theirs.
+    except Exception as error:
+        what = f"{type(error).__name__}: {error}".partition("\n")[0][:200]
+        raise _no_trades(f"cannot be read: {what}", url) from error
+
+
+def _page_of(rows: list[dict[str, Any]], url: str) -> pl.DataFrame:
+    """Trades of the members of an answer."""
     try:
         texts = pl.DataFrame(
             [

@@ -18,7 +18,7 @@ import polars as pl
 
 from rangebar_polars._ticks import TRADES_SCHEMA
 from rangebar_polars.exceptions import TickDataError, with_hint
-from rangebar_polars.fetch.csv_lines import first_fault, is_exact
+from rangebar_polars.fetch.csv_lines import first_fault, is_exact, parsing
 from rangebar_polars.fetch.normalise import is_sentinel
 from rangebar_polars.fetch.zipped import DamagedFileError
 
@@ -28,6 +28,9 @@ if TYPE_CHECKING:
 __all__ = ["RawTrades", "parse_trades"]
 
 BLOCK_BYTES = 8 << 20
+#: Longest line, and longest run of empty lines: a line of trades has some 100 bytes.
+LONGEST_LINE_BYTES = 1 << 20
+HINT = "fetch the file again, or take the line out"
 BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 
 FUTURES_COLUMNS = (
@@ -85,20 +88,31 @@ def parse_trades(pieces: Iterable[bytes], source: str) -> RawTrades:
     1723161255342
     """
     blocks = whole_lines(pieces)
-    head = next(blocks, None)
+    try:
+        head = next(blocks, None)
+    except EndlessLineError as error:
+        raise error.in_file(source, 1) from None
     if head is None:
-        raise DamagedFileError(with_hint(f"`{source}` is empty", "fetch the file anew"))
+        raise DamagedFileError(with_hint(f"`{source}` is empty", "fetch the file again"))
     layout = layout_of(head, source)
     line = layout.first_line
     frames = []
-    for block in chain([head[layout.start :]], one_ahead(blocks)):
-        frames.append(parse(block, layout.columns, source, line))
-        line += frames[-1].height
+    try:
+        for block in chain([head[layout.start :]], one_ahead(blocks)):
+            frames.append(parse(block, layout.columns, source, line))
+            line += frames[-1].height
+    except EndlessLineError as error:
+        raise error.in_file(source, line) from None
     return RawTrades(pl.concat(frames), layout.first_line)
 
 
 def whole_lines(pieces: Iterable[bytes]) -> Iterator[bytes]:
     r"""Blocks of whole lines; empty lines at the end of the file belong to none.
+
+    Raises
+    ------
+    EndlessLineError
+        A line, or a run of empty lines, is longer than any in a file of trades.
 
     Examples
     --------
@@ -108,8 +122,15 @@ def whole_lines(pieces: Iterable[bytes]) -> Iterator[bytes]:
     """
     held: list[bytes] = []
     size = 0
+    tail = Tail()
     for piece in pieces:
+        fault = tail.fault_after(piece)
+        if fault == Tail.LINE:
+            raise EndlessLineError(b"".join(held).count(b"\n"), fault)
         held.append(piece)
+        if fault == Tail.EMPTY_LINES:
+            text = b"".join(held).rstrip()
+            raise EndlessLineError(text.count(b"\n") if text else -1, fault)
         size += len(piece)
         # Empty lines after the last full one wait until it is known whether another follows.
         end = end_of_text(piece[: piece.rfind(b"\n") + 1]) if size >= BLOCK_BYTES else 0
@@ -121,6 +142,44 @@ def whole_lines(pieces: Iterable[bytes]) -> Iterator[bytes]:
     end = end_of_text(rest)
     if end:
         yield rest[:end]
+
+
+class EndlessLineError(Exception):
+    """A line, or a run of empty lines, that is too long to be one of a table."""
+
+    def __init__(self, lines: int, what: str) -> None:
+        super().__init__(what)
+        #: How many lines it stands behind the first that no block holds yet.
+        self.lines = lines
+
+    def in_file(self, source: str, line: int) -> TickDataError:
+        """Error for a file whose next block would have begun with this line."""
+        return TickDataError(
+            with_hint(f"`{source}`, line {max(1, line + self.lines)}: {self}", HINT)
+        )
+
+
+class Tail:
+    """What may grow without end from piece to piece: the last line, and empty lines at the end."""
+
+    LINE = f"longer than {LONGEST_LINE_BYTES} bytes"
+    EMPTY_LINES = f"followed by more than {LONGEST_LINE_BYTES} bytes of empty lines"
+
+    def __init__(self) -> None:
+        self._line_bytes = 0
+        self._blank_bytes = 0
+
+    def fault_after(self, piece: bytes) -> str | None:
+        """Follow the file by one piece; why its end is too long, if it is."""
+        first, last = piece.find(b"\n"), piece.rfind(b"\n")
+        if self._line_bytes + (len(piece) if first < 0 else first) > LONGEST_LINE_BYTES:
+            return self.LINE
+        self._line_bytes = len(piece) - last - 1 + (self._line_bytes if last < 0 else 0)
+        text = len(piece) if piece[-1:].strip() else len(piece.rstrip())
+        self._blank_bytes = len(piece) - text + (0 if text else self._blank_bytes)
+        if self._blank_bytes > LONGEST_LINE_BYTES:
+            return self.EMPTY_LINES
+        return None
 
 
 def end_of_text(lines: bytes) -> int:
@@ -180,15 +239,16 @@ def parse(block: bytes, columns: Sequence[str], source: str, line: int) -> pl.Da
     if not block:
         return pl.DataFrame(schema=schema).select(TRADES_SCHEMA.names())
     cause: pl.exceptions.PolarsError | None = None
-    try:
-        frame = pl.read_csv(block, has_header=False, schema=schema, quote_char=None)
-        if frame.height == line_count(block) and is_sound(frame, block, columns):
-            return frame.select(TRADES_SCHEMA.names())
-    except pl.exceptions.PolarsError as error:
-        cause = error
-    fault = first_fault(block, columns, line) or f"lines from {line} on cannot be read: {cause}"
-    hint = "fetch the file anew, or take the line out"
-    raise TickDataError(with_hint(f"`{source}`, {fault}", hint)) from cause
+    with parsing(source, line, HINT):
+        try:
+            frame = pl.read_csv(block, has_header=False, schema=schema, quote_char=None)
+            if frame.height == line_count(block) and is_sound(frame, block, columns):
+                return frame.select(TRADES_SCHEMA.names())
+        except pl.exceptions.PolarsError as error:
+            cause = error
+        fault = first_fault(block, columns, line)
+    fault = fault or f"lines from {line} on cannot be read: {cause}"
+    raise TickDataError(with_hint(f"`{source}`, {fault}", HINT)) from cause
 
 
 def line_count(block: bytes) -> int:

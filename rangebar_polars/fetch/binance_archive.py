@@ -49,6 +49,7 @@ __all__ += ["read_agg_trades", "resolve_paths", "scan_agg_trades"]
 FOLDERS = {"spot": "spot", "um": "futures/um", "cm": "futures/cm"}
 # Spot files hold microseconds from here on; those of the futures hold milliseconds.
 SPOT_MICROSECONDS = date(2025, 1, 1)
+LARGEST_CHECKSUM_BYTES = 1 << 16
 # A day is published on the next, now and then a day later; a month on the first Monday after it.
 DAY_PATIENCE = timedelta(days=2)
 MONTH_PATIENCE = timedelta(days=8)
@@ -244,7 +245,9 @@ class BinanceArchive:
         """What is published about a file; that nothing is, only when no cache says so."""
         for past_caches in (True,) if fresh else (False, True):
             try:
-                found = self._transport.get(file.path + SUFFIX, fresh=past_caches)
+                found = self._transport.get(
+                    file.path + SUFFIX, fresh=past_caches, largest_bytes=LARGEST_CHECKSUM_BYTES
+                )
             except FileNotFoundError:
                 continue
             return promise_of(found.content, file.name)

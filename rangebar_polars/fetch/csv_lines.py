@@ -1,23 +1,28 @@
-"""What is wrong with a line of a trade file, said in words; used once a block could not be read."""
+"""Why a line of a trade file is not valid; used once a block could not be read."""
 
 from __future__ import annotations
 
+import io
 import math
 import re
-from decimal import MAX_PREC, Context, Decimal
+from contextlib import contextmanager
+from decimal import Decimal
 from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+from rangebar_polars.exceptions import RangeBarError, TickDataError, with_hint
 
-__all__ = ["first_fault", "is_exact"]
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+
+__all__ = ["first_fault", "is_exact", "lines_of", "parsing"]
 
 WHOLE_NUMBER = re.compile(r"[+-]?[0-9]+")
-DECIMAL_NUMBER = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?")
+DECIMAL_NUMBER = re.compile(r"[+-]?([0-9]*)\.?([0-9]*)(?:[eE]([+-]?[0-9]+))?")
 TRUTH = ("true", "false")
 LARGEST_INT64 = 2**63 - 1
+INT64_DIGITS = 19
+EXPONENT_DIGITS = 6
 PLACES = 8
-EXACT = Context(prec=MAX_PREC)  # rounds nothing
 
 
 def first_fault(block: bytes, columns: Sequence[str], line: int) -> str | None:
@@ -29,12 +34,40 @@ def first_fault(block: bytes, columns: Sequence[str], line: int) -> str | None:
     >>> first_fault(b"7,0.5\n8,abc\n", ["agg_trade_id", "price"], 3)
     'line 4: `price` is `abc`, not a number'
     """
-    lines = block.removesuffix(b"\n").split(b"\n")
-    for number, raw in enumerate(lines, start=line):
-        fault = fault_of(raw.decode("utf-8", "replace").rstrip("\r"), columns)
+    for number, text in enumerate(lines_of(block), start=line):
+        fault = fault_of(text, columns)
         if fault:
             return f"line {number}: {fault}"
     return None
+
+
+def lines_of(block: bytes) -> Iterator[str]:
+    r"""Yield the lines of a block without their ends, one in memory at a time.
+
+    Examples
+    --------
+    >>> from rangebar_polars.fetch.csv_lines import lines_of
+    >>> list(lines_of(b"1,2\r\n\n3,4"))
+    ['1,2', '', '3,4']
+    """
+    for raw in io.BytesIO(block):
+        yield raw.removesuffix(b"\n").decode("utf-8", "replace").rstrip("\r")
+
+
+@contextmanager
+def parsing(source: str, line: int, hint: str) -> Iterator[None]:
+    """Turn whatever a parser raises for lines of a file into a `TickDataError` that names them.
+
+    The list of such errors is open: numbers, dates, encodings and libraries add their own.
+    """
+    try:
+        yield
+    except (RangeBarError, MemoryError):
+        raise
+    except Exception as error:
+        what = f"{type(error).__name__}: {error}".partition("\n")[0].rstrip(": ")
+        sentence = f"`{source}`, lines from {line} on cannot be read: {what[:200]}"
+        raise TickDataError(with_hint(sentence, hint)) from error
 
 
 def fault_of(text: str, columns: Sequence[str]) -> str | None:
@@ -58,24 +91,52 @@ def wrong_kind(column: str, value: str) -> str | None:
         return None if value.lower() in TRUTH else "neither true nor false"
     if column in ("price", "quantity"):
         return wrong_decimal(value)
-    if not WHOLE_NUMBER.fullmatch(value) or abs(int(value)) > LARGEST_INT64:
+    if not WHOLE_NUMBER.fullmatch(value):
         return "not a whole number"
-    return None
+    # Judged by its digits first: Python refuses to read an unlimited number of them.
+    digits = without_zeros(value).lstrip("-")
+    is_large = len(digits) > INT64_DIGITS or int(digits) > LARGEST_INT64
+    return "not a whole number of 64 bits" if is_large else None
+
+
+def without_zeros(value: str) -> str:
+    """The text of a whole number without a plus sign and leading zeros."""
+    sign = "-" if value.startswith("-") else ""
+    return sign + (value.lstrip("+-").lstrip("0") or "0")
 
 
 def wrong_decimal(value: str) -> str | None:
     """What the text of a decimal number is not, if it is not one that a Float64 can hold."""
-    if not DECIMAL_NUMBER.fullmatch(value) or not math.isfinite(float(value)):
+    places = places_of(value)
+    if places is None or not math.isfinite(float(value)):
         return "not a number"
-    if places(value) > PLACES:
+    if places > PLACES:
         return f"more than {PLACES} decimals"
-    return None if is_exact(value) else "more digits than a Float64 holds"
+    is_zero = float(value) == 0  # its exponent may be beyond those that `Decimal` reads
+    return None if is_zero or is_exact(value) else "more digits than a Float64 holds"
 
 
-def places(value: str) -> int:
-    """Digits behind the point of a number, up to the last that is not 0."""
-    _, digits, exponent = Decimal(value).normalize(context=EXACT).as_tuple()
-    return -exponent if isinstance(exponent, int) and any(digits) else 0
+def places_of(value: str) -> int | None:
+    """Digits behind the point of a number, up to the last that is not 0; None without a number.
+
+    Examples
+    --------
+    >>> from rangebar_polars.fetch.csv_lines import places_of
+    >>> places_of("1.2300"), places_of("12e-3"), places_of("1e-999999999999999999999")
+    (2, 3, 1000000)
+    """
+    found = DECIMAL_NUMBER.fullmatch(value)
+    if found is None or not (found[1] or found[2]):
+        return None
+    digits = (found[1] + found[2]).rstrip("0")
+    if not digits.strip("0"):
+        return 0
+    places = len(digits) - len(found[1])
+    exponent = found[3] or "0"
+    size = exponent.lstrip("+-").lstrip("0")
+    # More digits of an exponent tell no more than that the number is 0 or infinite.
+    shift = int(size or "0") if len(size) <= EXPONENT_DIGITS else 10**EXPONENT_DIGITS
+    return max(0, places + shift if exponent.startswith("-") else places - shift)
 
 
 def is_exact(value: str) -> bool:
@@ -94,14 +155,15 @@ def wrong_value(row: Mapping[str, str]) -> str | None:
     """Which value of a trade is out of range, if one is."""
     price, quantity = float(row.get("price", 1)), float(row.get("quantity", 0))
     number, first, last = (
-        int(row.get(name, 0)) for name in ("agg_trade_id", "first_trade_id", "last_trade_id")
+        int(without_zeros(row.get(name, "0")))
+        for name in ("agg_trade_id", "first_trade_id", "last_trade_id")
     )
     if price == 0 and first == last == -1:
         return None  # a sentinel
     if price <= 0:
-        return f"`price` is `{row['price']}`, not above 0"
+        return f"`price` is `{row['price'][:40]}`, not above 0"
     if quantity < 0:
-        return f"`quantity` is `{row['quantity']}`, below 0"
+        return f"`quantity` is `{row['quantity'][:40]}`, below 0"
     if min(number, first) < 0:
         return f"a negative id: agg_trade_id `{number}`, first_trade_id `{first}`"
     if last < first:

@@ -22,7 +22,7 @@ from rangebar_polars.exceptions import (
 )
 from rangebar_polars.fetch.downloads import download
 from rangebar_polars.fetch.exness_csv import MonthFile, read_month
-from rangebar_polars.fetch.transport import Transport, answers
+from rangebar_polars.fetch.transport import Transport
 from rangebar_polars.fetch.zipped import DamagedFileError, member_pieces
 
 if TYPE_CHECKING:
@@ -54,18 +54,6 @@ class Month:
     days: dict[date, DayTicks]
     is_running: bool
     version: str
-
-
-class MonthlyArchive(Transport):
-    """The archive, which is also asked whether a file has changed."""
-
-    def version_of(self, path: str) -> str:
-        """What tells one version of a file from the next; empty where the server says nothing."""
-        with answers(self.url_of(path)):
-            import obstore
-
-            meta = obstore.head(self._store, path)
-        return meta["e_tag"] or ""
 
 
 class Exness:
@@ -106,7 +94,7 @@ class Exness:
     def __init__(self, *, url: str | None = None, today: Callable[[], date] | None = None) -> None:
         from rangebar_polars.config import settings
 
-        self._archive = MonthlyArchive(settings(exness_url=url).exness_url)
+        self._archive = Transport(settings(exness_url=url).exness_url)
         self._today = today or utc_today
         self._kept: Month | None = None
 
@@ -188,10 +176,10 @@ class Exness:
         if not month.is_running:
             return False
         try:
-            version = self._archive.version_of(month.file.path)
-        except (FileNotFoundError, TransientSourceError):
+            facts = self._archive.facts(month.file.path)
+        except TransientSourceError:
             return True  # the download that follows says what it is
-        return not version or version != month.version
+        return facts is None or not facts.etag or facts.etag != month.version
 
     def _fetch(self, file: MonthFile) -> Month:
         with download(file.symbol, file.first_day, self._archive.url_of(file.path)) as receipt:
@@ -229,7 +217,9 @@ class Exness:
         is_running = self._is_running(file, fetched)
         if quotes.is_empty() and not is_running:
             raise DamagedFileError(
-                with_hint(f"`{origin.url}` holds not one quote of its month", "fetch the file anew")
+                with_hint(
+                    f"`{origin.url}` holds not one quote of its month", "fetch the file again"
+                )
             )
         receipt.rows, receipt.size_bytes = quotes.height, len(fetched.content)
         days = dict(by_day(quotes, file, origin, is_running=is_running))

@@ -18,7 +18,13 @@ import polars as pl
 from rangebar_polars._span import day_start
 from rangebar_polars._ticks import QUOTES_SCHEMA
 from rangebar_polars.exceptions import TickDataError, TickOrderError, with_hint
-from rangebar_polars.fetch.agg_trades_csv import line_count, one_ahead, whole_lines
+from rangebar_polars.fetch.agg_trades_csv import (
+    EndlessLineError,
+    line_count,
+    one_ahead,
+    whole_lines,
+)
+from rangebar_polars.fetch.csv_lines import lines_of, parsing
 from rangebar_polars.fetch.zipped import DamagedFileError
 
 if TYPE_CHECKING:
@@ -48,7 +54,7 @@ TIME_FORMAT = "%Y-%m-%d %H:%M:%S%.fZ"
 # The kind of account is written behind the symbol: EURUSDm, EURUSD_Raw_Spread.
 ACCOUNT = r"([a-z]|_[A-Za-z_]+)?"
 DECIMAL_NUMBER = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?")
-HINT = "fetch the file anew, or take the line out"
+HINT = "fetch the file again, or take the line out"
 
 
 class MonthFile(NamedTuple):
@@ -163,10 +169,13 @@ def read_month(pieces: Iterable[bytes], file: MonthFile) -> pl.DataFrame:
     (1.26, 1.25, 1.27, 20240100000000, False)
     """
     line, spelled, frames = 2, "", []
-    for block in body(whole_lines(pieces), file):
-        frame, spelled = parse(block, line, spelled, file)
-        frames.append(frame)
-        line += frame.height
+    try:
+        for block in body(whole_lines(pieces), file):
+            frame, spelled = parse(block, line, spelled, file)
+            frames.append(frame)
+            line += frame.height
+    except EndlessLineError as error:
+        raise error.in_file(file.source, line if frames else 1) from None
     empty = pl.DataFrame(schema={name: QUOTES_SCHEMA[name] for name in ("timestamp", "bid", "ask")})
     quotes = in_order(pl.concat([empty, *frames]), file)
     numbers = pl.int_range(pl.len(), dtype=pl.Int64) + first_id(file.year, file.month)
@@ -195,16 +204,17 @@ def body(blocks: Iterator[bytes], file: MonthFile) -> Iterator[bytes]:
 def parse(block: bytes, line: int, spelled: str, file: MonthFile) -> tuple[pl.DataFrame, str]:
     """Quotes of a block whose first line has this number, and how the file spells its symbol."""
     cause: pl.exceptions.PolarsError | None = None
-    try:
-        raw = pl.read_csv(block, has_header=False, schema=FILE_SCHEMA, quote_char='"')
-        spelled = spelled or str(raw["symbol"][0])
-        quotes = raw.with_columns(times())
-        whole = quotes.height == line_count(block) and is_on_grid(quotes)
-        if whole and quotes.select(is_sound(spelled, file).all()).item():
-            return quotes.select("timestamp", "bid", "ask"), spelled
-    except pl.exceptions.PolarsError as error:
-        cause = error
-    fault = first_fault(block, line, spelled, file)
+    with parsing(file.source, line, HINT):
+        try:
+            raw = pl.read_csv(block, has_header=False, schema=FILE_SCHEMA, quote_char='"')
+            spelled = spelled or str(raw["symbol"][0])
+            quotes = raw.with_columns(times())
+            whole = quotes.height == line_count(block) and is_on_grid(quotes)
+            if whole and quotes.select(is_sound(spelled, file).all()).item():
+                return quotes.select("timestamp", "bid", "ask"), spelled
+        except pl.exceptions.PolarsError as error:
+            cause = error
+        fault = first_fault(block, line, spelled, file)
     fault = fault or f"lines from {line} on cannot be read: {cause}"
     raise TickDataError(with_hint(f"`{file.source}`, {fault}", HINT)) from cause
 
@@ -245,7 +255,7 @@ def in_order(quotes: pl.DataFrame, file: MonthFile) -> pl.DataFrame:
             with_hint(
                 f"`{file.source}`, line {row + 2}: the time runs back by more than a second, from "
                 f"`{highest[row]}` to `{quotes['timestamp'][row]}`",
-                "fetch the file anew",
+                "fetch the file again",
             )
         )
     return quotes.with_columns(highest, (behind > timedelta(0)).alias("raised"))
@@ -253,9 +263,11 @@ def in_order(quotes: pl.DataFrame, file: MonthFile) -> pl.DataFrame:
 
 def first_fault(block: bytes, line: int, spelled: str, file: MonthFile) -> str | None:
     """The first line of a block that is no quote of the file, and why; None if each is one."""
-    for number, raw in enumerate(block.removesuffix(b"\n").split(b"\n"), start=line):
-        text = raw.decode("utf-8", "replace").rstrip("\r")
-        fields = next(csv.reader(io.StringIO(text)), [])
+    for number, text in enumerate(lines_of(block), start=line):
+        try:
+            fields = next(csv.reader(io.StringIO(text)), [])
+        except csv.Error as error:
+            return f"line {number}: {error}"
         fault = fault_of(fields, spelled, file)
         if fault:
             return f"line {number}: {fault}"
@@ -275,7 +287,7 @@ def fault_of(fields: list[str], spelled: str, file: MonthFile) -> str | None:
         return f"the symbol is `{symbol[:40]}`, not `{spelled}` as in the first line"
     fault = wrong_time(time, file) or wrong_price("bid", bid) or wrong_price("ask", ask)
     if fault is None and float(bid) > float(ask):
-        return f"the quote is crossed: bid `{bid}` is above ask `{ask}`"
+        return f"the quote is crossed: bid `{bid[:40]}` is above ask `{ask[:40]}`"
     return fault
 
 
@@ -289,7 +301,7 @@ def wrong_time(text: str, file: MonthFile) -> str | None:
         return f"the time `{text[:40]}` is not like `2024-01-15 00:00:00.032Z`"
     start, end = file.times
     if not start <= time < end:
-        return f"the time `{text}` is not in {file.year}-{file.month:02}"
+        return f"the time `{text[:40]}` is not in {file.year}-{file.month:02}"
     return None
 
 
@@ -299,7 +311,7 @@ def wrong_price(name: str, text: str) -> str | None:
         return f"`{name}` is `{text[:40]}`, not a number"
     value = float(text)
     if value <= 0:
-        return f"`{name}` is `{text}`, not above 0"
+        return f"`{name}` is `{text[:40]}`, not above 0"
     if value < 1 / PER_UNIT or round(value * PER_UNIT) / PER_UNIT != value:
         return f"`{name}` is `{text[:40]}`, with more than 8 decimals"
     return None if value < LARGEST_PRICE else f"`{name}` is `{text[:40]}`, too large for a price"

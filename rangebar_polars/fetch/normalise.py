@@ -205,7 +205,7 @@ def order_by_id(trades: pl.DataFrame, source: str, mended: Mended) -> pl.DataFra
             with_hint(
                 f"`{source}`, lines {first_line} and {second_line}: conflicting trades: two "
                 f"different ones have the agg_trade_id `{conflict[ID][0]}`",
-                "fetch the file anew: an archive gives an id once",
+                "fetch the file again: an archive gives an id once",
             )
         )
     return single
@@ -223,7 +223,7 @@ def raise_times(trades: pl.DataFrame, source: str, mended: Mended) -> pl.DataFra
             with_hint(
                 f"`{source}`, line {row[LINE]}: in the order of agg_trade_id, the time of trade "
                 f"`{row[ID]}` runs back by more than a second",
-                "fetch the file anew; or read it with `pl.read_csv` and clamp time with `cum_max`",
+                "fetch the file again; or read it with `pl.read_csv` and clamp time with `cum_max`",
             )
         )
     mended.raised = highest.filter(behind > 0)

@@ -2,36 +2,30 @@
 
 from __future__ import annotations
 
+import re
 import time
 from datetime import UTC, datetime, timedelta
-from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Any
 
-from rangebar_polars._extra import import_extra
 from rangebar_polars._span import day_start
 from rangebar_polars.config import settings
-from rangebar_polars.exceptions import NoAnswerError, TransientSourceError, with_hint
+from rangebar_polars.fetch._http import date_of
 from rangebar_polars.fetch._rest_client import LARGEST_SKEW_S
 from rangebar_polars.fetch.binance_archive import BinanceArchive
 from rangebar_polars.fetch.checksum import SUFFIX
 from rangebar_polars.fetch.exness_csv import MonthFile
-from rangebar_polars.fetch.transport import CONNECT_TIMEOUT, LONGEST_WAIT_S, Transport
+from rangebar_polars.fetch.transport import Transport
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from datetime import date
 
-    import httpx2
+    from rangebar_polars.fetch._http import Answer
 
 __all__ = ["ArchiveProbe", "probe_of"]
 
-_OK, _MISSING = 200, 404
-_LATER = frozenset({408, 429, 500, 502, 503, 504})
 _ONE_DAY = timedelta(days=1)
-
-
-class _MayGetBetterError(TransientSourceError):
-    """An answer that another try may better."""
+_UNKNOWN_TIME = datetime.fromtimestamp(0, UTC)
 
 
 class ProbingTransport(Transport):
@@ -72,82 +66,22 @@ class ProbingTransport(Transport):
             An answer that says neither yes nor no, after all tries.
         """
         wanted = [path, path + SUFFIX] if self._with_checksum else [path]
-        return all(self.changed(one) is not None for one in wanted)
+        return all(self.facts(one) is not None for one in wanted)
 
     def changed(self, path: str) -> datetime | None:
         """When a file was written; the beginning of time where nothing is said, None without one."""
-        if self._is_folder:
-            from pathlib import Path
-            from urllib.request import url2pathname
+        facts = self.facts(path)
+        return None if facts is None else facts.last_modified or _UNKNOWN_TIME
 
-            found = Path(url2pathname(self.url.removeprefix("file://"))) / path
-            written = found.stat().st_mtime if found.is_file() else None
-            return None if written is None else datetime.fromtimestamp(written, UTC)
-        headers = self._headers(path)
-        if headers is None:
-            return None
-        return _instant_of(headers.get("Last-Modified", "")) or datetime.fromtimestamp(0, UTC)
-
-    def _headers(self, path: str) -> httpx2.Headers | None:
-        """Headers of a file, None if there is none, after as many tries as it takes."""
-        import_extra("httpx2", "fetch")
-        import_extra("stamina", "fetch")
-        import httpx2
-        import stamina
-
-        timeout = httpx2.Timeout(
-            self._timeout.total_seconds(), connect=CONNECT_TIMEOUT.total_seconds()
-        )
-        with httpx2.Client(timeout=timeout, follow_redirects=True) as client:
-            for attempt in stamina.retry_context(
-                on=(NoAnswerError, _MayGetBetterError),
-                attempts=self.tries,
-                timeout=None,
-                wait_initial=self.first_wait_s,
-                wait_max=LONGEST_WAIT_S,
-                wait_jitter=self.first_wait_s,
-            ):
-                with attempt:
-                    return self._asked(client, self.url_of(path))
-        raise AssertionError  # stamina gives a result or raises
-
-    def _asked(self, client: httpx2.Client, url: str) -> httpx2.Headers | None:
-        """Headers of a file, asked for once."""
-        import httpx2
-
-        try:
-            response = client.head(url)
-        except httpx2.RequestError as error:
-            what = f"{type(error).__name__}: {error}".rstrip(": ")
-            sentence = f"`{url}` gave no answer ({what})"
-            hint = "nothing is known about the file; is the network up?"
-            raise NoAnswerError(with_hint(sentence, hint), url=url) from error
-        self._take_over(response.headers)
-        if response.status_code == _MISSING:
-            return None
-        if response.status_code != _OK:
-            kind = _MayGetBetterError if response.status_code in _LATER else TransientSourceError
-            sentence = f"`{url}` could not be asked for: status `{response.status_code}`"
-            raise kind(with_hint(sentence, "try again later"), url=url)
-        return response.headers
-
-    def _take_over(self, headers: httpx2.Headers) -> None:
-        """The server's clock, as it says it; a cache on the way says how old its answer is."""
-        said = _instant_of(headers.get("Date", ""))
+    def noticed(self, answer: Answer) -> None:
+        """Take over the server's clock; a cache on the way says how old its answer is."""
+        said = date_of(answer.header("Date"))
         if said is not None:
-            age = headers.get("Age", "")
-            there = said.timestamp() + (int(age) if age.isdecimal() else 0)
+            age = answer.header("Age")
+            is_age = re.fullmatch("[0-9]{1,9}", age) is not None
+            there = said.timestamp() + (int(age) if is_age else 0)
             # The header leaves out parts of a second: half a one, on average.
             self.clock_skew_s = self._now() - there - 0.5
-
-
-def _instant_of(text: str) -> datetime | None:
-    """Instant of an HTTP date, if the text is one."""
-    try:
-        found = parsedate_to_datetime(text)
-    except ValueError:
-        return None
-    return found if found.tzinfo else found.replace(tzinfo=UTC)
 
 
 class ArchiveProbe:
@@ -198,9 +132,8 @@ class ExnessProbe(ArchiveProbe):
         """Whether the month's file holds the whole month."""
         file = MonthFile(self.symbol, day.year, day.month)
         written = self.transport.changed(file.path)
-        unknown = datetime.fromtimestamp(0, UTC)
         return written is not None and (
-            written == unknown or written >= day_start(file.last_day + _ONE_DAY)
+            written == _UNKNOWN_TIME or written >= day_start(file.last_day + _ONE_DAY)
         )
 
     def before(self, day: date) -> date:

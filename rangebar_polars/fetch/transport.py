@@ -1,39 +1,54 @@
-"""Whole files from a web server or a local folder, through obstore.
+"""Whole files from a web server or a local folder.
 
-Two layers try again. obstore repeats a request that got no answer, or one of the kind "later"
-(5xx, 408, 429); stamina repeats a download whose body broke off or stood still, which obstore
-can only mend where the server knows ranges.
+A request without an answer, or with one of the kind "later" (5xx, 408, 425, 429), is made again, as
+is one whose body breaks off. A server that supports ranges then sends only the rest of the file.
 """
 
 from __future__ import annotations
 
+import re
 import secrets
 from contextlib import contextmanager
-from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from functools import cached_property
+from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 from urllib.request import url2pathname
 
+from rangebar_polars._address import Address, fault_of, scrubbed
 from rangebar_polars._extra import import_extra
 from rangebar_polars.config import settings
-from rangebar_polars.exceptions import SettingError, TransientSourceError, with_hint
+from rangebar_polars.exceptions import (
+    NoAnswerError,
+    SettingError,
+    TransientSourceError,
+    with_hint,
+)
+from rangebar_polars.fetch._http import HttpClient, RequestFailedError, date_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
     from obstore.store import ObjectStore
+    from stamina import Attempt
 
-__all__ = ["Fetched", "Transport"]
+    from rangebar_polars.fetch._http import Answer
 
-CONNECT_TIMEOUT = timedelta(seconds=10)
-# A month of a busy symbol takes as long as it takes; silence is what ends a download.
-WHOLE_TIMEOUT = timedelta(hours=6)
-RETRIES_END = timedelta(minutes=5)
+__all__ = ["Fetched", "FileFacts", "Transport"]
+
 LONGEST_WAIT_S = 30.0
-UNCACHED = {"cache-control": "no-cache", "pragma": "no-cache"}
-NO_TIME = datetime.fromtimestamp(0, UTC)  # what obstore says where the server says none
+#: A month of the busiest symbol has an eighth of this.
+LARGEST_FILE_BYTES = 8 << 30
+UNCACHED = {"Cache-Control": "no-cache", "Pragma": "no-cache"}
+#: A zip file gains nothing from another compression.
+AS_IT_IS = {"Accept-Encoding": "identity"}
+
+OK, PARTIAL, MISSING, NO_SUCH_RANGE = 200, 206, 404, 416
+NO_HEAD = frozenset({405, 501})
+LATER = frozenset({408, 425, 429})
+SERVER_FAULT = 500
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,15 +62,26 @@ class Fetched:
     last_modified: str = ""
 
 
+@dataclass(frozen=True, slots=True)
+class FileFacts:
+    """What a server says about a file without sending it."""
+
+    #: Empty where the server gives none.
+    etag: str = ""
+    #: None where the server gives none.
+    last_modified: datetime | None = None
+
+
 class Transport:
     """Files below one address: `http://`, `https://` or `file://`.
 
     Parameters
     ----------
     url
-        The address that paths are relative to.
+        The address that paths are relative to; with a user and a password, or with a query that
+        each request gets, where the server asks for them. They are never shown or recorded.
     store
-        Any store of obstore instead of the one that the address stands for.
+        A store of the library obstore, which is used instead of the address.
     tries
         How often a file is asked for; the setting `http_tries` by default.
     first_wait_s
@@ -86,20 +112,29 @@ class Transport:
         first_wait_s: float = 0.5,
     ) -> None:
         given = settings(http_tries=tries)
-        self.url = url.rstrip("/")
+        self._address = Address(url.rstrip("/"))
         self.tries = given.http_tries
         self.first_wait_s = first_wait_s
-        self._timeout = timedelta(seconds=given.http_timeout_s)
-        self._given_store = store
+        self._store = store
         if store is None:
             self._check_address()
 
-    def url_of(self, path: str) -> str:
-        """Address of a file."""
-        return f"{self.url}/{path}"
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self.url!r})"
 
-    def get(self, path: str, *, fresh: bool = False) -> Fetched:
-        """The file at a path; with `fresh`, past whatever keeps copies on the way.
+    @property
+    def url(self) -> str:
+        """The address without its secrets."""
+        return str(self._address)
+
+    def url_of(self, path: str) -> str:
+        """Address of a file without its secrets."""
+        return str(self._address.joined(path))
+
+    def get(self, path: str, *, fresh: bool = False, largest_bytes: int | None = None) -> Fetched:
+        """Fetch the file at a path; with `fresh`, past all caches on the way.
+
+        A file from a web server of more than `largest_bytes`, 8 GiB by default, is not fetched.
 
         Raises
         ------
@@ -108,20 +143,20 @@ class Transport:
         TransientSourceError
             No answer, a refusal, or a body that broke off, after all tries.
         """
-        with answers(self.url_of(path)):
-            import stamina
-
-            store = self._uncached() if fresh else self._store
-            for attempt in stamina.retry_context(
-                on=BrokenBodyError,
-                attempts=self.tries,
-                timeout=None,
-                wait_initial=self.first_wait_s,
-                wait_max=LONGEST_WAIT_S,
-                wait_jitter=self.first_wait_s,
-            ):
-                with attempt:
-                    return whole(store, path)
+        if self._store is not None:
+            return _from_store(self._store, path, self.url_of(path))
+        if self._folder is not None:
+            return _from_folder(self._folder / path, self.url_of(path))
+        address = self._address.joined(path)
+        if fresh:
+            address = address.with_query(f"fresh={secrets.token_hex(4)}")
+        partial = _Partial(largest_bytes or LARGEST_FILE_BYTES)
+        for attempt in self._attempts():
+            with attempt, self._failures(path, f"`{self.url_of(path)}` could not be fetched"):
+                headers = AS_IT_IS | (UNCACHED if fresh else {}) | partial.headers()
+                with self._client.ask("GET", address, headers) as answer:
+                    self._judge(answer, path, OK, *partial.statuses)
+                    return partial.finish(answer)
         raise AssertionError  # stamina gives a result or raises
 
     def exists(self, path: str) -> bool:
@@ -130,118 +165,234 @@ class Transport:
         Raises
         ------
         TransientSourceError
-            No answer, after all tries.
+            No answer, or one that says neither yes nor no, after all tries.
+        """
+        return self.facts(path) is not None
+
+    def facts(self, path: str) -> FileFacts | None:
+        """What the server says about a file; None if there is none.
+
+        Raises
+        ------
+        NoAnswerError
+            No connection, or one that ended before an answer, after all tries.
+        TransientSourceError
+            An answer that says neither yes nor no, after all tries.
         """
         try:
-            with answers(self.url_of(path)):
-                import obstore
-
-                obstore.head(self._store, path)
+            if self._store is not None:
+                return _facts_of_store(self._store, path, self.url_of(path))
+            if self._folder is not None:
+                return _facts_of_file(self._folder / path, self.url_of(path))
+            return self._asked(path)
         except FileNotFoundError:
-            return False
-        return True
+            return None
 
-    @cached_property
-    def _store(self) -> ObjectStore:
-        if self._given_store is not None:
-            return self._given_store
-        if self._is_folder:
-            from obstore.store import LocalStore
+    def noticed(self, answer: Answer) -> None:
+        """Take note of an answer to a question about a file."""
 
-            return LocalStore(url2pathname(urlsplit(self.url).path))
-        return self._http_store(self.url, {})
+    def _asked(self, path: str) -> FileFacts:
+        """What the web server says about a file."""
+        address = self._address.joined(path)
+        method = "HEAD"
+        for attempt in self._attempts():
+            with attempt, self._failures(path, f"`{self.url_of(path)}` gave no answer"):
+                with self._client.ask(method, address, AS_IT_IS) as answer:
+                    status = answer.status
+                if method == "HEAD" and status in NO_HEAD:
+                    method = "GET"  # the body is left unread
+                    with self._client.ask(method, address, AS_IT_IS) as answer:
+                        pass
+                self.noticed(answer)
+                self._judge(answer, path, OK)
+                return FileFacts(answer.header("ETag"), date_of(answer.header("Last-Modified")))
+        raise AssertionError  # stamina gives a result or raises
 
-    def _uncached(self) -> ObjectStore:
-        """The store, asking with a query that no cache has seen."""
-        if self._given_store is not None or self._is_folder:
-            return self._store
-        return self._http_store(f"{self.url}?fresh={secrets.token_hex(4)}", UNCACHED)
+    def _attempts(self) -> Iterable[Attempt]:
+        """Tries of a request, with waits between."""
+        import_extra("stamina", "fetch")
+        import stamina
 
-    def _http_store(self, url: str, headers: dict[str, str]) -> ObjectStore:
-        from obstore.store import HTTPStore
-
-        first_wait = timedelta(seconds=self.first_wait_s)
-        return HTTPStore(
-            url,
-            client_options={
-                "allow_http": True,
-                "connect_timeout": CONNECT_TIMEOUT,
-                "read_timeout": self._timeout,
-                "timeout": WHOLE_TIMEOUT,
-                "default_headers": headers,
-            },
-            retry_config={
-                "max_retries": self.tries - 1,
-                "retry_timeout": RETRIES_END,
-                "backoff": {
-                    "init_backoff": first_wait,
-                    "max_backoff": timedelta(seconds=LONGEST_WAIT_S),
-                    "base": 2,
-                },
-            },
+        return stamina.retry_context(
+            on=(NoAnswerError, _MayGetBetterError),
+            attempts=self.tries,
+            timeout=None,
+            wait_initial=self.first_wait_s,
+            wait_max=LONGEST_WAIT_S,
+            wait_jitter=self.first_wait_s,
         )
 
-    @property
-    def _is_folder(self) -> bool:
-        return urlsplit(self.url).scheme == "file"
+    def _judge(self, answer: Answer, path: str, *wanted: int) -> None:
+        """Raise an error for an answer that is not the file.
+
+        Raises
+        ------
+        FileNotFoundError
+            The server says that there is no such file.
+        TransientSourceError
+            Any other status than those wanted.
+        """
+        status, url = answer.status, self.url_of(path)
+        if status in wanted:
+            return
+        if status == MISSING:
+            raise FileNotFoundError(f"there is no file `{url}`")
+        is_later = status >= SERVER_FAULT or status in LATER
+        kind = _MayGetBetterError if is_later else TransientSourceError
+        hint = "nothing is known about the file; try again later"
+        raise kind(
+            with_hint(f"`{url}` could not be fetched: the answer has status `{status}`", hint),
+            url=url,
+        )
+
+    @contextmanager
+    def _failures(self, path: str, sentence: str) -> Iterator[None]:
+        """Turn a failed request into the error of a source that gave no answer."""
+        try:
+            yield
+        except RequestFailedError as error:
+            hint = "nothing is known about the file; is the network up?"
+            raise NoAnswerError(
+                with_hint(f"{sentence} ({error})", hint), url=self.url_of(path)
+            ) from error
+
+    @cached_property
+    def _client(self) -> HttpClient:
+        return HttpClient()
+
+    @cached_property
+    def _folder(self) -> Path | None:
+        """The folder of a `file://` address."""
+        parts = urlsplit(self._address.full)
+        return Path(url2pathname(parts.path)) if parts.scheme == "file" else None
 
     def _check_address(self) -> None:
         """Refuse an address that no file can ever come from."""
-        from pathlib import Path
-
-        parts = urlsplit(self.url)
-        if parts.scheme in ("http", "https") and parts.netloc:
-            return
         hint = "write https://host, http://host:port or file:///folder"
+        fault = fault_of(self._address)
+        if fault is not None:
+            raise SettingError(with_hint(f"the address `{self.url}` {fault}", hint))
+        parts = urlsplit(self._address.full)
+        if parts.scheme in ("http", "https") and parts.hostname:
+            return
         if parts.scheme != "file":
             raise SettingError(with_hint(f"`{self.url}` is no address of a source", hint))
         # Without its folder, every day would look as if it had never been published.
-        if not Path(url2pathname(parts.path)).is_dir():
+        if self._folder is not None and not self._folder.is_dir():
             raise SettingError(with_hint(f"there is no folder `{self.url}`", hint))
 
 
-class BrokenBodyError(Exception):
-    """A body that ended early or stopped coming."""
+class _MayGetBetterError(TransientSourceError):
+    """An answer that another try may better."""
 
 
-def whole(store: ObjectStore, path: str) -> Fetched:
-    """A file with all its bytes."""
+@dataclass(slots=True)
+class _Partial:
+    """What has come of a file so far, over all tries."""
+
+    largest_bytes: int
+    pieces: list[bytes] = field(default_factory=list)
+    size: int = 0
+    #: The strong entity tag of these bytes; empty where the rest cannot be asked for by itself.
+    tag: str = ""
+
+    def headers(self) -> dict[str, str]:
+        """Headers that ask for the rest."""
+        if not (self.tag and self.size):
+            self._clear("")
+            return {}
+        return {"Range": f"bytes={self.size}-", "If-Range": self.tag}
+
+    @property
+    def statuses(self) -> tuple[int, ...]:
+        """Statuses of answers to a question for the rest, beside that of a whole file."""
+        return (PARTIAL, NO_SUCH_RANGE) if self.size else ()
+
+    def finish(self, answer: Answer) -> Fetched:
+        """Read the whole file, or the rest of it.
+
+        Raises
+        ------
+        RequestFailedError
+            The body broke off; what has come is used by the next try.
+        """
+        if answer.status == NO_SUCH_RANGE:
+            self._clear("")
+            raise RequestFailedError("the file ends before the part that was asked for")
+        if answer.status == PARTIAL:
+            begin = re.fullmatch(r"bytes ([0-9]{1,18})-[0-9]+/.*", answer.header("Content-Range"))
+            if begin is None or int(begin[1]) != self.size or answer.header("ETag") != self.tag:
+                self._clear("")
+                raise RequestFailedError("another part of the file came than was asked for")
+        else:
+            tag = answer.header("ETag")
+            self._clear("" if answer.is_encoded or not tag.startswith('"') else tag)
+        for piece in answer.pieces(self.largest_bytes - self.size):
+            self.pieces.append(piece)
+            self.size += len(piece)
+        changed = date_of(answer.header("Last-Modified"))
+        return Fetched(
+            b"".join(self.pieces),
+            answer.header("ETag"),
+            "" if changed is None else changed.isoformat(),
+        )
+
+    def _clear(self, tag: str) -> None:
+        self.pieces, self.size, self.tag = [], 0, tag
+
+
+def _from_folder(path: Path, url: str) -> Fetched:
+    """Read a file of a folder."""
+    with _reading(url):
+        content = path.read_bytes()
+    facts = _facts_of_file(path, url)
+    changed = "" if facts.last_modified is None else facts.last_modified.isoformat()
+    return Fetched(content, facts.etag, changed)
+
+
+def _facts_of_file(path: Path, url: str) -> FileFacts:
+    with _reading(url):
+        if path.is_dir():
+            raise FileNotFoundError
+        found = path.stat()
+    tag = f"{found.st_ino:x}-{found.st_mtime_ns:x}-{found.st_size:x}"
+    return FileFacts(tag, datetime.fromtimestamp(found.st_mtime, UTC))
+
+
+def _from_store(store: ObjectStore, path: str, url: str) -> Fetched:
+    """Read a file of a store of obstore."""
     import obstore
-    from obstore.exceptions import BaseError
 
-    result = obstore.get(store, path)
-    meta = result.meta
-    try:
+    with _reading(url):
+        result = obstore.get(store, path)
         content = result.bytes().to_bytes()
-    except (BaseError, OSError) as error:
-        raise BrokenBodyError(first_line(error)) from error
-    if len(content) != meta["size"]:
-        raise BrokenBodyError(f"{len(content)} bytes instead of {meta['size']}")
-    changed = meta["last_modified"]
-    return Fetched(content, meta["e_tag"] or "", "" if changed == NO_TIME else changed.isoformat())
+    changed = result.meta["last_modified"].isoformat()
+    return Fetched(content, result.meta["e_tag"] or "", changed)
+
+
+def _facts_of_store(store: ObjectStore, path: str, url: str) -> FileFacts:
+    import obstore
+
+    with _reading(url):
+        meta = obstore.head(store, path)
+    return FileFacts(meta["e_tag"] or "", meta["last_modified"])
 
 
 @contextmanager
-def answers(url: str) -> Iterator[None]:
-    """Turn what obstore raises into the answers of a source; `FileNotFoundError` stays one."""
-    import_extra("obstore", "fetch")
-    import_extra("stamina", "fetch")
-    from obstore.exceptions import BaseError
-
+def _reading(url: str) -> Iterator[None]:
+    """Turn an error of a file system or a store into those of a source."""
     try:
         yield
-    except FileNotFoundError as error:
-        raise FileNotFoundError(f"there is no file `{url}`") from error
-    except (BaseError, BrokenBodyError, OSError) as error:
+    except FileNotFoundError:
+        raise FileNotFoundError(f"there is no file `{url}`") from None
+    except MemoryError:
+        raise
+    except Exception as error:  # noqa: BLE001 - raised again without its cause, which may hold secrets
+        words = scrubbed(str(error)).partition("\n")[0].strip()
         raise TransientSourceError(
             with_hint(
-                f"`{url}` could not be fetched: {first_line(error)}",
+                f"`{url}` could not be fetched: {words}",
                 "nothing is known about the file; try again later",
             ),
             url=url,
-        ) from error
-
-
-def first_line(error: BaseException) -> str:
-    """What an error says, without the trace that obstore appends."""
-    return str(error).partition("\n")[0].strip()
+        ) from None

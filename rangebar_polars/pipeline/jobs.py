@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
@@ -57,7 +57,7 @@ class Job:
     last_day: date
     tracks: tuple[JobTrack, ...]
     cache_dir: str | None
-    dsn: str | None
+    dsn: str | None = field(repr=False)
     #: Who holds the leases of the series.
     holder: int
 

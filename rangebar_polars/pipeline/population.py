@@ -49,7 +49,7 @@ class Options:
     """How a population is done."""
 
     cache_dir: str | Path | None = None
-    dsn: str | None = None
+    dsn: str | None = field(default=None, repr=False)
     #: Build every day asked for anew.
     force_refresh: bool = False
     #: Build anew from the first day whose ticks have changed.

@@ -75,7 +75,7 @@ class Access:
     use_cache: bool = True
     fetch: bool = True
     cache_dir: Path | str | None = None
-    dsn: str | None = None
+    dsn: str | None = field(default=None, repr=False)
 
     def __post_init__(self) -> None:
         must_be_bool(use_cache=self.use_cache, fetch_if_missing=self.fetch)

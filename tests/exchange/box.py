@@ -181,6 +181,8 @@ class Exchange:
             request.number = len(self.requests)
             self.requests.append(request)
         request.again = lambda **query: self._sound(replace(request, query=request.query | query))
+        plain = {name: text for name, text in request.headers.items() if name != "range"}
+        request.whole = lambda: self._sound(replace(request, headers=plain))
         try:
             answer = self.rest.refusal(request.path) or self._sound(request)
             for fault in self.script.faults_for(request):

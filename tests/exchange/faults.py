@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import io
 import json
 import random
@@ -28,15 +29,19 @@ __all__ = [
     "changed",
     "changed_page",
     "checksum_of_other_file",
+    "chunked",
     "drop",
     "empty",
     "empty_page",
     "flip",
+    "gzipped",
     "holed_page",
     "html",
     "malformed_checksum",
     "malformed_json",
     "overlapping_page",
+    "ranges_ignored",
+    "redirected",
     "repeated_page",
     "replaced",
     "short_page",
@@ -46,8 +51,10 @@ __all__ = [
     "status",
     "too_many",
     "trickle",
+    "trickled_head",
     "truncated",
     "two_members",
+    "unframed",
     "wrong_checksum",
     "wrong_member",
 ]
@@ -110,6 +117,43 @@ def stall(seconds: float = 600.0, after: float | None = None) -> Fault:
 def trickle(piece: int = 1_024, pause_s: float = 0.01) -> Fault:
     """The body in small pieces with pauses between."""
     return lambda _request, answer: replace(answer, piece=piece, pause_s=pause_s)
+
+
+def trickled_head(piece: int = 1, pause_s: float = 0.01) -> Fault:
+    """Headers and body in small pieces with pauses between."""
+    return lambda _request, answer: replace(answer, piece=piece, pause_s=pause_s, slow_head=True)
+
+
+# HTTP as mirrors and proxies speak it: no fault, but no `Content-Length` of the file either
+
+
+def chunked() -> Fault:
+    """The body in chunks, without its length."""
+    return lambda _request, answer: replace(answer, framing="chunked")
+
+
+def unframed() -> Fault:
+    """The body without its length; the end of the connection is its end."""
+    return lambda _request, answer: replace(answer, framing="close")
+
+
+def gzipped() -> Fault:
+    """The body compressed on the way, whether or not that was asked for."""
+    return lambda _request, answer: replace(
+        answer, body=gzip.compress(answer.body), framing="chunked"
+    ).with_headers(Content_Encoding="gzip")
+
+
+def redirected(location: str, code: int = 302) -> Fault:
+    """Another address instead of the file; `{path}` stands for that of the request."""
+    return lambda request, _answer: Answer(code).with_headers(
+        Location=location.format(path=request.path)
+    )
+
+
+def ranges_ignored() -> Fault:
+    """The whole file, also where a part of it was asked for."""
+    return lambda request, _answer: request.whole()
 
 
 # Any body

@@ -155,14 +155,19 @@ class Handler(BaseHTTPRequestHandler):
                 self.server.reset(self.connection)
             if answer.cut == NOTHING:
                 return
-        body = b"" if head_only else memoryview(answer.body)[: answer.cut]
+        if answer.framing == "close":
+            self.close_connection = True
+        body = b"" if head_only else answer.framed(memoryview(answer.body)[: answer.cut])
         self._send_body(answer, body)
 
     def _send_body(self, answer: Answer, body: bytes | memoryview) -> None:
         if not answer.piece:
             self.connection.sendall(b"".join([answer.head(), body]))
             return
-        self.connection.sendall(answer.head())
+        if answer.slow_head:
+            body = b"".join([answer.head(), body])
+        else:
+            self.connection.sendall(answer.head())
         for start in range(0, len(body), answer.piece):
             if start and self.server.stopping.wait(answer.pause_s):
                 self.close_connection = True

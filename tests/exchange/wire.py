@@ -28,6 +28,8 @@ class Answer:
     headers: Mapping[str, str] = field(default_factory=dict)
     #: Content-Length, where it is not the body's.
     length: int | None = None
+    #: How the other side learns where the body ends: "length", "chunked", or "close".
+    framing: str = "length"
     #: Bytes of the body after which the connection ends; `NOTHING`: not even headers.
     cut: int | None = None
     #: End a cut by a reset, which the other side sees as an error, not as an end.
@@ -37,6 +39,8 @@ class Answer:
     #: The body is sent in pieces of so many bytes with pauses between; 0: at once.
     piece: int = 0
     pause_s: float = 0.0
+    #: The headers are sent in pieces, too.
+    slow_head: bool = False
 
     def with_headers(self, **headers: str) -> Answer:
         """The answer with more headers; `_` in a name stands for `-`."""
@@ -51,11 +55,23 @@ class Answer:
         """Status line and headers."""
         reason = HTTPStatus(self.status).phrase if self.status in _KNOWN else "Unknown"
         length = len(self.body) if self.length is None else self.length
-        headers = {**self.headers, "Content-Length": length}
-        if self.cut is not None:
+        headers: dict[str, object] = dict(self.headers)
+        if self.framing == "length":
+            headers["Content-Length"] = length
+        elif self.framing == "chunked":
+            headers["Transfer-Encoding"] = "chunked"
+        if self.cut is not None or self.framing == "close":
             headers["Connection"] = "close"
         lines = [f"HTTP/1.1 {self.status} {reason}", *(f"{k}: {v}" for k, v in headers.items())]
         return "\r\n".join([*lines, "", ""]).encode("latin-1")
+
+    def framed(self, body: bytes | memoryview) -> bytes | memoryview:
+        """The body as it is sent, in chunks of a thousand bytes where it is chunked."""
+        if self.framing != "chunked":
+            return body
+        parts = [body[at : at + 1000] for at in range(0, len(body), 1000)]
+        chunks = [b"%x\r\n%s\r\n" % (len(part), bytes(part)) for part in parts]
+        return b"".join([*chunks, b"" if self.cut is not None else b"0\r\n\r\n"])
 
 
 _KNOWN = {int(status) for status in HTTPStatus}
@@ -74,6 +90,8 @@ class Request:
     at_s: float
     #: The answer to this request with other values in its query, without faults.
     again: Callable[..., Answer] = field(repr=False)
+    #: The answer to this request without its `Range`.
+    whole: Callable[[], Answer] | None = field(repr=False, default=None)
     status: int | None = None
 
     @property

@@ -26,8 +26,7 @@ def call(job: dict) -> None:
 
 def serve() -> None:
     # So that no child has to import them.
-    import httpx2  # noqa: F401
-    import obstore.store  # noqa: F401
+    import httpcore2  # noqa: F401
     import stamina  # noqa: F401
     import tqdm.auto  # noqa: F401
 

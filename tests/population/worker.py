@@ -55,8 +55,7 @@ def start(job: dict) -> int:
 def serve() -> None:
     # So that no child has to import them.
     import clickhouse_connect  # noqa: F401
-    import httpx2  # noqa: F401
-    import obstore.store  # noqa: F401
+    import httpcore2  # noqa: F401
     import stamina  # noqa: F401
     import tqdm.auto  # noqa: F401
 

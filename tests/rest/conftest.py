@@ -10,7 +10,7 @@ PROXIES = ("http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY")
 
 @pytest.fixture(autouse=True)
 def no_waiting(monkeypatch):
-    pytest.importorskip("httpx2")
+    pytest.importorskip("httpcore2")
     stamina = pytest.importorskip("stamina")
     for name in PROXIES:
         monkeypatch.delenv(name, raising=False)

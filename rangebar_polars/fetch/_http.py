@@ -1,0 +1,342 @@
+"""Requests by HTTP: through proxies, along redirects, with every size and time limited."""
+
+from __future__ import annotations
+
+import base64
+import os
+import ssl
+import time
+import weakref
+from contextlib import contextmanager
+from datetime import UTC
+from email.utils import parsedate_to_datetime
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from urllib.parse import quote, urljoin, urlsplit
+
+from rangebar_polars._address import Address, scrubbed
+from rangebar_polars._extra import import_extra
+from rangebar_polars.config import certificate_variables, proxy_of, settings
+from rangebar_polars.exceptions import RangeBarError, SettingError, with_hint
+from rangebar_polars.fetch._decoding import decoded
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator, Mapping
+    from datetime import datetime
+
+    from rangebar_polars.fetch._wire import Limits
+
+__all__ = ["Answer", "HttpClient", "RequestFailedError", "date_of"]
+
+CONNECT_TIMEOUT_S = 10.0
+LONGEST_REDIRECTION = 10
+REDIRECTS = frozenset({301, 302, 303, 307, 308})
+PROXY_SCHEMES = ("http", "https", "socks5", "socks5h")
+PORTS = {"http": 80, "https": 443}
+#: Characters of a path or query that have a meaning there, or need no encoding.
+AS_IT_IS = "%/:?#[]@!$&'()*+,;=-._~"
+
+
+class RequestFailedError(Exception):
+    """A request without a whole answer; the text holds no secret."""
+
+
+class Answer:
+    """Status and headers of an answer, and its body as it comes."""
+
+    def __init__(self, address: Address, response: Any) -> None:  # noqa: ANN401
+        self.status: int = response.status
+        self._address = address
+        self._stream: Iterable[bytes] = response.stream
+        self._headers: dict[str, str] = {}
+        for name, value in response.headers:
+            key, text = name.decode("latin-1").lower(), value.decode("latin-1").strip()
+            self._headers[key] = f"{self._headers[key]}, {text}" if key in self._headers else text
+
+    def header(self, name: str) -> str:
+        """Return the value of a header; empty if there is none."""
+        return self._headers.get(name.lower(), "")
+
+    @property
+    def is_encoded(self) -> bool:
+        """Whether the body is compressed on the way."""
+        return self.header("Content-Encoding").lower() not in ("", "identity")
+
+    def pieces(self, largest_bytes: int) -> Iterator[bytes]:
+        """Read the body piece by piece, decompressed.
+
+        Raises
+        ------
+        RequestFailedError
+            It is larger than allowed, or compressed in an unknown way or wrongly.
+        """
+        too_large = f"the answer is larger than {largest_bytes} bytes"
+        length = self.header("Content-Length")[:20]
+        if length.isascii() and length.isdigit() and int(length) > largest_bytes:
+            raise RequestFailedError(too_large)
+        size = 0
+        with _failures(self._address):
+            for piece in decoded(self._stream, self.header("Content-Encoding")):
+                size += len(piece)
+                if size > largest_bytes:
+                    raise RequestFailedError(too_large)
+                yield piece
+
+    def read(self, largest_bytes: int) -> bytes:
+        """Read the whole body."""
+        return b"".join(self.pieces(largest_bytes))
+
+
+class HttpClient:
+    """Connections to servers, kept open between requests; threads may share it.
+
+    The limits are those of the settings `http_timeout_s`, `http_total_timeout_s` and
+    `http_min_bytes_per_s`.
+    """
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        import_extra("httpcore2", "fetch")
+        self._limits = _limits()
+        self._clock = clock
+        self._pools: dict[tuple[int, str, str], Any] = {}
+        self.close = weakref.finalize(self, _close, self._pools)
+
+    @contextmanager
+    def ask(
+        self, method: str, address: Address, headers: Mapping[str, str] | None = None
+    ) -> Iterator[Answer]:
+        """Ask for an address, and for those that it redirects to.
+
+        Raises
+        ------
+        RequestFailedError
+            No whole answer; also while the body is read.
+        SettingError
+            A variable of the environment names a proxy or a certificate that cannot be used.
+        """
+        from rangebar_polars.fetch._wire import Meter, metered
+
+        with metered(Meter(self._limits, self._clock)):
+            with _failures(address):
+                response = self._followed(method, address, headers or {})
+            try:
+                yield Answer(address, response)
+            finally:
+                with _failures(address):
+                    response.close()
+
+    def _followed(self, method: str, address: Address, headers: Mapping[str, str]) -> Any:  # noqa: ANN401
+        """Return the first answer that is no redirect."""
+        credentials, home = address.credentials, _origin_of(address)
+        for _ in range(LONGEST_REDIRECTION + 1):
+            own = address.credentials or (credentials if _origin_of(address) == home else None)
+            response = self._sent(method, address, {**headers, **_authorization(own)})
+            location = _location_of(response)
+            if location is None:
+                return response
+            response.close()
+            address = Address(urljoin(address.full, location))
+            if urlsplit(address.full).scheme not in PORTS or not urlsplit(address.full).hostname:
+                raise RequestFailedError(f"it redirects to `{address}`, which is no web address")
+        raise RequestFailedError(f"it redirects more than {LONGEST_REDIRECTION} times")
+
+    def _sent(self, method: str, address: Address, headers: Mapping[str, str]) -> Any:  # noqa: ANN401
+        import httpcore2
+
+        parts = urlsplit(address.full)
+        host = (parts.hostname or "").encode("idna")
+        target = quote(parts.path or "/", safe=AS_IT_IS)
+        if parts.query:
+            target += f"?{quote(parts.query, safe=AS_IT_IS)}"
+        place = b"[" + host + b"]" if b":" in host else host
+        port = parts.port
+        if port not in (None, PORTS[parts.scheme]):
+            place += f":{port}".encode()
+        silence_s = self._limits.silence_s
+        request = httpcore2.Request(
+            method,
+            httpcore2.URL(
+                scheme=parts.scheme.encode(), host=host, port=port, target=target.encode()
+            ),
+            headers=[
+                (b"Host", place),
+                (b"Accept", b"*/*"),
+                (b"User-Agent", b"rangebar-polars"),
+                *((name.encode(), value.encode("latin-1")) for name, value in headers.items()),
+            ],
+            extensions={
+                "timeout": {
+                    "connect": min(silence_s, CONNECT_TIMEOUT_S),
+                    "read": silence_s,
+                    "write": silence_s,
+                    "pool": self._limits.total_s,
+                }
+            },
+        )
+        return self._pool(parts.scheme, parts.netloc.rpartition("@")[2]).handle_request(request)
+
+    def _pool(self, scheme: str, host: str) -> Any:  # noqa: ANN401
+        """Connections to hosts of a scheme, through the proxy that is set for them."""
+        found = proxy_of(scheme, host)
+        # A forked child must not use the connections of its parent.
+        key = (os.getpid(), scheme, "" if found is None else found[1].full)
+        pool = self._pools.get(key)
+        return self._pools.setdefault(key, _pool_of(scheme, found)) if pool is None else pool
+
+
+def _limits() -> Limits:
+    from rangebar_polars.fetch._wire import Limits
+
+    given = settings()
+    return Limits(given.http_timeout_s, given.http_total_timeout_s, given.http_min_bytes_per_s)
+
+
+def _close(pools: dict[tuple[int, str, str], Any]) -> None:
+    while pools:
+        (process, *_), pool = pools.popitem()
+        # A lock of the parent may have been held when this process was forked.
+        if process == os.getpid():
+            pool.close()
+
+
+def _pool_of(scheme: str, found: tuple[str, Address] | None) -> Any:  # noqa: ANN401
+    import httpcore2
+
+    from rangebar_polars.fetch._wire import MeteredBackend
+
+    options: dict[str, Any] = {
+        "ssl_context": _certificates(tuple(certificate_variables().items()))
+        if scheme == "https"
+        # Asked for in any case; without a load of certificates that no plain connection needs.
+        else ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT),
+        "max_connections": 100,
+        "max_keepalive_connections": 20,
+        "keepalive_expiry": 5.0,
+        "network_backend": MeteredBackend(),
+    }
+    if found is None:
+        return httpcore2.ConnectionPool(**options)
+    variable, proxy = found
+    parts = _proxy_parts(variable, proxy)
+    options["proxy_url"] = httpcore2.URL(
+        scheme=parts.scheme.encode(),
+        host=(parts.hostname or "").encode("idna"),
+        port=parts.port or {"http": 80, "https": 443}.get(parts.scheme, 1080),
+        target=b"/",
+    )
+    if proxy.credentials is not None:
+        options["proxy_auth"] = tuple(part.encode() for part in proxy.credentials)
+    if parts.scheme.startswith("socks"):
+        return httpcore2.SOCKSProxy(**options)
+    if parts.scheme == "https":
+        options["proxy_ssl_context"] = _certificates(tuple(certificate_variables().items()))
+    return httpcore2.HTTPProxy(**options)
+
+
+def _proxy_parts(variable: str, proxy: Address) -> Any:  # noqa: ANN401
+    """Parts of the address of a proxy that can be used."""
+    from importlib.util import find_spec
+
+    hint = "write http://host:port, or set NO_PROXY to the hosts that are reached without a proxy"
+    try:
+        parts = urlsplit(proxy.full)
+        is_sound = bool(parts.hostname) and parts.scheme in PROXY_SCHEMES and parts.port != 0
+    except ValueError:
+        is_sound = False
+    if not is_sound:
+        raise SettingError(
+            with_hint(f"the variable `{variable}` is `{proxy}`, which is not a proxy", hint)
+        )
+    if parts.scheme.startswith("socks") and find_spec("socksio") is None:
+        raise SettingError(
+            with_hint(
+                f"the variable `{variable}` names the SOCKS proxy `{proxy}`, for which `socksio` is "
+                "not installed",
+                "pip install socksio; or set NO_PROXY to the hosts that are reached without a proxy",
+            )
+        )
+    return parts
+
+
+@cache
+def _certificates(variables: tuple[tuple[str, str], ...]) -> ssl.SSLContext:
+    """Certificates that servers are judged by; the variables are what they were read under."""
+    import httpcore2
+
+    given = dict(variables)
+    folder = given.get("SSL_CERT_DIR")
+    if folder is not None and "SSL_CERT_FILE" not in given and not Path(folder).is_dir():
+        raise SettingError(
+            with_hint(
+                f"the variable `SSL_CERT_DIR` is `{folder}`, which is not a folder", "unset it"
+            )
+        )
+    try:
+        return httpcore2.default_ssl_context()
+    except (OSError, ValueError) as error:
+        named = " and ".join(f"`{name}` is `{value}`" for name, value in variables)
+        sentence = f"certificates cannot be loaded ({error})"
+        if not named:
+            hint = "install the certificates of the system"
+            raise SettingError(with_hint(sentence, hint)) from None
+        hint = "unset the variable, or let it name a file of certificates"
+        raise SettingError(with_hint(f"{sentence}: {named}", hint)) from None
+
+
+@contextmanager
+def _failures(address: Address) -> Iterator[None]:
+    """Turn whatever the libraries raise into a failed request.
+
+    The list of their errors is open: sockets, TLS, names of hosts, HTTP and proxies add their own.
+    """
+    from rangebar_polars.fetch._wire import TooSlowError
+
+    try:
+        yield
+    except (RangeBarError, RequestFailedError, MemoryError):
+        raise
+    except TooSlowError as error:
+        raise RequestFailedError(str(error)) from None
+    except Exception as error:  # noqa: BLE001 - raised again without its cause, which may hold secrets
+        text = scrubbed(f"{type(error).__name__}: {error}".rstrip(": "), address)
+        raise RequestFailedError(text.partition("\n")[0][:300]) from None
+
+
+def _origin_of(address: Address) -> tuple[str, str | None, int | None]:
+    parts = urlsplit(address.full)
+    return parts.scheme, parts.hostname, parts.port or PORTS.get(parts.scheme)
+
+
+def _authorization(credentials: tuple[str, str] | None) -> dict[str, str]:
+    if credentials is None:
+        return {}
+    encoded = base64.b64encode(":".join(credentials).encode()).decode()
+    return {"Authorization": f"Basic {encoded}"}
+
+
+def _location_of(response: Any) -> str | None:  # noqa: ANN401
+    """Where a redirect leads; None if the answer is none."""
+    if response.status not in REDIRECTS:
+        return None
+    named = (value for name, value in response.headers if name.lower() == b"location")
+    location = next(named, None)
+    return None if location is None else location.decode("latin-1").strip()
+
+
+def date_of(text: str) -> datetime | None:
+    """Return the instant of an HTTP date in UTC; None if the text is not one.
+
+    Examples
+    --------
+    >>> from rangebar_polars.fetch._http import date_of
+    >>> date_of("Fri, 01 Mar 2024 10:00:00 GMT").isoformat()
+    '2024-03-01T10:00:00+00:00'
+    >>> date_of("Fri, 01 Mar 99999999999999999999 10:00:00 GMT") is None
+    True
+    """
+    try:
+        date = parsedate_to_datetime(text)
+        return date.astimezone(UTC) if date.tzinfo else date.replace(tzinfo=UTC)
+    except (ValueError, TypeError, ArithmeticError):
+        return None

@@ -1,0 +1,179 @@
+"""Connections for HTTP that keep to limits of time, whatever the other side sends.
+
+A time-out of a socket limits each silence, so a server that sends a byte now and then is waited for
+without end. Here every read counts against the limits of its request.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import httpcore2
+
+if TYPE_CHECKING:
+    import ssl
+    from collections.abc import Callable, Iterator
+
+__all__ = ["Limits", "Meter", "MeteredBackend", "TooSlowError", "metered"]
+
+
+class Limits(NamedTuple):
+    """How long a request may take."""
+
+    #: Seconds of silence.
+    silence_s: float
+    #: Seconds from the first connection to the last byte.
+    total_s: float
+    #: Least rate of an answer, on average over `silence_s`; 0 for any.
+    min_bytes_per_s: int
+
+
+class TooSlowError(Exception):
+    """An answer that takes longer than its limits allow."""
+
+
+class Meter:
+    """Time and bytes of one request.
+
+    Examples
+    --------
+    >>> from rangebar_polars.fetch._wire import Limits, Meter
+    >>> now = [0.0]
+    >>> meter = Meter(Limits(silence_s=30, total_s=3600, min_bytes_per_s=1024), lambda: now[0])
+    >>> for second in range(30):
+    ...     now[0] = float(second)
+    ...     meter.count(1)
+    >>> now[0] = 30.0
+    >>> meter.count(1)
+    Traceback (most recent call last):
+        ...
+    rangebar_polars.fetch._wire.TooSlowError: 31 bytes in 30 s, slower than 1024 bytes per second \
+(RANGEBAR_HTTP_MIN_BYTES_PER_S)
+    """
+
+    def __init__(self, limits: Limits, clock: Callable[[], float] = time.monotonic) -> None:
+        self._limits = limits
+        self._clock = clock
+        self._end = clock() + limits.total_s
+        # The first byte begins the first window: an answer may take its time to come.
+        self._window_start: float | None = None
+        self._window_bytes = 0
+
+    def timeout(self, timeout: float | None) -> float:
+        """Return a time-out cut to what is left of the request.
+
+        Raises
+        ------
+        TooSlowError
+            Nothing is left.
+        """
+        left = self._end - self._clock()
+        if left <= 0:
+            raise TooSlowError(
+                f"no whole answer within {self._limits.total_s:g} s (RANGEBAR_HTTP_TOTAL_TIMEOUT_S)"
+            )
+        return left if timeout is None else min(timeout, left)
+
+    def count(self, size: int) -> None:
+        """Count bytes that were received.
+
+        Raises
+        ------
+        TooSlowError
+            The answer has been too slow for the time of a window.
+        """
+        now = self._clock()
+        if self._window_start is None:
+            self._window_start = now
+        self._window_bytes += size
+        passed = now - self._window_start
+        if passed < self._limits.silence_s:
+            return
+        if self._window_bytes < passed * self._limits.min_bytes_per_s:
+            raise TooSlowError(
+                f"{self._window_bytes} bytes in {passed:.0f} s, slower than "
+                f"{self._limits.min_bytes_per_s} bytes per second "
+                "(RANGEBAR_HTTP_MIN_BYTES_PER_S)"
+            )
+        self._window_start, self._window_bytes = now, 0
+
+
+# A connection serves one request at a time, in the thread that makes it.
+_current = threading.local()
+
+
+@contextmanager
+def metered(meter: Meter) -> Iterator[None]:
+    """Count what this thread reads from connections against a request."""
+    before = getattr(_current, "meter", None)
+    _current.meter = meter
+    try:
+        yield
+    finally:
+        _current.meter = before
+
+
+def _timeout(timeout: float | None) -> float | None:
+    meter: Meter | None = getattr(_current, "meter", None)
+    return timeout if meter is None else meter.timeout(timeout)
+
+
+class MeteredStream(httpcore2.NetworkStream):
+    """A connection whose reads and writes count against the request of their thread."""
+
+    def __init__(self, stream: httpcore2.NetworkStream) -> None:
+        self._stream = stream
+
+    def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
+        """Read what there is, up to some bytes."""
+        try:
+            content = self._stream.read(max_bytes, _timeout(timeout))
+        except httpcore2.ReadTimeout:
+            _timeout(timeout)  # says so where the whole request has taken too long
+            raise
+        meter: Meter | None = getattr(_current, "meter", None)
+        if meter is not None and content:
+            meter.count(len(content))
+        return content
+
+    def write(self, buffer: bytes, timeout: float | None = None) -> None:
+        """Write all bytes."""
+        self._stream.write(buffer, _timeout(timeout))
+
+    def close(self) -> None:
+        """Close the connection."""
+        self._stream.close()
+
+    def start_tls(
+        self,
+        ssl_context: ssl.SSLContext,
+        server_hostname: str | None = None,
+        timeout: float | None = None,
+    ) -> httpcore2.NetworkStream:
+        """Encrypt the connection."""
+        return MeteredStream(
+            self._stream.start_tls(ssl_context, server_hostname, _timeout(timeout))
+        )
+
+    def get_extra_info(self, info: str) -> Any:  # noqa: ANN401
+        """Return what the connection knows, by name."""
+        return self._stream.get_extra_info(info)
+
+
+class MeteredBackend(httpcore2.SyncBackend):
+    """Opens connections whose reads and writes are counted."""
+
+    def connect_tcp(
+        self,
+        host: str,
+        port: int,
+        timeout: float | None = None,
+        *arguments: Any,  # noqa: ANN401
+        **options: Any,  # noqa: ANN401
+    ) -> httpcore2.NetworkStream:
+        """Open a connection to a host."""
+        stream = super().connect_tcp(host, port, _timeout(timeout), *arguments, **options)
+        return MeteredStream(stream)
