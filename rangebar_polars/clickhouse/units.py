@@ -71,6 +71,16 @@ class Unit:
         """Bars that reached their threshold."""
         return self.rows - self.orphan_rows
 
+    def has_bars_of(self, other: Unit) -> bool:
+        """Whether it holds the same bars as another unit, to the last value."""
+        # The sum of the row hashes takes in every value of a bar.
+        return (self.series, self.day, self.rows, self.row_hash_sum) == (
+            other.series,
+            other.day,
+            other.rows,
+            other.row_hash_sum,
+        )
+
 
 @dataclass(frozen=True, slots=True)
 class Chain:
