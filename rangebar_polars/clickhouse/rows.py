@@ -27,9 +27,6 @@ __all__ = [
     "read_bars",
 ]
 
-# A query text has a limit of 256 KiB, and an attempt takes up to 22 characters.
-_UNITS_A_QUERY = 5_000
-
 #: Rows for which several threads pay.
 _LARGE = 200_000
 
@@ -166,8 +163,7 @@ def _read(cache: Cache, units: Sequence[Unit], columns: list[str], *, final: boo
     large = sum(unit.rows for unit in units) > _LARGE
     if not units:
         return pl.DataFrame(schema={c.name: c.dtype for c in value_columns() if c.name in columns})
-    groups = [units[n : n + _UNITS_A_QUERY] for n in range(0, len(units), _UNITS_A_QUERY)]
-    statements = [_statement(cache, group, columns, final=final) for group in groups]
+    statements = _statements(cache, units, columns, final=final)
     rows = pl.concat([cache.query(statement, large=large) for statement in statements])
     _compare(rows, units)
     # The database gives them in order more often than not.
@@ -175,12 +171,12 @@ def _read(cache: Cache, units: Sequence[Unit], columns: list[str], *, final: boo
     return rows if place.to_series().is_sorted() else rows.sort("unit_day", "bar_seq")
 
 
-def _statement(cache: Cache, units: Sequence[Unit], columns: list[str], *, final: bool) -> str:
+def _statements(
+    cache: Cache, units: Sequence[Unit], columns: list[str], *, final: bool
+) -> list[str]:
     selected = ", ".join((*columns, *_PROOF))
-    return (
-        f"SELECT {selected} FROM {cache.table('bars')}{' FINAL' if final else ''} "  # noqa: S608
-        f"WHERE {where_units(units)}"
-    )
+    source = f"{cache.table('bars')}{' FINAL' if final else ''}"
+    return [f"SELECT {selected} FROM {source} WHERE {where}" for where in where_units(units)]  # noqa: S608
 
 
 def _compare(rows: pl.DataFrame, units: Sequence[Unit]) -> None:
@@ -276,9 +272,7 @@ def coverage_of(cache: Cache, units: Sequence[Unit]) -> pl.DataFrame:
     `state` is the day's in the tick store: final, given or absent_confirmed. `gap_before` counts
     the ids between the last one before the unit and its first; 0 where there are no ids.
     """
-    groups = [units[n : n + _UNITS_A_QUERY] for n in range(0, max(1, len(units)), _UNITS_A_QUERY)]
-    details = pl.concat([details_of(cache, group) for group in groups])
-    return _with_ids_before(details).select(
+    return _with_ids_before(details_of(cache, units)).select(
         "unit_day",
         pl.col("day_state").alias("state"),
         (pl.col("rows") - pl.col("orphan_rows")).alias("rows"),
