@@ -155,7 +155,7 @@ def enclosing(columns: Sequence[str], values: Sequence[Sequence[Value]]) -> str:
     conditions = []
     for place, column in enumerate(columns):
         found = {value[place] for value in values}
-        least, greatest = min(found), max(found)  # type: ignore[type-var]
+        least, greatest = min(found), max(found)
         is_one = least == greatest
         bounds = f"BETWEEN {literal(least)} AND {literal(greatest)}"
         conditions.append(f"{column} {f'= {literal(least)}' if is_one else bounds}")
