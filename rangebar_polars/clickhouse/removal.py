@@ -95,9 +95,10 @@ def gc(cache: Cache, *, min_age: timedelta = _DAY, dry_run: bool = False) -> Rem
         _count(cache, "population_checkpoints", _outdated(cache, cutoff_us)),
     )
     if not dry_run:
-        _delete_attempts(cache, "units", needless["attempt"])
-        for (month,), rows in loose.partition_by("month", as_dict=True).items():
-            _delete_attempts(cache, "bars", rows["attempt"], partition=str(month))
+        _delete_each(cache, "units", [(None, where) for where in _of_attempts(needless)])
+        of_months = loose.partition_by("month", as_dict=True).items()
+        bars = [(month, where) for (month,), rows in of_months for where in _of_attempts(rows)]
+        _delete_each(cache, "bars", bars)
         if found.leases:
             _delete(cache, "leases", _followed(cache, cutoff_us))
         if found.checkpoints:
@@ -194,17 +195,27 @@ def _count(cache: Cache, name: str, where: str) -> int:
     return int(cache.scalar(f"SELECT count() FROM {cache.table(name)} WHERE {where}"))  # noqa: S608
 
 
-def _delete(cache: Cache, name: str, where: str, *, partition: str = "") -> None:
+def _delete(cache: Cache, name: str, where: str) -> None:
     """Remove rows for good; a kill leaves the rest to the database, which goes on by itself."""
-    within = f"IN PARTITION {partition} " if partition else ""
-    cache.command(
-        f"ALTER TABLE {cache.table(name)} DELETE {within}WHERE {where} SETTINGS mutations_sync = 2"
-    )
+    _delete_each(cache, name, [(None, where)])
 
 
-def _delete_attempts(cache: Cache, name: str, attempts: pl.Series, *, partition: str = "") -> None:
-    for listed in joined_in_pieces(map(str, attempts.unique())):
-        _delete(cache, name, f"attempt IN ({listed})", partition=partition)
+def _delete_each(cache: Cache, name: str, conditions: Iterable[tuple[int | None, str]]) -> None:
+    """Remove the rows of each condition, of one partition where it names one.
+
+    As few statements as possible: each of them makes a new version of every part of the table,
+    whichever rows it removes.
+    """
+    commands = [
+        f"DELETE{'' if partition is None else f' IN PARTITION {partition}'} WHERE {where}"
+        for partition, where in conditions
+    ]
+    for listed in joined_in_pieces(commands):
+        cache.command(f"ALTER TABLE {cache.table(name)} {listed} SETTINGS mutations_sync = 2")
+
+
+def _of_attempts(rows: pl.DataFrame) -> list[str]:
+    return among_in_pieces(["attempt"], [(attempt,) for attempt in rows["attempt"]])
 
 
 def drop(cache: Cache, series: Iterable[Series | Family], *, dry_run: bool = False) -> Removed:
@@ -229,7 +240,7 @@ def drop(cache: Cache, series: Iterable[Series | Family], *, dry_run: bool = Fal
     Removed(bars=0, units=0, leases=0, checkpoints=0, series=())
     """
     found = tuple(dict.fromkeys(_every_series(cache, series)))
-    wheres = among_in_pieces(SeriesKey._fields, [one.key for one in found])
+    wheres = _of_series([one.key for one in found])
     removed = Removed(
         sum(_count(cache, "bars", where) for where in wheres),
         sum(_count(cache, "units", where) for where in wheres),
@@ -291,13 +302,16 @@ def _drop(
     cache.insert("generations", table("generations").frame(rows))
     for where in wheres:
         _delete(cache, "population_checkpoints", where)
-    for month, keys in _months(cache, wheres):
-        # Only the series of the month, since each statement rewrites what it touches.
-        for where in among_in_pieces(SeriesKey._fields, keys):
-            _delete(cache, "bars", where, partition=month)
+    months = _months(cache, wheres).items()
+    bars = [(month, one) for month, keys in months for one in _of_series(keys)]
+    _delete_each(cache, "bars", bars)
 
 
-def _months(cache: Cache, wheres: Sequence[str]) -> list[tuple[str, list[SeriesKey]]]:
+def _of_series(keys: Iterable[SeriesKey]) -> list[str]:
+    return among_in_pieces(SeriesKey._fields, keys)
+
+
+def _months(cache: Cache, wheres: Sequence[str]) -> dict[int, list[SeriesKey]]:
     """The partitions of bars that hold rows of series, in order, and which series."""
     found: dict[int, list[SeriesKey]] = {}
     for where in wheres:
@@ -307,7 +321,7 @@ def _months(cache: Cache, wheres: Sequence[str]) -> list[tuple[str, list[SeriesK
         )
         for month, *key in rows.iter_rows():
             found.setdefault(month, []).append(SeriesKey(*key))
-    return [(str(month), keys) for month, keys in sorted(found.items())]
+    return dict(sorted(found.items()))
 
 
 def _next_numbers(cache: Cache, wheres: Sequence[str]) -> dict[SeriesKey, int]:

@@ -109,8 +109,13 @@ def _parts(
     varied = [place for place in range(len(columns)) if place not in fixed]
     if not varied:
         return conditions, "", []
-    listed = [_tuple([literal(t[place]) for place in varied]) for t in tuples]
+    listed = [_tuple([_plain(t[place]) for place in varied]) for t in tuples]
     return conditions, _tuple([columns[place] for place in varied]), listed
+
+
+def _plain(value: Value) -> str:
+    """A value without a call of a function: the database takes a list of such in one step."""
+    return f"'{value.isoformat()}'" if isinstance(value, date) else literal(value)
 
 
 def joined_in_pieces(texts: Iterable[str]) -> Iterator[str]:
