@@ -202,7 +202,7 @@ class TicksNotCachedError(RangeBarError, FileNotFoundError):
 
 
 class SnapshotExpiredError(RangeBarError, RuntimeError):
-    """A plan names a file that has been replaced and removed since."""
+    """A plan was made from files or stored bars that have been replaced and removed since."""
 
 
 class CoverageError(RangeBarError, ValueError):

@@ -89,7 +89,8 @@ def get_range_bars(
     include_microstructure
         Adds the columns of `rb.MICROSTRUCTURE_COLUMNS`; a value that is not defined is NaN.
     include_orphaned_bars
-        Gives bars that a reset ended, too, and adds the columns `is_closed` and `is_orphan`.
+        Gives bars that a reset ended, too, and adds the columns `is_closed` and `is_orphan`. The
+        last one is given if the end of the read reaches the reset.
     include_incomplete
         Gives the bar that is forming at the end, too, and adds the column `is_closed`.
     use_cache
@@ -133,6 +134,8 @@ def get_range_bars(
         The cache cannot be reached; `use_cache=False` does without.
     SourceError
         A day could not be fetched, or there is no tick of the span yet.
+    SnapshotExpiredError
+        Stored bars were replaced while they were read, several times in a row.
 
     Examples
     --------
@@ -301,7 +304,8 @@ def scan_range_bars(
 
     Which series answer is settled at this call, and ticks that are missing are fetched. Bars are
     read or computed when the frame is collected: only the columns that the query needs, and, where
-    it filters `close_time`, only the stored days that may pass.
+    it filters `close_time`, only the stored days that may pass. They are the bars of this call,
+    even if stored bars or ticks are replaced before the frame is collected.
 
     Parameters
     ----------
@@ -339,6 +343,9 @@ CacheUnavailableError, SourceError
     ParquetCorruptionError
         When the frame is collected: a file of ticks is not what was written; the next call fetches
         its day again.
+    SnapshotExpiredError
+        When the frame is collected: stored bars or ticks that it was made from have been replaced
+        and removed. Call `scan_range_bars` again.
 
     Examples
     --------

@@ -94,20 +94,21 @@ class Newest:
     def choose(self, chains: Mapping[Series, Chain]) -> None:
         """Choose among what is visible."""
         end_us = None if self.end is None else microseconds(self.end)
-        units: list[Unit] = []
+        held = 0
         self.chains = []
         for chain in self.asked.newest(chains, self.end):
             self.chains.append(chain)
-            units = [*chain.units, *units]
-            if self.count is not None and closed_before(units, end_us) >= self.count:
+            held += closed_before(chain.units, end_us)
+            if self.count is not None and held >= self.count:
                 break
+        units = [unit for chain in reversed(self.chains) for unit in chain.units]
         self.units = newest_units(units, self.count, end_us)
 
     def absent(self) -> list[date]:
         """Whole days between the segments, and from the newest one up to the end, without units."""
         found: list[date] = []
-        for newer, older in pairwise(self.chains):
-            found = _days(older.frontier, newer.series.segment_start) + found
+        for older, newer in pairwise(reversed(self.chains)):
+            found += _days(older.frontier, newer.series.segment_start)
         if self.chains and self.end is not None:
             found += _days(self.chains[0].frontier, min(self.end, datetime.now(UTC)).date())
         return found

@@ -7,7 +7,14 @@ from datetime import UTC, date, datetime
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
 from rangebar_polars._span import Span, day_start, parse_span
-from rangebar_polars.clickhouse.choice import Choice, best_kept, choose, in_segment, walk_back
+from rangebar_polars.clickhouse.choice import (
+    Choice,
+    best_kept,
+    by_segment,
+    choose,
+    in_segment,
+    walk_back,
+)
 from rangebar_polars.clickhouse.series import Configuration, Family, parts, reset_of
 from rangebar_polars.clickhouse.units import Chain
 from rangebar_polars.exceptions import with_hint
@@ -127,8 +134,9 @@ class Asked:
                 first_day=self.first_day,
             )
         found = []
+        by_start = by_segment(chains.values())
         for segment, part in parts(span, self.family.reset):
-            kept = in_segment(chains.values(), segment, self.groups)
+            kept = in_segment(by_start.get(segment.start, ()), segment, self.groups)
             chain = best_kept(kept, part) or Chain(self.family.series(part.start), ())
             found.append(Choice(segment, part, chain))
         return found

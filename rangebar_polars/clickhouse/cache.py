@@ -72,7 +72,8 @@ def get_cached_bars(
     features
         Groups or names of columns beyond the core.
     include_orphaned_bars
-        Give bars that a reset or a gap ended, too, and `is_closed` and `ended_by` of every bar.
+        Give bars that a reset or a gap ended, too, and `is_closed` and `ended_by` of every bar. A
+        bar that a reset ended is given if the end of the read reaches the reset.
     prevent_same_timestamp_close
         As for `bars`.
     anchor

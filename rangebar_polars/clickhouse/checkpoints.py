@@ -5,9 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from rangebar_polars.clickhouse.ddl import table
-from rangebar_polars.clickhouse.series import SeriesKey
-from rangebar_polars.clickhouse.sql import among
 from rangebar_polars.clickhouse.steps import Step, reach
+from rangebar_polars.clickhouse.units import where_units
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -24,11 +23,10 @@ def write_checkpoints(cache: Cache, units: Sequence[Unit]) -> None:
         return
     columns = ", ".join(name for name in table("population_checkpoints").types)
     copied = columns.removesuffix("updated_us")
-    attempts = ", ".join(str(unit.attempt) for unit in units)
-    cache.command(
-        f"INSERT INTO {cache.table('population_checkpoints')} ({columns}) "  # noqa: S608
-        f"SELECT {copied}toUnixTimestamp64Micro(now64(6)) FROM {cache.table('units')} "
-        f"WHERE {among(SeriesKey._fields, [unit.series.key for unit in units])} "
-        f"AND attempt IN ({attempts})"
-    )
+    for where in where_units(units):
+        cache.command(
+            f"INSERT INTO {cache.table('population_checkpoints')} ({columns}) "  # noqa: S608
+            f"SELECT {copied}toUnixTimestamp64Micro(now64(6)) FROM {cache.table('units')} "
+            f"WHERE {where}"
+        )
     reach(Step.CHECKPOINTS_WRITTEN)

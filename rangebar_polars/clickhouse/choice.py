@@ -26,6 +26,7 @@ __all__ = [
     "Choice",
     "anchor_of",
     "best_kept",
+    "by_segment",
     "choose",
     "in_segment",
     "superseded",
@@ -116,6 +117,7 @@ def choose(
     that begins at the start of the part. Only series that have the groups of features count. An
     `anchor` asks for exactly the series that begins there.
     """
+    by_start = by_segment(chains.values())
     found = []
     for segment, part in parts(span, family.reset):
         if anchor is not None:
@@ -125,8 +127,16 @@ def choose(
             chosen = chain if has_groups else None
         else:
             series = family.series(part.start)
-            chosen = _for_read(in_segment(chains.values(), segment, groups), part)
+            chosen = _for_read(in_segment(by_start.get(segment.start, ()), segment, groups), part)
         found.append(Choice(segment, part, chosen or Chain(series, ())))
+    return found
+
+
+def by_segment(chains: Iterable[Chain]) -> dict[date, list[Chain]]:
+    """Chains by the start of their segment, so that each segment need not look at all of them."""
+    found: dict[date, list[Chain]] = {}
+    for chain in chains:
+        found.setdefault(chain.series.segment_start, []).append(chain)
     return found
 
 
@@ -188,11 +198,13 @@ def walk_back(
     In each segment the earliest anchor whose frontier reaches the end, else the furthest frontier.
     A segment that is kept from its start is followed by the one before it.
     """
-    kept = [one for one in chains if end is None or one.series.anchor < end]
-    starts = sorted({one.series.segment_start for one in kept if one.units}, reverse=True)
+    kept = by_segment(one for one in chains if end is None or one.series.anchor < end)
+    starts = sorted(
+        (start for start, known in kept.items() if any(one.units for one in known)), reverse=True
+    )
     for place, start in enumerate(starts):
         segment = segment_of(max(start, _FIRST_STORED), reset)
-        ranked = in_segment(kept, segment, groups)
+        ranked = in_segment(kept[start], segment, groups)
         if not ranked:
             return
         last_day = _last_day(segment, end)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from rangebar_polars.clickhouse.ddl import table
 from rangebar_polars.clickhouse.series import FamilyKey, SeriesKey
-from rangebar_polars.clickhouse.sql import among
+from rangebar_polars.clickhouse.sql import among, among_in_pieces
 from rangebar_polars.clickhouse.steps import Step, reach
 from rangebar_polars.exceptions import LeaseLostError
 
@@ -49,13 +49,16 @@ def read_generations(
     """Every rebuild of the series of some families, or of all, by series and in order."""
     wanted = None if families is None else {one.key for one in families}
     # There are few: a condition on the whole key would take longer than reading them.
-    where = "1" if wanted is None else among(["symbol"], [(key.symbol,) for key in wanted])
-    rows = cache.query(
+    conditions = ["1"]
+    if wanted is not None:
+        conditions = among_in_pieces(["symbol"], [(key.symbol,) for key in wanted])
+    select = (
         f"SELECT {', '.join(SeriesKey._fields)}, generation, first_day, state "  # noqa: S608
-        f"FROM {cache.table('generations')} WHERE {where}"
+        f"FROM {cache.table('generations')}"
     )
+    frames = [cache.query(f"{select} WHERE {condition}") for condition in conditions]
     states: dict[tuple[SeriesKey, int, date], set[str]] = {}
-    for *key, number, first_day, state in rows.iter_rows():
+    for *key, number, first_day, state in (row for frame in frames for row in frame.iter_rows()):
         series = SeriesKey(*key)
         if wanted is None or series[: len(FamilyKey._fields)] in wanted:
             states.setdefault((series, number, first_day), set()).add(state)

@@ -1,7 +1,7 @@
 """Who may write a series: one writer at a time.
 
-In an embedded cache the kernel says so, by a lock on a file that a killed process gives back; the
-row in `leases` only informs. On a server the row decides: a writer that has not been heard of is
+In an embedded cache the kernel says so, by a lock on a part of a file that a killed process gives
+back; the row in `leases` only informs. On a server the row decides: a writer that has not been heard of is
 taken over under a higher fencing number, and what it still publishes loses.
 """
 
@@ -14,28 +14,37 @@ import threading
 import time
 from contextlib import ExitStack, contextmanager, nullcontext, suppress
 from dataclasses import dataclass, field
+from datetime import date
 from functools import cache as cached
 from functools import partial
+from itertools import groupby
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from rangebar_polars.clickhouse import driver
 from rangebar_polars.clickhouse.client import open_cache
-from rangebar_polars.clickhouse.ddl import table
-from rangebar_polars.clickhouse.files import FileLock, wait_a_little
+from rangebar_polars.clickhouse.files import wait_a_little
 from rangebar_polars.clickhouse.folder_lock import FolderLock
 from rangebar_polars.clickhouse.interrupts import Uninterrupted
-from rangebar_polars.clickhouse.series import LeaseKey
-from rangebar_polars.clickhouse.sql import among, literal
+from rangebar_polars.clickhouse.lease_files import FamilyLocks
+from rangebar_polars.clickhouse.series import FamilyKey, LeaseKey
+from rangebar_polars.clickhouse.sql import (
+    among,
+    among_in_pieces,
+    enclosing,
+    joined_in_pieces,
+    literal,
+)
 from rangebar_polars.clickhouse.steps import Step, reach
 from rangebar_polars.clickhouse.target import resolve
 from rangebar_polars.exceptions import CacheError, LeaseError, LeaseLostError, with_hint
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
     from contextlib import AbstractContextManager
 
     from rangebar_polars.clickhouse.client import Cache
+    from rangebar_polars.clickhouse.sql import Value
     from rangebar_polars.clickhouse.target import Target
 
     _Opened = AbstractContextManager[Cache]
@@ -49,6 +58,11 @@ _MISSED = 3
 _LOOK_S = 0.2
 #: How often a number that two writers took at once is given up for the next one.
 _ROUNDS = 8
+#: So many series are named one by one in a query.
+_FEW = 16
+#: Columns of a claim that are sent for each series, as they differ between most.
+_OF_EACH = ("segment_start", "fencing")
+_EPOCH = date(1970, 1, 1)
 #: Holders of this process that have ended; the row that says so may not have got through.
 _ENDED: set[int] = set()
 
@@ -113,33 +127,44 @@ class Leases:
     heartbeat_s: float = HEARTBEAT_S
     lost: list[LeaseKey] = field(default_factory=list)
 
-    def look(self, cache: Cache) -> None:
-        """Make sure that the series are held still, as a worker does whose driver gives the signs.
+    def look(self, cache: Cache, keys: Collection[LeaseKey] | None = None) -> None:
+        """Make sure that series are still held, as a worker does whose driver gives the signs.
+
+        Parameters
+        ----------
+        keys
+            The series that are about to be published; all by default.
 
         Raises
         ------
         LeaseLostError
             The holder has ended, or another writer holds one of the series.
         """
-        for key, claim in _claims(cache, list(self.fencing)).items():
+        for key, claim in _claims(cache, list(self.fencing if keys is None else keys)).items():
             if claim.released or (claim.fencing, claim.holder) != (self.fencing[key], self.holder):
                 sentence = f"the writer that was at work on {key} has ended"
                 raise LeaseLostError(with_hint(sentence, "run it again"), holder=str(claim))
 
-    def check(self, cache: Cache) -> None:
+    def check(self, cache: Cache, keys: Collection[LeaseKey] | None = None) -> None:
         """Give a sign of life, and make sure that nobody has taken a series over.
 
-        A writer calls this before it publishes, at least every few seconds.
+        A writer calls this before it publishes; for series that it does not name here, a thread
+        gives the signs.
+
+        Parameters
+        ----------
+        keys
+            The series that are about to be published; all by default.
 
         Raises
         ------
         LeaseLostError
             Another writer holds one of the series.
         """
-        keys = list(self.fencing)
+        asked = list(self.fencing if keys is None else keys)
         if not cache.is_embedded:
-            _beat(cache, keys, self.fencing, self.holder)
-        for key, claim in _claims(cache, keys).items():
+            _beat(cache, asked, self.fencing, self.holder)
+        for key, claim in _claims(cache, asked).items():
             if (claim.fencing, claim.holder) != (self.fencing[key], self.holder):
                 self.lost.append(key)
                 raise LeaseLostError(
@@ -200,41 +225,58 @@ def refuse_if_at_work(
         Another writer of this machine has the folder open, and is at work on one of the series.
     """
     target = resolve(dsn, cache_dir)
-    if target.folder is not None and not FolderLock(target.folder).is_free():
-        with _file_locks(target, keys):
-            pass
+    if target.folder is None or FolderLock(target.folder).is_free():
+        return
+    for locks, starts in _lock_files(target.folder, keys):
+        with driver.opening(target.address):
+            _refuse_while(partial(locks.first_taken, starts), locks, starts)
 
 
 @contextmanager
 def _file_locks(target: Target, keys: Iterable[LeaseKey]) -> Iterator[None]:
     """Hold the kernel's locks of some series of an embedded cache: all, or none.
 
-    There is no wait but the moment in which another process may look who is at work.
-
     Raises
     ------
     LeaseError
         Another writer of this machine is at work on one of them; nothing is held.
     """
-    folder = target.folder
     with ExitStack() as held:
-        for key in sorted(set(keys)) if folder is not None else ():
-            assert folder is not None  # noqa: S101
-            lock = FileLock(folder.with_name(f"{folder.name}.leases") / key.file_name)
+        for locks, starts in _lock_files(target.folder, keys) if target.folder is not None else ():
             with driver.opening(target.address), Uninterrupted():
-                _acquire(lock, key)
-                held.callback(lock.release)
+                _refuse_while(partial(locks.try_acquire, starts), locks, starts)
+                held.callback(locks.release)
         yield
 
 
-def _acquire(lock: FileLock, key: LeaseKey) -> None:
+def _lock_files(
+    folder: Path, keys: Iterable[LeaseKey]
+) -> Iterator[tuple[FamilyLocks, dict[date, LeaseKey]]]:
+    """The locks of each family, and the series of it by the start of their segment."""
+    place = folder.with_name(f"{folder.name}.leases")
+    for _, of_family in groupby(sorted(set(keys)), lambda key: key.family):
+        starts = {key.segment_start: key for key in of_family}
+        name = next(iter(starts.values())).family_file_name
+        yield FamilyLocks(place / name), starts
+
+
+def _refuse_while(
+    taken: Callable[[], date | None], locks: FamilyLocks, starts: Mapping[date, LeaseKey]
+) -> None:
+    """Wait for a moment, in which a process may only look, until no segment is taken.
+
+    Raises
+    ------
+    LeaseError
+        One still is.
+    """
     deadline = time.monotonic() + _LOOK_S
-    while not lock.try_acquire():
+    while (start := taken()) is not None:
         if wait_a_little(deadline):
             continue
-        process = lock.holder()
+        process = locks.holder(start)
         who = "another process" if process is None else f"process `{process}`"
-        raise LeaseError(with_hint(f"{who} is at work on {key}", _HINT), holder=who)
+        raise LeaseError(with_hint(f"{who} is at work on {starts[start]}", _HINT), holder=who)
 
 
 def _take(cache: Cache, keys: list[LeaseKey], leases: Leases) -> None:
@@ -273,47 +315,73 @@ def _stands(cache: Cache, claim: _Claim, leases: Leases) -> bool:
     )
 
 
-def _claims(cache: Cache, keys: list[LeaseKey]) -> dict[LeaseKey, _Claim]:
+def _claims(cache: Cache, keys: Sequence[LeaseKey]) -> dict[LeaseKey, _Claim]:
     """The claim of the highest number on each series, with the number of those that have it."""
     names = ", ".join(LeaseKey._fields)
-    rows = cache.query(
-        f"SELECT {names}, fencing, argMax(holder, (beat_us, holder)), "  # noqa: S608
-        "argMax(host, (beat_us, holder)), argMax(boot_id, (beat_us, holder)), "
-        "argMax(process, (beat_us, holder)), toBool(max(released)), "
-        "(toUnixTimestamp64Micro(now64(6)) - max(beat_us)) / 1e6, toInt64(uniqExact(holder)) "
-        f"FROM {cache.table('leases')} WHERE {among(LeaseKey._fields, keys)} "
-        f"GROUP BY {names}, fencing ORDER BY fencing DESC LIMIT 1 BY {names}"
-    )
+    place, wanted = len(LeaseKey._fields), set(keys)
     found: dict[LeaseKey, _Claim] = {}
-    for row in rows.iter_rows():
-        place = len(LeaseKey._fields)
-        found[LeaseKey(*row[:place])] = _Claim(*row[place:])
+    for condition in _where(keys):
+        rows = cache.query(
+            f"SELECT {names}, fencing, argMax(holder, (beat_us, holder)), "  # noqa: S608
+            "argMax(host, (beat_us, holder)), argMax(boot_id, (beat_us, holder)), "
+            "argMax(process, (beat_us, holder)), toBool(max(released)), "
+            "(toUnixTimestamp64Micro(now64(6)) - max(beat_us)) / 1e6, toInt64(uniqExact(holder)) "
+            f"FROM {cache.table('leases')} WHERE {condition} "
+            f"GROUP BY {names}, fencing ORDER BY fencing DESC LIMIT 1 BY {names}"
+        )
+        for row in rows.iter_rows():
+            key = LeaseKey(*row[:place])
+            if key in wanted:
+                found[key] = _Claim(*row[place:])
     return found
+
+
+def _where(keys: Sequence[LeaseKey]) -> list[str]:
+    """Conditions that together hold for all claims on some series, and for others between them."""
+    if len(keys) <= _FEW:
+        return [among(LeaseKey._fields, keys)]
+    of_segments = enclosing(["segment_start"], [(key.segment_start,) for key in keys])
+    of_families = among_in_pieces(FamilyKey._fields, [key.family for key in keys])
+    return [f"{condition} AND {of_segments}" for condition in of_families]
 
 
 def _beat(
     cache: Cache,
-    keys: list[LeaseKey],
-    fencing: dict[LeaseKey, int],
+    keys: Sequence[LeaseKey],
+    fencing: Mapping[LeaseKey, int],
     holder: int,
     *,
     released: bool = False,
 ) -> None:
     """One row for each series; its time is the database's."""
-    me = (socket.gethostname(), _boot_id(), os.getpid(), int(released))
-    rows = ", ".join(_tuple(*key, fencing[key], holder, *me) for key in keys)
-    columns = (*LeaseKey._fields, "fencing", "holder", "host", "boot_id", "process", "released")
-    listed = ", ".join(columns)
-    types = table("leases").types
-    kinds = ", ".join(f"{name} {types[name]}" for name in columns)
-    cache.command(
-        f"INSERT INTO {cache.table('leases')} ({listed}, beat_us) "  # noqa: S608
-        f"SELECT {listed}, toUnixTimestamp64Micro(now64(6)) FROM values({literal(kinds)}, {rows})"
-    )
+    if not keys:
+        return
+    columns = (*LeaseKey._fields, "fencing")
+    rows = [(*key, fencing[key]) for key in keys]
+    values = [literal(value) for value in rows[0]]
+    differing = [
+        place
+        for place, name in enumerate(columns)
+        if name in _OF_EACH or len({row[place] for row in rows}) > 1
+    ]
+    for number, place in enumerate(differing, 1):
+        is_day = columns[place] == "segment_start"
+        values[place] = f"toDate(entry.{number})" if is_day else f"entry.{number}"
+    me = (holder, socket.gethostname(), _boot_id(), os.getpid(), int(released))
+    values += [literal(value) for value in me]
+    entries = (f"({', '.join(_plain(row[place]) for place in differing)})" for row in rows)
+    names = ", ".join((*columns, "holder", "host", "boot_id", "process", "released"))
+    for listed in joined_in_pieces(entries):
+        cache.command(
+            f"INSERT INTO {cache.table('leases')} ({names}, beat_us) "  # noqa: S608
+            f"SELECT {', '.join(values)}, toUnixTimestamp64Micro(now64(6)) "
+            f"FROM (SELECT arrayJoin([{listed}]) AS entry)"
+        )
 
 
-def _tuple(*values: Any) -> str:  # noqa: ANN401
-    return f"({', '.join(literal(value) for value in values)})"
+def _plain(value: Value) -> str:
+    """A value without a call of a function: the database takes a list of such in one step."""
+    return str((value - _EPOCH).days) if isinstance(value, date) else literal(value)
 
 
 def _release(opened: Callable[[], _Opened], leases: Leases) -> None:

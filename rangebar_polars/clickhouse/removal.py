@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import timedelta
+from itertools import product
 from typing import TYPE_CHECKING, NamedTuple
 from urllib.parse import urlsplit
 
@@ -17,7 +18,7 @@ from rangebar_polars.clickhouse.ddl import table
 from rangebar_polars.clickhouse.generations import DISCARDED, OPEN, PUBLISHED, read_generations
 from rangebar_polars.clickhouse.leases import hold_leases
 from rangebar_polars.clickhouse.series import FamilyKey, LeaseKey, Series, SeriesKey
-from rangebar_polars.clickhouse.sql import among
+from rangebar_polars.clickhouse.sql import among, among_in_pieces, joined_in_pieces
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -32,9 +33,6 @@ __all__ = ["Removed", "drop", "gc"]
 
 _DAY = timedelta(hours=24)
 _MICROSECOND = timedelta(microseconds=1)
-# A query text has a limit of 256 KiB.
-_A_STATEMENT = 5_000
-_SERIES_A_STATEMENT = 500
 
 _SERIES = ", ".join(SeriesKey._fields)
 _LEASE = ", ".join(LeaseKey._fields)
@@ -97,9 +95,10 @@ def gc(cache: Cache, *, min_age: timedelta = _DAY, dry_run: bool = False) -> Rem
         _count(cache, "population_checkpoints", _outdated(cache, cutoff_us)),
     )
     if not dry_run:
-        _delete_attempts(cache, "units", needless["attempt"])
-        for (month,), rows in loose.partition_by("month", as_dict=True).items():
-            _delete_attempts(cache, "bars", rows["attempt"], partition=str(month))
+        _delete_each(cache, "units", [(None, where) for where in _of_attempts(needless)])
+        of_months = loose.partition_by("month", as_dict=True).items()
+        bars = [(month, where) for (month,), rows in of_months for where in _of_attempts(rows)]
+        _delete_each(cache, "bars", bars)
         if found.leases:
             _delete(cache, "leases", _followed(cache, cutoff_us))
         if found.checkpoints:
@@ -196,18 +195,27 @@ def _count(cache: Cache, name: str, where: str) -> int:
     return int(cache.scalar(f"SELECT count() FROM {cache.table(name)} WHERE {where}"))  # noqa: S608
 
 
-def _delete(cache: Cache, name: str, where: str, *, partition: str = "") -> None:
+def _delete(cache: Cache, name: str, where: str) -> None:
     """Remove rows for good; a kill leaves the rest to the database, which goes on by itself."""
-    within = f"IN PARTITION {partition} " if partition else ""
-    cache.command(
-        f"ALTER TABLE {cache.table(name)} DELETE {within}WHERE {where} SETTINGS mutations_sync = 2"
-    )
+    _delete_each(cache, name, [(None, where)])
 
 
-def _delete_attempts(cache: Cache, name: str, attempts: pl.Series, *, partition: str = "") -> None:
-    for part in attempts.unique().to_frame().iter_slices(_A_STATEMENT):
-        listed = ", ".join(map(str, part.to_series()))
-        _delete(cache, name, f"attempt IN ({listed})", partition=partition)
+def _delete_each(cache: Cache, name: str, conditions: Iterable[tuple[int | None, str]]) -> None:
+    """Remove the rows of each condition, of one partition where it names one.
+
+    As few statements as possible: each of them makes a new version of every part of the table,
+    whichever rows it removes.
+    """
+    commands = [
+        f"DELETE{'' if partition is None else f' IN PARTITION {partition}'} WHERE {where}"
+        for partition, where in conditions
+    ]
+    for listed in joined_in_pieces(commands):
+        cache.command(f"ALTER TABLE {cache.table(name)} {listed} SETTINGS mutations_sync = 2")
+
+
+def _of_attempts(rows: pl.DataFrame) -> list[str]:
+    return among_in_pieces(["attempt"], [(attempt,) for attempt in rows["attempt"]])
 
 
 def drop(cache: Cache, series: Iterable[Series | Family], *, dry_run: bool = False) -> Removed:
@@ -232,10 +240,7 @@ def drop(cache: Cache, series: Iterable[Series | Family], *, dry_run: bool = Fal
     Removed(bars=0, units=0, leases=0, checkpoints=0, series=())
     """
     found = tuple(dict.fromkeys(_every_series(cache, series)))
-    wheres = [
-        among(SeriesKey._fields, [one.key for one in found[n : n + _SERIES_A_STATEMENT]])
-        for n in range(0, len(found), _SERIES_A_STATEMENT)
-    ]
+    wheres = _of_series([one.key for one in found])
     removed = Removed(
         sum(_count(cache, "bars", where) for where in wheres),
         sum(_count(cache, "units", where) for where in wheres),
@@ -245,9 +250,7 @@ def drop(cache: Cache, series: Iterable[Series | Family], *, dry_run: bool = Fal
     )
     if not dry_run and found:
         with hold_leases({one.lease_key for one in found}, _address(cache.target)) as leases:
-            for n, where in enumerate(wheres):
-                part = found[n * _SERIES_A_STATEMENT : (n + 1) * _SERIES_A_STATEMENT]
-                _drop(cache, part, where, leases.fencing)
+            _drop(cache, found, wheres, leases.fencing)
     return removed
 
 
@@ -274,16 +277,20 @@ def _address(target: Target) -> str:
 
 
 def _drop(
-    cache: Cache, series: Sequence[Series], where: str, fencing: Mapping[LeaseKey, int]
+    cache: Cache,
+    series: Sequence[Series],
+    wheres: Sequence[str],
+    fencing: Mapping[LeaseKey, int],
 ) -> None:
     """Hide the series by a rebuild without units, which is one row each, and remove what is left."""
-    empty = _next_numbers(cache, where)
+    empty = _next_numbers(cache, wheres)
     rows = [
         _row(one, empty.get(one.key, 1), one.first_day, PUBLISHED, fencing[one.lease_key])
         for one in series
     ]
     cache.insert("generations", table("generations").frame(rows))
-    _delete(cache, "units", where)
+    for where in wheres:
+        _delete(cache, "units", where)
     # Their numbers stay taken: rows equal to earlier ones would be dropped as copies.
     known = read_generations(cache, {one.family for one in series})
     rows = [
@@ -293,18 +300,34 @@ def _drop(
         if each.state != DISCARDED
     ]
     cache.insert("generations", table("generations").frame(rows))
-    _delete(cache, "population_checkpoints", where)
-    months = cache.query(
-        f"SELECT DISTINCT toYYYYMM(unit_day) FROM {cache.table('bars')} WHERE {where}"  # noqa: S608
-    )
-    for month in months.to_series().sort():
-        _delete(cache, "bars", where, partition=str(month))
+    for where in wheres:
+        _delete(cache, "population_checkpoints", where)
+    months = _months(cache, wheres).items()
+    bars = [(month, one) for month, keys in months for one in _of_series(keys)]
+    _delete_each(cache, "bars", bars)
 
 
-def _next_numbers(cache: Cache, where: str) -> dict[SeriesKey, int]:
+def _of_series(keys: Iterable[SeriesKey]) -> list[str]:
+    return among_in_pieces(SeriesKey._fields, keys)
+
+
+def _months(cache: Cache, wheres: Sequence[str]) -> dict[int, list[SeriesKey]]:
+    """The partitions of bars that hold rows of series, in order, and which series."""
+    found: dict[int, list[SeriesKey]] = {}
+    for where in wheres:
+        rows = cache.query(
+            f"SELECT DISTINCT toYYYYMM(unit_day) AS month, {_SERIES} "  # noqa: S608
+            f"FROM {cache.table('bars')} WHERE {where}"
+        )
+        for month, *key in rows.iter_rows():
+            found.setdefault(month, []).append(SeriesKey(*key))
+    return dict(sorted(found.items()))
+
+
+def _next_numbers(cache: Cache, wheres: Sequence[str]) -> dict[SeriesKey, int]:
     """The first number of a rebuild that was never used, by series."""
     numbers: dict[SeriesKey, int] = {}
-    for name in ("generations", "units"):
+    for name, where in product(("generations", "units"), wheres):
         rows = cache.query(
             f"SELECT {_SERIES}, max(generation) FROM {cache.table(name)} "  # noqa: S608
             f"WHERE {where} GROUP BY {_SERIES}"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol, TypeVar
 
 import polars as pl
 
@@ -27,9 +27,6 @@ __all__ = [
     "read_bars",
 ]
 
-# A query text has a limit of 256 KiB, and an attempt takes up to 22 characters.
-_UNITS_A_QUERY = 5_000
-
 #: Rows for which several threads pay.
 _LARGE = 200_000
 
@@ -43,6 +40,16 @@ _ROWS_A_UNIT = 2**32
 MOST_ROWS = 2**32 - 1
 
 _PROOF = ("attempt", "unit_day", "bar_seq", "row_hash")
+
+
+_Result = TypeVar("_Result")
+_Given_co = TypeVar("_Given_co", covariant=True)
+
+
+class _Reader(Protocol[_Given_co]):
+    """Reads units with proof; `final` merges copies of rows that an insert left."""
+
+    def __call__(self, units: Sequence[Unit], *, final: bool) -> _Given_co: ...
 
 
 class _ChangedError(Exception):
@@ -75,7 +82,8 @@ def read_bars(
         Microseconds since 1970; None for no bound. The days of the units need not be those of
         the bounds: a bar that a gap ended stands in the unit of the day that revealed it.
     include_orphans
-        Give bars that a reset or a gap ended, too.
+        Give bars that a reset or a gap ended, too. The bar that a reset ends is only known to be
+        an orphan at the reset: a read that ends before it does not give the bar.
 
     Returns
     -------
@@ -88,15 +96,31 @@ def read_bars(
         Rows that were published are not there any more.
     """
     wanted = set(columns) if columns is not None else {one.bar_name for one in value_columns()}
-    read = [c.name for c in value_columns() if c.bar_name in wanted | {"close_time", "is_closed"}]
-    rows = _proved(cache, lambda: _touched(plan(), start_us, end_us), read)
-    passes = [] if include_orphans else [pl.col("is_closed")]
-    if start_us is not None:
-        passes.append(pl.col("close_time_us") >= start_us)
-    if end_us is not None:
-        passes.append(pl.col("close_time_us") < end_us)
-    bars = bars_of(rows.filter(passes) if passes else rows)
+    needed = wanted | {"close_time", "is_closed"} | ({"ended_by"} if include_orphans else set())
+    read = [c.name for c in value_columns() if c.bar_name in needed]
+
+    def proved(units: Sequence[Unit], *, final: bool) -> pl.DataFrame:
+        touched = _touched(units, start_us, end_us)
+        rows = _read(cache, touched, read, final=final)
+        passes = [_has_ended(touched, end_us) if include_orphans else pl.col("is_closed")]
+        if start_us is not None:
+            passes.append(pl.col("close_time_us") >= start_us)
+        if end_us is not None:
+            passes.append(pl.col("close_time_us") < end_us)
+        return rows.filter(passes)
+
+    bars = bars_of(_as_planned(plan, proved))
     return bars.select(name for name in bars.columns if name in wanted)
+
+
+def _has_ended(units: Sequence[Unit], end_us: int | None) -> pl.Expr:
+    """Whether a bar of the units has ended by an instant: an orphan ends with its segment."""
+    last = max(units, key=lambda unit: unit.day, default=None)
+    segment_end_us = None if last is None else last.series.segment.end_us
+    if last is None or end_us is None or segment_end_us is None or segment_end_us <= end_us:
+        return pl.lit(value=True)
+    is_earlier = pl.col("unit_day") < last.series.segment_start
+    return pl.col("is_closed") | (pl.col("ended_by") != "reset") | is_earlier
 
 
 def _touched(units: Sequence[Unit], start_us: int | None, end_us: int | None) -> list[Unit]:
@@ -111,15 +135,16 @@ def _touched(units: Sequence[Unit], start_us: int | None, end_us: int | None) ->
     ]
 
 
-def _proved(cache: Cache, plan: Callable[[], Sequence[Unit]], columns: list[str]) -> pl.DataFrame:
+def _as_planned(plan: Callable[[], Sequence[Unit]], read: _Reader[_Result]) -> _Result:
+    """What `read` gives of the units of a plan, which is made again if they were replaced."""
     for _ in range(2):
         try:
-            return _read(cache, plan(), columns, final=False)
+            return read(plan(), final=False)
         except _ChangedError:
             # The units may have been replaced after the plan was made.
             continue
     try:
-        return _read(cache, plan(), columns, final=True)
+        return read(plan(), final=True)
     except _ChangedError as error:
         unit = error.unit
         raise CoverageError(
@@ -138,8 +163,7 @@ def _read(cache: Cache, units: Sequence[Unit], columns: list[str], *, final: boo
     large = sum(unit.rows for unit in units) > _LARGE
     if not units:
         return pl.DataFrame(schema={c.name: c.dtype for c in value_columns() if c.name in columns})
-    groups = [units[n : n + _UNITS_A_QUERY] for n in range(0, len(units), _UNITS_A_QUERY)]
-    statements = [_statement(cache, group, columns, final=final) for group in groups]
+    statements = _statements(cache, units, columns, final=final)
     rows = pl.concat([cache.query(statement, large=large) for statement in statements])
     _compare(rows, units)
     # The database gives them in order more often than not.
@@ -147,12 +171,12 @@ def _read(cache: Cache, units: Sequence[Unit], columns: list[str], *, final: boo
     return rows if place.to_series().is_sorted() else rows.sort("unit_day", "bar_seq")
 
 
-def _statement(cache: Cache, units: Sequence[Unit], columns: list[str], *, final: bool) -> str:
+def _statements(
+    cache: Cache, units: Sequence[Unit], columns: list[str], *, final: bool
+) -> list[str]:
     selected = ", ".join((*columns, *_PROOF))
-    return (
-        f"SELECT {selected} FROM {cache.table('bars')}{' FINAL' if final else ''} "  # noqa: S608
-        f"WHERE {where_units(units)}"
-    )
+    source = f"{cache.table('bars')}{' FINAL' if final else ''}"
+    return [f"SELECT {selected} FROM {source} WHERE {where}" for where in where_units(units)]  # noqa: S608
 
 
 def _compare(rows: pl.DataFrame, units: Sequence[Unit]) -> None:
@@ -221,18 +245,18 @@ def count_bars(
         starts = start_us is None or unit.first_close_us is None or unit.first_close_us >= start_us
         return starts and _ends_before(unit, end_us)
 
-    units = _touched(plan(), start_us, end_us)
-    counted = sum(unit.closed_rows for unit in units if whole(unit))
-    if all(whole(unit) for unit in units):
-        return counted
-    cut = read_bars(
-        cache,
-        lambda: [unit for unit in _touched(plan(), start_us, end_us) if not whole(unit)],
-        columns=["close_time"],
-        start_us=start_us,
-        end_us=end_us,
-    )
-    return counted + cut.height
+    def counted(units: Sequence[Unit], *, final: bool) -> int:
+        touched = _touched(units, start_us, end_us)
+        cut = [unit for unit in touched if not whole(unit)]
+        times = _read(cache, cut, ["close_time_us", "is_closed"], final=final)
+        close = pl.col("close_time_us")
+        passes = [pl.col("is_closed")]
+        passes += [] if start_us is None else [close >= start_us]
+        passes += [] if end_us is None else [close < end_us]
+        closed = sum(unit.closed_rows for unit in touched if whole(unit))
+        return closed + times.filter(passes).height
+
+    return _as_planned(plan, counted)
 
 
 def no_bars(columns: Iterable[str] | None = None) -> pl.DataFrame:
@@ -248,9 +272,7 @@ def coverage_of(cache: Cache, units: Sequence[Unit]) -> pl.DataFrame:
     `state` is the day's in the tick store: final, given or absent_confirmed. `gap_before` counts
     the ids between the last one before the unit and its first; 0 where there are no ids.
     """
-    groups = [units[n : n + _UNITS_A_QUERY] for n in range(0, max(1, len(units)), _UNITS_A_QUERY)]
-    details = pl.concat([details_of(cache, group) for group in groups])
-    return _with_ids_before(details).select(
+    return _with_ids_before(details_of(cache, units)).select(
         "unit_day",
         pl.col("day_state").alias("state"),
         (pl.col("rows") - pl.col("orphan_rows")).alias("rows"),

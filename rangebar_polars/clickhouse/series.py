@@ -368,9 +368,19 @@ class LeaseKey(NamedTuple):
     segment_start: date
 
     @property
+    def family(self) -> FamilyKey:
+        """The family of the series."""
+        return FamilyKey(*self[:6])
+
+    @property
+    def family_file_name(self) -> str:
+        """Name for a file, the same for no key of another family."""
+        return "-".join(str(part) for part in (*self[:5], f"{self.config_id:016x}"))
+
+    @property
     def file_name(self) -> str:
         """Name for a file, the same for no other key."""
-        return "-".join(str(part) for part in (*self[:5], f"{self.config_id:016x}", self[6]))
+        return f"{self.family_file_name}-{self.segment_start}"
 
     def __str__(self) -> str:
         segment = segment_of(max(self.segment_start, _EARLIEST), self.reset)

@@ -11,16 +11,22 @@ from datetime import timedelta
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
+import polars as pl
+
 from rangebar_polars.clickhouse.ddl import table
 from rangebar_polars.clickhouse.generations import OPEN, PUBLISHED, read_generations
 from rangebar_polars.clickhouse.series import Configuration, Family, FamilyKey, Series, SeriesKey
-from rangebar_polars.clickhouse.sql import among, literal
+from rangebar_polars.clickhouse.sql import (
+    among,
+    among_in_pieces,
+    enclosing,
+    literal,
+    numbers_in_pieces,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
     from datetime import date
-
-    import polars as pl
 
     from rangebar_polars.clickhouse.client import Cache
     from rangebar_polars.clickhouse.generations import Generation
@@ -37,8 +43,8 @@ __all__ = [
 ]
 
 _ONE_DAY = timedelta(days=1)
-# The text of a query has a limit.
-_MOST_STARTS = 1_000
+#: So many days or series are listed in a query; of more, only the first and the last are named.
+_MOST_STARTS, _MOST_SERIES = 1_000, 16
 
 
 # Not frozen, since a year of them is made for each read, and that takes a seventh of the time.
@@ -70,6 +76,16 @@ class Unit:
     def closed_rows(self) -> int:
         """Bars that reached their threshold."""
         return self.rows - self.orphan_rows
+
+    def has_bars_of(self, other: Unit) -> bool:
+        """Whether it holds the same bars as another unit, to the last value."""
+        # The sum of the row hashes takes in every value of a bar.
+        return (self.series, self.day, self.rows, self.row_hash_sum) == (
+            other.series,
+            other.day,
+            other.rows,
+            other.row_hash_sum,
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -245,18 +261,20 @@ def _read_units(
 ) -> dict[Series, list[Unit]]:
     conditions = ["1"]
     if families is not None:
-        conditions.append(among(FamilyKey._fields, [family.key for family in families]))
-    if segment_starts is not None:
-        conditions.append(_of_segments(segment_starts))
+        conditions = among_in_pieces(FamilyKey._fields, [family.key for family in families])
+    of_segments = "1" if segment_starts is None else _of_segments(segment_starts)
     # Of one family everything is known but the segment and the anchor.
     key = _OF_FAMILY if families and len(families) == 1 else (*SeriesKey._fields, *_CONFIGURATION)
-    rows = cache.query(
-        f"SELECT {', '.join((*key, *_COLUMNS))} "  # noqa: S608
-        f"FROM {cache.table('units')} WHERE {' AND '.join(conditions)}"
-    )
+    frames = [
+        cache.query(
+            f"SELECT {', '.join((*key, *_COLUMNS))} "  # noqa: S608
+            f"FROM {cache.table('units')} WHERE {condition} AND {of_segments}"
+        )
+        for condition in conditions
+    ]
     # Groups of a frame take longer than a loop over so few rows.
     found: dict[tuple[Any, ...], tuple[Series, list[Unit]]] = {}
-    for row in rows.rows():
+    for row in (row for frame in frames for row in frame.rows()):
         values = row[: len(key)]
         if values not in found:
             of_one = Series(families[0], *values) if key is _OF_FAMILY and families else None
@@ -293,33 +311,40 @@ def families_like(cache: Cache, family: Family) -> list[Family]:
 
 def states_of(cache: Cache, units: Sequence[Unit]) -> dict[Unit, bytes]:
     """Processor state after each unit, as it was published with it."""
-    if not units:
-        return {}
-    rows = cache.query(
-        f"SELECT attempt, any(processor_state) FROM {cache.table('units')} "  # noqa: S608
-        f"WHERE {where_units(units)} GROUP BY attempt",
-        binary=True,
-    )
-    states = dict(rows.iter_rows())
+    states: dict[int, bytes] = {}
+    for where in where_units(units):
+        rows = cache.query(
+            f"SELECT attempt, any(processor_state) FROM {cache.table('units')} "  # noqa: S608
+            f"WHERE {where} GROUP BY attempt",
+            binary=True,
+        )
+        states.update(rows.iter_rows())
     return {unit: states[unit.attempt] for unit in units}
 
 
 def details_of(cache: Cache, units: Sequence[Unit]) -> pl.DataFrame:
     """Rest of what is known of units, in the order of their days: the columns of the table."""
     columns = [name for name in table("units").types if name != "processor_state"]
-    where = where_units(units) if units else "0"
-    rows = cache.query(
-        f"SELECT {', '.join(columns)} FROM {cache.table('units')} WHERE {where}"  # noqa: S608
-    )
-    return rows.sort("unit_day")
+    select = f"SELECT {', '.join(columns)} FROM {cache.table('units')}"  # noqa: S608
+    frames = [cache.query(f"{select} WHERE {where}") for where in where_units(units) or ["0"]]
+    return pl.concat(frames).sort("unit_day")
 
 
-def where_units(units: Sequence[Unit]) -> str:
-    """Condition for the rows of these units: the attempts decide, the rest chooses what is read."""
+def where_units(units: Sequence[Unit]) -> list[str]:
+    """Conditions for the rows of these units, each for some of them; none holds for a row twice.
+
+    The attempts decide, the rest chooses what is read.
+    """
+    return [_where(piece) for piece in numbers_in_pieces(units)]
+
+
+def _where(units: Sequence[Unit]) -> str:
     days = [unit.day for unit in units]
+    keys = list({unit.series.key: None for unit in units})
+    of_series = (among if len(keys) <= _MOST_SERIES else enclosing)(SeriesKey._fields, keys)
     attempts = ", ".join(str(unit.attempt) for unit in units)
     return (
-        f"indexHint({among(SeriesKey._fields, [unit.series.key for unit in units])} "
+        f"indexHint({of_series} "
         f"AND unit_day BETWEEN {literal(min(days))} AND {literal(max(days))}) "
         f"AND attempt IN ({attempts})"
     )

@@ -20,7 +20,7 @@ from rangebar_polars.clickhouse.drafts import DayOfTicks, UnitDraft
 from rangebar_polars.clickhouse.driver import is_damage
 from rangebar_polars.clickhouse.remedy import set_damaged_aside
 from rangebar_polars.clickhouse.series import SeriesKey
-from rangebar_polars.clickhouse.sql import among, literal
+from rangebar_polars.clickhouse.sql import enclosing, literal, numbers_in_pieces
 from rangebar_polars.clickhouse.steps import Step, reach
 from rangebar_polars.clickhouse.stored import hash_sql
 from rangebar_polars.clickhouse.units import read_chains
@@ -167,13 +167,20 @@ def _held(cache: Cache, attempts: list[Attempt], where: str) -> dict[int, tuple[
 
     `PREWHERE` reads the values of no other rows, `WHERE` those that are kept in one block, too.
     """
+    held: dict[int, tuple[Any, ...]] = {}
+    for piece in numbers_in_pieces(attempts):
+        held |= _held_of(cache, piece, where)
+    return held
+
+
+def _held_of(cache: Cache, attempts: Sequence[Attempt], where: str) -> dict[int, tuple[Any, ...]]:
     days = [one.draft.day for one in attempts]
     numbers = ", ".join(str(one.number) for one in attempts)
     rows = cache.query(
         f"SELECT attempt, toInt64(count()), sum(row_hash), sum({hash_sql()}), "  # noqa: S608
         "min(first_agg_trade_id), max(last_agg_trade_id), toInt64(countIf(NOT is_closed)) "
         f"FROM {cache.table('bars')} "
-        f"{where} {among(SeriesKey._fields, [one.draft.series.key for one in attempts])} "
+        f"{where} {enclosing(SeriesKey._fields, [one.draft.series.key for one in attempts])} "
         f"AND unit_day BETWEEN {literal(min(days))} AND {literal(max(days))} "
         f"AND attempt IN ({numbers}) GROUP BY attempt"
     )

@@ -13,13 +13,13 @@ from rangebar_polars.clickhouse.series import parts
 from rangebar_polars.clickhouse.units import Chain
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Mapping, Sequence
     from datetime import date
 
     from rangebar_polars.clickhouse.series import Family, LeaseKey, Segment, Series
     from rangebar_polars.clickhouse.units import Unit
 
-__all__ = ["Job", "JobTrack", "Part", "Request", "TrackPlan", "parts_of", "plan_part"]
+__all__ = ["Job", "JobTrack", "Part", "Request", "TrackPlan", "by_lease", "parts_of", "plan_part"]
 
 _ONE_DAY = timedelta(days=1)
 
@@ -158,20 +158,30 @@ def parts_of(request: Request) -> list[Part]:
     ]
 
 
-def plan_part(part: Part, chains: Mapping[Series, Chain]) -> list[TrackPlan]:
+def by_lease(chains: Mapping[Series, Chain]) -> dict[LeaseKey, list[Chain]]:
+    """Chains by family and segment."""
+    found: dict[LeaseKey, list[Chain]] = {}
+    for series, chain in chains.items():
+        found.setdefault(series.lease_key, []).append(chain)
+    return found
+
+
+def plan_part(part: Part, chains: Mapping[LeaseKey, Sequence[Chain]]) -> list[TrackPlan]:
     """Where each threshold goes on in a part.
 
     The series of the earliest anchor that reaches the first day is continued from its frontier;
     where there is none, a new one begins on the first day.
     """
-    return [_plan_track(part, family, chains.values()) for family in part.request.families]
+    return [_plan_track(part, family, chains) for family in part.request.families]
 
 
-def _plan_track(part: Part, family: Family, chains: Iterable[Chain]) -> TrackPlan:
-    own = [chain for chain in chains if chain.series.family == family]
+def _plan_track(
+    part: Part, family: Family, chains: Mapping[LeaseKey, Sequence[Chain]]
+) -> TrackPlan:
+    series = family.series(part.first_day)
+    own = chains.get(series.lease_key, ())
     chain = to_continue(own, part.segment, part.first_day)
     if chain is None:
-        series = family.series(part.first_day)
         chain = next((one for one in own if one.series == series), Chain(series, ()))
     first_day = chain.frontier
     return TrackPlan(part, chain, first_day, part.last_day, _generation_on(first_day, chain))

@@ -1,4 +1,8 @@
-"""Bars as a lazy frame: which series answer is settled at the call, rows are read when collected."""
+"""Bars as a lazy frame: planned when it is made, read or computed when it is collected.
+
+A plan names the units, the processor states and the files of ticks that it was made from, and
+gives the bars of these alone, whatever is published or fetched until it is collected.
+"""
 
 from __future__ import annotations
 
@@ -10,8 +14,8 @@ from rangebar_polars._span import microseconds
 from rangebar_polars._stream import lazy_frame
 from rangebar_polars.clickhouse.rows import no_bars, read_bars
 from rangebar_polars.clickhouse.units import read_chains
-from rangebar_polars.exceptions import CoverageError, with_hint
-from rangebar_polars.pipeline.reading import computed, opened, ready
+from rangebar_polars.exceptions import SnapshotExpiredError, with_hint
+from rangebar_polars.pipeline.reading import computed, opened, settled
 from rangebar_polars.storage.pruning import Bounds, time_bounds
 
 if TYPE_CHECKING:
@@ -29,16 +33,21 @@ __all__ = ["planned"]
 #: So many stored bars are in memory at a time.
 _MOST_ROWS = 250_000
 
+_AGAIN = "make the plan again: call scan_range_bars"
+
 
 def planned(plan: Plan) -> tuple[pl.LazyFrame, list[str]]:
     """Lazy frame of a plan, and what is to be said of it.
 
     The cache is opened for a part of the rows, and closed after it.
     """
-    with opened(plan.wanted.access) as cache:
-        plan.make(cache)
-    pieces, notes = ready(plan)
     wanted = plan.wanted
+
+    def made() -> None:
+        with opened(wanted.access) as cache:
+            plan.make(cache)
+
+    _, pieces, notes = settled(plan, made)
 
     def pruned(predicate: pl.Expr) -> Frames:
         return partial(_frames, wanted, pieces, time_bounds(predicate, "close_time"))
@@ -60,63 +69,100 @@ def _frames(
     """The bars of the pieces in order; close times outside the bounds may be left out."""
     if names is not None:
         wanted = replace(wanted, columns=tuple(n for n in wanted.columns if n in names))
+    for run in _runs(pieces):
+        for units in _groups(run, bounds):
+            yield _stored(wanted, run, units, bounds)
+        if microseconds(run[-1].part.end) > bounds.low:
+            yield from _computed(wanted, run[-1])
+
+
+def _runs(pieces: Sequence[Piece]) -> Iterator[list[Piece]]:
+    """The pieces in runs of which only the last one has bars that are computed."""
+    run: list[Piece] = []
     for piece in pieces:
-        for units in _groups(piece, bounds):
-            yield _stored(wanted, piece, units, bounds)
-        if microseconds(piece.part.end) > bounds.low:
-            yield from computed(wanted, piece)
+        run.append(piece)
+        if piece.goes_on:
+            yield run
+            run = []
+    if run:
+        yield run
 
 
-def _groups(piece: Piece, bounds: Bounds) -> Iterator[list[Unit]]:
-    """The units with a bar inside the bounds, so many at a time as fit."""
+def _groups(run: Sequence[Piece], bounds: Bounds) -> Iterator[list[Unit]]:
+    """The units of a run with a bar inside the bounds, as many at a time as fit in memory."""
     group: list[Unit] = []
-    start, end = microseconds(piece.part.start), microseconds(piece.part.end)
-    for unit in piece.choice.units:
-        first, last = unit.first_close_us, unit.last_close_us
-        if first is None or last is None or last < max(start, bounds.low):
-            continue
-        if first > bounds.high or first >= end:
-            continue
-        if group and sum(one.rows for one in group) + unit.rows > _MOST_ROWS:
+    rows = 0
+    for unit in _units(run, bounds):
+        if group and rows + unit.rows > _MOST_ROWS:
             yield group
-            group = []
+            group, rows = [], 0
         group.append(unit)
+        rows += unit.rows
     if group:
         yield group
 
 
-def _stored(wanted: Wanted, piece: Piece, units: list[Unit], bounds: Bounds) -> pl.DataFrame:
-    planned_once = iter([units])
+def _units(run: Sequence[Piece], bounds: Bounds) -> Iterator[Unit]:
+    """The units of a run that may have a bar inside the bounds."""
+    for piece in run:
+        start, end = microseconds(piece.part.start), microseconds(piece.part.end)
+        for unit in piece.choice.units:
+            first, last = unit.first_close_us, unit.last_close_us
+            if first is None or last is None or last < max(start, bounds.low):
+                continue
+            if first <= bounds.high and first < end:
+                yield unit
+
+
+def _stored(
+    wanted: Wanted, run: Sequence[Piece], units: list[Unit], bounds: Bounds
+) -> pl.DataFrame:
+    """Bars of units of a run; its parts follow one another."""
+    pinned = iter([units])
     with opened(wanted.access) as cache:
         if cache is None:
-            raise _gone(units)
+            raise _gone(units[0])
         return read_bars(
             cache,
-            lambda: next(planned_once, None) or _again(cache, units),
+            lambda: next(pinned, None) or _same_bars(cache, units),
             columns=wanted.columns,
-            start_us=max(microseconds(piece.part.start), bounds.low),
-            end_us=microseconds(piece.part.end),
+            start_us=max(microseconds(run[0].part.start), bounds.low),
+            end_us=microseconds(run[-1].part.end),
             include_orphans=wanted.orphans,
         )
 
 
-def _again(cache: Cache, units: list[Unit]) -> list[Unit]:
-    """The units that are visible now of the same days: others, after a rebuild."""
-    series = units[0].series
-    chains = read_chains(cache, [series.family], segment_starts=[series.segment_start])
-    chain = chains.get(series)
-    found = [] if chain is None else [chain.unit(unit.day) for unit in units]
-    kept = [unit for unit in found if unit is not None]
-    if len(kept) < len(units):
-        raise _gone(units)
-    return kept
+def _same_bars(cache: Cache, units: list[Unit]) -> list[Unit]:
+    """The units that are visible now of the same days, if their bars are those of the units.
+
+    Raises
+    ------
+    SnapshotExpiredError
+        They are not: the plan was made from bars that have been replaced and removed.
+    """
+    starts = {unit.series.segment_start for unit in units}
+    chains = read_chains(cache, [units[0].series.family], segment_starts=starts)
+    found = []
+    for unit in units:
+        chain = chains.get(unit.series)
+        now = None if chain is None else chain.unit(unit.day)
+        if now is None or not now.has_bars_of(unit):
+            raise _gone(unit)
+        found.append(now)
+    return found
 
 
-def _gone(units: list[Unit]) -> CoverageError:
-    series = units[0].series
-    sentence = f"bars of {series} are not in the cache any more"
-    return CoverageError(
-        with_hint(sentence, "call scan_range_bars again"),
-        symbol=series.family.symbol,
-        days=[unit.day for unit in units],
+def _gone(unit: Unit) -> SnapshotExpiredError:
+    sentence = (
+        f"bars of {unit.series} on {unit.day} that this plan was made from are not in the cache "
+        "any more"
     )
+    return SnapshotExpiredError(with_hint(sentence, _AGAIN))
+
+
+def _computed(wanted: Wanted, piece: Piece) -> Iterator[pl.DataFrame]:
+    try:
+        yield from computed(wanted, piece)
+    except SnapshotExpiredError as error:
+        sentence, _, _ = str(error).partition("\n")
+        raise SnapshotExpiredError(with_hint(sentence, _AGAIN)) from error

@@ -15,7 +15,7 @@ from rangebar_polars.clickhouse.turns import Turns
 from rangebar_polars.clickhouse.units import read_chains
 from rangebar_polars.exceptions import SourceError, TickDataError
 from rangebar_polars.pipeline.executors import JobResult, run_jobs
-from rangebar_polars.pipeline.jobs import Job, JobTrack, parts_of, plan_part
+from rangebar_polars.pipeline.jobs import Job, JobTrack, by_lease, parts_of, plan_part
 from rangebar_polars.pipeline.outcome import Hole, first_line
 from rangebar_polars.pipeline.populate_report import SeriesReport
 from rangebar_polars.pipeline.publishing import Publisher
@@ -130,7 +130,8 @@ class Course:
         )
 
     def _begin(self, chains: Mapping[Series, Chain]) -> None:
-        self._stretches = [_Stretch(part, plan_part(part, chains)) for part in self._parts]
+        kept = by_lease(chains)
+        self._stretches = [_Stretch(part, plan_part(part, kept)) for part in self._parts]
         self._of_series = {
             plan.series: stretch for stretch in self._stretches for plan in stretch.before
         }
@@ -253,9 +254,10 @@ class _Round:
         chains: Mapping[Series, Chain],
         under_way: dict[Series, Refresh],
     ) -> Iterator[Job]:
+        kept = by_lease(chains)
         for stretch in pending:
             plans: dict[date, list[TrackPlan]] = {}
-            for plan in plan_part(stretch.part, chains):
+            for plan in plan_part(stretch.part, kept):
                 refresh = self._begin_refresh(plan)
                 if refresh is None:
                     continue
@@ -296,7 +298,7 @@ class _Round:
     def _show(self, refresh: Refresh) -> None:
         """Publish a rebuild that is whole."""
         series = refresh.plan.series
-        self._leases.check(self._turns.cache)
+        self._leases.check(self._turns.cache, [series.lease_key])
         fencing = self._leases.fencing[series.lease_key]
         publish_generation(self._turns.cache, series, refresh.generation, fencing=fencing)
         self._course.refreshed.add(series)
@@ -305,11 +307,9 @@ class _Round:
 
     def extend(self, pending: Sequence[_Stretch]) -> None:
         """Add the days that are not kept."""
-        chains = self._course.chains(self._turns.cache)
+        kept = by_lease(self._course.chains(self._turns.cache))
         jobs = (
-            job
-            for stretch in pending
-            for job in self._job(stretch, plan_part(stretch.part, chains))
+            job for stretch in pending for job in self._job(stretch, plan_part(stretch.part, kept))
         )
         for result in self._results(jobs):
             self._course.note(result, is_refresh=False)

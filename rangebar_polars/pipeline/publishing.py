@@ -20,11 +20,11 @@ from rangebar_polars.pipeline.watching import told
 from rangebar_polars.pipeline.work import run_job
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Collection, Iterator, Sequence
     from pathlib import Path
 
     from rangebar_polars.clickhouse.client import Cache
-    from rangebar_polars.clickhouse.series import Series
+    from rangebar_polars.clickhouse.series import LeaseKey, Series
     from rangebar_polars.clickhouse.units import Unit
     from rangebar_polars.clickhouse.write import UnitDraft
     from rangebar_polars.pipeline.jobs import Job, JobTrack
@@ -42,7 +42,7 @@ class Publisher:
     turns
         The cache.
     check
-        Raises an error, before a group is published, if the leases of the series are lost.
+        Raises an error, before a group is published, if the leases of its series are lost.
     cache_dir
         Folder in which the local copies of states are kept.
     notify
@@ -52,7 +52,7 @@ class Publisher:
     def __init__(
         self,
         turns: Turns,
-        check: Callable[[Cache], None],
+        check: Callable[[Cache, Collection[LeaseKey]], None],
         *,
         cache_dir: str | Path | None = None,
         notify: bool = False,
@@ -75,7 +75,7 @@ class Publisher:
         """
         placed = self._placed(drafts)
         cache = self.turns.cache
-        self._check(cache)
+        self._check(cache, {draft.series.lease_key for draft in placed})
         units = publish(cache, placed)
         newest = {unit.series: (unit, draft) for unit, draft in zip(units, placed, strict=True)}
         self._attempts.update({series: unit.attempt for series, (unit, _) in newest.items()})

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 import polars as pl
 
@@ -24,6 +24,8 @@ from rangebar_polars.exceptions import (
     CacheUnavailableError,
     MissingExtraError,
     ParquetCorruptionError,
+    SnapshotExpiredError,
+    with_hint,
 )
 from rangebar_polars.pipeline.compute import (
     Track,
@@ -64,8 +66,13 @@ __all__ = [
     "microstructure_of",
     "opened",
     "plan_of_span",
-    "ready",
+    "settled",
 ]
+
+_Read = TypeVar("_Read")
+
+#: How often a read starts again because the bars it was planned with were replaced meanwhile.
+_TRIES = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -297,15 +304,14 @@ class Found:
 
 def found(plan: Plan, *, count: int | None = None) -> Found:
     """Bars of a plan, or the newest so many of them; those that are kept are read first."""
-    stored = _stored(plan, count)
     try:
-        pieces, notes = ready(plan)
+        stored, pieces, notes = settled(plan, lambda: _stored(plan, count))
         fresh = _fresh(plan, pieces)
-    except ParquetCorruptionError:
-        # The file has been set aside, so that its day is missing now.
-        if not plan.wanted.access.fetch:
+    except (ParquetCorruptionError, SnapshotExpiredError) as error:
+        # A corrupt file has been set aside, so that its day is missing now.
+        if isinstance(error, ParquetCorruptionError) and not plan.wanted.access.fetch:
             raise
-        pieces, notes = ready(plan)
+        stored, pieces, notes = settled(plan, lambda: _stored(plan, count))
         fresh = _fresh(plan, pieces)
     bars = pl.concat([stored, *fresh])
     # Segments with stored and with computed bars may take turns.
@@ -337,11 +343,42 @@ def _stored(plan: Plan, count: int | None) -> pl.DataFrame:
         )
 
 
-def ready(plan: Plan) -> tuple[list[Piece], list[str]]:
-    """The pieces of a plan with the ticks that they lack, and what is to be said of them."""
-    stale = stale_notes(plan.wanted, [unit for piece in plan.pieces for unit in piece.units])
-    pieces, notes = supplied(plan.wanted, plan.pieces)
-    return pieces, [*stale, *notes]
+def settled(plan: Plan, read: Callable[[], _Read]) -> tuple[_Read, list[Piece], list[str]]:
+    """The result of `read`, which makes the plan, with the ticks of its pieces and notes on both.
+
+    Stored bars and the ticks that continue them belong together. If both were replaced between the
+    two steps, everything is read again.
+
+    Raises
+    ------
+    SnapshotExpiredError
+        The bars were replaced during every try.
+    """
+    for _ in range(_TRIES):
+        result = read()
+        pieces, notes = supplied(plan.wanted, plan.pieces)
+        # After the ticks are held: a day that was replaced before that is noticed here.
+        stale = stale_notes(plan.wanted, [unit for piece in plan.pieces for unit in piece.units])
+        is_continued = any(piece.units and piece.goes_on for piece in pieces)
+        if not (stale and is_continued) or _is_current(plan):
+            return result, pieces, [*stale, *notes]
+    symbol = plan.wanted.asked.family.symbol
+    sentence = (
+        f"stored bars of {symbol} were replaced while they were read, {_TRIES} times in a row"
+    )
+    raise SnapshotExpiredError(with_hint(sentence, "read them again when the population is done"))
+
+
+def _is_current(plan: Plan) -> bool:
+    """Whether the plan would have the same units if it were made now."""
+    before = _attempts(plan)
+    with opened(plan.wanted.access) as cache:
+        plan.make(cache)
+    return before == _attempts(plan)
+
+
+def _attempts(plan: Plan) -> list[int]:
+    return [unit.attempt for piece in plan.pieces for unit in piece.choice.units]
 
 
 def _fresh(plan: Plan, pieces: Sequence[Piece]) -> list[pl.DataFrame]:

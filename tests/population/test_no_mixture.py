@@ -288,7 +288,8 @@ def populations(draw):
 @st.composite
 def reads(draw):
     first, last = days_of(draw)
-    hours = st.sampled_from([0, 0, 0, 7, 23])
+    # The last tick of a day lies two hours before its end.
+    hours = st.sampled_from([0, 0, 0, 1, 7, 23])
     start, end = at(first) + timedelta(hours=draw(hours)), at(last) + timedelta(days=1)
     if last > first:
         end -= timedelta(hours=draw(hours))

@@ -15,7 +15,7 @@ from counting_plans import COUNTS, assert_counts_equal, plans
 from rangebar_polars.catalogue import columns
 from rangebar_polars.clickhouse.generations import open_generation, publish_generation
 from rangebar_polars.clickhouse.series import Family
-from rangebar_polars.exceptions import CoverageError
+from rangebar_polars.exceptions import CoverageError, SnapshotExpiredError
 from rangebar_polars.pipeline import lazily
 from rangebar_polars.readers import scan_range_bars
 from readers.stock import SYMBOL, january, keep
@@ -174,5 +174,7 @@ def test_bars_dropped_after_the_call_are_missed(stock, held):
             f"ALTER TABLE {held.table(table)} DELETE WHERE threshold = 520 "
             "SETTINGS mutations_sync = 2"
         )
-    with pytest.raises((CoverageError, pl.exceptions.ComputeError), match="not in the cache"):
+    with pytest.raises(
+        (SnapshotExpiredError, pl.exceptions.ComputeError), match="not in the cache any more"
+    ):
         plan.collect()

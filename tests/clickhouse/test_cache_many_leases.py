@@ -1,0 +1,159 @@
+"""More leases and series than one query or the limit of open files could take."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+from datetime import date, timedelta
+from pathlib import Path
+
+import pytest
+from kept import bars_on, drafts
+
+from rangebar_polars.clickhouse import sql
+from rangebar_polars.clickhouse.lease_files import FamilyLocks
+from rangebar_polars.clickhouse.leases import hold_leases
+from rangebar_polars.clickhouse.removal import drop
+from rangebar_polars.clickhouse.series import Family
+from rangebar_polars.clickhouse.units import read_chains
+from rangebar_polars.clickhouse.write import publish
+from rangebar_polars.exceptions import LeaseError
+
+ONE_DAY = timedelta(days=1)
+FIRST = date(2014, 1, 1)
+THRESHOLDS = (250, 500, 750, 1000, 1250)
+TEN_YEARS = 3_650
+
+
+def days(count):
+    return [FIRST + offset * ONE_DAY for offset in range(count)]
+
+
+def daily(threshold=250):
+    return Family.of("BTCUSDT", threshold, reset="day")
+
+
+KEYS = [daily(number).series(day).lease_key for number in THRESHOLDS for day in days(TEN_YEARS)]
+
+
+def hold(place, keys, **options):
+    return hold_leases(keys, place.dsn, cache_dir=place.folder, **options)
+
+
+def open_lease_files():
+    links = []
+    for descriptor in Path("/proc/self/fd").iterdir():
+        try:
+            links.append(str(descriptor.readlink()))
+        except FileNotFoundError:
+            continue
+    return [link for link in links if ".leases/" in link]
+
+
+def test_leases_of_ten_years_of_days_are_held(place):
+    with hold(place, KEYS) as leases, place.open() as cache:
+        assert len(leases.fencing) == len(KEYS)
+        leases.check(cache)
+        leases.look(cache)
+        if Path("/proc/self/fd").is_dir():
+            assert len(open_lease_files()) == (len(THRESHOLDS) if place.dsn is None else 0)
+        with (
+            pytest.raises(LeaseError, match="1000 dbps, day 2015-05-16"),
+            hold(place, [KEYS[11_450]]),
+        ):
+            pass
+    with hold(place, KEYS[:2]) as again:
+        assert again.fencing == {key: leases.fencing[key] + 1 for key in KEYS[:2]}
+    assert not open_lease_files()
+
+
+HOLD = """
+import os, sys
+from test_cache_many_leases import KEYS
+from rangebar_polars.clickhouse.leases import hold_leases
+with hold_leases(KEYS[int(sys.argv[2]) : int(sys.argv[3])], cache_dir=sys.argv[1]):
+    print(os.getpid(), flush=True)
+    if sys.argv[4:] and os.fork() == 0:
+        print("forked", flush=True)
+        sys.stdin.read()
+        os._exit(0)
+    sys.stdin.readline()
+print("done", flush=True)
+sys.stdin.read()
+"""
+
+
+def test_segments_of_one_file_have_holders_of_their_own(embedded, run):
+    first, second = run(HOLD, embedded.folder, 0, 100), run(HOLD, embedded.folder, 100, 200)
+    holders = [int(process.stdout.readline()) for process in (first, second)]
+    for place, holder in [(99, holders[0]), (100, holders[1])]:
+        with pytest.raises(LeaseError, match=f"`{holder}`"), hold(embedded, [KEYS[place]]):
+            pass
+    first.kill()
+    first.wait()
+    with hold(embedded, KEYS[:100]), pytest.raises(LeaseError), hold(embedded, KEYS[150:250]):
+        pass
+
+
+@pytest.mark.parametrize("end", ["killed", "done"])
+def test_a_forked_child_has_no_lease(embedded, run, end):
+    parent = run(HOLD, embedded.folder, 0, 100, "fork")
+    assert {parent.stdout.readline(), parent.stdout.readline()} == {"forked\n", f"{parent.pid}\n"}
+    with pytest.raises(LeaseError), hold(embedded, KEYS[:1]):
+        pass
+    if end == "killed":
+        parent.kill()
+        parent.wait()
+    else:
+        parent.stdin.write("\n")
+        parent.stdin.flush()
+        assert parent.stdout.readline() == "done\n"
+    with hold(embedded, KEYS[:100]):
+        pass
+
+
+@pytest.mark.parametrize("has_parts", [True, False])
+def test_a_lock_has_one_holder(tmp_path, monkeypatch, has_parts):
+    """With locks on a part of a file, or, where the system has none, on all of it."""
+    if not has_parts:
+        monkeypatch.delattr(fcntl, "F_OFD_SETLK", raising=False)
+        monkeypatch.delattr(fcntl, "F_OFD_GETLK", raising=False)
+    elif not hasattr(fcntl, "F_OFD_SETLK"):
+        pytest.skip("the system has no locks on a part of an open file")
+    one, two = FamilyLocks(tmp_path / "family"), FamilyLocks(tmp_path / "family")
+    some, others = days(5), days(9)[5:]
+    assert two.first_taken(some) is None
+    assert one.try_acquire(some) is None
+    assert two.first_taken(some[2:]) == two.try_acquire(some[2:]) == some[2]
+    assert two.holder(some[2]) == os.getpid()
+    assert two.holder(others[0]) is None
+    assert two.first_taken(others) == two.try_acquire(others) == (None if has_parts else others[0])
+    two.release()
+    assert two.try_acquire([*others, some[-1]]) is not None
+    # What was locked before the refusal is free again.
+    assert FamilyLocks(tmp_path / "family").first_taken(others) == (
+        None if has_parts else others[0]
+    )
+    one.release()
+    one.release()
+    assert two.try_acquire([*others, *some]) is None
+    two.release()
+
+
+@pytest.fixture
+def small_pieces(monkeypatch):
+    monkeypatch.setattr(sql, "MOST_CHARACTERS", 60)
+
+
+@pytest.mark.usefixtures("small_pieces")
+def test_what_is_dropped_in_pieces_is_gone_and_nothing_else(place):
+    with place.open(write=True) as cache:
+        families = [daily(threshold) for threshold in (250, 500)]
+        series = [family.series(day) for family in families for day in days(10)]
+        publish(cache, [one for each in series for one in drafts(1, series=each)])
+        gone = [family.series(day) for family in families for day in days(10)[3:8]]
+        assert len(drop(cache, gone).series) == len(gone)
+        left = {series for series, chain in read_chains(cache).items() if chain.units}
+        assert left == set(series) - set(gone)
+        bars = f"SELECT count() FROM {cache.table('bars')}"
+        assert cache.scalar(bars) == sum(bars_on(FIRST).height for _ in left)

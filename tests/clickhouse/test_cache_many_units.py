@@ -1,0 +1,124 @@
+"""More series and units than one query could name."""
+
+from __future__ import annotations
+
+import re
+from datetime import date, timedelta
+
+import pytest
+from kept import bars_on, drafts, ticks_on
+
+from rangebar_polars.clickhouse import sql
+from rangebar_polars.clickhouse.cache import count_bars, coverage, get_cached_bars, get_n_bars
+from rangebar_polars.clickhouse.checkpoints import write_checkpoints
+from rangebar_polars.clickhouse.removal import drop
+from rangebar_polars.clickhouse.rows import coverage_of, read_bars
+from rangebar_polars.clickhouse.series import Family
+from rangebar_polars.clickhouse.status import kept
+from rangebar_polars.clickhouse.units import details_of, read_chains, states_of
+from rangebar_polars.clickhouse.write import UnitDraft, publish
+from rangebar_polars.readers import get_n_range_bars, get_range_bars, scan_range_bars
+
+ONE_DAY = timedelta(days=1)
+FIRST = date(2010, 1, 1)
+#: Not in the registry, which knows a first day of others.
+SYMBOL = "XXXUSDT"
+THRESHOLDS = (250, 500, 750, 1000, 1250)
+TEN_YEARS = 3_650
+
+
+def days(count):
+    return [FIRST + offset * ONE_DAY for offset in range(count)]
+
+
+def daily(threshold=250):
+    return Family.of(SYMBOL, threshold, reset="day")
+
+
+def one_a_day(family, count, *, bars):
+    return [
+        UnitDraft(family.series(day), day, bars(day), ticks_on(day), b"state %d" % day.toordinal(), built_on=0)
+        for day in days(count)
+    ]  # fmt: skip
+
+
+def test_more_units_than_one_query_names(held, monkeypatch):
+    """Of 262,144 characters, 5,000 days of a series each take more than there are."""
+    monkeypatch.setenv("RANGEBAR_SYMBOL_GATE", "off")
+    family, count = daily(), 5_000
+    held.make_ready()
+    bars = {}
+    none = bars_on(FIRST, count=0)
+
+    def few(day):
+        # Most days have none, so that the test is about the queries.
+        bars[day] = none if day.toordinal() % 100 else bars_on(day, count=1)
+        return bars[day]
+
+    units = publish(held, one_a_day(family, count, bars=few))
+    write_checkpoints(held, units)
+    chains = read_chains(held, [family])
+    assert len(chains) == count
+    assert states_of(held, units)[units[-1]] == b"state %d" % days(count)[-1].toordinal()
+    assert details_of(held, units).height == coverage_of(held, units).height == count
+    assert read_bars(held, lambda: units).height == sum(frame.height for frame in bars.values())
+    folder = held.target.folder.parent
+    span = (FIRST, days(count)[-1])
+    options = {"ouroboros": "day", "cache_dir": folder}
+    total = sum(frame.height for frame in bars.values())
+    assert get_cached_bars(SYMBOL, 250, *span, **options).height == total
+    assert get_n_bars(SYMBOL, 30, 250, **options).height == 30
+    assert count_bars(SYMBOL, 250, **options) == total
+    assert coverage(SYMBOL, 250, **options).height == count
+    given = {**options, "fetch_if_missing": False}
+    assert scan_range_bars(SYMBOL, *span, 250, **given).collect().height == total
+    assert len(get_range_bars(SYMBOL, *span, 250, **given)) == total
+    assert len(get_n_range_bars(SYMBOL, 30, 250, end_date=span[1], **given)) == 30
+    assert kept(held).filter(threshold=250, reset="day")["units"].sum() == count
+    removed = drop(held, list(chains))
+    assert (removed.units, removed.bars, removed.checkpoints) == (count, total, count)
+    assert not read_chains(held, [family])
+
+
+@pytest.fixture
+def small_pieces(monkeypatch):
+    monkeypatch.setattr(sql, "MOST_CHARACTERS", 60)
+
+
+@pytest.mark.usefixtures("small_pieces")
+def test_what_is_sent_in_pieces_is_the_same(cache):
+    families = [daily(threshold) for threshold in (250, 500)]
+    sent = [one for family in families for one in one_a_day(family, 7, bars=bars_on)]
+    sent += drafts(9, series=Family.of("BTCUSDT", 250).series(FIRST))
+    sent += drafts(2, series=Family.of("ETHUSDT", 250).series(FIRST))
+    units = publish(cache, sent)
+    newest = {unit.series: unit for unit in units}
+    write_checkpoints(cache, list(newest.values()))
+    copied = f"SELECT uniqExact(attempt) FROM {cache.table('population_checkpoints')}"
+    assert cache.scalar(copied) == len(newest)
+    known = [draft.series.family for draft in sent]
+    found = {unit for chain in read_chains(cache, known).values() for unit in chain.units}
+    assert found == set(units)
+    assert states_of(cache, units) == {
+        unit: draft.state for unit, draft in zip(units, sent, strict=True)
+    }
+    assert sorted(details_of(cache, units)["attempt"]) == sorted(unit.attempt for unit in units)
+    for family in families:
+        own = [unit for unit in units if unit.series.family == family]
+        assert read_bars(cache, lambda own=own: own).height == sum(unit.rows for unit in own)
+
+
+def test_lists_in_pieces_hold_every_value_once(monkeypatch):
+    monkeypatch.setattr(sql, "MOST_CHARACTERS", 40)
+    values = [("BTCUSDT", number) for number in range(50)]
+    conditions = sql.among_in_pieces(["symbol", "threshold"], [*values, *values])
+    assert all(one.startswith("symbol = 'BTCUSDT' AND threshold IN (") for one in conditions)
+    assert max(map(len, conditions)) < 100
+    numbers = [int(n) for one in conditions for n in re.findall(r"\d+", one.partition("IN")[2])]
+    assert numbers == list(range(50))
+    assert list(sql.numbers_in_pieces(range(5))) == [
+        range(1),
+        *(range(n, n + 1) for n in range(1, 5)),
+    ]
+    assert list(sql.joined_in_pieces(["x" * 100, "y"])) == ["x" * 100, "y"]
+    assert list(sql.joined_in_pieces([])) == []

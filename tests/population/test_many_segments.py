@@ -1,0 +1,69 @@
+"""Series of so many segments that neither their leases nor their units fit in one query."""
+
+from __future__ import annotations
+
+from datetime import date, timedelta
+
+import polars as pl
+from polars.testing import assert_frame_equal
+
+import rangebar_polars as rb
+from population.tape import ONE_DAY, SYMBOL, store, tape
+from rangebar_polars.clickhouse import sql
+from rangebar_polars.clickhouse.cache import count_bars, coverage, get_cached_bars, get_n_bars
+from rangebar_polars.clickhouse.client import reading
+from rangebar_polars.clickhouse.status import kept
+from rangebar_polars.pipeline.removing import Doomed, remove
+
+FIRST = date(2019, 1, 1)
+THRESHOLDS = [250, 500, 750, 1000, 1250]
+
+
+def expected(ticks, threshold):
+    """Bars of every day by itself; the last day ends with its segment, too."""
+    made = ticks.rangebar.bars(threshold, features="microstructure", incomplete="keep", reset="day")
+    return made.drop("bar_id").with_columns(pl.col("ended_by").fill_null("reset"))
+
+
+def test_daily_segments_are_populated_read_listed_and_dropped(place, is_long, monkeypatch):
+    """Ten years of them at five thresholds, or some days with queries that hold next to nothing."""
+    days, thresholds = (3_650, THRESHOLDS) if is_long else (8, THRESHOLDS[:2])
+    if is_long:
+        # It ends before today, whenever that is.
+        first = date(2014, 1, 1)
+        monkeypatch.setenv("RANGEBAR_SYMBOL_GATE", "off")
+        symbol = "XXXUSDT"
+    else:
+        first, symbol = FIRST, SYMBOL
+        monkeypatch.setattr(sql, "MOST_CHARACTERS", 200)
+    last = first + timedelta(days=days - 1)
+    ticks = tape(first, last, 6, step=0.004)
+    store(place.folder, ticks, symbol)
+    options = {"symbol": symbol, "ouroboros": "day"}
+    report = place.populate(first, last, thresholds, **options)
+    assert int(report) > 0
+    assert int(place.populate(first, last, thresholds, **options)) == 0
+    given = {"ouroboros": "day", **place.arguments}
+    for threshold in thresholds:
+        bars = expected(ticks, threshold)
+        closed = bars.filter("is_closed")
+        flagged = {**given, "include_orphaned_bars": True, "features": "microstructure"}
+        stored = get_cached_bars(symbol, threshold, first, last, **flagged)
+        assert_frame_equal(stored, bars.select(stored.columns))
+        lazy = rb.scan_range_bars(symbol, first, last, threshold, fetch_if_missing=False, **flagged)
+        assert_frame_equal(lazy.collect(), stored)
+        few = (symbol, 3, threshold)
+        newest = get_n_bars(*few, before=last + ONE_DAY, **given)
+        assert newest["close"].to_list() == closed["close"].tail(3).to_list()
+        chart = rb.get_n_range_bars(*few, end_date=last, fetch_if_missing=False, **given)
+        assert chart["Close"].to_list() == newest["close"].to_list()
+        assert count_bars(symbol, threshold, **given) == closed.height
+        assert (
+            coverage(symbol, threshold, first, last, **given)["state"].to_list() == ["given"] * days
+        )
+    with reading(place.dsn, cache_dir=place.folder) as cache:
+        assert kept(cache).filter(units=1).height == days * len(thresholds)
+    assert len(remove(Doomed(symbol), **place.arguments).series) == days * len(thresholds)
+    with reading(place.dsn, cache_dir=place.folder) as cache:
+        assert kept(cache)["units"].sum() == 0
+        assert cache.scalar(f"SELECT count() FROM {cache.table('bars')}") == 0
