@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from datetime import date, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from rangebar_polars._text import shown
 from rangebar_polars.exceptions import SettingError, nearest, with_hint
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
 __all__ = ["Kind", "choice", "whole_number"]
+
+MOST_SECONDS = 10**9  # some 30 years; sockets and locks refuse much longer waits
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,10 +36,10 @@ class Kind:
         """
         try:
             return self.read(given)
-        except (ValueError, TypeError, RuntimeError) as error:
-            shown = "…" if secret else given
-            sentence = f"{place} is `{shown}`, which is not {self.words}"
-            near = nearest(str(given), self.choices)
+        except (ValueError, TypeError, OverflowError, RuntimeError) as error:
+            text = shown(given)
+            sentence = f"{place} is `{'…' if secret else text}`, which is not {self.words}"
+            near = nearest(text, self.choices)
             message = with_hint(sentence, f"did you mean `{near}`?") if near else sentence
             raise SettingError(message) from error
 
@@ -76,7 +78,10 @@ def _text(value: object) -> str:
 
 
 def _path(value: object) -> Path:
-    return (value if isinstance(value, Path) else Path(_text(value))).expanduser()
+    path = (value if isinstance(value, Path) else Path(_text(value))).expanduser()
+    if "\0" in str(path):
+        raise ValueError
+    return path
 
 
 def _address(value: object) -> str:
@@ -90,7 +95,7 @@ def _wait(value: object) -> float:
     if isinstance(value, bool) or not isinstance(value, (int, float, str)):
         raise TypeError
     seconds = float(value)
-    if not (math.isfinite(seconds) and seconds >= 0):
+    if not 0 <= seconds <= MOST_SECONDS:
         raise ValueError
     return seconds
 
@@ -122,9 +127,9 @@ def _date(value: object) -> date:
 TEXT = Kind("a text", _text)
 PATH = Kind("a path", _path)
 ADDRESS = Kind("an address that begins with http://, https:// or file://", _address)
-SECONDS = Kind("a number of seconds above 0", _seconds)
-WAIT = Kind("a number of seconds, 0 or more", _wait)
+SECONDS = Kind(f"a number of seconds above 0, at most {MOST_SECONDS}", _seconds)
+WAIT = Kind(f"a number of seconds, 0 or more, at most {MOST_SECONDS}", _wait)
 SWITCH = Kind("true or false", _switch)
 DATE = Kind("a date", _date)
-COUNT = whole_number(1)
+COUNT = whole_number(1, 10**9)
 THRESHOLD = whole_number(1, 100_000, "whole number of decimal basis points")

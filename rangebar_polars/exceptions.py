@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "ArchiveMissingError",
+    "BarDataError",
     "CacheError",
     "CacheForkedError",
     "CacheQueryError",
@@ -106,6 +107,10 @@ class TickDataError(RangeBarError, pl.exceptions.ComputeError, ValueError):
 
 class TickOrderError(TickDataError, RuntimeError):
     """Trades whose time runs back, or whose id does not increase."""
+
+
+class BarDataError(RangeBarError, ValueError):
+    """Bars that cannot be drawn or exported: a null, a NaN, a time beyond the calendar."""
 
 
 class CheckpointError(RangeBarError, ValueError):
