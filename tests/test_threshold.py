@@ -145,7 +145,10 @@ def test_65535_thresholds_are_a_list_like_any_other() -> None:
 
 @pytest.mark.parametrize(
     "wrong",
-    [10**6000, -(10**6000), "9" * 10_000, "x" * 10**6 + "\x1b", Fraction(10**400, 3), Decimal("1e999999"), Decimal("sNaN")],
+    [
+        10**6000, -(10**6000), "9" * 10_000, "x" * 10**6 + "\x1b", Fraction(10**400, 3),
+        Decimal("1e999999"), Decimal("sNaN"),
+    ],
     ids=range(7),
 )  # fmt: skip
 def test_a_threshold_of_any_size_is_refused_in_few_words(wrong: object) -> None:
