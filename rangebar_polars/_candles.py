@@ -7,11 +7,16 @@ import math
 
 import polars as pl
 
+from rangebar_polars._bar_checks import keys_of
+from rangebar_polars._text import shown
+
 __all__ = ["bars_per_candle", "label_expression", "nice_numbers", "span_of", "split", "thin"]
 __all__ += ["with_texts"]
 
 BODY = 0.36  # half the width of a candle's body, in candles
 LABELS = 10  # on the axis of bar numbers, about
+LONGEST_KEY = 80
+LARGEST_NUMBER = 2**53  # of a bar: JavaScript has doubles only
 
 
 def split(bars: pl.DataFrame) -> list[tuple[str, pl.DataFrame]]:
@@ -25,8 +30,7 @@ def split(bars: pl.DataFrame) -> list[tuple[str, pl.DataFrame]]:
     >>> [name for name, _ in split(bars)]
     ['symbol A, threshold 0.25 %', 'symbol B, threshold 0.25 %']
     """
-    first = next(name for name in ("bar_id", "open_time") if name in bars.columns)
-    keys = bars.columns[: bars.columns.index(first)]
+    keys = keys_of(bars)
     if not keys:
         return [("", bars)]
     ordered = bars.sort(keys, maintain_order=True)
@@ -38,7 +42,7 @@ def panel_name(key: str, value: object) -> str:
     """A key and its value, a threshold as a percentage."""
     if key == "threshold" and isinstance(value, int):
         return f"threshold {value / 1000:g} %"
-    return f"{key} {value}"
+    return f"{shown(key, LONGEST_KEY)} {shown(value, LONGEST_KEY)}"
 
 
 def span_of(bars: pl.DataFrame) -> str:
@@ -75,13 +79,10 @@ def thin(bars: pl.DataFrame, max_bars: int) -> pl.DataFrame:
     whole = pl.col("is_closed") if "is_closed" in bars.columns else pl.lit(value=True)
     return (
         bars.select(
-            "open_time",
-            "close_time",
-            "open",
-            "high",
-            "low",
-            "close",
-            amount.alias("volume"),
+            # Differences of nanoseconds overflow after 292 years.
+            *(in_microseconds(name, bars.schema[name]) for name in ("open_time", "close_time")),
+            pl.col("open", "high", "low", "close").cast(pl.Float64),
+            amount.cast(pl.Float64).alias("volume"),
             whole.alias("whole"),
         )
         .with_row_index("first", offset=first_number(bars))
@@ -102,6 +103,11 @@ def thin(bars: pl.DataFrame, max_bars: int) -> pl.DataFrame:
     )
 
 
+def in_microseconds(name: str, dtype: pl.DataType) -> pl.Expr:
+    """Times in microseconds, in their zone."""
+    return pl.col(name).cast(pl.Datetime("us", getattr(dtype, "time_zone", None)))
+
+
 def bars_per_candle(bars: pl.DataFrame, max_bars: int) -> int:
     """How many bars a candle stands for."""
     return math.ceil(bars.height / max_bars)
@@ -111,9 +117,10 @@ def first_number(bars: pl.DataFrame) -> int:
     """Number of the first bar: its `bar_id`, unless bars are missing in between."""
     if "bar_id" not in bars.columns:
         return 0
-    ids = bars.get_column("bar_id").cast(pl.Int64)
-    unbroken = ids[-1] - ids[0] == bars.height - 1 and ids.is_sorted()
-    return int(ids[0]) if unbroken else 0
+    ids = bars.get_column("bar_id").cast(pl.Int64, strict=False)
+    if ids.null_count() or not ids.is_between(0, LARGEST_NUMBER).all() or not ids.is_sorted():
+        return 0
+    return int(ids[0]) if ids[-1] - ids[0] == bars.height - 1 else 0
 
 
 def with_texts(candles: pl.DataFrame, per: int) -> pl.DataFrame:
@@ -134,7 +141,12 @@ def with_texts(candles: pl.DataFrame, per: int) -> pl.DataFrame:
         .alias("number"),
         opened.dt.to_string(moment).alias("opened"),
         closed.dt.to_string(moment).alias("closed"),
-        (closed - opened).cast(pl.Duration("ms")).dt.to_string("polars").alias("lasted"),
+        # As numbers, since one time may have a zone and the other none.
+        (closed.to_physical() - opened.to_physical())
+        .cast(pl.Duration("us"))
+        .cast(pl.Duration("ms"))
+        .dt.to_string("polars")
+        .alias("lasted"),
     )
 
 
@@ -158,9 +170,14 @@ def label_expression(candles: pl.DataFrame, numbers: list[int]) -> str:
     """Vega expression that gives a bar's number, the time it closed, and the day where it changes."""
     labels: dict[int, list[str]] = {}
     day_before = ""
+    closed = pl.col("close_time")
+    texts = candles.select(
+        "last",
+        closed.dt.to_string("%d %b %Y").alias("day"),
+        closed.dt.to_string("%H:%M").alias("clock"),
+    )
     for number in numbers:
-        row = candles.filter(pl.col("last") >= number).row(0, named=True)
-        day, clock = row["close_time"].strftime("%d %b %Y"), row["close_time"].strftime("%H:%M")
+        _, day, clock = texts.row(int(texts.get_column("last").search_sorted(number)))
         labels[number] = [f"{number:,}", clock, "" if day == day_before else day]
         day_before = day
     return f"{json.dumps(labels)}[datum.value]"

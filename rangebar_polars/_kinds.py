@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from datetime import date, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from rangebar_polars._address import Address, fault_of, scrubbed, shown
+from rangebar_polars._address import Address, fault_of, scrubbed
+from rangebar_polars._address import shown as address_shown
+from rangebar_polars._text import shown
 from rangebar_polars.exceptions import SettingError, nearest, with_hint
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
 __all__ = ["Kind", "choice", "whole_number"]
+
+MOST_SECONDS = 10**9  # some 30 years; sockets and locks refuse much longer waits
 
 
 _ENCODED = "write `/`, `?`, `#` and `@` in a user or password as %2F, %3F, %23 and %40"
@@ -46,12 +49,12 @@ class Kind:
             return self.read(given)
         except AmbiguousAddressError as error:
             raise SettingError(
-                with_hint(f"{place} is `{shown(str(given))}`, which {error}", _ENCODED)
+                with_hint(f"{place} is `{shown(address_shown(str(given)))}`, which {error}", _ENCODED)
             ) from None
-        except (ValueError, TypeError, RuntimeError) as error:
-            text = "…" if secret else self.show(str(given))
-            sentence = f"{place} is `{text}`, which is not {self.words}"
-            near = nearest(str(given), self.choices)
+        except (ValueError, TypeError, OverflowError, RuntimeError) as error:
+            text = self.show(given) if isinstance(given, str) else given
+            sentence = f"{place} is `{'…' if secret else shown(text)}`, which is not {self.words}"
+            near = nearest(shown(given), self.choices)
             message = with_hint(sentence, f"did you mean `{near}`?") if near else sentence
             raise SettingError(message) from error
 
@@ -90,7 +93,10 @@ def _text(value: object) -> str:
 
 
 def _path(value: object) -> Path:
-    return (value if isinstance(value, Path) else Path(_text(value))).expanduser()
+    path = (value if isinstance(value, Path) else Path(_text(value))).expanduser()
+    if "\0" in str(path):
+        raise ValueError
+    return path
 
 
 def _address(value: object) -> Address:
@@ -111,7 +117,7 @@ def _wait(value: object) -> float:
     if isinstance(value, bool) or not isinstance(value, (int, float, str)):
         raise TypeError
     seconds = float(value)
-    if not (math.isfinite(seconds) and seconds >= 0):
+    if not 0 <= seconds <= MOST_SECONDS:
         raise ValueError
     return seconds
 
@@ -142,12 +148,14 @@ def _date(value: object) -> date:
 
 TEXT = Kind("a text", _text)
 PATH = Kind("a path", _path)
-ADDRESS = Kind("an address that begins with http://, https:// or file://", _address, show=shown)
+ADDRESS = Kind(
+    "an address that begins with http://, https:// or file://", _address, show=address_shown
+)
 DSN = Kind("a text", _dsn)
-SECONDS = Kind("a number of seconds above 0", _seconds)
-WAIT = Kind("a number of seconds, 0 or more", _wait)
+SECONDS = Kind(f"a number of seconds above 0, at most {MOST_SECONDS}", _seconds)
+WAIT = Kind(f"a number of seconds, 0 or more, at most {MOST_SECONDS}", _wait)
 SWITCH = Kind("true or false", _switch)
 DATE = Kind("a date", _date)
-COUNT = whole_number(1)
-RATE = whole_number(0, None, "whole number of bytes per second")
+COUNT = whole_number(1, 10**9)
+RATE = whole_number(0, 10**12, "whole number of bytes per second")
 THRESHOLD = whole_number(1, 100_000, "whole number of decimal basis points")

@@ -7,12 +7,8 @@ from typing import TYPE_CHECKING, Any, TypeGuard
 import polars as pl
 
 from rangebar_polars._fields import require
-from rangebar_polars.exceptions import (
-    MissingColumnError,
-    MissingExtraError,
-    TickDataError,
-    with_hint,
-)
+from rangebar_polars._records import ColumnReader
+from rangebar_polars.exceptions import MissingColumnError, MissingExtraError, with_hint
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -49,11 +45,14 @@ def is_pandas(value: object) -> TypeGuard[pd.DataFrame]:
     return kind.__name__ == "DataFrame" and kind.__module__.partition(".")[0] == "pandas"
 
 
-def trades_from_pandas(trades: pd.DataFrame) -> pl.DataFrame:
-    """The columns of a pandas frame of trades that are fields of a trade.
+def trades_from_pandas(
+    trades: pd.DataFrame, readers: dict[str, ColumnReader] | None = None, first_row: int = 0
+) -> pl.DataFrame:
+    """Select the columns of a pandas frame that are fields of a trade.
 
-    Whole numbers of price and quantity become doubles, so that parts of a file, of which pandas
-    reads one as whole numbers and the next as doubles, have one dtype.
+    Whole numbers of price and quantity become doubles, or decimals where decimals came before
+    them, so that parts of a file, of which pandas reads one as whole numbers and the next as
+    doubles, have one dtype. `readers`, one for each field, carry that from frame to frame.
 
     Examples
     --------
@@ -74,13 +73,24 @@ def trades_from_pandas(trades: pd.DataFrame) -> pl.DataFrame:
                 'make it a column: trades.reset_index(names="timestamp")',
             )
         )
+    readers = {} if readers is None else readers
     return pl.DataFrame(
-        [column(field, name, trades[name]) for field, name in require(names).items()]
+        [
+            column(field, name, trades[name], readers, first_row)
+            for field, name in require(names).items()
+        ]
     )
 
 
-def column(field: str, name: str, values: pd.Series[Any]) -> pl.Series:
+def column(
+    field: str,
+    name: str,
+    values: pd.Series[Any],
+    readers: dict[str, ColumnReader] | None = None,
+    first_row: int = 0,
+) -> pl.Series:
     """One column of trades, the values as they are."""
+    reader = ({} if readers is None else readers).setdefault(field, ColumnReader(field))
     kind = getattr(values.dtype, "kind", "O")
     if kind == "O" and values.empty:
         return pl.Series(name, [], dtype=EMPTY_DTYPES.get(field, pl.Int64()))
@@ -88,10 +98,10 @@ def column(field: str, name: str, values: pd.Series[Any]) -> pl.Series:
         return times(name, values)
     plain = getattr(values.dtype, "numpy_dtype", None)  # of a dtype that knows missing values
     if kind == "O" or (plain is not None and values.isna().any()):
-        return objects(name, values)
+        return objects(name, values, reader, first_row)
     series = pl.Series(name, values.to_numpy(dtype=plain))
-    if field in ("price", "quantity") and series.dtype.is_integer():
-        return series.cast(pl.Float64)
+    if field in ("price", "quantity") and series.dtype.is_numeric():
+        return reader.read_numbers(series, first_row)
     return series
 
 
@@ -105,18 +115,16 @@ def times(name: str, values: pd.Series[Any]) -> pl.Series:
     return pl.Series(name, array)
 
 
-def objects(name: str, values: pd.Series[Any]) -> pl.Series:
-    """Column of Python objects of one type, or of text, or with missing values."""
-    present = values.notna()
-    try:
-        return pl.Series(name, values.astype(object).where(present, None).tolist(), strict=True)
-    except (TypeError, OverflowError) as error:
-        raise TickDataError(
-            with_hint(
-                f"column `{name}` holds objects of several types, or of one that is no value",
-                f'convert it: trades["{name}"].astype(...)',
-            )
-        ) from error
+def objects(name: str, values: pd.Series[Any], reader: ColumnReader, first_row: int) -> pl.Series:
+    """Column of Python objects, with a null for each missing value."""
+    plain = values.astype(object)
+    items: list[Any] = plain.where(plain.notna(), None).tolist()
+    present = [item for item in items if item is not None]
+    if present and all(isinstance(item, str) for item in present):
+        return pl.Series(name, items, dtype=pl.String)
+    if len(present) == len(items):
+        return reader.read(name, items, first_row)
+    return reader.read_with_nulls(name, items, first_row)
 
 
 def bars_to_pandas(bars: pl.DataFrame, extra: Sequence[str] = ()) -> pd.DataFrame:

@@ -79,6 +79,12 @@ class FrameRequest:
         )
         return Bound(_core(options, dtypes), inputs, dtypes)
 
+    def bind_again(self, bound: Bound, schema: Mapping[str, pl.DataType]) -> Bound:
+        """Continue from the state of `bound` with columns of other data types."""
+        again = self.bind(schema, absolute_rows=True)
+        again.core.restore(bound.core.checkpoint("{}"))
+        return again
+
     def without_trades(self) -> _internal.Builder:
         """A kernel's builder that only serves to keep the arguments in a checkpoint."""
         roles = ("price", "timestamp")

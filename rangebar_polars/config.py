@@ -29,6 +29,7 @@ from rangebar_polars._kinds import (
     WAIT,
     choice,
 )
+from rangebar_polars._text import shown
 from rangebar_polars.exceptions import SettingError, nearest, with_hint
 
 if TYPE_CHECKING:
@@ -47,6 +48,7 @@ __all__ = [
 ]
 
 _APPLICATION = "rangebar-polars"
+_LARGEST_FILE = 1_000_000  # bytes of a settings or symbols file
 _FOLDERS = {
     "darwin": {"cache": "Library/Caches", "config": "Library/Application Support"},
     "other": {"cache": ".cache", "config": ".config"},
@@ -333,8 +335,13 @@ def _read_file(path: Path, *, required: bool) -> dict[str, _Given]:
     table = read_toml(path)
     for key in table:
         if key not in known:
-            raise SettingError(_unknown(f"`{key}` in `{path}` is no setting", key, known))
-    return {key: _Given(value, f"`{key}` in `{path}`", path.parent) for key, value in table.items()}
+            raise SettingError(
+                _unknown(f"`{shown(key)}` in `{shown(path)}` is no setting", key, known)
+            )
+    return {
+        key: _Given(value, f"`{key}` in `{shown(path)}`", path.parent)
+        for key, value in table.items()
+    }
 
 
 def _unknown(sentence: str, name: str, known: Iterable[str]) -> str:
@@ -351,11 +358,24 @@ def read_toml(path: Path) -> dict[str, Any]:
         The file cannot be read, or is no TOML.
     """
     try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
+        with path.open("rb") as file:
+            data = file.read(_LARGEST_FILE + 1)
     except OSError as error:
-        raise SettingError(f"`{path}` cannot be read: {error.strerror}") from error
-    except ValueError as error:
-        raise SettingError(f"`{path}` is no TOML file: {error}") from error
+        raise SettingError(f"`{shown(path)}` cannot be read: {error.strerror}") from error
+    except ValueError as error:  # a NUL in the path
+        raise SettingError(f"`{shown(path)}` cannot be read: {error}") from error
+    if len(data) > _LARGEST_FILE:
+        raise SettingError(
+            f"`{shown(path)}` is not a settings or symbols file: it has more than "
+            f"{_LARGEST_FILE:,} bytes"
+        )
+    try:
+        return tomllib.loads(data.decode())
+    except RecursionError as error:
+        raise SettingError(f"`{shown(path)}` has tables or arrays nested too deeply") from error
+    except Exception as error:
+        # Whatever the parser raises, the file is at fault; not all of it is a TOMLDecodeError.
+        raise SettingError(f"`{shown(path)}` is no TOML file: {shown(error)}") from error
 
 
 def minimum_threshold_setting(symbol: str) -> int | None:

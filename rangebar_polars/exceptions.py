@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 __all__ = [
     "ArchiveMissingError",
     "BuilderForkedError",
+    "BarDataError",
     "CacheError",
     "CacheForkedError",
     "CacheQueryError",
@@ -116,6 +117,10 @@ class StateLimitError(RangeBarError, pl.exceptions.ComputeError, ValueError):
 
 class BuilderForkedError(RangeBarError, RuntimeError):
     """Use of a builder that another thread was using when this process was forked."""
+
+
+class BarDataError(RangeBarError, ValueError):
+    """Bars that cannot be drawn or exported: a null, a NaN, a time beyond the calendar."""
 
 
 class CheckpointError(RangeBarError, ValueError):

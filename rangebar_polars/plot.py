@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import math
+import re
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
-import polars as pl
-
+from rangebar_polars._bar_checks import check_bars, check_finite, check_values
 from rangebar_polars._candles import (
     bars_per_candle,
     label_expression,
@@ -16,12 +17,14 @@ from rangebar_polars._candles import (
     thin,
     with_texts,
 )
-from rangebar_polars.exceptions import MissingColumnError, MissingExtraError, with_hint
+from rangebar_polars._text import printable, shown
+from rangebar_polars.exceptions import BarDataError, MissingExtraError, with_hint
 
 if TYPE_CHECKING:
     from os import PathLike
 
     import altair as alt
+    import polars as pl
 
     ColourT = TypeVar("ColourT", alt.Color, alt.Stroke)
 
@@ -38,6 +41,9 @@ FONT = "Helvetica, Arial, sans-serif"
 FEWEST_PLACES = 30  # so that few candles are not as wide as the page
 MOST_PANELS = 8
 MOST_CANDLES = 5000  # altair draws no more rows
+LARGEST_SIDE = 10_000  # of a panel, in pixels
+MOST_PIXELS = 100_000_000  # of a file; four bytes each while it is drawn
+LONGEST_TITLE = 1000
 NEEDED = ("open_time", "close_time", "open", "high", "low", "close")
 
 
@@ -63,9 +69,9 @@ def plot_bars(
         Draw at most so many candles: of more bars, neighbours are merged into one candle, with
         the first open, the last close, the highest high and the lowest low.
     width, height
-        Size of the panel of prices in pixels.
+        Size of the panel of prices in pixels, at most 10,000 each.
     title
-        Heading; by default the number of bars.
+        Heading; by default the number of bars. Control characters are shown as escapes.
     volume
         Whether to draw a panel of volumes below.
 
@@ -78,8 +84,11 @@ def plot_bars(
     ------
     MissingExtraError
         Altair or vl-convert is not installed.
+    BarDataError
+        There is no bar, or a price or time is missing, not finite, or outside the years 1 to
+        9999, or there are more than eight thresholds and keys. It is a ValueError.
     ValueError
-        There is no bar, or there are more than eight thresholds and keys.
+        An argument is out of range.
 
     Examples
     --------
@@ -91,39 +100,80 @@ def plot_bars(
     require_extra()
     import altair as alt
 
-    judge(bars, max_bars)
+    judge_arguments(max_bars, width, height)
+    judge(bars)
     parts = split(bars)
     if len(parts) > MOST_PANELS:
-        raise ValueError(
+        raise BarDataError(
             with_hint(
                 f"a chart has room for {MOST_PANELS} panels; these bars have {len(parts)} "
                 "thresholds and keys",
                 "filter the bars to fewer",
             )
         )
-    shown = volume and "volume" in bars.columns and bars.get_column("volume").count() > 0
+    has_volume = volume and "volume" in bars.columns and bars.get_column("volume").count() > 0
     panels = [
-        Panel(part, name, max_bars, (width, height), volume=shown).chart(f"zoom_{number}")
+        Panel(part, name, max_bars, (width, height), volume=has_volume).chart(f"zoom_{number}")
         for number, (name, part) in enumerate(parts)
     ]
     count = f"{bars.height:,} bar{'s' if bars.height > 1 else ''}"
-    heading = alt.Title(title or count, subtitle=span_of(bars))
+    heading = alt.Title(shown(title, LONGEST_TITLE) if title else count, subtitle=span_of(bars))
     return style(alt.vconcat(*panels, spacing=24, title=heading))
 
 
 def save_png(chart: alt.TopLevelMixin, path: str | PathLike[str], *, scale: float = 2) -> None:
     """Write a chart as a PNG file; no browser and no network is needed.
 
+    Control characters in the chart are shown as escapes.
+
     Raises
     ------
     MissingExtraError
         Altair or vl-convert is not installed.
+    ValueError
+        `scale` is not a number above 0, or the picture would have more than 100 million pixels.
     """
     require_extra()
     import vl_convert
 
-    png = vl_convert.vegalite_to_png(chart.to_json(validate=False), scale=scale)
-    Path(path).write_bytes(png)
+    if not (math.isfinite(scale) and scale > 0):
+        raise ValueError(f"`scale` must be a number above 0; it is {scale}")
+    svg = vl_convert.vegalite_to_svg(drawable(chart.to_dict(validate=False)))
+    judge_size(svg, scale)
+    Path(path).write_bytes(vl_convert.svg_to_png(svg, scale=scale))
+
+
+def drawable(part: Any) -> Any:  # noqa: ANN401
+    """The part of a chart as the renderer can draw it.
+
+    The renderer ends the process on a control character, and reads no number that JSON lacks.
+    """
+    if isinstance(part, str):
+        return printable(part)
+    if isinstance(part, float):
+        return part if math.isfinite(part) else None
+    if isinstance(part, dict):
+        return {printable(str(key)): drawable(value) for key, value in part.items()}
+    if isinstance(part, (list, tuple)):
+        return [drawable(item) for item in part]
+    return part
+
+
+def judge_size(svg: str, scale: float) -> None:
+    """Refuse a picture that is too large for memory; the renderer ends the process on it."""
+    root = svg[: svg.find(">")]
+    width, height = (
+        float(found.group(1)) if (found := re.search(rf' {side}="([0-9.]+)"', root)) else 0.0
+        for side in ("width", "height")
+    )
+    pixels = width * height * scale**2
+    if pixels > MOST_PIXELS:
+        raise ValueError(
+            with_hint(
+                f"the picture would have {pixels:,.0f} pixels; at most {MOST_PIXELS:,} are drawn",
+                "give a smaller `scale`, `width` or `height`",
+            )
+        )
 
 
 def require_extra() -> None:
@@ -135,29 +185,24 @@ def require_extra() -> None:
             raise MissingExtraError.of(library, "plot")
 
 
-def judge(bars: pl.DataFrame, max_bars: int) -> None:
+def judge_arguments(max_bars: int, width: int, height: int) -> None:
+    """Refuse sizes that cannot be drawn."""
+    limits = {"max_bars": MOST_CANDLES, "width": LARGEST_SIDE, "height": LARGEST_SIDE}
+    for name, value in {"max_bars": max_bars, "width": width, "height": height}.items():
+        if not 1 <= value <= limits[name]:
+            raise ValueError(f"`{name}` must be from 1 to {limits[name]}; it is {shown(value)}")
+
+
+def judge(bars: pl.DataFrame) -> None:
     """Refuse what cannot be drawn."""
-    if not isinstance(bars, pl.DataFrame):
-        raise TypeError(
-            with_hint(
-                f"bars must be a Polars DataFrame; they are of type `{type(bars).__name__}`",
-                "collect a LazyFrame first",
-            )
-        )
-    for name in NEEDED:
-        if name not in bars.columns:
-            raise MissingColumnError(
-                with_hint(
-                    f"these are no bars: there is no column `{name}`",
-                    "trades become bars first: trades.rangebar.bars(250).rangebar.plot()",
-                )
-            )
-    if bars.is_empty():
-        raise ValueError(
+    frame = check_bars(bars, NEEDED, "trades.rangebar.bars(250).rangebar.plot()")
+    if frame.is_empty():
+        raise BarDataError(
             with_hint("there is no bar to draw", "a smaller threshold gives more bars")
         )
-    if not 1 <= max_bars <= MOST_CANDLES:
-        raise ValueError(f"`max_bars` must be from 1 to {MOST_CANDLES}; it is {max_bars}")
+    check_values(frame, NEEDED)
+    if "volume" in frame.columns:
+        check_finite(frame, ["volume"])
 
 
 class Panel:

@@ -10,6 +10,7 @@ from numbers import Real
 from types import MappingProxyType
 from typing import TYPE_CHECKING, SupportsIndex, TypeAlias, cast
 
+from rangebar_polars._text import shown
 from rangebar_polars.exceptions import ThresholdError, nearest, with_hint
 
 if TYPE_CHECKING:
@@ -71,9 +72,9 @@ number of decimal basis points: 250 means 0.25 %
     if isinstance(value, (Real, Decimal)) and not isinstance(value, bool):
         raise ThresholdError(
             with_hint(
-                f"threshold `{value}` is a {type(value).__name__}, not a whole number of decimal "
+                f"threshold `{shown(value)}` is a {type(value).__name__}, not a whole number of decimal "
                 "basis points: 250 means 0.25 %",
-                _remedy(float(value)),
+                _remedy(value),
             )
         )
     raise TypeError(
@@ -101,11 +102,12 @@ def parse_thresholds(
     parsed = tuple(parse_threshold(item) for item in value)
     if not parsed:
         raise ThresholdError("the list of thresholds is empty; it needs at least one")
+    first_index: dict[int, int] = {}
     for index, threshold in enumerate(parsed):
-        first = parsed.index(threshold)
+        first = first_index.setdefault(threshold, index)
         if first < index:
             raise ThresholdError(
-                f"thresholds `{value[first]}` and `{value[index]}` are the same: "
+                f"thresholds `{shown(value[first])}` and `{shown(value[index])}` are the same: "
                 f"{threshold} decimal basis points"
             )
     return parsed, True
@@ -115,7 +117,7 @@ def _in_range(dbps: int, given: object) -> int:
     if _SMALLEST <= dbps <= _LARGEST:
         return dbps
     raise ThresholdError(
-        f"threshold `{given}` is out of the range {_SMALLEST} to {_LARGEST} decimal basis points "
+        f"threshold `{shown(given)}` is out of the range {_SMALLEST} to {_LARGEST} decimal basis points "
         "(0.001 % to 100 %)"
     )
 
@@ -131,7 +133,7 @@ def _parse_text(text: str) -> int:
     dbps = Decimal(number) * _DBPS_PER_UNIT[unit]
     if dbps != int(dbps):
         raise ThresholdError(
-            f"threshold `{text}` is {dbps.normalize():f} decimal basis points, which is not a whole "
+            f"threshold `{shown(text)}` is {dbps.normalize():f} decimal basis points, which is not a whole "
             "number (1 is 0.001 %)"
         )
     return int(dbps)
@@ -140,17 +142,22 @@ def _parse_text(text: str) -> int:
 def _unreadable(text: str, word: str) -> str:
     presets = ", ".join(f'"{name}"' for name in THRESHOLD_PRESETS)
     sentence = (
-        f"threshold `{text}` is neither a preset ({presets}) nor a number with a unit "
+        f"threshold `{shown(text)}` is neither a preset ({presets}) nor a number with a unit "
         '("0.25%", "25bp")'
     )
     if word.isdecimal() and word.isascii():
-        return with_hint(sentence, f"write {word} without quotes, or with its unit: {word}dbps")
+        number = shown(word)
+        return with_hint(sentence, f"write {number} without quotes, or with its unit: {number}dbps")
     near = nearest(word, THRESHOLD_PRESETS)
     return with_hint(sentence, f'did you mean "{near}"?') if near else sentence
 
 
-def _remedy(value: float) -> str:
+def _remedy(given: Real | Decimal) -> str:
     """Whole numbers that a fractional threshold may have meant."""
+    try:
+        value = float(given)
+    except (OverflowError, ValueError):  # too large for a double, or a signalling NaN
+        value = math.inf
     if not math.isfinite(value):
         return "write 250 for 0.25 %"
     meant = [_whole(value * 1000), _whole(value)]

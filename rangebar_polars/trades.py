@@ -9,8 +9,9 @@ import polars as pl
 
 from rangebar_polars._fields import require
 from rangebar_polars._pandas import bars_to_pandas, import_pandas, is_pandas, trades_from_pandas
-from rangebar_polars._records import RecordReader
-from rangebar_polars.build import bars_frame, iter_bars
+from rangebar_polars._records import GRID_DTYPE, RecordReader
+from rangebar_polars._request import FrameRequest
+from rangebar_polars.build import bars_frame
 from rangebar_polars.catalogue import MICROSTRUCTURE_COLUMNS
 from rangebar_polars.exceptions import TickDataError, with_hint
 from rangebar_polars.minimum import resolve_and_validate_threshold
@@ -21,7 +22,8 @@ if TYPE_CHECKING:
 
     import pandas as pd
 
-    from rangebar_polars._records import Record
+    from rangebar_polars._records import ColumnReader, Record
+    from rangebar_polars._request import Bound
     from rangebar_polars._typing import FrameT
     from rangebar_polars.threshold import ThresholdLike
 
@@ -205,7 +207,8 @@ def process_trades_chunked(
     items = [trades_iterator] if is_frame(trades_iterator) else iterable(trades_iterator)
     features = "microstructure" if include_microstructure else "core"
     extra = MICROSTRUCTURE_COLUMNS if include_microstructure else ()
-    pieces = iter_bars(numbered(chunk_frames(items, size)), threshold, features=features)
+    request = FrameRequest.of_bars(threshold, features=features)
+    pieces = bars_of_chunks(request, numbered(chunk_frames(items, size)))
     return (bars_to_pandas(bars, extra) for bars in pieces if bars.height)
 
 
@@ -238,30 +241,57 @@ def iterable(trades: object) -> Iterable[Any]:
     raise TypeError(with_hint(f"a value of type `{type(trades).__name__}` is no trades", hint))
 
 
-def frame_of(trades: object) -> pl.DataFrame:
+def frame_of(
+    trades: object, readers: dict[str, ColumnReader] | None = None, first_row: int = 0
+) -> pl.DataFrame:
     """Polars frame of trades in any form."""
     if isinstance(trades, pl.DataFrame):
         return trades
     if is_pandas(trades):
-        return pl.DataFrame() if trades.columns.empty else trades_from_pandas(trades)
+        if trades.columns.empty:
+            return pl.DataFrame()
+        return trades_from_pandas(trades, readers, first_row)
     records = list(iterable(trades))
     return RecordReader().frame(records) if records else pl.DataFrame()
 
 
 def chunk_frames(items: Iterable[Any], size: int) -> Iterator[pl.DataFrame]:
     """Frames of `size` dictionaries, and the frames among them."""
-    reader = RecordReader()
+    readers: dict[str, ColumnReader] = {}
+    records = RecordReader(readers)
     waiting: list[Record] = []
     for item in items:
         if not is_frame(item):
             waiting.append(item)
         if waiting and (is_frame(item) or len(waiting) == size):
-            yield reader.frame(waiting)
+            yield records.frame(waiting)
             waiting = []
         if is_frame(item):
-            yield frame_of(item)
+            yield frame_of(item, readers, records.count)
+            records.count += len(item)
     if waiting:
-        yield reader.frame(waiting)
+        yield records.frame(waiting)
+
+
+def bars_of_chunks(request: FrameRequest, chunks: Iterable[pl.DataFrame]) -> Iterator[pl.DataFrame]:
+    """Bars of the chunks; amounts may be whole numbers first and decimals from some chunk on."""
+    bound: Bound | None = None
+    for chunk in chunks:
+        if bound is None:
+            bound = request.bind(chunk.schema, absolute_rows=True)
+        elif decimals_begin(bound, chunk):
+            bound = request.bind_again(bound, chunk.schema)
+        yield bound.push(chunk)
+    if bound is not None:
+        yield bound.finish()
+
+
+def decimals_begin(bound: Bound, chunk: pl.DataFrame) -> bool:
+    """Whether a price or quantity that was a double is a decimal in this chunk."""
+    return any(
+        before == pl.Float64 and chunk.schema.get(name) == GRID_DTYPE
+        for name, before in zip(bound.inputs.names, bound.dtypes, strict=True)
+    )
 
 
 def numbered(frames: Iterable[pl.DataFrame]) -> Iterator[pl.DataFrame]:

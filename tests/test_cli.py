@@ -210,7 +210,7 @@ def test_the_script_is_the_module(parquet: Path) -> None:
 def test_a_reader_that_goes_away_is_no_error(parquet: Path) -> None:
     words = f"{sys.executable} -m rangebar_polars bars {parquet} --threshold 10 | head -n 1"
     run = subprocess.run(
-        ["bash", "-c", words], capture_output=True, text=True, timeout=60, check=False
+        ["bash", "-c", words], capture_output=True, text=True, timeout=600, check=False
     )
     assert "Traceback" not in run.stderr
     assert "Broken pipe" not in run.stderr
@@ -221,7 +221,7 @@ def test_a_reader_that_goes_away_is_no_error(parquet: Path) -> None:
 def test_a_full_disk_is_an_error(parquet: Path) -> None:
     words = f"{sys.executable} -m rangebar_polars bars {parquet} --threshold 10 > /dev/full"
     run = subprocess.run(
-        ["bash", "-c", words], capture_output=True, text=True, timeout=60, check=False
+        ["bash", "-c", words], capture_output=True, text=True, timeout=600, check=False
     )
     assert run.returncode == 1
     assert run.stderr

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 FIRST, LAST = "2024-12-30", "2025-01-02"
 SPAN = ("BTCUSDT", FIRST, LAST)
-STALL_SECONDS = 120.0  # longer than the test waits
+STALL_SECONDS = 3600.0  # longer than the test waits
 
 
 def command(*arguments: object, **environment: str) -> subprocess.CompletedProcess[str]:
@@ -82,7 +82,7 @@ def interruptible(*words: str) -> Iterator[subprocess.Popen[str]]:
 def interrupted(process: subprocess.Popen[str]) -> tuple[int, list[str]]:
     """Interrupt a command; its status and its words."""
     process.send_signal(signal.SIGINT)
-    out, words = process.communicate(timeout=60)
+    out, words = process.communicate(timeout=600)
     assert out == ""
     return process.returncode, words.splitlines()
 
@@ -323,7 +323,10 @@ def test_a_terminal_shows_whole_words(store: TickStorage) -> None:
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="has no SIGINT of this kind")
-def test_an_interrupted_fetch_says_so_and_goes_on_where_it_was(exchange: Exchange) -> None:
+def test_an_interrupted_fetch_says_so_and_goes_on_where_it_was(
+    exchange: Exchange, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("RANGEBAR_HTTP_TIMEOUT_S", "3600")
     stalled = exchange.path("2025-01-01")
     rule = exchange.fail(stalled, faults.stall(STALL_SECONDS), times=None)
     with interruptible("fetch", *SPAN) as process:

@@ -82,7 +82,7 @@ def test_a_subscriber_gets_the_event_with_its_fields() -> None:
     before = datetime.now(UTC)
     events.emit(events.DownloadFailed("BTCUSDT", DAY, "file:///x", "gone", trace_id="job-1"))
     events.emit(events.TicksWritten("BTCUSDT", [DAY], 5))
-    assert events.flush_hooks()
+    assert events.flush_hooks(600)
     (payload,) = heard.payloads
     assert (payload.event, payload.symbol) == ("download_failed", "BTCUSDT")
     assert payload.details == {"day": DAY, "url": "file:///x", "reason": "gone"}
@@ -97,7 +97,7 @@ def test_events_arrive_in_order() -> None:
     heard = Listener()
     events.register_for_all(heard)
     tell(500)
-    assert events.flush_hooks()
+    assert events.flush_hooks(600)
     assert heard.numbers == list(range(500))
 
 
@@ -108,7 +108,7 @@ def test_registered_twice_is_called_once() -> None:
     events.register_for_failures(heard)
     events.register_for_all(heard)
     tell(3)
-    assert events.flush_hooks()
+    assert events.flush_hooks(600)
     assert heard.numbers == [0, 1, 2]
 
 
@@ -118,7 +118,7 @@ def test_failures_and_all_are_what_they_say() -> None:
     events.register_for_all(everything)
     for name in EVENT_NAMES:
         events.emit_hook(name, "BTCUSDT")
-    assert events.flush_hooks()
+    assert events.flush_hooks(600)
     assert [payload.event for payload in everything.payloads] == list(EVENT_NAMES)
     assert {payload.event for payload in failures.payloads} == FAILURES
     assert all(payload.is_failure for payload in failures.payloads)
@@ -133,16 +133,16 @@ def test_who_is_unregistered_hears_no_more() -> None:
     assert not events.unregister_hook("gap_detected", one)
     tell(1)
     tell(1, "validation_failed", start=7)
-    assert events.flush_hooks()
+    assert events.flush_hooks(600)
     assert (one.numbers, other.numbers) == ([7], [0, 7])
     events.clear_hooks("validation_failed")
     tell(1, "validation_failed")
     tell(1)
-    assert events.flush_hooks()
+    assert events.flush_hooks(600)
     assert (one.numbers, other.numbers) == ([7], [0, 7, 0])
     events.clear_hooks()
     tell(1)
-    assert events.flush_hooks()
+    assert events.flush_hooks(600)
     assert (one.numbers, other.numbers) == ([7], [0, 7, 0])
 
 
@@ -173,7 +173,7 @@ def test_a_failing_subscriber_stops_nothing(
     events.register_for_all(fails)
     events.register_for_all(heard)
     tell(3)
-    assert events.flush_hooks()
+    assert events.flush_hooks(600)
     assert heard.numbers == [0, 1, 2]
     assert len(heard_by_failing) == 3
     told = [record for record in caplog.records if record.exc_info and record.levelname == "ERROR"]
@@ -189,20 +189,20 @@ def test_a_hanging_subscriber_delays_neither_the_work_nor_others(
 
     def hangs(payload: HookPayload) -> None:
         began.set()
-        release.wait(60)
+        release.wait(600)
         heard_late(payload)
 
     heard = Listener()
     events.register_for_all(hangs)
     tell(1)
-    assert began.wait(60)
+    assert began.wait(600)
     tell(WAITING_LIMIT + 5, start=1)
     assert not events.flush_hooks(0)
     assert sum("too slow" in record.getMessage() for record in caplog.records) == 5
     events.register_for_all(heard)
     tell(1, start=-1)
     release.set()
-    assert events.flush_hooks(60)
+    assert events.flush_hooks(600)
     assert heard.numbers == [-1]
     assert heard_late.numbers == list(range(WAITING_LIMIT + 1))
 
@@ -212,18 +212,18 @@ def test_what_waits_for_a_cleared_subscriber_is_not_delivered() -> None:
 
     def hangs(payload: HookPayload) -> None:
         began.set()
-        release.wait(60)
+        release.wait(600)
         heard(payload)
 
     events.register_for_all(hangs)
     tell(1)
-    assert began.wait(60)
+    assert began.wait(600)
     tell(5, start=1)
     workers = [thread for thread in threading.enumerate() if "subscriber" in thread.name]
     events.clear_hooks()
     release.set()
     for worker in workers:
-        worker.join(60)
+        worker.join(600)
     assert heard.numbers == [0]
 
 
@@ -235,9 +235,9 @@ def test_no_thread_is_left_when_all_is_delivered_or_nobody_listens() -> None:
     assert threading.active_count() == before
     tell(3)
     workers = [thread for thread in threading.enumerate() if "subscriber" in thread.name]
-    assert events.flush_hooks()
+    assert events.flush_hooks(600)
     for worker in workers:
-        worker.join(60)
+        worker.join(600)
     assert threading.active_count() == before
 
 
@@ -307,7 +307,7 @@ def test_a_log_that_cannot_be_written_stops_nothing(
     heard = Listener()
     events.register_for_all(heard)
     tell(1)
-    assert events.flush_hooks()
+    assert events.flush_hooks(600)
     assert heard.numbers == [0]
     assert any("was not written" in record.getMessage() for record in caplog.records)
 

@@ -322,7 +322,7 @@ def pushover(monkeypatch: pytest.MonkeyPatch, status: int = 200) -> Iterator[lis
 def refused(symbol: str) -> None:
     with pytest.raises(SymbolNotRegisteredError):
         validate_symbol_registered(symbol, operation="scan_ticks")
-    assert events.flush_hooks(60)
+    assert events.flush_hooks(600)
 
 
 @pytest.mark.filterwarnings("ignore:'imghdr' is deprecated")  # which apprise imports on Python 3.11
@@ -345,11 +345,11 @@ def test_a_user_with_both_keys_is_alerted_once_for_a_symbol(
         assert form["title"] == "rangebar: symbol not registered"
         with pytest.raises(ThresholdError):
             rb.resolve_and_validate_threshold("BTCUSDT", 10)
-        assert events.flush_hooks(60)
+        assert events.flush_hooks(600)
         assert [form["priority"] for form in forms] == ["2", "1"]
         monkeypatch.setenv("RANGEBAR_SYMBOL_GATE", "off")
         validate_symbol_registered("OTHERUSDT")
-        assert events.flush_hooks(60)
+        assert events.flush_hooks(600)
         assert len(forms) == 2
 
 

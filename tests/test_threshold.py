@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from decimal import Decimal
 from fractions import Fraction
 
 import numpy as np
@@ -10,7 +11,7 @@ import pytest
 
 import rangebar_polars as rb
 from rangebar_polars.exceptions import RangeBarError, ThresholdError
-from rangebar_polars.threshold import parse_threshold
+from rangebar_polars.threshold import parse_threshold, parse_thresholds
 
 
 class Indexed:
@@ -114,3 +115,44 @@ def test_the_smallest_and_the_largest_threshold_cut_where_they_say() -> None:
     assert fine.rangebar.bars(1)["close"].to_list() == [100_001.0]
     coarse = pl.DataFrame({"timestamp": time, "price": [100.0, 199.99999999, 0.00000001, 200.0]})
     assert coarse.rangebar.bars(100_000)["close"].to_list() == [200.0]
+
+
+class Counted(int):
+    """A threshold that counts how often it is compared."""
+
+    compared = 0
+
+    def __eq__(self, other: object) -> bool:
+        Counted.compared += 1
+        return int(self) == other
+
+    def __hash__(self) -> int:
+        return hash(int(self))
+
+
+def test_a_long_list_of_thresholds_takes_few_comparisons(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("rangebar_polars.threshold.parse_threshold", Counted)
+    parsed, _ = parse_thresholds(range(1, 3_001))
+    assert Counted.compared <= 10 * 3_000
+    assert [int(threshold) for threshold in parsed] == [*range(1, 3_001)]
+
+
+def test_65535_thresholds_are_a_list_like_any_other() -> None:
+    assert parse_thresholds(range(1, 65_536)) == (tuple(range(1, 65_536)), True)
+    with pytest.raises(ThresholdError, match=r"`7` and `0\.007%` are the same: 7 "):
+        parse_thresholds([*range(1, 65_536), "0.007%"])
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        10**6000, -(10**6000), "9" * 10_000, "x" * 10**6 + "\x1b", Fraction(10**400, 3),
+        Decimal("1e999999"), Decimal("sNaN"),
+    ],
+    ids=range(7),
+)  # fmt: skip
+def test_a_threshold_of_any_size_is_refused_in_few_words(wrong: object) -> None:
+    with pytest.raises(ThresholdError) as caught:
+        parse_threshold(wrong)
+    assert len(str(caught.value)) < 2_000
+    assert "\x1b" not in str(caught.value)

@@ -9,11 +9,14 @@ import argparse
 import os
 import signal
 import threading
+import traceback
+from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING
 
 import polars as pl
 
 from rangebar_polars import __version__
+from rangebar_polars._text import shown
 from rangebar_polars.cli import bars, cache, populate, symbols, ticks
 from rangebar_polars.cli._words import UsageError, fail, said_warnings, words_of
 from rangebar_polars.events import flush_hooks
@@ -22,10 +25,12 @@ from rangebar_polars.exceptions import (
     SettingError,
     SymbolNotRegisteredError,
     ThresholdError,
+    with_hint,
 )
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from types import TracebackType
 
 __all__ = ["main"]
 
@@ -34,6 +39,9 @@ WRONG_DATA = 1
 INTERRUPTED = 130  # as shells report an end by SIGINT
 PIPE_CLOSED = 141  # and by SIGPIPE
 LAST_EVENTS_SECONDS = 1.0
+
+WRONG_CALL = (UsageError, SettingError, SymbolNotRegisteredError, ThresholdError)
+MEANT_FOR_USERS = (RangeBarError, pl.exceptions.PolarsError, OSError, TypeError, ValueError)
 
 EXAMPLES = """\
 examples:
@@ -53,20 +61,58 @@ def main(argv: Sequence[str] | None = None) -> int:
     >>> main(["bars", "missing.csv"])
     1
     """
-    arguments = parser().parse_args(argv)
-    let_interrupts_end_waits()
-    try:
-        with said_warnings():
-            status: int = arguments.run(arguments) or 0
-    except (UsageError, SettingError, SymbolNotRegisteredError, ThresholdError) as error:
-        return fail(words_of(error), USAGE)
-    except BrokenPipeError:
-        return fail("", PIPE_CLOSED)
-    except KeyboardInterrupt:
-        return interrupted(is_command=argv is None)
-    except (RangeBarError, pl.exceptions.PolarsError, OSError, TypeError, ValueError) as error:
-        return fail(words_of(error), WRONG_DATA)
-    return status
+    ending = Ending(is_command=argv is None)
+    with ending, said_warnings():
+        arguments = parser().parse_args(argv)
+        let_interrupts_end_waits()
+        ending.status = arguments.run(arguments) or 0
+    return ending.status
+
+
+class Ending(AbstractContextManager["Ending"]):
+    """The end of a command: whatever was raised becomes words on stderr and an exit status.
+
+    No list of classes decides whether a traceback is shown, since any parser or library may raise
+    a class of its own on data that nobody thought of.
+    """
+
+    def __init__(self, *, is_command: bool) -> None:
+        self.status = 0
+        self._is_command = is_command
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> bool:
+        if error is None or isinstance(error, SystemExit):
+            return False
+        self.status = self._status_of(error)
+        return True
+
+    def _status_of(self, error: BaseException) -> int:
+        if isinstance(error, WRONG_CALL):
+            return fail(words_of(error), USAGE)
+        if isinstance(error, BrokenPipeError):
+            return fail("", PIPE_CLOSED)
+        if isinstance(error, KeyboardInterrupt):
+            return interrupted(is_command=self._is_command)
+        if isinstance(error, MEANT_FOR_USERS) and str(error):
+            return fail(words_of(error), WRONG_DATA)
+        return fail(unexpected(error), WRONG_DATA)
+
+
+def unexpected(error: BaseException) -> str:
+    """Words for an error that nobody has put into words, with the place where it was raised."""
+    place = ""
+    for frame, line in traceback.walk_tb(error.__traceback__):
+        module = frame.f_globals.get("__name__", "")
+        if module.startswith("rangebar_polars"):
+            place = f" in {module}, line {line}"
+    told = f": {shown(error, 500)}" if str(error) else ""
+    hint = "the data or the arguments may be damaged; if they are sound, report this as a bug"
+    return with_hint(f"unexpected error {type(error).__name__}{told}{place}", hint)
 
 
 def let_interrupts_end_waits() -> None:

@@ -7,9 +7,11 @@ import sys
 import warnings
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, TextIO, TypeAlias
 
 import polars as pl
+
+from rangebar_polars._text import printable
 
 if TYPE_CHECKING:
     import argparse
@@ -62,7 +64,7 @@ def text_table(frame: pl.DataFrame, rows: int = TABLE_ROWS) -> str:
         tbl_hide_dataframe_shape=True,
         tbl_hide_column_data_types=True,
     ):
-        return str(frame.with_columns(times))
+        return printable(str(frame.with_columns(times)))
 
 
 def emit_frame(frame: pl.DataFrame) -> None:
@@ -97,18 +99,23 @@ def said_warnings() -> Iterator[None]:
 
 def say(words: str) -> None:
     """Words for the user; the data does not depend on whether they can be said."""
-    with suppress(OSError):
-        print(f"rangebar: {words}", file=sys.stderr)
+    if sys.stderr is not None:  # print would take stdout, where the data go
+        with suppress(OSError):
+            print(_encodable(f"rangebar: {printable(words)}", sys.stderr), file=sys.stderr)
 
 
 def _write(text: str) -> None:
     """Write to stdout; a sign that its encoding lacks is shown as `?`."""
-    encoding = sys.stdout.encoding or "utf-8"
-    sys.stdout.write(text.encode(encoding, "replace").decode(encoding))
+    sys.stdout.write(_encodable(text, sys.stdout))
     sys.stdout.flush()
 
 
-def words_of(error: Exception) -> str:
+def _encodable(text: str, stream: TextIO) -> str:
+    encoding = stream.encoding or "utf-8"
+    return text.encode(encoding, "replace").decode(encoding)
+
+
+def words_of(error: BaseException) -> str:
     """What an error says, with the notes that were added to it."""
     return "\n".join([str(error), *getattr(error, "__notes__", ())])
 

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import polars as pl
-
+from rangebar_polars._bar_checks import check_bars, check_values, keys_of
 from rangebar_polars._pandas import OHLCV, bars_to_pandas
-from rangebar_polars.exceptions import MissingColumnError, with_hint
+from rangebar_polars.exceptions import BarDataError, with_hint
 
 if TYPE_CHECKING:
     import pandas as pd
+    import polars as pl
 
 __all__ = ["to_backtesting"]
+
+COLUMNS = ("close_time", *OHLCV.values())
 
 
 def to_backtesting(bars: pl.DataFrame) -> pd.DataFrame:
@@ -33,8 +35,9 @@ def to_backtesting(bars: pl.DataFrame) -> pd.DataFrame:
 
     Raises
     ------
-    ValueError
-        The bars belong to several thresholds or keys, or have no volume.
+    BarDataError
+        The bars belong to several thresholds or keys, are not in order of time, or have a value
+        that is missing or not finite. It is a ValueError.
     MissingExtraError
         pandas is not installed.
 
@@ -45,33 +48,17 @@ def to_backtesting(bars: pl.DataFrame) -> pd.DataFrame:
     >>> list(rb.to_backtesting(bars).columns)
     ['Open', 'High', 'Low', 'Close', 'Volume']
     """
-    if not isinstance(bars, pl.DataFrame):
-        raise TypeError(
-            with_hint(
-                f"bars must be a Polars DataFrame; they are of type `{type(bars).__name__}`",
-                "collect a LazyFrame first",
-            )
-        )
-    judge(bars)
-    if "is_closed" in bars.columns:
-        bars = bars.filter("is_closed")
-    return bars_to_pandas(bars)
+    frame = check_bars(bars, COLUMNS, "trades.rangebar.bars(250)")
+    judge(frame)
+    return bars_to_pandas(frame.filter("is_closed") if "is_closed" in frame.columns else frame)
 
 
 def judge(bars: pl.DataFrame) -> None:
-    """Refuse what is no single series of bars with volumes."""
-    for name in ("close_time", *OHLCV.values()):
-        if name not in bars.columns:
-            raise MissingColumnError(
-                with_hint(
-                    f"these are no bars: there is no column `{name}`",
-                    "trades become bars first: trades.rangebar.bars(250)",
-                )
-            )
+    """Refuse what is not one series of complete bars."""
     for name in keys_of(bars):
         count = bars.get_column(name).n_unique()
         if count > 1:
-            raise ValueError(
+            raise BarDataError(
                 with_hint(
                     f"backtesting.py takes one series of bars; these have {count} values of "
                     f"`{name}`",
@@ -79,32 +66,15 @@ def judge(bars: pl.DataFrame) -> None:
                 )
             )
     if bars.get_column("volume").null_count():
-        raise ValueError(
+        raise BarDataError(
             with_hint(
                 "backtesting.py takes no missing values, and `volume` has some",
                 "give the trades a column `quantity`, or fill it: "
                 'bars.with_columns(pl.col("volume").fill_null(0))',
             )
         )
+    check_values(bars, COLUMNS)
     if not bars.get_column("close_time").is_sorted():
-        raise ValueError(
+        raise BarDataError(
             with_hint("the bars are not in order of time", 'sort them: bars.sort("close_time")')
         )
-
-
-def keys_of(bars: pl.DataFrame) -> list[str]:
-    """Columns that tell series of bars apart: those before `bar_id` or the times.
-
-    Examples
-    --------
-    >>> import polars as pl
-    >>> from rangebar_polars.export.backtesting import keys_of
-    >>> keys_of(pl.DataFrame(schema=["symbol", "threshold", "bar_id", "open_time"]))
-    ['symbol', 'threshold']
-    """
-    first = min(
-        bars.columns.index(name)
-        for name in ("bar_id", "open_time", "close_time")
-        if name in bars.columns
-    )
-    return bars.columns[:first]

@@ -6,6 +6,7 @@ from typing import Literal
 from urllib.parse import quote, urlencode
 
 from rangebar_polars._extra import import_extra
+from rangebar_polars._text import printable
 from rangebar_polars.config import settings
 
 __all__ = ["is_configured", "send_critical_alert"]
@@ -62,11 +63,13 @@ def send_critical_alert(
     options = {"priority": priority, "url": url, "url_title": url_title}
     if priority == "emergency":
         options |= {"interval": str(_REPEAT_S), "expire": str(_EXPIRE_S)}
-    query = urlencode({name: value for name, value in options.items() if value is not None})
+    query = urlencode(
+        {name: printable(value) for name, value in options.items() if value is not None}
+    )
     user, token = (
         quote(key, safe="") for key in (chosen.pushover_user_key, chosen.pushover_api_token)
     )
     service = import_extra("apprise", "notify").Apprise()
     return bool(service.add(f"pover://{user}@{token}/?{query}")) and bool(
-        service.notify(title=title, body=message)
+        service.notify(title=printable(title), body=printable(message))
     )

@@ -543,6 +543,6 @@ print(json.dumps([heights, loaded]))
 
 
 def test_an_absent_cache_is_empty_and_no_engine_is_started(tmp_path, run):
-    out, errors = run(ABSENT, tmp_path).communicate(timeout=60)
+    out, errors = run(ABSENT, tmp_path).communicate(timeout=600)
     assert json.loads(out) == [[0, 0, 0, 0], []], errors
     assert list(tmp_path.iterdir()) == []

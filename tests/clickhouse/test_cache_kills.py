@@ -60,7 +60,7 @@ def test_every_step_of_publishing_is_tried(embedded):
 @pytest.mark.parametrize("step", DEATHS, ids=str)
 def test_a_kill_leaves_the_old_or_the_new_whole(embedded, run, step):
     process = run(PUBLISH_AND_DIE, embedded.folder, step)
-    _, errors = process.communicate(timeout=60)
+    _, errors = process.communicate(timeout=600)
     assert process.returncode == -signal.SIGKILL, errors
     with embedded.open(write=True) as cache:
         held = 5 if DEATHS[step] else 2

@@ -53,7 +53,7 @@ with open_cache(cache_dir=sys.argv[1], write=True) as cache:
 
 def killed(run, folder, *arguments):
     process = run(REMOVE_AND_DIE, folder, *arguments)
-    _, errors = process.communicate(timeout=60)
+    _, errors = process.communicate(timeout=600)
     assert process.returncode == -signal.SIGKILL, errors
 
 

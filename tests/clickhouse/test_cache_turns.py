@@ -39,7 +39,7 @@ def test_a_process_that_waits_is_given_the_folder_between_two_steps(embedded, ru
         assert turns.cache is first
         turns.give_way()
         assert turns.cache is not first
-        out, errors = process.communicate(timeout=60)
+        out, errors = process.communicate(timeout=600)
         assert out == "asking\nopen True\n", errors
 
 

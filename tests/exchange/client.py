@@ -22,7 +22,7 @@ class Got(NamedTuple):
 
 def ask(box: Exchange, target: str, method: str = "GET", **headers: str) -> Got:
     """Ask on a connection of its own; errors of the connection are raised."""
-    connection = http.client.HTTPConnection(box.url.removeprefix("http://"), timeout=20)
+    connection = http.client.HTTPConnection(box.url.removeprefix("http://"), timeout=600)
     names = {name.replace("_", "-"): value for name, value in headers.items()}
     try:
         connection.request(method, target, headers=names)

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import threading
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -22,11 +23,11 @@ from pipeline.oracle import SPAN, SYMBOL, judge, point_at, truth
 from rangebar_polars.storage.parquet import TickStorage
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
 WORKERS = Path(__file__).with_name("workers.py")
 KILLS = 20
-LONGEST_END_S = 15  # with the start of a process on a busy machine; hanging takes minutes
+LONGEST_END_S = 300  # only where it hangs: until a stall of 600 s or a timeout of 3600 s ends
 TAPE = Tape.generate(per_day=2_000, absent=1, archive_lacks=2)
 
 pytestmark = [
@@ -56,24 +57,43 @@ def server() -> Iterator[subprocess.Popen]:
         process.stdin.close()
 
 
-def fetch_and_kill(server: subprocess.Popen, job: dict, after_s: float | None) -> int:
-    """The signal that ended a fetch; 0 if it came to its end."""
+def fetch_and_kill(
+    server: subprocess.Popen, job: dict, is_time: Callable[[], bool] = lambda: False
+) -> int:
+    """The signal that ended a fetch, which is killed when it is time; 0 if it came to its end."""
     server.stdin.write(json.dumps(job) + "\n")
     server.stdin.flush()
     process = int(server.stdout.readline())
-    timer = threading.Timer(after_s or 0, lambda: os.kill(process, signal.SIGKILL))
-    if after_s is not None:
-        timer.start()
+    ended = threading.Event()
+
+    def kill() -> None:
+        while not is_time():
+            if ended.wait(0.001):
+                return
+        with suppress(ProcessLookupError):
+            os.kill(process, signal.SIGKILL)
+
+    killer = threading.Thread(target=kill)
+    killer.start()
     status = int(server.stdout.readline())
-    timer.cancel()
+    ended.set()
+    killer.join()
     assert os.WIFSIGNALED(status) or status == 0, "the fetch failed"
     return os.WTERMSIG(status) if os.WIFSIGNALED(status) else 0
 
 
-def clean_seconds(server: subprocess.Popen, job: dict) -> float:
-    begin = time.monotonic()
-    assert not fetch_and_kill(server, job, None)
-    return time.monotonic() - begin
+def after(box: Exchange, rng: random.Random, most: int) -> Callable[[], bool]:
+    """Whether a fetch has made some requests, and a moment has passed that lies between two."""
+    wanted = len(box.requests) + rng.randint(0, most)
+    moment_s = rng.uniform(0, 0.02)
+
+    def is_time() -> bool:
+        if len(box.requests) < wanted:
+            return False
+        time.sleep(moment_s)
+        return True
+
+    return is_time
 
 
 def days_asked(box: Exchange, since: int) -> set[str]:
@@ -89,7 +109,8 @@ def test_a_fetch_that_is_killed_at_any_moment_goes_on_from_what_it_stored(
     kills = rounds = 0
     with Exchange(TAPE) as box:
         point_at(box, monkeypatch, tmp_path)
-        whole_s = clean_seconds(server, command(box, tmp_path / "clean"))
+        assert not fetch_and_kill(server, command(box, tmp_path / "clean"))
+        requests = len(box.requests)
         clean = TickStorage(tmp_path / "clean").coverage(*SPAN)
         while kills < KILLS:
             rounds += 1
@@ -98,13 +119,13 @@ def test_a_fetch_that_is_killed_at_any_moment_goes_on_from_what_it_stored(
             stored: set[str] = set()
             for _ in range(6):
                 asked = len(box.requests)
-                kills += bool(fetch_and_kill(server, job, rng.uniform(0, whole_s)))
+                kills += bool(fetch_and_kill(server, job, after(box, rng, requests)))
                 assert days_asked(box, asked).isdisjoint(stored), "fetched twice"
                 stored = {f"{day}" for day in storage.list_days(SYMBOL)}
             for path in storage.root.rglob("*.tmp"):  # what is left is swept by the next writer
                 os.utime(path, (0, 0))
             storage.delete_ticks(SYMBOL, SPAN[2], SPAN[2])
-            assert not fetch_and_kill(server, job, None)
+            assert not fetch_and_kill(server, job)
             assert_frame_equal(storage.coverage(*SPAN), clean)
             judge(box, TAPE, folder)
 
@@ -117,7 +138,10 @@ STALLS = {
 
 
 @pytest.mark.parametrize("name", STALLS)
-def test_an_interrupt_ends_a_fetch_that_waits_for_a_server(name: str, tmp_path: Path) -> None:
+def test_an_interrupt_ends_a_fetch_that_waits_for_a_server(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("RANGEBAR_HTTP_TIMEOUT_S", "3600")
     match, fault = STALLS[name]
     waiting = threading.Event()
 
@@ -135,7 +159,7 @@ def test_an_interrupt_ends_a_fetch_that_waits_for_a_server(name: str, tmp_path: 
             text=True,
         )
         with process:
-            assert waiting.wait(60)
+            assert waiting.wait(600)
             process.send_signal(signal.SIGINT)
             try:
                 _, said = process.communicate(timeout=LONGEST_END_S)
@@ -151,7 +175,7 @@ def test_two_processes_may_fetch_the_same_symbol(tmp_path: Path, monkeypatch: ob
         point_at(box, monkeypatch, tmp_path)
         arguments = [sys.executable, str(WORKERS), json.dumps(command(box, tmp_path))]
         running = [subprocess.Popen(arguments, stderr=subprocess.PIPE, text=True) for _ in range(2)]
-        said = [process.communicate(timeout=60)[1] for process in running]
+        said = [process.communicate(timeout=600)[1] for process in running]
         assert [process.returncode for process in running] == [0, 0], said
         judge(box, TAPE)
 

@@ -349,7 +349,7 @@ def test_events_tell_what_was_kept_and_how_it_ended(place):
         with pytest.raises(PopulationError):
             populate(place, 1, 4)
         populate(place, 1, 2, notify=False)
-        assert flush_hooks()
+        assert flush_hooks(600)
     finally:
         clear_hooks()
     told = [one.event for one in seen if one.event.startswith(("checkpoint", "population"))]

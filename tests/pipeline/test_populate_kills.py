@@ -6,9 +6,8 @@ import json
 import random
 import shutil
 import signal
-import subprocess
+import time
 import uuid
-from contextlib import suppress
 
 import polars as pl
 import pytest
@@ -119,7 +118,7 @@ def test_a_kill_and_another_run_are_one_run(copy, run, reached, name, step):
     count = steps.count(step) if name == "plain" else 1
     folder = copy(name)
     process = run(POPULATE_AND_DIE, folder, step, count, json.dumps(ARGUMENTS[name]))
-    _, errors = process.communicate(timeout=60)
+    _, errors = process.communicate(timeout=600)
     assert process.returncode == -signal.SIGKILL, errors
     with open_cache(cache_dir=folder, write=True):
         if name == "refresh":
@@ -132,15 +131,17 @@ def test_a_kill_and_another_run_are_one_run(copy, run, reached, name, step):
 
 
 KILLS = 6
+MOST_STEPS = 12  # before a kill; a whole run has many more
 
 POPULATE = """
 import json, sys
+from rangebar_polars.clickhouse.steps import observed
 from rangebar_polars.pipeline.populate import populate_cache_resumable
 
 folder, arguments = sys.argv[1:]
 print("ready", flush=True)
-populate_cache_resumable(**json.loads(arguments), cache_dir=folder)
-print("done", flush=True)
+with observed(lambda step: print(step.name, flush=True)):
+    populate_cache_resumable(**json.loads(arguments), cache_dir=folder)
 """
 
 
@@ -149,13 +150,17 @@ def test_kills_at_any_moments_and_another_run_are_one_run(folder, run):
     arguments = {**PLAIN, "ouroboros": "day"}
     store(folder, TICKS)
     moments = random.Random(20241223)
+    killed = 0
     for _ in range(KILLS):
         process = run(POPULATE, folder, json.dumps(arguments))
         assert process.stdout.readline() == "ready\n", process.stderr.read()
-        with suppress(subprocess.TimeoutExpired):
-            process.wait(moments.uniform(0, 1.5))
+        # After some steps, and a moment that lies anywhere between two of them.
+        for _ in range(moments.randrange(MOST_STEPS)):
+            process.stdout.readline()
+        time.sleep(moments.uniform(0, 0.01))
         process.kill()
-        process.wait()
+        killed += process.wait() == -signal.SIGKILL
+    assert killed
     with open_cache(cache_dir=folder, write=True):
         populate_cache_resumable(**arguments, cache_dir=folder)
         for threshold in (250, 500):

@@ -25,6 +25,7 @@ def populate(
     *,
     die_at: tuple[str, int] | None = None,
     hold_at: dict[str, str] | None = None,
+    count_in: str | None = None,
     impatient_s: float | None = None,
     skew_s: float = 0.0,
     **arguments: Any,
@@ -34,6 +35,8 @@ def populate(
         told: list[Callable[[str], None]] = []
         if die_at is not None:
             told.append(Killer(*die_at))
+        if count_in is not None:
+            told.append(Counter(count_in))
         if hold_at is not None:
             told.append(Holder(**hold_at))
         if impatient_s is not None:
@@ -49,6 +52,20 @@ def peak(**arguments: Any) -> list[int]:
     """Bars of a population, and the largest size of its process in bytes."""
     bars = populate(**arguments)
     return [bars, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024]
+
+
+#: Populations that are made at least while others read.
+LEAST_CALLS = 3
+
+
+class Counter:
+    """Appends a byte to a file at each step."""
+
+    def __init__(self, path: str) -> None:
+        self.file = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT)
+
+    def __call__(self, _label: str) -> None:
+        os.write(self.file, b".")
 
 
 class Killer:
@@ -67,7 +84,8 @@ class Killer:
 class Holder:
     """Holds still at each step that begins as is said, until it is told to go on.
 
-    The n-th time, the file `n` in a folder holds the label, and the file `n.go` lets it go on.
+    The n-th time, the file `n` in a folder holds the label, and the file `n.go` lets it go on;
+    `all.go` lets it pass all further ones.
     """
 
     def __init__(self, folder: str, prefix: str) -> None:
@@ -82,7 +100,7 @@ class Holder:
         said = self.folder / f"{self.number}"
         said.with_suffix(".new").write_text(label)
         said.with_suffix(".new").rename(said)
-        wait_for(said.with_suffix(".go").exists)
+        wait_for(lambda: said.with_suffix(".go").exists() or (self.folder / "all.go").exists())
 
 
 def watched(tell: Callable[[str], object], stack: ExitStack) -> Iterator[None]:
@@ -114,12 +132,18 @@ def populate_or_lease(**arguments: Any) -> int | list[str]:
         return [type(error).__name__, str(error)]
 
 
-def populate_day_by_day(*, seconds: float, last_day: str, **arguments: Any) -> list[int]:
-    """Populations of one more day each, then rebuilds of all of it, for so long."""
+def populate_day_by_day(*, progress: str, last_day: str, **arguments: Any) -> list[int]:
+    """Populations of one more day each, then rebuilds of all of it, until the readers have enough.
+
+    Each read appends a byte to the file `progress`, and the last one a newline. A population is at
+    most two days ahead of each read, so that the readers see the cache grow on any machine.
+    """
     first, last = date.fromisoformat(arguments["start_date"]), date.fromisoformat(last_day)
-    end = time.monotonic() + seconds
+    seen = Path(progress)
     days = rebuilds = 0
-    while time.monotonic() < end:
+    while b"\n" not in (read := seen.read_bytes()) or days < LEAST_CALLS:
+        if 2 * len(read) < days <= (last - first).days:
+            wait_for(lambda had=read: seen.read_bytes() != had)
         day = first + timedelta(days=days)
         is_rebuild = day > last
         populate(end_date=str(min(day, last)), force_refresh=is_rebuild, **arguments)

@@ -14,7 +14,7 @@ import pytest
 from population.oracle import family, judge, kept, table
 from population.places import Place
 from population.tape import SYMBOL, bars, store, tape
-from population.workers import Workers
+from population.workers import Workers, wait_for
 
 FIRST, LAST = date(2024, 1, 10), date(2024, 3, 9)
 TICKS = tape(FIRST, LAST)
@@ -38,45 +38,53 @@ def run(place):
 
 @pytest.fixture(scope="module")
 def clean(all_workers, new_folder):
-    """What a run without a kill leaves, and how long it takes."""
+    """What a run without a kill leaves, and how many steps it takes."""
     place = Place(new_folder())
     store(place.folder, TICKS)
-    child = all_workers.start("populate", **CALL, **place.arguments)
-    begun = time.monotonic()
+    steps = new_folder() / "steps"
+    child = all_workers.start("populate", count_in=str(steps), **CALL, **place.arguments)
     assert child.result() > 100
-    seconds = time.monotonic() - begun
     for threshold in THRESHOLDS:
         made = kept(place, family(threshold, reset="month"))
         expected = bars(TICKS, threshold, reset="month")
         # The bar that forms at the end belongs to a month that has not ended.
         assert made.equals(expected.select(made.columns))
-    return place.folder, table(place), seconds
+    return place.folder, table(place), steps.stat().st_size
 
 
-def disturb(workers, place, rng, seconds):
+def disturb(workers, place, rng, steps):
     """Some kills at random moments; how many there were before the work was done."""
     kills = 0
-    for _ in range(rng.randint(2, 5)):
-        child = workers.start("populate", **CALL, **place.arguments)
-        time.sleep(rng.uniform(0, seconds))
+    for number in range(rng.randint(2, 5)):
+        count = place.folder / f"steps-{number}"
+        count.touch()
+        child = workers.start("populate", count_in=str(count), **CALL, **place.arguments)
+        # After some of its steps, and a moment that lies anywhere between two of them.
+        wanted = rng.randrange(steps)
+        wait_for(
+            lambda child=child, count=count, wanted=wanted: (
+                count.stat().st_size >= wanted or not child.is_running()
+            )
+        )
+        time.sleep(rng.uniform(0, 0.02))
         if child.kill() != signal.SIGKILL:
             break
         kills += 1
     return kills
 
 
-def kill_often(many, places, seed, seconds, wanted):
+def kill_often(many, places, seed, steps, wanted):
     """Disturb one place after another until there were so many kills; those that were."""
     rng, kills, disturbed = random.Random(seed), 0, []
     while kills < wanted:
         place = places(len(disturbed))
-        kills += disturb(many, place, rng, seconds)
+        kills += disturb(many, place, rng, steps)
         disturbed.append(place)
     return disturbed
 
 
 def test_killed_at_random_moments(in_memory, clean, new_folder, is_long):
-    folder, expected, seconds = clean
+    folder, expected, steps = clean
     wanted = (LONG_KILLS if is_long else KILLS) // 2
 
     def fresh(_number):
@@ -88,7 +96,7 @@ def test_killed_at_random_moments(in_memory, clean, new_folder, is_long):
         for seed in (2, 3):
             many = Workers(in_memory / f"seed{seed}")
             stack.callback(many.stop)
-            both.append(threads.submit(kill_often, many, fresh, seed, seconds, wanted))
+            both.append(threads.submit(kill_often, many, fresh, seed, steps, wanted))
         disturbed = [place for one in both for place in one.result()]
     for place in disturbed:
         with place.open():
@@ -97,13 +105,13 @@ def test_killed_at_random_moments(in_memory, clean, new_folder, is_long):
 
 
 def test_killed_at_random_moments_beside_a_server(workers, clean, server):
-    folder, expected, seconds = clean
+    folder, expected, steps = clean
     server.with_ticks_of(folder)
 
     def fresh(number):
         return Place(server.folder, f"{server.dsn}_{number}")
 
-    for place in kill_often(workers, fresh, 4, seconds, ON_SERVER):
+    for place in kill_often(workers, fresh, 4, steps, ON_SERVER):
         with place.open():
             run(place)
             judge(place, expected, lambda place=place: run(place))

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import time
 import warnings
+from concurrent.futures import ThreadPoolExecutor
 from datetime import date
 
 import polars as pl
@@ -11,16 +11,22 @@ import pytest
 from polars.testing import assert_frame_equal
 
 import rangebar_polars as rb
+from population.calls import LEAST_CALLS
 from population.oracle import judge, table
 from population.places import Place
 from population.tape import ONE_DAY, SYMBOL, at, bars, between, store, tape
+from population.workers import go_on_to_the_end, held, wait_for
 from rangebar_polars.clickhouse.cache import count_bars, coverage, get_cached_bars, get_n_bars
+from rangebar_polars.clickhouse.folder_lock import FolderLock
 from rangebar_polars.storage.coverage import CoverageWarning
 
 FIRST, LAST = date(2024, 1, 10), date(2024, 3, 2)
 TICKS = tape(FIRST, LAST)
-SHORT_S, LONG_S = 8.0, 60.0
+#: How often each way of reading is done at least.
+SHORT, LONG = 3, 40
 RESET = "week"
+#: Numbers of bars that the readers must have seen.
+GROWTH = 3
 #: What a read from ticks gives, too.
 WINDOW = (FIRST + 3 * ONE_DAY, FIRST + 24 * ONE_DAY)
 CALL = {
@@ -102,20 +108,22 @@ def read_lazily(place):
 READS = [read_cached, read_newest, read_count, read_coverage, read_chart, read_lazily]
 
 
-def read_in_turn(place, go_on):
-    """All ways of reading, one after another, for as long as is wanted: how often each was done."""
+def read_in_turn(place, child, progress, times):
+    """All ways of reading, one after another, so often and until the cache was seen to grow."""
     done = dict.fromkeys(READS, 0)
     seen = []
-    with warnings.catch_warnings():
+    with warnings.catch_warnings(), progress.open("ab", buffering=0) as told:
         warnings.simplefilter("ignore", CoverageWarning)
-        while go_on():
+        while min(done.values()) < times or len(set(seen)) < GROWTH:
             for read in READS:
+                assert child.is_running(), child.said
                 number = read(place)
                 done[read] += 1
+                told.write(b".")
                 if read is read_count:
                     seen.append(number)
+        told.write(b"\n")
     assert seen == sorted(seen), "bars that were there are gone"
-    return done, seen
 
 
 @pytest.fixture(scope="module")
@@ -127,40 +135,51 @@ def clean(new_folder):
         return place.folder, table(place)
 
 
-def test_a_population_and_a_notebook_share_a_folder(workers, clean, embedded, is_long):
+def test_a_population_and_a_notebook_share_a_folder(
+    workers, clean, embedded, new_folder, is_long, monkeypatch
+):
+    # Whoever is never let in fails after ten minutes; the population does not end by itself.
+    monkeypatch.setenv("RANGEBAR_CACHE_WAIT_S", "600")
     folder, expected = clean
     embedded.with_ticks_of(folder)
-    # As long as it takes: a day a call, then all of it anew.
+    progress = new_folder() / "progress"
+    progress.touch()
+    # As long as it takes: a day a call, then all of it again.
     child = workers.start(
         "populate_day_by_day",
-        seconds=LONG_S if is_long else SHORT_S,
+        progress=str(progress),
         last_day=str(LAST),
         **CALL,
         **embedded.arguments,
     )
-    begun = time.monotonic()
-    done, seen = read_in_turn(embedded, child.is_running)
-    calls_made, rebuilds = child.result()
-    assert min(done.values()) >= 3
-    assert len(set(seen)) >= 3, "it did not grow while it was read"
-    assert calls_made >= 3
-    assert rebuilds >= 0
-    assert time.monotonic() - begun < 4 * (LONG_S if is_long else SHORT_S) + 60
+    read_in_turn(embedded, child, progress, LONG if is_long else SHORT)
+    days, rebuilds = child.result()
+    assert days >= LEAST_CALLS
+    assert rebuilds == 0 or days > (LAST - FIRST).days
     finish(embedded, expected)
 
 
-def test_one_long_population_lets_readers_in(workers, clean, embedded):
+def test_one_long_population_lets_readers_in(workers, clean, embedded, new_folder, monkeypatch):
     """Between two groups the folder is given away."""
+    monkeypatch.setenv("RANGEBAR_CACHE_WAIT_S", "600")
+    steps = new_folder()
+    hold = {"folder": str(steps), "prefix": "cache:UNITS_PROVED"}
     folder, expected = clean
     embedded.with_ticks_of(folder)
     some = str(FIRST + 26 * ONE_DAY)
-    child = workers.start("populate", end_date=some, **CALL, **embedded.arguments)
-    seen = []
+    child = workers.start("populate", end_date=some, hold_at=hold, **CALL, **embedded.arguments)
+    held(steps, 1)
+    with ThreadPoolExecutor(1) as threads:
+        # A reader asks while the first group is written, which others follow.
+        reader = threads.submit(read_count, embedded)
+        wait_for(FolderLock(embedded.folder / "clickhouse").is_wanted)
+        go_on_to_the_end(steps)
+        seen = [reader.result()]
     while child.is_running():
         seen.append(read_count(embedded))
     assert child.result() > 0
     assert seen == sorted(seen)
-    assert any(0 < count < read_count(embedded) for count in seen), "nobody was let in"
+    assert 0 < seen[0] < read_count(embedded), "nobody was let in"
     finish(embedded, expected)
 
 

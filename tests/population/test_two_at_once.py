@@ -12,7 +12,7 @@ from exchange import Exchange, Tape, faults
 from population.oracle import chains, counts, family, judge, table
 from population.places import Place
 from population.tape import ONE_DAY, SYMBOL, store, tape
-from population.workers import wait_for
+from population.workers import go_on, go_on_to_the_end, held
 from rangebar_polars.exceptions import LeaseError
 from rangebar_polars.pipeline.local_checkpoint import list_local
 
@@ -42,21 +42,6 @@ def clean(new_folder):
         return place.folder, table(place)
 
 
-def held(folder, n):
-    """Wait until a process holds still for the n-th time."""
-    return wait_for((folder / f"{n}").exists)
-
-
-def go_on(folder, n):
-    (folder / f"{n}.go").touch()
-
-
-def go_on_to_the_end(folder):
-    """Let it pass all further steps."""
-    for n in range(1, 200):
-        go_on(folder, n)
-
-
 def test_one_that_waits_for_the_exchange_keeps_others_away(workers, embedded):
     """The folder is free meanwhile, so that the lock of the series decides."""
     days = ("2024-12-30", "2024-12-31")
@@ -74,7 +59,7 @@ def test_one_that_waits_for_the_exchange_keeps_others_away(workers, embedded):
         child = workers.start(
             "populate", symbol=SYMBOL, start_date=days[0], end_date=days[1], **embedded.arguments
         )
-        assert waiting.wait(60)
+        assert waiting.wait(600)
         with embedded.open():
             before = counts(embedded)
             for thresholds in (250, [1000, 250]):

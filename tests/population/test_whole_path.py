@@ -163,7 +163,7 @@ def test_a_kill_in_the_middle_of_a_download_is_nothing(box, workers, clean, embe
         threshold_decimal_bps=[250, 500],
         **embedded.arguments,
     )
-    assert asked.wait(60)
+    assert asked.wait(600)
     assert child.kill() == signal.SIGKILL
     rule.cancel()
     finish(embedded, clean)

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 TESTS = Path(__file__).resolve().parents[1]
 #: Longer than anything takes; who waits for longer hangs.
-LONGEST_S = 120.0
+LONGEST_S = 600.0
 
 
 @dataclass
@@ -121,6 +121,21 @@ class Workers:
 def _settings() -> dict[str, str]:
     """Settings of the test, which a child that was forked before does not have."""
     return {name: value for name, value in os.environ.items() if name.startswith("RANGEBAR_")}
+
+
+def held(folder: Path, number: int) -> None:
+    """Wait until a process holds still for the n-th time."""
+    wait_for((folder / f"{number}").exists)
+
+
+def go_on(folder: Path, number: int) -> None:
+    """Let it pass the n-th step at which it holds still."""
+    (folder / f"{number}.go").touch()
+
+
+def go_on_to_the_end(folder: Path) -> None:
+    """Let it pass all further steps."""
+    (folder / "all.go").touch()
 
 
 def wait_for(what: Callable[[], Any]) -> Any:

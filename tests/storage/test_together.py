@@ -27,7 +27,7 @@ from storage.stock import FEBRUARY, JANUARY, SYMBOL, day_files, given_day, make_
 
 WORKERS = Path(__file__).with_name("workers.py")
 WRITERS, WRITES, ROWS = 3, 20, 2_000
-REPLACEMENTS = 200
+LEAST_REPLACEMENTS = 200
 
 
 @contextmanager
@@ -78,8 +78,9 @@ def test_a_reader_sees_one_of_two_snapshots_through_many_replacements(tmp_path):
     before = JANUARY - timedelta(days=1)
     jobs.replace_often(storage, 1)
     seen = set()
-    with worker(tmp_path, "replace_often", REPLACEMENTS) as writer:
-        while writer.poll() is None:
+    with worker(tmp_path, "replace_until_told", LEAST_REPLACEMENTS) as writer:
+        while seen != {2.0, 3.0} or not (tmp_path / "replaced").exists():
+            assert writer.poll() is None
             rows = storage.get_ticks(SYMBOL, before, JANUARY)
             assert rows.height == 100
             prices = rows["price"] // 100
@@ -87,7 +88,8 @@ def test_a_reader_sees_one_of_two_snapshots_through_many_replacements(tmp_path):
             seen.add(prices[0])
             lazy = storage.scan_ticks(SYMBOL, before, JANUARY).select(pl.col("price") // 100)
             assert lazy.collect().n_unique() == 1
-    assert seen == {2.0, 3.0}
+        writer.stdin.write("enough\n")
+        writer.stdin.flush()
 
 
 class Watched(Disk):
@@ -107,24 +109,34 @@ class Watched(Disk):
             self.locked.set()
 
 
-@pytest.mark.parametrize("action", ["write", "collect", "read"])
-def test_one_process_at_a_time_changes_a_symbol(tmp_path, action):
-    storage = TickStorage(tmp_path)
+def prepared(folder, action):
+    """A store in which the action has something to do under the lock."""
+    storage = TickStorage(folder)
     storage.write_ticks(SYMBOL, jobs.BEFORE)
     if action == "read":
         day_files(storage)[0].write_bytes(b"")
+    return storage
+
+
+@pytest.mark.parametrize("action", ["write", "collect", "read"])
+def test_one_process_at_a_time_changes_a_symbol(tmp_path, action):
+    act = getattr(jobs, action)
+    storage = prepared(tmp_path, action)
+    others = [prepared(tmp_path / f"other-{number}", action) for number in range(3)]
     marker = tmp_path / "marker"
     with worker(tmp_path, "hold_lock", str(marker)) as holder:
         assert holder.stdout.readline() == "locked\n"
         storage._disk = disk = Watched()
-        thread = threading.Thread(target=getattr(jobs, action), args=[storage])
+        thread = threading.Thread(target=act, args=[storage])
         thread.start()
-        assert disk.wanted.wait(10)
-        # Who takes no notice of the lock is through at once.
-        assert not disk.locked.wait(0.2)
+        assert disk.wanted.wait(600)
+        # A writer that takes no notice of the lock is through before the same is done elsewhere.
+        for other in others:
+            act(other)
+        assert not disk.locked.is_set()
         holder.stdin.write("go on\n")
         holder.stdin.flush()
-        assert disk.locked.wait(10)
+        assert disk.locked.wait(600)
         assert marker.exists()
         thread.join()
 

@@ -1,0 +1,71 @@
+"""Text from data, made safe to show: in messages, on a terminal and in a chart."""
+
+from __future__ import annotations
+
+import re
+import reprlib
+
+__all__ = ["printable", "shown"]
+
+LONGEST = 200
+# Control characters but tab and newline, lone surrogates, and code points that are no characters.
+# XML, terminals and UTF-8 encoders each refuse some of them, or act on them.
+UNPRINTABLE = re.compile(
+    "[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff\ufdd0-\ufdef"
+    + "".join(
+        f"{chr(plane * 0x10000 + 0xFFFE)}{chr(plane * 0x10000 + 0xFFFF)}" for plane in range(17)
+    )
+    + "]"
+)
+BITS_SHOWN = 1024  # Python refuses to write longer integers in decimal
+
+
+def printable(text: str) -> str:
+    r"""Escape what cannot be shown; tabs, newlines and all other characters stay.
+
+    Examples
+    --------
+    >>> from rangebar_polars._text import printable
+    >>> print(printable("a\x1b[2Jb\ud800 é"))
+    a\x1b[2Jb\ud800 é
+    """
+    return UNPRINTABLE.sub(_escaped, text)
+
+
+def shown(value: object, longest: int = LONGEST) -> str:
+    """Show any value in a message or a heading: printable, and of bounded length and depth.
+
+    Examples
+    --------
+    >>> from rangebar_polars._text import shown
+    >>> shown("maybe"), shown(250), shown("a" * 1000, longest=5), shown(10**5000)
+    ('maybe', '250', 'aaaa…', 'an integer of 16610 bits')
+    """
+    if isinstance(value, str):
+        # Escapes only lengthen a text, so its rest cannot be shown.
+        text = value[: longest + 1]
+    elif isinstance(value, int):
+        text = _SHORTENED.repr_int(value, 0)
+    elif isinstance(value, (list, tuple, dict, set, frozenset)):
+        text = _SHORTENED.repr(value)
+    else:
+        text = str(value)
+    text = printable(text)
+    return text if len(text) <= longest else f"{text[: longest - 1]}…"
+
+
+def _escaped(found: re.Match[str]) -> str:
+    return found.group().encode("unicode_escape").decode("ascii")
+
+
+class _Shortened(reprlib.Repr):
+    """Representation of nested values that neither recurses deeply nor grows long."""
+
+    def repr_int(self, x: int, level: int) -> str:  # noqa: ARG002
+        """Decimal digits, or the size of an integer that has too many."""
+        bits = x.bit_length()
+        return str(x) if bits <= BITS_SHOWN else f"an integer of {bits} bits"
+
+
+_SHORTENED = _Shortened()
+_SHORTENED.maxlevel = 3
