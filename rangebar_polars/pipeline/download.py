@@ -20,7 +20,7 @@ from rangebar_polars.exceptions import RangeBarError, with_hint
 from rangebar_polars.pipeline.plan import ARCHIVE_PATIENCE, wanted_days
 from rangebar_polars.pipeline.report import FetchReport
 from rangebar_polars.pipeline.sources import day_source
-from rangebar_polars.storage.coverage import Gap, subtract
+from rangebar_polars.storage.coverage import Gap, IdSpans
 from rangebar_polars.storage.merge import id_gaps, merge
 from rangebar_polars.storage.parquet import TickStorage
 from rangebar_polars.symbol_registry import (
@@ -150,10 +150,10 @@ def _completed(found: DayTicks, held: tuple[int | None, int | None], source: IdS
     if not known:
         return found
     ends = pl.Series([min(known) - 1, max(known) + 1])
-    absent = sorted(found.source_absent)
+    absent, known_absent = list(found.source_absent), IdSpans(found.source_absent)
     ticks = found.ticks
     for gap in id_gaps(pl.concat([ends[:1], ids, ends[1:]])):
-        for first, last in subtract(gap, absent):
+        for first, last in known_absent.missing_from(gap):
             rows, lacking = source.ids(first, last)
             ticks = merge(ticks, rows).ticks
             absent += lacking
