@@ -212,6 +212,14 @@ class Settings:
     telegram_chat_id: str | None = field(
         default=None, repr=False, metadata=_about(TEXT, "Your Telegram chat.", "none")
     )
+    tick_lock_wait_s: float = field(
+        default=30.0,
+        metadata=_about(
+            WAIT,
+            "How long to wait for another writer of the same ticks that makes no progress; with 0, "
+            "not at all.",
+        ),
+    )
     clickhouse_dsn: str | None = field(
         default=None,
         repr=False,

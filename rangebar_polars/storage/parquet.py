@@ -22,7 +22,7 @@ from rangebar_polars.storage.given import TIME, given_ticks
 from rangebar_polars.storage.layout import LAYOUT, Shelf, shelves
 from rangebar_polars.storage.plan import (
     covered_days,
-    entries_around,
+    current_entries,
     judge,
     make_plan,
 )
@@ -340,7 +340,10 @@ class TickStorage:
     def verify(
         self, symbol: str | None = None, *, source: str | None = None, market: str | None = None
     ) -> pl.DataFrame:
-        """Every file of the store, read and compared with its SHA-256; nothing is changed.
+        """Read every file of the store and compare it with its SHA-256.
+
+        A quarantined day whose right bytes are in its place or in the quarantine is taken back
+        into service. Nothing else is changed.
 
         Returns
         -------
@@ -385,14 +388,14 @@ class TickStorage:
         return list(shelves(self._root, source, market, name, self._disk))
 
     def _covered(self, shelf: Shelf, span: Span) -> list[DayCoverage]:
-        return covered_days(shelf, span, entries_around(shelf, span))
+        return covered_days(shelf, span, current_entries(shelf, span))
 
     def _plan(
         self, shelf: Shelf, span: Span, on_gap: OnGap, refetch: Refetch | None = None
     ) -> Plan:
         """The files of a span, after what is missing has been judged."""
-        entries = entries_around(shelf, span)
+        entries = current_entries(shelf, span)
         if refetch is not None and mend(shelf, span, entries, refetch):
-            entries = entries_around(shelf, span)
+            entries = current_entries(shelf, span)
         judge(shelf, covered_days(shelf, span, entries), on_gap)
         return make_plan(shelf, span, entries)

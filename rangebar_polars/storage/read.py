@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from rangebar_polars.storage.layout import Shelf
     from rangebar_polars.storage.plan import Plan, PlannedDay
 
-    Pieces = Callable[[Sequence[str]], Iterator[pl.DataFrame]]
+    Pieces = Callable[[Mapping[str, pl.DataType]], Iterator[pl.DataFrame]]
     Refetch = Callable[[date], DayTicks | None]
 
 __all__ = ["Refetch", "mend", "read_plan"]
@@ -54,7 +54,8 @@ def read_plan(
             ahead = _submit(reader, plan, index + 1)
             data, entry = _finished(plan.shelf, item, read, refetch)
             del read
-            pieces = partial(decode_pieces, data, entry.rows, at_once=at_once)
+            path = plan.shelf.day_file(item.day, entry.file)
+            pieces = partial(decode_pieces, data, entry.rows, path=path, at_once=at_once)
             yield from _pieces(plan, item, entry, pieces, names)
     finally:
         reader.shutdown(wait=False, cancel_futures=True)
@@ -126,7 +127,7 @@ def _pieces(
     if (is_raised or is_cut or not stored) and TIME not in stored:
         stored = [TIME, *stored]
     times = pl.col(TIME).to_physical()
-    for piece in pieces(stored):
+    for piece in pieces({name: plan.schema[name] for name in stored}):
         rows = piece
         if is_raised:
             floor = pl.lit(item.floor_us, pl.Int64).cast(plan.schema[TIME])

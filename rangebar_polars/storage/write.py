@@ -22,7 +22,7 @@ from rangebar_polars.storage.given import (
     TIME,
     judge_values,
 )
-from rangebar_polars.storage.layout import month_of
+from rangebar_polars.storage.layout import is_folder, month_of
 from rangebar_polars.storage.lock import writing
 from rangebar_polars.storage.manifest import read_manifest, update_manifest
 from rangebar_polars.storage.merge import judge_order_of_days, merge
@@ -128,7 +128,7 @@ def fill_days(
 def remove_days(shelf: Shelf, first: date, last: date) -> list[date]:
     """Take days out of the manifests; the files stay until they are swept away."""
     removed: list[date] = []
-    if not shelf.folder.is_dir():
+    if not is_folder(shelf.folder):
         return removed
     with writing(shelf):
         for month in shelf.months():
