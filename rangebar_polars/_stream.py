@@ -12,6 +12,8 @@ from weakref import WeakSet
 import polars as pl
 from polars.io.plugins import register_io_source
 
+from rangebar_polars._fork import after_fork_in_child, raise_if_forked
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 
@@ -24,6 +26,7 @@ _LONGEST_WAIT_SECONDS = 30
 
 def batches(plan: pl.LazyFrame, names: Sequence[str]) -> Iterator[pl.DataFrame]:
     """The rows of these columns in order, a batch at a time; nothing is read before the first."""
+    raise_if_forked("reading a plan")
     columns = [pl.col(name).alias(str(i)) for i, name in enumerate(names)]
     return iter(
         plan.select(columns).collect_batches(maintain_order=True, lazy=True, engine="streaming")
@@ -44,6 +47,7 @@ def lazy_frame(
     comes first: cut, filter, project, and stop when the limit is used up. `pruned` gives frames
     that may leave out rows which a predicate does not pass; it is not asked where there is a limit.
     """
+    raise_if_forked("a lazy plan")
 
     def rows(
         with_columns: list[str] | None, predicate: pl.Expr | None, n_rows: int | None
@@ -101,6 +105,7 @@ def _awaited_at_exit() -> WeakSet[Generator[pl.DataFrame]]:
             time.sleep(0.001)
 
     atexit.register(wait)
+    after_fork_in_child(sources.clear)  # their threads are those of the parent
     return sources
 
 

@@ -8,6 +8,7 @@ from hashlib import sha256
 from itertools import groupby
 from typing import TYPE_CHECKING
 
+from rangebar_polars._fork import raise_if_forked
 from rangebar_polars._market import canonical_symbol
 from rangebar_polars._span import day_start, parse_day, parse_span
 from rangebar_polars._ticks import QUOTES_SCHEMA, DayTicks, Origin
@@ -209,6 +210,7 @@ class Exness:
 
     def _checked(self, file: MonthFile, receipt: Receipt) -> Month:
         """The month, asked for once more where the first copy was damaged."""
+        raise_if_forked("Exness")
         try:
             return self._once(file, receipt, fresh=False)
         except DamagedFileError:

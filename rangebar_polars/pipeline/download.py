@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, TypedDict
 
 import polars as pl
 
+from rangebar_polars._fork import raise_if_forked
 from rangebar_polars._market import canonical_market
 from rangebar_polars._progress import progress
 from rangebar_polars._span import Span, parse_span
@@ -104,6 +105,8 @@ def fetch_ticks(
         source says they are (`CorruptSourceError`).
     TickDataError, TickOrderError
         What was fetched holds a row that is no tick.
+    ForkedProcessError
+        The process was forked from one that had used Polars.
     MissingExtraError
         Something is to be fetched, and the extra `fetch` is not installed.
 
@@ -117,6 +120,7 @@ def fetch_ticks(
     >>> print(rb.fetch_ticks("ETHUSDT", "2024-08-08", "2024-08-08", cache_dir=folder))
     ETHUSDT: 0 days fetched (0 ticks), 1 kept
     """
+    raise_if_forked("fetch_ticks")
     options = settings(verbose=verbose)
     origin, place = canonical_market(source, market)
     name = validate_symbol_registered(symbol, operation="fetch_ticks")

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import polars as pl
 
+from rangebar_polars._fork import raise_if_forked
 from rangebar_polars._judge import must_be_folder
 from rangebar_polars._market import canonical_market, canonical_symbol
 from rangebar_polars._span import parse_day, parse_span
@@ -322,6 +323,7 @@ class TickStorage:
 
     def list_symbols(self, *, source: str = "binance", market: str = "spot") -> list[str]:
         """The symbols of a market of which days are in the store."""
+        raise_if_forked("list_symbols")
         found = shelves(self._root, *canonical_market(source, market), None, self._disk)
         return [shelf.symbol for shelf in found if audit.kept_days(shelf)]
 
@@ -375,13 +377,21 @@ class TickStorage:
     def shelf(
         self, symbol: str, source: str, market: str, *, operation: str | None = None
     ) -> Shelf:
-        """The folder of a symbol, which passes the gate where an operation is named."""
+        """Return the folder of a symbol, which passes the gate where an operation is named.
+
+        Raises
+        ------
+        ForkedProcessError
+            The process was forked from one that had used Polars.
+        """
+        raise_if_forked(operation or "TickStorage")
         name = canonical_symbol(symbol)
         if operation is not None:
             name = validate_symbol_registered(name, operation=operation)
         return Shelf(self._root, *canonical_market(source, market), name, self._disk)
 
     def _shelves(self, symbol: str | None, source: str | None, market: str | None) -> list[Shelf]:
+        raise_if_forked("TickStorage")
         if source is not None and market is not None:
             source, market = canonical_market(source, market)
         name = None if symbol is None else canonical_symbol(symbol)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import polars as pl
 
+from rangebar_polars._fork import fork_count, raise_if_forked, raise_if_inherited
 from rangebar_polars.exceptions import StorageError
 from rangebar_polars.storage.codec import decode_pieces
 from rangebar_polars.storage.days import FileFaultError, read_proved
@@ -48,11 +49,14 @@ def read_plan(
 
     While a day is used, the next one is read and its bytes are proved.
     """
+    raise_if_forked("reading ticks")
+    begun = fork_count()
     names = list(plan.schema) if columns is None else _wanted(plan, columns)
     reader = ThreadPoolExecutor(1, thread_name_prefix="rangebar-ticks")
     try:
         ahead = _submit(reader, plan, 0)
         for index, item in enumerate(plan.days):
+            raise_if_inherited(begun, "reading ticks")
             read = ahead
             ahead = _submit(reader, plan, index + 1)
             data, entry = _finished(plan, item, read, refetch)
