@@ -195,6 +195,7 @@ class Exness:
         return not version or version != month.version
 
     def _fetch(self, file: MonthFile) -> Month:
+        raise_if_forked("Exness")
         with download(file.symbol, file.first_day, self._archive.url_of(file.path)) as receipt:
             try:
                 return self._checked(file, receipt)
@@ -210,7 +211,6 @@ class Exness:
 
     def _checked(self, file: MonthFile, receipt: Receipt) -> Month:
         """The month, asked for once more where the first copy was damaged."""
-        raise_if_forked("Exness")
         try:
             return self._once(file, receipt, fresh=False)
         except DamagedFileError:
