@@ -134,6 +134,8 @@ def test_an_absolute_path_to_another_file_is_refused(storage, outside):
         {"source_absent": [[1, 2.0]]},
         {"columns": ["timestamp", "secret"]},
         {"columns": ["price", "timestamp"]},
+        {"columns": ["timestamp", "price", "agg_trade_id", "price"]},
+        {"columns": [["timestamp"]]},
         {"columns": "timestamp"},
         {"columns": 1},
         {"origin": {"kind": 3}},
@@ -178,6 +180,17 @@ def test_a_manifest_of_any_text_is_an_error_that_names_it(storage, text):
     path = manifest_path(storage)
     path.write_bytes(text.encode("latin-1"))
     refused(storage, path.name)
+
+
+def test_columns_that_a_later_write_adds_are_valid_in_any_order(tmp_path):
+    storage = TickStorage(tmp_path)
+    ticks = trades(JANUARY)
+    storage.write_ticks(SYMBOL, ticks.select("timestamp", "agg_trade_id", "price").head(20))
+    storage.write_ticks(SYMBOL, ticks.tail(30))
+    found = storage.get_ticks(SYMBOL, JANUARY, JANUARY)
+    assert found.columns == ticks.columns
+    assert found.tail(30).equals(ticks.tail(30))
+    assert found["quantity"].null_count() == 20
 
 
 def pipe(path: Path, _outside: Path) -> None:
