@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import operator
+import stat
 from typing import TYPE_CHECKING
 
 from rangebar_polars.exceptions import StorageError, with_hint
@@ -11,7 +12,12 @@ if TYPE_CHECKING:
     from pathlib import Path
     from typing import SupportsIndex
 
-__all__ = ["count_of", "must_be_bool", "must_be_folder"]
+__all__ = ["ACCESS_HINT", "count_of", "is_folder", "must_be_bool", "must_be_folder"]
+
+ACCESS_HINT = (
+    "let this user read and write the folder: chmod -R g+rwX, with setgid on the folders and "
+    "umask 002 for users of one group; or give another folder: cache_dir=, or RANGEBAR_CACHE_DIR"
+)
 
 
 def must_be_bool(**flags: object) -> None:
@@ -63,16 +69,33 @@ def count_of(n_bars: SupportsIndex) -> int:
     return count
 
 
+def is_folder(path: Path) -> bool:
+    """Return whether a folder is there.
+
+    Raises
+    ------
+    StorageError
+        The user may not look.
+    """
+    try:
+        return stat.S_ISDIR(path.stat().st_mode)
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    except OSError as error:
+        sentence = f"`{path}` cannot be looked at: {error.strerror or error}"
+        raise StorageError(with_hint(sentence, ACCESS_HINT)) from error
+
+
 def must_be_folder(path: Path) -> None:
     """Refuse a path for a folder where a file is, there or above it.
 
     Raises
     ------
     StorageError
-        A file is in the way.
+        A file is in the way, or the user may not look.
     """
     for place in (path, *path.parents):
-        if place.is_dir():
+        if is_folder(place):
             return
         if place.is_file():
             sentence = f"`{place}` is a file, where `cache_dir` or the cache needs a folder"

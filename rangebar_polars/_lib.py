@@ -10,6 +10,7 @@ import polars as pl
 from polars.plugins import register_plugin_function
 
 from rangebar_polars import _internal
+from rangebar_polars._fork import raise_if_forked
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -33,6 +34,7 @@ def plugin(
 
     It is never elementwise: Polars would call it for a part of the rows, in any order.
     """
+    raise_if_forked(function)
     return register_plugin_function(
         plugin_path=_LIBRARY,
         function_name=function,

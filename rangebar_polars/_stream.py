@@ -12,6 +12,8 @@ from weakref import WeakSet
 import polars as pl
 from polars.io.plugins import register_io_source
 
+from rangebar_polars._fork import after_fork_in_child, raise_if_forked
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 
@@ -29,6 +31,7 @@ def batches(plan: pl.LazyFrame, names: Sequence[str]) -> Iterator[pl.DataFrame]:
     The engine collects the rows of a batch, since a crossing into Python costs as much as some
     thousand rows, however short the pieces in which a source gives them.
     """
+    raise_if_forked("reading a plan")
     columns = [pl.col(name).alias(str(i)) for i, name in enumerate(names)]
     return iter(
         plan.select(columns).collect_batches(
@@ -54,6 +57,7 @@ def lazy_frame(
     frames that may leave out rows which a predicate does not pass; it is not asked where there is a
     limit.
     """
+    raise_if_forked("a lazy plan")
     counted = next(iter(schema))
 
     def rows(
@@ -118,6 +122,7 @@ def _awaited_at_exit() -> WeakSet[Generator[pl.DataFrame]]:
             time.sleep(0.001)
 
     atexit.register(wait)
+    after_fork_in_child(sources.clear)  # their threads are those of the parent
     return sources
 
 

@@ -101,7 +101,17 @@ def _config_file() -> Path:
 
 def _symbols_file() -> Path | None:
     path = config_folder() / "symbols.toml"
-    return path if path.is_file() else None
+    return path if _is_there(path) and path.is_file() else None
+
+
+def _is_there(path: Path) -> bool:
+    try:
+        path.stat()
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    except OSError as error:
+        raise SettingError(f"`{path}` cannot be looked at: {error.strerror or error}") from error
+    return True
 
 
 @dataclass(frozen=True, slots=True)
@@ -236,6 +246,14 @@ class Settings:
     telegram_chat_id: str | None = field(
         default=None, repr=False, metadata=_about(TEXT, "Your Telegram chat.", "none")
     )
+    tick_lock_wait_s: float = field(
+        default=30.0,
+        metadata=_about(
+            WAIT,
+            "How long to wait for another writer of the same ticks that makes no progress; with 0, "
+            "not at all.",
+        ),
+    )
     clickhouse_dsn: str | None = field(
         default=None,
         repr=False,
@@ -329,7 +347,7 @@ def _value(item: Field[Any], given: list[_Given]) -> Any:  # noqa: ANN401
 
 def _read_file(path: Path, *, required: bool) -> dict[str, _Given]:
     """The keys of a settings file; none if it is not there and was not asked for."""
-    if not required and not path.exists():
+    if not required and not _is_there(path):
         return {}
     known = _fields().keys() - {"config"}
     table = read_toml(path)

@@ -6,6 +6,8 @@ from importlib import resources
 
 import polars as pl
 
+from rangebar_polars._fork import raise_if_forked
+
 __all__ = ["sample_ticks"]
 
 
@@ -25,5 +27,6 @@ def sample_ticks() -> pl.DataFrame:
     >>> ticks.width, ticks["timestamp"].dt.date().unique().to_list()
     (7, [datetime.date(2024, 8, 8)])
     """
+    raise_if_forked("sample_ticks")
     file = resources.files("rangebar_polars") / "data" / "sample.parquet"
     return pl.read_parquet(file.read_bytes())

@@ -5,6 +5,7 @@ from __future__ import annotations
 import warnings
 from typing import TYPE_CHECKING, Literal
 
+from rangebar_polars._fork import raise_if_forked
 from rangebar_polars._market import canonical_market
 from rangebar_polars._span import Span, day_start
 from rangebar_polars.exceptions import NotYetPublishedError, unknown_choice, with_hint
@@ -77,6 +78,8 @@ def scan_ticks(
         Ids are missing that neither the archive nor the exchange's interface gave.
     SourceError
         A day could not be fetched; or there is no tick of the span yet (`NotYetPublishedError`).
+    ForkedProcessError
+        The process was forked from one that had used Polars.
     ParquetCorruptionError, SnapshotExpiredError
         When the frame is collected: a file changed on disk and could not be fetched again, or was
         removed since the call.
@@ -94,6 +97,7 @@ def scan_ticks(
     >>> ticks.rangebar.bars(250).collect().equals(day.rangebar.bars(250))
     True
     """
+    raise_if_forked("scan_ticks")
     origin, place = canonical_market(source, market)
     name = validate_symbol_registered(symbol, operation="scan_ticks")
     span = span_of_symbol(name, start, end)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import polars as pl
 
 from rangebar_polars._fields import require
+from rangebar_polars._fork import raise_if_forked
 from rangebar_polars._pandas import bars_to_pandas, import_pandas, is_pandas, trades_from_pandas
 from rangebar_polars._records import GRID_DTYPE, RecordReader
 from rangebar_polars._request import FrameRequest
@@ -214,6 +215,7 @@ def process_trades_chunked(
 
 def admitted_threshold(symbol: str | None, threshold: ThresholdLike, operation: str) -> int:
     """Threshold for a symbol that the gate lets through, not below its minimum."""
+    raise_if_forked(operation)
     if symbol is not None:
         symbol = validate_symbol_registered(symbol, operation=operation)
     return resolve_and_validate_threshold(symbol, threshold)

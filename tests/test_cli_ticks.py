@@ -350,7 +350,10 @@ def test_a_wait_for_another_writer_can_be_interrupted(store: TickStorage) -> Non
             while not has_open(process.pid, lock):
                 assert process.poll() is None
                 time.sleep(0.01)
-            assert interrupted(process) == (130, ["rangebar: interrupted"])
+            status, words = interrupted(process)
+    assert status == 130
+    # On a slow machine the wait has been reported before.
+    assert [line for line in words if "waiting for" not in line] == ["rangebar: interrupted"]
     assert store.list_days("ETHUSDT")
 
 

@@ -45,6 +45,7 @@ GIVEN = {
     "telegram_chat_id": TEXTS,
     "clickhouse_dsn": TEXTS,
     "cache_wait_s": (1, "2.5", 3.5),
+    "tick_lock_wait_s": (1, "2.5", 3.5),
 }
 SECRETS = {
     "pushover_api_token",
@@ -78,6 +79,7 @@ WRONG = {
     "telegram_chat_id": 7,
     "clickhouse_dsn": 7,
     "cache_wait_s": -1,
+    "tick_lock_wait_s": -1,
 }
 
 

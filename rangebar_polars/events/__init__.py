@@ -33,6 +33,7 @@ from rangebar_polars.events._kinds import (
     SymbolNotRegistered,
     ThresholdViolation,
     TickFileQuarantined,
+    TickFileRestored,
     TicksWritten,
 )
 from rangebar_polars.events._payload import HookPayload, generate_trace_id
@@ -42,7 +43,8 @@ __all__ += ["clear_hooks", "emit_hook", "flush_hooks", "register_for_all", "regi
 __all__ += ["register_hook", "unregister_hook"]
 __all__ += ["CheckpointSaved", "PopulationCompleted", "PopulationFailed"]
 __all__ += ["CoverageGap", "DownloadCompleted", "DownloadFailed", "DownloadStarted"]
-__all__ += ["SymbolNotRegistered", "ThresholdViolation", "TickFileQuarantined", "TicksWritten"]
+__all__ += ["SymbolNotRegistered", "ThresholdViolation", "TickFileQuarantined"]
+__all__ += ["TickFileRestored", "TicksWritten"]
 
 # A library leaves it to its host where records go.
 logging.getLogger("rangebar_polars").addHandler(logging.NullHandler())

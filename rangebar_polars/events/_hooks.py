@@ -5,9 +5,9 @@ from __future__ import annotations
 import atexit
 import logging
 import time
-from threading import Lock
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
+from rangebar_polars._fork import ForkSafeLock, after_fork_in_child
 from rangebar_polars.config import settings
 from rangebar_polars.events._kinds import EVENT_NAMES, FAILURES, event_name
 from rangebar_polars.events._payload import HookPayload, append_line
@@ -39,7 +39,7 @@ class Subscribers:
     """The subscribers of this process."""
 
     def __init__(self) -> None:
-        self._lock = Lock()
+        self._lock = ForkSafeLock()
         self._all: list[Subscriber] = []
         self._alerts = Subscriber(_send_alert)
         self._alerted: set[tuple[str, str]] = set()
@@ -104,6 +104,11 @@ class Subscribers:
         finished = [one.flush(max(0.0, deadline - time.monotonic())) for one in everyone]
         return all(finished)
 
+    def restart(self) -> None:
+        """Begin again in a forked child, which has none of the threads of the subscribers."""
+        for subscriber in (*self._all, self._alerts):
+            subscriber.restart()
+
     def _find(self, callback: Callback) -> Subscriber | None:
         return next((one for one in self._all if one.callback == callback), None)
 
@@ -128,6 +133,7 @@ def _send_alert(payload: HookPayload) -> None:
 
 
 _subscribers = Subscribers()
+after_fork_in_child(_subscribers.restart)
 
 
 def register_hook(event: str | type[Event], callback: Callback) -> None:

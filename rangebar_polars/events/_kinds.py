@@ -27,6 +27,7 @@ __all__ = [
     "SymbolNotRegistered",
     "ThresholdViolation",
     "TickFileQuarantined",
+    "TickFileRestored",
     "TicksWritten",
     "event_name",
 ]
@@ -35,7 +36,12 @@ _BY_COMPONENT = {
     "symbol_registry": ("symbol_not_registered", "symbol_coverage_mismatch"),
     "threshold_validation": ("threshold_violation",),
     "download": ("download_start", "download_complete", "download_failed", "tick_fetch_progress"),
-    "tick_storage": ("ticks_written", "tick_file_quarantined", "coverage_gap"),
+    "tick_storage": (
+        "ticks_written",
+        "tick_file_quarantined",
+        "tick_file_restored",
+        "coverage_gap",
+    ),
     "cache_write": ("cache_write_start", "cache_write_complete", "cache_write_failed"),
     "validation": ("validation_complete", "validation_failed"),
     "checkpoint": ("checkpoint_saved", "checkpoint_restored", "checkpoint_restore_failed"),
@@ -157,6 +163,16 @@ class TickFileQuarantined(Event):
     day: date
     path: Path
     reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class TickFileRestored(Event):
+    """A quarantined file has its right bytes again, and its day is back in service."""
+
+    name: ClassVar[str] = "tick_file_restored"
+
+    day: date
+    path: Path
 
 
 @dataclass(frozen=True, slots=True)

@@ -117,7 +117,7 @@ def append_line(path: Path, line: str) -> None:
     """Append a line to a file in one write, so that lines of several processes do not mix."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
+        descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o666)
         try:
             data = line.encode()
             if os.write(descriptor, data) < len(data):

@@ -59,7 +59,6 @@ class Subscriber:
                 _LOG.warning(message, self.callback, payload.event)
                 return
             self._waiting.append(payload)
-            # A forked process inherits the worker, which does not run there.
             if self._worker is None or not self._worker.is_alive():
                 self._start()
 
@@ -67,6 +66,12 @@ class Subscriber:
         """Deliver nothing more; a call that has begun goes on."""
         with self._changed:
             self._waiting.clear()
+
+    def restart(self) -> None:
+        """Begin again in a forked child; what waited is delivered by the parent."""
+        self._waiting.clear()
+        self._changed = Condition()
+        self._worker = None
 
     def flush(self, timeout_s: float) -> bool:
         """Wait until all is delivered; False if that takes longer."""

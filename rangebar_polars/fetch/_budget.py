@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import time
 from functools import cache
-from threading import Lock
 from typing import TYPE_CHECKING
+
+from rangebar_polars._fork import ForkSafeLock
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -18,7 +19,7 @@ _SHORTEST_WAIT_S = 0.001
 # What may be spent at once, of the weight of a minute; the rest flows in evenly, so that no 60
 # seconds see more than the weight of a minute.
 _BURST = 0.1
-_FIRST_USE = Lock()
+_FIRST_USE = ForkSafeLock()
 
 
 class HostClosedError(RuntimeError):
@@ -62,7 +63,7 @@ class WeightBudget:
     ) -> None:
         self._clock = clock
         self._sleep = sleep
-        self._lock = Lock()
+        self._lock = ForkSafeLock()
         self._weight: float | None = None  # full until first used
         self._counted_at = clock()
         self._closed_until = clock()

@@ -7,9 +7,9 @@ import warnings
 from itertools import chain
 from os import PathLike
 from pathlib import Path
-from threading import Lock
 from typing import TYPE_CHECKING, TypeAlias
 
+from rangebar_polars._fork import ForkSafeLock, raise_if_forked
 from rangebar_polars._stream import lazy_frame
 from rangebar_polars._ticks import TRADES_SCHEMA
 from rangebar_polars.exceptions import with_hint
@@ -131,6 +131,7 @@ def read_agg_trades(path: AnyPath) -> pl.DataFrame:
 
 def read(path: Path, warn: Callable[[str], None]) -> pl.DataFrame:
     """Trades of one file; `warn` is told what was mended in it."""
+    raise_if_forked("reading a file of trades")
     source = str(path)
     raw = parse_trades(pieces_of(path), source)
     clean = normalise(raw.frame, source, raw.first_line)
@@ -160,7 +161,7 @@ def warn_of_file(message: str) -> None:
 def once(tell: Callable[[str], None]) -> Callable[[str], None]:
     """`tell` that is never told the same twice, whichever thread it is in."""
     told: set[str] = set()
-    lock = Lock()
+    lock = ForkSafeLock()
 
     def tell_news(message: str) -> None:
         with lock:

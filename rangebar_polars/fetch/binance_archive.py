@@ -9,6 +9,7 @@ from datetime import UTC, date, datetime, timedelta
 from itertools import pairwise
 from typing import TYPE_CHECKING, NamedTuple
 
+from rangebar_polars._fork import raise_if_forked
 from rangebar_polars._market import canonical_market, canonical_symbol
 from rangebar_polars._span import day_start, parse_day, parse_span
 from rangebar_polars._ticks import DayTicks, Origin
@@ -164,6 +165,7 @@ class BinanceArchive:
         TickDataError
             The file is what was published, and has a line that is no trade of that day.
         """
+        raise_if_forked("BinanceArchive")
         file = self._file_of_day(canonical_symbol(symbol), parse_day(day))
         clean, origin = self._fetch(file)
         reason = "" if clean.ticks.height else "the archive's file of this day holds no trade"
@@ -175,6 +177,7 @@ class BinanceArchive:
         A day without trades is left out: months lack days that have a file of their own.
         Raises what `fetch_day` does.
         """
+        raise_if_forked("BinanceArchive")
         file = self._file_of_month(canonical_symbol(symbol), year, month)
         clean, origin = self._fetch(file)
         return list(by_day(clean, origin, file))

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import polars as pl
 
+from rangebar_polars._fork import raise_if_forked
 from rangebar_polars._market import canonical_market, canonical_symbol
 from rangebar_polars._span import day_start, parse_day, parse_span
 from rangebar_polars._ticks import LONGEST_STEP_BACK_US, TRADES_SCHEMA, DayTicks, Origin
@@ -185,6 +186,7 @@ class BinanceRest:
         TickOrderError
             In the order of the ids, time runs back by more than a second.
         """
+        raise_if_forked("BinanceRest")
         name, wanted = canonical_symbol(symbol), parse_day(day)
         start_us = micros(day_start(wanted))
         with _naming(name, wanted):
@@ -218,6 +220,7 @@ class BinanceRest:
         TransientSourceError
             Ids above that of the newest trade: they may still come.
         """
+        raise_if_forked("BinanceRest")
         name = canonical_symbol(symbol)
         if not 0 <= first_id <= last_id:
             raise ValueError(

@@ -8,6 +8,7 @@ from hashlib import sha256
 from itertools import groupby
 from typing import TYPE_CHECKING
 
+from rangebar_polars._fork import raise_if_forked
 from rangebar_polars._market import canonical_symbol
 from rangebar_polars._span import day_start, parse_day, parse_span
 from rangebar_polars._ticks import QUOTES_SCHEMA, DayTicks, Origin
@@ -182,6 +183,7 @@ class Exness:
         return facts is None or not facts.etag or facts.etag != month.version
 
     def _fetch(self, file: MonthFile) -> Month:
+        raise_if_forked("Exness")
         with download(file.symbol, file.first_day, self._archive.url_of(file.path)) as receipt:
             try:
                 return self._checked(file, receipt)

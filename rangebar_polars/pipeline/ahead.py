@@ -9,6 +9,8 @@ from contextlib import ExitStack
 from threading import Thread
 from typing import TYPE_CHECKING, Generic, TypeVar
 
+from rangebar_polars._fork import fork_count, raise_if_inherited
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterable
     from types import TracebackType
@@ -39,12 +41,14 @@ def ahead(
     """
     under_way: deque[_Errand[ItemT, ResultT]] = deque()
     left = iter(items)
+    begun = fork_count()
     try:
         while True:
             while len(under_way) < count and (more := next(left, _NOTHING)) is not _NOTHING:
                 under_way.append(_Errand(work, more))  # type: ignore[arg-type]
             if not under_way:
                 return
+            raise_if_inherited(begun, "fetching")
             yield under_way.popleft().result()
     finally:
         _give_up(under_way)

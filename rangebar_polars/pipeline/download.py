@@ -3,25 +3,27 @@
 from __future__ import annotations
 
 from contextlib import closing, contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import partial
 from itertools import groupby
 from operator import attrgetter
-from typing import TYPE_CHECKING, TypedDict
+from typing import TYPE_CHECKING, Any, TypedDict
 
 import polars as pl
 
+from rangebar_polars._fork import raise_if_forked
 from rangebar_polars._market import canonical_market
 from rangebar_polars._progress import progress
 from rangebar_polars._span import Span, parse_span
 from rangebar_polars.config import settings
 from rangebar_polars.events import CoverageGap, emit
 from rangebar_polars.exceptions import RangeBarError, with_hint
+from rangebar_polars.pipeline.editions import Editions, HeldIds
 from rangebar_polars.pipeline.plan import ARCHIVE_PATIENCE, wanted_days
 from rangebar_polars.pipeline.report import FetchReport
 from rangebar_polars.pipeline.sources import day_source
-from rangebar_polars.storage.coverage import Gap, subtract
-from rangebar_polars.storage.merge import id_gaps, merge
+from rangebar_polars.storage.coverage import Gap
 from rangebar_polars.storage.parquet import TickStorage
 from rangebar_polars.symbol_registry import (
     get_symbol_entries,
@@ -31,7 +33,7 @@ from rangebar_polars.symbol_registry import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
     from datetime import date
     from pathlib import Path
 
@@ -103,6 +105,8 @@ def fetch_ticks(
         source says they are (`CorruptSourceError`).
     TickDataError, TickOrderError
         What was fetched holds a row that is no tick.
+    ForkedProcessError
+        The process was forked from one that had used Polars.
     MissingExtraError
         Something is to be fetched, and the extra `fetch` is not installed.
 
@@ -116,6 +120,7 @@ def fetch_ticks(
     >>> print(rb.fetch_ticks("ETHUSDT", "2024-08-08", "2024-08-08", cache_dir=folder))
     ETHUSDT: 0 days fetched (0 ticks), 1 kept
     """
+    raise_if_forked("fetch_ticks")
     options = settings(verbose=verbose)
     origin, place = canonical_market(source, market)
     name = validate_symbol_registered(symbol, operation="fetch_ticks")
@@ -134,30 +139,41 @@ def fetch_ticks(
 
 
 def fetch_again(storage: TickStorage, symbol: str, day: date, place: Place) -> DayTicks | None:
-    """A day that the store held, with every id that it had; None where the source has none now."""
+    """Fetch a day that the store held, with every id that it had.
+
+    Days beside it whose ids have moved are fetched and stored with it.
+
+    Returns
+    -------
+    DayTicks or None
+        None if the source has no such day now.
+    """
     with past_gate(symbol), closing(day_source(symbol, **place)) as source:
-        found = [one for batch in source.days([day]) for one in batch if one.day == day]
-        if not found or source.by_id is None:
-            return found[0] if found else None
-        held = storage.coverage(symbol, day, day, **place).row(0, named=True)
-        return _completed(found[0], (held["first_id"], held["last_id"]), source.by_id)
+        found = _one_day(source, day)
+        if found is None or source.by_id is None:
+            return found
+        held = partial(_held_ids, storage, symbol, place)
+        run = Editions(held, partial(_one_day, source), source.by_id).of_day(found)
+        if len(run) > 1:
+            storage.put_days(symbol, run, **place)
+        return next(one for one in run if one.day == day)
 
 
-def _completed(found: DayTicks, held: tuple[int | None, int | None], source: IdSource) -> DayTicks:
-    """A day with the ids that its archive lacks, between the outermost that are known."""
-    ids = found.ticks.get_column("agg_trade_id")
-    known = [*ids.head(1), *ids.tail(1), *(end for end in held if end is not None)]
-    if not known:
-        return found
-    ends = pl.Series([min(known) - 1, max(known) + 1])
-    absent = sorted(found.source_absent)
-    ticks = found.ticks
-    for gap in id_gaps(pl.concat([ends[:1], ids, ends[1:]])):
-        for first, last in subtract(gap, absent):
-            rows, lacking = source.ids(first, last)
-            ticks = merge(ticks, rows).ticks
-            absent += lacking
-    return replace(found, ticks=ticks, source_absent=tuple(sorted(absent)))
+def _one_day(source: DaySource, day: date) -> DayTicks | None:
+    with closing(source.days([day])) as batches:
+        return next((one for batch in batches for one in batch if one.day == day), None)
+
+
+def _held_ids(storage: TickStorage, symbol: str, place: Place, day: date) -> HeldIds | None:
+    """Return the ids that the store holds of a day."""
+    return _ids_of(storage.coverage(symbol, day, day, **place).row(0, named=True))
+
+
+def _ids_of(covered: Mapping[str, Any]) -> HeldIds | None:
+    """Return the ids of a row of coverage."""
+    if covered["first_id"] is None:
+        return None
+    return HeldIds(covered["first_id"], covered["last_id"], covered["state"] == "given")
 
 
 def span_to_now(start: When, end: When) -> Span:
@@ -218,8 +234,8 @@ class _Fetch:
     wanted: list[date] = field(default_factory=list)
     #: The last id of the days to which more may come.
     tails: dict[date, int] = field(default_factory=dict)
-    #: The first and last id of days that the store holds, or held before a file was corrupt.
-    held: dict[date, tuple[int, int]] = field(default_factory=dict)
+    #: Ids of the days of the span and around it, as the store holds them.
+    held: dict[date, HeldIds | None] = field(default_factory=dict)
 
     @property
     def symbol(self) -> str:
@@ -236,10 +252,10 @@ class _Fetch:
             if day not in self.wanted:
                 kept = row["state"] != "absent_confirmed"
                 (self.report.kept if kept else self.report.absent).append(day)
-            if row["last_id"] is not None:
-                self.held[day] = (row["first_id"], row["last_id"])
-                if row["state"] == "tail" and not refresh and today - day <= ARCHIVE_PATIENCE:
-                    self.tails[day] = row["last_id"]
+            self.held[day] = _ids_of(row)
+            is_growing = row["state"] == "tail" and today - day <= ARCHIVE_PATIENCE
+            if is_growing and not refresh and row["last_id"] is not None:
+                self.tails[day] = row["last_id"]
 
     def is_needed(self) -> bool:
         """Whether a source has to be asked at all."""
@@ -273,8 +289,8 @@ class _Fetch:
             self._kept_so_far(),
             closing(source.days(self.wanted)) as batches,
         ):
-            for batch in batches:
-                self._put([self._as_held(one, source.by_id) for one in batch])
+            for batch in self._with_neighbours(batches, source):
+                self._put(batch)
                 asked = [one for one in batch if one.day in left]
                 for found in asked:
                     del left[found.day]
@@ -283,15 +299,24 @@ class _Fetch:
                 advance(len(asked))
         self.report.to_come.extend(left)
 
-    def _as_held(self, found: DayTicks, source: IdSource | None) -> DayTicks:
-        """A day with the ids that the store has, or had, of it."""
-        if source is None or found.day not in self.held:
-            return found
-        return _completed(found, self.held[found.day], source)
+    def _with_neighbours(
+        self, batches: Iterable[list[DayTicks]], source: DaySource
+    ) -> Iterable[list[DayTicks]]:
+        """Give days as they come, with those beside them that must be stored with them."""
+        if source.by_id is None:
+            return batches
+        return Editions(self._held_ids, partial(_one_day, source), source.by_id).runs(batches)
+
+    def _held_ids(self, day: date) -> HeldIds | None:
+        if day not in self.held:
+            self.held[day] = _held_ids(self.storage, self.symbol, self.place, day)
+        return self.held[day]
 
     def _put(self, batch: Sequence[DayTicks]) -> None:
         written = self.storage.put_days(self.symbol, batch, **self.place)
         self.report.replaced.extend(written.replaced)
+        for found in batch:
+            self.held.pop(found.day, None)
 
     def _list_of(self, found: DayTicks) -> list[date]:
         if found.is_tail:

@@ -22,8 +22,8 @@ from rangebar_polars.pipeline.checkpoint_file import (
     name_of,
 )
 from rangebar_polars.storage.disk import Disk, Step
-from rangebar_polars.storage.layout import temporary_name, temporary_pid
-from rangebar_polars.storage.place import write_synced
+from rangebar_polars.storage.layout import listed, temporary_name, temporary_pid
+from rangebar_polars.storage.place import disk_errors, write_synced
 
 if TYPE_CHECKING:
     from rangebar_polars.clickhouse.series import Series
@@ -105,17 +105,29 @@ def state_from_local(cache_dir: Path | str | None, unit: Unit) -> bytes | None:
 
 
 def forget_local(cache_dir: Path | str | None, series: Series) -> bool:
-    """Remove the copy of a series; whether there was one."""
+    """Remove the copy of a series; return whether there was one.
+
+    Raises
+    ------
+    StorageError
+        It cannot be removed.
+    """
     path = local_path(cache_dir, series)
-    try:
-        path.unlink()
-    except FileNotFoundError:
-        return False
+    with disk_errors(path):
+        try:
+            path.unlink()
+        except FileNotFoundError:
+            return False
     return True
 
 
 def list_local(cache_dir: Path | str | None = None) -> list[LocalCheckpoint]:
-    """Every copy that can be used, by file name.
+    """Return every copy that can be used, by file name.
+
+    Raises
+    ------
+    StorageError
+        The folder cannot be listed.
 
     Examples
     --------
@@ -124,7 +136,8 @@ def list_local(cache_dir: Path | str | None = None) -> list[LocalCheckpoint]:
     >>> list_local(mkdtemp())
     []
     """
-    found = (_read(path) for path in sorted(_folder(cache_dir).glob(f"*{_SUFFIX}")))
+    paths = (path for path in listed(_folder(cache_dir)) if path.suffix == _SUFFIX)
+    found = (_read(path) for path in paths if not path.name.startswith("."))
     return [one for one in found if one is not None]
 
 

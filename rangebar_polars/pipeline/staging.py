@@ -26,6 +26,8 @@ from rangebar_polars.clickhouse.files import FileLock, wait_a_little
 from rangebar_polars.clickhouse.series import Configuration, Family, Series
 from rangebar_polars.clickhouse.write import DayOfTicks, UnitDraft
 from rangebar_polars.exceptions import StorageError, with_hint
+from rangebar_polars.storage.layout import is_folder, listed
+from rangebar_polars.storage.place import disk_errors
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -152,13 +154,15 @@ def staging_folder(cache: Path) -> Iterator[Path]:
     It is open until the end, and then removed; what killed runs have left is removed first.
     """
     root = _root(cache)
-    lock = _free_place(root)
+    with disk_errors(root):
+        lock = _free_place(root)
     run = lock.path.with_suffix("") / secrets.token_hex(8)
     try:
-        sweep(cache)
-        _remove(run.parent)
-        run.mkdir(parents=True)
-        (run / _OPEN).write_text(socket.gethostname(), encoding="utf-8")
+        with disk_errors(run):
+            sweep(cache)
+            _remove(run.parent)
+            run.mkdir(parents=True)
+            (run / _OPEN).write_text(socket.gethostname(), encoding="utf-8")
         yield run
     finally:
         (run / _OPEN).unlink(missing_ok=True)
@@ -168,9 +172,10 @@ def staging_folder(cache: Path) -> Iterator[Path]:
 
 def sweep(cache: Path) -> None:
     """Remove the files of runs that are not alive any more."""
-    for path in _root(cache).glob("*.lock"):
+    for path in listed(_root(cache)):
         lock = FileLock(path)
-        if path.with_suffix("").is_dir() and lock.try_acquire():
+        is_place = path.suffix == ".lock" and is_folder(path.with_suffix(""))
+        if is_place and lock.try_acquire():
             _remove(path.with_suffix(""))
             lock.release()
 
@@ -213,10 +218,11 @@ class Outbox:
             The folder is not here, or not any more.
         """
         self._judge_open()
-        try:
-            known = json.loads((self.folder / _STANDING).read_text(encoding="utf-8"))
-        except FileNotFoundError:
-            return Standing()
+        with disk_errors(self.folder):
+            try:
+                known = json.loads((self.folder / _STANDING).read_text(encoding="utf-8"))
+            except FileNotFoundError:
+                return Standing()
         states = tuple(
             (_series_in(series), date.fromisoformat(day), base64.b64decode(state))
             for series, day, state in known["states"]
@@ -292,7 +298,8 @@ class Inbox:
     """Where the driver takes the groups of a job from, in order, each once."""
 
     def __init__(self, folder: Path) -> None:
-        folder.mkdir()
+        with disk_errors(folder):
+            folder.mkdir()
         self.folder = folder
         self.index = 0
         self._after = self._taken = ""
@@ -312,10 +319,11 @@ class Inbox:
         """
         # A job that was run twice has put some once more, which would take room.
         self._remove_before(None if self._is_cut else self.index)
-        try:
-            data = self._next.read_bytes()
-        except FileNotFoundError:
-            return None
+        with disk_errors(self._next):
+            try:
+                data = self._next.read_bytes()
+            except FileNotFoundError:
+                return None
         found = unpacked(data, self.index, self._after)
         if found is None:
             self._is_cut = True
@@ -340,9 +348,10 @@ class Inbox:
         ]
         known = {"index": self.index, "after": self._after, "states": states}
         temporary = self.folder / f"{_STANDING}.tmp"
-        temporary.write_text(json.dumps(known), encoding="utf-8")
-        temporary.replace(self.folder / _STANDING)
-        path.unlink(missing_ok=True)
+        with disk_errors(self.folder):
+            temporary.write_text(json.dumps(known), encoding="utf-8")
+            temporary.replace(self.folder / _STANDING)
+            path.unlink(missing_ok=True)
 
     def remove(self) -> None:
         """Remove the folder: the job is done, or given up."""

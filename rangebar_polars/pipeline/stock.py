@@ -13,7 +13,7 @@ from rangebar_polars.pipeline.compute import is_readable
 from rangebar_polars.pipeline.download import fetch_ticks
 from rangebar_polars.pipeline.outcome import Hole, first_hole, first_line
 from rangebar_polars.pipeline.rebuild import Rebuilt, rebuild, stale_days
-from rangebar_polars.storage.coverage import subtract
+from rangebar_polars.storage.coverage import IdSpans
 from rangebar_polars.storage.held import hold
 from rangebar_polars.storage.parquet import TickStorage
 from rangebar_polars.symbol_registry import past_gate
@@ -120,7 +120,7 @@ class Stock:
         if is_judged or not ids or entry is None or entry.first_id is None:
             return None
         span = (ids[-1] + 1, entry.first_id - 1)
-        left = subtract(span, sorted(entry.source_absent)) if span[0] <= span[1] else []
+        left = IdSpans(entry.source_absent).missing_from(span) if span[0] <= span[1] else []
         words = "; ".join(f"ids {first} to {last} are missing" for first, last in left)
         return Hole(day, words) if left else None
 

@@ -9,8 +9,9 @@ import polars as pl
 from rangebar_polars.exceptions import ManifestError, StorageError
 from rangebar_polars.storage.collect import unreferenced
 from rangebar_polars.storage.days import FileFaultError, read_proved
-from rangebar_polars.storage.layout import day_of_file
+from rangebar_polars.storage.layout import day_of_file, listed
 from rangebar_polars.storage.manifest import manifest_versions, read_manifest
+from rangebar_polars.storage.quarantine import heal
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -65,15 +66,17 @@ def _files(shelf: Shelf) -> Iterator[_Row]:
         for _, path in unreferenced(shelf):
             if file_day := day_of_file(path.name):
                 yield file_day, path, "unreferenced", None
-    if shelf.quarantine.is_dir():
-        for path in sorted(shelf.quarantine.iterdir()):
-            yield day_of_file(path.name), path, "quarantined", None
+    for path in listed(shelf.quarantine):
+        yield day_of_file(path.name), path, "quarantined", None
 
 
 def _file(shelf: Shelf, day: date, entry: DayEntry) -> _Row:
     path = shelf.day_file(day, entry.file)
     if not entry.is_kept:
-        return day, path, "quarantined", entry.reason
+        restored = heal(shelf, [day], {day: entry}).get(day)
+        if restored is None or not restored.file:
+            return day, path, "quarantined", entry.reason
+        entry, path = restored, shelf.day_file(day, restored.file)
     try:
         read_proved(shelf, day, entry)
     except FileFaultError as fault:

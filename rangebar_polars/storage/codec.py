@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import io
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import polars as pl
 
+from rangebar_polars.exceptions import ParquetCorruptionError, with_hint
+
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator, Mapping
+    from pathlib import Path
 
 __all__ = ["ENCODING", "content_hash", "decode", "decode_pieces", "encode"]
 
@@ -38,21 +42,61 @@ def encode(ticks: pl.DataFrame) -> memoryview:
     return buffer.getbuffer()
 
 
-def decode(data: bytes, columns: Sequence[str] | None = None) -> pl.DataFrame:
-    """The rows of a file, of some columns or all."""
-    return pl.read_parquet(data, columns=None if columns is None else list(columns))
+def decode(data: bytes, schema: Mapping[str, pl.DataType], path: Path) -> pl.DataFrame:
+    """Read some columns of a file from its bytes.
+
+    Raises
+    ------
+    ParquetCorruptionError
+        The bytes are not a Parquet file with these columns.
+    """
+    with _decoding(path):
+        return _judged(pl.read_parquet(data, columns=list(schema)), schema)
 
 
 def decode_pieces(
-    data: bytes, rows: int, columns: Sequence[str], *, at_once: bool
+    data: bytes, rows: int, schema: Mapping[str, pl.DataType], path: Path, *, at_once: bool
 ) -> Iterator[pl.DataFrame]:
-    """The rows of a file, a piece in memory at a time unless they are wanted at once."""
+    """Read some columns of a file, a piece in memory at a time unless all is wanted at once.
+
+    Raises
+    ------
+    ParquetCorruptionError
+        The bytes are not a Parquet file with these columns.
+    """
     if at_once or rows <= PIECE_ROWS:
-        yield decode(data, columns)
+        yield decode(data, schema, path)
         return
-    plan = pl.scan_parquet(io.BytesIO(data)).select(columns)
+    with _decoding(path):
+        plan = pl.scan_parquet(io.BytesIO(data)).select(list(schema))
     for start in range(0, rows, PIECE_ROWS):
-        yield plan.slice(start, PIECE_ROWS).collect()
+        with _decoding(path):
+            piece = _judged(plan.slice(start, PIECE_ROWS).collect(), schema)
+        yield piece
+
+
+def _judged(frame: pl.DataFrame, schema: Mapping[str, pl.DataType]) -> pl.DataFrame:
+    if frame.schema != schema:
+        raise pl.exceptions.SchemaError(f"its columns are `{dict(frame.schema)}`")
+    return frame
+
+
+@contextmanager
+def _decoding(path: Path) -> Iterator[None]:
+    """Say which file it is that cannot be decoded, although its bytes are those of its manifest."""
+    try:
+        yield
+    except pl.exceptions.PolarsError as error:
+        reason = str(error).partition("\n")[0]
+        raise ParquetCorruptionError(
+            with_hint(
+                f"`{path}` is not a file of ticks: {reason}",
+                "it was not written by this package; fetch the day again, or delete it "
+                "(`delete_ticks`)",
+            ),
+            path=path,
+            reason=reason,
+        ) from error
 
 
 def content_hash(ticks: pl.DataFrame) -> str:

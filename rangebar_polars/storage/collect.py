@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import time
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import polars as pl
 
 from rangebar_polars.storage.disk import Step
-from rangebar_polars.storage.layout import day_of_file
+from rangebar_polars.storage.layout import day_of_file, listed
 from rangebar_polars.storage.lock import writing
+from rangebar_polars.storage.lock_wait import beat
 from rangebar_polars.storage.manifest import manifest_versions, read_manifest
 from rangebar_polars.storage.place import disk_errors
 
@@ -42,7 +44,7 @@ def unreferenced(shelf: Shelf) -> Iterator[tuple[str, Path]]:
         yield from ((month, path) for path in older if path is not None)
     for year in shelf.years():
         files: dict[str, list[Path]] = {}
-        for path in sorted(year.glob("*.parquet")):
+        for path in listed(year):
             if day_of_file(path.name) is not None:
                 files.setdefault(path.name[:7], []).append(path)
         for month, paths in files.items():
@@ -55,12 +57,10 @@ def garbage(shelf: Shelf) -> list[Garbage]:
     found = []
     oldest = time.time() - GARBAGE_SECONDS
     for month, path in unreferenced(shelf):
-        try:
+        with disk_errors(path), suppress(FileNotFoundError):
             status = path.stat()
-        except FileNotFoundError:
-            continue
-        if status.st_mtime <= oldest:
-            found.append(Garbage(path, status.st_size, month))
+            if status.st_mtime <= oldest:
+                found.append(Garbage(path, status.st_size, month))
     return found
 
 
@@ -72,6 +72,7 @@ def collect(shelf: Shelf) -> list[Garbage]:
             if _is_still_garbage(shelf, item):
                 shelf.disk.unlink(item.path)
                 shelf.disk.reached(Step.GARBAGE_REMOVED)
+                beat(shelf.lock_file)
                 removed.append(item)
     return removed
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING, NamedTuple
@@ -20,9 +21,9 @@ __all__ = [
     "CoverageWarning",
     "DayCoverage",
     "Gap",
+    "IdSpans",
     "chain",
     "coverage_frame",
-    "subtract",
 ]
 
 #: The state of a day that the store does not hold.
@@ -101,14 +102,16 @@ def chain(
         day too: they may be of either. Else they are of the later day, as within the span.
     """
     breaks = _quote_breaks if is_quotes else _trade_breaks
-    absent = sorted(span for entry in entries.values() for span in entry.source_absent)
+    absent = IdSpans(span for entry in entries.values() for span in entry.source_absent)
     found = []
+    before = _before(days[0], entries) if days else None
     for day in days:
         entry = entries.get(day)
         gaps: list[Gap] = []
         if entry is not None and entry.is_kept and entry.first_id is not None:
-            gaps += breaks(_before(day, entries, since=days[0]), (day, entry))
+            gaps += breaks(before, (day, entry))
             gaps += [Gap(day, *span) for span in entry.id_gaps]
+            before = day, entry
         if judge_end and day == days[-1]:
             gaps += _after(day, entries, breaks)
         left = tuple(part for gap in gaps for part in _without(gap, absent))
@@ -134,19 +137,12 @@ def _ids(gap: Gap) -> str:
     return f"ids {gap.first_id} to {gap.last_id} are missing"
 
 
-def _before(
-    day: date, entries: Mapping[date, DayEntry], *, since: date
-) -> tuple[date, DayEntry] | None:
-    """The nearest day before with ids: in the span wherever, before it only if nothing is between."""
+def _before(day: date, entries: Mapping[date, DayEntry]) -> tuple[date, DayEntry] | None:
+    """Return the nearest day with ids before a span, None if a day between them is not stored."""
     earlier = day - _ONE_DAY
-    oldest = min(entries)
-    while earlier >= oldest:
-        entry = entries.get(earlier)
-        is_kept = entry is not None and entry.is_kept
-        if entry is not None and is_kept and entry.last_id is not None:
+    while (entry := entries.get(earlier)) is not None and entry.is_kept:
+        if entry.last_id is not None:
             return earlier, entry
-        if not is_kept and earlier < since:
-            return None
         earlier -= _ONE_DAY
     return None
 
@@ -190,32 +186,46 @@ def _quote_breaks(before: tuple[date, DayEntry] | None, here: tuple[date, DayEnt
     return _trade_breaks(before, here)
 
 
-def _without(gap: Gap, absent: Iterable[IdSpan]) -> list[Gap]:
-    """What is left of a gap without the ids that the source lacks."""
+def _without(gap: Gap, absent: IdSpans) -> list[Gap]:
+    """Return the parts of a gap whose ids the source has."""
     if gap.reason:
         return [gap]
-    spans = subtract((gap.first_id, gap.last_id), absent)
+    spans = absent.missing_from((gap.first_id, gap.last_id))
     return [gap._replace(first_id=first, last_id=last) for first, last in spans]
 
 
-def subtract(span: IdSpan, others: Iterable[IdSpan]) -> list[IdSpan]:
-    """The parts of a span of ids that none of the other spans, which are sorted, holds.
+class IdSpans:
+    """A set of ids as disjoint spans in order, so that a lookup costs a binary search.
 
     Examples
     --------
-    >>> from rangebar_polars.storage.coverage import subtract
-    >>> subtract((1, 10), [(1, 2), (5, 6)])
+    >>> from rangebar_polars.storage.coverage import IdSpans
+    >>> IdSpans([(5, 6), (1, 2), (2, 2)]).missing_from((1, 10))
     [(3, 4), (7, 10)]
     """
-    left = []
-    low, high = span
-    for first, last in others:
-        if last < low or first > high:
-            continue
-        if first > low:
-            left.append((low, first - 1))
-        low = max(low, last + 1)
-    return [*left, (low, high)] if low <= high else left
+
+    def __init__(self, spans: Iterable[IdSpan] = ()) -> None:
+        self._firsts: list[int] = []
+        self._lasts: list[int] = []
+        for first, last in sorted(spans):
+            if self._lasts and first <= self._lasts[-1]:
+                self._lasts[-1] = max(self._lasts[-1], last)
+            else:
+                self._firsts.append(first)
+                self._lasts.append(last)
+
+    def missing_from(self, span: IdSpan) -> list[IdSpan]:
+        """Return the parts of a span of ids that are not in the set."""
+        left = []
+        low, high = span
+        for index in range(bisect_left(self._lasts, low), len(self._firsts)):
+            first, last = self._firsts[index], self._lasts[index]
+            if first > high:
+                break
+            if first > low:
+                left.append((low, first - 1))
+            low = last + 1
+        return [*left, (low, high)] if low <= high else left
 
 
 def coverage_frame(days: Iterable[DayCoverage]) -> pl.DataFrame:

@@ -10,14 +10,14 @@ from typing import TYPE_CHECKING
 import polars as pl
 
 from rangebar_polars._internal import __version__
-from rangebar_polars._ticks import Origin
+from rangebar_polars._ticks import Origin, schema_of
 from rangebar_polars.exceptions import StorageError, with_hint
 from rangebar_polars.storage.codec import content_hash, decode, encode
 from rangebar_polars.storage.entry import DayEntry
 from rangebar_polars.storage.given import ID, TIME
 from rangebar_polars.storage.layout import day_file_name
 from rangebar_polars.storage.merge import id_gaps
-from rangebar_polars.storage.place import disk_errors, place, sha256_of
+from rangebar_polars.storage.place import disk_errors, place, read_file, sha256_of
 
 if TYPE_CHECKING:
     from datetime import date
@@ -115,7 +115,7 @@ def _judge_present(shelf: Shelf, path: Path, sha256: str, data: memoryview) -> N
     from rangebar_polars.storage.quarantine import move_aside
 
     with disk_errors(path):
-        is_whole = sha256_of(shelf.disk.read(path)) == sha256
+        is_whole = sha256_of(read_file(shelf, path)) == sha256
     if not is_whole:
         move_aside(shelf, path)
         place(shelf, path.parent, data, lambda _: path.name)
@@ -133,9 +133,11 @@ def read_proved(shelf: Shelf, day: date, entry: DayEntry) -> bytes:
     """
     path = shelf.day_file(day, entry.file)
     try:
-        data = shelf.disk.read(path)
+        data = read_file(shelf, path)
     except FileNotFoundError as error:
         raise FileFaultError(path, "the file is gone", is_gone=True) from error
+    except StorageError:
+        raise
     except OSError as error:
         raise StorageError(
             with_hint(
@@ -157,4 +159,5 @@ def read_day(shelf: Shelf, day: date, entry: DayEntry) -> pl.DataFrame:
     FileFaultError
         The file is gone, or the bytes are others.
     """
-    return decode(read_proved(shelf, day, entry))
+    schema = {name: schema_of(shelf.source)[name] for name in entry.columns}
+    return decode(read_proved(shelf, day, entry), schema, shelf.day_file(day, entry.file))

@@ -8,12 +8,16 @@ from __future__ import annotations
 
 import errno
 import os
+import stat
 import sys
-import time
+from contextlib import suppress
 from enum import Enum, auto
+from functools import partial
 from typing import TYPE_CHECKING
 
+from rangebar_polars._fork import after_fork_in_child
 from rangebar_polars.exceptions import StorageError, with_hint
+from rangebar_polars.storage.lock_wait import sign, wait_for_lock
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -23,7 +27,8 @@ __all__ = ["Disk", "Step"]
 _NO_LINKS = {errno.EPERM, errno.EOPNOTSUPP, errno.ENOTSUP, errno.ENOSYS, errno.EMLINK}
 _RENAME_NOREPLACE = 1
 _AT_FDCWD = -100
-_RETRY_SECONDS = 0.01
+# The folder and the umask decide who may use a file, as they do for other programs.
+_FILE_MODE = 0o666
 
 
 class Step(Enum):
@@ -46,6 +51,7 @@ class Step(Enum):
     MANIFEST_COMMITTED = auto()
     FILE_QUARANTINED = auto()
     QUARANTINE_SYNCED = auto()
+    FILE_PUT_BACK = auto()
     GARBAGE_REMOVED = auto()
 
 
@@ -67,7 +73,7 @@ class Disk:
         """A new file, open for writing."""
         flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL
         flags |= getattr(os, "O_BINARY", 0) | getattr(os, "O_CLOEXEC", 0)
-        return os.open(path, flags, 0o644)
+        return os.open(path, flags, _FILE_MODE)
 
     def write(self, file: int, data: memoryview) -> None:
         """Append all of the bytes."""
@@ -83,8 +89,12 @@ class Disk:
         os.close(file)
 
     def read(self, path: Path) -> bytes:
-        """All bytes of a file, in one pass."""
-        return path.read_bytes()
+        """Read all bytes of a regular file; a pipe would block, and a device never end."""
+        flags = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
+        with os.fdopen(os.open(path, flags | getattr(os, "O_CLOEXEC", 0)), "rb") as file:
+            if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+                raise OSError(errno.EINVAL, "not a regular file", str(path))
+            return file.read()
 
     def link(self, source: Path, target: Path) -> None:
         """Give a file its name, which must be free: FileExistsError if it is not."""
@@ -96,15 +106,27 @@ class Disk:
             rename_if_free(source, target)
 
     def lock(self, path: Path) -> int:
-        """A file, open and locked; waits for whoever has locked it."""
+        """Open and lock a file; wait for another holder, but not without a limit."""
         flags = os.O_RDWR | os.O_CREAT | getattr(os, "O_CLOEXEC", 0)
-        file = os.open(path, flags, 0o644)
+        file = os.open(path, flags, _FILE_MODE)
+        _LOCK_FILES.add(file)
         try:
-            _wait_for_lock(file)
+            wait_for_lock(partial(_is_locked_now, file), file, path)
+            sign(file)
         except BaseException:
-            os.close(file)
+            self.unlock(file)
             raise
         return file
+
+    def unlock(self, file: int) -> None:
+        """Release a lock; in a forked child, which has no part in it, nothing happens."""
+        if file not in _LOCK_FILES:
+            return
+        _LOCK_FILES.discard(file)
+        try:
+            _release(file)
+        finally:
+            os.close(file)
 
     def unlink(self, path: Path) -> None:
         """Remove a name; one that is not there is no error."""
@@ -125,10 +147,27 @@ class Disk:
             os.close(folder)
 
 
-def _wait_for_lock(file: int) -> None:
-    """Ask again and again: a wait within the system call could not be interrupted from a keyboard."""
-    while not _is_locked_now(file):
-        time.sleep(_RETRY_SECONDS)
+#: Open files of locks. A forked child closes them: it would keep a lock of a parent that was killed.
+_LOCK_FILES: set[int] = set()
+
+
+def _close_in_child() -> None:
+    for file in _LOCK_FILES:
+        with suppress(OSError):
+            os.close(file)
+    _LOCK_FILES.clear()
+
+
+after_fork_in_child(_close_in_child)
+
+
+def _release(file: int) -> None:
+    """Release a lock for every process that has the same open file."""
+    if sys.platform == "win32":  # where closing releases it
+        return
+    import fcntl
+
+    fcntl.flock(file, fcntl.LOCK_UN)
 
 
 def _is_locked_now(file: int) -> bool:

@@ -7,9 +7,11 @@ from typing import Any, Literal, TypeAlias, get_args
 
 from rangebar_polars._ticks import Origin
 
-__all__ = ["KEPT", "DayEntry", "IdSpan", "State"]
+__all__ = ["KEPT", "STATES", "DayEntry", "IdSpan", "State"]
 
 State: TypeAlias = Literal["final", "tail", "given", "absent_confirmed", "quarantined"]
+
+STATES: tuple[State, ...] = get_args(State)
 
 #: First and last of a run of ids, both included.
 IdSpan: TypeAlias = tuple[int, int]
@@ -48,6 +50,9 @@ class DayEntry:
     reason: str = ""
     fetched_at: str = ""
     writer: str = ""
+    #: State and reason of a quarantined day before its file was found at fault.
+    kept_state: State | Literal[""] = ""
+    kept_reason: str = ""
 
     @property
     def is_kept(self) -> bool:
@@ -55,8 +60,20 @@ class DayEntry:
         return self.state in KEPT
 
     def quarantined(self, reason: str) -> DayEntry:
-        """The same day, its file set aside."""
-        return replace(self, state="quarantined", reason=reason)
+        """Return the same day, out of service."""
+        return replace(
+            self,
+            state="quarantined",
+            reason=reason,
+            kept_state=self.state,
+            kept_reason=self.reason,
+        )
+
+    def restored(self) -> DayEntry:
+        """Return a quarantined day as it was before, its file being right again."""
+        # An entry of an older version does not have its state. A tail is fetched again in time.
+        state = self.kept_state or ("given" if self.origin.kind == "user" else "tail")
+        return replace(self, state=state, reason=self.kept_reason, kept_state="", kept_reason="")
 
     def to_json(self) -> dict[str, Any]:
         """Values of the fields that are not at their default."""
@@ -68,19 +85,17 @@ class DayEntry:
 
     @classmethod
     def from_json(cls, values: dict[str, Any]) -> DayEntry:
-        """Day of the values that `to_json` gives.
+        """Make the day of the values that `to_json` gives; `judge_entry` judges it.
 
         Raises
         ------
         KeyError, TypeError, ValueError
-            The values are none.
+            The values are not those of a day.
         """
         known = {item.name for item in fields(cls)}
         given = {name: value for name, value in values.items() if name in known}
         for name in ("id_gaps", "source_absent"):
-            given[name] = tuple((int(first), int(last)) for first, last in given.get(name, ()))
+            given[name] = tuple((first, last) for first, last in given.get(name, ()))
         given["columns"] = tuple(given.get("columns", ()))
         given["origin"] = Origin(**given["origin"])
-        if given["state"] not in get_args(State):
-            raise ValueError(f"`{given['state']}` is no state of a day")
         return cls(**given)

@@ -8,7 +8,13 @@ from hashlib import blake2b
 from typing import TYPE_CHECKING
 
 from rangebar_polars._span import Span, day_start, microseconds, parse_span
-from rangebar_polars.storage.plan import covered_days, entries_around, make_plan, planned_days
+from rangebar_polars.storage.plan import (
+    covered_days,
+    current_entries,
+    entries_around,
+    make_plan,
+    planned_days,
+)
 from rangebar_polars.storage.read import read_plan
 
 if TYPE_CHECKING:
@@ -126,7 +132,7 @@ def hold(
     """
     span = parse_span(start, end)
     shelf = storage.shelf(symbol, source, market)
-    entries = entries_around(shelf, span)
+    entries = current_entries(shelf, span)
     hashes = _tick_hashes(span, entries)
     covered = covered_days(shelf, span, entries, judge_end=judge_end)
     days = tuple(HeldDay(item, hashes[item.day]) for item in covered)

@@ -16,17 +16,22 @@ from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from rangebar_polars._judge import ACCESS_HINT, is_folder
 from rangebar_polars._market import MARKETS
+from rangebar_polars.exceptions import StorageError, with_hint
 from rangebar_polars.storage.disk import Disk
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
 __all__ = [
+    "ACCESS_HINT",
     "LAYOUT",
     "Shelf",
     "day_file_name",
     "day_of_file",
+    "is_folder",
+    "listed",
     "month_of",
     "shelves",
     "temporary_name",
@@ -35,8 +40,8 @@ __all__ = [
 
 LAYOUT = "v1"
 DIGITS_IN_NAME = 16
-_MONTH = re.compile(r"(\d{4}-\d{2})\.manifest")
-_DAY_FILE = re.compile(r"(\d{4}-\d{2}-\d{2})\.([0-9a-f]{16})\.parquet")
+_MONTH = re.compile(r"([0-9]{4}-(?:0[1-9]|1[0-2]))\.manifest")
+_DAY_FILE = re.compile(r"([0-9]{4}-[0-9]{2}-[0-9]{2})\.([0-9a-f]{16})\.parquet")
 _TEMPORARY = re.compile(r"\.(.+)\.(\d+)\.[0-9a-f]{8}\.tmp")
 
 
@@ -84,7 +89,7 @@ class Shelf:
 
     def years(self) -> list[Path]:
         """The folders of years, in order."""
-        return [path for path in _folders(self.folder) if re.fullmatch(r"\d{4}", path.name)]
+        return [path for path in _folders(self.folder) if re.fullmatch(r"[0-9]{4}", path.name)]
 
     def months(self) -> list[str]:
         """The months that have a manifest, in order."""
@@ -100,7 +105,10 @@ def day_file_name(day: date, sha256: str) -> str:
 def day_of_file(name: str) -> date | None:
     """The day whose file has this name, if it is one of a day's."""
     match = _DAY_FILE.fullmatch(name)
-    return date.fromisoformat(match.group(1)) if match else None
+    try:
+        return date.fromisoformat(match.group(1)) if match else None
+    except ValueError:  # no day of the calendar
+        return None
 
 
 def month_of(day: date) -> str:
@@ -132,9 +140,27 @@ def shelves(
                     yield Shelf(root, origin, place, folder.name, disk)
 
 
+def listed(folder: Path) -> list[Path]:
+    """Return what is in a folder, in order; nothing if it does not exist.
+
+    Raises
+    ------
+    StorageError
+        It cannot be listed.
+    """
+    return _listed(folder, lambda _: True)
+
+
 def _folders(path: Path) -> list[Path]:
+    return _listed(path, os.DirEntry.is_dir)
+
+
+def _listed(folder: Path, keep: Callable[[os.DirEntry[str]], bool]) -> list[Path]:
     try:
-        with os.scandir(path) as entries:
-            return sorted(Path(entry.path) for entry in entries if entry.is_dir())
+        with os.scandir(folder) as entries:
+            return sorted(Path(entry.path) for entry in entries if keep(entry))
     except FileNotFoundError:
         return []
+    except OSError as error:
+        sentence = f"the folder `{folder}` cannot be listed: {error.strerror or error}"
+        raise StorageError(with_hint(sentence, ACCESS_HINT)) from error

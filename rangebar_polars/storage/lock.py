@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from rangebar_polars.storage.disk import Step
-from rangebar_polars.storage.layout import temporary_pid
+from rangebar_polars.storage.layout import is_folder, listed, temporary_pid
 from rangebar_polars.storage.place import disk_errors, make_folders
 
 if TYPE_CHECKING:
@@ -25,10 +25,15 @@ _STALE_SECONDS = 3600.0
 
 @contextmanager
 def writing(shelf: Shelf) -> Iterator[None]:
-    """Hold the lock of a symbol; wait for it if another process or thread has it.
+    """Hold the lock of a symbol, after waiting for another process or thread that holds it.
 
-    The operating system takes it back from a process that ends, however it ends. What such a
+    The operating system releases the lock of a process that ends, however it ends. What such a
     process left half written is removed.
+
+    Raises
+    ------
+    StorageError
+        The holder has made no progress for as long as the setting `tick_lock_wait_s` says.
     """
     disk = shelf.disk
     with disk_errors(shelf.lock_file):
@@ -40,7 +45,7 @@ def writing(shelf: Shelf) -> Iterator[None]:
             _remove_stale(shelf)
         yield
     finally:
-        disk.close(file)  # which gives the lock back
+        disk.unlock(file)
 
 
 def _remove_stale(shelf: Shelf) -> None:
@@ -56,7 +61,12 @@ def _remove_stale(shelf: Shelf) -> None:
 
 
 def _temporaries(shelf: Shelf) -> list[Path]:
-    return [path for year in shelf.years() for path in year.glob("**/.*.tmp")]
+    """Return the temporary files of the symbol, which stand beside days and manifests."""
+    found = []
+    for year in shelf.years():
+        for path in listed(year):
+            found += listed(path) if path.suffix == ".manifest" and is_folder(path) else [path]
+    return [path for path in found if temporary_pid(path.name) is not None]
 
 
 def _is_alive(pid: int) -> bool:

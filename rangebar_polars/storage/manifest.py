@@ -18,7 +18,9 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 from rangebar_polars.exceptions import ManifestError, StorageError, with_hint
 from rangebar_polars.storage.disk import Step
 from rangebar_polars.storage.entry import DayEntry
-from rangebar_polars.storage.place import disk_errors, place, sha256_of
+from rangebar_polars.storage.entry_rules import judge_entry
+from rangebar_polars.storage.layout import listed
+from rangebar_polars.storage.place import disk_errors, place, read_file, sha256_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -34,7 +36,7 @@ TRIES = 100
 #: Source, market, symbol, month and number of a version.
 _Names: TypeAlias = tuple[str, str, str, str, int]
 
-_VERSION = re.compile(r"(\d{6,})\.json")
+_VERSION = re.compile(r"([0-9]{6,18})\.json")
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,11 +51,7 @@ class Manifest:
 
 def manifest_versions(shelf: Shelf, month: str) -> dict[int, Path]:
     """The versions of a month by their number, in order."""
-    folder = shelf.manifests(month)
-    try:
-        names = [(path, _VERSION.fullmatch(path.name)) for path in folder.iterdir()]
-    except FileNotFoundError:
-        return {}
+    names = [(path, _VERSION.fullmatch(path.name)) for path in listed(shelf.manifests(month))]
     return dict(sorted((int(match.group(1)), path) for path, match in names if match))
 
 
@@ -71,11 +69,11 @@ def read_manifest(shelf: Shelf, month: str) -> Manifest:
             return Manifest(month)
         version, path = versions.popitem()
         try:
-            data = shelf.disk.read(path)
+            data = read_file(shelf, path)
         except FileNotFoundError:  # a newer one was written, and this one swept away
             continue
         except OSError as error:
-            raise _unreadable(path, error.strerror or str(error)) from error
+            raise _unreadable(path, error.strerror or str(error).partition("\n")[0]) from error
         names = (shelf.source, shelf.market, shelf.symbol, month, version)
         return _parse(path, data, names)
     raise _unreadable(shelf.manifests(month), "its versions vanish as they are read")
@@ -158,9 +156,11 @@ def _parse(path: Path, data: bytes, names: _Names) -> Manifest:
             date.fromisoformat(day): DayEntry.from_json(entry)
             for day, entry in body["days"].items()
         }
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        source, *_, month, version = names
+        for day, entry in days.items():
+            judge_entry(source, month, day, entry)
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise _unreadable(path, str(error)) from error
-    *_, month, version = names
     return Manifest(month, version, MappingProxyType(days), digest)
 
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import polars as pl
 
+from rangebar_polars._fork import raise_if_forked
 from rangebar_polars._judge import must_be_folder
 from rangebar_polars._market import canonical_market, canonical_symbol
 from rangebar_polars._span import parse_day, parse_span
@@ -22,7 +23,7 @@ from rangebar_polars.storage.given import TIME, given_ticks
 from rangebar_polars.storage.layout import LAYOUT, Shelf, shelves
 from rangebar_polars.storage.plan import (
     covered_days,
-    entries_around,
+    current_entries,
     judge,
     make_plan,
 )
@@ -322,6 +323,7 @@ class TickStorage:
 
     def list_symbols(self, *, source: str = "binance", market: str = "spot") -> list[str]:
         """The symbols of a market of which days are in the store."""
+        raise_if_forked("list_symbols")
         found = shelves(self._root, *canonical_market(source, market), None, self._disk)
         return [shelf.symbol for shelf in found if audit.kept_days(shelf)]
 
@@ -340,7 +342,10 @@ class TickStorage:
     def verify(
         self, symbol: str | None = None, *, source: str | None = None, market: str | None = None
     ) -> pl.DataFrame:
-        """Every file of the store, read and compared with its SHA-256; nothing is changed.
+        """Read every file of the store and compare it with its SHA-256.
+
+        A quarantined day whose right bytes are in its place or in the quarantine is taken back
+        into service. Nothing else is changed.
 
         Returns
         -------
@@ -372,27 +377,35 @@ class TickStorage:
     def shelf(
         self, symbol: str, source: str, market: str, *, operation: str | None = None
     ) -> Shelf:
-        """The folder of a symbol, which passes the gate where an operation is named."""
+        """Return the folder of a symbol, which passes the gate where an operation is named.
+
+        Raises
+        ------
+        ForkedProcessError
+            The process was forked from one that had used Polars.
+        """
+        raise_if_forked(operation or "TickStorage")
         name = canonical_symbol(symbol)
         if operation is not None:
             name = validate_symbol_registered(name, operation=operation)
         return Shelf(self._root, *canonical_market(source, market), name, self._disk)
 
     def _shelves(self, symbol: str | None, source: str | None, market: str | None) -> list[Shelf]:
+        raise_if_forked("TickStorage")
         if source is not None and market is not None:
             source, market = canonical_market(source, market)
         name = None if symbol is None else canonical_symbol(symbol)
         return list(shelves(self._root, source, market, name, self._disk))
 
     def _covered(self, shelf: Shelf, span: Span) -> list[DayCoverage]:
-        return covered_days(shelf, span, entries_around(shelf, span))
+        return covered_days(shelf, span, current_entries(shelf, span))
 
     def _plan(
         self, shelf: Shelf, span: Span, on_gap: OnGap, refetch: Refetch | None = None
     ) -> Plan:
         """The files of a span, after what is missing has been judged."""
-        entries = entries_around(shelf, span)
+        entries = current_entries(shelf, span)
         if refetch is not None and mend(shelf, span, entries, refetch):
-            entries = entries_around(shelf, span)
+            entries = current_entries(shelf, span)
         judge(shelf, covered_days(shelf, span, entries), on_gap)
         return make_plan(shelf, span, entries)

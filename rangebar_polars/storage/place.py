@@ -2,25 +2,29 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
+import os
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rangebar_polars.exceptions import RangeBarError, StorageError, with_hint
 from rangebar_polars.storage.disk import Step
-from rangebar_polars.storage.layout import temporary_name
+from rangebar_polars.storage.layout import ACCESS_HINT, is_folder, temporary_name
+from rangebar_polars.storage.lock_wait import beat
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
-    from pathlib import Path
 
     from rangebar_polars.storage.disk import Disk
     from rangebar_polars.storage.layout import Shelf
 
-__all__ = ["disk_errors", "make_folders", "place", "sha256_of", "write_synced"]
+__all__ = ["disk_errors", "make_folders", "place", "read_file", "sha256_of", "write_synced"]
 
 _SPACE_HINT = "make room or give another folder: cache_dir=, or RANGEBAR_CACHE_DIR"
+_REFUSED = {errno.EACCES, errno.EPERM, errno.EROFS}
 
 
 def sha256_of(data: bytes | memoryview) -> str:
@@ -35,7 +39,7 @@ def make_folders(shelf: Shelf, path: Path) -> None:
     the first time it is met it is seen to again.
     """
     disk, chain = shelf.disk, []
-    while not path.is_dir() or (path.is_relative_to(shelf.root) and path not in disk.lasting):
+    while not is_folder(path) or (path.is_relative_to(shelf.root) and path not in disk.lasting):
         chain.append(path)
         path = path.parent
     for folder in reversed(chain):
@@ -83,7 +87,31 @@ def place(shelf: Shelf, folder: Path, data: memoryview, name_of: Callable[[str],
             with suppress(OSError):
                 disk.unlink(temporary)
         disk.reached(Step.TEMP_REMOVED)
+        beat(shelf.lock_file)
     return sha256
+
+
+def read_file(shelf: Shelf, path: Path) -> bytes:
+    """Read a file of the store, but not what a link to a place outside of it leads to.
+
+    Raises
+    ------
+    StorageError
+        The path is a link that leads out of the store.
+    OSError
+        The file cannot be read, or is not a regular file.
+    """
+    if path.is_symlink():
+        target = Path(os.path.realpath(path))
+        folders = (path.parent, shelf.root)  # either may be a link of the user
+        if not any(target.is_relative_to(os.path.realpath(folder)) for folder in folders):
+            raise StorageError(
+                with_hint(
+                    f"`{path}` is a link that leads out of the store, to `{target}`",
+                    "put the file itself in its place",
+                )
+            )
+    return shelf.disk.read(path)
 
 
 def write_synced(disk: Disk, path: Path, data: memoryview) -> None:
@@ -115,7 +143,7 @@ def _verify(disk: Disk, path: Path, sha256: str) -> None:
 
 @contextmanager
 def disk_errors(path: Path) -> Iterator[None]:
-    """Errors of the operating system as a StorageError that names the path.
+    """Raise errors of the operating system as a StorageError that names the path.
 
     FileExistsError passes: it says that a name is taken, which is no fault.
     """
@@ -127,5 +155,8 @@ def disk_errors(path: Path) -> Iterator[None]:
         where = error.filename if error.filename is not None else path
         reason = error.strerror or str(error)
         raise StorageError(
-            with_hint(f"the store could not be written at `{where}`: {reason}", _SPACE_HINT)
+            with_hint(
+                f"the store could not be written at `{where}`: {reason}",
+                ACCESS_HINT if error.errno in _REFUSED else _SPACE_HINT,
+            )
         ) from error

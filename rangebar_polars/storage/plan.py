@@ -16,6 +16,7 @@ from rangebar_polars.exceptions import CoverageError, TicksNotCachedError, with_
 from rangebar_polars.storage.coverage import CoverageWarning, chain
 from rangebar_polars.storage.layout import month_of
 from rangebar_polars.storage.manifest import read_manifest
+from rangebar_polars.storage.quarantine import heal
 from rangebar_polars.symbol_registry import get_symbol_entries
 
 if TYPE_CHECKING:
@@ -32,6 +33,7 @@ __all__ = [
     "Plan",
     "PlannedDay",
     "covered_days",
+    "current_entries",
     "entries_around",
     "judge",
     "make_plan",
@@ -92,6 +94,13 @@ def entries_around(shelf: Shelf, span: Span) -> dict[date, DayEntry]:
     for month in sorted(months):
         entries |= read_manifest(shelf, month).days
     return entries
+
+
+def current_entries(shelf: Shelf, span: Span) -> dict[date, DayEntry]:
+    """Return the entries around a span, after days whose fault is gone were taken back."""
+    entries = entries_around(shelf, span)
+    around = (span.first_day - _ONE_DAY, *span.days(), span.last_day + _ONE_DAY)
+    return entries | heal(shelf, around, entries)
 
 
 def covered_days(

@@ -1,26 +1,37 @@
-"""Files that are not what they were: set aside under the lock, never removed, never read again."""
+"""Files that are not what was written: set aside under the lock, and taken back once they are right."""
 
 from __future__ import annotations
 
+import logging
+import re
 from typing import TYPE_CHECKING
 
-from rangebar_polars.events import TickFileQuarantined, emit
-from rangebar_polars.exceptions import ParquetCorruptionError, SnapshotExpiredError, with_hint
+from rangebar_polars.events import TickFileQuarantined, TickFileRestored, emit
+from rangebar_polars.exceptions import (
+    ParquetCorruptionError,
+    SnapshotExpiredError,
+    StorageError,
+    with_hint,
+)
 from rangebar_polars.storage.days import FileFaultError, read_proved
 from rangebar_polars.storage.disk import Step
-from rangebar_polars.storage.layout import month_of
+from rangebar_polars.storage.layout import listed, month_of
 from rangebar_polars.storage.lock import writing
 from rangebar_polars.storage.manifest import read_manifest, update_manifest
-from rangebar_polars.storage.place import disk_errors, make_folders
+from rangebar_polars.storage.place import disk_errors, make_folders, read_file, sha256_of
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping
     from datetime import date
     from pathlib import Path
 
     from rangebar_polars.storage.entry import DayEntry
     from rangebar_polars.storage.layout import Shelf
 
-__all__ = ["corruption", "expired", "move_aside", "set_aside", "set_aside_locked"]
+__all__ = ["corruption", "expired", "heal", "move_aside", "restore", "set_aside"]
+__all__ += ["set_aside_locked"]
+
+_LOG = logging.getLogger("rangebar_polars.storage")
 
 
 def set_aside(shelf: Shelf, day: date, entry: DayEntry, fault: FileFaultError) -> DayEntry | None:
@@ -49,7 +60,7 @@ def set_aside_locked(
     now = read_manifest(shelf, month_of(day)).days.get(day)
     is_replaced = now is None or now.file != entry.file
     if now is not None and not is_replaced and not now.is_kept:
-        return None
+        return _restore_locked(shelf, day)
     try:
         read_proved(shelf, day, entry)
     except FileFaultError as still:
@@ -102,6 +113,107 @@ def _link_aside(shelf: Shelf, path: Path) -> Path:
             number += 1
         else:
             return target
+
+
+def heal(
+    shelf: Shelf, days: Iterable[date], entries: Mapping[date, DayEntry]
+) -> dict[date, DayEntry]:
+    """Take back quarantined days whose bytes are right again.
+
+    Where the store cannot be written, a file that is right in its place can be read nevertheless.
+
+    Returns
+    -------
+    dict
+        The days that are back in service, with their entries.
+    """
+    healed = {}
+    for day in days:
+        entry = entries.get(day)
+        if entry is None or entry.is_kept:
+            continue
+        found = _right_file(shelf, day, entry)
+        if found is None:
+            continue
+        try:
+            restored = restore(shelf, day)
+        except StorageError as error:
+            _LOG.warning("%s of %s was not taken back: %s", day, shelf.label, error)
+            is_in_place = found == shelf.day_file(day, entry.file)
+            restored = entry.restored() if is_in_place else None
+        if restored is not None:
+            healed[day] = restored
+    return healed
+
+
+def restore(shelf: Shelf, day: date) -> DayEntry | None:
+    """Take a quarantined day back into service.
+
+    Returns
+    -------
+    DayEntry or None
+        What stands for the day now; None if its right bytes are neither in its place nor in the
+        quarantine.
+
+    Raises
+    ------
+    StorageError
+        The store could not be written.
+    """
+    with writing(shelf):
+        return _restore_locked(shelf, day)
+
+
+def _restore_locked(shelf: Shelf, day: date) -> DayEntry | None:
+    entry = read_manifest(shelf, month_of(day)).days.get(day)
+    if entry is None or entry.is_kept:
+        return entry
+    found = _right_file(shelf, day, entry)
+    if found is None:
+        return None
+    path = shelf.day_file(day, entry.file)
+    if found != path:
+        _put_back(shelf, found, path)
+    restored = entry.restored()
+    update_manifest(shelf, month_of(day), lambda _: {day: restored})
+    emit(TickFileRestored(shelf.symbol, day=day, path=path))
+    return restored
+
+
+def _right_file(shelf: Shelf, day: date, entry: DayEntry) -> Path | None:
+    """Return the file that has the bytes of an entry: in its place, or set aside."""
+    for path in _copies(shelf, day, entry):
+        try:
+            if path.stat().st_size == entry.bytes:
+                data = read_file(shelf, path)
+                if sha256_of(data) == entry.sha256:
+                    return path
+        except OSError:  # a copy that is away, or cannot be read, is not the right one
+            continue
+    return None
+
+
+def _copies(shelf: Shelf, day: date, entry: DayEntry) -> Iterator[Path]:
+    if not entry.file:
+        return
+    yield shelf.day_file(day, entry.file)
+    name = re.compile(rf"{re.escape(entry.file)}(\.[0-9]+)?")
+    yield from (path for path in listed(shelf.quarantine) if name.fullmatch(path.name))
+
+
+def _put_back(shelf: Shelf, found: Path, path: Path) -> None:
+    """Move a file out of the quarantine; another one that is in its place gives way."""
+    with disk_errors(path):
+        make_folders(shelf, path.parent)
+        try:
+            shelf.disk.link(found, path)
+        except FileExistsError:
+            move_aside(shelf, path)
+            shelf.disk.link(found, path)
+        shelf.disk.sync_folder(path.parent)
+        shelf.disk.reached(Step.FILE_PUT_BACK)
+        shelf.disk.unlink(found)
+        shelf.disk.sync_folder(shelf.quarantine)
 
 
 def corruption(shelf: Shelf, day: date, fault: FileFaultError) -> ParquetCorruptionError:

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
 from functools import partial
 from typing import TYPE_CHECKING
 
 import polars as pl
 
+from rangebar_polars._fork import fork_count, raise_if_forked, raise_if_inherited
 from rangebar_polars.exceptions import StorageError
 from rangebar_polars.storage.codec import decode_pieces
 from rangebar_polars.storage.days import FileFaultError, read_proved
 from rangebar_polars.storage.given import TIME
 from rangebar_polars.storage.layout import month_of
 from rangebar_polars.storage.manifest import read_manifest
-from rangebar_polars.storage.quarantine import corruption, set_aside
+from rangebar_polars.storage.quarantine import corruption, expired, set_aside
 from rangebar_polars.storage.write import put_days
 
 if TYPE_CHECKING:
@@ -28,10 +30,12 @@ if TYPE_CHECKING:
     from rangebar_polars.storage.layout import Shelf
     from rangebar_polars.storage.plan import Plan, PlannedDay
 
-    Pieces = Callable[[Sequence[str]], Iterator[pl.DataFrame]]
+    Pieces = Callable[[Mapping[str, pl.DataType]], Iterator[pl.DataFrame]]
     Refetch = Callable[[date], DayTicks | None]
 
 __all__ = ["Refetch", "mend", "read_plan"]
+
+_ONE_DAY = timedelta(days=1)
 
 
 def read_plan(
@@ -45,16 +49,20 @@ def read_plan(
 
     While a day is used, the next one is read and its bytes are proved.
     """
+    raise_if_forked("reading ticks")
+    begun = fork_count()
     names = list(plan.schema) if columns is None else _wanted(plan, columns)
     reader = ThreadPoolExecutor(1, thread_name_prefix="rangebar-ticks")
     try:
         ahead = _submit(reader, plan, 0)
         for index, item in enumerate(plan.days):
+            raise_if_inherited(begun, "reading ticks")
             read = ahead
             ahead = _submit(reader, plan, index + 1)
-            data, entry = _finished(plan.shelf, item, read, refetch)
+            data, entry = _finished(plan, item, read, refetch)
             del read
-            pieces = partial(decode_pieces, data, entry.rows, at_once=at_once)
+            path = plan.shelf.day_file(item.day, entry.file)
+            pieces = partial(decode_pieces, data, entry.rows, path=path, at_once=at_once)
             yield from _pieces(plan, item, entry, pieces, names)
     finally:
         reader.shutdown(wait=False, cancel_futures=True)
@@ -73,19 +81,19 @@ def _wanted(plan: Plan, columns: Sequence[str]) -> list[str]:
 
 
 def _finished(
-    shelf: Shelf, item: PlannedDay, read: Future[bytes] | None, refetch: Refetch | None
+    plan: Plan, item: PlannedDay, read: Future[bytes] | None, refetch: Refetch | None
 ) -> tuple[bytes, DayEntry]:
     try:
         return read.result(), item.entry  # type: ignore[union-attr]
     except FileFaultError as fault:
-        return _recovered(shelf, item, fault, refetch)
+        return _recovered(plan, item, fault, refetch)
 
 
 def _recovered(
-    shelf: Shelf, item: PlannedDay, fault: FileFaultError, refetch: Refetch | None
+    plan: Plan, item: PlannedDay, fault: FileFaultError, refetch: Refetch | None
 ) -> tuple[bytes, DayEntry]:
     """The bytes of a day whose file is faulty: from what stands for it now, or from its source."""
-    day = item.day
+    shelf, day = plan.shelf, item.day
     try:
         entry = set_aside(shelf, day, item.entry, fault)
     except StorageError as error:
@@ -95,6 +103,7 @@ def _recovered(
         if fetched is not None:
             put_days(shelf, [fetched])
             entry = read_manifest(shelf, month_of(day)).days.get(day)
+            _judge_neighbours(plan, item, fault)
     if entry is None or not entry.file:
         raise corruption(shelf, day, fault)
     if _lacks_some_of(entry, item.entry):
@@ -104,6 +113,18 @@ def _recovered(
         return read_proved(shelf, day, entry), entry
     except FileFaultError as again:
         raise corruption(shelf, day, again) from again
+
+
+def _judge_neighbours(plan: Plan, item: PlannedDay, fault: FileFaultError) -> None:
+    """Refuse to read on if the days beside a fetched one were replaced with it.
+
+    Its ids may have moved to them or come from them, and the plan reads them as they were.
+    """
+    for other in plan.days:
+        if abs(other.day - item.day) == _ONE_DAY:
+            now = read_manifest(plan.shelf, month_of(other.day)).days.get(other.day)
+            if now is None or now.content != other.entry.content:
+                raise expired(plan.shelf, item.day, fault)
 
 
 def _lacks_some_of(entry: DayEntry, before: DayEntry) -> bool:
@@ -126,7 +147,7 @@ def _pieces(
     if (is_raised or is_cut or not stored) and TIME not in stored:
         stored = [TIME, *stored]
     times = pl.col(TIME).to_physical()
-    for piece in pieces(stored):
+    for piece in pieces({name: plan.schema[name] for name in stored}):
         rows = piece
         if is_raised:
             floor = pl.lit(item.floor_us, pl.Int64).cast(plan.schema[TIME])

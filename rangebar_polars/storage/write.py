@@ -22,7 +22,7 @@ from rangebar_polars.storage.given import (
     TIME,
     judge_values,
 )
-from rangebar_polars.storage.layout import month_of
+from rangebar_polars.storage.layout import is_folder, month_of
 from rangebar_polars.storage.lock import writing
 from rangebar_polars.storage.manifest import read_manifest, update_manifest
 from rangebar_polars.storage.merge import judge_order_of_days, merge
@@ -109,7 +109,13 @@ def put_days(shelf: Shelf, days: Sequence[DayTicks]) -> WriteReport:
     def put(old: Manifest, day: date, tally: _Tally) -> DayEntry | None:
         return _put_day(shelf, old.days.get(day), given[day], tally)
 
-    return _by_month(shelf, given, put)
+    coming = {item.day: ids for item in days if (ids := _ends(item)) is not None}
+    return _by_month(shelf, given, put, coming)
+
+
+def _ends(item: DayTicks) -> IdSpan | None:
+    ids = item.ticks.get_column(ID)
+    return None if ids.is_empty() else (int(ids[0]), int(ids[-1]))
 
 
 def fill_days(
@@ -128,7 +134,7 @@ def fill_days(
 def remove_days(shelf: Shelf, first: date, last: date) -> list[date]:
     """Take days out of the manifests; the files stay until they are swept away."""
     removed: list[date] = []
-    if not shelf.folder.is_dir():
+    if not is_folder(shelf.folder):
         return removed
     with writing(shelf):
         for month in shelf.months():
@@ -155,24 +161,63 @@ def by_day(ticks: pl.DataFrame) -> dict[date, pl.DataFrame]:
     }
 
 
-def _by_month(shelf: Shelf, days: Iterable[date], change: Change) -> WriteReport:
-    """Change days, each month as a whole, under the lock."""
+def _by_month(
+    shelf: Shelf, days: Iterable[date], change: Change, coming: Mapping[date, IdSpan] | None = None
+) -> WriteReport:
+    """Change days, each month as a whole, under the lock.
+
+    Parameters
+    ----------
+    shelf, days, change
+        The symbol, its days, and what becomes of each.
+    coming
+        The ids of days that take the place of stored ones.
+    """
     months: dict[str, list[date]] = {}
     for day in sorted(days):
         months.setdefault(month_of(day), []).append(day)
-    tallies: list[_Tally] = []
+    tallies: dict[str, _Tally] = {}
     if months:
         with writing(shelf):
-            for month, part in months.items():
+            for month in _without_overlap(shelf, list(months), coming or {}):
                 try:
-                    tallies.append(_write_month(shelf, month, part, change))
+                    tallies[month] = _write_month(shelf, month, months[month], change)
                 except RangeBarError as error:
-                    _note_written(error, list(months)[: len(tallies)])
+                    _note_written(error, sorted(tallies))
                     raise
-    report = _report(shelf.symbol, list(months), tallies)
+    report = _report(shelf.symbol, list(months), [tallies[month] for month in months])
     if changed := [day for day in report.days if day not in report.unchanged]:
         emit(TicksWritten(shelf.symbol, days=changed, rows=report.rows_added))
     return report
+
+
+def _without_overlap(
+    shelf: Shelf, months: Sequence[str], coming: Mapping[date, IdSpan]
+) -> list[str]:
+    """Return months in an order in which no id is ever stored twice.
+
+    Ids that move from one month to another are first taken from the one and then added to the
+    other. A reader, or a process that is killed, finds a gap in between and never a tick twice.
+    """
+    order: list[str] = []
+    run: list[str] = []
+    for month in months:
+        if run and not _grows_into(shelf, run[-1], month, coming):
+            order += reversed(run)
+            run = []
+        run.append(month)
+    return [*order, *reversed(run)]
+
+
+def _grows_into(shelf: Shelf, month: str, later: str, coming: Mapping[date, IdSpan]) -> bool:
+    """Return whether the new ids of a month are among the stored ones of a later month."""
+    new = [last for day, (_, last) in coming.items() if month_of(day) == month]
+    stored = [
+        entry.first_id
+        for entry in read_manifest(shelf, later).days.values()
+        if entry.first_id is not None
+    ]
+    return bool(new and stored) and max(new) >= min(stored)
 
 
 def _report(symbol: str, months: Sequence[str], tallies: Sequence[_Tally]) -> WriteReport:

@@ -40,6 +40,10 @@ def read(storage: TickStorage) -> None:
         return
 
 
+def restore(storage: TickStorage) -> None:
+    storage.verify()
+
+
 def collect(storage: TickStorage) -> None:
     storage.gc(dry_run=False)
 

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import sys
 from datetime import date, timedelta
 
 import polars as pl
 import pytest
 
 from rangebar_polars.exceptions import CoverageError, TicksNotCachedError
-from rangebar_polars.storage.coverage import CoverageWarning, Gap
+from rangebar_polars.storage import coverage
+from rangebar_polars.storage.coverage import CoverageWarning, Gap, IdSpans, chain
+from rangebar_polars.storage.entry import DayEntry
 from rangebar_polars.storage.parquet import TickStorage
 from storage.stock import SYMBOL, given_day, quotes, trades
 
@@ -238,3 +241,72 @@ def test_a_running_month_is_replaced_as_a_whole(storage):
     assert storage.has_ticks("EURUSD", days[0], days[1], **FOREX)
     states = storage.coverage("EURUSD", days[0], days[1], **FOREX)["state"]
     assert states.to_list() == ["tail", "tail"]
+
+
+def steps_of(work) -> int:
+    """Lines of the module of coverage that run: a number that no clock has a part in."""
+    steps = 0
+
+    def trace(frame, event, _argument):
+        nonlocal steps
+        if frame.f_code.co_filename != coverage.__file__:
+            return None
+        steps += event == "line"
+        return trace
+
+    before = sys.gettrace()
+    sys.settrace(trace)
+    try:
+        work()
+    finally:
+        sys.settrace(before)
+    return steps
+
+
+def days_with_absent_ids(count: int, absent: int = 10) -> dict[date, DayEntry]:
+    """Days of ids of which every second one is known not to exist."""
+    entries = {}
+    for number in range(count):
+        first = 2 * absent * number + 1
+        missing = tuple((first + 2 * i + 1,) * 2 for i in range(absent))
+        entries[DAYS[0] + timedelta(days=number)] = DayEntry(
+            state="final",
+            rows=absent,
+            first_id=first,
+            last_id=first + 2 * absent - 2,
+            id_gaps=missing[:-1],
+            source_absent=missing,
+        )
+    return entries
+
+
+def test_ten_times_the_days_with_absent_ids_take_about_ten_times_the_steps():
+    few, many = days_with_absent_ids(40), days_with_absent_ids(400)
+    for entries in (few, many):
+        assert all(not one.gaps for one in chain(list(entries), entries, is_quotes=False))
+    steps = [
+        steps_of(lambda entries=entries: chain(list(entries), entries, is_quotes=False))
+        for entries in (few, many)
+    ]
+    assert steps[1] < 12 * steps[0]
+
+
+def test_days_that_are_not_stored_take_no_more_steps_the_further_back_the_last_one_is():
+    span = [DAYS[0] + timedelta(days=number) for number in range(1_000)]
+    entries = days_with_absent_ids(1) | {span[-1]: DayEntry("final", rows=1, first_id=2, last_id=2)}
+    few = {day: entry for day, entry in entries.items() if day in span[-10:]}
+    assert steps_of(lambda: chain(span, entries, is_quotes=False)) < 120 * steps_of(
+        lambda: chain(span[-10:], few, is_quotes=False)
+    )
+
+
+def test_spans_that_overlap_or_lie_in_one_another_are_one_set():
+    spans = [(40, 50), (1, 9), (3, 4), (9, 12), (20, 20), (21, 22), (44, 45)]
+    held = {number for first, last in spans for number in range(first, last + 1)}
+    given = IdSpans(spans)
+    for low in range(60):
+        for high in range(low, 60):
+            left = given.missing_from((low, high))
+            ids = [number for first, last in left for number in range(first, last + 1)]
+            assert ids == [number for number in range(low, high + 1) if number not in held]
+    assert IdSpans().missing_from((3, 3)) == [(3, 3)]

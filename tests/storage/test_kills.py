@@ -35,6 +35,7 @@ ACTIONS = {
     Step.STALE_TEMP_REMOVED: "write",
     Step.FILE_QUARANTINED: "read",
     Step.QUARANTINE_SYNCED: "read",
+    Step.FILE_PUT_BACK: "restore",
     Step.GARBAGE_REMOVED: "collect",
 }
 
@@ -73,6 +74,13 @@ def prepare(folder: Path, action: str) -> TickStorage:
     if action == "read":
         (path,) = day_files(storage)
         path.write_bytes(b"PAR1" + bytes(64) + b"PAR1")
+    if action == "restore":
+        (path,) = day_files(storage)
+        right = path.read_bytes()
+        path.write_bytes(b"PAR1")
+        jobs.read(storage)
+        (aside,) = quarantined(storage)
+        aside.write_bytes(right)
     if action == "collect":
         jobs.write(storage)
         for path in storage.root.rglob("*"):
@@ -83,7 +91,7 @@ def prepare(folder: Path, action: str) -> TickStorage:
 def judge(storage: TickStorage, action: str) -> None:
     """The state after a kill: all files are whole, each month is as before or as after."""
     found = storage.verify()
-    assert set(found["state"]) <= {"ok", "unreferenced"} or action == "read", found
+    assert set(found["state"]) <= {"ok", "unreferenced"} or action in ("read", "restore")
     if action == "write":
         rows = storage.get_ticks(SYMBOL, JANUARY, JANUARY)
         assert rows.equals(trades(JANUARY, 30 if rows.height == 30 else 50, 1)) or rows.equals(
@@ -107,6 +115,9 @@ def finish(storage: TickStorage, action: str) -> None:
         assert [path.read_bytes()[:4] for path in quarantined(storage)] == [b"PAR1"]
         storage.put_days(SYMBOL, [given_day(JANUARY, trades(JANUARY, 50, 1))])
         assert storage.get_ticks(SYMBOL, JANUARY, JANUARY).height == 50
+    if action == "restore":
+        assert storage.get_ticks(SYMBOL, JANUARY, JANUARY).height == jobs.BEFORE.height
+        assert storage.coverage(SYMBOL, JANUARY, JANUARY)["state"].to_list() == ["given"]
     if action == "collect":
         assert whole(storage).equals(jobs.AFTER)
         assert "unreferenced" not in storage.verify()["state"]

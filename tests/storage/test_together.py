@@ -20,6 +20,7 @@ from faulty import in_plan
 from rangebar_polars.exceptions import SnapshotExpiredError
 from rangebar_polars.storage.coverage import CoverageWarning
 from rangebar_polars.storage.disk import Disk, Step
+from rangebar_polars.storage.entry import DayEntry
 from rangebar_polars.storage.manifest import manifest_versions, read_manifest, update_manifest
 from rangebar_polars.storage.parquet import TickStorage
 from storage import jobs
@@ -153,7 +154,8 @@ def test_of_two_writers_of_one_version_the_second_builds_on_the_first(tmp_path):
     def change(old):
         seen.append(old.version)
         if len(seen) == 1:
-            update_manifest(shelf, "2024-01", lambda _: {other: entry})
+            empty = DayEntry("absent_confirmed", reason="for a test")
+            update_manifest(shelf, "2024-01", lambda _: {other: empty})
         return {JANUARY: entry.quarantined("for a test")}
 
     update_manifest(shelf, "2024-01", change)

@@ -1,0 +1,115 @@
+"""Rules for what a manifest may say about a day: a manifest may come from anybody."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import fields
+from typing import TYPE_CHECKING
+
+from rangebar_polars._ticks import Origin, schema_of
+from rangebar_polars.storage.entry import STATES
+from rangebar_polars.storage.layout import day_file_name, month_of
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from datetime import date
+
+    from rangebar_polars.storage.entry import DayEntry
+
+__all__ = ["judge_entry"]
+
+_HIGHEST = 2**63 - 1
+_LOWEST = -(2**63)
+_NEEDED = frozenset({"timestamp", "price", "agg_trade_id"})
+_SHA256 = re.compile(r"[0-9a-f]{64}")
+_WORDS = ("file", "sha256", "content", "reason", "fetched_at", "writer", "kept_reason")
+_COUNTS = ("bytes", "rows")
+_NUMBERS = ("first_id", "last_id", "min_ts_us", "max_ts_us")
+_WORDS_OF_ORIGIN = ("kind", "url", "sha256", "checksum", "etag", "last_modified", "unit")
+
+
+def judge_entry(source: str, month: str, day: date, entry: DayEntry) -> None:
+    """Refuse an entry of which any value could not have been written by this package.
+
+    Above all, the name of its file is the one that its day and its hash make: a name from a
+    manifest never leads out of the folder of the year.
+
+    Raises
+    ------
+    ValueError
+        The value that is not valid.
+    """
+    if month_of(day) != month:
+        raise ValueError(f"`{day}` is not a day of {month}")
+    faults = (
+        _type_faults(entry),
+        _origin_faults(entry.origin),
+        _span_faults(entry),
+        _file_faults(day, entry),
+        _column_faults(source, entry),
+    )
+    for fault in (fault for group in faults for fault in group):
+        raise ValueError(f"{day}: {fault}")
+
+
+def _type_faults(entry: DayEntry) -> Iterable[str]:
+    if entry.state not in STATES:
+        yield f"`state` is `{entry.state!r}`, which is not a state of a day"
+    if entry.kept_state not in ("", *STATES):
+        yield f"`kept_state` is `{entry.kept_state!r}`, which is not a state of a day"
+    for name in _WORDS:
+        if not isinstance(getattr(entry, name), str):
+            yield f"`{name}` is not text"
+    for name in _COUNTS:
+        if not _is_number(value := getattr(entry, name)) or value < 0:
+            yield f"`{name}` is `{value!r}`, which is not a count"
+    for name in _NUMBERS:
+        if not ((value := getattr(entry, name)) is None or _is_number(value)):
+            yield f"`{name}` is `{value!r}`, which is not a whole number of 64 bits"
+
+
+def _origin_faults(origin: Origin) -> Iterable[str]:
+    for item in fields(Origin):
+        value = getattr(origin, item.name)
+        if item.name in _WORDS_OF_ORIGIN:
+            if not isinstance(value, str):
+                yield f"`{item.name}` of its origin is not text"
+        elif not _is_number(value) or value < 0:
+            yield f"`{item.name}` of its origin is `{value!r}`, which is not a count"
+
+
+def _span_faults(entry: DayEntry) -> Iterable[str]:
+    for name in ("id_gaps", "source_absent"):
+        for first, last in getattr(entry, name):
+            if not (_is_number(first) and _is_number(last) and first <= last):
+                yield f"`{name}` has `{first!r}` to `{last!r}`, which is not a span of ids"
+    for low, high in (("first_id", "last_id"), ("min_ts_us", "max_ts_us")):
+        ends = (getattr(entry, low), getattr(entry, high))
+        if None in ends:
+            if ends != (None, None) or entry.rows:
+                yield f"`{low}` or `{high}` is missing"
+        elif not entry.rows or ends[0] > ends[1]:
+            yield f"`{low}` and `{high}` are not those of {entry.rows} rows"
+
+
+def _file_faults(day: date, entry: DayEntry) -> Iterable[str]:
+    if not entry.rows and not entry.file:
+        return
+    if not _SHA256.fullmatch(entry.sha256):
+        yield "`sha256` is not a SHA-256"
+    if not entry.rows or entry.file != day_file_name(day, entry.sha256):
+        yield f"`file` is `{entry.file!r}`, which is not the name of its file"
+
+
+def _column_faults(source: str, entry: DayEntry) -> Iterable[str]:
+    # In any order: a later write may have added some.
+    columns = entry.columns
+    is_known = all(isinstance(name, str) and name in schema_of(source) for name in columns)
+    if not is_known or len(set(columns)) < len(columns):
+        yield "`columns` are not those of its source"
+    elif entry.rows and not _NEEDED.issubset(columns):
+        yield "`columns` are not all that a tick needs"
+
+
+def _is_number(value: object) -> bool:
+    return type(value) is int and _LOWEST <= value <= _HIGHEST
