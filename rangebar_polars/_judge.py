@@ -64,16 +64,21 @@ def count_of(n_bars: SupportsIndex) -> int:
 
 
 def must_be_folder(path: Path) -> None:
-    """Refuse a path for a folder where a file is, there or above it.
+    """Refuse a path for a folder where a file is, there or above it, or that no folder can have.
 
     Raises
     ------
     StorageError
-        A file is in the way.
+        A file is in the way, or the system refuses the path: it is too long, or not permitted.
     """
     for place in (path, *path.parents):
-        if place.is_dir():
-            return
+        try:
+            if place.is_dir():
+                return
+        except OSError as error:
+            sentence = f"`{place}` cannot be used as a folder: {error.strerror}"
+            hint = "give another folder: cache_dir=, or RANGEBAR_CACHE_DIR"
+            raise StorageError(with_hint(sentence, hint)) from error
         if place.is_file():
             sentence = f"`{place}` is a file, where `cache_dir` or the cache needs a folder"
             hint = "give another folder: cache_dir=, or RANGEBAR_CACHE_DIR"

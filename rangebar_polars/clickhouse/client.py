@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
     from rangebar_polars.clickhouse.target import Target
 
-__all__ = ["Cache", "open_cache", "reading"]
+__all__ = ["Cache", "open_cache", "open_target", "reading"]
 
 # Beside the statement, so that both transports take them alike and no state is left behind.
 _READ: dict[str, str | int] = {
@@ -228,7 +228,13 @@ def open_cache(
     ...     [count_bars("BTCUSDT", threshold, cache_dir=folder) for threshold in (250, 500)]
     [0, 0]
     """
-    target = resolve(dsn, cache_dir)
+    with open_target(resolve(dsn, cache_dir), write=write) as cache:
+        yield cache
+
+
+@contextmanager
+def open_target(target: Target, *, write: bool = False) -> Iterator[Cache]:
+    """Open a cache as `open_cache` does, by what its arguments and the settings named."""
     with _shared(target) as cache:
         if write:
             cache.make_ready()

@@ -8,6 +8,7 @@ from threading import Lock
 from typing import TYPE_CHECKING, Any
 
 from rangebar_polars._extra import import_extra
+from rangebar_polars.clickhouse.engine_path import EnginePath, with_folders
 from rangebar_polars.exceptions import (
     CacheError,
     CacheLostError,
@@ -85,19 +86,23 @@ def folder_client(folder: Path) -> Any:  # noqa: ANN401
     folder.mkdir(parents=True, exist_ok=True)
     # Asked before, too: the engine complains on standard error.
     _judge_lock(folder)
+    path = EnginePath(folder)
     try:
-        client = connect.get_client(interface="chdb", path=str(folder), chdb_options=_ENGINE)
-    except _exceptions().ProgrammingError:
-        _judge_lock(folder)
+        client = connect.get_client(interface="chdb", path=path.text, chdb_options=_ENGINE)
+    except BaseException as error:
+        path.close()
+        if isinstance(error, _exceptions().ProgrammingError):
+            _judge_lock(folder)
         raise
-    return _Engine(client)
+    return _Engine(client, path)
 
 
 class _Engine:
     """The engine's client; what a statement that failed has written is no part of a later answer."""
 
-    def __init__(self, client: Any) -> None:  # noqa: ANN401
+    def __init__(self, client: Any, path: EnginePath) -> None:  # noqa: ANN401
         self._client = client
+        self._path = path
         self._turn = Lock()
 
     def raw_query(self, *words: Any, **options: Any) -> Any:  # noqa: ANN401
@@ -110,7 +115,10 @@ class _Engine:
         return self._run(self._client.command, *words, **options)
 
     def close(self) -> None:
-        self._client.close()
+        try:
+            self._client.close()
+        finally:
+            self._path.close()
 
     def _run(self, action: Callable[..., Any], *words: Any, **options: Any) -> Any:  # noqa: ANN401
         # In turn, as nobody else may get the answer that is thrown away.
@@ -205,7 +213,7 @@ def _is_of_driver(error: Exception) -> bool:
 
 def _words(error: Exception) -> str:
     """First line of the driver's words."""
-    text = str(error).strip() or type(error).__name__
+    text = with_folders(str(error).strip() or type(error).__name__)
     return text.splitlines()[0][:300]
 
 

@@ -94,14 +94,18 @@ def _parts_of(address: str) -> SplitResult:
 
 
 def _folder_of(address: str, parts: SplitResult) -> Path:
-    folder = Path(parts.path)
+    # Of the address itself: its parts lack characters that a URL cannot have, such as a newline.
+    folder = Path(address.partition("://")[2])
     if parts.netloc or not folder.is_absolute() or folder == Path("/"):
         raise SettingError(
             with_hint(f"`{address}` names no folder", "chdb:///path/of/a/folder, with three `/`")
         )
-    if parts.query or parts.fragment:
+    if "?" in address or "#" in address:
         raise SettingError(
-            with_hint(f"`{address}` names a folder, which takes no options", f"chdb://{folder}")
+            with_hint(
+                f"`{address}` names a folder, which takes no options",
+                f"chdb://{parts.path}; a folder with `?` or `#` in its name is given by cache_dir=",
+            )
         )
     must_be_folder(folder)
     return folder
