@@ -28,6 +28,7 @@ __all__ = [
     "ConfirmedAbsentError",
     "CorruptSourceError",
     "CoverageError",
+    "ForkedProcessError",
     "LeaseError",
     "LeaseLostError",
     "ManifestError",
@@ -234,6 +235,10 @@ class WorkerLostError(RangeBarError, RuntimeError):
     """A process that was at work on a job has been killed; what was published is kept."""
 
 
+class ForkedProcessError(RangeBarError, RuntimeError):
+    """Raised in a forked child for work that needs threads, which only the parent has."""
+
+
 class CacheError(RangeBarError, ConnectionError):
     """The bar cache did not do what it was asked for."""
 
@@ -249,7 +254,7 @@ class CacheUnavailableError(CacheError):
         self.holder = holder
 
 
-class CacheForkedError(CacheUnavailableError):
+class CacheForkedError(CacheUnavailableError, ForkedProcessError):
     """The embedded cache was asked for in a forked child of a process that has used it."""
 
 
