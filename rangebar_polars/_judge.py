@@ -64,21 +64,16 @@ def count_of(n_bars: SupportsIndex) -> int:
 
 
 def must_be_folder(path: Path) -> None:
-    """Refuse a path for a folder where a file is, there or above it, or that no folder can have.
+    """Refuse a path for a folder where a file is, there or above it.
 
     Raises
     ------
     StorageError
-        A file is in the way, or the system refuses the path: it is too long, or not permitted.
+        A file is in the way.
     """
     for place in (path, *path.parents):
-        try:
-            if place.is_dir():
-                return
-        except OSError as error:
-            sentence = f"`{place}` cannot be used as a folder: {error.strerror}"
-            hint = "give another folder: cache_dir=, or RANGEBAR_CACHE_DIR"
-            raise StorageError(with_hint(sentence, hint)) from error
+        if place.is_dir():
+            return
         if place.is_file():
             sentence = f"`{place}` is a file, where `cache_dir` or the cache needs a folder"
             hint = "give another folder: cache_dir=, or RANGEBAR_CACHE_DIR"

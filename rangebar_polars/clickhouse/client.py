@@ -68,6 +68,8 @@ class Cache:
         self._client = client
         self._lock = lock
         self._ready = False
+        #: Which folder it is, while no call uses it.
+        self._place: list[tuple[int, int] | None] = []
         self.target = target
         self.database = target.database
         self.memory = Memory()
@@ -99,6 +101,11 @@ class Cache:
         """Create the tables if there are none."""
         if not self.is_ready:
             migrate(self)
+
+    def forget(self) -> None:
+        """Look again for the tables and what they hold, after the tables were removed."""
+        self._ready = False
+        self.memory = Memory()
 
     def table(self, name: str) -> str:
         """Name of a table with its database, for a query."""
@@ -177,6 +184,24 @@ class Cache:
                 transient=driver.is_transient,
             )
 
+    def is_wanted(self) -> bool:
+        """Whether another process waits for the folder, or may wait for it."""
+        try:
+            return self._lock is not None and self._lock.is_wanted()
+        except OSError:
+            return True
+
+    def set_idle(self, is_idle: bool) -> None:  # noqa: FBT001
+        """Say to other processes whether a call uses the folder."""
+        if self._lock is not None:
+            self._lock.set_idle(is_idle)
+        self._place = _identity(self.target.folder) if is_idle else []
+
+    def is_in_place(self) -> bool:
+        """Whether the folder is the one that was there when it became idle."""
+        is_locked = self._lock is not None and self._lock.is_in_place()
+        return is_locked and _identity(self.target.folder) == self._place
+
     def close(self) -> None:
         """Close the connection and give the folder back, to those first who wait for it."""
         try:
@@ -188,6 +213,20 @@ class Cache:
             self._lock.let_others_go_first()
 
 
+def _identity(folder: Path | None) -> list[tuple[int, int] | None]:
+    """Numbers that differ if the folder, or what the engine keeps in it, was replaced."""
+    places = [] if folder is None else [folder, folder / "store", folder / "metadata"]
+    return [_file_identity(place) for place in places]
+
+
+def _file_identity(path: Path) -> tuple[int, int] | None:
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino
+
+
 _OPENINGS = Openings()
 
 
@@ -197,8 +236,9 @@ def open_cache(
 ) -> Iterator[Cache]:
     """Open the bar cache, and keep it open for every call of this process until the end.
 
-    A call by itself opens the embedded cache and closes it after its work, so that other
-    processes can use it in between. Several calls in a row are faster inside of this.
+    A call by itself opens the embedded cache and leaves it open for the next one. It is closed when
+    another process waits for it, or after a minute without a call (`RANGEBAR_CACHE_IDLE_S`).
+    Within this context it is given to no other process.
 
     Parameters
     ----------
@@ -250,6 +290,7 @@ def reading(
     The engine is not started for a folder that does not exist.
     """
     target = resolve(dsn, cache_dir)
+    _OPENINGS.judge_process(target)
     if target.folder is not None and not target.folder.is_dir():
         yield None
         return
@@ -262,14 +303,20 @@ def _shared(target: Target) -> Iterator[Cache]:
     # Of a server nothing would be left behind, and it may be slow.
     with Uninterrupted(is_needed=target.is_embedded) as interrupts:
         cache = _OPENINGS.enter(target, _connect)
+        error: BaseException | None = None
         try:
             interrupts.allow()
             yield cache
+        except BaseException as raised:
+            error = raised
+            raise
         finally:
             try:
                 interrupts.keep()
             finally:
-                _OPENINGS.leave(target)
+                _OPENINGS.leave(target, error)
+                # A traceback refers to this frame.
+                del error
 
 
 def _connect(target: Target) -> Cache:

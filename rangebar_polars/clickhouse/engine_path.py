@@ -69,5 +69,6 @@ class EnginePath:
 def with_folders(text: str) -> str:
     """Text of the engine with the folders' own paths in place of aliases."""
     for alias, folder in tuple(_FOLDERS.items()):
-        text = re.sub(rf"{re.escape(alias)}(?!\d)", lambda _, path=str(folder): path, text)
+        # Another descriptor may begin with the same digits.
+        text = str(folder).join(re.split(rf"{re.escape(alias)}(?!\d)", text))
     return text

@@ -14,6 +14,8 @@ from rangebar_polars.exceptions import SettingError, unknown_choice, with_hint
 if TYPE_CHECKING:
     from urllib.parse import SplitResult
 
+    from rangebar_polars.config import Settings
+
 __all__ = ["DATABASE", "Target", "resolve"]
 
 #: Where the tables are unless the address names another database.
@@ -35,6 +37,8 @@ class Target:
     folder: Path | None
     #: For how long to wait for a folder that another process holds.
     wait_s: float
+    #: For how long a folder stays open that no call uses.
+    idle_s: float = 0.0
 
     @property
     def is_embedded(self) -> bool:
@@ -64,10 +68,10 @@ def resolve(
     folder, address, wait = found.cache_dir, found.clickhouse_dsn, found.cache_wait_s
     if address is None:
         must_be_folder(folder)
-        return _embedded(folder / _FOLDER, wait)
+        return _embedded(folder / _FOLDER, found)
     parts = _parts_of(address)
     if parts.scheme == "chdb":
-        return _embedded(_folder_of(address, parts), wait)
+        return _embedded(_folder_of(address, parts), found)
     return _server(parts, wait)
 
 
@@ -111,9 +115,10 @@ def _folder_of(address: str, parts: SplitResult) -> Path:
     return folder
 
 
-def _embedded(folder: Path, wait_s: float) -> Target:
+def _embedded(folder: Path, found: Settings) -> Target:
     place = folder.expanduser().resolve()
-    return Target(f"chdb://{place}", f"chdb://{place}", DATABASE, place, wait_s)
+    dsn = f"chdb://{place}"
+    return Target(dsn, dsn, DATABASE, place, found.cache_wait_s, found.cache_idle_s)
 
 
 def _server(parts: SplitResult, wait_s: float) -> Target:

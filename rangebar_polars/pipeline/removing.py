@@ -102,3 +102,4 @@ def remove_tables(*, cache_dir: Path | str | None = None, dsn: str | None = None
     with open_cache(dsn, cache_dir=cache_dir) as cache:
         for one in tables():
             cache.command(f"DROP TABLE IF EXISTS {cache.table(one.name)} SYNC")
+        cache.forget()
