@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import time
 from contextlib import contextmanager
+from dataclasses import dataclass
 from hashlib import blake2b
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +13,7 @@ import polars as pl
 
 from rangebar_polars.clickhouse import driver
 from rangebar_polars.clickhouse.ddl import check_schema, migrate
+from rangebar_polars.clickhouse.descriptors import descriptors
 from rangebar_polars.clickhouse.files import wait_a_little
 from rangebar_polars.clickhouse.folder_lock import FolderLock
 from rangebar_polars.clickhouse.interrupts import Uninterrupted
@@ -29,7 +31,7 @@ if TYPE_CHECKING:
 
     from rangebar_polars.clickhouse.target import Target
 
-__all__ = ["Cache", "open_cache", "open_target", "reading"]
+__all__ = ["Cache", "EngineUse", "engine_use", "open_cache", "open_target", "reading"]
 
 # Beside the statement, so that both transports take them alike and no state is left behind.
 _READ: dict[str, str | int] = {
@@ -228,6 +230,37 @@ def _file_identity(path: Path) -> tuple[int, int] | None:
 
 
 _OPENINGS = Openings()
+
+
+@dataclass(frozen=True, slots=True)
+class EngineUse:
+    """How often this process has opened the embedded engine, and what that has cost."""
+
+    openings: int
+    #: Files that earlier engines left open; None where the system does not say.
+    left_behind: int | None
+    #: How many files this process may have open; None without a limit.
+    limit: int | None
+
+    def __str__(self) -> str:
+        times = "once" if self.openings == 1 else f"{self.openings:,} times"
+        text = f"this process opened the embedded engine {times}"
+        if self.left_behind is None:
+            return text
+        most = "" if self.limit is None else f" (limit: {self.limit:,})"
+        return f"{text}; earlier openings left {self.left_behind:,} files open{most}"
+
+
+def engine_use() -> EngineUse:
+    """Return how often this process has opened the embedded engine, and what that has cost.
+
+    Examples
+    --------
+    >>> from rangebar_polars.clickhouse.client import EngineUse
+    >>> print(EngineUse(openings=3, left_behind=14, limit=1024))
+    this process opened the embedded engine 3 times; earlier openings left 14 files open (limit: 1,024)
+    """
+    return EngineUse(_OPENINGS.count, _OPENINGS.left_behind(), descriptors().limit)
 
 
 @contextmanager

@@ -95,8 +95,8 @@ def raise_descriptor_limit() -> None:
             return
 
 
-def refuse_without_descriptors(address: str, openings: int) -> None:
-    """Refuse to open an engine that would run out of files, with damage to what it does then.
+def refuse_without_descriptors(address: str, openings: int) -> Descriptors:
+    """Refuse to open an engine that would run out of files; the files before it is opened.
 
     Raises
     ------
@@ -105,7 +105,7 @@ def refuse_without_descriptors(address: str, openings: int) -> None:
     """
     found = descriptors()
     if found.limit is None or found.in_use is None or found.limit - found.in_use >= _NEEDED:
-        return
+        return found
     left_behind = ""
     if openings and found.of_engines:
         left_behind = (

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 
 from rangebar_polars._fork import after_fork_in_child, raise_if_forked
 from rangebar_polars.clickhouse.descriptors import (
+    descriptors,
     raise_descriptor_limit,
     refuse_without_descriptors,
 )
@@ -83,6 +84,8 @@ class Openings:
     def __init__(self) -> None:
         #: How often this process has opened an embedded cache.
         self.count = 0
+        #: Files of earlier engines, as counted before the last opening.
+        self._left_behind: int | None = 0
         self._has_hosted_engine = False
         self._inherited: list[dict[str, _Opening]] = []
         self._begin()
@@ -158,11 +161,17 @@ class Openings:
             cache = self._take(opening)
         self._close(target.address, cache)
 
+    def left_behind(self) -> int | None:
+        """Files that engines of this process left open; None where that is not known."""
+        with self._changed:
+            is_open = any(opening.is_embedded for opening in self._open.values())
+            return self._left_behind if is_open else descriptors().of_engines
+
     def _prepare(self, target: Target) -> None:
         if not self.count:
             raise_descriptor_limit()
             atexit.register(self._close_idle)
-        refuse_without_descriptors(target.address, self.count)
+        self._left_behind = refuse_without_descriptors(target.address, self.count).of_engines
 
     def _join(self, target: Target) -> _Opening:
         """Opening with this call among its own; its cache is None if this call has to open it."""
@@ -286,14 +295,17 @@ class Openings:
         if opening.idle_since is None or opening.cache is None:
             return _LOOK_S
         idle_s = time.monotonic() - opening.idle_since
-        # Each closing costs files that never come back, so that each makes the next one later.
-        limit_s = opening.idle_s * (1 << min(self._idle_closings, _MOST_DOUBLINGS))
+        limit_s = self._idle_limit_s(opening)
         if idle_s >= limit_s:
             self._idle_closings += 1
             return None
         if opening.cache.is_wanted():
             return None
         return min(max(idle_s / 10, _SHORTEST_LOOK_S), _LONGEST_LOOK_S, limit_s - idle_s)
+
+    def _idle_limit_s(self, opening: _Opening) -> float:
+        # Each closing costs files that never come back, so that each makes the next one later.
+        return opening.idle_s * (1 << min(self._idle_closings, _MOST_DOUBLINGS))
 
     def _take(self, opening: _Opening) -> Cache:
         """The cache of an opening, which the caller has to close."""
