@@ -9,6 +9,7 @@ from __future__ import annotations
 import atexit
 import logging
 import os
+import sys
 import threading
 import time
 import warnings
@@ -87,6 +88,8 @@ class Openings:
         #: Files of earlier engines, as counted before the last opening.
         self._left_behind: int | None = 0
         self._has_hosted_engine = False
+        #: Whether this process was forked from one that had an engine, or its library.
+        self._has_lost_engine = False
         self._inherited: list[dict[str, _Opening]] = []
         self._begin()
         after_fork_in_child(self._after_fork_in_child)
@@ -94,7 +97,6 @@ class Openings:
             os.register_at_fork(before=self._before_fork, after_in_parent=self._after_fork)
 
     def _begin(self) -> None:
-        self._is_forked = False
         self._changed = threading.Condition()
         self._open: dict[str, _Opening] = {}
         self._has_warned = False
@@ -114,7 +116,7 @@ class Openings:
         ForkedProcessError
             The parent had used Polars.
         """
-        if target.is_embedded and self._is_forked and self._has_hosted_engine:
+        if target.is_embedded and self._has_lost_engine:
             raise CacheForkedError(
                 with_hint(
                     f"process {os.getpid()} is a fork of one that has used the embedded cache, "
@@ -363,7 +365,9 @@ class Openings:
         # A connection of the parent would have two readers, and its end must not be noticed.
         self._inherited.append(self._open)
         self._begin()
-        self._is_forked, self.count = True, 0
+        # Its import alone starts threads.
+        self._has_lost_engine |= self._has_hosted_engine or "chdb" in sys.modules
+        self._has_hosted_engine, self.count = False, 0
 
 
 def _is_doubtful(error: BaseException | None) -> bool:

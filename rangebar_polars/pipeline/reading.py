@@ -21,6 +21,7 @@ from rangebar_polars.clickhouse.recall import recall_chains
 from rangebar_polars.clickhouse.series import segments
 from rangebar_polars.clickhouse.units import Chain, states_of
 from rangebar_polars.exceptions import (
+    CacheForkedError,
     CacheUnavailableError,
     MissingExtraError,
     ParquetCorruptionError,
@@ -281,7 +282,8 @@ def opened(access: Access) -> Iterator[Cache | None]:
 
 def _with_remedy(error: CacheUnavailableError) -> CacheUnavailableError:
     text = str(error)
-    if "use_cache=False" not in text:
+    # Ticks cannot be read there, either.
+    if "use_cache=False" not in text and not isinstance(error, CacheForkedError):
         text += "; use_cache=False computes bars from ticks instead"
     return type(error)(text, holder=error.holder)
 

@@ -368,3 +368,35 @@ def test_a_forked_child_of_a_process_with_an_idle_folder_ends(folder, run):
     except subprocess.TimeoutExpired:
         pytest.fail("it hangs")
     assert out.splitlines() == [str(BARS), "refused True False", f"7 {BARS}"], errors
+
+
+FORKED_BEFORE = (
+    PRELUDE
+    + """
+import warnings
+warnings.simplefilter("ignore")
+if sys.argv[2:]:
+    import chdb
+child = os.fork()
+if child == 0:
+    try:
+        print(count(), count(), flush=True)
+        with open_cache(cache_dir=sys.argv[1]) as cache:
+            print(cache.scalar("SELECT 1"), flush=True)
+    except rb.exceptions.CacheForkedError:
+        print("refused", flush=True)
+        os._exit(7)
+    sys.exit(7)
+print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), count(), flush=True)
+"""
+)
+
+
+def test_a_child_that_was_forked_before_the_first_opening_opens_the_folder(folder, run):
+    out, errors = run(FORKED_BEFORE, folder).communicate(timeout=120)
+    assert out.splitlines() == [f"{BARS} {BARS}", "1", f"7 {BARS}"], errors
+
+
+def test_a_child_that_inherits_the_library_of_the_engine_is_refused(folder, run):
+    out, errors = run(FORKED_BEFORE, folder, "chdb").communicate(timeout=120)
+    assert out.splitlines() == ["refused", f"7 {BARS}"], errors
