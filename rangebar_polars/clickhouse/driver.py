@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import re
 from contextlib import contextmanager
 from threading import Lock
 from typing import TYPE_CHECKING, Any
 
 from rangebar_polars._extra import import_extra
+from rangebar_polars.clickhouse.engine_folder import mend
 from rangebar_polars.clickhouse.engine_path import EnginePath, with_folders
 from rangebar_polars.exceptions import (
     CacheError,
@@ -27,6 +30,7 @@ __all__ = [
     "FolderLockedError",
     "folder_client",
     "is_damage",
+    "is_disk_full",
     "is_lost",
     "is_transient",
     "opening",
@@ -44,6 +48,9 @@ _CONNECT_S, _SILENCE_S = 10, 60
 
 #: Nothing is moved or replicated, and the engine leaves the threads behind when it is closed.
 _ENGINE = {"background_move_pool_size": 0, "background_fetches_pool_size": 0}
+
+#: The database found no room on the disk.
+_DISK_FULL_CODES = {243}
 
 #: Errors of files that are not as they were written: cut off, of no known type, of other bytes, gone,
 #: of another size, corrupted, compressed in no known way.
@@ -86,6 +93,7 @@ def folder_client(folder: Path) -> Any:  # noqa: ANN401
     folder.mkdir(parents=True, exist_ok=True)
     # Asked before, too: the engine complains on standard error.
     _judge_lock(folder)
+    mend(folder)
     path = EnginePath(folder)
     try:
         client = connect.get_client(interface="chdb", path=path.text, chdb_options=_ENGINE)
@@ -172,6 +180,17 @@ def is_damage(error: BaseException) -> bool:
     return _damaged_table(error) is not None
 
 
+def is_disk_full(error: BaseException) -> bool:
+    """Whether there was no room on the disk; of its error, or ours made of it."""
+    found = error if error.__cause__ is None else error.__cause__
+    text = str(found)
+    return (
+        bool(_DISK_FULL_CODES & {int(code) for code in re.findall(r"Code: (\d+)", text)})
+        or os.strerror(errno.ENOSPC) in text
+        or (isinstance(found, OSError) and found.errno in (errno.ENOSPC, errno.EDQUOT))
+    )
+
+
 def _damaged_table(error: BaseException) -> str | None:
     """Name of a table whose files are damaged, "" where it is not known; None if none is."""
     text = str(error if error.__cause__ is None else error.__cause__)
@@ -229,7 +248,8 @@ def opening(address: str) -> Iterator[None]:
         hint = _USE_TICKS
         if isinstance(error, _exceptions().ProgrammingError) and address.startswith("chdb:"):
             hint = (
-                f"if files in it are damaged, move the folder away and populate again; {_USE_TICKS}"
+                "the engine has written the reason to standard error; if files in the folder are "
+                f"damaged, move it away and populate again; {_USE_TICKS}"
             )
         raise CacheUnavailableError(with_hint(sentence, hint)) from error
 
@@ -261,6 +281,8 @@ def writing(address: str) -> Iterator[None]:
             raise
         sentence = f"a write to the bar cache at `{address}` was not confirmed: {_words(error)}"
         again = "run it again: what was published before is kept, nothing is written twice"
+        if is_disk_full(error):
+            again = f"make room on the disk of the cache, then {again}"
         if is_lost(error):
             raise CacheLostError(with_hint(sentence, f"{again}; {_USE_TICKS}")) from error
         damage = _damage(error, address)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import polars as pl
 
+from rangebar_polars._fork import raise_if_forked
 from rangebar_polars._judge import must_be_bool
 from rangebar_polars._span import microseconds
 from rangebar_polars.catalogue import MICROSTRUCTURE_COLUMNS, column_names
@@ -267,6 +268,7 @@ def opened(access: Access) -> Iterator[Cache | None]:
 
     Without the libraries of the cache, nothing is kept; an address that was given needs them.
     """
+    raise_if_forked("reading bars")
     with ExitStack() as stack:
         cache = None
         if access.use_cache:
