@@ -43,9 +43,11 @@ def mend(folder: Path) -> None:
     damaged = next(_damaged_definitions(folder), None)
     if damaged is not None:
         _begin_anew(folder, damaged)
-    for place, original in _links(folder):
-        if not place.is_symlink():
-            _remove_copy(place, original)
+    copies = [pair for pair in _links(folder) if not pair[0].is_symlink()]
+    for place, original in copies:
+        _judge_copy(place, original)
+    for place, original in copies:
+        _remove_copy(place, original)
 
 
 def _definitions(folder: Path) -> Iterator[Path]:
@@ -87,8 +89,9 @@ def _links(folder: Path) -> Iterator[tuple[Path, Path]]:
         database = _folder_of(folder, definition)
         if database is None:
             continue
-        yield definition.with_suffix(""), database
-        for table in sorted(database.glob("*.sql")):
+        link = definition.with_suffix("")
+        yield link, database
+        for table in sorted((database if database.is_dir() else link).glob("*.sql")):
             original = _folder_of(folder, table)
             if original is not None:
                 yield folder / "data" / definition.stem / table.stem, original
@@ -103,28 +106,30 @@ def _folder_of(folder: Path, definition: Path) -> Path | None:
     return folder / "store" / uuid[:3] / uuid
 
 
+def _judge_copy(place: Path, original: Path) -> None:
+    """Refuse a copy in the place of a link if not all of it is where the link leads."""
+    lost = next(_files_only_in(place, original), None) if original.exists() else None
+    if lost is not None:
+        sentence = (
+            f"the cache was copied without its symbolic links, and not as a whole: `{lost}` is not "
+            f"in `{original}`"
+        )
+        hint = (
+            "copy it again while no process has it open, with its links: cp -a, rsync -a, tar; or "
+            "remove the copy and populate again"
+        )
+        raise CacheUnavailableError(with_hint(sentence, hint))
+
+
 def _remove_copy(place: Path, original: Path) -> None:
-    """Remove what a copy has put in the place of a link, if all of it is where the link leads."""
     if place.is_file():
         # The text of a link.
         place.unlink()
-    elif place.is_dir():
-        if not original.exists():
-            original.parent.mkdir(parents=True, exist_ok=True)
-            place.rename(original)
-            return
-        lost = next(_files_only_in(place, original), None)
-        if lost is not None:
-            sentence = (
-                f"the cache was copied without its symbolic links, and not as a whole: `{lost}` is "
-                f"not in `{original}`"
-            )
-            hint = (
-                "copy it again while no process has it open, with its links: cp -a, rsync -a, tar; "
-                "or remove the copy and populate again"
-            )
-            raise CacheUnavailableError(with_hint(sentence, hint))
+    elif place.is_dir() and original.exists():
         shutil.rmtree(place)
+    elif place.is_dir():
+        original.parent.mkdir(parents=True, exist_ok=True)
+        place.rename(original)
 
 
 def _files_only_in(place: Path, original: Path) -> Iterator[Path]:
