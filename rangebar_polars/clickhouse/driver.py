@@ -5,13 +5,16 @@ from __future__ import annotations
 import errno
 import os
 import re
+import tempfile
 from contextlib import contextmanager
+from pathlib import Path
 from threading import Lock
 from typing import TYPE_CHECKING, Any
 
 from rangebar_polars._extra import import_extra
 from rangebar_polars.clickhouse.engine_folder import mend
-from rangebar_polars.clickhouse.engine_path import EnginePath, with_folders
+from rangebar_polars.clickhouse.engine_path import EnginePath, is_plain, with_folders
+from rangebar_polars.clickhouse.sql import identifier, literal
 from rangebar_polars.exceptions import (
     CacheError,
     CacheLostError,
@@ -22,9 +25,10 @@ from rangebar_polars.exceptions import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-    from pathlib import Path
+    from collections.abc import Callable, Iterator, Mapping, Sequence
     from types import ModuleType
+
+    from rangebar_polars.clickhouse.sql import Value
 
 __all__ = [
     "FolderLockedError",
@@ -116,8 +120,35 @@ class _Engine:
     def raw_query(self, *words: Any, **options: Any) -> Any:  # noqa: ANN401
         return self._run(self._client.raw_query, *words, **options)
 
-    def raw_insert(self, *words: Any, **options: Any) -> Any:  # noqa: ANN401
-        return self._run(self._client.raw_insert, *words, **options)
+    def raw_insert(self, table: str, **options: Any) -> Any:  # noqa: ANN401
+        if is_plain(Path(tempfile.gettempdir())):
+            return self._run(self._client.raw_insert, table, **options)
+        return self._insert(table, **options)
+
+    def _insert(
+        self,
+        table: str,
+        *,
+        column_names: Sequence[str],
+        insert_block: bytes,
+        fmt: str,
+        settings: Mapping[str, Value],
+    ) -> Any:  # noqa: ANN401
+        """Insert as the driver does, by a file whose path is not taken for a pattern."""
+        listed = ", ".join(f"{name} = {literal(value)}" for name, value in settings.items())
+        columns = ", ".join(map(identifier, column_names))
+        with tempfile.NamedTemporaryFile() as file:
+            file.write(insert_block)
+            file.flush()
+            path = EnginePath(Path(file.name))
+            try:
+                return self._run(
+                    self._client.command,
+                    f"INSERT INTO {table} ({columns}) FROM INFILE {literal(path.name)} "
+                    f"SETTINGS {listed} FORMAT {fmt}",
+                )
+            finally:
+                path.close()
 
     def command(self, *words: Any, **options: Any) -> Any:  # noqa: ANN401
         return self._run(self._client.command, *words, **options)

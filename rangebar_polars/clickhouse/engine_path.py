@@ -1,7 +1,8 @@
-"""A name for a folder that the embedded engine cannot read as anything but a path.
+"""A name for a folder or a file that the embedded engine cannot read as anything but a path.
 
-The engine takes its folder and its options as one text, `folder?option=value`. Some characters of a
-folder's path mean something else there, and bytes that are not UTF-8 cannot be passed at all.
+The engine takes its folder and its options as one text, `folder?option=value`, and the path of a file
+to insert as a pattern. Some characters of a path mean something else there, and bytes that are not
+UTF-8 cannot be passed at all.
 """
 
 from __future__ import annotations
@@ -12,53 +13,60 @@ import tempfile
 from contextlib import suppress
 from pathlib import Path
 
-__all__ = ["EnginePath", "with_folders"]
+__all__ = ["EnginePath", "is_plain", "with_folders"]
 
 #: What the engine and its driver read literally. Paths within the folder must fit, too.
 _PLAIN = re.compile(r"/[A-Za-z0-9_.,+@/-]{0,1000}", re.ASCII)
 
-#: The folder behind every alias that is in use.
-_FOLDERS: dict[str, Path] = {}
+#: What is behind every alias that is in use.
+_ALIASES: dict[str, Path] = {}
+
+
+def is_plain(path: Path) -> bool:
+    """Whether the engine reads a path, and paths within it, as nothing but a path."""
+    return _PLAIN.fullmatch(str(path)) is not None
 
 
 class EnginePath:
-    """A folder as the engine is told of it: its path, or an alias if the path is not plain.
+    """A folder or a file as the engine is told of it: its path, or an alias if that is not plain.
 
-    An alias is the open descriptor of the folder, where the system gives descriptors a path, or
-    else a symbolic link in the folder for temporary files. It lasts until `close`.
+    An alias is an open descriptor, where the system gives descriptors a path, or else a symbolic
+    link in a folder for temporary files. It lasts until `close`.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, path: Path) -> None:
         self._descriptor: int | None = None
         self._links: tempfile.TemporaryDirectory[str] | None = None
-        self._alias = str(folder)
-        if _PLAIN.fullmatch(self._alias):
-            #: The text for the engine.
-            self.text = self._alias
+        #: The path or the alias.
+        self.name = str(path)
+        #: The same as a folder to be opened.
+        self.text = self.name
+        if is_plain(path):
             return
-        self._alias = self._of_descriptor(folder) or self._of_link(folder)
+        self.name = self._of_descriptor(path) or self._of_link(path)
         # The driver would resolve a path that does not say that it is one.
-        self.text = f"file:{self._alias}"
-        _FOLDERS[self._alias] = folder
+        self.text = f"file:{self.name}"
+        _ALIASES[self.name] = path
 
-    def _of_descriptor(self, folder: Path) -> str | None:
-        self._descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    def _of_descriptor(self, path: Path) -> str | None:
+        self._descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
         alias = f"/proc/self/fd/{self._descriptor}"
         with suppress(OSError):
-            if folder.samefile(alias):
+            if path.samefile(alias):
                 return alias
         self.close()
         return None
 
-    def _of_link(self, folder: Path) -> str:
-        self._links = tempfile.TemporaryDirectory(prefix="rangebar-")
-        link = Path(self._links.name, "folder")
-        link.symlink_to(folder, target_is_directory=True)
+    def _of_link(self, path: Path) -> str:
+        place = None if is_plain(Path(tempfile.gettempdir())) else "/tmp"  # noqa: S108
+        self._links = tempfile.TemporaryDirectory(prefix="rangebar-", dir=place)
+        link = Path(self._links.name, "link")
+        link.symlink_to(path)
         return str(link)
 
     def close(self) -> None:
         """Forget the alias, once the engine no longer uses it."""
-        _FOLDERS.pop(self._alias, None)
+        _ALIASES.pop(self.name, None)
         descriptor, self._descriptor = self._descriptor, None
         if descriptor is not None:
             os.close(descriptor)
@@ -67,8 +75,8 @@ class EnginePath:
 
 
 def with_folders(text: str) -> str:
-    """Text of the engine with the folders' own paths in place of aliases."""
-    for alias, folder in tuple(_FOLDERS.items()):
+    """Text of the engine with paths in place of their aliases."""
+    for alias, path in tuple(_ALIASES.items()):
         # Another descriptor may begin with the same digits.
-        text = str(folder).join(re.split(rf"{re.escape(alias)}(?!\d)", text))
+        text = str(path).join(re.split(rf"{re.escape(alias)}(?!\d)", text))
     return text

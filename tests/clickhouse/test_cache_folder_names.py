@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -133,3 +134,13 @@ def test_a_plain_path_is_given_as_it_is(tmp_path):
 def test_a_path_that_no_folder_can_have_is_refused(tmp_path):
     with pytest.raises(SettingError, match="not a path"):
         resolve(None, f"{tmp_path}/a\0b")
+
+
+@pytest.mark.parametrize("name", [b"t?", b"t*{a,b}[c]", b"t'\\", b"\xff"], ids=repr)
+def test_a_folder_for_temporary_files_may_have_every_name(parent, monkeypatch, name):
+    folder, temporary = make(parent / f"in{name!r}"), make(folder_of(parent / "temporary", name))
+    monkeypatch.setattr(tempfile, "tempdir", str(temporary))
+    with open_cache(cache_dir=folder, write=True) as cache:
+        publish(cache, drafts(1))
+    assert count_bars(FAMILY.symbol, 250, cache_dir=folder) == expected([FIRST]).height
+    assert not list(temporary.iterdir())
