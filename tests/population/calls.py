@@ -114,12 +114,11 @@ def populate_or_lease(**arguments: Any) -> int | list[str]:
         return [type(error).__name__, str(error)]
 
 
-def populate_day_by_day(*, seconds: float, last_day: str, **arguments: Any) -> list[int]:
-    """Populations of one more day each, then rebuilds of all of it, for so long."""
+def populate_day_by_day(*, until: str, at_least: int, last_day: str, **arguments: Any) -> list[int]:
+    """Populations of one more day each, then rebuilds of all of it, until a file is there."""
     first, last = date.fromisoformat(arguments["start_date"]), date.fromisoformat(last_day)
-    end = time.monotonic() + seconds
     days = rebuilds = 0
-    while time.monotonic() < end:
+    while days + rebuilds < at_least or not Path(until).exists():
         day = first + timedelta(days=days)
         is_rebuild = day > last
         populate(end_date=str(min(day, last)), force_refresh=is_rebuild, **arguments)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 import warnings
 from datetime import date
 
@@ -19,7 +18,8 @@ from rangebar_polars.storage.coverage import CoverageWarning
 
 FIRST, LAST = date(2024, 1, 10), date(2024, 3, 2)
 TICKS = tape(FIRST, LAST)
-SHORT_S, LONG_S = 8.0, 60.0
+#: How often everything is done at least: each way of reading, and each call that populates.
+SHORT, LONG = 3, 60
 RESET = "week"
 #: What a read from ticks gives, too.
 WINDOW = (FIRST + 3 * ONE_DAY, FIRST + 24 * ONE_DAY)
@@ -102,20 +102,24 @@ def read_lazily(place):
 READS = [read_cached, read_newest, read_count, read_coverage, read_chart, read_lazily]
 
 
-def read_in_turn(place, go_on):
-    """All ways of reading, one after another, for as long as is wanted: how often each was done."""
-    done = dict.fromkeys(READS, 0)
+def read_in_turn(place, rounds, is_running, enough):
+    """All ways of reading, one after another, until the other process ends; what was counted.
+
+    `enough` is called when everything was read so often, and the bars were seen to grow.
+    """
+    done = 0
     seen = []
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", CoverageWarning)
-        while go_on():
-            for read in READS:
-                number = read(place)
-                done[read] += 1
-                if read is read_count:
-                    seen.append(number)
+        while is_running():
+            numbers = [read(place) for read in READS]
+            seen.append(numbers[READS.index(read_count)])
+            done += 1
+            if done >= rounds and len(set(seen)) >= SHORT:
+                enough()
     assert seen == sorted(seen), "bars that were there are gone"
-    return done, seen
+    assert done >= rounds
+    return seen
 
 
 @pytest.fixture(scope="module")
@@ -130,22 +134,22 @@ def clean(new_folder):
 def test_a_population_and_a_notebook_share_a_folder(workers, clean, embedded, is_long):
     folder, expected = clean
     embedded.with_ticks_of(folder)
-    # As long as it takes: a day a call, then all of it anew.
+    rounds = LONG if is_long else SHORT
+    end = embedded.folder / "enough"
+    # A day a call, then all of it anew.
     child = workers.start(
         "populate_day_by_day",
-        seconds=LONG_S if is_long else SHORT_S,
+        until=str(end),
+        at_least=rounds,
         last_day=str(LAST),
         **CALL,
         **embedded.arguments,
     )
-    begun = time.monotonic()
-    done, seen = read_in_turn(embedded, child.is_running)
-    calls_made, rebuilds = child.result()
-    assert min(done.values()) >= 3
-    assert len(set(seen)) >= 3, "it did not grow while it was read"
-    assert calls_made >= 3
-    assert rebuilds >= 0
-    assert time.monotonic() - begun < 4 * (LONG_S if is_long else SHORT_S) + 60
+    seen = read_in_turn(embedded, rounds, child.is_running, end.touch)
+    days, rebuilds = child.result()
+    assert days >= SHORT
+    assert days + rebuilds >= rounds
+    assert len(set(seen)) >= SHORT, "it did not grow while it was read"
     finish(embedded, expected)
 
 
