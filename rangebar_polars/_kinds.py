@@ -93,7 +93,10 @@ def _text(value: object) -> str:
 
 
 def _path(value: object) -> Path:
-    path = (value if isinstance(value, Path) else Path(_text(value))).expanduser()
+    if not isinstance(value, Path):
+        _text(value)
+    # As it is: a name may begin or end with a space.
+    path = Path(str(value)).expanduser()
     if "\0" in str(path):
         raise ValueError
     return path

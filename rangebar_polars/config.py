@@ -265,6 +265,14 @@ class Settings:
             WAIT, "How long to wait for a bar cache that is in use; with 0, not at all."
         ),
     )
+    cache_idle_s: float = field(
+        default=60.0,
+        metadata=_about(
+            WAIT,
+            "How long an embedded bar cache stays open after a call, unless another process waits "
+            "for it; doubled each time that it passes. With 0, every call closes it.",
+        ),
+    )
 
 
 @cache

@@ -165,12 +165,13 @@ def _add_removal(actions: Verbs) -> None:
 
 def run_status(arguments: argparse.Namespace) -> None:
     """`rangebar cache status`."""
-    from rangebar_polars.clickhouse.client import reading
+    from rangebar_polars.clickhouse.client import engine_use, reading
     from rangebar_polars.clickhouse.status import kept, sizes
 
     symbol = None if arguments.symbol is None else symbol_of(arguments.symbol)
     with reading(arguments.dsn, cache_dir=arguments.cache_dir) as cache:
         listed, taken = kept(cache), sizes(cache)
+        is_embedded = cache is not None and cache.is_embedded
     if symbol is not None:
         listed = listed.filter(pl.col("symbol") == symbol)
     emit_frame(listed.with_columns(pl.col("feature_groups").list.join(" ")))
@@ -178,6 +179,8 @@ def run_status(arguments: argparse.Namespace) -> None:
         say("nothing is kept" if symbol is None else f"nothing is kept of {symbol}")
     else:
         say(f"{float(taken['bytes'].sum()) / 1e6:,.1f} MB on the disk")
+    if is_embedded:
+        say(str(engine_use()))
 
 
 def run_coverage(arguments: argparse.Namespace) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import time
 from contextlib import contextmanager
+from dataclasses import dataclass
 from hashlib import blake2b
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +13,7 @@ import polars as pl
 
 from rangebar_polars.clickhouse import driver
 from rangebar_polars.clickhouse.ddl import check_schema, migrate
+from rangebar_polars.clickhouse.descriptors import descriptors
 from rangebar_polars.clickhouse.files import wait_a_little
 from rangebar_polars.clickhouse.folder_lock import FolderLock
 from rangebar_polars.clickhouse.interrupts import Uninterrupted
@@ -29,7 +31,7 @@ if TYPE_CHECKING:
 
     from rangebar_polars.clickhouse.target import Target
 
-__all__ = ["Cache", "open_cache", "reading"]
+__all__ = ["Cache", "EngineUse", "engine_use", "open_cache", "open_target", "reading"]
 
 # Beside the statement, so that both transports take them alike and no state is left behind.
 _READ: dict[str, str | int] = {
@@ -68,6 +70,8 @@ class Cache:
         self._client = client
         self._lock = lock
         self._ready = False
+        #: Which folder it is, while no call uses it.
+        self._place: list[tuple[int, int] | None] = []
         self.target = target
         self.database = target.database
         self.memory = Memory()
@@ -99,6 +103,11 @@ class Cache:
         """Create the tables if there are none."""
         if not self.is_ready:
             migrate(self)
+
+    def forget(self) -> None:
+        """Look again for the tables and what they hold, after the tables were removed."""
+        self._ready = False
+        self.memory = Memory()
 
     def table(self, name: str) -> str:
         """Name of a table with its database, for a query."""
@@ -177,6 +186,24 @@ class Cache:
                 transient=driver.is_transient,
             )
 
+    def is_wanted(self) -> bool:
+        """Whether another process waits for the folder, or may wait for it."""
+        try:
+            return self._lock is not None and self._lock.is_wanted()
+        except OSError:
+            return True
+
+    def set_idle(self, is_idle: bool) -> None:  # noqa: FBT001
+        """Say to other processes whether a call uses the folder."""
+        if self._lock is not None:
+            self._lock.set_idle(is_idle)
+        self._place = _identity(self.target.folder) if is_idle else []
+
+    def is_in_place(self) -> bool:
+        """Whether the folder is the one that was there when it became idle."""
+        is_locked = self._lock is not None and self._lock.is_in_place()
+        return is_locked and _identity(self.target.folder) == self._place
+
     def close(self) -> None:
         """Close the connection and give the folder back, to those first who wait for it."""
         try:
@@ -188,7 +215,52 @@ class Cache:
             self._lock.let_others_go_first()
 
 
+def _identity(folder: Path | None) -> list[tuple[int, int] | None]:
+    """Numbers that differ if the folder, or what the engine keeps in it, was replaced."""
+    places = [] if folder is None else [folder, folder / "store", folder / "metadata"]
+    return [_file_identity(place) for place in places]
+
+
+def _file_identity(path: Path) -> tuple[int, int] | None:
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino
+
+
 _OPENINGS = Openings()
+
+
+@dataclass(frozen=True, slots=True)
+class EngineUse:
+    """How often this process has opened the embedded engine, and what that has cost."""
+
+    openings: int
+    #: Files that earlier engines left open; None where the system does not say.
+    left_behind: int | None
+    #: How many files this process may have open; None without a limit.
+    limit: int | None
+
+    def __str__(self) -> str:
+        times = "once" if self.openings == 1 else f"{self.openings:,} times"
+        text = f"this process opened the embedded engine {times}"
+        if self.left_behind is None:
+            return text
+        most = "" if self.limit is None else f" (limit: {self.limit:,})"
+        return f"{text}; earlier openings left {self.left_behind:,} files open{most}"
+
+
+def engine_use() -> EngineUse:
+    """Return how often this process has opened the embedded engine, and what that has cost.
+
+    Examples
+    --------
+    >>> from rangebar_polars.clickhouse.client import EngineUse
+    >>> print(EngineUse(openings=3, left_behind=14, limit=1024))
+    this process opened the embedded engine 3 times; earlier openings left 14 files open (limit: 1,024)
+    """
+    return EngineUse(_OPENINGS.count, _OPENINGS.left_behind(), descriptors().limit)
 
 
 @contextmanager
@@ -197,8 +269,9 @@ def open_cache(
 ) -> Iterator[Cache]:
     """Open the bar cache, and keep it open for every call of this process until the end.
 
-    A call by itself opens the embedded cache and closes it after its work, so that other
-    processes can use it in between. Several calls in a row are faster inside of this.
+    A call by itself opens the embedded cache and leaves it open for the next one. It is closed when
+    another process waits for it, or after a minute without a call (`RANGEBAR_CACHE_IDLE_S`).
+    Within this context it is given to no other process.
 
     Parameters
     ----------
@@ -228,7 +301,13 @@ def open_cache(
     ...     [count_bars("BTCUSDT", threshold, cache_dir=folder) for threshold in (250, 500)]
     [0, 0]
     """
-    target = resolve(dsn, cache_dir)
+    with open_target(resolve(dsn, cache_dir), write=write) as cache:
+        yield cache
+
+
+@contextmanager
+def open_target(target: Target, *, write: bool = False) -> Iterator[Cache]:
+    """Open a cache as `open_cache` does, by what its arguments and the settings named."""
     with _shared(target) as cache:
         if write:
             cache.make_ready()
@@ -244,6 +323,7 @@ def reading(
     The engine is not started for a folder that does not exist.
     """
     target = resolve(dsn, cache_dir)
+    _OPENINGS.judge_process(target)
     if target.folder is not None and not target.folder.is_dir():
         yield None
         return
@@ -256,14 +336,20 @@ def _shared(target: Target) -> Iterator[Cache]:
     # Of a server nothing would be left behind, and it may be slow.
     with Uninterrupted(is_needed=target.is_embedded) as interrupts:
         cache = _OPENINGS.enter(target, _connect)
+        error: BaseException | None = None
         try:
             interrupts.allow()
             yield cache
+        except BaseException as raised:
+            error = raised
+            raise
         finally:
             try:
                 interrupts.keep()
             finally:
-                _OPENINGS.leave(target)
+                _OPENINGS.leave(target, error)
+                # A traceback refers to this frame.
+                del error
 
 
 def _connect(target: Target) -> Cache:

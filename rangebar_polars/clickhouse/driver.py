@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import re
+import tempfile
 from contextlib import contextmanager
+from pathlib import Path
 from threading import Lock
 from typing import TYPE_CHECKING, Any
 
 from rangebar_polars._address import scrubbed
 from rangebar_polars._extra import import_extra
+from rangebar_polars.clickhouse.engine_folder import mend
+from rangebar_polars.clickhouse.engine_path import EnginePath, is_plain, with_folders
+from rangebar_polars.clickhouse.sql import identifier, literal
 from rangebar_polars.exceptions import (
     CacheError,
     CacheLostError,
@@ -20,16 +27,17 @@ from rangebar_polars.exceptions import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-    from pathlib import Path
+    from collections.abc import Callable, Iterator, Mapping, Sequence
     from types import ModuleType
 
     from rangebar_polars._address import Address
+    from rangebar_polars.clickhouse.sql import Value
 
 __all__ = [
     "FolderLockedError",
     "folder_client",
     "is_damage",
+    "is_disk_full",
     "is_lost",
     "is_transient",
     "opening",
@@ -47,6 +55,9 @@ _CONNECT_S, _SILENCE_S = 10, 60
 
 #: Nothing is moved or replicated, and the engine leaves the threads behind when it is closed.
 _ENGINE = {"background_move_pool_size": 0, "background_fetches_pool_size": 0}
+
+#: The database found no room on the disk.
+_DISK_FULL_CODES = {243}
 
 #: Errors of files that are not as they were written: cut off, of no known type, of other bytes, gone,
 #: of another size, corrupted, compressed in no known way.
@@ -102,32 +113,67 @@ def folder_client(folder: Path) -> Any:  # noqa: ANN401
     folder.mkdir(parents=True, exist_ok=True)
     # Asked before, too: the engine complains on standard error.
     _judge_lock(folder)
+    mend(folder)
+    path = EnginePath(folder)
     try:
-        client = connect.get_client(interface="chdb", path=str(folder), chdb_options=_ENGINE)
-    except _exceptions().ProgrammingError:
-        _judge_lock(folder)
+        client = connect.get_client(interface="chdb", path=path.text, chdb_options=_ENGINE)
+    except BaseException as error:
+        path.close()
+        if isinstance(error, _exceptions().ProgrammingError):
+            _judge_lock(folder)
         raise
-    return _Engine(client)
+    return _Engine(client, path)
 
 
 class _Engine:
     """The engine's client; what a statement that failed has written is no part of a later answer."""
 
-    def __init__(self, client: Any) -> None:  # noqa: ANN401
+    def __init__(self, client: Any, path: EnginePath) -> None:  # noqa: ANN401
         self._client = client
+        self._path = path
         self._turn = Lock()
 
     def raw_query(self, *words: Any, **options: Any) -> Any:  # noqa: ANN401
         return self._run(self._client.raw_query, *words, **options)
 
-    def raw_insert(self, *words: Any, **options: Any) -> Any:  # noqa: ANN401
-        return self._run(self._client.raw_insert, *words, **options)
+    def raw_insert(self, table: str, **options: Any) -> Any:  # noqa: ANN401
+        if is_plain(Path(tempfile.gettempdir())):
+            return self._run(self._client.raw_insert, table, **options)
+        return self._insert(table, **options)
+
+    def _insert(
+        self,
+        table: str,
+        *,
+        column_names: Sequence[str],
+        insert_block: bytes,
+        fmt: str,
+        settings: Mapping[str, Value],
+    ) -> Any:  # noqa: ANN401
+        """Insert as the driver does, by a file whose path is not taken for a pattern."""
+        listed = ", ".join(f"{name} = {literal(value)}" for name, value in settings.items())
+        columns = ", ".join(map(identifier, column_names))
+        with tempfile.NamedTemporaryFile() as file:
+            file.write(insert_block)
+            file.flush()
+            path = EnginePath(Path(file.name))
+            try:
+                return self._run(
+                    self._client.command,
+                    f"INSERT INTO {table} ({columns}) FROM INFILE {literal(path.name)} "
+                    f"SETTINGS {listed} FORMAT {fmt}",
+                )
+            finally:
+                path.close()
 
     def command(self, *words: Any, **options: Any) -> Any:  # noqa: ANN401
         return self._run(self._client.command, *words, **options)
 
     def close(self) -> None:
-        self._client.close()
+        try:
+            self._client.close()
+        finally:
+            self._path.close()
 
     def _run(self, action: Callable[..., Any], *words: Any, **options: Any) -> Any:  # noqa: ANN401
         # In turn, as nobody else may get the answer that is thrown away.
@@ -181,6 +227,17 @@ def is_damage(error: BaseException) -> bool:
     return _damaged_table(error) is not None
 
 
+def is_disk_full(error: BaseException) -> bool:
+    """Whether there was no room on the disk; of its error, or ours made of it."""
+    found = error if error.__cause__ is None else error.__cause__
+    text = str(found)
+    return (
+        bool(_DISK_FULL_CODES & {int(code) for code in re.findall(r"Code: (\d+)", text)})
+        or os.strerror(errno.ENOSPC) in text
+        or (isinstance(found, OSError) and found.errno in (errno.ENOSPC, errno.EDQUOT))
+    )
+
+
 def _damaged_table(error: BaseException) -> str | None:
     """Name of a table whose files are damaged, "" where it is not known; None if none is."""
     text = str(error if error.__cause__ is None else error.__cause__)
@@ -222,7 +279,7 @@ def _is_of_driver(error: Exception) -> bool:
 
 def _words(error: Exception) -> str:
     """First line of the driver's words."""
-    text = scrubbed(str(error)).strip() or type(error).__name__
+    text = with_folders(scrubbed(str(error)).strip() or type(error).__name__)
     return text.splitlines()[0][:300]
 
 
@@ -249,7 +306,8 @@ def opening(address: str) -> Iterator[None]:
         hint = _USE_TICKS
         if isinstance(error, _exceptions().ProgrammingError) and address.startswith("chdb:"):
             hint = (
-                f"if files in it are damaged, move the folder away and populate again; {_USE_TICKS}"
+                "the engine has written the reason to standard error; if files in the folder are "
+                f"damaged, move it away and populate again; {_USE_TICKS}"
             )
         raise CacheUnavailableError(with_hint(sentence, hint)) from _without_secrets(error)
 
@@ -281,6 +339,8 @@ def writing(address: str) -> Iterator[None]:
             raise
         sentence = f"a write to the bar cache at `{address}` was not confirmed: {_words(error)}"
         again = "run it again: what was published before is kept, nothing is written twice"
+        if is_disk_full(error):
+            again = f"make room on the disk of the cache, then {again}"
         if is_lost(error):
             raise CacheLostError(
                 with_hint(sentence, f"{again}; {_USE_TICKS}")

@@ -46,14 +46,29 @@ class FileLock:
         except OSError:
             os.close(descriptor)
             raise
-        if not self._shared:
-            # Who it is only informs, and a disk may be full.
-            with suppress(OSError):
-                os.ftruncate(descriptor, 0)
-                os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
         self._descriptor, self._process = descriptor, os.getpid()
         _HELD.add(self)
+        if not self._shared:
+            self.sign()
         return True
+
+    def sign(self, *words: str) -> None:
+        """Write this process into the file of a lock that is held, and words about the holder."""
+        if self._descriptor is not None:
+            line = " ".join((str(os.getpid()), *words)).encode("ascii") + b"\n"
+            # Who it is only informs, and a disk may be full.
+            with suppress(OSError):
+                os.pwrite(self._descriptor, line, 0)
+                os.ftruncate(self._descriptor, len(line))
+
+    def is_in_place(self) -> bool:
+        """Whether the file of a lock that is held is the one at its path, not a removed one."""
+        if self._descriptor is None:
+            return False
+        try:
+            return os.path.samestat(os.fstat(self._descriptor), self.path.stat())
+        except OSError:
+            return False
 
     def is_free(self) -> bool:
         """Whether nobody has the lock at this moment."""
@@ -84,11 +99,18 @@ class FileLock:
 
     def holder(self) -> int | None:
         """Process that took the lock last, if the file says so."""
-        try:
-            words = self.path.read_text(encoding="ascii").split()
-        except (OSError, UnicodeDecodeError):
-            return None
+        words = self._signed()
         return int(words[0]) if words and words[0].isdigit() else None
+
+    def holder_words(self) -> list[str]:
+        """What the holder has written about itself."""
+        return self._signed()[1:]
+
+    def _signed(self) -> list[str]:
+        try:
+            return self.path.read_text(encoding="ascii").split()
+        except (OSError, UnicodeDecodeError):
+            return []
 
 
 #: The locks of this process; the kernel ties them to open files, which a fork would share.

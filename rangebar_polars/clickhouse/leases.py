@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rangebar_polars.clickhouse import driver
-from rangebar_polars.clickhouse.client import open_cache
+from rangebar_polars.clickhouse.client import open_target
 from rangebar_polars.clickhouse.files import wait_a_little
 from rangebar_polars.clickhouse.folder_lock import FolderLock
 from rangebar_polars.clickhouse.interrupts import Uninterrupted
@@ -36,7 +36,7 @@ from rangebar_polars.clickhouse.sql import (
     literal,
 )
 from rangebar_polars.clickhouse.steps import Step, reach
-from rangebar_polars.clickhouse.target import resolve
+from rangebar_polars.clickhouse.target import Target, resolve
 from rangebar_polars.exceptions import CacheError, LeaseError, LeaseLostError, with_hint
 
 if TYPE_CHECKING:
@@ -45,7 +45,6 @@ if TYPE_CHECKING:
 
     from rangebar_polars.clickhouse.client import Cache
     from rangebar_polars.clickhouse.sql import Value
-    from rangebar_polars.clickhouse.target import Target
 
     _Opened = AbstractContextManager[Cache]
 
@@ -176,7 +175,7 @@ class Leases:
 @contextmanager
 def hold_leases(
     keys: Iterable[LeaseKey],
-    dsn: str | None = None,
+    dsn: str | Target | None = None,
     *,
     cache_dir: str | Path | None = None,
     heartbeat_s: float = HEARTBEAT_S,
@@ -192,8 +191,8 @@ def hold_leases(
         Another writer is at work on one of them; nothing is held.
     """
     leases = Leases({}, secrets.randbits(63) + 1, heartbeat_s)
-    opened = partial(open_cache, dsn, cache_dir=cache_dir, write=True)
-    target = resolve(dsn, cache_dir)
+    target = dsn if isinstance(dsn, Target) else resolve(dsn, cache_dir)
+    opened = partial(open_target, target, write=True)
     with _file_locks(target, keys), ExitStack() as kept:
         if not target.is_embedded:
             kept.enter_context(opened())

@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from datetime import timedelta
 from itertools import product
 from typing import TYPE_CHECKING, NamedTuple
-from urllib.parse import urlsplit
 
 import polars as pl
 
@@ -27,7 +26,6 @@ if TYPE_CHECKING:
     from rangebar_polars.clickhouse.client import Cache
     from rangebar_polars.clickhouse.series import Family
     from rangebar_polars.clickhouse.sql import Value
-    from rangebar_polars.clickhouse.target import Target
 
 __all__ = ["Removed", "drop", "gc"]
 
@@ -249,7 +247,7 @@ def drop(cache: Cache, series: Iterable[Series | Family], *, dry_run: bool = Fal
         found,
     )
     if not dry_run and found:
-        with hold_leases({one.lease_key for one in found}, _address(cache.target)) as leases:
+        with hold_leases({one.lease_key for one in found}, cache.target) as leases:
             _drop(cache, found, wheres, leases.fencing)
     return removed
 
@@ -267,13 +265,6 @@ def _every_series(cache: Cache, wanted: Iterable[Series | Family]) -> Iterator[S
             )
             for start, anchor_us in rows.sort("anchor_us").iter_rows():
                 yield Series(one, start, anchor_us)
-
-
-def _address(target: Target) -> str:
-    """The cache as an argument names it."""
-    if target.is_embedded:
-        return target.dsn
-    return urlsplit(target.dsn)._replace(path=f"/{target.database}").geturl()
 
 
 def _drop(

@@ -15,6 +15,8 @@ from rangebar_polars.exceptions import SettingError, unknown_choice, with_hint
 if TYPE_CHECKING:
     from urllib.parse import SplitResult
 
+    from rangebar_polars.config import Settings
+
 __all__ = ["DATABASE", "Target", "resolve"]
 
 #: Where the tables are unless the address names another database.
@@ -38,6 +40,8 @@ class Target:
     folder: Path | None
     #: For how long to wait for a folder that another process holds.
     wait_s: float
+    #: For how long a folder stays open that no call uses.
+    idle_s: float = 0.0
 
     @property
     def is_embedded(self) -> bool:
@@ -67,10 +71,10 @@ def resolve(
     folder, address, wait = found.cache_dir, found.clickhouse_dsn, found.cache_wait_s
     if address is None:
         must_be_folder(folder)
-        return _embedded(folder / _FOLDER, wait)
+        return _embedded(folder / _FOLDER, found)
     parts = _parts_of(Address(address).full)
     if parts.scheme == "chdb":
-        return _embedded(_folder_of(address, parts), wait)
+        return _embedded(_folder_of(address, parts), found)
     return _server(parts, wait)
 
 
@@ -100,22 +104,27 @@ def _parts_of(address: str) -> SplitResult:
 
 
 def _folder_of(address: str, parts: SplitResult) -> Path:
-    folder = Path(parts.path)
+    # Of the address itself: its parts lack characters that a URL cannot have, such as a newline.
+    folder = Path(address.partition("://")[2])
     if parts.netloc or not folder.is_absolute() or folder == Path("/"):
         raise SettingError(
             with_hint(f"`{address}` names no folder", "chdb:///path/of/a/folder, with three `/`")
         )
-    if parts.query or parts.fragment:
+    if "?" in address or "#" in address:
         raise SettingError(
-            with_hint(f"`{address}` names a folder, which takes no options", f"chdb://{folder}")
+            with_hint(
+                f"`{address}` names a folder, which takes no options",
+                f"chdb://{parts.path}; a folder with `?` or `#` in its name is given by cache_dir=",
+            )
         )
     must_be_folder(folder)
     return folder
 
 
-def _embedded(folder: Path, wait_s: float) -> Target:
+def _embedded(folder: Path, found: Settings) -> Target:
     place = folder.expanduser().resolve()
-    return Target(f"chdb://{place}", Address(f"chdb://{place}"), DATABASE, place, wait_s)
+    dsn = f"chdb://{place}"
+    return Target(dsn, Address(dsn), DATABASE, place, found.cache_wait_s, found.cache_idle_s)
 
 
 def _server(parts: SplitResult, wait_s: float) -> Target:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 import polars as pl
 
+from rangebar_polars._fork import raise_if_forked
 from rangebar_polars._judge import must_be_bool
 from rangebar_polars._span import microseconds
 from rangebar_polars.catalogue import MICROSTRUCTURE_COLUMNS, column_names
@@ -21,6 +22,7 @@ from rangebar_polars.clickhouse.recall import recall_chains
 from rangebar_polars.clickhouse.series import segments
 from rangebar_polars.clickhouse.units import Chain, states_of
 from rangebar_polars.exceptions import (
+    CacheForkedError,
     CacheUnavailableError,
     MissingExtraError,
     ParquetCorruptionError,
@@ -273,6 +275,7 @@ def opened(access: Access) -> Iterator[Cache | None]:
 
     Without the libraries of the cache, nothing is kept; an address that was given needs them.
     """
+    raise_if_forked("reading bars")
     with ExitStack() as stack:
         cache = None
         if access.use_cache:
@@ -288,7 +291,8 @@ def opened(access: Access) -> Iterator[Cache | None]:
 
 def _with_remedy(error: CacheUnavailableError) -> CacheUnavailableError:
     text = str(error)
-    if "use_cache=False" not in text:
+    # Ticks cannot be read there, either.
+    if "use_cache=False" not in text and not isinstance(error, CacheForkedError):
         text += "; use_cache=False computes bars from ticks instead"
     return type(error)(text, holder=error.holder)
 

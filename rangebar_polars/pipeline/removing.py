@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from shlex import quote
 from typing import TYPE_CHECKING
 
 from rangebar_polars.clickhouse.choice import superseded
 from rangebar_polars.clickhouse.client import open_cache, reading
 from rangebar_polars.clickhouse.ddl import tables
+from rangebar_polars.clickhouse.driver import is_disk_full
+from rangebar_polars.clickhouse.leases import refuse_if_at_work
 from rangebar_polars.clickhouse.removal import Removed, drop
 from rangebar_polars.clickhouse.series import BAR_SEMANTICS
 from rangebar_polars.clickhouse.units import read_chains
+from rangebar_polars.exceptions import CacheWriteError, with_hint
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -77,6 +81,8 @@ def remove(
     ------
     LeaseError
         A writer is at work on one of them; nothing is removed.
+    CacheWriteError
+        The disk is full. To remove everything needs no room.
     CacheSchemaError
         The tables are not those of this version; `remove_tables` removes them all.
 
@@ -91,7 +97,19 @@ def remove(
         if cache is None:
             return Removed()
         found = doomed.among(cache)
-        return drop(cache, found, dry_run=dry_run) if found else Removed()
+        if not found:
+            return Removed()
+        try:
+            return drop(cache, found, dry_run=dry_run)
+        except CacheWriteError as error:
+            if not (cache.is_embedded and is_disk_full(error)):
+                raise
+            if not doomed.is_everything:
+                raise _no_room(cache) from error
+            refuse_if_at_work({one.lease_key for one in found}, dsn, cache_dir=cache_dir)
+            removed = drop(cache, found, dry_run=True)
+            _drop_tables(cache)
+            return removed
 
 
 def remove_tables(*, cache_dir: Path | str | None = None, dsn: str | None = None) -> None:
@@ -100,5 +118,31 @@ def remove_tables(*, cache_dir: Path | str | None = None, dsn: str | None = None
     Nobody is asked whether a writer is at work, as the leases may not be readable.
     """
     with open_cache(dsn, cache_dir=cache_dir) as cache:
+        _drop_tables(cache)
+
+
+def _drop_tables(cache: Cache) -> None:
+    """Drop all tables, which takes next to no room on the disk."""
+    try:
         for one in tables():
             cache.command(f"DROP TABLE IF EXISTS {cache.table(one.name)} SYNC")
+    except CacheWriteError as error:
+        if cache.is_embedded and is_disk_full(error):
+            raise _no_room(cache) from error
+        raise
+    finally:
+        cache.forget()
+
+
+def _no_room(cache: Cache) -> CacheWriteError:
+    """The error of a drop that itself needs room on a full disk, with what can be removed."""
+    folder = cache.target.folder
+    return CacheWriteError(
+        with_hint(
+            f"bars cannot be dropped from `{folder}`: its disk is full, and to drop some series "
+            "needs room for the others",
+            "make a few megabytes of room; or remove all bars, which needs none, with `rangebar "
+            f"cache drop`, without a symbol, or by hand: `rm -r {quote(str(folder))}`. Bars can be "
+            "populated again from the ticks, which stay",
+        )
+    )

@@ -46,6 +46,12 @@ def stock(in_memory):
     return folder
 
 
+@pytest.fixture(autouse=True)
+def _no_idle_time(monkeypatch, _no_settings_of_the_user):
+    """Every call closes the folder, and finds the damage as another process would."""
+    monkeypatch.setenv("RANGEBAR_CACHE_IDLE_S", "0")
+
+
 @pytest.fixture
 def folder(stock):
     """Return a copy of it that may be damaged."""

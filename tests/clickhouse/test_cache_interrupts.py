@@ -21,6 +21,12 @@ from rangebar_polars.exceptions import CacheUnavailableError
 BARS = 36
 
 
+@pytest.fixture(autouse=True)
+def _no_idle_time(monkeypatch, _no_settings_of_the_user):
+    """Every call closes the folder, so that what it leaves behind can be looked at."""
+    monkeypatch.setenv("RANGEBAR_CACHE_IDLE_S", "0")
+
+
 @pytest.fixture
 def folder(embedded):
     """A cache folder with bars of three days."""

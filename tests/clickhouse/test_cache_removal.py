@@ -21,7 +21,7 @@ from rangebar_polars.clickhouse.generations import (
     publish_generation,
 )
 from rangebar_polars.clickhouse.leases import hold_leases
-from rangebar_polars.clickhouse.removal import Removed, _address, drop, gc
+from rangebar_polars.clickhouse.removal import Removed, drop, gc
 from rangebar_polars.clickhouse.rows import read_bars
 from rangebar_polars.clickhouse.series import Configuration, Family
 from rangebar_polars.clickhouse.steps import Step, observed
@@ -175,7 +175,7 @@ def test_a_rebuild_that_begins_while_it_is_collected_stays(cache):
 def test_claims_that_others_have_followed_go_and_the_highest_number_never(cache):
     publish(cache, drafts(1))
     for _ in range(3):
-        with hold_leases([SERIES.lease_key], _address(cache.target)) as leases:
+        with hold_leases([SERIES.lease_key], cache.target) as leases:
             pass
     assert leases.fencing[SERIES.lease_key] == 3
     assert not gc(cache)
@@ -183,7 +183,7 @@ def test_claims_that_others_have_followed_go_and_the_highest_number_never(cache)
     assert found.leases >= 2
     left = cache.query(f"SELECT DISTINCT fencing FROM {cache.table('leases')}").to_series()
     assert left.to_list() == [3]
-    with hold_leases([SERIES.lease_key], _address(cache.target)) as leases:
+    with hold_leases([SERIES.lease_key], cache.target) as leases:
         assert leases.fencing[SERIES.lease_key] == 4
 
 
@@ -280,7 +280,7 @@ def test_a_series_that_somebody_writes_is_not_dropped(cache):
     other = FAMILY.series(days(400)[399])
     publish(cache, drafts(1, series=other))
     with (
-        hold_leases([SERIES.lease_key], _address(cache.target)),
+        hold_leases([SERIES.lease_key], cache.target),
         pytest.raises(LeaseError, match="at work on BTCUSDT"),
     ):
         drop(cache, [other, SERIES])

@@ -132,18 +132,11 @@ def populate_or_lease(**arguments: Any) -> int | list[str]:
         return [type(error).__name__, str(error)]
 
 
-def populate_day_by_day(*, progress: str, last_day: str, **arguments: Any) -> list[int]:
-    """Populations of one more day each, then rebuilds of all of it, until the readers have enough.
-
-    Each read appends a byte to the file `progress`, and the last one a newline. A population is at
-    most two days ahead of each read, so that the readers see the cache grow on any machine.
-    """
+def populate_day_by_day(*, until: str, at_least: int, last_day: str, **arguments: Any) -> list[int]:
+    """Populations of one more day each, then rebuilds of all of it, until a file is there."""
     first, last = date.fromisoformat(arguments["start_date"]), date.fromisoformat(last_day)
-    seen = Path(progress)
     days = rebuilds = 0
-    while b"\n" not in (read := seen.read_bytes()) or days < LEAST_CALLS:
-        if 2 * len(read) < days <= (last - first).days:
-            wait_for(lambda had=read: seen.read_bytes() != had)
+    while days + rebuilds < at_least or not Path(until).exists():
         day = first + timedelta(days=days)
         is_rebuild = day > last
         populate(end_date=str(min(day, last)), force_refresh=is_rebuild, **arguments)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import warnings
-from concurrent.futures import ThreadPoolExecutor
 from datetime import date
 
 import polars as pl
@@ -11,22 +10,17 @@ import pytest
 from polars.testing import assert_frame_equal
 
 import rangebar_polars as rb
-from population.calls import LEAST_CALLS
 from population.oracle import judge, table
 from population.places import Place
 from population.tape import ONE_DAY, SYMBOL, at, bars, between, store, tape
-from population.workers import go_on_to_the_end, held, wait_for
 from rangebar_polars.clickhouse.cache import count_bars, coverage, get_cached_bars, get_n_bars
-from rangebar_polars.clickhouse.folder_lock import FolderLock
 from rangebar_polars.storage.coverage import CoverageWarning
 
 FIRST, LAST = date(2024, 1, 10), date(2024, 3, 2)
 TICKS = tape(FIRST, LAST)
-#: How often each way of reading is done at least.
-SHORT, LONG = 3, 40
+#: How often everything is done at least: each way of reading, and each call that populates.
+SHORT, LONG = 3, 60
 RESET = "week"
-#: Numbers of bars that the readers must have seen.
-GROWTH = 3
 #: What a read from ticks gives, too.
 WINDOW = (FIRST + 3 * ONE_DAY, FIRST + 24 * ONE_DAY)
 CALL = {
@@ -108,22 +102,24 @@ def read_lazily(place):
 READS = [read_cached, read_newest, read_count, read_coverage, read_chart, read_lazily]
 
 
-def read_in_turn(place, child, progress, times):
-    """All ways of reading, one after another, so often and until the cache was seen to grow."""
-    done = dict.fromkeys(READS, 0)
+def read_in_turn(place, rounds, is_running, enough):
+    """All ways of reading, one after another, until the other process ends; what was counted.
+
+    `enough` is called when everything was read so often, and the bars were seen to grow.
+    """
+    done = 0
     seen = []
-    with warnings.catch_warnings(), progress.open("ab", buffering=0) as told:
+    with warnings.catch_warnings():
         warnings.simplefilter("ignore", CoverageWarning)
-        while min(done.values()) < times or len(set(seen)) < GROWTH:
-            for read in READS:
-                assert child.is_running(), child.said
-                number = read(place)
-                done[read] += 1
-                told.write(b".")
-                if read is read_count:
-                    seen.append(number)
-        told.write(b"\n")
+        while is_running():
+            numbers = [read(place) for read in READS]
+            seen.append(numbers[READS.index(read_count)])
+            done += 1
+            if done >= rounds and len(set(seen)) >= SHORT:
+                enough()
     assert seen == sorted(seen), "bars that were there are gone"
+    assert done >= rounds
+    return seen
 
 
 @pytest.fixture(scope="module")
@@ -135,51 +131,40 @@ def clean(new_folder):
         return place.folder, table(place)
 
 
-def test_a_population_and_a_notebook_share_a_folder(
-    workers, clean, embedded, new_folder, is_long, monkeypatch
-):
-    # Whoever is never let in fails after ten minutes; the population does not end by itself.
-    monkeypatch.setenv("RANGEBAR_CACHE_WAIT_S", "600")
+def test_a_population_and_a_notebook_share_a_folder(workers, clean, embedded, is_long):
     folder, expected = clean
     embedded.with_ticks_of(folder)
-    progress = new_folder() / "progress"
-    progress.touch()
-    # As long as it takes: a day a call, then all of it again.
+    rounds = LONG if is_long else SHORT
+    end = embedded.folder / "enough"
+    # A day a call, then all of it anew.
     child = workers.start(
         "populate_day_by_day",
-        progress=str(progress),
+        until=str(end),
+        at_least=rounds,
         last_day=str(LAST),
         **CALL,
         **embedded.arguments,
     )
-    read_in_turn(embedded, child, progress, LONG if is_long else SHORT)
+    seen = read_in_turn(embedded, rounds, child.is_running, end.touch)
     days, rebuilds = child.result()
-    assert days >= LEAST_CALLS
-    assert rebuilds == 0 or days > (LAST - FIRST).days
+    assert days >= SHORT
+    assert days + rebuilds >= rounds
+    assert len(set(seen)) >= SHORT, "it did not grow while it was read"
     finish(embedded, expected)
 
 
-def test_one_long_population_lets_readers_in(workers, clean, embedded, new_folder, monkeypatch):
+def test_one_long_population_lets_readers_in(workers, clean, embedded):
     """Between two groups the folder is given away."""
-    monkeypatch.setenv("RANGEBAR_CACHE_WAIT_S", "600")
-    steps = new_folder()
-    hold = {"folder": str(steps), "prefix": "cache:UNITS_PROVED"}
     folder, expected = clean
     embedded.with_ticks_of(folder)
     some = str(FIRST + 26 * ONE_DAY)
-    child = workers.start("populate", end_date=some, hold_at=hold, **CALL, **embedded.arguments)
-    held(steps, 1)
-    with ThreadPoolExecutor(1) as threads:
-        # A reader asks while the first group is written, which others follow.
-        reader = threads.submit(read_count, embedded)
-        wait_for(FolderLock(embedded.folder / "clickhouse").is_wanted)
-        go_on_to_the_end(steps)
-        seen = [reader.result()]
+    child = workers.start("populate", end_date=some, **CALL, **embedded.arguments)
+    seen = []
     while child.is_running():
         seen.append(read_count(embedded))
     assert child.result() > 0
     assert seen == sorted(seen)
-    assert 0 < seen[0] < read_count(embedded), "nobody was let in"
+    assert any(0 < count < read_count(embedded) for count in seen), "nobody was let in"
     finish(embedded, expected)
 
 
