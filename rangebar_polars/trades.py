@@ -284,8 +284,9 @@ def bars_of_chunks(request: FrameRequest, chunks: Iterable[pl.DataFrame]) -> Ite
         elif decimals_begin(bound, chunk):
             bound = request.bind_again(bound, chunk.schema)
         yield bound.push(chunk)
-    if bound is not None:
-        yield bound.finish()
+    last = None if bound is None else bound.finish()
+    if last is not None:
+        yield last
 
 
 def decimals_begin(bound: Bound, chunk: pl.DataFrame) -> bool:

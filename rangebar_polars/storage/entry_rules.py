@@ -104,7 +104,7 @@ def _file_faults(day: date, entry: DayEntry) -> Iterable[str]:
 def _column_faults(source: str, entry: DayEntry) -> Iterable[str]:
     # In any order: a later write may have added some.
     columns = entry.columns
-    is_known = all(isinstance(name, str) and name in schema_of(source) for name in columns)
+    is_known = all(name in schema_of(source) for name in columns)
     if not is_known or len(set(columns)) < len(columns):
         yield "`columns` are not those of its source"
     elif entry.rows and not _NEEDED.issubset(columns):
