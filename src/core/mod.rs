@@ -27,6 +27,7 @@ pub mod quotient;
 pub mod records;
 pub mod rule;
 pub mod runs;
+pub mod scale;
 pub mod search;
 pub mod simd;
 pub mod state;
