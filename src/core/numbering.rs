@@ -260,7 +260,8 @@ mod tests {
     #[test]
     fn texts_hash_by_all_of_their_bytes() {
         let seeds = Seeds::default();
-        let texts: Vec<String> = (0..1_000).flat_map(|i| [format!("{i:0>40}"), format!("{i:0<20}"), format!("{i:x>13}x")]).collect();
+        let texts: Vec<String> =
+            (0..1_000).flat_map(|i| [format!("{i:0>40}"), format!("{i:0<20}"), format!("{i:x>13}x")]).collect();
         let hashes: std::collections::HashSet<u64> = texts.iter().map(|text| seeds.hash_one(text.as_str())).collect();
         let distinct: std::collections::HashSet<&String> = texts.iter().collect();
         assert_eq!(hashes.len(), distinct.len());

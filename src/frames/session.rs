@@ -76,7 +76,7 @@ impl Session {
         } else {
             Engine::Builder(Box::new(RangeBarBuilder::new(settings, names, options.absolute_rows)))
         };
-        let (inputs, keyer, id_dtype) = (inputs_of(&options), Keyer::new(empty_keys.len()), dtype_of(Role::BarId));
+        let (inputs, keyer, id_dtype) = (inputs_of(&options), Keyer::new(&empty_keys), dtype_of(Role::BarId));
         Ok(Self { options, thresholds, time, inputs, empty_keys, keyer, engine, id_dtype })
     }
 
@@ -163,8 +163,7 @@ impl Session {
 
     fn finish_table(&self, mut table: BarTable) -> Result<Vec<Series>, FrameError> {
         let codes = std::mem::take(&mut table.codes);
-        let names: Vec<&str> = self.empty_keys.iter().map(|key| key.name().as_str()).collect();
-        let mut columns = self.keyer.values(codes, &names, &self.empty_keys)?;
+        let mut columns = self.keyer.values(&codes)?;
         columns.retain(|key| self.options.wants(key.name()));
         let mut values = table.finish(&self.time)?;
         if let Engine::Aggregator(aggregator) = &self.engine {
@@ -267,7 +266,7 @@ impl Session {
         let state = builder.save();
         let mut out = (state.len() as u64).to_le_bytes().to_vec();
         out.extend_from_slice(&state);
-        out.extend_from_slice(&self.keyer.save()?);
+        out.extend_from_slice(&self.keyer.save());
         Ok(out)
     }
 
@@ -278,7 +277,7 @@ impl Session {
     pub fn load(&mut self, bytes: &[u8]) -> Result<(), FrameError> {
         let mut reader = crate::core::checkpoint::Reader(bytes);
         let state = reader.part()?;
-        let mut keyer = Keyer::new(self.empty_keys.len());
+        let mut keyer = Keyer::new(&self.empty_keys);
         keyer.load(reader.0, &self.empty_keys)?;
         let Engine::Builder(builder) = &mut self.engine else {
             return Err(FrameError::Options("an aggregation has no checkpoint".to_owned()));
