@@ -8,6 +8,7 @@ use super::keys::Keyer;
 use super::options::{Options, Role};
 use super::output::{BarTable, dtype, entries};
 use crate::core::bar::Bar;
+use crate::core::buckets::block_size;
 use crate::core::builder::RangeBarBuilder;
 use crate::core::columns::Context;
 use crate::core::runs::{Aggregator, Ids};
@@ -288,7 +289,7 @@ impl Session {
     }
 }
 
-/// Records whose keys are numbered at once: the codes stay in the cache.
+/// Records whose keys are numbered at once, at least: the codes of few keys stay in the cache.
 const CODED_ROWS: usize = 65_536;
 
 fn push_pieces(
@@ -305,8 +306,10 @@ fn push_pieces(
             builder.push(&ticks, None, &mut bars, sink)?;
             continue;
         }
-        for from in (0..ticks.len()).step_by(CODED_ROWS) {
-            let to = ticks.len().min(from + CODED_ROWS);
+        let mut to = 0;
+        while to < ticks.len() {
+            let from = to;
+            to = ticks.len().min(from + block_size(keyer.count()).max(CODED_ROWS));
             let part = keys.iter().map(|series| series.slice((row + from) as i64, to - from)).collect::<Vec<_>>();
             let codes = keyer.codes(&part)?;
             builder.push(&ticks.slice(from, to), Some(&codes), &mut bars, sink)?;
