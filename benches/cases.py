@@ -4,21 +4,21 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 import data
 import numpy as np
 import polars as pl
 from bench import TRADES_PER_BAR, cost, demand_equal, figure, speed
+from goals import Case, Goal
+from inputs import INPUTS
 from timing import Comparison, Sample, typical
 from yardstick import reader
 
 import rangebar_polars as rb
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
     from pathlib import Path
 
     from bench import Bench, Result
@@ -30,38 +30,6 @@ SYMBOLS = 20
 IMPORTS = 15
 IDS = {name: name for name in ("agg_trade_id", "first_trade_id", "last_trade_id")}
 ENGINE = "streaming"
-
-
-class Goal(NamedTuple):
-    """What a figure must reach, and what would be good."""
-
-    sign: str  # of the comparison: "≥", "≤", or "1 ±" for a distance
-    least: float
-    aim: float | None = None
-    unit: str = ""
-
-    def reached(self, value: float) -> str:
-        """How far the value gets, in a word."""
-        if not self._holds(value, self.least):
-            return "missed"
-        if self.aim is None:
-            return "reached"
-        return "aim reached" if self._holds(value, self.aim) else "reached, not the aim"
-
-    def _holds(self, value: float, bound: float) -> bool:
-        if self.sign == "1 ±":
-            return abs(value - 1) <= bound
-        return value >= bound if self.sign == "≥" else value <= bound
-
-
-@dataclass(frozen=True)
-class Case:
-    """A row: its name for `--only`, its words, its goal, and how it is measured."""
-
-    name: str
-    work: str  # with numbers of rows left open
-    goal: Goal
-    measure: Callable[[Bench], Result]
 
 
 def bars(trades: pl.DataFrame, threshold: int | list[int], **options: object) -> pl.DataFrame:
@@ -252,4 +220,5 @@ CASES = (
         partial(many_symbols, dtype="String", plain=True),
     ),
     Case("import", "import, on top of Polars", Goal("≤", 50, None, " ms"), import_time),
+    *INPUTS,
 )
