@@ -12,6 +12,7 @@ import numpy as np
 import polars as pl
 from bench import TRADES_PER_BAR, cost, demand_equal, figure, speed
 from goals import Case, Goal
+from inputs import INPUTS
 from pushes import PUSHES
 from timing import Comparison, Sample, typical
 from yardstick import reader
@@ -220,5 +221,6 @@ CASES = (
         partial(many_symbols, dtype="String", plain=True),
     ),
     Case("import", "import, on top of Polars", Goal("≤", 50, None, " ms"), import_time),
+    *INPUTS,
     *PUSHES,
 )

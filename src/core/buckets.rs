@@ -9,22 +9,30 @@ use super::records::{COLUMNS, LANES, Record, Room, Spreading, Unpacked};
 use super::simd::{self, InstructionSet};
 use super::ticks::{Bits, Ticks, Values};
 
-/// Most records of a block.
-pub const LARGEST_BLOCK: usize = 1 << 15;
-/// Up to this many keys, a key's number is its bucket.
-const DIRECT_KEYS: usize = 4_096;
+/// Most records of a block of few keys, and of one of many: with more records to a block more of
+/// them are of the same key, but the records of few keys should stay in the cache.
+const BLOCKS: (usize, usize) = (1 << 15, 1 << 18);
+/// Up to this many keys, a key's number is its bucket, and all buckets have the same room.
+const FEW_KEYS: usize = 512;
 /// Records to a bucket for up to so many keys, in whole lanes. Every emptying costs as much as some
 /// thirty records, but columns longer than this leave the first cache.
-const CAPACITIES: [(usize, usize); 3] = [(64, 256), (512, 128), (usize::MAX, 24)];
+const CAPACITIES: [(usize, usize); 2] = [(64, LARGEST_BUCKET), (FEW_KEYS, 128)];
+const LARGEST_BUCKET: usize = 256;
+
+/// Most records of a block, given how many keys there are so far.
+pub fn block_size(key_count: usize) -> usize {
+    const RECORDS_PER_KEY: usize = 32;
+    if key_count <= FEW_KEYS { BLOCKS.0 } else { (key_count * RECORDS_PER_KEY).clamp(BLOCKS.0, BLOCKS.1) }
+}
 
 /// Buckets of a block; the buffers are used again for the next one.
 #[derive(Debug, Default)]
 pub struct Buckets {
-    /// Records to a bucket, whole lanes.
-    capacity: usize,
     /// Records without ids take half a line each.
     has_ids: bool,
     rooms: Vec<Room>,
+    /// Where each bucket begins.
+    firsts: Vec<u32>,
     records: Vec<Record>,
     unpacked: Unpacked,
     /// Bucket of each row, and key of each bucket, where keys are many.
@@ -72,40 +80,53 @@ impl Buckets {
     /// Makes room for the keys of a block, all of them below `key_count`.
     pub fn start(&mut self, block: &Ticks, codes: &[u32], key_count: usize) {
         self.has_ids = block.agg_id.or(block.first_id).or(block.last_id).is_some();
-        let slot_count = self.number_slots(codes, key_count);
-        let fitting = CAPACITIES.iter().find(|(keys, _)| slot_count <= *keys);
-        self.capacity = fitting.map_or(LANES, |(_, capacity)| *capacity);
+        self.keys.clear();
+        self.slots.clear();
         self.rooms.clear();
-        self.rooms.extend((0..slot_count).map(|slot| {
-            let at = (slot * self.capacity) as u32;
-            Room { at, end: at + self.capacity as u32 }
-        }));
-        let size = slot_count * self.capacity;
+        self.firsts.clear();
+        match CAPACITIES.iter().find(|(keys, _)| key_count <= *keys) {
+            Some((_, capacity)) => self.share_room(key_count, *capacity),
+            None => self.count_room(codes, key_count),
+        }
+        // Whole lanes are read, so some more than there are.
+        let size = self.rooms.last().map_or(0, |room| room.end as usize) + LANES;
         if self.records.len() < size {
             self.records.resize(size, Record::default());
         }
-        self.unpacked.reserve(self.capacity / LANES);
+        self.unpacked.reserve(LARGEST_BUCKET / LANES);
     }
 
-    /// Gives the keys of a block their buckets; how many there are.
-    fn number_slots(&mut self, codes: &[u32], key_count: usize) -> usize {
+    /// Gives every key the same room.
+    fn share_room(&mut self, key_count: usize, capacity: usize) {
+        self.firsts.extend((0..key_count).map(|slot| (slot * capacity) as u32));
+        self.rooms.extend(self.firsts.iter().map(|at| Room { at: *at, end: at + capacity as u32 }));
+    }
+
+    /// Gives the keys of a block buckets in order of appearance, with room for what they have.
+    fn count_room(&mut self, codes: &[u32], key_count: usize) {
         const UNKNOWN: u32 = u32::MAX;
-        self.keys.clear();
-        self.slots.clear();
-        if key_count <= DIRECT_KEYS {
-            return key_count;
+        if self.slot_of_key.len() < key_count {
+            self.slot_of_key.resize(key_count, UNKNOWN);
         }
-        self.slot_of_key.resize(key_count.max(self.slot_of_key.len()), UNKNOWN);
         for code in codes {
             let slot = &mut self.slot_of_key[*code as usize];
             if *slot == UNKNOWN {
                 *slot = self.keys.len() as u32;
                 self.keys.push(*code);
+                self.rooms.push(Room { at: 0, end: 0 });
             }
             self.slots.push(*slot);
+            self.rooms[*slot as usize].end += 1;
         }
         self.keys.iter().for_each(|key| self.slot_of_key[*key as usize] = UNKNOWN);
-        self.keys.len()
+        let mut at = 0;
+        for room in &mut self.rooms {
+            self.firsts.push(at);
+            // Two records without ids share a line, and a bucket begins with a line.
+            let end = at + room.end.min(LARGEST_BUCKET as u32).next_multiple_of(2);
+            *room = Room { at, end };
+            at = end;
+        }
     }
 
     pub fn count(&self) -> usize {
@@ -135,17 +156,24 @@ impl Buckets {
         }
     }
 
-    fn first(&self, slot: usize) -> usize {
-        slot * self.capacity
+    fn len(&self, slot: usize) -> usize {
+        (self.rooms[slot].at - self.firsts[slot]) as usize
     }
 
-    fn len(&self, slot: usize) -> usize {
-        self.rooms[slot].at as usize - self.first(slot)
+    /// Asks for the first records of a bucket that is folded soon.
+    #[inline]
+    pub fn fetch(&self, slot: usize) {
+        let Some(first) = self.firsts.get(slot) else { return };
+        let at = if self.has_ids { *first as usize } else { *first as usize / 2 };
+        if let Some(records) = self.records.get(at..) {
+            simd::prefetch::<{ simd::HERE }, _>(records);
+            simd::prefetch::<{ simd::NEXT_LINE }, _>(records);
+        }
     }
 
     /// The columns of a bucket that are bound in the block, and their rows in it.
     pub fn bucket(&mut self, set: InstructionSet, block: &Ticks, slot: usize) -> (Ticks<'_>, &[u32]) {
-        let (first, len) = (self.first(slot), self.len(slot));
+        let (first, len) = (self.firsts[slot] as usize, self.len(slot));
         // Records past the last are old ones: their columns are cut off.
         let (from, to) = (first, first + len.next_multiple_of(LANES));
         let records = if self.has_ids { &self.records[from..to] } else { &self.records[from / 2..to / 2] };
@@ -170,7 +198,7 @@ impl Buckets {
     }
 
     pub fn clear(&mut self, slot: usize) {
-        self.rooms[slot].at = self.first(slot) as u32;
+        self.rooms[slot].at = self.firsts[slot];
     }
 }
 
@@ -230,7 +258,7 @@ mod tests {
             records in proptest::collection::vec((0u32..5, any::<i64>(), any::<bool>()), 1..3_000),
             offset in 0usize..8,
             has_ids in any::<bool>(),
-            stride in prop_oneof![Just(1u32), Just(2_000)],
+            stride in prop_oneof![Just(1u32), Just(100), Just(2_000)],
         ) {
             let codes: Vec<u32> = records.iter().map(|record| record.0 * stride).collect();
             let time: Vec<i64> = records.iter().map(|record| record.1).collect();

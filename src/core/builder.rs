@@ -2,12 +2,12 @@
 
 use super::admit::{Names, Wording, limit_error, unexplained};
 use super::bar::Bar;
-use super::buckets::{Buckets, Filled, LARGEST_BLOCK};
+use super::buckets::{Buckets, Filled, block_size};
 use super::error::DataError;
 use super::fold::FoldError;
 use super::lanes::LONGEST_SPAN;
 use super::search::Cut;
-use super::simd::InstructionSet;
+use super::simd::{self, InstructionSet};
 use super::state::{KeyFold, KeySearch, Output, Rows, Settings};
 use super::ticks::Ticks;
 
@@ -244,7 +244,7 @@ impl RangeBarBuilder {
     fn push_keyed(&mut self, ticks: &Ticks, codes: &[u32], bars: &mut Vec<Bar>, flush: Flush) -> Result<(), DataError> {
         let mut from = 0;
         while from < ticks.len() {
-            let to = ticks.len().min(from + LARGEST_BLOCK);
+            let to = ticks.len().min(from + block_size(self.states.len()));
             let (block, codes) = (ticks.slice(from, to), &codes[from..to]);
             self.check_limit(codes)?;
             if self.is_retracing() {
@@ -300,7 +300,26 @@ impl RangeBarBuilder {
             self.push_bucket(block, buckets, slot, bars)?;
             from = row;
         }
-        (0..buckets.count()).try_for_each(|slot| self.push_bucket(block, buckets, slot, bars))
+        for slot in 0..buckets.count() {
+            self.fetch(buckets, slot);
+            self.push_bucket(block, buckets, slot, bars)?;
+        }
+        Ok(())
+    }
+
+    /// Asks for what the next buckets need: where keys are many, most of it is far from the processor.
+    #[inline]
+    fn fetch(&self, buckets: &Buckets, slot: usize) {
+        const AHEAD: usize = 8;
+        let state = |slot| self.states.get(buckets.key(slot) as usize..).unwrap_or_default();
+        simd::prefetch::<{ simd::HERE }, _>(state(slot + 2 * AHEAD));
+        simd::prefetch::<{ simd::NEXT_LINE }, _>(state(slot + 2 * AHEAD));
+        if let Some(state) = state(slot + AHEAD).first() {
+            simd::prefetch::<{ simd::HERE }, _>(&state.search.lanes);
+            simd::prefetch::<{ simd::HERE }, _>(&state.fold.lanes);
+            simd::prefetch::<{ simd::NEXT_LINE }, _>(&state.fold.lanes);
+        }
+        buckets.fetch(slot + AHEAD);
     }
 
     /// Folds a bucket and empties it.

@@ -30,6 +30,7 @@ pub mod records;
 pub mod retrace;
 pub mod rule;
 pub mod runs;
+pub mod scale;
 pub mod search;
 pub mod simd;
 pub mod state;

@@ -1,58 +1,134 @@
 //! Keys to small numbers by first appearance.
 
 use std::collections::HashMap;
-use std::hash::Hash;
+use std::hash::{BuildHasher, Hash, Hasher, RandomState};
+
+use super::simd::{self, prefetch};
 
 /// A slot that holds no code.
 const EMPTY: u32 = u32::MAX;
-/// Slots to a key, so that hardly any two keys want the same one.
+/// Slots to a key, so that hardly any two keys want the same one, in tables of up to
+/// [`MOST_SPARSE_SLOTS`].
 const SPARSITY: usize = 64;
 const FEWEST_SLOTS: usize = 1 << 9;
-const MOST_SLOTS: usize = 1 << 16;
-/// Slots a key may be in: the one it wants, and those after it.
-const PROBES: usize = 4;
-const ODD: u64 = 0x9e37_79b9_7f4a_7c15;
+const MOST_SPARSE_SLOTS: usize = 1 << 16;
+/// Slots to a key in larger tables, at least.
+const DENSITY: usize = 2;
+
+/// Random words that make the places of keys unpredictable, so that nobody can choose keys which
+/// all want the same slot.
+#[derive(Clone, Copy, Debug)]
+pub struct Seeds {
+    first: u64,
+    second: u64,
+}
+
+impl Default for Seeds {
+    fn default() -> Self {
+        let random = RandomState::new();
+        Self { first: random.hash_one(0u8), second: random.hash_one(1u8) }
+    }
+}
+
+impl Seeds {
+    /// Both halves of a product, so that every bit counts.
+    #[inline(always)]
+    fn mix(self, low: u64, high: u64) -> u64 {
+        let product = u128::from(low ^ self.first) * u128::from(high ^ self.second);
+        product as u64 ^ (product >> 64) as u64
+    }
+}
+
+impl BuildHasher for Seeds {
+    type Hasher = TextHasher;
+
+    fn build_hasher(&self) -> TextHasher {
+        TextHasher { seeds: *self, state: 0 }
+    }
+}
+
+/// Hashes texts sixteen bytes at a time.
+pub struct TextHasher {
+    seeds: Seeds,
+    state: u64,
+}
+
+impl Hasher for TextHasher {
+    #[inline]
+    fn write(&mut self, bytes: &[u8]) {
+        let (blocks, rest) = bytes.as_chunks::<16>();
+        for block in blocks {
+            self.add(u128::from_le_bytes(*block));
+        }
+        if !rest.is_empty() {
+            let mut block = [0; 16];
+            block[..rest.len()].copy_from_slice(rest);
+            self.add(u128::from_le_bytes(block));
+        }
+        self.state ^= bytes.len() as u64;
+    }
+
+    #[inline]
+    fn write_u8(&mut self, byte: u8) {
+        self.state ^= u64::from(byte);
+    }
+
+    #[inline]
+    fn finish(&self) -> u64 {
+        self.state
+    }
+}
+
+impl TextHasher {
+    #[inline(always)]
+    fn add(&mut self, block: u128) {
+        self.state = self.seeds.mix(block as u64 ^ self.state, (block >> 64) as u64);
+    }
+}
+
+/// Long texts to codes.
+pub type TextCodes = HashMap<Box<str>, u32, Seeds>;
 
 /// What can be numbered.
 pub trait Key: Copy + Default + Eq + Hash {
-    /// A word that differs where keys differ, nearly always.
-    fn word(self) -> u64;
+    /// The key in two words.
+    fn words(self) -> (u64, u64);
 }
 
 impl Key for u64 {
-    #[inline]
-    fn word(self) -> u64 {
-        self
+    #[inline(always)]
+    fn words(self) -> (u64, u64) {
+        (self, 0)
     }
 }
 
 impl Key for u128 {
-    #[inline]
-    fn word(self) -> u64 {
-        self as u64 ^ ((self >> 64) as u64).rotate_left(17)
+    #[inline(always)]
+    fn words(self) -> (u64, u64) {
+        (self as u64, (self >> 64) as u64)
     }
 }
 
 impl Key for (u32, u32) {
-    #[inline]
-    fn word(self) -> u64 {
-        u64::from(self.0) << 32 | u64::from(self.1)
+    #[inline(always)]
+    fn words(self) -> (u64, u64) {
+        (u64::from(self.0) << 32 | u64::from(self.1), 0)
     }
 }
 
-/// A map to codes with a quick look into a sparse table first.
+/// A map to codes: a table in which a key lies in the slot it wants or in one after it.
 #[derive(Debug)]
 pub struct Codes<K> {
-    map: HashMap<K, u32>,
-    /// Some keys of the map, each in one of its slots.
     table: Vec<(K, u32)>,
-    /// Slots that keys may want, less one: all bits set.
+    /// Slots of the table, less one: all bits set.
     mask: usize,
+    len: usize,
+    seeds: Seeds,
 }
 
 impl<K> Default for Codes<K> {
     fn default() -> Self {
-        Self { map: HashMap::new(), table: Vec::new(), mask: 0 }
+        Self { table: Vec::new(), mask: 0, len: 0, seeds: Seeds::default() }
     }
 }
 
@@ -60,68 +136,136 @@ impl<K: Key> Codes<K> {
     /// The code of a key; a new one takes `next` and moves it on.
     #[inline]
     pub fn get_or_add(&mut self, key: K, next: &mut u32) -> u32 {
-        match self.table.get(self.home(key)) {
+        let home = self.home(key);
+        match self.table.get(home) {
             // One jump for both.
             Some((known, code)) if (*known == key) & (*code != EMPTY) => *code,
-            _ => self.look_up(key, next),
+            _ => self.look_up(key, home, next),
+        }
+    }
+
+    /// Whether the table leaves the nearest caches, so that [`Codes::fetch`] pays off.
+    #[inline]
+    pub fn is_far(&self) -> bool {
+        self.table.len() >= MOST_SPARSE_SLOTS
+    }
+
+    /// Asks for the slot of a key that is looked up soon.
+    #[inline]
+    pub fn fetch(&self, key: K) {
+        if let Some(slots) = self.table.get(self.home(key)..) {
+            prefetch::<{ simd::HERE }, _>(slots);
         }
     }
 
     /// The slot a key wants.
-    #[inline]
+    #[inline(always)]
     fn home(&self, key: K) -> usize {
-        // Both halves of the product, so that every bit of the word counts.
-        let product = u128::from(key.word()) * u128::from(ODD);
-        (product as u64 ^ (product >> 64) as u64) as usize & self.mask
+        let (low, high) = key.words();
+        self.seeds.mix(low, high) as usize & self.mask
     }
 
-    #[cold]
-    fn look_up(&mut self, key: K, next: &mut u32) -> u32 {
-        let home = self.home(key);
-        let slots = self.table.iter().skip(home).take(PROBES);
-        if let Some((_, code)) = slots.into_iter().find(|(known, code)| *known == key && *code != EMPTY) {
-            return *code;
+    #[inline(never)]
+    fn look_up(&mut self, key: K, home: usize, next: &mut u32) -> u32 {
+        let mut at = home;
+        while let Some((known, code)) = self.table.get(at).filter(|(_, code)| *code != EMPTY) {
+            if *known == key {
+                return *code;
+            }
+            at = (at + 1) & self.mask;
         }
-        let code = *self.map.entry(key).or_insert(*next);
-        *next = (*next).max(code + 1);
-        let wanted = (self.map.len() * SPARSITY).next_power_of_two().clamp(FEWEST_SLOTS, MOST_SLOTS) - 1;
-        if wanted > self.mask {
-            self.mask = wanted;
-            self.fill_table();
-        } else {
+        let code = *next;
+        *next += 1;
+        self.len += 1;
+        if slots_for(self.len) > self.table.len() {
+            self.resize(u32::MAX);
             self.put(key, code);
+        } else if let Some(slot) = self.table.get_mut(at) {
+            *slot = (key, code);
         }
         code
     }
 
-    /// Puts a key into its first free slot, or in place of the one that has its own.
+    /// Puts a new key into its first free slot.
     fn put(&mut self, key: K, code: u32) {
-        let home = self.home(key);
-        let free = self.table.iter().skip(home).take(PROBES).position(|(_, code)| *code == EMPTY);
-        if let Some(slot) = self.table.get_mut(home + free.unwrap_or(0)) {
-            *slot = (key, code);
+        let mut at = self.home(key);
+        while let Some((_, taken)) = self.table.get_mut(at) {
+            if *taken == EMPTY {
+                self.table[at] = (key, code);
+                return;
+            }
+            at = (at + 1) & self.mask;
         }
     }
 
-    fn fill_table(&mut self) {
-        self.table.clear();
-        self.table.resize(self.mask + PROBES, (K::default(), EMPTY));
-        let map = std::mem::take(&mut self.map);
-        map.iter().for_each(|(key, code)| self.put(*key, *code));
-        self.map = map;
+    /// Makes a table for `self.len` keys, and puts the old ones with codes below `count` into it.
+    fn resize(&mut self, count: u32) {
+        let slots = slots_for(self.len);
+        let old = std::mem::replace(&mut self.table, vec![(K::default(), EMPTY); slots]);
+        self.mask = slots - 1;
+        for (key, code) in old.into_iter().filter(|(_, code)| *code != EMPTY && *code < count) {
+            self.put(key, code);
+        }
     }
 
     /// Forgets the codes from `count` on.
     pub fn truncate(&mut self, count: u32) {
-        self.map.retain(|_, code| *code < count);
-        self.fill_table();
+        let kept = self.table.iter().filter(|(_, code)| *code != EMPTY && *code < count).count();
+        if kept < self.len {
+            self.len = kept;
+            self.resize(count);
+        }
     }
+}
+
+/// Slots of a table with so many keys: a power of two, above `DENSITY` times the keys.
+fn slots_for(keys: usize) -> usize {
+    let sparse = (keys * SPARSITY).min(MOST_SPARSE_SLOTS);
+    sparse.max(keys * DENSITY).max(FEWEST_SLOTS).next_power_of_two()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use proptest::prelude::*;
+
+    #[test]
+    fn many_keys_keep_their_codes() {
+        let (mut codes, mut next) = (Codes::default(), 0);
+        for round in 0..2 {
+            for key in 0..200_000u64 {
+                assert_eq!(u64::from(codes.get_or_add(key << 20, &mut next)), key, "round {round}");
+            }
+        }
+        assert!(codes.table.len() >= 2 * 200_000 && codes.table.len() <= 1 << 19);
+        codes.truncate(70_000);
+        next = 70_000;
+        assert_eq!(codes.get_or_add(69_999 << 20, &mut next), 69_999);
+        assert_eq!((codes.get_or_add(199_999 << 20, &mut next), next), (70_000, 70_001));
+    }
+
+    #[test]
+    fn keys_chosen_to_collide_do_not() {
+        // Multiples of the number of slots, and words that cancel each other out when combined.
+        let (mut codes, mut next) = (Codes::default(), 0);
+        for key in 0..10_000u128 {
+            codes.get_or_add(key << 64 | key.rotate_left(17), &mut next);
+            codes.get_or_add(key << 40, &mut next);
+        }
+        let longest = codes.table.chunk_by(|(_, a), (_, b)| (*a == EMPTY) == (*b == EMPTY));
+        let longest = longest.filter(|run| run[0].1 != EMPTY).map(<[_]>::len).max();
+        assert!(longest.is_some_and(|run| run < 200), "{longest:?}");
+    }
+
+    #[test]
+    fn texts_hash_by_all_of_their_bytes() {
+        let seeds = Seeds::default();
+        let texts: Vec<String> =
+            (0..1_000).flat_map(|i| [format!("{i:0>40}"), format!("{i:0<20}"), format!("{i:x>13}x")]).collect();
+        let hashes: std::collections::HashSet<u64> = texts.iter().map(|text| seeds.hash_one(text.as_str())).collect();
+        let distinct: std::collections::HashSet<&String> = texts.iter().collect();
+        assert_eq!(hashes.len(), distinct.len());
+    }
 
     proptest! {
         #[test]

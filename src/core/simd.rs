@@ -76,6 +76,10 @@ impl InstructionSet {
     }
 }
 
+/// The values themselves.
+pub const HERE: usize = 0;
+/// What follows a cache line of values.
+pub const NEXT_LINE: usize = 64;
 /// How far ahead a stream of its own is fetched, in bytes: hardware prefetch stops at page ends.
 pub const ALONE: usize = 4_096;
 /// How far ahead each of several streams read together is fetched.

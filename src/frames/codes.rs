@@ -1,14 +1,15 @@
 //! Key values to small numbers by first appearance.
 
-use std::collections::HashMap;
+use std::sync::{Arc, Weak};
 
 use polars::prelude::*;
 use polars_arrow::array::{Array, PrimitiveArray, Utf8ViewArray, View};
+use polars_arrow::types::NativeType;
 
-use crate::core::numbering::Codes;
+use crate::core::numbering::{Codes, TextCodes};
 use crate::core::simd::{self, prefetch};
 
-/// A category that has no code yet.
+/// A category or a view that has no code yet.
 const EMPTY: u32 = u32::MAX;
 
 /// Numbers the values of one key column by first appearance.
@@ -18,7 +19,8 @@ pub struct KeyColumn {
     short: Codes<u128>,
     /// Types of at most 64 bits.
     numbers: Codes<u64>,
-    long: HashMap<String, u32>,
+    long: TextCodes,
+    categories: Categories,
     null: Option<u32>,
     /// The next code.
     pub next: u32,
@@ -39,7 +41,7 @@ impl KeyColumn {
             return *code;
         }
         let code = Self::add(&mut self.next);
-        self.long.insert(text.to_owned(), code);
+        self.long.insert(text.into(), code);
         code
     }
 
@@ -65,6 +67,7 @@ impl KeyColumn {
         self.short.truncate(count);
         self.numbers.truncate(count);
         self.long.retain(|_, code| *code < count);
+        self.categories = Categories::default();
         self.null = self.null.filter(|code| *code < count);
         self.next = count;
     }
@@ -72,56 +75,73 @@ impl KeyColumn {
     fn view_codes(&mut self, chunk: &Utf8ViewArray, out: &mut Vec<u32>) {
         let is_short = chunk.null_count() == 0 && chunk.data_buffers().is_empty();
         if !is_short {
-            for text in chunk.iter() {
-                out.push(match text {
-                    Some(text) => self.text_code(text),
-                    None => self.null_code(),
-                });
-            }
+            self.mixed_view_codes(chunk, out);
             return;
         }
         const LINE: usize = 4;
         let from = out.len();
         out.resize(from + chunk.len(), EMPTY);
+        let is_far = self.short.is_far();
         for (views, codes) in chunk.views().chunks(LINE).zip(out[from..].chunks_mut(LINE)) {
             prefetch::<{ simd::ALONE }, _>(views);
+            if is_far {
+                views.iter().for_each(|view| self.short.fetch(view.as_u128()));
+            }
             for (view, code) in views.iter().zip(codes) {
                 *code = self.inline_code(view.as_u128());
             }
         }
     }
 
-    fn number_codes<T>(&mut self, chunk: &PrimitiveArray<T>, bits: impl Fn(T) -> u64, out: &mut Vec<u32>)
-    where
-        T: polars_arrow::types::NativeType,
-    {
-        let code = |column: &mut Self, value: T| column.numbers.get_or_add(bits(value), &mut column.next);
-        if chunk.null_count() == 0 {
-            out.extend(chunk.values().iter().map(|value| code(self, *value)));
-        } else {
-            for value in chunk.iter() {
-                out.push(match value {
-                    Some(value) => code(self, *value),
-                    None => self.null_code(),
-                });
-            }
+    /// Codes of strings of any length, and of nulls.
+    fn mixed_view_codes(&mut self, chunk: &Utf8ViewArray, out: &mut Vec<u32>) {
+        let mut recent = RecentViews::new(chunk.len());
+        for (row, view) in chunk.views().iter().enumerate() {
+            let is_null = chunk.validity().is_some_and(|validity| !validity.get_bit(row));
+            out.push(if is_null {
+                self.null_code()
+            } else if view.is_inline() {
+                self.inline_code(view.as_u128())
+            } else {
+                recent.get_or_read(view.as_u128(), || self.long_code(chunk.value(row)))
+            });
         }
     }
 
-    fn category_codes<T>(&mut self, chunk: &PrimitiveArray<T>, known: &mut Known, out: &mut Vec<u32>)
+    fn number_codes<T: NativeType>(&mut self, chunk: &PrimitiveArray<T>, bits: impl Fn(T) -> u64, out: &mut Vec<u32>) {
+        const GROUP: usize = 16;
+        if chunk.null_count() > 0 {
+            for value in chunk.iter() {
+                out.push(match value {
+                    Some(value) => self.numbers.get_or_add(bits(*value), &mut self.next),
+                    None => self.null_code(),
+                });
+            }
+            return;
+        }
+        let (numbers, next) = (&mut self.numbers, &mut self.next);
+        for values in chunk.values().chunks(GROUP) {
+            if numbers.is_far() {
+                values.iter().for_each(|value| numbers.fetch(bits(*value)));
+            }
+            out.extend(values.iter().map(|value| numbers.get_or_add(bits(*value), next)));
+        }
+    }
+
+    fn category_codes<T>(&mut self, chunk: &PrimitiveArray<T>, mapping: &CategoricalMapping, out: &mut Vec<u32>)
     where
-        T: polars_arrow::types::NativeType + Into<u32>,
+        T: NativeType + Into<u32>,
     {
-        let code = |column: &mut Self, known: &mut Known, number: u32| match known.codes.get(number as usize) {
+        let code = |column: &mut Self, number: u32| match column.categories.codes.get(number as usize) {
             Some(code) if *code != EMPTY => *code,
-            _ => column.new_category(number, known),
+            _ => column.new_category(number, mapping),
         };
         if chunk.null_count() == 0 {
-            out.extend(chunk.values().iter().map(|number| code(self, known, (*number).into())));
+            out.extend(chunk.values().iter().map(|number| code(self, (*number).into())));
         } else {
             for number in chunk.iter() {
                 out.push(match number {
-                    Some(number) => code(self, known, (*number).into()),
+                    Some(number) => code(self, (*number).into()),
                     None => self.null_code(),
                 });
             }
@@ -129,16 +149,16 @@ impl KeyColumn {
     }
 
     #[cold]
-    fn new_category(&mut self, number: u32, known: &mut Known) -> u32 {
-        let at = number as usize;
-        if at >= known.codes.len() {
-            known.codes.resize(at + 1, EMPTY);
-        }
-        let code = match known.mapping.cat_to_str(number) {
+    fn new_category(&mut self, number: u32, mapping: &CategoricalMapping) -> u32 {
+        let code = match mapping.cat_to_str(number) {
             Some(text) => self.text_code(text),
             None => self.null_code(),
         };
-        known.codes[at] = code;
+        let (at, codes) = (number as usize, &mut self.categories.codes);
+        if at >= codes.len() {
+            codes.resize(at + 1, EMPTY);
+        }
+        codes[at] = code;
         code
     }
 
@@ -152,16 +172,17 @@ impl KeyColumn {
         match series.dtype() {
             DataType::String => series.str()?.downcast_iter().for_each(|chunk| self.view_codes(chunk, &mut out)),
             DataType::Categorical(_, mapping) | DataType::Enum(_, mapping) => {
-                // Physical numbers may differ from frame to frame; the text does not.
-                let known = &mut Known { codes: Vec::new(), mapping };
+                self.categories.start(mapping);
                 match physical.dtype() {
                     DataType::UInt8 => {
-                        physical.u8()?.downcast_iter().for_each(|chunk| self.category_codes(chunk, known, &mut out));
+                        physical.u8()?.downcast_iter().for_each(|chunk| self.category_codes(chunk, mapping, &mut out));
                     }
                     DataType::UInt16 => {
-                        physical.u16()?.downcast_iter().for_each(|chunk| self.category_codes(chunk, known, &mut out));
+                        physical.u16()?.downcast_iter().for_each(|chunk| self.category_codes(chunk, mapping, &mut out));
                     }
-                    _ => physical.u32()?.downcast_iter().for_each(|chunk| self.category_codes(chunk, known, &mut out)),
+                    _ => {
+                        physical.u32()?.downcast_iter().for_each(|chunk| self.category_codes(chunk, mapping, &mut out))
+                    }
                 }
             }
             DataType::Float64 | DataType::Float32 => {
@@ -180,10 +201,51 @@ impl KeyColumn {
     }
 }
 
-/// Codes of the categories of one frame.
-struct Known<'a> {
+/// Codes of the categories by their numbers in one mapping.
+#[derive(Debug, Default)]
+struct Categories {
     codes: Vec<u32>,
-    mapping: &'a CategoricalMapping,
+    /// Only tells whether a frame has the same mapping: keeps none of its texts.
+    mapping: Weak<CategoricalMapping>,
+}
+
+impl Categories {
+    /// Forgets the codes if they are of another mapping: numbers differ from mapping to mapping, texts do not.
+    fn start(&mut self, mapping: &Arc<CategoricalMapping>) {
+        if !std::ptr::eq(self.mapping.as_ptr(), Arc::as_ptr(mapping)) {
+            *self = Self { codes: Vec::new(), mapping: Arc::downgrade(mapping) };
+        }
+    }
+}
+
+/// Codes of views of long strings met in one chunk, where equal views are of one string: columns
+/// that were gathered, or read from a dictionary, repeat them.
+struct RecentViews {
+    slots: Vec<(u128, u32)>,
+}
+
+impl RecentViews {
+    const SLOTS: usize = 256;
+
+    fn new(rows: usize) -> Self {
+        let slots = if rows < 4 * Self::SLOTS { 0 } else { Self::SLOTS };
+        Self { slots: vec![(0, EMPTY); slots] }
+    }
+
+    #[inline]
+    fn get_or_read(&mut self, view: u128, read: impl FnOnce() -> u32) -> u32 {
+        // The later half of a view says where the string lies.
+        let place = (view >> 64) as u64;
+        let at = place.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> (u64::BITS - Self::SLOTS.ilog2());
+        match self.slots.get_mut(at as usize) {
+            Some((known, code)) if (*known == view) & (*code != EMPTY) => *code,
+            Some(slot) => {
+                *slot = (view, read());
+                slot.1
+            }
+            None => read(),
+        }
+    }
 }
 
 /// One pattern a value: one zero and one not-a-number, as Polars groups them.

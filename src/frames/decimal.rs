@@ -1,13 +1,14 @@
 //! Decimals and integers to the 1e-8 grid, in integer arithmetic.
 
 use polars::prelude::*;
-use polars_arrow::array::PrimitiveArray;
+use polars_arrow::array::{Array, PrimitiveArray};
 
 use super::error::FrameError;
 use super::input::Chunks;
+use crate::core::scale::Scale;
 
-/// Decimal places of the grid.
-const GRID_PLACES: usize = 8;
+/// Grid values in one unit.
+const GRID_PER_UNIT: i64 = 100_000_000;
 /// Grid values up to this size are recovered exactly from their double.
 const EXACT_IN_DOUBLE: u64 = 1 << 50;
 
@@ -28,36 +29,92 @@ pub struct Converted {
 /// # Errors
 /// When Polars cannot widen the column.
 pub fn to_values(series: &Series) -> Result<Converted, FrameError> {
+    if series.null_count() == 0
+        && let Some(chunks) = moderate_integers(series)?
+    {
+        return Ok(Converted { chunks, too_large: None, vanished: None });
+    }
     let (wide, places) = match series.dtype() {
         DataType::Decimal(_, scale) => (series.to_physical_repr().into_owned(), *scale),
         _ => (series.cast(&DataType::Int128)?, 0),
     };
-    let scale = Scale::from_places(places);
-    let (mut too_large, mut vanished, mut row, mut largest) = (None, None, 0usize, 0u64);
-    let mut chunks: Vec<Vec<i64>> = Vec::new();
+    let mut grid = Grid::new(Scale::from_places(places));
     for chunk in wide.i128()?.downcast_iter() {
-        let mut grids = Vec::with_capacity(chunk.len());
-        for value in chunk.iter() {
-            let grid = value.map_or(Some(0), |value| scale.apply(*value)).and_then(|wide| i64::try_from(wide).ok());
-            if grid.is_none() && too_large.is_none() {
-                too_large = Some(row);
-            }
-            if grid == Some(0) && value.is_some_and(|value| *value > 0) && vanished.is_none() {
-                vanished = Some(row);
-            }
-            let grid = grid.unwrap_or(0);
-            largest = largest.max(grid.unsigned_abs());
-            grids.push(grid);
-            row += 1;
+        if chunk.null_count() == 0 {
+            grid.add(chunk.len(), chunk.values().iter().map(|value| Some(*value)));
+        } else {
+            grid.add(chunk.len(), chunk.iter().map(|value| value.copied()));
         }
-        chunks.push(grids);
     }
+    let Grid { chunks, largest, mut too_large, vanished, .. } = grid;
     // A value that Polars could not widen came back as null; a null of the input is reported as such.
     if wide.null_count() > series.null_count() && too_large.is_none() {
         too_large = first_lost(series, &wide);
     }
     let chunks = if largest <= EXACT_IN_DOUBLE { as_doubles(chunks) } else { as_integers(chunks) };
     Ok(Converted { chunks, too_large, vanished })
+}
+
+/// An integer whose size and double take one instruction.
+trait Whole: Copy + Ord {
+    fn size(self) -> u64;
+    fn double(self) -> f64;
+}
+
+macro_rules! whole {
+    ($($number:ty: $size:expr),*) => {$(
+        impl Whole for $number {
+            #[inline(always)]
+            fn size(self) -> u64 {
+                let size: fn($number) -> _ = $size;
+                u64::from(size(self))
+            }
+
+            #[inline(always)]
+            fn double(self) -> f64 {
+                self as f64
+            }
+        }
+    )*};
+}
+
+whole!(
+    i8: i8::unsigned_abs, i16: i16::unsigned_abs, i32: i32::unsigned_abs, i64: i64::unsigned_abs,
+    u8: |x| x, u16: |x| x, u32: |x| x, u64: |x| x
+);
+
+/// Integers without nulls as doubles; `None` when one of them is large, or of more than 64 bits.
+fn moderate_integers(series: &Series) -> Result<Option<Chunks>, FrameError> {
+    Ok(match series.dtype() {
+        DataType::Int8 => integers_to_doubles(series.i8()?),
+        DataType::Int16 => integers_to_doubles(series.i16()?),
+        DataType::Int32 => integers_to_doubles(series.i32()?),
+        DataType::Int64 => integers_to_doubles(series.i64()?),
+        DataType::UInt8 => integers_to_doubles(series.u8()?),
+        DataType::UInt16 => integers_to_doubles(series.u16()?),
+        DataType::UInt32 => integers_to_doubles(series.u32()?),
+        DataType::UInt64 => integers_to_doubles(series.u64()?),
+        _ => None,
+    })
+}
+
+fn integers_to_doubles<T>(column: &ChunkedArray<T>) -> Option<Chunks>
+where
+    T: PolarsNumericType,
+    T::Native: Whole,
+{
+    const LARGEST: u64 = EXACT_IN_DOUBLE / GRID_PER_UNIT.unsigned_abs();
+    let mut chunks = Vec::with_capacity(column.chunks().len());
+    for chunk in column.downcast_iter() {
+        let values = chunk.values().as_slice();
+        if let (Some(low), Some(high)) = (values.iter().min(), values.iter().max())
+            && low.size().max(high.size()) > LARGEST
+        {
+            return None;
+        }
+        chunks.push(PrimitiveArray::from_vec(values.iter().map(|value| value.double()).collect()));
+    }
+    Some(Chunks::Floats(chunks))
 }
 
 fn first_lost(series: &Series, wide: &Series) -> Option<usize> {
@@ -75,44 +132,42 @@ fn as_integers(chunks: Vec<Vec<i64>>) -> Chunks {
     Chunks::Integers(chunks.into_iter().map(PrimitiveArray::from_vec).collect())
 }
 
-/// From a decimal's integer to the grid.
-#[derive(Clone, Copy)]
-enum Scale {
-    Multiply(i128),
-    Divide(i128),
+/// A column on the grid, under construction; nulls become 0.
+struct Grid {
+    scale: Scale,
+    chunks: Vec<Vec<i64>>,
+    largest: u64,
+    too_large: Option<usize>,
+    vanished: Option<usize>,
+    rows: usize,
 }
 
-impl Scale {
-    fn from_places(places: usize) -> Self {
-        let power = |exponent: usize| 10i128.pow(u32::try_from(exponent.min(38)).unwrap_or(38));
-        if places <= GRID_PLACES {
-            Self::Multiply(power(GRID_PLACES - places))
-        } else {
-            Self::Divide(power(places - GRID_PLACES))
-        }
+impl Grid {
+    fn new(scale: Scale) -> Self {
+        Self { scale, chunks: Vec::new(), largest: 0, too_large: None, vanished: None, rows: 0 }
     }
 
-    fn apply(self, value: i128) -> Option<i128> {
-        match self {
-            Self::Multiply(factor) => value.checked_mul(factor),
-            Self::Divide(divisor) => {
-                let (quotient, rest) = (value / divisor, value % divisor);
-                let is_up = rest.unsigned_abs() >= divisor.unsigned_abs().div_ceil(2);
-                Some(quotient + if is_up { value.signum() } else { 0 })
-            }
+    fn add(&mut self, len: usize, values: impl Iterator<Item = Option<i128>> + Clone) {
+        let (scale, rows) = (self.scale, self.rows);
+        let (mut largest, mut is_doubtful) = (self.largest, false);
+        let mut grids = Vec::with_capacity(len);
+        grids.extend(values.clone().map(|value| {
+            let value = value.unwrap_or(0);
+            let fitting = scale.apply(value);
+            is_doubtful |= fitting.is_none() | (fitting == Some(0) && value > 0);
+            let grid = fitting.unwrap_or(0);
+            largest = largest.max(grid.unsigned_abs());
+            grid
+        }));
+        if is_doubtful {
+            let first = |is_at_fault: fn(i128, Option<i64>) -> bool| {
+                let at = values.clone().position(|value| value.is_some_and(|x| is_at_fault(x, scale.apply(x))));
+                at.map(|at| rows + at)
+            };
+            self.too_large = self.too_large.or_else(|| first(|_, grid| grid.is_none()));
+            self.vanished = self.vanished.or_else(|| first(|value, grid| grid == Some(0) && value > 0));
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn digits_beyond_eight_round_half_away() {
-        let scale = Scale::from_places(9);
-        assert_eq!([14, 15, -14, -15].map(|value| scale.apply(value)), [Some(1), Some(2), Some(-1), Some(-2)]);
-        assert_eq!(Scale::from_places(2).apply(123), Some(123_000_000));
-        assert_eq!(Scale::from_places(0).apply(i128::MAX), None);
+        (self.largest, self.rows) = (largest, rows + grids.len());
+        self.chunks.push(grids);
     }
 }

@@ -4,7 +4,8 @@ use polars::prelude::*;
 
 use super::codes::KeyColumn;
 use super::error::FrameError;
-use super::key_bytes::{decode, encode};
+use super::key_bytes::decode;
+use super::key_table::KeyTable;
 use super::options::{Options, Role};
 use crate::core::checkpoint::{Reader, refuse};
 use crate::core::numbering::Codes;
@@ -49,18 +50,16 @@ pub struct Keyer {
     columns: Vec<KeyColumn>,
     /// One less than columns: each joins a column to those before it.
     pairs: Vec<Pairs>,
-    /// One row per key, in order of code; owns its values.
-    table: Vec<Series>,
-    key_count: usize,
+    table: KeyTable,
 }
 
 impl Keyer {
-    pub fn new(key_columns: usize) -> Self {
+    /// No keys yet; `empty` gives names and types of the key columns.
+    pub fn new(empty: &[Series]) -> Self {
         Self {
-            columns: (0..key_columns).map(|_| KeyColumn::default()).collect(),
-            pairs: (1..key_columns).map(|_| Pairs { codes: Codes::default(), next: 0 }).collect(),
-            table: Vec::new(),
-            key_count: 0,
+            columns: empty.iter().map(|_| KeyColumn::default()).collect(),
+            pairs: empty.iter().skip(1).map(|_| Pairs { codes: Codes::default(), next: 0 }).collect(),
+            table: KeyTable::new(empty),
         }
     }
 
@@ -87,18 +86,18 @@ impl Keyer {
             });
         }
         let codes = codes.unwrap_or_default();
-        if self.next_code() == self.key_count {
+        if self.next_code() == self.count() {
             return Ok(codes);
         }
         let mut first_rows: Vec<IdxSize> = Vec::new();
-        let mut next = self.key_count;
+        let mut next = self.count();
         for (row, code) in codes.iter().enumerate() {
             if *code as usize == next {
                 first_rows.push(row as IdxSize);
                 next += 1;
             }
         }
-        self.append(keys, first_rows)?;
+        self.table.append(keys, &IdxCa::from_vec("rows".into(), first_rows))?;
         Ok(codes)
     }
 
@@ -112,31 +111,13 @@ impl Keyer {
         next as usize
     }
 
-    fn append(&mut self, keys: &[Series], rows: Vec<IdxSize>) -> PolarsResult<()> {
-        if rows.is_empty() {
-            return Ok(());
-        }
-        let count = rows.len();
-        let rows = IdxCa::from_vec("rows".into(), rows);
-        let taken = keys.iter().map(|series| series.take(&rows)).collect::<PolarsResult<Vec<_>>>()?;
-        if self.table.is_empty() {
-            self.table = taken;
-        } else {
-            for (column, new) in self.table.iter_mut().zip(&taken) {
-                column.append(new)?;
-            }
-        }
-        self.key_count += count;
-        Ok(())
-    }
-
     pub fn count(&self) -> usize {
-        self.key_count
+        self.table.len()
     }
 
     /// Forgets the keys from `count` on, after a push that was refused.
     pub fn truncate(&mut self, count: usize) {
-        if self.key_count > count {
+        if self.count() > count {
             // Only the last codes are positions in the table; those of inner columns may stay.
             match (self.pairs.last_mut(), self.columns.last_mut()) {
                 (Some(pairs), _) => {
@@ -146,42 +127,23 @@ impl Keyer {
                 (None, Some(column)) => column.truncate(count as u32),
                 (None, None) => {}
             }
-            for column in &mut self.table {
-                *column = column.slice(0, count);
-            }
-            self.key_count = count;
+            self.table.truncate(count);
         }
     }
 
-    /// Key columns for the given codes.
+    /// Key columns for the given codes, in buffers of their own.
     ///
     /// # Errors
-    /// When Polars cannot gather.
-    pub fn values(&self, codes: Vec<u32>, names: &[&str], empty: &[Series]) -> PolarsResult<Vec<Series>> {
-        let rows = IdxCa::from_vec("rows".into(), codes);
-        let table = if self.table.is_empty() { empty } else { &self.table };
-        let gather = |(series, name): (&Series, &&str)| Ok(series.take(&rows)?.with_name((*name).into()));
-        table.iter().zip(names).map(gather).collect()
+    /// When Polars refuses a column, which its types rule out.
+    pub fn values(&self, codes: &[u32]) -> PolarsResult<Vec<Series>> {
+        self.table.gather(codes)
     }
 
     /// The keys as bytes.
-    ///
-    /// # Errors
-    /// When Polars cannot read the table.
-    pub fn save(&self) -> PolarsResult<Vec<u8>> {
-        let mut out = (self.key_count as u64).to_le_bytes().to_vec();
-        for column in &self.table {
-            for value in encode(column)? {
-                match value {
-                    None => out.extend_from_slice(&u64::MAX.to_le_bytes()),
-                    Some(bytes) => {
-                        out.extend_from_slice(&(bytes.len() as u64).to_le_bytes());
-                        out.extend_from_slice(&bytes);
-                    }
-                }
-            }
-        }
-        Ok(out)
+    pub fn save(&self) -> Vec<u8> {
+        let mut out = (self.count() as u64).to_le_bytes().to_vec();
+        self.table.write(&mut out);
+        out
     }
 
     /// Reads saved keys back; `empty` gives the types.

@@ -6,6 +6,7 @@ pub mod decimal;
 pub mod error;
 pub mod input;
 pub mod key_bytes;
+pub mod key_table;
 pub mod keys;
 pub mod options;
 pub mod output;

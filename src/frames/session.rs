@@ -10,6 +10,7 @@ use super::keys::Keyer;
 use super::options::{Options, Role};
 use super::output::{BarTable, dtype, entries};
 use crate::core::bar::Bar;
+use crate::core::buckets::block_size;
 use crate::core::builder::RangeBarBuilder;
 use crate::core::checkpoint::{Reader, refuse};
 use crate::core::columns::Context;
@@ -84,7 +85,7 @@ impl Session {
         } else {
             Engine::Builder(Box::new(RangeBarBuilder::new(settings, names, options.absolute_rows)))
         };
-        let (inputs, keyer, id_dtype) = (inputs_of(&options), Keyer::new(empty_keys.len()), dtype_of(Role::BarId));
+        let (inputs, keyer, id_dtype) = (inputs_of(&options), Keyer::new(&empty_keys), dtype_of(Role::BarId));
         let dtypes = fields.iter().map(|(_, dtype)| dtype.clone()).collect();
         let session = Self { options, thresholds, dtypes, time, inputs, empty_keys, keyer, engine, id_dtype };
         if session.schema()?.is_empty() {
@@ -187,8 +188,7 @@ impl Session {
 
     fn finish_table(&self, mut table: BarTable) -> Result<Vec<Series>, FrameError> {
         let codes = std::mem::take(&mut table.codes);
-        let names: Vec<&str> = self.empty_keys.iter().map(|key| key.name().as_str()).collect();
-        let mut columns = self.keyer.values(codes, &names, &self.empty_keys)?;
+        let mut columns = self.keyer.values(&codes)?;
         columns.retain(|key| self.options.wants(key.name()));
         let mut values = table.finish(&self.time)?;
         if let Engine::Aggregator(aggregator) = &self.engine {
@@ -340,7 +340,7 @@ impl Session {
         let state = builder.save();
         let mut out = (state.len() as u64).to_le_bytes().to_vec();
         out.extend_from_slice(&state);
-        out.extend_from_slice(&self.keyer.save()?);
+        out.extend_from_slice(&self.keyer.save());
         Ok(out)
     }
 
@@ -357,7 +357,7 @@ impl Session {
         };
         builder.load(state, self.inputs)?;
         let (rows, keys) = (builder.rows(), builder.key_count());
-        let mut keyer = Keyer::new(self.empty_keys.len());
+        let mut keyer = Keyer::new(&self.empty_keys);
         keyer.load(reader.0, &self.empty_keys)?;
         let has_fitting_keys = if self.options.is_keyed() { keyer.count() == keys } else { keys <= 1 };
         self.keyer = keyer;
@@ -369,7 +369,7 @@ impl Session {
     }
 }
 
-/// Records whose keys are numbered at once: the codes stay in the cache.
+/// Records whose keys are numbered at once, at least: the codes of few keys stay in the cache.
 const CODED_ROWS: usize = 65_536;
 
 fn push_pieces(
@@ -386,8 +386,10 @@ fn push_pieces(
             builder.push(&ticks, None, &mut bars, sink)?;
             continue;
         }
-        for from in (0..ticks.len()).step_by(CODED_ROWS) {
-            let to = ticks.len().min(from + CODED_ROWS);
+        let mut to = 0;
+        while to < ticks.len() {
+            let from = to;
+            to = ticks.len().min(from + block_size(keyer.count()).max(CODED_ROWS));
             let part = keys.iter().map(|series| series.slice((row + from) as i64, to - from)).collect::<Vec<_>>();
             let codes = keyer.codes(&part)?;
             builder.push(&ticks.slice(from, to), Some(&codes), &mut bars, sink)?;

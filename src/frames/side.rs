@@ -1,7 +1,9 @@
 //! The aggressor's side as text to a bitmap of "the seller is the aggressor".
 
 use polars::prelude::*;
-use polars_arrow::bitmap::{Bitmap, BitmapBuilder};
+use polars_arrow::array::{Array, PrimitiveArray, Utf8ViewArray, View};
+use polars_arrow::bitmap::Bitmap;
+use polars_arrow::types::NativeType;
 
 use super::error::FrameError;
 
@@ -11,31 +13,160 @@ pub struct Sides {
     pub unknown: Option<usize>,
 }
 
-fn is_sell(word: &str) -> Option<bool> {
-    const WORDS: [(&str, bool); 6] =
-        [("buy", false), ("sell", true), ("b", false), ("s", true), ("bid", false), ("ask", true)];
-    WORDS.iter().find(|(known, _)| word.eq_ignore_ascii_case(known)).map(|(_, is_sell)| *is_sell)
+/// Meaning of a word. The lowest bit is the bit of the row; larger values than [`SELL`] are no side.
+const BUY: u8 = 0;
+const SELL: u8 = 1;
+const UNKNOWN: u8 = 2;
+/// The word has not been looked at yet.
+const UNSEEN: u8 = 4;
+
+const WORDS: [(&str, u8); 6] = [("buy", BUY), ("sell", SELL), ("b", BUY), ("s", SELL), ("bid", BUY), ("ask", SELL)];
+
+fn meaning(word: &[u8]) -> u8 {
+    let found = WORDS.iter().find(|(known, _)| word.eq_ignore_ascii_case(known.as_bytes()));
+    found.map_or(UNKNOWN, |(_, side)| *side)
+}
+
+/// How the values of a column stand for words.
+trait Words<T> {
+    /// Meaning of a value if it is at hand, else more than [`SELL`].
+    fn recall(&self, value: T) -> u8;
+
+    /// Meaning of a value from its text, remembered for the next rows.
+    fn read(&mut self, value: T) -> u8;
+}
+
+/// The two views last read as sides: a column rarely spells a side in two ways.
+struct Spellings {
+    buy: u128,
+    sell: u128,
+}
+
+impl Spellings {
+    fn new() -> Self {
+        // No text is as long as all bits set.
+        Self { buy: u128::MAX, sell: u128::MAX }
+    }
+}
+
+impl Words<View> for Spellings {
+    #[inline(always)]
+    fn recall(&self, view: View) -> u8 {
+        let view = view.as_u128();
+        let is_sell = view == self.sell;
+        if is_sell | (view == self.buy) { u8::from(is_sell) } else { UNSEEN }
+    }
+
+    fn read(&mut self, view: View) -> u8 {
+        // All words are short enough to stand in the view itself.
+        let side = view.get_inlined_slice().map_or(UNKNOWN, meaning);
+        match side {
+            BUY => self.buy = view.as_u128(),
+            SELL => self.sell = view.as_u128(),
+            _ => {}
+        }
+        side
+    }
+}
+
+/// Meaning of each category by its number, read when the category is first met.
+struct Categories<'a> {
+    sides: Vec<u8>,
+    mapping: &'a CategoricalMapping,
+}
+
+impl<T: NativeType + Into<u32>> Words<T> for Categories<'_> {
+    #[inline(always)]
+    fn recall(&self, number: T) -> u8 {
+        let number: u32 = number.into();
+        self.sides.get(number as usize).copied().unwrap_or(UNSEEN)
+    }
+
+    fn read(&mut self, number: T) -> u8 {
+        let number: u32 = number.into();
+        let at = number as usize;
+        if at >= self.sides.len() {
+            self.sides.resize(at + 1, UNSEEN);
+        }
+        if self.sides[at] == UNSEEN {
+            self.sides[at] = self.mapping.cat_to_str(number).map_or(UNKNOWN, |word| meaning(word.as_bytes()));
+        }
+        self.sides[at]
+    }
+}
+
+impl Sides {
+    /// Appends the bits of a chunk, eight rows at a time.
+    fn add<T: Copy>(&mut self, values: &[T], validity: Option<&Bitmap>, words: &mut impl Words<T>) {
+        const LANES: usize = 8;
+        let first_row: usize = self.chunks.iter().map(Bitmap::len).sum();
+        let mut bytes = Vec::with_capacity(values.len().div_ceil(LANES));
+        for (index, group) in values.chunks(LANES).enumerate() {
+            let (mut byte, mut largest) = (0, 0);
+            for (lane, value) in group.iter().enumerate() {
+                let side = words.recall(*value);
+                largest |= side;
+                byte |= (side & SELL) << lane;
+            }
+            if largest > SELL {
+                let from = index * LANES;
+                let is_valid = |lane: usize| validity.is_none_or(|bits| bits.get_bit(from + lane));
+                byte = self.read_group(group, is_valid, first_row + from, words);
+            }
+            bytes.push(byte);
+        }
+        self.chunks.push(Bitmap::from_u8_vec(bytes, values.len()));
+    }
+
+    /// The bits of up to eight rows, of which at least one has a word that is not at hand.
+    #[cold]
+    fn read_group<T: Copy>(
+        &mut self,
+        group: &[T],
+        is_valid: impl Fn(usize) -> bool,
+        first_row: usize,
+        words: &mut impl Words<T>,
+    ) -> u8 {
+        let mut byte = 0;
+        for (lane, value) in group.iter().enumerate().filter(|(lane, _)| is_valid(*lane)) {
+            match words.read(*value) {
+                SELL => byte |= 1 << lane,
+                BUY => {}
+                _ => self.unknown = self.unknown.or(Some(first_row + lane)),
+            }
+        }
+        byte
+    }
+
+    fn add_numbers<T>(&mut self, chunk: &PrimitiveArray<T>, words: &mut Categories)
+    where
+        T: NativeType + Into<u32>,
+    {
+        self.add(chunk.values(), chunk.validity(), words);
+    }
+
+    fn add_views(&mut self, chunk: &Utf8ViewArray, words: &mut Spellings) {
+        self.add(chunk.views(), chunk.validity(), words);
+    }
 }
 
 /// Reads a String, Categorical or Enum column; nulls are reported elsewhere.
 ///
 /// # Errors
-/// When Polars cannot read the column as text.
+/// When the column is of another type.
 pub fn to_bits(series: &Series) -> Result<Sides, FrameError> {
-    let text = series.cast(&DataType::String)?;
     let mut sides = Sides { chunks: Vec::new(), unknown: None };
-    let mut row = 0;
-    for chunk in text.str()?.downcast_iter() {
-        let mut bits = BitmapBuilder::with_capacity(chunk.len());
-        for word in chunk.iter() {
-            let side = word.map_or(Some(false), is_sell);
-            if side.is_none() && sides.unknown.is_none() {
-                sides.unknown = Some(row);
-            }
-            bits.push(side.unwrap_or(false));
-            row += 1;
-        }
-        sides.chunks.push(bits.freeze());
+    let (DataType::Categorical(_, mapping) | DataType::Enum(_, mapping)) = series.dtype() else {
+        let words = &mut Spellings::new();
+        series.str()?.downcast_iter().for_each(|chunk| sides.add_views(chunk, words));
+        return Ok(sides);
+    };
+    let words = &mut Categories { sides: Vec::new(), mapping };
+    let numbers = series.to_physical_repr();
+    match numbers.dtype() {
+        DataType::UInt8 => numbers.u8()?.downcast_iter().for_each(|chunk| sides.add_numbers(chunk, words)),
+        DataType::UInt16 => numbers.u16()?.downcast_iter().for_each(|chunk| sides.add_numbers(chunk, words)),
+        _ => numbers.u32()?.downcast_iter().for_each(|chunk| sides.add_numbers(chunk, words)),
     }
     Ok(sides)
 }
