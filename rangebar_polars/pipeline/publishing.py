@@ -14,10 +14,10 @@ from rangebar_polars.clickhouse.turns import Turns
 from rangebar_polars.clickhouse.units import read_chains, states_of
 from rangebar_polars.clickhouse.write import publish
 from rangebar_polars.events import CheckpointSaved, emit
+from rangebar_polars.pipeline.in_process import run_job
 from rangebar_polars.pipeline.local_checkpoint import write_local
 from rangebar_polars.pipeline.outcome import Outcome, TrackOutcome
 from rangebar_polars.pipeline.watching import told
-from rangebar_polars.pipeline.work import run_job
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
