@@ -186,11 +186,12 @@ class Course:
     # What came of it
 
     def _reports(self, after: Mapping[Series, Chain]) -> list[SeriesReport]:
-        return [
-            self._report(stretch, plan, after.get(plan.series, plan.chain))
-            for stretch in self._stretches
-            for plan in stretch.before
-        ]
+        with self._stock.frozen():
+            return [
+                self._report(stretch, plan, after.get(plan.series, plan.chain))
+                for stretch in self._stretches
+                for plan in stretch.before
+            ]
 
     def _report(self, stretch: _Stretch, plan: TrackPlan, after: Chain) -> SeriesReport:
         """What was done for a series: what is visible after and was not before."""
@@ -323,7 +324,8 @@ class _Round:
         first_day = min(plan.first_day for plan in todo)
         last_day = max(plan.last_day for plan in todo)
         self._course.stock.fetch(todo[0].chain, first_day, last_day, self._turns)
-        tracks = [track for plan in todo for track in self._tracks(stretch, plan)]
+        with self._course.stock.frozen():
+            tracks = [track for plan in todo for track in self._tracks(stretch, plan)]
         if not tracks:
             return
         family, options = todo[0].series.family, self._options
