@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import polars as pl
 
 from rangebar_polars.clickhouse.sql import identifier, literal
-from rangebar_polars.clickhouse.stored import value_columns
+from rangebar_polars.clickhouse.stored import RISING_CODEC, value_columns
 from rangebar_polars.exceptions import CacheSchemaError, with_hint
 
 if TYPE_CHECKING:
@@ -135,16 +135,33 @@ class Table:
     @property
     def types(self) -> dict[str, str]:
         """Type of every column, as the database reports it."""
-        return {name: re.split(" DEFAULT | ALIAS ", kind)[0] for name, kind in self.columns}
+        return {name: _bare(kind) for name, kind in self.columns}
+
+    @property
+    def codecs(self) -> dict[str, str]:
+        """Codec of every column that does not have the default one."""
+        return {
+            name: kind[kind.index("CODEC(") :] for name, kind in self.columns if "CODEC(" in kind
+        }
 
     def dtypes(self) -> dict[str, Any]:
         """Data type of every column that a writer gives."""
-        found = {name: _DTYPES[kind] for name, kind in self.columns if kind in _DTYPES}
+        bare = {name: _bare(kind) for name, kind in self.columns if not _has_default(kind)}
+        found = {name: _DTYPES[kind] for name, kind in bare.items() if kind in _DTYPES}
         return {n: pl.Binary if n == "processor_state" else dtype for n, dtype in found.items()}
 
     def frame(self, rows: Iterable[Mapping[str, Any]]) -> pl.DataFrame:
         """Rows to be inserted, from a mapping each."""
         return pl.DataFrame(list(rows), schema=self.dtypes(), orient="row")
+
+
+def _bare(kind: str) -> str:
+    return re.split(" DEFAULT | ALIAS | CODEC", kind)[0]
+
+
+def _has_default(kind: str) -> bool:
+    """Whether the database makes the value."""
+    return " DEFAULT " in kind or " ALIAS " in kind
 
 
 def _names(columns: tuple[tuple[str, str], ...]) -> tuple[str, ...]:
@@ -158,8 +175,18 @@ def tables() -> tuple[Table, ...]:
 
 
 def _bars() -> Table:
-    values = tuple((column.name, column.sql_type) for column in value_columns())
-    row = (("unit_day", "Date"), ("attempt", "UInt64"), ("bar_seq", "UInt32"))
+    values = tuple(
+        (
+            column.name,
+            f"{column.sql_type} CODEC({column.codec})" if column.codec else column.sql_type,
+        )
+        for column in value_columns()
+    )
+    row = (
+        ("unit_day", "Date"),
+        ("attempt", "UInt64"),
+        ("bar_seq", f"UInt32 CODEC({RISING_CODEC})"),
+    )
     return Table(
         "bars",
         "rows of attempts; `units` says which attempts are visible",
@@ -274,8 +301,32 @@ def migrate(cache: Cache) -> int:
         raise _newer(found)
     if found == 0:
         _create(cache)
+    else:
+        _set_codecs(cache)
     check_schema(cache)
     return found
+
+
+def _set_codecs(cache: Cache) -> None:
+    """Give columns of tables that exist the codecs of this version; merges apply them."""
+    rows = cache.query(
+        "SELECT table, name, type, compression_codec FROM system.columns "  # noqa: S608
+        f"WHERE database = {literal(cache.database)}"
+    )
+    stored = {(table, name): (kind, codec) for table, name, kind, codec in rows.iter_rows()}
+    for one in tables():
+        changes = [
+            f"MODIFY COLUMN {name} {stored[one.name, name][0]} {codec}"
+            for name, codec in one.codecs.items()
+            if (one.name, name) in stored and _differs(stored[one.name, name][1], codec)
+        ]
+        if changes:
+            cache.command(f"ALTER TABLE {cache.table(one.name)} {', '.join(changes)}")
+
+
+def _differs(stored: str, codec: str) -> bool:
+    """Whether a codec is another one; the database writes the width of a difference into it."""
+    return re.sub(r"(Delta)\(\d\)", r"\1", stored) != codec
 
 
 def _create(cache: Cache) -> None:

@@ -20,7 +20,7 @@ from concurrent.futures import (
     wait,
 )
 from contextlib import ExitStack, closing
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import cache
 from itertools import chain
 from typing import TYPE_CHECKING, Any
@@ -28,7 +28,7 @@ from typing import TYPE_CHECKING, Any
 from rangebar_polars import config
 from rangebar_polars.clickhouse.target import resolve
 from rangebar_polars.exceptions import WorkerLostError, with_hint
-from rangebar_polars.pipeline.outcome import Outcome
+from rangebar_polars.pipeline.outcome import JobResult, Outcome
 from rangebar_polars.pipeline.staging import staging_folder
 from rangebar_polars.pipeline.ways import Direct, Receipt, Staged, Tally, Task
 
@@ -39,21 +39,12 @@ if TYPE_CHECKING:
     from rangebar_polars.pipeline.jobs import Job
     from rangebar_polars.pipeline.ways import Way
 
-__all__ = ["JobResult", "end_with_parent", "judge_executor", "run_jobs"]
+__all__ = ["end_with_parent", "judge_executor", "run_jobs"]
 
 #: How often a job is run in all, if its worker is killed each time before anything is published.
 _TRIES = 3
 
 _SPAWN = 'ProcessPoolExecutor(2, mp_context=multiprocessing.get_context("spawn"))'
-
-
-@dataclass(frozen=True, slots=True)
-class JobResult:
-    """A job that has ended: what it did, or the error that ended it."""
-
-    job: Job
-    outcome: Outcome | None = None
-    error: BaseException | None = None
 
 
 def run_jobs(

@@ -9,9 +9,10 @@ if TYPE_CHECKING:
     from datetime import date
 
     from rangebar_polars.clickhouse.series import Series
+    from rangebar_polars.pipeline.jobs import Job
     from rangebar_polars.storage.held import HeldDay, HeldDays
 
-__all__ = ["Hole", "Outcome", "TrackOutcome", "first_hole", "first_line"]
+__all__ = ["Hole", "JobResult", "Outcome", "TrackOutcome", "first_hole", "first_line"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +57,15 @@ class Outcome:
 def first_line(error: BaseException) -> str:
     """What an error says, without its hint."""
     return str(error).partition("\n")[0]
+
+
+@dataclass(frozen=True, slots=True)
+class JobResult:
+    """A job that has ended: what it did, or the error that ended it."""
+
+    job: Job
+    outcome: Outcome | None = None
+    error: BaseException | None = None
 
 
 def first_hole(held: HeldDays, first_day: date) -> Hole | None:

@@ -14,14 +14,14 @@ from rangebar_polars.clickhouse.leases import hold_leases, refuse_if_at_work
 from rangebar_polars.clickhouse.turns import Turns
 from rangebar_polars.clickhouse.units import read_chains
 from rangebar_polars.exceptions import SourceError, TickDataError
-from rangebar_polars.pipeline.executors import JobResult, run_jobs
+from rangebar_polars.pipeline.executors import run_jobs
+from rangebar_polars.pipeline.in_process import run_in_process
 from rangebar_polars.pipeline.jobs import Job, JobTrack, by_lease, parts_of, plan_part
 from rangebar_polars.pipeline.outcome import Hole, first_line
 from rangebar_polars.pipeline.populate_report import SeriesReport
 from rangebar_polars.pipeline.publishing import Publisher
 from rangebar_polars.pipeline.rebuild import begin_refresh, discard_others
 from rangebar_polars.pipeline.stock import Stock
-from rangebar_polars.pipeline.work import run_job
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from rangebar_polars.clickhouse.units import Chain
     from rangebar_polars.clickhouse.write import UnitDraft
     from rangebar_polars.pipeline.jobs import Part, Request, TrackPlan
+    from rangebar_polars.pipeline.outcome import JobResult
     from rangebar_polars.pipeline.rebuild import Refresh
 
 __all__ = ["Course", "Options"]
@@ -186,11 +187,12 @@ class Course:
     # What came of it
 
     def _reports(self, after: Mapping[Series, Chain]) -> list[SeriesReport]:
-        return [
-            self._report(stretch, plan, after.get(plan.series, plan.chain))
-            for stretch in self._stretches
-            for plan in stretch.before
-        ]
+        with self._stock.frozen():
+            return [
+                self._report(stretch, plan, after.get(plan.series, plan.chain))
+                for stretch in self._stretches
+                for plan in stretch.before
+            ]
 
     def _report(self, stretch: _Stretch, plan: TrackPlan, after: Chain) -> SeriesReport:
         """What was done for a series: what is visible after and was not before."""
@@ -322,7 +324,8 @@ class _Round:
         first_day = min(plan.first_day for plan in todo)
         last_day = max(plan.last_day for plan in todo)
         self._course.stock.fetch(todo[0].chain, first_day, last_day, self._turns)
-        tracks = [track for plan in todo for track in self._tracks(stretch, plan)]
+        with self._course.stock.frozen():
+            tracks = [track for plan in todo for track in self._tracks(stretch, plan)]
         if not tracks:
             return
         family, options = todo[0].series.family, self._options
@@ -368,11 +371,7 @@ class _Round:
             publish = self._publisher.publish
             yield from run_jobs(jobs, executor, publish, on_days=self._advance)
             return
-        for job in jobs:
-            try:
-                yield JobResult(job, run_job(job, self._publish))
-            except (TickDataError, SourceError) as error:
-                yield JobResult(job, error=error)
+        yield from run_in_process(jobs, self._publish)
 
     def _publish(self, drafts: list[UnitDraft]) -> None:
         self._publisher.publish(drafts)

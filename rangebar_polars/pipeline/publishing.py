@@ -14,10 +14,10 @@ from rangebar_polars.clickhouse.turns import Turns
 from rangebar_polars.clickhouse.units import read_chains, states_of
 from rangebar_polars.clickhouse.write import publish
 from rangebar_polars.events import CheckpointSaved, emit
-from rangebar_polars.pipeline.local_checkpoint import write_local
+from rangebar_polars.pipeline.in_process import run_job
+from rangebar_polars.pipeline.local_checkpoint import forget_local, write_local
 from rangebar_polars.pipeline.outcome import Outcome, TrackOutcome
 from rangebar_polars.pipeline.watching import told
-from rangebar_polars.pipeline.work import run_job
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator, Sequence
@@ -81,7 +81,7 @@ class Publisher:
         self._attempts.update({series: unit.attempt for series, (unit, _) in newest.items()})
         write_checkpoints(cache, [unit for unit, _ in newest.values()])
         for unit, draft in newest.values():
-            write_local(self._cache_dir, unit, draft.state)
+            self._copy_state(unit, draft.state)
             reach(Step.LOCAL_COPY_WRITTEN)
             if self._notify:
                 self._tell(unit)
@@ -89,6 +89,14 @@ class Publisher:
         self.turns.give_way()
         told(placed)
         return units
+
+    def _copy_state(self, unit: Unit, state: bytes) -> None:
+        """Keep a local copy of the newest state; nothing continues a segment that has ended."""
+        end = unit.series.segment.end
+        if end is not None and unit.day + _ONE_DAY >= end:
+            forget_local(self._cache_dir, unit.series)
+        else:
+            write_local(self._cache_dir, unit, state)
 
     def _placed(self, drafts: Sequence[UnitDraft]) -> list[UnitDraft]:
         """The drafts, with what the first one of each series is built on."""

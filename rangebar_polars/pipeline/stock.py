@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import timedelta
 from itertools import groupby
@@ -19,7 +20,7 @@ from rangebar_polars.storage.parquet import TickStorage
 from rangebar_polars.symbol_registry import past_gate
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
     from datetime import date
     from pathlib import Path
 
@@ -42,12 +43,28 @@ class Stock:
     verbose: bool
     #: Why days of a segment could not be fetched.
     failures: dict[tuple[str, date], Exception] = field(default_factory=dict)
+    _snapshots: dict[tuple[object, ...], HeldDays] | None = None
+
+    @contextmanager
+    def frozen(self) -> Iterator[None]:
+        """Look at each span of days only once until the end, whatever the number of thresholds."""
+        before, self._snapshots = self._snapshots, {}
+        try:
+            yield
+        finally:
+            self._snapshots = before
 
     def held(self, family: Family, first_day: date, last_day: date) -> HeldDays:
-        """Days as the store holds them now."""
+        """Days as the store holds them now, or held them before within `frozen`."""
+        key = (family.symbol, family.source, family.market, first_day, last_day)
+        if self._snapshots is not None and key in self._snapshots:
+            return self._snapshots[key]
         storage = TickStorage(self.cache_dir)
         where = _place(family)
-        return hold(storage, family.symbol, first_day, last_day, judge_end=False, **where)
+        found = hold(storage, family.symbol, first_day, last_day, judge_end=False, **where)
+        if self._snapshots is not None:
+            self._snapshots[key] = found
+        return found
 
     def fetch(self, chain: Chain, first_day: date, last_day: date, turns: Turns) -> None:
         """Fetch what the store lacks of days of a segment, month by month.
@@ -62,6 +79,8 @@ class Stock:
             return
         # A folder that is held while a source is asked would keep others from it for long.
         turns.close()
+        if self._snapshots is not None:
+            self._snapshots.clear()
         for _, month in groupby(lacking, key=lambda day: (day.year, day.month)):
             days = list(month)
             try:

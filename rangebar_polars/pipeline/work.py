@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import time
-from concurrent.futures import ThreadPoolExecutor
-from contextvars import copy_context
 from dataclasses import dataclass, field
 from datetime import date, timedelta
 from itertools import groupby
@@ -20,44 +18,19 @@ from rangebar_polars.storage.held import hold
 from rangebar_polars.storage.parquet import TickStorage
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator, Iterator
-    from concurrent.futures import Future
+    from collections.abc import Generator, Iterator
 
     from rangebar_polars.pipeline.compute import ComputedDay
     from rangebar_polars.pipeline.jobs import Job, JobTrack
     from rangebar_polars.storage.held import HeldDay, HeldDays
 
-__all__ = ["GROUP_S", "drafts_of", "run_job"]
+__all__ = ["GROUP_DAYS", "GROUP_S", "drafts_of"]
 
 #: A group ends after so many days, or seconds of work.
-_GROUP_DAYS = 30
+GROUP_DAYS = 30
 GROUP_S = 1.0
 
 _ONE_DAY = timedelta(days=1)
-
-
-def run_job(
-    job: Job, publish: Callable[[list[UnitDraft]], object], *, group_s: float | None = GROUP_S
-) -> Outcome:
-    """Compute a job and publish it group by group, each while the next one is computed.
-
-    `publish` is called from another thread, for one group at a time, and for none after an error.
-    """
-    outcomes: list[Outcome] = []
-
-    def computed() -> Generator[list[UnitDraft]]:
-        outcomes.append((yield from drafts_of(job, group_s=group_s)))
-
-    groups = computed()
-    with ThreadPoolExecutor(1, "rangebar-publish") as thread:
-        under_way: Future[object] | None = None
-        while True:
-            following = next(groups, None)
-            if under_way is not None:
-                under_way.result()
-            if following is None:
-                return outcomes[0]
-            under_way = thread.submit(copy_context().run, publish, following)
 
 
 def drafts_of(
@@ -155,7 +128,7 @@ class _Pass:
             group += self._drafts(computed)
             day = computed.day
             is_late = group_s is not None and time.monotonic() - begun >= group_s
-            is_full = (day - first).days + 1 >= _GROUP_DAYS
+            is_full = (day - first).days + 1 >= GROUP_DAYS
             if is_late or is_full or (day + _ONE_DAY).day == 1 or day == through:
                 yield group
                 group = []
