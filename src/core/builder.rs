@@ -25,8 +25,9 @@ pub struct KeyState {
 }
 
 impl KeyState {
-    pub fn new(lanes: usize) -> Self {
-        Self { search: KeySearch::new(lanes), fold: KeyFold::new(lanes) }
+    pub fn new(settings: &Settings) -> Self {
+        let thresholds = settings.thresholds.len();
+        Self { search: KeySearch::new(settings.rule, thresholds), fold: KeyFold::new(thresholds) }
     }
 }
 
@@ -165,9 +166,9 @@ impl RangeBarBuilder {
     }
 
     fn make_states(&mut self, key: u32) {
-        let lanes = self.settings.thresholds.len();
         if self.states.len() <= key as usize {
-            self.states.resize_with(key as usize + 1, || KeyState::new(lanes));
+            let settings = &self.settings;
+            self.states.resize_with(key as usize + 1, || KeyState::new(settings));
         }
     }
 

@@ -180,7 +180,23 @@ pub const THRESHOLD: Column = Column {
     upper: Some(100_000.0),
     meaning: "threshold of the bar; only when a list of thresholds was given",
     extract: Extract::UInt(|bars, context, out| {
-        fill(bars, out, |bar| context.thresholds.get(usize::from(bar.lane)).map_or(0, |threshold| threshold.dbps()));
+        fill(bars, out, |bar| {
+            context.thresholds.get(usize::from(bar.lane)).and_then(|threshold| threshold.dbps()).unwrap_or_default()
+        });
+    }),
+    ..BASE
+};
+
+/// Only with several distances.
+pub const DISTANCE: Column = Column {
+    name: "distance",
+    dtype: Type::Float64,
+    unit: "quote currency",
+    lower: Some(1e-8),
+    meaning: "distance of the bar; only when a list of distances was given, instead of threshold",
+    extract: Extract::Float(|bars, context, out| {
+        let distance = |bar: &Bar| context.thresholds.get(usize::from(bar.lane)).and_then(|one| one.absolute());
+        fill_defined(bars, out, distance);
     }),
     ..BASE
 };
