@@ -242,6 +242,7 @@ pub const ENDED_BY_COLUMN: Column = Column {
 /// The core columns in output order.
 pub const CORE: &[Column] = &[
     THRESHOLD,
+    DISTANCE,
     BAR_ID,
     time("open_time", "time of the first record", |bars, _, out| fill(bars, out, |bar| bar.sums.open_time)),
     time("close_time", "time of the last record", |bars, _, out| fill(bars, out, |bar| bar.sums.close_time)),
