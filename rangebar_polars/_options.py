@@ -118,15 +118,9 @@ class Options:
         facts = {name: value for name, value in given.items() if value != _DEFAULTS.get(name)}
         return ", ".join(f"{name}={value!r}" for name, value in facts.items())
 
-    @property
-    def has_distances(self) -> bool:
-        """Whether the thresholds are absolute distances."""
-        return any(isinstance(one, Distance) for one in self.thresholds)
-
     def outputs(self) -> tuple[str, ...]:
         """Names of the columns of a bar, without keys."""
-        kind = "distance" if self.has_distances else "threshold"
-        absent = {"threshold", "distance"} - ({kind} if self.long else set())
+        absent = {"threshold"} if not self.long else set()
         if not self.keep:
             absent |= {"is_closed", "ended_by"}
         return (*(name for name in column_names().core if name not in absent), *self.features)

@@ -61,7 +61,7 @@ def bars_frame(
     threshold
         Decimal basis points: 250 is 0.25 %. Also `"0.25%"`, `"25bp"`, a name of
         `rb.THRESHOLD_PRESETS`, or a list of those, which adds a column `threshold`. Or an absolute
-        distance, `rb.Distance("1.50")`; a list of those adds a column `distance`.
+        distance, `rb.Distance("1.50")`; a list of those gives `threshold` as Float64.
     group_by
         Column or columns by which the trades are kept apart; they come first in the result.
     rule

@@ -71,7 +71,7 @@ def bars(
     threshold
         Decimal basis points: 250 is 0.25 %. Also `"0.25%"`, `"25bp"`, a name of
         `rb.THRESHOLD_PRESETS`, or a list of those, which adds a field `threshold`. Or an absolute
-        distance, `rb.Distance("1.50")`; a list of those adds a field `distance`.
+        distance, `rb.Distance("1.50")`; a list of those gives `threshold` as Float64.
     timestamp
         Datetimes of any unit and zone; they must not decrease.
     quantity

@@ -356,7 +356,7 @@ CacheUnavailableError, SourceError
     with past_gate(name):
         span = span_of_symbol(name, start, end)
         extra = fold_options(features).features
-        core = set(column_names().core) - {"threshold", "distance", "bar_id"}
+        core = set(column_names().core) - {"threshold", "bar_id"}
         if not (include_orphaned_bars or include_incomplete):
             core -= _ENDING
         asked = Asked.of(

@@ -344,7 +344,7 @@ def _columns(features: Features, *, keep: bool = False) -> tuple[list[str], set[
     """Names of the columns of a kept bar, and the groups that they are of."""
     core, _, groups = column_names()
     extra = fold_options(features).features
-    left_out = {"threshold", "distance", "bar_id"} | (set() if keep else {"is_closed", "ended_by"})
+    left_out = {"threshold", "bar_id"} | (set() if keep else {"is_closed", "ended_by"})
     names = [name for name in (*core, *extra) if name not in left_out]
     return names, {group for group, members in groups.items() if set(members) & set(names)}
 

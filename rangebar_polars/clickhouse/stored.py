@@ -36,7 +36,7 @@ __all__ = [
 ENDINGS = ("threshold", "reset", "gap")
 
 # Keys and what depends on the frame, not on the bar.
-_NOT_STORED = {"threshold", "distance", "bar_id"}
+_NOT_STORED = {"threshold", "bar_id"}
 _TYPES: dict[str, tuple[pl.DataType, str]] = {
     "Datetime": (pl.Int64(), "Int64"),
     "Float64": (pl.Float64(), "Float64"),

@@ -178,7 +178,7 @@ pub const THRESHOLD: Column = Column {
     unit: "dbps",
     lower: Some(1.0),
     upper: Some(100_000.0),
-    meaning: "threshold of the bar; only when a list of thresholds was given",
+    meaning: "threshold of the bar; only when a list was given; Float64 in units of price for distances",
     extract: Extract::UInt(|bars, context, out| {
         fill(bars, out, |bar| {
             context.thresholds.get(usize::from(bar.lane)).and_then(|threshold| threshold.dbps()).unwrap_or_default()
@@ -187,13 +187,13 @@ pub const THRESHOLD: Column = Column {
     ..BASE
 };
 
-/// Only with several distances.
+/// Stands for [`THRESHOLD`] where the thresholds are absolute distances.
 pub const DISTANCE: Column = Column {
-    name: "distance",
+    name: THRESHOLD.name,
     dtype: Type::Float64,
     unit: "quote currency",
     lower: Some(1e-8),
-    meaning: "distance of the bar; only when a list of distances was given, instead of threshold",
+    meaning: "distance of the bar; only when a list of distances was given",
     extract: Extract::Float(|bars, context, out| {
         let distance = |bar: &Bar| context.thresholds.get(usize::from(bar.lane)).and_then(|one| one.absolute());
         fill_defined(bars, out, distance);
@@ -242,7 +242,6 @@ pub const ENDED_BY_COLUMN: Column = Column {
 /// The core columns in output order.
 pub const CORE: &[Column] = &[
     THRESHOLD,
-    DISTANCE,
     BAR_ID,
     time("open_time", "time of the first record", |bars, _, out| fill(bars, out, |bar| bar.sums.open_time)),
     time("close_time", "time of the last record", |bars, _, out| fill(bars, out, |bar| bar.sums.close_time)),

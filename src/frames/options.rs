@@ -106,6 +106,11 @@ impl Options {
         }
     }
 
+    /// Whether the thresholds are absolute distances.
+    pub fn has_distances(&self) -> bool {
+        !self.distances.is_empty()
+    }
+
     pub fn is_aggregate(&self) -> bool {
         self.position(Role::BarId).is_some()
     }
@@ -148,8 +153,7 @@ impl Options {
     /// Whether a catalogue column is part of the output.
     pub fn gives(&self, name: &str, group: Group, with_state: bool) -> bool {
         let is_made = match name {
-            "threshold" => self.long && self.distances.is_empty(),
-            "distance" => self.long && !self.distances.is_empty(),
+            "threshold" => self.long,
             "is_closed" | "ended_by" => with_state && !self.is_aggregate(),
             _ => group == Group::Core || self.features.iter().any(|feature| feature == name),
         };
