@@ -53,14 +53,14 @@ def test_a_height_reached_at_the_opening_time_closes_the_bar_at_the_next_time():
     assert ungated["agg_record_count"].to_list()[0] == 2
 
 
-def test_several_distances_have_a_column_of_their_own():
+def test_several_distances_are_told_apart_by_their_threshold():
     trades = rb.sample_ticks()
     wide = trades.rangebar.bars([rb.Distance(10), rb.Distance("30.5")])
-    assert wide.columns[:2] == ["distance", "bar_id"]
-    assert wide.schema["distance"] == pl.Float64
+    assert wide.columns[:2] == ["threshold", "bar_id"]
+    assert wide.schema["threshold"] == pl.Float64
     for distance in ("10", "30.5"):
         alone = trades.rangebar.bars(rb.Distance(distance))
-        assert wide.filter(pl.col("distance") == float(distance)).drop("distance").equals(alone)
+        assert wide.filter(pl.col("threshold") == float(distance)).drop("threshold").equals(alone)
     ids = trades.select(rb.bar_id("price", [rb.Distance(10), rb.Distance("30.5")])).unnest("bar_id")
     assert ids.columns == ["bar_id_10", "bar_id_30.5"]
 

@@ -40,7 +40,6 @@ __all__ = ["add_parser"]
 WRITERS = (".parquet", ".csv")
 TABLE_COLUMNS = (
     "threshold",
-    "distance",
     "bar_id",
     "close_time",
     "open",
@@ -91,7 +90,7 @@ def add_parser(verbs: Verbs) -> None:
         action="append",
         metavar="D",
         help="an absolute distance in units of price instead of a threshold, such as 1.50; of files "
-        "only; several add a column `distance`",
+        "only; several add a column `threshold`",
     )
     bars.add_argument(
         "--rule",

@@ -206,7 +206,7 @@ def limit_column(bars: Sequence[oracle.Bar], case: Case) -> pl.Series:
     if isinstance(case.thresholds[0], int):
         return pl.Series("threshold", [bar.threshold for bar in bars], pl.UInt32)
     grids = [bar.threshold.grid for bar in bars if isinstance(bar.threshold, oracle.Absolute)]
-    return pl.Series("distance", [oracle.grid_float(grid) for grid in grids], pl.Float64)
+    return pl.Series("threshold", [oracle.grid_float(grid) for grid in grids], pl.Float64)
 
 
 def dtype_of(name: str) -> Any:
