@@ -16,10 +16,12 @@ if TYPE_CHECKING:
 __all__ = ["Distance"]
 
 _DECIMALS = 8
+_GRID_PER_UNIT = 100_000_000
 _TOO_LARGE = 2**63
 #: Digits that any distance in range may have before and after the point; more are refused unread.
 _NUMBER = re.compile(r"[0-9]{1,30}(?:\.[0-9]{0,60})?|\.[0-9]{1,60}")
-_LARGEST_EXPONENT = 30
+#: More digits than any distance in range has, in units of 1e-8.
+_MOST_DIGITS = 30
 
 
 @final
@@ -68,7 +70,7 @@ class Distance:
         return self._grid
 
     def __str__(self) -> str:
-        whole, rest = divmod(self._grid, 10**_DECIMALS)
+        whole, rest = divmod(self._grid, _GRID_PER_UNIT)
         digits = f"{rest:0{_DECIMALS}d}".rstrip("0")
         return f"{whole}.{digits}" if digits else f"{whole}"
 
@@ -103,7 +105,8 @@ def _to_grid(value: object) -> int:
             raise ThresholdError(f"the distance `{value}` is not a finite number")
         return _exact(Decimal(value), value)
     if not isinstance(value, bool) and hasattr(value, "__index__"):
-        return operator.index(value) * 10**_DECIMALS
+        whole: int = operator.index(value)
+        return whole * _GRID_PER_UNIT
     raise TypeError(
         with_hint(
             f"a distance is text, a Decimal or an int; it is of type `{type(value).__name__}`",
@@ -116,18 +119,18 @@ def _exact(number: Decimal, given: object) -> int:
     """The number in units of 1e-8, which it must be a multiple of."""
     if not number.is_finite():
         raise ThresholdError(f"the distance `{given}` is not a finite number")
-    sign, digits, exponent = number.as_tuple()
+    sign, every_digit, exponent = number.as_tuple()
+    text = "".join(map(str, every_digit)).lstrip("0")
+    digits = text.rstrip("0")
     # Decimal arithmetic would round; integers do not.
-    whole = int("".join(map(str, digits))) * (-1 if sign else 1)
-    shift = int(exponent) + _DECIMALS
-    if whole == 0 or shift > _LARGEST_EXPONENT:
-        return 0 if whole == 0 else whole * _TOO_LARGE
+    shift = int(exponent) + len(text) - len(digits) + _DECIMALS
+    if not digits:
+        return 0
     if shift >= 0:
-        return whole * 10**shift
-    grid, rest = divmod(whole, 10**-shift) if -shift <= len(digits) else (0, whole)
-    if rest == 0:
-        return grid
-    sentence = f"the distance `{given}` is finer than 1e-8"
+        whole = int(digits) if len(digits) + shift <= _MOST_DIGITS else 1
+        size: int = whole * 10 ** min(shift, _MOST_DIGITS)
+        return -size if sign else size
+    sentence = f"the distance `{str(given)[:80]}` is finer than 1e-8"
     if not isinstance(given, float):
         raise ThresholdError(sentence)
     sentence = f"the distance `{given}` is a float that is not exactly a multiple of 1e-8"
@@ -138,4 +141,5 @@ def _in_range(grid: int, given: object) -> int:
     if 0 < grid < _TOO_LARGE:
         return grid
     bound = "below 92,233,720,368.54775808" if grid > 0 else "above 0"
-    raise ThresholdError(f"the distance `{str(given)[:80]}` must be {bound}")
+    shown = f" `{given}`" if abs(grid) < 10**_MOST_DIGITS else ""
+    raise ThresholdError(f"the distance{shown} must be {bound}")

@@ -138,8 +138,8 @@ def run_bars(arguments: argparse.Namespace) -> None:
         bars = bars_of_files(arguments, distances or thresholds, features)
     else:
         bars = bars_of_symbol(arguments, thresholds, features)
-    limits = distances or [f"{dbps / 1000:g} %" for dbps in thresholds]
-    say(f"{bars.height:,} bars at {', '.join(map(str, limits))}")
+    limits = map(str, distances) if distances else (f"{dbps / 1000:g} %" for dbps in thresholds)
+    say(f"{bars.height:,} bars at {', '.join(limits)}")
     if arguments.plot:
         draw(bars, arguments.plot)
     if arguments.out:

@@ -39,13 +39,13 @@ class Case:
 
     frame: pl.DataFrame
     threshold: Any = 250
-    rule: str = "open"
     group_by: str | list[str] | None = None
     features: str | list[str] = "core"
     reset: str | None = None
     max_gap: dt.timedelta | str | None = None
     incomplete: str = "drop"
     gate: bool = True
+    rule: str = "open"
 
     @property
     def arguments(self) -> dict[str, Any]:
