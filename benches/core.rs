@@ -8,6 +8,7 @@ use divan::{Bencher, black_box};
 use rangebar_polars::core::admit::Names;
 use rangebar_polars::core::bar::Bar;
 use rangebar_polars::core::builder::RangeBarBuilder;
+use rangebar_polars::core::rule::RuleName;
 use rangebar_polars::core::simd::InstructionSet;
 use rangebar_polars::core::state::Settings;
 use rangebar_polars::core::ticks::{Bits, Ticks, Values};
@@ -80,8 +81,9 @@ impl Trades {
     }
 }
 
-fn builder(thresholds: &[u32]) -> RangeBarBuilder {
+fn builder(rule: RuleName, thresholds: &[u32]) -> RangeBarBuilder {
     let settings = Settings {
+        rule,
         thresholds: thresholds.iter().map(|dbps| Threshold::try_from(*dbps).unwrap()).collect(),
         unit: TimeUnit::Microseconds,
         reset: None,
@@ -117,10 +119,14 @@ impl Turns {
 }
 
 fn build(bencher: Bencher, rows: usize, thresholds: &[u32], keys: Option<Turns>) {
+    build_by(bencher, RuleName::Open, rows, thresholds, keys);
+}
+
+fn build_by(bencher: Bencher, rule: RuleName, rows: usize, thresholds: &[u32], keys: Option<Turns>) {
     let trades = Trades::walk(rows);
     let codes = keys.map(|keys| keys.codes(rows));
     bencher.counter(ItemsCount::new(rows)).bench_local(|| {
-        let mut builder = builder(thresholds);
+        let mut builder = builder(rule, thresholds);
         let (mut bars, mut count) = (Vec::new(), 0usize);
         builder.begin();
         let result = builder.push(&trades.ticks(), codes.as_deref(), &mut bars, &mut |bars: &mut Vec<Bar>| {
@@ -166,6 +172,11 @@ fn bars_250_dbps_1m(bencher: Bencher) {
 #[divan::bench]
 fn bars_10_dbps_10m(bencher: Bencher) {
     build(bencher, 10_000_000, &[10], None);
+}
+
+#[divan::bench(args = [250, 10])]
+fn bars_high_low_10m(bencher: Bencher, dbps: u32) {
+    build_by(bencher, RuleName::HighLow, 10_000_000, &[dbps], None);
 }
 
 #[divan::bench]

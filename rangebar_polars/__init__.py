@@ -13,6 +13,7 @@ from rangebar_polars._lib import show_versions
 from rangebar_polars.build import iter_bars
 from rangebar_polars.builder import RangeBarBuilder
 from rangebar_polars.catalogue import MICROSTRUCTURE_COLUMNS, columns
+from rangebar_polars.distance import Distance
 from rangebar_polars.expr import aggregate, bar_id, bars
 from rangebar_polars.namespace import rangebar as rangebar
 from rangebar_polars.threshold import THRESHOLD_PRESETS
@@ -38,7 +39,7 @@ if TYPE_CHECKING:
         process_trades_to_dataframe,
     )
 
-__all__ = ["RangeBarBuilder", "aggregate", "bar_id", "bars", "columns", "iter_bars"]
+__all__ = ["Distance", "RangeBarBuilder", "aggregate", "bar_id", "bars", "columns", "iter_bars"]
 __all__ += ["process_trades_chunked", "process_trades_polars", "process_trades_to_dataframe"]
 __all__ += ["fetch_ticks", "sample_ticks", "scan_agg_trades", "scan_ticks"]
 __all__ += ["get_n_range_bars", "get_range_bars", "open_cache", "scan_range_bars"]

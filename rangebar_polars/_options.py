@@ -8,15 +8,17 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
+from rangebar_polars import _internal
 from rangebar_polars.catalogue import column_names
+from rangebar_polars.distance import Distance
 from rangebar_polars.exceptions import unknown_choice, with_hint
-from rangebar_polars.threshold import parse_thresholds
+from rangebar_polars.threshold import parse_limits
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
 
     from rangebar_polars._typing import Features, MaxGap
-    from rangebar_polars.threshold import ThresholdLike
+    from rangebar_polars.threshold import LimitLike
 
 __all__ = ["Options", "fold_options", "parse_options"]
 
@@ -32,6 +34,7 @@ _RESETS = {
     "1d": "day",
 }
 _INCOMPLETE = ("drop", "keep")
+DEFAULT_RULE = "open"
 _DEFAULTS: dict[str, object] = {
     "features": [],
     "reset": None,
@@ -59,9 +62,11 @@ _LONGEST_GAP = 2**63 - 1
 class Options:
     """What decides the bars and their columns, whatever the door."""
 
-    thresholds: tuple[int, ...]
+    #: Percentages in decimal basis points, or absolute distances.
+    thresholds: tuple[int, ...] | tuple[Distance, ...]
     long: bool
     features: tuple[str, ...]
+    rule: str = DEFAULT_RULE
     reset: str | None = None
     max_gap_ns: int | None = None
     keep: bool = False
@@ -76,10 +81,13 @@ class Options:
         absolute_rows: bool = False,
     ) -> dict[str, Any]:
         """The form in which the kernel takes them, for the columns `names` in the given roles."""
+        distances = [one.grid for one in self.thresholds if isinstance(one, Distance)]
         return {
             "roles": list(roles),
             "names": list(names),
-            "thresholds": list(self.thresholds),
+            "rule": self.rule,
+            "thresholds": [] if distances else list(self.thresholds),
+            "distances": distances,
             "long": self.long,
             "features": list(self.features),
             "reset": self.reset,
@@ -91,9 +99,11 @@ class Options:
         }
 
     def arguments(self) -> dict[str, Any]:
-        """The arguments of a door that give these options, fit for JSON."""
+        """Return the arguments that give these options; the rule only where it is not the default."""
         words = {mode: word for word, mode in reversed(_RESETS.items())}
+        rule = {} if self.rule == DEFAULT_RULE else {"rule": self.rule}
         return {
+            **rule,
             "threshold": list(self.thresholds) if self.long else self.thresholds[0],
             "features": list(self.features),
             "reset": None if self.reset is None else words[self.reset],
@@ -110,8 +120,9 @@ class Options:
 
 
 def parse_options(
-    threshold: ThresholdLike | Sequence[ThresholdLike],
+    threshold: LimitLike | Sequence[LimitLike],
     *,
+    rule: str = DEFAULT_RULE,
     features: Features = "core",
     reset: str | None = None,
     max_gap: MaxGap | None = None,
@@ -119,13 +130,14 @@ def parse_options(
     prevent_same_timestamp_close: bool = True,
 ) -> Options:
     """Options for bars of one or several thresholds."""
-    thresholds, long = parse_thresholds(threshold)
+    thresholds, long = parse_limits(threshold)
     if not isinstance(prevent_same_timestamp_close, bool):
         raise _wrong_type("prevent_same_timestamp_close", "a bool", prevent_same_timestamp_close)
     return Options(
         thresholds=thresholds,
         long=long,
         features=_parse_features(features),
+        rule=_choose("rule", rule, _internal.rules()),
         reset=None if reset is None else _RESETS[_choose("reset", reset, _RESETS)],
         max_gap_ns=None if max_gap is None else _parse_gap(max_gap),
         keep=_choose("incomplete", incomplete, _INCOMPLETE) == "keep",

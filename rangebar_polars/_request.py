@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from rangebar_polars._bind import Inputs
     from rangebar_polars._options import Options
     from rangebar_polars._typing import ColumnMap, Features, GroupBy, KernelOptions
-    from rangebar_polars.threshold import ThresholdLike
+    from rangebar_polars.threshold import LimitLike
 
 __all__ = ["Bound", "FrameRequest"]
 
@@ -41,7 +41,7 @@ class FrameRequest:
     @classmethod
     def of_bars(
         cls,
-        threshold: ThresholdLike | Sequence[ThresholdLike],
+        threshold: LimitLike | Sequence[LimitLike],
         *,
         group_by: GroupBy | None = None,
         columns: ColumnMap | None = None,

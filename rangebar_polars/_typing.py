@@ -26,6 +26,7 @@ __all__ = [
     "MaxGap",
     "PlotOptions",
     "Reset",
+    "Rule",
 ]
 
 FrameT = TypeVar("FrameT", pl.DataFrame, pl.LazyFrame)
@@ -40,7 +41,11 @@ MaxGap: TypeAlias = timedelta | str
 Reset: TypeAlias = Literal["year", "month", "week", "day", "1y", "1mo", "1w", "1d"]
 
 
+Rule: TypeAlias = Literal["open", "high_low"]
+
+
 class _Rule(TypedDict, total=False):
+    rule: Rule
     reset: Reset | None
     max_gap: MaxGap | None
     incomplete: Incomplete

@@ -27,17 +27,19 @@ if TYPE_CHECKING:
         Incomplete,
         MaxGap,
         Reset,
+        Rule,
     )
-    from rangebar_polars.threshold import ThresholdLike
+    from rangebar_polars.threshold import LimitLike
 
 __all__ = ["aggregate_frame", "bars_frame", "iter_bars"]
 
 
 def bars_frame(
     trades: FrameT,
-    threshold: ThresholdLike | Sequence[ThresholdLike],
+    threshold: LimitLike | Sequence[LimitLike],
     *,
     group_by: GroupBy | None = None,
+    rule: Rule = "open",
     features: Features = "core",
     reset: Reset | None = None,
     max_gap: MaxGap | None = None,
@@ -58,9 +60,13 @@ def bars_frame(
         `last_trade_id`; names that exchanges use (`volume`, `transact_time`, `T`, ...) are known.
     threshold
         Decimal basis points: 250 is 0.25 %. Also `"0.25%"`, `"25bp"`, a name of
-        `rb.THRESHOLD_PRESETS`, or a list of those, which adds a column `threshold`.
+        `rb.THRESHOLD_PRESETS`, or a list of those, which adds a column `threshold`. Or an absolute
+        distance, `rb.Distance("1.50")`; a list of those gives `threshold` as Float64.
     group_by
         Column or columns by which the trades are kept apart; they come first in the result.
+    rule
+        `"open"`: a bar closes when the price is the threshold away from the bar's open.
+        `"high_low"`: when its highest less its lowest price reaches the threshold.
     features
         `"core"`, `"microstructure"`, the name of a column, or a list of those.
     reset
@@ -109,6 +115,7 @@ def bars_frame(
     request = FrameRequest.of_bars(
         threshold,
         group_by=group_by,
+        rule=rule,
         features=features,
         reset=reset,
         max_gap=max_gap,
@@ -171,7 +178,7 @@ def aggregate_frame(
 @keywords_of(bars_frame)
 def iter_bars(
     trades: pl.LazyFrame | pl.DataFrame | Iterable[pl.DataFrame],
-    threshold: ThresholdLike | Sequence[ThresholdLike],
+    threshold: LimitLike | Sequence[LimitLike],
     **arguments: Unpack[FrameOptions],
 ) -> Iterator[pl.DataFrame]:
     """Range bars in pieces, in bounded memory.

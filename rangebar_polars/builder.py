@@ -12,6 +12,7 @@ from rangebar_polars._dtypes import decode_dtype, encode_dtype
 from rangebar_polars._request import FrameRequest
 from rangebar_polars._signature import keywords_of
 from rangebar_polars.build import bars_frame
+from rangebar_polars.distance import Distance
 from rangebar_polars.exceptions import CheckpointError, with_hint
 
 if TYPE_CHECKING:
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
 
     from rangebar_polars._request import Bound
     from rangebar_polars._typing import FrameOptions
-    from rangebar_polars.threshold import ThresholdLike
+    from rangebar_polars.threshold import LimitLike
 
 __all__ = ["RangeBarBuilder"]
 
@@ -89,7 +90,7 @@ class RangeBarBuilder:
     @keywords_of(bars_frame)
     def __init__(
         self,
-        threshold: ThresholdLike | Sequence[ThresholdLike],
+        threshold: LimitLike | Sequence[LimitLike],
         **arguments: Unpack[FrameOptions],
     ) -> None:
         self._request = FrameRequest.of_bars(threshold, **arguments)
@@ -185,7 +186,9 @@ class RangeBarBuilder:
     def _from_header(cls, header: dict[str, Any]) -> Self:
         if header["format"] != _FORMAT:
             raise ValueError(f"it has format {header['format']}; this version reads {_FORMAT}")
-        self = cls(**header["arguments"])
+        arguments = dict(header["arguments"])
+        arguments["threshold"] = _decode_limits(arguments["threshold"])
+        self = cls(**arguments)
         bound = header["bound"]
         if bound is not None:
             dtypes = map(decode_dtype, bound["dtypes"])
@@ -197,8 +200,10 @@ class RangeBarBuilder:
 
     def _arguments(self) -> dict[str, Any]:
         request = self._request
+        arguments = request.options.arguments()
         return {
-            **request.options.arguments(),
+            **arguments,
+            "threshold": _encode_limits(arguments["threshold"]),
             "group_by": list(request.keys) or None,
             "columns": dict(request.columns) or None,
         }
@@ -210,6 +215,19 @@ class RangeBarBuilder:
     def __repr__(self) -> str:
         keys = f", group_by={list(self._request.keys)}" if self._request.keys else ""
         return f"{type(self).__name__}({self._request.options.describe()}{keys})"
+
+
+def _encode_limits(limits: Any) -> Any:  # noqa: ANN401
+    """Return the limits in a form fit for JSON."""
+    if isinstance(limits, list):
+        return [_encode_limits(one) for one in limits]
+    return {"distance": str(limits)} if isinstance(limits, Distance) else limits
+
+
+def _decode_limits(limits: Any) -> Any:  # noqa: ANN401
+    if isinstance(limits, list):
+        return [_decode_limits(one) for one in limits]
+    return Distance(limits["distance"]) if isinstance(limits, dict) else limits
 
 
 def _columns_of(bound: Bound) -> dict[str, Any]:

@@ -15,8 +15,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from rangebar_polars._options import Options
-    from rangebar_polars._typing import Features, Incomplete, IntoColumn, MaxGap, Reset
-    from rangebar_polars.threshold import ThresholdLike
+    from rangebar_polars._typing import Features, Incomplete, IntoColumn, MaxGap, Reset, Rule
+    from rangebar_polars.threshold import LimitLike
 
 __all__ = ["aggregate", "bar_id", "bars"]
 
@@ -39,7 +39,7 @@ class _Inputs(NamedTuple):
 
 def bars(
     price: IntoColumn,
-    threshold: ThresholdLike | Sequence[ThresholdLike],
+    threshold: LimitLike | Sequence[LimitLike],
     *,
     timestamp: IntoColumn = "timestamp",
     quantity: IntoColumn | None = "quantity",
@@ -49,6 +49,7 @@ def bars(
     first_trade_id: IntoColumn | None = None,
     last_trade_id: IntoColumn | None = None,
     group_by: IntoColumn | Sequence[IntoColumn] | None = None,
+    rule: Rule = "open",
     features: Features = "core",
     reset: Reset | None = None,
     max_gap: MaxGap | None = None,
@@ -69,7 +70,8 @@ def bars(
         Column or expression of the prices, as are the next ones; None means that there is none.
     threshold
         Decimal basis points: 250 is 0.25 %. Also `"0.25%"`, `"25bp"`, a name of
-        `rb.THRESHOLD_PRESETS`, or a list of those, which adds a field `threshold`.
+        `rb.THRESHOLD_PRESETS`, or a list of those, which adds a field `threshold`. Or an absolute
+        distance, `rb.Distance("1.50")`; a list of those gives `threshold` as Float64.
     timestamp
         Datetimes of any unit and zone; they must not decrease.
     quantity
@@ -82,6 +84,9 @@ def bars(
         Id of the record, which must increase, and of its first and last fill.
     group_by
         Key or keys by which the trades are kept apart; they become the first fields.
+    rule
+        `"open"`: a bar closes when the price is the threshold away from the bar's open.
+        `"high_low"`: when its highest less its lowest price reaches the threshold.
     features
         `"core"`, `"microstructure"`, the name of a column, or a list of those.
     reset
@@ -143,6 +148,7 @@ def bars(
     """
     options = parse_options(
         threshold,
+        rule=rule,
         features=features,
         reset=reset,
         max_gap=max_gap,
@@ -165,10 +171,11 @@ def bars(
 
 def bar_id(
     price: IntoColumn,
-    threshold: ThresholdLike | Sequence[ThresholdLike],
+    threshold: LimitLike | Sequence[LimitLike],
     *,
     timestamp: IntoColumn = "timestamp",
     group_by: IntoColumn | Sequence[IntoColumn] | None = None,
+    rule: Rule = "open",
     reset: Reset | None = None,
     max_gap: MaxGap | None = None,
     incomplete: Incomplete = "drop",
@@ -181,7 +188,7 @@ def bar_id(
 
     Parameters
     ----------
-    price, timestamp, group_by, reset, max_gap, prevent_same_timestamp_close
+    price, timestamp, group_by, rule, reset, max_gap, prevent_same_timestamp_close
         As for `rb.bars`.
     threshold
         As for `rb.bars`; a list gives a Struct with a field `bar_id_250` for each.
@@ -209,6 +216,7 @@ def bar_id(
     """
     options = parse_options(
         threshold,
+        rule=rule,
         reset=reset,
         max_gap=max_gap,
         incomplete=incomplete,

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
         IntoColumn,
         PlotOptions,
     )
-    from rangebar_polars.threshold import ThresholdLike
+    from rangebar_polars.threshold import LimitLike
 
 __all__ = ["DataFrameBars", "ExprBars", "LazyFrameBars", "rangebar"]
 
@@ -45,7 +45,7 @@ class ExprBars:
     @keywords_of(expr.bars)
     def bars(
         self,
-        threshold: ThresholdLike | Sequence[ThresholdLike],
+        threshold: LimitLike | Sequence[LimitLike],
         **arguments: Unpack[BarOptions],
     ) -> pl.Expr:
         """Range bars as a Struct `bars`: see `rangebar_polars.bars`."""
@@ -54,7 +54,7 @@ class ExprBars:
     @keywords_of(expr.bar_id)
     def bar_id(
         self,
-        threshold: ThresholdLike | Sequence[ThresholdLike],
+        threshold: LimitLike | Sequence[LimitLike],
         **arguments: Unpack[BarIdOptions],
     ) -> pl.Expr:
         """The number of each trade's bar: see `rangebar_polars.bar_id`."""
@@ -76,7 +76,7 @@ class DataFrameBars:
     @keywords_of(bars_frame)
     def bars(
         self,
-        threshold: ThresholdLike | Sequence[ThresholdLike],
+        threshold: LimitLike | Sequence[LimitLike],
         **arguments: Unpack[FrameOptions],
     ) -> pl.DataFrame:
         """Range bars of these trades: see `rangebar_polars.build.bars_frame`."""
@@ -114,7 +114,7 @@ class LazyFrameBars:
     @keywords_of(bars_frame)
     def bars(
         self,
-        threshold: ThresholdLike | Sequence[ThresholdLike],
+        threshold: LimitLike | Sequence[LimitLike],
         **arguments: Unpack[FrameOptions],
     ) -> pl.LazyFrame:
         """Range bars of these trades: see `rangebar_polars.build.bars_frame`."""

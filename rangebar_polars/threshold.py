@@ -5,21 +5,33 @@ from __future__ import annotations
 import math
 import operator
 import re
+from collections import Counter
 from decimal import Decimal
 from numbers import Real
 from types import MappingProxyType
 from typing import TYPE_CHECKING, SupportsIndex, TypeAlias, cast
 
 from rangebar_polars._text import shown
+from rangebar_polars.distance import Distance
 from rangebar_polars.exceptions import ThresholdError, nearest, with_hint
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-__all__ = ["THRESHOLD_PRESETS", "ThresholdLike", "parse_threshold", "parse_thresholds"]
+__all__ = [
+    "THRESHOLD_PRESETS",
+    "LimitLike",
+    "ThresholdLike",
+    "parse_limits",
+    "parse_threshold",
+    "parse_thresholds",
+]
 
 #: One threshold: decimal basis points, a preset's name, or text such as "0.25%" and "25bp".
 ThresholdLike: TypeAlias = SupportsIndex | str
+
+#: What ends a bar: a percentage, or an absolute distance.
+LimitLike: TypeAlias = ThresholdLike | Distance
 
 #: Named thresholds in decimal basis points.
 THRESHOLD_PRESETS: Mapping[str, int] = MappingProxyType(
@@ -64,6 +76,13 @@ number of decimal basis points: 250 means 0.25 %
     """
     if isinstance(value, str):
         return _in_range(_parse_text(value), value)
+    if isinstance(value, Distance):
+        raise ThresholdError(
+            with_hint(
+                f"`{value!r}` is an absolute distance; symbols and the bar cache take percentages only",
+                "rb.bars, df.rangebar.bars and rb.RangeBarBuilder take distances",
+            )
+        )
     if not isinstance(value, bool):
         try:
             return _in_range(operator.index(value), value)
@@ -84,6 +103,43 @@ number of decimal basis points: 250 means 0.25 %
             'write 250, "medium", "0.25%" or "25bp"',
         )
     )
+
+
+def parse_limits(
+    value: LimitLike | Sequence[LimitLike],
+) -> tuple[tuple[int, ...] | tuple[Distance, ...], bool]:
+    """Return percentages or absolute distances, and whether they were given as a list.
+
+    Raises
+    ------
+    ThresholdError
+        The list mixes both, names one distance twice, or holds a percentage that is not valid.
+
+    Examples
+    --------
+    >>> from rangebar_polars import Distance
+    >>> from rangebar_polars.threshold import parse_limits
+    >>> parse_limits([Distance("1.50"), Distance(2)])
+    ((Distance("1.5"), Distance("2")), True)
+    """
+    long = isinstance(value, (list, tuple, range))
+    items = list(value) if isinstance(value, (list, tuple, range)) else [value]
+    distances = tuple(item for item in items if isinstance(item, Distance))
+    if not distances:
+        return parse_thresholds(cast("ThresholdLike | Sequence[ThresholdLike]", value))
+    if len(distances) < len(items):
+        other = next(item for item in items if not isinstance(item, Distance))
+        raise ThresholdError(
+            with_hint(
+                f"`{distances[0]!r}` is a distance and `{other!r}` is a percentage; they do not mix "
+                "in one list",
+                "compute each kind by a call of its own",
+            )
+        )
+    repeated = [distance for distance, count in Counter(distances).items() if count > 1]
+    if repeated:
+        raise ThresholdError(f"the distance `{repeated[0]}` is given twice")
+    return distances, long
 
 
 def parse_thresholds(

@@ -64,6 +64,36 @@ def test_several_thresholds_add_a_column(
     assert_same_bars(pl.read_parquet(out), bars_of(ticks, 50, 100))
 
 
+def test_files_take_a_rule_and_distances(
+    ticks: pl.DataFrame, parquet: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "bars.parquet"
+    words = ["--rule", "high_low", "--distance", "30", "--distance", "50.5"]
+    run = command("bars", parquet, *words, "--out", out)
+    assert run.returncode == 0, run.stderr
+    assert "at 30, 50.5" in run.stderr
+    distances = [rb.Distance("30"), rb.Distance("50.5")]
+    assert_same_bars(pl.read_parquet(out), ticks.rangebar.bars(distances, rule="high_low"))
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["TRADES", "--rule", "hilo"], "`rule` does not know `hilo`"),
+        (["TRADES", "--distance", "x"], "is not a plain number"),
+        (["TRADES", "--distance", "1", "--threshold", "250"], "not both"),
+        (["BTCUSDT", "2024-01-01", "2024-01-02", "--rule", "high_low"], "are for files"),
+        (["BTCUSDT", "2024-01-01", "2024-01-02", "--distance", "1"], "are for files"),
+    ],
+)
+def test_wrong_rules_and_distances_are_usage_errors(
+    words: list[str], said: str, parquet: Path
+) -> None:
+    run = command("bars", *[str(parquet) if word == "TRADES" else word for word in words])
+    assert run.returncode == 2
+    assert said in run.stderr
+
+
 def test_features_and_reset_are_those_of_the_doors(
     ticks: pl.DataFrame, parquet: Path, tmp_path: Path
 ) -> None:

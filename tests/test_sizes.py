@@ -23,7 +23,7 @@ FUNCTION_LINES = 60
 FUNCTION_LINES_MEDIAN = 10
 PARAMETERS = 10
 REPEATED_LINES = 12
-PUBLIC_NAMES = 25
+PUBLIC_NAMES = 26
 
 # Doors whose keywords the users' contract lists one by one.
 CONTRACT_FUNCTIONS = {

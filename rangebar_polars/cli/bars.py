@@ -23,6 +23,7 @@ from rangebar_polars.cli._asked import (
     symbol_of,
 )
 from rangebar_polars.cli._words import UsageError, emit, say, text_table, whole_file
+from rangebar_polars.distance import Distance
 from rangebar_polars.exceptions import TickDataError, with_hint
 from rangebar_polars.fetch.binance_archive import GLOB_CHARACTERS, resolve_paths, scan_agg_trades
 from rangebar_polars.trades import with_times
@@ -32,11 +33,21 @@ if TYPE_CHECKING:
 
     from rangebar_polars._typing import Reset
     from rangebar_polars.cli._words import Verbs
+    from rangebar_polars.threshold import LimitLike
 
 __all__ = ["add_parser"]
 
 WRITERS = (".parquet", ".csv")
-TABLE_COLUMNS = ("threshold", "bar_id", "close_time", "open", "high", "low", "close", "volume")
+TABLE_COLUMNS = (
+    "threshold",
+    "bar_id",
+    "close_time",
+    "open",
+    "high",
+    "low",
+    "close",
+    "volume",
+)
 SPAN_WORDS = 3  # a symbol and two dates
 
 BARS_HELP = """\
@@ -53,6 +64,7 @@ examples:
   rangebar bars BTCUSDT 2024-01-01 2024-01-31 --out bars.parquet
   rangebar bars BTCUSDT-aggTrades-2024-08-08.zip
   rangebar bars 'BTCUSDT-aggTrades-*.zip' --threshold 0.25% --threshold 0.5% --out bars.parquet
+  rangebar bars trades.parquet --rule high_low --distance 1.50
   rangebar bars trades.parquet --features microstructure --reset month --plot bars.png > bars.csv
 """
 
@@ -73,6 +85,19 @@ def add_parser(verbs: Verbs) -> None:
         help="a symbol and two dates (UTC, both included); or files, or patterns in quotes",
     )
     add_threshold_argument(bars, default=f"{DEFAULT_THRESHOLD}; several add a column `threshold`")
+    bars.add_argument(
+        "--distance",
+        action="append",
+        metavar="D",
+        help="an absolute distance in units of price instead of a threshold, such as 1.50; of files "
+        "only; several add a column `threshold`",
+    )
+    bars.add_argument(
+        "--rule",
+        default="open",
+        metavar="R",
+        help="open (default) or high_low, the height of the bar; of files only",
+    )
     bars.add_argument(
         "--features",
         action="append",
@@ -107,10 +132,14 @@ def run_bars(arguments: argparse.Namespace) -> None:
     """`rangebar bars`."""
     thresholds: list[int] = arguments.threshold or [DEFAULT_THRESHOLD]
     features: list[str] = arguments.features or []
-    judge(arguments, thresholds)
-    made = bars_of_files if is_file_name(arguments.trades[0]) else bars_of_symbol
-    bars = made(arguments, thresholds, features)
-    say(f"{bars.height:,} bars at {', '.join(f'{dbps / 1000:g} %' for dbps in thresholds)}")
+    distances = distances_of(arguments)
+    judge(arguments, distances or thresholds)
+    if is_file_name(arguments.trades[0]):
+        bars = bars_of_files(arguments, distances or thresholds, features)
+    else:
+        bars = bars_of_symbol(arguments, thresholds, features)
+    limits = map(str, distances) if distances else (f"{dbps / 1000:g} %" for dbps in thresholds)
+    say(f"{bars.height:,} bars at {', '.join(limits)}")
     if arguments.plot:
         draw(bars, arguments.plot)
     if arguments.out:
@@ -121,13 +150,33 @@ def run_bars(arguments: argparse.Namespace) -> None:
         emit(bars.write_csv())
 
 
+def distances_of(arguments: argparse.Namespace) -> list[Distance]:
+    """Return the distances that were typed; there are none beside thresholds or for a symbol."""
+    if not arguments.distance and arguments.rule == "open":
+        return []
+    if not is_file_name(arguments.trades[0]):
+        raise UsageError(
+            with_hint(
+                "bars of a symbol are by the rule `open` and by percentages, as the bar cache stores "
+                "them; --rule and --distance are for files",
+                "rangebar bars trades.parquet --rule high_low --distance 1.50",
+            )
+        )
+    if arguments.distance and arguments.threshold:
+        raise UsageError("give --threshold or --distance, not both")
+    return [judged(Distance, text) for text in arguments.distance or ()]
+
+
 def bars_of_files(
-    arguments: argparse.Namespace, thresholds: list[int], features: list[str]
+    arguments: argparse.Namespace, limits: Sequence[LimitLike], features: list[str]
 ) -> pl.DataFrame:
     """Bars of the files that are named."""
     trades = read_trades(arguments.trades, (arguments.out, arguments.plot))
-    wanted = thresholds if len(thresholds) > 1 else thresholds[0]
-    return bars_frame(trades, wanted, features=features, reset=reset(arguments)).collect()
+    wanted = limits if len(limits) > 1 else limits[0]
+    bars = bars_frame(
+        trades, wanted, rule=arguments.rule, features=features, reset=reset(arguments)
+    )
+    return bars.collect()
 
 
 def reset(arguments: argparse.Namespace) -> Reset | None:
@@ -191,10 +240,15 @@ def anchor(text: str | None) -> datetime | Literal["segment"] | None:
     return instant if instant.tzinfo else instant.replace(tzinfo=UTC)
 
 
-def judge(arguments: argparse.Namespace, thresholds: list[int]) -> None:
+def judge(arguments: argparse.Namespace, limits: Sequence[LimitLike]) -> None:
     """Refuse a wrong call before any trade is read."""
     try:
-        parse_options(thresholds, features=arguments.features or [], reset=reset(arguments))
+        parse_options(
+            limits,
+            rule=arguments.rule,
+            features=arguments.features or [],
+            reset=reset(arguments),
+        )
     except (TypeError, ValueError) as error:
         raise UsageError(str(error)) from error
     if not is_file_name(arguments.trades[0]):

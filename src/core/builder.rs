@@ -28,8 +28,9 @@ pub struct KeyState {
 }
 
 impl KeyState {
-    pub fn new(lanes: usize) -> Self {
-        Self { search: KeySearch::new(lanes), fold: KeyFold::new(lanes) }
+    pub fn new(settings: &Settings) -> Self {
+        let thresholds = settings.thresholds.len();
+        Self { search: KeySearch::new(settings.rule, thresholds), fold: KeyFold::new(thresholds) }
     }
 }
 
@@ -219,9 +220,9 @@ impl RangeBarBuilder {
     }
 
     fn make_states(&mut self, key: u32) {
-        let lanes = self.settings.thresholds.len();
         if self.states.len() <= key as usize {
-            self.states.resize_with(key as usize + 1, || KeyState::new(lanes));
+            let settings = &self.settings;
+            self.states.resize_with(key as usize + 1, || KeyState::new(settings));
         }
     }
 
@@ -315,7 +316,7 @@ impl RangeBarBuilder {
         simd::prefetch::<{ simd::HERE }, _>(state(slot + 2 * AHEAD));
         simd::prefetch::<{ simd::NEXT_LINE }, _>(state(slot + 2 * AHEAD));
         if let Some(state) = state(slot + AHEAD).first() {
-            simd::prefetch::<{ simd::HERE }, _>(&state.search.lanes);
+            state.search.searches.prefetch();
             simd::prefetch::<{ simd::HERE }, _>(&state.fold.lanes);
             simd::prefetch::<{ simd::NEXT_LINE }, _>(&state.fold.lanes);
         }
@@ -367,6 +368,7 @@ impl RangeBarBuilder {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::core::rule::RuleName;
     use crate::core::ticks::Values;
     use crate::core::units::{Threshold, TimeUnit};
 
@@ -374,6 +376,7 @@ mod tests {
 
     fn builder() -> RangeBarBuilder {
         let settings = Settings {
+            rule: RuleName::default(),
             thresholds: vec![Threshold::try_from(250).unwrap()],
             unit: TimeUnit::Microseconds,
             reset: None,

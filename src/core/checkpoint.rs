@@ -10,8 +10,7 @@ use super::bar::Sums;
 use super::builder::{KeyState, RangeBarBuilder};
 use super::error::CoreError;
 use super::plausible::Bounds;
-use super::rule::RangeRule;
-use super::search::{Lane, Opening};
+use super::rule::Searches;
 use super::state::{KeyFold, KeySearch, LaneFold, Settings};
 use super::ticks::Inputs;
 
@@ -173,8 +172,9 @@ fn put_key(out: &mut Vec<u8>, state: &KeyState) {
     let last = state.search.last.map(|last| [last.time, last.agg_id, last.row as i64]);
     put_optional(out, last.as_ref().map(<[i64; 3]>::as_slice));
     put_optional(out, state.search.segment_end.as_ref().map(std::slice::from_ref));
-    for (lane, fold) in state.search.lanes.iter().zip(&state.fold.lanes) {
-        let opening = lane.opening().map(|opening| [opening.time, opening.price]);
+    for fold in &state.fold.lanes {
+        // What the search remembers follows from the sums.
+        let opening = (!fold.sums.is_empty()).then_some([fold.sums.open_time, fold.sums.open]);
         put_optional(out, opening.as_ref().map(<[i64; 2]>::as_slice));
         out.extend_from_slice(&fold.next_id.to_le_bytes());
         put_sums(out, &fold.sums);
@@ -184,13 +184,18 @@ fn put_key(out: &mut Vec<u8>, state: &KeyState) {
 fn read_key(reader: &mut Reader, settings: &Settings) -> Result<KeyState, CoreError> {
     let last = reader.optional(|reader| Ok(Last { time: reader.i64()?, agg_id: reader.i64()?, row: reader.u64()? }))?;
     let segment_end = reader.optional(Reader::i64)?;
-    let (mut lanes, mut folds) = (Vec::new(), Vec::new());
-    for threshold in &settings.thresholds {
-        let opening = reader.optional(|reader| Ok(Opening { time: reader.i64()?, price: reader.i64()? }))?;
-        lanes.push(Lane::resumed(RangeRule(*threshold), opening));
-        folds.push(LaneFold { next_id: reader.u32()?, sums: read_sums(reader)? });
+    let mut lanes = Vec::new();
+    for _ in &settings.thresholds {
+        let opening = reader.optional(|reader| Ok((reader.i64()?, reader.i64()?)))?;
+        let lane = LaneFold { next_id: reader.u32()?, sums: read_sums(reader)? };
+        if opening != (!lane.sums.is_empty()).then_some((lane.sums.open_time, lane.sums.open)) {
+            return Err(refuse("a forming bar does not fit its opening"));
+        }
+        lanes.push(lane);
     }
-    Ok(KeyState { search: KeySearch { last, segment_end, lanes }, fold: KeyFold { lanes: folds } })
+    let forming = settings.thresholds.iter().copied().zip(lanes.iter().map(|lane| &lane.sums));
+    let searches = Searches::resume(settings.rule, forming);
+    Ok(KeyState { search: KeySearch { last, segment_end, searches }, fold: KeyFold { lanes } })
 }
 
 impl RangeBarBuilder {

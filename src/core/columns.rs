@@ -178,9 +178,25 @@ pub const THRESHOLD: Column = Column {
     unit: "dbps",
     lower: Some(1.0),
     upper: Some(100_000.0),
-    meaning: "threshold of the bar; only when a list of thresholds was given",
+    meaning: "threshold of the bar; only when a list was given; Float64 in units of price for distances",
     extract: Extract::UInt(|bars, context, out| {
-        fill(bars, out, |bar| context.thresholds.get(usize::from(bar.lane)).map_or(0, |threshold| threshold.dbps()));
+        fill(bars, out, |bar| {
+            context.thresholds.get(usize::from(bar.lane)).and_then(|threshold| threshold.dbps()).unwrap_or_default()
+        });
+    }),
+    ..BASE
+};
+
+/// Stands for [`THRESHOLD`] where the thresholds are absolute distances.
+pub const DISTANCE: Column = Column {
+    name: THRESHOLD.name,
+    dtype: Type::Float64,
+    unit: "quote currency",
+    lower: Some(1e-8),
+    meaning: "distance of the bar; only when a list of distances was given",
+    extract: Extract::Float(|bars, context, out| {
+        let distance = |bar: &Bar| context.thresholds.get(usize::from(bar.lane)).and_then(|one| one.absolute());
+        fill_defined(bars, out, distance);
     }),
     ..BASE
 };

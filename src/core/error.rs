@@ -8,6 +8,8 @@ use thiserror::Error;
 pub enum CoreError {
     #[error("threshold {dbps} is outside 1 to 100000 dbps (0.001 % to 100 %)")]
     Threshold { dbps: u32 },
+    #[error("a distance must be above 0; it is {distance} units of 1e-8")]
+    Distance { distance: i64 },
     #[error(
         "the checkpoint cannot be used: {reason}\n\nhint: take a new checkpoint with `checkpoint()` and keep its bytes unchanged"
     )]

@@ -6,8 +6,6 @@
 
 use super::bar::Sums;
 use super::builder::KeyState;
-use super::rule::{RangeRule, Rule};
-use super::search::Opening;
 use super::state::{LaneFold, Settings};
 use super::ticks::Inputs;
 use super::units::Threshold;
@@ -57,15 +55,12 @@ impl Bounds<'_> {
         let segment_end = self.settings.reset.map(|reset| reset.next_after(last.time, self.settings.unit));
         require(state.search.segment_end == segment_end, "its next reset is not the one after its last record")?;
         let mut fewest_records = 1;
-        let lanes = state.search.lanes.iter().zip(&state.fold.lanes).zip(&self.settings.thresholds);
-        for ((lane, fold), threshold) in lanes {
+        for (fold, threshold) in state.fold.lanes.iter().zip(&self.settings.thresholds) {
             let sums = &fold.sums;
             require(sums.records >= 0, "a bar has a negative number of records")?;
             let records = (sums.records as u64).saturating_add(u64::from(fold.next_id));
             require(records <= most_records, "a key has more bars than records")?;
             fewest_records = fewest_records.max(records);
-            let opening = (!sums.is_empty()).then_some(Opening { time: sums.open_time, price: sums.open });
-            require(lane.opening() == opening, "a bar does not begin where its sums do")?;
             if sums.is_empty() {
                 require(*fold == LaneFold { next_id: fold.next_id, ..LaneFold::default() }, "an empty bar has sums")?;
                 continue;
@@ -100,11 +95,8 @@ impl Bounds<'_> {
             _ => true,
         };
         require(are_few, "a bar has more prices than records")?;
-        let band = RangeRule(threshold).band(open);
-        let is_in_opening_instant = self.settings.is_gated && sums.close_time == sums.open_time;
-        let is_forming = is_in_opening_instant || !band.is_breached_by(close);
-        let was_forming = self.settings.is_gated || !(band.is_breached_by(high) || band.is_breached_by(low));
-        require(is_forming && was_forming, "a forming bar has reached its threshold")
+        let is_forming = self.settings.rule.may_be_forming(sums, threshold, self.settings.is_gated);
+        require(is_forming, "a forming bar has reached its threshold")
     }
 
     fn check_ids(&self, sums: &Sums) -> Result<(), &'static str> {

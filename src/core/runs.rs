@@ -8,6 +8,7 @@ use super::builder::Flush;
 use super::error::DataError;
 use super::fold::{FoldError, check, fold};
 use super::lanes::LONGEST_SPAN;
+use super::rule::RuleName;
 use super::search::Cut;
 use super::simd::InstructionSet;
 use super::state::{KeyFold, KeySearch, Output, Rows, Settings};
@@ -51,6 +52,7 @@ pub struct Aggregator {
 impl Aggregator {
     pub fn new(unit: TimeUnit, names: Names, is_absolute: bool) -> Self {
         let settings = Settings {
+            rule: RuleName::default(),
             thresholds: Vec::new(),
             unit,
             reset: None,
@@ -62,7 +64,7 @@ impl Aggregator {
             settings,
             names,
             is_absolute,
-            search: KeySearch::new(0),
+            search: KeySearch::new(RuleName::default(), 0),
             fold: KeyFold::new(1),
             rows: 0,
             push_row: 0,

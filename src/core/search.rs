@@ -1,10 +1,11 @@
 //! Where bars end: the search. It knows prices and times alone and yields cuts; what a bar says is
 //! for the fold.
 
-use super::bar::Cause;
-use super::rule::{Band, RangeRule, Rule};
+use super::bar::{Cause, Sums};
+use super::rule::Rule;
 use super::simd::{self, InstructionSet};
-use super::ticks::{Ticks, Values};
+use super::ticks::Ticks;
+use super::units::Threshold;
 
 /// An end of a bar between two rows of a chunk.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -32,92 +33,64 @@ impl Cut {
     }
 }
 
-/// The opening record of a forming bar.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Opening {
-    pub time: i64,
-    pub price: i64,
-}
-
 /// The search state of one threshold.
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
-pub struct Lane {
-    opening: Option<Opening>,
-    band: Band,
-    quiet: (f64, f64),
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct ThresholdSearch<R: Rule> {
+    forming: Option<Forming<R::State>>,
 }
 
-impl Lane {
-    pub fn opening(&self) -> Option<Opening> {
-        self.opening
-    }
+/// A bar that has opened.
+#[derive(Clone, Copy, Debug, PartialEq)]
+struct Forming<S> {
+    time: i64,
+    state: S,
+}
 
-    pub fn resumed(rule: RangeRule, opening: Option<Opening>) -> Self {
-        let mut lane = Self::default();
-        if let Some(opening) = opening {
-            lane.open(rule, opening);
-        }
-        lane
+impl<R: Rule> Default for ThresholdSearch<R> {
+    fn default() -> Self {
+        Self { forming: None }
+    }
+}
+
+impl<R: Rule> ThresholdSearch<R> {
+    /// The search of a forming bar, from its sums; empty sums belong to no bar.
+    pub fn resume(threshold: Threshold, sums: &Sums) -> Self {
+        let state = || R::resume(sums, threshold.distance(sums.open));
+        Self { forming: (!sums.is_empty()).then(|| Forming { time: sums.open_time, state: state() }) }
     }
 
     /// Ends the forming bar; whether there was one.
     pub fn end(&mut self) -> bool {
-        self.opening.take().is_some()
-    }
-
-    #[inline]
-    fn open(&mut self, rule: RangeRule, opening: Opening) {
-        self.band = rule.band(opening.price);
-        self.quiet = self.band.quiet_range();
-        self.opening = Some(opening);
+        self.forming.take().is_some()
     }
 
     /// Searches the rows `from..to` of a chunk, which have no boundary between them.
     ///
     /// Rows without a grid price are passed over: the fold refuses them.
     #[inline]
-    pub fn search(&mut self, rule: RangeRule, scan: Scan, (from, to): (usize, usize), lane: u16, cuts: &mut Vec<Cut>) {
+    pub fn search(
+        &mut self,
+        threshold: Threshold,
+        scan: Scan,
+        (from, to): (usize, usize),
+        lane: u16,
+        cuts: &mut Vec<Cut>,
+    ) {
         let mut row = from;
         while row < to {
-            let Some(opening) = self.opening else {
+            let Some(Forming { time, state }) = &mut self.forming else {
                 if let Some(price) = scan.ticks.price.grid(row) {
-                    self.open(rule, Opening { time: scan.ticks.time[row], price });
+                    let state = R::open(price, threshold.distance(price));
+                    self.forming = Some(Forming { time: scan.ticks.time[row], state });
                 }
                 row += 1;
                 continue;
             };
-            let Some(end) = self.first_breach(scan, opening, row, to) else { return };
-            self.opening = None;
+            let Some(end) = R::first_close(state, scan, *time, (row, to)) else { return };
+            self.forming = None;
             row = end + 1;
             cuts.push(Cut { at: row as u32, lane, cause: Cause::Threshold });
         }
-    }
-
-    /// First row at which the bar closes.
-    #[inline]
-    fn first_breach(&self, scan: Scan, opening: Opening, from: usize, to: usize) -> Option<usize> {
-        let mut row = from;
-        loop {
-            row = self.first_candidate(scan, row, to)?;
-            let is_gated = scan.is_gated && scan.ticks.time[row] == opening.time;
-            if !is_gated && scan.ticks.price.grid(row).is_some_and(|price| self.band.is_breached_by(price)) {
-                return Some(row);
-            }
-            row += 1;
-        }
-    }
-
-    #[inline]
-    fn first_candidate(&self, scan: Scan, from: usize, to: usize) -> Option<usize> {
-        let found = match scan.ticks.price {
-            Values::Float(prices) => {
-                from + simd::first_outside(scan.set, &prices[from..to], self.quiet.0, self.quiet.1)
-            }
-            Values::Grid(prices) => {
-                from + prices[from..to].iter().position(|price| self.band.is_breached_by(*price)).unwrap_or(to - from)
-            }
-        };
-        (found < to).then_some(found)
     }
 }
 
@@ -150,4 +123,24 @@ pub fn first_outside_lanes(price: &[f64], lower: f64, upper: f64) -> usize {
     }
     let done = price.len() - rest.len();
     done + rest.iter().position(|value| *value >= upper || *value <= lower).unwrap_or(rest.len())
+}
+
+/// Number of rows in whole blocks before the first block with a price above `high` or below `low`;
+/// inlined into one function per instruction set.
+#[inline(always)]
+pub fn first_extreme_lanes(price: &[f64], high: f64, low: f64) -> usize {
+    let (blocks, _) = price.as_chunks::<{ simd::PRICE_BLOCK }>();
+    for (index, block) in blocks.iter().enumerate() {
+        for line in block.as_chunks::<8>().0 {
+            simd::prefetch::<{ simd::ALONE }, _>(line);
+        }
+        let mut is_beyond = false;
+        for value in block {
+            is_beyond |= (*value > high) | (*value < low);
+        }
+        if is_beyond {
+            return index * simd::PRICE_BLOCK;
+        }
+    }
+    blocks.len() * simd::PRICE_BLOCK
 }

@@ -12,7 +12,7 @@ use super::bar::Sums;
 use super::lanes::{QuickSpan, fold_lanes};
 use super::order::scan_lanes;
 use super::records::{Baseline, Record, Spreading, Unpacked, spread_lanes, unpack_lanes};
-use super::search::first_outside_lanes;
+use super::search::{first_extreme_lanes, first_outside_lanes};
 
 /// Instruction sets with a path of their own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd)]
@@ -112,8 +112,8 @@ mod paths {
     use std::arch::x86_64::*;
 
     use super::{
-        QuickSpan, Record, Spreading, Sums, Unpacked, first_outside_lanes, fold_lanes, scan_lanes, spread_lanes,
-        unpack_lanes,
+        QuickSpan, Record, Spreading, Sums, Unpacked, first_extreme_lanes, first_outside_lanes, fold_lanes, scan_lanes,
+        spread_lanes, unpack_lanes,
     };
     use crate::core::records::{HALF, LANES, Lines};
 
@@ -135,6 +135,16 @@ mod paths {
     #[target_feature(enable = "avx512f,avx512dq,avx512vl,avx512bw,avx2,bmi1,bmi2,lzcnt,popcnt")]
     pub fn first_outside_avx512(price: &[f64], lower: f64, upper: f64) -> usize {
         first_outside_lanes(price, lower, upper)
+    }
+
+    #[target_feature(enable = "avx2,bmi1,bmi2,lzcnt,popcnt")]
+    pub fn first_extreme_avx2(price: &[f64], high: f64, low: f64) -> usize {
+        first_extreme_lanes(price, high, low)
+    }
+
+    #[target_feature(enable = "avx512f,avx512dq,avx512vl,avx512bw,avx2,bmi1,bmi2,lzcnt,popcnt")]
+    pub fn first_extreme_avx512(price: &[f64], high: f64, low: f64) -> usize {
+        first_extreme_lanes(price, high, low)
     }
 
     #[target_feature(enable = "avx2,bmi1,bmi2,lzcnt,popcnt")]
@@ -339,6 +349,29 @@ pub fn first_outside(set: InstructionSet, price: &[f64], lower: f64, upper: f64)
     }
     let _ = set;
     first_outside_lanes(price, lower, upper)
+}
+
+/// Prices that are looked at together where the extremes of a bar decide.
+pub const PRICE_BLOCK: usize = 16;
+
+/// Number of rows in whole blocks before the first block with a price above `high` or below `low`.
+#[inline]
+pub fn first_extreme(set: InstructionSet, price: &[f64], high: f64, low: f64) -> usize {
+    #[cfg(target_arch = "x86_64")]
+    match set {
+        // SAFETY: as above.
+        InstructionSet::Avx512 => return unsafe { paths::first_extreme_avx512(price, high, low) },
+        InstructionSet::Avx2 => return unsafe { paths::first_extreme_avx2(price, high, low) },
+        InstructionSet::Baseline => {}
+    }
+    let _ = set;
+    first_extreme_lanes(price, high, low)
+}
+
+/// The highest and the lowest price of a block; not-a-number is skipped.
+#[inline]
+pub fn extremes(block: &[f64; PRICE_BLOCK]) -> (f64, f64) {
+    block.iter().fold((f64::NEG_INFINITY, f64::INFINITY), |(high, low), price| (high.max(*price), low.min(*price)))
 }
 
 /// Largest step between neighbouring times; `None` when one runs back.

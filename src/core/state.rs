@@ -4,8 +4,8 @@ use super::admit::Last;
 use super::bar::{Bar, Cause, Overflow, Sums};
 use super::boundary::Reset;
 use super::fold::{FoldError, check, fold};
-use super::rule::RangeRule;
-use super::search::{Cut, Lane, Scan};
+use super::rule::{RuleName, Searches};
+use super::search::{Cut, Scan};
 use super::simd::{self, InstructionSet};
 use super::ticks::Ticks;
 use super::units::{Threshold, TimeUnit};
@@ -13,6 +13,7 @@ use super::units::{Threshold, TimeUnit};
 /// Settings that decide the bars.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Settings {
+    pub rule: RuleName,
     pub thresholds: Vec<Threshold>,
     pub unit: TimeUnit,
     pub reset: Option<Reset>,
@@ -56,12 +57,12 @@ impl Rows<'_> {
 pub struct KeySearch {
     pub last: Option<Last>,
     pub segment_end: Option<i64>,
-    pub lanes: Vec<Lane>,
+    pub searches: Searches,
 }
 
 impl KeySearch {
-    pub fn new(lanes: usize) -> Self {
-        Self { last: None, segment_end: None, lanes: vec![Lane::default(); lanes] }
+    pub fn new(rule: RuleName, thresholds: usize) -> Self {
+        Self { last: None, segment_end: None, searches: Searches::new(rule, thresholds) }
     }
 
     /// Searches a chunk and lists the ends of bars in output order.
@@ -90,7 +91,7 @@ impl KeySearch {
             let Some(widest_step) = simd::widest_step(set, ticks.time) else { return false };
             self.search_between_breaks(settings, scan, widest_step, cuts);
         }
-        if self.lanes.len() > 1 {
+        if self.searches.len() > 1 {
             cuts.sort_unstable_by_key(Cut::order);
         }
         let at = ticks.len() - 1;
@@ -100,9 +101,7 @@ impl KeySearch {
 
     #[inline]
     fn search(&mut self, settings: &Settings, scan: Scan, rows: (usize, usize), cuts: &mut Vec<Cut>) {
-        for (index, (lane, threshold)) in self.lanes.iter_mut().zip(&settings.thresholds).enumerate() {
-            lane.search(RangeRule(*threshold), scan, rows, index as u16, cuts);
-        }
+        self.searches.search(&settings.thresholds, scan, rows, cuts);
     }
 
     fn search_between_breaks(&mut self, settings: &Settings, scan: Scan, widest_step: u64, cuts: &mut Vec<Cut>) {
@@ -110,11 +109,7 @@ impl KeySearch {
         let mut from = 0;
         for (at, cause) in breaks {
             self.search(settings, scan, (from, at), cuts);
-            for (index, lane) in self.lanes.iter_mut().enumerate() {
-                if lane.end() {
-                    cuts.push(Cut { at: at as u32, lane: index as u16, cause });
-                }
-            }
+            self.searches.end(|lane| cuts.push(Cut { at: at as u32, lane, cause }));
             from = at;
         }
         self.search(settings, scan, (from, scan.ticks.len()), cuts);

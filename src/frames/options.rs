@@ -6,6 +6,7 @@ use super::error::FrameError;
 use crate::core::admit::Names;
 use crate::core::boundary::Reset;
 use crate::core::columns::Group;
+use crate::core::rule::RuleName;
 use crate::core::state::Settings;
 use crate::core::units::{Threshold, TimeUnit};
 use crate::features::catalogue;
@@ -55,6 +56,12 @@ pub struct Options {
     pub names: Vec<String>,
     #[serde(default)]
     pub thresholds: Vec<u32>,
+    /// Absolute distances in grid units, instead of thresholds.
+    #[serde(default)]
+    pub distances: Vec<i64>,
+    /// Word of the rule; the default one when absent.
+    #[serde(default)]
+    pub rule: Option<String>,
     /// Whether the caller gave a list of thresholds.
     #[serde(default)]
     pub long: bool,
@@ -92,6 +99,18 @@ impl Options {
         self.position(role).and_then(|at| self.names.get(at)).cloned().unwrap_or_default()
     }
 
+    fn rule(&self) -> Result<RuleName, FrameError> {
+        match &self.rule {
+            None => Ok(RuleName::default()),
+            Some(word) => word.parse().map_err(FrameError::Options),
+        }
+    }
+
+    /// Whether the thresholds are absolute distances.
+    pub fn has_distances(&self) -> bool {
+        !self.distances.is_empty()
+    }
+
     pub fn is_aggregate(&self) -> bool {
         self.position(Role::BarId).is_some()
     }
@@ -115,10 +134,13 @@ impl Options {
     /// The core's settings for a time unit.
     ///
     /// # Errors
-    /// When a threshold is out of range.
+    /// When a threshold is out of range, or there is no such rule.
     pub fn settings(&self, unit: TimeUnit) -> Result<Settings, FrameError> {
-        let thresholds = self.thresholds.iter().map(|dbps| Threshold::try_from(*dbps)).collect::<Result<_, _>>()?;
+        let percentages = self.thresholds.iter().map(|dbps| Threshold::try_from(*dbps));
+        let distances = self.distances.iter().map(|grid| Threshold::of_grid(*grid));
+        let thresholds = percentages.chain(distances).collect::<Result<_, _>>()?;
         Ok(Settings {
+            rule: self.rule()?,
             thresholds,
             unit,
             reset: self.reset.map(Reset::from),
@@ -155,10 +177,15 @@ impl Options {
         if self.position(Role::Price).is_none() || self.position(Role::Timestamp).is_none() {
             return refuse("price and timestamp are required");
         }
-        if self.thresholds.is_empty() != self.is_aggregate() {
+        let count = self.thresholds.len() + self.distances.len();
+        if (count == 0) != self.is_aggregate() {
             return refuse("bars need a threshold, or bar ids instead of it");
         }
-        if self.thresholds.len() > usize::from(u16::MAX) {
+        if !self.thresholds.is_empty() && !self.distances.is_empty() {
+            return refuse("percentages and distances do not mix in one list");
+        }
+        self.rule()?;
+        if count > usize::from(u16::MAX) {
             return refuse("at most 65535 thresholds fit one pass");
         }
         match self.features.iter().find(|name| !catalogue().any(|column| column.name == name.as_str())) {

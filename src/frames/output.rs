@@ -4,7 +4,7 @@ use polars::prelude::*;
 
 use super::options::Options;
 use crate::core::bar::Bar;
-use crate::core::columns::{Column as Entry, Context, ENDED_BY, Extract, NOT_ENDED, Type};
+use crate::core::columns::{Column as Entry, Context, DISTANCE, ENDED_BY, Extract, NOT_ENDED, Type};
 use crate::core::ticks::Inputs;
 use crate::features::catalogue;
 
@@ -30,7 +30,8 @@ pub struct BarTable {
 
 /// Catalogue columns of the output, in order.
 pub fn entries(options: &Options, with_state: bool) -> impl Iterator<Item = &'static Entry> {
-    catalogue().filter(move |entry| options.gives(entry.name, entry.group, with_state))
+    let given = catalogue().filter(move |entry| options.gives(entry.name, entry.group, with_state));
+    given.map(|entry| if entry.name == DISTANCE.name && options.has_distances() { &DISTANCE } else { entry })
 }
 
 /// Polars type of a catalogue column.

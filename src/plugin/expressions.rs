@@ -37,8 +37,16 @@ fn aggregate(inputs: &[Series], kwargs: Options) -> PolarsResult<Series> {
     run(inputs, kwargs)
 }
 
+/// A grid value as the shortest decimal number.
+fn decimal(grid: i64) -> String {
+    let (whole, rest) = (grid / 100_000_000, grid % 100_000_000);
+    if rest == 0 { whole.to_string() } else { format!("{whole}.{rest:08}").trim_end_matches('0').to_owned() }
+}
+
 fn id_names(options: &Options) -> Vec<PlSmallStr> {
-    options.thresholds.iter().map(|dbps| format!("bar_id_{dbps}").into()).collect()
+    let percentages = options.thresholds.iter().map(|dbps| format!("bar_id_{dbps}").into());
+    let distances = options.distances.iter().map(|distance| format!("bar_id_{}", decimal(*distance)).into());
+    percentages.chain(distances).collect()
 }
 
 fn bar_id_field(fields: &[Field], kwargs: Options) -> PolarsResult<Field> {

@@ -3,6 +3,7 @@
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 
+use crate::core::rule::RuleName;
 use crate::core::simd::InstructionSet;
 use crate::features::catalogue;
 use crate::frames::calls;
@@ -25,6 +26,12 @@ pub fn columns() -> Vec<ColumnRow> {
         )
     };
     catalogue().map(row).collect()
+}
+
+/// Words of the rules, the default one first.
+#[pyfunction]
+pub fn rules() -> Vec<&'static str> {
+    RuleName::ALL.iter().map(|rule| rule.word()).collect()
 }
 
 /// The registry file compiled into the library.

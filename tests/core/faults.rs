@@ -4,6 +4,7 @@ use proptest::prelude::*;
 use rangebar_polars::core::admit::Names;
 use rangebar_polars::core::builder::{MOST_FORMING_BARS, RangeBarBuilder};
 use rangebar_polars::core::error::{DataError, DataErrorKind};
+use rangebar_polars::core::rule::RuleName;
 use rangebar_polars::core::runs::{Aggregator, Ids};
 use rangebar_polars::core::state::Settings;
 use rangebar_polars::core::ticks::{Bits, Ticks, Values};
@@ -17,6 +18,7 @@ const HUGE: f64 = 9e10;
 
 fn settings(thresholds: &[u32]) -> Settings {
     Settings {
+        rule: RuleName::Open,
         thresholds: thresholds.iter().map(|dbps| Threshold::try_from(*dbps).unwrap()).collect(),
         unit: TimeUnit::Microseconds,
         reset: None,

@@ -3,6 +3,7 @@
 use proptest::prelude::*;
 use rangebar_polars::core::admit::Names;
 use rangebar_polars::core::builder::RangeBarBuilder;
+use rangebar_polars::core::rule::RuleName;
 use rangebar_polars::core::state::Settings;
 use rangebar_polars::core::ticks::Inputs;
 use rangebar_polars::core::units::{Threshold, TimeUnit};
@@ -118,6 +119,7 @@ const FIELDS: [(&str, usize); 27] = [
 #[test]
 fn every_field_is_held_against_the_others() {
     let settings = Settings {
+        rule: RuleName::Open,
         thresholds: vec![Threshold::try_from(100_000).unwrap()],
         unit: TimeUnit::Microseconds,
         reset: None,

@@ -9,6 +9,7 @@ use rangebar_polars::core::bar::Bar;
 use rangebar_polars::core::boundary::Reset;
 use rangebar_polars::core::builder::RangeBarBuilder;
 use rangebar_polars::core::columns::{Context, ENDED_BY, Extract, NOT_ENDED};
+use rangebar_polars::core::rule::RuleName;
 use rangebar_polars::core::state::Settings;
 use rangebar_polars::core::units::{Threshold, TimeUnit};
 use rangebar_polars::features::catalogue;
@@ -54,6 +55,7 @@ fn settings(case: &Row) -> Settings {
     };
     let thresholds = case["thresholds"].split([' ', '|', ';']);
     Settings {
+        rule: RuleName::Open,
         thresholds: thresholds.map(|dbps| Threshold::try_from(dbps.parse::<u32>().unwrap()).unwrap()).collect(),
         unit: TimeUnit::Microseconds,
         reset,

@@ -2,6 +2,7 @@
 
 use rangebar_polars::core::bar::{Bar, Cause, Sums};
 use rangebar_polars::core::boundary::Reset;
+use rangebar_polars::core::rule::RuleName;
 use rangebar_polars::core::state::Settings;
 
 use crate::trades::Trades;
@@ -121,8 +122,14 @@ pub fn bars(trades: &Trades, codes: &[u32], settings: &Settings) -> (Vec<Bar>, V
                 continue;
             };
             add(sums, &trade);
-            let distance = (i128::from(trade.open) - i128::from(sums.open)).abs();
-            let is_far = distance * 100_000 >= i128::from(sums.open) * i128::from(threshold.dbps());
+            let moved = match settings.rule {
+                RuleName::Open => (i128::from(trade.open) - i128::from(sums.open)).abs(),
+                RuleName::HighLow => i128::from(sums.high) - i128::from(sums.low),
+            };
+            let is_far = match (threshold.dbps(), threshold.absolute()) {
+                (Some(dbps), _) => moved * 100_000 >= i128::from(sums.open) * i128::from(dbps),
+                (None, distance) => moved >= i128::from(grid(distance.unwrap())),
+            };
             if is_far && !(settings.is_gated && time == sums.open_time) {
                 ended.push(bar(*sums, state.next_id, Cause::Threshold));
                 state.next_id += 1;

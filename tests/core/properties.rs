@@ -7,6 +7,7 @@ use rangebar_polars::core::bar::{Bar, Cause};
 use rangebar_polars::core::boundary::Reset;
 use rangebar_polars::core::builder::RangeBarBuilder;
 use rangebar_polars::core::label::{Labels, NO_BAR};
+use rangebar_polars::core::rule::RuleName;
 use rangebar_polars::core::runs::{Aggregator, Ids};
 use rangebar_polars::core::simd::InstructionSet;
 use rangebar_polars::core::state::Settings;
@@ -25,11 +26,18 @@ pub fn any_settings() -> impl Strategy<Value = Settings> {
         Just(Some(Reset::WeekMonday)),
         Just(Some(Reset::Day)),
     ];
-    let thresholds = prop_oneof![prop::collection::vec(1u32..2_000, 1..4), Just(vec![250]), Just(vec![10, 1_000]),];
+    let dbps = prop_oneof![prop::collection::vec(1u32..2_000, 1..4), Just(vec![250]), Just(vec![10, 1_000]),];
+    let dbps = dbps.prop_map(|all| all.into_iter().map(|dbps| Threshold::try_from(dbps).unwrap()).collect::<Vec<_>>());
+    let distances =
+        prop::collection::vec((0u32..14, 1i64..10).prop_map(|(zeros, digit)| digit * 10i64.pow(zeros)), 1..4);
+    let distances = distances.prop_map(|all| all.into_iter().map(|grid| Threshold::of_grid(grid).unwrap()).collect());
+    let thresholds = prop_oneof![3 => dbps, 2 => distances];
+    let rule = prop_oneof![Just(RuleName::Open), Just(RuleName::HighLow)];
     let max_gap = prop_oneof![Just(None), (0u64..300).prop_map(Some), Just(Some(80_000_000_000))];
-    (thresholds, reset, max_gap, any::<bool>(), any::<bool>()).prop_map(
-        |(thresholds, reset, max_gap, is_gated, keeps_unfinished)| Settings {
-            thresholds: thresholds.into_iter().map(|dbps| Threshold::try_from(dbps).unwrap()).collect(),
+    (rule, thresholds, reset, max_gap, any::<bool>(), any::<bool>()).prop_map(
+        |(rule, thresholds, reset, max_gap, is_gated, keeps_unfinished)| Settings {
+            rule,
+            thresholds,
             unit: TimeUnit::Microseconds,
             reset,
             max_gap,
@@ -165,6 +173,7 @@ proptest! {
     #[test]
     fn runs_fold_as_bars_do(trades in any_walk(1), lengths in prop::collection::vec(1usize..5_000, 1..4)) {
         let settings = Settings {
+            rule: RuleName::Open,
             thresholds: vec![Threshold::try_from(100).unwrap()],
             unit: TimeUnit::Microseconds,
             reset: None,
@@ -257,6 +266,7 @@ fn every_instruction_set_gives_the_same_bits() {
     let trades = crate::trades::walk(50_000, 42, 60_000.0, 5);
     let codes = codes_of(&trades);
     let settings = Settings {
+        rule: RuleName::Open,
         thresholds: [10, 50, 250].map(|dbps| Threshold::try_from(dbps).unwrap()).to_vec(),
         unit: TimeUnit::Microseconds,
         reset: Some(Reset::Month),

@@ -11,6 +11,7 @@ import numpy as np
 import polars as pl
 from hypothesis import strategies as st
 
+import rangebar_polars as rb
 from properties.model import TEN, Case
 
 if TYPE_CHECKING:
@@ -186,6 +187,12 @@ GAPS = st.sampled_from(
 )
 
 
+def distances(base: int, thresholds: Sequence[int]) -> list[rb.Distance]:
+    """Return absolute distances about as far from the base as the thresholds are."""
+    grids = dict.fromkeys(max(1, base * threshold // 100_000) for threshold in thresholds)
+    return [rb.Distance(Decimal(grid).scaleb(-8)) for grid in grids]
+
+
 @st.composite
 def cases(
     draw: st.DrawFn, *, rows: int = 50, keys: Sequence[str | None] = (None, "string", "two")
@@ -204,9 +211,13 @@ def cases(
     numbers = draw(st.lists(st.integers(0, RECORDS - 1), min_size=size, max_size=size))
     frame = assemble([tape.record(n) for n in numbers], unit, zone, exact=exact, key=key)
     group_by = {None: None, "two": ["symbol", "venue"]}.get(key, "symbol")
+    thresholds = [threshold, *(t for t in several if t != threshold)]
+    if draw(st.integers(0, 3)) == 0:
+        thresholds = distances(base, thresholds)
     return Case(
         frame.drop(draw(ABSENT)),
-        threshold=[threshold, *(t for t in several if t != threshold)] if several else threshold,
+        threshold=thresholds if several else thresholds[0],
+        rule=draw(st.sampled_from(["open", "high_low"])),
         group_by=group_by,
         features=draw(FEATURES),
         reset=draw(st.sampled_from(RESETS)),

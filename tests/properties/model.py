@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
+import rangebar_polars as rb
 from properties import oracle
 
 if TYPE_CHECKING:
@@ -37,17 +38,19 @@ class Case:
     """A frame in canonical column names and the arguments that every door takes."""
 
     frame: pl.DataFrame
-    threshold: int | list[int] = 250
+    threshold: Any = 250
     group_by: str | list[str] | None = None
     features: str | list[str] = "core"
     reset: str | None = None
     max_gap: dt.timedelta | str | None = None
     incomplete: str = "drop"
     gate: bool = True
+    rule: str = "open"
 
     @property
     def arguments(self) -> dict[str, Any]:
         return {
+            "rule": self.rule,
             "group_by": self.group_by,
             "features": self.features,
             "reset": self.reset,
@@ -61,8 +64,15 @@ class Case:
         return [self.group_by] if isinstance(self.group_by, str) else list(self.group_by or [])
 
     @property
-    def thresholds(self) -> list[int]:
+    def thresholds(self) -> list[int | rb.Distance]:
         return self.threshold if isinstance(self.threshold, list) else [self.threshold]
+
+    @property
+    def limits(self) -> list[oracle.Limit]:
+        """Return the thresholds as the oracle takes them."""
+        return [
+            oracle.Absolute(t.grid) if isinstance(t, rb.Distance) else t for t in self.thresholds
+        ]
 
     @property
     def unit(self) -> str:
@@ -117,7 +127,8 @@ def trades_of(case: Case) -> list[oracle.Trade]:
 
 def rules_of(case: Case) -> oracle.Rules:
     return oracle.Rules(
-        tuple(case.thresholds),
+        tuple(case.limits),
+        case.rule,
         case.gate,
         case.reset,
         gap_ns(case.max_gap),
@@ -144,9 +155,12 @@ def expect(case: Case) -> Expected:
         status=case.incomplete == "keep",
     )
     if isinstance(case.threshold, list):
-        fields = [pl.Series(f"bar_id_{t}", [i[t] for i in ids], pl.UInt32) for t in case.thresholds]
+        fields = [
+            pl.Series(f"bar_id_{threshold}", [i[limit] for i in ids], pl.UInt32)
+            for threshold, limit in zip(case.thresholds, case.limits, strict=True)
+        ]
         return Expected(frame, pl.DataFrame(fields).to_struct("bar_id"), bars)
-    return Expected(frame, pl.Series("bar_id", [i[case.threshold] for i in ids], pl.UInt32), bars)
+    return Expected(frame, pl.Series("bar_id", [i[case.limits[0]] for i in ids], pl.UInt32), bars)
 
 
 def expect_aggregate(case: Case, bar_id: str) -> pl.DataFrame:
@@ -178,13 +192,21 @@ def to_frame(
 
     columns = [key_column(name, bars, case) for name in case.keys]
     if threshold_column:
-        columns.append(pl.Series("threshold", [b.threshold for b in bars], pl.UInt32))
+        columns.append(limit_column(bars, case))
     for name in [*CORE, *(STATUS if status else []), *extra]:
         if name in {"open_time", "close_time"}:
             columns.append(series(name, pl.Int64).cast(time_dtype))
         else:
             columns.append(series(name, dtype_of(name)))
     return pl.DataFrame(columns)
+
+
+def limit_column(bars: Sequence[oracle.Bar], case: Case) -> pl.Series:
+    """Name the threshold or the distance of each bar."""
+    if isinstance(case.thresholds[0], int):
+        return pl.Series("threshold", [bar.threshold for bar in bars], pl.UInt32)
+    grids = [bar.threshold.grid for bar in bars if isinstance(bar.threshold, oracle.Absolute)]
+    return pl.Series("threshold", [oracle.grid_float(grid) for grid in grids], pl.Float64)
 
 
 def dtype_of(name: str) -> Any:

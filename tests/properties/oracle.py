@@ -72,10 +72,21 @@ class Trade:
 
 
 @dataclass(frozen=True)
+class Absolute:
+    """A distance in units of 1e-8, in place of a percentage of the open."""
+
+    grid: int
+
+
+Limit = int | Absolute
+
+
+@dataclass(frozen=True)
 class Rules:
     """What decides where a bar ends and which bars are shown."""
 
-    thresholds: tuple[int, ...] = (250,)
+    thresholds: tuple[Limit, ...] = (250,)
+    rule: str = "open"
     gate: bool = True
     reset: str | None = None
     max_gap_ns: int | None = None
@@ -87,18 +98,26 @@ class Rules:
 class Bar:
     """A bar as the list of its trades."""
 
-    threshold: int | None
+    threshold: Limit | None
     key: Hashable
     trades: list[Trade] = field(default_factory=list)
     ended_by: str | None = None
     bar_id: int | None = None
 
-    def breached_by(self, trade: Trade, *, gate: bool) -> bool:
+    def breached_by(self, trade: Trade, rules: Rules) -> bool:
+        """Say whether this trade, which joins the bar, closes it."""
         first = self.trades[0]
-        if gate and trade.time == first.time:
+        if rules.gate and trade.time == first.time:
             return False
+        if rules.rule == "open":
+            moved = abs(trade.price - first.price)
+        else:
+            prices = [one.price for one in (*self.trades, trade)]
+            moved = max(prices) - min(prices)
         assert self.threshold is not None
-        return abs(trade.price - first.price) * 100_000 >= first.price * self.threshold
+        if isinstance(self.threshold, Absolute):
+            return moved >= self.threshold.grid
+        return moved * 100_000 >= first.price * self.threshold
 
     def outlived_by(self, trade: Trade, rules: Rules) -> str | None:
         """Say what ended the bar before this trade, if anything did."""
@@ -110,11 +129,11 @@ class Bar:
         return None
 
 
-def split(trades: Sequence[Trade], rules: Rules) -> tuple[list[Bar], list[dict[int, int | None]]]:
+def split(trades: Sequence[Trade], rules: Rules) -> tuple[list[Bar], list[dict[Limit, int | None]]]:
     """Return the bars that are shown, in order, and for each trade its bar's id per threshold."""
     ended: list[Bar] = []
-    forming: dict[tuple[Hashable, int], Bar | None] = {}
-    owners: list[dict[int, Bar]] = []
+    forming: dict[tuple[Hashable, Limit], Bar | None] = {}
+    owners: list[dict[Limit, Bar]] = []
     for trade in trades:
         owner = {}
         for threshold in rules.thresholds:
@@ -127,7 +146,7 @@ def split(trades: Sequence[Trade], rules: Rules) -> tuple[list[Bar], list[dict[i
             if bar is None:
                 bar = forming[slot] = Bar(threshold, trade.key, [trade])
             else:
-                hit = bar.breached_by(trade, gate=rules.gate)
+                hit = bar.breached_by(trade, rules)
                 bar.trades.append(trade)
                 if hit:
                     bar.ended_by = "threshold"
@@ -143,7 +162,7 @@ def split(trades: Sequence[Trade], rules: Rules) -> tuple[list[Bar], list[dict[i
 
 def number(bars: Sequence[Bar]) -> None:
     """Count the bars of each key and threshold from 0."""
-    counts: dict[tuple[Hashable, int | None], int] = {}
+    counts: dict[tuple[Hashable, Limit | None], int] = {}
     for bar in bars:
         slot = (bar.key, bar.threshold)
         bar.bar_id = counts.get(slot, 0)
