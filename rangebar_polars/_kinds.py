@@ -49,7 +49,9 @@ class Kind:
             return self.read(given)
         except AmbiguousAddressError as error:
             raise SettingError(
-                with_hint(f"{place} is `{shown(address_shown(str(given)))}`, which {error}", _ENCODED)
+                with_hint(
+                    f"{place} is `{shown(address_shown(str(given)))}`, which {error}", _ENCODED
+                )
             ) from None
         except (ValueError, TypeError, OverflowError, RuntimeError) as error:
             text = self.show(given) if isinstance(given, str) else given
