@@ -158,7 +158,7 @@ def test_no_bar_closes_before_its_threshold(name: str) -> None:
         assert abs(units[1] - units[0]) * 100_000 < units[0] * case.threshold
 
 
-@pytest.mark.parametrize("name", REVERSED)
+@pytest.mark.parametrize("name", sorted(REVERSED))
 def test_a_last_id_below_the_first_raises_where_a_counter_wrapped(name: str) -> None:
     case = case_of(name)
     reversed_ids = case.frame["last_trade_id"] < case.frame["first_trade_id"]
@@ -167,7 +167,7 @@ def test_a_last_id_below_the_first_raises_where_a_counter_wrapped(name: str) -> 
         doors.eager(case)
 
 
-@pytest.mark.parametrize("name", REVERSED)
+@pytest.mark.parametrize("name", sorted(REVERSED))
 def test_without_the_reversed_ids_the_rest_equals_the_vectors(name: str) -> None:
     case = case_of(name)
     ours = doors.eager(case.with_frame(case.frame.drop(FILL_IDS)))

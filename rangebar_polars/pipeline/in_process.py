@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     Publish = Callable[[list[UnitDraft]], object]
 
-__all__ = ["run_in_process", "run_job"]
+__all__ = ["InProcessRunner", "run_job"]
 
 
 def run_job(job: Job, publish: Publish, *, group_s: float = GROUP_S) -> Outcome:
@@ -30,15 +30,13 @@ def run_job(job: Job, publish: Publish, *, group_s: float = GROUP_S) -> Outcome:
 
     `publish` is called from another thread, for one group at a time, and not again after an error.
     """
-    (result,) = run_in_process([job], publish, group_s=group_s)
+    (result,) = InProcessRunner(publish, group_s=group_s).run([job])
     if result.outcome is None:
         raise result.error or AssertionError
     return result.outcome
 
 
-def run_in_process(
-    jobs: Iterable[Job], publish: Publish, *, group_s: float = GROUP_S
-) -> Iterator[JobResult]:
+class InProcessRunner:
     """Compute jobs one after another, and publish their units in groups.
 
     A group may hold the units of several jobs, because publishing costs about the same for one day
@@ -46,36 +44,48 @@ def run_in_process(
 
     Parameters
     ----------
-    jobs
-        Jobs of different segments; each is taken when the one before it is computed.
     publish
         Publishes one group. It is called from another thread, for one group at a time.
     group_s
         Seconds of work after which a group is published.
-
-    Yields
-    ------
-    JobResult
-        Each job, in order, once all of its units are published. Bad ticks and a failing source end
-        their own job only; an error of `publish` ends all.
     """
-    with ThreadPoolExecutor(1, "rangebar-publish") as thread:
-        groups = _Groups(thread, publish, group_s)
-        source = iter(jobs)
-        while True:
-            try:
-                job = next(source, None)
-            except Exception:
-                # What was computed before is published all the same.
-                groups.finish()
+
+    def __init__(self, publish: Publish, *, group_s: float = GROUP_S) -> None:
+        self._publish = publish
+        self._group_s = group_s
+        self._groups: _Groups | None = None
+
+    def run(self, jobs: Iterable[Job]) -> Iterator[JobResult]:
+        """Run jobs of different segments; each is taken when the one before it is computed.
+
+        Yields
+        ------
+        JobResult
+            Each job, in order, once all of its units are published. Bad ticks and a failing source
+            end their own job only; an error of `publish` ends all.
+        """
+        with ThreadPoolExecutor(1, "rangebar-publish") as thread:
+            groups = self._groups = _Groups(thread, self._publish, self._group_s)
+            source = iter(jobs)
+            while True:
+                try:
+                    job = next(source, None)
+                except Exception:
+                    # What was computed before is published all the same.
+                    groups.finish()
+                    yield from groups.published()
+                    raise
+                if job is None:
+                    break
+                groups.compute(job)
                 yield from groups.published()
-                raise
-            if job is None:
-                break
-            groups.compute(job)
+            groups.finish()
             yield from groups.published()
-        groups.finish()
-        yield from groups.published()
+
+    def flush(self) -> None:
+        """Publish what is computed, before a job is waited for that may take long to come."""
+        if self._groups is not None:
+            self._groups.finish()
 
 
 class _Groups:

@@ -15,7 +15,7 @@ from rangebar_polars.clickhouse.turns import Turns
 from rangebar_polars.clickhouse.units import read_chains
 from rangebar_polars.exceptions import SourceError, TickDataError
 from rangebar_polars.pipeline.executors import run_jobs
-from rangebar_polars.pipeline.in_process import run_in_process
+from rangebar_polars.pipeline.in_process import InProcessRunner
 from rangebar_polars.pipeline.jobs import Job, JobTrack, by_lease, parts_of, plan_part
 from rangebar_polars.pipeline.outcome import Hole, first_line
 from rangebar_polars.pipeline.populate_report import SeriesReport
@@ -233,6 +233,7 @@ class _Round:
         self._turns = turns
         self._leases = leases
         self._advance = advance
+        self._runner = InProcessRunner(self._publish)
         self._publisher = Publisher(
             turns, leases.check, cache_dir=options.cache_dir, notify=options.notify
         )
@@ -323,7 +324,9 @@ class _Round:
             return
         first_day = min(plan.first_day for plan in todo)
         last_day = max(plan.last_day for plan in todo)
-        self._course.stock.fetch(todo[0].chain, first_day, last_day, self._turns)
+        self._course.stock.fetch(
+            todo[0].chain, first_day, last_day, self._turns, before=self._runner.flush
+        )
         with self._course.stock.frozen():
             tracks = [track for plan in todo for track in self._tracks(stretch, plan)]
         if not tracks:
@@ -371,7 +374,7 @@ class _Round:
             publish = self._publisher.publish
             yield from run_jobs(jobs, executor, publish, on_days=self._advance)
             return
-        yield from run_in_process(jobs, self._publish)
+        yield from self._runner.run(jobs)
 
     def _publish(self, drafts: list[UnitDraft]) -> None:
         self._publisher.publish(drafts)

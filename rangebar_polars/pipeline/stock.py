@@ -20,7 +20,7 @@ from rangebar_polars.storage.parquet import TickStorage
 from rangebar_polars.symbol_registry import past_gate
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
     from datetime import date
     from pathlib import Path
 
@@ -66,9 +66,18 @@ class Stock:
             self._snapshots[key] = found
         return found
 
-    def fetch(self, chain: Chain, first_day: date, last_day: date, turns: Turns) -> None:
+    def fetch(
+        self,
+        chain: Chain,
+        first_day: date,
+        last_day: date,
+        turns: Turns,
+        *,
+        before: Callable[[], object] = lambda: None,
+    ) -> None:
         """Fetch what the store lacks of days of a segment, month by month.
 
+        `before` is called if there is anything to fetch, which may take long.
         What a source does not give is a failure, which is kept: the days before it can be used.
         """
         family = chain.series.family
@@ -77,6 +86,7 @@ class Stock:
         ]
         if not lacking:
             return
+        before()
         # A folder that is held while a source is asked would keep others from it for long.
         turns.close()
         if self._snapshots is not None:

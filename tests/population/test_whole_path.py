@@ -125,12 +125,17 @@ def test_killed_between_the_fetch_and_the_first_bar(box, workers, clean, embedde
     finish(embedded, clean)
 
 
-def test_killed_at_each_step_of_a_local_copy_one_after_another(box, workers, clean, embedded):
+@pytest.mark.parametrize("steps", [OF_COPY[:3], OF_COPY[3:]], ids=["before", "after"])
+def test_killed_at_each_step_of_a_local_copy_one_after_another(
+    box, workers, clean, embedded, steps
+):
     """Each run adds a day; what was not copied is no more than an older copy."""
     rb.fetch_ticks(SYMBOL, *DAYS, cache_dir=embedded.folder)
     first = date.fromisoformat(DAYS[0])
-    for number, step in enumerate(OF_COPY):
-        kill(workers, embedded, f"disk:{step.name}", end_date=str(first + number * ONE_DAY))
+    # Nothing continues a segment after its last day, so that the state then has no copy.
+    days = [day for n in range(6) if (day := first + n * ONE_DAY) + ONE_DAY != BOUNDARY]
+    for step, day in zip(steps, days, strict=False):
+        kill(workers, embedded, f"disk:{step.name}", end_date=str(day))
     finish(embedded, clean)
 
 

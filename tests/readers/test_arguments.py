@@ -47,7 +47,9 @@ def of_file(tmp_path):
     return path
 
 
-@pytest.mark.parametrize(("door", "words", "flag"), FLAGS, ids=str)
+@pytest.mark.parametrize(
+    ("door", "words", "flag"), FLAGS, ids=[f"{door.__name__}-{flag}" for door, _, flag in FLAGS]
+)
 @pytest.mark.parametrize("value", ["no", 0, None])
 def test_a_flag_that_is_no_bool_is_refused_by_its_name(door, words, flag, value, tmp_path):
     with pytest.raises(TypeError, match=f"`{flag}` must be a bool") as refused:
