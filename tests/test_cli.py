@@ -36,7 +36,7 @@ def parquet(ticks: pl.DataFrame, tmp_path_factory: pytest.TempPathFactory) -> Pa
 def command(*arguments: object, module: bool = True) -> Run:
     program = [sys.executable, "-m", "rangebar_polars"] if module else [SCRIPT]
     words = [*program, *map(str, arguments)]
-    run = subprocess.run(words, capture_output=True, text=True, timeout=120, check=False)
+    run = subprocess.run(words, capture_output=True, text=True, timeout=1200, check=False)
     assert "Traceback" not in run.stderr
     return run
 
@@ -273,7 +273,7 @@ def test_the_trades_are_not_written_over(option: str, parquet: Path, tmp_path: P
 def test_a_closed_stream_gives_no_traceback(redirect: str, status: int, parquet: Path) -> None:
     line = f'"{sys.executable}" -m rangebar_polars bars "{parquet}" {redirect}'
     run = subprocess.run(
-        ["sh", "-c", line], capture_output=True, text=True, timeout=120, check=False
+        ["sh", "-c", line], capture_output=True, text=True, timeout=1200, check=False
     )
     assert "Traceback" not in run.stderr
     assert run.returncode == status
@@ -283,7 +283,7 @@ def test_a_closed_stream_gives_no_traceback(redirect: str, status: int, parquet:
 def test_words_that_cannot_be_said_lose_no_data(parquet: Path) -> None:
     line = f'"{sys.executable}" -m rangebar_polars bars "{parquet}" 2>/dev/full'
     run = subprocess.run(
-        ["sh", "-c", line], capture_output=True, text=True, timeout=120, check=False
+        ["sh", "-c", line], capture_output=True, text=True, timeout=1200, check=False
     )
     assert run.returncode == 0
     assert run.stdout == command("bars", parquet).stdout

@@ -295,7 +295,7 @@ def test_drop_does_what_the_user_answers(answer: str, status: int, copied: Path)
     os.write(ours, f"{answer}\n".encode())
     run = subprocess.run(
         [sys.executable, "-m", "rangebar_polars", "cache", "drop", "BTCUSDT", "-t", "500"],
-        stdin=theirs, capture_output=True, text=True, timeout=120, check=False,
+        stdin=theirs, capture_output=True, text=True, timeout=1200, check=False,
     )  # fmt: skip
     os.close(ours)
     os.close(theirs)

@@ -63,7 +63,7 @@ def market(exchange: Exchange, folder: Path, monkeypatch: pytest.MonkeyPatch) ->
 def command(*words: object) -> subprocess.CompletedProcess[str]:
     run = subprocess.run(
         [sys.executable, "-m", "rangebar_polars", *map(str, words)],
-        capture_output=True, text=True, timeout=120, check=False,
+        capture_output=True, text=True, timeout=1200, check=False,
     )  # fmt: skip
     assert "Traceback" not in run.stderr, run.stderr
     return run

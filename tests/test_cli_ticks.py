@@ -38,7 +38,7 @@ def command(*arguments: object, **environment: str) -> subprocess.CompletedProce
         env={**os.environ, **environment},
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=1200,
         check=False,
     )
     assert "Traceback" not in run.stderr
@@ -314,7 +314,7 @@ def test_a_terminal_shows_whole_words(store: TickStorage) -> None:
     store.write_ticks("ETHUSDT", rb.sample_ticks())
     ours, theirs = pty.openpty()
     words = [sys.executable, "-m", "rangebar_polars", "ticks", "verify"]
-    subprocess.run(words, stdout=theirs, stderr=subprocess.PIPE, check=True, timeout=120)
+    subprocess.run(words, stdout=theirs, stderr=subprocess.PIPE, check=True, timeout=1200)
     shown = os.read(ours, 100_000).decode()
     os.close(ours)
     os.close(theirs)

@@ -40,7 +40,7 @@ def run_script(code: str, folder: Path, *options: str) -> subprocess.CompletedPr
     script.write_text(code)
     return subprocess.run(
         [sys.executable, *options, str(script)],
-        capture_output=True, text=True, timeout=120, check=False, cwd=folder,
+        capture_output=True, text=True, timeout=1200, check=False, cwd=folder,
     )  # fmt: skip
 
 
@@ -70,7 +70,7 @@ def test_a_script_of_the_readme_passes_a_strict_type_check(root: Path, tmp_path:
     script.write_text(code)
     run = subprocess.run(
         [sys.executable, "-m", "mypy", "--strict", "--cache-dir", str(tmp_path / "cache"), str(script)],
-        capture_output=True, text=True, timeout=300, check=False, cwd=tmp_path,
+        capture_output=True, text=True, timeout=1200, check=False, cwd=tmp_path,
     )  # fmt: skip
     assert run.returncode == 0, run.stdout
 

@@ -50,7 +50,7 @@ FREE = {
 @pytest.fixture(scope="module")
 def outcomes() -> list[dict[str, str]]:
     run = subprocess.run(
-        [sys.executable, str(MATRIX)], capture_output=True, text=True, timeout=300, check=False
+        [sys.executable, str(MATRIX)], capture_output=True, text=True, timeout=1200, check=False
     )
     lines = run.stdout.splitlines()
     last = lines[-1] if lines else "nothing"

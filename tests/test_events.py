@@ -288,7 +288,7 @@ def test_lines_of_several_processes_do_not_mix(tmp_path: Path) -> None:
     )
     command = [sys.executable, "-c", code, str(log)]
     processes = [subprocess.Popen([*command, name], cwd=tmp_path) for name in "ABC"]
-    assert [process.wait(120) for process in processes] == [0, 0, 0]
+    assert [process.wait(1200) for process in processes] == [0, 0, 0]
     lines = [json.loads(line) for line in log.read_text().splitlines()]
     for name in "ABC":
         assert [line["number"] for line in lines if line["symbol"] == name] == list(range(300))
@@ -349,6 +349,6 @@ def test_the_end_of_the_program_waits_for_the_last_event_a_limited_time(
 ) -> None:
     command = [sys.executable, "-c", AT_EXIT.format(wait=wait, takes=takes)]
     run = subprocess.run(
-        command, cwd=tmp_path, capture_output=True, text=True, timeout=120, check=False
+        command, cwd=tmp_path, capture_output=True, text=True, timeout=1200, check=False
     )
     assert (run.returncode, run.stdout, run.stderr) == (0, output, "")

@@ -283,7 +283,7 @@ def test_who_has_set_nothing_gets_no_file_no_message_and_no_output(tmp_path: Pat
     folder.mkdir()
     command = [sys.executable, "-c", REFUSED_TWICE]
     run = subprocess.run(
-        command, cwd=folder, capture_output=True, text=True, timeout=120, check=False
+        command, cwd=folder, capture_output=True, text=True, timeout=1200, check=False
     )
     assert (run.returncode, run.stdout, run.stderr) == (0, "[] False\n", "")
     assert list(folder.iterdir()) == []

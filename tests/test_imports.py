@@ -68,7 +68,7 @@ def run(code: str, tmp_path: Path) -> str:
     """Output of `code` in a fresh interpreter whose working directory is empty."""
     command = [sys.executable, "-W", "error", "-B", "-c", code]
     done = subprocess.run(
-        command, cwd=tmp_path, capture_output=True, text=True, timeout=120, check=False
+        command, cwd=tmp_path, capture_output=True, text=True, timeout=1200, check=False
     )
     assert done.returncode == 0, done.stderr
     return done.stdout

@@ -191,7 +191,7 @@ def run_apart(code: str, threads: str) -> str:
     environment = {"POLARS_MAX_THREADS": threads, "PATH": ""}
     run = subprocess.run(
         [sys.executable, "-c", script],
-        capture_output=True, text=True, timeout=120, check=False, env=environment,
+        capture_output=True, text=True, timeout=1200, check=False, env=environment,
     )  # fmt: skip
     assert run.returncode == 0, run.stderr[-2000:]
     return run.stdout

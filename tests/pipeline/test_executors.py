@@ -282,7 +282,7 @@ def test_a_killed_driver_is_gone_on_from_and_its_workers_end(embedded, ticks, ex
     dsn = f"chdb://{embedded.folder}/clickhouse"
     killed = subprocess.run(
         [sys.executable, "-c", DRIVER, str(ticks), dsn],
-        capture_output=True, text=True, timeout=120, check=False,
+        capture_output=True, text=True, timeout=1200, check=False,
         env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])},
     )  # fmt: skip
     assert killed.returncode == -signal.SIGKILL, killed.stderr
