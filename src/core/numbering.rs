@@ -1,7 +1,7 @@
 //! Keys to small numbers by first appearance.
 
 use std::collections::HashMap;
-use std::hash::{BuildHasher, Hash, Hasher, RandomState};
+use std::hash::{BuildHasher, Hash, RandomState};
 
 use super::simd::{self, prefetch};
 
@@ -37,57 +37,21 @@ impl Seeds {
         let product = u128::from(low ^ self.first) * u128::from(high ^ self.second);
         product as u64 ^ (product >> 64) as u64
     }
-}
 
-impl BuildHasher for Seeds {
-    type Hasher = TextHasher;
-
-    fn build_hasher(&self) -> TextHasher {
-        TextHasher { seeds: *self, state: 0 }
-    }
-}
-
-/// Hashes texts sixteen bytes at a time.
-pub struct TextHasher {
-    seeds: Seeds,
-    state: u64,
-}
-
-impl Hasher for TextHasher {
+    /// Hash of all bytes of a text.
     #[inline]
-    fn write(&mut self, bytes: &[u8]) {
-        let (blocks, rest) = bytes.as_chunks::<16>();
-        for block in blocks {
-            self.add(u128::from_le_bytes(*block));
-        }
-        if !rest.is_empty() {
-            let mut block = [0; 16];
-            block[..rest.len()].copy_from_slice(rest);
-            self.add(u128::from_le_bytes(block));
-        }
-        self.state ^= bytes.len() as u64;
-    }
-
-    #[inline]
-    fn write_u8(&mut self, byte: u8) {
-        self.state ^= u64::from(byte);
-    }
-
-    #[inline]
-    fn finish(&self) -> u64 {
-        self.state
+    fn hash_text(self, text: &[u8]) -> u64 {
+        let word = |bytes: &[u8; 8]| u64::from_le_bytes(*bytes);
+        let ends = (text.first_chunk(), text.last_chunk());
+        let (Some(first), Some(last)) = ends else {
+            return text.iter().fold(0, |state, byte| self.mix(state, u64::from(*byte)));
+        };
+        // The last words overlap others where the length is no multiple of theirs.
+        let state = self.mix(word(first) ^ text.len() as u64, word(last));
+        let (blocks, _) = text.get(8..).unwrap_or_default().as_chunks::<8>();
+        blocks.iter().fold(state, |state, block| self.mix(state, word(block)))
     }
 }
-
-impl TextHasher {
-    #[inline(always)]
-    fn add(&mut self, block: u128) {
-        self.state = self.seeds.mix(block as u64 ^ self.state, (block >> 64) as u64);
-    }
-}
-
-/// Long texts to codes.
-pub type TextCodes = HashMap<Box<str>, u32, Seeds>;
 
 /// What can be numbered.
 pub trait Key: Copy + Default + Eq + Hash {
@@ -218,6 +182,69 @@ impl<K: Key> Codes<K> {
     }
 }
 
+/// Texts to codes.
+///
+/// Texts are found by their hash and then compared. Of two texts with the same hash of 64 bits, which
+/// hardly ever meet, the later one is kept in a map of its own.
+#[derive(Debug, Default)]
+pub struct TextCodes {
+    seeds: Seeds,
+    /// Positions of texts by their hashes.
+    positions: Codes<u64>,
+    texts: Vec<(Box<str>, u32)>,
+    with_taken_hash: HashMap<Box<str>, u32>,
+}
+
+impl TextCodes {
+    /// The code of a text; a new one takes `next` and moves it on.
+    #[inline]
+    pub fn get_or_add(&mut self, text: &str, next: &mut u32) -> u32 {
+        let hash = self.seeds.hash_text(text.as_bytes());
+        let mut count = self.texts.len() as u32;
+        let position = self.positions.get_or_add(hash, &mut count);
+        match self.texts.get(position as usize) {
+            Some((known, code)) if is_same(known.as_bytes(), text.as_bytes()) => *code,
+            Some(_) => self.with_taken_hash(text, next),
+            None => {
+                self.texts.push((text.into(), *next));
+                *next += 1;
+                *next - 1
+            }
+        }
+    }
+
+    #[cold]
+    fn with_taken_hash(&mut self, text: &str, next: &mut u32) -> u32 {
+        if let Some(code) = self.with_taken_hash.get(text) {
+            return *code;
+        }
+        self.with_taken_hash.insert(text.into(), *next);
+        *next += 1;
+        *next - 1
+    }
+
+    /// Forgets the codes from `count` on.
+    pub fn truncate(&mut self, count: u32) {
+        // Codes rise with the positions.
+        let kept = self.texts.partition_point(|(_, code)| *code < count);
+        self.texts.truncate(kept);
+        self.positions.truncate(kept as u32);
+        self.with_taken_hash.retain(|_, code| *code < count);
+    }
+}
+
+/// Whether two texts are equal, eight bytes at a time: most keys are too short for a call to pay off.
+#[inline]
+fn is_same(a: &[u8], b: &[u8]) -> bool {
+    let (blocks, others) = (a.as_chunks::<8>().0, b.as_chunks::<8>().0);
+    match (a.last_chunk::<8>(), b.last_chunk::<8>()) {
+        (Some(last), Some(other)) => {
+            a.len() == b.len() && last == other && blocks.iter().zip(others).all(|(a, b)| a == b)
+        }
+        _ => a == b,
+    }
+}
+
 /// Slots of a table with so many keys: a power of two, above `DENSITY` times the keys.
 fn slots_for(keys: usize) -> usize {
     let sparse = (keys * SPARSITY).min(MOST_SPARSE_SLOTS);
@@ -258,13 +285,40 @@ mod tests {
     }
 
     #[test]
-    fn texts_hash_by_all_of_their_bytes() {
-        let seeds = Seeds::default();
+    fn texts_of_one_hash_keep_codes_of_their_own() {
+        let (mut codes, mut next) = (TextCodes::default(), 5);
         let texts: Vec<String> =
-            (0..1_000).flat_map(|i| [format!("{i:0>40}"), format!("{i:0<20}"), format!("{i:x>13}x")]).collect();
-        let hashes: std::collections::HashSet<u64> = texts.iter().map(|text| seeds.hash_one(text.as_str())).collect();
+            (0..300).flat_map(|i| [format!("{i:0>40}"), format!("{i:0<20}"), format!("{i:x>13}x")]).collect();
         let distinct: std::collections::HashSet<&String> = texts.iter().collect();
-        assert_eq!(hashes.len(), distinct.len());
+        for text in &texts {
+            codes.get_or_add(text, &mut next);
+        }
+        assert_eq!((codes.texts.len(), next as usize), (distinct.len(), distinct.len() + 5));
+        assert!(codes.with_taken_hash.is_empty());
+        // A text takes the place of another one, whose hash is then taken.
+        codes.texts[3].0 = "another text".into();
+        assert_eq!(codes.get_or_add(&texts[3], &mut next), next - 1);
+        assert_eq!(codes.get_or_add(&texts[3], &mut next), next - 1);
+        codes.truncate(7);
+        assert_eq!((codes.texts.len(), codes.with_taken_hash.len()), (2, 0));
+        next = 7;
+        assert_eq!(codes.get_or_add(&texts[1], &mut next), 6);
+        assert_eq!(codes.get_or_add(&texts[3], &mut next), 7);
+    }
+
+    #[test]
+    fn texts_are_compared_by_all_of_their_bytes() {
+        let text: Vec<u8> = (0..60).collect();
+        for len in 0..text.len() {
+            assert!(is_same(&text[..len], &text[..len]) && !is_same(&text[..len], &text[..len + 1]));
+            for at in 0..len {
+                let mut other = text[..len].to_vec();
+                other[at] ^= 1;
+                assert!(!is_same(&text[..len], &other) && !is_same(&other, &text[..len]), "{len} {at}");
+                let seeds = Seeds::default();
+                assert_ne!(seeds.hash_text(&text[..len]), seeds.hash_text(&other), "{len} {at}");
+            }
+        }
     }
 
     proptest! {

@@ -37,12 +37,7 @@ impl KeyColumn {
     }
 
     fn long_code(&mut self, text: &str) -> u32 {
-        if let Some(code) = self.long.get(text) {
-            return *code;
-        }
-        let code = Self::add(&mut self.next);
-        self.long.insert(text.into(), code);
-        code
+        self.long.get_or_add(text, &mut self.next)
     }
 
     fn text_code(&mut self, text: &str) -> u32 {
@@ -66,7 +61,7 @@ impl KeyColumn {
     pub fn truncate(&mut self, count: u32) {
         self.short.truncate(count);
         self.numbers.truncate(count);
-        self.long.retain(|_, code| *code < count);
+        self.long.truncate(count);
         self.categories = Categories::default();
         self.null = self.null.filter(|code| *code < count);
         self.next = count;
@@ -222,6 +217,8 @@ impl Categories {
 /// that were gathered, or read from a dictionary, repeat them.
 struct RecentViews {
     slots: Vec<(u128, u32)>,
+    /// Views that were not found; with too many the slots are given up.
+    misses: usize,
 }
 
 impl RecentViews {
@@ -229,7 +226,7 @@ impl RecentViews {
 
     fn new(rows: usize) -> Self {
         let slots = if rows < 4 * Self::SLOTS { 0 } else { Self::SLOTS };
-        Self { slots: vec![(0, EMPTY); slots] }
+        Self { slots: vec![(0, EMPTY); slots], misses: 0 }
     }
 
     #[inline]
@@ -240,8 +237,13 @@ impl RecentViews {
         match self.slots.get_mut(at as usize) {
             Some((known, code)) if (*known == view) & (*code != EMPTY) => *code,
             Some(slot) => {
-                *slot = (view, read());
-                slot.1
+                let code = read();
+                *slot = (view, code);
+                self.misses += 1;
+                if self.misses > 4 * Self::SLOTS {
+                    self.slots.clear();
+                }
+                code
             }
             None => read(),
         }
