@@ -206,13 +206,14 @@ impl RangeBarBuilder {
         (MOST_FORMING_BARS / self.settings.thresholds.len().max(1)).max(1)
     }
 
-    /// Refuses a block in which there are more keys than the forming bars may have.
-    fn check_limit(&self, codes: &[u32]) -> Result<(), DataError> {
+    /// The largest key of a block; refused when there are more keys than the forming bars may have.
+    fn largest_key(&self, codes: &[u32]) -> Result<u32, DataError> {
         let most_keys = self.most_keys();
         let is_above = |code: &u32| *code as usize >= most_keys;
         // One pass without a branch; the row is looked for only where there is one.
-        if !is_above(&codes.iter().copied().fold(0, u32::max)) {
-            return Ok(());
+        let largest = codes.iter().copied().fold(0, u32::max);
+        if !is_above(&largest) {
+            return Ok(largest);
         }
         let row = self.rows + codes.iter().position(is_above).unwrap_or_default() as u64;
         let thresholds = self.settings.thresholds.len();
@@ -247,7 +248,7 @@ impl RangeBarBuilder {
         while from < ticks.len() {
             let to = ticks.len().min(from + block_size(self.states.len()));
             let (block, codes) = (ticks.slice(from, to), &codes[from..to]);
-            self.check_limit(codes)?;
+            let largest = self.largest_key(codes)?;
             if self.is_retracing() {
                 return Err(self.retrace_rows(&block, |at| codes[at], bars));
             }
@@ -255,7 +256,7 @@ impl RangeBarBuilder {
             if changes * LONG_RUN < codes.len() {
                 self.push_runs(&block, codes, bars, flush)?;
             } else {
-                self.push_block(&block, codes, bars, flush)?;
+                self.push_block(&block, codes, largest, bars, flush)?;
             }
             from = to;
         }
@@ -274,9 +275,16 @@ impl RangeBarBuilder {
     }
 
     /// A block of several keys: each key's records are put together and take the one-key path.
-    fn push_block(&mut self, block: &Ticks, codes: &[u32], bars: &mut Vec<Bar>, flush: Flush) -> Result<(), DataError> {
+    fn push_block(
+        &mut self,
+        block: &Ticks,
+        codes: &[u32],
+        largest: u32,
+        bars: &mut Vec<Bar>,
+        flush: Flush,
+    ) -> Result<(), DataError> {
         let mut buckets = std::mem::take(&mut self.buckets);
-        let result = self.push_buckets(block, codes, &mut buckets, bars);
+        let result = self.push_buckets(block, codes, largest, &mut buckets, bars);
         self.buckets = buckets;
         if result.is_err() {
             return Err(self.doubt());
@@ -291,10 +299,10 @@ impl RangeBarBuilder {
         &mut self,
         block: &Ticks,
         codes: &[u32],
+        largest: u32,
         buckets: &mut Buckets,
         bars: &mut Vec<Bar>,
     ) -> Result<(), FoldError> {
-        let largest = codes.iter().fold(0, |largest, code| largest.max(*code));
         buckets.start(block, codes, largest as usize + 1);
         let mut from = 0;
         while let Filled::Full { row, slot } = buckets.fill(InstructionSet::current(), block, codes, from) {
