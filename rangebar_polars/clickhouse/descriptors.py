@@ -40,7 +40,7 @@ def descriptors() -> Descriptors:
     Examples
     --------
     >>> from rangebar_polars.clickhouse.descriptors import descriptors
-    >>> descriptors().of_engines in (0, None)
+    >>> descriptors().in_use is None or descriptors().in_use > 2
     True
     """
     targets = _targets()
