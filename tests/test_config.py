@@ -46,6 +46,7 @@ GIVEN = {
     "clickhouse_dsn": TEXTS,
     "cache_wait_s": (1, "2.5", 3.5),
     "tick_lock_wait_s": (1, "2.5", 3.5),
+    "cache_idle_s": (1, "2.5", 3.5),
 }
 SECRETS = {
     "pushover_api_token",
@@ -80,6 +81,7 @@ WRONG = {
     "clickhouse_dsn": 7,
     "cache_wait_s": -1,
     "tick_lock_wait_s": -1,
+    "cache_idle_s": -1,
 }
 
 
