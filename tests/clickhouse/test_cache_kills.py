@@ -29,6 +29,9 @@ from rangebar_polars.clickhouse.client import open_cache
 from rangebar_polars.clickhouse.steps import Step, observed
 from rangebar_polars.clickhouse.write import publish
 
+# The second call opens the folder again.
+os.environ["RANGEBAR_CACHE_IDLE_S"] = "0"
+
 def die(step):
     if step == sys.argv[2]:
         os.kill(os.getpid(), signal.SIGKILL)

@@ -52,6 +52,8 @@ def box():
     with Exchange(TAPE) as one, pytest.MonkeyPatch.context() as patch:
         for name, value in one.environment.items():
             patch.setenv(name, value)
+        # Each step that opens the cache can be killed.
+        patch.setenv("RANGEBAR_CACHE_IDLE_S", "0")
         yield one
 
 
