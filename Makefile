@@ -2,7 +2,7 @@
 #
 #   PYTHON=…   the interpreter for the environments (default: the first one found that is new enough)
 #   POLARS=…   `make test` against this Polars version, in an environment of its own
-#   WORKERS=…  processes that run the Python tests (default: one per core; 0 for this process alone)
+#   WORKERS=…  processes that run the Python tests (default: two per core; 0 for this process alone)
 #   ARGS=…     further arguments for pytest or the benchmark
 
 SHELL := bash
@@ -24,7 +24,8 @@ export PIP_QUIET := 1
 USER_ENV := .venv
 # What tests and the demo import: an installed wheel of the dev profile, which compiles in minutes.
 TEST_ENV := build/env$(if $(POLARS),-polars-$(POLARS))
-WORKERS ?= auto
+# Two a core: tests wait for processes and disks, and each embedded cache that was opened leaves files behind.
+WORKERS ?= $(shell echo $$((2 * $$(getconf _NPROCESSORS_ONLN))))
 SOURCES = $(shell find src rangebar_polars -type f ! -name '*.so' ! -name '*.pyc') \
   $(wildcard Cargo.toml Cargo.lock pyproject.toml symbols.toml README.md)
 MATURIN_DEVELOP = VIRTUAL_ENV="$(CURDIR)/$(USER_ENV)" $(USER_ENV)/bin/maturin develop --locked --extras all

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from rangebar_polars._address import scrubbed
 from rangebar_polars._extra import import_extra
-from rangebar_polars.clickhouse.engine_folder import mend
+from rangebar_polars.clickhouse.engine_folder import USE_TICKS, mend
 from rangebar_polars.clickhouse.engine_path import EnginePath, is_plain, with_folders
 from rangebar_polars.clickhouse.sql import identifier, literal
 from rangebar_polars.exceptions import (
@@ -63,7 +63,6 @@ _DISK_FULL_CODES = {243}
 #: of another size, corrupted, compressed in no known way.
 _DAMAGE_CODES = {33, 39, 40, 107, 228, 246, 432}
 
-_USE_TICKS = "`get_range_bars(..., use_cache=False)` computes bars from ticks instead"
 _BEGIN_ANEW = "`rangebar cache drop`, without a symbol, removes all tables"
 
 
@@ -303,11 +302,11 @@ def opening(address: str) -> Iterator[None]:
         if isinstance(error, CacheError | ImportError) or not _is_of_driver(error):
             raise
         sentence = f"the bar cache at `{address}` cannot be reached: {_words(error)}"
-        hint = _USE_TICKS
+        hint = USE_TICKS
         if isinstance(error, _exceptions().ProgrammingError) and address.startswith("chdb:"):
             hint = (
                 "the engine has written the reason to standard error; if files in the folder are "
-                f"damaged, move it away and populate again; {_USE_TICKS}"
+                f"damaged, move it away and populate again; {USE_TICKS}"
             )
         raise CacheUnavailableError(with_hint(sentence, hint)) from _without_secrets(error)
 
@@ -322,7 +321,7 @@ def reading(address: str) -> Iterator[None]:
             raise
         if is_lost(error):
             raise CacheUnavailableError(
-                with_hint(f"the bar cache at `{address}` is away: {_words(error)}", _USE_TICKS)
+                with_hint(f"the bar cache at `{address}` is away: {_words(error)}", USE_TICKS)
             ) from _without_secrets(error)
         damage = _damage(error, address)
         refused = f"the bar cache at `{address}` refused a query: {_words(error)}"
@@ -343,7 +342,7 @@ def writing(address: str) -> Iterator[None]:
             again = f"make room on the disk of the cache, then {again}"
         if is_lost(error):
             raise CacheLostError(
-                with_hint(sentence, f"{again}; {_USE_TICKS}")
+                with_hint(sentence, f"{again}; {USE_TICKS}")
             ) from _without_secrets(error)
         damage = _damage(error, address)
         raise CacheWriteError(damage or with_hint(sentence, again)) from _without_secrets(error)

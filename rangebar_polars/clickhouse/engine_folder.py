@@ -21,7 +21,9 @@ from rangebar_polars.exceptions import CacheUnavailableError, with_hint
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-__all__ = ["mend"]
+__all__ = ["USE_TICKS", "mend"]
+
+USE_TICKS = "`get_range_bars(..., use_cache=False)` computes bars from ticks instead"
 
 #: What the engine keeps in its folder; the definitions go first.
 _CONTENTS = ("metadata", "data", "store", "tmp")
@@ -69,8 +71,8 @@ def _begin_anew(folder: Path, damaged: Path) -> None:
     if any(_OF_A_PART in names for _, _, names in os.walk(folder / "store")):
         sentence = f"the definition of a table in `{damaged}` is empty or cut off"
         hint = (
-            "take the file from a copy of the folder; or move the folder "
-            f"`{folder}` away and populate again"
+            "take the file from a copy of the folder, or move the folder away and populate again: "
+            f"`{folder}`; {USE_TICKS}"
         )
         raise CacheUnavailableError(with_hint(sentence, hint))
     for name in _CONTENTS:

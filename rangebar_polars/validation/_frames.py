@@ -19,6 +19,10 @@ __all__ = ["Column", "catalogue", "polars_bars"]
 _NUMBERS = ("Float64", "Int64", "UInt32")
 
 
+#: The smallest distance between two prices.
+GRID = 1e-8
+
+
 class Column(NamedTuple):
     """What the catalogue says of a column."""
 
@@ -39,6 +43,11 @@ class Column(NamedTuple):
         low = "" if self.lower is None else f"at least {self.lower:g}"
         high = "" if self.upper is None else f"at most {self.upper:g}"
         return " and ".join(word for word in (low, high) if word)
+
+    def of(self, dtype: pl.DataType) -> Column:
+        """Return the column as it is where it has a data type: distances have other bounds."""
+        is_distance = self.name == "threshold" and dtype.is_float()
+        return self._replace(lower=GRID, upper=None) if is_distance else self
 
 
 @cache

@@ -279,7 +279,7 @@ def _tests(frame: pl.DataFrame, with_values: Collection[str]) -> Iterator[_Test]
     by_column = {column: name for name, column in _BOUNDED.items()}
     present = witnesses(frame.schema)
     for name, dtype in frame.schema.items():
-        column, value = catalogue()[name], pl.col(name)
+        column, value = catalogue()[name].of(dtype), pl.col(name)
         is_defined = defined(name, present, with_values) if column.nullable else pl.lit(value=True)
         if is_defined is not None:
             yield _Test("no_nan", name, value.is_null() & is_defined)

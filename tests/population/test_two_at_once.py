@@ -119,7 +119,7 @@ def test_another_machine_goes_on_where_one_was_killed(workers, clean, server, ne
     assert child.ended() == signal.SIGKILL
     other_dsn = Place(server.folder, f"{server.dsn}_other")
     child = workers.start(
-        "populate", die_at=("cache:UNITS_PROVED", 2), **CALL, **other_dsn.arguments
+        "populate", die_at=("cache:UNITS_PROVED", 1), **CALL, **other_dsn.arguments
     )
     assert child.ended() == signal.SIGKILL
     assert list_local(other_dsn.folder), "the first machine has copies of its own"

@@ -135,7 +135,7 @@ def test_they_are_the_kept_ones_and_those_that_ticks_add(stock, kept, question):
     if left > 0 and day_start(newest[1]) >= end:
         event("all kept")
         _, of_kept = said(get_n_bars, SYMBOL, left, threshold, **place)
-        assert of_kept == [one for one in notes if "are not kept" in one]
+        assert of_kept == [one for one in notes if " not kept: " in one]
     elif left <= 0:
         event("of ticks alone")
         assert notes == []
