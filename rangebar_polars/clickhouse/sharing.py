@@ -140,7 +140,7 @@ class Openings:
                 self._prepare(target)
             cache = connect(target)
         except BaseException:
-            self._forget(target.address)
+            self._forget(target.key)
             raise
         with self._changed:
             opening.cache = cache
@@ -151,7 +151,7 @@ class Openings:
     def leave(self, target: Target, error: BaseException | None = None) -> None:
         """End of a call, with the error that ended it: the last one closes what is not kept."""
         with self._changed:
-            opening = self._open[target.address]
+            opening = self._open[target.key]
             thread = threading.get_ident()
             opening.threads.remove(thread if thread in opening.threads else opening.threads[0])
             opening.has_failed |= _is_doubtful(error)
@@ -161,7 +161,7 @@ class Openings:
                 self._set_idle(opening)
                 return
             cache = self._take(opening)
-        self._close(target.address, cache)
+        self._close(target.key, cache)
 
     def left_behind(self) -> int | None:
         """Files that engines of this process left open; None where that is not known."""
@@ -205,7 +205,7 @@ class Openings:
         for address, opening in self._open.items():
             if opening.idle_since is None or opening.cache is None:
                 continue
-            if address == target.address:
+            if address == target.key:
                 # Its folder may have been removed or replaced meanwhile.
                 return None if opening.cache.is_in_place() else address
             if target.is_embedded:
@@ -213,7 +213,7 @@ class Openings:
         return None
 
     def _available(self, target: Target) -> _Opening | None:
-        opening = self._open.get(target.address)
+        opening = self._open.get(target.key)
         if opening is not None:
             if opening.cache is None:
                 return None
@@ -226,7 +226,7 @@ class Openings:
                 return None
             self._has_hosted_engine = True
         opening = _Opening(is_embedded=target.is_embedded, idle_s=target.idle_s)
-        return self._open.setdefault(target.address, opening)
+        return self._open.setdefault(target.key, opening)
 
     def _hopeless(self, target: Target) -> bool:
         """Whether this thread itself holds the other folder it would wait for."""
@@ -234,7 +234,7 @@ class Openings:
         return any(
             thread in opening.threads
             for address, opening in self._open.items()
-            if opening.is_embedded and address != target.address
+            if opening.is_embedded and address != target.key
         )
 
     def _occupied(self, target: Target) -> CacheUnavailableError:

@@ -31,7 +31,7 @@ _USER_PARAMETERS = ("user", "username", "user_name")
 class Target:
     """A cache that can be opened."""
 
-    #: Address without user and password: what is shown, and by which openings are shared.
+    #: Address without user and password, for messages.
     address: str
     #: The address with user and password, which its text form leaves out.
     dsn: Address
@@ -42,6 +42,11 @@ class Target:
     wait_s: float
     #: For how long a folder stays open that no call uses.
     idle_s: float = 0.0
+
+    @property
+    def key(self) -> str:
+        """What tells it from other caches: for a server the user too. Not for messages."""
+        return self.address if self.is_embedded else f"{self.dsn.full} {self.database}"
 
     @property
     def is_embedded(self) -> bool:

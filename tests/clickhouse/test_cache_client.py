@@ -411,3 +411,10 @@ def test_a_server_that_never_answers_is_away(monkeypatch):
         dsn = f"http://127.0.0.1:{silent.getsockname()[1]}/bars"
         with pytest.raises(CacheUnavailableError, match="cannot be reached"), open_cache(dsn):
             pass
+
+
+def test_two_users_of_a_server_do_not_share_a_connection():
+    one, other = (resolve(f"http://{user}:secret@localhost:8123/bars") for user in ("ann", "bob"))
+    assert one.address == other.address
+    assert one.key != other.key
+    assert one.key == resolve("http://ann:secret@localhost:8123/bars").key
