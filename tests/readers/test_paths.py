@@ -274,22 +274,22 @@ def test_a_series_without_the_gate_is_not_read_for_one_with_it(stock, held):
 def test_ticks_that_changed_under_stored_bars_are_named(stock, held):
     storage = TickStorage(stock.folder)
     other = ticks_between(january(1), january(4))
-    storage.write_ticks("ETHUSDT", other)
-    keep(held, stock.folder, Family.of("ETHUSDT", 500), january(1), date(2023, 1, 3))
+    storage.write_ticks("ADAUSDT", other)
+    keep(held, stock.folder, Family.of("ADAUSDT", 500), january(1), date(2023, 1, 3))
     read = {"threshold_decimal_bps": 500, **stock.place}
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        before = get_range_bars("ETHUSDT", "2023-01-01", "2023-01-03", **read)
-    storage.delete_ticks("ETHUSDT", "2023-01-02", "2023-01-02")
+        before = get_range_bars("ADAUSDT", "2023-01-01", "2023-01-03", **read)
+    storage.delete_ticks("ADAUSDT", "2023-01-02", "2023-01-02")
     changed = ticks_between(january(2), january(3)).with_columns(pl.col("quantity") * 2)
-    storage.write_ticks("ETHUSDT", changed)
+    storage.write_ticks("ADAUSDT", changed)
     with pytest.warns(CoverageWarning, match=r"1 day: 2023-01-02\n") as said:
-        after = get_range_bars("ETHUSDT", "2023-01-01", "2023-01-03", **read)
+        after = get_range_bars("ADAUSDT", "2023-01-01", "2023-01-03", **read)
     assert said[0].filename == __file__
     pd.testing.assert_frame_equal(before, after)
     # What later bars were continued from has changed, too.
     with pytest.warns(CoverageWarning, match="2023-01-02"):
-        get_range_bars("ETHUSDT", "2023-01-03", "2023-01-03", **read)
+        get_range_bars("ADAUSDT", "2023-01-03", "2023-01-03", **read)
 
 
 def test_days_that_are_not_there_and_may_not_be_fetched_are_named(stock):
