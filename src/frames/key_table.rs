@@ -41,7 +41,7 @@ impl KeyTable {
         Self { columns: empty.iter().map(KeyValues::new).collect(), len: 0 }
     }
 
-    pub fn len(&self) -> usize {
+    pub fn count(&self) -> usize {
         self.len
     }
 

@@ -112,7 +112,7 @@ impl Keyer {
     }
 
     pub fn count(&self) -> usize {
-        self.table.len()
+        self.table.count()
     }
 
     /// Forgets the keys from `count` on, after a push that was refused.
