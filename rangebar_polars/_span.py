@@ -9,13 +9,13 @@ from typing import TypeAlias
 
 from rangebar_polars.exceptions import with_hint
 
-__all__ = ["Span", "When", "day_start", "microseconds", "parse_day", "parse_span"]
+__all__ = ["ONE_DAY", "Span", "When", "day_start", "microseconds", "parse_day", "parse_span"]
 
 When: TypeAlias = "date | datetime | str"
 
 _DAY = re.compile(r"\d{4}-\d{2}-\d{2}")
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-_ONE_DAY = timedelta(days=1)
+ONE_DAY = timedelta(days=1)
 _ONE_MICROSECOND = timedelta(microseconds=1)
 #: Days that have one before and one after them, so that no sum of a day leaves the calendar.
 _EARLIEST, _LATEST = date(1, 1, 2), date(9998, 12, 31)
@@ -96,7 +96,7 @@ def parse_span(start: When, end: When) -> Span:
     first, _ = _instant(start, "start")
     last, whole_day = _instant(end, "end")
     if whole_day:
-        last += _ONE_DAY
+        last += ONE_DAY
     if last <= first:
         hint = "swap them" if whole_day or last < first else _HINT
         raise ValueError(with_hint(f"`end` ({end}) is not after `start` ({start})", hint))

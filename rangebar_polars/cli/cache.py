@@ -68,10 +68,10 @@ def add_parser(verbs: Verbs) -> None:
     actions = cache.add_subparsers(required=True, metavar="ACTION")
     _add_reading(actions)
     _add_work(actions)
-    _add_removal(actions)
+    add_removal(actions)
 
 
-def _action(
+def add_action(
     actions: Verbs, name: str, does: str, run: Callable[[argparse.Namespace], int | None]
 ) -> argparse.ArgumentParser:
     action = actions.add_parser(name, help=does, description=f"{does[0].upper()}{does[1:]}.")
@@ -80,22 +80,22 @@ def _action(
 
 
 def _add_reading(actions: Verbs) -> None:
-    status = _action(actions, "status", "a line for each series that is kept", run_status)
+    status = add_action(actions, "status", "a line for each series that is kept", run_status)
     status.add_argument("symbol", nargs="?", metavar="SYMBOL", help="only this one")
     add_cache_arguments(status)
-    coverage = _action(
+    coverage = add_action(
         actions,
         "coverage",
         "a line for each day: what is kept of it, and what is not",
         run_coverage,
     )
     _add_bars_arguments(coverage, span=True)
-    count = _action(
+    count = add_action(
         actions, "count", "how many closed bars are kept, back from the newest", run_count
     )
     _add_bars_arguments(count, span=False)
     count.add_argument("--before", metavar="TIME", help="only bars that close before")
-    export = _action(actions, "export", "write bars that are kept to a file", run_export)
+    export = add_action(actions, "export", "write bars that are kept to a file", run_export)
     _add_bars_arguments(export, span=True)
     export.add_argument(
         "--features",
@@ -126,14 +126,14 @@ def _add_bars_arguments(command: argparse.ArgumentParser, *, span: bool) -> None
 
 
 def _add_work(actions: Verbs) -> None:
-    update = _action(
+    update = add_action(
         actions, "update", "go on with what is kept to the newest day there is", run_update
     )
     update.add_argument("symbols", nargs="*", metavar="SYMBOL", help="only these")
     add_threshold_argument(update, default="all that are kept")
     update.add_argument("-e", "--end", metavar="DAY", help="last day (default: the newest)")
     add_work_arguments(update)
-    upgrade = _action(
+    upgrade = add_action(
         actions,
         "upgrade",
         "bring the tables to this version, and build bars of an older rule anew",
@@ -142,13 +142,13 @@ def _add_work(actions: Verbs) -> None:
     add_work_arguments(upgrade)
 
 
-def _add_removal(actions: Verbs) -> None:
-    collect = _action(
+def add_removal(actions: Verbs) -> None:
+    collect = add_action(
         actions, "gc", "remove rows of writes that were never published, a day old", run_gc
     )
     collect.add_argument("--dry-run", action="store_true", help="only say what would go")
     add_cache_arguments(collect)
-    drop = _action(actions, "drop", "remove bars that are kept; ticks stay", run_drop)
+    drop = add_action(actions, "drop", "remove bars that are kept; ticks stay", run_drop)
     drop.add_argument("symbol", nargs="?", metavar="SYMBOL", help="only this one (default: all)")
     add_threshold_argument(drop, default="all")
     drop.add_argument(
@@ -275,7 +275,7 @@ def _upkeep(arguments: argparse.Namespace, work: Callable[[dict[str, Any]], Upke
         "notify": not arguments.no_notify,
         "verbose": not arguments.quiet,
         "executor": workers(arguments.workers),
-        **_cache(arguments),
+        **cache_arguments(arguments),
     }
     try:
         report = work(options)
@@ -322,7 +322,7 @@ def run_drop(arguments: argparse.Namespace) -> int:
     symbol = None if arguments.symbol is None else symbol_of(arguments.symbol)
     doomed = Doomed(symbol, arguments.threshold, arguments.superseded, arguments.outdated)
     try:
-        found = remove(doomed, dry_run=True, **_cache(arguments))
+        found = remove(doomed, dry_run=True, **cache_arguments(arguments))
     except (CacheSchemaError, CacheQueryError) as error:
         if not doomed.is_everything or not (
             isinstance(error, CacheSchemaError) or is_damage(error)
@@ -330,7 +330,7 @@ def run_drop(arguments: argparse.Namespace) -> int:
             raise
         if not confirmed(arguments, words_of(error), "all tables of the cache"):
             return fail("nothing was removed", STOPPED)
-        remove_tables(**_cache(arguments))
+        remove_tables(**cache_arguments(arguments))
         say("the cache is empty")
         return 0
     if not found:
@@ -342,7 +342,7 @@ def run_drop(arguments: argparse.Namespace) -> int:
     what = f"this series {rows}" if len(found.series) == 1 else f"these {count} {rows}"
     if not confirmed(arguments, listed, what):
         return fail("nothing was removed", STOPPED)
-    _remove(doomed, _cache(arguments))
+    _remove(doomed, cache_arguments(arguments))
     say(f"{count} {'is' if len(found.series) == 1 else 'are'} gone {rows}")
     return 0
 
@@ -396,8 +396,8 @@ def _bars(arguments: argparse.Namespace) -> tuple[str, dict[str, Any]]:
     judged(reset_mode, arguments.reset)
     source, market = place_of(symbol, arguments.source, arguments.market)
     place = {"ouroboros": arguments.reset, "source": source, "market": market}
-    return symbol, {**place, **_cache(arguments)}
+    return symbol, {**place, **cache_arguments(arguments)}
 
 
-def _cache(arguments: argparse.Namespace) -> dict[str, Any]:
+def cache_arguments(arguments: argparse.Namespace) -> dict[str, Any]:
     return {"cache_dir": arguments.cache_dir, "dsn": arguments.dsn}

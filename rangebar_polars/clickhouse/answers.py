@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
-from rangebar_polars._span import day_start, microseconds
+from rangebar_polars._span import ONE_DAY, day_start, microseconds
 from rangebar_polars.clickhouse.recall import recall_chains
 from rangebar_polars.clickhouse.rows import closed_before, newest_units
 from rangebar_polars.clickhouse.series import segments
@@ -24,8 +24,6 @@ if TYPE_CHECKING:
     from rangebar_polars.clickhouse.units import Chain, Unit
 
 __all__ = ["Newest", "OfSpan"]
-
-_ONE_DAY = timedelta(days=1)
 
 
 @dataclass(slots=True)
@@ -72,7 +70,7 @@ def _begins(choice: Choice) -> date:
     """The first day of a part that the series holds as far as it is asked for."""
     series = choice.series
     is_cut = series.anchor > max(day_start(series.first_day), choice.part.start)
-    return series.first_day + _ONE_DAY if is_cut else series.first_day
+    return series.first_day + ONE_DAY if is_cut else series.first_day
 
 
 @dataclass(slots=True)
@@ -115,4 +113,4 @@ class Newest:
 
 
 def _days(first: date, end: date) -> list[date]:
-    return [first + _ONE_DAY * offset for offset in range((end - first).days)]
+    return [first + ONE_DAY * offset for offset in range((end - first).days)]

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from datetime import date, timedelta
 from typing import TYPE_CHECKING, Literal
 
-from rangebar_polars._span import Span, day_start
+from rangebar_polars._span import ONE_DAY, Span, day_start
 from rangebar_polars.clickhouse.series import parts, segment_of
 from rangebar_polars.clickhouse.units import Chain
 from rangebar_polars.exceptions import with_hint
@@ -34,7 +34,6 @@ __all__ = [
     "walk_back",
 ]
 
-_ONE_DAY = timedelta(days=1)
 #: The one segment without resets starts before the first day that the database holds.
 _FIRST_STORED = date(1971, 1, 1)
 
@@ -220,7 +219,7 @@ def walk_back(
 def _last_day(segment: Segment, end: datetime | None) -> date | None:
     """The last day of a segment that lies before an instant; None if there is no last one."""
     bounds = [] if end is None else [(end - timedelta(microseconds=1)).date()]
-    bounds += [] if segment.end is None else [segment.end - _ONE_DAY]
+    bounds += [] if segment.end is None else [segment.end - ONE_DAY]
     return min(bounds, default=None)
 
 

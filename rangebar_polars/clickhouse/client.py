@@ -50,9 +50,9 @@ _WRITE = {
 }
 
 
-_WRITES = Retry()
+WRITES = Retry()
 #: Who waits for a result would rather hear soon that the server is away.
-_READS = Retry(attempts=3)
+READS = Retry(attempts=3)
 
 
 class Cache:
@@ -75,8 +75,8 @@ class Cache:
         self.target = target
         self.database = target.database
         self.memory = Memory()
-        self.writes = _WRITES
-        self.reads = _READS
+        self.writes = WRITES
+        self.reads = READS
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.target.address!r})"
@@ -364,7 +364,7 @@ def _connect(target: Target) -> Cache:
 
 def _connect_server(target: Target) -> Cache:
     with driver.opening(target.address):
-        client = _READS.run(lambda: driver.server_client(target.dsn), transient=driver.is_lost)
+        client = READS.run(lambda: driver.server_client(target.dsn), transient=driver.is_lost)
     return Cache(client, target)
 
 

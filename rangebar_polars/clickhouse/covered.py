@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, date, datetime
 from typing import TYPE_CHECKING
 
 import polars as pl
 
-from rangebar_polars._span import Span
+from rangebar_polars._span import ONE_DAY, Span
 from rangebar_polars.clickhouse.choice import superseded
 from rangebar_polars.clickhouse.rows import coverage_of
 from rangebar_polars.clickhouse.series import BAR_SEMANTICS, segment_of
@@ -35,7 +35,6 @@ __all__ = [
     "words_of_days",
 ]
 
-_ONE_DAY = timedelta(days=1)
 _LISTED = 5
 _NO_DAY = date(1971, 1, 1)
 _CHANGED = "the store has other ticks of the day than its bars were made of"
@@ -94,9 +93,9 @@ def _chains(cache: Cache, asked: Asked) -> list[Chain]:
 def _span_of(chains: list[Chain], start: datetime | None, end: datetime | None) -> _Days:
     days = [unit.day for chain in chains for unit in chain.units]
     if start is None and not days:
-        return _Days(_NO_DAY, _NO_DAY - _ONE_DAY)
+        return _Days(_NO_DAY, _NO_DAY - ONE_DAY)
     first = min(days) if start is None else start.date()
-    last = max(days, default=first - _ONE_DAY)
+    last = max(days, default=first - ONE_DAY)
     if end is not None:
         last = Span(end, min(end, datetime.now(UTC))).last_day
     return _Days(first, last)
@@ -114,7 +113,7 @@ class _Days:
 
     def __iter__(self) -> Iterator[date]:
         for offset in range((self.last - self.first).days + 1):
-            yield self.first + offset * _ONE_DAY
+            yield self.first + offset * ONE_DAY
 
 
 def _kept(cache: Cache, units: list[Unit], cache_dir: Path | str | None) -> pl.DataFrame:
@@ -225,7 +224,7 @@ def words_of_days(days: Iterable[date]) -> str:
     """
     runs: list[list[date]] = []
     for day in sorted(set(days)):
-        if runs and runs[-1][-1] + _ONE_DAY == day:
+        if runs and runs[-1][-1] + ONE_DAY == day:
             runs[-1][1:] = [day]
         else:
             runs.append([day])

@@ -32,7 +32,7 @@ __all__ = ["Removed", "drop", "gc"]
 _DAY = timedelta(hours=24)
 _MICROSECOND = timedelta(microseconds=1)
 
-_SERIES = ", ".join(SeriesKey._fields)
+SERIES_COLUMNS = ", ".join(SeriesKey._fields)
 _LEASE = ", ".join(LeaseKey._fields)
 
 
@@ -89,18 +89,18 @@ def gc(cache: Cache, *, min_age: timedelta = _DAY, dry_run: bool = False) -> Rem
     found = Removed(
         int(loose["rows"].sum()),
         needless.height,
-        _count(cache, "leases", _followed(cache, cutoff_us)),
-        _count(cache, "population_checkpoints", _outdated(cache, cutoff_us)),
+        count_rows(cache, "leases", _followed(cache, cutoff_us)),
+        count_rows(cache, "population_checkpoints", _outdated(cache, cutoff_us)),
     )
     if not dry_run:
-        _delete_each(cache, "units", [(None, where) for where in _of_attempts(needless)])
+        delete_each(cache, "units", [(None, where) for where in _of_attempts(needless)])
         of_months = loose.partition_by("month", as_dict=True).items()
         bars = [(month, where) for (month,), rows in of_months for where in _of_attempts(rows)]
-        _delete_each(cache, "bars", bars)
+        delete_each(cache, "bars", bars)
         if found.leases:
-            _delete(cache, "leases", _followed(cache, cutoff_us))
+            delete_rows(cache, "leases", _followed(cache, cutoff_us))
         if found.checkpoints:
-            _delete(cache, "population_checkpoints", _outdated(cache, cutoff_us))
+            delete_rows(cache, "population_checkpoints", _outdated(cache, cutoff_us))
     return found
 
 
@@ -118,7 +118,7 @@ def _is_old(time: str, cutoff_us: int) -> str:
 
 def _units(cache: Cache, cutoff_us: int) -> pl.DataFrame:
     return cache.query(
-        f"SELECT {_SERIES}, unit_day, generation, attempt, "  # noqa: S608
+        f"SELECT {SERIES_COLUMNS}, unit_day, generation, attempt, "  # noqa: S608
         f"{_is_old('written_at', cutoff_us)} AS is_old FROM {cache.table('units')}"
     ).with_columns(pl.col("is_old").cast(pl.Boolean))
 
@@ -133,9 +133,9 @@ class _State(NamedTuple):
 
 def _states(cache: Cache, cutoff_us: int) -> dict[SeriesKey, dict[int, _State]]:
     rows = cache.query(
-        f"SELECT {_SERIES}, generation, first_day, state, "  # noqa: S608
+        f"SELECT {SERIES_COLUMNS}, generation, first_day, state, "  # noqa: S608
         f"{_is_old('min(written_at)', cutoff_us)} "
-        f"FROM {cache.table('generations')} GROUP BY {_SERIES}, generation, first_day, state"
+        f"FROM {cache.table('generations')} GROUP BY {SERIES_COLUMNS}, generation, first_day, state"
     )
     order = (OPEN, PUBLISHED, DISCARDED)
     found: dict[SeriesKey, dict[int, _State]] = {}
@@ -183,22 +183,22 @@ def _outdated(cache: Cache, cutoff_us: int) -> str:
     """Checkpoints that a newer one of the series follows, or whose unit is gone."""
     place = cache.table("population_checkpoints")
     return (
-        f"updated_us < {cutoff_us} AND (({_SERIES}, updated_us) NOT IN "  # noqa: S608
-        f"(SELECT {_SERIES}, max(updated_us) FROM {place} GROUP BY {_SERIES}) "
+        f"updated_us < {cutoff_us} AND (({SERIES_COLUMNS}, updated_us) NOT IN "  # noqa: S608
+        f"(SELECT {SERIES_COLUMNS}, max(updated_us) FROM {place} GROUP BY {SERIES_COLUMNS}) "
         f"OR attempt NOT IN (SELECT attempt FROM {cache.table('units')}))"
     )
 
 
-def _count(cache: Cache, name: str, where: str) -> int:
+def count_rows(cache: Cache, name: str, where: str) -> int:
     return int(cache.scalar(f"SELECT count() FROM {cache.table(name)} WHERE {where}"))  # noqa: S608
 
 
-def _delete(cache: Cache, name: str, where: str) -> None:
+def delete_rows(cache: Cache, name: str, where: str) -> None:
     """Remove rows for good; a kill leaves the rest to the database, which goes on by itself."""
-    _delete_each(cache, name, [(None, where)])
+    delete_each(cache, name, [(None, where)])
 
 
-def _delete_each(cache: Cache, name: str, conditions: Iterable[tuple[int | None, str]]) -> None:
+def delete_each(cache: Cache, name: str, conditions: Iterable[tuple[int | None, str]]) -> None:
     """Remove the rows of each condition, of one partition where it names one.
 
     As few statements as possible: each of them makes a new version of every part of the table,
@@ -240,10 +240,10 @@ def drop(cache: Cache, series: Iterable[Series | Family], *, dry_run: bool = Fal
     found = tuple(dict.fromkeys(_every_series(cache, series)))
     wheres = _of_series([one.key for one in found])
     removed = Removed(
-        sum(_count(cache, "bars", where) for where in wheres),
-        sum(_count(cache, "units", where) for where in wheres),
+        sum(count_rows(cache, "bars", where) for where in wheres),
+        sum(count_rows(cache, "units", where) for where in wheres),
         0,
-        sum(_count(cache, "population_checkpoints", where) for where in wheres),
+        sum(count_rows(cache, "population_checkpoints", where) for where in wheres),
         found,
     )
     if not dry_run and found:
@@ -281,7 +281,7 @@ def _drop(
     ]
     cache.insert("generations", table("generations").frame(rows))
     for where in wheres:
-        _delete(cache, "units", where)
+        delete_rows(cache, "units", where)
     # Their numbers stay taken: rows equal to earlier ones would be dropped as copies.
     known = read_generations(cache, {one.family for one in series})
     rows = [
@@ -292,10 +292,10 @@ def _drop(
     ]
     cache.insert("generations", table("generations").frame(rows))
     for where in wheres:
-        _delete(cache, "population_checkpoints", where)
+        delete_rows(cache, "population_checkpoints", where)
     months = _months(cache, wheres).items()
     bars = [(month, one) for month, keys in months for one in _of_series(keys)]
-    _delete_each(cache, "bars", bars)
+    delete_each(cache, "bars", bars)
 
 
 def _of_series(keys: Iterable[SeriesKey]) -> list[str]:
@@ -307,7 +307,7 @@ def _months(cache: Cache, wheres: Sequence[str]) -> dict[int, list[SeriesKey]]:
     found: dict[int, list[SeriesKey]] = {}
     for where in wheres:
         rows = cache.query(
-            f"SELECT DISTINCT toYYYYMM(unit_day) AS month, {_SERIES} "  # noqa: S608
+            f"SELECT DISTINCT toYYYYMM(unit_day) AS month, {SERIES_COLUMNS} "  # noqa: S608
             f"FROM {cache.table('bars')} WHERE {where}"
         )
         for month, *key in rows.iter_rows():
@@ -320,8 +320,8 @@ def _next_numbers(cache: Cache, wheres: Sequence[str]) -> dict[SeriesKey, int]:
     numbers: dict[SeriesKey, int] = {}
     for name, where in product(("generations", "units"), wheres):
         rows = cache.query(
-            f"SELECT {_SERIES}, max(generation) FROM {cache.table(name)} "  # noqa: S608
-            f"WHERE {where} GROUP BY {_SERIES}"
+            f"SELECT {SERIES_COLUMNS}, max(generation) FROM {cache.table(name)} "  # noqa: S608
+            f"WHERE {where} GROUP BY {SERIES_COLUMNS}"
         )
         for *key, highest in rows.iter_rows():
             place = SeriesKey(*key)

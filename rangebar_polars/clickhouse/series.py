@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from rangebar_polars._judge import must_be_bool
 from rangebar_polars._market import canonical_market, canonical_symbol
-from rangebar_polars._span import Span, day_start, microseconds
+from rangebar_polars._span import ONE_DAY, Span, day_start, microseconds
 from rangebar_polars.exceptions import unknown_choice, with_hint
 
 if TYPE_CHECKING:
@@ -34,13 +34,12 @@ __all__ = [
 BAR_SEMANTICS = 1
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-_ONE_DAY = timedelta(days=1)
 _ONE_MICROSECOND = timedelta(microseconds=1)
 
 #: The one segment of a series without resets begins here.
 _FIRST_DAY = date(1970, 1, 1)
 #: Days that the database's type Date holds, whatever the reset mode.
-_EARLIEST, _LATEST = date(1971, 1, 1), date(2148, 12, 31)
+EARLIEST, LATEST = date(1971, 1, 1), date(2148, 12, 31)
 
 _MODES = {
     None: "none",
@@ -166,8 +165,8 @@ def segment_of(instant: date, reset: str | None) -> Segment:
     """
     mode = reset_mode(reset)
     day = instant.astimezone(UTC).date() if isinstance(instant, datetime) else instant
-    if not _EARLIEST <= day <= _LATEST:
-        raise ValueError(f"the cache keeps days from `{_EARLIEST}` to `{_LATEST}`, not `{day}`")
+    if not EARLIEST <= day <= LATEST:
+        raise ValueError(f"the cache keeps days from `{EARLIEST}` to `{LATEST}`, not `{day}`")
     return Segment(mode, *_bounds(day, mode))
 
 
@@ -181,7 +180,7 @@ def _bounds(day: date, mode: str) -> tuple[date, date | None]:
             following = day.replace(day=28) + timedelta(days=4)
             return day.replace(day=1), following.replace(day=1)
         case "day":
-            return day, day + _ONE_DAY
+            return day, day + ONE_DAY
     since_first = day.weekday() if mode == "1w" else day.isoweekday() % 7
     start = day - timedelta(days=since_first)
     return start, start + timedelta(days=7)
@@ -383,6 +382,6 @@ class LeaseKey(NamedTuple):
         return f"{self.family_file_name}-{self.segment_start}"
 
     def __str__(self) -> str:
-        segment = segment_of(max(self.segment_start, _EARLIEST), self.reset)
+        segment = segment_of(max(self.segment_start, EARLIEST), self.reset)
         market = f"{self.source}/{self.market}"
         return f"{self.symbol} ({market}) at {self.threshold} dbps, {self.reset} {segment.name}"

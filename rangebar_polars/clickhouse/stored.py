@@ -48,7 +48,7 @@ _TYPES: dict[str, tuple[pl.DataType, str]] = {
 }
 
 # Of a bar frame, where they differ from those of the database.
-_BAR_DTYPES: dict[str, pl.DataType] = {
+BAR_DTYPES: dict[str, pl.DataType] = {
     "Datetime": pl.Datetime("us", "UTC"),
     "Enum": pl.Enum(ENDINGS),
 }
@@ -173,7 +173,7 @@ def _judge_schema(schema: Mapping[str, pl.DataType]) -> None:
                     f'compute them with features={list(feature_groups()[1:])} and incomplete="keep"',
                 )
             )
-        expected = _BAR_DTYPES.get(column.kind, column.dtype)
+        expected = BAR_DTYPES.get(column.kind, column.dtype)
         dtype = schema[column.bar_name]
         if dtype != expected:
             raise ValueError(
@@ -211,7 +211,7 @@ def bars_of(rows: pl.DataFrame, *extra: str) -> pl.DataFrame:
 
 
 def _to_bar(column: StoredColumn) -> pl.Expr:
-    dtype = _BAR_DTYPES.get(column.kind)
+    dtype = BAR_DTYPES.get(column.kind)
     stored = pl.col(column.name)
     return stored if dtype is None else stored.cast(dtype).alias(column.bar_name)
 

@@ -7,12 +7,12 @@ is visible of a series is a chain from its anchor without a hole, made by one co
 from __future__ import annotations
 
 from dataclasses import dataclass, fields, replace
-from datetime import timedelta
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
+from rangebar_polars._span import ONE_DAY
 from rangebar_polars.clickhouse.ddl import table
 from rangebar_polars.clickhouse.generations import OPEN, PUBLISHED, read_generations
 from rangebar_polars.clickhouse.series import Configuration, Family, FamilyKey, Series, SeriesKey
@@ -42,7 +42,6 @@ __all__ = [
     "where_units",
 ]
 
-_ONE_DAY = timedelta(days=1)
 #: So many days or series are listed in a query; of more, only the first and the last are named.
 _MOST_STARTS, _MOST_SERIES = 1_000, 16
 
@@ -99,7 +98,7 @@ class Chain:
     @property
     def frontier(self) -> date:
         """The first day that is not held; it reaches a day if it is that day or a later one."""
-        return self.series.first_day + len(self.units) * _ONE_DAY
+        return self.series.first_day + len(self.units) * ONE_DAY
 
     @property
     def last(self) -> Unit | None:
@@ -169,7 +168,7 @@ def visible(
         if winner is None:
             return tuple(chain)
         chain.append(winner)
-        day, built_on = day + _ONE_DAY, winner.attempt
+        day, built_on = day + ONE_DAY, winner.attempt
 
 
 def _wins(unit: Unit, rival: Unit) -> bool:

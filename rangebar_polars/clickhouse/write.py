@@ -10,10 +10,10 @@ import json
 import os
 import socket
 from dataclasses import asdict
-from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 from rangebar_polars import _internal
+from rangebar_polars._span import ONE_DAY
 from rangebar_polars.clickhouse.attempts import attempts_of, new_number, with_keys
 from rangebar_polars.clickhouse.ddl import table
 from rangebar_polars.clickhouse.drafts import DayOfTicks, UnitDraft
@@ -44,8 +44,6 @@ __all__ = ["DayOfTicks", "UnitDraft", "publish"]
 
 #: How often rows are sent anew, as another attempt, when the cache holds others than were sent.
 _ATTEMPTS = 3
-
-_ONE_DAY = timedelta(days=1)
 
 
 def publish(cache: Cache, drafts: Sequence[UnitDraft]) -> list[Unit]:
@@ -100,7 +98,7 @@ def _built_on(drafts: Sequence[UnitDraft]) -> list[int | tuple[Series, date]]:
         raise ValueError("two of the units to be published are the same day of the same series")
     found: list[int | tuple[Series, date]] = []
     for draft in drafts:
-        yesterday = (draft.series, draft.day - _ONE_DAY)
+        yesterday = (draft.series, draft.day - ONE_DAY)
         if (draft.built_on is None) != (yesterday in places):
             raise ValueError(
                 with_hint(

@@ -12,7 +12,7 @@ import polars as pl
 
 from rangebar_polars._fork import raise_if_forked
 from rangebar_polars._market import canonical_market, canonical_symbol
-from rangebar_polars._span import day_start, parse_day, parse_span
+from rangebar_polars._span import ONE_DAY, day_start, parse_day, parse_span
 from rangebar_polars._ticks import LONGEST_STEP_BACK_US, TRADES_SCHEMA, DayTicks, Origin
 from rangebar_polars.exceptions import (
     ConfirmedAbsentError,
@@ -268,7 +268,7 @@ class BinanceRest:
         none, origin = TRADES_SCHEMA.to_frame(), Origin("rest", url=self.url)
         before, first = edge
         if first is None:
-            over = self._client.server_time() - day_start(day) - timedelta(days=1)
+            over = self._client.server_time() - day_start(day) - ONE_DAY
             reason = f"the newest trade is {_said(chain.newest)}"
             return DayTicks(day, none, origin, is_tail=over < LATEST_ENTRY, reason=reason)
         if before is None:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from rangebar_polars._fork import raise_if_forked
 from rangebar_polars._market import canonical_symbol
-from rangebar_polars._span import day_start, parse_day, parse_span
+from rangebar_polars._span import ONE_DAY, day_start, parse_day, parse_span
 from rangebar_polars._ticks import QUOTES_SCHEMA, DayTicks, Origin
 from rangebar_polars.exceptions import (
     ArchiveMissingError,
@@ -44,7 +44,6 @@ EMPTY_SO_FAR = "no quotes in the file of a running month"
 
 # A month's file may come this long after the month.
 PATIENCE = timedelta(days=2)
-ONE_DAY = timedelta(days=1)
 
 
 @dataclass(frozen=True, slots=True)

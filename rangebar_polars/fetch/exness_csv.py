@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import polars as pl
 
-from rangebar_polars._span import day_start
+from rangebar_polars._span import ONE_DAY, day_start
 from rangebar_polars._ticks import QUOTES_SCHEMA
 from rangebar_polars.exceptions import TickDataError, TickOrderError, with_hint
 from rangebar_polars.fetch.agg_trades_csv import (
@@ -85,7 +85,7 @@ class MonthFile(NamedTuple):
     @property
     def times(self) -> tuple[datetime, datetime]:
         """Between which times a quote must be: those of the month, give or take a second."""
-        end = day_start(self.last_day) + timedelta(days=1)
+        end = day_start(self.last_day) + ONE_DAY
         return day_start(self.first_day) - SLACK, end + SLACK
 
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import polars as pl
 
-from rangebar_polars._span import day_start
+from rangebar_polars._span import ONE_DAY, day_start
 from rangebar_polars._ticks import LONGEST_STEP_BACK_US, TRADES_SCHEMA, is_strictly_increasing
 from rangebar_polars.exceptions import TickDataError, TickOrderError, with_hint
 
@@ -46,7 +46,7 @@ class FileTimes(NamedTuple):
     @classmethod
     def of_days(cls, first: date, last: date, unit: str) -> FileTimes:
         """Times of the UTC days from `first` to `last`, give or take a second."""
-        start, end = day_start(first), day_start(last) + timedelta(days=1)
+        start, end = day_start(first), day_start(last) + ONE_DAY
         words = f"{first}" if first == last else f"{first} to {last}"
         return cls(unit, micros(start) - SLACK_US, micros(end) + SLACK_US, words)
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import re
 import time
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-from rangebar_polars._span import day_start
+from rangebar_polars._span import ONE_DAY, day_start
 from rangebar_polars.config import settings
 from rangebar_polars.fetch._http import date_of
 from rangebar_polars.fetch._rest_client import LARGEST_SKEW_S
@@ -24,7 +24,6 @@ if TYPE_CHECKING:
 
 __all__ = ["ArchiveProbe", "probe_of"]
 
-_ONE_DAY = timedelta(days=1)
 _UNKNOWN_TIME = datetime.fromtimestamp(0, UTC)
 
 
@@ -108,7 +107,7 @@ class ArchiveProbe:
 
     def before(self, day: date) -> date:
         """The newest day that may be there if this one is not."""
-        return day - _ONE_DAY
+        return day - ONE_DAY
 
 
 class BinanceProbe(ArchiveProbe):
@@ -133,12 +132,12 @@ class ExnessProbe(ArchiveProbe):
         file = MonthFile(self.symbol, day.year, day.month)
         written = self.transport.changed(file.path)
         return written is not None and (
-            written == _UNKNOWN_TIME or written >= day_start(file.last_day + _ONE_DAY)
+            written == _UNKNOWN_TIME or written >= day_start(file.last_day + ONE_DAY)
         )
 
     def before(self, day: date) -> date:
         """The last day of the month before."""
-        return day.replace(day=1) - _ONE_DAY
+        return day.replace(day=1) - ONE_DAY
 
 
 def probe_of(

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import polars as pl
 
-from rangebar_polars._span import day_start
+from rangebar_polars._span import ONE_DAY, day_start
 from rangebar_polars._ticks import TRADES_SCHEMA
 from rangebar_polars.builder import RangeBarBuilder
 from rangebar_polars.clickhouse.stored import ENDINGS
@@ -37,7 +37,6 @@ __all__ = [
     "restored",
 ]
 
-_ONE_DAY = timedelta(days=1)
 _TIME, _ID = "timestamp", "agg_trade_id"
 #: What bars are made of; bid and ask of quotes are no part of them.
 _INPUTS = (_TIME, "price", "quantity", _ID, "first_trade_id", "last_trade_id", "is_buyer_maker")
@@ -132,21 +131,21 @@ def compute_days(
         A file of the store is not what it was.
     """
     start = min(track.start for track in tracks)
-    stop = day_start(last_day + _ONE_DAY) if end is None else end
+    stop = day_start(last_day + ONE_DAY) if end is None else end
     day = _Day(start.date(), tracks)
     for frame in held.frames(start, stop, _INPUTS):
         rest = frame
         while rest.height:
-            count = _rows_before(rest, day.day + _ONE_DAY)
+            count = _rows_before(rest, day.day + ONE_DAY)
             if count:
                 day.take(rest[:count])
                 rest = rest[count:]
             else:
                 yield day.result()
-                day = _Day(day.day + _ONE_DAY, tracks)
+                day = _Day(day.day + ONE_DAY, tracks)
     while day.day <= last_day:
         yield day.result()
-        day = _Day(day.day + _ONE_DAY, tracks)
+        day = _Day(day.day + ONE_DAY, tracks)
 
 
 def _rows_before(ticks: pl.DataFrame, day: date) -> int:

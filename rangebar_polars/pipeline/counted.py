@@ -6,14 +6,14 @@ from datetime import UTC, datetime, timedelta
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
-from rangebar_polars._span import Span, day_start, microseconds, parse_span
+from rangebar_polars._span import ONE_DAY, Span, day_start, microseconds, parse_span
 from rangebar_polars.clickhouse.choice import Choice, choose
 from rangebar_polars.clickhouse.rows import closed_before
 from rangebar_polars.clickhouse.series import parts
 from rangebar_polars.clickhouse.units import Chain
 from rangebar_polars.exceptions import CoverageError, with_hint
 from rangebar_polars.pipeline.reading import Plan
-from rangebar_polars.pipeline.shortfall import MOST_DAYS, hole_note, populate_line
+from rangebar_polars.pipeline.shortfall import MOST_DAYS, hole_note, populate_line_of
 from rangebar_polars.storage.parquet import TickStorage
 
 if TYPE_CHECKING:
@@ -27,7 +27,6 @@ if TYPE_CHECKING:
 
 __all__ = ["end_of", "hole_notes", "plan_of_newest", "too_few"]
 
-_ONE_DAY = timedelta(days=1)
 _ONE_MICROSECOND = timedelta(microseconds=1)
 _WINDOW = timedelta(days=29)
 #: More bars than any span of time has.
@@ -63,7 +62,7 @@ def _newest_end(wanted: Wanted, chains: Mapping[Series, Chain]) -> datetime:
     days = TickStorage(wanted.access.cache_dir).list_days(
         family.symbol, source=family.source, market=family.market
     )
-    ends = [day_start(day + _ONE_DAY) for day in days]
+    ends = [day_start(day + ONE_DAY) for day in days]
     ends += [day_start(chain.frontier) for chain in wanted.asked.fitting(chains) if chain.units]
     if not ends:
         message = with_hint(
@@ -143,9 +142,9 @@ def too_few(wanted: Wanted, found: Found, count: int) -> CoverageError:
     """Error for fewer bars than were asked for; it names the call that would keep enough."""
     family, height = wanted.asked.family, found.bars.height
     first, end = found.pieces[0].part.start, found.pieces[-1].part.end
-    per_bar = (end - first) / height if height else 30 * _ONE_DAY / min(count, _MANY)
+    per_bar = (end - first) / height if height else 30 * ONE_DAY / min(count, _MANY)
     earlier = _earlier(wanted.asked, end, per_bar, count)
-    line = populate_line(family, wanted.access, earlier, found.pieces[-1].part.last_day)
+    line = populate_line_of(family, wanted.access, earlier, found.pieces[-1].part.last_day)
     sentence = (
         f"{family.symbol} at {family.threshold} dbps has `{height:,}` bars from {first:%Y-%m-%d} to "
         f"{end:%Y-%m-%d}, not {count:,}"

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from datetime import timedelta
 from itertools import chain
 from typing import TYPE_CHECKING, NamedTuple
 
 import polars as pl
 
+from rangebar_polars._span import ONE_DAY
 from rangebar_polars.storage.coverage import IdSpans
 from rangebar_polars.storage.merge import id_gaps, merge
 
@@ -20,8 +20,6 @@ if TYPE_CHECKING:
     from rangebar_polars.pipeline.sources import IdSource
 
 __all__ = ["Editions", "HeldIds"]
-
-_ONE_DAY = timedelta(days=1)
 
 
 class HeldIds(NamedTuple):
@@ -59,7 +57,7 @@ class Editions:
         """
         run: list[DayTicks] = []
         for found in chain.from_iterable(batches):
-            if run and run[-1].day + _ONE_DAY != found.day:
+            if run and run[-1].day + ONE_DAY != found.day:
                 yield self._settled(self._with_later(run))
                 run = []
             run = [*(run or self._earlier(found)), found]
@@ -77,7 +75,7 @@ class Editions:
         """Fetch the days before one that begins among their ids."""
         run: list[DayTicks] = []
         while self._is_open_at_start(run[0] if run else found):
-            before = self._fetched((run[0] if run else found).day - _ONE_DAY)
+            before = self._fetched((run[0] if run else found).day - ONE_DAY)
             if before is None:
                 break
             run.insert(0, before)
@@ -86,7 +84,7 @@ class Editions:
     def _with_later(self, run: list[DayTicks]) -> list[DayTicks]:
         """Fetch the days after a run that ends among their ids."""
         while self._is_open_at_end(run[-1]):
-            after = self._fetched(run[-1].day + _ONE_DAY)
+            after = self._fetched(run[-1].day + ONE_DAY)
             if after is None:
                 break
             run = [*run, after]
@@ -98,7 +96,7 @@ class Editions:
 
     def _is_open_at_start(self, found: DayTicks) -> bool:
         ends, held = _ends(found), self.held(found.day)
-        before = self.held(found.day - _ONE_DAY)
+        before = self.held(found.day - ONE_DAY)
         if ends is None:
             return held is not None
         is_short = held is not None and held.first < ends[0]
@@ -106,7 +104,7 @@ class Editions:
 
     def _is_open_at_end(self, found: DayTicks) -> bool:
         ends, held = _ends(found), self.held(found.day)
-        after = self.held(found.day + _ONE_DAY)
+        after = self.held(found.day + ONE_DAY)
         if ends is None:
             return held is not None
         is_short = held is not None and ends[1] < held.last

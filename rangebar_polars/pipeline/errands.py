@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from datetime import timedelta
 from typing import TYPE_CHECKING
 
-from rangebar_polars._span import day_start
+from rangebar_polars._span import ONE_DAY, day_start
 from rangebar_polars.clickhouse.series import BAR_SEMANTICS
 
 if TYPE_CHECKING:
@@ -17,8 +16,6 @@ if TYPE_CHECKING:
     from rangebar_polars.clickhouse.units import Chain
 
 __all__ = ["Errand", "errands_of_update", "errands_of_upgrade", "furthest"]
-
-_ONE_DAY = timedelta(days=1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +80,7 @@ def errands_of_upgrade(
         elif configuration.max_gap_us is not None:
             left.append((chain.series, "a population knows no longest gap"))
         else:
-            last_day = chain.frontier - _ONE_DAY
+            last_day = chain.frontier - ONE_DAY
             wanted.append((chain.series.family, chain.series.anchor, last_day))
     return _joined(wanted), left
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
-from rangebar_polars._span import Span, day_start
+from rangebar_polars._span import ONE_DAY, Span, day_start
 from rangebar_polars.clickhouse.choice import to_continue
 from rangebar_polars.clickhouse.generations import PUBLISHED
 from rangebar_polars.clickhouse.series import parts
@@ -20,8 +20,6 @@ if TYPE_CHECKING:
     from rangebar_polars.clickhouse.units import Unit
 
 __all__ = ["Job", "JobTrack", "Part", "Request", "TrackPlan", "by_lease", "parts_of", "plan_part"]
-
-_ONE_DAY = timedelta(days=1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,7 +133,7 @@ class TrackPlan:
     @property
     def base(self) -> Unit | None:
         """The unit that the first day is built on."""
-        return self.chain.unit(self.first_day - _ONE_DAY)
+        return self.chain.unit(self.first_day - ONE_DAY)
 
     @property
     def days(self) -> list[date]:
@@ -151,7 +149,7 @@ class TrackPlan:
 
 def parts_of(request: Request) -> list[Part]:
     """A request cut at its resets."""
-    span = Span(day_start(request.first_day), day_start(request.last_day + _ONE_DAY))
+    span = Span(day_start(request.first_day), day_start(request.last_day + ONE_DAY))
     return [
         Part(request, segment, part.first_day, part.last_day)
         for segment, part in parts(span, request.families[0].reset)

@@ -7,6 +7,7 @@ from datetime import timedelta
 from itertools import groupby
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
+from rangebar_polars._span import ONE_DAY
 from rangebar_polars.clickhouse.client import reading
 from rangebar_polars.clickhouse.rows import read_bars
 from rangebar_polars.clickhouse.units import details_of, read_chains
@@ -28,8 +29,6 @@ if TYPE_CHECKING:
 __all__ = ["Look", "Month", "days_between", "month_of"]
 
 Month: TypeAlias = tuple[int, int]
-
-_ONE_DAY = timedelta(days=1)
 
 
 def month_of(day: date) -> Month:
@@ -93,7 +92,7 @@ class Look:
         for one in self.report.series:
             segment = one.series.segment
             first_day = max(self.days[0], segment.start)
-            end = self.days[1] if segment.end is None else segment.end - _ONE_DAY
+            end = self.days[1] if segment.end is None else segment.end - ONE_DAY
             days = days_between(first_day, min(self.days[1], end))
             for _, together in groupby(days, month_of):
                 of_month = list(together)

@@ -9,7 +9,7 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
 from rangebar_polars._market import canonical_market, canonical_symbol
-from rangebar_polars._span import Span, day_start
+from rangebar_polars._span import ONE_DAY, Span, day_start
 from rangebar_polars.exceptions import (
     ArchiveMissingError,
     ClockSkewError,
@@ -32,7 +32,6 @@ if TYPE_CHECKING:
 
 __all__ = ["Clamp", "ClampWarning", "newest_day"]
 
-_ONE_DAY = timedelta(days=1)
 _KEPT = "the tick store holds it"
 
 
@@ -120,12 +119,12 @@ def newest_day(
 
 def _day_before(seconds: float) -> date:
     """Yesterday, UTC, of an instant."""
-    return datetime.fromtimestamp(seconds, UTC).date() - _ONE_DAY
+    return datetime.fromtimestamp(seconds, UTC).date() - ONE_DAY
 
 
 def _holds(shelf: Shelf, day: date) -> bool:
     """Whether the store holds a day to which nothing is to come."""
-    span = Span(day_start(day), day_start(day + _ONE_DAY))
+    span = Span(day_start(day), day_start(day + ONE_DAY))
     return covered_days(shelf, span, entries_around(shelf, span))[0].state in SEALED
 
 

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from contextlib import ExitStack
-from datetime import date, timedelta
+from datetime import date
 from typing import TYPE_CHECKING
 
 from rangebar_polars._judge import must_be_bool
 from rangebar_polars._market import canonical_market
 from rangebar_polars._options import parse_options
-from rangebar_polars._span import Span, day_start, parse_span
+from rangebar_polars._span import ONE_DAY, Span, day_start, parse_span
 from rangebar_polars.clickhouse.series import Configuration, Family, reset_of
 from rangebar_polars.events import PopulationCompleted, PopulationFailed, emit
 from rangebar_polars.exceptions import PopulationError, RangeBarError, with_hint
@@ -39,7 +39,6 @@ if TYPE_CHECKING:
 
 __all__ = ["populate_cache_resumable"]
 
-_ONE_DAY = timedelta(days=1)
 _LATEST = date(2148, 12, 31)
 _LISTED = 5
 
@@ -200,7 +199,7 @@ def _listed(symbol: str | Sequence[str]) -> list[str]:
 def _asked_days(name: str, start: When, end: When | None) -> tuple[date, date | None]:
     """First and last day that are asked for, not before the effective start."""
     given = parse_span(start, _LATEST if end is None else end)
-    if given != Span(day_start(given.first_day), day_start(given.last_day + _ONE_DAY)):
+    if given != Span(day_start(given.first_day), day_start(given.last_day + ONE_DAY)):
         asked = f"`{start}` to `{end}`" if end is not None else f"`{start}`"
         hint = 'give dates: "2024-03-01" means that whole UTC day'
         raise ValueError(with_hint(f"whole days are kept, and {asked} cuts one", hint))

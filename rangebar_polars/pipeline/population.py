@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from contextlib import ExitStack
 from dataclasses import dataclass, field
-from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from rangebar_polars._progress import progress
@@ -40,7 +39,6 @@ if TYPE_CHECKING:
 
 __all__ = ["Course", "Options"]
 
-_ONE_DAY = timedelta(days=1)
 #: A file that was damaged is set aside, fetched again, and its day computed in another round.
 _ROUNDS = 3
 
@@ -61,7 +59,7 @@ class Options:
 
 
 @dataclass(slots=True)
-class _Stretch:
+class SegmentRun:
     """A part of a request, and how far it got."""
 
     part: Part
@@ -82,8 +80,8 @@ class Course:
         self._stock = Stock(options.cache_dir, options.verbose)
         self._families = {family: None for one in requests for family in one.families}
         self._parts = [part for request in requests for part in parts_of(request)]
-        self._stretches: list[_Stretch] = []
-        self._of_series: dict[Series, _Stretch] = {}
+        self._stretches: list[SegmentRun] = []
+        self._of_series: dict[Series, SegmentRun] = {}
         #: Series that were built anew.
         self.refreshed: set[Series] = set()
         #: The first error of a job that is none of its ticks.
@@ -132,7 +130,7 @@ class Course:
 
     def _begin(self, chains: Mapping[Series, Chain]) -> None:
         kept = by_lease(chains)
-        self._stretches = [_Stretch(part, plan_part(part, kept)) for part in self._parts]
+        self._stretches = [SegmentRun(part, plan_part(part, kept)) for part in self._parts]
         self._of_series = {
             plan.series: stretch for stretch in self._stretches for plan in stretch.before
         }
@@ -141,12 +139,12 @@ class Course:
         days = sum(_days_of_pass(stretch.before) for stretch in self._stretches)
         name = ", ".join(request.symbol for request in self._requests)
         with progress(days, name, "day", verbose=self._options.verbose) as advance:
-            round_ = _Round(self, turns, leases, advance)
+            round_ = Round(self, turns, leases, advance)
             pending = self._stretches
             for _ in range(_ROUNDS):
                 round_.refresh(pending)
                 round_.extend(pending)
-                pending = [one for one in pending if _may_pass(one)]
+                pending = [one for one in pending if may_pass(one)]
                 if not pending:
                     return
 
@@ -194,7 +192,7 @@ class Course:
                 for plan in stretch.before
             ]
 
-    def _report(self, stretch: _Stretch, plan: TrackPlan, after: Chain) -> SeriesReport:
+    def _report(self, stretch: SegmentRun, plan: TrackPlan, after: Chain) -> SeriesReport:
         """What was done for a series: what is visible after and was not before."""
         series, part = plan.series, plan.part
         known = {unit.attempt for unit in plan.chain.units}
@@ -221,7 +219,7 @@ class Course:
         )
 
 
-class _Round:
+class Round:
     """A try at what is lacking: first what is built anew, then what comes after it."""
 
     def __init__(
@@ -240,7 +238,7 @@ class _Round:
 
     # Days that are built anew
 
-    def refresh(self, pending: Sequence[_Stretch]) -> None:
+    def refresh(self, pending: Sequence[SegmentRun]) -> None:
         """Build anew what was asked for or has other ticks, and show it when it is whole."""
         chains = self._course.chains(self._turns.cache)
         under_way: dict[Series, Refresh] = {}
@@ -253,7 +251,7 @@ class _Round:
 
     def _refresh_jobs(
         self,
-        pending: Sequence[_Stretch],
+        pending: Sequence[SegmentRun],
         chains: Mapping[Series, Chain],
         under_way: dict[Series, Refresh],
     ) -> Iterator[Job]:
@@ -308,7 +306,7 @@ class _Round:
 
     # Days that follow what is kept
 
-    def extend(self, pending: Sequence[_Stretch]) -> None:
+    def extend(self, pending: Sequence[SegmentRun]) -> None:
         """Add the days that are not kept."""
         kept = by_lease(self._course.chains(self._turns.cache))
         jobs = (
@@ -317,7 +315,7 @@ class _Round:
         for result in self._results(jobs):
             self._course.note(result, is_refresh=False)
 
-    def _job(self, stretch: _Stretch, plans: Sequence[TrackPlan]) -> Iterator[Job]:
+    def _job(self, stretch: SegmentRun, plans: Sequence[TrackPlan]) -> Iterator[Job]:
         """The job of the plans that lack days, if any does, its ticks fetched."""
         todo = [plan for plan in plans if plan.days]
         if not todo:
@@ -346,7 +344,7 @@ class _Round:
             self._leases.holder,
         )
 
-    def _tracks(self, stretch: _Stretch, plan: TrackPlan) -> Iterator[JobTrack]:
+    def _tracks(self, stretch: SegmentRun, plan: TrackPlan) -> Iterator[JobTrack]:
         """The track of a plan, if there is a state to go on from."""
         stock = self._course.stock
         begin = stock.gap_before(plan.chain, plan.first_day) or stock.state_before(
@@ -381,7 +379,7 @@ class _Round:
         self._advance(len({draft.day for draft in drafts}))
 
 
-def _may_pass(stretch: _Stretch) -> bool:
+def may_pass(stretch: SegmentRun) -> bool:
     return any(hole.may_pass for hole in stretch.holes.values())
 
 

@@ -5,13 +5,13 @@ from __future__ import annotations
 import time
 import warnings
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from itertools import groupby
 from typing import TYPE_CHECKING, Literal, TypeAlias, get_args
 
 from rangebar_polars._judge import must_be_bool
 from rangebar_polars._market import canonical_market
-from rangebar_polars._span import day_start, parse_span
+from rangebar_polars._span import ONE_DAY, day_start, parse_span
 from rangebar_polars.clickhouse.series import reset_of
 from rangebar_polars.exceptions import ValidationError, unknown_choice, with_hint
 from rangebar_polars.minimum import resolve_and_validate_threshold
@@ -49,8 +49,6 @@ __all__ = [
 
 Phase: TypeAlias = Literal["fetching", "processing", "caching"]
 OnComplete: TypeAlias = Literal["error", "warn", "skip"]
-
-_ONE_DAY = timedelta(days=1)
 
 
 class ValidationWarning(UserWarning):
@@ -255,7 +253,7 @@ def _asked_days(name: str, start: When, end: When | None) -> tuple[date, date | 
     """First and last day that are asked for; None for the newest whole one."""
     given = parse_span(start, datetime.now(UTC).date() if end is None else end)
     whole = given.start == day_start(given.first_day)
-    if not whole or (end is not None and given.end != day_start(given.last_day + _ONE_DAY)):
+    if not whole or (end is not None and given.end != day_start(given.last_day + ONE_DAY)):
         hint = 'give dates ("2024-03-01" means that whole UTC day)'
         raise ValueError(with_hint(f"whole days are kept, and `{start}` to `{end}` cuts one", hint))
     first_day = validate_and_clamp_start_date(name, given.first_day)
@@ -315,7 +313,7 @@ class _Progress:
         started: float,
         callback: Callable[[PrecomputeProgress], object] | None,
     ) -> None:
-        yesterday = datetime.now(UTC).date() - _ONE_DAY
+        yesterday = datetime.now(UTC).date() - ONE_DAY
         self._left = {
             month: set(days)
             for month, days in groupby(days_between(first_day, min(last_day, yesterday)), month_of)

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from contextlib import contextmanager
 from dataclasses import replace
-from datetime import timedelta
 from typing import TYPE_CHECKING
 
+from rangebar_polars._span import ONE_DAY
 from rangebar_polars.clickhouse.checkpoints import write_checkpoints
 from rangebar_polars.clickhouse.leases import Leases
 from rangebar_polars.clickhouse.steps import Step, reach
@@ -30,8 +30,6 @@ if TYPE_CHECKING:
     from rangebar_polars.pipeline.jobs import Job, JobTrack
 
 __all__ = ["Publisher", "publisher_of", "run_published"]
-
-_ONE_DAY = timedelta(days=1)
 
 
 class Publisher:
@@ -93,7 +91,7 @@ class Publisher:
     def _copy_state(self, unit: Unit, state: bytes) -> None:
         """Keep a local copy of the newest state; nothing continues a segment that has ended."""
         end = unit.series.segment.end
-        if end is not None and unit.day + _ONE_DAY >= end:
+        if end is not None and unit.day + ONE_DAY >= end:
             forget_local(self._cache_dir, unit.series)
         else:
             write_local(self._cache_dir, unit, state)
@@ -158,7 +156,7 @@ def _since(job: Job, cache: Cache) -> tuple[list[TrackOutcome], Job]:
 def _after(track: JobTrack, unit: Unit, cache: Cache) -> JobTrack:
     return replace(
         track,
-        first_day=unit.day + _ONE_DAY,
+        first_day=unit.day + ONE_DAY,
         built_on=unit.attempt,
         state=states_of(cache, [unit])[unit],
     )

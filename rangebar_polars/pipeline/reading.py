@@ -38,7 +38,7 @@ from rangebar_polars.pipeline.compute import (
     orphan,
     restored,
 )
-from rangebar_polars.pipeline.shortfall import judge_length, stale_notes
+from rangebar_polars.pipeline.shortfall import judge_length, stale_notes_of
 from rangebar_polars.pipeline.supply import supplied
 
 if TYPE_CHECKING:
@@ -362,7 +362,7 @@ def settled(plan: Plan, read: Callable[[], _Read]) -> tuple[_Read, list[Piece], 
         result = read()
         pieces, notes = supplied(plan.wanted, plan.pieces)
         # After the ticks are held: a day that was replaced before that is noticed here.
-        stale = stale_notes(plan.wanted, [unit for piece in plan.pieces for unit in piece.units])
+        stale = stale_notes_of(plan.wanted, [unit for piece in plan.pieces for unit in piece.units])
         is_continued = any(piece.units and piece.goes_on for piece in pieces)
         if not (stale and is_continued) or _is_current(plan):
             return result, pieces, [*stale, *notes]

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from datetime import timedelta
 from itertools import islice
 from typing import TYPE_CHECKING
 
+from rangebar_polars._span import ONE_DAY
 from rangebar_polars.clickhouse.generations import discard_generation, open_generation
 from rangebar_polars.clickhouse.stored import rows_of
 from rangebar_polars.clickhouse.units import Chain, read_chains
@@ -25,8 +25,6 @@ if TYPE_CHECKING:
     from rangebar_polars.storage.held import HeldDays
 
 __all__ = ["Rebuilt", "Refresh", "begin_refresh", "discard_others", "rebuild", "stale_days"]
-
-_ONE_DAY = timedelta(days=1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +67,7 @@ def begin_refresh(
     else:
         generation, kept = found, _as_if(cache, chain, found).units
     rebuilt = Chain(plan.series, kept, chain.generations)
-    last_day = chain.frontier - _ONE_DAY
+    last_day = chain.frontier - ONE_DAY
     following = replace(
         plan,
         chain=rebuilt,

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from rangebar_polars.clickhouse import remedy
 from rangebar_polars.clickhouse.covered import other_semantics, words_of_days
+from rangebar_polars.clickhouse.remedy import absence_note, populate_line, stale_notes
 from rangebar_polars.clickhouse.series import BAR_SEMANTICS
 from rangebar_polars.exceptions import CoverageError, with_hint
 
@@ -23,8 +23,8 @@ __all__ = [
     "days_from_ticks",
     "hole_note",
     "judge_length",
-    "populate_line",
-    "stale_notes",
+    "populate_line_of",
+    "stale_notes_of",
 ]
 
 #: So many UTC days a read computes from ticks.
@@ -52,7 +52,7 @@ def judge_length(wanted: Wanted, pieces: Sequence[Piece], cache: Cache | None) -
         f"bars of {family.symbol} at {family.threshold} dbps are not kept for `{len(days):,}` "
         f"days, and a read computes at most {MOST_DAYS}: {words_of_days(days)}"
     )
-    line = populate_line(family, wanted.access, days[0], days[-1])
+    line = populate_line_of(family, wanted.access, days[0], days[-1])
     hint = f"keep them first: {line}"
     if not wanted.access.use_cache:
         hint += ", and read them with use_cache=True"
@@ -63,7 +63,7 @@ def judge_length(wanted: Wanted, pieces: Sequence[Piece], cache: Cache | None) -
     )
 
 
-def populate_line(family: Family, access: Access, first: date, last: date) -> str:
+def populate_line_of(family: Family, access: Access, first: date, last: date) -> str:
     """The call that keeps bars of these days where a read looks for them.
 
     Examples
@@ -71,13 +71,13 @@ def populate_line(family: Family, access: Access, first: date, last: date) -> st
     >>> from datetime import date
     >>> from rangebar_polars.clickhouse.series import Family
     >>> from rangebar_polars.pipeline.reading import Access
-    >>> from rangebar_polars.pipeline.shortfall import populate_line
+    >>> from rangebar_polars.pipeline.shortfall import populate_line_of
     >>> family = Family.of("BTCUSDT", 500, reset="month")
-    >>> print(populate_line(family, Access(), date(2024, 1, 1), date(2024, 6, 30)))
+    >>> print(populate_line_of(family, Access(), date(2024, 1, 1), date(2024, 6, 30)))
     rb.populate_cache_resumable("BTCUSDT", "2024-01-01", "2024-06-30", \
 threshold_decimal_bps=500, ouroboros="month")
     """
-    return remedy.populate_line(family, first, last, cache_dir=access.cache_dir, dsn=access.dsn)
+    return populate_line(family, first, last, cache_dir=access.cache_dir, dsn=access.dsn)
 
 
 def _other_semantics(family: Family, cache: Cache | None) -> str:
@@ -97,11 +97,9 @@ def _other_semantics(family: Family, cache: Cache | None) -> str:
 def hole_note(wanted: Wanted, days: Sequence[date]) -> str:
     """What is to be said of days between bars that are not kept; they are in order."""
     access = wanted.access
-    return remedy.absence_note(
-        wanted.asked.family, days, cache_dir=access.cache_dir, dsn=access.dsn
-    )
+    return absence_note(wanted.asked.family, days, cache_dir=access.cache_dir, dsn=access.dsn)
 
 
-def stale_notes(wanted: Wanted, units: Sequence[Unit]) -> list[str]:
+def stale_notes_of(wanted: Wanted, units: Sequence[Unit]) -> list[str]:
     """What is to be said of units whose ticks have changed since."""
-    return remedy.stale_notes(wanted.asked.family, units, wanted.access.cache_dir)
+    return stale_notes(wanted.asked.family, units, wanted.access.cache_dir)

@@ -4,17 +4,16 @@ from __future__ import annotations
 
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from datetime import timedelta
 from itertools import groupby
 from typing import TYPE_CHECKING
 
+from rangebar_polars._span import ONE_DAY
 from rangebar_polars.clickhouse.units import states_of
 from rangebar_polars.exceptions import SourceError, TickDataError
 from rangebar_polars.pipeline.compute import is_readable
 from rangebar_polars.pipeline.download import fetch_ticks
-from rangebar_polars.pipeline.outcome import Hole, first_hole, first_line
+from rangebar_polars.pipeline.outcome import Hole, first_hole, first_line, gap_before
 from rangebar_polars.pipeline.rebuild import Rebuilt, rebuild, stale_days
-from rangebar_polars.storage.coverage import IdSpans
 from rangebar_polars.storage.held import hold
 from rangebar_polars.storage.parquet import TickStorage
 from rangebar_polars.symbol_registry import past_gate
@@ -31,8 +30,6 @@ if TYPE_CHECKING:
     from rangebar_polars.storage.held import HeldDays
 
 __all__ = ["Stock"]
-
-_ONE_DAY = timedelta(days=1)
 
 
 @dataclass(slots=True)
@@ -111,7 +108,7 @@ class Stock:
         """Days of a chain up to a last one that were made of other ticks than the store holds."""
         if not chain.units:
             return ()
-        end = min(last_day, chain.frontier - _ONE_DAY)
+        end = min(last_day, chain.frontier - ONE_DAY)
         if end < chain.series.first_day:
             return ()
         held = self.held(chain.series.family, chain.series.first_day, end)
@@ -141,21 +138,11 @@ class Stock:
 
         Where the store still has the day before, it has judged them itself.
         """
-        family = chain.series.family
-        before, here = self.held(family, day - _ONE_DAY, day).days
-        ids = [u.tick_last_id for u in chain.units if u.day < day and u.tick_last_id is not None]
-        entry = here.coverage.entry
-        is_judged = before.coverage.is_kept or family.source == "exness"
-        if is_judged or not ids or entry is None or entry.first_id is None:
-            return None
-        span = (ids[-1] + 1, entry.first_id - 1)
-        left = IdSpans(entry.source_absent).missing_from(span) if span[0] <= span[1] else []
-        words = "; ".join(f"ids {first} to {last} are missing" for first, last in left)
-        return Hole(day, words) if left else None
+        return gap_before(self.held(chain.series.family, day - ONE_DAY, day), chain, day)
 
     def state_before(self, chain: Chain, day: date, turns: Turns) -> Rebuilt | Hole:
         """State with which a day begins; one that this version cannot read is computed again."""
-        base = chain.unit(day - _ONE_DAY)
+        base = chain.unit(day - ONE_DAY)
         if base is None:
             return Rebuilt(None, None)
         state = states_of(turns.cache, [base])[base]

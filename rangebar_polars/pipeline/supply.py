@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, date, datetime
 from typing import TYPE_CHECKING
 
-from rangebar_polars._span import Span, day_start, microseconds
+from rangebar_polars._span import ONE_DAY, Span, day_start, microseconds
 from rangebar_polars.clickhouse.covered import words_of_days
 from rangebar_polars.exceptions import (
     CoverageError,
@@ -18,8 +18,8 @@ from rangebar_polars.exceptions import (
 )
 from rangebar_polars.fetch.probe import ProbingTransport
 from rangebar_polars.pipeline.download import fetch_ticks
+from rangebar_polars.pipeline.outcome import gap_before
 from rangebar_polars.pipeline.plan import ARCHIVE_PATIENCE
-from rangebar_polars.pipeline.stock import Stock
 from rangebar_polars.storage.coverage import MISSING
 from rangebar_polars.storage.held import hold
 from rangebar_polars.storage.parquet import TickStorage
@@ -33,8 +33,6 @@ if TYPE_CHECKING:
     from rangebar_polars.storage.held import HeldDay, HeldDays
 
 __all__ = ["supplied"]
-
-_ONE_DAY = timedelta(days=1)
 
 
 def supplied(wanted: Wanted, pieces: Sequence[Piece]) -> tuple[list[Piece], list[str]]:
@@ -132,7 +130,7 @@ def _up_to(end: datetime, pieces: Sequence[Piece], symbol: str) -> list[Piece]:
 
 def _note(wanted: Wanted, end: datetime) -> str:
     symbol, day = wanted.asked.family.symbol, end.date()
-    return f"bars of {symbol} end with {day - _ONE_DAY}: there is no tick of {day} yet"
+    return f"bars of {symbol} end with {day - ONE_DAY}: there is no tick of {day} yet"
 
 
 def _without_answer(
@@ -172,7 +170,7 @@ def _end_of_kept(wanted: Wanted, pieces: Sequence[Piece]) -> datetime | None:
     open_days = [one.day for one in days[max(0, count - 1) :] if not one.is_sealed]
     if not open_days or any(one.coverage.state != MISSING for one in lacking):
         return None
-    oldest = datetime.now(UTC).date() - _ONE_DAY - ARCHIVE_PATIENCE
+    oldest = datetime.now(UTC).date() - ONE_DAY - ARCHIVE_PATIENCE
     if open_days[0] < oldest or open_days[0] < _newest_kept(wanted, pieces):
         return None
     return day_start(lacking[0].day) if lacking else spans[-1].end
@@ -263,15 +261,18 @@ def _judge(held: HeldDays, family: Family) -> None:
 
 def _judge_join(wanted: Wanted, piece: Piece, day: date) -> None:
     """Refuse ticks whose ids do not follow those of the units that they continue."""
-    gap = Stock(wanted.access.cache_dir, verbose=False).gap_before(piece.choice.chain, day)
+    family, chain = wanted.asked.family, piece.choice.chain
+    storage = TickStorage(wanted.access.cache_dir)
+    place = {"source": family.source, "market": family.market}
+    held = hold(storage, family.symbol, day - ONE_DAY, day, judge_end=False, **place)
+    gap = gap_before(held, chain, day)
     if gap is None:
         return
-    family = wanted.asked.family
     raise CoverageError(
         with_hint(
             f"ticks of {family.symbol} do not follow the bars that are kept up to {day}: "
             f"{gap.reason}",
-            f"fetch the day before, too: rangebar fetch {family.symbol} {day - _ONE_DAY} {day}"
+            f"fetch the day before, too: rangebar fetch {family.symbol} {day - ONE_DAY} {day}"
             f"{_place(family)}",
         ),
         symbol=family.symbol,

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from rangebar_polars._market import canonical_symbol
-from rangebar_polars._span import day_start, parse_day
+from rangebar_polars._span import ONE_DAY, day_start, parse_day
 from rangebar_polars.clickhouse.client import open_cache, reading
 from rangebar_polars.clickhouse.ddl import migrate
 from rangebar_polars.clickhouse.target import resolve
@@ -219,7 +219,7 @@ class _Newest:
         self.last_day = last_day
         self.cache_dir = cache_dir
         self.known: dict[tuple[str, str, str], Clamp] = {}
-        yesterday = datetime.now(UTC).date() - timedelta(days=1)
+        yesterday = datetime.now(UTC).date() - ONE_DAY
         #: The last day that may be there.
         self.wanted = yesterday if last_day is None else min(last_day, yesterday)
 

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
+from rangebar_polars._span import ONE_DAY
 from rangebar_polars.pipeline.outcome import Outcome, TrackOutcome
 from rangebar_polars.pipeline.publishing import run_published
 from rangebar_polars.pipeline.staging import Inbox, Outbox
@@ -24,7 +24,6 @@ __all__ = ["Direct", "Receipt", "Staged", "Tally", "Task", "Way", "stage_job"]
 
 #: Seconds between two looks for staged groups.
 _LOOK_S = 0.05
-_ONE_DAY = timedelta(days=1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +71,7 @@ def _continued(job: Job, reached: Mapping[Series, tuple[date, bytes]]) -> Job:
 
 
 def _moved(track: JobTrack, day: date, state: bytes) -> JobTrack:
-    return replace(track, first_day=day + _ONE_DAY, state=state)
+    return replace(track, first_day=day + ONE_DAY, state=state)
 
 
 # In the driver

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass, field
-from datetime import date, timedelta
+from datetime import date
 from itertools import groupby
 from typing import TYPE_CHECKING
 
 import polars as pl
 
+from rangebar_polars._span import ONE_DAY
 from rangebar_polars.clickhouse.write import DayOfTicks, UnitDraft
 from rangebar_polars.exceptions import ParquetCorruptionError, SnapshotExpiredError
 from rangebar_polars.pipeline.compute import Track, compute_days, new_builder, orphan, restored
@@ -29,8 +30,6 @@ __all__ = ["GROUP_DAYS", "GROUP_S", "drafts_of"]
 #: A group ends after so many days, or seconds of work.
 GROUP_DAYS = 30
 GROUP_S = 1.0
-
-_ONE_DAY = timedelta(days=1)
 
 
 def drafts_of(
@@ -60,7 +59,7 @@ def drafts_of(
     tracks = [_begun(plan, first_hole(held, plan.first_day)) for plan in job.tracks]
     # A track that has had the days of a hole goes on without the others.
     for hole, together in groupby(sorted(tracks, key=_stop), key=lambda one: one.hole):
-        through = job.last_day if hole is None else hole.day - _ONE_DAY
+        through = job.last_day if hole is None else hole.day - ONE_DAY
         yield from _Pass(held, list(together)).groups(through, group_s)
     return Outcome(tuple(one.outcome() for one in tracks))
 
@@ -129,10 +128,10 @@ class _Pass:
             day = computed.day
             is_late = group_s is not None and time.monotonic() - begun >= group_s
             is_full = (day - first).days + 1 >= GROUP_DAYS
-            if is_late or is_full or (day + _ONE_DAY).day == 1 or day == through:
+            if is_late or is_full or (day + ONE_DAY).day == 1 or day == through:
                 yield group
                 group = []
-                begun, first = time.monotonic(), day + _ONE_DAY
+                begun, first = time.monotonic(), day + ONE_DAY
         if group:
             yield group
 
@@ -142,7 +141,7 @@ class _Pass:
         try:
             for computed in compute_days(self._held, tracks, through):
                 yield computed
-                following = computed.day + _ONE_DAY
+                following = computed.day + ONE_DAY
         except (ParquetCorruptionError, SnapshotExpiredError) as error:
             hole = Hole(following, first_line(error), may_pass=True)
             for one in self._tracks:
@@ -161,7 +160,7 @@ def _begun(plan: JobTrack, hole: Hole | None) -> _Progress:
     series = plan.series
     builder = new_builder(series.family) if plan.state is None else restored(plan.state)
     end = series.segment.end
-    last = None if end is None else end - _ONE_DAY
+    last = None if end is None else end - ONE_DAY
     return _Progress(plan, Track(series, builder, plan.first_day), hole, last)
 
 

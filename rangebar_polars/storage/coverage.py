@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from dataclasses import dataclass
-from datetime import timedelta
 from typing import TYPE_CHECKING, NamedTuple
 
 import polars as pl
+
+from rangebar_polars._span import ONE_DAY
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -42,7 +43,6 @@ COVERAGE_SCHEMA = pl.Schema(
     }
 )
 
-_ONE_DAY = timedelta(days=1)
 _LISTED = 3
 # An id of a quote is that of its month, times this, and the row in the month's file.
 _ROWS_OF_MONTH = 10**8
@@ -139,11 +139,11 @@ def _ids(gap: Gap) -> str:
 
 def _before(day: date, entries: Mapping[date, DayEntry]) -> tuple[date, DayEntry] | None:
     """Return the nearest day with ids before a span, None if a day between them is not stored."""
-    earlier = day - _ONE_DAY
+    earlier = day - ONE_DAY
     while (entry := entries.get(earlier)) is not None and entry.is_kept:
         if entry.last_id is not None:
             return earlier, entry
-        earlier -= _ONE_DAY
+        earlier -= ONE_DAY
     return None
 
 
@@ -153,7 +153,7 @@ def _after(
     breaks: Callable[[tuple[date, DayEntry] | None, tuple[date, DayEntry]], list[Gap]],
 ) -> list[Gap]:
     """What is missing between the last day of a span and the next one, which may be of either."""
-    entry, later_day = entries.get(day), day + _ONE_DAY
+    entry, later_day = entries.get(day), day + ONE_DAY
     later = entries.get(later_day)
     if entry is None or later is None or not (entry.is_kept and later.is_kept):
         return []

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import timedelta
 from hashlib import blake2b
 from typing import TYPE_CHECKING
 
-from rangebar_polars._span import Span, day_start, microseconds, parse_span
+from rangebar_polars._span import ONE_DAY, Span, day_start, microseconds, parse_span
 from rangebar_polars.storage.plan import (
     covered_days,
     current_entries,
@@ -35,7 +34,6 @@ __all__ = ["SEALED", "HeldDay", "HeldDays", "hold", "kept_hashes"]
 #: States of a day to which nothing is to come.
 SEALED = frozenset({"final", "given", "absent_confirmed"})
 
-_ONE_DAY = timedelta(days=1)
 _DAY_US = 86_400 * 10**6
 
 
@@ -77,7 +75,7 @@ class HeldDays:
     @property
     def schema(self) -> pl.Schema:
         """Columns of the ticks."""
-        span = Span(day_start(self.days[0].day), day_start(self.days[-1].day + _ONE_DAY))
+        span = Span(day_start(self.days[0].day), day_start(self.days[-1].day + ONE_DAY))
         return self._plan(span).schema
 
     def frames(
@@ -161,7 +159,7 @@ def _tick_hashes(span: Span, entries: Mapping[date, DayEntry]) -> dict[date, str
     hashes = {}
     for day in span.days():
         start_us = microseconds(day_start(day))
-        beside = (files.get(day - _ONE_DAY), files.get(day), files.get(day + _ONE_DAY))
+        beside = (files.get(day - ONE_DAY), files.get(day), files.get(day + ONE_DAY))
         parts = [
             _part(item)
             for item in beside

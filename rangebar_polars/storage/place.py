@@ -75,7 +75,7 @@ def place(shelf: Shelf, folder: Path, data: memoryview, name_of: Callable[[str],
         try:
             write_synced(disk, temporary, data)
             sha256 = wanted.result()
-            _verify(disk, temporary, sha256)
+            verify_content(disk, temporary, sha256)
             try:
                 disk.link(temporary, folder / name_of(sha256))
                 disk.reached(Step.LINKED)
@@ -130,7 +130,7 @@ def write_synced(disk: Disk, path: Path, data: memoryview) -> None:
         disk.close(file)
 
 
-def _verify(disk: Disk, path: Path, sha256: str) -> None:
+def verify_content(disk: Disk, path: Path, sha256: str) -> None:
     if sha256_of(disk.read(path)) != sha256:
         raise StorageError(
             with_hint(

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import warnings
 from dataclasses import dataclass, replace
-from datetime import timedelta
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
 import polars as pl
 
-from rangebar_polars._span import microseconds
+from rangebar_polars._span import ONE_DAY, microseconds
 from rangebar_polars._ticks import schema_of
 from rangebar_polars.events import CoverageGap, emit
 from rangebar_polars.exceptions import CoverageError, TicksNotCachedError, with_hint
@@ -42,7 +41,6 @@ __all__ = [
 
 OnGap: TypeAlias = Literal["raise", "report"]
 
-_ONE_DAY = timedelta(days=1)
 _LISTED = 10
 
 
@@ -89,7 +87,7 @@ class Plan:
 def entries_around(shelf: Shelf, span: Span) -> dict[date, DayEntry]:
     """What the manifests say of the months of a span, and of the days beside it."""
     months = {month_of(day) for day in span.days()}
-    months |= {month_of(span.first_day - _ONE_DAY), month_of(span.last_day + _ONE_DAY)}
+    months |= {month_of(span.first_day - ONE_DAY), month_of(span.last_day + ONE_DAY)}
     entries: dict[date, DayEntry] = {}
     for month in sorted(months):
         entries |= read_manifest(shelf, month).days
@@ -99,7 +97,7 @@ def entries_around(shelf: Shelf, span: Span) -> dict[date, DayEntry]:
 def current_entries(shelf: Shelf, span: Span) -> dict[date, DayEntry]:
     """Return the entries around a span, after days whose fault is gone were taken back."""
     entries = entries_around(shelf, span)
-    around = (span.first_day - _ONE_DAY, *span.days(), span.last_day + _ONE_DAY)
+    around = (span.first_day - ONE_DAY, *span.days(), span.last_day + ONE_DAY)
     return entries | heal(shelf, around, entries)
 
 
@@ -130,7 +128,7 @@ def make_plan(shelf: Shelf, span: Span, entries: Mapping[date, DayEntry]) -> Pla
 def planned_days(span: Span, entries: Mapping[date, DayEntry]) -> tuple[PlannedDay, ...]:
     """The files of a plan of a span."""
     start_us, end_us = microseconds(span.start), microseconds(span.end)
-    around = [span.first_day - _ONE_DAY, *span.days(), span.last_day + _ONE_DAY]
+    around = [span.first_day - ONE_DAY, *span.days(), span.last_day + ONE_DAY]
     planned = []
     for day in around:
         entry = entries.get(day)
@@ -143,7 +141,7 @@ def planned_days(span: Span, entries: Mapping[date, DayEntry]) -> tuple[PlannedD
 
 
 def _floor(day: date, entries: Mapping[date, DayEntry]) -> int:
-    before = entries.get(day - _ONE_DAY)
+    before = entries.get(day - ONE_DAY)
     return before.max_ts_us or 0 if before is not None and before.is_kept else 0
 
 

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
-from datetime import timedelta
 from functools import partial
 from typing import TYPE_CHECKING
 
 import polars as pl
 
 from rangebar_polars._fork import fork_count, raise_if_forked, raise_if_inherited
+from rangebar_polars._span import ONE_DAY
 from rangebar_polars.exceptions import StorageError
 from rangebar_polars.storage.codec import decode_pieces
 from rangebar_polars.storage.days import FileFaultError, read_proved
@@ -34,8 +34,6 @@ if TYPE_CHECKING:
     Refetch = Callable[[date], DayTicks | None]
 
 __all__ = ["Refetch", "mend", "read_plan"]
-
-_ONE_DAY = timedelta(days=1)
 
 
 def read_plan(
@@ -121,7 +119,7 @@ def _judge_neighbours(plan: Plan, item: PlannedDay, fault: FileFaultError) -> No
     Its ids may have moved to them or come from them, and the plan reads them as they were.
     """
     for other in plan.days:
-        if abs(other.day - item.day) == _ONE_DAY:
+        if abs(other.day - item.day) == ONE_DAY:
             now = read_manifest(plan.shelf, month_of(other.day)).days.get(other.day)
             if now is None or now.content != other.entry.content:
                 raise expired(plan.shelf, item.day, fault)

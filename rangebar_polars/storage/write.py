@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from typing import TYPE_CHECKING, TypeAlias
 
-from rangebar_polars._span import day_start
+from rangebar_polars._span import ONE_DAY, day_start
 from rangebar_polars._ticks import LONGEST_STEP_BACK_US, is_strictly_increasing, schema_of
 from rangebar_polars.events import TicksWritten, emit
 from rangebar_polars.exceptions import (
@@ -401,7 +401,7 @@ def _judge_source_day(item: DayTicks, source: str) -> None:
     times = item.ticks.get_column(TIME)
     slack = timedelta(microseconds=LONGEST_STEP_BACK_US)
     begin = day_start(item.day)
-    inside = begin - slack <= times[0] and times[-1] < begin + timedelta(days=1) + slack
+    inside = begin - slack <= times[0] and times[-1] < begin + ONE_DAY + slack
     if not (inside and times.is_sorted() and is_strictly_increasing(item.ticks.get_column(ID))):
         raise TickDataError(
             with_hint(

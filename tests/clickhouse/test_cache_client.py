@@ -368,7 +368,7 @@ def test_a_query_that_is_wrong_has_the_number_of_its_error(cache):
 
 
 def test_a_server_that_is_away_is_said_to_be(tmp_path, monkeypatch):
-    monkeypatch.setattr("rangebar_polars.clickhouse.client._READS", QUICK)
+    monkeypatch.setattr("rangebar_polars.clickhouse.client.READS", QUICK)
     with (
         pytest.raises(CacheUnavailableError, match="use_cache=False") as caught,
         open_cache("http://me:secret@127.0.0.1:1", cache_dir=tmp_path),
