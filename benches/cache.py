@@ -43,7 +43,7 @@ NEWEST = 10_000
 
 def synthetic_bars(day: date, rows: int, seed: int) -> pl.DataFrame:
     """Bars of a day that look like those of a busy symbol, with every column."""
-    from rangebar_polars.clickhouse.stored import ENDINGS, value_columns
+    from rangebar_polars.bar_series.columns import ENDINGS, value_columns
 
     random = np.random.default_rng(seed * 10_000 + day.toordinal())
     midnight = int(datetime(day.year, day.month, day.day, tzinfo=UTC).timestamp()) * 10**6
@@ -75,8 +75,8 @@ def synthetic_bars(day: date, rows: int, seed: int) -> pl.DataFrame:
 
 def fill(cache, symbols: int, bars: int) -> Iterator[int]:
     """Publish so many bars, a group of days of all thresholds of a symbol at a time."""
-    from rangebar_polars.clickhouse.series import Family
-    from rangebar_polars.clickhouse.write import DayOfTicks, UnitDraft, publish
+    from rangebar_polars.bar_series.identity import Family
+    from rangebar_polars.clickhouse.commit.publish import DayOfTicks, UnitDraft, publish
 
     a_day = max(1, bars // (symbols * len(THRESHOLDS) * DAYS))
     state = bytes(2_000)
@@ -122,7 +122,7 @@ class Bench:
     reads: dict[str, Callable[[], object]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        from rangebar_polars.clickhouse.cache import count_bars, get_cached_bars, get_n_bars
+        from rangebar_polars.readers.cached import count_bars, get_cached_bars, get_n_bars
 
         where = {"cache_dir": self.folder}
         everything = where | {"features": "microstructure"}
@@ -136,7 +136,7 @@ class Bench:
 
     def held(self, name: str) -> list[Sample]:
         """Samples of a read within an open cache."""
-        from rangebar_polars.clickhouse.client import open_cache
+        from rangebar_polars.clickhouse.open import open_cache
 
         with open_cache(cache_dir=self.folder):
             return self.timed(name)
@@ -219,7 +219,7 @@ def main() -> int:
 
 def run(given: argparse.Namespace, folder: Path, names: list[str]) -> None:
     """Fills the cache if it is new, and prints a line for each read."""
-    from rangebar_polars.clickhouse.client import open_cache
+    from rangebar_polars.clickhouse.open import open_cache
 
     if not (folder / "clickhouse").is_dir():
         with open_cache(cache_dir=folder, write=True) as cache:

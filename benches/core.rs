@@ -5,9 +5,9 @@
 
 use divan::counter::ItemsCount;
 use divan::{Bencher, black_box};
-use rangebar_polars::core::admit::Names;
 use rangebar_polars::core::bar::Bar;
 use rangebar_polars::core::builder::RangeBarBuilder;
+use rangebar_polars::core::diagnose::Names;
 use rangebar_polars::core::rule::RuleName;
 use rangebar_polars::core::simd::InstructionSet;
 use rangebar_polars::core::state::Settings;

@@ -111,7 +111,7 @@ def stored(folder: Path, days: int, rows: int) -> Path:
 
 def populated(bench: Bench, thresholds: tuple[int, ...]) -> int:
     """Bars of a population of this process, into an empty cache."""
-    from rangebar_polars.pipeline.populate import populate_cache_resumable
+    from rangebar_polars.populate.populate import populate_cache_resumable
     from storage import SYMBOL
 
     report = populate_cache_resumable(
@@ -145,10 +145,11 @@ def speed(bench: Bench, thresholds: tuple[int, ...] = (250,)) -> str:
 
 def stage(bench: Bench, executor: Executor, *, days: int | None = None, reset: str = "day") -> None:
     """Have all days computed and staged in an executor; the driver throws the bars away."""
-    from rangebar_polars._span import parse_span
-    from rangebar_polars.clickhouse.series import Family, parts
-    from rangebar_polars.pipeline.executors import run_jobs
-    from rangebar_polars.pipeline.jobs import Job, JobTrack
+    from rangebar_polars._utils.span import parse_span
+    from rangebar_polars.bar_series.identity import Family
+    from rangebar_polars.bar_series.segments import parts
+    from rangebar_polars.populate.plan import Job, JobTrack
+    from rangebar_polars.populate.workers.executors import run_jobs
     from storage import SYMBOL
 
     family = Family.of(SYMBOL, 250, reset=reset)
@@ -234,7 +235,7 @@ def peak(folder: Path, days: int) -> dict[str, int]:
 def measured(folder: str, days: str) -> None:
     """Populates in this process."""
     import rangebar_polars as rb  # noqa: F401
-    from rangebar_polars.clickhouse.client import open_cache
+    from rangebar_polars.clickhouse.open import open_cache
 
     bench = Bench(Path(folder), int(days), 0, 0, 0)
     bench.__dict__["ticks"] = Path(folder)

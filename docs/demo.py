@@ -21,8 +21,8 @@ from zipfile import ZIP_DEFLATED, ZipFile
 import polars as pl
 
 import rangebar_polars as rb
-from rangebar_polars.clickhouse.cache import count_bars, coverage
-from rangebar_polars.clickhouse.client import open_cache
+from rangebar_polars.clickhouse.open import open_cache
+from rangebar_polars.readers.cached import count_bars, coverage
 from rangebar_polars.storage.parquet import TickStorage
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -40,7 +40,7 @@ DRAWN_BARS = 400
 POPULATION = """
 import sys
 from rangebar_polars.checkpoint import populate_cache_resumable
-from rangebar_polars.clickhouse.steps import observed
+from rangebar_polars._files.failpoints import observed
 
 def step(name):
     print(name, flush=True)

@@ -9,35 +9,35 @@ from typing import TYPE_CHECKING
 
 from rangebar_polars import exceptions as exceptions
 from rangebar_polars._internal import __version__ as __version__
-from rangebar_polars._lib import show_versions
-from rangebar_polars.build import iter_bars
-from rangebar_polars.builder import RangeBarBuilder
 from rangebar_polars.catalogue import MICROSTRUCTURE_COLUMNS, columns
+from rangebar_polars.compute._plugin import show_versions
+from rangebar_polars.compute.builder import RangeBarBuilder
+from rangebar_polars.compute.expr import aggregate, bar_id, bars
+from rangebar_polars.compute.frame import iter_bars
+from rangebar_polars.compute.namespace import rangebar as rangebar
 from rangebar_polars.distance import Distance
-from rangebar_polars.expr import aggregate, bar_id, bars
-from rangebar_polars.namespace import rangebar as rangebar
 from rangebar_polars.threshold import THRESHOLD_PRESETS
 
 if TYPE_CHECKING:
-    from rangebar_polars.clickhouse.client import open_cache
-    from rangebar_polars.export.backtesting import to_backtesting
-    from rangebar_polars.fetch.binance_archive import scan_agg_trades
-    from rangebar_polars.minimum import resolve_and_validate_threshold
-    from rangebar_polars.pipeline.download import fetch_ticks
-    from rangebar_polars.pipeline.populate import populate_cache_resumable
-    from rangebar_polars.pipeline.populate_report import PopulateReport as PopulateReport
-    from rangebar_polars.pipeline.precompute import PrecomputeProgress as PrecomputeProgress
-    from rangebar_polars.pipeline.precompute import PrecomputeResult as PrecomputeResult
-    from rangebar_polars.pipeline.precompute import precompute_range_bars
-    from rangebar_polars.readers import get_n_range_bars, get_range_bars, scan_range_bars
-    from rangebar_polars.sample import sample_ticks
-    from rangebar_polars.symbol_registry import TIER1_SYMBOLS
-    from rangebar_polars.ticks import scan_ticks
-    from rangebar_polars.trades import (
+    from rangebar_polars.clickhouse.open import open_cache
+    from rangebar_polars.compute.trades import (
         process_trades_chunked,
         process_trades_polars,
         process_trades_to_dataframe,
     )
+    from rangebar_polars.fetch.binance.archive import scan_agg_trades
+    from rangebar_polars.ingest.fetch import fetch_ticks
+    from rangebar_polars.interop.backtesting import to_backtesting
+    from rangebar_polars.populate.populate import populate_cache_resumable
+    from rangebar_polars.populate.precompute import PrecomputeProgress as PrecomputeProgress
+    from rangebar_polars.populate.precompute import PrecomputeResult as PrecomputeResult
+    from rangebar_polars.populate.precompute import precompute_range_bars
+    from rangebar_polars.populate.report import PopulateReport as PopulateReport
+    from rangebar_polars.readers.bars import get_n_range_bars, get_range_bars, scan_range_bars
+    from rangebar_polars.readers.ticks import scan_ticks
+    from rangebar_polars.sample import sample_ticks
+    from rangebar_polars.symbol_registry import TIER1_SYMBOLS
+    from rangebar_polars.symbol_registry._minimum import resolve_and_validate_threshold
 
 __all__ = ["Distance", "RangeBarBuilder", "aggregate", "bar_id", "bars", "columns", "iter_bars"]
 __all__ += ["process_trades_chunked", "process_trades_polars", "process_trades_to_dataframe"]
@@ -51,25 +51,25 @@ __all__ += ["show_versions"]
 # Where the names are that this module loads when they are asked for; what functions of `__all__`
 # return or hand to a callback stands here too.
 _LATE = {
-    "PopulateReport": "pipeline.populate_report",
-    "PrecomputeProgress": "pipeline.precompute",
-    "PrecomputeResult": "pipeline.precompute",
+    "PopulateReport": "populate.report",
+    "PrecomputeProgress": "populate.precompute",
+    "PrecomputeResult": "populate.precompute",
     "TIER1_SYMBOLS": "symbol_registry",
-    "fetch_ticks": "pipeline.download",
-    "get_n_range_bars": "readers",
-    "get_range_bars": "readers",
-    "open_cache": "clickhouse.client",
-    "populate_cache_resumable": "pipeline.populate",
-    "precompute_range_bars": "pipeline.precompute",
-    "process_trades_chunked": "trades",
-    "process_trades_polars": "trades",
-    "process_trades_to_dataframe": "trades",
-    "resolve_and_validate_threshold": "minimum",
+    "fetch_ticks": "ingest.fetch",
+    "get_n_range_bars": "readers.bars",
+    "get_range_bars": "readers.bars",
+    "open_cache": "clickhouse.open",
+    "populate_cache_resumable": "populate.populate",
+    "precompute_range_bars": "populate.precompute",
+    "process_trades_chunked": "compute.trades",
+    "process_trades_polars": "compute.trades",
+    "process_trades_to_dataframe": "compute.trades",
+    "resolve_and_validate_threshold": "symbol_registry",
     "sample_ticks": "sample",
-    "scan_agg_trades": "fetch.binance_archive",
-    "scan_range_bars": "readers",
-    "scan_ticks": "ticks",
-    "to_backtesting": "export.backtesting",
+    "scan_agg_trades": "fetch",
+    "scan_range_bars": "readers.bars",
+    "scan_ticks": "readers.ticks",
+    "to_backtesting": "interop.backtesting",
 }
 
 

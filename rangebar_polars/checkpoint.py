@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from rangebar_polars.pipeline.populate import populate_cache_resumable
-from rangebar_polars.pipeline.populate_report import PopulateReport
+from rangebar_polars.populate.populate import populate_cache_resumable
+from rangebar_polars.populate.report import PopulateReport
 
 __all__ = ["PopulateReport", "populate_cache_resumable"]

@@ -15,8 +15,9 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from rangebar_polars._address import Address
-from rangebar_polars._kinds import (
+from rangebar_polars._text import shown
+from rangebar_polars._utils.address import Address
+from rangebar_polars._utils.setting_types import (
     ADDRESS,
     COUNT,
     DSN,
@@ -29,14 +30,13 @@ from rangebar_polars._kinds import (
     WAIT,
     choice,
 )
-from rangebar_polars._text import shown
 from rangebar_polars.exceptions import SettingError, nearest, with_hint
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
     from dataclasses import Field
 
-    from rangebar_polars._kinds import Kind
+    from rangebar_polars._utils.setting_types import Kind
 
 __all__ = [
     "Settings",

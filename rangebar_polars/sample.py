@@ -6,7 +6,7 @@ from importlib import resources
 
 import polars as pl
 
-from rangebar_polars._fork import raise_if_forked
+from rangebar_polars._utils.fork import raise_if_forked
 
 __all__ = ["sample_ticks"]
 

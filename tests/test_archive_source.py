@@ -15,7 +15,6 @@ import pytest
 from polars.testing import assert_frame_equal
 
 from exchange import Answer, Exchange, Tape, faults, spoil, write_archive
-from rangebar_polars._ticks import TRADES_SCHEMA
 from rangebar_polars.events import clear_hooks, flush_hooks, register_for_all
 from rangebar_polars.exceptions import (
     ArchiveMissingError,
@@ -26,11 +25,13 @@ from rangebar_polars.exceptions import (
     TickOrderError,
     TransientSourceError,
 )
-from rangebar_polars.fetch import BinanceArchive, agg_trades_csv
+from rangebar_polars.fetch import BinanceArchive
 from rangebar_polars.fetch import zipped as zipped_files
-from rangebar_polars.fetch.agg_trades_csv import parse_trades
-from rangebar_polars.fetch.binance_archive import UnverifiedFileWarning
+from rangebar_polars.fetch.binance import csv as agg_trades_csv
+from rangebar_polars.fetch.binance.archive import UnverifiedFileWarning
+from rangebar_polars.fetch.binance.csv import parse_trades
 from rangebar_polars.fetch.transport import Transport
+from rangebar_polars.sources import TRADES_SCHEMA
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

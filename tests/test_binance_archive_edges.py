@@ -12,7 +12,8 @@ import rangebar_polars as rb
 from faulty import in_plan
 from properties.comparing import assert_same_bars
 from rangebar_polars.exceptions import TickDataError, TickOrderError
-from rangebar_polars.fetch import agg_trade_files, agg_trades_csv
+from rangebar_polars.fetch.binance import csv as agg_trades_csv
+from rangebar_polars.fetch.binance import files as agg_trade_files
 
 if TYPE_CHECKING:
     from pathlib import Path

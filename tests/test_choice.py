@@ -9,8 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rangebar_polars._span import Span, day_start, parse_span
-from rangebar_polars.clickhouse.choice import (
+from rangebar_polars._utils.span import Span, day_start, parse_span
+from rangebar_polars.bar_series.identity import Family
+from rangebar_polars.bar_series.segments import segment_of
+from rangebar_polars.bar_series.selection import (
     best_kept,
     choose,
     in_segment,
@@ -18,8 +20,7 @@ from rangebar_polars.clickhouse.choice import (
     to_continue,
     walk_back,
 )
-from rangebar_polars.clickhouse.series import Family, segment_of
-from rangebar_polars.clickhouse.units import Chain, Unit
+from rangebar_polars.bar_series.units import Chain, Unit
 
 FAMILY = Family.of("BTCUSDT", 250, reset="month")
 BEGIN, DAYS = date(2024, 1, 20), 60

@@ -20,12 +20,12 @@ from polars.testing import assert_frame_equal
 pytest.importorskip("chdb")
 
 from exchange import Exchange, Tape
+from rangebar_polars.bar_series.identity import BAR_SEMANTICS, Configuration, Family
 from rangebar_polars.cli import main
-from rangebar_polars.clickhouse.cache import count_bars, get_cached_bars
-from rangebar_polars.clickhouse.client import open_cache
-from rangebar_polars.clickhouse.series import BAR_SEMANTICS, Configuration, Family
-from rangebar_polars.clickhouse.units import read_chains
-from rangebar_polars.pipeline.populate import populate_cache_resumable
+from rangebar_polars.clickhouse.open import open_cache
+from rangebar_polars.clickhouse.query.units import read_chains
+from rangebar_polars.populate.populate import populate_cache_resumable
+from rangebar_polars.readers.cached import count_bars, get_cached_bars
 from rangebar_polars.storage.parquet import TickStorage
 
 if TYPE_CHECKING:

@@ -23,8 +23,8 @@ pytest.importorskip("chdb")
 import rangebar_polars as rb
 from exchange import Exchange, QuoteTape, Tape, faults
 from rangebar_polars.cli import main
-from rangebar_polars.clickhouse.cache import count_bars, get_cached_bars
 from rangebar_polars.events import flush_hooks
+from rangebar_polars.readers.cached import count_bars, get_cached_bars
 from rangebar_polars.storage.parquet import TickStorage
 
 if TYPE_CHECKING:

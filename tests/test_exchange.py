@@ -23,8 +23,8 @@ import rangebar_polars as rb
 from exchange import Exchange, Tape, faults, spoil, unit_of, write_archive
 from exchange.client import ask, page
 from exchange.fixtures import exchange, exchange_tape  # noqa: F401
-from rangebar_polars._ticks import TRADES_SCHEMA
 from rangebar_polars.exceptions import TickDataError
+from rangebar_polars.sources import TRADES_SCHEMA
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

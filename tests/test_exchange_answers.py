@@ -14,7 +14,7 @@ from polars.testing import assert_frame_equal
 
 from exchange import Exchange, Limits, QuoteTape, Tape
 from exchange.client import ask, page
-from rangebar_polars._ticks import QUOTES_SCHEMA, TRADES_SCHEMA
+from rangebar_polars.sources import QUOTES_SCHEMA, TRADES_SCHEMA
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -17,7 +17,6 @@ from hypothesis import strategies as st
 
 from exchange import Exchange, QuoteTape, faults
 from exness_files import HEADER, hourly_rows, market_hours, path_of, row, write_rows, write_text
-from rangebar_polars._ticks import QUOTES_SCHEMA
 from rangebar_polars.exceptions import (
     ArchiveMissingError,
     ConfirmedAbsentError,
@@ -28,7 +27,8 @@ from rangebar_polars.exceptions import (
     TransientSourceError,
 )
 from rangebar_polars.fetch import Exness
-from rangebar_polars.fetch.exness_csv import MonthFile, read_month
+from rangebar_polars.fetch.exness.csv import MonthFile, read_month
+from rangebar_polars.sources import QUOTES_SCHEMA
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

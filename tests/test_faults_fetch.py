@@ -20,8 +20,8 @@ from rangebar_polars.exceptions import (
     TickDataError,
     TransientSourceError,
 )
-from rangebar_polars.fetch._rest_client import ClockSkewWarning
-from rangebar_polars.fetch.binance_archive import UnverifiedFileWarning
+from rangebar_polars.fetch.binance.archive import UnverifiedFileWarning
+from rangebar_polars.fetch.binance.rest_client import ClockSkewWarning
 from rangebar_polars.storage.parquet import TickStorage
 
 if TYPE_CHECKING:

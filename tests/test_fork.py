@@ -18,7 +18,7 @@ PRELUDE = """
 import json, os, sys, threading
 import polars as pl
 import rangebar_polars as rb
-from rangebar_polars import _fork
+from rangebar_polars._utils import fork as _fork
 
 def use_polars():
     frame = pl.DataFrame({"a": [1, 2]})

@@ -19,10 +19,11 @@ import pytest
 import rangebar_polars as rb
 from exchange import faults
 from rangebar_polars.exceptions import CorruptSourceError, SourceError, TickDataError
-from rangebar_polars.fetch import BinanceRest, Exness, agg_trades_csv
-from rangebar_polars.fetch.agg_trades_csv import LONGEST_LINE_BYTES, parse_trades
+from rangebar_polars.fetch import BinanceRest, Exness
+from rangebar_polars.fetch.binance import csv as agg_trades_csv
+from rangebar_polars.fetch.binance.csv import LONGEST_LINE_BYTES, parse_trades
 from rangebar_polars.fetch.csv_lines import first_fault, places_of
-from rangebar_polars.fetch.exness_csv import MonthFile, read_month
+from rangebar_polars.fetch.exness.csv import MonthFile, read_month
 from rangebar_polars.fetch.zipped import PIECE_BYTES, DamagedFileError, member_pieces
 
 if TYPE_CHECKING:

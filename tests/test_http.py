@@ -13,7 +13,7 @@ from polars.testing import assert_frame_equal
 import rangebar_polars as rb
 from exchange import Exchange, QuoteTape, faults
 from pipeline.oracle import SPAN, judge, point_at
-from rangebar_polars._address import Address
+from rangebar_polars._utils.address import Address
 from rangebar_polars.exceptions import CorruptSourceError, SettingError, TransientSourceError
 from rangebar_polars.fetch import BinanceArchive, BinanceRest, Exness
 from rangebar_polars.fetch import transport as transport_module
@@ -25,7 +25,7 @@ from rangebar_polars.fetch._decoding import (
 )
 from rangebar_polars.fetch._http import HttpClient, RequestFailedError
 from rangebar_polars.fetch._wire import Limits, Meter, TooSlowError
-from rangebar_polars.fetch.probe import ProbingTransport
+from rangebar_polars.fetch.http_probe import ProbingTransport
 from rangebar_polars.fetch.transport import Transport
 
 if TYPE_CHECKING:

@@ -159,7 +159,7 @@ def test_environment_is_read_in_config_alone():
 def test_what_other_libraries_log_is_left_to_handlers_that_somebody_set_up(tmp_path: Path) -> None:
     code = """
 import logging, sys
-from rangebar_polars._extra import import_extra
+from rangebar_polars._utils.optional import import_extra
 import_extra("stamina", "fetch")
 logging.getLogger("stamina").warning("not printed")
 logging.basicConfig(stream=sys.stdout, format="%(message)s")

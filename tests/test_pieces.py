@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 import rangebar_polars as rb
 from properties.comparing import assert_same_bars
 from properties.frames import long_frame
-from rangebar_polars import _pieces
-from rangebar_polars._pieces import in_pieces
-from rangebar_polars._stream import batches
+from rangebar_polars._utils.io_source import batches
+from rangebar_polars.compute import _pieces
+from rangebar_polars.compute._pieces import in_pieces
 from rangebar_polars.exceptions import TickDataError, TickOrderError
 
 TRADES = long_frame(seed=41, rows=6_000, step=8 * 10**9)

@@ -18,7 +18,7 @@ import pytest
 import rangebar_polars as rb
 from rangebar_polars._text import printable, shown
 from rangebar_polars.exceptions import BarDataError, RangeBarError
-from rangebar_polars.plot import save_png
+from rangebar_polars.plot.chart import save_png
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -64,7 +64,7 @@ import json, sys
 from pathlib import Path
 import altair as alt
 import polars as pl
-from rangebar_polars.plot import save_png
+from rangebar_polars.plot.chart import save_png
 
 texts = json.loads(sys.stdin.read())
 bars = pl.read_parquet(sys.argv[1])

@@ -21,9 +21,9 @@ LOADED = """
 import json, sys
 import rangebar_polars as rb
 assert {names} <= set(dir(rb))
-before = [name for name in sys.modules if name.startswith("rangebar_polars.pipeline")]
+before = [name for name in sys.modules if name.startswith("rangebar_polars.populate")]
 assert rb.PrecomputeResult.__name__ == "PrecomputeResult"
-print(json.dumps([before, "rangebar_polars.pipeline.precompute" in sys.modules]))
+print(json.dumps([before, "rangebar_polars.populate.precompute" in sys.modules]))
 """
 
 TYPED = """
@@ -62,7 +62,7 @@ def test_what_a_population_returns_is_a_name_of_the_package(name: str) -> None:
 def test_each_is_what_the_functions_give_and_take() -> None:
     assert inspect.signature(rb.populate_cache_resumable).return_annotation == "PopulateReport"
     assert inspect.signature(rb.precompute_range_bars).return_annotation == "PrecomputeResult"
-    home = importlib.import_module("rangebar_polars.pipeline.precompute")
+    home = importlib.import_module("rangebar_polars.populate.precompute")
     assert rb.PrecomputeResult is home.PrecomputeResult
     assert rb.PrecomputeProgress is home.PrecomputeProgress
 

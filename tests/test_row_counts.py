@@ -82,7 +82,7 @@ def test_any_counting_plan_of_trades_equals_that_of_the_frame(sources, name, ste
 
 
 def test_the_kernel_refuses_to_make_bars_without_columns() -> None:
-    from rangebar_polars._request import FrameRequest
+    from rangebar_polars.compute._request import FrameRequest
 
     request = FrameRequest.of_bars(50)
     with pytest.raises(ValueError, match="at least one column"):

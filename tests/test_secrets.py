@@ -17,9 +17,9 @@ import rangebar_polars as rb
 from exchange import Exchange, QuoteTape, faults
 from pipeline.oracle import SPAN
 from rangebar_polars import events
-from rangebar_polars._address import Address, fault_of, scrubbed, shown
-from rangebar_polars.clickhouse import driver
-from rangebar_polars.clickhouse.target import resolve
+from rangebar_polars._utils.address import Address, fault_of, scrubbed, shown
+from rangebar_polars.clickhouse.connection import driver
+from rangebar_polars.clickhouse.connection.dsn import resolve
 from rangebar_polars.config import settings
 from rangebar_polars.exceptions import (
     CacheUnavailableError,
@@ -28,7 +28,7 @@ from rangebar_polars.exceptions import (
     SourceError,
 )
 from rangebar_polars.fetch import BinanceArchive, BinanceRest, Exness
-from rangebar_polars.fetch.probe import ProbingTransport
+from rangebar_polars.fetch.http_probe import ProbingTransport
 from rangebar_polars.fetch.transport import Transport
 
 if TYPE_CHECKING:

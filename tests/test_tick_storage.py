@@ -11,7 +11,6 @@ from polars.testing import assert_frame_equal
 
 import rangebar_polars as rb
 from rangebar_polars import events
-from rangebar_polars._ticks import TRADES_SCHEMA
 from rangebar_polars.exceptions import (
     MissingColumnError,
     StorageError,
@@ -20,6 +19,7 @@ from rangebar_polars.exceptions import (
     TickOrderError,
     TicksNotCachedError,
 )
+from rangebar_polars.sources import TRADES_SCHEMA
 from rangebar_polars.storage import TickStorage
 from storage.stock import SYMBOL, day_files, given_day, quotes, trades
 

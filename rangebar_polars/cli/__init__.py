@@ -18,7 +18,7 @@ import polars as pl
 from rangebar_polars import __version__
 from rangebar_polars._text import shown
 from rangebar_polars.cli import bars, cache, populate, symbols, ticks
-from rangebar_polars.cli._words import UsageError, fail, said_warnings, words_of
+from rangebar_polars.cli._output import UsageError, fail, said_warnings, words_of
 from rangebar_polars.events import flush_hooks
 from rangebar_polars.exceptions import (
     RangeBarError,

@@ -10,10 +10,8 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import polars as pl
 
-from rangebar_polars._options import parse_options
-from rangebar_polars._span import parse_span
-from rangebar_polars.build import bars_frame
-from rangebar_polars.cli._asked import (
+from rangebar_polars._utils.span import parse_span
+from rangebar_polars.cli._arguments import (
     DEFAULT_THRESHOLD,
     add_cache_arguments,
     add_place_arguments,
@@ -22,17 +20,19 @@ from rangebar_polars.cli._asked import (
     place_of,
     symbol_of,
 )
-from rangebar_polars.cli._words import UsageError, emit, say, text_table, whole_file
+from rangebar_polars.cli._output import UsageError, emit, say, text_table, whole_file
+from rangebar_polars.compute._options import parse_options
+from rangebar_polars.compute.frame import bars_frame
+from rangebar_polars.compute.trades import with_times
 from rangebar_polars.distance import Distance
 from rangebar_polars.exceptions import TickDataError, with_hint
-from rangebar_polars.fetch.binance_archive import GLOB_CHARACTERS, resolve_paths, scan_agg_trades
-from rangebar_polars.trades import with_times
+from rangebar_polars.fetch.binance.archive import GLOB_CHARACTERS, resolve_paths, scan_agg_trades
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from rangebar_polars._typing import Reset
-    from rangebar_polars.cli._words import Verbs
+    from rangebar_polars.cli._output import Verbs
     from rangebar_polars.threshold import LimitLike
 
 __all__ = ["add_parser"]
@@ -188,8 +188,8 @@ def bars_of_symbol(
     arguments: argparse.Namespace, thresholds: list[int], features: list[str]
 ) -> pl.DataFrame:
     """Bars of a symbol between two dates: what is kept, and the rest from ticks."""
-    from rangebar_polars.clickhouse.remedy import commands
-    from rangebar_polars.readers import scan_range_bars
+    from rangebar_polars.readers.bars import scan_range_bars
+    from rangebar_polars.readers.hints import commands
 
     name, start, end = arguments.trades
     begin = anchor(arguments.anchor)
@@ -257,7 +257,7 @@ def judge(arguments: argparse.Namespace, limits: Sequence[LimitLike]) -> None:
     refuse_name("--out", arguments.out, WRITERS)
     refuse_name("--plot", arguments.plot, (".png",))
     if arguments.plot:
-        from rangebar_polars.plot import require_extra
+        from rangebar_polars.plot.chart import require_extra
 
         require_extra()
 
@@ -322,7 +322,7 @@ def read_trades(names: Sequence[str], written: Sequence[Path | None] = ()) -> pl
 
 def draw(bars: pl.DataFrame, path: Path) -> None:
     """Write a chart."""
-    from rangebar_polars.plot import plot_bars, save_png
+    from rangebar_polars.plot.chart import plot_bars, save_png
 
     chart = plot_bars(bars)
     with whole_file(path) as part:

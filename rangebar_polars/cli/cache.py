@@ -3,51 +3,50 @@
 from __future__ import annotations
 
 import argparse
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
-from rangebar_polars._span import parse_day, parse_span
-from rangebar_polars.cli._asked import (
+from rangebar_polars._utils.span import parse_day, parse_span
+from rangebar_polars.bar_series.segments import reset_mode
+from rangebar_polars.cli._arguments import (
     DEFAULT_THRESHOLD,
+    STOPPED,
+    add_action,
     add_cache_arguments,
     add_place_arguments,
     add_threshold_argument,
+    cache_arguments,
     judged,
     place_of,
     symbol_of,
 )
-from rangebar_polars.cli._words import UsageError, emit, emit_frame, fail, say, words_of
+from rangebar_polars.cli._output import emit, emit_frame, fail, say, words_of
 from rangebar_polars.cli.bars import WRITERS, refuse_name, write
+from rangebar_polars.cli.cache_drop import add_removal
 from rangebar_polars.cli.populate import add_work_arguments, unanswered, workers
-from rangebar_polars.clickhouse.series import reset_mode
 from rangebar_polars.exceptions import (
-    CacheError,
-    CacheQueryError,
-    CacheSchemaError,
     PopulationError,
-    with_hint,
 )
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from rangebar_polars.cli._words import Verbs
-    from rangebar_polars.clickhouse.removal import Removed
-    from rangebar_polars.pipeline.removing import Doomed
-    from rangebar_polars.pipeline.upkeep import UpkeepReport
+    from rangebar_polars.cli._output import Verbs
+    from rangebar_polars.maintenance.update import UpkeepReport
 
 __all__ = ["add_parser"]
 
-STOPPED = 1
+
 CACHE_HELP = """\
 what the bar cache keeps, and its upkeep
 
 The cache is the ClickHouse server that RANGEBAR_CLICKHOUSE_DSN names, else a folder in the cache
 folder. What is listed goes to stdout: a table for a terminal, else CSV.
 """
+
+
 CACHE_EXAMPLES = """\
 examples:
   rangebar cache status
@@ -69,14 +68,6 @@ def add_parser(verbs: Verbs) -> None:
     _add_reading(actions)
     _add_work(actions)
     add_removal(actions)
-
-
-def add_action(
-    actions: Verbs, name: str, does: str, run: Callable[[argparse.Namespace], int | None]
-) -> argparse.ArgumentParser:
-    action = actions.add_parser(name, help=does, description=f"{does[0].upper()}{does[1:]}.")
-    action.set_defaults(run=run)
-    return action
 
 
 def _add_reading(actions: Verbs) -> None:
@@ -142,31 +133,10 @@ def _add_work(actions: Verbs) -> None:
     add_work_arguments(upgrade)
 
 
-def add_removal(actions: Verbs) -> None:
-    collect = add_action(
-        actions, "gc", "remove rows of writes that were never published, a day old", run_gc
-    )
-    collect.add_argument("--dry-run", action="store_true", help="only say what would go")
-    add_cache_arguments(collect)
-    drop = add_action(actions, "drop", "remove bars that are kept; ticks stay", run_drop)
-    drop.add_argument("symbol", nargs="?", metavar="SYMBOL", help="only this one (default: all)")
-    add_threshold_argument(drop, default="all")
-    drop.add_argument(
-        "--superseded",
-        action="store_true",
-        help="only series that one of an earlier anchor wholly covers",
-    )
-    drop.add_argument(
-        "--outdated", action="store_true", help="only series that were computed by another rule"
-    )
-    drop.add_argument("--yes", action="store_true", help="do not ask")
-    add_cache_arguments(drop)
-
-
 def run_status(arguments: argparse.Namespace) -> None:
     """`rangebar cache status`."""
-    from rangebar_polars.clickhouse.client import engine_use, reading
-    from rangebar_polars.clickhouse.status import kept, sizes
+    from rangebar_polars.clickhouse.open import engine_use, reading
+    from rangebar_polars.clickhouse.query.status import kept, sizes
 
     symbol = None if arguments.symbol is None else symbol_of(arguments.symbol)
     with reading(arguments.dsn, cache_dir=arguments.cache_dir) as cache:
@@ -185,7 +155,7 @@ def run_status(arguments: argparse.Namespace) -> None:
 
 def run_coverage(arguments: argparse.Namespace) -> None:
     """`rangebar cache coverage`."""
-    from rangebar_polars.clickhouse.cache import coverage
+    from rangebar_polars.readers.cached import coverage
 
     span = _span(arguments)
     emit_frame(
@@ -195,7 +165,7 @@ def run_coverage(arguments: argparse.Namespace) -> None:
 
 def run_count(arguments: argparse.Namespace) -> None:
     """`rangebar cache count`."""
-    from rangebar_polars.clickhouse.cache import count_bars
+    from rangebar_polars.readers.cached import count_bars
 
     before = arguments.before
     if before is not None:
@@ -212,8 +182,8 @@ def run_count(arguments: argparse.Namespace) -> None:
 
 def run_export(arguments: argparse.Namespace) -> None:
     """`rangebar cache export`."""
-    from rangebar_polars.clickhouse.cache import get_cached_bars
-    from rangebar_polars.clickhouse.remedy import commands, counted
+    from rangebar_polars.readers.cached import get_cached_bars
+    from rangebar_polars.readers.hints import commands, counted
 
     refuse_name("--out", arguments.out, WRITERS)
     span = _span(arguments)
@@ -250,7 +220,7 @@ def _by_threshold(
 
 def run_update(arguments: argparse.Namespace) -> int:
     """`rangebar cache update`; 1 if anything was not done."""
-    from rangebar_polars.pipeline.upkeep import update
+    from rangebar_polars.maintenance.update import update
 
     symbols = [symbol_of(symbol) for symbol in arguments.symbols]
     if arguments.end is not None:
@@ -265,7 +235,7 @@ def run_update(arguments: argparse.Namespace) -> int:
 
 def run_upgrade(arguments: argparse.Namespace) -> int:
     """`rangebar cache upgrade`; 1 if anything was not done."""
-    from rangebar_polars.pipeline.upkeep import upgrade
+    from rangebar_polars.maintenance.update import upgrade
 
     return _upkeep(arguments, lambda options: upgrade(**options))
 
@@ -297,89 +267,6 @@ def _said(report: UpkeepReport) -> str:
     return str(report)
 
 
-def run_gc(arguments: argparse.Namespace) -> None:
-    """`rangebar cache gc`."""
-    from rangebar_polars.clickhouse.client import reading
-    from rangebar_polars.clickhouse.removal import Removed, gc
-
-    with reading(arguments.dsn, cache_dir=arguments.cache_dir) as cache:
-        found = Removed() if cache is None else gc(cache, dry_run=arguments.dry_run)
-    emit_frame(_rows(found))
-    say("these rows would go" if arguments.dry_run else "these rows are gone")
-
-
-def _rows(removed: Removed) -> pl.DataFrame:
-    counts = {name: getattr(removed, name) for name in ("bars", "units", "leases", "checkpoints")}
-    return pl.DataFrame({"table": list(counts), "rows": list(counts.values())})
-
-
-def run_drop(arguments: argparse.Namespace) -> int:
-    """`rangebar cache drop`; 1 if it was not confirmed."""
-    from rangebar_polars.clickhouse.driver import is_damage
-    from rangebar_polars.clickhouse.remedy import counted
-    from rangebar_polars.pipeline.removing import Doomed, remove, remove_tables
-
-    symbol = None if arguments.symbol is None else symbol_of(arguments.symbol)
-    doomed = Doomed(symbol, arguments.threshold, arguments.superseded, arguments.outdated)
-    try:
-        found = remove(doomed, dry_run=True, **cache_arguments(arguments))
-    except (CacheSchemaError, CacheQueryError) as error:
-        if not doomed.is_everything or not (
-            isinstance(error, CacheSchemaError) or is_damage(error)
-        ):
-            raise
-        if not confirmed(arguments, words_of(error), "all tables of the cache"):
-            return fail("nothing was removed", STOPPED)
-        remove_tables(**cache_arguments(arguments))
-        say("the cache is empty")
-        return 0
-    if not found:
-        say("nothing is kept that would go")
-        return 0
-    listed = "\n".join(str(series) for series in found.series)
-    rows = f"({counted(found.units, 'day')}, {counted(found.bars, 'row')} of bars)"
-    count = f"{len(found.series):,} series"
-    what = f"this series {rows}" if len(found.series) == 1 else f"these {count} {rows}"
-    if not confirmed(arguments, listed, what):
-        return fail("nothing was removed", STOPPED)
-    _remove(doomed, cache_arguments(arguments))
-    say(f"{count} {'is' if len(found.series) == 1 else 'are'} gone {rows}")
-    return 0
-
-
-def _remove(doomed: Doomed, place: dict[str, Any]) -> None:
-    """Remove series, although bars may be damaged: such parts are set aside, but not a server's."""
-    from rangebar_polars.clickhouse.client import open_cache
-    from rangebar_polars.clickhouse.driver import is_damage
-    from rangebar_polars.clickhouse.remedy import set_damaged_aside
-    from rangebar_polars.pipeline.removing import remove, remove_tables
-
-    try:
-        remove(doomed, **place)
-    except CacheError as error:
-        if not is_damage(error):
-            raise
-        if doomed.is_everything:
-            remove_tables(**place)
-            return
-        with open_cache(place["dsn"], cache_dir=place["cache_dir"]) as cache:
-            if not cache.is_embedded:
-                raise
-            set_damaged_aside(cache)
-        remove(doomed, **place)
-
-
-def confirmed(arguments: argparse.Namespace, shown: str, what: str) -> bool:
-    """Whether the user, who is shown what would go, has said yes, or says so now."""
-    if arguments.yes:
-        return True
-    say(shown)
-    if sys.stdin is None or not sys.stdin.isatty():
-        raise UsageError(with_hint(f"nobody can be asked whether to remove {what}", "--yes"))
-    print(f"remove {what}? [y/N] ", end="", file=sys.stderr, flush=True)
-    return sys.stdin.readline().strip().lower() in ("y", "yes")
-
-
 def _span(arguments: argparse.Namespace) -> tuple[str | None, str | None]:
     if arguments.start is not None:
         judged(parse_span, arguments.start, arguments.end or "9998-12-31")
@@ -397,7 +284,3 @@ def _bars(arguments: argparse.Namespace) -> tuple[str, dict[str, Any]]:
     source, market = place_of(symbol, arguments.source, arguments.market)
     place = {"ouroboros": arguments.reset, "source": source, "market": market}
     return symbol, {**place, **cache_arguments(arguments)}
-
-
-def cache_arguments(arguments: argparse.Namespace) -> dict[str, Any]:
-    return {"cache_dir": arguments.cache_dir, "dsn": arguments.dsn}

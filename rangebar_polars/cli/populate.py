@@ -9,8 +9,10 @@ from contextlib import contextmanager
 from functools import partial
 from typing import TYPE_CHECKING
 
-from rangebar_polars._span import parse_day
-from rangebar_polars.cli._asked import (
+from rangebar_polars._utils.span import parse_day
+from rangebar_polars.bar_series.identity import Family
+from rangebar_polars.bar_series.segments import reset_mode
+from rangebar_polars.cli._arguments import (
     DEFAULT_THRESHOLD,
     add_cache_arguments,
     add_place_arguments,
@@ -19,16 +21,15 @@ from rangebar_polars.cli._asked import (
     place_of,
     symbol_of,
 )
-from rangebar_polars.cli._words import UsageError, fail, say, words_of
-from rangebar_polars.clickhouse.series import Family, reset_mode
-from rangebar_polars.clickhouse.target import resolve
+from rangebar_polars.cli._output import UsageError, fail, say, words_of
+from rangebar_polars.clickhouse.connection.dsn import resolve
 from rangebar_polars.exceptions import CacheError, PopulationError, with_hint
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
     from concurrent.futures import Executor
 
-    from rangebar_polars.cli._words import Verbs
+    from rangebar_polars.cli._output import Verbs
 
 __all__ = ["add_parser", "add_work_arguments", "unanswered", "workers"]
 
@@ -174,7 +175,7 @@ def judge(arguments: argparse.Namespace) -> None:
 
 def populate(arguments: argparse.Namespace, place: tuple[str, str], symbols: list[str]) -> int:
     """Populate symbols of one market; 1 if anything was not done."""
-    from rangebar_polars.pipeline.populate import populate_cache_resumable
+    from rangebar_polars.populate.populate import populate_cache_resumable
 
     try:
         report = populate_cache_resumable(
@@ -220,7 +221,7 @@ def workers(count: int) -> Callable[[], Executor] | None:
     """
     if count == 1:
         return None
-    from rangebar_polars.pipeline.executors import end_with_parent
+    from rangebar_polars.populate.workers.executors import end_with_parent
 
     # From the start: one that has not had a job yet does not know of it by itself.
     context = multiprocessing.get_context("spawn")
@@ -249,8 +250,8 @@ def frontiers(
     arguments: argparse.Namespace, place: tuple[str, str], symbols: list[str]
 ) -> Iterator[str]:
     """For each symbol and threshold the last day that is kept of what was asked for."""
-    from rangebar_polars.clickhouse.client import reading
-    from rangebar_polars.clickhouse.units import read_chains
+    from rangebar_polars.clickhouse.open import reading
+    from rangebar_polars.clickhouse.query.units import read_chains
 
     source, market = place
     families = [

@@ -6,12 +6,12 @@ from typing import TYPE_CHECKING
 
 import polars as pl
 
-from rangebar_polars.cli._words import emit_frame, say
+from rangebar_polars.cli._output import emit_frame, say
 
 if TYPE_CHECKING:
     import argparse
 
-    from rangebar_polars.cli._words import Verbs
+    from rangebar_polars.cli._output import Verbs
 
 __all__ = ["add_parser"]
 

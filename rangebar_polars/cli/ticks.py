@@ -8,14 +8,20 @@ from typing import TYPE_CHECKING
 
 import polars as pl
 
-from rangebar_polars._span import parse_span
-from rangebar_polars.cli._asked import add_place_arguments, judged, place_of, places_of, symbol_of
-from rangebar_polars.cli._words import emit_frame, say
+from rangebar_polars._utils.span import parse_span
+from rangebar_polars.cli._arguments import (
+    add_place_arguments,
+    judged,
+    place_of,
+    places_of,
+    symbol_of,
+)
+from rangebar_polars.cli._output import emit_frame, say
 from rangebar_polars.exceptions import TicksNotCachedError, nearest, with_hint
 from rangebar_polars.symbol_registry import get_symbol_entries
 
 if TYPE_CHECKING:
-    from rangebar_polars.cli._words import Verbs
+    from rangebar_polars.cli._output import Verbs
     from rangebar_polars.storage.parquet import TickStorage
 
 __all__ = ["add_parser"]
@@ -102,7 +108,7 @@ def _action(actions: Verbs, name: str, does: str) -> argparse.ArgumentParser:
 
 def run_fetch(arguments: argparse.Namespace) -> None:
     """`rangebar fetch`."""
-    from rangebar_polars.pipeline.download import fetch_ticks, span_to_now
+    from rangebar_polars.ingest.fetch import fetch_ticks, span_to_now
 
     symbol = symbol_of(arguments.symbol)
     source, market = place_of(symbol, arguments.source, arguments.market)

@@ -7,7 +7,7 @@ import logging
 import time
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
-from rangebar_polars._fork import ForkSafeLock, after_fork_in_child
+from rangebar_polars._utils.fork import ForkSafeLock, after_fork_in_child
 from rangebar_polars.config import settings
 from rangebar_polars.events._kinds import EVENT_NAMES, FAILURES, event_name
 from rangebar_polars.events._payload import HookPayload, append_line

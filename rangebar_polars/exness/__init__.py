@@ -13,7 +13,7 @@ from rangebar_polars.exness._bars import (
 )
 from rangebar_polars.exness._builder import SPREAD_COLUMNS, WEEKEND, ExnessRangeBarBuilder
 from rangebar_polars.exness._instruments import ExnessInstrument, ValidationStrictness
-from rangebar_polars.fetch.exness import Exness
+from rangebar_polars.fetch.exness.archive import Exness
 
 __all__ = [
     "SPREAD_COLUMNS",

@@ -8,28 +8,28 @@ from typing import TYPE_CHECKING, Literal
 
 import polars as pl
 
-from rangebar_polars._pandas import bars_to_pandas, import_pandas
-from rangebar_polars._progress import progress
-from rangebar_polars._span import parse_span
-from rangebar_polars._stream import batches
-from rangebar_polars._ticks import QUOTES_SCHEMA
+from rangebar_polars._utils.io_source import batches
+from rangebar_polars._utils.progress import progress
+from rangebar_polars._utils.span import parse_span
 from rangebar_polars.config import settings
 from rangebar_polars.exness._builder import SPREAD_COLUMNS, WEEKEND, QuoteBars
 from rangebar_polars.exness._instruments import ValidationStrictness
-from rangebar_polars.fetch.exness import Exness
-from rangebar_polars.minimum import resolve_and_validate_threshold
+from rangebar_polars.fetch.exness.archive import Exness
+from rangebar_polars.interop.pandas_frames import bars_to_pandas, import_pandas
+from rangebar_polars.sources import QUOTES_SCHEMA
 from rangebar_polars.symbol_registry import (
     validate_and_clamp_start_date,
     validate_symbol_registered,
 )
+from rangebar_polars.symbol_registry._minimum import resolve_and_validate_threshold
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     import pandas as pd
 
-    from rangebar_polars._span import When
     from rangebar_polars._typing import MaxGap
+    from rangebar_polars._utils.span import When
     from rangebar_polars.exness._builder import Instrument
     from rangebar_polars.exness._quotes import Quotes
     from rangebar_polars.threshold import ThresholdLike
@@ -138,7 +138,7 @@ def get_range_bars_exness(
     TicksNotCachedError, CoverageError, SourceError
         Quotes are missing and may not, or could not, be fetched.
     """
-    from rangebar_polars.ticks import scan_ticks
+    from rangebar_polars.readers.ticks import scan_ticks
 
     name = validate_symbol_registered(instrument, operation="get_range_bars_exness")
     begin = validate_and_clamp_start_date(name, start)

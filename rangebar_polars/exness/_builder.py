@@ -13,12 +13,12 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 import polars as pl
 
-from rangebar_polars.builder import RangeBarBuilder
+from rangebar_polars.compute.builder import RangeBarBuilder
 from rangebar_polars.exness._instruments import ValidationStrictness, judge
 from rangebar_polars.exness._quotes import quotes_of
-from rangebar_polars.fetch.exness_csv import PER_UNIT, grid_units, mid_price, quotient
-from rangebar_polars.minimum import resolve_and_validate_threshold
+from rangebar_polars.fetch.exness.csv import PER_UNIT, grid_units, mid_price, quotient
 from rangebar_polars.symbol_registry import validate_symbol_registered
+from rangebar_polars.symbol_registry._minimum import resolve_and_validate_threshold
 
 if TYPE_CHECKING:
     from rangebar_polars._typing import MaxGap

@@ -6,7 +6,7 @@ from enum import StrEnum
 from typing import TYPE_CHECKING
 
 from rangebar_polars.exceptions import TickDataError, with_hint
-from rangebar_polars.fetch.exness_csv import is_quote
+from rangebar_polars.fetch.exness.csv import is_quote
 
 if TYPE_CHECKING:
     import polars as pl

@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING, TypeAlias
 
 import polars as pl
 
-from rangebar_polars._pandas import column, is_pandas
+from rangebar_polars.compute.trades import milliseconds
 from rangebar_polars.exceptions import MissingColumnError, with_hint
-from rangebar_polars.trades import milliseconds
+from rangebar_polars.interop.pandas_frames import column, is_pandas
 
 if TYPE_CHECKING:
     import pandas as pd

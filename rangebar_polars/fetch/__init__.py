@@ -4,18 +4,22 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from rangebar_polars.fetch.agg_trade_files import scan_agg_trades
+from rangebar_polars.fetch.binance.files import scan_agg_trades
 from rangebar_polars.fetch.normalise import TradeFileWarning
 
 if TYPE_CHECKING:
-    from rangebar_polars.fetch.binance_archive import BinanceArchive
-    from rangebar_polars.fetch.binance_rest import BinanceRest
-    from rangebar_polars.fetch.exness import Exness
+    from rangebar_polars.fetch.binance.archive import BinanceArchive
+    from rangebar_polars.fetch.binance.rest import BinanceRest
+    from rangebar_polars.fetch.exness.archive import Exness
 
 __all__ = ["BinanceArchive", "BinanceRest", "Exness", "TradeFileWarning", "scan_agg_trades"]
 
 # Modules of the sources, loaded when one is asked for.
-_LATE = {"BinanceArchive": "binance_archive", "BinanceRest": "binance_rest", "Exness": "exness"}
+_LATE = {
+    "BinanceArchive": "binance.archive",
+    "BinanceRest": "binance.rest",
+    "Exness": "exness.archive",
+}
 
 
 def __getattr__(name: str) -> object:

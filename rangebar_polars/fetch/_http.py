@@ -15,8 +15,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, urljoin, urlsplit
 
-from rangebar_polars._address import Address, scrubbed
-from rangebar_polars._extra import import_extra
+from rangebar_polars._utils.address import Address, scrubbed
+from rangebar_polars._utils.optional import import_extra
 from rangebar_polars.config import certificate_variables, proxy_of, settings
 from rangebar_polars.exceptions import RangeBarError, SettingError, with_hint
 from rangebar_polars.fetch._decoding import decoded

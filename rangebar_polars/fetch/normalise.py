@@ -12,14 +12,14 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import polars as pl
 
-from rangebar_polars._span import ONE_DAY, day_start
-from rangebar_polars._ticks import LONGEST_STEP_BACK_US, TRADES_SCHEMA, is_strictly_increasing
+from rangebar_polars._utils.span import ONE_DAY, day_start
 from rangebar_polars.exceptions import TickDataError, TickOrderError, with_hint
+from rangebar_polars.sources import LONGEST_STEP_BACK_US, TRADES_SCHEMA, is_strictly_increasing
 
 if TYPE_CHECKING:
     from datetime import date
 
-    from rangebar_polars._ticks import Origin
+    from rangebar_polars.sources import Origin
 
 __all__ = ["TRADES_SCHEMA", "FileTimes", "Mended", "TradeFileWarning", "is_sentinel", "normalise"]
 

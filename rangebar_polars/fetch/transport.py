@@ -17,8 +17,8 @@ from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 from urllib.request import url2pathname
 
-from rangebar_polars._address import Address, fault_of, scrubbed
-from rangebar_polars._extra import import_extra
+from rangebar_polars._utils.address import Address, fault_of, scrubbed
+from rangebar_polars._utils.optional import import_extra
 from rangebar_polars.config import settings
 from rangebar_polars.exceptions import (
     NoAnswerError,

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Literal
 from urllib.parse import quote, urlencode
 
-from rangebar_polars._extra import import_extra
 from rangebar_polars._text import printable
+from rangebar_polars._utils.optional import import_extra
 from rangebar_polars.config import settings
 
 __all__ = ["is_configured", "send_critical_alert"]

@@ -1,7 +1,7 @@
 """Ticks on disk."""
 
+from rangebar_polars._files.lock_wait import LockWaitWarning
 from rangebar_polars.storage.coverage import CoverageWarning
-from rangebar_polars.storage.lock_wait import LockWaitWarning
 from rangebar_polars.storage.parquet import TickStorage, WriteReport
 
 __all__ = ["CoverageWarning", "LockWaitWarning", "TickStorage", "WriteReport"]

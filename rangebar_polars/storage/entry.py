@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, fields, replace
 from typing import Any, Literal, TypeAlias, get_args
 
-from rangebar_polars._ticks import Origin
+from rangebar_polars.sources import Origin
 
 __all__ = ["KEPT", "STATES", "DayEntry", "IdSpan", "State"]
 

@@ -6,7 +6,7 @@ import re
 from dataclasses import fields
 from typing import TYPE_CHECKING
 
-from rangebar_polars._ticks import Origin, schema_of
+from rangebar_polars.sources import Origin, schema_of
 from rangebar_polars.storage.entry import STATES
 from rangebar_polars.storage.layout import day_file_name, month_of
 

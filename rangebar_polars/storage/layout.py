@@ -10,16 +10,15 @@ from __future__ import annotations
 
 import os
 import re
-import secrets
 from dataclasses import dataclass, field
 from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from rangebar_polars._judge import ACCESS_HINT, is_folder
-from rangebar_polars._market import MARKETS
+from rangebar_polars._files.disk import Disk
+from rangebar_polars._utils.checks import ACCESS_HINT, is_folder
 from rangebar_polars.exceptions import StorageError, with_hint
-from rangebar_polars.storage.disk import Disk
+from rangebar_polars.sources import MARKETS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -34,15 +33,19 @@ __all__ = [
     "listed",
     "month_of",
     "shelves",
-    "temporary_name",
-    "temporary_pid",
 ]
 
+
 LAYOUT = "v1"
+
+
 DIGITS_IN_NAME = 16
+
+
 _MONTH = re.compile(r"([0-9]{4}-(?:0[1-9]|1[0-2]))\.manifest")
+
+
 _DAY_FILE = re.compile(r"([0-9]{4}-[0-9]{2}-[0-9]{2})\.([0-9a-f]{16})\.parquet")
-_TEMPORARY = re.compile(r"\.(.+)\.(\d+)\.[0-9a-f]{8}\.tmp")
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,17 +117,6 @@ def day_of_file(name: str) -> date | None:
 def month_of(day: date) -> str:
     """The month of a day, such as 2024-03."""
     return f"{day.year:04}-{day.month:02}"
-
-
-def temporary_name(name: str) -> str:
-    """Name under which the bytes of a file are written, which no other writer takes."""
-    return f".{name}.{os.getpid()}.{secrets.token_hex(4)}.tmp"
-
-
-def temporary_pid(name: str) -> int | None:
-    """The process that wrote a temporary file, None if the name is of none."""
-    match = _TEMPORARY.fullmatch(name)
-    return int(match.group(2)) if match else None
 
 
 def shelves(

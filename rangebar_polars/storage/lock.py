@@ -8,9 +8,10 @@ import time
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from rangebar_polars.storage.disk import Step
-from rangebar_polars.storage.layout import is_folder, listed, temporary_pid
-from rangebar_polars.storage.place import disk_errors, make_folders
+from rangebar_polars._files.atomic import disk_errors, temporary_pid
+from rangebar_polars._files.disk import Step
+from rangebar_polars.storage.content_file import make_folders
+from rangebar_polars.storage.layout import is_folder, listed
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

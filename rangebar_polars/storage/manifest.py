@@ -15,12 +15,13 @@ from functools import lru_cache
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, TypeAlias
 
+from rangebar_polars._files.atomic import disk_errors, sha256_of
+from rangebar_polars._files.disk import Step
 from rangebar_polars.exceptions import ManifestError, StorageError, with_hint
-from rangebar_polars.storage.disk import Step
+from rangebar_polars.storage.content_file import place, read_file
 from rangebar_polars.storage.entry import DayEntry
 from rangebar_polars.storage.entry_rules import judge_entry
 from rangebar_polars.storage.layout import listed
-from rangebar_polars.storage.place import disk_errors, place, read_file, sha256_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping

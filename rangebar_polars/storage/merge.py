@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 
 import polars as pl
 
-from rangebar_polars._ticks import LONGEST_STEP_BACK_US, is_strictly_increasing
 from rangebar_polars.exceptions import TickOrderError, with_hint
-from rangebar_polars.storage.given import (
+from rangebar_polars.sources import LONGEST_STEP_BACK_US, is_strictly_increasing
+from rangebar_polars.storage.user_ticks import (
     ID,
     TIME,
     conflict,

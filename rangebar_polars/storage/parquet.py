@@ -9,25 +9,27 @@ from typing import TYPE_CHECKING
 
 import polars as pl
 
-from rangebar_polars._fork import raise_if_forked
-from rangebar_polars._judge import must_be_folder
-from rangebar_polars._market import canonical_market, canonical_symbol
-from rangebar_polars._span import parse_day, parse_span
-from rangebar_polars._stream import lazy_frame
+from rangebar_polars._files.disk import Disk
+from rangebar_polars._utils.checks import must_be_folder
+from rangebar_polars._utils.fork import raise_if_forked
+from rangebar_polars._utils.io_source import lazy_frame
+from rangebar_polars._utils.span import parse_day, parse_span
 from rangebar_polars.config import settings
 from rangebar_polars.exceptions import SnapshotExpiredError
-from rangebar_polars.storage import audit, collect, pruning
+from rangebar_polars.sources import canonical_market, canonical_symbol
+from rangebar_polars.storage import gc as collect
+from rangebar_polars.storage import pruning
+from rangebar_polars.storage import verify as audit
 from rangebar_polars.storage.coverage import coverage_frame
-from rangebar_polars.storage.disk import Disk
-from rangebar_polars.storage.given import TIME, given_ticks
 from rangebar_polars.storage.layout import LAYOUT, Shelf, shelves
-from rangebar_polars.storage.plan import (
+from rangebar_polars.storage.read import mend, read_plan
+from rangebar_polars.storage.read_plan import (
     covered_days,
     current_entries,
     judge,
     make_plan,
 )
-from rangebar_polars.storage.read import mend, read_plan
+from rangebar_polars.storage.user_ticks import TIME, given_ticks
 from rangebar_polars.storage.write import WriteReport, fill_days, put_days, remove_days, write_given
 from rangebar_polars.symbol_registry import validate_symbol_registered
 
@@ -36,12 +38,12 @@ if TYPE_CHECKING:
 
     import pandas as pd
 
-    from rangebar_polars._span import Span, When
-    from rangebar_polars._stream import Frames
-    from rangebar_polars._ticks import DayTicks
+    from rangebar_polars._utils.io_source import Frames
+    from rangebar_polars._utils.span import Span, When
+    from rangebar_polars.sources import DayTicks
     from rangebar_polars.storage.coverage import DayCoverage, Gap
-    from rangebar_polars.storage.plan import OnGap, Plan
     from rangebar_polars.storage.read import Refetch
+    from rangebar_polars.storage.read_plan import OnGap, Plan
 
 __all__ = ["TickStorage", "WriteReport"]
 

@@ -6,6 +6,8 @@ import logging
 import re
 from typing import TYPE_CHECKING
 
+from rangebar_polars._files.atomic import disk_errors, sha256_of
+from rangebar_polars._files.disk import Step
 from rangebar_polars.events import TickFileQuarantined, TickFileRestored, emit
 from rangebar_polars.exceptions import (
     ParquetCorruptionError,
@@ -13,12 +15,11 @@ from rangebar_polars.exceptions import (
     StorageError,
     with_hint,
 )
-from rangebar_polars.storage.days import FileFaultError, read_proved
-from rangebar_polars.storage.disk import Step
+from rangebar_polars.storage.content_file import make_folders, move_aside, read_file
+from rangebar_polars.storage.day_file import FileFaultError, read_proved
 from rangebar_polars.storage.layout import listed, month_of
 from rangebar_polars.storage.lock import writing
 from rangebar_polars.storage.manifest import read_manifest, update_manifest
-from rangebar_polars.storage.place import disk_errors, make_folders, read_file, sha256_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
@@ -28,8 +29,8 @@ if TYPE_CHECKING:
     from rangebar_polars.storage.entry import DayEntry
     from rangebar_polars.storage.layout import Shelf
 
-__all__ = ["corruption", "expired", "heal", "move_aside", "restore", "set_aside"]
-__all__ += ["set_aside_locked"]
+__all__ = ["corruption", "expired", "heal", "restore", "set_aside", "set_aside_locked"]
+
 
 _LOG = logging.getLogger("rangebar_polars.storage")
 
@@ -86,33 +87,6 @@ def _of_another_time(
     if now is None or not now.is_kept or now.content != entry.content:
         raise expired(shelf, day, fault)
     return now
-
-
-def move_aside(shelf: Shelf, path: Path) -> Path:
-    """Move a file into the quarantine, under a name that no other file there has."""
-    with disk_errors(path):
-        make_folders(shelf, shelf.quarantine)
-        target = _link_aside(shelf, path)
-        shelf.disk.sync_folder(shelf.quarantine)
-        shelf.disk.reached(Step.FILE_QUARANTINED)
-        shelf.disk.unlink(path)
-        shelf.disk.sync_folder(path.parent)
-        shelf.disk.reached(Step.QUARANTINE_SYNCED)
-    return target
-
-
-def _link_aside(shelf: Shelf, path: Path) -> Path:
-    number = 1
-    while True:
-        target = shelf.quarantine / (path.name if number == 1 else f"{path.name}.{number}")
-        try:
-            shelf.disk.link(path, target)
-        except FileExistsError:
-            if target.samefile(path):  # of a process that ended before it took the other name away
-                return target
-            number += 1
-        else:
-            return target
 
 
 def heal(

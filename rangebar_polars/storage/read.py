@@ -8,15 +8,15 @@ from typing import TYPE_CHECKING
 
 import polars as pl
 
-from rangebar_polars._fork import fork_count, raise_if_forked, raise_if_inherited
-from rangebar_polars._span import ONE_DAY
+from rangebar_polars._utils.fork import fork_count, raise_if_forked, raise_if_inherited
+from rangebar_polars._utils.span import ONE_DAY
 from rangebar_polars.exceptions import StorageError
 from rangebar_polars.storage.codec import decode_pieces
-from rangebar_polars.storage.days import FileFaultError, read_proved
-from rangebar_polars.storage.given import TIME
+from rangebar_polars.storage.day_file import FileFaultError, read_proved
 from rangebar_polars.storage.layout import month_of
 from rangebar_polars.storage.manifest import read_manifest
 from rangebar_polars.storage.quarantine import corruption, expired, set_aside
+from rangebar_polars.storage.user_ticks import TIME
 from rangebar_polars.storage.write import put_days
 
 if TYPE_CHECKING:
@@ -24,11 +24,11 @@ if TYPE_CHECKING:
     from concurrent.futures import Future
     from datetime import date
 
-    from rangebar_polars._span import Span
-    from rangebar_polars._ticks import DayTicks
+    from rangebar_polars._utils.span import Span
+    from rangebar_polars.sources import DayTicks
     from rangebar_polars.storage.entry import DayEntry
     from rangebar_polars.storage.layout import Shelf
-    from rangebar_polars.storage.plan import Plan, PlannedDay
+    from rangebar_polars.storage.read_plan import Plan, PlannedDay
 
     Pieces = Callable[[Mapping[str, pl.DataType]], Iterator[pl.DataFrame]]
     Refetch = Callable[[date], DayTicks | None]

@@ -6,8 +6,7 @@ from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from typing import TYPE_CHECKING, TypeAlias
 
-from rangebar_polars._span import ONE_DAY, day_start
-from rangebar_polars._ticks import LONGEST_STEP_BACK_US, is_strictly_increasing, schema_of
+from rangebar_polars._utils.span import ONE_DAY, day_start
 from rangebar_polars.events import TicksWritten, emit
 from rangebar_polars.exceptions import (
     RangeBarError,
@@ -16,17 +15,18 @@ from rangebar_polars.exceptions import (
     TicksNotCachedError,
     with_hint,
 )
-from rangebar_polars.storage.days import Content, FileFaultError, read_day, store_day
-from rangebar_polars.storage.given import (
-    ID,
-    TIME,
-    judge_values,
-)
+from rangebar_polars.sources import LONGEST_STEP_BACK_US, is_strictly_increasing, schema_of
+from rangebar_polars.storage.day_file import Content, FileFaultError, read_day, store_day
 from rangebar_polars.storage.layout import is_folder, month_of
 from rangebar_polars.storage.lock import writing
 from rangebar_polars.storage.manifest import read_manifest, update_manifest
 from rangebar_polars.storage.merge import judge_order_of_days, merge
 from rangebar_polars.storage.quarantine import corruption, set_aside_locked
+from rangebar_polars.storage.user_ticks import (
+    ID,
+    TIME,
+    judge_values,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -34,12 +34,12 @@ if TYPE_CHECKING:
 
     import polars as pl
 
-    from rangebar_polars._ticks import DayTicks
+    from rangebar_polars.sources import DayTicks
     from rangebar_polars.storage.entry import DayEntry, IdSpan, State
-    from rangebar_polars.storage.given import Given
     from rangebar_polars.storage.layout import Shelf
     from rangebar_polars.storage.manifest import Manifest
     from rangebar_polars.storage.merge import Merged
+    from rangebar_polars.storage.user_ticks import Given
 
 __all__ = ["WriteReport", "fill_days", "put_days", "remove_days", "write_given"]
 

@@ -5,7 +5,16 @@ from __future__ import annotations
 from dataclasses import MISSING, dataclass, field, fields
 from typing import TYPE_CHECKING, Any
 
-from rangebar_polars._kinds import COUNT, DATE, SWITCH, TEXT, THRESHOLD, Kind, choice, whole_number
+from rangebar_polars._utils.setting_types import (
+    COUNT,
+    DATE,
+    SWITCH,
+    TEXT,
+    THRESHOLD,
+    Kind,
+    choice,
+    whole_number,
+)
 from rangebar_polars.exceptions import SettingError, nearest, with_hint
 
 if TYPE_CHECKING:

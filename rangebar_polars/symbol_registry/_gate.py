@@ -9,7 +9,7 @@ from contextvars import ContextVar
 from datetime import datetime
 from typing import TYPE_CHECKING, TypeVar, cast
 
-from rangebar_polars._span import day_start, parse_day
+from rangebar_polars._utils.span import day_start, parse_day
 from rangebar_polars.config import config_folder, settings
 from rangebar_polars.events import SymbolNotRegistered, emit
 from rangebar_polars.exceptions import SymbolNotRegisteredError, nearest, with_hint
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
     from datetime import date
 
-    from rangebar_polars._span import When
+    from rangebar_polars._utils.span import When
 
 __all__ = [
     "StartDateClampedWarning",

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import polars as pl
 
-from rangebar_polars._pandas import OHLCV, import_pandas, is_pandas
 from rangebar_polars.catalogue import columns
 from rangebar_polars.exceptions import with_hint
+from rangebar_polars.interop.pandas_frames import OHLCV, import_pandas, is_pandas
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -1,6 +1,6 @@
 //! Where a bar must not go on: calendar resets (UTC) and long silences.
 
-use super::units::TimeUnit;
+use crate::core::units::TimeUnit;
 
 /// Calendar boundary at 00:00 UTC.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -1,15 +1,15 @@
 //! The state machine behind every door: pieces of columns in, ended bars out.
 
-use super::admit::{Names, Wording, limit_error, unexplained};
-use super::bar::Bar;
-use super::buckets::{Buckets, Filled, block_size};
-use super::error::DataError;
-use super::fold::FoldError;
-use super::lanes::LONGEST_SPAN;
-use super::search::Cut;
-use super::simd::{self, InstructionSet};
-use super::state::{KeyFold, KeySearch, Output, Rows, Settings};
-use super::ticks::Ticks;
+use crate::core::bar::Bar;
+use crate::core::diagnose::{Names, Wording, limit_error, unexplained};
+use crate::core::error::DataError;
+use crate::core::fold::FoldError;
+use crate::core::keys::buckets::{Buckets, Filled, block_size};
+use crate::core::search::Cut;
+use crate::core::simd::fold::LONGEST_SPAN;
+use crate::core::simd::{self, InstructionSet};
+use crate::core::state::{KeyFold, KeySearch, Output, Rows, Settings};
+use crate::core::ticks::Ticks;
 
 /// Takes the bars that ended so far and leaves the vector empty.
 pub type Flush<'a> = &'a mut dyn FnMut(&mut Vec<Bar>);

@@ -5,14 +5,14 @@
 
 use sha2::{Digest, Sha256};
 
-use super::admit::Last;
-use super::bar::Sums;
-use super::builder::{KeyState, RangeBarBuilder};
-use super::error::CoreError;
-use super::plausible::Bounds;
-use super::rule::Searches;
-use super::state::{KeyFold, KeySearch, LaneFold, Settings};
-use super::ticks::Inputs;
+use crate::core::bar::Sums;
+use crate::core::builder::{KeyState, RangeBarBuilder};
+use crate::core::diagnose::Last;
+use crate::core::error::CoreError;
+use crate::core::plausible::Bounds;
+use crate::core::rule::Searches;
+use crate::core::state::{KeyFold, KeySearch, LaneFold, Settings};
+use crate::core::ticks::Inputs;
 
 const MAGIC: &[u8; 8] = b"rangebar";
 const VERSION: u32 = 1;

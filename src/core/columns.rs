@@ -2,10 +2,10 @@
 //! its own and joins both; schema, documentation, table definitions and validation bounds are read
 //! from there.
 
-use super::bar::{Bar, Cause};
-use super::quotient::{money, vwap};
-use super::ticks::Inputs;
-use super::units::{Threshold, TimeUnit, from_grid, to_f64};
+use crate::core::bar::{Bar, Cause};
+use crate::core::quotient::{money, vwap};
+use crate::core::ticks::Inputs;
+use crate::core::units::{Threshold, TimeUnit, from_grid, to_f64};
 
 /// Column type, apart from any library's.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

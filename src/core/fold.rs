@@ -4,11 +4,11 @@
 //! never refuses: where it meets anything unusual it doubts, and the checked fold here, one record
 //! at a time, decides.
 
-use super::bar::{Overflow, Sums};
-use super::lanes::QuickSpan;
-use super::order::is_next;
-use super::simd::{self, InstructionSet};
-use super::ticks::Ticks;
+use crate::core::bar::{Overflow, Sums};
+use crate::core::order::is_next;
+use crate::core::simd::fold::QuickSpan;
+use crate::core::simd::{self, InstructionSet};
+use crate::core::ticks::Ticks;
 
 /// Spans shorter than this fold faster one record at a time.
 const SHORT_SPAN: usize = 20;
@@ -28,7 +28,7 @@ impl From<Overflow> for FoldError {
     }
 }
 
-/// Sums of the rows `from..to` of a chunk, at least one and at most [`super::lanes::LONGEST_SPAN`].
+/// Sums of the rows `from..to` of a chunk, at least one and at most [`crate::core::simd::fold::LONGEST_SPAN`].
 ///
 /// Each row is also held against the one before it in the chunk.
 ///

@@ -1,7 +1,7 @@
 //! The bar id of every record, read off the bars themselves: bars tile the records of a key, so
 //! ids and bars cannot disagree.
 
-use super::bar::{Bar, Cause};
+use crate::core::bar::{Bar, Cause};
 
 /// Stands for "no bar".
 pub const NO_BAR: u32 = u32::MAX;

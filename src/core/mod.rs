@@ -11,25 +11,22 @@
 //! every record its bar's id. Quick passes work on lanes and may doubt; `retrace` then finds the row
 //! and `admit` words the fault.
 
-pub mod admit;
+pub mod aggregate;
 pub mod bar;
 pub mod boundary;
-pub mod buckets;
 pub mod builder;
 pub mod checkpoint;
 pub mod columns;
+pub mod diagnose;
 pub mod error;
 pub mod fold;
+pub mod keys;
 pub mod label;
-pub mod lanes;
-pub mod numbering;
 pub mod order;
 pub mod plausible;
 pub mod quotient;
-pub mod records;
 pub mod retrace;
 pub mod rule;
-pub mod runs;
 pub mod scale;
 pub mod search;
 pub mod simd;

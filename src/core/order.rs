@@ -1,6 +1,6 @@
 //! Order inside a chunk: times must not decrease, ids must increase.
 
-use super::ticks::Ticks;
+use crate::core::ticks::Ticks;
 
 const LANES: usize = 8;
 

@@ -4,11 +4,11 @@
 //! relation between the values of a state that the builder keeps is therefore checked, so that a
 //! state is either one that pushes can reach or refused.
 
-use super::bar::Sums;
-use super::builder::KeyState;
-use super::state::{LaneFold, Settings};
-use super::ticks::Inputs;
-use super::units::Threshold;
+use crate::core::bar::Sums;
+use crate::core::builder::KeyState;
+use crate::core::state::{LaneFold, Settings};
+use crate::core::ticks::Inputs;
+use crate::core::units::Threshold;
 
 /// Far more rows than can be pushed; below it no counter overflows.
 const MOST_ROWS: u64 = 1 << 62;

@@ -6,14 +6,14 @@
 //! input order. The row it names is therefore the first at which a value is refused or a sum leaves
 //! its type, however the trades are cut and whatever other keys and thresholds there are.
 
-use super::admit::{check_record, overflow_error, unexplained};
-use super::bar::Bar;
-use super::builder::RangeBarBuilder;
-use super::error::DataError;
-use super::fold::FoldError;
-use super::simd::InstructionSet;
-use super::state::Rows;
-use super::ticks::Ticks;
+use crate::core::bar::Bar;
+use crate::core::builder::RangeBarBuilder;
+use crate::core::diagnose::{check_record, overflow_error, unexplained};
+use crate::core::error::DataError;
+use crate::core::fold::FoldError;
+use crate::core::simd::InstructionSet;
+use crate::core::state::Rows;
+use crate::core::ticks::Ticks;
 
 impl RangeBarBuilder {
     /// Restores the state at `begin` and returns true if the same pieces must be pushed again to

@@ -1,11 +1,11 @@
 //! Where bars end: the search. It knows prices and times alone and yields cuts; what a bar says is
 //! for the fold.
 
-use super::bar::{Cause, Sums};
-use super::rule::Rule;
-use super::simd::{self, InstructionSet};
-use super::ticks::Ticks;
-use super::units::Threshold;
+use crate::core::bar::{Cause, Sums};
+use crate::core::rule::Rule;
+use crate::core::simd::{self, InstructionSet};
+use crate::core::ticks::Ticks;
+use crate::core::units::Threshold;
 
 /// An end of a bar between two rows of a chunk.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

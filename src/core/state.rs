@@ -1,14 +1,14 @@
 //! State of one key: the search half and the fold half, with cuts as the seam between them.
 
-use super::admit::Last;
-use super::bar::{Bar, Cause, Overflow, Sums};
-use super::boundary::Reset;
-use super::fold::{FoldError, check, fold};
-use super::rule::{RuleName, Searches};
-use super::search::{Cut, Scan};
-use super::simd::{self, InstructionSet};
-use super::ticks::Ticks;
-use super::units::{Threshold, TimeUnit};
+use crate::core::bar::{Bar, Cause, Overflow, Sums};
+use crate::core::boundary::Reset;
+use crate::core::diagnose::Last;
+use crate::core::fold::{FoldError, check, fold};
+use crate::core::rule::{RuleName, Searches};
+use crate::core::search::{Cut, Scan};
+use crate::core::simd::{self, InstructionSet};
+use crate::core::ticks::Ticks;
+use crate::core::units::{Threshold, TimeUnit};
 
 /// Settings that decide the bars.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -2,7 +2,7 @@
 
 use std::num::{NonZeroU32, NonZeroU64};
 
-use super::error::CoreError;
+use crate::core::error::CoreError;
 
 /// Grid units in one unit of price or quantity.
 pub const GRID_PER_UNIT: f64 = 1e8;

@@ -3,9 +3,9 @@
 use polars::prelude::*;
 use polars_arrow::array::{Array, PrimitiveArray};
 
-use super::error::FrameError;
-use super::input::Chunks;
 use crate::core::scale::Scale;
+use crate::frames::error::FrameError;
+use crate::frames::input::Chunks;
 
 /// Grid values in one unit.
 const GRID_PER_UNIT: i64 = 100_000_000;

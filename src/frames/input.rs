@@ -4,13 +4,13 @@ use polars::prelude::*;
 use polars_arrow::array::{Array, PrimitiveArray};
 use polars_arrow::bitmap::Bitmap;
 
-use super::decimal::Converted;
-use super::error::FrameError;
-use super::options::{Options, Role};
-use super::side;
 use crate::core::error::DataError;
 use crate::core::ticks::{Bits, Ticks, Values};
 use crate::core::units::TimeUnit as CoreUnit;
+use crate::frames::decimal::Converted;
+use crate::frames::error::FrameError;
+use crate::frames::options::{Options, Role};
+use crate::frames::side;
 
 /// A fault found while converting, before the core sees the row.
 pub struct Fault {
@@ -137,7 +137,7 @@ pub fn check_type(role: Role, name: &str, dtype: &DataType) -> Result<(), FrameE
             let hint = format!("cast it: `pl.col(\"{name}\").cast(pl.Int64)`");
             Err(refuse_type(name, "an integer of at most 64 bits", dtype, &hint))
         }
-        Role::Key => super::keys::check_type(name, dtype),
+        Role::Key => crate::frames::keys::check_type(name, dtype),
         _ => Ok(()),
     }
 }
@@ -239,7 +239,7 @@ impl Columns {
         if let DataType::Float64 = series.dtype() {
             return self.values(name, series);
         }
-        let converted = super::decimal::to_values(series)?;
+        let converted = crate::frames::decimal::to_values(series)?;
         if let Some(row) = converted.vanished {
             let hint = "prices are kept to 8 decimals; rescale the price, e.g. quote a thousand units";
             self.note_value(name, series, row, "at least 0.00000001", hint)?;
@@ -251,7 +251,7 @@ impl Columns {
         if let DataType::Float64 = series.dtype() {
             return Ok(Chunks::Floats(series.f64()?.downcast_iter().cloned().collect()));
         }
-        let converted = super::decimal::to_values(series)?;
+        let converted = crate::frames::decimal::to_values(series)?;
         self.fitted(name, series, converted)
     }
 

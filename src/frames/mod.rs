@@ -1,12 +1,9 @@
 //! The only place that turns Polars into the core's columns and back.
 
 pub mod calls;
-pub mod codes;
 pub mod decimal;
 pub mod error;
 pub mod input;
-pub mod key_bytes;
-pub mod key_table;
 pub mod keys;
 pub mod options;
 pub mod output;

@@ -2,14 +2,14 @@
 
 use serde::Deserialize;
 
-use super::error::FrameError;
-use crate::core::admit::Names;
 use crate::core::boundary::Reset;
 use crate::core::columns::Group;
+use crate::core::diagnose::Names;
 use crate::core::rule::RuleName;
 use crate::core::state::Settings;
 use crate::core::units::{Threshold, TimeUnit};
 use crate::features::catalogue;
+use crate::frames::error::FrameError;
 
 /// Part a column plays.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]

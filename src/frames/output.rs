@@ -2,11 +2,11 @@
 
 use polars::prelude::*;
 
-use super::options::Options;
 use crate::core::bar::Bar;
 use crate::core::columns::{Column as Entry, Context, DISTANCE, ENDED_BY, Extract, NOT_ENDED, Type};
 use crate::core::ticks::Inputs;
 use crate::features::catalogue;
+use crate::frames::options::Options;
 
 /// Values of one output column so far.
 enum Data {

@@ -4,19 +4,19 @@ use std::iter;
 
 use polars::prelude::*;
 
-use super::error::FrameError;
-use super::input::{Columns, align, check_type, time_unit};
-use super::keys::Keyer;
-use super::options::{Options, Role};
-use super::output::{BarTable, dtype, entries};
+use crate::core::aggregate::{Aggregator, Ids};
 use crate::core::bar::Bar;
-use crate::core::buckets::block_size;
 use crate::core::builder::RangeBarBuilder;
 use crate::core::checkpoint::{Reader, refuse};
 use crate::core::columns::Context;
-use crate::core::runs::{Aggregator, Ids};
+use crate::core::keys::buckets::block_size;
 use crate::core::ticks::{Bits, Inputs, Ticks};
 use crate::core::units::Threshold;
+use crate::frames::error::FrameError;
+use crate::frames::input::{Columns, align, check_type, time_unit};
+use crate::frames::keys::Keyer;
+use crate::frames::options::{Options, Role};
+use crate::frames::output::{BarTable, dtype, entries};
 
 /// Takes bars that ended and leaves the vector empty.
 type Sink<'a> = &'a mut dyn FnMut(&mut Vec<Bar>, Context);

@@ -5,7 +5,7 @@ use polars_arrow::array::{Array, PrimitiveArray, Utf8ViewArray, View};
 use polars_arrow::bitmap::Bitmap;
 use polars_arrow::types::NativeType;
 
-use super::error::FrameError;
+use crate::frames::error::FrameError;
 
 pub struct Sides {
     pub chunks: Vec<Bitmap>,

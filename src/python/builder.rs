@@ -13,7 +13,7 @@ use crate::frames::error::FrameError;
 use crate::frames::options::Options;
 use crate::frames::session::Session;
 
-use super::exclusive::Exclusive;
+use crate::python::exclusive::Exclusive;
 
 /// Bars from frames whose columns come in the order of the roles. Threads may share it.
 #[pyclass(module = "rangebar_polars._internal", frozen)]

@@ -18,7 +18,8 @@ pytest.importorskip("clickhouse_connect")
 
 from places import HERE, QUICK, Bridge, Place
 
-from rangebar_polars.clickhouse.client import Cache, open_cache
+from rangebar_polars.clickhouse.connection.client import Cache
+from rangebar_polars.clickhouse.open import open_cache
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

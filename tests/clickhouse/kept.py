@@ -7,9 +7,9 @@ from datetime import UTC, date, datetime, timedelta
 import polars as pl
 
 import rangebar_polars as rb
-from rangebar_polars.clickhouse.series import Family
-from rangebar_polars.clickhouse.stored import ENDINGS
-from rangebar_polars.clickhouse.write import DayOfTicks, UnitDraft
+from rangebar_polars.bar_series.columns import ENDINGS
+from rangebar_polars.bar_series.identity import Family
+from rangebar_polars.clickhouse.commit.publish import DayOfTicks, UnitDraft
 
 FIRST = date(2024, 1, 30)
 FAMILY = Family.of("BTCUSDT", 250, reset="year")

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import quote
 
-from rangebar_polars.clickhouse.client import open_cache
-from rangebar_polars.clickhouse.retry import Retry
+from rangebar_polars.clickhouse.connection.retry import Retry
+from rangebar_polars.clickhouse.open import open_cache
 
 HERE = Path(__file__).parent
 #: Without the waits of the real ones, and as many tries.

@@ -16,22 +16,22 @@ from kept import FAMILY, FIRST, SERIES, bars_on, days, drafts, expected
 from places import QUICK
 
 import rangebar_polars as rb
-from rangebar_polars._span import day_start
+from rangebar_polars._utils.span import day_start
+from rangebar_polars.bar_series.identity import Configuration, Family
 from rangebar_polars.clickhouse import cache as api
-from rangebar_polars.clickhouse.client import Cache
-from rangebar_polars.clickhouse.remedy import commands, populate_line
-from rangebar_polars.clickhouse.series import Configuration, Family
-from rangebar_polars.clickhouse.target import resolve
-from rangebar_polars.clickhouse.units import read_chains
-from rangebar_polars.clickhouse.write import publish
+from rangebar_polars.clickhouse.commit.publish import publish
+from rangebar_polars.clickhouse.connection.client import Cache
+from rangebar_polars.clickhouse.connection.dsn import resolve
+from rangebar_polars.clickhouse.query.units import read_chains
 from rangebar_polars.exceptions import (
     CacheUnavailableError,
     SymbolNotRegisteredError,
     ThresholdError,
 )
+from rangebar_polars.readers.hints import commands, populate_line
 from rangebar_polars.storage.coverage import CoverageWarning
-from rangebar_polars.storage.held import hold
 from rangebar_polars.storage.parquet import TickStorage
+from rangebar_polars.storage.snapshot import hold
 
 NAMES = ("get_cached_bars", "get_n_bars", "count_bars", "coverage")
 LAST_DAY = date(2024, 12, 31)
@@ -529,7 +529,7 @@ def test_a_start_before_the_first_good_day_is_moved(tmp_path):
 ABSENT = """
 import json, sys, warnings
 warnings.simplefilter("ignore")
-from rangebar_polars.clickhouse.cache import count_bars, coverage, get_cached_bars, get_n_bars
+from rangebar_polars.readers.cached import count_bars, coverage, get_cached_bars, get_n_bars
 given = {"cache_dir": sys.argv[1]}
 heights = [
     get_cached_bars("BTCUSDT", 250, "2024-01-01", "2024-01-31", **given).height,

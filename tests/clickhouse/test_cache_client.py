@@ -14,13 +14,13 @@ import pytest
 from kept import FAMILY, SERIES, drafts
 from places import QUICK, Place
 
-from rangebar_polars.clickhouse import driver
-from rangebar_polars.clickhouse.client import open_cache
-from rangebar_polars.clickhouse.files import FileLock
-from rangebar_polars.clickhouse.retry import Retry
-from rangebar_polars.clickhouse.target import resolve
-from rangebar_polars.clickhouse.units import read_chains
-from rangebar_polars.clickhouse.write import publish
+from rangebar_polars._files.locks import FileLock
+from rangebar_polars.clickhouse.commit.publish import publish
+from rangebar_polars.clickhouse.connection import driver
+from rangebar_polars.clickhouse.connection.dsn import resolve
+from rangebar_polars.clickhouse.connection.retry import Retry
+from rangebar_polars.clickhouse.open import open_cache
+from rangebar_polars.clickhouse.query.units import read_chains
 from rangebar_polars.exceptions import (
     CacheError,
     CacheForkedError,
@@ -34,7 +34,7 @@ from rangebar_polars.exceptions import (
 
 HOLD = """
 import sys
-from rangebar_polars.clickhouse.client import open_cache
+from rangebar_polars.clickhouse.open import open_cache
 with open_cache(cache_dir=sys.argv[1]):
     print("open", flush=True)
     sys.stdin.read()
@@ -252,7 +252,7 @@ def test_a_folder_is_free_when_its_holder_is_killed(embedded, run, monkeypatch):
 
 TAKE_TURNS = """
 import sys
-from rangebar_polars.clickhouse.client import open_cache
+from rangebar_polars.clickhouse.open import open_cache
 for number in range(int(sys.argv[2])):
     with open_cache(cache_dir=sys.argv[1], write=True) as cache:
         place = cache.table("schema_version")
@@ -368,7 +368,7 @@ def test_a_query_that_is_wrong_has_the_number_of_its_error(cache):
 
 
 def test_a_server_that_is_away_is_said_to_be(tmp_path, monkeypatch):
-    monkeypatch.setattr("rangebar_polars.clickhouse.client.READS", QUICK)
+    monkeypatch.setattr("rangebar_polars.clickhouse.open.READS", QUICK)
     with (
         pytest.raises(CacheUnavailableError, match="use_cache=False") as caught,
         open_cache("http://me:secret@127.0.0.1:1", cache_dir=tmp_path),

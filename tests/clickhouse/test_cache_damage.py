@@ -12,15 +12,15 @@ import pytest
 
 import rangebar_polars as rb
 from rangebar_polars.cli import main
-from rangebar_polars.clickhouse.cache import coverage, get_cached_bars
-from rangebar_polars.clickhouse.client import open_cache
+from rangebar_polars.clickhouse.open import open_cache
 from rangebar_polars.exceptions import (
     CacheError,
     CacheQueryError,
     CacheUnavailableError,
     CacheWriteError,
 )
-from rangebar_polars.pipeline.removing import Doomed, remove
+from rangebar_polars.maintenance.drop import Doomed, remove
+from rangebar_polars.readers.cached import coverage, get_cached_bars
 from rangebar_polars.storage.coverage import CoverageWarning
 from rangebar_polars.storage.parquet import TickStorage
 

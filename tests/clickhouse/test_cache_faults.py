@@ -8,9 +8,9 @@ import pytest
 from kept import FAMILY, FIRST, SERIES, days, drafts, expected
 from places import QUICK, Bridge, Place
 
-from rangebar_polars.clickhouse.rows import read_bars
-from rangebar_polars.clickhouse.units import read_chains
-from rangebar_polars.clickhouse.write import publish
+from rangebar_polars.clickhouse.commit.publish import publish
+from rangebar_polars.clickhouse.query.bars import read_bars
+from rangebar_polars.clickhouse.query.units import read_chains
 from rangebar_polars.exceptions import CacheUnavailableError, CacheWriteError
 
 

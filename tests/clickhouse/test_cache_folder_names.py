@@ -9,13 +9,13 @@ from pathlib import Path
 import pytest
 from kept import FAMILY, FIRST, SERIES, days, drafts, expected
 
-from rangebar_polars.clickhouse.cache import count_bars, get_cached_bars
-from rangebar_polars.clickhouse.client import open_cache
-from rangebar_polars.clickhouse.engine_path import EnginePath, with_folders
-from rangebar_polars.clickhouse.target import resolve
-from rangebar_polars.clickhouse.write import publish
+from rangebar_polars.clickhouse.commit.publish import publish
+from rangebar_polars.clickhouse.connection.dsn import resolve
+from rangebar_polars.clickhouse.connection.engine_path import EnginePath, with_folders
+from rangebar_polars.clickhouse.open import open_cache
 from rangebar_polars.exceptions import SettingError
-from rangebar_polars.pipeline.removing import Doomed, remove
+from rangebar_polars.maintenance.drop import Doomed, remove
+from rangebar_polars.readers.cached import count_bars, get_cached_bars
 
 NAMES = [
     b"run?1",

@@ -12,18 +12,18 @@ import pytest
 from kept import BARS_A_DAY, FAMILY, SERIES, days, drafts, expected
 from places import Place
 
-from rangebar_polars.clickhouse.cache import count_bars, get_cached_bars
-from rangebar_polars.clickhouse.client import _OPENINGS
-from rangebar_polars.clickhouse.leases import hold_leases
-from rangebar_polars.clickhouse.series import Family
-from rangebar_polars.clickhouse.write import publish
+from rangebar_polars.bar_series.identity import Family
+from rangebar_polars.clickhouse.commit.leases import hold_leases
+from rangebar_polars.clickhouse.commit.publish import publish
+from rangebar_polars.clickhouse.open import _OPENINGS
 from rangebar_polars.exceptions import (
     CacheError,
     CacheUnavailableError,
     CacheWriteError,
     LeaseError,
 )
-from rangebar_polars.pipeline.removing import Doomed, remove
+from rangebar_polars.maintenance.drop import Doomed, remove
+from rangebar_polars.readers.cached import count_bars, get_cached_bars
 
 DAYS = 2
 BARS = DAYS * BARS_A_DAY
@@ -245,7 +245,7 @@ def test_a_writer_at_work_keeps_everything_on_a_full_disk(full, run):
 import sys
 sys.path[:0] = sys.argv[2:]
 from kept import SERIES
-from rangebar_polars.clickhouse.leases import hold_leases
+from rangebar_polars.clickhouse.commit.leases import hold_leases
 from rangebar_polars.exceptions import CacheError
 import os
 os.unlink(sys.argv[1] + "/rest")

@@ -15,12 +15,12 @@ import pytest
 from kept import BARS_A_DAY, SERIES, drafts
 from places import Place
 
-from rangebar_polars.clickhouse import descriptors as counted
-from rangebar_polars.clickhouse.cache import count_bars
-from rangebar_polars.clickhouse.client import _OPENINGS, engine_use, open_cache
-from rangebar_polars.clickhouse.folder_lock import FolderLock
-from rangebar_polars.clickhouse.write import publish
+from rangebar_polars.clickhouse.commit.publish import publish
+from rangebar_polars.clickhouse.connection import descriptors as counted
+from rangebar_polars.clickhouse.connection.folder_lock import FolderLock
+from rangebar_polars.clickhouse.open import _OPENINGS, engine_use, open_cache
 from rangebar_polars.exceptions import CacheQueryError, CacheUnavailableError
+from rangebar_polars.readers.cached import count_bars
 
 IS_LONG = bool(os.environ.get("RANGEBAR_TEST_LONG"))
 DAYS = 2
@@ -31,8 +31,8 @@ LONGEST_S = 600
 PRELUDE = """
 import os, resource, sys
 import rangebar_polars as rb
-from rangebar_polars.clickhouse.cache import count_bars
-from rangebar_polars.clickhouse.client import engine_use, open_cache
+from rangebar_polars.readers.cached import count_bars
+from rangebar_polars.clickhouse.open import engine_use, open_cache
 
 def count():
     return count_bars("BTCUSDT", 250, cache_dir=sys.argv[1])
@@ -135,7 +135,7 @@ def test_an_opening_that_would_run_out_of_descriptors_is_refused(folder, run):
     code = (
         PRELUDE
         + """
-from rangebar_polars.clickhouse.descriptors import descriptors
+from rangebar_polars.clickhouse.connection.descriptors import descriptors
 most = descriptors().in_use + 90
 resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
 try:
@@ -225,7 +225,7 @@ def test_a_folder_is_closed_after_its_idle_time_each_time_later(folder, monkeypa
 
 
 def test_a_wait_is_reported(folder, run, monkeypatch, caplog):
-    monkeypatch.setattr("rangebar_polars.clickhouse.folder_lock._REPORT_S", 0.0)
+    monkeypatch.setattr("rangebar_polars.clickhouse.connection.folder_lock._REPORT_S", 0.0)
     code = PRELUDE + (
         "with open_cache(cache_dir=sys.argv[1]):\n"
         "    print(count(), flush=True)\n"
@@ -314,7 +314,7 @@ def test_an_engine_that_failed_is_started_again(folder, action, error, is_kept):
 
 
 def test_tables_that_were_removed_are_made_again(folder, embedded):
-    from rangebar_polars.pipeline.removing import remove_tables
+    from rangebar_polars.maintenance.drop import remove_tables
 
     assert count(folder) == BARS
     remove_tables(cache_dir=folder)

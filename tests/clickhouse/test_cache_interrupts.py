@@ -11,12 +11,12 @@ import pytest
 from kept import SERIES, drafts
 
 import rangebar_polars as rb
-from rangebar_polars.clickhouse.cache import count_bars
-from rangebar_polars.clickhouse.folder_lock import FolderLock
-from rangebar_polars.clickhouse.interrupts import Uninterrupted, raise_if_interrupted
-from rangebar_polars.clickhouse.steps import Step, observed
-from rangebar_polars.clickhouse.write import publish
+from rangebar_polars._files.failpoints import Step, observed
+from rangebar_polars._files.interrupts import Uninterrupted, raise_if_interrupted
+from rangebar_polars.clickhouse.commit.publish import publish
+from rangebar_polars.clickhouse.connection.folder_lock import FolderLock
 from rangebar_polars.exceptions import CacheUnavailableError
+from rangebar_polars.readers.cached import count_bars
 
 BARS = 36
 
@@ -58,7 +58,7 @@ def fail(_step):
 COUNT = """
 import sys
 import rangebar_polars as rb
-from rangebar_polars.clickhouse.cache import count_bars
+from rangebar_polars.readers.cached import count_bars
 print(count_bars("BTCUSDT", 250, cache_dir=sys.argv[1]))
 """
 
@@ -82,9 +82,9 @@ def test_an_interrupt_as_the_folder_is_opened_leaves_it_free(folder, run, happen
 POKED = """
 import os, random, signal, sys, threading, time
 import rangebar_polars as rb
-from rangebar_polars.clickhouse.cache import count_bars
-from rangebar_polars.clickhouse.client import _OPENINGS
-from rangebar_polars.clickhouse.files import _HELD
+from rangebar_polars.readers.cached import count_bars
+from rangebar_polars.clickhouse.open import _OPENINGS
+from rangebar_polars._files.locks import _HELD
 
 random.seed(7)
 signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -193,7 +193,7 @@ def test_a_folder_may_be_given_back_by_another_thread(folder):
 FULL = """
 import resource, sys
 from pathlib import Path
-from rangebar_polars.clickhouse.folder_lock import FolderLock
+from rangebar_polars.clickhouse.connection.folder_lock import FolderLock
 
 resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))
 lock = FolderLock(Path(sys.argv[1]))
@@ -242,8 +242,8 @@ def test_who_waits_for_the_folder_has_it_before_the_next_call(folder, run, monke
 
 OPENS = """
 import sys, warnings
-from rangebar_polars.clickhouse import sharing
-from rangebar_polars.clickhouse.cache import count_bars
+from rangebar_polars.clickhouse.connection import pool as sharing
+from rangebar_polars.readers.cached import count_bars
 
 sharing._MANY_OPENINGS = 3
 with warnings.catch_warnings(record=True) as caught:

@@ -8,10 +8,10 @@ from datetime import date, timedelta
 import pytest
 from kept import FAMILY, FIRST, SERIES, days, drafts, expected
 
-from rangebar_polars.clickhouse.rows import read_bars
-from rangebar_polars.clickhouse.steps import Step, observed
-from rangebar_polars.clickhouse.units import read_chains
-from rangebar_polars.clickhouse.write import publish
+from rangebar_polars._files.failpoints import Step, observed
+from rangebar_polars.clickhouse.commit.publish import publish
+from rangebar_polars.clickhouse.query.bars import read_bars
+from rangebar_polars.clickhouse.query.units import read_chains
 
 
 def chain_of(cache):
@@ -25,9 +25,9 @@ def bars_in(cache):
 PUBLISH_AND_DIE = """
 import os, signal, sys
 from kept import drafts, days
-from rangebar_polars.clickhouse.client import open_cache
-from rangebar_polars.clickhouse.steps import Step, observed
-from rangebar_polars.clickhouse.write import publish
+from rangebar_polars.clickhouse.open import open_cache
+from rangebar_polars._files.failpoints import Step, observed
+from rangebar_polars.clickhouse.commit.publish import publish
 
 # The second call opens the folder again.
 os.environ["RANGEBAR_CACHE_IDLE_S"] = "0"

@@ -13,11 +13,11 @@ import pytest
 from kept import FAMILY, SERIES, drafts
 from places import QUICK
 
-from rangebar_polars.clickhouse import leases as module
-from rangebar_polars.clickhouse.leases import hold_leases
-from rangebar_polars.clickhouse.series import Family
-from rangebar_polars.clickhouse.sql import literal
-from rangebar_polars.clickhouse.write import publish
+from rangebar_polars.bar_series.identity import Family
+from rangebar_polars.clickhouse.commit import leases as module
+from rangebar_polars.clickhouse.commit.leases import hold_leases
+from rangebar_polars.clickhouse.commit.publish import publish
+from rangebar_polars.clickhouse.connection.sql import literal
 from rangebar_polars.exceptions import LeaseError, LeaseLostError
 
 KEYS = [
@@ -28,7 +28,7 @@ LATE = FAMILY.series(SERIES.first_day.replace(month=5)).lease_key
 HOLD = """
 import sys
 from kept import SERIES
-from rangebar_polars.clickhouse.leases import hold_leases
+from rangebar_polars.clickhouse.commit.leases import hold_leases
 with hold_leases([SERIES.lease_key], sys.argv[2] or None, cache_dir=sys.argv[1]) as leases:
     print("open", leases.fencing[SERIES.lease_key], flush=True)
     sys.stdin.read()

@@ -10,13 +10,13 @@ from pathlib import Path
 import pytest
 from kept import bars_on, drafts
 
-from rangebar_polars.clickhouse import sql
-from rangebar_polars.clickhouse.lease_files import FamilyLocks
-from rangebar_polars.clickhouse.leases import hold_leases
-from rangebar_polars.clickhouse.removal import drop
-from rangebar_polars.clickhouse.series import Family
-from rangebar_polars.clickhouse.units import read_chains
-from rangebar_polars.clickhouse.write import publish
+from rangebar_polars.bar_series.identity import Family
+from rangebar_polars.clickhouse.commit.lease_files import FamilyLocks
+from rangebar_polars.clickhouse.commit.leases import hold_leases
+from rangebar_polars.clickhouse.commit.publish import publish
+from rangebar_polars.clickhouse.connection import sql
+from rangebar_polars.clickhouse.drop import drop
+from rangebar_polars.clickhouse.query.units import read_chains
 from rangebar_polars.exceptions import LeaseError
 
 ONE_DAY = timedelta(days=1)
@@ -70,7 +70,7 @@ def test_leases_of_ten_years_of_days_are_held(place):
 HOLD = """
 import os, sys
 from test_cache_many_leases import KEYS
-from rangebar_polars.clickhouse.leases import hold_leases
+from rangebar_polars.clickhouse.commit.leases import hold_leases
 with hold_leases(KEYS[int(sys.argv[2]) : int(sys.argv[3])], cache_dir=sys.argv[1]):
     print(os.getpid(), flush=True)
     if sys.argv[4:] and os.fork() == 0:

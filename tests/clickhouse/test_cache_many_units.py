@@ -8,16 +8,15 @@ from datetime import date, timedelta
 import pytest
 from kept import bars_on, drafts, ticks_on
 
-from rangebar_polars.clickhouse import sql
-from rangebar_polars.clickhouse.cache import count_bars, coverage, get_cached_bars, get_n_bars
-from rangebar_polars.clickhouse.checkpoints import write_checkpoints
-from rangebar_polars.clickhouse.removal import drop
-from rangebar_polars.clickhouse.rows import coverage_of, read_bars
-from rangebar_polars.clickhouse.series import Family
-from rangebar_polars.clickhouse.status import kept
-from rangebar_polars.clickhouse.units import details_of, read_chains, states_of
-from rangebar_polars.clickhouse.write import UnitDraft, publish
-from rangebar_polars.readers import get_n_range_bars, get_range_bars, scan_range_bars
+from rangebar_polars.bar_series.identity import Family
+from rangebar_polars.clickhouse.commit.publish import UnitDraft, publish, write_checkpoints
+from rangebar_polars.clickhouse.connection import sql
+from rangebar_polars.clickhouse.drop import drop
+from rangebar_polars.clickhouse.query.bars import coverage_of, read_bars
+from rangebar_polars.clickhouse.query.status import kept
+from rangebar_polars.clickhouse.query.units import details_of, read_chains, states_of
+from rangebar_polars.readers.bars import get_n_range_bars, get_range_bars, scan_range_bars
+from rangebar_polars.readers.cached import count_bars, coverage, get_cached_bars, get_n_bars
 
 ONE_DAY = timedelta(days=1)
 FIRST = date(2010, 1, 1)

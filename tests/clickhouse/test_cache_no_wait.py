@@ -6,14 +6,14 @@ import time
 
 import pytest
 
-from rangebar_polars.clickhouse import client
-from rangebar_polars.clickhouse.folder_lock import FolderLock
+from rangebar_polars.clickhouse.connection import client
+from rangebar_polars.clickhouse.connection.folder_lock import FolderLock
 from rangebar_polars.exceptions import CacheUnavailableError
 
 HOLD_LOCK = """
 import sys
 from pathlib import Path
-from rangebar_polars.clickhouse.folder_lock import FolderLock
+from rangebar_polars.clickhouse.connection.folder_lock import FolderLock
 assert FolderLock(Path(sys.argv[1])).acquire(0)
 print("held", flush=True)
 sys.stdin.read()

@@ -8,12 +8,11 @@ from datetime import date, timedelta
 import pytest
 from kept import FAMILY, FIRST, SERIES, bars_on, days, drafts, expected
 
-from rangebar_polars.clickhouse.checkpoints import write_checkpoints
-from rangebar_polars.clickhouse.rows import read_bars
-from rangebar_polars.clickhouse.series import Family
-from rangebar_polars.clickhouse.steps import Step, observed
-from rangebar_polars.clickhouse.units import read_chains, states_of
-from rangebar_polars.clickhouse.write import publish
+from rangebar_polars._files.failpoints import Step, observed
+from rangebar_polars.bar_series.identity import Family
+from rangebar_polars.clickhouse.commit.publish import publish, write_checkpoints
+from rangebar_polars.clickhouse.query.bars import read_bars
+from rangebar_polars.clickhouse.query.units import read_chains, states_of
 from rangebar_polars.exceptions import CacheWriteError, LeaseLostError
 
 

@@ -11,18 +11,19 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from kept import FAMILY, FIRST, SERIES, days, drafts
 
-from rangebar_polars.clickhouse import recall
-from rangebar_polars.clickhouse.client import Cache
-from rangebar_polars.clickhouse.ddl import migrate, tables
-from rangebar_polars.clickhouse.generations import (
+from rangebar_polars.bar_series.identity import Family
+from rangebar_polars.clickhouse.commit.generations import (
     discard_generation,
     open_generation,
     publish_generation,
 )
-from rangebar_polars.clickhouse.recall import recall_chains
-from rangebar_polars.clickhouse.series import Family
-from rangebar_polars.clickhouse.units import read_chains
-from rangebar_polars.clickhouse.write import publish
+from rangebar_polars.clickhouse.commit.publish import publish
+from rangebar_polars.clickhouse.connection.client import Cache
+from rangebar_polars.clickhouse.query import unit_cache as recall
+from rangebar_polars.clickhouse.query.unit_cache import recall_chains
+from rangebar_polars.clickhouse.query.units import read_chains
+from rangebar_polars.clickhouse.schema.migrate import migrate
+from rangebar_polars.clickhouse.schema.tables import tables
 from rangebar_polars.exceptions import LeaseLostError
 
 OTHER = Family.of("BTCUSDT", 500, reset="year").series(FIRST)

@@ -12,21 +12,21 @@ import pytest
 from kept import FAMILY, FIRST, SERIES, days, drafts, expected
 from places import QUICK
 
-from rangebar_polars.clickhouse.checkpoints import write_checkpoints
-from rangebar_polars.clickhouse.choice import superseded
-from rangebar_polars.clickhouse.client import Cache
-from rangebar_polars.clickhouse.generations import (
+from rangebar_polars._files.failpoints import Step, observed
+from rangebar_polars.bar_series.identity import Configuration, Family
+from rangebar_polars.bar_series.selection import superseded
+from rangebar_polars.clickhouse.commit.generations import (
     discard_generation,
     open_generation,
     publish_generation,
 )
-from rangebar_polars.clickhouse.leases import hold_leases
-from rangebar_polars.clickhouse.removal import Removed, drop, gc
-from rangebar_polars.clickhouse.rows import read_bars
-from rangebar_polars.clickhouse.series import Configuration, Family
-from rangebar_polars.clickhouse.steps import Step, observed
-from rangebar_polars.clickhouse.units import read_chains
-from rangebar_polars.clickhouse.write import publish
+from rangebar_polars.clickhouse.commit.leases import hold_leases
+from rangebar_polars.clickhouse.commit.publish import publish, write_checkpoints
+from rangebar_polars.clickhouse.connection.client import Cache
+from rangebar_polars.clickhouse.drop import drop
+from rangebar_polars.clickhouse.gc import Removed, gc
+from rangebar_polars.clickhouse.query.bars import read_bars
+from rangebar_polars.clickhouse.query.units import read_chains
 from rangebar_polars.exceptions import CoverageError, LeaseError
 
 NOW = timedelta(0)

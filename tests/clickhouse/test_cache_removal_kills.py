@@ -8,19 +8,22 @@ from datetime import timedelta
 import pytest
 from kept import FAMILY, SERIES, days, drafts, expected
 
-from rangebar_polars.clickhouse.removal import drop, gc
-from rangebar_polars.clickhouse.rows import read_bars
-from rangebar_polars.clickhouse.units import read_chains
-from rangebar_polars.clickhouse.write import publish
+from rangebar_polars.clickhouse.commit.publish import publish
+from rangebar_polars.clickhouse.drop import drop
+from rangebar_polars.clickhouse.gc import gc
+from rangebar_polars.clickhouse.query.bars import read_bars
+from rangebar_polars.clickhouse.query.units import read_chains
 
 REMOVE_AND_DIE = """
 import os, signal, sys
 from datetime import timedelta
 from kept import SERIES, drafts
-from rangebar_polars.clickhouse.client import Cache, open_cache
-from rangebar_polars.clickhouse.removal import drop, gc
-from rangebar_polars.clickhouse.steps import Step, observed
-from rangebar_polars.clickhouse.write import publish
+from rangebar_polars.clickhouse.connection.client import Cache
+from rangebar_polars.clickhouse.open import open_cache
+from rangebar_polars.clickhouse.drop import drop
+from rangebar_polars.clickhouse.gc import gc
+from rangebar_polars._files.failpoints import Step, observed
+from rangebar_polars.clickhouse.commit.publish import publish
 
 def stop(step):
     if step is Step.BARS_PROVED:

@@ -10,16 +10,19 @@ import pytest
 from kept import FIRST, SERIES, bars_on, drafts
 
 import rangebar_polars.clickhouse
-from rangebar_polars.clickhouse import ddl
-from rangebar_polars.clickhouse.series import SeriesKey
-from rangebar_polars.clickhouse.stored import (
-    bars_of,
+from rangebar_polars.bar_series.columns import (
     feature_groups,
-    hash_sql,
-    rows_of,
     value_columns,
 )
-from rangebar_polars.clickhouse.write import publish
+from rangebar_polars.bar_series.identity import SeriesKey
+from rangebar_polars.clickhouse.commit.publish import publish
+from rangebar_polars.clickhouse.schema import migrate
+from rangebar_polars.clickhouse.schema import tables as ddl
+from rangebar_polars.clickhouse.schema.rows import (
+    bars_of,
+    hash_sql,
+    rows_of,
+)
 from rangebar_polars.exceptions import CacheWriteError
 
 INT_LOW, INT_HIGH = -(2**63), 2**63 - 1
@@ -48,8 +51,8 @@ def test_every_column_of_the_catalogue_is_stored():
 def test_a_creation_that_was_cut_off_is_taken_up_again(cache):
     cache.command(f"DROP TABLE {cache.table('leases')} SYNC")
     cache.command(f"TRUNCATE TABLE {cache.table('schema_version')}")
-    assert ddl.migrate(cache) == 0
-    assert ddl.check_schema(cache)
+    assert migrate.migrate(cache) == 0
+    assert migrate.check_schema(cache)
 
 
 def extremes():
@@ -164,7 +167,7 @@ def test_no_column_can_change_without_its_hash():
 def test_a_processor_state_is_any_bytes(cache):
     from dataclasses import replace
 
-    from rangebar_polars.clickhouse.units import states_of
+    from rangebar_polars.clickhouse.query.units import states_of
 
     state = bytes(range(256)) * 40
     units = publish(cache, [replace(drafts(1)[0], state=state)])

@@ -8,12 +8,14 @@ import polars as pl
 import pytest
 from kept import FAMILY
 
-from rangebar_polars._span import Span, parse_span
-from rangebar_polars.clickhouse.series import (
+from rangebar_polars._utils.span import Span, parse_span
+from rangebar_polars.bar_series.identity import (
     Configuration,
     Family,
     instant_of,
     microseconds,
+)
+from rangebar_polars.bar_series.segments import (
     parts,
     reset_mode,
     segment_of,

@@ -9,12 +9,12 @@ import pytest
 from kept import FAMILY, FIRST, SERIES, bars_on, days, drafts
 from places import QUICK
 
-from rangebar_polars.clickhouse.client import reading
-from rangebar_polars.clickhouse.ddl import tables
-from rangebar_polars.clickhouse.generations import discard_generation, open_generation
-from rangebar_polars.clickhouse.series import Configuration, Family
-from rangebar_polars.clickhouse.status import KEPT_SCHEMA, kept, sizes
-from rangebar_polars.clickhouse.write import publish
+from rangebar_polars.bar_series.identity import Configuration, Family
+from rangebar_polars.clickhouse.commit.generations import discard_generation, open_generation
+from rangebar_polars.clickhouse.commit.publish import publish
+from rangebar_polars.clickhouse.open import reading
+from rangebar_polars.clickhouse.query.status import KEPT_SCHEMA, kept, sizes
+from rangebar_polars.clickhouse.schema.tables import tables
 
 
 @pytest.fixture

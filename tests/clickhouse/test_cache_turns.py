@@ -6,13 +6,13 @@ import os
 
 import pytest
 
-from rangebar_polars.clickhouse.folder_lock import FolderLock
-from rangebar_polars.clickhouse.turns import Turns
+from rangebar_polars.clickhouse.connection.folder_lock import FolderLock
+from rangebar_polars.clickhouse.shared import Turns
 from rangebar_polars.exceptions import CacheUnavailableError
 
 ASK = """
 import sys
-from rangebar_polars.clickhouse.client import open_cache
+from rangebar_polars.clickhouse.open import open_cache
 print("asking", flush=True)
 with open_cache(cache_dir=sys.argv[1]) as cache:
     print("open", cache.is_ready, flush=True)

@@ -11,18 +11,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 from kept import FAMILY, FIRST, SERIES, bars_on, days, drafts, expected, noon
 
-from rangebar_polars._span import microseconds
-from rangebar_polars.clickhouse.client import Cache
-from rangebar_polars.clickhouse.generations import (
+from rangebar_polars._utils.span import microseconds
+from rangebar_polars.bar_series.identity import Family
+from rangebar_polars.bar_series.units import Unit, visible
+from rangebar_polars.clickhouse.commit.generations import (
     discard_generation,
     open_generation,
     publish_generation,
-    read_generations,
 )
-from rangebar_polars.clickhouse.rows import count_bars, coverage_of, newest_bars, read_bars
-from rangebar_polars.clickhouse.series import Family
-from rangebar_polars.clickhouse.units import Unit, read_chains, visible
-from rangebar_polars.clickhouse.write import publish
+from rangebar_polars.clickhouse.commit.publish import publish
+from rangebar_polars.clickhouse.connection.client import Cache
+from rangebar_polars.clickhouse.query.bars import count_bars, coverage_of, newest_bars, read_bars
+from rangebar_polars.clickhouse.query.units import read_chains, read_generations
 from rangebar_polars.exceptions import CoverageError, LeaseLostError
 
 

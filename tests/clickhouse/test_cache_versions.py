@@ -8,17 +8,18 @@ import sys
 import pytest
 
 from rangebar_polars.cli import main
-from rangebar_polars.clickhouse import ddl
-from rangebar_polars.clickhouse.client import reading
+from rangebar_polars.clickhouse.open import reading
+from rangebar_polars.clickhouse.schema import migrate
+from rangebar_polars.clickhouse.schema import tables as ddl
 from rangebar_polars.exceptions import CacheSchemaError
 
 
 def test_tables_are_created_once(place):
     with place.open() as cache:
         assert not cache.is_ready
-        assert ddl.migrate(cache) == 0
+        assert migrate.migrate(cache) == 0
         assert cache.is_ready
-        assert ddl.migrate(cache) == ddl.SCHEMA_VERSION
+        assert migrate.migrate(cache) == ddl.SCHEMA_VERSION
         assert cache.query(f"SELECT version FROM {cache.table('schema_version')}").height == 1
 
 
@@ -32,7 +33,7 @@ def test_who_only_opens_creates_no_table(place):
 def test_a_folder_that_is_not_there_starts_no_engine(tmp_path):
     code = (
         "import sys\n"
-        "from rangebar_polars.clickhouse.client import reading\n"
+        "from rangebar_polars.clickhouse.open import reading\n"
         f"with reading(cache_dir={str(tmp_path)!r}) as cache:\n"
         "    assert cache is None\n"
         "assert 'chdb' not in sys.modules\n"
@@ -48,7 +49,7 @@ def test_tables_of_a_newer_version_are_refused(place):
         with pytest.raises(CacheSchemaError, match=r"version `2`(.|\n)*rangebar cache upgrade"):
             _ = cache.is_ready
         with pytest.raises(CacheSchemaError, match="version `2`"):
-            ddl.migrate(cache)
+            migrate.migrate(cache)
     with pytest.raises(CacheSchemaError), place.open(write=True):
         pass
 
@@ -56,7 +57,7 @@ def test_tables_of_a_newer_version_are_refused(place):
 def test_tables_of_an_older_version_are_refused(place, monkeypatch):
     with place.open(write=True):
         pass
-    monkeypatch.setattr(ddl, "SCHEMA_VERSION", 2)
+    monkeypatch.setattr(migrate, "SCHEMA_VERSION", 2)
     with place.open() as cache, pytest.raises(CacheSchemaError, match="rangebar cache upgrade"):
         _ = cache.is_ready
 
@@ -74,7 +75,7 @@ def test_a_table_that_was_altered_is_refused(place, change):
         # It would say the same.
         assert "rangebar cache upgrade" not in str(refused.value)
         with pytest.raises(CacheSchemaError, match="rangebar cache drop"):
-            ddl.migrate(cache)
+            migrate.migrate(cache)
 
 
 def test_what_is_said_of_an_altered_table_helps(place):

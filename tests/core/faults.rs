@@ -1,11 +1,11 @@
 //! Which row is at fault: the first in input order, however the trades are cut and keyed.
 
 use proptest::prelude::*;
-use rangebar_polars::core::admit::Names;
+use rangebar_polars::core::aggregate::{Aggregator, Ids};
 use rangebar_polars::core::builder::{MOST_FORMING_BARS, RangeBarBuilder};
+use rangebar_polars::core::diagnose::Names;
 use rangebar_polars::core::error::{DataError, DataErrorKind};
 use rangebar_polars::core::rule::RuleName;
-use rangebar_polars::core::runs::{Aggregator, Ids};
 use rangebar_polars::core::state::Settings;
 use rangebar_polars::core::ticks::{Bits, Ticks, Values};
 use rangebar_polars::core::units::{Threshold, TimeUnit};

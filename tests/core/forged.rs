@@ -1,8 +1,8 @@
 //! Saved states that were altered: refused, or as good as any other state.
 
 use proptest::prelude::*;
-use rangebar_polars::core::admit::Names;
 use rangebar_polars::core::builder::RangeBarBuilder;
+use rangebar_polars::core::diagnose::Names;
 use rangebar_polars::core::rule::RuleName;
 use rangebar_polars::core::state::Settings;
 use rangebar_polars::core::ticks::Inputs;

@@ -4,11 +4,11 @@ use std::collections::HashMap;
 use std::fs;
 use std::path::PathBuf;
 
-use rangebar_polars::core::admit::Names;
 use rangebar_polars::core::bar::Bar;
 use rangebar_polars::core::boundary::Reset;
 use rangebar_polars::core::builder::RangeBarBuilder;
 use rangebar_polars::core::columns::{Context, ENDED_BY, Extract, NOT_ENDED};
+use rangebar_polars::core::diagnose::Names;
 use rangebar_polars::core::rule::RuleName;
 use rangebar_polars::core::state::Settings;
 use rangebar_polars::core::units::{Threshold, TimeUnit};

@@ -2,13 +2,13 @@
 //! same bars as the naive loop.
 
 use proptest::prelude::*;
-use rangebar_polars::core::admit::Names;
+use rangebar_polars::core::aggregate::{Aggregator, Ids};
 use rangebar_polars::core::bar::{Bar, Cause};
 use rangebar_polars::core::boundary::Reset;
 use rangebar_polars::core::builder::RangeBarBuilder;
+use rangebar_polars::core::diagnose::Names;
 use rangebar_polars::core::label::{Labels, NO_BAR};
 use rangebar_polars::core::rule::RuleName;
-use rangebar_polars::core::runs::{Aggregator, Ids};
 use rangebar_polars::core::simd::InstructionSet;
 use rangebar_polars::core::state::Settings;
 use rangebar_polars::core::ticks::Values;

@@ -15,7 +15,7 @@ import polars as pl
 
 from exchange.quotes import next_month
 from exchange.tape import unit_of
-from rangebar_polars._span import day_start, parse_day
+from rangebar_polars._utils.span import day_start, parse_day
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from exchange.quotes import QuoteTape
     from exchange.tape import Tape
-    from rangebar_polars._span import When
+    from rangebar_polars._utils.span import When
 
 __all__ = [
     "Published",

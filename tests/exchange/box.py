@@ -15,7 +15,7 @@ from exchange.server import Server
 from exchange.shelf import CHECKSUM, Shelf
 from exchange.tape import Tape
 from exchange.wire import Answer, file_answer
-from rangebar_polars._span import day_start
+from rangebar_polars._utils.span import day_start
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from exchange.quotes import QuoteTape
     from exchange.script import Fault, Match
     from exchange.wire import Request
-    from rangebar_polars._span import When
+    from rangebar_polars._utils.span import When
 
 __all__ = ["Exchange"]
 

@@ -6,12 +6,12 @@ from datetime import datetime
 from typing import TYPE_CHECKING
 
 from exchange.tape import instant_us
-from rangebar_polars._span import day_start, parse_day
+from rangebar_polars._utils.span import day_start, parse_day
 
 if TYPE_CHECKING:
     from datetime import timedelta
 
-    from rangebar_polars._span import When
+    from rangebar_polars._utils.span import When
 
 __all__ = ["Clock"]
 

@@ -10,11 +10,11 @@ import numpy as np
 import polars as pl
 
 from exchange.tape import instant_us
-from rangebar_polars._span import day_start, parse_day
-from rangebar_polars._ticks import QUOTES_SCHEMA
+from rangebar_polars._utils.span import day_start, parse_day
+from rangebar_polars.sources import QUOTES_SCHEMA
 
 if TYPE_CHECKING:
-    from rangebar_polars._span import When
+    from rangebar_polars._utils.span import When
 
 __all__ = ["QuoteTape"]
 

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
         Published,
     )
     from exchange.quotes import QuoteTape
-    from rangebar_polars._span import When
+    from rangebar_polars._utils.span import When
 
 __all__ = ["CHECKSUM", "Shelf", "Stored", "write_archive"]
 

@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 import polars as pl
 
-from rangebar_polars._span import day_start, parse_day
-from rangebar_polars._ticks import TRADES_SCHEMA
+from rangebar_polars._utils.span import day_start, parse_day
+from rangebar_polars.sources import TRADES_SCHEMA
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from rangebar_polars._span import When
+    from rangebar_polars._utils.span import When
 
 __all__ = ["UNIT_SWITCH", "Tape", "instant_us", "unit_of"]
 

@@ -11,15 +11,16 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from exchange import Tape
-from rangebar_polars._span import parse_span
-from rangebar_polars.clickhouse.leases import hold_leases
-from rangebar_polars.clickhouse.series import Family, parts
-from rangebar_polars.clickhouse.stored import rows_of
-from rangebar_polars.clickhouse.turns import Turns
-from rangebar_polars.clickhouse.units import read_chains, states_of
-from rangebar_polars.pipeline.jobs import Job, JobTrack
-from rangebar_polars.pipeline.publishing import Publisher
-from rangebar_polars.pipeline.work import drafts_of
+from rangebar_polars._utils.span import parse_span
+from rangebar_polars.bar_series.identity import Family
+from rangebar_polars.bar_series.segments import parts
+from rangebar_polars.clickhouse.commit.leases import hold_leases
+from rangebar_polars.clickhouse.query.units import read_chains, states_of
+from rangebar_polars.clickhouse.schema.rows import rows_of
+from rangebar_polars.clickhouse.shared import Turns
+from rangebar_polars.populate.plan import Job, JobTrack
+from rangebar_polars.populate.workers.publish import Publisher
+from rangebar_polars.populate.workers.work import drafts_of
 from rangebar_polars.storage.parquet import TickStorage
 
 sys.path.append(str(Path(__file__).parents[1] / "clickhouse"))

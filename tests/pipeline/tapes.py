@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING
 import polars as pl
 
 import rangebar_polars as rb
-from rangebar_polars._ticks import TRADES_SCHEMA, DayTicks, Origin
-from rangebar_polars.clickhouse.client import open_cache
-from rangebar_polars.clickhouse.rows import read_bars
-from rangebar_polars.clickhouse.series import Configuration, Family
-from rangebar_polars.clickhouse.units import read_chains
+from rangebar_polars.bar_series.identity import Configuration, Family
+from rangebar_polars.clickhouse.open import open_cache
+from rangebar_polars.clickhouse.query.bars import read_bars
+from rangebar_polars.clickhouse.query.units import read_chains
+from rangebar_polars.sources import TRADES_SCHEMA, DayTicks, Origin
 from rangebar_polars.storage.parquet import TickStorage
 
 if TYPE_CHECKING:

@@ -11,8 +11,7 @@ from hypothesis import strategies as st
 from polars.testing import assert_frame_equal
 
 import rangebar_polars as rb
-from rangebar_polars.clickhouse.series import Family
-from rangebar_polars.pipeline.compute import (
+from rangebar_polars.bar_series.days import (
     Track,
     compute_days,
     forming,
@@ -21,8 +20,9 @@ from rangebar_polars.pipeline.compute import (
     orphan,
     restored,
 )
-from rangebar_polars.storage.held import hold
+from rangebar_polars.bar_series.identity import Family
 from rangebar_polars.storage.parquet import TickStorage
+from rangebar_polars.storage.snapshot import hold
 
 FIRST, LAST = date(2024, 8, 29), date(2024, 9, 3)
 DAYS = [FIRST + timedelta(days=n) for n in range((LAST - FIRST).days + 1)]

@@ -46,7 +46,7 @@ from rangebar_polars.exceptions import (
     LeaseLostError,
     WorkerLostError,
 )
-from rangebar_polars.pipeline.executors import run_jobs
+from rangebar_polars.populate.workers.executors import run_jobs
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="no embedded cache here")
 
@@ -261,7 +261,7 @@ DRIVER = """
 import os, signal, sys
 from pipeline.staged import SPAN, SYMBOL, THRESHOLDS, spawn_pool
 import rangebar_polars as rb
-from rangebar_polars.clickhouse.steps import Step, observed
+from rangebar_polars._files.failpoints import Step, observed
 
 def observe(step):
     reached.append(step)

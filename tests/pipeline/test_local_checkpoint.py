@@ -16,9 +16,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from rangebar_polars.clickhouse.series import Configuration, Family
-from rangebar_polars.clickhouse.units import Unit
-from rangebar_polars.pipeline.local_checkpoint import (
+from rangebar_polars._files.disk import Disk
+from rangebar_polars.bar_series.identity import Configuration, Family
+from rangebar_polars.bar_series.units import Unit
+from rangebar_polars.populate.local_checkpoint import (
     LocalCheckpoint,
     LocalCheckpointWarning,
     forget_local,
@@ -28,13 +29,12 @@ from rangebar_polars.pipeline.local_checkpoint import (
     state_from_local,
     write_local,
 )
-from rangebar_polars.storage.disk import Disk
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from rangebar_polars.clickhouse.series import Series
-    from rangebar_polars.storage.disk import Step
+    from rangebar_polars._files.disk import Step
+    from rangebar_polars.bar_series.identity import Series
 
 FAMILY = Family.of("BTCUSDT", 250)
 SERIES = FAMILY.series(date(2024, 1, 1))

@@ -10,7 +10,7 @@ import pytest
 
 from exchange import Exchange, QuoteTape, Tape, faults
 from rangebar_polars.exceptions import ArchiveMissingError, ClockSkewError, TransientSourceError
-from rangebar_polars.pipeline.newest import Clamp, ClampWarning, newest_day
+from rangebar_polars.ingest.newest_day import Clamp, ClampWarning, newest_day
 from rangebar_polars.storage.parquet import TickStorage
 
 if TYPE_CHECKING:

@@ -23,10 +23,10 @@ from pipeline.tapes import (
     tape,
     whole,
 )
-from rangebar_polars.clickhouse.client import open_cache
-from rangebar_polars.clickhouse.leases import _beat, hold_leases
-from rangebar_polars.clickhouse.steps import Step, observed
-from rangebar_polars.clickhouse.units import details_of
+from rangebar_polars._files.failpoints import Step, observed
+from rangebar_polars.clickhouse.commit.leases import _beat, hold_leases
+from rangebar_polars.clickhouse.open import open_cache
+from rangebar_polars.clickhouse.query.units import details_of
 from rangebar_polars.events import clear_hooks, flush_hooks, register_for_all
 from rangebar_polars.exceptions import (
     CoverageError,
@@ -35,9 +35,9 @@ from rangebar_polars.exceptions import (
     PopulationError,
     ThresholdError,
 )
-from rangebar_polars.pipeline.download import fetch_ticks
-from rangebar_polars.pipeline.newest import ClampWarning
-from rangebar_polars.pipeline.populate import populate_cache_resumable
+from rangebar_polars.ingest.fetch import fetch_ticks
+from rangebar_polars.ingest.newest_day import ClampWarning
+from rangebar_polars.populate.populate import populate_cache_resumable
 from rangebar_polars.storage.parquet import TickStorage
 
 TICKS = tape()

@@ -9,9 +9,9 @@ import pytest
 
 import rangebar_polars as rb
 from pipeline.tapes import SYMBOL, day, store, tape
-from rangebar_polars.clickhouse.cache import count_bars
 from rangebar_polars.exceptions import StorageError, ThresholdError
-from rangebar_polars.pipeline.newest import ClampWarning
+from rangebar_polars.ingest.newest_day import ClampWarning
+from rangebar_polars.readers.cached import count_bars
 
 DOORS = [rb.populate_cache_resumable, rb.precompute_range_bars]
 FLAGS = [

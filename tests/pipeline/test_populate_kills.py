@@ -14,10 +14,10 @@ import pytest
 from polars.testing import assert_frame_equal
 
 from pipeline.tapes import SYMBOL, day, facts, families, kept, of_days, rows, store, tape, whole
-from rangebar_polars.clickhouse.client import open_cache
-from rangebar_polars.clickhouse.generations import open_generation
-from rangebar_polars.clickhouse.steps import Step, observed
-from rangebar_polars.pipeline.populate import populate_cache_resumable
+from rangebar_polars._files.failpoints import Step, observed
+from rangebar_polars.clickhouse.commit.generations import open_generation
+from rangebar_polars.clickhouse.open import open_cache
+from rangebar_polars.populate.populate import populate_cache_resumable
 
 TICKS = of_days(tape(), 1, 14)
 OLD = of_days(tape(), 1, 8)
@@ -28,8 +28,8 @@ OF_REFRESH = {Step.GENERATION_OPENED, Step.GENERATION_PUBLISHED, Step.GENERATION
 
 POPULATE_AND_DIE = """
 import json, os, signal, sys
-from rangebar_polars.clickhouse.steps import observed
-from rangebar_polars.pipeline.populate import populate_cache_resumable
+from rangebar_polars._files.failpoints import observed
+from rangebar_polars.populate.populate import populate_cache_resumable
 
 folder, wanted, count, arguments = sys.argv[1:]
 seen = []
@@ -135,8 +135,8 @@ MOST_STEPS = 12  # before a kill; a whole run has many more
 
 POPULATE = """
 import json, sys
-from rangebar_polars.clickhouse.steps import observed
-from rangebar_polars.pipeline.populate import populate_cache_resumable
+from rangebar_polars._files.failpoints import observed
+from rangebar_polars.populate.populate import populate_cache_resumable
 
 folder, arguments = sys.argv[1:]
 print("ready", flush=True)

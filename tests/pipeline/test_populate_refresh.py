@@ -22,15 +22,15 @@ from pipeline.tapes import (
     tape,
     whole,
 )
-from rangebar_polars.clickhouse.client import open_cache
-from rangebar_polars.clickhouse.generations import open_generation
-from rangebar_polars.clickhouse.leases import hold_leases
-from rangebar_polars.clickhouse.steps import Step, observed
-from rangebar_polars.clickhouse.write import publish
+from rangebar_polars._files.failpoints import Step, observed
+from rangebar_polars.clickhouse.commit.generations import open_generation
+from rangebar_polars.clickhouse.commit.leases import hold_leases
+from rangebar_polars.clickhouse.commit.publish import publish
+from rangebar_polars.clickhouse.open import open_cache
 from rangebar_polars.exceptions import PopulationError
-from rangebar_polars.pipeline.jobs import Job, JobTrack
-from rangebar_polars.pipeline.populate import populate_cache_resumable
-from rangebar_polars.pipeline.work import drafts_of
+from rangebar_polars.populate.plan import Job, JobTrack
+from rangebar_polars.populate.populate import populate_cache_resumable
+from rangebar_polars.populate.workers.work import drafts_of
 from rangebar_polars.storage.parquet import TickStorage
 
 TICKS = tape()

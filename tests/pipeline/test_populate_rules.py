@@ -11,9 +11,9 @@ import pytest
 
 import rangebar_polars as rb
 from pipeline.tapes import SYMBOL, chains, day, of_days, store, tape
-from rangebar_polars._ticks import DayTicks, Origin
-from rangebar_polars.clickhouse.client import open_cache
+from rangebar_polars.clickhouse.open import open_cache
 from rangebar_polars.exceptions import CoverageError, LeaseError, PopulationError, ThresholdError
+from rangebar_polars.sources import DayTicks, Origin
 from rangebar_polars.storage.parquet import TickStorage
 from rangebar_polars.symbol_registry import StartDateClampedWarning
 
@@ -118,8 +118,8 @@ def test_ids_that_the_source_lacks_are_passed_and_reported(place):
 HOLDS = """
 import sys
 import rangebar_polars as rb
-from rangebar_polars.clickhouse.leases import hold_leases
-from rangebar_polars.clickhouse.series import Family
+from rangebar_polars.clickhouse.commit.leases import hold_leases
+from rangebar_polars.bar_series.identity import Family
 
 folder, symbol = sys.argv[1:]
 key = Family.of(symbol, 250).series(__import__("datetime").date(2024, 12, 23)).lease_key

@@ -11,24 +11,24 @@ import polars as pl
 import pytest
 
 from pipeline.tapes import SYMBOL, bars_of, chains, day, facts, kept, rows, store, tape
-from rangebar_polars.clickhouse.client import open_cache
-from rangebar_polars.clickhouse.units import states_of
-from rangebar_polars.clickhouse.write import DayOfTicks, UnitDraft, publish
+from rangebar_polars.clickhouse.commit.publish import DayOfTicks, UnitDraft, publish
+from rangebar_polars.clickhouse.open import open_cache
+from rangebar_polars.clickhouse.query.units import states_of
 from rangebar_polars.exceptions import PopulationError, ThresholdError, ValidationError
-from rangebar_polars.pipeline.populate import populate_cache_resumable
-from rangebar_polars.pipeline.precompute import (
+from rangebar_polars.populate.populate import populate_cache_resumable
+from rangebar_polars.populate.precompute import (
     ValidationWarning,
     precompute_range_bars,
 )
-from rangebar_polars.storage.held import hold
 from rangebar_polars.storage.parquet import TickStorage
+from rangebar_polars.storage.snapshot import hold
 from rangebar_polars.validation.tier1 import validate_tier1
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from rangebar_polars.pipeline.precompute import PrecomputeProgress, PrecomputeResult
+    from rangebar_polars.populate.precompute import PrecomputeProgress, PrecomputeResult
 
 TICKS = tape()
 DEAD = "http://127.0.0.1:9"

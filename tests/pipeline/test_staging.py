@@ -16,18 +16,18 @@ pytest.importorskip("chdb")
 
 from pipeline.staged import Nobody, Place, jobs_of, kept, population, store_ticks, truth
 from rangebar_polars.exceptions import StorageError
-from rangebar_polars.pipeline.executors import run_jobs
-from rangebar_polars.pipeline.staging import (
+from rangebar_polars.populate.workers.executors import run_jobs
+from rangebar_polars.populate.workers.staging import (
     ROOM,
     Inbox,
     Outbox,
     packed,
+    stage_job,
     staging_folder,
     sweep,
     unpacked,
-)  # fmt: skip
-from rangebar_polars.pipeline.ways import stage_job
-from rangebar_polars.pipeline.work import drafts_of
+)
+from rangebar_polars.populate.workers.work import drafts_of
 
 pytest.importorskip("fcntl")
 
@@ -226,7 +226,7 @@ def test_a_worker_ends_when_the_run_has(tmp_path, groups):
 HOLD = """
 import sys
 from pathlib import Path
-from rangebar_polars.pipeline.staging import staging_folder
+from rangebar_polars.populate.workers.staging import staging_folder
 
 with staging_folder(Path(sys.argv[1])) as folder:
     print(folder, flush=True)

@@ -8,10 +8,10 @@ import pytest
 
 pytest.importorskip("chdb")
 
-from rangebar_polars._span import day_start
-from rangebar_polars.clickhouse.series import BAR_SEMANTICS, Configuration, Family
-from rangebar_polars.clickhouse.units import Chain, Unit
-from rangebar_polars.pipeline.errands import errands_of_update, errands_of_upgrade
+from rangebar_polars._utils.span import day_start
+from rangebar_polars.bar_series.identity import BAR_SEMANTICS, Configuration, Family
+from rangebar_polars.bar_series.units import Chain, Unit
+from rangebar_polars.maintenance.tasks import errands_of_update, errands_of_upgrade
 
 OLD = Configuration(bar_semantics=BAR_SEMANTICS - 1)
 FAMILY = Family.of("BTCUSDT", 250)
@@ -62,8 +62,8 @@ def test_of_rivals_the_furthest_frontier_goes_on(kept, start):
 
 
 def test_the_population_of_an_errand_continues_exactly_the_series_that_is_meant():
-    from rangebar_polars.clickhouse.choice import to_continue
-    from rangebar_polars.clickhouse.series import segment_of
+    from rangebar_polars.bar_series.segments import segment_of
+    from rangebar_polars.bar_series.selection import to_continue
 
     kept = [
         chain("2024-02-01", "2024-04-05"),

@@ -30,8 +30,8 @@ def serve() -> None:
     import stamina  # noqa: F401
     import tqdm.auto  # noqa: F401
 
-    import rangebar_polars.ticks  # noqa: F401
-    from rangebar_polars.storage import collect  # noqa: F401
+    import rangebar_polars.readers.ticks  # noqa: F401
+    from rangebar_polars.storage import gc as collect  # noqa: F401
 
     for line in sys.stdin:
         child = os.fork()

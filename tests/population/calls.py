@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Any
 
 import rangebar_polars as rb
 from population.workers import wait_for
-from rangebar_polars.clickhouse.steps import observed
+from rangebar_polars._files.disk import Disk
+from rangebar_polars._files.failpoints import observed
 from rangebar_polars.exceptions import LeaseError
-from rangebar_polars.storage.disk import Disk
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -119,7 +119,7 @@ def watched(tell: Callable[[str], object], stack: ExitStack) -> Iterator[None]:
 
 def _make_impatient(seconds: float) -> None:
     """Take a writer for dead after three silences of so many seconds."""
-    from rangebar_polars.clickhouse.leases import hold_leases
+    from rangebar_polars.clickhouse.commit.leases import hold_leases
 
     hold_leases.__wrapped__.__kwdefaults__["heartbeat_s"] = seconds
 
@@ -146,7 +146,7 @@ def populate_day_by_day(*, until: str, at_least: int, last_day: str, **arguments
 
 def read(*, symbol: str, first: str, last: str, reset: str, **where: Any) -> list[Any]:
     """What every way of reading gives: how many bars, and something of their values."""
-    from rangebar_polars.clickhouse.cache import count_bars, get_cached_bars
+    from rangebar_polars.readers.cached import count_bars, get_cached_bars
 
     span = (symbol, first, last, 250)
     chart = rb.get_range_bars(*span, ouroboros=reset, fetch_if_missing=False, **where)

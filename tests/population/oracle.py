@@ -10,19 +10,19 @@ import polars as pl
 from polars.testing import assert_frame_equal
 
 from population.tape import SYMBOL
-from rangebar_polars.clickhouse.rows import read_bars
-from rangebar_polars.clickhouse.series import Configuration, Family
-from rangebar_polars.clickhouse.sql import literal
-from rangebar_polars.clickhouse.stored import hash_sql
-from rangebar_polars.clickhouse.units import details_of, read_chains, states_of
-from rangebar_polars.pipeline.compute import restored
+from rangebar_polars.bar_series.days import restored
+from rangebar_polars.bar_series.identity import Configuration, Family
+from rangebar_polars.clickhouse.connection.sql import literal
+from rangebar_polars.clickhouse.query.bars import read_bars
+from rangebar_polars.clickhouse.query.units import details_of, read_chains, states_of
+from rangebar_polars.clickhouse.schema.rows import hash_sql
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
     from population.places import Place
-    from rangebar_polars.clickhouse.client import Cache
-    from rangebar_polars.clickhouse.units import Chain, Unit
+    from rangebar_polars.bar_series.units import Chain, Unit
+    from rangebar_polars.clickhouse.connection.client import Cache
 
 TABLES = ("bars", "units", "generations", "leases", "population_checkpoints")
 

@@ -14,13 +14,13 @@ from urllib.parse import quote
 
 import rangebar_polars as rb
 from population.tape import SYMBOL
-from rangebar_polars.clickhouse.client import open_cache
+from rangebar_polars.clickhouse.open import open_cache
 
 if TYPE_CHECKING:
     from contextlib import AbstractContextManager
     from datetime import date
 
-    from rangebar_polars.clickhouse.client import Cache
+    from rangebar_polars.clickhouse.connection.client import Cache
 
 BRIDGE = Path(__file__).resolve().parents[1] / "clickhouse" / "bridge.py"
 

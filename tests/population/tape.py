@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import polars as pl
 
-from rangebar_polars._ticks import TRADES_SCHEMA
+from rangebar_polars.sources import TRADES_SCHEMA
 from rangebar_polars.storage.parquet import TickStorage
 
 if TYPE_CHECKING:

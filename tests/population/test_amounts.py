@@ -24,8 +24,8 @@ from population.tape import (
     tape,
     walk,
 )
-from rangebar_polars.clickhouse.cache import count_bars, get_cached_bars
 from rangebar_polars.exceptions import CoverageError, PopulationError
+from rangebar_polars.readers.cached import count_bars, get_cached_bars
 from rangebar_polars.storage.parquet import TickStorage
 
 DAY = date(2024, 2, 5)

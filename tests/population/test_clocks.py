@@ -29,8 +29,8 @@ from population.tape import (
     tape,
     walk,
 )
-from rangebar_polars.clickhouse.steps import Step, observed
-from rangebar_polars.pipeline.newest import ClampWarning, ClockSkewError, newest_day
+from rangebar_polars._files.failpoints import Step, observed
+from rangebar_polars.ingest.newest_day import ClampWarning, ClockSkewError, newest_day
 
 #: In it the clocks of New York go forward.
 FIRST, LAST = date(2024, 3, 8), date(2024, 3, 13)

@@ -11,9 +11,9 @@ import pytest
 from population.oracle import chains, family, judge, table
 from population.places import Place
 from population.tape import store, tape
-from rangebar_polars.clickhouse.ddl import table as table_of
-from rangebar_polars.clickhouse.units import states_of
-from rangebar_polars.pipeline.local_checkpoint import (
+from rangebar_polars.clickhouse.query.units import states_of
+from rangebar_polars.clickhouse.schema.tables import table as table_of
+from rangebar_polars.populate.local_checkpoint import (
     LocalCheckpointWarning,
     local_path,
     write_local,
@@ -57,7 +57,7 @@ def half(clean, new_folder):
 
 
 @pytest.mark.filterwarnings(
-    "default::rangebar_polars.pipeline.local_checkpoint.LocalCheckpointWarning"
+    "default::rangebar_polars.populate.local_checkpoint.LocalCheckpointWarning"
 )
 @pytest.mark.parametrize(
     "which", [FIRST + timedelta(days=2), LAST, "other series", b"", b"{}", None], ids=str

@@ -9,11 +9,11 @@ from polars.testing import assert_frame_equal
 
 import rangebar_polars as rb
 from population.tape import ONE_DAY, SYMBOL, store, tape
-from rangebar_polars.clickhouse import sql
-from rangebar_polars.clickhouse.cache import count_bars, coverage, get_cached_bars, get_n_bars
-from rangebar_polars.clickhouse.client import reading
-from rangebar_polars.clickhouse.status import kept
-from rangebar_polars.pipeline.removing import Doomed, remove
+from rangebar_polars.clickhouse.connection import sql
+from rangebar_polars.clickhouse.open import reading
+from rangebar_polars.clickhouse.query.status import kept
+from rangebar_polars.maintenance.drop import Doomed, remove
+from rangebar_polars.readers.cached import count_bars, coverage, get_cached_bars, get_n_bars
 
 FIRST = date(2019, 1, 1)
 THRESHOLDS = [250, 500, 750, 1000, 1250]

@@ -16,9 +16,9 @@ import rangebar_polars as rb
 from population.oracle import chains, family
 from population.places import Place
 from population.tape import ONE_DAY, at, bars, store, tape
-from rangebar_polars.clickhouse.cache import count_bars, get_n_bars
-from rangebar_polars.clickhouse.steps import Step, observed
+from rangebar_polars._files.failpoints import Step, observed
 from rangebar_polars.exceptions import CoverageError
+from rangebar_polars.readers.cached import count_bars, get_n_bars
 
 #: A year, a month and weeks begin in it.
 FIRST, LAST = date(2023, 12, 8), date(2024, 1, 27)

@@ -15,10 +15,11 @@ from polars.testing import assert_frame_equal
 import rangebar_polars as rb
 from population.places import Place
 from population.tape import ONE_DAY, at, store, tape
-from rangebar_polars.clickhouse.removal import gc
+from rangebar_polars.clickhouse.gc import gc
 from rangebar_polars.exceptions import SnapshotExpiredError
-from rangebar_polars.pipeline import lazily, reading
-from rangebar_polars.pipeline.removing import Doomed, remove
+from rangebar_polars.maintenance.drop import Doomed, remove
+from rangebar_polars.readers import execute as reading
+from rangebar_polars.readers import lazy as lazily
 from rangebar_polars.storage.coverage import CoverageWarning
 from rangebar_polars.storage.parquet import TickStorage
 
@@ -191,7 +192,7 @@ def test_a_plan_whose_bars_are_gone_says_so_and_can_be_made_again(shared, kind, 
     st.sampled_from(KEEPS + REPEATS + REMOVES),
     DAYS,
     # Before or after the ticks that continue stored bars are looked at.
-    st.sampled_from(["supplied", "stale_notes"]),
+    st.sampled_from(["supplied", "stale_notes_of"]),
     st.booleans(),
 )
 def test_a_read_gives_the_bars_from_before_or_from_after(shared, reset, kind, day, step, is_lazy):
@@ -219,7 +220,7 @@ def test_a_read_gives_the_bars_from_before_or_from_after(shared, reset, kind, da
 
 
 @pytest.mark.parametrize(
-    ("kind", "step"), [("refresh, gc", "supplied"), ("drop, populate", "stale_notes")]
+    ("kind", "step"), [("refresh, gc", "supplied"), ("drop, populate", "stale_notes_of")]
 )
 def test_the_newest_bars_are_those_from_before_or_from_after(shared, kind, step):
     one = History(shared, "year")

@@ -15,10 +15,10 @@ from population.oracle import counts, family, judge, table
 from population.places import Place
 from population.tape import ONE_DAY, SYMBOL, bars, between, store, tape
 from population.workers import wait_for
-from rangebar_polars.clickhouse.cache import count_bars, get_cached_bars, get_n_bars
-from rangebar_polars.clickhouse.generations import open_generation
-from rangebar_polars.clickhouse.steps import Step
+from rangebar_polars._files.failpoints import Step
+from rangebar_polars.clickhouse.commit.generations import open_generation
 from rangebar_polars.exceptions import PopulationError
+from rangebar_polars.readers.cached import count_bars, get_cached_bars, get_n_bars
 from rangebar_polars.storage.coverage import CoverageWarning
 
 FIRST, LAST = date(2024, 1, 20), date(2024, 2, 12)

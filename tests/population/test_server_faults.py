@@ -11,10 +11,9 @@ import rangebar_polars as rb
 from population.oracle import chains, counts, family, judge, table
 from population.places import Bridge, Place
 from population.tape import SYMBOL, store, tape
-from rangebar_polars.clickhouse import ddl
-from rangebar_polars.clickhouse.cache import count_bars, get_cached_bars, get_n_bars
-from rangebar_polars.clickhouse.client import open_cache
-from rangebar_polars.clickhouse.steps import Step, observed
+from rangebar_polars._files.failpoints import Step, observed
+from rangebar_polars.clickhouse.open import open_cache
+from rangebar_polars.clickhouse.schema import tables as ddl
 from rangebar_polars.exceptions import (
     CacheError,
     CacheSchemaError,
@@ -23,6 +22,7 @@ from rangebar_polars.exceptions import (
     CoverageError,
     RangeBarError,
 )
+from rangebar_polars.readers.cached import count_bars, get_cached_bars, get_n_bars
 
 FIRST, LAST = date(2024, 1, 28), date(2024, 2, 4)
 TICKS = tape(FIRST, LAST)

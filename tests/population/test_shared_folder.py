@@ -13,7 +13,7 @@ import rangebar_polars as rb
 from population.oracle import judge, table
 from population.places import Place
 from population.tape import ONE_DAY, SYMBOL, at, bars, between, store, tape
-from rangebar_polars.clickhouse.cache import count_bars, coverage, get_cached_bars, get_n_bars
+from rangebar_polars.readers.cached import count_bars, coverage, get_cached_bars, get_n_bars
 from rangebar_polars.storage.coverage import CoverageWarning
 
 FIRST, LAST = date(2024, 1, 10), date(2024, 3, 2)

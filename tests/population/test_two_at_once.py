@@ -14,7 +14,7 @@ from population.places import Place
 from population.tape import ONE_DAY, SYMBOL, store, tape
 from population.workers import go_on, go_on_to_the_end, held
 from rangebar_polars.exceptions import LeaseError
-from rangebar_polars.pipeline.local_checkpoint import list_local
+from rangebar_polars.populate.local_checkpoint import list_local
 
 FIRST, LAST = date(2024, 1, 25), date(2024, 2, 5)
 TICKS = tape(FIRST, LAST)

@@ -15,8 +15,8 @@ from population import calls
 from population.oracle import assert_kept, chains, family, judge, table
 from population.places import Place
 from population.tape import ONE_DAY, SYMBOL, bars
-from rangebar_polars.clickhouse.steps import Step as CacheStep
-from rangebar_polars.storage.disk import Step as DiskStep
+from rangebar_polars._files.disk import Step as DiskStep
+from rangebar_polars._files.failpoints import Step as CacheStep
 from rangebar_polars.storage.parquet import TickStorage
 
 #: Three days on each side of a reset.

@@ -13,13 +13,13 @@ import pytest
 pytest.importorskip("chdb")
 pytest.importorskip("clickhouse_connect")
 
-from rangebar_polars.clickhouse.client import open_cache
+from rangebar_polars.clickhouse.open import open_cache
 from readers.stock import make_stock
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from rangebar_polars.clickhouse.client import Cache
+    from rangebar_polars.clickhouse.connection.client import Cache
     from readers.stock import Stock
 
 

@@ -10,18 +10,18 @@ from typing import TYPE_CHECKING
 import numpy as np
 import polars as pl
 
-from rangebar_polars._ticks import TRADES_SCHEMA
-from rangebar_polars.clickhouse.client import open_cache
-from rangebar_polars.clickhouse.series import Family
-from rangebar_polars.clickhouse.write import DayOfTicks, UnitDraft, publish
-from rangebar_polars.pipeline.compute import Track, compute_days, new_builder, orphan
-from rangebar_polars.storage.held import hold
+from rangebar_polars.bar_series.days import Track, compute_days, new_builder, orphan
+from rangebar_polars.bar_series.identity import Family
+from rangebar_polars.clickhouse.commit.publish import DayOfTicks, UnitDraft, publish
+from rangebar_polars.clickhouse.open import open_cache
+from rangebar_polars.sources import TRADES_SCHEMA
 from rangebar_polars.storage.parquet import TickStorage
+from rangebar_polars.storage.snapshot import hold
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from rangebar_polars.clickhouse.client import Cache
+    from rangebar_polars.clickhouse.connection.client import Cache
 
 SYMBOL = "BTCUSDT"
 THRESHOLD = 250

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 import rangebar_polars as rb
-from rangebar_polars.clickhouse.cache import count_bars, coverage, get_cached_bars, get_n_bars
 from rangebar_polars.exceptions import CoverageError, RangeBarError, StorageError
-from rangebar_polars.readers import get_n_range_bars, get_range_bars, scan_range_bars
+from rangebar_polars.readers.bars import get_n_range_bars, get_range_bars, scan_range_bars
+from rangebar_polars.readers.cached import count_bars, coverage, get_cached_bars, get_n_bars
 from rangebar_polars.storage.parquet import TickStorage
 from readers.stock import SYMBOL as KEPT_SYMBOL
 

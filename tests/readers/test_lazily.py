@@ -12,12 +12,12 @@ from polars.testing import assert_frame_equal
 
 import rangebar_polars as rb
 from counting_plans import COUNTS, assert_counts_equal, plans
+from rangebar_polars.bar_series.identity import Family
 from rangebar_polars.catalogue import columns
-from rangebar_polars.clickhouse.generations import open_generation, publish_generation
-from rangebar_polars.clickhouse.series import Family
+from rangebar_polars.clickhouse.commit.generations import open_generation, publish_generation
 from rangebar_polars.exceptions import CoverageError, SnapshotExpiredError
-from rangebar_polars.pipeline import lazily
-from rangebar_polars.readers import scan_range_bars
+from rangebar_polars.readers import lazy as lazily
+from rangebar_polars.readers.bars import scan_range_bars
 from readers.stock import SYMBOL, january, keep
 
 pytestmark = pytest.mark.usefixtures("held")

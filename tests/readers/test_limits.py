@@ -9,9 +9,9 @@ import pandas as pd
 import pytest
 
 import rangebar_polars as rb
-from rangebar_polars.clickhouse.series import Configuration, Family
+from rangebar_polars.bar_series.identity import Configuration, Family
 from rangebar_polars.exceptions import CoverageError, TicksNotCachedError
-from rangebar_polars.readers import get_n_range_bars, get_range_bars, scan_range_bars
+from rangebar_polars.readers.bars import get_n_range_bars, get_range_bars, scan_range_bars
 from readers.stock import SYMBOL, january, keep
 
 pytestmark = pytest.mark.usefixtures("held")

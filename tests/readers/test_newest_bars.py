@@ -11,12 +11,12 @@ import pytest
 from hypothesis import event, given, settings
 from hypothesis import strategies as st
 
-from rangebar_polars._span import Span, day_start
-from rangebar_polars.clickhouse.cache import count_bars, get_n_bars
-from rangebar_polars.clickhouse.covered import words_of_days
-from rangebar_polars.clickhouse.series import Family, parts, segment_of
+from rangebar_polars._utils.span import Span, day_start, words_of_days
+from rangebar_polars.bar_series.identity import Family
+from rangebar_polars.bar_series.segments import parts, segment_of
 from rangebar_polars.exceptions import CoverageError
-from rangebar_polars.readers import get_n_range_bars, get_range_bars
+from rangebar_polars.readers.bars import get_n_range_bars, get_range_bars
+from rangebar_polars.readers.cached import count_bars, get_n_bars
 from rangebar_polars.storage.coverage import CoverageWarning
 from readers.stock import END, SYMBOL, THRESHOLD, bars, january, keep, ticks_between
 

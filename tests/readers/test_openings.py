@@ -6,9 +6,9 @@ from datetime import date
 
 import pytest
 
-from rangebar_polars.clickhouse.cache import count_bars, coverage, get_cached_bars, get_n_bars
-from rangebar_polars.clickhouse.client import _OPENINGS, engine_use
-from rangebar_polars.readers import get_range_bars, scan_range_bars
+from rangebar_polars.clickhouse.open import _OPENINGS, engine_use
+from rangebar_polars.readers.bars import get_range_bars, scan_range_bars
+from rangebar_polars.readers.cached import count_bars, coverage, get_cached_bars, get_n_bars
 from readers.stock import SYMBOL, january
 
 SPAN = (january(20), january(64))

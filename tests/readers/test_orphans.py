@@ -7,9 +7,9 @@ from datetime import timedelta
 import polars as pl
 import pytest
 
-from rangebar_polars.clickhouse.cache import count_bars, get_cached_bars
-from rangebar_polars.clickhouse.series import Family
-from rangebar_polars.readers import get_range_bars, scan_range_bars
+from rangebar_polars.bar_series.identity import Family
+from rangebar_polars.readers.bars import get_range_bars, scan_range_bars
+from rangebar_polars.readers.cached import count_bars, get_cached_bars
 from rangebar_polars.storage.parquet import TickStorage
 from readers.stock import THRESHOLD, bars, january, keep, ticks_between
 

@@ -12,15 +12,15 @@ import polars as pl
 import pytest
 
 import rangebar_polars as rb
-from rangebar_polars._ticks import DayTicks, Origin
-from rangebar_polars.clickhouse.series import Configuration, Family
+from rangebar_polars.bar_series.identity import Configuration, Family
 from rangebar_polars.exceptions import (
     CoverageError,
     SymbolNotRegisteredError,
     ThresholdError,
     TicksNotCachedError,
 )
-from rangebar_polars.readers import get_n_range_bars, get_range_bars, scan_range_bars
+from rangebar_polars.readers.bars import get_n_range_bars, get_range_bars, scan_range_bars
+from rangebar_polars.sources import DayTicks, Origin
 from rangebar_polars.storage.coverage import CoverageWarning
 from rangebar_polars.storage.parquet import TickStorage
 from rangebar_polars.symbol_registry import StartDateClampedWarning

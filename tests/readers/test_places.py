@@ -16,12 +16,12 @@ import pytest
 import rangebar_polars as rb
 from exchange.box import Exchange
 from exchange.tape import Tape
-from rangebar_polars.clickhouse.client import open_cache
-from rangebar_polars.clickhouse.folder_lock import FolderLock
-from rangebar_polars.clickhouse.series import Family
-from rangebar_polars.clickhouse.steps import Step, observed
+from rangebar_polars._files.failpoints import Step, observed
+from rangebar_polars.bar_series.identity import Family
+from rangebar_polars.clickhouse.connection.folder_lock import FolderLock
+from rangebar_polars.clickhouse.open import open_cache
 from rangebar_polars.exceptions import CacheUnavailableError, NotYetPublishedError
-from rangebar_polars.readers import get_n_range_bars, get_range_bars, scan_range_bars
+from rangebar_polars.readers.bars import get_n_range_bars, get_range_bars, scan_range_bars
 from rangebar_polars.storage.coverage import CoverageWarning
 from readers.stock import SYMBOL, bars, january, keep, ticks_between
 
@@ -29,7 +29,7 @@ SPAN = ("2023-02-03", "2023-02-20")
 
 READ = """
 import sys, json
-from rangebar_polars.readers import get_range_bars, scan_range_bars
+from rangebar_polars.readers.bars import get_range_bars, scan_range_bars
 folder, start, end = sys.argv[1:4]
 options = {"ouroboros": "month", "cache_dir": folder}
 frame = get_range_bars("BTCUSDT", start, end, fetch_if_missing=False, **options)

@@ -12,7 +12,7 @@ import pytest
 import rangebar_polars as rb
 from exchange import QuoteTape
 from rangebar_polars.exness import get_range_bars_exness
-from rangebar_polars.readers import get_n_range_bars, get_range_bars, scan_range_bars
+from rangebar_polars.readers.bars import get_n_range_bars, get_range_bars, scan_range_bars
 from rangebar_polars.storage.parquet import TickStorage
 
 SYMBOL, THRESHOLD = "EURUSD", 50

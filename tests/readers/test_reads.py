@@ -11,10 +11,10 @@ from hypothesis import event, given, settings
 from hypothesis import strategies as st
 from polars.testing import assert_frame_equal
 
-from rangebar_polars._span import Span, day_start
-from rangebar_polars.clickhouse.series import parts
+from rangebar_polars._utils.span import Span, day_start
+from rangebar_polars.bar_series.segments import parts
 from rangebar_polars.exceptions import CoverageError
-from rangebar_polars.readers import get_range_bars, scan_range_bars
+from rangebar_polars.readers.bars import get_range_bars, scan_range_bars
 from readers.stock import (
     END,
     FIRST,

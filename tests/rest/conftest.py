@@ -32,7 +32,7 @@ def clock():
 
 @pytest.fixture
 def rest(stand, clock):
-    from rangebar_polars.fetch.binance_rest import BinanceRest
+    from rangebar_polars.fetch.binance.rest import BinanceRest
 
     with BinanceRest(url=stand.url, budget=clock.budget()) as source:
         yield source

@@ -13,8 +13,8 @@ import polars as pl
 
 from exchange.server import Server
 from exchange.wire import Answer
-from rangebar_polars._ticks import TRADES_SCHEMA
-from rangebar_polars.fetch._budget import WeightBudget
+from rangebar_polars.fetch.binance.rate_limit import WeightBudget
+from rangebar_polars.sources import TRADES_SCHEMA
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

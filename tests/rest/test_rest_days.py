@@ -17,14 +17,14 @@ from rest_stand import (
     trade,
 )
 
-from rangebar_polars._ticks import TRADES_SCHEMA
 from rangebar_polars.exceptions import (
     ConfirmedAbsentError,
     NotYetPublishedError,
     TransientSourceError,
 )
-from rangebar_polars.fetch._rest_client import ClockSkewWarning
-from rangebar_polars.fetch.binance_rest import BinanceRest
+from rangebar_polars.fetch.binance.rest import BinanceRest
+from rangebar_polars.fetch.binance.rest_client import ClockSkewWarning
+from rangebar_polars.sources import TRADES_SCHEMA
 
 DAY = date(2024, 3, 5)
 

@@ -10,7 +10,7 @@ from rest_stand import Clock, check_each_id_is_in_one
 
 from exchange import Exchange, Limits, Tape, faults
 from rangebar_polars.exceptions import ConfirmedAbsentError, SourceError, TransientSourceError
-from rangebar_polars.fetch.binance_rest import BinanceRest
+from rangebar_polars.fetch.binance.rest import BinanceRest
 
 SECOND = date(2024, 12, 31)
 EMPTY = date(2025, 1, 2)

@@ -26,8 +26,8 @@ from rangebar_polars.exceptions import (
     SourceError,
     TransientSourceError,
 )
-from rangebar_polars.fetch._budget import budget_of
-from rangebar_polars.fetch.binance_rest import BinanceRest
+from rangebar_polars.fetch.binance.rate_limit import budget_of
+from rangebar_polars.fetch.binance.rest import BinanceRest
 
 DAY = date(2024, 3, 5)
 

@@ -23,8 +23,8 @@ from rest_stand import (
     trade,
 )
 
-from rangebar_polars._ticks import TRADES_SCHEMA
-from rangebar_polars.fetch.binance_rest import BinanceRest
+from rangebar_polars.fetch.binance.rest import BinanceRest
+from rangebar_polars.sources import TRADES_SCHEMA
 
 DAY = date(2024, 3, 5)
 

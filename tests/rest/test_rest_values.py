@@ -21,7 +21,7 @@ from rangebar_polars.exceptions import (
     TickDataError,
     TickOrderError,
 )
-from rangebar_polars.fetch.binance_rest import BinanceRest
+from rangebar_polars.fetch.binance.rest import BinanceRest
 
 DAY = date(2024, 3, 5)
 

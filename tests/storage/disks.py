@@ -7,12 +7,12 @@ import signal
 from collections import Counter
 from typing import TYPE_CHECKING, NamedTuple
 
-from rangebar_polars.storage.disk import Disk
+from rangebar_polars._files.disk import Disk
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from rangebar_polars.storage.disk import Step
+    from rangebar_polars._files.disk import Step
 
 
 class CountingDisk(Disk):

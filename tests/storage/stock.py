@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import polars as pl
 
-from rangebar_polars._ticks import QUOTES_SCHEMA, TRADES_SCHEMA, DayTicks, Origin
+from rangebar_polars.sources import QUOTES_SCHEMA, TRADES_SCHEMA, DayTicks, Origin
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -17,6 +17,7 @@ import polars as pl
 import pytest
 
 from faulty import in_plan
+from rangebar_polars._files.disk import Disk
 from rangebar_polars.exceptions import (
     ManifestError,
     ParquetCorruptionError,
@@ -24,7 +25,6 @@ from rangebar_polars.exceptions import (
     TicksNotCachedError,
 )
 from rangebar_polars.storage.coverage import CoverageWarning
-from rangebar_polars.storage.disk import Disk
 from rangebar_polars.storage.parquet import TickStorage
 from storage import jobs
 from storage.disks import CountingDisk, FailingDisk

@@ -24,7 +24,7 @@ for name, value in {
 }.items():
     os.environ[name] = value
 from rangebar_polars import events, fetch
-from rangebar_polars.storage.held import hold
+from rangebar_polars.storage.snapshot import hold
 from rangebar_polars.storage.parquet import TickStorage
 from storage.stock import JANUARY, SYMBOL, trades
 
@@ -183,7 +183,7 @@ print(json.dumps(said))
 
 def test_what_is_under_way_in_threads_of_the_parent_is_not_waited_for():
     code = """
-from rangebar_polars.pipeline.ahead import ahead
+from rangebar_polars.fetch.prefetch import ahead
 end = threading.Event()
 results = ahead(lambda item: item or end.wait(), [1, 0, 2], count=2)
 assert next(results) == 1

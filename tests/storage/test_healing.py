@@ -15,9 +15,9 @@ import pytest
 import rangebar_polars as rb
 from rangebar_polars import events
 from rangebar_polars.exceptions import ParquetCorruptionError, TicksNotCachedError
-from rangebar_polars.storage.held import hold
 from rangebar_polars.storage.manifest import read_manifest, update_manifest
 from rangebar_polars.storage.parquet import TickStorage
+from rangebar_polars.storage.snapshot import hold
 from storage.disks import FailingDisk
 from storage.stock import (
     JANUARY,

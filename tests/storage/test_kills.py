@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from rangebar_polars.storage.disk import Step
+from rangebar_polars._files.disk import Step
 from rangebar_polars.storage.parquet import TickStorage
 from storage import jobs
 from storage.stock import (

@@ -12,10 +12,10 @@ from pathlib import Path
 
 import pytest
 
+from rangebar_polars._files import lock_wait
+from rangebar_polars._files.lock_wait import LockWaitWarning, beat, sign, wait_for_lock
 from rangebar_polars.exceptions import ParquetCorruptionError, StorageError
-from rangebar_polars.storage import lock_wait
 from rangebar_polars.storage.lock import writing
-from rangebar_polars.storage.lock_wait import LockWaitWarning, beat, sign, wait_for_lock
 from rangebar_polars.storage.parquet import TickStorage
 from storage import jobs
 from storage.stock import JANUARY, SYMBOL, day_files, trades

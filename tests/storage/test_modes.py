@@ -32,11 +32,13 @@ sys.path.insert(0, sys.argv[1])
 folder, group, umask = Path(sys.argv[2]), int(sys.argv[3]), int(sys.argv[4])
 import polars as pl
 import rangebar_polars as rb
-from rangebar_polars.clickhouse.series import Family
-from rangebar_polars.clickhouse.units import Unit
+from rangebar_polars.bar_series.identity import Family
+from rangebar_polars.bar_series.units import Unit
 from rangebar_polars.exceptions import RangeBarError
-from rangebar_polars.pipeline import download, local_checkpoint, staging
-from rangebar_polars.storage.held import hold
+from rangebar_polars.ingest import fetch as download
+from rangebar_polars.populate import local_checkpoint
+from rangebar_polars.populate.workers import staging
+from rangebar_polars.storage.snapshot import hold
 from rangebar_polars.storage.parquet import TickStorage
 from storage.stock import FEBRUARY, JANUARY, SYMBOL, trades
 from pipeline.test_local_checkpoint import unit as a_unit

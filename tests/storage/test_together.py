@@ -17,9 +17,9 @@ import polars as pl
 import pytest
 
 from faulty import in_plan
+from rangebar_polars._files.disk import Disk, Step
 from rangebar_polars.exceptions import SnapshotExpiredError
 from rangebar_polars.storage.coverage import CoverageWarning
-from rangebar_polars.storage.disk import Disk, Step
 from rangebar_polars.storage.entry import DayEntry
 from rangebar_polars.storage.manifest import manifest_versions, read_manifest, update_manifest
 from rangebar_polars.storage.parquet import TickStorage

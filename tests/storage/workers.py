@@ -17,7 +17,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 
 def do(job: dict) -> None:
-    from rangebar_polars.storage.disk import Step
+    from rangebar_polars._files.disk import Step
     from rangebar_polars.storage.parquet import TickStorage
     from storage import jobs
     from storage.disks import KillingDisk

@@ -15,8 +15,8 @@ import rangebar_polars as rb
 from properties import doors
 from properties.frames import cases
 from properties.model import TEN, Case
-from rangebar_polars._pandas import bars_to_pandas
 from rangebar_polars.catalogue import columns
+from rangebar_polars.interop.pandas_frames import bars_to_pandas
 from rangebar_polars.validation._defined import DEFINITIONS
 from rangebar_polars.validation.tier1 import Tier1Check, validate_tier1
 

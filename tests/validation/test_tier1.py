@@ -11,8 +11,8 @@ import polars as pl
 import pytest
 
 import rangebar_polars as rb
-from rangebar_polars._pandas import bars_to_pandas
 from rangebar_polars.catalogue import columns
+from rangebar_polars.interop.pandas_frames import bars_to_pandas
 from rangebar_polars.validation.tier1 import FEATURE_COLUMNS, Tier1Check, validate_tier1
 
 KEYS = [

@@ -1,8 +1,8 @@
 //! `high_low`: a bar closes on the first record at which its highest less its lowest price, from the
 //! opening record on, is at or above the distance, in exact integers on the 1e-8 grid.
 
-use super::Rule;
 use crate::core::bar::Sums;
+use crate::core::rule::Rule;
 use crate::core::search::Scan;
 use crate::core::simd;
 use crate::core::ticks::Values;

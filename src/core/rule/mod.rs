@@ -6,10 +6,10 @@
 mod high_low;
 mod open;
 
-use super::bar::Sums;
-use super::search::{Cut, Scan, ThresholdSearch};
-use super::simd;
-use super::units::Threshold;
+use crate::core::bar::Sums;
+use crate::core::search::{Cut, Scan, ThresholdSearch};
+use crate::core::simd;
+use crate::core::units::Threshold;
 
 /// A closing rule.
 ///

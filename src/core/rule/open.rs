@@ -1,8 +1,8 @@
 //! `open`: a bar that opened at price `o` closes on the first later record whose price `p` has
 //! `|p - o|` at or above the distance, in exact integers on the 1e-8 grid.
 
-use super::Rule;
 use crate::core::bar::Sums;
+use crate::core::rule::Rule;
 use crate::core::search::Scan;
 use crate::core::simd;
 use crate::core::ticks::Values;

@@ -1,8 +1,8 @@
 //! Fills per record: `fills * (1 / records)`, how strongly the venue aggregated.
 
-use super::feature;
 use crate::core::columns::{Column, fill_defined};
 use crate::core::{bar::Bar, ticks::Inputs};
+use crate::features::bar::feature;
 
 pub const COLUMN: Column = feature(
     "aggregation_density",

@@ -3,9 +3,9 @@
 //!
 //! 100 also when nobody sold.
 
-use super::feature;
 use crate::core::columns::{Column, fill_defined};
 use crate::core::{bar::Bar, ticks::Inputs};
+use crate::features::bar::feature;
 
 const CAP: f64 = 100.0;
 

@@ -3,10 +3,10 @@
 //!
 //! Undefined when flow is balanced or nothing was traded.
 
-use super::{EPSILON, feature, ofi::ofi};
 use crate::core::columns::{Column, fill_defined};
 use crate::core::units::from_grid;
 use crate::core::{bar::Bar, ticks::Inputs};
+use crate::features::bar::{EPSILON, feature, ofi::ofi};
 
 pub const COLUMN: Column = feature(
     "kyle_lambda_proxy",

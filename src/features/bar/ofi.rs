@@ -4,9 +4,9 @@
 //! In [-1, 1] up to one unit in the last place. Undefined when nothing was traded. Three bought and
 //! one sold give 0.5.
 
-use super::{EPSILON, feature};
 use crate::core::columns::{Column, fill_defined};
 use crate::core::{bar::Bar, ticks::Inputs};
+use crate::features::bar::{EPSILON, feature};
 
 pub const COLUMN: Column =
     feature("ofi", "ratio", Inputs::FLOW, (Some(-1.0), Some(1.0)), "buy less sell volume over both", |bars, _, out| {

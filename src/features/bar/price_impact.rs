@@ -3,10 +3,10 @@
 //!
 //! Not negative. Undefined when nothing was traded.
 
-use super::{EPSILON, feature};
 use crate::core::columns::{Column, fill_defined};
 use crate::core::units::from_grid;
 use crate::core::{bar::Bar, ticks::Inputs};
+use crate::features::bar::{EPSILON, feature};
 
 pub const COLUMN: Column = feature(
     "price_impact",

@@ -3,10 +3,10 @@
 //!
 //! Undefined when all records share one microsecond.
 
-use super::feature;
 use crate::core::columns::{Column, fill_defined};
 use crate::core::units::TimeUnit;
 use crate::core::{bar::Bar, ticks::Inputs};
+use crate::features::bar::feature;
 
 pub const COLUMN: Column = feature(
     "trade_intensity",

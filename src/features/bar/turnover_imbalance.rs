@@ -2,10 +2,10 @@
 //!
 //! In [-1, 1] up to one unit in the last place. Undefined when nothing was traded.
 
-use super::{EPSILON, feature};
 use crate::core::columns::{Column, fill_defined};
 use crate::core::units::to_f64;
 use crate::core::{bar::Bar, ticks::Inputs};
+use crate::features::bar::{EPSILON, feature};
 
 pub const COLUMN: Column = feature(
     "turnover_imbalance",

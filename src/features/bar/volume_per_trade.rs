@@ -1,8 +1,8 @@
 //! Mean size of a fill: `volume * (1 / fills)` (Barclay and Warner, 1993, on trade sizes).
 
-use super::feature;
 use crate::core::columns::{Column, fill_defined};
 use crate::core::{bar::Bar, ticks::Inputs};
+use crate::features::bar::feature;
 
 pub const COLUMN: Column = feature(
     "volume_per_trade",

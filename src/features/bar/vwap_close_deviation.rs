@@ -3,10 +3,10 @@
 //!
 //! In [-1, 1]. Undefined when the bar has no range or no volume.
 
-use super::{EPSILON, feature};
 use crate::core::columns::{Column, fill_defined};
 use crate::core::units::from_grid;
 use crate::core::{bar::Bar, ticks::Inputs};
+use crate::features::bar::{EPSILON, feature};
 
 pub const COLUMN: Column = feature(
     "vwap_close_deviation",

@@ -1,0 +1,103 @@
+"""Write files atomically, and report what the disk refuses."""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import os
+import re
+import secrets
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from rangebar_polars._files.disk import Step
+from rangebar_polars._utils.checks import ACCESS_HINT
+from rangebar_polars.exceptions import RangeBarError, StorageError, with_hint
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from rangebar_polars._files.disk import Disk
+
+__all__ = [
+    "disk_errors",
+    "sha256_of",
+    "temporary_name",
+    "temporary_pid",
+    "verify_content",
+    "write_synced",
+]
+
+
+_TEMPORARY = re.compile(r"\.(.+)\.(\d+)\.[0-9a-f]{8}\.tmp")
+
+
+def temporary_name(name: str) -> str:
+    """Name under which the bytes of a file are written, which no other writer takes."""
+    return f".{name}.{os.getpid()}.{secrets.token_hex(4)}.tmp"
+
+
+def temporary_pid(name: str) -> int | None:
+    """The process that wrote a temporary file, None if the name is of none."""
+    match = _TEMPORARY.fullmatch(name)
+    return int(match.group(2)) if match else None
+
+
+_SPACE_HINT = "make room or give another folder: cache_dir=, or RANGEBAR_CACHE_DIR"
+
+
+_REFUSED = {errno.EACCES, errno.EPERM, errno.EROFS}
+
+
+def sha256_of(data: bytes | memoryview) -> str:
+    """SHA-256 of bytes, in hex; other threads run meanwhile."""
+    return hashlib.sha256(data).hexdigest()
+
+
+def write_synced(disk: Disk, path: Path, data: memoryview) -> None:
+    """Make a file of these bytes, which are on the medium then; its name may not be yet."""
+    file = disk.create(path)
+    try:
+        disk.reached(Step.TEMP_CREATED)
+        half = len(data) // 2
+        disk.write(file, data[:half])
+        disk.reached(Step.TEMP_HALF_WRITTEN)
+        disk.write(file, data[half:])
+        disk.reached(Step.TEMP_WRITTEN)
+        disk.sync(file)
+        disk.reached(Step.TEMP_SYNCED)
+    finally:
+        disk.close(file)
+
+
+def verify_content(disk: Disk, path: Path, sha256: str) -> None:
+    if sha256_of(disk.read(path)) != sha256:
+        raise StorageError(
+            with_hint(
+                f"`{path}` does not hold the bytes that were written to it",
+                "the medium or the memory is at fault; what was stored before is as it was",
+            )
+        )
+    disk.reached(Step.TEMP_VERIFIED)
+
+
+@contextmanager
+def disk_errors(path: Path) -> Iterator[None]:
+    """Raise errors of the operating system as a StorageError that names the path.
+
+    FileExistsError passes: it says that a name is taken, which is no fault.
+    """
+    try:
+        yield
+    except (RangeBarError, FileExistsError):
+        raise
+    except OSError as error:
+        where = error.filename if error.filename is not None else path
+        reason = error.strerror or str(error)
+        raise StorageError(
+            with_hint(
+                f"the store could not be written at `{where}`: {reason}",
+                ACCESS_HINT if error.errno in _REFUSED else _SPACE_HINT,
+            )
+        ) from error

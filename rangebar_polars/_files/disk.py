@@ -1,0 +1,218 @@
+"""The operations on files that a write consists of, one by one, and the points between them.
+
+Everything that must survive a crash goes through a `Disk`. A test gives the store one that records
+the operations, fails at one of them, or ends the process at a step.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+import sys
+from contextlib import suppress
+from enum import Enum, auto
+from functools import partial
+from typing import TYPE_CHECKING
+
+from rangebar_polars._files.lock_wait import sign, wait_for_lock
+from rangebar_polars._utils.fork import after_fork_in_child
+from rangebar_polars.exceptions import StorageError, with_hint
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+__all__ = ["Disk", "Step"]
+
+_NO_LINKS = {errno.EPERM, errno.EOPNOTSUPP, errno.ENOTSUP, errno.ENOSYS, errno.EMLINK}
+_RENAME_NOREPLACE = 1
+_AT_FDCWD = -100
+# The folder and the umask decide who may use a file, as they do for other programs.
+_FILE_MODE = 0o666
+
+
+class Step(Enum):
+    """Every point of a change at which a process may end."""
+
+    LOCKED = auto()
+    FOLDER_MADE = auto()
+    FOLDERS_SYNCED = auto()
+    STALE_TEMP_REMOVED = auto()
+    TEMP_CREATED = auto()
+    TEMP_HALF_WRITTEN = auto()
+    TEMP_WRITTEN = auto()
+    TEMP_SYNCED = auto()
+    TEMP_VERIFIED = auto()
+    LINKED = auto()
+    PLACE_SYNCED = auto()
+    TEMP_REMOVED = auto()
+    DAYS_PLACED = auto()
+    REPLACED_TOUCHED = auto()
+    MANIFEST_COMMITTED = auto()
+    FILE_QUARANTINED = auto()
+    QUARANTINE_SYNCED = auto()
+    FILE_PUT_BACK = auto()
+    GARBAGE_REMOVED = auto()
+
+
+class Disk:
+    """The operations on files, as the operating system does them."""
+
+    def __init__(self) -> None:
+        #: Folders of which this process knows that they outlast a loss of power.
+        self.lasting: set[Path] = set()
+
+    def reached(self, step: Step) -> None:
+        """A step is done; nothing happens here."""
+
+    def make_folder(self, path: Path) -> None:
+        """Make one folder, whose parent exists."""
+        path.mkdir(exist_ok=True)
+
+    def create(self, path: Path) -> int:
+        """A new file, open for writing."""
+        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL
+        flags |= getattr(os, "O_BINARY", 0) | getattr(os, "O_CLOEXEC", 0)
+        return os.open(path, flags, _FILE_MODE)
+
+    def write(self, file: int, data: memoryview) -> None:
+        """Append all of the bytes."""
+        while data:
+            data = data[os.write(file, data) :]
+
+    def sync(self, file: int) -> None:
+        """Wait until the bytes of the file are on the medium."""
+        os.fsync(file)
+
+    def close(self, file: int) -> None:
+        """Close a file."""
+        os.close(file)
+
+    def read(self, path: Path) -> bytes:
+        """Read all bytes of a regular file; a pipe would block, and a device never end."""
+        flags = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
+        with os.fdopen(os.open(path, flags | getattr(os, "O_CLOEXEC", 0)), "rb") as file:
+            if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+                raise OSError(errno.EINVAL, "not a regular file", str(path))
+            return file.read()
+
+    def link(self, source: Path, target: Path) -> None:
+        """Give a file its name, which must be free: FileExistsError if it is not."""
+        try:
+            os.link(source, target)
+        except OSError as error:
+            if error.errno not in _NO_LINKS:
+                raise
+            rename_if_free(source, target)
+
+    def lock(self, path: Path) -> int:
+        """Open and lock a file; wait for another holder, but not without a limit."""
+        flags = os.O_RDWR | os.O_CREAT | getattr(os, "O_CLOEXEC", 0)
+        file = os.open(path, flags, _FILE_MODE)
+        _LOCK_FILES.add(file)
+        try:
+            wait_for_lock(partial(_is_locked_now, file), file, path)
+            sign(file)
+        except BaseException:
+            self.unlock(file)
+            raise
+        return file
+
+    def unlock(self, file: int) -> None:
+        """Release a lock; in a forked child, which has no part in it, nothing happens."""
+        if file not in _LOCK_FILES:
+            return
+        _LOCK_FILES.discard(file)
+        try:
+            _release(file)
+        finally:
+            os.close(file)
+
+    def unlink(self, path: Path) -> None:
+        """Remove a name; one that is not there is no error."""
+        path.unlink(missing_ok=True)
+
+    def touch(self, path: Path) -> None:
+        """Set the time of change of a file to now."""
+        os.utime(path)
+
+    def sync_folder(self, path: Path) -> None:
+        """Wait until the names in a folder are on the medium."""
+        if sys.platform == "win32":  # a folder cannot be opened there
+            return
+        folder = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)
+
+
+#: Open files of locks. A forked child closes them: it would keep a lock of a parent that was killed.
+_LOCK_FILES: set[int] = set()
+
+
+def _close_in_child() -> None:
+    for file in _LOCK_FILES:
+        with suppress(OSError):
+            os.close(file)
+    _LOCK_FILES.clear()
+
+
+after_fork_in_child(_close_in_child)
+
+
+def _release(file: int) -> None:
+    """Release a lock for every process that has the same open file."""
+    if sys.platform == "win32":  # where closing releases it
+        return
+    import fcntl
+
+    fcntl.flock(file, fcntl.LOCK_UN)
+
+
+def _is_locked_now(file: int) -> bool:
+    if sys.platform == "win32":
+        import msvcrt
+
+        try:
+            msvcrt.locking(file, msvcrt.LK_NBLCK, 1)
+        except OSError:
+            return False
+        return True
+    import fcntl
+
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+def rename_if_free(source: Path, target: Path) -> None:
+    """Rename a file unless the name is taken, in one step."""
+    if sys.platform == "win32":  # where a rename never replaces
+        source.rename(target)
+        return
+    import ctypes
+
+    library = ctypes.CDLL(None, use_errno=True)
+    names = (os.fsencode(source), os.fsencode(target))
+    if hasattr(library, "renameat2"):
+        done = library.renameat2(_AT_FDCWD, names[0], _AT_FDCWD, names[1], _RENAME_NOREPLACE)
+    elif hasattr(library, "renamex_np"):
+        done = library.renamex_np(*names, ctypes.c_uint(4))
+    else:
+        done = -1
+        ctypes.set_errno(errno.ENOSYS)
+    if done == 0:
+        return
+    code = ctypes.get_errno()
+    if code == errno.EEXIST:
+        raise FileExistsError(code, os.strerror(code), str(target))
+    raise StorageError(
+        with_hint(
+            f"the file system of `{target.parent}` can neither link nor rename without replacing: "
+            f"{os.strerror(code)}",
+            "keep the ticks on a local file system: cache_dir=, or RANGEBAR_CACHE_DIR",
+        )
+    )

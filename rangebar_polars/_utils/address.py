@@ -1,0 +1,174 @@
+"""Addresses of servers, which may hold secrets: a user, a password, a token in the query."""
+
+from __future__ import annotations
+
+import base64
+import re
+from typing import TYPE_CHECKING
+from urllib.parse import unquote, urlsplit, urlunsplit
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from typing import Self
+
+__all__ = ["Address", "fault_of", "scrubbed", "shown"]
+
+# Their addresses name a folder of this machine, in which `@` and `?` are ordinary characters.
+_LOCAL = ("file", "chdb")
+_USER_INFO = re.compile(r"(?<=://)[^\s'\"`]*@")
+_SECRET_PARAMETER = re.compile(
+    r"(?i)([?&;][\w.-]*(?:pass|pwd|secret|token|sig|key|cred|auth)[\w.-]*=)[^&;\s'\"`<>)]+"
+)
+# Shorter texts would be found where they are no secret.
+_SHORTEST_SECRET = 4
+
+
+class Address(str):
+    """An address whose text form and `repr` leave out its secrets.
+
+    The methods of `str` work on the full address; `str()`, `repr()`, formatting and logging give
+    what `shown` gives, so that an address cannot reach a message, a file or a log by accident.
+
+    Examples
+    --------
+    >>> from rangebar_polars._utils.address import Address
+    >>> address = Address("https://reader:secret@host/prefix?token=abc")
+    >>> print(address)
+    https://host/prefix?token=…
+    >>> address.full
+    'https://reader:secret@host/prefix?token=abc'
+    >>> address.joined("data/day.zip").full
+    'https://reader:secret@host/prefix/data/day.zip?token=abc'
+    """
+
+    __slots__ = ()
+
+    def __new__(cls, text: str) -> Self:
+        """Take a text, or another address with its secrets."""
+        return super().__new__(cls, str.__str__(text))
+
+    def __str__(self) -> str:
+        return shown(self)
+
+    def __repr__(self) -> str:
+        return repr(shown(self))
+
+    def __format__(self, specification: str) -> str:
+        return format(shown(self), specification)
+
+    @property
+    def full(self) -> str:
+        """The address with its secrets."""
+        return str.__str__(self)
+
+    @property
+    def credentials(self) -> tuple[str, str] | None:
+        """User and password without percent-encoding; None without either."""
+        parts = urlsplit(self.full)
+        if parts.username is None and parts.password is None:
+            return None
+        return unquote(parts.username or ""), unquote(parts.password or "")
+
+    def joined(self, path: str) -> Address:
+        """The address of a path below this one; the query stays."""
+        parts = urlsplit(self.full)
+        below = f"{parts.path.rstrip('/')}/{path}"
+        return Address(urlunsplit((parts.scheme, parts.netloc, below, parts.query, "")))
+
+    def with_query(self, query: str) -> Address:
+        """The address with more parameters."""
+        parts = urlsplit(self.full)
+        more = "&".join(part for part in (parts.query, query) if part)
+        return Address(urlunsplit((parts.scheme, parts.netloc, parts.path, more, "")))
+
+
+def shown(address: str) -> str:
+    """Return an address without user, password, fragment and values of the query.
+
+    Works on malformed addresses too: everything before the last `@` is left out.
+
+    Examples
+    --------
+    >>> from rangebar_polars._utils.address import shown
+    >>> shown("http://reader:12/3@host:8123/bars?password=x&secure=true")
+    'http://host:8123/bars?password=…&secure=…'
+    """
+    scheme, mark, rest = str.__str__(address).partition("://")
+    if not mark:
+        scheme, rest = "", scheme
+    is_path = not mark and rest.startswith("/") and not rest.startswith("//")
+    if is_path or scheme.lower() in _LOCAL:
+        host, slash, path = rest.partition("/")
+        return f"{scheme}{mark}{host.rpartition('@')[2]}{slash}{path}"
+    place, has_query, query = rest.rpartition("@")[2].partition("#")[0].partition("?")
+    values = "&".join(_without_value(part) for part in re.split("[&;]", query))
+    return f"{scheme}{mark}{place}{has_query}{values}"
+
+
+def _without_value(parameter: str) -> str:
+    name, mark, _ = parameter.partition("=")
+    return f"{name}=…" if mark else "…" * bool(parameter)
+
+
+def scrubbed(text: str, *addresses: str) -> str:
+    """Return a text of another library without the secrets of any address in it.
+
+    Parameters
+    ----------
+    text
+        What the library says.
+    *addresses
+        Addresses that the library was given; their secrets are looked for by themselves, too.
+
+    Examples
+    --------
+    >>> from rangebar_polars._utils.address import scrubbed
+    >>> scrubbed("no answer from http://reader:secret@host/a?token=abc")
+    'no answer from http://host/a?token=…'
+    """
+    for address in addresses:
+        full = str.__str__(address)
+        text = text.replace(full, shown(full))
+        for secret in sorted(_secrets_of(full), key=len, reverse=True):
+            text = text.replace(secret, "…")
+    return _SECRET_PARAMETER.sub(r"\1…", _USER_INFO.sub("", text))
+
+
+def _secrets_of(address: str) -> Iterator[str]:
+    """Parts of an address that are secrets, as they are written and decoded."""
+    scheme, _, rest = address.partition("://")
+    if scheme.lower() in _LOCAL:
+        return
+    user_info, _, place = rest.rpartition("@")
+    values = [part.partition("=")[2] for part in re.split("[&;]", place.partition("?")[2])]
+    for secret in (user_info, user_info.partition(":")[2], *values):
+        plain = unquote(secret)
+        # As a header carries it.
+        encoded = base64.b64encode(plain.encode("utf-8", "replace")).decode()
+        for form in {secret, plain, encoded}:
+            if len(form) >= _SHORTEST_SECRET:
+                yield form
+
+
+def fault_of(address: str) -> str | None:
+    """Return why an address cannot be read without doubt, without its secrets; None if it can.
+
+    Examples
+    --------
+    >>> from rangebar_polars._utils.address import fault_of
+    >>> fault_of("http://reader:12/3@host:8123")
+    'has an `@` behind the host'
+    """
+    full = str.__str__(address)
+    scheme, _, rest = full.partition("://")
+    if scheme.lower() in _LOCAL:
+        return None
+    try:
+        parts = urlsplit(full)
+        _ = parts.port
+    except ValueError:
+        # The words of the library may hold a part of the password.
+        return "has no valid host or port"
+    # A password with `/`, `?` or `#` ends the host early; what follows would be taken for a path.
+    behind = re.split("[/?#]", rest, maxsplit=1)[1:]
+    return "has an `@` behind the host" if "@" in "".join(behind) else None

@@ -1,0 +1,152 @@
+"""Checks of frames of bars that are drawn or exported."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+import polars as pl
+
+from rangebar_polars._text import shown
+from rangebar_polars.exceptions import BarDataError, MissingColumnError, with_hint
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+__all__ = ["check_bars", "check_finite", "check_values", "keys_of"]
+
+# A day inside of Python's calendar, so that the time exists in every zone.
+EARLIEST = int(datetime(1, 1, 2, tzinfo=UTC).timestamp())
+LATEST = int(datetime(9999, 12, 31, tzinfo=UTC).timestamp())
+PER_SECOND = {"ms": 10**3, "us": 10**6}
+A_DAY = 86_400
+TIMES = ("open_time", "close_time")
+
+
+def check_bars(bars: object, columns: Sequence[str], make_bars: str) -> pl.DataFrame:
+    """Require a frame with these columns, each of a data type that bars can have.
+
+    `make_bars` is the code that the hint proposes to a caller who gave trades.
+
+    Raises
+    ------
+    TypeError
+        Not a DataFrame, or a column of another data type.
+    MissingColumnError
+        A column is missing.
+    """
+    if not isinstance(bars, pl.DataFrame):
+        raise TypeError(
+            with_hint(
+                f"bars must be a Polars DataFrame; they are of type `{type(bars).__name__}`",
+                "collect a LazyFrame first",
+            )
+        )
+    for name in columns:
+        if name not in bars.columns:
+            raise MissingColumnError(
+                with_hint(
+                    f"these are no bars: there is no column `{name}`",
+                    f"trades become bars first: {make_bars}",
+                )
+            )
+    for name in keys_of(bars):
+        dtype = bars.schema[name]
+        if dtype.is_nested() or dtype == pl.Object:
+            raise _wrong_dtype(name, dtype, "cannot tell series of bars apart", "pl.String")
+    for name in (*columns, *(name for name in ("volume", "is_closed") if name in bars.columns)):
+        _check_dtype(name, bars.schema[name])
+    return bars
+
+
+def check_values(bars: pl.DataFrame, columns: Sequence[str]) -> None:
+    """Require that the values of these columns are there, and are finite numbers or usual times.
+
+    Raises
+    ------
+    BarDataError
+        The first null, NaN, infinity, or time outside of the years 1 to 9999, with its row.
+    """
+    for name in columns:
+        _refuse(bars, name, bars.get_column(name).is_null(), "is a missing value")
+    for name in dict.fromkeys([*columns, *keys_of(bars)]):
+        limits = _limits(bars.schema[name])
+        if limits is not None:
+            inside = bars.get_column(name).to_physical().is_between(*limits)
+            _refuse(bars, name, ~inside, "is outside of the years 1 to 9999")
+    check_finite(bars, columns)
+
+
+def check_finite(bars: pl.DataFrame, columns: Sequence[str]) -> None:
+    """Require that the numbers of these columns are finite; nulls are left alone.
+
+    Raises
+    ------
+    BarDataError
+        The first NaN or infinity, with its row.
+    """
+    for name in columns:
+        values = bars.get_column(name)
+        if values.dtype.is_float():
+            _refuse(bars, name, ~values.is_finite(), "is not a finite number")
+
+
+def keys_of(bars: pl.DataFrame) -> list[str]:
+    """Columns that tell series of bars apart: those before `bar_id` or the times.
+
+    Examples
+    --------
+    >>> import polars as pl
+    >>> from rangebar_polars._utils.bar_checks import keys_of
+    >>> keys_of(pl.DataFrame(schema=["symbol", "threshold", "bar_id", "open_time"]))
+    ['symbol', 'threshold']
+    """
+    first = min(
+        bars.columns.index(name)
+        for name in ("bar_id", "open_time", "close_time")
+        if name in bars.columns
+    )
+    return bars.columns[:first]
+
+
+def _limits(dtype: pl.DataType) -> tuple[int, int] | None:
+    """First and last value of a data type of times; None if each of its values will do."""
+    if isinstance(dtype, pl.Date):
+        return EARLIEST // A_DAY, LATEST // A_DAY
+    if isinstance(dtype, pl.Datetime) and dtype.time_unit in PER_SECOND:
+        return EARLIEST * PER_SECOND[dtype.time_unit], LATEST * PER_SECOND[dtype.time_unit]
+    return None
+
+
+def _check_dtype(name: str, dtype: pl.DataType) -> None:
+    if name in TIMES:
+        if not isinstance(dtype, pl.Datetime):
+            raise _wrong_dtype(name, dtype, "is no time", 'pl.Datetime("us", "UTC")')
+    elif name == "is_closed":
+        if dtype != pl.Boolean:
+            raise _wrong_dtype(name, dtype, "is not Boolean", "pl.Boolean")
+    elif not dtype.is_numeric():
+        raise _wrong_dtype(name, dtype, "is no number", "pl.Float64")
+
+
+def _wrong_dtype(name: str, dtype: pl.DataType, fault: str, wanted: str) -> TypeError:
+    sentence = f"column `{shown(name)}` has data type `{dtype}`, which {fault}"
+    return TypeError(with_hint(sentence, f'convert it: pl.col("{shown(name)}").cast({wanted})'))
+
+
+def _refuse(bars: pl.DataFrame, name: str, wrong: pl.Series, fault: str) -> None:
+    """Raise for the first row that is wrong, if there is one."""
+    rows = wrong.arg_true()
+    if rows.is_empty():
+        return
+    row = int(rows[0])
+    # The number behind a time, since Python has no times so far away.
+    value = bars.get_column(name).to_physical()[row]
+    found = "null" if value is None else shown(value)
+    column = shown(name)
+    raise BarDataError(
+        with_hint(
+            f"`{column}` of row {row} of the bars is `{found}`, which {fault}",
+            f"these bars cannot be drawn or exported; leave them out or correct `{column}`",
+        )
+    )

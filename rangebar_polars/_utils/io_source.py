@@ -1,0 +1,130 @@
+"""All use of Polars' unstable interfaces: reading a plan in batches, and being read as one."""
+
+from __future__ import annotations
+
+import atexit
+import inspect
+import time
+from functools import cache
+from typing import TYPE_CHECKING
+from weakref import WeakSet
+
+import polars as pl
+from polars.io.plugins import register_io_source
+
+from rangebar_polars._utils.fork import after_fork_in_child, raise_if_forked
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+
+    Frames = Callable[[list[str] | None], Iterator[pl.DataFrame]]
+
+__all__ = ["batches", "lazy_frame"]
+
+_LONGEST_WAIT_SECONDS = 30
+_BATCH_ROWS = 1 << 16
+
+
+def batches(plan: pl.LazyFrame, names: Sequence[str]) -> Iterator[pl.DataFrame]:
+    """Read these columns in order, a batch of rows at a time; nothing is read before the first.
+
+    The engine collects the rows of a batch, since a crossing into Python costs as much as some
+    thousand rows, however short the pieces in which a source gives them.
+    """
+    raise_if_forked("reading a plan")
+    columns = [pl.col(name).alias(str(i)) for i, name in enumerate(names)]
+    return iter(
+        plan.select(columns).collect_batches(
+            chunk_size=_BATCH_ROWS, maintain_order=True, lazy=True, engine="streaming"
+        )
+    )
+
+
+def lazy_frame(
+    frames: Frames,
+    *,
+    schema: Mapping[str, pl.DataType],
+    name: str,
+    detail: str,
+    pruned: Callable[[pl.Expr], Frames] | None = None,
+) -> pl.LazyFrame:
+    """Plan whose rows are made by `frames`, which is given the names of the columns wanted.
+
+    The columns wanted include those of a pushed predicate. A plan may want none and still count
+    the rows, as `select(pl.int_range(pl.len()))` does; `frames` is then asked for one column, which
+    is dropped here, so that the height never depends on the columns. Where a row limit is pushed
+    too, it comes first: cut, filter, project, and stop when the limit is used up. `pruned` gives
+    frames that may leave out rows which a predicate does not pass; it is not asked where there is a
+    limit.
+    """
+    raise_if_forked("a lazy plan")
+    counted = next(iter(schema))
+
+    def rows(
+        with_columns: list[str] | None, predicate: pl.Expr | None, n_rows: int | None
+    ) -> Generator[pl.DataFrame]:
+        made = frames
+        if pruned is not None and predicate is not None and n_rows is None:
+            made = pruned(predicate)
+        wanted = [counted] if with_columns == [] else with_columns
+        for frame in _first_rows(made(wanted), n_rows):
+            kept = frame if predicate is None else frame.filter(predicate)
+            yield kept if with_columns is None else _project(kept, with_columns)
+
+    def source(
+        with_columns: list[str] | None,
+        predicate: pl.Expr | None,
+        n_rows: int | None,
+        batch_size: int | None,  # noqa: ARG001 - how many rows there are follows from the trades
+    ) -> Iterator[pl.DataFrame]:
+        running = rows(with_columns, predicate, n_rows)
+        _awaited_at_exit().add(running)
+        return running
+
+    explain = {"explain_name": name, "explain_detail": detail} if _explains() else {}
+    return register_io_source(source, schema=schema, validate_schema=True, is_pure=True, **explain)
+
+
+def _project(frame: pl.DataFrame, names: list[str]) -> pl.DataFrame:
+    """Select columns and keep the height, which `select([])` would lose."""
+    return frame.select(names) if names else frame.drop(frame.columns)
+
+
+def _first_rows(frames: Iterator[pl.DataFrame], n_rows: int | None) -> Iterator[pl.DataFrame]:
+    if n_rows is None:
+        yield from frames
+        return
+    left = n_rows
+    for frame in frames:
+        yield frame.head(left)
+        left -= frame.height
+        if left <= 0:
+            return
+
+
+@cache
+def _explains() -> bool:
+    return "explain_name" in inspect.signature(register_io_source).parameters
+
+
+@cache
+def _awaited_at_exit() -> WeakSet[Generator[pl.DataFrame]]:
+    """The sources in use; the interpreter waits for those at work before it ends.
+
+    A query that was given up goes on in a thread of Polars until its source has made the frame it
+    is at. Such a thread that comes back to an interpreter which is ending aborts the process.
+    """
+    sources: WeakSet[Generator[pl.DataFrame]] = WeakSet()
+
+    def wait() -> None:
+        end = time.monotonic() + _LONGEST_WAIT_SECONDS
+        while any(map(_is_at_work, sources)) and time.monotonic() < end:
+            time.sleep(0.001)
+
+    atexit.register(wait)
+    after_fork_in_child(sources.clear)  # their threads are those of the parent
+    return sources
+
+
+def _is_at_work(source: Generator[pl.DataFrame]) -> bool:
+    return inspect.getgeneratorstate(source) == inspect.GEN_RUNNING

@@ -1,0 +1,166 @@
+"""What a value in a settings or symbols file must be: its words for errors, and how it is read."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import date, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rangebar_polars._text import shown
+from rangebar_polars._utils.address import Address, fault_of, scrubbed
+from rangebar_polars._utils.address import shown as address_shown
+from rangebar_polars.exceptions import SettingError, nearest, with_hint
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+__all__ = ["Kind", "choice", "whole_number"]
+
+MOST_SECONDS = 10**9  # some 30 years; sockets and locks refuse much longer waits
+
+
+_ENCODED = "write `/`, `?`, `#` and `@` in a user or password as %2F, %3F, %23 and %40"
+
+
+class AmbiguousAddressError(ValueError):
+    """An address that may be read in more than one way."""
+
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """What a value must be: in words, and as the function that reads it or raises ValueError."""
+
+    words: str
+    read: Callable[[Any], object]
+    choices: tuple[str, ...] = ()
+    #: What an error shows of a value.
+    show: Callable[[str], str] = scrubbed
+
+    def value(self, given: object, place: str, *, secret: bool = False) -> Any:  # noqa: ANN401
+        """The value, read; `place` says in an error where it stands.
+
+        Raises
+        ------
+        SettingError
+            It is no value of this kind.
+        """
+        try:
+            return self.read(given)
+        except AmbiguousAddressError as error:
+            raise SettingError(
+                with_hint(
+                    f"{place} is `{shown(address_shown(str(given)))}`, which {error}", _ENCODED
+                )
+            ) from None
+        except (ValueError, TypeError, OverflowError, RuntimeError) as error:
+            text = self.show(given) if isinstance(given, str) else given
+            sentence = f"{place} is `{'…' if secret else shown(text)}`, which is not {self.words}"
+            near = nearest(shown(given), self.choices)
+            message = with_hint(sentence, f"did you mean `{near}`?") if near else sentence
+            raise SettingError(message) from error
+
+
+def choice(*choices: str) -> Kind:
+    """One of some words, in any letter case."""
+
+    def read(value: object) -> str:
+        return choices[choices.index(_text(value).lower())]
+
+    *most, last = choices
+    return Kind(f"{', '.join(most)} or {last}", read, choices)
+
+
+def whole_number(low: int, high: int | None = None, unit: str = "whole number") -> Kind:
+    """A whole number from `low` to `high`."""
+
+    def read(value: object) -> int:
+        if isinstance(value, bool) or not isinstance(value, (int, str)):
+            raise TypeError
+        number = int(value)
+        if number < low or (high is not None and number > high):
+            raise ValueError
+        return number
+
+    limits = f"of at least {low}" if high is None else f"from {low} to {high}"
+    return Kind(f"a {unit} {limits}", read)
+
+
+def _text(value: object) -> str:
+    if not isinstance(value, str):
+        raise TypeError
+    if not value.strip():
+        raise ValueError
+    return value.strip()
+
+
+def _path(value: object) -> Path:
+    if not isinstance(value, Path):
+        _text(value)
+    # As it is: a name may begin or end with a space.
+    path = Path(str(value)).expanduser()
+    if "\0" in str(path):
+        raise ValueError
+    return path
+
+
+def _address(value: object) -> Address:
+    address = _text(value).rstrip("/")
+    if not address.lower().startswith(("http://", "https://", "file://")):
+        raise ValueError
+    fault = fault_of(address)
+    if fault is not None:
+        raise AmbiguousAddressError(fault)
+    return Address(address)
+
+
+def _dsn(value: object) -> Address:
+    return Address(_text(value))
+
+
+def _wait(value: object) -> float:
+    if isinstance(value, bool) or not isinstance(value, (int, float, str)):
+        raise TypeError
+    seconds = float(value)
+    if not 0 <= seconds <= MOST_SECONDS:
+        raise ValueError
+    return seconds
+
+
+def _seconds(value: object) -> float:
+    seconds = _wait(value)
+    if seconds == 0:
+        raise ValueError
+    return seconds
+
+
+def _switch(value: object) -> bool:
+    words = {"true": True, "yes": True, "on": True, "1": True}
+    words |= {"false": False, "no": False, "off": False, "0": False}
+    if isinstance(value, bool):
+        return value
+    word = _text(value).lower()
+    if word not in words:
+        raise ValueError
+    return words[word]
+
+
+def _date(value: object) -> date:
+    if isinstance(value, date) and not isinstance(value, datetime):
+        return value
+    return date.fromisoformat(_text(value))
+
+
+TEXT = Kind("a text", _text)
+PATH = Kind("a path", _path)
+ADDRESS = Kind(
+    "an address that begins with http://, https:// or file://", _address, show=address_shown
+)
+DSN = Kind("a text", _dsn)
+SECONDS = Kind(f"a number of seconds above 0, at most {MOST_SECONDS}", _seconds)
+WAIT = Kind(f"a number of seconds, 0 or more, at most {MOST_SECONDS}", _wait)
+SWITCH = Kind("true or false", _switch)
+DATE = Kind("a date", _date)
+COUNT = whole_number(1, 10**9)
+RATE = whole_number(0, 10**12, "whole number of bytes per second")
+THRESHOLD = whole_number(1, 100_000, "whole number of decimal basis points")

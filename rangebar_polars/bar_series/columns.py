@@ -1,0 +1,113 @@
+"""Columns of a stored bar, from the catalogue."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cache
+
+import polars as pl
+
+from rangebar_polars.catalogue import columns
+
+__all__ = [
+    "BAR_DTYPES",
+    "ENDINGS",
+    "RISING_CODEC",
+    "StoredColumn",
+    "feature_groups",
+    "value_columns",
+]
+
+
+#: Why a bar ended, in the order of the codes that the row hash takes.
+ENDINGS = ("threshold", "reset", "gap")
+
+
+# Keys and what depends on the frame, not on the bar.
+_NOT_STORED = {"threshold", "bar_id"}
+
+
+_TYPES: dict[str, tuple[pl.DataType, str]] = {
+    "Datetime": (pl.Int64(), "Int64"),
+    "Float64": (pl.Float64(), "Float64"),
+    "Int64": (pl.Int64(), "Int64"),
+    "UInt32": (pl.UInt32(), "UInt32"),
+    "Boolean": (pl.Boolean(), "Bool"),
+    "Enum": (pl.String(), "LowCardinality(String)"),
+}
+
+
+# Of a bar frame, where they differ from those of the database.
+BAR_DTYPES: dict[str, pl.DataType] = {
+    "Datetime": pl.Datetime("us", "UTC"),
+    "Enum": pl.Enum(ENDINGS),
+}
+
+
+#: Of values that differ little from the one before.
+RISING_CODEC = "Delta, ZSTD(1)"
+
+
+_PRICES = ("open", "high", "low", "close")
+
+
+# By type: whole numbers are small, and the digits of doubles repeat over long distances.
+_CODECS = {"Float64": "ZSTD(3)", "Int64": "T64, ZSTD(1)"}
+
+
+@dataclass(frozen=True, slots=True)
+class StoredColumn:
+    """A column of bars in the database."""
+
+    #: Its name in a bar frame, and in the database.
+    bar_name: str
+    name: str
+    kind: str
+    nullable: bool
+    group: str
+    meaning: str
+    unit: str
+
+    @property
+    def dtype(self) -> pl.DataType:
+        """Data type of the frame that is sent."""
+        return _TYPES[self.kind][0]
+
+    @property
+    def codec(self) -> str:
+        """Codec by which the database compresses the column; empty for the default one."""
+        if self.kind == "Datetime" or self.unit == "id" or self.bar_name in _PRICES:
+            return RISING_CODEC
+        return _CODECS.get(self.kind, "")
+
+    @property
+    def sql_type(self) -> str:
+        """Data type in the database."""
+        bare = _TYPES[self.kind][1]
+        return f"Nullable({bare})" if self.nullable else bare
+
+
+@cache
+def value_columns() -> tuple[StoredColumn, ...]:
+    """Every column of a stored bar that is not part of its key, in the catalogue's order."""
+    return tuple(
+        StoredColumn(
+            name,
+            f"{name}_us" if kind == "Datetime" else name,
+            kind,
+            # Only a forming bar has no ending, and no forming bar is stored.
+            nullable and kind != "Enum",
+            group,
+            meaning,
+            unit,
+        )
+        for name, kind, group, nullable, meaning, unit in columns()
+        .select("name", "dtype", "group", "nullable", "meaning", "unit")
+        .iter_rows()
+        if name not in _NOT_STORED
+    )
+
+
+def feature_groups() -> tuple[str, ...]:
+    """Groups of the catalogue, all of which are stored."""
+    return tuple(dict.fromkeys(column.group for column in value_columns()))

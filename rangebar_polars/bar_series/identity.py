@@ -1,0 +1,225 @@
+"""What stored bars belong to: a series, and the segment of time between two resets it lies in."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from hashlib import blake2b
+from typing import TYPE_CHECKING, NamedTuple
+
+from rangebar_polars._utils.checks import must_be_bool
+from rangebar_polars._utils.span import day_start, microseconds
+from rangebar_polars.bar_series.segments import EARLIEST, reset_mode, segment_of
+from rangebar_polars.sources import canonical_market, canonical_symbol
+
+if TYPE_CHECKING:
+    from datetime import date
+
+    from rangebar_polars.bar_series.segments import Segment
+
+__all__ = [
+    "BAR_SEMANTICS",
+    "Configuration",
+    "Family",
+    "FamilyKey",
+    "LeaseKey",
+    "Series",
+    "SeriesKey",
+    "instant_of",
+    "is_other_semantics",
+]
+
+
+#: Raised only when a golden vector changes, never with the version of the package.
+BAR_SEMANTICS = 1
+
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+_ONE_MICROSECOND = timedelta(microseconds=1)
+
+
+def instant_of(microseconds_since_1970: int) -> datetime:
+    """Instant of so many microseconds since 1970."""
+    return _EPOCH + microseconds_since_1970 * _ONE_MICROSECOND
+
+
+@dataclass(frozen=True, slots=True)
+class Configuration:
+    """What changes bars, beside the threshold and the reset."""
+
+    prevent_same_timestamp_close: bool = True
+    max_gap_us: int | None = None
+    bar_semantics: int = BAR_SEMANTICS
+
+    def __post_init__(self) -> None:
+        gate = self.prevent_same_timestamp_close
+        must_be_bool(prevent_same_timestamp_close=gate)
+        # One of NumPy is none that Rust takes.
+        object.__setattr__(self, "prevent_same_timestamp_close", bool(gate))
+
+    @property
+    def id(self) -> int:
+        """Number that stands for it in the tables: the same on every machine and version.
+
+        Examples
+        --------
+        >>> from rangebar_polars.bar_series.identity import Configuration
+        >>> f"{Configuration().id:016x}"
+        '44675d7ecc1ce63d'
+        """
+        gap = "none" if self.max_gap_us is None else str(self.max_gap_us)
+        gate = "on" if self.prevent_same_timestamp_close else "off"
+        text = f"gate={gate};max_gap_us={gap};bar_semantics={self.bar_semantics}"
+        return int.from_bytes(blake2b(text.encode(), digest_size=8).digest(), "big")
+
+
+_DEFAULT = Configuration()
+
+
+class FamilyKey(NamedTuple):
+    """Columns of a family in every table, and their order in every key."""
+
+    source: str
+    market: str
+    symbol: str
+    threshold: int
+    reset: str
+    config_id: int
+
+
+class SeriesKey(NamedTuple):
+    """Columns of a series in every table, and their order in every key."""
+
+    source: str
+    market: str
+    symbol: str
+    threshold: int
+    reset: str
+    config_id: int
+    segment_start: date
+    anchor_us: int
+
+
+@dataclass(frozen=True, slots=True)
+class Family:
+    """The series that differ in segment and anchor alone."""
+
+    source: str
+    market: str
+    symbol: str
+    threshold: int
+    #: By its stored name, see `reset_mode`.
+    reset: str
+    configuration: Configuration = _DEFAULT
+
+    @classmethod
+    def of(
+        cls,
+        symbol: str,
+        threshold: int,
+        *,
+        source: str = "binance",
+        market: str = "spot",
+        reset: str | None = "year",
+        configuration: Configuration = _DEFAULT,
+    ) -> Family:
+        """Family of names in any letter case.
+
+        Examples
+        --------
+        >>> from rangebar_polars.bar_series.identity import Family
+        >>> Family.of("btcusdt", 250, reset="1y").key[:5]
+        ('binance', 'spot', 'BTCUSDT', 250, 'year')
+        """
+        origin, place = canonical_market(source, market)
+        name = canonical_symbol(symbol)
+        return cls(origin, place, name, threshold, reset_mode(reset), configuration)
+
+    @property
+    def key(self) -> FamilyKey:
+        """Values of its columns in every table."""
+        return FamilyKey(
+            self.source, self.market, self.symbol, self.threshold, self.reset, self.configuration.id
+        )
+
+    def series(self, anchor: date) -> Series:
+        """Series of the family whose computation begins at a day, or an instant with a zone."""
+        start = anchor if isinstance(anchor, datetime) else day_start(anchor)
+        return Series(self, segment_of(start, self.reset).start, microseconds(start))
+
+
+@dataclass(frozen=True, slots=True)
+class Series:
+    """Bars of one computation: they never mix with those of another."""
+
+    family: Family
+    segment_start: date
+    #: Microseconds from 1970 to the instant at which the computation begins.
+    anchor_us: int
+
+    @property
+    def key(self) -> SeriesKey:
+        """Values of its columns in every table."""
+        return SeriesKey(*self.family.key, self.segment_start, self.anchor_us)
+
+    @property
+    def anchor(self) -> datetime:
+        """The instant at which the computation begins."""
+        return instant_of(self.anchor_us)
+
+    @property
+    def first_day(self) -> date:
+        """The UTC day of its first unit."""
+        return self.anchor.date()
+
+    @property
+    def segment(self) -> Segment:
+        """The segment it lies in."""
+        return segment_of(self.anchor, self.family.reset)
+
+    @property
+    def lease_key(self) -> LeaseKey:
+        """What one writer at a time may work on: the series without its anchor."""
+        return LeaseKey(*self.family.key, self.segment_start)
+
+    def __str__(self) -> str:
+        return f"{self.lease_key}, anchored at {self.anchor:%Y-%m-%d %H:%M:%S}"
+
+
+class LeaseKey(NamedTuple):
+    """A series without its anchor; keys have an order, in which leases are taken."""
+
+    source: str
+    market: str
+    symbol: str
+    threshold: int
+    reset: str
+    config_id: int
+    segment_start: date
+
+    @property
+    def family(self) -> FamilyKey:
+        """The family of the series."""
+        return FamilyKey(*self[:6])
+
+    @property
+    def family_file_name(self) -> str:
+        """Name for a file, the same for no key of another family."""
+        return "-".join(str(part) for part in (*self[:5], f"{self.config_id:016x}"))
+
+    @property
+    def file_name(self) -> str:
+        """Name for a file, the same for no other key."""
+        return f"{self.family_file_name}-{self.segment_start}"
+
+    def __str__(self) -> str:
+        segment = segment_of(max(self.segment_start, EARLIEST), self.reset)
+        market = f"{self.source}/{self.market}"
+        return f"{self.symbol} ({market}) at {self.threshold} dbps, {self.reset} {segment.name}"
+
+
+def is_other_semantics(family: Family) -> bool:
+    """Whether its bars are those of another version of the package, which this one never reads."""
+    return family.configuration.bar_semantics != BAR_SEMANTICS

@@ -1,0 +1,206 @@
+"""Units of a series: published days, generations, and which of them are visible."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from rangebar_polars._utils.span import ONE_DAY
+from rangebar_polars.bar_series.columns import feature_groups
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from datetime import date
+
+    import polars as pl
+
+    from rangebar_polars.bar_series.identity import Series
+
+__all__ = [
+    "DISCARDED",
+    "OPEN",
+    "PUBLISHED",
+    "Chain",
+    "DayOfTicks",
+    "Generation",
+    "Unit",
+    "UnitDraft",
+    "visible",
+]
+
+
+@dataclass(frozen=True, slots=True)
+class DayOfTicks:
+    """What a unit was made of."""
+
+    #: Of the day in the tick store: "final", "given" or "absent_confirmed".
+    state: str
+    rows: int
+    #: Of the ticks' content: another one makes the unit stale.
+    hash: str
+    first_id: int | None = None
+    last_id: int | None = None
+    #: Spans of ids, both ends included, that the source does not have.
+    source_absent: tuple[tuple[int, int], ...] = ()
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class UnitDraft:
+    """A day of a series that is to be published."""
+
+    series: Series
+    day: date
+    #: Bars of the unit in order, with all features and with `is_closed` and `ended_by`.
+    bars: pl.DataFrame
+    ticks: DayOfTicks
+    #: State of the processor after the day.
+    state: bytes
+    #: Attempt of the unit of the day before, 0 on the anchor's day; None if that unit is
+    #: published in the same call.
+    built_on: int | None = None
+    generation: int = 0
+    fencing: int = 0
+    feature_groups: tuple[str, ...] = field(default_factory=feature_groups)
+
+
+OPEN, PUBLISHED, DISCARDED = "open", "published", "discarded"
+
+
+@dataclass(frozen=True, slots=True)
+class Generation:
+    """A rebuild of a series from a day on."""
+
+    number: int
+    first_day: date
+    #: "open", "published" or "discarded".
+    state: str
+
+
+# Not frozen, since a year of them is made for each read, and that takes a seventh of the time.
+@dataclass(slots=True, unsafe_hash=True)
+class Unit:
+    """A published day of a series: what a plan needs of it.
+
+    Its bars are read by `rows`, its processor state by `states_of`, the rest by `details_of`.
+    """
+
+    series: Series
+    day: date
+    generation: int
+    attempt: int
+    #: Attempt of the unit of the day before; 0 on the anchor's day.
+    built_on: int
+    fencing: int
+    tick_first_id: int | None
+    tick_last_id: int | None
+    tick_hash: str
+    rows: int
+    orphan_rows: int
+    row_hash_sum: int
+    first_close_us: int | None
+    last_close_us: int | None
+    feature_groups: frozenset[str]
+
+    @property
+    def closed_rows(self) -> int:
+        """Bars that reached their threshold."""
+        return self.rows - self.orphan_rows
+
+    def has_bars_of(self, other: Unit) -> bool:
+        """Whether it holds the same bars as another unit, to the last value."""
+        # The sum of the row hashes takes in every value of a bar.
+        return (self.series, self.day, self.rows, self.row_hash_sum) == (
+            other.series,
+            other.day,
+            other.rows,
+            other.row_hash_sum,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Chain:
+    """What is visible of a series: one unit a day from its anchor on."""
+
+    series: Series
+    units: tuple[Unit, ...]
+    generations: tuple[Generation, ...] = ()
+
+    @property
+    def frontier(self) -> date:
+        """The first day that is not held; it reaches a day if it is that day or a later one."""
+        return self.series.first_day + len(self.units) * ONE_DAY
+
+    @property
+    def last(self) -> Unit | None:
+        """The newest unit."""
+        return self.units[-1] if self.units else None
+
+    @property
+    def feature_groups(self) -> frozenset[str]:
+        """Groups of features that every unit has."""
+        groups = {unit.feature_groups for unit in self.units}
+        return frozenset.intersection(*groups) if groups else frozenset()
+
+    @property
+    def open_generations(self) -> tuple[Generation, ...]:
+        """Rebuilds that are neither published nor discarded."""
+        return tuple(one for one in self.generations if one.state == OPEN)
+
+    @property
+    def generation(self) -> int:
+        """Number of the rebuild that the next unit belongs to; 0 where there is none."""
+        published = (one.number for one in self.generations if one.state == PUBLISHED)
+        return max(published, default=0)
+
+    def unit(self, day: date) -> Unit | None:
+        """The unit of a day, if it is held."""
+        place = (day - self.series.first_day).days
+        return self.units[place] if 0 <= place < len(self.units) else None
+
+    def between(self, first_day: date, last_day: date) -> tuple[Unit, ...]:
+        """The units of the days from the first to the last, both included."""
+        start = max(0, (first_day - self.series.first_day).days)
+        stop = max(0, (last_day - self.series.first_day).days + 1)
+        return self.units[start:stop]
+
+    def covers(self, first_day: date, last_day: date) -> bool:
+        """Whether the days from the first to the last, both included, are all held."""
+        return self.series.first_day <= first_day and last_day < self.frontier
+
+
+def visible(
+    first_day: date, units: Iterable[Unit], generations: Iterable[tuple[int, date]] = ()
+) -> tuple[Unit, ...]:
+    """The units of a series that count, from its first day on.
+
+    Parameters
+    ----------
+    first_day
+        The day of the anchor.
+    units
+        All units of the series, in any order.
+    generations
+        Number and first day of every rebuild that is visible.
+    """
+    winners: dict[tuple[date, int, int], Unit] = {}
+    for unit in units:
+        place = (unit.day, unit.generation, unit.built_on)
+        rival = winners.setdefault(place, unit)
+        if rival is not unit and _wins(unit, rival):
+            winners[place] = unit
+    published = sorted(generations)
+    chain: list[Unit] = []
+    day, newest, built_on = first_day, 0, 0
+    while True:
+        if published:
+            newest = max((number for number, first in published if first <= day), default=0)
+        winner = winners.get((day, newest, built_on))
+        if winner is None:
+            return tuple(chain)
+        chain.append(winner)
+        day, built_on = day + ONE_DAY, winner.attempt
+
+
+def _wins(unit: Unit, rival: Unit) -> bool:
+    return (-unit.fencing, unit.attempt) < (-rival.fencing, rival.attempt)

@@ -1,0 +1,1 @@
+"""Writing to the bar cache: leases, attempts, generations and publication."""

@@ -1,0 +1,1 @@
+"""The connection to ClickHouse: address, driver, client, pool and retries."""

@@ -1,0 +1,311 @@
+"""Bars of visible units, read with proof that they are those that were published."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Protocol, TypeVar
+
+import polars as pl
+
+from rangebar_polars.bar_series.columns import value_columns
+from rangebar_polars.clickhouse.query.units import details_of, where_units
+from rangebar_polars.clickhouse.schema.rows import bars_of
+from rangebar_polars.exceptions import CoverageError, with_hint
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Sequence
+
+    from rangebar_polars.bar_series.units import Unit
+    from rangebar_polars.clickhouse.connection.client import Cache
+
+__all__ = [
+    "MOST_ROWS",
+    "closed_before",
+    "count_bars",
+    "coverage_of",
+    "newest_bars",
+    "newest_units",
+    "no_bars",
+    "read_bars",
+]
+
+#: Rows for which several threads pay.
+_LARGE = 200_000
+
+# An id of a quote is that of its month, times this, and the row in the month's file.
+_IDS_OF_MONTH = 10**8
+
+# More than the type of `bar_seq` holds.
+_ROWS_A_UNIT = 2**32
+
+#: More than Polars counts to, as a number, means all there are.
+MOST_ROWS = 2**32 - 1
+
+_PROOF = ("attempt", "unit_day", "bar_seq", "row_hash")
+
+
+_Result = TypeVar("_Result")
+_Given_co = TypeVar("_Given_co", covariant=True)
+
+
+class _Reader(Protocol[_Given_co]):
+    """Reads units with proof; `final` merges copies of rows that an insert left."""
+
+    def __call__(self, units: Sequence[Unit], *, final: bool) -> _Given_co: ...
+
+
+class _ChangedError(Exception):
+    """Rows of a unit are not those that were published."""
+
+    def __init__(self, unit: Unit, found: int) -> None:
+        super().__init__(f"{unit.series} on {unit.day}: {found} rows instead of {unit.rows}")
+        self.unit = unit
+
+
+def read_bars(
+    cache: Cache,
+    plan: Callable[[], Sequence[Unit]],
+    *,
+    columns: Iterable[str] | None = None,
+    start_us: int | None = None,
+    end_us: int | None = None,
+    include_orphans: bool = False,
+) -> pl.DataFrame:
+    """Bars of visible units whose close time lies in [start, end), in order.
+
+    Parameters
+    ----------
+    plan
+        Gives the units, at most one a day. It is asked again if the rows are not those that
+        were published, since the units may have been replaced meanwhile.
+    columns
+        Names of the catalogue; all by default.
+    start_us, end_us
+        Microseconds since 1970; None for no bound. The days of the units need not be those of
+        the bounds: a bar that a gap ended stands in the unit of the day that revealed it.
+    include_orphans
+        Give bars that a reset or a gap ended, too. The bar that a reset ends is only known to be
+        an orphan at the reset: a read that ends before it does not give the bar.
+
+    Returns
+    -------
+    DataFrame
+        Columns of the catalogue in its order, without `bar_id`.
+
+    Raises
+    ------
+    CoverageError
+        Rows that were published are not there any more.
+    """
+    wanted = set(columns) if columns is not None else {one.bar_name for one in value_columns()}
+    needed = wanted | {"close_time", "is_closed"} | ({"ended_by"} if include_orphans else set())
+    read = [c.name for c in value_columns() if c.bar_name in needed]
+
+    def proved(units: Sequence[Unit], *, final: bool) -> pl.DataFrame:
+        touched = _touched(units, start_us, end_us)
+        rows = _read(cache, touched, read, final=final)
+        passes = [_has_ended(touched, end_us) if include_orphans else pl.col("is_closed")]
+        if start_us is not None:
+            passes.append(pl.col("close_time_us") >= start_us)
+        if end_us is not None:
+            passes.append(pl.col("close_time_us") < end_us)
+        return rows.filter(passes)
+
+    bars = bars_of(_as_planned(plan, proved))
+    return bars.select(name for name in bars.columns if name in wanted)
+
+
+def _has_ended(units: Sequence[Unit], end_us: int | None) -> pl.Expr:
+    """Whether a bar of the units has ended by an instant: an orphan ends with its segment."""
+    last = max(units, key=lambda unit: unit.day, default=None)
+    segment_end_us = None if last is None else last.series.segment.end_us
+    if last is None or end_us is None or segment_end_us is None or segment_end_us <= end_us:
+        return pl.lit(value=True)
+    is_earlier = pl.col("unit_day") < last.series.segment_start
+    return pl.col("is_closed") | (pl.col("ended_by") != "reset") | is_earlier
+
+
+def _touched(units: Sequence[Unit], start_us: int | None, end_us: int | None) -> list[Unit]:
+    """Units that may have a bar that closes in [start, end)."""
+    return [
+        unit
+        for unit in units
+        if unit.first_close_us is not None
+        and unit.last_close_us is not None
+        and (start_us is None or unit.last_close_us >= start_us)
+        and (end_us is None or unit.first_close_us < end_us)
+    ]
+
+
+def _as_planned(plan: Callable[[], Sequence[Unit]], read: _Reader[_Result]) -> _Result:
+    """What `read` gives of the units of a plan, which is made again if they were replaced."""
+    for _ in range(2):
+        try:
+            return read(plan(), final=False)
+        except _ChangedError:
+            # The units may have been replaced after the plan was made.
+            continue
+    try:
+        return read(plan(), final=True)
+    except _ChangedError as error:
+        unit = error.unit
+        raise CoverageError(
+            with_hint(
+                f"stored bars are damaged: {error}",
+                "rangebar populate with --force-refresh builds them again",
+            ),
+            symbol=unit.series.family.symbol,
+            days=[unit.day],
+        ) from error
+
+
+def _read(cache: Cache, units: Sequence[Unit], columns: list[str], *, final: bool) -> pl.DataFrame:
+    if len({unit.day for unit in units}) != len(units):
+        raise ValueError("two of the units have the same day, so that their bars have no order")
+    large = sum(unit.rows for unit in units) > _LARGE
+    if not units:
+        return pl.DataFrame(schema={c.name: c.dtype for c in value_columns() if c.name in columns})
+    statements = _statements(cache, units, columns, final=final)
+    rows = pl.concat([cache.query(statement, large=large) for statement in statements])
+    _compare(rows, units)
+    # The database gives them in order more often than not.
+    place = rows.select(pl.col("unit_day").cast(pl.Int64) * _ROWS_A_UNIT + pl.col("bar_seq"))
+    return rows if place.to_series().is_sorted() else rows.sort("unit_day", "bar_seq")
+
+
+def _statements(
+    cache: Cache, units: Sequence[Unit], columns: list[str], *, final: bool
+) -> list[str]:
+    selected = ", ".join((*columns, *_PROOF))
+    source = f"{cache.table('bars')}{' FINAL' if final else ''}"
+    return [f"SELECT {selected} FROM {source} WHERE {where}" for where in where_units(units)]  # noqa: S608
+
+
+def _compare(rows: pl.DataFrame, units: Sequence[Unit]) -> None:
+    sums = rows.group_by("attempt").agg(pl.len().alias("rows"), pl.col("row_hash").sum())
+    found = {attempt: (count, total) for attempt, count, total in sums.iter_rows()}
+    for unit in units:
+        count, total = found.get(unit.attempt, (0, 0))
+        if count != unit.rows or total != unit.row_hash_sum:
+            raise _ChangedError(unit, count)
+
+
+def newest_bars(
+    cache: Cache,
+    plan: Callable[[], Sequence[Unit]],
+    count: int,
+    *,
+    columns: Iterable[str] | None = None,
+    end_us: int | None = None,
+) -> pl.DataFrame:
+    """The newest closed bars before an instant, at most so many, in order.
+
+    Only the newest units are read, as many as hold so many bars.
+    """
+    wanted = None if columns is None else list(columns)
+
+    def newest() -> list[Unit]:
+        return newest_units(plan(), count, end_us)
+
+    return read_bars(cache, newest, columns=wanted, end_us=end_us).tail(min(count, MOST_ROWS))
+
+
+def newest_units(units: Sequence[Unit], count: int | None, end_us: int | None = None) -> list[Unit]:
+    """Units that hold the newest closed bars before an instant, so many of them or all."""
+    touched = sorted(_touched(units, None, end_us), key=lambda unit: unit.day)
+    if count is None:
+        return touched
+    first, held = len(touched), 0
+    while first and held < count:
+        first -= 1
+        held += closed_before(touched[first : first + 1], end_us)
+    return touched[first:]
+
+
+def closed_before(units: Sequence[Unit], end_us: int | None) -> int:
+    """Closed bars that are known to close before an instant: of a unit that it cuts, none is."""
+    return sum(unit.closed_rows for unit in units if _ends_before(unit, end_us))
+
+
+def _ends_before(unit: Unit, end_us: int | None) -> bool:
+    return end_us is None or unit.last_close_us is None or unit.last_close_us < end_us
+
+
+def count_bars(
+    cache: Cache,
+    plan: Callable[[], Sequence[Unit]],
+    *,
+    start_us: int | None = None,
+    end_us: int | None = None,
+) -> int:
+    """Number of closed bars whose close time lies in [start, end).
+
+    No bar is read but those of the units that a bound cuts.
+    """
+
+    def whole(unit: Unit) -> bool:
+        starts = start_us is None or unit.first_close_us is None or unit.first_close_us >= start_us
+        return starts and _ends_before(unit, end_us)
+
+    def counted(units: Sequence[Unit], *, final: bool) -> int:
+        touched = _touched(units, start_us, end_us)
+        cut = [unit for unit in touched if not whole(unit)]
+        times = _read(cache, cut, ["close_time_us", "is_closed"], final=final)
+        close = pl.col("close_time_us")
+        passes = [pl.col("is_closed")]
+        passes += [] if start_us is None else [close >= start_us]
+        passes += [] if end_us is None else [close < end_us]
+        closed = sum(unit.closed_rows for unit in touched if whole(unit))
+        return closed + times.filter(passes).height
+
+    return _as_planned(plan, counted)
+
+
+def no_bars(columns: Iterable[str] | None = None) -> pl.DataFrame:
+    """The frame that `read_bars` gives where there are no bars."""
+    bars = bars_of(pl.DataFrame(schema={one.name: one.dtype for one in value_columns()}))
+    wanted = set(bars.columns if columns is None else columns)
+    return bars.select(name for name in bars.columns if name in wanted)
+
+
+def coverage_of(cache: Cache, units: Sequence[Unit]) -> pl.DataFrame:
+    """What each unit of a family was made of: closed bars, tick ids, and ids missing before it.
+
+    `state` is the day's in the tick store: final, given or absent_confirmed. `gap_before` counts
+    the ids between the last one before the unit and its first; 0 where there are no ids.
+    """
+    return _with_ids_before(details_of(cache, units)).select(
+        "unit_day",
+        pl.col("day_state").alias("state"),
+        (pl.col("rows") - pl.col("orphan_rows")).alias("rows"),
+        pl.col("tick_first_id").alias("first_id"),
+        pl.col("tick_last_id").alias("last_id"),
+        _gap_before().alias("gap_before"),
+        "reason",
+        "tick_hash",
+        "source_absent",
+        "segment_start",
+        "anchor_us",
+    )
+
+
+def _with_ids_before(details: pl.DataFrame) -> pl.DataFrame:
+    """The last id before each unit: of its series, or of another one that keeps the day before."""
+    day_before = details.group_by(pl.col("unit_day").dt.offset_by("1d")).agg(
+        pl.col("tick_last_id").max().alias("id_of_day_before")
+    )
+    own = pl.col("tick_last_id").forward_fill().shift(1).over("segment_start", "anchor_us")
+    return (
+        details.sort("unit_day", "segment_start", "anchor_us")
+        .with_columns(own.alias("own_id_before"))
+        .join(day_before, on="unit_day", how="left", maintain_order="left")
+        .with_columns(pl.coalesce("own_id_before", "id_of_day_before").alias("id_before"))
+    )
+
+
+def _gap_before() -> pl.Expr:
+    first, before = pl.col("tick_first_id"), pl.col("id_before")
+    # Ids of quotes begin anew with the file of each month.
+    of_another_month = (pl.col("source") == "exness") & (
+        first // _IDS_OF_MONTH != before // _IDS_OF_MONTH
+    )
+    return pl.when(of_another_month).then(0).otherwise(first - before - 1).fill_null(0)

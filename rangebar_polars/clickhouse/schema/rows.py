@@ -1,0 +1,216 @@
+"""The value columns of stored bars, made from the catalogue, and the hash of a row.
+
+The hash is computed in Polars when rows are written and again by the database over what it
+stored, so that the two agree only if every value arrived as it was sent.
+"""
+
+from __future__ import annotations
+
+from functools import reduce
+from hashlib import blake2b
+from itertools import accumulate
+from operator import add
+from typing import TYPE_CHECKING
+
+import polars as pl
+
+from rangebar_polars.bar_series.columns import (
+    BAR_DTYPES,
+    ENDINGS,
+    feature_groups,
+    value_columns,
+)
+from rangebar_polars.exceptions import with_hint
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
+    from rangebar_polars.bar_series.columns import (
+        StoredColumn,
+    )
+
+__all__ = ["bars_of", "hash_sql", "row_hash", "rows_of"]
+
+
+# Odd, so that a multiplication loses nothing; the second stands for a null.
+_MULTIPLIER = 0x9E3779B97F4A7C15
+
+
+_NULL = 0xD1B54A32D192ED03
+
+
+_HALF = 1 << 32
+
+
+def rows_of(units: Sequence[pl.DataFrame]) -> list[pl.DataFrame]:
+    """Rows of the bars of some units: the value columns, `row_hash`, and `bar_seq` in the unit.
+
+    Parameters
+    ----------
+    units
+        Bars of each, in order, with every group of features and with `incomplete="keep"`.
+
+    Raises
+    ------
+    ValueError
+        A column is absent or has another data type, a bar is forming still, or a value is
+        undefined where the catalogue says that it never is.
+    """
+    for bars in units:
+        _judge_schema(bars.schema)
+    # All at once, and sums column by column: an expression of so many columns takes longer to
+    # plan than to compute.
+    rows = _joined(units).select(
+        pl.col(column.bar_name).cast(column.dtype).alias(column.name) for column in value_columns()
+    )
+    _judge(rows)
+    lengths = pl.Series([bars.height for bars in units], dtype=pl.Int64)
+    rows = rows.with_columns(row_hash(rows))
+    order = pl.select(
+        pl.int_ranges(0, pl.lit(lengths.filter(lengths > 0)), dtype=pl.UInt32).explode()
+    )
+    rows = order.to_series().alias("bar_seq").to_frame().hstack(rows)
+    ends = accumulate(lengths)
+    return [rows[end - bars.height : end] for bars, end in zip(units, ends, strict=True)]
+
+
+def _joined(units: Sequence[pl.DataFrame]) -> pl.DataFrame:
+    """All bars of some units; a frame may have further columns, or them in another order."""
+    if all(bars.columns == units[0].columns for bars in units):
+        return pl.concat(units)
+    names = [column.bar_name for column in value_columns()]
+    return pl.concat([bars.select(names) for bars in units])
+
+
+def _judge_schema(schema: Mapping[str, pl.DataType]) -> None:
+    """Refuse bars that lack a column or have it as another data type."""
+    for column in value_columns():
+        if column.bar_name not in schema:
+            raise ValueError(
+                with_hint(
+                    f"bars to be stored lack the column `{column.bar_name}`",
+                    f'compute them with features={list(feature_groups()[1:])} and incomplete="keep"',
+                )
+            )
+        expected = BAR_DTYPES.get(column.kind, column.dtype)
+        dtype = schema[column.bar_name]
+        if dtype != expected:
+            raise ValueError(
+                f"bars to be stored have `{column.bar_name}` as `{dtype}`, which is not `{expected}`"
+            )
+
+
+def _judge(rows: pl.DataFrame) -> None:
+    """Refuse what the database would turn into another value without a word."""
+    checks: list[pl.Expr] = [
+        pl.col(column.name).null_count().alias(f"{column.bar_name}: null")
+        for column in value_columns()
+        if not column.nullable
+    ]
+    checks += [
+        pl.col(column.name).is_nan().sum().alias(f"{column.bar_name}: NaN")
+        for column in value_columns()
+        if column.kind == "Float64"
+    ]
+    found = rows.select(checks).row(0, named=True)
+    for what, count in found.items():
+        if count:
+            name, _, value = what.partition(": ")
+            raise ValueError(f"{count} of the bars to be stored have `{value}` as `{name}`")
+
+
+def bars_of(rows: pl.DataFrame, *extra: str) -> pl.DataFrame:
+    """Bar frame of stored rows: the catalogue's names and data types, in its order.
+
+    `extra` names columns that are kept after them.
+    """
+    present = set(rows.columns)
+    found = [column for column in value_columns() if column.name in present]
+    return rows.select(*(_to_bar(column) for column in found), *extra)
+
+
+def _to_bar(column: StoredColumn) -> pl.Expr:
+    dtype = BAR_DTYPES.get(column.kind)
+    stored = pl.col(column.name)
+    return stored if dtype is None else stored.cast(dtype).alias(column.bar_name)
+
+
+def _seed(name: str) -> int:
+    return int.from_bytes(blake2b(name.encode(), digest_size=8).digest(), "big")
+
+
+def _word(value: int) -> pl.Series:
+    return pl.Series([value], dtype=pl.UInt64)
+
+
+def _mixed(word: pl.Series) -> pl.Series:
+    """Every bit of the word spread over all; arithmetic modulo 2^64."""
+    product = word * _word(_MULTIPLIER)
+    return (product ^ (product // _word(_HALF))) * _word(_MULTIPLIER)
+
+
+def row_hash(rows: pl.DataFrame) -> pl.Series:
+    """Hash of the value columns of each row, as UInt64: exact integer arithmetic modulo 2^64.
+
+    Parameters
+    ----------
+    rows
+        The value columns by their names in the database.
+
+    Returns
+    -------
+    Series
+        Named `row_hash`.
+    """
+    bits = rows.select(_bits(column) for column in value_columns())
+    words = (_mixed(word ^ _word(_seed(word.name))) for word in bits)
+    return _mixed(reduce(add, words)).alias("row_hash")
+
+
+def _bits(column: StoredColumn) -> pl.Expr:
+    value = pl.col(column.name)
+    match column.kind:
+        case "Boolean" | "UInt32":
+            word = value.cast(pl.UInt64)
+        case "Enum":
+            word = value.cast(pl.Enum(ENDINGS)).to_physical().cast(pl.UInt64)
+        case _:
+            word = value.reinterpret(dtype=pl.UInt64)
+    return word.fill_null(pl.lit(_NULL, pl.UInt64)) if column.nullable else word
+
+
+def hash_sql() -> str:
+    """The same hash as an expression of the database, over the values it has stored.
+
+    Examples
+    --------
+    >>> from rangebar_polars.clickhouse.schema.rows import hash_sql
+    >>> hash_sql().startswith("bitXor(")
+    True
+    """
+    stored = value_columns()
+    words = ", ".join(_bits_sql(column) for column in stored)
+    seeds = _array_sql(_seed(column.name) for column in stored)
+    mixed = _mixed_sql("bitXor(w, s)")
+    return _mixed_sql(f"arraySum(arrayMap((w, s) -> {mixed}, [{words}], {seeds}))")
+
+
+def _mixed_sql(word: str) -> str:
+    product = f"({word} * toUInt64({_MULTIPLIER}))"
+    return f"bitXor({product}, bitShiftRight({product}, 32)) * toUInt64({_MULTIPLIER})"
+
+
+def _bits_sql(column: StoredColumn) -> str:
+    name = column.name
+    if column.kind == "Enum":
+        names = ", ".join(f"'{ending}'" for ending in ENDINGS)
+        return f"toUInt64(indexOf([{names}], toString({name})) - 1)"
+    if column.kind in {"Boolean", "UInt32"}:
+        return f"toUInt64({name})"
+    if not column.nullable:
+        return f"reinterpretAsUInt64({name})"
+    return f"if(isNull({name}), toUInt64({_NULL}), reinterpretAsUInt64(assumeNotNull({name})))"
+
+
+def _array_sql(values: Iterable[int]) -> str:
+    return "[" + ", ".join(f"toUInt64({value})" for value in values) + "]"

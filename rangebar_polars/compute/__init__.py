@@ -1,0 +1,1 @@
+"""From trades to bars: expressions, frames, plans and the builder."""

@@ -1,0 +1,66 @@
+"""The compiled library: where it is, and how its expressions are called."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import polars as pl
+from polars.plugins import register_plugin_function
+
+from rangebar_polars import _internal
+from rangebar_polars._utils.fork import raise_if_forked
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from rangebar_polars._typing import IntoColumn
+
+__all__ = ["plugin", "show_versions"]
+
+# The file, not its folder: Polars takes the first library that it finds in a folder.
+_LIBRARY = Path(_internal.__file__)
+
+
+def plugin(
+    function: str,
+    arguments: Sequence[IntoColumn],
+    options: Mapping[str, Any],
+    *,
+    changes_length: bool,
+) -> pl.Expr:
+    """Expression that calls a function of the library.
+
+    It is never elementwise: Polars would call it for a part of the rows, in any order.
+    """
+    raise_if_forked(function)
+    return register_plugin_function(
+        plugin_path=_LIBRARY,
+        function_name=function,
+        args=arguments,
+        kwargs=dict(options),
+        changes_length=changes_length,
+    )
+
+
+def show_versions() -> None:
+    """Print the versions that a bug report needs.
+
+    Examples
+    --------
+    >>> import rangebar_polars as rb
+    >>> rb.show_versions()
+    rangebar-polars: ...
+    polars: ...
+    """
+    build = "debug" if _internal.__debug_build__ else "release"
+    facts = {
+        "rangebar-polars": f"{_internal.__version__} ({build} build)",
+        "polars": pl.__version__,
+        "python": sys.version.split(maxsplit=1)[0],
+        "platform": sys.platform,
+        "instruction set": _internal.instruction_set(),
+        "library": str(_LIBRARY),
+    }
+    print("\n".join(f"{name}: {fact}" for name, fact in facts.items()))  # noqa: T201

@@ -1,0 +1,180 @@
+"""What a frame door was asked for, and the kernel's builder once it is bound to columns."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+import polars as pl
+
+from rangebar_polars import _internal
+from rangebar_polars._typing import FrameOptions
+from rangebar_polars._utils.keywords import judge_keywords
+from rangebar_polars.compute._columns import bind, judge_keys, parse_columns, parse_keys
+from rangebar_polars.compute._options import fold_options, parse_options
+from rangebar_polars.compute._pieces import in_pieces
+from rangebar_polars.exceptions import MissingColumnError, with_hint
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+    from typing import Self, Unpack
+
+    from rangebar_polars._typing import ColumnMap, Features, GroupBy, KernelOptions
+    from rangebar_polars.compute._columns import Inputs
+    from rangebar_polars.compute._options import Options
+    from rangebar_polars.threshold import LimitLike
+
+__all__ = ["Bound", "FrameRequest"]
+
+
+@dataclass(frozen=True, slots=True)
+class FrameRequest:
+    """The arguments of a frame door, judged as far as that is possible without a frame."""
+
+    options: Options
+    columns: Mapping[str, str | None]
+    keys: tuple[str, ...] = ()
+    bar_id: str | None = None
+
+    @classmethod
+    def of_bars(
+        cls,
+        threshold: LimitLike | Sequence[LimitLike],
+        *,
+        group_by: GroupBy | None = None,
+        columns: ColumnMap | None = None,
+        **arguments: Unpack[KernelOptions],
+    ) -> Self:
+        """Request for range bars."""
+        judge_keywords(arguments, FrameOptions.__annotations__)
+        keys = parse_keys(group_by)
+        options = parse_options(threshold, **arguments)
+        judge_keys(keys)
+        return cls(options, parse_columns(columns), keys)
+
+    @classmethod
+    def of_aggregate(cls, bar_id: str, features: Features, columns: ColumnMap | None) -> Self:
+        """Request for the fold of anyone's bars."""
+        if not isinstance(bar_id, str):
+            raise TypeError(
+                f"`bar_id` of a frame must be the name of a column; it is of type "
+                f"`{type(bar_id).__name__}`"
+            )
+        return cls(fold_options(features), parse_columns(columns), bar_id=bar_id)
+
+    def bind(
+        self,
+        schema: Mapping[str, pl.DataType],
+        *,
+        project: Sequence[str] | None = None,
+        absolute_rows: bool = False,
+    ) -> Bound:
+        """Find the columns in a frame of this schema; wrong dtypes are refused here."""
+        inputs = bind(list(schema), self.columns, keys=self.keys, bar_id=self.bar_id)
+        dtypes = tuple(schema[name] for name in inputs.names)
+        options = self.options.kernel(
+            inputs.roles, inputs.names, project=project, absolute_rows=absolute_rows
+        )
+        return Bound(_core(options, dtypes), inputs, dtypes)
+
+    def bind_again(self, bound: Bound, schema: Mapping[str, pl.DataType]) -> Bound:
+        """Continue from the state of `bound` with columns of other data types."""
+        again = self.bind(schema, absolute_rows=True)
+        again.core.restore(bound.core.checkpoint("{}"))
+        return again
+
+    def without_trades(self) -> _internal.Builder:
+        """A kernel's builder that only serves to keep the arguments in a checkpoint."""
+        roles = ("price", "timestamp")
+        return _core(self.options.kernel(roles, roles), (pl.Float64(), pl.Datetime()))
+
+
+def _core(options: Mapping[str, Any], dtypes: Sequence[pl.DataType]) -> _internal.Builder:
+    core = _internal.Builder(json.dumps(options))
+    core.bind(pl.DataFrame(schema=[(str(i), dtype) for i, dtype in enumerate(dtypes)]))
+    return core
+
+
+@dataclass(frozen=True)
+class Bound:
+    """A kernel's builder and the columns, with their dtypes, that it takes."""
+
+    core: _internal.Builder
+    inputs: Inputs
+    dtypes: tuple[pl.DataType, ...]
+
+    def schema(self) -> pl.Schema:
+        """Schema of the frames of bars."""
+        return self.core.schema().schema
+
+    def empty(self) -> pl.DataFrame:
+        """Frame of no bars."""
+        return self._empty.clone()
+
+    def columns(self, trades: pl.DataFrame) -> list[pl.Series]:
+        """Columns of these trades in the order of `inputs`, found by name."""
+        try:
+            return [trades.get_column(name) for name in self.inputs.names]
+        except pl.exceptions.ColumnNotFoundError:
+            present = trades.columns
+            missing = next(name for name in self.inputs.names if name not in present)
+            raise MissingColumnError(
+                f"the frame has no column `{missing}`, which the first push had; it has "
+                f"{', '.join(f'`{column}`' for column in present) or 'none'}"
+            ) from None
+
+    def push(self, trades: pl.DataFrame) -> pl.DataFrame:
+        """Bars that end in these trades, whose columns are found by name.
+
+        The builder may be shared: no Python code runs while the kernel holds it, since a signal
+        handler that runs in between may use it as well.
+        """
+        columns = self.columns(trades)
+        bars = self._push(columns, tuple(in_pieces(columns)))
+        return self.empty() if bars is None else bars
+
+    def push_columns(self, columns: Sequence[pl.Series]) -> pl.DataFrame | None:
+        """Bars that end in these trades, given in the order of `inputs`; None if no bar ends.
+
+        For a builder that nobody else uses: pieces are made one at a time while the kernel runs.
+        """
+        return self._push(columns, in_pieces(columns))
+
+    def finish(self) -> pl.DataFrame | None:
+        """Bars that follow those of the last push; None if there are none."""
+        bars = self.core.finish()
+        return None if bars is None else self._ordered(bars)
+
+    def _push(
+        self, columns: Sequence[pl.Series], pieces: Iterable[Sequence[pl.Series]]
+    ) -> pl.DataFrame | None:
+        try:
+            bars = self.core.push(pieces)
+        except TypeError:
+            self._require_dtypes(columns)
+            raise
+        return None if bars is None else self._ordered(bars)
+
+    @cached_property
+    def _empty(self) -> pl.DataFrame:
+        return self._ordered(self.core.schema())
+
+    def _require_dtypes(self, columns: Sequence[pl.Series]) -> None:
+        for name, dtype, column in zip(self.inputs.names, self.dtypes, columns, strict=True):
+            if column.dtype != dtype:
+                raise TypeError(
+                    with_hint(
+                        f"column `{name}` is of type `{column.dtype}`, but it was `{dtype}` in "
+                        "the first push",
+                        f'cast it: pl.col("{name}").cast(pl.{dtype!r})',
+                    )
+                )
+
+    def _ordered(self, bars: pl.DataFrame) -> pl.DataFrame:
+        """The same frame, which says that `close_time` does not decrease where that is so."""
+        if "key" not in self.inputs.roles and "close_time" in bars.columns:
+            times = bars.get_column("close_time").set_sorted()
+            bars.replace_column(bars.get_column_index("close_time"), times)
+        return bars

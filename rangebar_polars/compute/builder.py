@@ -1,0 +1,238 @@
+"""Range bars from trades as they arrive, with a state that can be kept and taken up again."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+import polars as pl
+
+from rangebar_polars import _internal
+from rangebar_polars._utils.keywords import keywords_of
+from rangebar_polars.compute._dtypes import decode_dtype, encode_dtype
+from rangebar_polars.compute._request import FrameRequest
+from rangebar_polars.compute.frame import bars_frame
+from rangebar_polars.distance import Distance
+from rangebar_polars.exceptions import CheckpointError, with_hint
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from typing import Self, Unpack
+
+    from rangebar_polars._typing import FrameOptions
+    from rangebar_polars.compute._request import Bound
+    from rangebar_polars.threshold import LimitLike
+
+__all__ = ["RangeBarBuilder"]
+
+_FORMAT = 1
+# What the JSON parser and the checks of the arguments raise.
+_HEADER_ERRORS = (
+    AttributeError,
+    LookupError,
+    OverflowError,
+    RecursionError,
+    TypeError,
+    ValueError,
+    pl.exceptions.PolarsError,
+)
+
+
+class RangeBarBuilder:
+    """Range bars of trades that come in pieces.
+
+    How the trades are cut into pieces makes no difference to the bars. A push that is refused
+    changes nothing. Threads may share a builder: each push is taken once, in some order.
+
+    Parameters
+    ----------
+    threshold
+        As for `trades.rangebar.bars`.
+    **arguments
+        The keywords of `trades.rangebar.bars`.
+
+    Examples
+    --------
+    >>> from datetime import datetime
+    >>> import polars as pl
+    >>> import rangebar_polars as rb
+    >>> trades = pl.DataFrame(
+    ...     {
+    ...         "timestamp": [datetime(2024, 1, 1, 0, 0, second) for second in range(5)],
+    ...         "price": [100.0, 100.1, 100.25, 100.3, 100.2],
+    ...     }
+    ... )
+    >>> builder = rb.RangeBarBuilder(threshold=250)
+    >>> builder.push(trades.head(2)).height
+    0
+    >>> kept = builder.checkpoint()
+    >>> builder = rb.RangeBarBuilder.from_checkpoint(kept)
+    >>> builder.push(trades.tail(3)).select("bar_id", "open", "close")
+    shape: (1, 3)
+    ┌────────┬───────┬────────┐
+    │ bar_id ┆ open  ┆ close  │
+    │ ---    ┆ ---   ┆ ---    │
+    │ u32    ┆ f64   ┆ f64    │
+    ╞════════╪═══════╪════════╡
+    │ 0      ┆ 100.0 ┆ 100.25 │
+    └────────┴───────┴────────┘
+    >>> builder.partial().select("bar_id", "open", "close", "is_closed")
+    shape: (1, 4)
+    ┌────────┬───────┬───────┬───────────┐
+    │ bar_id ┆ open  ┆ close ┆ is_closed │
+    │ ---    ┆ ---   ┆ ---   ┆ ---       │
+    │ u32    ┆ f64   ┆ f64   ┆ bool      │
+    ╞════════╪═══════╪═══════╪═══════════╡
+    │ 1      ┆ 100.3 ┆ 100.2 ┆ false     │
+    └────────┴───────┴───────┴───────────┘
+    """
+
+    @keywords_of(bars_frame)
+    def __init__(
+        self,
+        threshold: LimitLike | Sequence[LimitLike],
+        **arguments: Unpack[FrameOptions],
+    ) -> None:
+        self._request = FrameRequest.of_bars(threshold, **arguments)
+        # Empty until a push is accepted. `setdefault` decides which of several first pushes it was.
+        self._first: dict[str, Bound] = {}
+
+    @property
+    def _bound(self) -> Bound | None:
+        return self._first.get("bound")
+
+    def push(self, trades: pl.DataFrame) -> pl.DataFrame:
+        """Bars that end in these trades, in order; an empty frame if none does.
+
+        The first push decides which columns are read and of which data types they are. With
+        `incomplete="keep"` the bars that a reset or a gap ended are among the result.
+
+        Raises
+        ------
+        TickDataError
+            A trade is no trade, or (TickOrderError) stands in the wrong place. Nothing changed.
+        StateLimitError
+            There are too many keys for this number of thresholds. Nothing changed.
+        BuilderForkedError
+            Another thread was using the builder when this process was forked.
+        TypeError
+            A column has a data type that is refused, or another one than in the first push.
+        """
+        if not isinstance(trades, pl.DataFrame):
+            raise TypeError(
+                with_hint(
+                    f"`push` takes a Polars DataFrame; it was given a `{type(trades).__name__}`",
+                    "a LazyFrame goes to `rb.iter_bars` or `lf.rangebar.bars`, a pandas frame "
+                    "through `pl.from_pandas`",
+                )
+            )
+        bound = self._bound
+        if bound is None:
+            own = self._request.bind(trades.schema)
+            bars = own.push(trades)
+            bound = self._first.setdefault("bound", own)
+            if bound is own:
+                return bars
+            # Another thread's first push came first: these trades follow them.
+        return bound.push(trades)
+
+    def partial(self) -> pl.DataFrame:
+        """The forming bars, with `is_closed` and `ended_by`; before the first push an empty frame."""
+        bound = self._bound
+        return pl.DataFrame() if bound is None else bound.core.partial()
+
+    def checkpoint(self) -> bytes:
+        """The state as bytes; equal states give equal bytes."""
+        bound = self._bound
+        header = {
+            "format": _FORMAT,
+            "arguments": self._arguments(),
+            "bound": None if bound is None else _columns_of(bound),
+        }
+        core = self._request.without_trades() if bound is None else bound.core
+        return core.checkpoint(json.dumps(header, sort_keys=True, separators=(",", ":")))
+
+    @classmethod
+    def from_checkpoint(cls, data: bytes) -> Self:
+        """Builder that goes on where the one that gave these bytes stood.
+
+        Raises
+        ------
+        CheckpointError
+            The bytes are no checkpoint, or not the one that was written.
+
+        Examples
+        --------
+        >>> import rangebar_polars as rb
+        >>> rb.RangeBarBuilder.from_checkpoint(rb.RangeBarBuilder("medium").checkpoint())
+        RangeBarBuilder(threshold=250)
+        """
+        if not isinstance(data, (bytes, bytearray, memoryview)):
+            raise CheckpointError(f"a checkpoint is bytes, not `{type(data).__name__}`")
+        state = bytes(data)
+        header = _internal.read_checkpoint(state)
+        try:
+            self = cls._from_header(json.loads(header))
+        except _HEADER_ERRORS as e:
+            raise CheckpointError(f"the header of the checkpoint cannot be read: {e}") from e
+        bound = self._bound
+        core = self._request.without_trades() if bound is None else bound.core
+        rows = core.restore(state)
+        if bound is None and rows:
+            raise CheckpointError(f"the checkpoint counts {rows} rows but names no columns")
+        return self
+
+    @classmethod
+    def _from_header(cls, header: dict[str, Any]) -> Self:
+        if header["format"] != _FORMAT:
+            raise ValueError(f"it has format {header['format']}; this version reads {_FORMAT}")
+        arguments = dict(header["arguments"])
+        arguments["threshold"] = _decode_limits(arguments["threshold"])
+        self = cls(**arguments)
+        bound = header["bound"]
+        if bound is not None:
+            dtypes = map(decode_dtype, bound["dtypes"])
+            own = self._request.bind(dict(zip(bound["names"], dtypes, strict=True)))
+            if _columns_of(own) != bound:
+                raise ValueError("its columns do not fit its arguments")
+            self._first["bound"] = own
+        return self
+
+    def _arguments(self) -> dict[str, Any]:
+        request = self._request
+        arguments = request.options.arguments()
+        return {
+            **arguments,
+            "threshold": _encode_limits(arguments["threshold"]),
+            "group_by": list(request.keys) or None,
+            "columns": dict(request.columns) or None,
+        }
+
+    def __reduce__(self) -> tuple[Callable[[bytes], RangeBarBuilder], tuple[bytes]]:
+        """Copies and pickles have a state of their own."""
+        return type(self).from_checkpoint, (self.checkpoint(),)
+
+    def __repr__(self) -> str:
+        keys = f", group_by={list(self._request.keys)}" if self._request.keys else ""
+        return f"{type(self).__name__}({self._request.options.describe()}{keys})"
+
+
+def _encode_limits(limits: Any) -> Any:  # noqa: ANN401
+    """Return the limits in a form fit for JSON."""
+    if isinstance(limits, list):
+        return [_encode_limits(one) for one in limits]
+    return {"distance": str(limits)} if isinstance(limits, Distance) else limits
+
+
+def _decode_limits(limits: Any) -> Any:  # noqa: ANN401
+    if isinstance(limits, list):
+        return [_decode_limits(one) for one in limits]
+    return Distance(limits["distance"]) if isinstance(limits, dict) else limits
+
+
+def _columns_of(bound: Bound) -> dict[str, Any]:
+    return {
+        "names": list(bound.inputs.names),
+        "roles": list(bound.inputs.roles),
+        "dtypes": [encode_dtype(dtype) for dtype in bound.dtypes],
+    }

@@ -1,0 +1,364 @@
+"""Range bars as Polars expressions."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+import polars as pl
+
+from rangebar_polars.compute._columns import judge_keys
+from rangebar_polars.compute._options import fold_options, parse_options
+from rangebar_polars.compute._plugin import plugin
+from rangebar_polars.exceptions import with_hint
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from rangebar_polars._typing import Features, Incomplete, IntoColumn, MaxGap, Reset, Rule
+    from rangebar_polars.compute._options import Options
+    from rangebar_polars.threshold import LimitLike
+
+__all__ = ["aggregate", "bar_id", "bars"]
+
+_MAKER = "is_buyer_maker"
+_REQUIRED = ("price", "timestamp", "bar_id")
+
+
+class _Inputs(NamedTuple):
+    """Columns of an expression, each with its role and its name for messages."""
+
+    roles: list[str]
+    names: list[str]
+    columns: list[IntoColumn]
+
+    def keys(self) -> list[str]:
+        """Names of the keys."""
+        pairs = zip(self.roles, self.names, strict=True)
+        return [name for role, name in pairs if role == "key"]
+
+
+def bars(
+    price: IntoColumn,
+    threshold: LimitLike | Sequence[LimitLike],
+    *,
+    timestamp: IntoColumn = "timestamp",
+    quantity: IntoColumn | None = "quantity",
+    is_buyer_maker: IntoColumn | None = _MAKER,
+    side: IntoColumn | None = None,
+    agg_trade_id: IntoColumn | None = None,
+    first_trade_id: IntoColumn | None = None,
+    last_trade_id: IntoColumn | None = None,
+    group_by: IntoColumn | Sequence[IntoColumn] | None = None,
+    rule: Rule = "open",
+    features: Features = "core",
+    reset: Reset | None = None,
+    max_gap: MaxGap | None = None,
+    incomplete: Incomplete = "drop",
+    prevent_same_timestamp_close: bool = True,
+) -> pl.Expr:
+    """Range bars of trades, as a Struct column `bars` of another length than the trades.
+
+    Take it alone and unnest the frame, `.select(rb.bars(...)).unnest("bars")`: that runs the
+    kernel once. Fields taken out of the Struct one after another (`struct.field`,
+    `struct.unnest`) would run it once for each. Where Polars wants columns of one length
+    (`with_columns`, `select` beside another column, `over`), a column of bars is a ShapeError:
+    use `group_by=`, or `group_by(...).agg(...)`, or `rb.bar_id`, which keeps the length.
+
+    Parameters
+    ----------
+    price
+        Column or expression of the prices, as are the next ones; None means that there is none.
+    threshold
+        Decimal basis points: 250 is 0.25 %. Also `"0.25%"`, `"25bp"`, a name of
+        `rb.THRESHOLD_PRESETS`, or a list of those, which adds a field `threshold`. Or an absolute
+        distance, `rb.Distance("1.50")`; a list of those gives `threshold` as Float64.
+    timestamp
+        Datetimes of any unit and zone; they must not decrease.
+    quantity
+        Amounts in the base currency.
+    is_buyer_maker
+        Whether the seller was the aggressor.
+    side
+        Instead of `is_buyer_maker`: the aggressor as text, `"buy"` or `"sell"` and the like.
+    agg_trade_id, first_trade_id, last_trade_id
+        Id of the record, which must increase, and of its first and last fill.
+    group_by
+        Key or keys by which the trades are kept apart; they become the first fields.
+    rule
+        `"open"`: a bar closes when the price is the threshold away from the bar's open.
+        `"high_low"`: when its highest less its lowest price reaches the threshold.
+    features
+        `"core"`, `"microstructure"`, the name of a column, or a list of those.
+    reset
+        Where bars start anew, in UTC: `"year"`, `"month"`, `"week"` (Sunday), `"day"`, or as
+        Polars truncates `"1y"`, `"1mo"`, `"1w"` (Monday), `"1d"`.
+    max_gap
+        A longer silence ends the forming bar: a timedelta, or a duration such as `"1h"`.
+    incomplete
+        `"drop"` bars that did not reach the threshold, or `"keep"` them, with the fields
+        `is_closed` and `ended_by`.
+    prevent_same_timestamp_close
+        Whether a bar may not close at the time at which it opened.
+
+    Returns
+    -------
+    Expr
+        Struct `bars`; `rb.columns()` lists its fields.
+
+    Examples
+    --------
+    >>> from datetime import datetime
+    >>> import polars as pl
+    >>> import rangebar_polars as rb
+    >>> trades = pl.DataFrame(
+    ...     {
+    ...         "timestamp": [datetime(2024, 1, 1, 0, 0, second) for second in range(6)],
+    ...         "price": [100.0, 100.1, 100.25, 100.3, 100.2, 100.0],
+    ...         "quantity": [1.0, 2.0, 4.0, 8.0, 16.0, 32.0],
+    ...         "is_buyer_maker": [False, False, False, True, True, True],
+    ...     }
+    ... )
+    >>> bars = trades.select(rb.bars("price", 250)).unnest("bars")
+    >>> bars.select("bar_id", "open", "high", "low", "close", "volume", "buy_volume")
+    shape: (2, 7)
+    ┌────────┬───────┬────────┬───────┬────────┬────────┬────────────┐
+    │ bar_id ┆ open  ┆ high   ┆ low   ┆ close  ┆ volume ┆ buy_volume │
+    │ ---    ┆ ---   ┆ ---    ┆ ---   ┆ ---    ┆ ---    ┆ ---        │
+    │ u32    ┆ f64   ┆ f64    ┆ f64   ┆ f64    ┆ f64    ┆ f64        │
+    ╞════════╪═══════╪════════╪═══════╪════════╪════════╪════════════╡
+    │ 0      ┆ 100.0 ┆ 100.25 ┆ 100.0 ┆ 100.25 ┆ 7.0    ┆ 7.0        │
+    │ 1      ┆ 100.3 ┆ 100.3  ┆ 100.0 ┆ 100.0  ┆ 56.0   ┆ 0.0        │
+    └────────┴───────┴────────┴───────┴────────┴────────┴────────────┘
+
+    Several symbols, each on its own:
+
+    >>> per_symbol = trades.with_columns(symbol=pl.lit("BTCUSDT"))
+    >>> nested = per_symbol.group_by("symbol").agg(rb.bars("price", 250))
+    >>> flat = nested.explode("bars", empty_as_null=False).unnest("bars")
+    >>> flat.select("symbol", "bar_id", "close")
+    shape: (2, 3)
+    ┌─────────┬────────┬────────┐
+    │ symbol  ┆ bar_id ┆ close  │
+    │ ---     ┆ ---    ┆ ---    │
+    │ str     ┆ u32    ┆ f64    │
+    ╞═════════╪════════╪════════╡
+    │ BTCUSDT ┆ 0      ┆ 100.25 │
+    │ BTCUSDT ┆ 1      ┆ 100.0  │
+    └─────────┴────────┴────────┘
+    """
+    options = parse_options(
+        threshold,
+        rule=rule,
+        features=features,
+        reset=reset,
+        max_gap=max_gap,
+        incomplete=incomplete,
+        prevent_same_timestamp_close=prevent_same_timestamp_close,
+    )
+    fields = {
+        "price": price,
+        "timestamp": timestamp,
+        "quantity": quantity,
+        **_aggressor(is_buyer_maker, side),
+        "agg_trade_id": agg_trade_id,
+        "first_trade_id": first_trade_id,
+        "last_trade_id": last_trade_id,
+    }
+    inputs = _inputs(fields, group_by)
+    judge_keys(inputs.keys())
+    return _call("bars", inputs, options)
+
+
+def bar_id(
+    price: IntoColumn,
+    threshold: LimitLike | Sequence[LimitLike],
+    *,
+    timestamp: IntoColumn = "timestamp",
+    group_by: IntoColumn | Sequence[IntoColumn] | None = None,
+    rule: Rule = "open",
+    reset: Reset | None = None,
+    max_gap: MaxGap | None = None,
+    incomplete: Incomplete = "drop",
+    prevent_same_timestamp_close: bool = True,
+) -> pl.Expr:
+    """The number of the bar in which each trade is, as a column of the trades' length.
+
+    The numbers are those of `rb.bars` with the same arguments. Filters that follow apply to the
+    numbered trades; put a filter of trades before.
+
+    Parameters
+    ----------
+    price, timestamp, group_by, rule, reset, max_gap, prevent_same_timestamp_close
+        As for `rb.bars`.
+    threshold
+        As for `rb.bars`; a list gives a Struct with a field `bar_id_250` for each.
+    incomplete
+        With `"drop"` trades of bars that did not reach the threshold have no number.
+
+    Returns
+    -------
+    Expr
+        UInt32 `bar_id`, from 0 for each key.
+
+    Examples
+    --------
+    >>> from datetime import datetime
+    >>> import polars as pl
+    >>> import rangebar_polars as rb
+    >>> trades = pl.DataFrame(
+    ...     {
+    ...         "timestamp": [datetime(2024, 1, 1, 0, 0, second) for second in range(5)],
+    ...         "price": [100.0, 100.25, 100.3, 100.0, 100.1],
+    ...     }
+    ... )
+    >>> trades.select("price", rb.bar_id("price", 250)).rows()
+    [(100.0, 0), (100.25, 0), (100.3, 1), (100.0, 1), (100.1, None)]
+    """
+    options = parse_options(
+        threshold,
+        rule=rule,
+        reset=reset,
+        max_gap=max_gap,
+        incomplete=incomplete,
+        prevent_same_timestamp_close=prevent_same_timestamp_close,
+    )
+    inputs = _inputs({"price": price, "timestamp": timestamp}, group_by)
+    return _call("bar_id", inputs, options)
+
+
+def aggregate(
+    price: IntoColumn,
+    bar_id: IntoColumn,
+    *,
+    timestamp: IntoColumn = "timestamp",
+    quantity: IntoColumn | None = "quantity",
+    is_buyer_maker: IntoColumn | None = _MAKER,
+    side: IntoColumn | None = None,
+    agg_trade_id: IntoColumn | None = None,
+    first_trade_id: IntoColumn | None = None,
+    last_trade_id: IntoColumn | None = None,
+    features: Features = "core",
+) -> pl.Expr:
+    """The columns of range bars for anyone's bars: of ticks, volume, money, time or imbalance.
+
+    Parameters
+    ----------
+    price, timestamp, quantity, is_buyer_maker, side, agg_trade_id, first_trade_id, last_trade_id
+        As for `rb.bars`.
+    bar_id
+        Integers: a bar is a run of equal ids. A trade whose id is null is in no bar; an id that
+        comes back later is an error.
+    features
+        As for `rb.bars`.
+
+    Returns
+    -------
+    Expr
+        Struct `bars`, whose `bar_id` has the data type of the ids.
+
+    Examples
+    --------
+    >>> from datetime import datetime
+    >>> import polars as pl
+    >>> import rangebar_polars as rb
+    >>> trades = pl.DataFrame(
+    ...     {
+    ...         "timestamp": [datetime(2024, 1, 1, 0, 0, second) for second in range(4)],
+    ...         "price": [100.0, 101.0, 102.0, 103.0],
+    ...         "quantity": [1.0, 2.0, 4.0, 8.0],
+    ...     }
+    ... )
+    >>> two_trades = pl.int_range(pl.len()) // 2
+    >>> bars = trades.select(rb.aggregate("price", two_trades, is_buyer_maker=None)).unnest("bars")
+    >>> bars.select("bar_id", "open", "close", "vwap").rows()
+    [(0, 100.0, 101.0, 100.66666666666667), (1, 102.0, 103.0, 102.66666666666667)]
+    """
+    fields = {
+        "price": price,
+        "timestamp": timestamp,
+        "quantity": quantity,
+        **_aggressor(is_buyer_maker, side),
+        "agg_trade_id": agg_trade_id,
+        "first_trade_id": first_trade_id,
+        "last_trade_id": last_trade_id,
+        "bar_id": bar_id,
+    }
+    return _call("aggregate", _inputs(fields, None), fold_options(features))
+
+
+def _call(function: str, inputs: _Inputs, options: Options) -> pl.Expr:
+    same_length = function == "bar_id"
+    kernel = options.kernel(inputs.roles, inputs.names)
+    expression = plugin(function, inputs.columns, kernel, changes_length=not same_length)
+    return expression.alias("bar_id" if same_length else "bars")
+
+
+def _aggressor(maker: IntoColumn | None, side: IntoColumn | None) -> dict[str, IntoColumn | None]:
+    """The one column that says who the aggressor was; `side` stands in for the other's default."""
+    if side is None:
+        return {_MAKER: maker}
+    if maker is None or (isinstance(maker, str) and maker == _MAKER):
+        return {"side": side}
+    raise ValueError(
+        with_hint(
+            f"`side` and `{_MAKER}` are both given; they say the same", "leave one of them out"
+        )
+    )
+
+
+def _inputs(
+    fields: Mapping[str, IntoColumn | None],
+    group_by: IntoColumn | Sequence[IntoColumn] | None,
+) -> _Inputs:
+    keys = _listed(group_by)
+    for role in _REQUIRED:
+        if role in fields and fields[role] is None:
+            raise TypeError(f"`{role}` cannot be left out")
+    columns = [(role, column) for role, column in fields.items() if column is not None]
+    names = [_name(role, column) or role for role, column in columns]
+    return _Inputs(
+        [role for role, _ in columns] + ["key"] * len(keys),
+        names + [_key_name(key) for key in keys],
+        [column for _, column in columns] + keys,
+    )
+
+
+def _listed(group_by: IntoColumn | Sequence[IntoColumn] | None) -> list[IntoColumn]:
+    if group_by is None:
+        return []
+    if isinstance(group_by, (str, pl.Expr, pl.Series)):
+        return [group_by]
+    if not isinstance(group_by, (list, tuple)):
+        raise TypeError(
+            f"`group_by` must be a column, an expression or a list of those; it is of type "
+            f"`{type(group_by).__name__}`"
+        )
+    if not group_by:
+        raise ValueError("`group_by` is an empty list; leave it out for a single series of trades")
+    return list(group_by)
+
+
+def _name(role: str, column: IntoColumn) -> str | None:
+    if isinstance(column, str):
+        return column
+    if isinstance(column, pl.Series):
+        return column.name
+    if not isinstance(column, pl.Expr):
+        raise TypeError(
+            f"`{role}` must be the name of a column or an expression; it is of type "
+            f"`{type(column).__name__}`"
+        )
+    name = column.meta.output_name(raise_if_undetermined=False)
+    return None if name == "literal" else name
+
+
+def _key_name(key: IntoColumn) -> str:
+    name = _name("group_by", key)
+    if name:
+        return name
+    raise ValueError(
+        with_hint(
+            "an expression of `group_by` has no name of its own, or several",
+            'give each key on its own, named by `.alias("key")`',
+        )
+    )

@@ -1,0 +1,293 @@
+"""Frames of trades to frames of bars: eager, lazy, and as an iterator."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from itertools import chain
+from typing import TYPE_CHECKING
+
+import polars as pl
+
+from rangebar_polars._utils.io_source import batches, lazy_frame
+from rangebar_polars._utils.keywords import keywords_of
+from rangebar_polars.compute._request import FrameRequest
+from rangebar_polars.exceptions import with_hint
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+    from typing import Unpack
+
+    from rangebar_polars._typing import (
+        ColumnMap,
+        Features,
+        FrameOptions,
+        FrameT,
+        GroupBy,
+        Incomplete,
+        MaxGap,
+        Reset,
+        Rule,
+    )
+    from rangebar_polars.compute._request import Bound
+    from rangebar_polars.threshold import LimitLike
+
+__all__ = ["aggregate_frame", "bars_frame", "iter_bars"]
+
+
+def bars_frame(
+    trades: FrameT,
+    threshold: LimitLike | Sequence[LimitLike],
+    *,
+    group_by: GroupBy | None = None,
+    rule: Rule = "open",
+    features: Features = "core",
+    reset: Reset | None = None,
+    max_gap: MaxGap | None = None,
+    incomplete: Incomplete = "drop",
+    prevent_same_timestamp_close: bool = True,
+    columns: ColumnMap | None = None,
+) -> FrameT:
+    """Range bars of a frame of trades; also `trades.rangebar.bars(...)`.
+
+    A LazyFrame gives a LazyFrame that runs in bounded memory: the trades are read in batches,
+    and columns of the bars that nobody asks for are not computed.
+
+    Parameters
+    ----------
+    trades
+        Trades in order of time. Columns are found by name: `timestamp`, `price`, and where they
+        exist `quantity`, `is_buyer_maker` or `side`, `agg_trade_id`, `first_trade_id`,
+        `last_trade_id`; names that exchanges use (`volume`, `transact_time`, `T`, ...) are known.
+    threshold
+        Decimal basis points: 250 is 0.25 %. Also `"0.25%"`, `"25bp"`, a name of
+        `rb.THRESHOLD_PRESETS`, or a list of those, which adds a column `threshold`. Or an absolute
+        distance, `rb.Distance("1.50")`; a list of those gives `threshold` as Float64.
+    group_by
+        Column or columns by which the trades are kept apart; they come first in the result.
+    rule
+        `"open"`: a bar closes when the price is the threshold away from the bar's open.
+        `"high_low"`: when its highest less its lowest price reaches the threshold.
+    features
+        `"core"`, `"microstructure"`, the name of a column, or a list of those.
+    reset
+        Where bars start anew, in UTC: `"year"`, `"month"`, `"week"` (Sunday), `"day"`, or as
+        Polars truncates `"1y"`, `"1mo"`, `"1w"` (Monday), `"1d"`.
+    max_gap
+        A longer silence ends the forming bar: a timedelta, or a duration such as `"1h"`.
+    incomplete
+        `"drop"` bars that did not reach the threshold, or `"keep"` them, with the columns
+        `is_closed` and `ended_by`.
+    prevent_same_timestamp_close
+        Whether a bar may not close at the time at which it opened.
+    columns
+        Which field is in which column, where the name does not say it: `{"price": "px"}`.
+        None leaves a field out: `{"agg_trade_id": None}`.
+
+    Returns
+    -------
+    DataFrame or LazyFrame
+        The kind of frame that was given; `rb.columns()` lists its columns.
+
+    Examples
+    --------
+    >>> from datetime import datetime
+    >>> import polars as pl
+    >>> from rangebar_polars.compute.frame import bars_frame
+    >>> trades = pl.DataFrame(
+    ...     {
+    ...         "timestamp": [datetime(2024, 1, 1, 0, 0, second) for second in range(6)],
+    ...         "price": [100.0, 100.1, 100.25, 100.3, 100.2, 100.0],
+    ...         "volume": [1.0, 2.0, 4.0, 8.0, 16.0, 32.0],
+    ...     }
+    ... )
+    >>> bars = bars_frame(trades, 250)
+    >>> bars.select("bar_id", "open", "high", "low", "close", "volume")
+    shape: (2, 6)
+    ┌────────┬───────┬────────┬───────┬────────┬────────┐
+    │ bar_id ┆ open  ┆ high   ┆ low   ┆ close  ┆ volume │
+    │ ---    ┆ ---   ┆ ---    ┆ ---   ┆ ---    ┆ ---    │
+    │ u32    ┆ f64   ┆ f64    ┆ f64   ┆ f64    ┆ f64    │
+    ╞════════╪═══════╪════════╪═══════╪════════╪════════╡
+    │ 0      ┆ 100.0 ┆ 100.25 ┆ 100.0 ┆ 100.25 ┆ 7.0    │
+    │ 1      ┆ 100.3 ┆ 100.3  ┆ 100.0 ┆ 100.0  ┆ 56.0   │
+    └────────┴───────┴────────┴───────┴────────┴────────┘
+    """
+    request = FrameRequest.of_bars(
+        threshold,
+        group_by=group_by,
+        rule=rule,
+        features=features,
+        reset=reset,
+        max_gap=max_gap,
+        incomplete=incomplete,
+        prevent_same_timestamp_close=prevent_same_timestamp_close,
+        columns=columns,
+    )
+    return _answer(request, trades)
+
+
+def aggregate_frame(
+    trades: FrameT,
+    bar_id: str,
+    *,
+    features: Features = "core",
+    columns: ColumnMap | None = None,
+) -> FrameT:
+    """The columns of range bars for anyone's bars; also `trades.rangebar.aggregate(...)`.
+
+    Parameters
+    ----------
+    trades
+        Trades in order of time, with columns as for `bars_frame`.
+    bar_id
+        Column of integers: a bar is a run of equal ids. A trade whose id is null is in no bar.
+    features, columns
+        As for `bars_frame`.
+
+    Returns
+    -------
+    DataFrame or LazyFrame
+        The kind of frame that was given, one row per bar, the last one included.
+
+    Examples
+    --------
+    >>> from datetime import datetime
+    >>> import polars as pl
+    >>> from rangebar_polars.compute.frame import aggregate_frame
+    >>> trades = pl.DataFrame(
+    ...     {
+    ...         "timestamp": [datetime(2024, 1, 1, 0, 0, second) for second in range(4)],
+    ...         "price": [100.0, 101.0, 102.0, 103.0],
+    ...         "quantity": [1.0, 2.0, 4.0, 8.0],
+    ...     }
+    ... ).with_columns(pl.int_range(pl.len()).floordiv(2).alias("bar_id"))
+    >>> aggregate_frame(trades, "bar_id").select("bar_id", "open", "close", "volume")
+    shape: (2, 4)
+    ┌────────┬───────┬───────┬────────┐
+    │ bar_id ┆ open  ┆ close ┆ volume │
+    │ ---    ┆ ---   ┆ ---   ┆ ---    │
+    │ i64    ┆ f64   ┆ f64   ┆ f64    │
+    ╞════════╪═══════╪═══════╪════════╡
+    │ 0      ┆ 100.0 ┆ 101.0 ┆ 3.0    │
+    │ 1      ┆ 102.0 ┆ 103.0 ┆ 12.0   │
+    └────────┴───────┴───────┴────────┘
+    """
+    return _answer(FrameRequest.of_aggregate(bar_id, features, columns), trades)
+
+
+@keywords_of(bars_frame)
+def iter_bars(
+    trades: pl.LazyFrame | pl.DataFrame | Iterable[pl.DataFrame],
+    threshold: LimitLike | Sequence[LimitLike],
+    **arguments: Unpack[FrameOptions],
+) -> Iterator[pl.DataFrame]:
+    """Range bars in pieces, in bounded memory.
+
+    Arguments are judged at the call; trades are read when the next piece is asked for.
+
+    Parameters
+    ----------
+    trades
+        A plan, a frame, or frames one after another; how they are cut makes no difference.
+    threshold
+        As for `trades.rangebar.bars`.
+    **arguments
+        The keywords of `trades.rangebar.bars`.
+
+    Returns
+    -------
+    Iterator of DataFrame
+        Frames of one or more bars in order; a single empty one if there is no bar at all.
+
+    Examples
+    --------
+    >>> from datetime import datetime
+    >>> import polars as pl
+    >>> import rangebar_polars as rb
+    >>> trades = pl.LazyFrame(
+    ...     {
+    ...         "timestamp": [datetime(2024, 1, 1, 0, 0, second) for second in range(4)],
+    ...         "price": [100.0, 100.25, 100.3, 100.0],
+    ...     }
+    ... )
+    >>> for bars in rb.iter_bars(trades, 250):
+    ...     print(bars["close"].to_list())
+    [100.25, 100.0]
+    """
+    request = FrameRequest.of_bars(threshold, **arguments)
+    if isinstance(trades, pl.LazyFrame):
+        bound = request.bind(trades.collect_schema(), absolute_rows=True)
+        return _run(bound, _batches(bound, trades))
+    if isinstance(trades, pl.DataFrame):
+        bound = request.bind(trades.schema, absolute_rows=True)
+        return _run(bound, [bound.columns(trades)])
+    if not isinstance(trades, Iterable):
+        _frame(trades)
+    return _bind_first(request, trades)
+
+
+def _answer(request: FrameRequest, trades: FrameT) -> FrameT:
+    if isinstance(trades, pl.LazyFrame):
+        return _lazy(request, trades)
+    frame = _frame(trades)
+    bound = request.bind(frame.schema)
+    pieces = list(_run(bound, [bound.columns(frame)]))
+    return pieces[0] if len(pieces) == 1 else pieces[0].vstack(pieces[1])
+
+
+def _lazy(request: FrameRequest, trades: pl.LazyFrame) -> pl.LazyFrame:
+    schema = trades.collect_schema()
+
+    def frames(wanted: list[str] | None) -> Iterator[pl.DataFrame]:
+        bound = request.bind(schema, project=wanted, absolute_rows=True)
+        return _run(bound, _batches(bound, trades))
+
+    return lazy_frame(
+        frames,
+        schema=request.bind(schema).schema(),
+        name="RANGE_BARS",
+        detail=request.options.describe(),
+    )
+
+
+def _batches(bound: Bound, trades: pl.LazyFrame) -> Iterator[list[pl.Series]]:
+    return (batch.get_columns() for batch in batches(trades, bound.inputs.names))
+
+
+def _run(bound: Bound, trades: Iterable[Sequence[pl.Series]]) -> Iterator[pl.DataFrame]:
+    """Bars of the trades, one frame at least, so that there always is a schema."""
+    silent = True
+    for bars in map(bound.push_columns, trades):
+        if bars is not None:
+            silent = False
+            yield bars
+    last = bound.finish()
+    if last is not None:
+        yield last
+    elif silent:
+        yield bound.empty()
+
+
+def _bind_first(request: FrameRequest, trades: Iterable[pl.DataFrame]) -> Iterator[pl.DataFrame]:
+    """Bars of frames whose schema only the first of them tells."""
+    frames = _judged(trades)
+    first = next(frames, None)
+    if first is not None:
+        bound = request.bind(first.schema, absolute_rows=True)
+        yield from _run(bound, map(bound.columns, chain([first], frames)))
+
+
+def _judged(trades: Iterable[pl.DataFrame]) -> Iterator[pl.DataFrame]:
+    for frame in trades:
+        yield _frame(frame)
+
+
+def _frame(trades: object) -> pl.DataFrame:
+    if isinstance(trades, pl.DataFrame):
+        return trades
+    raise TypeError(
+        with_hint(
+            f"trades must be a Polars frame; they are of type `{type(trades).__name__}`",
+            "pl.from_pandas(...) or pl.DataFrame(...) makes one",
+        )
+    )

@@ -1,0 +1,369 @@
+"""Bars of trades in hand: the functions of the reference library, under their names."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+import polars as pl
+
+from rangebar_polars._utils.fork import raise_if_forked
+from rangebar_polars.catalogue import MICROSTRUCTURE_COLUMNS
+from rangebar_polars.compute._request import FrameRequest
+from rangebar_polars.compute.frame import bars_frame
+from rangebar_polars.exceptions import TickDataError, with_hint
+from rangebar_polars.interop.fields import require
+from rangebar_polars.interop.pandas_frames import (
+    bars_to_pandas,
+    import_pandas,
+    is_pandas,
+    trades_from_pandas,
+)
+from rangebar_polars.interop.records import GRID_DTYPE, RecordReader
+from rangebar_polars.symbol_registry import validate_symbol_registered
+from rangebar_polars.symbol_registry._minimum import resolve_and_validate_threshold
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    import pandas as pd
+
+    from rangebar_polars._typing import FrameT
+    from rangebar_polars.compute._request import Bound
+    from rangebar_polars.interop.records import ColumnReader, Record
+    from rangebar_polars.threshold import ThresholdLike
+
+__all__ = ["process_trades_chunked", "process_trades_polars", "process_trades_to_dataframe"]
+
+Trades: TypeAlias = "pd.DataFrame | pl.DataFrame | Iterable[Record]"
+Chunks: TypeAlias = "Trades | Iterable[pd.DataFrame] | Iterable[pl.DataFrame]"
+
+MILLISECONDS = pl.Datetime("ms", "UTC")
+NO_TRADES: dict[str, pl.DataType] = {
+    "timestamp": MILLISECONDS,
+    "price": pl.Float64(),
+    "quantity": pl.Float64(),
+}
+
+# 2000 and 2100 in seconds since 1970.
+EARLIEST = 946_684_800
+LATEST = 4_102_444_800
+UNITS = {
+    "seconds": ("s", 1),
+    "microseconds": ("us", 10**6),
+    "nanoseconds": ("ns", 10**9),
+}
+
+
+def process_trades_polars(
+    trades: FrameT,
+    threshold_decimal_bps: ThresholdLike = 250,
+    *,
+    symbol: str | None = None,
+    include_microstructure: bool = False,
+) -> FrameT:
+    """Range bars of a Polars frame of trades.
+
+    Parameters
+    ----------
+    trades
+        Trades in order of time: `timestamp` (whole milliseconds since 1970, or a Datetime),
+        `price`, `quantity` or `volume`; where they exist also `is_buyer_maker` or `side`,
+        `agg_trade_id`, `first_trade_id`, `last_trade_id`.
+    threshold_decimal_bps
+        250 is 0.25 %; also `"0.25%"`, `"25bp"` or the name of a preset.
+    symbol
+        A registered symbol, whose minimum threshold applies.
+    include_microstructure
+        Adds the ten columns of the group `"microstructure"`.
+
+    Returns
+    -------
+    DataFrame or LazyFrame
+        The kind of frame that was given. `rb.columns()` lists its columns.
+
+    Raises
+    ------
+    SymbolNotRegisteredError
+        The gate does not let the symbol through.
+    ThresholdError
+        The threshold is none, or below the symbol's minimum.
+    TickDataError, TickOrderError
+        A trade is none, or out of order; for a LazyFrame when it is collected.
+
+    Examples
+    --------
+    >>> import polars as pl
+    >>> import rangebar_polars as rb
+    >>> trades = pl.DataFrame(
+    ...     {
+    ...         "timestamp": [1704067200000, 1704067201000, 1704067202000],
+    ...         "price": [100.0, 100.1, 100.3],
+    ...         "quantity": [1.0, 2.0, 4.0],
+    ...     }
+    ... )
+    >>> rb.process_trades_polars(trades, 250).select("close_time", "open", "close", "volume")
+    shape: (1, 4)
+    ┌─────────────────────────┬───────┬───────┬────────┐
+    │ close_time              ┆ open  ┆ close ┆ volume │
+    │ ---                     ┆ ---   ┆ ---   ┆ ---    │
+    │ datetime[ms, UTC]       ┆ f64   ┆ f64   ┆ f64    │
+    ╞═════════════════════════╪═══════╪═══════╪════════╡
+    │ 2024-01-01 00:00:02 UTC ┆ 100.0 ┆ 100.3 ┆ 7.0    │
+    └─────────────────────────┴───────┴───────┴────────┘
+    """
+    threshold = admitted_threshold(symbol, threshold_decimal_bps, "process_trades_polars")
+    if not isinstance(trades, (pl.DataFrame, pl.LazyFrame)):
+        raise TypeError(
+            with_hint(
+                f"trades must be a Polars frame; they are of type `{type(trades).__name__}`",
+                "process_trades_to_dataframe takes pandas frames and lists of dictionaries",
+            )
+        )
+    features = "microstructure" if include_microstructure else "core"
+    return bars_frame(fields_only(trades), threshold, features=features)
+
+
+def process_trades_to_dataframe(
+    trades: Trades,
+    threshold_decimal_bps: ThresholdLike = 250,
+    *,
+    symbol: str | None = None,
+    include_microstructure: bool = False,
+) -> pd.DataFrame:
+    """Range bars of a pandas frame or a list of dictionaries, ready for backtesting.py.
+
+    Parameters
+    ----------
+    trades
+        As for `process_trades_polars`, as a pandas or Polars frame or as dictionaries.
+    threshold_decimal_bps, symbol
+        As for `process_trades_polars`.
+    include_microstructure
+        Adds the columns of `rb.MICROSTRUCTURE_COLUMNS`; a value that is not defined is NaN.
+
+    Returns
+    -------
+    pandas.DataFrame
+        Columns Open, High, Low, Close, Volume; the index `timestamp` is the time at which a bar
+        closed, in UTC without a zone, ascending.
+
+    Examples
+    --------
+    >>> import rangebar_polars as rb
+    >>> prices = [100.0, 100.1, 100.3]
+    >>> trades = [
+    ...     {"timestamp": 1704067200000 + 1000 * i, "price": price, "quantity": 1.0}
+    ...     for i, price in enumerate(prices)
+    ... ]
+    >>> rb.process_trades_to_dataframe(trades, 250).to_dict("records")
+    [{'Open': 100.0, 'High': 100.3, 'Low': 100.0, 'Close': 100.3, 'Volume': 3.0}]
+    """
+    threshold = admitted_threshold(symbol, threshold_decimal_bps, "process_trades_to_dataframe")
+    import_pandas()
+    frame = fields_only(frame_of(trades))
+    features = "microstructure" if include_microstructure else "core"
+    bars = bars_frame(frame, threshold, features=features)
+    return bars_to_pandas(bars, MICROSTRUCTURE_COLUMNS if include_microstructure else ())
+
+
+def process_trades_chunked(
+    trades_iterator: Chunks,
+    threshold_decimal_bps: ThresholdLike = 250,
+    chunk_size: int = 100_000,
+    *,
+    symbol: str | None = None,
+    include_microstructure: bool = False,
+) -> Iterator[pd.DataFrame]:
+    """Range bars of trades that arrive piece by piece, in bounded memory.
+
+    Where the trades are cut makes no difference: the frames, one after another, are what
+    `process_trades_to_dataframe` gives for all trades.
+
+    Parameters
+    ----------
+    trades_iterator
+        Dictionaries, which are taken `chunk_size` at a time, or frames, each of which is a chunk.
+    threshold_decimal_bps, symbol, include_microstructure
+        As for `process_trades_to_dataframe`.
+    chunk_size
+        Number of dictionaries in a chunk.
+
+    Returns
+    -------
+    Iterator of pandas.DataFrame
+        One frame for each chunk in which a bar closed.
+
+    Examples
+    --------
+    >>> import rangebar_polars as rb
+    >>> prices = [100.0, 100.1, 100.3, 100.2, 100.6]
+    >>> trades = (
+    ...     {"timestamp": 1704067200000 + 1000 * i, "price": price, "quantity": 1.0}
+    ...     for i, price in enumerate(prices)
+    ... )
+    >>> for bars in rb.process_trades_chunked(trades, 250, chunk_size=2):
+    ...     print(bars["Close"].to_list())
+    [100.3]
+    [100.6]
+    """
+    threshold = admitted_threshold(symbol, threshold_decimal_bps, "process_trades_chunked")
+    import_pandas()
+    size = whole_number("chunk_size", chunk_size)
+    items = [trades_iterator] if is_frame(trades_iterator) else iterable(trades_iterator)
+    features = "microstructure" if include_microstructure else "core"
+    extra = MICROSTRUCTURE_COLUMNS if include_microstructure else ()
+    request = FrameRequest.of_bars(threshold, features=features)
+    pieces = bars_of_chunks(request, numbered(chunk_frames(items, size)))
+    return (bars_to_pandas(bars, extra) for bars in pieces if bars.height)
+
+
+def admitted_threshold(symbol: str | None, threshold: ThresholdLike, operation: str) -> int:
+    """Threshold for a symbol that the gate lets through, not below its minimum."""
+    raise_if_forked(operation)
+    if symbol is not None:
+        symbol = validate_symbol_registered(symbol, operation=operation)
+    return resolve_and_validate_threshold(symbol, threshold)
+
+
+def whole_number(what: str, value: object) -> int:
+    """The value, which must be a whole number above 0."""
+    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+        raise ValueError(f"`{what}` must be a whole number above 0; it is `{value!r}`")
+    return value
+
+
+def is_frame(value: object) -> bool:
+    """Whether it is an eager frame, of Polars or pandas."""
+    return isinstance(value, pl.DataFrame) or is_pandas(value)
+
+
+def iterable(trades: object) -> Iterable[Any]:
+    """The trades, which must come one after another."""
+    hint = "give a frame, or an iterable of dictionaries"
+    if isinstance(trades, pl.LazyFrame):
+        hint = "process_trades_polars and rb.iter_bars take a LazyFrame"
+    elif isinstance(trades, Iterable) and not isinstance(trades, (Mapping, str, bytes)):
+        return trades
+    raise TypeError(with_hint(f"a value of type `{type(trades).__name__}` is no trades", hint))
+
+
+def frame_of(
+    trades: object, readers: dict[str, ColumnReader] | None = None, first_row: int = 0
+) -> pl.DataFrame:
+    """Polars frame of trades in any form."""
+    if isinstance(trades, pl.DataFrame):
+        return trades
+    if is_pandas(trades):
+        if trades.columns.empty:
+            return pl.DataFrame()
+        return trades_from_pandas(trades, readers, first_row)
+    records = list(iterable(trades))
+    return RecordReader().frame(records) if records else pl.DataFrame()
+
+
+def chunk_frames(items: Iterable[Any], size: int) -> Iterator[pl.DataFrame]:
+    """Frames of `size` dictionaries, and the frames among them."""
+    readers: dict[str, ColumnReader] = {}
+    records = RecordReader(readers)
+    waiting: list[Record] = []
+    for item in items:
+        if not is_frame(item):
+            waiting.append(item)
+        if waiting and (is_frame(item) or len(waiting) == size):
+            yield records.frame(waiting)
+            waiting = []
+        if is_frame(item):
+            yield frame_of(item, readers, records.count)
+            records.count += len(item)
+    if waiting:
+        yield records.frame(waiting)
+
+
+def bars_of_chunks(request: FrameRequest, chunks: Iterable[pl.DataFrame]) -> Iterator[pl.DataFrame]:
+    """Bars of the chunks; amounts may be whole numbers first and decimals from some chunk on."""
+    bound: Bound | None = None
+    for chunk in chunks:
+        if bound is None:
+            bound = request.bind(chunk.schema, absolute_rows=True)
+        elif decimals_begin(bound, chunk):
+            bound = request.bind_again(bound, chunk.schema)
+        yield bound.push(chunk)
+    last = None if bound is None else bound.finish()
+    if last is not None:
+        yield last
+
+
+def decimals_begin(bound: Bound, chunk: pl.DataFrame) -> bool:
+    """Whether a price or quantity that was a double is a decimal in this chunk."""
+    return any(
+        before == pl.Float64 and chunk.schema.get(name) == GRID_DTYPE
+        for name, before in zip(bound.inputs.names, bound.dtypes, strict=True)
+    )
+
+
+def numbered(frames: Iterable[pl.DataFrame]) -> Iterator[pl.DataFrame]:
+    """The frames that hold trades, with rows counted through all of them."""
+    row = 0
+    for frame in frames:
+        if frame.height:
+            yield fields_only(frame, row)
+            row += frame.height
+
+
+def fields_only(trades: FrameT, first_row: int = 0) -> FrameT:
+    """The columns that are fields of a trade, with time as a Datetime."""
+    names = trades.collect_schema().names()
+    if not names:
+        return trades.with_columns(
+            pl.lit(None, dtype).alias(name) for name, dtype in NO_TRADES.items()
+        ).head(0)
+    return with_times(trades.select(require(names).values()), first_row)
+
+
+def with_times(trades: FrameT, first_row: int = 0) -> FrameT:
+    """The same trades; a `timestamp` of whole milliseconds becomes a Datetime."""
+    if trades.collect_schema().get("timestamp") != pl.Int64:
+        return trades
+    if isinstance(trades, pl.DataFrame):
+        return trades.with_columns(milliseconds(trades.get_column("timestamp"), first_row))
+    convert = pl.col("timestamp").map_batches(
+        milliseconds, return_dtype=MILLISECONDS, is_elementwise=True
+    )
+    return trades.with_columns(convert)
+
+
+def milliseconds(times: pl.Series, first_row: int | None = None) -> pl.Series:
+    """Times of whole milliseconds since 1970; another unit is refused by its name."""
+    inside = times.is_between(EARLIEST * 1000, LATEST * 1000, closed="left")
+    if inside.all():
+        return times.cast(MILLISECONDS)
+    row = int(inside.not_().arg_true()[0])
+    value = times[row]
+    where = "" if first_row is None else f" of row {first_row + row}"
+    raise TickDataError(f"the timestamp `{value}`{where} {unit_advice(value)}")
+
+
+def unit_advice(value: int) -> str:
+    """What a time that is not in milliseconds looks like, and what to write.
+
+    Examples
+    --------
+    >>> from rangebar_polars.compute.trades import unit_advice
+    >>> print(unit_advice(1704067200))
+    looks like seconds since 1970, not milliseconds
+    <BLANKLINE>
+    hint: make it a time: pl.from_epoch("timestamp", time_unit="s"), or in pandas \
+pd.to_datetime(trades["timestamp"], unit="s")
+    """
+    for unit, (short, per_second) in UNITS.items():
+        if EARLIEST * per_second <= value < LATEST * per_second:
+            return with_hint(
+                f"looks like {unit} since 1970, not milliseconds",
+                f'make it a time: pl.from_epoch("timestamp", time_unit="{short}"), or in pandas '
+                f'pd.to_datetime(trades["timestamp"], unit="{short}")',
+            )
+    return with_hint(
+        "is no time between 2000 and 2100 in milliseconds since 1970",
+        "give milliseconds, or a column of times",
+    )

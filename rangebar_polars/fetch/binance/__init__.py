@@ -1,0 +1,1 @@
+"""Trades of Binance: archives and REST."""

@@ -1,0 +1,149 @@
+"""Days of Binance trades for the tick store."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from threading import Lock
+from typing import TYPE_CHECKING
+
+import polars as pl
+
+from rangebar_polars.exceptions import ArchiveMissingError, NotYetPublishedError
+from rangebar_polars.fetch.binance.archive import BinanceArchive
+from rangebar_polars.fetch.binance.rest import BinanceRest
+from rangebar_polars.fetch.prefetch import ahead
+from rangebar_polars.fetch.source import ARCHIVE_PATIENCE, ArchiveProbe
+from rangebar_polars.sources import TRADES_SCHEMA, DayTicks, Origin
+from rangebar_polars.symbol_registry import get_symbol_entries
+
+if TYPE_CHECKING:
+    from collections.abc import Generator, Sequence
+    from datetime import date
+
+    from rangebar_polars.fetch.http_probe import ProbingTransport
+    from rangebar_polars.fetch.source import IdSpans
+
+__all__ = ["BinanceDays", "BinanceProbe"]
+
+
+class BinanceProbe(ArchiveProbe):
+    """Days of Binance: one file each, and a checksum beside it."""
+
+    def __init__(self, symbol: str, transport: ProbingTransport, market: str) -> None:
+        super().__init__(symbol, transport)
+        self._archive = BinanceArchive(market, transport=transport)
+
+    def has(self, day: date) -> bool:
+        """Whether the file of the day is there, and its checksum."""
+        return any(self._archive.days(self.symbol, day, day))
+
+
+# One day is parsed while the next is downloaded; more would only hold more days in memory.
+_AHEAD = 2
+
+
+# Ids asked for at once where it is not known how many of them belong to a day.
+_FEWEST_IDS, _MOST_IDS = 1_000, 64_000
+
+
+class BinanceDays:
+    """Days of a Binance symbol: the archive, else the registry's known gaps, else REST."""
+
+    def __init__(self, symbol: str, market: str) -> None:
+        self._symbol = symbol
+        self._archive = BinanceArchive(market)
+        self._rest = BinanceRest(market)
+        self._month: tuple[tuple[int, int], dict[date, DayTicks]] | None = None
+        self._of_one_month = Lock()
+
+    @property
+    def by_id(self) -> BinanceDays:
+        """Itself, which asks REST."""
+        return self
+
+    def days(self, wanted: Sequence[date]) -> Generator[list[DayTicks]]:
+        """The days, in order, the next ones under way while one is used."""
+        for found in ahead(self._day, wanted, count=_AHEAD):
+            if found is not None:
+                yield [found]
+
+    def is_published(self, day: date) -> bool:
+        """Whether the archive has the day."""
+        return any(self._archive.days(self._symbol, day, day))
+
+    def after(self, day: date, last: int) -> tuple[pl.DataFrame, IdSpans]:
+        """Ticks of a day above an id, and the spans of ids between that do not exist."""
+        newest = self._rest.newest_id(self._symbol)
+        found, absent = [TRADES_SCHEMA.to_frame()], []
+        count = _FEWEST_IDS
+        first, end = last + 1, last
+        while first <= newest:
+            rows, lacking = self._rest.fetch_ids(
+                self._symbol, first, min(first + count - 1, newest)
+            )
+            of_day = rows.filter(pl.col("timestamp").dt.date() == day)
+            found.append(of_day)
+            absent += lacking
+            end = of_day["agg_trade_id"][-1] if of_day.height else end
+            if of_day.height < rows.height:
+                break
+            first, count = first + count, min(2 * count, _MOST_IDS)
+        return pl.concat(found), [span for span in absent if span[1] < end]
+
+    def ids(self, first: int, last: int) -> tuple[pl.DataFrame, IdSpans]:
+        """Ticks with these ids, and the spans of ids that the exchange does not have."""
+        return self._rest.fetch_ids(self._symbol, first, last)
+
+    def close(self) -> None:
+        """Let go of the connections."""
+        self._rest.close()
+
+    def _day(self, day: date) -> DayTicks | None:
+        if day < datetime.now(UTC).date():
+            try:
+                found = self._archive.fetch_day(self._symbol, day)
+            except NotYetPublishedError:
+                return self._of_rest(day)
+            except ArchiveMissingError:
+                return self._known_gap(day) or self._of_month(day) or self._of_rest(day)
+            if found.ticks.height:
+                return found
+        return self._of_rest(day)
+
+    def _known_gap(self, day: date) -> DayTicks | None:
+        """An empty day where the registry says that there is nothing."""
+        entry = get_symbol_entries().get(self._symbol)
+        for gap in entry.known_gaps if entry else ():
+            if gap.start_date <= day <= gap.end_date:
+                reason = f"known gap: {gap.reason}"
+                return DayTicks(day, TRADES_SCHEMA.to_frame(), Origin("archive"), reason=reason)
+        return None
+
+    def _of_month(self, day: date) -> DayTicks | None:
+        """The day as the month's archive has it, where its own is missing."""
+        month = (day.year, day.month)
+        with self._of_one_month:  # days that are under way together share the file
+            if self._month is None or self._month[0] != month:
+                self._month = None
+                self._month = (month, self._days_of(*month))
+            return self._month[1].get(day)
+
+    def _days_of(self, year: int, month: int) -> dict[date, DayTicks]:
+        try:
+            found = self._archive.fetch_month(self._symbol, year, month)
+        except ArchiveMissingError:
+            return {}
+        return {one.day: one for one in found}
+
+    def _of_rest(self, day: date) -> DayTicks | None:
+        """The day as REST has it; complete once its archive is not to be expected any more."""
+        found = self._rest.fetch_day(self._symbol, day)
+        if found.ticks.is_empty():
+            return None if found.is_tail else found
+        return replace(found, is_tail=self._today - day <= ARCHIVE_PATIENCE)
+
+    @property
+    def _today(self) -> date:
+        """The day by the exchange's clock, which this machine's may be far ahead of."""
+        return (datetime.now(UTC) - timedelta(seconds=self._rest.clock_skew_s or 0.0)).date()

@@ -1,0 +1,164 @@
+"""One answer of the exchange's REST interface, as a frame of trades or a fault said in words."""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import Any, NamedTuple
+
+import polars as pl
+
+from rangebar_polars.exceptions import CorruptSourceError, RangeBarError, TickDataError, with_hint
+from rangebar_polars.fetch.normalise import UNITS, FileTimes, is_sentinel
+from rangebar_polars.sources import TRADES_SCHEMA
+
+__all__ = ["PAGE_SCHEMA", "page_of"]
+
+#: Columns of a page; time is a whole number until its unit is known.
+PAGE_SCHEMA = pl.Schema({**TRADES_SCHEMA, "timestamp": pl.Int64()})
+
+
+class Field(NamedTuple):
+    """What a member of an answer is, and the word for its kind."""
+
+    column: str
+    dtype: type[pl.DataType]
+    kind: type
+    said: str
+
+
+# Others, such as `M` and `nq`, are left alone.
+FIELDS = {
+    "T": Field("timestamp", pl.Int64, int, "a whole number"),
+    "p": Field("price", pl.String, str, "a decimal text"),
+    "q": Field("quantity", pl.String, str, "a decimal text"),
+    "a": Field("agg_trade_id", pl.Int64, int, "a whole number"),
+    "f": Field("first_trade_id", pl.Int64, int, "a whole number"),
+    "l": Field("last_trade_id", pl.Int64, int, "a whole number"),
+    "m": Field("is_buyer_maker", pl.Boolean, bool, "true or false"),
+}
+_AGAIN = "fetch the day again; if it stays so, the exchange's answer is at fault"
+_DECIMAL = r"[0-9]{1,20}(\.[0-9]{1,8})?"
+_TOO_FINE = re.compile(r"[0-9]{1,20}\.[0-9]{9,}")
+
+
+def page_of(body: bytes, url: str) -> pl.DataFrame:
+    """Trades of one answer, as it orders them.
+
+    Raises
+    ------
+    CorruptSourceError
+        The bytes are no list of trades.
+    TickDataError
+        A value that no trade has, such as a price below 0 or one with more than 8 decimals.
+
+    Examples
+    --------
+    >>> from rangebar_polars.fetch.binance.rest_page import page_of
+    >>> body = (
+    ...     b'[{"a":7,"p":"0.10","q":"2.5","f":9,"l":9,"T":1723161255342,"m":true,"M":true,"nq":"2"}]'
+    ... )
+    >>> page_of(body, "https://example.com").row(0)
+    (1723161255342, 0.1, 2.5, 7, 9, 9, True)
+    """
+    try:
+        return _page_of(_rows_of(body, url), url)
+    except (RangeBarError, MemoryError):
+        raise
+    # JSON and Polars have errors of their own, for numbers, characters and depths beyond theirs.
+    except Exception as error:
+        what = f"{type(error).__name__}: {error}".partition("\n")[0][:200]
+        raise _no_trades(f"cannot be read: {what}", url) from error
+
+
+def _page_of(rows: list[dict[str, Any]], url: str) -> pl.DataFrame:
+    """Trades of the members of an answer."""
+    try:
+        texts = pl.DataFrame(
+            [
+                pl.Series(field.column, [row[key] for row in rows], field.dtype, strict=True)
+                for key, field in FIELDS.items()
+            ]
+        )
+    except (KeyError, TypeError, OverflowError) as error:
+        raise _no_trades(_wrong_shape(rows), url) from error
+    if texts.null_count().sum_horizontal().item():
+        raise _no_trades(_wrong_shape(rows), url)
+    amounts = pl.col("price", "quantity")
+    decimal = texts.select(pl.all_horizontal(amounts.str.contains(f"^{_DECIMAL}$")))
+    if not decimal.to_series().all():
+        raise _no_trade(texts, ~decimal.to_series(), url)
+    page = texts.with_columns(amounts.cast(pl.Float64))
+    if page.is_empty():
+        return page
+    sound = page.select(_is_sound(page["timestamp"][0])).to_series()
+    if not sound.all():
+        raise _no_trade(texts, ~sound, url)
+    return page
+
+
+def _rows_of(body: bytes, url: str) -> list[dict[str, Any]]:
+    """Members of the answer, which is a list of objects."""
+    try:
+        rows = json.loads(body)
+    except (ValueError, RecursionError) as error:
+        start = body[:40].decode("utf-8", "replace")
+        raise _no_trades(f"begins with `{start}`, which is not JSON", url) from error
+    if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
+        raise _no_trades(f"is no list of trades: `{str(rows)[:80]}`", url)
+    return rows
+
+
+def _is_sound(first_time: int) -> pl.Expr:
+    """Rows that are a trade, or a sentinel that stands for none."""
+    ids = pl.col("first_trade_id").is_between(0, pl.col("last_trade_id"))
+    trade = (pl.col("price") > 0) & ids & (pl.col("agg_trade_id") >= 0)
+    return _is_in_time(first_time) & (trade | is_sentinel())
+
+
+def _is_in_time(first_time: int) -> pl.Expr:
+    """Rows with a time of this century, in the unit of the first."""
+    times = FileTimes.of_value(first_time)
+    unit_us = UNITS[times.unit][1]
+    return pl.col("timestamp").is_between(
+        times.earliest_us // unit_us, times.latest_us // unit_us, closed="left"
+    )
+
+
+def _wrong_shape(rows: list[dict[str, Any]]) -> str:
+    """What the first row lacks that is no trade."""
+    for number, row in enumerate(rows):
+        for key, field in FIELDS.items():
+            value: Any = row.get(key)
+            is_huge = isinstance(value, int) and abs(value) >= 2**63
+            if type(value) is not field.kind or is_huge:  # to Python, true is an int too
+                name = f"row {number} (trade `{row.get('a')}`)"
+                if key not in row:
+                    return f"has no `{key}` in {name}"
+                return f"has `{str(value)[:40]}` for `{key}` in {name}, not {field.said}"
+    return "holds rows that are no trades"
+
+
+def _no_trades(what: str, url: str) -> CorruptSourceError:
+    return CorruptSourceError(with_hint(f"the answer of `{url}` {what}", _AGAIN), url=url)
+
+
+def _no_trade(texts: pl.DataFrame, bad: pl.Series, url: str) -> TickDataError:
+    """Error for the first row that is no trade."""
+    row = texts.filter(bad).row(0, named=True)
+    found = [row["price"], row["quantity"]]
+    if any(_TOO_FINE.fullmatch(text) for text in found):
+        why = "more than 8 decimals"
+    elif not re.fullmatch(_DECIMAL, row["price"]) or not re.fullmatch(_DECIMAL, row["quantity"]):
+        why = "an amount that is no decimal number of 0 or more"
+    elif not texts.filter(bad).head(1).select(_is_in_time(texts["timestamp"][0])).item():
+        why = f"the time `{row['timestamp']}`, which is none, or not in the unit of the others"
+    elif float(row["price"]) <= 0:
+        why = "a price of 0"
+    else:
+        why = f"ids that no trade has: `{row['first_trade_id']}` to `{row['last_trade_id']}`"
+    sentence = (
+        f"trade `{row['agg_trade_id']}` of `{url}` (price `{row['price']}`, quantity "
+        f"`{row['quantity']}`) has {why}"
+    )
+    return TickDataError(with_hint(sentence, _AGAIN))

@@ -1,0 +1,279 @@
+"""Quotes of Exness: one zip a month, which holds the month so far while it runs."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
+from hashlib import sha256
+from itertools import groupby
+from typing import TYPE_CHECKING
+
+from rangebar_polars._utils.fork import raise_if_forked
+from rangebar_polars._utils.span import ONE_DAY, day_start, parse_day, parse_span
+from rangebar_polars.exceptions import (
+    ArchiveMissingError,
+    ConfirmedAbsentError,
+    CorruptSourceError,
+    NotYetPublishedError,
+    TickDataError,
+    TransientSourceError,
+    with_hint,
+)
+from rangebar_polars.fetch.downloads import download
+from rangebar_polars.fetch.exness.csv import MonthFile, read_month
+from rangebar_polars.fetch.transport import Transport
+from rangebar_polars.fetch.zipped import DamagedFileError, member_pieces
+from rangebar_polars.sources import QUOTES_SCHEMA, DayTicks, Origin, canonical_symbol
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from datetime import date
+
+    import polars as pl
+
+    from rangebar_polars._utils.span import When
+    from rangebar_polars.fetch.downloads import Receipt
+    from rangebar_polars.fetch.transport import Fetched
+
+__all__ = ["Exness"]
+
+#: Why a day without quotes is complete, and why one of a running month is so far.
+EMPTY_DAY = "no quotes in a complete month file"
+EMPTY_SO_FAR = "no quotes in the file of a running month"
+
+# A month's file may come this long after the month.
+PATIENCE = timedelta(days=2)
+
+
+@dataclass(frozen=True, slots=True)
+class Month:
+    """The days of a month's file, and the version of the file that they were read from."""
+
+    file: MonthFile
+    days: dict[date, DayTicks]
+    is_running: bool
+    version: str
+
+
+class Exness:
+    """Quotes of Exness, in the columns timestamp, price (the mid), bid, ask and agg_trade_id.
+
+    The archive publishes no ids and no checksums. The id counts the rows of a month, so that it is
+    the same in every fetch; the SHA-256 of the file is kept as the origin of its days. The month
+    read last is kept in memory: a loop over days fetches it once.
+
+    Parameters
+    ----------
+    url
+        Host of the archive, before `/ticks/`; also `file://`. Else the setting `exness_url`.
+    today
+        Gives the present UTC day, by which a month is running or complete; else the clock.
+
+    Examples
+    --------
+    >>> import tempfile, zipfile
+    >>> from pathlib import Path
+    >>> from rangebar_polars.fetch.exness.archive import Exness
+    >>> root = Path(tempfile.mkdtemp())
+    >>> name = "Exness_EURUSD_Raw_Spread_2024_01"
+    >>> path = root / "ticks" / "EURUSD_Raw_Spread" / "2024" / "01" / f"{name}.zip"
+    >>> path.parent.mkdir(parents=True)
+    >>> header = '"Exness","Symbol","Timestamp","Bid","Ask"'
+    >>> row = '"exness","EURUSD_Raw_Spread","2024-01-15 00:00:00.032Z",1.09512,1.09513'
+    >>> with zipfile.ZipFile(path, "w") as archive:
+    ...     archive.writestr(f"{name}.csv", header + chr(10) + row + chr(10))
+    >>> quotes = Exness(url=root.as_uri()).read_day("EURUSD", "2024-01-15")
+    >>> quotes.drop("timestamp").row(0)
+    (1.095125, 1.09512, 1.09513, 20240100000000)
+    """
+
+    source = "exness"
+    market = "spot"
+
+    def __init__(self, *, url: str | None = None, today: Callable[[], date] | None = None) -> None:
+        from rangebar_polars.config import settings
+
+        self._archive = Transport(settings(exness_url=url).exness_url)
+        self._today = today or utc_today
+        self._kept: Month | None = None
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}(url={self._archive.url!r})"
+
+    def read_day(self, symbol: str, day: When) -> pl.DataFrame:
+        """Quotes of a UTC day, in the order of the file.
+
+        Raises
+        ------
+        ConfirmedAbsentError
+            The month's file holds quotes, but none of this day: a weekend, a holiday.
+        NotYetPublishedError, ArchiveMissingError, TransientSourceError, CorruptSourceError
+            As for `fetch_month`.
+        """
+        found = self.fetch_day(symbol, day)
+        if found.reason:
+            raise ConfirmedAbsentError(
+                f"`{canonical_symbol(symbol)}` has no quotes on {found.day}: {found.reason}",
+                symbol=canonical_symbol(symbol),
+                day=found.day,
+                url=found.origin.url,
+            )
+        return found.ticks
+
+    def fetch_day(self, symbol: str, day: When) -> DayTicks:
+        """Quotes of a UTC day and their origin; 0 rows and a reason where there are none."""
+        wanted = parse_day(day)
+        month = self._month(canonical_symbol(symbol), wanted.year, wanted.month)
+        if wanted not in month.days:
+            raise NotYetPublishedError(
+                f"the file of `{month.file.symbol}` for {wanted:%Y-%m} does not reach {wanted} yet",
+                symbol=month.file.symbol,
+                day=wanted,
+                url=self._archive.url_of(month.file.path),
+            )
+        return month.days[wanted]
+
+    def fetch_month(self, symbol: str, year: int, month: int) -> list[DayTicks]:
+        """Every day of a month, fetched now; of a running one, those up to its last quote.
+
+        Raises
+        ------
+        NotYetPublishedError
+            There is no file of a month that is running, just over, or to come.
+        ArchiveMissingError
+            There is no file of an older month.
+        TransientSourceError
+            No answer, after several tries.
+        CorruptSourceError
+            The file is no zip of one CSV, also when it was fetched again.
+        TickDataError, TickOrderError
+            A line that is no quote of the symbol, or whose time runs back by more than a second.
+        """
+        self._kept = self._fetch(MonthFile(canonical_symbol(symbol), year, month))
+        return list(self._kept.days.values())
+
+    def days(self, symbol: str, start: When, end: When) -> Iterator[date]:
+        """The published days of a span, in order; a month is asked for when its turn comes."""
+        name = canonical_symbol(symbol)
+        known = (day for day in parse_span(start, end).days() if day <= self._today())
+        for (year, month), wanted in groupby(known, key=lambda day: (day.year, day.month)):
+            try:
+                published = self._month(name, year, month).days
+            except ArchiveMissingError:
+                continue
+            yield from (day for day in wanted if day in published)
+
+    def _month(self, name: str, year: int, month: int) -> Month:
+        """The month that is kept, if it is this one and nothing newer is published."""
+        file, kept = MonthFile(name, year, month), self._kept
+        if kept is None or kept.file != file or self._is_outdated(kept):
+            kept = self._kept = self._fetch(file)
+        return kept
+
+    def _is_outdated(self, month: Month) -> bool:
+        """Whether the archive may hold a newer file than the one that was read."""
+        if not month.is_running:
+            return False
+        try:
+            facts = self._archive.facts(month.file.path)
+        except TransientSourceError:
+            return True  # the download that follows says what it is
+        return facts is None or not facts.etag or facts.etag != month.version
+
+    def _fetch(self, file: MonthFile) -> Month:
+        raise_if_forked("Exness")
+        with download(file.symbol, file.first_day, self._archive.url_of(file.path)) as receipt:
+            try:
+                return self._checked(file, receipt)
+            except FileNotFoundError as error:
+                raise self._missing(file) from error
+            except DamagedFileError as error:
+                raise CorruptSourceError(
+                    f"{error}",
+                    symbol=file.symbol,
+                    day=file.first_day,
+                    url=self._archive.url_of(file.path),
+                ) from error
+
+    def _checked(self, file: MonthFile, receipt: Receipt) -> Month:
+        """The month, asked for once more where the first copy was damaged."""
+        try:
+            return self._once(file, receipt, fresh=False)
+        except DamagedFileError:
+            return self._once(file, receipt, fresh=True)
+
+    def _once(self, file: MonthFile, receipt: Receipt, *, fresh: bool) -> Month:
+        """The month from its file, which is asked for once."""
+        fetched = self._archive.get(file.path, fresh=fresh)
+        origin = Origin(
+            "archive",
+            url=self._archive.url_of(file.path),
+            sha256=sha256(fetched.content).hexdigest(),
+            etag=fetched.etag,
+            last_modified=fetched.last_modified,
+            unit="ms",
+        )
+        quotes = quotes_of(fetched, file._replace(source=origin.url))
+        is_running = self._is_running(file, fetched)
+        if quotes.is_empty() and not is_running:
+            raise DamagedFileError(
+                with_hint(
+                    f"`{origin.url}` holds not one quote of its month", "fetch the file again"
+                )
+            )
+        receipt.rows, receipt.size_bytes = quotes.height, len(fetched.content)
+        days = dict(by_day(quotes, file, origin, is_running=is_running))
+        return Month(file, days, is_running, origin.etag)
+
+    def _is_running(self, file: MonthFile, fetched: Fetched) -> bool:
+        """Whether more may come: the month is not over, or was not when the file was written."""
+        if file.last_day >= self._today():
+            return True
+        end = day_start(file.last_day + ONE_DAY)
+        written = fetched.last_modified
+        return bool(written) and datetime.fromisoformat(written) < end
+
+    def _missing(self, file: MonthFile) -> ArchiveMissingError:
+        """The answer for a file that is not there."""
+        sentence = f"the archive has no file `{self._archive.url_of(file.path)}`"
+        kind, hint = ArchiveMissingError, "the symbol may be younger, or spelled in another way"
+        if file.last_day + PATIENCE >= self._today():
+            kind, hint = NotYetPublishedError, "it may still be published"
+        url = self._archive.url_of(file.path)
+        return kind(with_hint(sentence, hint), symbol=file.symbol, day=file.first_day, url=url)
+
+
+def utc_today() -> date:
+    """The UTC day by the clock of this machine."""
+    return datetime.now(UTC).date()
+
+
+def quotes_of(fetched: Fetched, file: MonthFile) -> pl.DataFrame:
+    """Quotes in a zip file of the archive."""
+    try:
+        return read_month(member_pieces(fetched.content, file.source), file)
+    except TickDataError:
+        # A line that is no quote may be one of damaged data, which is known at their end.
+        for _piece in member_pieces(fetched.content, file.source):
+            pass
+        raise
+
+
+def by_day(
+    quotes: pl.DataFrame, file: MonthFile, origin: Origin, *, is_running: bool
+) -> Iterator[tuple[date, DayTicks]]:
+    """The quotes by every UTC day of the month; of a running one, up to the last quote's.
+
+    A time just outside the month is of its nearest day.
+    """
+    days = [file.first_day + offset * ONE_DAY for offset in range(file.last_day.day)]
+    starts = [quotes["timestamp"].search_sorted(day_start(day)) for day in days]
+    bounds = [0, *map(int, starts[1:]), quotes.height]
+    for day, start, end in zip(days, bounds[:-1], bounds[1:], strict=True):
+        part = quotes[start:end]
+        if is_running and start == quotes.height:
+            return
+        reason = "" if part.height else EMPTY_SO_FAR if is_running else EMPTY_DAY
+        mended = replace(origin, raised=int(part["raised"].sum()))
+        ticks = part.select(QUOTES_SCHEMA.names())
+        yield day, DayTicks(day, ticks, mended, is_tail=is_running, reason=reason)

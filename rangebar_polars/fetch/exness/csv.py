@@ -1,0 +1,317 @@
+"""Quotes as the archive of Exness holds them: one CSV a month, bid and ask as decimal text.
+
+Prices stand on a grid of 1e-8. What is derived from them is computed in whole numbers of the
+grid, so that the mid of two prices is exact to the last bit of its double.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import re
+from calendar import monthrange
+from datetime import date, datetime, timedelta
+from typing import TYPE_CHECKING, NamedTuple
+
+import polars as pl
+
+from rangebar_polars._utils.span import ONE_DAY, day_start
+from rangebar_polars.exceptions import TickDataError, TickOrderError, with_hint
+from rangebar_polars.fetch.binance.csv import (
+    EndlessLineError,
+    line_count,
+    one_ahead,
+    whole_lines,
+)
+from rangebar_polars.fetch.csv_lines import lines_of, parsing
+from rangebar_polars.fetch.zipped import DamagedFileError
+from rangebar_polars.sources import QUOTES_SCHEMA
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+__all__ = ["MonthFile", "first_id", "grid_units", "is_price", "is_quote", "mid_price", "quotient"]
+__all__ += ["read_month"]
+
+PER_UNIT = 1e8
+LARGEST_PRICE = 2**53 / PER_UNIT  # where a double no longer tells the points of the grid apart
+IDS_PER_MONTH = 10**8
+BYTE_ORDER_MARK = b"\xef\xbb\xbf"
+LONGEST_STEP_BACK = timedelta(seconds=1)
+# How far outside its month a time may be; it belongs to the nearest day.
+SLACK = timedelta(seconds=1)
+
+HEADER = ("exness", "symbol", "timestamp", "bid", "ask")
+FILE_SCHEMA: dict[str, pl.DataType] = {
+    "exness": pl.String(),
+    "symbol": pl.String(),
+    "timestamp": pl.String(),
+    "bid": pl.Float64(),
+    "ask": pl.Float64(),
+}
+TIME_PATTERN = r"^[0-9]{4}-[0-9]{2}-[0-9]{2}[ T][0-9]{2}:[0-5][0-9]:[0-5][0-9](\.[0-9]{1,6})?Z$"
+TIME_FORMAT = "%Y-%m-%d %H:%M:%S%.fZ"
+# The kind of account is written behind the symbol: EURUSDm, EURUSD_Raw_Spread.
+ACCOUNT = r"([a-z]|_[A-Za-z_]+)?"
+DECIMAL_NUMBER = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?")
+HINT = "fetch the file again, or take the line out"
+
+
+class MonthFile(NamedTuple):
+    """A file of the archive: what it holds, where it is, and its name in messages."""
+
+    symbol: str
+    year: int
+    month: int
+    source: str = ""
+
+    @property
+    def path(self) -> str:
+        """Path below the archive's address."""
+        when = f"{self.year:04}/{self.month:02}"
+        account = f"{self.symbol}_Raw_Spread"
+        return f"ticks/{account}/{when}/Exness_{account}_{when.replace('/', '_')}.zip"
+
+    @property
+    def first_day(self) -> date:
+        """The first UTC day of the month."""
+        return date(self.year, self.month, 1)
+
+    @property
+    def last_day(self) -> date:
+        """The last UTC day of the month."""
+        return date(self.year, self.month, monthrange(self.year, self.month)[1])
+
+    @property
+    def times(self) -> tuple[datetime, datetime]:
+        """Between which times a quote must be: those of the month, give or take a second."""
+        end = day_start(self.last_day) + ONE_DAY
+        return day_start(self.first_day) - SLACK, end + SLACK
+
+
+def first_id(year: int, month: int) -> int:
+    """Id of the first quote of a month; the others count on from it.
+
+    Examples
+    --------
+    >>> from rangebar_polars.fetch.exness.csv import first_id
+    >>> first_id(2024, 3)
+    20240300000000
+    """
+    return (year * 100 + month) * IDS_PER_MONTH
+
+
+def grid_units(values: pl.Series) -> pl.Series:
+    """Doubles as whole numbers of 1e-8."""
+    return (values * PER_UNIT).round().cast(pl.Int64, strict=False)
+
+
+def quotient(units: pl.Series, divisor: float) -> pl.Series:
+    """Whole numbers divided once, each rounded correctly.
+
+    Divided by a single number, Polars multiplies by its reciprocal, which is off by a bit in every
+    seventh price.
+
+    Examples
+    --------
+    >>> import polars as pl
+    >>> from rangebar_polars.fetch.exness.csv import quotient
+    >>> units = pl.Series([85042000])
+    >>> quotient(units, 1e8).item(), (units / 1e8).item()
+    (0.85042, 0.8504200000000001)
+    """
+    return units / pl.Series([divisor]).new_from_index(0, len(units))
+
+
+def mid_price(bid: pl.Series, ask: pl.Series) -> pl.Series:
+    """Half of bid and ask, given in whole numbers of 1e-8: their exact sum, divided once.
+
+    Examples
+    --------
+    >>> import polars as pl
+    >>> from rangebar_polars.fetch.exness.csv import mid_price
+    >>> mid_price(pl.Series([85043000]), pl.Series([85044000])).item()
+    0.850435
+    """
+    return quotient(bid + ask, 2 * PER_UNIT).alias("price")
+
+
+def is_price(name: str) -> pl.Expr:
+    """Values that are a price: above 0 and within the range of the grid."""
+    return pl.col(name).is_between(1 / PER_UNIT, LARGEST_PRICE, closed="left")
+
+
+def is_quote() -> pl.Expr:
+    """Rows whose bid and ask are prices that do not cross; equal ones do not."""
+    return is_price("bid") & is_price("ask") & (pl.col("bid") <= pl.col("ask"))
+
+
+def read_month(pieces: Iterable[bytes], file: MonthFile) -> pl.DataFrame:
+    r"""Quotes of a month in the order of the file, with a column `raised` beside the canonical ones.
+
+    A time that runs back by at most a second is raised to the highest before it.
+
+    Raises
+    ------
+    DamagedFileError
+        The file does not start with the header of a file of quotes.
+    TickDataError
+        A line that is no quote of this symbol and month.
+    TickOrderError
+        Time runs back by more than a second.
+
+    Examples
+    --------
+    >>> from rangebar_polars.fetch.exness.csv import MonthFile, read_month
+    >>> text = b"Exness,Symbol,Timestamp,Bid,Ask\nexness,EURUSD,2024-01-15T00:00:00Z,1.25,1.27\n"
+    >>> file = MonthFile("EURUSD", 2024, 1, "Exness_EURUSD_Raw_Spread_2024_01.zip")
+    >>> read_month([text], file).drop("timestamp").row(0)
+    (1.26, 1.25, 1.27, 20240100000000, False)
+    """
+    line, spelled, frames = 2, "", []
+    try:
+        for block in body(whole_lines(pieces), file):
+            frame, spelled = parse(block, line, spelled, file)
+            frames.append(frame)
+            line += frame.height
+    except EndlessLineError as error:
+        raise error.in_file(file.source, line if frames else 1) from None
+    empty = pl.DataFrame(schema={name: QUOTES_SCHEMA[name] for name in ("timestamp", "bid", "ask")})
+    quotes = in_order(pl.concat([empty, *frames]), file)
+    numbers = pl.int_range(pl.len(), dtype=pl.Int64) + first_id(file.year, file.month)
+    price = mid_price(*(grid_units(quotes[name]) for name in ("bid", "ask")))
+    quotes = quotes.with_columns(price, numbers.alias("agg_trade_id"))
+    return quotes.select(*QUOTES_SCHEMA, "raised")
+
+
+def body(blocks: Iterator[bytes], file: MonthFile) -> Iterator[bytes]:
+    """The blocks without the header, which must be there."""
+    head = next(blocks, b"").removeprefix(BYTE_ORDER_MARK)
+    end = head.find(b"\n") + 1 or len(head)
+    text = head[:end].decode("utf-8", "replace").strip()
+    if tuple(name.strip(' "').lower() for name in text.split(",")) != HEADER:
+        raise DamagedFileError(
+            with_hint(
+                f"`{file.source}`, line 1: `{text[:80]}` is not the header of a file of quotes",
+                'a file starts with "Exness","Symbol","Timestamp","Bid","Ask"',
+            )
+        )
+    if end < len(head):
+        yield head[end:]
+    yield from one_ahead(blocks)
+
+
+def parse(block: bytes, line: int, spelled: str, file: MonthFile) -> tuple[pl.DataFrame, str]:
+    """Quotes of a block whose first line has this number, and how the file spells its symbol."""
+    cause: pl.exceptions.PolarsError | None = None
+    with parsing(file.source, line, HINT):
+        try:
+            raw = pl.read_csv(block, has_header=False, schema=FILE_SCHEMA, quote_char='"')
+            spelled = spelled or str(raw["symbol"][0])
+            quotes = raw.with_columns(times())
+            whole = quotes.height == line_count(block) and is_on_grid(quotes)
+            if whole and quotes.select(is_sound(spelled, file).all()).item():
+                return quotes.select("timestamp", "bid", "ask"), spelled
+        except pl.exceptions.PolarsError as error:
+            cause = error
+        fault = first_fault(block, line, spelled, file)
+    fault = fault or f"lines from {line} on cannot be read: {cause}"
+    raise TickDataError(with_hint(f"`{file.source}`, {fault}", HINT)) from cause
+
+
+def times() -> pl.Expr:
+    """Text of times, with a blank or a `T` between day and time, as times; null where it is none."""
+    text = pl.col("timestamp")
+    plain = text.str.replace("T", " ", literal=True)
+    parsed = plain.str.to_datetime(TIME_FORMAT, time_unit="us", time_zone="UTC", strict=False)
+    return pl.when(text.str.contains(TIME_PATTERN)).then(parsed)
+
+
+def is_sound(spelled: str, file: MonthFile) -> pl.Expr:
+    """Rows that are a quote of the file's symbol and month."""
+    return pl.all_horizontal(
+        pl.all().is_not_null(),
+        pl.lit(bool(re.fullmatch(file.symbol + ACCOUNT, spelled))),
+        pl.col("symbol") == spelled,
+        pl.col("timestamp").is_between(*file.times, closed="left"),
+        is_quote(),
+    )
+
+
+def is_on_grid(quotes: pl.DataFrame) -> bool:
+    """Whether every price has at most 8 decimals: its point of the grid gives the same double."""
+    prices = (quotes[name] for name in ("bid", "ask"))
+    return all((quotient(grid_units(price), PER_UNIT) == price).all() for price in prices)
+
+
+def in_order(quotes: pl.DataFrame, file: MonthFile) -> pl.DataFrame:
+    """The same quotes with times that do not run back, and a column that says which were raised."""
+    highest = quotes["timestamp"].cum_max()
+    behind = highest - quotes["timestamp"]
+    far = (behind > LONGEST_STEP_BACK).arg_true()
+    if len(far):
+        row = int(far[0])
+        raise TickOrderError(
+            with_hint(
+                f"`{file.source}`, line {row + 2}: the time runs back by more than a second, from "
+                f"`{highest[row]}` to `{quotes['timestamp'][row]}`",
+                "fetch the file again",
+            )
+        )
+    return quotes.with_columns(highest, (behind > timedelta(0)).alias("raised"))
+
+
+def first_fault(block: bytes, line: int, spelled: str, file: MonthFile) -> str | None:
+    """The first line of a block that is no quote of the file, and why; None if each is one."""
+    for number, text in enumerate(lines_of(block), start=line):
+        try:
+            fields = next(csv.reader(io.StringIO(text)), [])
+        except csv.Error as error:
+            return f"line {number}: {error}"
+        fault = fault_of(fields, spelled, file)
+        if fault:
+            return f"line {number}: {fault}"
+    return None
+
+
+def fault_of(fields: list[str], spelled: str, file: MonthFile) -> str | None:
+    """Why the fields of a line are no quote, if they are none."""
+    if not any(field.strip() for field in fields):
+        return "the line is empty"
+    if len(fields) != len(HEADER):
+        return f"{len(fields)} fields instead of {len(HEADER)}: `{','.join(fields)[:80]}`"
+    _, symbol, time, bid, ask = fields
+    if not re.fullmatch(file.symbol + ACCOUNT, symbol):
+        return f"the symbol is `{symbol[:40]}`, not `{file.symbol}`"
+    if spelled and symbol != spelled:
+        return f"the symbol is `{symbol[:40]}`, not `{spelled}` as in the first line"
+    fault = wrong_time(time, file) or wrong_price("bid", bid) or wrong_price("ask", ask)
+    if fault is None and float(bid) > float(ask):
+        return f"the quote is crossed: bid `{bid[:40]}` is above ask `{ask[:40]}`"
+    return fault
+
+
+def wrong_time(text: str, file: MonthFile) -> str | None:
+    """Why a text is no time of the month, if it is none."""
+    try:
+        time = datetime.fromisoformat(text) if re.search(TIME_PATTERN, text) else None
+    except ValueError:
+        time = None
+    if time is None:
+        return f"the time `{text[:40]}` is not like `2024-01-15 00:00:00.032Z`"
+    start, end = file.times
+    if not start <= time < end:
+        return f"the time `{text[:40]}` is not in {file.year}-{file.month:02}"
+    return None
+
+
+def wrong_price(name: str, text: str) -> str | None:
+    """Why a text is no price, if it is none."""
+    if not DECIMAL_NUMBER.fullmatch(text.strip(" ")):
+        return f"`{name}` is `{text[:40]}`, not a number"
+    value = float(text)
+    if value <= 0:
+        return f"`{name}` is `{text[:40]}`, not above 0"
+    if value < 1 / PER_UNIT or round(value * PER_UNIT) / PER_UNIT != value:
+        return f"`{name}` is `{text[:40]}`, with more than 8 decimals"
+    return None if value < LARGEST_PRICE else f"`{name}` is `{text[:40]}`, too large for a price"

@@ -1,0 +1,80 @@
+"""Bars as backtesting.py takes them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from rangebar_polars._utils.bar_checks import check_bars, check_values, keys_of
+from rangebar_polars.exceptions import BarDataError, with_hint
+from rangebar_polars.interop.pandas_frames import OHLCV, bars_to_pandas
+
+if TYPE_CHECKING:
+    import pandas as pd
+    import polars as pl
+
+__all__ = ["to_backtesting"]
+
+COLUMNS = ("close_time", *OHLCV.values())
+
+
+def to_backtesting(bars: pl.DataFrame) -> pd.DataFrame:
+    """Bars as a pandas frame for backtesting.py; also `bars.rangebar.to_backtesting()`.
+
+    Bars that did not reach the threshold (`is_closed` is false) are left out.
+
+    Parameters
+    ----------
+    bars
+        Bars of one threshold and one key, as the doors of this package give them.
+
+    Returns
+    -------
+    pandas.DataFrame
+        Columns Open, High, Low, Close, Volume, all doubles; the index `timestamp` is the time at
+        which a bar closed, in UTC without a zone, ascending.
+
+    Raises
+    ------
+    BarDataError
+        The bars belong to several thresholds or keys, are not in order of time, or have a value
+        that is missing or not finite. It is a ValueError.
+    MissingExtraError
+        pandas is not installed.
+
+    Examples
+    --------
+    >>> import rangebar_polars as rb
+    >>> bars = rb.sample_ticks().rangebar.bars(250)
+    >>> list(rb.to_backtesting(bars).columns)
+    ['Open', 'High', 'Low', 'Close', 'Volume']
+    """
+    frame = check_bars(bars, COLUMNS, "trades.rangebar.bars(250)")
+    judge(frame)
+    return bars_to_pandas(frame.filter("is_closed") if "is_closed" in frame.columns else frame)
+
+
+def judge(bars: pl.DataFrame) -> None:
+    """Refuse what is not one series of complete bars."""
+    for name in keys_of(bars):
+        count = bars.get_column(name).n_unique()
+        if count > 1:
+            raise BarDataError(
+                with_hint(
+                    f"backtesting.py takes one series of bars; these have {count} values of "
+                    f"`{name}`",
+                    f'take one of them first: bars.filter(pl.col("{name}") == ...)',
+                )
+            )
+    if bars.get_column("volume").null_count():
+        raise BarDataError(
+            with_hint(
+                "backtesting.py takes no missing values, and `volume` has some",
+                "give the trades a column `quantity`, or fill it: "
+                'bars.with_columns(pl.col("volume").fill_null(0))',
+            )
+        )
+    check_values(bars, COLUMNS)
+    if not bars.get_column("close_time").is_sorted():
+        raise BarDataError(
+            with_hint("the bars are not in order of time", 'sort them: bars.sort("close_time")')
+        )

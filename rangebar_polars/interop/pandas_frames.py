@@ -1,0 +1,158 @@
+"""From pandas and to pandas, by way of numpy: pyarrow is not needed, precision is kept."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, TypeGuard
+
+import polars as pl
+
+from rangebar_polars.exceptions import MissingColumnError, MissingExtraError, with_hint
+from rangebar_polars.interop.fields import require
+from rangebar_polars.interop.records import ColumnReader
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from types import ModuleType
+
+    import pandas as pd
+
+__all__ = ["bars_to_pandas", "import_pandas", "is_pandas", "trades_from_pandas"]
+
+# Names that backtesting.py and its kin expect.
+OHLCV = {"Open": "open", "High": "high", "Low": "low", "Close": "close", "Volume": "volume"}
+# What a column of an empty pandas frame, whose dtype says nothing, stands for.
+EMPTY_DTYPES: dict[str, pl.DataType] = {
+    "timestamp": pl.Int64(),
+    "price": pl.Float64(),
+    "quantity": pl.Float64(),
+    "is_buyer_maker": pl.Boolean(),
+    "side": pl.String(),
+}
+
+
+def import_pandas() -> ModuleType:
+    """The library pandas, or the error that says how to install it."""
+    try:
+        import pandas as pd
+    except ImportError as error:
+        raise MissingExtraError.of("pandas", "pandas") from error
+    return pd
+
+
+def is_pandas(value: object) -> TypeGuard[pd.DataFrame]:
+    """Whether it is a pandas frame; pandas is not imported to find out."""
+    kind = type(value)
+    return kind.__name__ == "DataFrame" and kind.__module__.partition(".")[0] == "pandas"
+
+
+def trades_from_pandas(
+    trades: pd.DataFrame, readers: dict[str, ColumnReader] | None = None, first_row: int = 0
+) -> pl.DataFrame:
+    """Select the columns of a pandas frame that are fields of a trade.
+
+    Whole numbers of price and quantity become doubles, or decimals where decimals came before
+    them, so that parts of a file, of which pandas reads one as whole numbers and the next as
+    doubles, have one dtype. `readers`, one for each field, carry that from frame to frame.
+
+    Examples
+    --------
+    >>> import pandas as pd
+    >>> from rangebar_polars.interop.pandas_frames import trades_from_pandas
+    >>> trades = pd.DataFrame({"timestamp": [1704067200000], "price": [100], "volume": [0.5]})
+    >>> trades_from_pandas(trades).row(0)
+    (1704067200000, 100.0, 0.5)
+    """
+    if not trades.columns.is_unique:
+        raise ValueError("the trades have two columns of one name")
+    labels: list[object] = list(trades.columns)
+    names = [label for label in labels if isinstance(label, str)]
+    if "timestamp" not in names and import_pandas().api.types.is_datetime64_any_dtype(trades.index):
+        raise MissingColumnError(
+            with_hint(
+                "the trades have no column `timestamp`, but their index holds times",
+                'make it a column: trades.reset_index(names="timestamp")',
+            )
+        )
+    readers = {} if readers is None else readers
+    return pl.DataFrame(
+        [
+            column(field, name, trades[name], readers, first_row)
+            for field, name in require(names).items()
+        ]
+    )
+
+
+def column(
+    field: str,
+    name: str,
+    values: pd.Series[Any],
+    readers: dict[str, ColumnReader] | None = None,
+    first_row: int = 0,
+) -> pl.Series:
+    """One column of trades, the values as they are."""
+    reader = ({} if readers is None else readers).setdefault(field, ColumnReader(field))
+    kind = getattr(values.dtype, "kind", "O")
+    if kind == "O" and values.empty:
+        return pl.Series(name, [], dtype=EMPTY_DTYPES.get(field, pl.Int64()))
+    if kind == "M":
+        return times(name, values)
+    plain = getattr(values.dtype, "numpy_dtype", None)  # of a dtype that knows missing values
+    if kind == "O" or (plain is not None and values.isna().any()):
+        return objects(name, values, reader, first_row)
+    series = pl.Series(name, values.to_numpy(dtype=plain))
+    if field in ("price", "quantity") and series.dtype.is_numeric():
+        return reader.read_numbers(series, first_row)
+    return series
+
+
+def times(name: str, values: pd.Series[Any]) -> pl.Series:
+    """Column of times in UTC, without a zone, in the unit they have."""
+    if values.dt.tz is not None:
+        values = values.dt.tz_convert("UTC").dt.tz_localize(None)
+    array = values.to_numpy()
+    if array.dtype.str.endswith("[s]"):  # Polars has no seconds
+        array = array.astype("datetime64[ms]")
+    return pl.Series(name, array)
+
+
+def objects(name: str, values: pd.Series[Any], reader: ColumnReader, first_row: int) -> pl.Series:
+    """Column of Python objects, with a null for each missing value."""
+    plain = values.astype(object)
+    items: list[Any] = plain.where(plain.notna(), None).tolist()
+    present = [item for item in items if item is not None]
+    if present and all(isinstance(item, str) for item in present):
+        return pl.Series(name, items, dtype=pl.String)
+    if len(present) == len(items):
+        return reader.read(name, items, first_row)
+    return reader.read_with_nulls(name, items, first_row)
+
+
+def bars_to_pandas(bars: pl.DataFrame, extra: Sequence[str] = ()) -> pd.DataFrame:
+    """Bars as backtesting.py wants them: OHLCV (0 for no volume), `extra`, doubles; a UTC index.
+
+    Examples
+    --------
+    >>> from datetime import datetime
+    >>> import polars as pl
+    >>> from rangebar_polars.interop.pandas_frames import bars_to_pandas
+    >>> bars = pl.DataFrame(
+    ...     {
+    ...         "close_time": [datetime(2024, 1, 1)],
+    ...         "open": [1.0], "high": [2.0], "low": [1.0], "close": [2.0], "volume": [3.0],
+    ...     }
+    ... )
+    >>> bars_to_pandas(bars).to_dict("records")
+    [{'Open': 1.0, 'High': 2.0, 'Low': 1.0, 'Close': 2.0, 'Volume': 3.0}]
+    """
+    pandas = import_pandas()
+    closed = bars.get_column("close_time")
+    if closed.dtype.time_zone is not None:  # type: ignore[attr-defined]
+        closed = closed.dt.convert_time_zone("UTC").dt.replace_time_zone(None)
+    titles = OHLCV | {name: name for name in extra}
+    known = bars.with_columns(pl.col("volume").cast(pl.Float64).fill_null(0.0))  # quotes have none
+    values = {
+        title: known.get_column(name).cast(pl.Float64).to_numpy() for title, name in titles.items()
+    }
+    index = pandas.DatetimeIndex(closed.to_numpy(), name="timestamp", copy=True)
+    frame: pd.DataFrame = pandas.DataFrame(values, index=index)
+    return frame

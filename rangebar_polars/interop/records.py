@@ -1,0 +1,282 @@
+"""Columns of trades from Python objects; no value is coerced silently."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from decimal import ROUND_HALF_UP, Context, Decimal, InvalidOperation
+from itertools import chain
+from numbers import Integral
+from operator import itemgetter
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
+
+import polars as pl
+
+from rangebar_polars.exceptions import TickDataError
+from rangebar_polars.interop.fields import fields_of
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+__all__ = ["GRID_DTYPE", "ColumnReader", "Record", "RecordReader"]
+
+Record: TypeAlias = Mapping[str, Any]
+
+#: Data type of amounts that are given as decimals: the kernel's grid, without a double in between.
+GRID_DTYPE = pl.Decimal(38, 8)
+GRID = Decimal("0.00000001")
+# Not the context of the caller, whose precision may be lower.
+GRID_CONTEXT = Context(prec=38, rounding=ROUND_HALF_UP)
+UNFIT = (InvalidOperation, OverflowError, TypeError, ValueError)
+
+
+class RecordReader:
+    """Turns runs of dictionaries into frames, counting the trades through all of them.
+
+    `columns` holds a reader for each field; readers of frames of the same trades may share it.
+
+    Examples
+    --------
+    >>> from rangebar_polars.interop.records import RecordReader
+    >>> reader = RecordReader()
+    >>> reader.frame([{"timestamp": 1704067200000, "price": 100.0, "volume": 1}]).row(0)
+    (1704067200000, 100.0, 1.0)
+    >>> reader.frame([{"timestamp": 1704067201000, "price": "100", "volume": 1}])
+    Traceback (most recent call last):
+        ...
+    rangebar_polars.exceptions.TickDataError: trade 1: `price` is `'100'`, of type `str`; ...
+    """
+
+    def __init__(self, columns: dict[str, ColumnReader] | None = None) -> None:
+        self.fields: dict[str, str] = {}
+        self.columns = {} if columns is None else columns
+        self.count = 0
+
+    def frame(self, records: Sequence[Record]) -> pl.DataFrame:
+        """Frame of the next trades."""
+        self._find_fields(records)
+        columns = [self._column(records, *pair) for pair in self.fields.items()]
+        self.count += len(records)
+        return pl.DataFrame(columns)
+
+    def _find_fields(self, records: Sequence[Record]) -> None:
+        for kind in set(map(type, records)):
+            if not issubclass(kind, Mapping):
+                index = next(i for i, record in enumerate(records) if type(record) is kind)
+                raise self._error(index, f"it is of type `{kind.__name__}`, not a dict")
+        fields = fields_of(dict.fromkeys(chain.from_iterable(records)))
+        if not self.fields:
+            self.fields = fields
+        for name in fields.values():
+            if name not in self.fields.values():
+                index = next(i for i, record in enumerate(records) if name in record)
+                raise self._error(index, f"it has a key `{name}`, which earlier trades lack")
+
+    def _column(self, records: Sequence[Record], field: str, name: str) -> pl.Series:
+        try:
+            values = list(map(itemgetter(name), records))
+        except KeyError:
+            index = next(i for i, record in enumerate(records) if name not in record)
+            listed = ", ".join(f"`{key}`" for key in records[index])
+            raise self._error(index, f"it has no key `{name}`; it has {listed}") from None
+        reader = self.columns.setdefault(field, ColumnReader(field))
+        return reader.read(name, values, self.count)
+
+    def _error(self, index: int, sentence: str) -> TickDataError:
+        return TickDataError(f"trade {self.count + index}: {sentence}")
+
+
+class ColumnReader:
+    """Reader of one field of trades that may arrive in several runs of values.
+
+    The data type of a run depends on the field and on the types of the values, never on their size
+    or precision. Whole numbers of price and quantity are decimals where decimals came before them,
+    else doubles.
+
+    Examples
+    --------
+    >>> from decimal import Decimal
+    >>> from rangebar_polars.interop.records import ColumnReader
+    >>> reader = ColumnReader("price")
+    >>> [reader.read("price", [value]).dtype for value in (1, Decimal("1.5"), 2)]
+    [Float64, Decimal(precision=38, scale=8), Decimal(precision=38, scale=8)]
+    """
+
+    def __init__(self, field: str) -> None:
+        self.kind = KINDS[field]
+        self.amount_type: type | None = None
+
+    def read(self, name: str, values: list[Any], first_row: int = 0) -> pl.Series:
+        """Column of the next values.
+
+        Raises
+        ------
+        TickDataError
+            A value is not of the kind of the field, or of another kind than the values before it.
+        """
+        try:
+            series = self._series(values)
+        except UNFIT as error:
+            raise self._unfit(name, values, range(len(values)), first_row) from error
+        if self.kind is NUMBER:
+            self.amount_type = self.amount_type or amount_type(values)
+        return series.alias(name)
+
+    def read_with_nulls(self, name: str, values: list[Any], first_row: int = 0) -> pl.Series:
+        """Column of the next values, with a null for each None."""
+        rows = [row for row, value in enumerate(values) if value is not None]
+        present = [values[row] for row in rows]
+        try:
+            series = self.read(name, present)
+        except TickDataError as error:
+            raise self._unfit(name, present, rows, first_row) from error
+        places = pl.Series([None], dtype=pl.Int64).new_from_index(0, len(values))
+        return series.gather(places.scatter(rows, range(len(rows))))
+
+    def read_numbers(self, series: pl.Series, first_row: int = 0) -> pl.Series:
+        """Column of the next values of a price or quantity, which are numbers of one data type."""
+        if series.dtype.is_integer():
+            return series.cast(GRID_DTYPE if self.amount_type is Decimal else pl.Float64)
+        if series.len() and series.dtype == pl.Float64:
+            if self.amount_type is Decimal:
+                raise self._refused(series.name, series[0], first_row)
+            self.amount_type = float
+        return series
+
+    def _series(self, values: list[Any]) -> pl.Series:
+        if self.kind is NUMBER:
+            return numbers(values, self.amount_type)
+        return self.kind.series(values)
+
+    def _fits(self, *values: object) -> bool:
+        try:
+            self._series([*values])
+        except UNFIT:
+            return False
+        return True
+
+    def _unfit(
+        self, name: str, values: list[Any], rows: Sequence[int], first_row: int
+    ) -> TickDataError:
+        """Error for the first value that is not of its kind, or does not fit those before it."""
+        one_of_each: dict[type, object] = {}
+        for row, value in zip(rows, values, strict=True):
+            if not self._fits(*one_of_each.values(), value):
+                return self._refused(name, value, first_row + row)
+            one_of_each.setdefault(type(value), value)
+        return TickDataError(f"trade {first_row}: `{name}` cannot be read")
+
+    def _refused(self, name: str, value: object, row: int) -> TickDataError:
+        found = f"`{name}` is `{repr(value)[:40]}`, of type `{type(value).__name__}`"
+        before = f", as in earlier trades `{self.amount_type.__name__}`" if self.amount_type else ""
+        return TickDataError(f"trade {row}: {found}; wanted is {self.kind.wanted}{before}")
+
+
+class Kind(NamedTuple):
+    """What the values of a field are, and how they become a column."""
+
+    wanted: str
+    series: Callable[[list[Any]], pl.Series]
+
+
+def amount_type(values: list[Any]) -> type | None:
+    """Type of amounts: Decimal or float, None if all are whole numbers."""
+    found = {
+        next((base for base in (Decimal, float) if issubclass(kind, base)), None)
+        for kind in set(map(type, values))
+        if not is_whole(kind)
+    }
+    if None in found or len(found) > 1:
+        raise TypeError
+    return found.pop() if found else None
+
+
+def numbers(values: list[Any], before: type | None = None) -> pl.Series:
+    """Column of amounts: doubles, or decimals where those are given or came before."""
+    own = amount_type(values)
+    if own is not None and before is not None and own is not before:
+        raise TypeError
+    if Decimal in (own, before):
+        return pl.Series([on_grid(value) for value in values], dtype=GRID_DTYPE)
+    return pl.Series(list(map(float, values)), dtype=pl.Float64)
+
+
+def on_grid(value: Decimal | int) -> Decimal:
+    """The value rounded to eight places, half away from zero."""
+    # NumPy's whole numbers are no ints.
+    exact = value if isinstance(value, Decimal) else Decimal(int(value))
+    rounded = exact.quantize(GRID, context=GRID_CONTEXT)
+    if not rounded.is_finite():
+        raise ValueError
+    return rounded
+
+
+def whole_numbers(values: list[Any]) -> pl.Series:
+    """Column of ids."""
+    if not all_of(values, is_whole):
+        raise TypeError
+    return pl.Series(list(map(int, values)), dtype=pl.Int64)
+
+
+def times(values: list[Any]) -> pl.Series:
+    """Column of times: whole numbers as they are, datetimes with what precision they have."""
+    if not all_of(values, lambda kind: issubclass(kind, datetime)):
+        return whole_numbers(values)
+    kinds = {hasattr(value, "as_unit") for value in values}
+    if kinds == {True}:  # of pandas, whose times have nanoseconds
+        return nanoseconds(values)
+    if kinds == {True, False}:
+        raise TypeError
+    aware = [
+        value.astimezone(UTC) if value.tzinfo else value.replace(tzinfo=UTC) for value in values
+    ]
+    return pl.Series(aware, dtype=pl.Datetime("us", "UTC"))
+
+
+def nanoseconds(values: list[Any]) -> pl.Series:
+    """Column of the times of pandas; NaT, whose year is not a number, is refused."""
+    if any(math.isnan(value.year) for value in values):
+        raise ValueError
+    since_1970 = [value.as_unit("ns").value for value in values]
+    return pl.Series(since_1970, dtype=pl.Int64).cast(pl.Datetime("ns", "UTC"))
+
+
+def truths(values: list[Any]) -> pl.Series:
+    """Column of true and false."""
+    if not all_of(values, lambda kind: kind.__name__ in ("bool", "bool_")):
+        raise TypeError
+    return pl.Series(list(map(bool, values)), dtype=pl.Boolean)
+
+
+def texts(values: list[Any]) -> pl.Series:
+    """Column of text."""
+    if not all_of(values, lambda kind: issubclass(kind, str)):
+        raise TypeError
+    return pl.Series(values, dtype=pl.String)
+
+
+def all_of(values: list[Any], accepts: Callable[[type], bool]) -> bool:
+    """Whether the types of all values are accepted."""
+    return all(map(accepts, set(map(type, values))))
+
+
+def is_whole(kind: type) -> bool:
+    """Whether it is an integer type, including those of NumPy, but not bool."""
+    return issubclass(kind, Integral) and not issubclass(kind, bool)
+
+
+NUMBER = Kind("a float, an int or a Decimal", numbers)
+ID = Kind("an int", whole_numbers)
+KINDS = {
+    "timestamp": Kind("an int of milliseconds, or a datetime", times),
+    "price": NUMBER,
+    "quantity": NUMBER,
+    "bid": NUMBER,
+    "ask": NUMBER,
+    "is_buyer_maker": Kind("a bool", truths),
+    "side": Kind("text", texts),
+    "agg_trade_id": ID,
+    "first_trade_id": ID,
+    "last_trade_id": ID,
+}

@@ -1,0 +1,1 @@
+"""Upkeep of stored bars: update and drop."""

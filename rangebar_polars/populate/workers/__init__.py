@@ -1,0 +1,1 @@
+"""Compute and deliver the units of a population, in this process or in others."""

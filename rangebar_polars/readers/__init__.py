@@ -1,0 +1,1 @@
+"""Read ticks and bars: from the cache where possible, from ticks otherwise."""

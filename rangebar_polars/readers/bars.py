@@ -1,0 +1,407 @@
+"""Range bars of a symbol: those that are kept, and the rest from ticks."""
+
+from __future__ import annotations
+
+import warnings
+from typing import TYPE_CHECKING
+
+from rangebar_polars._utils.checks import count_of, must_be_bool
+from rangebar_polars.bar_series.query import Asked
+from rangebar_polars.catalogue import column_names
+from rangebar_polars.compute._options import fold_options
+from rangebar_polars.ingest.fetch import span_of_symbol
+from rangebar_polars.interop.pandas_frames import bars_to_pandas, import_pandas
+from rangebar_polars.readers.execute import found
+from rangebar_polars.readers.lazy import planned
+from rangebar_polars.readers.newest import end_of, hole_notes, plan_of_newest, too_few
+from rangebar_polars.readers.plan import plan_of_span
+from rangebar_polars.readers.request import (
+    Access,
+    Wanted,
+    groups_of,
+    in_order,
+    microstructure_of,
+)
+from rangebar_polars.storage.coverage import CoverageWarning
+from rangebar_polars.symbol_registry import past_gate, validate_symbol_registered
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from pathlib import Path
+    from typing import SupportsIndex
+
+    import pandas as pd
+    import polars as pl
+
+    from rangebar_polars._typing import Features
+    from rangebar_polars._utils.span import When
+    from rangebar_polars.bar_series.query import Anchor
+    from rangebar_polars.readers.execute import Found
+    from rangebar_polars.threshold import ThresholdLike
+
+__all__ = ["get_n_range_bars", "get_range_bars", "scan_range_bars"]
+
+_OF_A_CHART = {"close_time", "open", "high", "low", "close", "volume"}
+_ENDING = {"is_closed", "ended_by"}
+
+
+def get_range_bars(
+    symbol: str,
+    start_date: When,
+    end_date: When,
+    threshold_decimal_bps: ThresholdLike = 250,
+    *,
+    ouroboros: str | None = "year",
+    source: str = "binance",
+    market: str = "spot",
+    include_microstructure: bool = False,
+    include_orphaned_bars: bool = False,
+    include_incomplete: bool = False,
+    use_cache: bool = True,
+    fetch_if_missing: bool = True,
+    prevent_same_timestamp_close: bool = True,
+    anchor: Anchor | None = None,
+    cache_dir: Path | str | None = None,
+    dsn: str | None = None,
+    ouroboros_mode: str | None = None,
+) -> pd.DataFrame:
+    """Range bars of a symbol between two dates, ready for backtesting.py.
+
+    Bars that are kept are read; what follows them, or where none are kept, is computed from ticks,
+    which are fetched if the store lacks them: at most 31 days. In each segment between two resets
+    one series of bars answers: of those that cover the part asked for, the one that was computed
+    from the earliest day on.
+
+    Parameters
+    ----------
+    symbol
+        A registered symbol, in any letter case.
+    start_date, end_date
+        Dates (the end's day included) or datetimes with a zone (the end excluded): the bars that
+        close in between. The end is cut to now, and to the newest tick that is to be had; days
+        before the symbol's effective start are left out. The latter two with a warning.
+    threshold_decimal_bps
+        250 is 0.25 %; also `"0.25%"`, `"25bp"` or the name of a preset.
+    ouroboros, ouroboros_mode
+        When bars are reset: "year", "month", "week", "day" or None. Two names of one argument.
+    source, market
+        `"binance"` with `"spot"`, `"um"` or `"cm"`; `"exness"`.
+    include_microstructure
+        Adds the columns of `rb.MICROSTRUCTURE_COLUMNS`; a value that is not defined is NaN.
+    include_orphaned_bars
+        Gives bars that a reset ended, too, and adds the columns `is_closed` and `is_orphan`. The
+        last one is given if the end of the read reaches the reset.
+    include_incomplete
+        Gives the bar that is forming at the end, too, and adds the column `is_closed`.
+    use_cache
+        Whether bars that are kept are read.
+    fetch_if_missing
+        Whether ticks that are missing may be fetched.
+    prevent_same_timestamp_close
+        A bar does not close at the time at which it opened.
+    anchor
+        Where the computation begins: an instant, or "segment" for the start of each segment. Then
+        the bars do not depend on what is kept.
+    cache_dir
+        Folder of ticks and bars; else `RANGEBAR_CACHE_DIR`, else the platform's cache folder.
+    dsn
+        Server that keeps the bars; else `RANGEBAR_CLICKHOUSE_DSN`, else a folder in the cache
+        folder.
+
+    Returns
+    -------
+    pandas.DataFrame
+        Columns Open, High, Low, Close, Volume (0 of quotes); the index `timestamp` is the time at
+        which a bar closed, in UTC without a zone, ascending. `attrs["rangebar"]` says of each
+        segment the series, its anchor, the source (`cache`, `cache+ticks`, `ticks`) and the end.
+
+    Warns
+    -----
+    CoverageWarning
+        The bars end early (no tick yet, or no connection), or ticks of stored bars have changed.
+
+    Raises
+    ------
+    SymbolNotRegisteredError
+        The gate does not let the symbol through.
+    ThresholdError
+        The threshold is none, or below the symbol's minimum.
+    CoverageError
+        More than 31 days would have to be computed, or ids are missing among the ticks.
+    TicksNotCachedError
+        Days are missing and `fetch_if_missing` is False.
+    CacheUnavailableError
+        The cache cannot be reached; `use_cache=False` does without.
+    SourceError
+        A day could not be fetched, or there is no tick of the span yet.
+    SnapshotExpiredError
+        Stored bars were replaced while they were read, several times in a row.
+
+    Examples
+    --------
+    >>> import rangebar_polars as rb
+    >>> from tempfile import mkdtemp
+    >>> from rangebar_polars.storage.parquet import TickStorage
+    >>> folder = mkdtemp()
+    >>> report = TickStorage(folder).write_ticks("ETHUSDT", rb.sample_ticks())
+    >>> bars = rb.get_range_bars("ETHUSDT", "2024-08-08", "2024-08-08", 250, cache_dir=folder)
+    >>> len(bars) == rb.sample_ticks().rangebar.bars(250).height
+    True
+    """
+    import_pandas()
+    name = validate_symbol_registered(symbol, operation="get_range_bars")
+    with past_gate(name):
+        span = span_of_symbol(name, start_date, end_date)
+        extra = microstructure_of(include_microstructure)
+        asked = Asked.of(
+            name,
+            threshold_decimal_bps,
+            ouroboros=ouroboros,
+            ouroboros_mode=ouroboros_mode,
+            source=source,
+            market=market,
+            prevent_same_timestamp_close=prevent_same_timestamp_close,
+            anchor=anchor,
+            groups=groups_of(extra),
+        )
+        wanted = Wanted(
+            asked,
+            Access(use_cache, fetch_if_missing, cache_dir, dsn),
+            in_order(_OF_A_CHART | _ENDING | set(extra)),
+            orphans=include_orphaned_bars,
+            incomplete=include_incomplete,
+        )
+        result = found(plan_of_span(wanted, span))
+    _warn(result.notes)
+    return _to_pandas(wanted, result, extra)
+
+
+def get_n_range_bars(
+    symbol: str,
+    n_bars: SupportsIndex,
+    threshold_decimal_bps: ThresholdLike = 250,
+    *,
+    end_date: When | None = None,
+    allow_fewer: bool = False,
+    ouroboros: str | None = "year",
+    source: str = "binance",
+    market: str = "spot",
+    include_microstructure: bool = False,
+    use_cache: bool = True,
+    fetch_if_missing: bool = True,
+    prevent_same_timestamp_close: bool = True,
+    anchor: Anchor | None = None,
+    cache_dir: Path | str | None = None,
+    dsn: str | None = None,
+    ouroboros_mode: str | None = None,
+) -> pd.DataFrame:
+    """The newest so many range bars of a symbol, ready for backtesting.py.
+
+    The newest series that is kept is continued with ticks up to the end, at most 31 days; before it
+    come the bars that are kept, as `get_n_bars` gives them. Where nothing is kept, the 30 days
+    before the end are computed.
+
+    Parameters
+    ----------
+    n_bars
+        How many, at least 1.
+    end_date
+        A date (that day included) or a datetime with a zone (excluded); by default the newest tick.
+    allow_fewer
+        Give fewer bars, with a warning, where there are no more.
+    symbol, threshold_decimal_bps, ouroboros, ouroboros_mode, source, market, \
+include_microstructure, use_cache, fetch_if_missing, prevent_same_timestamp_close, anchor, \
+cache_dir, dsn
+        As for `get_range_bars`.
+
+    Returns
+    -------
+    pandas.DataFrame
+        As of `get_range_bars`, with exactly `n_bars` rows unless `allow_fewer`.
+
+    Warns
+    -----
+    CoverageWarning
+        As of `get_range_bars`; for days between the bars that are not kept, and for fewer bars.
+
+    Raises
+    ------
+    CoverageError
+        There are not so many bars, or as of `get_range_bars`.
+    ValueError
+        A number below 1.
+    SymbolNotRegisteredError, ThresholdError, TicksNotCachedError, CacheUnavailableError, \
+SourceError
+        As of `get_range_bars`.
+
+    Examples
+    --------
+    >>> import rangebar_polars as rb
+    >>> from tempfile import mkdtemp
+    >>> from rangebar_polars.storage.parquet import TickStorage
+    >>> folder = mkdtemp()
+    >>> report = TickStorage(folder).write_ticks("ETHUSDT", rb.sample_ticks())
+    >>> place = {"fetch_if_missing": False, "cache_dir": folder}
+    >>> bars = rb.get_n_range_bars("ETHUSDT", 20, 250, anchor="2024-08-08", **place)
+    >>> len(bars)
+    20
+    """
+    import_pandas()
+    name = validate_symbol_registered(symbol, operation="get_n_range_bars")
+    count = count_of(n_bars)
+    must_be_bool(allow_fewer=allow_fewer)
+    with past_gate(name):
+        extra = microstructure_of(include_microstructure)
+        asked = Asked.of(
+            name,
+            threshold_decimal_bps,
+            ouroboros=ouroboros,
+            ouroboros_mode=ouroboros_mode,
+            source=source,
+            market=market,
+            prevent_same_timestamp_close=prevent_same_timestamp_close,
+            anchor=anchor,
+            groups=groups_of(extra),
+        )
+        wanted = Wanted(
+            asked,
+            Access(use_cache, fetch_if_missing, cache_dir, dsn),
+            in_order(_OF_A_CHART | _ENDING | set(extra)),
+            is_open=end_date is None,
+        )
+        result = found(plan_of_newest(wanted, count, end_of(end_date)), count=count)
+    notes = [*result.notes, *hole_notes(wanted, result, count)]
+    if result.bars.height < count:
+        error = too_few(wanted, result, count)
+        if not allow_fewer:
+            raise error
+        notes.append(str(error).partition("\n")[0])
+    _warn(notes)
+    return _to_pandas(wanted, result, extra)
+
+
+def scan_range_bars(
+    symbol: str,
+    start: When,
+    end: When,
+    threshold: ThresholdLike = 250,
+    *,
+    features: Features = "core",
+    anchor: Anchor | None = None,
+    ouroboros: str | None = "year",
+    source: str = "binance",
+    market: str = "spot",
+    include_orphaned_bars: bool = False,
+    include_incomplete: bool = False,
+    use_cache: bool = True,
+    fetch_if_missing: bool = True,
+    prevent_same_timestamp_close: bool = True,
+    cache_dir: Path | str | None = None,
+    dsn: str | None = None,
+    ouroboros_mode: str | None = None,
+) -> pl.LazyFrame:
+    """Range bars of a symbol between two dates as a lazy frame.
+
+    Which series answer is settled at this call, and ticks that are missing are fetched. Bars are
+    read or computed when the frame is collected: only the columns that the query needs, and, where
+    it filters `close_time`, only the stored days that may pass. They are the bars of this call,
+    even if stored bars or ticks are replaced before the frame is collected.
+
+    Parameters
+    ----------
+    symbol
+        A registered symbol, in any letter case.
+    start, end
+        As `start_date` and `end_date` of `get_range_bars`.
+    threshold
+        250 is 0.25 %; also `"0.25%"`, `"25bp"` or the name of a preset.
+    features
+        Groups or names of columns beyond the core.
+    include_orphaned_bars, include_incomplete
+        As for `get_range_bars`; either adds the columns `is_closed` and `ended_by`.
+    fetch_if_missing
+        Whether ticks that are missing may be fetched.
+    anchor, ouroboros, ouroboros_mode, source, market, use_cache, prevent_same_timestamp_close, \
+cache_dir, dsn
+        As for `get_range_bars`.
+
+    Returns
+    -------
+    LazyFrame
+        Columns of a bar frame without `bar_id`, in the order of close times.
+
+    Warns
+    -----
+    CoverageWarning
+        As of `get_range_bars`.
+
+    Raises
+    ------
+    SymbolNotRegisteredError, ThresholdError, CoverageError, TicksNotCachedError, \
+CacheUnavailableError, SourceError
+        As of `get_range_bars`, at this call.
+    ParquetCorruptionError
+        When the frame is collected: a file of ticks is not what was written; the next call fetches
+        its day again.
+    SnapshotExpiredError
+        When the frame is collected: stored bars or ticks that it was made from have been replaced
+        and removed. Call `scan_range_bars` again.
+
+    Examples
+    --------
+    >>> import rangebar_polars as rb
+    >>> from tempfile import mkdtemp
+    >>> from rangebar_polars.storage.parquet import TickStorage
+    >>> folder = mkdtemp()
+    >>> day = rb.sample_ticks()
+    >>> report = TickStorage(folder).write_ticks("ETHUSDT", day)
+    >>> bars = rb.scan_range_bars("ETHUSDT", "2024-08-08", "2024-08-08", cache_dir=folder)
+    >>> bars.collect().equals(day.rangebar.bars(250).drop("bar_id"))
+    True
+    """
+    name = validate_symbol_registered(symbol, operation="scan_range_bars")
+    with past_gate(name):
+        span = span_of_symbol(name, start, end)
+        extra = fold_options(features).features
+        core = set(column_names().core) - {"threshold", "bar_id"}
+        if not (include_orphaned_bars or include_incomplete):
+            core -= _ENDING
+        asked = Asked.of(
+            name,
+            threshold,
+            ouroboros=ouroboros,
+            ouroboros_mode=ouroboros_mode,
+            source=source,
+            market=market,
+            prevent_same_timestamp_close=prevent_same_timestamp_close,
+            anchor=anchor,
+            groups=groups_of(extra),
+        )
+        wanted = Wanted(
+            asked,
+            Access(use_cache, fetch_if_missing, cache_dir, dsn),
+            in_order(core | set(extra)),
+            orphans=include_orphaned_bars,
+            incomplete=include_incomplete,
+        )
+        frame, notes = planned(plan_of_span(wanted, span))
+    _warn(notes)
+    return frame
+
+
+def _warn(notes: Iterable[str]) -> None:
+    """Say something to the caller of the door."""
+    for note in notes:
+        warnings.warn(note, CoverageWarning, stacklevel=3)
+
+
+def _to_pandas(wanted: Wanted, result: Found, extra: tuple[str, ...]) -> pd.DataFrame:
+    bars = result.bars
+    frame = bars_to_pandas(bars, extra)
+    if wanted.orphans or wanted.incomplete:
+        closed = bars.get_column("is_closed")
+        frame["is_closed"] = closed.to_numpy()
+        if wanted.orphans:
+            frame["is_orphan"] = (~closed & bars.get_column("ended_by").is_not_null()).to_numpy()
+    frame.attrs["rangebar"] = [piece.described() for piece in result.pieces]
+    return frame

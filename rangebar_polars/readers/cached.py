@@ -1,0 +1,358 @@
+"""Read stored bars without computing any."""
+
+from __future__ import annotations
+
+import operator
+import warnings
+from typing import TYPE_CHECKING
+
+from rangebar_polars._utils.checks import must_be_bool
+from rangebar_polars._utils.span import microseconds, parse_span
+from rangebar_polars.bar_series.query import Asked, instant, span_of
+from rangebar_polars.catalogue import column_names
+from rangebar_polars.clickhouse.open import reading
+from rangebar_polars.clickhouse.query import bars as rows
+from rangebar_polars.compute._options import fold_options
+from rangebar_polars.readers.cached_plan import Newest, OfSpan
+from rangebar_polars.readers.coverage import covered
+from rangebar_polars.readers.hints import absence_note, stale_notes
+from rangebar_polars.storage.coverage import CoverageWarning
+from rangebar_polars.symbol_registry import validate_symbol_registered
+
+if TYPE_CHECKING:
+    from pathlib import Path
+    from typing import SupportsIndex
+
+    import polars as pl
+
+    from rangebar_polars._typing import Features
+    from rangebar_polars._utils.span import When
+    from rangebar_polars.bar_series.query import Anchor
+    from rangebar_polars.threshold import ThresholdLike
+
+__all__ = ["count_bars", "coverage", "get_cached_bars", "get_n_bars"]
+
+
+def get_cached_bars(
+    symbol: str,
+    threshold: ThresholdLike = 250,
+    start: When | None = None,
+    end: When | None = None,
+    *,
+    ouroboros: str | None = "year",
+    source: str = "binance",
+    market: str = "spot",
+    features: Features = "core",
+    include_orphaned_bars: bool = False,
+    prevent_same_timestamp_close: bool = True,
+    anchor: Anchor | None = None,
+    cache_dir: Path | str | None = None,
+    dsn: str | None = None,
+    ouroboros_mode: str | None = None,
+) -> pl.DataFrame:
+    """Bars of a span that are kept, as they are: nothing is computed or fetched.
+
+    In each segment between two resets one series answers: of those that cover the part asked
+    for, the one computed from the earliest day on; else the one that reaches furthest. Without a
+    start, all that is kept before the end, back to the first segment that is not whole.
+
+    Parameters
+    ----------
+    symbol
+        A registered symbol, in any letter case.
+    threshold
+        250, "0.25%", "25bp" or the name of a preset.
+    start, end
+        Dates (the end's day included) or datetimes with a zone (the end excluded). Without an end,
+        up to the newest that is kept.
+    ouroboros, ouroboros_mode
+        When bars are reset: "year", "month", "week", "day" or None. Two names of one argument.
+    source, market
+        `"binance"` with `"spot"`, `"um"` or `"cm"`; `"exness"`.
+    features
+        Groups or names of columns beyond the core.
+    include_orphaned_bars
+        Give bars that a reset or a gap ended, too, and `is_closed` and `ended_by` of every bar. A
+        bar that a reset ended is given if the end of the read reaches the reset.
+    prevent_same_timestamp_close
+        As for `bars`.
+    anchor
+        Exactly the series that begins at this instant, or, "segment", at the segment's start.
+    cache_dir, dsn
+        Which cache; else `RANGEBAR_CLICKHOUSE_DSN`, else the folder in the cache folder.
+
+    Returns
+    -------
+    DataFrame
+        Columns of a bar frame without `bar_id`, in the order of close times.
+
+    Warns
+    -----
+    CoverageWarning
+        Days of the span are not kept, or their ticks are others by now.
+
+    Raises
+    ------
+    SymbolNotRegisteredError
+        The gate does not let the symbol through.
+    CacheUnavailableError
+        The cache cannot be reached.
+    CoverageError
+        Stored bars are damaged.
+
+    Examples
+    --------
+    >>> from tempfile import mkdtemp
+    >>> from rangebar_polars.readers.cached import get_cached_bars
+    >>> get_cached_bars("BTCUSDT", threshold=250, cache_dir=mkdtemp()).height
+    0
+    """
+    must_be_bool(include_orphaned_bars=include_orphaned_bars)
+    name = validate_symbol_registered(symbol, operation="get_cached_bars")
+    span = None if start is None else span_of(name, start, end)
+    until = None if end is None else parse_span("1971-01-01", end).end
+    columns, groups = _columns(features, keep=include_orphaned_bars)
+    asked = Asked.of(
+        name,
+        threshold,
+        ouroboros=ouroboros,
+        ouroboros_mode=ouroboros_mode,
+        source=source,
+        market=market,
+        prevent_same_timestamp_close=prevent_same_timestamp_close,
+        anchor=anchor,
+        groups=groups,
+    )
+    read = OfSpan(asked, span, is_open=end is None) if span else Newest(asked, until)
+    with reading(dsn, cache_dir=cache_dir) as cache:
+        if cache is None:
+            read.choose({})
+            bars = rows.no_bars(columns)
+        else:
+            bars = rows.read_bars(
+                cache,
+                lambda: read.plan(cache),
+                columns=columns,
+                start_us=None if span is None else microseconds(span.start),
+                end_us=None if until is None else microseconds(until),
+                include_orphans=include_orphaned_bars,
+            )
+    _warn(read, cache_dir, dsn)
+    return bars
+
+
+def get_n_bars(
+    symbol: str,
+    n_bars: SupportsIndex,
+    threshold: ThresholdLike = 250,
+    *,
+    before: When | None = None,
+    ouroboros: str | None = "year",
+    source: str = "binance",
+    market: str = "spot",
+    features: Features = "core",
+    prevent_same_timestamp_close: bool = True,
+    anchor: Anchor | None = None,
+    cache_dir: Path | str | None = None,
+    dsn: str | None = None,
+    ouroboros_mode: str | None = None,
+) -> pl.DataFrame:
+    """The newest bars that are kept, in order: as many as were asked for, or all there are.
+
+    They are taken from the newest segment back, as far as each segment is kept from its start.
+    Bars that a reset or a gap ended are not among them.
+
+    Parameters
+    ----------
+    n_bars
+        How many, at least 1.
+    before
+        Only bars that close before this instant, or before this day.
+    symbol, threshold, ouroboros, source, market, features, prevent_same_timestamp_close, anchor,
+    cache_dir, dsn, ouroboros_mode
+        As for `get_cached_bars`.
+
+    Warns
+    -----
+    CoverageWarning
+        Days between the bars, or whole days between them and `before`, are not kept.
+
+    Raises
+    ------
+    ValueError
+        A number below 1.
+    SymbolNotRegisteredError, CacheUnavailableError, CoverageError
+        As for `get_cached_bars`.
+
+    Examples
+    --------
+    >>> from tempfile import mkdtemp
+    >>> from rangebar_polars.readers.cached import get_n_bars
+    >>> get_n_bars("BTCUSDT", 1_000, threshold=250, cache_dir=mkdtemp()).height
+    0
+    """
+    name = validate_symbol_registered(symbol, operation="get_n_bars")
+    count = operator.index(n_bars)
+    if isinstance(n_bars, bool) or count < 1:
+        raise ValueError(f"`n_bars` must be a number from 1 on; it is `{n_bars}`")
+    until = None if before is None else instant(before, "before")
+    columns, groups = _columns(features)
+    asked = Asked.of(
+        name,
+        threshold,
+        ouroboros=ouroboros,
+        ouroboros_mode=ouroboros_mode,
+        source=source,
+        market=market,
+        prevent_same_timestamp_close=prevent_same_timestamp_close,
+        anchor=anchor,
+        groups=groups,
+    )
+    read = Newest(asked, until, count)
+    end_us = None if until is None else microseconds(until)
+    with reading(dsn, cache_dir=cache_dir) as cache:
+        if cache is None:
+            bars = rows.no_bars(columns)
+        else:
+            bars = rows.newest_bars(
+                cache, lambda: read.plan(cache), count, columns=columns, end_us=end_us
+            )
+    _warn(read, cache_dir, dsn)
+    return bars
+
+
+def count_bars(
+    symbol: str,
+    threshold: ThresholdLike = 250,
+    *,
+    before: When | None = None,
+    ouroboros: str | None = "year",
+    source: str = "binance",
+    market: str = "spot",
+    prevent_same_timestamp_close: bool = True,
+    anchor: Anchor | None = None,
+    cache_dir: Path | str | None = None,
+    dsn: str | None = None,
+    ouroboros_mode: str | None = None,
+) -> int:
+    """How many bars `get_n_bars` has to give; what lacks between them, `coverage` tells.
+
+    Parameters
+    ----------
+    before
+        Only bars that close before this instant, or before this day.
+    symbol, threshold, ouroboros, source, market, prevent_same_timestamp_close, anchor, cache_dir,
+    dsn, ouroboros_mode
+        As for `get_cached_bars`.
+
+    Raises
+    ------
+    SymbolNotRegisteredError, CacheUnavailableError, CoverageError
+        As for `get_cached_bars`.
+
+    Examples
+    --------
+    >>> from tempfile import mkdtemp
+    >>> from rangebar_polars.readers.cached import count_bars
+    >>> count_bars("BTCUSDT", threshold=250, cache_dir=mkdtemp())
+    0
+    """
+    name = validate_symbol_registered(symbol, operation="count_bars")
+    until = None if before is None else instant(before, "before")
+    asked = Asked.of(
+        name,
+        threshold,
+        ouroboros=ouroboros,
+        ouroboros_mode=ouroboros_mode,
+        source=source,
+        market=market,
+        prevent_same_timestamp_close=prevent_same_timestamp_close,
+        anchor=anchor,
+    )
+    read = Newest(asked, until)
+    end_us = None if until is None else microseconds(until)
+    with reading(dsn, cache_dir=cache_dir) as cache:
+        return (
+            0 if cache is None else rows.count_bars(cache, lambda: read.plan(cache), end_us=end_us)
+        )
+
+
+def coverage(
+    symbol: str,
+    threshold: ThresholdLike = 250,
+    start: When | None = None,
+    end: When | None = None,
+    *,
+    ouroboros: str | None = "year",
+    source: str = "binance",
+    market: str = "spot",
+    prevent_same_timestamp_close: bool = True,
+    anchor: Anchor | None = None,
+    cache_dir: Path | str | None = None,
+    dsn: str | None = None,
+    ouroboros_mode: str | None = None,
+) -> pl.DataFrame:
+    """What is kept of each day of a span, and what is not.
+
+    A day that several series keep has a row for each, but for those that another one covers
+    wholly, which only their `anchor` shows.
+
+    Parameters
+    ----------
+    symbol, threshold, start, end, ouroboros, source, market, prevent_same_timestamp_close, anchor,
+    cache_dir, dsn, ouroboros_mode
+        As for `get_cached_bars`. Without a start, from the first day that is kept.
+
+    Returns
+    -------
+    DataFrame
+        Columns unit_day, state (`final`, `given` or `absent_confirmed`, as the ticks were; `stale`
+        where the store has other ticks by now; `missing` where no series keeps the day), rows
+        (closed bars), first_id and last_id (of the ticks), gap_before (ids that are missing
+        between the day before and this one), reason, segment and anchor of the series.
+
+    Raises
+    ------
+    SymbolNotRegisteredError, CacheUnavailableError
+        As for `get_cached_bars`.
+
+    Examples
+    --------
+    >>> from tempfile import mkdtemp
+    >>> from rangebar_polars.readers.cached import coverage
+    >>> rows = coverage("BTCUSDT", 250, "2024-03-01", "2024-03-02", cache_dir=mkdtemp())
+    >>> rows["state"].to_list()
+    ['missing', 'missing']
+    """
+    name = validate_symbol_registered(symbol, operation="coverage")
+    first = None if start is None else span_of(name, start, end).start
+    last = None if end is None else parse_span("1971-01-01", end).end
+    asked = Asked.of(
+        name,
+        threshold,
+        ouroboros=ouroboros,
+        ouroboros_mode=ouroboros_mode,
+        source=source,
+        market=market,
+        prevent_same_timestamp_close=prevent_same_timestamp_close,
+        anchor=anchor,
+    )
+    with reading(dsn, cache_dir=cache_dir) as cache:
+        return covered(cache, asked, first, last, cache_dir)
+
+
+def _columns(features: Features, *, keep: bool = False) -> tuple[list[str], set[str]]:
+    """Names of the columns of a kept bar, and the groups that they are of."""
+    core, _, groups = column_names()
+    extra = fold_options(features).features
+    left_out = {"threshold", "bar_id"} | (set() if keep else {"is_closed", "ended_by"})
+    names = [name for name in (*core, *extra) if name not in left_out]
+    return names, {group for group, members in groups.items() if set(members) & set(names)}
+
+
+def _warn(read: OfSpan | Newest, cache_dir: Path | str | None, dsn: str | None) -> None:
+    """Say to the caller of the door what lacks among the bars, and what is not as it was."""
+    family, absent = read.asked.family, read.absent()
+    notes = [absence_note(family, absent, cache_dir=cache_dir, dsn=dsn)] if absent else []
+    for note in (*notes, *stale_notes(family, read.units, cache_dir)):
+        warnings.warn(note, CoverageWarning, stacklevel=3)

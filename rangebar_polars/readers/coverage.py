@@ -1,0 +1,203 @@
+"""What is kept of the days of a span, and whether it still is what the ticks say."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from datetime import UTC, date, datetime
+from typing import TYPE_CHECKING
+
+import polars as pl
+
+from rangebar_polars._utils.span import ONE_DAY, Span
+from rangebar_polars.bar_series.identity import BAR_SEMANTICS, is_other_semantics
+from rangebar_polars.bar_series.segments import segment_of
+from rangebar_polars.bar_series.selection import superseded
+from rangebar_polars.clickhouse.query.bars import coverage_of
+from rangebar_polars.clickhouse.query.units import families_like, read_chains
+from rangebar_polars.storage.parquet import TickStorage
+from rangebar_polars.storage.snapshot import kept_hashes
+from rangebar_polars.symbol_registry import past_gate
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+    from pathlib import Path
+
+    from rangebar_polars.bar_series.identity import Family
+    from rangebar_polars.bar_series.query import Asked
+    from rangebar_polars.bar_series.units import Chain, Unit
+    from rangebar_polars.clickhouse.connection.client import Cache
+
+__all__ = ["COVERED_SCHEMA", "covered", "other_semantics", "stale_units"]
+
+
+_NO_DAY = date(1971, 1, 1)
+
+
+_CHANGED = "the store has other ticks of the day than its bars were made of"
+
+
+#: Columns and dtypes of `coverage`.
+COVERED_SCHEMA = pl.Schema(
+    {
+        "unit_day": pl.Date(),
+        "state": pl.String(),
+        "rows": pl.Int64(),
+        "first_id": pl.Int64(),
+        "last_id": pl.Int64(),
+        "gap_before": pl.Int64(),
+        "reason": pl.String(),
+        "segment": pl.String(),
+        "anchor": pl.Datetime("us", "UTC"),
+    }
+)
+
+
+def covered(
+    cache: Cache | None,
+    asked: Asked,
+    start: datetime | None,
+    end: datetime | None,
+    cache_dir: Path | str | None = None,
+) -> pl.DataFrame:
+    """A row for each day of a span and each series that keeps it, and one for a day that none does.
+
+    The columns are those of `COVERED_SCHEMA`. Without a bound, the span is that of what is kept.
+    """
+    chains = [] if cache is None else _chains(cache, asked)
+    days = _span_of(chains, start, end)
+    units = [unit for chain in chains for unit in chain.units if unit.day in days]
+    frames = [COVERED_SCHEMA.to_frame()]
+    if cache is not None and units:
+        frames.append(_kept(cache, units, cache_dir))
+    kept = {unit.day for unit in units}
+    missing = [day for day in days if day not in kept]
+    if missing:
+        other = {} if cache is None else other_semantics(cache, asked.family)
+        frames.append(_missing(asked, missing, other))
+    return pl.concat(frames).sort("unit_day", "anchor")
+
+
+def _chains(cache: Cache, asked: Asked) -> list[Chain]:
+    chains = read_chains(cache, [asked.family])
+    listed = asked.fitting(chains)
+    if asked.anchor is not None:
+        return listed
+    hidden = superseded(listed)
+    return [chain for chain in listed if chain.series not in hidden]
+
+
+def _span_of(chains: list[Chain], start: datetime | None, end: datetime | None) -> _Days:
+    days = [unit.day for chain in chains for unit in chain.units]
+    if start is None and not days:
+        return _Days(_NO_DAY, _NO_DAY - ONE_DAY)
+    first = min(days) if start is None else start.date()
+    last = max(days, default=first - ONE_DAY)
+    if end is not None:
+        last = Span(end, min(end, datetime.now(UTC))).last_day
+    return _Days(first, last)
+
+
+@dataclass(frozen=True, slots=True)
+class _Days:
+    """The days from the first to the last, both included."""
+
+    first: date
+    last: date
+
+    def __contains__(self, day: date) -> bool:
+        return self.first <= day <= self.last
+
+    def __iter__(self) -> Iterator[date]:
+        for offset in range((self.last - self.first).days + 1):
+            yield self.first + offset * ONE_DAY
+
+
+def _kept(cache: Cache, units: list[Unit], cache_dir: Path | str | None) -> pl.DataFrame:
+    reset = units[0].series.family.reset
+    changed = [
+        (unit.day, unit.series.anchor_us, _CHANGED) for unit in stale_units(units, cache_dir)
+    ]
+    stale = pl.DataFrame(
+        changed,
+        schema={"unit_day": pl.Date, "anchor_us": pl.Int64, "changed": pl.String},
+        orient="row",
+    )
+    is_stale = pl.col("changed").is_not_null()
+    return (
+        coverage_of(cache, units)
+        .join(stale, on=["unit_day", "anchor_us"], how="left")
+        .with_columns(
+            pl.when(is_stale).then(pl.lit("stale")).otherwise("state").alias("state"),
+            pl.concat_str(
+                pl.when(is_stale).then(pl.format("{} (it was {})", "changed", "state")),
+                pl.when(pl.col("reason") != "").then("reason"),
+                separator="; ",
+                ignore_nulls=True,
+            ).alias("words"),
+            pl.col("anchor_us").cast(pl.Datetime("us", "UTC")).alias("anchor"),
+            _segment_names(reset),
+        )
+        .select(
+            *("unit_day", "state", "rows", "first_id", "last_id", "gap_before"),
+            pl.when(pl.col("words") != "").then("words").alias("reason"),
+            *("segment", "anchor"),
+        )
+    )
+
+
+def _segment_names(reset: str) -> pl.Expr:
+    def named(day: date) -> str:
+        return segment_of(day, reset).name
+
+    return pl.col("unit_day").map_elements(named, return_dtype=pl.String).alias("segment")
+
+
+def _missing(asked: Asked, days: list[date], other: Mapping[date, int]) -> pl.DataFrame:
+    rows = [
+        {
+            "unit_day": day,
+            "state": "missing",
+            "rows": 0,
+            "reason": f"kept under bar_semantics {other[day]}" if day in other else None,
+            "segment": segment_of(day, asked.family.reset).name,
+        }
+        for day in days
+    ]
+    return pl.DataFrame(rows, schema=COVERED_SCHEMA)
+
+
+def other_semantics(cache: Cache, family: Family) -> dict[date, int]:
+    """Days that are kept as another version of the package made the same bars, and which."""
+    others = [
+        other
+        for other in families_like(cache, family)
+        if is_other_semantics(other)
+        and replace(other.configuration, bar_semantics=BAR_SEMANTICS) == family.configuration
+    ]
+    return {
+        unit.day: chain.series.family.configuration.bar_semantics
+        for chain in (read_chains(cache, others) if others else {}).values()
+        for unit in chain.units
+    }
+
+
+def stale_units(units: Sequence[Unit], cache_dir: Path | str | None = None) -> set[Unit]:
+    """Units of one family whose day has other ticks in the store now than those they are made of.
+
+    What the store does not hold says nothing: bars may have been made on another machine.
+    """
+    storage = TickStorage(cache_dir)
+    if not units or not storage.root.is_dir():
+        return set()
+    family = units[0].series.family
+    days = [unit.day for unit in units]
+    with past_gate(family.symbol):
+        hashes = kept_hashes(
+            storage,
+            family.symbol,
+            min(days),
+            max(days),
+            source=family.source,
+            market=family.market,
+        )
+    return {unit for unit in units if hashes.get(unit.day, unit.tick_hash) != unit.tick_hash}

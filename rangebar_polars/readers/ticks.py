@@ -1,0 +1,138 @@
+"""Ticks of a symbol as a lazy frame: fetched where they are missing, verified as they are read."""
+
+from __future__ import annotations
+
+import warnings
+from typing import TYPE_CHECKING, Literal
+
+from rangebar_polars._utils.fork import raise_if_forked
+from rangebar_polars._utils.span import Span, day_start
+from rangebar_polars.exceptions import NotYetPublishedError, unknown_choice, with_hint
+from rangebar_polars.ingest.fetch import fetch_again, fetch_ticks, span_of_symbol
+from rangebar_polars.sources import canonical_market
+from rangebar_polars.storage.coverage import CoverageWarning
+from rangebar_polars.storage.parquet import TickStorage
+from rangebar_polars.symbol_registry import past_gate, validate_symbol_registered
+
+if TYPE_CHECKING:
+    from datetime import date
+    from pathlib import Path
+
+    import polars as pl
+
+    from rangebar_polars._utils.span import When
+    from rangebar_polars.ingest.fetch import Place
+    from rangebar_polars.ingest.report import FetchReport
+    from rangebar_polars.sources import DayTicks
+
+__all__ = ["fetch_ticks", "scan_ticks"]
+
+
+def scan_ticks(
+    symbol: str,
+    start: When,
+    end: When,
+    *,
+    source: str = "binance",
+    market: str = "spot",
+    fetch: bool = True,
+    on_gap: Literal["raise", "report"] = "raise",
+    cache_dir: Path | str | None = None,
+) -> pl.LazyFrame:
+    """Ticks of a symbol as a lazy frame, verified as they are read, a day in memory at a time.
+
+    What the store lacks is fetched first, at this call. The plan then reads the files that stand in
+    the store now, whatever is written meanwhile.
+
+    Parameters
+    ----------
+    symbol
+        A registered symbol, in any letter case.
+    start, end
+        Dates (the end's day included) or datetimes with a zone (the end excluded). The end is cut
+        to now, and to the newest day that a source has; days before the symbol's effective start
+        are left out. The latter two with a warning.
+    source, market
+        `"binance"` with `"spot"`, `"um"` or `"cm"`; `"exness"`.
+    fetch
+        Whether days that are missing may be fetched.
+    on_gap
+        `"raise"`, or `"report"` to give the ticks there are, with a warning.
+    cache_dir
+        Folder of the store; else `RANGEBAR_CACHE_DIR`, else the platform's cache folder.
+
+    Returns
+    -------
+    LazyFrame
+        For trades the columns timestamp (Datetime in µs, UTC), price, quantity (Float64),
+        agg_trade_id, first_trade_id, last_trade_id (Int64) and is_buyer_maker; for quotes
+        timestamp, price (the mid), bid, ask and agg_trade_id.
+
+    Raises
+    ------
+    SymbolNotRegisteredError
+        The gate does not let the symbol through.
+    TicksNotCachedError
+        Days are missing and `fetch` is False.
+    CoverageError
+        Ids are missing that neither the archive nor the exchange's interface gave.
+    SourceError
+        A day could not be fetched; or there is no tick of the span yet (`NotYetPublishedError`).
+    ForkedProcessError
+        The process was forked from one that had used Polars.
+    ParquetCorruptionError, SnapshotExpiredError
+        When the frame is collected: a file changed on disk and could not be fetched again, or was
+        removed since the call.
+
+    Examples
+    --------
+    >>> import polars as pl
+    >>> import rangebar_polars as rb
+    >>> from tempfile import mkdtemp
+    >>> from rangebar_polars.storage.parquet import TickStorage
+    >>> folder = mkdtemp()
+    >>> day = rb.sample_ticks()
+    >>> report = TickStorage(folder).write_ticks("ETHUSDT", day)
+    >>> ticks = rb.scan_ticks("ETHUSDT", "2024-08-08", "2024-08-08", fetch=False, cache_dir=folder)
+    >>> ticks.rangebar.bars(250).collect().equals(day.rangebar.bars(250))
+    True
+    """
+    raise_if_forked("scan_ticks")
+    origin, place = canonical_market(source, market)
+    name = validate_symbol_registered(symbol, operation="scan_ticks")
+    span = span_of_symbol(name, start, end)
+    where: Place = {"source": origin, "market": place}
+    if on_gap not in ("raise", "report"):
+        raise ValueError(unknown_choice("on_gap", on_gap, ["raise", "report"]))
+    with past_gate(name):
+        if fetch:
+            report = fetch_ticks(name, span.start, span.end, cache_dir=cache_dir, **where)
+            span = _up_to_the_newest(span, report)
+        storage = TickStorage(cache_dir)
+
+        def refetch(day: date) -> DayTicks | None:
+            return fetch_again(storage, name, day, where)
+
+        return storage.scan_ticks(
+            name, span.start, span.end, on_gap=on_gap, refetch=refetch if fetch else None, **where
+        )
+
+
+def _up_to_the_newest(span: Span, report: FetchReport) -> Span:
+    """The span without the days at its end of which no source has a tick yet."""
+    days = span.days()
+    kept = len(days)
+    while kept and days[kept - 1] in report.to_come:
+        kept -= 1
+    if kept == len(days):
+        return span
+    first = days[kept]
+    if not kept:
+        raise NotYetPublishedError(
+            with_hint(f"`{report.symbol}` has no tick of {first} yet", "start on an earlier day"),
+            symbol=report.symbol,
+            day=first,
+        )
+    message = f"ticks of {report.symbol} end with {days[kept - 1]}: there is none of {first} yet"
+    warnings.warn(message, CoverageWarning, stacklevel=3)
+    return Span(span.start, day_start(first))

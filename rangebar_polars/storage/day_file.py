@@ -1,0 +1,164 @@
+"""The file of one day: written once, read in one pass, never decoded before its bytes are proved."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+import polars as pl
+
+from rangebar_polars._files.atomic import disk_errors, sha256_of
+from rangebar_polars._internal import __version__
+from rangebar_polars.exceptions import StorageError, with_hint
+from rangebar_polars.sources import Origin, schema_of
+from rangebar_polars.storage.codec import content_hash, decode, encode
+from rangebar_polars.storage.content_file import place, read_file
+from rangebar_polars.storage.entry import DayEntry
+from rangebar_polars.storage.layout import day_file_name
+from rangebar_polars.storage.merge import id_gaps
+from rangebar_polars.storage.user_ticks import ID, TIME
+
+if TYPE_CHECKING:
+    from datetime import date
+    from pathlib import Path
+
+    from rangebar_polars.storage.entry import IdSpan, State
+    from rangebar_polars.storage.layout import Shelf
+
+__all__ = ["Content", "FileFaultError", "read_day", "read_proved", "store_day"]
+
+
+class FileFaultError(Exception):
+    """A file of the store is gone, or its bytes are others; it does not leave the package."""
+
+    def __init__(self, path: Path, reason: str, *, is_gone: bool = False) -> None:
+        super().__init__(reason)
+        self.path = path
+        self.reason = reason
+        self.is_gone = is_gone
+
+
+@dataclass(frozen=True, slots=True)
+class Content:
+    """The rows of a day and what its entry says about them."""
+
+    ticks: pl.DataFrame
+    state: State
+    origin: Origin = field(default_factory=lambda: Origin(kind="user"))
+    source_absent: tuple[IdSpan, ...] = ()
+    reason: str = ""
+
+    def entry(self) -> DayEntry:
+        """The entry, but for what depends on the file."""
+        ticks = self.ticks
+        common = DayEntry(
+            state=self.state,
+            origin=self.origin,
+            source_absent=self.source_absent,
+            reason=self.reason,
+            fetched_at=datetime.now(UTC).isoformat(timespec="seconds"),
+            writer=f"{__version__} polars {pl.__version__}",
+        )
+        if ticks.is_empty():
+            return common
+        ids, times = ticks.get_column(ID), ticks.get_column(TIME).to_physical()
+        return replace(
+            common,
+            columns=tuple(ticks.columns),
+            rows=ticks.height,
+            first_id=int(ids[0]),
+            last_id=int(ids[-1]),
+            id_gaps=id_gaps(ids),
+            min_ts_us=int(times[0]),
+            max_ts_us=int(times[-1]),
+        )
+
+
+def store_day(shelf: Shelf, day: date, content: Content, old: DayEntry | None) -> DayEntry | None:
+    """Put the rows of a day into a file; the entry for them, None where `old` says it all."""
+    ticks, entry = content.ticks, content.entry()
+    if ticks.is_empty():
+        return _unless_said(entry, old)
+    if old is not None and old.is_kept and (old.rows, old.columns) == (entry.rows, entry.columns):
+        entry = replace(entry, content=content_hash(ticks))
+        if entry.content == old.content:
+            file = {"file": old.file, "bytes": old.bytes, "sha256": old.sha256}
+            return _unless_said(replace(entry, **file), old)  # type: ignore[arg-type]
+    data = encode(ticks)
+    with ThreadPoolExecutor(1) as hasher:
+        hashed = None if entry.content else hasher.submit(content_hash, ticks)
+        placed = _place_day(shelf, day, entry, data)
+        return placed if hashed is None else replace(placed, content=hashed.result())
+
+
+def _unless_said(new: DayEntry, old: DayEntry | None) -> DayEntry | None:
+    """The entry, unless the old one says the same, whenever it was written."""
+    if old is None:
+        return new
+    return None if replace(new, fetched_at=old.fetched_at, writer=old.writer) == old else new
+
+
+def _place_day(shelf: Shelf, day: date, entry: DayEntry, data: memoryview) -> DayEntry:
+    folder = shelf.day_folder(day)
+    try:
+        sha256 = place(shelf, folder, data, lambda sha256: day_file_name(day, sha256))
+    except FileExistsError:
+        sha256 = sha256_of(data)
+        _judge_present(shelf, folder / day_file_name(day, sha256), sha256, data)
+    name = day_file_name(day, sha256)
+    return replace(entry, file=name, bytes=len(data), sha256=sha256)
+
+
+def _judge_present(shelf: Shelf, path: Path, sha256: str, data: memoryview) -> None:
+    """A file with the name is there: it must hold the bytes, or it gives way to them."""
+    from rangebar_polars.storage.content_file import move_aside
+
+    with disk_errors(path):
+        is_whole = sha256_of(read_file(shelf, path)) == sha256
+    if not is_whole:
+        move_aside(shelf, path)
+        place(shelf, path.parent, data, lambda _: path.name)
+
+
+def read_proved(shelf: Shelf, day: date, entry: DayEntry) -> bytes:
+    """The bytes of a day's file, read once, with the SHA-256 that the manifest has.
+
+    Raises
+    ------
+    FileFaultError
+        The file is gone, or the bytes are others.
+    StorageError
+        The operating system could not read it, which says nothing about the bytes.
+    """
+    path = shelf.day_file(day, entry.file)
+    try:
+        data = read_file(shelf, path)
+    except FileNotFoundError as error:
+        raise FileFaultError(path, "the file is gone", is_gone=True) from error
+    except StorageError:
+        raise
+    except OSError as error:
+        raise StorageError(
+            with_hint(
+                f"`{path}` could not be read: {error.strerror or error}",
+                "the file was left as it is; try again when the cause is mended",
+            )
+        ) from error
+    found = sha256_of(data)
+    if found != entry.sha256:
+        raise FileFaultError(path, f"its SHA-256 is `{found}`, and `{entry.sha256}` was written")
+    return data
+
+
+def read_day(shelf: Shelf, day: date, entry: DayEntry) -> pl.DataFrame:
+    """All rows of a day.
+
+    Raises
+    ------
+    FileFaultError
+        The file is gone, or the bytes are others.
+    """
+    schema = {name: schema_of(shelf.source)[name] for name in entry.columns}
+    return decode(read_proved(shelf, day, entry), schema, shelf.day_file(day, entry.file))

@@ -1,0 +1,96 @@
+"""What no manifest names any more: listed, and removed under the lock when it is old enough."""
+
+from __future__ import annotations
+
+import time
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import polars as pl
+
+from rangebar_polars._files.atomic import disk_errors
+from rangebar_polars._files.disk import Step
+from rangebar_polars._files.lock_wait import beat
+from rangebar_polars.storage.layout import day_of_file, listed
+from rangebar_polars.storage.lock import writing
+from rangebar_polars.storage.manifest import manifest_versions, read_manifest
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+    from pathlib import Path
+
+    from rangebar_polars.storage.layout import Shelf
+
+__all__ = ["GARBAGE_SECONDS", "Garbage", "collect", "garbage", "sweep", "unreferenced"]
+
+#: So long a file stays after the last manifest that names it: plans may still read it.
+GARBAGE_SECONDS = 7 * 86_400.0
+
+
+@dataclass(frozen=True, slots=True)
+class Garbage:
+    """A file that nothing refers to."""
+
+    path: Path
+    bytes: int
+    month: str
+
+
+def unreferenced(shelf: Shelf) -> Iterator[tuple[str, Path]]:
+    """Day files that no newest manifest names, and manifests that are not the newest."""
+    for month in shelf.months():
+        *older, _newest = manifest_versions(shelf, month).values() or [None]
+        yield from ((month, path) for path in older if path is not None)
+    for year in shelf.years():
+        files: dict[str, list[Path]] = {}
+        for path in listed(year):
+            if day_of_file(path.name) is not None:
+                files.setdefault(path.name[:7], []).append(path)
+        for month, paths in files.items():
+            named = _named(shelf, month)
+            yield from ((month, path) for path in paths if path.name not in named)
+
+
+def garbage(shelf: Shelf) -> list[Garbage]:
+    """What is old enough to be removed."""
+    found = []
+    oldest = time.time() - GARBAGE_SECONDS
+    for month, path in unreferenced(shelf):
+        with disk_errors(path), suppress(FileNotFoundError):
+            status = path.stat()
+            if status.st_mtime <= oldest:
+                found.append(Garbage(path, status.st_size, month))
+    return found
+
+
+def collect(shelf: Shelf) -> list[Garbage]:
+    """Remove what is old enough; the manifest is read again before each file."""
+    removed = []
+    with writing(shelf), disk_errors(shelf.folder):
+        for item in garbage(shelf):
+            if _is_still_garbage(shelf, item):
+                shelf.disk.unlink(item.path)
+                shelf.disk.reached(Step.GARBAGE_REMOVED)
+                beat(shelf.lock_file)
+                removed.append(item)
+    return removed
+
+
+def sweep(shelves: Iterable[Shelf], *, is_trial: bool) -> pl.DataFrame:
+    """What was removed of some symbols, or would be."""
+    work = garbage if is_trial else collect
+    rows = [(shelf.symbol, str(item.path), item.bytes) for shelf in shelves for item in work(shelf)]
+    schema = {"symbol": pl.String, "file": pl.String, "bytes": pl.Int64}
+    return pl.DataFrame(rows, schema=schema, orient="row")
+
+
+def _is_still_garbage(shelf: Shelf, item: Garbage) -> bool:
+    if item.path.suffix == ".parquet":
+        return item.path.name not in _named(shelf, item.month)
+    newest = max(manifest_versions(shelf, item.month).values(), default=None)
+    return newest is not None and item.path != newest
+
+
+def _named(shelf: Shelf, month: str) -> set[str]:
+    return {entry.file for entry in read_manifest(shelf, month).days.values()}

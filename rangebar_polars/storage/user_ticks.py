@@ -1,0 +1,262 @@
+"""Ticks as a user gives them, judged and made what the store keeps; nothing is written here."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import polars as pl
+
+from rangebar_polars.compute._columns import bind
+from rangebar_polars.exceptions import (
+    MissingColumnError,
+    TickDataError,
+    TickOrderError,
+    with_hint,
+)
+from rangebar_polars.interop.pandas_frames import column, is_pandas, trades_from_pandas
+from rangebar_polars.sources import LONGEST_STEP_BACK_US, is_strictly_increasing, schema_of
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+
+__all__ = ["Given", "given_ticks", "in_order_of_ids", "judge_values", "raised_times"]
+
+ID = "agg_trade_id"
+TIME = "timestamp"
+# The last instant whose year has four digits, in microseconds since 1970.
+LATEST_US = 253_402_300_799_999_999
+REQUIRED = {"binance": (TIME, "price", ID), "exness": (TIME, "price", "bid", "ask", ID)}
+ID_HINTS = {
+    "binance": "the store proves by the ids that nothing is missing; number the rows if they are "
+    "yours: .with_row_index('agg_trade_id')",
+    "exness": "number the quotes of a month: (100 · year + month) · 10⁸ + row",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Given:
+    """Ticks of a user, in the order of their ids, and what was mended in them."""
+
+    ticks: pl.DataFrame
+    duplicates: int = 0
+    moved: int = 0
+    #: Ids of the rows whose time was raised.
+    raised: tuple[int, ...] = ()
+
+
+def given_ticks(frame: object, source: str) -> Given:
+    """A frame of a user with the columns and dtypes of the store, each row judged.
+
+    Raises
+    ------
+    MissingColumnError
+        No time, no price, no id.
+    TypeError
+        No frame, or a column that is not of a kind that can be kept as it is.
+    TickDataError
+        A row that is no tick, or two rows with one id.
+    TickOrderError
+        In the order of the ids, time runs back by more than a second.
+    """
+    ticks = _columns(_polars_frame(frame, source), source)
+    if ticks.is_empty():
+        return Given(ticks)
+    judge_values(ticks)
+    ordered = in_order_of_ids(ticks)
+    times = raised_times(ordered.ticks)
+    return Given(times.ticks, ordered.duplicates, ordered.moved, times.raised)
+
+
+def _polars_frame(frame: object, source: str) -> pl.DataFrame:
+    if isinstance(frame, pl.DataFrame):
+        return frame
+    if isinstance(frame, pl.LazyFrame):
+        return frame.collect()
+    if not is_pandas(frame):
+        raise TypeError(
+            with_hint(
+                f"`ticks` must be a frame; it is of type `{type(frame).__name__}`",
+                "give a Polars or a pandas frame",
+            )
+        )
+    if source == "binance":
+        return trades_from_pandas(frame)
+    labels: list[object] = list(frame.columns)
+    wanted = [name for name in schema_of(source).names() if name in labels]
+    return pl.DataFrame([column(name, name, frame[name]) for name in wanted])
+
+
+def _columns(frame: pl.DataFrame, source: str) -> pl.DataFrame:
+    """The columns that the store keeps, by its names and dtypes."""
+    present = _named(frame, source)
+    for name in REQUIRED[source]:
+        if name not in present.columns:
+            error = MissingColumnError.of(name, frame.columns, used_for=name)
+            if name == ID:
+                sentence = str(error).partition("\n")[0]
+                raise MissingColumnError(with_hint(sentence, ID_HINTS[source]))
+            raise error
+    schema = schema_of(source)
+    return present.select(
+        _cast(present.get_column(name), dtype)
+        for name, dtype in schema.items()
+        if name in present.columns
+    )
+
+
+def _named(frame: pl.DataFrame, source: str) -> pl.DataFrame:
+    if source == "exness":
+        names = set(frame.columns)
+        if "price" not in names and {"bid", "ask"} <= names:
+            mid = ((pl.col("bid") + pl.col("ask")) / 2).round(8)
+            frame = frame.with_columns(price=mid)
+        return frame.select(name for name in schema_of(source).names() if name in frame.columns)
+    inputs = bind(frame.columns, {})
+    roles = dict(zip(inputs.roles, inputs.names, strict=True))
+    if "side" in roles:
+        raise TypeError(
+            with_hint(
+                "the store keeps the side as `is_buyer_maker`, and the frame has `side`",
+                'write .with_columns(is_buyer_maker=pl.col("side") == "sell")',
+            )
+        )
+    return frame.select(pl.col(name).alias(role) for role, name in roles.items())
+
+
+def _cast(values: pl.Series, dtype: pl.DataType) -> pl.Series:
+    if isinstance(dtype, pl.Datetime):
+        return _instants(values)
+    kinds = {pl.Boolean(): values.dtype == pl.Boolean(), pl.Int64(): values.dtype.is_integer()}
+    if not kinds.get(dtype, values.dtype.is_numeric()):
+        raise TypeError(
+            with_hint(
+                f"column `{values.name}` must be `{dtype}`; it is `{values.dtype}`",
+                f'cast it first: pl.col("{values.name}").cast(pl.{dtype})',
+            )
+        )
+    try:
+        return values.cast(dtype)
+    except pl.exceptions.InvalidOperationError as error:
+        raise TickDataError(f"column `{values.name}` does not fit `{dtype}`: {error}") from error
+
+
+def _instants(values: pl.Series) -> pl.Series:
+    """Times in microseconds, UTC; those without a zone are UTC."""
+    dtype = values.dtype
+    if not isinstance(dtype, pl.Datetime):
+        raise TypeError(
+            with_hint(
+                f"column `{values.name}` must be a Datetime; it is `{dtype}`",
+                f'write pl.from_epoch("{values.name}", time_unit="ms"), or "us" or "ns"',
+            )
+        )
+    zoned = (
+        values.dt.replace_time_zone("UTC")
+        if dtype.time_zone is None
+        else values.dt.convert_time_zone("UTC")
+    )
+    exact = zoned.dt.cast_time_unit("us")
+    if dtype.time_unit == "ns" and not (exact.dt.cast_time_unit("ns") == zoned).all():
+        raise TickDataError(
+            with_hint(
+                f"column `{values.name}` has parts of a microsecond, which the store cannot keep",
+                f'cut them knowingly: pl.col("{values.name}").dt.cast_time_unit("us")',
+            )
+        )
+    return exact
+
+
+def judge_values(ticks: pl.DataFrame) -> None:
+    """Refuse rows that are no ticks, the first by its number."""
+    faults = list(_faults(ticks.columns))
+    found = ticks.select(bad.any().alias(str(i)) for i, (_, _, bad) in enumerate(faults)).row(0)
+    for is_found, (name, what, bad) in zip(found, faults, strict=True):
+        if is_found:
+            raise _fault(ticks, name, what, bad)
+
+
+def _faults(columns: Sequence[str]) -> Iterator[tuple[str, str, pl.Expr]]:
+    """What may be wrong with a row: the column, the words, the test."""
+    present = {name: pl.col(name) for name in columns}
+    for name, values in present.items():
+        yield name, "null", values.is_null()
+    for name in present.keys() & {"price", "bid", "ask"}:
+        sane = present[name].is_finite() & (present[name] > 0)
+        yield name, "not a finite number above 0", ~sane
+    if "quantity" in present:
+        quantity = present["quantity"]
+        yield (
+            "quantity",
+            "not a finite number, 0 or above",
+            ~(quantity.is_finite() & (quantity >= 0)),
+        )
+    for low, high in (("bid", "ask"), ("first_trade_id", "last_trade_id")):
+        if present.keys() >= {low, high}:
+            yield high, f"below its {low}", present[high] < present[low]
+    yield ID, "below 0", present[ID] < 0
+    outside = ~present[TIME].to_physical().is_between(0, LATEST_US)
+    yield TIME, "before 1970 or after 9999", outside
+
+
+def _fault(ticks: pl.DataFrame, name: str, what: str, bad: pl.Expr) -> TickDataError:
+    rows = ticks.select(bad.arg_true()).to_series()
+    row = int(rows[0])
+    value = ticks.get_column(name)[row]
+    said = f"`{value}`, which is {what}" if value is not None else what
+    return TickDataError(
+        with_hint(
+            f"row {row}: `{name}` is {said}",
+            f"{len(rows):,} of {ticks.height:,} rows are so; drop or mend them first",
+        )
+    )
+
+
+def in_order_of_ids(ticks: pl.DataFrame) -> Given:
+    """The rows by their ids, each once; two different rows with one id are an error."""
+    ids = ticks.get_column(ID)
+    if is_strictly_increasing(ids):
+        return Given(ticks)
+    moved = int((ids < ids.cum_max()).sum())
+    ordered = ticks.sort(ID, maintain_order=True)
+    single = ordered.unique(maintain_order=True, keep="first")
+    if not is_strictly_increasing(single.get_column(ID)):
+        number = single.filter(pl.col(ID).is_duplicated()).get_column(ID)[0]
+        raise conflict(number, ordered.filter(pl.col(ID) == number))
+    return Given(single, duplicates=ordered.height - single.height, moved=moved)
+
+
+def conflict(number: int, rows: pl.DataFrame) -> TickDataError:
+    """The error for rows that differ and have one id."""
+    first, second = rows.head(2).rows(named=True)
+    parts = [f"{name} `{first[name]}` and `{second[name]}`" for name in differing(first, second)]
+    return TickDataError(
+        with_hint(
+            f"two different ticks have the {ID} `{number}`: {', '.join(parts)}",
+            "an exchange gives an id once; find out which of them is right",
+        )
+    )
+
+
+def differing(first: Mapping[str, Any], second: Mapping[str, Any]) -> Sequence[str]:
+    """Names of the values in which two rows differ."""
+    return [name for name in first if first[name] != second[name]]
+
+
+def raised_times(ticks: pl.DataFrame) -> Given:
+    """The rows, a time that runs back by at most a second raised to the highest before it."""
+    times = ticks.get_column(TIME)
+    if times.is_sorted():
+        return Given(ticks)
+    highest = times.cum_max()
+    behind = (highest - times).to_physical()
+    if (behind > LONGEST_STEP_BACK_US).any():
+        row = ticks.filter(behind > LONGEST_STEP_BACK_US).row(0, named=True)
+        raise TickOrderError(
+            with_hint(
+                f"in the order of {ID}, the time of tick `{row[ID]}` runs back by more than a "
+                f"second, to `{row[TIME]}`",
+                "an id that is higher belongs to a later tick: look at both columns",
+            )
+        )
+    return Given(ticks.with_columns(highest), raised=tuple(ticks.filter(behind > 0).get_column(ID)))

@@ -1,0 +1,124 @@
+"""The store looked at file by file, and in sums."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, TypeAlias
+
+import polars as pl
+
+from rangebar_polars.exceptions import ManifestError, StorageError
+from rangebar_polars.storage.day_file import FileFaultError, read_proved
+from rangebar_polars.storage.gc import unreferenced
+from rangebar_polars.storage.layout import day_of_file, listed
+from rangebar_polars.storage.manifest import manifest_versions, read_manifest
+from rangebar_polars.storage.quarantine import heal
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+    from datetime import date
+    from pathlib import Path
+
+    from rangebar_polars.storage.entry import DayEntry
+    from rangebar_polars.storage.layout import Shelf
+
+__all__ = ["VERIFY_SCHEMA", "kept_days", "stats", "verify"]
+
+#: Columns and dtypes of `TickStorage.verify`.
+VERIFY_SCHEMA = pl.Schema(
+    {
+        "source": pl.String(),
+        "market": pl.String(),
+        "symbol": pl.String(),
+        "day": pl.Date(),
+        "file": pl.String(),
+        "state": pl.String(),
+        "reason": pl.String(),
+    }
+)
+
+_Row: TypeAlias = "tuple[date | None, Path, str, str | None]"
+
+
+def verify(shelves: Iterable[Shelf]) -> pl.DataFrame:
+    """Every file of some symbols: `ok`, `corrupt`, `missing`, `quarantined`, and so on."""
+    rows = [
+        (shelf.source, shelf.market, shelf.symbol, day, str(path), state, reason)
+        for shelf in shelves
+        for day, path, state, reason in _files(shelf)
+    ]
+    return pl.DataFrame(rows, schema=VERIFY_SCHEMA, orient="row")
+
+
+def _files(shelf: Shelf) -> Iterator[_Row]:
+    faults = False
+    for month in shelf.months():
+        try:
+            days = read_manifest(shelf, month).days
+        except ManifestError as error:
+            faults = True
+            newest = list(manifest_versions(shelf, month).values())[-1]
+            yield None, newest, "manifest unreadable", str(error).partition("\n")[0]
+            continue
+        for day in sorted(days):
+            if days[day].file:
+                yield _file(shelf, day, days[day])
+    if not faults:  # which files are referred to is not known otherwise
+        for _, path in unreferenced(shelf):
+            if file_day := day_of_file(path.name):
+                yield file_day, path, "unreferenced", None
+    for path in listed(shelf.quarantine):
+        yield day_of_file(path.name), path, "quarantined", None
+
+
+def _file(shelf: Shelf, day: date, entry: DayEntry) -> _Row:
+    path = shelf.day_file(day, entry.file)
+    if not entry.is_kept:
+        restored = heal(shelf, [day], {day: entry}).get(day)
+        if restored is None or not restored.file:
+            return day, path, "quarantined", entry.reason
+        entry, path = restored, shelf.day_file(day, restored.file)
+    try:
+        read_proved(shelf, day, entry)
+    except FileFaultError as fault:
+        return day, path, "missing" if fault.is_gone else "corrupt", fault.reason
+    except StorageError as error:
+        return day, path, "unreadable", str(error).partition("\n")[0]
+    return day, path, "ok", None
+
+
+def all_days(shelf: Shelf) -> dict[date, DayEntry]:
+    """Every day that the manifests of a symbol know."""
+    days: dict[date, DayEntry] = {}
+    for month in shelf.months():
+        days |= read_manifest(shelf, month).days
+    return days
+
+
+def kept_days(shelf: Shelf) -> dict[date, DayEntry]:
+    """The days that the store vouches for, in order."""
+    days = all_days(shelf)
+    return {day: days[day] for day in sorted(days) if days[day].is_kept}
+
+
+def stats(shelf: Shelf) -> dict[str, object]:
+    """Sums over the days of a symbol."""
+    everything = all_days(shelf)
+    days = kept_days(shelf)
+    with_rows = [entry for entry in days.values() if entry.rows]
+    states: dict[str, int] = {}
+    for entry in everything.values():
+        states[entry.state] = states.get(entry.state, 0) + 1
+    return {
+        "symbol": shelf.symbol,
+        "source": shelf.source,
+        "market": shelf.market,
+        "days": len(days),
+        "rows": sum(entry.rows for entry in days.values()),
+        "bytes": sum(entry.bytes for entry in days.values()),
+        "first_day": min(days, default=None),
+        "last_day": max(days, default=None),
+        "first_id": with_rows[0].first_id if with_rows else None,
+        "last_id": with_rows[-1].last_id if with_rows else None,
+        "states": states,
+        "raised": sum(entry.origin.raised for entry in days.values()),
+    }

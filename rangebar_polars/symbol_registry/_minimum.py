@@ -1,0 +1,112 @@
+"""The smallest threshold of a symbol: the user's setting, else the registry, else its class."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from rangebar_polars.config import minimum_threshold_setting, settings
+from rangebar_polars.events import ThresholdViolation, emit
+from rangebar_polars.exceptions import ThresholdError, with_hint
+from rangebar_polars.symbol_registry import TIER1_SYMBOLS, get_symbol_entries
+from rangebar_polars.threshold import parse_threshold
+
+if TYPE_CHECKING:
+    from rangebar_polars.threshold import ThresholdLike
+
+__all__ = ["resolve_and_validate_threshold"]
+
+STABLE_COINS = ("USDT", "BUSD", "USDC", "TUSD", "FDUSD", "USDE", "USDM")
+CURRENCIES = ("USD", "EUR", "GBP", "JPY", "AUD", "CAD", "NZD", "CHF", "XAU", "XAG")
+
+
+def resolve_and_validate_threshold(symbol: str | None, threshold: ThresholdLike) -> int:
+    """Threshold in decimal basis points, not below the symbol's minimum.
+
+    The minimum is the variable `RANGEBAR_MIN_THRESHOLD_<SYMBOL>`, else the registry's, else that of
+    the symbol's class. A threshold below it is an event too. The symbol need not be registered.
+
+    Parameters
+    ----------
+    symbol
+        A symbol in any letter case; None asks for no minimum.
+    threshold
+        250, "0.25%", "25bp" or the name of a preset.
+
+    Raises
+    ------
+    ThresholdError
+        Not a threshold, or below the minimum; then `threshold`, `min_threshold`, `symbol` and
+        `asset_class` are set on the error.
+    SettingError
+        A minimum in the settings, or the user's file of symbols, is wrong.
+
+    Examples
+    --------
+    >>> from rangebar_polars.symbol_registry._minimum import resolve_and_validate_threshold
+    >>> resolve_and_validate_threshold("btcusdt", "medium")
+    250
+    >>> resolve_and_validate_threshold(None, 10)
+    10
+    """
+    dbps = parse_threshold(threshold)
+    if symbol is None:
+        return dbps
+    if not isinstance(symbol, str):
+        raise TypeError(f"`symbol` must be text or None; it is of type `{type(symbol).__name__}`")
+    name = symbol.strip().upper()
+    asset_class = asset_class_of(name)
+    minimum = minimum_threshold(name, asset_class)
+    if dbps < minimum:
+        emit(ThresholdViolation(name, dbps, minimum, asset_class))
+        message = with_hint(
+            f"a threshold of `{dbps}` ({percent(dbps)}) is below the minimum of {name}, "
+            f"which is {minimum} ({percent(minimum)})",
+            f"take {minimum} or more, or set RANGEBAR_MIN_THRESHOLD_{name}={dbps}",
+        )
+        raise ThresholdError(
+            message,
+            threshold=dbps,
+            min_threshold=minimum,
+            symbol=name,
+            asset_class=asset_class,
+        )
+    return dbps
+
+
+def minimum_threshold(name: str, asset_class: str) -> int:
+    """Smallest threshold of a symbol, given in upper case."""
+    setting = minimum_threshold_setting(name)
+    if setting is not None:
+        return setting
+    entry = get_symbol_entries().get(name)
+    if entry is not None and entry.min_threshold is not None:
+        return entry.min_threshold
+    of_class: int = getattr(settings(), f"{asset_class}_min_threshold")
+    return of_class
+
+
+def asset_class_of(name: str) -> str:
+    """Class of a symbol by the registry, else by the form of its name.
+
+    Examples
+    --------
+    >>> from rangebar_polars.symbol_registry._minimum import asset_class_of
+    >>> [asset_class_of(name) for name in ("XAUUSD", "NEWUSDT", "ETHBTC", "UNITED")]
+    ['forex', 'crypto', 'crypto', 'unknown']
+    """
+    entry = get_symbol_entries().get(name)
+    if entry is not None:
+        return entry.asset_class
+    if name.endswith(STABLE_COINS) and name not in STABLE_COINS:
+        return "crypto"
+    quotes = (*CURRENCIES, *TIER1_SYMBOLS)
+    if any(name == base + quote for base in TIER1_SYMBOLS for quote in quotes):
+        return "crypto"
+    if any(name == base + quote for base in CURRENCIES for quote in CURRENCIES):
+        return "forex"
+    return "unknown"
+
+
+def percent(dbps: int) -> str:
+    """A threshold as a percentage."""
+    return f"{dbps / 1000:g} %"
