@@ -93,6 +93,14 @@ def four_thresholds(bench: Bench) -> Result:
     return cost(bench.compare(ours, one), bench.rows, "one")
 
 
+def against_open(bench: Bench) -> Result:
+    ours = bench.side(lambda: bars(bench.trades, THRESHOLD, rule="high_low"))
+    other = bench.side(lambda: bars(bench.trades, THRESHOLD))
+    result = speed(bench.compare(ours, other), bench.rows, "open")
+    result.notes.append(f"{bars(bench.trades, THRESHOLD, rule='high_low').height:,} bars")
+    return result
+
+
 def lazy_bars(path: Path) -> pl.DataFrame:
     """Bars of a Parquet file through the lazy door."""
     return rb.rangebar(pl.scan_parquet(path)).bars(THRESHOLD).collect(engine=ENGINE)
@@ -198,6 +206,7 @@ CASES = (
     Case("finmlkit", "aggregate, against finmlkit", Goal("≥", 3, 5, "×"), against_finmlkit),
     Case("microstructure", "microstructure on top", Goal("≤", 1.1), with_microstructure),
     Case("thresholds", "four thresholds against one", Goal("≤", 2.5, 1.6), four_thresholds),
+    Case("high-low", "high_low against open", Goal("≥", 0.5), against_open),
     Case("parquet", "Parquet to bars, against its sums", Goal("≥", 0.6, 0.8), against_scanning),
     Case("memory", "peak memory, {many} from Parquet", Goal("≤", 700, 450, " MB"), peak_memory),
     Case("growth", "that, above {rows} from Parquet", Goal("≤", 200, None, " MB"), memory_growth),

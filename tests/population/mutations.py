@@ -40,14 +40,20 @@ SENDING = """\
 MUTATIONS = [
     Mutation(
         "a unit is published without its state",
-        (("clickhouse/write.py", '"processor_state": draft.state', '"processor_state": b""'),),
+        (
+            (
+                "clickhouse/commit/publish.py",
+                '"processor_state": draft.state',
+                '"processor_state": b""',
+            ),
+        ),
         ("test_whole_path.py", "test_copies.py"),
     ),
     Mutation(
         "rows are keyed without their attempt",
         (
             (
-                "clickhouse/ddl.py",
+                "clickhouse/schema/tables.py",
                 '(*_names(_SERIES), "unit_day", "attempt", "bar_seq")',
                 '(*_names(_SERIES), "unit_day", "bar_seq")',
             ),
@@ -58,7 +64,7 @@ MUTATIONS = [
         "rows are keyed without the anchor",
         (
             (
-                "clickhouse/series.py",
+                "bar_series/identity.py",
                 "return SeriesKey(*self.family.key, self.segment_start, self.anchor_us)",
                 "return SeriesKey(*self.family.key, self.segment_start, 0)",
             ),
@@ -69,7 +75,7 @@ MUTATIONS = [
         "series are told apart without the anchor: the first one that reaches far enough answers",
         (
             (
-                "clickhouse/choice.py",
+                "bar_series/selection.py",
                 "begun = [one for one in chains if one.series.anchor <= part.start]",
                 "begun = list(chains)",
             ),
@@ -80,12 +86,12 @@ MUTATIONS = [
         "the winner is the one that came last",
         (
             (
-                "clickhouse/units.py",
+                "bar_series/units.py",
                 "    last_close_us: int | None\n",
                 "    last_close_us: int | None\n    written_at: object\n",
             ),
             (
-                "clickhouse/units.py",
+                "bar_series/units.py",
                 "return (-unit.fencing, unit.attempt) < (-rival.fencing, rival.attempt)",
                 "return unit.written_at > rival.written_at",
             ),
@@ -96,12 +102,12 @@ MUTATIONS = [
         "a unit counts whatever it was built on",
         (
             (
-                "clickhouse/units.py",
+                "bar_series/units.py",
                 "place = (unit.day, unit.generation, unit.built_on)",
                 "place = (unit.day, unit.generation, 0)",
             ),
             (
-                "clickhouse/units.py",
+                "bar_series/units.py",
                 "winner = winners.get((day, newest, built_on))",
                 "winner = winners.get((day, newest, 0 * built_on))",
             ),
@@ -112,7 +118,7 @@ MUTATIONS = [
         "the frontier is the latest day that was seen",
         (
             (
-                "pipeline/jobs.py",
+                "populate/plan.py",
                 "    first_day = chain.frontier\n",
                 "    first_day = max(c.frontier for c in [chain, *own])\n",
             ),
@@ -123,7 +129,7 @@ MUTATIONS = [
         "bars are not read back",
         (
             (
-                "clickhouse/write.py",
+                "clickhouse/commit/publish.py",
                 "pending = [one for one in pending if held.get(one.number) != one.expected]",
                 "pending = [one for one in pending if held is None]",
             ),
@@ -133,9 +139,9 @@ MUTATIONS = [
     Mutation(
         "units are published before their bars",
         (
-            ("clickhouse/write.py", "    _send_bars(cache, attempts)\n", ""),
+            ("clickhouse/commit/publish.py", "    _send_bars(cache, attempts)\n", ""),
             (
-                "clickhouse/write.py",
+                "clickhouse/commit/publish.py",
                 "    reach(Step.UNITS_INSERTED)\n",
                 "    reach(Step.UNITS_INSERTED)\n    _send_bars(cache, attempts)\n",
             ),
@@ -146,12 +152,12 @@ MUTATIONS = [
         "an error of a write is swallowed",
         (
             (
-                "clickhouse/client.py",
+                "clickhouse/connection/client.py",
                 SENDING,
                 SENDING.replace("driver.writing(self.target.address)", "suppress(Exception)"),
             ),
             (
-                "clickhouse/client.py",
+                "clickhouse/connection/client.py",
                 "from contextlib import contextmanager",
                 "from contextlib import contextmanager, suppress",
             ),
@@ -162,7 +168,7 @@ MUTATIONS = [
         "an open rebuild is visible",
         (
             (
-                "clickhouse/units.py",
+                "clickhouse/query/units.py",
                 "if one.state == PUBLISHED or (one.state == OPEN and (series, one.number) in as_if)",
                 "if one.state in (PUBLISHED, OPEN)",
             ),
@@ -173,7 +179,7 @@ MUTATIONS = [
         "a lease on a server keeps nobody away",
         (
             (
-                "clickhouse/leases.py",
+                "clickhouse/commit/leases.py",
                 "        claim.claims == 1\n",
                 "        claim.claims == -1\n",
             ),
@@ -184,7 +190,7 @@ MUTATIONS = [
         "the folder is never given away",
         (
             (
-                "clickhouse/turns.py",
+                "clickhouse/shared.py",
                 "if self._cache is None or self._lock is None or not self._lock.is_wanted():",
                 "if True:",
             ),

@@ -13,7 +13,7 @@ from population.places import Bridge, Place
 from population.tape import SYMBOL, store, tape
 from rangebar_polars._files.failpoints import Step, observed
 from rangebar_polars.clickhouse.open import open_cache
-from rangebar_polars.clickhouse.schema import tables as ddl
+from rangebar_polars.clickhouse.schema import migrate
 from rangebar_polars.exceptions import (
     CacheError,
     CacheSchemaError,
@@ -247,7 +247,7 @@ def test_rows_of_a_writer_that_died_are_nobody_s(clean, place, merge):
 
 
 def _older(cache, patch):
-    patch.setattr(ddl, "SCHEMA_VERSION", ddl.SCHEMA_VERSION + 1)
+    patch.setattr(migrate, "SCHEMA_VERSION", migrate.SCHEMA_VERSION + 1)
 
 
 def _newer(cache, _patch):

@@ -59,7 +59,7 @@ def serve() -> None:
     import stamina  # noqa: F401
     import tqdm.auto  # noqa: F401
 
-    for name in ("clickhouse.cache", "pipeline.populate", "readers", "storage.collect"):
+    for name in ("clickhouse.cache", "populate.populate", "readers.bars", "storage.gc"):
         importlib.import_module(f"rangebar_polars.{name}")
 
     for line in sys.stdin:
