@@ -134,7 +134,7 @@ def populate_killed() -> None:
     """A population in a process of its own, which is killed in the middle."""
     heading("a population, killed by SIGKILL while it writes")
     process: subprocess.Popen[str] = subprocess.Popen(
-        [sys.executable, "-c", POPULATION, SYMBOL, *SPAN, *map(str, THRESHOLDS)],
+        [sys.executable, "-P", "-c", POPULATION, SYMBOL, *SPAN, *map(str, THRESHOLDS)],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,
