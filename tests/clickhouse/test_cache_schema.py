@@ -55,6 +55,25 @@ def test_a_creation_that_was_cut_off_is_taken_up_again(cache):
     assert migrate.check_schema(cache)
 
 
+def codecs(cache):
+    rows = cache.query(
+        "SELECT name, compression_codec FROM system.columns "
+        f"WHERE database = '{cache.database}' AND table = 'bars'"
+    )
+    return dict(rows.iter_rows())
+
+
+def test_an_upgrade_gives_tables_that_exist_the_codecs_of_this_version(cache):
+    made = codecs(cache)
+    assert all(made[name] for name in ddl.table("bars").codecs)
+    older = "MODIFY COLUMN open Float64 CODEC(LZ4), MODIFY COLUMN bar_seq UInt32 CODEC(LZ4)"
+    cache.command(f"ALTER TABLE {cache.table('bars')} {older}")
+    assert codecs(cache) != made
+    for _ in range(2):
+        assert migrate.migrate(cache) == ddl.SCHEMA_VERSION
+        assert codecs(cache) == made
+
+
 def extremes():
     """Bars whose columns hold the ends of their types, nulls, and values seen nowhere else."""
     bars = bars_on(FIRST, count=4, ending="reset").drop("bar_id")

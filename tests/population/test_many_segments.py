@@ -9,10 +9,12 @@ from polars.testing import assert_frame_equal
 
 import rangebar_polars as rb
 from population.tape import ONE_DAY, SYMBOL, store, tape
+from rangebar_polars._files.failpoints import Step, observed
 from rangebar_polars.clickhouse.connection import sql
 from rangebar_polars.clickhouse.open import reading
 from rangebar_polars.clickhouse.query.status import kept
 from rangebar_polars.maintenance.drop import Doomed, remove
+from rangebar_polars.populate.workers.in_process import InProcessRunner
 from rangebar_polars.readers.cached import count_bars, coverage, get_cached_bars, get_n_bars
 
 FIRST = date(2019, 1, 1)
@@ -67,3 +69,15 @@ def test_daily_segments_are_populated_read_listed_and_dropped(place, is_long, mo
     with reading(place.dsn, cache_dir=place.folder) as cache:
         assert kept(cache)["units"].sum() == 0
         assert cache.scalar(f"SELECT count() FROM {cache.table('bars')}") == 0
+
+
+def test_the_segments_of_a_month_are_published_together(place, monkeypatch):
+    """One publication a month, and not one a day; a group ends by time only where work is slow."""
+    monkeypatch.setattr(InProcessRunner.__init__, "__kwdefaults__", {"group_s": 3_600.0})
+    first, last = date(2019, 1, 29), date(2019, 2, 2)
+    store(place.folder, tape(first, last, 6, step=0.004), SYMBOL)
+    steps = []
+    with observed(steps.append):
+        report = place.populate(first, last, THRESHOLDS[:2], symbol=SYMBOL, ouroboros="day")
+    assert report.published == 10
+    assert steps.count(Step.UNITS_INSERTED) == 2
