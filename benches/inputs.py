@@ -57,7 +57,7 @@ def random_codes(rows: int, keys: int) -> np.ndarray:
 
 
 def with_keys(bench: Bench, keys: int) -> Result:
-    """Trades of so many keys in turn."""
+    """Time trades of many interleaved keys."""
     trades = bench.trades.head(bench.few)
     codes = pl.Series("key", random_codes(trades.height, keys))
     result = against_plain(bench, trades.with_columns(codes), group_by="key")

@@ -39,7 +39,7 @@ def plain(bench: Bench) -> Callable[[], Sample]:
 
 
 def for_each_row(bench: Bench, work: Callable[[], object], rows: int) -> Result:
-    """What `work` over so many rows costs a row, against the plain frame."""
+    """Cost of `work` per row, against the plain frame."""
     plain_rows = min(PLAIN_ROWS, bench.rows)
     timed = bench.compare(here(work), plain(bench))
     sides = [
@@ -53,7 +53,7 @@ def for_each_row(bench: Bench, work: Callable[[], object], rows: int) -> Result:
 
 
 def pushes(bench: Bench, rows: int) -> Result:
-    """Pushes of so many rows, one after another."""
+    """Time consecutive pushes of `rows` rows."""
     parts = list(bench.trades.head(rows * PUSHES_OF_A_SAMPLE).iter_slices(rows))
 
     def push_all() -> None:
@@ -76,7 +76,7 @@ def iterated(bench: Bench, rows: int) -> Result:
 
 
 def with_known_keys(bench: Bench, keys: int) -> Result:
-    """Pushes of 100 rows where so many keys are known."""
+    """Time pushes of 100 rows when many keys are known."""
     rows = KEYED_PUSH * PUSHES_OF_A_SAMPLE
     trades = bench.trades.head(keys + rows * (bench.rounds + 1))
     if trades.height < keys + rows * (bench.rounds + 1):
@@ -94,7 +94,7 @@ def with_known_keys(bench: Bench, keys: int) -> Result:
 
 
 def chunks(bench: Bench, rows: int) -> Result:
-    """A frame in chunks of so many rows."""
+    """Time a frame in short chunks."""
     count = min(PLAIN_ROWS, rows * 200_000, bench.rows)
     trades = pl.concat(bench.trades.head(count).iter_slices(rows), rechunk=False)
     return for_each_row(bench, lambda: trades.rangebar.bars(THRESHOLD), count)

@@ -41,7 +41,7 @@ _ONE_MICROSECOND = timedelta(microseconds=1)
 
 
 def instant_of(microseconds_since_1970: int) -> datetime:
-    """Instant of so many microseconds since 1970."""
+    """Convert microseconds since 1970 to a UTC datetime."""
     return _EPOCH + microseconds_since_1970 * _ONE_MICROSECOND
 
 
@@ -56,7 +56,7 @@ class Configuration:
     def __post_init__(self) -> None:
         gate = self.prevent_same_timestamp_close
         must_be_bool(prevent_same_timestamp_close=gate)
-        # One of NumPy is none that Rust takes.
+        # Rust does not accept a NumPy scalar.
         object.__setattr__(self, "prevent_same_timestamp_close", bool(gate))
 
     @property

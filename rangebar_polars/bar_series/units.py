@@ -149,7 +149,7 @@ class Chain:
 
     @property
     def generation(self) -> int:
-        """Number of the rebuild that the next unit belongs to; 0 where there is none."""
+        """Number of the rebuild that the next unit belongs to, or 0 without a rebuild."""
         published = (one.number for one in self.generations if one.state == PUBLISHED)
         return max(published, default=0)
 

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 __all__ = ["in_pieces"]
 
-# Every chunk of a column crosses by itself, which takes as long as copying so many rows.
+# Each chunk of a column crosses separately, which costs as much as copying this many rows.
 _SHORT_CHUNK_ROWS = 1_500
 # Rows that are copied at a time: long enough that few slices are taken of a long column, short
 # enough that the copies take little memory; more where the chunks themselves take more than that.

@@ -62,7 +62,7 @@ def resolve(
     Raises
     ------
     SettingError
-        An address that is none.
+        The address is not valid.
     StorageError
         The folder, or one that it lies in, is a file.
 

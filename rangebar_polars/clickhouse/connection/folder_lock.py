@@ -37,7 +37,7 @@ class FolderLock:
         self._queue = folder.with_name(f"{folder.name}.wanted")
 
     def acquire(self, wait_s: float) -> bool:
-        """Take the lock, waiting up to so many seconds for a holder that uses the folder.
+        """Take the lock, waiting up to `wait_s` seconds for a holder that uses the folder.
 
         A holder that does not use it is given the time to hand it over, however short the wait.
         """
