@@ -75,13 +75,13 @@ def synthetic_bars(day: date, rows: int, seed: int) -> pl.DataFrame:
 
 def fill(cache, symbols: int, bars: int) -> Iterator[int]:
     """Publish so many bars, a group of days of all thresholds of a symbol at a time."""
-    from rangebar_polars.bar_series.identity import Family
-    from rangebar_polars.clickhouse.commit.publish import DayOfTicks, UnitDraft, publish
+    from rangebar_polars.bar_series.identity import BarSpec
+    from rangebar_polars.clickhouse.commit.publish import TickDay, UnitDraft, publish
 
     a_day = max(1, bars // (symbols * len(THRESHOLDS) * DAYS))
     state = bytes(2_000)
     for number, symbol in enumerate(SYMBOLS[:symbols]):
-        series = [Family.of(symbol, dbps).series(FIRST) for dbps in THRESHOLDS]
+        series = [BarSpec.of(symbol, dbps).series(FIRST) for dbps in THRESHOLDS]
         built_on = dict.fromkeys(series, 0)
         for group in groups_of_days():
             drafts = [
@@ -89,7 +89,7 @@ def fill(cache, symbols: int, bars: int) -> Iterator[int]:
                     one,
                     day,
                     synthetic_bars(day, a_day, number * 10 + place),
-                    DayOfTicks("final", 10**6, day.isoformat(), 1, 10**6),
+                    TickDay("final", 10**6, day.isoformat(), 1, 10**6),
                     state,
                     built_on=built_on[one] if day == group[0] else None,
                 )

@@ -146,19 +146,19 @@ def speed(bench: Bench, thresholds: tuple[int, ...] = (250,)) -> str:
 def stage(bench: Bench, executor: Executor, *, days: int | None = None, reset: str = "day") -> None:
     """Have all days computed and staged in an executor; the driver throws the bars away."""
     from rangebar_polars._utils.span import parse_span
-    from rangebar_polars.bar_series.identity import Family
+    from rangebar_polars.bar_series.identity import BarSpec
     from rangebar_polars.bar_series.segments import parts
-    from rangebar_polars.populate.plan import Job, JobTrack
+    from rangebar_polars.populate.plan import Job, SeriesJob
     from rangebar_polars.populate.workers.executors import run_jobs
     from storage import SYMBOL
 
-    family = Family.of(SYMBOL, 250, reset=reset)
+    spec = BarSpec.of(SYMBOL, 250, reset=reset)
     last = bench.last if days is None else first() + timedelta(days=days - 1)
     address = bench.cache()
     jobs = [
         Job(
             SYMBOL, "binance", "spot", reset, segment.start, span.first_day, span.last_day,
-            (JobTrack(family.series(span.start), span.first_day, 0, None, 0, 0),),
+            (SeriesJob(spec.series(span.start), span.first_day, 0, None, 0, 0),),
             str(bench.ticks), address, 0,
         )
         for segment, span in parts(parse_span(first(), last), reset)

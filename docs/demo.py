@@ -40,13 +40,13 @@ DRAWN_BARS = 400
 POPULATION = """
 import sys
 from rangebar_polars.checkpoint import populate_cache_resumable
-from rangebar_polars._files.failpoints import observed
+from rangebar_polars._files.failpoints import on_failpoint
 
 def step(name):
     print(name, flush=True)
     sys.stdin.readline()
 
-with observed(step):
+with on_failpoint(step):
     symbol, start, end, *thresholds = sys.argv[1:]
     populate_cache_resumable(
         symbol, start, end, threshold_decimal_bps=[*map(int, thresholds)], verbose=False

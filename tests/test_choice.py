@@ -10,19 +10,19 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rangebar_polars._utils.span import Span, day_start, parse_span
-from rangebar_polars.bar_series.identity import Family
+from rangebar_polars.bar_series.identity import BarSpec
 from rangebar_polars.bar_series.segments import segment_of
 from rangebar_polars.bar_series.selection import (
     best_kept,
-    choose,
     in_segment,
+    select_series,
     superseded,
     to_continue,
     walk_back,
 )
 from rangebar_polars.bar_series.units import Chain, Unit
 
-FAMILY = Family.of("BTCUSDT", 250, reset="month")
+SPEC = BarSpec.of("BTCUSDT", 250, reset="month")
 BEGIN, DAYS = date(2024, 1, 20), 60
 ALL = frozenset({"core", "microstructure"})
 
@@ -31,9 +31,9 @@ def day(offset):
     return BEGIN + timedelta(days=offset)
 
 
-def chain(first, count, groups=ALL, family=FAMILY):
+def chain(first, count, groups=ALL, spec=SPEC):
     """So many days from one on, at most to the end of the segment."""
-    series = family.series(first)
+    series = spec.series(first)
     end = series.segment.end or date.max
     count = min(count, (end - series.first_day).days)
     units = tuple(
@@ -64,7 +64,7 @@ spans = st.tuples(offsets, offsets).map(lambda two: parse_span(day(min(two)), da
 
 @given(chains, spans, st.sampled_from([("core",), ("core", "microstructure")]))
 def test_a_read_takes_what_covers_the_part_else_what_reaches_furthest_else_ticks(kept, span, asked):
-    for choice in choose(FAMILY, span, by_series(*kept), groups=asked):
+    for choice in select_series(SPEC, span, by_series(*kept), groups=asked):
         start, last = choice.part.start, choice.part.last_day
         fitting = [
             one
@@ -90,7 +90,7 @@ def test_a_read_takes_what_covers_the_part_else_what_reaches_furthest_else_ticks
             furthest = sorted(
                 reaching, key=lambda one: (-max(held[one.series]).toordinal(), one.series.anchor)
             )
-            expected = furthest[0].series if furthest else FAMILY.series(start)
+            expected = furthest[0].series if furthest else SPEC.series(start)
             begin = max(held[expected]) + timedelta(days=1) if furthest else start.date()
             assert choice.from_ticks == Span(day_start(begin), choice.part.end)
         assert choice.series == expected
@@ -99,7 +99,7 @@ def test_a_read_takes_what_covers_the_part_else_what_reaches_furthest_else_ticks
 
 @given(chains, spans)
 def test_the_parts_of_a_read_are_the_whole_span_and_each_of_one_segment(kept, span):
-    found = choose(FAMILY, span, by_series(*kept))
+    found = select_series(SPEC, span, by_series(*kept))
     assert found[0].part.start == span.start
     assert found[-1].part.end == span.end
     for one, following in itertools.pairwise(found):
@@ -169,16 +169,18 @@ def test_what_is_superseded_is_held_by_one_with_an_earlier_anchor(kept):
 def test_an_anchor_asks_for_exactly_its_series():
     early, late = chain(date(2024, 2, 1), 20), chain(date(2024, 2, 3), 20)
     span = parse_span("2024-02-05", "2024-02-10")
-    found = choose(FAMILY, span, by_series(early, late), anchor=datetime(2024, 2, 3, tzinfo=UTC))
+    found = select_series(
+        SPEC, span, by_series(early, late), anchor=datetime(2024, 2, 3, tzinfo=UTC)
+    )
     assert [one.series for one in found] == [late.series]
-    (segment,) = choose(FAMILY, span, by_series(late), anchor="segment")
-    assert segment.series == FAMILY.series(date(2024, 2, 1))
+    (segment,) = select_series(SPEC, span, by_series(late), anchor="segment")
+    assert segment.series == SPEC.series(date(2024, 2, 1))
     assert segment.from_ticks == parse_span("2024-02-01", "2024-02-10")
 
 
 def test_an_anchor_counts_in_its_own_segment_and_later_ones_begin_at_their_start():
     anchor = datetime(2024, 1, 25, tzinfo=UTC)
-    found = choose(FAMILY, parse_span("2024-01-28", "2024-03-02"), {}, anchor=anchor)
+    found = select_series(SPEC, parse_span("2024-01-28", "2024-03-02"), {}, anchor=anchor)
     assert [one.series.first_day for one in found] == [
         date(2024, 1, 25), date(2024, 2, 1), date(2024, 3, 1)
     ]  # fmt: skip
@@ -187,12 +189,12 @@ def test_an_anchor_counts_in_its_own_segment_and_later_ones_begin_at_their_start
 def test_an_anchor_after_the_start_is_refused():
     anchor = datetime(2024, 1, 25, tzinfo=UTC)
     with pytest.raises(ValueError, match="lies after the start"):
-        choose(FAMILY, parse_span("2024-01-20", "2024-01-30"), {}, anchor=anchor)
+        select_series(SPEC, parse_span("2024-01-20", "2024-01-30"), {}, anchor=anchor)
 
 
 def test_no_segment_begins_before_the_symbol_does():
-    (found,) = choose(
-        FAMILY,
+    (found,) = select_series(
+        SPEC,
         parse_span("2024-02-10", "2024-02-11"),
         {},
         anchor="segment",
@@ -211,9 +213,9 @@ def test_best_kept_prefers_what_a_read_takes_and_else_the_earliest_that_holds_a_
 
 
 def test_without_resets_there_is_one_segment():
-    family = Family.of("BTCUSDT", 250, reset=None)
-    kept = chain(date(2024, 1, 1), 40, family=family)
-    (found,) = choose(family, parse_span("2024-01-20", "2024-03-10"), by_series(kept))
+    spec = BarSpec.of("BTCUSDT", 250, reset=None)
+    kept = chain(date(2024, 1, 1), 40, spec=spec)
+    (found,) = select_series(spec, parse_span("2024-01-20", "2024-03-10"), by_series(kept))
     assert found.series == kept.series
     assert not found.ends_segment
     assert list(walk_back([kept], None)) == [kept]

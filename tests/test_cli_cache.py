@@ -20,7 +20,7 @@ from polars.testing import assert_frame_equal
 pytest.importorskip("chdb")
 
 from exchange import Exchange, Tape
-from rangebar_polars.bar_series.identity import BAR_SEMANTICS, Configuration, Family
+from rangebar_polars.bar_series.identity import BAR_SEMANTICS, BarRules, BarSpec
 from rangebar_polars.cli import main
 from rangebar_polars.clickhouse.open import open_cache
 from rangebar_polars.clickhouse.query.units import read_chains
@@ -89,10 +89,10 @@ def days_of(symbol: str = "BTCUSDT", threshold: int = 250) -> list[str]:
 
 def relabelled(folder: Path, bar_semantics: int) -> None:
     """Make what is kept look as if another rule had computed it."""
-    old = Configuration().id
+    old = BarRules().id
     values = {
-        "bars": f"toUInt64({Configuration(bar_semantics=bar_semantics).id}) AS config_id",
-        "units": f"toUInt64({Configuration(bar_semantics=bar_semantics).id}) AS config_id, "
+        "bars": f"toUInt64({BarRules(bar_semantics=bar_semantics).id}) AS config_id",
+        "units": f"toUInt64({BarRules(bar_semantics=bar_semantics).id}) AS config_id, "
         f"toUInt32({bar_semantics}) AS bar_semantics",
     }
     with open_cache(cache_dir=folder) as cache:
@@ -259,7 +259,7 @@ def test_upgrade_builds_bars_of_another_rule_anew(
     assert "written" not in capsys.readouterr().err
     assert main(["cache", "drop", "--outdated", "--yes"]) == 0
     with open_cache(cache_dir=copied) as cache:
-        rules = {one.family.configuration.bar_semantics for one in read_chains(cache)}
+        rules = {one.spec.rules.bar_semantics for one in read_chains(cache)}
     assert rules == {BAR_SEMANTICS}
 
 
@@ -314,7 +314,7 @@ def test_drop_removes_only_what_is_superseded_if_asked_to(copied: Path) -> None:
     assert main(["cache", "drop", "--superseded", "--yes"]) == 0
     with open_cache(cache_dir=copied) as cache:
         gone = before_it - set(read_chains(cache))
-    assert gone == {Family.of("BTCUSDT", 1_000).series(date(2024, 12, 31))}
+    assert gone == {BarSpec.of("BTCUSDT", 1_000).series(date(2024, 12, 31))}
 
 
 def test_counts_of_one_are_no_plurals(copied: Path, capsys: pytest.CaptureFixture[str]) -> None:

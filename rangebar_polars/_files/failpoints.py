@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-__all__ = ["Step", "observed", "reach"]
+__all__ = ["Step", "failpoint", "on_failpoint"]
 
 
 class Step(StrEnum):
@@ -38,20 +38,20 @@ def _nothing(_step: Step) -> None:
 _OBSERVER: ContextVar[Callable[[Step], None]] = ContextVar("_OBSERVER", default=_nothing)
 
 
-def reach(step: Step) -> None:
+def failpoint(step: Step) -> None:
     """Say that a step is reached."""
     _OBSERVER.get()(step)
 
 
 @contextmanager
-def observed(observer: Callable[[Step], None]) -> Iterator[None]:
+def on_failpoint(observer: Callable[[Step], None]) -> Iterator[None]:
     """Have a function told of every step that this thread reaches; it may end the process.
 
     Examples
     --------
     >>> from rangebar_polars._files.failpoints import Step, observed, reach
-    >>> with observed(print):
-    ...     reach(Step.BARS_PROVED)
+    >>> with on_failpoint(print):
+    ...     failpoint(Step.BARS_PROVED)
     bars_proved
     """
     token = _OBSERVER.set(observer)

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from pathlib import Path
     from typing import SupportsIndex
 
-__all__ = ["ACCESS_HINT", "count_of", "is_folder", "must_be_bool", "must_be_folder"]
+__all__ = ["ACCESS_HINT", "count_of", "is_folder", "require_bool", "require_folder"]
 
 ACCESS_HINT = (
     "let this user read and write the folder: chmod -R g+rwX, with setgid on the folders and "
@@ -20,14 +20,14 @@ ACCESS_HINT = (
 )
 
 
-def must_be_bool(**flags: object) -> None:
+def require_bool(**flags: object) -> None:
     """Refuse a flag that is no bool: a text such as "no" would count as true.
 
     Examples
     --------
-    >>> from rangebar_polars._utils.checks import must_be_bool
-    >>> must_be_bool(notify=True, verbose=False)
-    >>> must_be_bool(notify="no")
+    >>> from rangebar_polars._utils.checks import require_bool
+    >>> require_bool(notify=True, verbose=False)
+    >>> require_bool(notify="no")
     Traceback (most recent call last):
         ...
     TypeError: `notify` must be a bool; it is `'no'`, of type `str`
@@ -86,7 +86,7 @@ def is_folder(path: Path) -> bool:
         raise StorageError(with_hint(sentence, ACCESS_HINT)) from error
 
 
-def must_be_folder(path: Path) -> None:
+def require_folder(path: Path) -> None:
     """Refuse a path for a folder where a file is, there or above it.
 
     Raises

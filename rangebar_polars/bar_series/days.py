@@ -22,8 +22,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from datetime import date, datetime
 
-    from rangebar_polars.bar_series.identity import Family, Series
-    from rangebar_polars.storage.snapshot import HeldDays
+    from rangebar_polars.bar_series.identity import BarSeries, BarSpec
+    from rangebar_polars.storage.snapshot import TickSnapshot
 
 __all__ = [
     "ComputedDay",
@@ -42,18 +42,18 @@ _TIME, _ID = "timestamp", "agg_trade_id"
 _INPUTS = (_TIME, "price", "quantity", _ID, "first_trade_id", "last_trade_id", "is_buyer_maker")
 
 
-def new_builder(family: Family) -> RangeBarBuilder:
+def new_builder(spec: BarSpec) -> RangeBarBuilder:
     """Builder of the bars of a segment from its anchor on, with every group of features.
 
     It knows of no reset: a segment has a builder of its own.
     """
-    configuration = family.configuration
-    gap_us = configuration.max_gap_us
+    rules = spec.rules
+    gap_us = rules.max_gap_us
     return RangeBarBuilder(
-        family.threshold,
+        spec.threshold,
         features="microstructure",
         incomplete="keep",
-        prevent_same_timestamp_close=configuration.prevent_same_timestamp_close,
+        prevent_same_timestamp_close=rules.prevent_same_timestamp_close,
         max_gap=None if gap_us is None else timedelta(microseconds=gap_us),
     )
 
@@ -82,7 +82,7 @@ def is_readable(state: bytes) -> bool:
 class Track:
     """A series that is computed, its builder, and the first day whose ticks it has not had."""
 
-    series: Series
+    series: BarSeries
     builder: RangeBarBuilder
     first_day: date
 
@@ -106,7 +106,7 @@ class ComputedDay:
 
 
 def compute_days(
-    held: HeldDays, tracks: Sequence[Track], last_day: date, *, end: datetime | None = None
+    held: TickSnapshot, tracks: Sequence[Track], last_day: date, *, end: datetime | None = None
 ) -> Iterator[ComputedDay]:
     """One pass over the ticks of the days from the lowest first day of the tracks to the last.
 

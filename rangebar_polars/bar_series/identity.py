@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 from hashlib import blake2b
 from typing import TYPE_CHECKING, NamedTuple
 
-from rangebar_polars._utils.checks import must_be_bool
+from rangebar_polars._utils.checks import require_bool
 from rangebar_polars._utils.span import day_start, microseconds
 from rangebar_polars.bar_series.segments import EARLIEST, reset_mode, segment_of
 from rangebar_polars.sources import canonical_market, canonical_symbol
@@ -19,11 +19,11 @@ if TYPE_CHECKING:
 
 __all__ = [
     "BAR_SEMANTICS",
-    "Configuration",
-    "Family",
-    "FamilyKey",
+    "BarRules",
+    "BarSeries",
+    "BarSpec",
+    "BarSpecKey",
     "LeaseKey",
-    "Series",
     "SeriesKey",
     "instant_of",
     "is_other_semantics",
@@ -46,7 +46,7 @@ def instant_of(microseconds_since_1970: int) -> datetime:
 
 
 @dataclass(frozen=True, slots=True)
-class Configuration:
+class BarRules:
     """What changes bars, beside the threshold and the reset."""
 
     prevent_same_timestamp_close: bool = True
@@ -55,7 +55,7 @@ class Configuration:
 
     def __post_init__(self) -> None:
         gate = self.prevent_same_timestamp_close
-        must_be_bool(prevent_same_timestamp_close=gate)
+        require_bool(prevent_same_timestamp_close=gate)
         # Rust does not accept a NumPy scalar.
         object.__setattr__(self, "prevent_same_timestamp_close", bool(gate))
 
@@ -65,8 +65,8 @@ class Configuration:
 
         Examples
         --------
-        >>> from rangebar_polars.bar_series.identity import Configuration
-        >>> f"{Configuration().id:016x}"
+        >>> from rangebar_polars.bar_series.identity import BarRules
+        >>> f"{BarRules().id:016x}"
         '44675d7ecc1ce63d'
         """
         gap = "none" if self.max_gap_us is None else str(self.max_gap_us)
@@ -75,10 +75,10 @@ class Configuration:
         return int.from_bytes(blake2b(text.encode(), digest_size=8).digest(), "big")
 
 
-_DEFAULT = Configuration()
+_DEFAULT = BarRules()
 
 
-class FamilyKey(NamedTuple):
+class BarSpecKey(NamedTuple):
     """Columns of a family in every table, and their order in every key."""
 
     source: str
@@ -103,7 +103,7 @@ class SeriesKey(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class Family:
+class BarSpec:
     """The series that differ in segment and anchor alone."""
 
     source: str
@@ -112,7 +112,7 @@ class Family:
     threshold: int
     #: By its stored name, see `reset_mode`.
     reset: str
-    configuration: Configuration = _DEFAULT
+    rules: BarRules = _DEFAULT
 
     @classmethod
     def of(
@@ -123,38 +123,38 @@ class Family:
         source: str = "binance",
         market: str = "spot",
         reset: str | None = "year",
-        configuration: Configuration = _DEFAULT,
-    ) -> Family:
-        """Family of names in any letter case.
+        rules: BarRules = _DEFAULT,
+    ) -> BarSpec:
+        """BarSpec of names in any letter case.
 
         Examples
         --------
-        >>> from rangebar_polars.bar_series.identity import Family
-        >>> Family.of("btcusdt", 250, reset="1y").key[:5]
+        >>> from rangebar_polars.bar_series.identity import BarSpec
+        >>> BarSpec.of("btcusdt", 250, reset="1y").key[:5]
         ('binance', 'spot', 'BTCUSDT', 250, 'year')
         """
         origin, place = canonical_market(source, market)
         name = canonical_symbol(symbol)
-        return cls(origin, place, name, threshold, reset_mode(reset), configuration)
+        return cls(origin, place, name, threshold, reset_mode(reset), rules)
 
     @property
-    def key(self) -> FamilyKey:
+    def key(self) -> BarSpecKey:
         """Values of its columns in every table."""
-        return FamilyKey(
-            self.source, self.market, self.symbol, self.threshold, self.reset, self.configuration.id
+        return BarSpecKey(
+            self.source, self.market, self.symbol, self.threshold, self.reset, self.rules.id
         )
 
-    def series(self, anchor: date) -> Series:
+    def series(self, anchor: date) -> BarSeries:
         """Series of the family whose computation begins at a day, or an instant with a zone."""
         start = anchor if isinstance(anchor, datetime) else day_start(anchor)
-        return Series(self, segment_of(start, self.reset).start, microseconds(start))
+        return BarSeries(self, segment_of(start, self.reset).start, microseconds(start))
 
 
 @dataclass(frozen=True, slots=True)
-class Series:
+class BarSeries:
     """Bars of one computation: they never mix with those of another."""
 
-    family: Family
+    spec: BarSpec
     segment_start: date
     #: Microseconds from 1970 to the instant at which the computation begins.
     anchor_us: int
@@ -162,7 +162,7 @@ class Series:
     @property
     def key(self) -> SeriesKey:
         """Values of its columns in every table."""
-        return SeriesKey(*self.family.key, self.segment_start, self.anchor_us)
+        return SeriesKey(*self.spec.key, self.segment_start, self.anchor_us)
 
     @property
     def anchor(self) -> datetime:
@@ -177,12 +177,12 @@ class Series:
     @property
     def segment(self) -> Segment:
         """The segment it lies in."""
-        return segment_of(self.anchor, self.family.reset)
+        return segment_of(self.anchor, self.spec.reset)
 
     @property
     def lease_key(self) -> LeaseKey:
         """What one writer at a time may work on: the series without its anchor."""
-        return LeaseKey(*self.family.key, self.segment_start)
+        return LeaseKey(*self.spec.key, self.segment_start)
 
     def __str__(self) -> str:
         return f"{self.lease_key}, anchored at {self.anchor:%Y-%m-%d %H:%M:%S}"
@@ -200,19 +200,19 @@ class LeaseKey(NamedTuple):
     segment_start: date
 
     @property
-    def family(self) -> FamilyKey:
+    def spec(self) -> BarSpecKey:
         """The family of the series."""
-        return FamilyKey(*self[:6])
+        return BarSpecKey(*self[:6])
 
     @property
-    def family_file_name(self) -> str:
+    def spec_file_name(self) -> str:
         """Name for a file, the same for no key of another family."""
         return "-".join(str(part) for part in (*self[:5], f"{self.config_id:016x}"))
 
     @property
     def file_name(self) -> str:
         """Name for a file, the same for no other key."""
-        return f"{self.family_file_name}-{self.segment_start}"
+        return f"{self.spec_file_name}-{self.segment_start}"
 
     def __str__(self) -> str:
         segment = segment_of(max(self.segment_start, EARLIEST), self.reset)
@@ -220,6 +220,6 @@ class LeaseKey(NamedTuple):
         return f"{self.symbol} ({market}) at {self.threshold} dbps, {self.reset} {segment.name}"
 
 
-def is_other_semantics(family: Family) -> bool:
+def is_other_semantics(spec: BarSpec) -> bool:
     """Whether its bars are those of another version of the package, which this one never reads."""
-    return family.configuration.bar_semantics != BAR_SEMANTICS
+    return spec.rules.bar_semantics != BAR_SEMANTICS

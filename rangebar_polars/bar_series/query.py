@@ -7,14 +7,14 @@ from datetime import UTC, date, datetime
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
 from rangebar_polars._utils.span import Span, day_start, parse_span
-from rangebar_polars.bar_series.identity import Configuration, Family
+from rangebar_polars.bar_series.identity import BarRules, BarSpec
 from rangebar_polars.bar_series.segments import parts, reset_of
 from rangebar_polars.bar_series.selection import (
-    Choice,
+    SegmentSelection,
     best_kept,
     by_segment,
-    choose,
     in_segment,
+    select_series,
     walk_back,
 )
 from rangebar_polars.bar_series.units import Chain
@@ -29,10 +29,10 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
 
     from rangebar_polars._utils.span import When
-    from rangebar_polars.bar_series.identity import Series
+    from rangebar_polars.bar_series.identity import BarSeries
     from rangebar_polars.threshold import ThresholdLike
 
-__all__ = ["Anchor", "Asked", "instant", "span_of"]
+__all__ = ["Anchor", "SeriesQuery", "instant", "span_of"]
 
 #: The series that begins at the start of its segment, or at an instant.
 Anchor: TypeAlias = "Literal['segment'] | When"
@@ -77,10 +77,10 @@ def span_of(symbol: str, start: When, end: When | None) -> Span:
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
+class SeriesQuery:
     """Series of one family: the best for the purpose, or those of an anchor."""
 
-    family: Family
+    spec: BarSpec
     anchor: Literal["segment"] | datetime | None = None
     groups: frozenset[str] = frozenset({"core"})
 
@@ -97,37 +97,37 @@ class Asked:
         prevent_same_timestamp_close: bool,
         anchor: Anchor | None,
         groups: Iterable[str] = ("core",),
-    ) -> Asked:
+    ) -> SeriesQuery:
         """Judge the arguments of a door, the symbol apart."""
-        family = Family.of(
+        spec = BarSpec.of(
             symbol,
             resolve_and_validate_threshold(symbol, threshold),
             source=source,
             market=market,
             reset=reset_of(ouroboros, ouroboros_mode),
-            configuration=Configuration(prevent_same_timestamp_close=prevent_same_timestamp_close),
+            rules=BarRules(prevent_same_timestamp_close=prevent_same_timestamp_close),
         )
         start = anchor if anchor is None or anchor == "segment" else instant(anchor, "anchor")
-        return cls(family, start, frozenset(groups))  # type: ignore[arg-type]
+        return cls(spec, start, frozenset(groups))  # type: ignore[arg-type]
 
     @property
     def first_day(self) -> date | None:
         """The symbol's effective start."""
-        start = get_effective_start_date(self.family.symbol)
+        start = get_effective_start_date(self.spec.symbol)
         return None if start is None else date.fromisoformat(start)
 
-    def fitting(self, chains: Mapping[Series, Chain]) -> list[Chain]:
+    def fitting(self, chains: Mapping[BarSeries, Chain]) -> list[Chain]:
         """Chains of the anchor that was asked for, or all."""
         if self.anchor is None:
             return list(chains.values())
         first_day = self.first_day
         return [one for one in chains.values() if _is_of(one.series, self.anchor, first_day)]
 
-    def within(self, span: Span, chains: Mapping[Series, Chain]) -> list[Choice]:
+    def within(self, span: Span, chains: Mapping[BarSeries, Chain]) -> list[SegmentSelection]:
         """For each segment of a span, the series that says most of it, computing nothing."""
         if self.anchor is not None:
-            return choose(
-                self.family,
+            return select_series(
+                self.spec,
                 span,
                 chains,
                 groups=self.groups,
@@ -136,18 +136,20 @@ class Asked:
             )
         found = []
         by_start = by_segment(chains.values())
-        for segment, part in parts(span, self.family.reset):
+        for segment, part in parts(span, self.spec.reset):
             kept = in_segment(by_start.get(segment.start, ()), segment, self.groups)
-            chain = best_kept(kept, part) or Chain(self.family.series(part.start), ())
-            found.append(Choice(segment, part, chain))
+            chain = best_kept(kept, part) or Chain(self.spec.series(part.start), ())
+            found.append(SegmentSelection(segment, part, chain))
         return found
 
-    def newest(self, chains: Mapping[Series, Chain], end: datetime | None) -> Iterator[Chain]:
+    def newest(self, chains: Mapping[BarSeries, Chain], end: datetime | None) -> Iterator[Chain]:
         """The series that hold the newest bars before an instant, the newest segment first."""
-        return walk_back(self.fitting(chains), self.family.reset, end, groups=self.groups)
+        return walk_back(self.fitting(chains), self.spec.reset, end, groups=self.groups)
 
 
-def _is_of(series: Series, anchor: Literal["segment"] | datetime, first_day: date | None) -> bool:
+def _is_of(
+    series: BarSeries, anchor: Literal["segment"] | datetime, first_day: date | None
+) -> bool:
     start = day_start(series.segment.start)
     if first_day is not None:
         start = max(start, day_start(first_day))

@@ -19,17 +19,17 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator, Mapping
     from datetime import datetime
 
-    from rangebar_polars.bar_series.identity import Family, LeaseKey, Series
+    from rangebar_polars.bar_series.identity import BarSeries, BarSpec, LeaseKey
     from rangebar_polars.bar_series.segments import Segment
     from rangebar_polars.bar_series.units import Unit
 
 __all__ = [
-    "Choice",
+    "SegmentSelection",
     "anchor_of",
     "best_kept",
     "by_segment",
-    "choose",
     "in_segment",
+    "select_series",
     "superseded",
     "to_continue",
     "walk_back",
@@ -40,7 +40,7 @@ _FIRST_STORED = date(1971, 1, 1)
 
 
 @dataclass(frozen=True, slots=True)
-class Choice:
+class SegmentSelection:
     """The series that answers for the part of a span which lies in one segment."""
 
     segment: Segment
@@ -48,7 +48,7 @@ class Choice:
     chain: Chain
 
     @property
-    def series(self) -> Series:
+    def series(self) -> BarSeries:
         """The series: nothing of it need be kept."""
         return self.chain.series
 
@@ -101,15 +101,15 @@ def anchor_of(
     return max(anchor, start)
 
 
-def choose(
-    family: Family,
+def select_series(
+    spec: BarSpec,
     span: Span,
-    chains: Mapping[Series, Chain],
+    chains: Mapping[BarSeries, Chain],
     *,
     groups: Collection[str] = ("core",),
     anchor: Literal["segment"] | datetime | None = None,
     first_day: date | None = None,
-) -> list[Choice]:
+) -> list[SegmentSelection]:
     """For each segment of a span, the series that a read takes.
 
     Of those that cover the whole part, the one of the earliest anchor; else, of those with an
@@ -119,16 +119,16 @@ def choose(
     """
     by_start = by_segment(chains.values())
     found = []
-    for segment, part in parts(span, family.reset):
+    for segment, part in parts(span, spec.reset):
         if anchor is not None:
-            series = family.series(anchor_of(anchor, segment, part, first_day))
+            series = spec.series(anchor_of(anchor, segment, part, first_day))
             chain = chains.get(series)
             has_groups = chain is not None and chain.feature_groups >= set(groups)
             chosen = chain if has_groups else None
         else:
-            series = family.series(part.start)
+            series = spec.series(part.start)
             chosen = _for_read(in_segment(by_start.get(segment.start, ()), segment, groups), part)
-        found.append(Choice(segment, part, chosen or Chain(series, ())))
+        found.append(SegmentSelection(segment, part, chosen or Chain(series, ())))
     return found
 
 
@@ -224,7 +224,7 @@ def _last_day(segment: Segment, end: datetime | None) -> date | None:
     return min(bounds, default=None)
 
 
-def superseded(chains: Iterable[Chain]) -> set[Series]:
+def superseded(chains: Iterable[Chain]) -> set[BarSeries]:
     """Series that another one, of an earlier anchor and equal in all else, covers wholly."""
     alike: dict[LeaseKey, list[Chain]] = {}
     for one in chains:

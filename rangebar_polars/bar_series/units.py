@@ -14,15 +14,15 @@ if TYPE_CHECKING:
 
     import polars as pl
 
-    from rangebar_polars.bar_series.identity import Series
+    from rangebar_polars.bar_series.identity import BarSeries
 
 __all__ = [
     "DISCARDED",
     "OPEN",
     "PUBLISHED",
     "Chain",
-    "DayOfTicks",
     "Generation",
+    "TickDay",
     "Unit",
     "UnitDraft",
     "visible",
@@ -30,7 +30,7 @@ __all__ = [
 
 
 @dataclass(frozen=True, slots=True)
-class DayOfTicks:
+class TickDay:
     """What a unit was made of."""
 
     #: Of the day in the tick store: "final", "given" or "absent_confirmed".
@@ -49,11 +49,11 @@ class DayOfTicks:
 class UnitDraft:
     """A day of a series that is to be published."""
 
-    series: Series
+    series: BarSeries
     day: date
     #: Bars of the unit in order, with all features and with `is_closed` and `ended_by`.
     bars: pl.DataFrame
-    ticks: DayOfTicks
+    ticks: TickDay
     #: State of the processor after the day.
     state: bytes
     #: Attempt of the unit of the day before, 0 on the anchor's day; None if that unit is
@@ -85,7 +85,7 @@ class Unit:
     Its bars are read by `rows`, its processor state by `states_of`, the rest by `details_of`.
     """
 
-    series: Series
+    series: BarSeries
     day: date
     generation: int
     attempt: int
@@ -122,7 +122,7 @@ class Unit:
 class Chain:
     """What is visible of a series: one unit a day from its anchor on."""
 
-    series: Series
+    series: BarSeries
     units: tuple[Unit, ...]
     generations: tuple[Generation, ...] = ()
 

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from rangebar_polars.cli._output import Verbs
     from rangebar_polars.clickhouse.gc import Removed
-    from rangebar_polars.maintenance.drop import Doomed
+    from rangebar_polars.maintenance.drop import SeriesFilter
 
 __all__ = ["add_removal"]
 
@@ -69,11 +69,11 @@ def _rows(removed: Removed) -> pl.DataFrame:
 def run_drop(arguments: argparse.Namespace) -> int:
     """`rangebar cache drop`; 1 if it was not confirmed."""
     from rangebar_polars.clickhouse.connection.driver import is_damage
-    from rangebar_polars.maintenance.drop import Doomed, remove, remove_tables
+    from rangebar_polars.maintenance.drop import SeriesFilter, remove, remove_tables
     from rangebar_polars.readers.hints import counted
 
     symbol = None if arguments.symbol is None else symbol_of(arguments.symbol)
-    doomed = Doomed(symbol, arguments.threshold, arguments.superseded, arguments.outdated)
+    doomed = SeriesFilter(symbol, arguments.threshold, arguments.superseded, arguments.outdated)
     try:
         found = remove(doomed, dry_run=True, **cache_arguments(arguments))
     except (CacheSchemaError, CacheQueryError) as error:
@@ -100,7 +100,7 @@ def run_drop(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _remove(doomed: Doomed, place: dict[str, Any]) -> None:
+def _remove(doomed: SeriesFilter, place: dict[str, Any]) -> None:
     """Remove series, although bars may be damaged: such parts are set aside, but not a server's."""
     from rangebar_polars.clickhouse.connection.driver import is_damage
     from rangebar_polars.clickhouse.damage import set_damaged_aside

@@ -10,7 +10,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from rangebar_polars._utils.span import parse_day
-from rangebar_polars.bar_series.identity import Family
+from rangebar_polars.bar_series.identity import BarSpec
 from rangebar_polars.bar_series.segments import reset_mode
 from rangebar_polars.cli._arguments import (
     DEFAULT_THRESHOLD,
@@ -254,18 +254,18 @@ def frontiers(
     from rangebar_polars.clickhouse.query.units import read_chains
 
     source, market = place
-    families = [
-        Family.of(name, dbps, source=source, market=market, reset=arguments.reset)
+    specs = [
+        BarSpec.of(name, dbps, source=source, market=market, reset=arguments.reset)
         for name in symbols
         for dbps in thresholds(arguments)
     ]
     with reading(arguments.dsn, cache_dir=arguments.cache_dir) as cache:
-        chains = {} if cache is None else read_chains(cache, families)
+        chains = {} if cache is None else read_chains(cache, specs)
     first = parse_day(arguments.start)
-    for family in families:
-        mine = [chain for series, chain in chains.items() if series.family == family]
+    for spec in specs:
+        mine = [chain for series, chain in chains.items() if series.spec == spec]
         days = [u.day for chain in mine for u in chain.units if u.day >= first]
-        what = f"{family.symbol} at {family.threshold} dbps"
+        what = f"{spec.symbol} at {spec.threshold} dbps"
         if days:
             yield f"kept of {what}: {len(set(days)):,} days, the last is {max(days)}"
         else:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from itertools import product
 from typing import TYPE_CHECKING
 
-from rangebar_polars.bar_series.identity import FamilyKey, Series, SeriesKey
+from rangebar_polars.bar_series.identity import BarSeries, BarSpecKey, SeriesKey
 from rangebar_polars.bar_series.units import DISCARDED, PUBLISHED
 from rangebar_polars.clickhouse.commit.leases import hold_leases
 from rangebar_polars.clickhouse.connection.sql import among, among_in_pieces
@@ -23,14 +23,14 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
     from datetime import date
 
-    from rangebar_polars.bar_series.identity import Family, LeaseKey
+    from rangebar_polars.bar_series.identity import BarSpec, LeaseKey
     from rangebar_polars.clickhouse.connection.client import Cache
     from rangebar_polars.clickhouse.connection.sql import Value
 
 __all__ = ["drop"]
 
 
-def drop(cache: Cache, series: Iterable[Series | Family], *, dry_run: bool = False) -> Removed:
+def drop(cache: Cache, series: Iterable[BarSeries | BarSpec], *, dry_run: bool = False) -> Removed:
     """Remove series wholly, or every series of families; a kill leaves each whole or invisible.
 
     Superseded series, which no reader takes unless its anchor is asked for, are told by
@@ -46,9 +46,9 @@ def drop(cache: Cache, series: Iterable[Series | Family], *, dry_run: bool = Fal
     >>> from tempfile import mkdtemp
     >>> from rangebar_polars.clickhouse.open import open_cache
     >>> from rangebar_polars.clickhouse.drop import drop
-    >>> from rangebar_polars.bar_series.identity import Family
+    >>> from rangebar_polars.bar_series.identity import BarSpec
     >>> with open_cache(cache_dir=mkdtemp(), write=True) as cache:
-    ...     drop(cache, [Family.of("BTCUSDT", 250)])
+    ...     drop(cache, [BarSpec.of("BTCUSDT", 250)])
     Removed(bars=0, units=0, leases=0, checkpoints=0, series=())
     """
     found = tuple(dict.fromkeys(_every_series(cache, series)))
@@ -66,24 +66,24 @@ def drop(cache: Cache, series: Iterable[Series | Family], *, dry_run: bool = Fal
     return removed
 
 
-def _every_series(cache: Cache, wanted: Iterable[Series | Family]) -> Iterator[Series]:
+def _every_series(cache: Cache, wanted: Iterable[BarSeries | BarSpec]) -> Iterator[BarSeries]:
     """The series, and those of the families of which any row is kept, seen or not."""
     for one in wanted:
-        if isinstance(one, Series):
+        if isinstance(one, BarSeries):
             yield one
             continue
         for name in ("units", "bars"):
             rows = cache.query(
                 f"SELECT DISTINCT segment_start, anchor_us FROM {cache.table(name)} "  # noqa: S608
-                f"WHERE {among(FamilyKey._fields, [one.key])}"
+                f"WHERE {among(BarSpecKey._fields, [one.key])}"
             )
             for start, anchor_us in rows.sort("anchor_us").iter_rows():
-                yield Series(one, start, anchor_us)
+                yield BarSeries(one, start, anchor_us)
 
 
 def _drop(
     cache: Cache,
-    series: Sequence[Series],
+    series: Sequence[BarSeries],
     wheres: Sequence[str],
     fencing: Mapping[LeaseKey, int],
 ) -> None:
@@ -97,7 +97,7 @@ def _drop(
     for where in wheres:
         delete_rows(cache, "units", where)
     # Their numbers stay taken: rows equal to earlier ones would be dropped as copies.
-    known = read_generations(cache, {one.family for one in series})
+    known = read_generations(cache, {one.spec for one in series})
     rows = [
         _row(one, each.number, each.first_day, DISCARDED, fencing[one.lease_key])
         for one in series
@@ -144,7 +144,7 @@ def _next_numbers(cache: Cache, wheres: Sequence[str]) -> dict[SeriesKey, int]:
 
 
 def _row(
-    series: Series, number: int, first_day: date, state: str, fencing: int
+    series: BarSeries, number: int, first_day: date, state: str, fencing: int
 ) -> dict[str, Value]:
     return {
         **series.key._asdict(),

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
     from datetime import date
 
-    from rangebar_polars.bar_series.identity import Series
+    from rangebar_polars.bar_series.identity import BarSeries
     from rangebar_polars.clickhouse.connection.client import Cache
 
 __all__ = ["SERIES_COLUMNS", "Removed", "count_rows", "delete_each", "delete_rows", "gc"]
@@ -46,7 +46,7 @@ class Removed:
     units: int = 0
     leases: int = 0
     checkpoints: int = 0
-    series: tuple[Series, ...] = ()
+    series: tuple[BarSeries, ...] = ()
 
     def __bool__(self) -> bool:
         """Whether there was anything."""

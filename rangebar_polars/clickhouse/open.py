@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from rangebar_polars._files.failpoints import Step, reach
+from rangebar_polars._files.failpoints import Step, failpoint
 from rangebar_polars._files.interrupts import Uninterrupted
 from rangebar_polars._files.locks import wait_a_little
 from rangebar_polars.clickhouse.connection import driver
@@ -15,7 +15,7 @@ from rangebar_polars.clickhouse.connection.client import READS, Cache
 from rangebar_polars.clickhouse.connection.descriptors import descriptors
 from rangebar_polars.clickhouse.connection.dsn import resolve
 from rangebar_polars.clickhouse.connection.folder_lock import FolderLock
-from rangebar_polars.clickhouse.connection.pool import Openings
+from rangebar_polars.clickhouse.connection.pool import ConnectionPool
 from rangebar_polars.exceptions import CacheUnavailableError, with_hint
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 __all__ = ["EngineUse", "engine_use", "open_cache", "open_target", "reading"]
 
 
-_OPENINGS = Openings()
+_OPENINGS = ConnectionPool()
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,7 +153,7 @@ def _shared(target: Target) -> Iterator[Cache]:
 def _connect(target: Target) -> Cache:
     cache = _connect_server(target) if target.folder is None else _open_folder(target)
     try:
-        reach(Step.CACHE_OPENED)
+        failpoint(Step.CACHE_OPENED)
     except BaseException:
         cache.close()
         raise

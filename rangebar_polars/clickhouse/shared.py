@@ -20,13 +20,13 @@ if TYPE_CHECKING:
 
     from rangebar_polars.clickhouse.connection.client import Cache
 
-__all__ = ["Turns"]
+__all__ = ["SharedCache"]
 
 
-class Turns:
+class SharedCache:
     """The cache for one process at a time, each as long as nobody else wants it.
 
-    Use it as a context: `cache` opens what is not open, and `give_way`, called between two steps
+    Use it as a context: `cache` opens what is not open, and `yield_if_wanted`, called between two steps
     of the work, closes the folder if another process waits for it. A server is never given away.
     """
 
@@ -46,7 +46,7 @@ class Turns:
             self._cache = self._held.enter_context(opening)
         return self._cache
 
-    def give_way(self) -> None:
+    def yield_if_wanted(self) -> None:
         """Close the folder for as long as another process wants it; the next use opens it again."""
         if self._cache is None or self._lock is None or not self._lock.is_wanted():
             return

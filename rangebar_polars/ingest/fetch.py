@@ -41,7 +41,7 @@ if TYPE_CHECKING:
     from rangebar_polars.fetch.source import DaySource, IdSource
     from rangebar_polars.sources import DayTicks
 
-__all__ = ["Place", "fetch_again", "fetch_ticks", "span_of_symbol", "span_to_now", "wanted_days"]
+__all__ = ["Venue", "fetch_again", "fetch_ticks", "span_of_symbol", "span_to_now", "wanted_days"]
 
 
 # More missing ids than the busiest days have are no gap of a day: the numbers are of two kinds, as
@@ -49,7 +49,7 @@ __all__ = ["Place", "fetch_again", "fetch_ticks", "span_of_symbol", "span_to_now
 _MOST_MISSING = 20_000_000
 
 
-class Place(TypedDict):
+class Venue(TypedDict):
     """Where ticks are traded."""
 
     source: str
@@ -126,7 +126,7 @@ def fetch_ticks(
     origin, place = canonical_market(source, market)
     name = validate_symbol_registered(symbol, operation="fetch_ticks")
     span = span_of_symbol(name, start, end)
-    where: Place = {"source": origin, "market": place}
+    where: Venue = {"source": origin, "market": place}
     work = _Fetch(TickStorage(cache_dir), where, span, FetchReport(name))
     with past_gate(name):
         work.judge_days(refresh=refresh)
@@ -139,7 +139,7 @@ def fetch_ticks(
     return work.report
 
 
-def fetch_again(storage: TickStorage, symbol: str, day: date, place: Place) -> DayTicks | None:
+def fetch_again(storage: TickStorage, symbol: str, day: date, place: Venue) -> DayTicks | None:
     """Fetch a day that the store held, with every id that it had.
 
     Days beside it whose ids have moved are fetched and stored with it.
@@ -165,7 +165,7 @@ def _one_day(source: DaySource, day: date) -> DayTicks | None:
         return next((one for batch in batches for one in batch if one.day == day), None)
 
 
-def _held_ids(storage: TickStorage, symbol: str, place: Place, day: date) -> HeldIds | None:
+def _held_ids(storage: TickStorage, symbol: str, place: Venue, day: date) -> HeldIds | None:
     """Return the ids that the store holds of a day."""
     return _ids_of(storage.coverage(symbol, day, day, **place).row(0, named=True))
 
@@ -228,7 +228,7 @@ class _Fetch:
     """One symbol's store, what is to be fetched into it, and the report that grows."""
 
     storage: TickStorage
-    place: Place
+    place: Venue
     span: Span
     report: FetchReport
     #: Days to be fetched whole, in order.

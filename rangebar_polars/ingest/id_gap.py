@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from datetime import date
 
     from rangebar_polars.bar_series.units import Chain
-    from rangebar_polars.storage.snapshot import HeldDay, HeldDays
+    from rangebar_polars.storage.snapshot import SnapshotDay, TickSnapshot
 
 __all__ = ["Hole", "first_hole", "first_line", "gap_before"]
 
@@ -32,13 +32,13 @@ def first_line(error: BaseException) -> str:
     return str(error).partition("\n")[0]
 
 
-def first_hole(held: HeldDays, first_day: date) -> Hole | None:
+def first_hole(held: TickSnapshot, first_day: date) -> Hole | None:
     """The first day from a day on that cannot be made into a unit."""
     days = (day for day in held.days if day.day >= first_day)
-    return next((_hole_of(day) for day in days if not day.is_sealed), None)
+    return next((_hole_of(day) for day in days if not day.is_final), None)
 
 
-def gap_before(held: HeldDays, chain: Chain, day: date) -> Hole | None:
+def gap_before(held: TickSnapshot, chain: Chain, day: date) -> Hole | None:
     """Return the ids that are missing between the units before a day and the day.
 
     `held` is the day before and the day. Where the store still has the day before, it has judged
@@ -47,7 +47,7 @@ def gap_before(held: HeldDays, chain: Chain, day: date) -> Hole | None:
     before, here = held[day - ONE_DAY], held[day]
     ids = [u.tick_last_id for u in chain.units if u.day < day and u.tick_last_id is not None]
     entry = here.coverage.entry
-    is_judged = before.coverage.is_kept or chain.series.family.source == "exness"
+    is_judged = before.coverage.is_kept or chain.series.spec.source == "exness"
     if is_judged or not ids or entry is None or entry.first_id is None:
         return None
     span = (ids[-1] + 1, entry.first_id - 1)
@@ -56,7 +56,7 @@ def gap_before(held: HeldDays, chain: Chain, day: date) -> Hole | None:
     return Hole(day, words) if left else None
 
 
-def _hole_of(day: HeldDay) -> Hole:
+def _hole_of(day: SnapshotDay) -> Hole:
     """Why a day cannot be made into a unit."""
     state, reason = day.coverage.state, day.coverage.reason
     words = {

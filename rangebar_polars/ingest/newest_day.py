@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from rangebar_polars.fetch.source import ArchiveProbe
-    from rangebar_polars.storage.layout import Shelf
+    from rangebar_polars.storage.layout import SymbolDir
 
 __all__ = ["Clamp", "ClampWarning", "newest_day"]
 
@@ -109,12 +109,12 @@ def newest_day(
     origin, place = canonical_market(source, market)
     name = canonical_symbol(symbol)
     started = now()
-    shelf = TickStorage(cache_dir).shelf(name, origin, place)
+    symbol_dir = TickStorage(cache_dir).symbol_dir(name, origin, place)
     yesterday = _day_before(started)
     latest = yesterday if last_day is None else min(last_day, yesterday)
-    if _holds(shelf, latest):
+    if _holds(symbol_dir, latest):
         return Clamp(latest, last_day, _KEPT)
-    return _Search(shelf, probe_of(name, origin, place, now=now), last_day, started).found()
+    return _Search(symbol_dir, probe_of(name, origin, place, now=now), last_day, started).found()
 
 
 def _day_before(seconds: float) -> date:
@@ -122,17 +122,17 @@ def _day_before(seconds: float) -> date:
     return datetime.fromtimestamp(seconds, UTC).date() - ONE_DAY
 
 
-def _holds(shelf: Shelf, day: date) -> bool:
+def _holds(symbol_dir: SymbolDir, day: date) -> bool:
     """Whether the store holds a day to which nothing is to come."""
     span = Span(day_start(day), day_start(day + ONE_DAY))
-    return covered_days(shelf, span, entries_around(shelf, span))[0].state in SEALED
+    return covered_days(symbol_dir, span, entries_around(symbol_dir, span))[0].state in SEALED
 
 
 @dataclass(frozen=True, slots=True)
 class _Search:
     """One search for the newest day, by the time that it was at its start."""
 
-    shelf: Shelf
+    symbol_dir: SymbolDir
     probe: ArchiveProbe
     requested: date | None
     started: float
@@ -154,7 +154,7 @@ class _Search:
         """The newest day of the archive, or on the way to it of the store."""
         day = self.latest
         while (self.latest - day).days <= self.probe.patience:
-            if _holds(self.shelf, day):
+            if _holds(self.symbol_dir, day):
                 return Clamp(day, self.requested, _KEPT)
             is_there = self.probe.has(day)
             self._judge_clock()
@@ -182,11 +182,11 @@ class _Search:
         """The newest day that is kept, where nobody can be asked for a newer one."""
         kept = self._newest_kept()
         if kept is None:
-            error.add_note(f"the tick store holds no whole day of {self.shelf.label} either")
+            error.add_note(f"the tick store holds no whole day of {self.symbol_dir.label} either")
             raise error
         reason = f"{error}".partition("\n")[0]
         message = with_hint(
-            f"the newest day of {self.shelf.label} is taken to be `{kept}`, the newest that the "
+            f"the newest day of {self.symbol_dir.label} is taken to be `{kept}`, the newest that the "
             f"tick store holds: {reason}",
             "run it again with a connection for what has come since",
         )
@@ -198,23 +198,21 @@ class _Search:
         """The newest whole day of the store up to the latest that may be."""
         days = (
             day
-            for day, entry in kept_days(self.shelf).items()
+            for day, entry in kept_days(self.symbol_dir).items()
             if entry.state in SEALED and day <= self.latest
         )
         return max(days, default=None)
 
     def _none_error(self) -> ArchiveMissingError:
-        shelf, kept = self.shelf, self._newest_kept()
+        symbol_dir, kept = self.symbol_dir, self._newest_kept()
         earliest = self.latest - timedelta(days=self.probe.patience)
-        sentence = (
-            f"the archive has no whole day of {shelf.label} from `{earliest}` to `{self.latest}`"
-        )
+        sentence = f"the archive has no whole day of {symbol_dir.label} from `{earliest}` to `{self.latest}`"
         hint = "is that its source and market, and is it traded still?"
         if kept is not None:
             hint += f' the tick store holds days up to {kept}: end_date="{kept}"'
         return ArchiveMissingError(
             with_hint(sentence, hint),
-            symbol=shelf.symbol,
+            symbol=symbol_dir.symbol,
             day=self.latest,
             url=self.probe.transport.url,
         )

@@ -21,14 +21,14 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
-    from rangebar_polars.bar_series.identity import Series
+    from rangebar_polars.bar_series.identity import BarSeries
     from rangebar_polars.clickhouse.connection.client import Cache
 
-__all__ = ["Doomed", "remove", "remove_tables"]
+__all__ = ["SeriesFilter", "remove", "remove_tables"]
 
 
 @dataclass(frozen=True, slots=True)
-class Doomed:
+class SeriesFilter:
     """Which series are to be removed: those for which all of this holds."""
 
     #: None for every one.
@@ -43,25 +43,25 @@ class Doomed:
     @property
     def is_everything(self) -> bool:
         """Whether nothing is left out."""
-        return self == Doomed()
+        return self == SeriesFilter()
 
-    def among(self, cache: Cache) -> list[Series]:
+    def among(self, cache: Cache) -> list[BarSeries]:
         """The series of a cache that are meant."""
         chains = read_chains(cache)
         covered = superseded(chains.values()) if self.is_superseded else set(chains)
         return [series for series in chains if series in covered and self._means(series)]
 
-    def _means(self, series: Series) -> bool:
-        family = series.family
+    def _means(self, series: BarSeries) -> bool:
+        spec = series.spec
         return (
-            self.symbol in (None, family.symbol)
-            and (self.thresholds is None or family.threshold in self.thresholds)
-            and (not self.is_outdated or family.configuration.bar_semantics != BAR_SEMANTICS)
+            self.symbol in (None, spec.symbol)
+            and (self.thresholds is None or spec.threshold in self.thresholds)
+            and (not self.is_outdated or spec.rules.bar_semantics != BAR_SEMANTICS)
         )
 
 
 def remove(
-    doomed: Doomed,
+    doomed: SeriesFilter,
     *,
     dry_run: bool = False,
     cache_dir: Path | str | None = None,
@@ -90,8 +90,8 @@ def remove(
     Examples
     --------
     >>> from tempfile import mkdtemp
-    >>> from rangebar_polars.maintenance.drop import Doomed, remove
-    >>> remove(Doomed("BTCUSDT"), cache_dir=mkdtemp()).series
+    >>> from rangebar_polars.maintenance.drop import SeriesFilter, remove
+    >>> remove(SeriesFilter("BTCUSDT"), cache_dir=mkdtemp()).series
     ()
     """
     with reading(dsn, cache_dir=cache_dir) as cache:

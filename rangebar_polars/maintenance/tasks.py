@@ -12,14 +12,14 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
     from datetime import date, datetime
 
-    from rangebar_polars.bar_series.identity import Family, Series
+    from rangebar_polars.bar_series.identity import BarSeries, BarSpec
     from rangebar_polars.bar_series.units import Chain
 
-__all__ = ["Errand", "errands_of_update", "errands_of_upgrade", "furthest"]
+__all__ = ["PopulateTask", "errands_of_update", "errands_of_upgrade", "furthest"]
 
 
 @dataclass(frozen=True, slots=True)
-class Errand:
+class PopulateTask:
     """A population of the thresholds of one symbol that have the same days to do."""
 
     source: str
@@ -40,18 +40,18 @@ class Errand:
         return f"{self.symbol} ({place}) at {at} dbps from {self.start.date()} to {last}"
 
 
-def errands_of_update(chains: Iterable[Chain]) -> list[Errand]:
+def errands_of_update(chains: Iterable[Chain]) -> list[PopulateTask]:
     """What has to be populated so that every family goes on from its newest segment.
 
     A population from the frontier on continues exactly the series that is meant: nothing reaches
     that day but the series of the furthest frontier, of which it takes the earliest anchor.
     """
-    by_family: dict[Family, list[Chain]] = {}
+    by_family: dict[BarSpec, list[Chain]] = {}
     for chain in chains:
-        if chain.units and _is_current(chain.series.family):
-            by_family.setdefault(chain.series.family, []).append(chain)
+        if chain.units and _is_current(chain.series.spec):
+            by_family.setdefault(chain.series.spec, []).append(chain)
     return _joined(
-        (family, day_start(furthest(kept).frontier), None) for family, kept in by_family.items()
+        (spec, day_start(furthest(kept).frontier), None) for spec, kept in by_family.items()
     )
 
 
@@ -64,40 +64,38 @@ def furthest(chains: Sequence[Chain]) -> Chain:
 
 def errands_of_upgrade(
     chains: Iterable[Chain],
-) -> tuple[list[Errand], list[tuple[Series, str]]]:
+) -> tuple[list[PopulateTask], list[tuple[BarSeries, str]]]:
     """What has to be built anew, and the series for which that is not possible."""
     kept = [chain for chain in chains if chain.units]
-    now = [
-        chain for chain in kept if chain.series.family.configuration.bar_semantics == BAR_SEMANTICS
-    ]
+    now = [chain for chain in kept if chain.series.spec.rules.bar_semantics == BAR_SEMANTICS]
     wanted, left = [], []
     for chain in kept:
-        configuration = chain.series.family.configuration
-        if configuration.bar_semantics == BAR_SEMANTICS or _is_rebuilt(chain, now):
+        rules = chain.series.spec.rules
+        if rules.bar_semantics == BAR_SEMANTICS or _is_rebuilt(chain, now):
             continue
-        if configuration.bar_semantics > BAR_SEMANTICS:
+        if rules.bar_semantics > BAR_SEMANTICS:
             left.append((chain.series, "a newer version of the package computed it"))
-        elif configuration.max_gap_us is not None:
+        elif rules.max_gap_us is not None:
             left.append((chain.series, "a population knows no longest gap"))
         else:
             last_day = chain.frontier - ONE_DAY
-            wanted.append((chain.series.family, chain.series.anchor, last_day))
+            wanted.append((chain.series.spec, chain.series.anchor, last_day))
     return _joined(wanted), left
 
 
-def _is_current(family: Family) -> bool:
+def _is_current(spec: BarSpec) -> bool:
     """Whether a population of today would build bars of this family."""
-    configuration = family.configuration
-    return configuration.bar_semantics == BAR_SEMANTICS and configuration.max_gap_us is None
+    rules = spec.rules
+    return rules.bar_semantics == BAR_SEMANTICS and rules.max_gap_us is None
 
 
 def _is_rebuilt(old: Chain, now: Iterable[Chain]) -> bool:
     """Whether a series of today's rule holds all days of an old one."""
-    mine = old.series.family
-    gate = mine.configuration.prevent_same_timestamp_close
+    mine = old.series.spec
+    gate = mine.rules.prevent_same_timestamp_close
     return any(
-        one.series.family.key[:-1] == mine.key[:-1]
-        and one.series.family.configuration.prevent_same_timestamp_close == gate
+        one.series.spec.key[:-1] == mine.key[:-1]
+        and one.series.spec.rules.prevent_same_timestamp_close == gate
         and one.series.segment_start == old.series.segment_start
         and one.series.anchor_us <= old.series.anchor_us
         and one.frontier >= old.frontier
@@ -105,20 +103,20 @@ def _is_rebuilt(old: Chain, now: Iterable[Chain]) -> bool:
     )
 
 
-def _joined(wanted: Iterable[tuple[Family, datetime, date | None]]) -> list[Errand]:
+def _joined(wanted: Iterable[tuple[BarSpec, datetime, date | None]]) -> list[PopulateTask]:
     """Errands whose thresholds share one pass over the ticks."""
-    thresholds: dict[Errand, set[int]] = {}
-    for family, start, last_day in wanted:
-        errand = Errand(
-            family.source,
-            family.market,
-            family.symbol,
-            family.reset,
-            family.configuration.prevent_same_timestamp_close,
+    thresholds: dict[PopulateTask, set[int]] = {}
+    for spec, start, last_day in wanted:
+        errand = PopulateTask(
+            spec.source,
+            spec.market,
+            spec.symbol,
+            spec.reset,
+            spec.rules.prevent_same_timestamp_close,
             start,
             last_day,
         )
-        thresholds.setdefault(errand, set()).add(family.threshold)
+        thresholds.setdefault(errand, set()).add(spec.threshold)
     joined = [
         replace(errand, thresholds=tuple(sorted(found))) for errand, found in thresholds.items()
     ]

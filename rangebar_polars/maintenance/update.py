@@ -32,10 +32,10 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from rangebar_polars._utils.span import When
-    from rangebar_polars.bar_series.identity import Series
+    from rangebar_polars.bar_series.identity import BarSeries
     from rangebar_polars.bar_series.units import Chain
     from rangebar_polars.ingest.newest_day import Clamp
-    from rangebar_polars.maintenance.tasks import Errand
+    from rangebar_polars.maintenance.tasks import PopulateTask
     from rangebar_polars.populate.report import PopulateReport
 
 __all__ = ["UpkeepReport", "update", "upgrade"]
@@ -49,13 +49,13 @@ class UpkeepReport:
     schema_version: int | None = None
     done: list[PopulateReport] = field(default_factory=list)
     #: Errands for which there is no day to do.
-    current: list[Errand] = field(default_factory=list)
+    current: list[PopulateTask] = field(default_factory=list)
     #: By symbol, the newest day that is known, where the source gave no answer and the day asked
     #: for, or yesterday, is not reached.
     unanswered: dict[str, Clamp] = field(default_factory=dict)
-    failed: list[tuple[Errand, RangeBarError]] = field(default_factory=list)
+    failed: list[tuple[PopulateTask, RangeBarError]] = field(default_factory=list)
     #: Series that cannot be built anew, and why.
-    left: list[tuple[Series, str]] = field(default_factory=list)
+    left: list[tuple[BarSeries, str]] = field(default_factory=list)
 
     def __str__(self) -> str:
         """Lines for a person."""
@@ -65,7 +65,7 @@ class UpkeepReport:
         lines += [f"{errand}: failed, {_sentence(error)}" for errand, error in self.failed]
         return "\n".join(lines) or "nothing is kept"
 
-    def _words_of(self, errand: Errand) -> str:
+    def _words_of(self, errand: PopulateTask) -> str:
         if errand.symbol in self.unanswered:
             clamp = self.unanswered[errand.symbol]
             return f"{errand.symbol}: nothing newer to go on with ({clamp.why})"
@@ -122,7 +122,7 @@ def update(
     options = {"notify": notify, "verbose": verbose, "executor": executor, **places}
     newest = _Newest(last_day, cache_dir)
 
-    def populate(errand: Errand) -> None:
+    def populate(errand: PopulateTask) -> None:
         clamp = newest.of(errand)
         day = clamp.day
         if not clamp.is_certain and errand.start <= day_start(newest.wanted):
@@ -180,7 +180,7 @@ def upgrade(
     places = {"cache_dir": cache_dir, "dsn": dsn}
     options = {"notify": notify, "verbose": verbose, "executor": executor, **places}
 
-    def populate(errand: Errand) -> None:
+    def populate(errand: PopulateTask) -> None:
         assert errand.last_day is not None  # noqa: S101
         report.done.append(_populate(errand, errand.last_day, options))
 
@@ -199,7 +199,7 @@ def _kept(
     with reading(dsn, cache_dir=cache_dir) as cache:
         chains = [] if cache is None else [c for c in read_chains(cache).values() if c.units]
     names = {canonical_symbol(symbol) for symbol in symbols}
-    kept = {chain.series.family.symbol for chain in chains}
+    kept = {chain.series.spec.symbol for chain in chains}
     for name in sorted(names - kept):
         near = nearest(name, kept)
         hint = f"did you mean `{near}`?" if near else f"rangebar populate {name} --start 2024-01-01"
@@ -207,8 +207,8 @@ def _kept(
     return [
         chain
         for chain in chains
-        if (not names or chain.series.family.symbol in names)
-        and (not thresholds or chain.series.family.threshold in thresholds)
+        if (not names or chain.series.spec.symbol in names)
+        and (not thresholds or chain.series.spec.threshold in thresholds)
     ]
 
 
@@ -223,7 +223,7 @@ class _Newest:
         #: The last day that may be there.
         self.wanted = yesterday if last_day is None else min(last_day, yesterday)
 
-    def of(self, errand: Errand) -> Clamp:
+    def of(self, errand: PopulateTask) -> Clamp:
         """The last day to do."""
         key = (errand.source, errand.market, errand.symbol)
         if key not in self.known:
@@ -237,7 +237,7 @@ class _Newest:
         return self.known[key]
 
 
-def _populate(errand: Errand, last_day: date, options: dict[str, Any]) -> PopulateReport:
+def _populate(errand: PopulateTask, last_day: date, options: dict[str, Any]) -> PopulateReport:
     return populate_cache_resumable(
         errand.symbol,
         errand.start,
@@ -251,7 +251,9 @@ def _populate(errand: Errand, last_day: date, options: dict[str, Any]) -> Popula
     )
 
 
-def _run(report: UpkeepReport, errands: Sequence[Errand], act: Callable[[Errand], None]) -> None:
+def _run(
+    report: UpkeepReport, errands: Sequence[PopulateTask], act: Callable[[PopulateTask], None]
+) -> None:
     """Do every errand; one that fails does not keep the others from being done."""
     for errand in errands:
         try:

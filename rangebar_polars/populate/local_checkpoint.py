@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any
 from rangebar_polars import _internal
 from rangebar_polars._files.atomic import disk_errors, temporary_name, temporary_pid, write_synced
 from rangebar_polars._files.disk import Disk, Step
-from rangebar_polars.bar_series.identity import Configuration, Family, FamilyKey, Series
+from rangebar_polars.bar_series.identity import BarRules, BarSeries, BarSpec, BarSpecKey
 from rangebar_polars.config import settings
 from rangebar_polars.storage.layout import listed
 
@@ -62,15 +62,15 @@ class LocalCheckpointWarning(UserWarning):
     """A local copy of a state could not be written, or is not one that can be used."""
 
 
-def local_path(cache_dir: Path | str | None, series: Series) -> Path:
+def local_path(cache_dir: Path | str | None, series: BarSeries) -> Path:
     """File of the copy of a series.
 
     Examples
     --------
     >>> from datetime import date
-    >>> from rangebar_polars.bar_series.identity import Family
+    >>> from rangebar_polars.bar_series.identity import BarSpec
     >>> from rangebar_polars.populate.local_checkpoint import local_path
-    >>> local_path("cache", Family.of("BTCUSDT", 250).series(date(2024, 1, 1))).name
+    >>> local_path("cache", BarSpec.of("BTCUSDT", 250).series(date(2024, 1, 1))).name
     'binance-spot-BTCUSDT-250-year-44675d7ecc1ce63d-2024-01-01-1704067200000000.checkpoint'
     """
     return _folder(cache_dir) / name_of(series)
@@ -100,7 +100,7 @@ def write_local(
         warnings.warn(message, LocalCheckpointWarning, stacklevel=2)
 
 
-def read_local(cache_dir: Path | str | None, series: Series) -> LocalCheckpoint | None:
+def read_local(cache_dir: Path | str | None, series: BarSeries) -> LocalCheckpoint | None:
     """The copy of a series; None where there is none that can be used, with a warning if one is there.
 
     It says nothing of what is published: compare it with the newest unit, or take
@@ -115,7 +115,7 @@ def state_from_local(cache_dir: Path | str | None, unit: Unit) -> bytes | None:
     return found.state if found is not None and found.is_of(unit) else None
 
 
-def forget_local(cache_dir: Path | str | None, series: Series) -> bool:
+def forget_local(cache_dir: Path | str | None, series: BarSeries) -> bool:
     """Remove the copy of a series; return whether there was one.
 
     Raises
@@ -203,7 +203,7 @@ class UnusableError(Exception):
 class LocalCheckpoint:
     """A copy of the state after a unit, and which unit that is."""
 
-    series: Series
+    series: BarSeries
     day: date
     generation: int
     #: Of the unit: a random number, so that no other unit of any cache has it.
@@ -232,7 +232,7 @@ class LocalCheckpoint:
         return self == replace(self.of(unit, self.state), code_version=self.code_version)
 
 
-def name_of(series: Series) -> str:
+def name_of(series: BarSeries) -> str:
     """Name of the file of a series."""
     return f"{series.lease_key.file_name}-{series.anchor_us}{_SUFFIX}"
 
@@ -244,7 +244,7 @@ def encoded(checkpoint: LocalCheckpoint) -> bytes:
     key = {**series.key._asdict(), "segment_start": series.segment_start.isoformat()}
     values |= {
         "series": key,
-        "configuration": asdict(series.family.configuration),
+        "configuration": asdict(series.spec.rules),
         "day": checkpoint.day.isoformat(),
         "state": b64encode(checkpoint.state).decode(),
     }
@@ -281,9 +281,9 @@ def _fault_of(first: bytes) -> str:
 
 def _from_values(values: dict[str, Any]) -> LocalCheckpoint:
     key = values.pop("series")
-    parts = {name: key[name] for name in FamilyKey._fields[:-1]}
-    family = Family(**parts, configuration=Configuration(**values.pop("configuration")))
-    series = Series(family, date.fromisoformat(key["segment_start"]), key["anchor_us"])
+    parts = {name: key[name] for name in BarSpecKey._fields[:-1]}
+    spec = BarSpec(**parts, rules=BarRules(**values.pop("configuration")))
+    series = BarSeries(spec, date.fromisoformat(key["segment_start"]), key["anchor_us"])
     values["day"] = date.fromisoformat(values["day"])
     values["state"] = b64decode(values["state"], validate=True)
     return LocalCheckpoint(series=series, **values)

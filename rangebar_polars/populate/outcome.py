@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from datetime import date
 
-    from rangebar_polars.bar_series.identity import Series
+    from rangebar_polars.bar_series.identity import BarSeries
     from rangebar_polars.ingest.id_gap import Hole
     from rangebar_polars.populate.plan import Job
 
@@ -19,7 +19,7 @@ __all__ = ["JobResult", "Outcome", "TrackOutcome"]
 class TrackOutcome:
     """What a job gave for one series."""
 
-    series: Series
+    series: BarSeries
     #: Days that became units.
     days: int
     #: Of them, those without a tick, as the source says for certain.

@@ -15,18 +15,27 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from datetime import date
 
-    from rangebar_polars.bar_series.identity import Family, LeaseKey, Series
+    from rangebar_polars.bar_series.identity import BarSeries, BarSpec, LeaseKey
     from rangebar_polars.bar_series.segments import Segment
     from rangebar_polars.bar_series.units import Unit
 
-__all__ = ["Job", "JobTrack", "Part", "Request", "TrackPlan", "by_lease", "parts_of", "plan_part"]
+__all__ = [
+    "Job",
+    "Request",
+    "RequestSegment",
+    "SeriesJob",
+    "SeriesPlan",
+    "by_lease",
+    "parts_of",
+    "plan_part",
+]
 
 
 @dataclass(frozen=True, slots=True)
-class JobTrack:
+class SeriesJob:
     """A series of a job: where it goes on, from which state, and who may write it."""
 
-    series: Series
+    series: BarSeries
     #: The first day that is to be published.
     first_day: date
     #: Attempt of the unit of the day before; 0 on the anchor's day.
@@ -53,7 +62,7 @@ class Job:
     #: The lowest first day of the tracks.
     first_day: date
     last_day: date
-    tracks: tuple[JobTrack, ...]
+    tracks: tuple[SeriesJob, ...]
     cache_dir: str | None
     dsn: str | None = field(repr=False)
     #: Who holds the leases of the series.
@@ -65,7 +74,7 @@ class Job:
         return {track.series.lease_key: track.fencing for track in self.tracks}
 
     @property
-    def built_on(self) -> dict[Series, int]:
+    def built_on(self) -> dict[BarSeries, int]:
         """Of each series, the attempt that its first unit is built on."""
         return {track.series: track.built_on for track in self.tracks}
 
@@ -80,27 +89,25 @@ class Request:
     """Whole days of one symbol, at one or several thresholds."""
 
     #: One a threshold; they are equal in all else.
-    families: tuple[Family, ...]
+    specs: tuple[BarSpec, ...]
     first_day: date
     last_day: date
 
     @property
     def symbol(self) -> str:
         """The symbol."""
-        return self.families[0].symbol
+        return self.specs[0].symbol
 
     @property
     def lease_keys(self) -> list[LeaseKey]:
         """Leases of all thresholds and segments."""
         return [
-            family.series(part.first_day).lease_key
-            for part in parts_of(self)
-            for family in self.families
+            spec.series(part.first_day).lease_key for part in parts_of(self) for spec in self.specs
         ]
 
 
 @dataclass(frozen=True, slots=True)
-class Part:
+class RequestSegment:
     """The days of a request that lie in one segment."""
 
     request: Request
@@ -110,10 +117,10 @@ class Part:
 
 
 @dataclass(frozen=True, slots=True)
-class TrackPlan:
+class SeriesPlan:
     """What is to be done for a series in a part; nothing, if its first day lies after the last."""
 
-    part: Part
+    part: RequestSegment
     #: What is kept of the series; without units if it is a new one.
     chain: Chain
     first_day: date
@@ -121,7 +128,7 @@ class TrackPlan:
     generation: int = 0
 
     @property
-    def series(self) -> Series:
+    def series(self) -> BarSeries:
         """The series."""
         return self.chain.series
 
@@ -147,16 +154,16 @@ class TrackPlan:
         return self.chain.between(self.part.first_day, min(self.last_day, self.part.last_day))
 
 
-def parts_of(request: Request) -> list[Part]:
+def parts_of(request: Request) -> list[RequestSegment]:
     """A request cut at its resets."""
     span = Span(day_start(request.first_day), day_start(request.last_day + ONE_DAY))
     return [
-        Part(request, segment, part.first_day, part.last_day)
-        for segment, part in parts(span, request.families[0].reset)
+        RequestSegment(request, segment, part.first_day, part.last_day)
+        for segment, part in parts(span, request.specs[0].reset)
     ]
 
 
-def by_lease(chains: Mapping[Series, Chain]) -> dict[LeaseKey, list[Chain]]:
+def by_lease(chains: Mapping[BarSeries, Chain]) -> dict[LeaseKey, list[Chain]]:
     """Chains by family and segment."""
     found: dict[LeaseKey, list[Chain]] = {}
     for series, chain in chains.items():
@@ -164,25 +171,25 @@ def by_lease(chains: Mapping[Series, Chain]) -> dict[LeaseKey, list[Chain]]:
     return found
 
 
-def plan_part(part: Part, chains: Mapping[LeaseKey, Sequence[Chain]]) -> list[TrackPlan]:
+def plan_part(part: RequestSegment, chains: Mapping[LeaseKey, Sequence[Chain]]) -> list[SeriesPlan]:
     """Where each threshold goes on in a part.
 
     The series of the earliest anchor that reaches the first day is continued from its frontier;
     where there is none, a new one begins on the first day.
     """
-    return [_plan_track(part, family, chains) for family in part.request.families]
+    return [_plan_track(part, spec, chains) for spec in part.request.specs]
 
 
 def _plan_track(
-    part: Part, family: Family, chains: Mapping[LeaseKey, Sequence[Chain]]
-) -> TrackPlan:
-    series = family.series(part.first_day)
+    part: RequestSegment, spec: BarSpec, chains: Mapping[LeaseKey, Sequence[Chain]]
+) -> SeriesPlan:
+    series = spec.series(part.first_day)
     own = chains.get(series.lease_key, ())
     chain = to_continue(own, part.segment, part.first_day)
     if chain is None:
         chain = next((one for one in own if one.series == series), Chain(series, ()))
     first_day = chain.frontier
-    return TrackPlan(part, chain, first_day, part.last_day, _generation_on(first_day, chain))
+    return SeriesPlan(part, chain, first_day, part.last_day, _generation_on(first_day, chain))
 
 
 def _generation_on(day: date, chain: Chain) -> int:

@@ -6,9 +6,9 @@ from contextlib import ExitStack
 from datetime import date
 from typing import TYPE_CHECKING
 
-from rangebar_polars._utils.checks import must_be_bool
+from rangebar_polars._utils.checks import require_bool
 from rangebar_polars._utils.span import ONE_DAY, Span, day_start, parse_span
-from rangebar_polars.bar_series.identity import Configuration, Family
+from rangebar_polars.bar_series.identity import BarRules, BarSpec
 from rangebar_polars.bar_series.segments import reset_of
 from rangebar_polars.compute._options import parse_options
 from rangebar_polars.events import PopulationCompleted, PopulationFailed, emit
@@ -17,7 +17,7 @@ from rangebar_polars.ingest.id_gap import first_line
 from rangebar_polars.ingest.newest_day import newest_day
 from rangebar_polars.populate.plan import Request
 from rangebar_polars.populate.report import PopulateReport
-from rangebar_polars.populate.run import Course, Options
+from rangebar_polars.populate.run import Options, PopulationRun
 from rangebar_polars.populate.workers.executors import judge_executor
 from rangebar_polars.sources import canonical_market
 from rangebar_polars.symbol_registry import (
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
     from rangebar_polars._typing import Features
     from rangebar_polars._utils.span import When
-    from rangebar_polars.ingest.fetch import Place
+    from rangebar_polars.ingest.fetch import Venue
     from rangebar_polars.threshold import ThresholdLike
 
 __all__ = ["populate_cache_resumable"]
@@ -143,9 +143,9 @@ def populate_cache_resumable(
     0
     """
     origin, place = canonical_market(source, market)
-    where: Place = {"source": origin, "market": place}
+    where: Venue = {"source": origin, "market": place}
     names = dict.fromkeys(validate_symbols_registered(_listed(symbol), operation=_NAME))
-    must_be_bool(
+    require_bool(
         force_refresh=force_refresh,
         refresh_stale=refresh_stale,
         include_microstructure=include_microstructure,
@@ -156,18 +156,18 @@ def populate_cache_resumable(
     parse_options(250, features=features)
     judge_executor(executor)
     reset = reset_of(ouroboros, ouroboros_mode)
-    configuration = Configuration(prevent_same_timestamp_close=prevent_same_timestamp_close)
+    rules = BarRules(prevent_same_timestamp_close=prevent_same_timestamp_close)
     report, requests = PopulateReport(), []
     with ExitStack() as passed:
         for name in names:
             passed.enter_context(past_gate(name))
             asked = _asked_days(name, start_date, end_date)
-            families = [
-                Family.of(name, threshold, reset=reset, configuration=configuration, **where)
+            specs = [
+                BarSpec.of(name, threshold, reset=reset, rules=rules, **where)
                 for threshold in _thresholds(name, threshold_decimal_bps)
             ]
             days = _days(report, name, asked, where, cache_dir)
-            requests.append(Request(tuple(families), *days))
+            requests.append(Request(tuple(specs), *days))
         options = Options(cache_dir, dsn, force_refresh, refresh_stale, notify, verbose, executor)
         return _populate(requests, options, report)
 
@@ -216,7 +216,7 @@ def _days(
     report: PopulateReport,
     name: str,
     asked: tuple[date, date | None],
-    where: Place,
+    where: Venue,
     cache_dir: str | Path | None,
 ) -> tuple[date, date]:
     """First and last day, up to the newest whole one."""
@@ -236,7 +236,7 @@ def _populate(
     requests: Sequence[Request], options: Options, report: PopulateReport
 ) -> PopulateReport:
     try:
-        course = Course(requests, options)
+        course = PopulationRun(requests, options)
         report.series = course.run()
         if course.error is not None:
             raise course.error
@@ -255,7 +255,7 @@ def _populate(
 
 
 def _words(request: Request) -> tuple[str, list[int], date, date]:
-    thresholds = [family.threshold for family in request.families]
+    thresholds = [spec.threshold for spec in request.specs]
     return request.symbol, thresholds, request.first_day, request.last_day
 
 

@@ -9,14 +9,14 @@ from datetime import UTC, datetime
 from itertools import groupby
 from typing import TYPE_CHECKING, Literal, TypeAlias, get_args
 
-from rangebar_polars._utils.checks import must_be_bool
+from rangebar_polars._utils.checks import require_bool
 from rangebar_polars._utils.span import ONE_DAY, day_start, parse_span
 from rangebar_polars.bar_series.segments import reset_of
 from rangebar_polars.exceptions import ValidationError, unknown_choice, with_hint
 from rangebar_polars.ingest.newest_day import newest_day
 from rangebar_polars.populate.listeners import watched
 from rangebar_polars.populate.populate import populate_cache_resumable
-from rangebar_polars.populate.verify import Look, days_between, month_of
+from rangebar_polars.populate.verify import StoredBarsCheck, days_between, month_of
 from rangebar_polars.populate.workers.executors import judge_executor
 from rangebar_polars.sources import canonical_market
 from rangebar_polars.symbol_registry import (
@@ -187,9 +187,9 @@ ouroboros_mode, prevent_same_timestamp_close, notify, verbose, source, market, c
     """
     started = time.monotonic()
     _judge(validate_on_complete, progress_callback, executor)
-    must_be_bool(include_microstructure=include_microstructure, notify=notify, verbose=verbose)
-    must_be_bool(force_refresh=force_refresh, refresh_stale=refresh_stale)
-    must_be_bool(prevent_same_timestamp_close=prevent_same_timestamp_close)
+    require_bool(include_microstructure=include_microstructure, notify=notify, verbose=verbose)
+    require_bool(force_refresh=force_refresh, refresh_stale=refresh_stale)
+    require_bool(prevent_same_timestamp_close=prevent_same_timestamp_close)
     reset = reset_of(ouroboros, ouroboros_mode)
     name = validate_symbol_registered(symbol, operation="precompute_range_bars")
     origin, place = canonical_market(source, market)
@@ -218,7 +218,7 @@ ouroboros_mode, prevent_same_timestamp_close, notify, verbose, source, market, c
                 cache_dir=cache_dir,
                 dsn=dsn,
             )
-        look = Look(report, _reached(report, days), cache_dir, dsn)
+        look = StoredBarsCheck(report, _reached(report, days), cache_dir, dsn)
         look.run(is_deep=validate_on_complete != "skip")
         progress.end(look.days[1])
     return _judged(_result(name, threshold, look, started), validate_on_complete)
@@ -235,7 +235,7 @@ def _judge(on_complete: str, callback: object, executor: object) -> None:
     judge_executor(executor)
 
 
-def _result(name: str, threshold: int, look: Look, started: float) -> PrecomputeResult:
+def _result(name: str, threshold: int, look: StoredBarsCheck, started: float) -> PrecomputeResult:
     return PrecomputeResult(
         name,
         threshold,

@@ -22,23 +22,23 @@ if TYPE_CHECKING:
     from rangebar_polars.bar_series.units import Generation
     from rangebar_polars.clickhouse.connection.client import Cache
     from rangebar_polars.compute.builder import RangeBarBuilder
-    from rangebar_polars.populate.plan import TrackPlan
-    from rangebar_polars.storage.snapshot import HeldDays
+    from rangebar_polars.populate.plan import SeriesPlan
+    from rangebar_polars.storage.snapshot import TickSnapshot
 
-__all__ = ["Rebuilt", "Refresh", "begin_refresh", "discard_others", "rebuild", "stale_days"]
+__all__ = ["RebuiltState", "Refresh", "begin_refresh", "discard_others", "rebuild", "stale_days"]
 
 
 @dataclass(frozen=True, slots=True)
 class Refresh:
     """A rebuild of a series, and the days that are still to be built for it."""
 
-    plan: TrackPlan
+    plan: SeriesPlan
     generation: Generation
 
 
 def begin_refresh(
     cache: Cache,
-    plan: TrackPlan,
+    plan: SeriesPlan,
     first_day: date,
     *,
     fencing: int,
@@ -95,7 +95,7 @@ def _as_if(cache: Cache, chain: Chain, generation: Generation) -> Chain:
     series = chain.series
     found = read_chains(
         cache,
-        [series.family],
+        [series.spec],
         segment_starts={series.segment_start},
         as_if_published={(series, generation.number)},
     )[series]
@@ -114,7 +114,7 @@ def discard_others(
             discard_generation(cache, chain.series, generation, fencing=fencing)
 
 
-def stale_days(chain: Chain, last_day: date, held: HeldDays) -> tuple[date, ...]:
+def stale_days(chain: Chain, last_day: date, held: TickSnapshot) -> tuple[date, ...]:
     """Days up to a last one whose ticks are not those that their units were made of.
 
     Days that the store does not vouch for say nothing.
@@ -128,7 +128,7 @@ def stale_days(chain: Chain, last_day: date, held: HeldDays) -> tuple[date, ...]
 
 
 @dataclass(frozen=True, slots=True)
-class Rebuilt:
+class RebuiltState:
     """A state that was computed again from the anchor on."""
 
     state: bytes | None
@@ -136,7 +136,7 @@ class Rebuilt:
     differs: date | None
 
 
-def rebuild(chain: Chain, last_day: date, held: HeldDays) -> Rebuilt:
+def rebuild(chain: Chain, last_day: date, held: TickSnapshot) -> RebuiltState:
     """State after a day, computed again from the anchor on, as far as the bars are those kept.
 
     Parameters
@@ -148,7 +148,7 @@ def rebuild(chain: Chain, last_day: date, held: HeldDays) -> Rebuilt:
     held
         The days from the anchor on; all of them must be there.
     """
-    builder = new_builder(chain.series.family)
+    builder = new_builder(chain.series.spec)
     state: bytes | None = None
     computed = _computed(chain, last_day, held, builder)
     while days := list(islice(computed, 30)):
@@ -157,13 +157,13 @@ def rebuild(chain: Chain, last_day: date, held: HeldDays) -> Rebuilt:
             unit = chain.unit(day)
             assert unit is not None  # noqa: S101
             if (sent.height, sent["row_hash"].sum()) != (unit.rows, unit.row_hash_sum):
-                return Rebuilt(state, day)
+                return RebuiltState(state, day)
             state = after
-    return Rebuilt(state, None)
+    return RebuiltState(state, None)
 
 
 def _computed(
-    chain: Chain, last_day: date, held: HeldDays, builder: RangeBarBuilder
+    chain: Chain, last_day: date, held: TickSnapshot, builder: RangeBarBuilder
 ) -> Iterator[tuple[date, pl.DataFrame, bytes]]:
     track = Track(chain.series, builder, chain.series.first_day)
     for computed in compute_days(held, [track], last_day):

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
     from datetime import date, datetime
 
-    from rangebar_polars.bar_series.identity import Series
+    from rangebar_polars.bar_series.identity import BarSeries
     from rangebar_polars.ingest.id_gap import Hole
     from rangebar_polars.ingest.newest_day import Clamp
 
@@ -24,7 +24,7 @@ _LISTED = 5
 class SeriesReport:
     """What a population did for one series: one threshold of a symbol in one segment."""
 
-    series: Series
+    series: BarSeries
     #: Whether it was begun by this population; else it was continued.
     is_new: bool
     #: Days asked for.
@@ -52,12 +52,12 @@ class SeriesReport:
     @property
     def symbol(self) -> str:
         """The symbol."""
-        return self.series.family.symbol
+        return self.series.spec.symbol
 
     @property
     def threshold(self) -> int:
         """The threshold in decimal basis points."""
-        return self.series.family.threshold
+        return self.series.spec.threshold
 
     @property
     def segment(self) -> str:
@@ -81,7 +81,7 @@ class SeriesReport:
         words += [ids] if self.absent_ids else []
         words += [f"stale: {_days(self.stale)}"] if self.stale else []
         words += [f"stopped at {self.hole.day}: {self.hole.reason}"] if self.hole else []
-        name = f"{self.symbol} at {self.threshold} dbps, {self.series.family.reset} {self.segment}"
+        name = f"{self.symbol} at {self.threshold} dbps, {self.series.spec.reset} {self.segment}"
         return f"{name}, {how} from {self.anchor:%Y-%m-%d}: {', '.join(words)}"
 
 

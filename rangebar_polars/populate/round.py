@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from rangebar_polars.clickhouse.commit.generations import publish_generation
 from rangebar_polars.ingest.id_gap import Hole
-from rangebar_polars.populate.plan import Job, JobTrack, by_lease, plan_part
+from rangebar_polars.populate.plan import Job, SeriesJob, by_lease, plan_part
 from rangebar_polars.populate.refresh import begin_refresh, discard_others
 from rangebar_polars.populate.workers.executors import run_jobs
 from rangebar_polars.populate.workers.in_process import InProcessRunner
@@ -17,15 +17,15 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
     from datetime import date
 
-    from rangebar_polars.bar_series.identity import Series
+    from rangebar_polars.bar_series.identity import BarSeries
     from rangebar_polars.bar_series.units import Chain
     from rangebar_polars.clickhouse.commit.leases import Leases
     from rangebar_polars.clickhouse.commit.publish import UnitDraft
-    from rangebar_polars.clickhouse.shared import Turns
+    from rangebar_polars.clickhouse.shared import SharedCache
     from rangebar_polars.populate.outcome import JobResult
-    from rangebar_polars.populate.plan import Part, TrackPlan
+    from rangebar_polars.populate.plan import RequestSegment, SeriesPlan
     from rangebar_polars.populate.refresh import Refresh
-    from rangebar_polars.populate.run import Course
+    from rangebar_polars.populate.run import PopulationRun
 
 __all__ = ["Round", "SegmentRun", "may_pass"]
 
@@ -34,20 +34,24 @@ __all__ = ["Round", "SegmentRun", "may_pass"]
 class SegmentRun:
     """A part of a request, and how far it got."""
 
-    part: Part
+    part: RequestSegment
     #: As they stood before anything was done.
-    before: list[TrackPlan]
+    before: list[SeriesPlan]
     #: Where a series stopped, by whether it was being built anew.
-    holes: dict[tuple[Series, bool], Hole] = field(default_factory=dict)
+    holes: dict[tuple[BarSeries, bool], Hole] = field(default_factory=dict)
     #: Days whose stored bars are not those of the ticks.
-    differing: dict[Series, date] = field(default_factory=dict)
+    differing: dict[BarSeries, date] = field(default_factory=dict)
 
 
 class Round:
     """A try at what is lacking: first what is built anew, then what comes after it."""
 
     def __init__(
-        self, course: Course, turns: Turns, leases: Leases, advance: Callable[[int], None]
+        self,
+        course: PopulationRun,
+        turns: SharedCache,
+        leases: Leases,
+        advance: Callable[[int], None],
     ) -> None:
         options = course.options
         self._course = course
@@ -65,7 +69,7 @@ class Round:
     def refresh(self, pending: Sequence[SegmentRun]) -> None:
         """Build anew what was asked for or has other ticks, and show it when it is whole."""
         chains = self._course.chains(self._turns.cache)
-        under_way: dict[Series, Refresh] = {}
+        under_way: dict[BarSeries, Refresh] = {}
         jobs = self._refresh_jobs(pending, chains, under_way)
         for result in self._results(jobs):
             self._course.note(result, is_refresh=True)
@@ -76,12 +80,12 @@ class Round:
     def _refresh_jobs(
         self,
         pending: Sequence[SegmentRun],
-        chains: Mapping[Series, Chain],
-        under_way: dict[Series, Refresh],
+        chains: Mapping[BarSeries, Chain],
+        under_way: dict[BarSeries, Refresh],
     ) -> Iterator[Job]:
         kept = by_lease(chains)
         for stretch in pending:
-            plans: dict[date, list[TrackPlan]] = {}
+            plans: dict[date, list[SeriesPlan]] = {}
             for plan in plan_part(stretch.part, kept):
                 refresh = self._begin_refresh(plan)
                 if refresh is None:
@@ -94,7 +98,7 @@ class Round:
             for together in plans.values():
                 yield from self._job(stretch, together)
 
-    def _begin_refresh(self, plan: TrackPlan) -> Refresh | None:
+    def _begin_refresh(self, plan: SeriesPlan) -> Refresh | None:
         first_day = self._first_to_refresh(plan)
         cache, fencing = self._turns.cache, self._leases.fencing[plan.series.lease_key]
         if first_day is None:
@@ -103,7 +107,7 @@ class Round:
         is_current = self._course.stock.is_current
         return begin_refresh(cache, plan, first_day, fencing=fencing, is_current=is_current)
 
-    def _first_to_refresh(self, plan: TrackPlan) -> date | None:
+    def _first_to_refresh(self, plan: SeriesPlan) -> date | None:
         """The first day that is to be built anew."""
         options, stock = self._options, self._course.stock
         if plan.is_new or plan.series in self._course.refreshed:
@@ -139,7 +143,7 @@ class Round:
         for result in self._results(jobs):
             self._course.note(result, is_refresh=False)
 
-    def _job(self, stretch: SegmentRun, plans: Sequence[TrackPlan]) -> Iterator[Job]:
+    def _job(self, stretch: SegmentRun, plans: Sequence[SeriesPlan]) -> Iterator[Job]:
         """The job of the plans that lack days, if any does, its ticks fetched."""
         todo = [plan for plan in plans if plan.days]
         if not todo:
@@ -153,12 +157,12 @@ class Round:
             tracks = [track for plan in todo for track in self._tracks(stretch, plan)]
         if not tracks:
             return
-        family, options = todo[0].series.family, self._options
+        spec, options = todo[0].series.spec, self._options
         yield Job(
-            family.symbol,
-            family.source,
-            family.market,
-            family.reset,
+            spec.symbol,
+            spec.source,
+            spec.market,
+            spec.reset,
             stretch.part.segment.start,
             min(track.first_day for track in tracks),
             last_day,
@@ -168,7 +172,7 @@ class Round:
             self._leases.holder,
         )
 
-    def _tracks(self, stretch: SegmentRun, plan: TrackPlan) -> Iterator[JobTrack]:
+    def _tracks(self, stretch: SegmentRun, plan: SeriesPlan) -> Iterator[SeriesJob]:
         """The track of a plan, if there is a state to go on from."""
         stock = self._course.stock
         begin = stock.gap_before(plan.chain, plan.first_day) or stock.state_before(
@@ -179,7 +183,7 @@ class Round:
         elif begin.differs is not None:
             stretch.differing[plan.series] = begin.differs
         else:
-            yield JobTrack(
+            yield SeriesJob(
                 plan.series,
                 plan.first_day,
                 0 if plan.base is None else plan.base.attempt,

@@ -10,27 +10,27 @@ from rangebar_polars._utils.progress import progress
 from rangebar_polars.clickhouse.commit.leases import hold_leases, refuse_if_at_work
 from rangebar_polars.clickhouse.open import reading
 from rangebar_polars.clickhouse.query.units import read_chains
-from rangebar_polars.clickhouse.shared import Turns
+from rangebar_polars.clickhouse.shared import SharedCache
 from rangebar_polars.exceptions import SourceError, TickDataError
 from rangebar_polars.ingest.id_gap import Hole, first_line
 from rangebar_polars.populate.plan import by_lease, parts_of, plan_part
 from rangebar_polars.populate.report import SeriesReport
 from rangebar_polars.populate.round import Round, SegmentRun, may_pass
-from rangebar_polars.populate.ticks import Stock
+from rangebar_polars.populate.ticks import PopulationTicks
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
     from concurrent.futures import Executor
     from pathlib import Path
 
-    from rangebar_polars.bar_series.identity import LeaseKey, Series
+    from rangebar_polars.bar_series.identity import BarSeries, LeaseKey
     from rangebar_polars.bar_series.units import Chain
     from rangebar_polars.clickhouse.commit.leases import Leases
     from rangebar_polars.clickhouse.connection.client import Cache
     from rangebar_polars.populate.outcome import JobResult
-    from rangebar_polars.populate.plan import Request, TrackPlan
+    from rangebar_polars.populate.plan import Request, SeriesPlan
 
-__all__ = ["Course", "Options"]
+__all__ = ["Options", "PopulationRun"]
 
 
 #: A file that was damaged is set aside, fetched again, and its day computed in another round.
@@ -52,19 +52,19 @@ class Options:
     executor: Executor | Callable[[], Executor] | None = None
 
 
-class Course:
+class PopulationRun:
     """One population of any number of requests."""
 
     def __init__(self, requests: Sequence[Request], options: Options) -> None:
         self._requests = requests
         self._options = options
-        self._stock = Stock(options.cache_dir, options.verbose)
-        self._families = {family: None for one in requests for family in one.families}
+        self._stock = PopulationTicks(options.cache_dir, options.verbose)
+        self._families = {spec: None for one in requests for spec in one.specs}
         self._parts = [part for request in requests for part in parts_of(request)]
         self._stretches: list[SegmentRun] = []
-        self._of_series: dict[Series, SegmentRun] = {}
+        self._of_series: dict[BarSeries, SegmentRun] = {}
         #: Series that were built anew.
-        self.refreshed: set[Series] = set()
+        self.refreshed: set[BarSeries] = set()
         #: The first error of a job that is none of its ticks.
         self.error: BaseException | None = None
 
@@ -79,13 +79,13 @@ class Course:
             plans = (plan for stretch in self._stretches for plan in stretch.before)
             if not any(map(self._has_work, plans)):
                 return self._reports(chains)
-            with Turns(options.dsn, cache_dir=options.cache_dir) as turns:
+            with SharedCache(options.dsn, cache_dir=options.cache_dir) as turns:
                 # Open already, so that neither the leases nor the work need open it again.
                 _ = turns.cache
                 looking.close()
                 return self._write(turns)
 
-    def _write(self, turns: Turns) -> list[SeriesReport]:
+    def _write(self, turns: SharedCache) -> list[SeriesReport]:
         options = self._options
         with hold_leases(self._lease_keys, options.dsn, cache_dir=options.cache_dir) as leases:
             # What was seen before may be another population's by now.
@@ -97,11 +97,11 @@ class Course:
     def _lease_keys(self) -> set[LeaseKey]:
         return {key for request in self._requests for key in request.lease_keys}
 
-    def _read(self, cache: Cache) -> dict[Series, Chain]:
+    def _read(self, cache: Cache) -> dict[BarSeries, Chain]:
         starts = {part.segment.start for part in self._parts}
         return read_chains(cache, self._families, segment_starts=starts)
 
-    def _has_work(self, plan: TrackPlan) -> bool:
+    def _has_work(self, plan: SeriesPlan) -> bool:
         return bool(
             plan.days
             or self._options.force_refresh
@@ -109,14 +109,14 @@ class Course:
             or (self._options.refresh_stale and self._stock.stale(plan.chain, plan.part.last_day))
         )
 
-    def _begin(self, chains: Mapping[Series, Chain]) -> None:
+    def _begin(self, chains: Mapping[BarSeries, Chain]) -> None:
         kept = by_lease(chains)
         self._stretches = [SegmentRun(part, plan_part(part, kept)) for part in self._parts]
         self._of_series = {
             plan.series: stretch for stretch in self._stretches for plan in stretch.before
         }
 
-    def _work(self, turns: Turns, leases: Leases) -> None:
+    def _work(self, turns: SharedCache, leases: Leases) -> None:
         days = sum(_days_of_pass(stretch.before) for stretch in self._stretches)
         name = ", ".join(request.symbol for request in self._requests)
         with progress(days, name, "day", verbose=self._options.verbose) as advance:
@@ -137,11 +137,11 @@ class Course:
         return self._options
 
     @property
-    def stock(self) -> Stock:
+    def stock(self) -> PopulationTicks:
         """The ticks."""
         return self._stock
 
-    def chains(self, cache: Cache) -> dict[Series, Chain]:
+    def chains(self, cache: Cache) -> dict[BarSeries, Chain]:
         """What is visible now."""
         return self._read(cache)
 
@@ -156,7 +156,7 @@ class Course:
             lost = None if error is None else Hole(track.first_day, first_line(error))
             self.stop(track.series, found.get(track.series, lost), is_refresh=is_refresh)
 
-    def stop(self, series: Series, hole: Hole | None, *, is_refresh: bool = False) -> None:
+    def stop(self, series: BarSeries, hole: Hole | None, *, is_refresh: bool = False) -> None:
         """Keep where a series stopped, or that it did not."""
         holes = self._of_series[series].holes
         holes.pop((series, is_refresh), None)
@@ -165,7 +165,7 @@ class Course:
 
     # What came of it
 
-    def _reports(self, after: Mapping[Series, Chain]) -> list[SeriesReport]:
+    def _reports(self, after: Mapping[BarSeries, Chain]) -> list[SeriesReport]:
         with self._stock.frozen():
             return [
                 self._report(stretch, plan, after.get(plan.series, plan.chain))
@@ -173,7 +173,7 @@ class Course:
                 for plan in stretch.before
             ]
 
-    def _report(self, stretch: SegmentRun, plan: TrackPlan, after: Chain) -> SeriesReport:
+    def _report(self, stretch: SegmentRun, plan: SeriesPlan, after: Chain) -> SeriesReport:
         """What was done for a series: what is visible after and was not before."""
         series, part = plan.series, plan.part
         known = {unit.attempt for unit in plan.chain.units}
@@ -181,7 +181,7 @@ class Course:
         hole = stretch.holes.get((series, True)) or stretch.holes.get((series, False))
         if hole is not None and hole.day < after.frontier <= part.last_day:
             hole = Hole(after.frontier, hole.reason)
-        absent, absent_ids = self._stock.absent(series.family, [unit.day for unit in written])
+        absent, absent_ids = self._stock.absent(series.spec, [unit.day for unit in written])
         stale = set(self._stock.stale(after, part.last_day))
         stale |= {stretch.differing[series]} if series in stretch.differing else set()
         return SeriesReport(
@@ -200,6 +200,6 @@ class Course:
         )
 
 
-def _days_of_pass(plans: Iterable[TrackPlan]) -> int:
+def _days_of_pass(plans: Iterable[SeriesPlan]) -> int:
     """Days of one pass over the ticks for all that lack any."""
     return max((len(plan.days) for plan in plans), default=0)

@@ -19,14 +19,14 @@ if TYPE_CHECKING:
     from datetime import date
     from pathlib import Path
 
-    from rangebar_polars.bar_series.identity import Series
+    from rangebar_polars.bar_series.identity import BarSeries
     from rangebar_polars.bar_series.units import Unit
     from rangebar_polars.clickhouse.connection.client import Cache
     from rangebar_polars.populate.report import PopulateReport
     from rangebar_polars.validation.continuity import ContinuityReport
     from rangebar_polars.validation.tier1 import Tier1Result
 
-__all__ = ["Look", "Month", "days_between", "month_of"]
+__all__ = ["Month", "StoredBarsCheck", "days_between", "month_of"]
 
 Month: TypeAlias = tuple[int, int]
 
@@ -44,12 +44,12 @@ def days_between(first_day: date, last_day: date) -> list[date]:
 class Part(NamedTuple):
     """Days of one series in one month."""
 
-    series: Series
+    series: BarSeries
     first_day: date
     last_day: date
 
 
-class Look:
+class StoredBarsCheck:
     """A look at what is kept of the series of a population, a month at a time."""
 
     def __init__(
@@ -62,7 +62,7 @@ class Look:
         self.report = report
         self.days = days
         self._where: dict[str, Any] = {"dsn": dsn, "cache_dir": cache_dir}
-        source = report.series[0].series.family.source if report.series else "binance"
+        source = report.series[0].series.spec.source if report.series else "binance"
         self._continuity = ContinuityCheck(source=source)
         self._tier1 = Tier1Check()
         self._is_deep = False
@@ -100,11 +100,11 @@ class Look:
 
     def _look_at(self, cache: Cache, parts: list[Part]) -> None:
         """Look at one month."""
-        families = {part.series.family: None for part in parts}
+        specs = {part.series.spec: None for part in parts}
         starts = {part.series.segment_start for part in parts}
 
         def units() -> list[Unit]:
-            chains = read_chains(cache, families, segment_starts=starts)
+            chains = read_chains(cache, specs, segment_starts=starts)
             return [
                 unit
                 for part in parts

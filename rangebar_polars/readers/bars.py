@@ -5,8 +5,8 @@ from __future__ import annotations
 import warnings
 from typing import TYPE_CHECKING
 
-from rangebar_polars._utils.checks import count_of, must_be_bool
-from rangebar_polars.bar_series.query import Asked
+from rangebar_polars._utils.checks import count_of, require_bool
+from rangebar_polars.bar_series.query import SeriesQuery
 from rangebar_polars.catalogue import column_names
 from rangebar_polars.compute._options import fold_options
 from rangebar_polars.ingest.fetch import span_of_symbol
@@ -16,8 +16,8 @@ from rangebar_polars.readers.lazy import planned
 from rangebar_polars.readers.newest import end_of, hole_notes, plan_of_newest, too_few
 from rangebar_polars.readers.plan import plan_of_span
 from rangebar_polars.readers.request import (
-    Access,
-    Wanted,
+    ReadOptions,
+    ReadRequest,
     groups_of,
     in_order,
     microstructure_of,
@@ -153,7 +153,7 @@ def get_range_bars(
     with past_gate(name):
         span = span_of_symbol(name, start_date, end_date)
         extra = microstructure_of(include_microstructure)
-        asked = Asked.of(
+        asked = SeriesQuery.of(
             name,
             threshold_decimal_bps,
             ouroboros=ouroboros,
@@ -164,9 +164,9 @@ def get_range_bars(
             anchor=anchor,
             groups=groups_of(extra),
         )
-        wanted = Wanted(
+        wanted = ReadRequest(
             asked,
-            Access(use_cache, fetch_if_missing, cache_dir, dsn),
+            ReadOptions(use_cache, fetch_if_missing, cache_dir, dsn),
             in_order(_OF_A_CHART | _ENDING | set(extra)),
             orphans=include_orphaned_bars,
             incomplete=include_incomplete,
@@ -249,10 +249,10 @@ SourceError
     import_pandas()
     name = validate_symbol_registered(symbol, operation="get_n_range_bars")
     count = count_of(n_bars)
-    must_be_bool(allow_fewer=allow_fewer)
+    require_bool(allow_fewer=allow_fewer)
     with past_gate(name):
         extra = microstructure_of(include_microstructure)
-        asked = Asked.of(
+        asked = SeriesQuery.of(
             name,
             threshold_decimal_bps,
             ouroboros=ouroboros,
@@ -263,9 +263,9 @@ SourceError
             anchor=anchor,
             groups=groups_of(extra),
         )
-        wanted = Wanted(
+        wanted = ReadRequest(
             asked,
-            Access(use_cache, fetch_if_missing, cache_dir, dsn),
+            ReadOptions(use_cache, fetch_if_missing, cache_dir, dsn),
             in_order(_OF_A_CHART | _ENDING | set(extra)),
             is_open=end_date is None,
         )
@@ -366,7 +366,7 @@ CacheUnavailableError, SourceError
         core = set(column_names().core) - {"threshold", "bar_id"}
         if not (include_orphaned_bars or include_incomplete):
             core -= _ENDING
-        asked = Asked.of(
+        asked = SeriesQuery.of(
             name,
             threshold,
             ouroboros=ouroboros,
@@ -377,9 +377,9 @@ CacheUnavailableError, SourceError
             anchor=anchor,
             groups=groups_of(extra),
         )
-        wanted = Wanted(
+        wanted = ReadRequest(
             asked,
-            Access(use_cache, fetch_if_missing, cache_dir, dsn),
+            ReadOptions(use_cache, fetch_if_missing, cache_dir, dsn),
             in_order(core | set(extra)),
             orphans=include_orphaned_bars,
             incomplete=include_incomplete,
@@ -395,7 +395,7 @@ def _warn(notes: Iterable[str]) -> None:
         warnings.warn(note, CoverageWarning, stacklevel=3)
 
 
-def _to_pandas(wanted: Wanted, result: Found, extra: tuple[str, ...]) -> pd.DataFrame:
+def _to_pandas(wanted: ReadRequest, result: Found, extra: tuple[str, ...]) -> pd.DataFrame:
     bars = result.bars
     frame = bars_to_pandas(bars, extra)
     if wanted.orphans or wanted.incomplete:

@@ -6,9 +6,9 @@ import operator
 import warnings
 from typing import TYPE_CHECKING
 
-from rangebar_polars._utils.checks import must_be_bool
+from rangebar_polars._utils.checks import require_bool
 from rangebar_polars._utils.span import microseconds, parse_span
-from rangebar_polars.bar_series.query import Asked, instant, span_of
+from rangebar_polars.bar_series.query import SeriesQuery, instant, span_of
 from rangebar_polars.catalogue import column_names
 from rangebar_polars.clickhouse.open import reading
 from rangebar_polars.clickhouse.query import bars as rows
@@ -107,12 +107,12 @@ def get_cached_bars(
     >>> get_cached_bars("BTCUSDT", threshold=250, cache_dir=mkdtemp()).height
     0
     """
-    must_be_bool(include_orphaned_bars=include_orphaned_bars)
+    require_bool(include_orphaned_bars=include_orphaned_bars)
     name = validate_symbol_registered(symbol, operation="get_cached_bars")
     span = None if start is None else span_of(name, start, end)
     until = None if end is None else parse_span("1971-01-01", end).end
     columns, groups = _columns(features, keep=include_orphaned_bars)
-    asked = Asked.of(
+    asked = SeriesQuery.of(
         name,
         threshold,
         ouroboros=ouroboros,
@@ -197,7 +197,7 @@ def get_n_bars(
         raise ValueError(f"`n_bars` must be a number from 1 on; it is `{n_bars}`")
     until = None if before is None else instant(before, "before")
     columns, groups = _columns(features)
-    asked = Asked.of(
+    asked = SeriesQuery.of(
         name,
         threshold,
         ouroboros=ouroboros,
@@ -259,7 +259,7 @@ def count_bars(
     """
     name = validate_symbol_registered(symbol, operation="count_bars")
     until = None if before is None else instant(before, "before")
-    asked = Asked.of(
+    asked = SeriesQuery.of(
         name,
         threshold,
         ouroboros=ouroboros,
@@ -327,7 +327,7 @@ def coverage(
     name = validate_symbol_registered(symbol, operation="coverage")
     first = None if start is None else span_of(name, start, end).start
     last = None if end is None else parse_span("1971-01-01", end).end
-    asked = Asked.of(
+    asked = SeriesQuery.of(
         name,
         threshold,
         ouroboros=ouroboros,
@@ -352,7 +352,7 @@ def _columns(features: Features, *, keep: bool = False) -> tuple[list[str], set[
 
 def _warn(read: OfSpan | Newest, cache_dir: Path | str | None, dsn: str | None) -> None:
     """Say to the caller of the door what lacks among the bars, and what is not as it was."""
-    family, absent = read.asked.family, read.absent()
-    notes = [absence_note(family, absent, cache_dir=cache_dir, dsn=dsn)] if absent else []
-    for note in (*notes, *stale_notes(family, read.units, cache_dir)):
+    spec, absent = read.asked.spec, read.absent()
+    notes = [absence_note(spec, absent, cache_dir=cache_dir, dsn=dsn)] if absent else []
+    for note in (*notes, *stale_notes(spec, read.units, cache_dir)):
         warnings.warn(note, CoverageWarning, stacklevel=3)

@@ -17,9 +17,9 @@ if TYPE_CHECKING:
     from datetime import date
 
     from rangebar_polars._utils.span import Span
-    from rangebar_polars.bar_series.identity import Series
-    from rangebar_polars.bar_series.query import Asked
-    from rangebar_polars.bar_series.selection import Choice
+    from rangebar_polars.bar_series.identity import BarSeries
+    from rangebar_polars.bar_series.query import SeriesQuery
+    from rangebar_polars.bar_series.selection import SegmentSelection
     from rangebar_polars.bar_series.units import Chain, Unit
     from rangebar_polars.clickhouse.connection.client import Cache
 
@@ -30,19 +30,19 @@ __all__ = ["Newest", "OfSpan"]
 class OfSpan:
     """Which units answer for a span; it is planned anew if they were replaced meanwhile."""
 
-    asked: Asked
+    asked: SeriesQuery
     span: Span
     #: Whether the span ends with what is kept.
     is_open: bool = False
-    choices: list[Choice] = field(default_factory=list)
+    choices: list[SegmentSelection] = field(default_factory=list)
 
     def plan(self, cache: Cache) -> list[Unit]:
         """The units of every series that is chosen."""
-        starts = [segment.start for segment in segments(self.span, self.asked.family.reset)]
-        self.choose(recall_chains(cache, self.asked.family, starts))
+        starts = [segment.start for segment in segments(self.span, self.asked.spec.reset)]
+        self.choose(recall_chains(cache, self.asked.spec, starts))
         return [unit for one in self.choices for unit in one.units]
 
-    def choose(self, chains: Mapping[Series, Chain]) -> None:
+    def choose(self, chains: Mapping[BarSeries, Chain]) -> None:
         """Choose among what is visible."""
         self.choices = self.asked.within(self.span, chains)
 
@@ -66,7 +66,7 @@ class OfSpan:
         ]
 
 
-def _begins(choice: Choice) -> date:
+def _begins(choice: SegmentSelection) -> date:
     """The first day of a part that the series holds as far as it is asked for."""
     series = choice.series
     is_cut = series.anchor > max(day_start(series.first_day), choice.part.start)
@@ -77,7 +77,7 @@ def _begins(choice: Choice) -> date:
 class Newest:
     """Which units hold the newest bars before an instant."""
 
-    asked: Asked
+    asked: SeriesQuery
     end: datetime | None = None
     #: How many bars; None for all.
     count: int | None = None
@@ -86,10 +86,10 @@ class Newest:
 
     def plan(self, cache: Cache) -> list[Unit]:
         """The units, of no more segments and days than the bars need."""
-        self.choose(recall_chains(cache, self.asked.family))
+        self.choose(recall_chains(cache, self.asked.spec))
         return self.units
 
-    def choose(self, chains: Mapping[Series, Chain]) -> None:
+    def choose(self, chains: Mapping[BarSeries, Chain]) -> None:
         """Choose among what is visible."""
         end_us = None if self.end is None else microseconds(self.end)
         held = 0

@@ -13,7 +13,7 @@ from rangebar_polars.bar_series.identity import BAR_SEMANTICS, is_other_semantic
 from rangebar_polars.bar_series.segments import segment_of
 from rangebar_polars.bar_series.selection import superseded
 from rangebar_polars.clickhouse.query.bars import coverage_of
-from rangebar_polars.clickhouse.query.units import families_like, read_chains
+from rangebar_polars.clickhouse.query.units import read_chains, specs_like
 from rangebar_polars.storage.parquet import TickStorage
 from rangebar_polars.storage.snapshot import kept_hashes
 from rangebar_polars.symbol_registry import past_gate
@@ -22,8 +22,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
     from pathlib import Path
 
-    from rangebar_polars.bar_series.identity import Family
-    from rangebar_polars.bar_series.query import Asked
+    from rangebar_polars.bar_series.identity import BarSpec
+    from rangebar_polars.bar_series.query import SeriesQuery
     from rangebar_polars.bar_series.units import Chain, Unit
     from rangebar_polars.clickhouse.connection.client import Cache
 
@@ -54,7 +54,7 @@ COVERED_SCHEMA = pl.Schema(
 
 def covered(
     cache: Cache | None,
-    asked: Asked,
+    asked: SeriesQuery,
     start: datetime | None,
     end: datetime | None,
     cache_dir: Path | str | None = None,
@@ -72,13 +72,13 @@ def covered(
     kept = {unit.day for unit in units}
     missing = [day for day in days if day not in kept]
     if missing:
-        other = {} if cache is None else other_semantics(cache, asked.family)
+        other = {} if cache is None else other_semantics(cache, asked.spec)
         frames.append(_missing(asked, missing, other))
     return pl.concat(frames).sort("unit_day", "anchor")
 
 
-def _chains(cache: Cache, asked: Asked) -> list[Chain]:
-    chains = read_chains(cache, [asked.family])
+def _chains(cache: Cache, asked: SeriesQuery) -> list[Chain]:
+    chains = read_chains(cache, [asked.spec])
     listed = asked.fitting(chains)
     if asked.anchor is not None:
         return listed
@@ -113,7 +113,7 @@ class _Days:
 
 
 def _kept(cache: Cache, units: list[Unit], cache_dir: Path | str | None) -> pl.DataFrame:
-    reset = units[0].series.family.reset
+    reset = units[0].series.spec.reset
     changed = [
         (unit.day, unit.series.anchor_us, _CHANGED) for unit in stale_units(units, cache_dir)
     ]
@@ -152,30 +152,30 @@ def _segment_names(reset: str) -> pl.Expr:
     return pl.col("unit_day").map_elements(named, return_dtype=pl.String).alias("segment")
 
 
-def _missing(asked: Asked, days: list[date], other: Mapping[date, int]) -> pl.DataFrame:
+def _missing(asked: SeriesQuery, days: list[date], other: Mapping[date, int]) -> pl.DataFrame:
     rows = [
         {
             "unit_day": day,
             "state": "missing",
             "rows": 0,
             "reason": f"kept under bar_semantics {other[day]}" if day in other else None,
-            "segment": segment_of(day, asked.family.reset).name,
+            "segment": segment_of(day, asked.spec.reset).name,
         }
         for day in days
     ]
     return pl.DataFrame(rows, schema=COVERED_SCHEMA)
 
 
-def other_semantics(cache: Cache, family: Family) -> dict[date, int]:
+def other_semantics(cache: Cache, spec: BarSpec) -> dict[date, int]:
     """Days that are kept as another version of the package made the same bars, and which."""
     others = [
         other
-        for other in families_like(cache, family)
+        for other in specs_like(cache, spec)
         if is_other_semantics(other)
-        and replace(other.configuration, bar_semantics=BAR_SEMANTICS) == family.configuration
+        and replace(other.rules, bar_semantics=BAR_SEMANTICS) == spec.rules
     ]
     return {
-        unit.day: chain.series.family.configuration.bar_semantics
+        unit.day: chain.series.spec.rules.bar_semantics
         for chain in (read_chains(cache, others) if others else {}).values()
         for unit in chain.units
     }
@@ -189,15 +189,15 @@ def stale_units(units: Sequence[Unit], cache_dir: Path | str | None = None) -> s
     storage = TickStorage(cache_dir)
     if not units or not storage.root.is_dir():
         return set()
-    family = units[0].series.family
+    spec = units[0].series.spec
     days = [unit.day for unit in units]
-    with past_gate(family.symbol):
+    with past_gate(spec.symbol):
         hashes = kept_hashes(
             storage,
-            family.symbol,
+            spec.symbol,
             min(days),
             max(days),
-            source=family.source,
-            market=family.market,
+            source=spec.source,
+            market=spec.market,
         )
     return {unit for unit in units if hashes.get(unit.day, unit.tick_hash) != unit.tick_hash}

@@ -22,15 +22,15 @@ from rangebar_polars.exceptions import (
     with_hint,
 )
 from rangebar_polars.readers.hints import stale_notes_of
-from rangebar_polars.readers.missing_ticks import supplied
+from rangebar_polars.readers.missing_ticks import with_ticks
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
     from rangebar_polars.clickhouse.connection.client import Cache
     from rangebar_polars.compute.builder import RangeBarBuilder
-    from rangebar_polars.readers.plan import Piece, Plan
-    from rangebar_polars.readers.request import Access, Wanted
+    from rangebar_polars.readers.plan import Plan, SegmentRead
+    from rangebar_polars.readers.request import ReadOptions, ReadRequest
 
 __all__ = ["Found", "computed", "found", "opened", "settled"]
 
@@ -43,7 +43,7 @@ _TRIES = 5
 
 
 @contextmanager
-def opened(access: Access) -> Iterator[Cache | None]:
+def opened(access: ReadOptions) -> Iterator[Cache | None]:
     """The cache while it is read; None where nothing is kept, or nothing of it is wanted.
 
     Without the libraries of the cache, nothing is kept; an address that was given needs them.
@@ -75,7 +75,7 @@ class Found:
     """Bars of a read, what they are of, and what is to be said of them."""
 
     bars: pl.DataFrame
-    pieces: tuple[Piece, ...]
+    pieces: tuple[SegmentRead, ...]
     notes: tuple[str, ...]
 
 
@@ -120,7 +120,7 @@ def _stored(plan: Plan, count: int | None) -> pl.DataFrame:
         )
 
 
-def settled(plan: Plan, read: Callable[[], _Read]) -> tuple[_Read, list[Piece], list[str]]:
+def settled(plan: Plan, read: Callable[[], _Read]) -> tuple[_Read, list[SegmentRead], list[str]]:
     """The result of `read`, which makes the plan, with the ticks of its pieces and notes on both.
 
     Stored bars and the ticks that continue them belong together. If both were replaced between the
@@ -133,13 +133,13 @@ def settled(plan: Plan, read: Callable[[], _Read]) -> tuple[_Read, list[Piece], 
     """
     for _ in range(_TRIES):
         result = read()
-        pieces, notes = supplied(plan.wanted, plan.pieces)
+        pieces, notes = with_ticks(plan.wanted, plan.pieces)
         # After the ticks are held: a day that was replaced before that is noticed here.
         stale = stale_notes_of(plan.wanted, [unit for piece in plan.pieces for unit in piece.units])
         is_continued = any(piece.units and piece.goes_on for piece in pieces)
         if not (stale and is_continued) or _is_current(plan):
             return result, pieces, [*stale, *notes]
-    symbol = plan.wanted.asked.family.symbol
+    symbol = plan.wanted.asked.spec.symbol
     sentence = (
         f"stored bars of {symbol} were replaced while they were read, {_TRIES} times in a row"
     )
@@ -158,11 +158,11 @@ def _attempts(plan: Plan) -> list[int]:
     return [unit.attempt for piece in plan.pieces for unit in piece.choice.units]
 
 
-def _fresh(plan: Plan, pieces: Sequence[Piece]) -> list[pl.DataFrame]:
+def _fresh(plan: Plan, pieces: Sequence[SegmentRead]) -> list[pl.DataFrame]:
     return [bars for piece in pieces for bars in computed(plan.wanted, piece)]
 
 
-def computed(wanted: Wanted, piece: Piece) -> Iterator[pl.DataFrame]:
+def computed(wanted: ReadRequest, piece: SegmentRead) -> Iterator[pl.DataFrame]:
     """Bars of a piece that are not kept, a day at a time."""
     if not piece.goes_on:
         return
@@ -174,7 +174,7 @@ def computed(wanted: Wanted, piece: Piece) -> Iterator[pl.DataFrame]:
         yield _cut(wanted, piece, forming(builder))
 
 
-def _of_ticks(piece: Piece, builder: RangeBarBuilder) -> Iterator[pl.DataFrame]:
+def _of_ticks(piece: SegmentRead, builder: RangeBarBuilder) -> Iterator[pl.DataFrame]:
     ticks = piece.ticks
     if ticks is None or piece.held is None:
         return
@@ -183,7 +183,7 @@ def _of_ticks(piece: Piece, builder: RangeBarBuilder) -> Iterator[pl.DataFrame]:
         yield from (bars for bars in day.bars if bars is not None)
 
 
-def _cut(wanted: Wanted, piece: Piece, bars: pl.DataFrame) -> pl.DataFrame:
+def _cut(wanted: ReadRequest, piece: SegmentRead, bars: pl.DataFrame) -> pl.DataFrame:
     """The bars that close in the part, of them those that are wanted."""
     start, end = piece.part.start, piece.part.end
     passes = pl.col("close_time").is_between(start, end, closed="left")

@@ -18,9 +18,9 @@ if TYPE_CHECKING:
     from datetime import date
     from pathlib import Path
 
-    from rangebar_polars.bar_series.identity import Family
+    from rangebar_polars.bar_series.identity import BarSpec
     from rangebar_polars.bar_series.units import Unit
-    from rangebar_polars.readers.request import Access, Wanted
+    from rangebar_polars.readers.request import ReadOptions, ReadRequest
 
 __all__ = [
     "absence_note",
@@ -34,32 +34,32 @@ __all__ = [
 ]
 
 
-def populate_line_of(family: Family, access: Access, first: date, last: date) -> str:
+def populate_line_of(spec: BarSpec, access: ReadOptions, first: date, last: date) -> str:
     """The call that keeps bars of these days where a read looks for them.
 
     Examples
     --------
     >>> from datetime import date
-    >>> from rangebar_polars.bar_series.identity import Family
-    >>> from rangebar_polars.readers.request import Access
+    >>> from rangebar_polars.bar_series.identity import BarSpec
+    >>> from rangebar_polars.readers.request import ReadOptions
     >>> from rangebar_polars.readers.hints import populate_line_of
-    >>> family = Family.of("BTCUSDT", 500, reset="month")
-    >>> print(populate_line_of(family, Access(), date(2024, 1, 1), date(2024, 6, 30)))
+    >>> spec = BarSpec.of("BTCUSDT", 500, reset="month")
+    >>> print(populate_line_of(spec, ReadOptions(), date(2024, 1, 1), date(2024, 6, 30)))
     rb.populate_cache_resumable("BTCUSDT", "2024-01-01", "2024-06-30", \
 threshold_decimal_bps=500, ouroboros="month")
     """
-    return populate_line(family, first, last, cache_dir=access.cache_dir, dsn=access.dsn)
+    return populate_line(spec, first, last, cache_dir=access.cache_dir, dsn=access.dsn)
 
 
-def hole_note(wanted: Wanted, days: Sequence[date]) -> str:
+def hole_note(wanted: ReadRequest, days: Sequence[date]) -> str:
     """What is to be said of days between bars that are not kept; they are in order."""
     access = wanted.access
-    return absence_note(wanted.asked.family, days, cache_dir=access.cache_dir, dsn=access.dsn)
+    return absence_note(wanted.asked.spec, days, cache_dir=access.cache_dir, dsn=access.dsn)
 
 
-def stale_notes_of(wanted: Wanted, units: Sequence[Unit]) -> list[str]:
+def stale_notes_of(wanted: ReadRequest, units: Sequence[Unit]) -> list[str]:
     """What is to be said of units whose ticks have changed since."""
-    return stale_notes(wanted.asked.family, units, wanted.access.cache_dir)
+    return stale_notes(wanted.asked.spec, units, wanted.access.cache_dir)
 
 
 # Not a variable of a context: a plan may be carried out by threads that do not have it.
@@ -90,7 +90,7 @@ def counted(count: int, noun: str) -> str:
 
 
 def populate_line(
-    family: Family,
+    spec: BarSpec,
     first: date,
     last: date,
     *,
@@ -103,13 +103,13 @@ def populate_line(
     --------
     >>> from datetime import date
     >>> from rangebar_polars.readers.hints import commands, populate_line
-    >>> from rangebar_polars.bar_series.identity import Family
-    >>> family = Family.of("BTCUSDT", 500, reset="month")
-    >>> print(populate_line(family, date(2024, 1, 1), date(2024, 6, 30)))
+    >>> from rangebar_polars.bar_series.identity import BarSpec
+    >>> spec = BarSpec.of("BTCUSDT", 500, reset="month")
+    >>> print(populate_line(spec, date(2024, 1, 1), date(2024, 6, 30)))
     rb.populate_cache_resumable("BTCUSDT", "2024-01-01", "2024-06-30", \
 threshold_decimal_bps=500, ouroboros="month")
     >>> with commands():
-    ...     print(populate_line(family, date(2024, 1, 1), date(2024, 6, 30)))
+    ...     print(populate_line(spec, date(2024, 1, 1), date(2024, 6, 30)))
     rangebar populate BTCUSDT -s 2024-01-01 -e 2024-06-30 -t 500 --reset month
     """
     places = {
@@ -118,17 +118,17 @@ threshold_decimal_bps=500, ouroboros="month")
         "dsn": None if dsn is None else resolve(dsn).address,
     }
     # No command has an option for the other way of closing.
-    if _names_commands and family.configuration.prevent_same_timestamp_close:
-        return _command(family, first, last, places)
+    if _names_commands and spec.rules.prevent_same_timestamp_close:
+        return _command(spec, first, last, places)
     given = {
-        "threshold_decimal_bps": (family.threshold, 250),
-        "ouroboros": (family.reset, "year"),
-        "prevent_same_timestamp_close": (family.configuration.prevent_same_timestamp_close, True),
-        "source": (family.source, "binance"),
-        "market": (family.market, "spot"),
+        "threshold_decimal_bps": (spec.threshold, 250),
+        "ouroboros": (spec.reset, "year"),
+        "prevent_same_timestamp_close": (spec.rules.prevent_same_timestamp_close, True),
+        "source": (spec.source, "binance"),
+        "market": (spec.market, "spot"),
         **{name: (place, None) for name, place in places.items()},
     }
-    words = [_word(value) for value in (family.symbol, str(first), str(last))]
+    words = [_word(value) for value in (spec.symbol, str(first), str(last))]
     words += [f"{name}={_word(value)}" for name, (value, usual) in given.items() if value != usual]
     return f"rb.populate_cache_resumable({', '.join(words)})"
 
@@ -137,17 +137,17 @@ def _word(value: object) -> str:
     return json.dumps(value) if isinstance(value, str) else repr(value)
 
 
-def _command(family: Family, first: date, last: date, places: dict[str, str | None]) -> str:
-    words = ["rangebar", "populate", family.symbol, "-s", str(first), "-e", str(last)]
-    entry = get_symbol_entries().get(family.symbol)
+def _command(spec: BarSpec, first: date, last: date, places: dict[str, str | None]) -> str:
+    words = ["rangebar", "populate", spec.symbol, "-s", str(first), "-e", str(last)]
+    entry = get_symbol_entries().get(spec.symbol)
     # A command takes what the registry says of the symbol.
     home = ("binance", "spot") if entry is None else (entry.exchange, entry.market)
-    is_home = (family.source, family.market) == home
+    is_home = (spec.source, spec.market) == home
     given = {
-        "-t": (str(family.threshold), "250"),
-        "--reset": (family.reset, "year"),
-        "--source": (None if is_home else family.source, None),
-        "--market": (None if is_home else family.market, None),
+        "-t": (str(spec.threshold), "250"),
+        "--reset": (spec.reset, "year"),
+        "--source": (None if is_home else spec.source, None),
+        "--market": (None if is_home else spec.market, None),
         "--cache-dir": (places["cache_dir"], None),
         "--dsn": (places["dsn"], None),
     }
@@ -158,7 +158,7 @@ def _command(family: Family, first: date, last: date, places: dict[str, str | No
 
 
 def absence_note(
-    family: Family,
+    spec: BarSpec,
     days: Sequence[date],
     *,
     cache_dir: Path | str | None = None,
@@ -167,18 +167,18 @@ def absence_note(
     """What is to be said of days that are not kept; they are in order."""
     are = "is" if len(days) == 1 else "are"
     sentence = (
-        f"bars of {family.symbol} at {family.threshold} dbps: {counted(len(days), 'day')} {are} not "
+        f"bars of {spec.symbol} at {spec.threshold} dbps: {counted(len(days), 'day')} {are} not "
         f"kept: {words_of_days(days)}"
     )
-    line = populate_line(family, days[0], days[-1], cache_dir=cache_dir, dsn=dsn)
+    line = populate_line(spec, days[0], days[-1], cache_dir=cache_dir, dsn=dsn)
     return with_hint(sentence, line)
 
 
 def stale_notes(
-    family: Family, units: Sequence[Unit], cache_dir: Path | str | None = None
+    spec: BarSpec, units: Sequence[Unit], cache_dir: Path | str | None = None
 ) -> list[str]:
     """What is to be said of units of a family whose ticks have changed since."""
-    place = f"bars of {family.symbol} at {family.threshold} dbps"
+    place = f"bars of {spec.symbol} at {spec.threshold} dbps"
     try:
         stale = stale_units(units, cache_dir)
     except StorageError as error:

@@ -26,8 +26,8 @@ if TYPE_CHECKING:
     from rangebar_polars._utils.io_source import Frames
     from rangebar_polars.bar_series.units import Unit
     from rangebar_polars.clickhouse.connection.client import Cache
-    from rangebar_polars.readers.plan import Piece, Plan
-    from rangebar_polars.readers.request import Wanted
+    from rangebar_polars.readers.plan import Plan, SegmentRead
+    from rangebar_polars.readers.request import ReadRequest
 
 __all__ = ["planned"]
 
@@ -53,19 +53,19 @@ def planned(plan: Plan) -> tuple[pl.LazyFrame, list[str]]:
     def pruned(predicate: pl.Expr) -> Frames:
         return partial(_frames, wanted, pieces, time_bounds(predicate, "close_time"))
 
-    family = wanted.asked.family
+    spec = wanted.asked.spec
     frame = lazy_frame(
         partial(_frames, wanted, pieces, Bounds()),
         schema=no_bars(wanted.columns).schema,
         name="RANGE BARS",
-        detail=f"{family.symbol} at {family.threshold} dbps, {len(pieces)} segments",
+        detail=f"{spec.symbol} at {spec.threshold} dbps, {len(pieces)} segments",
         pruned=pruned,
     )
     return frame, notes
 
 
 def _frames(
-    wanted: Wanted, pieces: Sequence[Piece], bounds: Bounds, names: list[str] | None
+    wanted: ReadRequest, pieces: Sequence[SegmentRead], bounds: Bounds, names: list[str] | None
 ) -> Iterator[pl.DataFrame]:
     """The bars of the pieces in order; close times outside the bounds may be left out."""
     if names is not None:
@@ -77,9 +77,9 @@ def _frames(
             yield from _computed(wanted, run[-1])
 
 
-def _runs(pieces: Sequence[Piece]) -> Iterator[list[Piece]]:
+def _runs(pieces: Sequence[SegmentRead]) -> Iterator[list[SegmentRead]]:
     """The pieces in runs of which only the last one has bars that are computed."""
-    run: list[Piece] = []
+    run: list[SegmentRead] = []
     for piece in pieces:
         run.append(piece)
         if piece.goes_on:
@@ -89,7 +89,7 @@ def _runs(pieces: Sequence[Piece]) -> Iterator[list[Piece]]:
         yield run
 
 
-def _groups(run: Sequence[Piece], bounds: Bounds) -> Iterator[list[Unit]]:
+def _groups(run: Sequence[SegmentRead], bounds: Bounds) -> Iterator[list[Unit]]:
     """The units of a run with a bar inside the bounds, as many at a time as fit in memory."""
     group: list[Unit] = []
     rows = 0
@@ -103,7 +103,7 @@ def _groups(run: Sequence[Piece], bounds: Bounds) -> Iterator[list[Unit]]:
         yield group
 
 
-def _units(run: Sequence[Piece], bounds: Bounds) -> Iterator[Unit]:
+def _units(run: Sequence[SegmentRead], bounds: Bounds) -> Iterator[Unit]:
     """The units of a run that may have a bar inside the bounds."""
     for piece in run:
         start, end = microseconds(piece.part.start), microseconds(piece.part.end)
@@ -116,7 +116,7 @@ def _units(run: Sequence[Piece], bounds: Bounds) -> Iterator[Unit]:
 
 
 def _stored(
-    wanted: Wanted, run: Sequence[Piece], units: list[Unit], bounds: Bounds
+    wanted: ReadRequest, run: Sequence[SegmentRead], units: list[Unit], bounds: Bounds
 ) -> pl.DataFrame:
     """Bars of units of a run; its parts follow one another."""
     pinned = iter([units])
@@ -142,7 +142,7 @@ def _same_bars(cache: Cache, units: list[Unit]) -> list[Unit]:
         They are not: the plan was made from bars that have been replaced and removed.
     """
     starts = {unit.series.segment_start for unit in units}
-    chains = read_chains(cache, [units[0].series.family], segment_starts=starts)
+    chains = read_chains(cache, [units[0].series.spec], segment_starts=starts)
     found = []
     for unit in units:
         chain = chains.get(unit.series)
@@ -161,7 +161,7 @@ def _gone(unit: Unit) -> SnapshotExpiredError:
     return SnapshotExpiredError(with_hint(sentence, _AGAIN))
 
 
-def _computed(wanted: Wanted, piece: Piece) -> Iterator[pl.DataFrame]:
+def _computed(wanted: ReadRequest, piece: SegmentRead) -> Iterator[pl.DataFrame]:
     try:
         yield from computed(wanted, piece)
     except SnapshotExpiredError as error:

@@ -21,21 +21,23 @@ from rangebar_polars.ingest.fetch import fetch_ticks
 from rangebar_polars.ingest.id_gap import gap_before
 from rangebar_polars.storage.coverage import MISSING
 from rangebar_polars.storage.parquet import TickStorage
-from rangebar_polars.storage.snapshot import hold
+from rangebar_polars.storage.snapshot import snapshot
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from rangebar_polars.bar_series.identity import Family
+    from rangebar_polars.bar_series.identity import BarSpec
     from rangebar_polars.ingest.report import FetchReport
-    from rangebar_polars.readers.plan import Piece
-    from rangebar_polars.readers.request import Wanted
-    from rangebar_polars.storage.snapshot import HeldDay, HeldDays
+    from rangebar_polars.readers.plan import SegmentRead
+    from rangebar_polars.readers.request import ReadRequest
+    from rangebar_polars.storage.snapshot import SnapshotDay, TickSnapshot
 
-__all__ = ["supplied"]
+__all__ = ["with_ticks"]
 
 
-def supplied(wanted: Wanted, pieces: Sequence[Piece]) -> tuple[list[Piece], list[str]]:
+def with_ticks(
+    wanted: ReadRequest, pieces: Sequence[SegmentRead]
+) -> tuple[list[SegmentRead], list[str]]:
     """The pieces with the days of their ticks, and what is to be said of them.
 
     Past the newest tick that is to be had, they end. So they do past the newest tick that is kept,
@@ -60,21 +62,21 @@ def supplied(wanted: Wanted, pieces: Sequence[Piece]) -> tuple[list[Piece], list
                 raise
             return kept
         if end is not None:
-            pieces = _up_to(end, pieces, wanted.asked.family.symbol)
+            pieces = _up_to(end, pieces, wanted.asked.spec.symbol)
             notes += [] if wanted.is_open else [_note(wanted, end)]
     return [_with_ticks(wanted, piece, is_asked=wanted.access.fetch) for piece in pieces], notes
 
 
-def _fetched(wanted: Wanted, pieces: Sequence[Piece]) -> datetime | None:
+def _fetched(wanted: ReadRequest, pieces: Sequence[SegmentRead]) -> datetime | None:
     """Fetch what the pieces lack; the first day of which there is no tick yet, if one is met."""
-    family = wanted.asked.family
+    spec = wanted.asked.spec
     for span in _joined([piece.ticks for piece in pieces if piece.ticks is not None]):
         report = fetch_ticks(
-            family.symbol,
+            spec.symbol,
             span.start,
             span.end,
-            source=family.source,
-            market=family.market,
+            source=spec.source,
+            market=spec.market,
             cache_dir=wanted.access.cache_dir,
         )
         end = _newest_end(span, report)
@@ -104,7 +106,7 @@ def _newest_end(span: Span, report: FetchReport) -> datetime:
     return end
 
 
-def _cut(end: datetime, pieces: Sequence[Piece]) -> list[Piece]:
+def _cut(end: datetime, pieces: Sequence[SegmentRead]) -> list[SegmentRead]:
     """The pieces up to an instant; none if they begin after it."""
     kept = []
     for piece in pieces:
@@ -116,7 +118,7 @@ def _cut(end: datetime, pieces: Sequence[Piece]) -> list[Piece]:
     return kept
 
 
-def _up_to(end: datetime, pieces: Sequence[Piece], symbol: str) -> list[Piece]:
+def _up_to(end: datetime, pieces: Sequence[SegmentRead], symbol: str) -> list[SegmentRead]:
     """The pieces up to the first day of which there is no tick yet."""
     kept = _cut(end, pieces)
     if not kept:
@@ -128,14 +130,14 @@ def _up_to(end: datetime, pieces: Sequence[Piece], symbol: str) -> list[Piece]:
     return kept
 
 
-def _note(wanted: Wanted, end: datetime) -> str:
-    symbol, day = wanted.asked.family.symbol, end.date()
+def _note(wanted: ReadRequest, end: datetime) -> str:
+    symbol, day = wanted.asked.spec.symbol, end.date()
     return f"bars of {symbol} end with {day - ONE_DAY}: there is no tick of {day} yet"
 
 
 def _without_answer(
-    wanted: Wanted, pieces: Sequence[Piece], error: TransientSourceError
-) -> tuple[list[Piece], list[str]] | None:
+    wanted: ReadRequest, pieces: Sequence[SegmentRead], error: TransientSourceError
+) -> tuple[list[SegmentRead], list[str]] | None:
     """The pieces up to the newest tick that is kept, and the note that says so.
 
     None if the error has to be raised: a source answers, days lack that are sure to be there, or
@@ -150,13 +152,13 @@ def _without_answer(
         return None
     last_day = Span(end, end).last_day
     sentence = (
-        f"bars of {wanted.asked.family.symbol} end with the newest tick that is kept, of "
+        f"bars of {wanted.asked.spec.symbol} end with the newest tick that is kept, of "
         f"{last_day}: {silence}"
     )
     return kept, [with_hint(sentence, "read them again with a connection for what has come since")]
 
 
-def _end_of_kept(wanted: Wanted, pieces: Sequence[Piece]) -> datetime | None:
+def _end_of_kept(wanted: ReadRequest, pieces: Sequence[SegmentRead]) -> datetime | None:
     """Where the ticks that are kept end, if those after them may not be there yet.
 
     None if what lacks has a kept day after it, lies longer ago than an archive is waited for, or
@@ -167,7 +169,7 @@ def _end_of_kept(wanted: Wanted, pieces: Sequence[Piece]) -> datetime | None:
     count = next((place for place, day in enumerate(days) if not day.is_kept), len(days))
     lacking = days[count:]
     # The last day that is kept may have grown since.
-    open_days = [one.day for one in days[max(0, count - 1) :] if not one.is_sealed]
+    open_days = [one.day for one in days[max(0, count - 1) :] if not one.is_final]
     if not open_days or any(one.coverage.state != MISSING for one in lacking):
         return None
     oldest = datetime.now(UTC).date() - ONE_DAY - ARCHIVE_PATIENCE
@@ -176,11 +178,11 @@ def _end_of_kept(wanted: Wanted, pieces: Sequence[Piece]) -> datetime | None:
     return day_start(lacking[0].day) if lacking else spans[-1].end
 
 
-def _newest_kept(wanted: Wanted, pieces: Sequence[Piece]) -> date:
+def _newest_kept(wanted: ReadRequest, pieces: Sequence[SegmentRead]) -> date:
     """The newest day of which ticks, or bars of the pieces, are kept."""
-    family = wanted.asked.family
+    spec = wanted.asked.spec
     days = TickStorage(wanted.access.cache_dir).list_days(
-        family.symbol, source=family.source, market=family.market
+        spec.symbol, source=spec.source, market=spec.market
     )
     days += [unit.day for piece in pieces for unit in piece.choice.units]
     return max(days, default=date.min)
@@ -206,7 +208,7 @@ def _silence_of(error: TransientSourceError) -> str | None:
     return None
 
 
-def _holds_any(piece: Piece) -> bool:
+def _holds_any(piece: SegmentRead) -> bool:
     """Whether a kept day of bars, or a kept tick, lies in the part."""
     if any(unit.day >= piece.part.first_day for unit in piece.units):
         return True
@@ -216,33 +218,33 @@ def _holds_any(piece: Piece) -> bool:
     return max(newest, default=-1) >= start_us
 
 
-def _with_ticks(wanted: Wanted, piece: Piece, *, is_asked: bool) -> Piece:
+def _with_ticks(wanted: ReadRequest, piece: SegmentRead, *, is_asked: bool) -> SegmentRead:
     """The piece with the days of its ticks; `is_asked` if the source has been asked for them."""
     ticks = piece.ticks
     if ticks is None:
         return piece
     held = _held(wanted, ticks)
-    _judge(held, wanted.asked.family)
+    _judge(held, wanted.asked.spec)
     _judge_join(wanted, piece, ticks.first_day)
     # A day that has not been asked for again may have grown since.
-    return replace(piece, held=held, is_whole=is_asked or held.days[-1].is_sealed)
+    return replace(piece, held=held, is_whole=is_asked or held.days[-1].is_final)
 
 
-def _held(wanted: Wanted, span: Span) -> HeldDays:
-    family = wanted.asked.family
-    return hold(
+def _held(wanted: ReadRequest, span: Span) -> TickSnapshot:
+    spec = wanted.asked.spec
+    return snapshot(
         TickStorage(wanted.access.cache_dir),
-        family.symbol,
+        spec.symbol,
         span.start,
         span.end,
-        source=family.source,
-        market=family.market,
+        source=spec.source,
+        market=spec.market,
         # As of a population: what is said of a day does not depend on where the span ends.
         judge_end=False,
     )
 
 
-def _judge(held: HeldDays, family: Family) -> None:
+def _judge(held: TickSnapshot, spec: BarSpec) -> None:
     """Refuse days that are not there, and days of which ids are missing."""
     missing = [one for one in held.days if not one.coverage.is_kept]
     broken = [one for one in held.days if one.coverage.is_kept and not one.is_kept]
@@ -251,40 +253,40 @@ def _judge(held: HeldDays, family: Family) -> None:
         return
     days = [one.day for one in bad]
     what = "are not in the tick store" if missing else "lack ticks"
-    sentence = f"{len(days):,} days of {family.symbol} {what}: {words_of_days(days)}{_why(bad)}"
-    remedy = f"fetch them: rangebar fetch {family.symbol} {days[0]} {days[-1]}"
-    message = with_hint(sentence, remedy + _place(family))
+    sentence = f"{len(days):,} days of {spec.symbol} {what}: {words_of_days(days)}{_why(bad)}"
+    remedy = f"fetch them: rangebar fetch {spec.symbol} {days[0]} {days[-1]}"
+    message = with_hint(sentence, remedy + _place(spec))
     if missing:
-        raise TicksNotCachedError(message, symbol=family.symbol, days=days)
-    raise CoverageError(message, symbol=family.symbol, days=days)
+        raise TicksNotCachedError(message, symbol=spec.symbol, days=days)
+    raise CoverageError(message, symbol=spec.symbol, days=days)
 
 
-def _judge_join(wanted: Wanted, piece: Piece, day: date) -> None:
+def _judge_join(wanted: ReadRequest, piece: SegmentRead, day: date) -> None:
     """Refuse ticks whose ids do not follow those of the units that they continue."""
-    family, chain = wanted.asked.family, piece.choice.chain
+    spec, chain = wanted.asked.spec, piece.choice.chain
     storage = TickStorage(wanted.access.cache_dir)
-    place = {"source": family.source, "market": family.market}
-    held = hold(storage, family.symbol, day - ONE_DAY, day, judge_end=False, **place)
+    place = {"source": spec.source, "market": spec.market}
+    held = snapshot(storage, spec.symbol, day - ONE_DAY, day, judge_end=False, **place)
     gap = gap_before(held, chain, day)
     if gap is None:
         return
     raise CoverageError(
         with_hint(
-            f"ticks of {family.symbol} do not follow the bars that are kept up to {day}: "
+            f"ticks of {spec.symbol} do not follow the bars that are kept up to {day}: "
             f"{gap.reason}",
-            f"fetch the day before, too: rangebar fetch {family.symbol} {day - ONE_DAY} {day}"
-            f"{_place(family)}",
+            f"fetch the day before, too: rangebar fetch {spec.symbol} {day - ONE_DAY} {day}"
+            f"{_place(spec)}",
         ),
-        symbol=family.symbol,
+        symbol=spec.symbol,
         days=[gap.day],
     )
 
 
-def _why(days: Sequence[HeldDay]) -> str:
+def _why(days: Sequence[SnapshotDay]) -> str:
     reason = next((one.coverage.reason for one in days if one.coverage.reason), "")
     return f" ({reason})" if reason else ""
 
 
-def _place(family: Family) -> str:
-    is_default = (family.source, family.market) == ("binance", "spot")
-    return "" if is_default else f" --source {family.source} --market {family.market}"
+def _place(spec: BarSpec) -> str:
+    is_default = (spec.source, spec.market) == ("binance", "spot")
+    return "" if is_default else f" --source {spec.source} --market {spec.market}"

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from rangebar_polars._utils.span import ONE_DAY, Span, day_start, microseconds, parse_span
 from rangebar_polars.bar_series.segments import parts
-from rangebar_polars.bar_series.selection import Choice, choose
+from rangebar_polars.bar_series.selection import SegmentSelection, select_series
 from rangebar_polars.bar_series.units import Chain
 from rangebar_polars.clickhouse.query.bars import closed_before
 from rangebar_polars.exceptions import CoverageError, with_hint
@@ -21,10 +21,10 @@ if TYPE_CHECKING:
     from datetime import date
 
     from rangebar_polars._utils.span import When
-    from rangebar_polars.bar_series.identity import Series
-    from rangebar_polars.bar_series.query import Asked
+    from rangebar_polars.bar_series.identity import BarSeries
+    from rangebar_polars.bar_series.query import SeriesQuery
     from rangebar_polars.readers.execute import Found
-    from rangebar_polars.readers.request import Wanted
+    from rangebar_polars.readers.request import ReadRequest
 
 __all__ = ["end_of", "hole_notes", "plan_of_newest", "too_few"]
 
@@ -45,35 +45,37 @@ def end_of(end_date: When | None) -> datetime | None:
     return min(end, datetime.now(UTC))
 
 
-def plan_of_newest(wanted: Wanted, count: int, end: datetime | None) -> Plan:
+def plan_of_newest(wanted: ReadRequest, count: int, end: datetime | None) -> Plan:
     """Plan of a read of the newest so many bars before an instant, or of all."""
 
-    def choices(chains: Mapping[Series, Chain]) -> list[Choice]:
+    def choices(chains: Mapping[BarSeries, Chain]) -> list[SegmentSelection]:
         until = end or _newest_end(wanted, chains)
         return _kept(wanted.asked, count, until, chains) or _window(wanted.asked, until)
 
     return Plan(wanted, choices, end=end)
 
 
-def _newest_end(wanted: Wanted, chains: Mapping[Series, Chain]) -> datetime:
+def _newest_end(wanted: ReadRequest, chains: Mapping[BarSeries, Chain]) -> datetime:
     """Now; where nothing may be fetched, the end of what is kept."""
     if wanted.access.fetch:
         return datetime.now(UTC)
-    family = wanted.asked.family
+    spec = wanted.asked.spec
     days = TickStorage(wanted.access.cache_dir).list_days(
-        family.symbol, source=family.source, market=family.market
+        spec.symbol, source=spec.source, market=spec.market
     )
     ends = [day_start(day + ONE_DAY) for day in days]
     ends += [day_start(chain.frontier) for chain in wanted.asked.fitting(chains) if chain.units]
     if not ends:
         message = with_hint(
-            f"neither ticks nor bars of `{family.symbol}` are kept", "fetch_if_missing=True"
+            f"neither ticks nor bars of `{spec.symbol}` are kept", "fetch_if_missing=True"
         )
-        raise CoverageError(message, symbol=family.symbol)
+        raise CoverageError(message, symbol=spec.symbol)
     return min(max(ends), datetime.now(UTC))
 
 
-def _kept(asked: Asked, count: int, end: datetime, chains: Mapping[Series, Chain]) -> list[Choice]:
+def _kept(
+    asked: SeriesQuery, count: int, end: datetime, chains: Mapping[BarSeries, Chain]
+) -> list[SegmentSelection]:
     """The series that hold the newest bars, the newest of them continued; none if nothing is kept.
 
     Those of older segments answer as `get_n_bars` has them, with what is kept.
@@ -83,21 +85,21 @@ def _kept(asked: Asked, count: int, end: datetime, chains: Mapping[Series, Chain
     if newest is None:
         return []
     found = [
-        Choice(segment, part, Chain(asked.family.series(part.start), ()))
-        for segment, part in parts(Span(newest.series.anchor, end), asked.family.reset)
+        SegmentSelection(segment, part, Chain(asked.spec.series(part.start), ()))
+        for segment, part in parts(Span(newest.series.anchor, end), asked.spec.reset)
     ]
-    found[0] = Choice(found[0].segment, found[0].part, newest)
+    found[0] = SegmentSelection(found[0].segment, found[0].part, newest)
     held = closed_before(newest.units, microseconds(end))
     for chain in walk:
         if held >= count:
             break
         part = Span(chain.series.anchor, day_start(chain.frontier))
-        found.insert(0, Choice(chain.series.segment, part, chain))
+        found.insert(0, SegmentSelection(chain.series.segment, part, chain))
         held += closed_before(chain.units, None)
     return found
 
 
-def hole_notes(wanted: Wanted, found: Found, count: int) -> list[str]:
+def hole_notes(wanted: ReadRequest, found: Found, count: int) -> list[str]:
     """What is to be said of days that are not kept between so many newest bars."""
     closes = found.bars.get_column("close_time")
     days: list[date] = []
@@ -109,12 +111,12 @@ def hole_notes(wanted: Wanted, found: Found, count: int) -> list[str]:
     return [hole_note(wanted, days)] if days else []
 
 
-def _days(choices: list[Choice]) -> int:
+def _days(choices: list[SegmentSelection]) -> int:
     """How many UTC days have to be computed."""
     return sum(len(one.from_ticks.days()) for one in choices if one.from_ticks is not None)
 
 
-def _window(asked: Asked, end: datetime) -> list[Choice]:
+def _window(asked: SeriesQuery, end: datetime) -> list[SegmentSelection]:
     """The 30 days before an instant, computed: each segment from its start, or the window's."""
     start = day_start((end - _ONE_MICROSECOND).date() - _WINDOW)
     if asked.first_day is not None:
@@ -130,8 +132,10 @@ def _window(asked: Asked, end: datetime) -> list[Choice]:
         )
     span = Span(start, end)
     found = [
-        Choice(one.segment, Span(one.series.anchor, one.part.end), one.chain)
-        for one in choose(asked.family, span, {}, anchor=asked.anchor, first_day=asked.first_day)
+        SegmentSelection(one.segment, Span(one.series.anchor, one.part.end), one.chain)
+        for one in select_series(
+            asked.spec, span, {}, anchor=asked.anchor, first_day=asked.first_day
+        )
     ]
     # An anchor may lie far before the window.
     while len(found) > 1 and _days(found) > MOST_DAYS:
@@ -139,24 +143,24 @@ def _window(asked: Asked, end: datetime) -> list[Choice]:
     return found
 
 
-def too_few(wanted: Wanted, found: Found, count: int) -> CoverageError:
+def too_few(wanted: ReadRequest, found: Found, count: int) -> CoverageError:
     """Error for fewer bars than were asked for; it names the call that would keep enough."""
-    family, height = wanted.asked.family, found.bars.height
+    spec, height = wanted.asked.spec, found.bars.height
     first, end = found.pieces[0].part.start, found.pieces[-1].part.end
     per_bar = (end - first) / height if height else 30 * ONE_DAY / min(count, _MANY)
     earlier = _earlier(wanted.asked, end, per_bar, count)
-    line = populate_line_of(family, wanted.access, earlier, found.pieces[-1].part.last_day)
+    line = populate_line_of(spec, wanted.access, earlier, found.pieces[-1].part.last_day)
     sentence = (
-        f"{family.symbol} at {family.threshold} dbps has `{height:,}` bars from {first:%Y-%m-%d} to "
+        f"{spec.symbol} at {spec.threshold} dbps has `{height:,}` bars from {first:%Y-%m-%d} to "
         f"{end:%Y-%m-%d}, not {count:,}"
     )
     return CoverageError(
         with_hint(sentence, f"keep more: {line}; or take fewer: allow_fewer=True"),
-        symbol=family.symbol,
+        symbol=spec.symbol,
     )
 
 
-def _earlier(asked: Asked, end: datetime, per_bar: timedelta, count: int) -> date:
+def _earlier(asked: SeriesQuery, end: datetime, per_bar: timedelta, count: int) -> date:
     """A day so many bars and a quarter before an instant, not before the symbol's first."""
     first_day = asked.first_day
     limit = datetime(1971, 1, 1, tzinfo=UTC) if first_day is None else day_start(first_day)

@@ -16,7 +16,7 @@ from rangebar_polars.bar_series.days import (
 )
 from rangebar_polars.bar_series.identity import BAR_SEMANTICS
 from rangebar_polars.bar_series.segments import segments
-from rangebar_polars.bar_series.selection import choose
+from rangebar_polars.bar_series.selection import select_series
 from rangebar_polars.bar_series.units import Chain
 from rangebar_polars.clickhouse.query.unit_cache import recall_chains
 from rangebar_polars.clickhouse.query.units import states_of
@@ -32,33 +32,33 @@ if TYPE_CHECKING:
     from datetime import date, datetime
 
     from rangebar_polars._utils.span import Span
-    from rangebar_polars.bar_series.identity import Family, Series
-    from rangebar_polars.bar_series.selection import Choice
+    from rangebar_polars.bar_series.identity import BarSeries, BarSpec
+    from rangebar_polars.bar_series.selection import SegmentSelection
     from rangebar_polars.bar_series.units import Unit
     from rangebar_polars.clickhouse.connection.client import Cache
     from rangebar_polars.compute.builder import RangeBarBuilder
-    from rangebar_polars.readers.request import Wanted
-    from rangebar_polars.storage.snapshot import HeldDays
+    from rangebar_polars.readers.request import ReadRequest
+    from rangebar_polars.storage.snapshot import TickSnapshot
 
-__all__ = ["MOST_DAYS", "Piece", "Plan", "days_from_ticks", "judge_length", "plan_of_span"]
+__all__ = ["MOST_DAYS", "Plan", "SegmentRead", "days_from_ticks", "judge_length", "plan_of_span"]
 
 
 @dataclass(frozen=True, slots=True)
-class Piece:
+class SegmentRead:
     """What is read in one segment: units of a series, and after them bars that are computed."""
 
-    choice: Choice
+    choice: SegmentSelection
     #: Of the processor after the last unit, where it goes on from there.
     state: bytes | None = None
     #: Days of the ticks that are computed.
-    held: HeldDays | None = None
+    held: TickSnapshot | None = None
     #: Whether the forming bar at its end is given.
     is_last: bool = False
     #: Whether no tick of its last day is to come.
     is_whole: bool = True
 
     @property
-    def series(self) -> Series:
+    def series(self) -> BarSeries:
         """The series."""
         return self.choice.series
 
@@ -92,7 +92,7 @@ class Piece:
 
     def builder(self) -> RangeBarBuilder:
         """Builder that stands where the computation goes on."""
-        return new_builder(self.series.family) if self.state is None else restored(self.state)
+        return new_builder(self.series.spec) if self.state is None else restored(self.state)
 
     def described(self) -> dict[str, str]:
         """What a user is told of it, fit for JSON."""
@@ -108,14 +108,14 @@ class Piece:
 class Plan:
     """Which series answer a read; planned anew if units were replaced meanwhile."""
 
-    wanted: Wanted
-    choices: Callable[[Mapping[Series, Chain]], list[Choice]]
+    wanted: ReadRequest
+    choices: Callable[[Mapping[BarSeries, Chain]], list[SegmentSelection]]
     #: Close times of the bars, the end excluded; None for no bound.
     start: datetime | None = None
     end: datetime | None = None
     #: Segments that may answer; None for all.
     segment_starts: Sequence[date] | None = None
-    pieces: list[Piece] = field(default_factory=list)
+    pieces: list[SegmentRead] = field(default_factory=list)
 
     def make(self, cache: Cache | None) -> list[Unit]:
         """Plan by what is visible now; the units whose bars may be read.
@@ -125,18 +125,18 @@ class Plan:
         CoverageError
             Too many days would have to be computed.
         """
-        family = self.wanted.asked.family
-        chains: Mapping[Series, Chain] = {}
+        spec = self.wanted.asked.spec
+        chains: Mapping[BarSeries, Chain] = {}
         if cache is not None:
-            chains = recall_chains(cache, family, self.segment_starts)
-        pieces = [Piece(choice) for choice in self.choices(chains)]
+            chains = recall_chains(cache, spec, self.segment_starts)
+        pieces = [SegmentRead(choice) for choice in self.choices(chains)]
         pieces[-1] = _last(pieces[-1]) if self.wanted.incomplete else pieces[-1]
         self.pieces = pieces if cache is None else _with_states(cache, pieces)
         judge_length(self.wanted, self.pieces, cache)
         return [unit for piece in self.pieces for unit in piece.choice.units]
 
 
-def _last(piece: Piece) -> Piece:
+def _last(piece: SegmentRead) -> SegmentRead:
     """The piece at whose end a bar may be forming; only the state after a whole day tells of it."""
     choice, chain = piece.choice, piece.choice.chain
     if choice.ends_segment:
@@ -146,7 +146,7 @@ def _last(piece: Piece) -> Piece:
     return replace(piece, choice=replace(choice, chain=chain), is_last=True)
 
 
-def _with_states(cache: Cache, pieces: Sequence[Piece]) -> list[Piece]:
+def _with_states(cache: Cache, pieces: Sequence[SegmentRead]) -> list[SegmentRead]:
     """The pieces with the states they go on from; computed from its anchor where one is no use."""
     ends = {
         place: piece.choice.units[-1]
@@ -166,13 +166,13 @@ def _with_states(cache: Cache, pieces: Sequence[Piece]) -> list[Piece]:
     return made
 
 
-def plan_of_span(wanted: Wanted, span: Span) -> Plan:
+def plan_of_span(wanted: ReadRequest, span: Span) -> Plan:
     """Plan of a read from a start to an end."""
     asked = wanted.asked
 
-    def choices(chains: Mapping[Series, Chain]) -> list[Choice]:
-        return choose(
-            asked.family,
+    def choices(chains: Mapping[BarSeries, Chain]) -> list[SegmentSelection]:
+        return select_series(
+            asked.spec,
             span,
             chains,
             groups=asked.groups,
@@ -180,7 +180,7 @@ def plan_of_span(wanted: Wanted, span: Span) -> Plan:
             first_day=asked.first_day,
         )
 
-    starts = [segment.start for segment in segments(span, asked.family.reset)]
+    starts = [segment.start for segment in segments(span, asked.spec.reset)]
     return Plan(wanted, choices, span.start, span.end, starts)
 
 
@@ -188,12 +188,12 @@ def plan_of_span(wanted: Wanted, span: Span) -> Plan:
 MOST_DAYS = 31
 
 
-def days_from_ticks(pieces: Sequence[Piece]) -> list[date]:
+def days_from_ticks(pieces: Sequence[SegmentRead]) -> list[date]:
     """UTC days whose ticks have to be computed."""
     return [day for piece in pieces if piece.ticks is not None for day in piece.ticks.days()]
 
 
-def judge_length(wanted: Wanted, pieces: Sequence[Piece], cache: Cache | None) -> None:
+def judge_length(wanted: ReadRequest, pieces: Sequence[SegmentRead], cache: Cache | None) -> None:
     """Refuse to compute more days than a read should.
 
     Raises
@@ -204,27 +204,27 @@ def judge_length(wanted: Wanted, pieces: Sequence[Piece], cache: Cache | None) -
     days = days_from_ticks(pieces)
     if len(days) <= MOST_DAYS:
         return
-    family = wanted.asked.family
+    spec = wanted.asked.spec
     sentence = (
-        f"bars of {family.symbol} at {family.threshold} dbps are not kept for `{len(days):,}` "
+        f"bars of {spec.symbol} at {spec.threshold} dbps are not kept for `{len(days):,}` "
         f"days, and a read computes at most {MOST_DAYS}: {words_of_days(days)}"
     )
-    line = populate_line_of(family, wanted.access, days[0], days[-1])
+    line = populate_line_of(spec, wanted.access, days[0], days[-1])
     hint = f"keep them first: {line}"
     if not wanted.access.use_cache:
         hint += ", and read them with use_cache=True"
     raise CoverageError(
-        with_hint(sentence, hint + _other_semantics(family, cache)),
-        symbol=family.symbol,
+        with_hint(sentence, hint + _other_semantics(spec, cache)),
+        symbol=spec.symbol,
         days=days,
     )
 
 
-def _other_semantics(family: Family, cache: Cache | None) -> str:
+def _other_semantics(spec: BarSpec, cache: Cache | None) -> str:
     """What is kept as another version of the package made bars."""
     if cache is None:
         return ""
-    days = other_semantics(cache, family)
+    days = other_semantics(cache, spec)
     if not days:
         return ""
     numbers = sorted(set(days.values()))

@@ -5,20 +5,20 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from rangebar_polars._utils.checks import must_be_bool
+from rangebar_polars._utils.checks import require_bool
 from rangebar_polars.catalogue import MICROSTRUCTURE_COLUMNS, column_names
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
     from pathlib import Path
 
-    from rangebar_polars.bar_series.query import Asked
+    from rangebar_polars.bar_series.query import SeriesQuery
 
-__all__ = ["Access", "Wanted", "groups_of", "in_order", "microstructure_of"]
+__all__ = ["ReadOptions", "ReadRequest", "groups_of", "in_order", "microstructure_of"]
 
 
 @dataclass(frozen=True, slots=True)
-class Access:
+class ReadOptions:
     """Where bars and ticks are, and what may be done to have them."""
 
     use_cache: bool = True
@@ -27,15 +27,15 @@ class Access:
     dsn: str | None = field(default=None, repr=False)
 
     def __post_init__(self) -> None:
-        must_be_bool(use_cache=self.use_cache, fetch_if_missing=self.fetch)
+        require_bool(use_cache=self.use_cache, fetch_if_missing=self.fetch)
 
 
 @dataclass(frozen=True, slots=True)
-class Wanted:
+class ReadRequest:
     """What a read asks for."""
 
-    asked: Asked
-    access: Access
+    asked: SeriesQuery
+    access: ReadOptions
     #: Of a bar, by the names and in the order of the catalogue.
     columns: tuple[str, ...]
     #: Whether bars that a reset ended are given too.
@@ -46,12 +46,12 @@ class Wanted:
     is_open: bool = False
 
     def __post_init__(self) -> None:
-        must_be_bool(include_orphaned_bars=self.orphans, include_incomplete=self.incomplete)
+        require_bool(include_orphaned_bars=self.orphans, include_incomplete=self.incomplete)
 
 
 def microstructure_of(include_microstructure: bool) -> tuple[str, ...]:  # noqa: FBT001
     """The columns beyond the core that this flag of a door stands for."""
-    must_be_bool(include_microstructure=include_microstructure)
+    require_bool(include_microstructure=include_microstructure)
     return MICROSTRUCTURE_COLUMNS if include_microstructure else ()
 
 

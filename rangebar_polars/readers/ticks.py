@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     import polars as pl
 
     from rangebar_polars._utils.span import When
-    from rangebar_polars.ingest.fetch import Place
+    from rangebar_polars.ingest.fetch import Venue
     from rangebar_polars.ingest.report import FetchReport
     from rangebar_polars.sources import DayTicks
 
@@ -101,7 +101,7 @@ def scan_ticks(
     origin, place = canonical_market(source, market)
     name = validate_symbol_registered(symbol, operation="scan_ticks")
     span = span_of_symbol(name, start, end)
-    where: Place = {"source": origin, "market": place}
+    where: Venue = {"source": origin, "market": place}
     if on_gap not in ("raise", "report"):
         raise ValueError(unknown_choice("on_gap", on_gap, ["raise", "report"]))
     with past_gate(name):

@@ -23,19 +23,21 @@ from rangebar_polars.storage.layout import is_folder
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from rangebar_polars.storage.layout import Shelf
+    from rangebar_polars.storage.layout import SymbolDir
 
 __all__ = ["make_folders", "move_aside", "place", "read_file"]
 
 
-def make_folders(shelf: Shelf, path: Path) -> None:
+def make_folders(symbol_dir: SymbolDir, path: Path) -> None:
     """Make a folder of the store and those above it, so that they outlast a loss of power.
 
     One that is there already may have been made by a process that ended before it saw to that, so
     the first time it is met it is seen to again.
     """
-    disk, chain = shelf.disk, []
-    while not is_folder(path) or (path.is_relative_to(shelf.root) and path not in disk.lasting):
+    disk, chain = symbol_dir.disk, []
+    while not is_folder(path) or (
+        path.is_relative_to(symbol_dir.root) and path not in disk.lasting
+    ):
         chain.append(path)
         path = path.parent
     for folder in reversed(chain):
@@ -51,7 +53,9 @@ def make_folders(shelf: Shelf, path: Path) -> None:
         disk.lasting.update(chain)
 
 
-def place(shelf: Shelf, folder: Path, data: memoryview, name_of: Callable[[str], str]) -> str:
+def place(
+    symbol_dir: SymbolDir, folder: Path, data: memoryview, name_of: Callable[[str], str]
+) -> str:
     """Put bytes into a folder under the name that `name_of` makes of their SHA-256, which is given.
 
     Whenever the process or the machine ends, the name is not there or stands for all of the bytes.
@@ -63,9 +67,9 @@ def place(shelf: Shelf, folder: Path, data: memoryview, name_of: Callable[[str],
     StorageError
         The bytes could not be written; nothing has the name.
     """
-    disk = shelf.disk
+    disk = symbol_dir.disk
     with disk_errors(folder), ThreadPoolExecutor(1) as hasher:
-        make_folders(shelf, folder)
+        make_folders(symbol_dir, folder)
         wanted = hasher.submit(sha256_of, data)
         temporary = folder / temporary_name(name_of("")[:40])
         try:
@@ -83,11 +87,11 @@ def place(shelf: Shelf, folder: Path, data: memoryview, name_of: Callable[[str],
             with suppress(OSError):
                 disk.unlink(temporary)
         disk.reached(Step.TEMP_REMOVED)
-        beat(shelf.lock_file)
+        beat(symbol_dir.lock_file)
     return sha256
 
 
-def read_file(shelf: Shelf, path: Path) -> bytes:
+def read_file(symbol_dir: SymbolDir, path: Path) -> bytes:
     """Read a file of the store, but not what a link to a place outside of it leads to.
 
     Raises
@@ -99,7 +103,7 @@ def read_file(shelf: Shelf, path: Path) -> bytes:
     """
     if path.is_symlink():
         target = Path(os.path.realpath(path))
-        folders = (path.parent, shelf.root)  # either may be a link of the user
+        folders = (path.parent, symbol_dir.root)  # either may be a link of the user
         if not any(target.is_relative_to(os.path.realpath(folder)) for folder in folders):
             raise StorageError(
                 with_hint(
@@ -107,28 +111,28 @@ def read_file(shelf: Shelf, path: Path) -> bytes:
                     "put the file itself in its place",
                 )
             )
-    return shelf.disk.read(path)
+    return symbol_dir.disk.read(path)
 
 
-def move_aside(shelf: Shelf, path: Path) -> Path:
+def move_aside(symbol_dir: SymbolDir, path: Path) -> Path:
     """Move a file into the quarantine, under a name that no other file there has."""
     with disk_errors(path):
-        make_folders(shelf, shelf.quarantine)
-        target = _link_aside(shelf, path)
-        shelf.disk.sync_folder(shelf.quarantine)
-        shelf.disk.reached(Step.FILE_QUARANTINED)
-        shelf.disk.unlink(path)
-        shelf.disk.sync_folder(path.parent)
-        shelf.disk.reached(Step.QUARANTINE_SYNCED)
+        make_folders(symbol_dir, symbol_dir.quarantine)
+        target = _link_aside(symbol_dir, path)
+        symbol_dir.disk.sync_folder(symbol_dir.quarantine)
+        symbol_dir.disk.reached(Step.FILE_QUARANTINED)
+        symbol_dir.disk.unlink(path)
+        symbol_dir.disk.sync_folder(path.parent)
+        symbol_dir.disk.reached(Step.QUARANTINE_SYNCED)
     return target
 
 
-def _link_aside(shelf: Shelf, path: Path) -> Path:
+def _link_aside(symbol_dir: SymbolDir, path: Path) -> Path:
     number = 1
     while True:
-        target = shelf.quarantine / (path.name if number == 1 else f"{path.name}.{number}")
+        target = symbol_dir.quarantine / (path.name if number == 1 else f"{path.name}.{number}")
         try:
-            shelf.disk.link(path, target)
+            symbol_dir.disk.link(path, target)
         except FileExistsError:
             if target.samefile(path):  # of a process that ended before it took the other name away
                 return target

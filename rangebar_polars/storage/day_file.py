@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from rangebar_polars.storage.entry import IdSpan, State
-    from rangebar_polars.storage.layout import Shelf
+    from rangebar_polars.storage.layout import SymbolDir
 
 __all__ = ["Content", "FileFaultError", "read_day", "read_proved", "store_day"]
 
@@ -76,7 +76,9 @@ class Content:
         )
 
 
-def store_day(shelf: Shelf, day: date, content: Content, old: DayEntry | None) -> DayEntry | None:
+def store_day(
+    symbol_dir: SymbolDir, day: date, content: Content, old: DayEntry | None
+) -> DayEntry | None:
     """Put the rows of a day into a file; the entry for them, None where `old` says it all."""
     ticks, entry = content.ticks, content.entry()
     if ticks.is_empty():
@@ -89,7 +91,7 @@ def store_day(shelf: Shelf, day: date, content: Content, old: DayEntry | None) -
     data = encode(ticks)
     with ThreadPoolExecutor(1) as hasher:
         hashed = None if entry.content else hasher.submit(content_hash, ticks)
-        placed = _place_day(shelf, day, entry, data)
+        placed = _place_day(symbol_dir, day, entry, data)
         return placed if hashed is None else replace(placed, content=hashed.result())
 
 
@@ -100,29 +102,29 @@ def _unless_said(new: DayEntry, old: DayEntry | None) -> DayEntry | None:
     return None if replace(new, fetched_at=old.fetched_at, writer=old.writer) == old else new
 
 
-def _place_day(shelf: Shelf, day: date, entry: DayEntry, data: memoryview) -> DayEntry:
-    folder = shelf.day_folder(day)
+def _place_day(symbol_dir: SymbolDir, day: date, entry: DayEntry, data: memoryview) -> DayEntry:
+    folder = symbol_dir.day_folder(day)
     try:
-        sha256 = place(shelf, folder, data, lambda sha256: day_file_name(day, sha256))
+        sha256 = place(symbol_dir, folder, data, lambda sha256: day_file_name(day, sha256))
     except FileExistsError:
         sha256 = sha256_of(data)
-        _judge_present(shelf, folder / day_file_name(day, sha256), sha256, data)
+        _judge_present(symbol_dir, folder / day_file_name(day, sha256), sha256, data)
     name = day_file_name(day, sha256)
     return replace(entry, file=name, bytes=len(data), sha256=sha256)
 
 
-def _judge_present(shelf: Shelf, path: Path, sha256: str, data: memoryview) -> None:
+def _judge_present(symbol_dir: SymbolDir, path: Path, sha256: str, data: memoryview) -> None:
     """A file with the name is there: it must hold the bytes, or it gives way to them."""
     from rangebar_polars.storage.content_file import move_aside
 
     with disk_errors(path):
-        is_whole = sha256_of(read_file(shelf, path)) == sha256
+        is_whole = sha256_of(read_file(symbol_dir, path)) == sha256
     if not is_whole:
-        move_aside(shelf, path)
-        place(shelf, path.parent, data, lambda _: path.name)
+        move_aside(symbol_dir, path)
+        place(symbol_dir, path.parent, data, lambda _: path.name)
 
 
-def read_proved(shelf: Shelf, day: date, entry: DayEntry) -> bytes:
+def read_proved(symbol_dir: SymbolDir, day: date, entry: DayEntry) -> bytes:
     """The bytes of a day's file, read once, with the SHA-256 that the manifest has.
 
     Raises
@@ -132,9 +134,9 @@ def read_proved(shelf: Shelf, day: date, entry: DayEntry) -> bytes:
     StorageError
         The operating system could not read it, which says nothing about the bytes.
     """
-    path = shelf.day_file(day, entry.file)
+    path = symbol_dir.day_file(day, entry.file)
     try:
-        data = read_file(shelf, path)
+        data = read_file(symbol_dir, path)
     except FileNotFoundError as error:
         raise FileFaultError(path, "the file is gone", is_gone=True) from error
     except StorageError:
@@ -152,7 +154,7 @@ def read_proved(shelf: Shelf, day: date, entry: DayEntry) -> bytes:
     return data
 
 
-def read_day(shelf: Shelf, day: date, entry: DayEntry) -> pl.DataFrame:
+def read_day(symbol_dir: SymbolDir, day: date, entry: DayEntry) -> pl.DataFrame:
     """All rows of a day.
 
     Raises
@@ -160,5 +162,5 @@ def read_day(shelf: Shelf, day: date, entry: DayEntry) -> pl.DataFrame:
     FileFaultError
         The file is gone, or the bytes are others.
     """
-    schema = {name: schema_of(shelf.source)[name] for name in entry.columns}
-    return decode(read_proved(shelf, day, entry), schema, shelf.day_file(day, entry.file))
+    schema = {name: schema_of(symbol_dir.source)[name] for name in entry.columns}
+    return decode(read_proved(symbol_dir, day, entry), schema, symbol_dir.day_file(day, entry.file))

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
     from pathlib import Path
 
-    from rangebar_polars.storage.layout import Shelf
+    from rangebar_polars.storage.layout import SymbolDir
 
 __all__ = ["GARBAGE_SECONDS", "Garbage", "collect", "garbage", "sweep", "unreferenced"]
 
@@ -37,26 +37,26 @@ class Garbage:
     month: str
 
 
-def unreferenced(shelf: Shelf) -> Iterator[tuple[str, Path]]:
+def unreferenced(symbol_dir: SymbolDir) -> Iterator[tuple[str, Path]]:
     """Day files that no newest manifest names, and manifests that are not the newest."""
-    for month in shelf.months():
-        *older, _newest = manifest_versions(shelf, month).values() or [None]
+    for month in symbol_dir.months():
+        *older, _newest = manifest_versions(symbol_dir, month).values() or [None]
         yield from ((month, path) for path in older if path is not None)
-    for year in shelf.years():
+    for year in symbol_dir.years():
         files: dict[str, list[Path]] = {}
         for path in listed(year):
             if day_of_file(path.name) is not None:
                 files.setdefault(path.name[:7], []).append(path)
         for month, paths in files.items():
-            named = _named(shelf, month)
+            named = _named(symbol_dir, month)
             yield from ((month, path) for path in paths if path.name not in named)
 
 
-def garbage(shelf: Shelf) -> list[Garbage]:
+def garbage(symbol_dir: SymbolDir) -> list[Garbage]:
     """What is old enough to be removed."""
     found = []
     oldest = time.time() - GARBAGE_SECONDS
-    for month, path in unreferenced(shelf):
+    for month, path in unreferenced(symbol_dir):
         with disk_errors(path), suppress(FileNotFoundError):
             status = path.stat()
             if status.st_mtime <= oldest:
@@ -64,33 +64,37 @@ def garbage(shelf: Shelf) -> list[Garbage]:
     return found
 
 
-def collect(shelf: Shelf) -> list[Garbage]:
+def collect(symbol_dir: SymbolDir) -> list[Garbage]:
     """Remove what is old enough; the manifest is read again before each file."""
     removed = []
-    with writing(shelf), disk_errors(shelf.folder):
-        for item in garbage(shelf):
-            if _is_still_garbage(shelf, item):
-                shelf.disk.unlink(item.path)
-                shelf.disk.reached(Step.GARBAGE_REMOVED)
-                beat(shelf.lock_file)
+    with writing(symbol_dir), disk_errors(symbol_dir.folder):
+        for item in garbage(symbol_dir):
+            if _is_still_garbage(symbol_dir, item):
+                symbol_dir.disk.unlink(item.path)
+                symbol_dir.disk.reached(Step.GARBAGE_REMOVED)
+                beat(symbol_dir.lock_file)
                 removed.append(item)
     return removed
 
 
-def sweep(shelves: Iterable[Shelf], *, is_trial: bool) -> pl.DataFrame:
+def sweep(symbol_dirs: Iterable[SymbolDir], *, is_trial: bool) -> pl.DataFrame:
     """What was removed of some symbols, or would be."""
     work = garbage if is_trial else collect
-    rows = [(shelf.symbol, str(item.path), item.bytes) for shelf in shelves for item in work(shelf)]
+    rows = [
+        (symbol_dir.symbol, str(item.path), item.bytes)
+        for symbol_dir in symbol_dirs
+        for item in work(symbol_dir)
+    ]
     schema = {"symbol": pl.String, "file": pl.String, "bytes": pl.Int64}
     return pl.DataFrame(rows, schema=schema, orient="row")
 
 
-def _is_still_garbage(shelf: Shelf, item: Garbage) -> bool:
+def _is_still_garbage(symbol_dir: SymbolDir, item: Garbage) -> bool:
     if item.path.suffix == ".parquet":
-        return item.path.name not in _named(shelf, item.month)
-    newest = max(manifest_versions(shelf, item.month).values(), default=None)
+        return item.path.name not in _named(symbol_dir, item.month)
+    newest = max(manifest_versions(symbol_dir, item.month).values(), default=None)
     return newest is not None and item.path != newest
 
 
-def _named(shelf: Shelf, month: str) -> set[str]:
-    return {entry.file for entry in read_manifest(shelf, month).days.values()}
+def _named(symbol_dir: SymbolDir, month: str) -> set[str]:
+    return {entry.file for entry in read_manifest(symbol_dir, month).days.values()}

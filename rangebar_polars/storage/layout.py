@@ -26,13 +26,13 @@ if TYPE_CHECKING:
 __all__ = [
     "ACCESS_HINT",
     "LAYOUT",
-    "Shelf",
+    "SymbolDir",
     "day_file_name",
     "day_of_file",
     "is_folder",
     "listed",
     "month_of",
-    "shelves",
+    "symbol_dirs",
 ]
 
 
@@ -49,7 +49,7 @@ _DAY_FILE = re.compile(r"([0-9]{4}-[0-9]{2}-[0-9]{2})\.([0-9a-f]{16})\.parquet")
 
 
 @dataclass(frozen=True, slots=True)
-class Shelf:
+class SymbolDir:
     """The folder of one symbol of a market."""
 
     root: Path
@@ -119,9 +119,9 @@ def month_of(day: date) -> str:
     return f"{day.year:04}-{day.month:02}"
 
 
-def shelves(
+def symbol_dirs(
     root: Path, source: str | None, market: str | None, symbol: str | None, disk: Disk
-) -> Iterator[Shelf]:
+) -> Iterator[SymbolDir]:
     """The symbols in the store, all of them or of one source, one market, one name."""
     for origin, markets in MARKETS.items():
         for place in markets:
@@ -129,7 +129,7 @@ def shelves(
                 continue
             for folder in _folders(root / origin / place):
                 if symbol in (None, folder.name):
-                    yield Shelf(root, origin, place, folder.name, disk)
+                    yield SymbolDir(root, origin, place, folder.name, disk)
 
 
 def listed(folder: Path) -> list[Path]:

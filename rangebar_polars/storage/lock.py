@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from rangebar_polars.storage.layout import Shelf
+    from rangebar_polars.storage.layout import SymbolDir
 
 __all__ = ["writing"]
 
@@ -25,7 +25,7 @@ _STALE_SECONDS = 3600.0
 
 
 @contextmanager
-def writing(shelf: Shelf) -> Iterator[None]:
+def writing(symbol_dir: SymbolDir) -> Iterator[None]:
     """Hold the lock of a symbol, after waiting for another process or thread that holds it.
 
     The operating system releases the lock of a process that ends, however it ends. What such a
@@ -36,35 +36,35 @@ def writing(shelf: Shelf) -> Iterator[None]:
     StorageError
         The holder has made no progress for as long as the setting `tick_lock_wait_s` says.
     """
-    disk = shelf.disk
-    with disk_errors(shelf.lock_file):
-        make_folders(shelf, shelf.folder)
-        file = disk.lock(shelf.lock_file)
+    disk = symbol_dir.disk
+    with disk_errors(symbol_dir.lock_file):
+        make_folders(symbol_dir, symbol_dir.folder)
+        file = disk.lock(symbol_dir.lock_file)
     try:
         disk.reached(Step.LOCKED)
-        with disk_errors(shelf.folder):
-            _remove_stale(shelf)
+        with disk_errors(symbol_dir.folder):
+            _remove_stale(symbol_dir)
         yield
     finally:
         disk.unlock(file)
 
 
-def _remove_stale(shelf: Shelf) -> None:
-    for path in _temporaries(shelf):
+def _remove_stale(symbol_dir: SymbolDir) -> None:
+    for path in _temporaries(symbol_dir):
         pid = temporary_pid(path.name)
         try:
             age = time.time() - path.stat().st_mtime
         except FileNotFoundError:
             continue
         if pid is not None and age >= _STALE_SECONDS and not _is_alive(pid):
-            shelf.disk.unlink(path)
-            shelf.disk.reached(Step.STALE_TEMP_REMOVED)
+            symbol_dir.disk.unlink(path)
+            symbol_dir.disk.reached(Step.STALE_TEMP_REMOVED)
 
 
-def _temporaries(shelf: Shelf) -> list[Path]:
+def _temporaries(symbol_dir: SymbolDir) -> list[Path]:
     """Return the temporary files of the symbol, which stand beside days and manifests."""
     found = []
-    for year in shelf.years():
+    for year in symbol_dir.years():
         for path in listed(year):
             found += listed(path) if path.suffix == ".manifest" and is_folder(path) else [path]
     return [path for path in found if temporary_pid(path.name) is not None]

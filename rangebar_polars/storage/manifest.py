@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from pathlib import Path
 
-    from rangebar_polars.storage.layout import Shelf
+    from rangebar_polars.storage.layout import SymbolDir
 
 __all__ = ["Manifest", "manifest_versions", "read_manifest", "update_manifest"]
 
@@ -50,13 +50,13 @@ class Manifest:
     sha256: str = ""
 
 
-def manifest_versions(shelf: Shelf, month: str) -> dict[int, Path]:
+def manifest_versions(symbol_dir: SymbolDir, month: str) -> dict[int, Path]:
     """The versions of a month by their number, in order."""
-    names = [(path, _VERSION.fullmatch(path.name)) for path in listed(shelf.manifests(month))]
+    names = [(path, _VERSION.fullmatch(path.name)) for path in listed(symbol_dir.manifests(month))]
     return dict(sorted((int(match.group(1)), path) for path, match in names if match))
 
 
-def read_manifest(shelf: Shelf, month: str) -> Manifest:
+def read_manifest(symbol_dir: SymbolDir, month: str) -> Manifest:
     """The highest version of a month.
 
     Raises
@@ -65,23 +65,23 @@ def read_manifest(shelf: Shelf, month: str) -> Manifest:
         It cannot be read.
     """
     for _ in range(TRIES):
-        versions = manifest_versions(shelf, month)
+        versions = manifest_versions(symbol_dir, month)
         if not versions:
             return Manifest(month)
         version, path = versions.popitem()
         try:
-            data = read_file(shelf, path)
+            data = read_file(symbol_dir, path)
         except FileNotFoundError:  # a newer one was written, and this one swept away
             continue
         except OSError as error:
             raise _unreadable(path, error.strerror or str(error).partition("\n")[0]) from error
-        names = (shelf.source, shelf.market, shelf.symbol, month, version)
+        names = (symbol_dir.source, symbol_dir.market, symbol_dir.symbol, month, version)
         return _parse(path, data, names)
-    raise _unreadable(shelf.manifests(month), "its versions vanish as they are read")
+    raise _unreadable(symbol_dir.manifests(month), "its versions vanish as they are read")
 
 
 def update_manifest(
-    shelf: Shelf, month: str, change: Callable[[Manifest], Mapping[date, DayEntry | None]]
+    symbol_dir: SymbolDir, month: str, change: Callable[[Manifest], Mapping[date, DayEntry | None]]
 ) -> Manifest:
     """Write the next version, with the days that `change` gives; None takes a day out.
 
@@ -89,45 +89,45 @@ def update_manifest(
     is no new version.
     """
     for _ in range(TRIES):
-        old = read_manifest(shelf, month)
+        old = read_manifest(symbol_dir, month)
         changed = change(old)
         if not changed:
             return old
         days = {day: entry for day, entry in {**old.days, **changed}.items() if entry is not None}
-        shelf.disk.reached(Step.DAYS_PLACED)
-        _touch_replaced(shelf, old.days, days)
+        symbol_dir.disk.reached(Step.DAYS_PLACED)
+        _touch_replaced(symbol_dir, old.days, days)
         try:
-            return _commit(shelf, old, days)
+            return _commit(symbol_dir, old, days)
         except FileExistsError:
             continue
     raise StorageError(
         with_hint(
-            f"`{shelf.manifests(month)}` changes faster than it can be written",
+            f"`{symbol_dir.manifests(month)}` changes faster than it can be written",
             "the folder is on a file system without locks, and other writers are at work",
         )
     )
 
 
 def _touch_replaced(
-    shelf: Shelf, old: Mapping[date, DayEntry], new: Mapping[date, DayEntry]
+    symbol_dir: SymbolDir, old: Mapping[date, DayEntry], new: Mapping[date, DayEntry]
 ) -> None:
     """Let the age of the files that no version will name from now on begin now."""
     named = {entry.file for entry in new.values()}
     for day, entry in old.items():
         if entry.file and entry.file not in named:
-            path = shelf.day_file(day, entry.file)
+            path = symbol_dir.day_file(day, entry.file)
             with disk_errors(path), suppress(FileNotFoundError):
-                shelf.disk.touch(path)
-                shelf.disk.reached(Step.REPLACED_TOUCHED)
+                symbol_dir.disk.touch(path)
+                symbol_dir.disk.reached(Step.REPLACED_TOUCHED)
 
 
-def _commit(shelf: Shelf, old: Manifest, days: Mapping[date, DayEntry]) -> Manifest:
+def _commit(symbol_dir: SymbolDir, old: Manifest, days: Mapping[date, DayEntry]) -> Manifest:
     version = old.version + 1
     body: dict[str, Any] = {
         "format": FORMAT,
-        "source": shelf.source,
-        "market": shelf.market,
-        "symbol": shelf.symbol,
+        "source": symbol_dir.source,
+        "market": symbol_dir.market,
+        "symbol": symbol_dir.symbol,
         "month": old.month,
         "version": version,
         "previous": old.sha256,
@@ -137,8 +137,8 @@ def _commit(shelf: Shelf, old: Manifest, days: Mapping[date, DayEntry]) -> Manif
     digest = _digest(body)
     data = json.dumps({**body, "sha256": digest}, indent=1).encode()
     name = f"{version:06}.json"
-    place(shelf, shelf.manifests(old.month), memoryview(data), lambda _: name)
-    shelf.disk.reached(Step.MANIFEST_COMMITTED)
+    place(symbol_dir, symbol_dir.manifests(old.month), memoryview(data), lambda _: name)
+    symbol_dir.disk.reached(Step.MANIFEST_COMMITTED)
     return Manifest(old.month, version, days, digest)
 
 

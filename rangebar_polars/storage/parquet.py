@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import polars as pl
 
 from rangebar_polars._files.disk import Disk
-from rangebar_polars._utils.checks import must_be_folder
+from rangebar_polars._utils.checks import require_folder
 from rangebar_polars._utils.fork import raise_if_forked
 from rangebar_polars._utils.io_source import lazy_frame
 from rangebar_polars._utils.span import parse_day, parse_span
@@ -21,7 +21,7 @@ from rangebar_polars.storage import gc as collect
 from rangebar_polars.storage import pruning
 from rangebar_polars.storage import verify as audit
 from rangebar_polars.storage.coverage import coverage_frame
-from rangebar_polars.storage.layout import LAYOUT, Shelf, shelves
+from rangebar_polars.storage.layout import LAYOUT, SymbolDir, symbol_dirs
 from rangebar_polars.storage.read import mend, read_plan
 from rangebar_polars.storage.read_plan import (
     covered_days,
@@ -29,7 +29,7 @@ from rangebar_polars.storage.read_plan import (
     judge,
     make_plan,
 )
-from rangebar_polars.storage.user_ticks import TIME, given_ticks
+from rangebar_polars.storage.user_ticks import TIME, user_ticks
 from rangebar_polars.storage.write import WriteReport, fill_days, put_days, remove_days, write_given
 from rangebar_polars.symbol_registry import validate_symbol_registered
 
@@ -80,7 +80,7 @@ class TickStorage:
     def __init__(self, cache_dir: Path | str | None = None) -> None:
         folder = settings(cache_dir=cache_dir).cache_dir
         self._root = Path(folder).absolute() / "ticks" / LAYOUT
-        must_be_folder(self._root.parent.parent)
+        require_folder(self._root.parent.parent)
         self._disk = Disk()
 
     def __repr__(self) -> str:
@@ -133,8 +133,8 @@ class TickStorage:
         StorageError
             The files could not be written; what was stored is as it was.
         """
-        shelf = self.shelf(symbol, source, market, operation="write_ticks")
-        return write_given(shelf, given_ticks(ticks, shelf.source))
+        symbol_dir = self.symbol_dir(symbol, source, market, operation="write_ticks")
+        return write_given(symbol_dir, user_ticks(ticks, symbol_dir.source))
 
     def get_ticks(
         self,
@@ -169,9 +169,9 @@ class TickStorage:
             A file is not what was written; it is in quarantine now.
         """
         span = parse_span(start, end)
-        shelf = self.shelf(symbol, source, market, operation="get_ticks")
+        symbol_dir = self.symbol_dir(symbol, source, market, operation="get_ticks")
         for tries_left in reversed(range(_TRIES)):
-            plan = self._plan(shelf, span, on_gap)
+            plan = self._plan(symbol_dir, span, on_gap)
             try:
                 return pl.concat([plan.schema.to_frame(), *read_plan(plan, None, at_once=True)])
             except SnapshotExpiredError:
@@ -212,8 +212,8 @@ class TickStorage:
             When the frame is collected: a file was replaced a week ago or more, and removed.
         """
         span = parse_span(start, end)
-        shelf = self.shelf(symbol, source, market, operation="scan_ticks")
-        plan = self._plan(shelf, span, on_gap, refetch)
+        symbol_dir = self.symbol_dir(symbol, source, market, operation="scan_ticks")
+        plan = self._plan(symbol_dir, span, on_gap, refetch)
 
         def pruned(predicate: pl.Expr) -> Frames:
             bounds = pruning.time_bounds(predicate, TIME)
@@ -223,7 +223,7 @@ class TickStorage:
             partial(read_plan, plan, refetch=refetch),
             schema=plan.schema,
             name="TICKS",
-            detail=f"{shelf.label}, {len(plan.days)} files",
+            detail=f"{symbol_dir.label}, {len(plan.days)} files",
             pruned=pruned,
         )
 
@@ -239,23 +239,23 @@ class TickStorage:
             `missing`), rows, first_id, last_id, missing_before (ids that are missing between the
             end of the day before and the end of this one) and reason.
         """
-        shelf = self.shelf(symbol, source, market, operation="coverage")
-        return coverage_frame(self._covered(shelf, parse_span(start, end)))
+        symbol_dir = self.symbol_dir(symbol, source, market, operation="coverage")
+        return coverage_frame(self._covered(symbol_dir, parse_span(start, end)))
 
     def gaps(
         self, symbol: str, start: When, end: When, *, source: str = "binance", market: str = "spot"
     ) -> list[Gap]:
         """The spans of ids that are missing in days that the store holds, each with its day."""
-        shelf = self.shelf(symbol, source, market, operation="coverage")
-        days = self._covered(shelf, parse_span(start, end))
+        symbol_dir = self.symbol_dir(symbol, source, market, operation="coverage")
+        days = self._covered(symbol_dir, parse_span(start, end))
         return [gap for day in days for gap in day.gaps]
 
     def has_ticks(
         self, symbol: str, start: When, end: When, *, source: str = "binance", market: str = "spot"
     ) -> bool:
         """Whether every day of a span is in the store and no id is missing."""
-        shelf = self.shelf(symbol, source, market, operation="has_ticks")
-        days = self._covered(shelf, parse_span(start, end))
+        symbol_dir = self.symbol_dir(symbol, source, market, operation="has_ticks")
+        days = self._covered(symbol_dir, parse_span(start, end))
         return all(day.is_kept and not day.gaps for day in days)
 
     def put_days(
@@ -271,8 +271,8 @@ class TickStorage:
         A day to which more may come is stored as `tail`, one without ticks and with a reason as
         `absent_confirmed`, any other as `final`. A final day stays where a tail is given.
         """
-        shelf = self.shelf(symbol, source, market, operation="put_days")
-        return put_days(shelf, days)
+        symbol_dir = self.symbol_dir(symbol, source, market, operation="put_days")
+        return put_days(symbol_dir, days)
 
     def fill_gaps(
         self,
@@ -294,11 +294,11 @@ class TickStorage:
         absent
             The ids that the source says it does not have, with the day of the gap they are in.
         """
-        shelf = self.shelf(symbol, source, market, operation="fill_gaps")
+        symbol_dir = self.symbol_dir(symbol, source, market, operation="fill_gaps")
         spans: dict[date, list[tuple[int, int]]] = {}
         for gap in absent:
             spans.setdefault(gap.day, []).append((gap.first_id, gap.last_id))
-        return fill_days(shelf, given_ticks(ticks, shelf.source).ticks, spans)
+        return fill_days(symbol_dir, user_ticks(ticks, symbol_dir.source).ticks, spans)
 
     def delete_ticks(
         self,
@@ -318,28 +318,28 @@ class TickStorage:
         list of date
             The days that were in the store.
         """
-        shelf = self.shelf(symbol, source, market)
+        symbol_dir = self.symbol_dir(symbol, source, market)
         first = date.min if start is None else parse_day(start, "start")
         last = date.max if end is None else parse_day(end, "end")
-        return remove_days(shelf, first, last)
+        return remove_days(symbol_dir, first, last)
 
     def list_symbols(self, *, source: str = "binance", market: str = "spot") -> list[str]:
         """The symbols of a market of which days are in the store."""
         raise_if_forked("list_symbols")
-        found = shelves(self._root, *canonical_market(source, market), None, self._disk)
-        return [shelf.symbol for shelf in found if audit.kept_days(shelf)]
+        found = symbol_dirs(self._root, *canonical_market(source, market), None, self._disk)
+        return [symbol_dir.symbol for symbol_dir in found if audit.kept_days(symbol_dir)]
 
     def list_days(
         self, symbol: str, *, source: str = "binance", market: str = "spot"
     ) -> list[date]:
         """The days of a symbol that are in the store, in order."""
-        return list(audit.kept_days(self.shelf(symbol, source, market)))
+        return list(audit.kept_days(self.symbol_dir(symbol, source, market)))
 
     def stats(
         self, symbol: str, *, source: str = "binance", market: str = "spot"
     ) -> dict[str, object]:
         """Days, rows, bytes, first and last day and id, and the number of days in each state."""
-        return audit.stats(self.shelf(symbol, source, market))
+        return audit.stats(self.symbol_dir(symbol, source, market))
 
     def verify(
         self, symbol: str | None = None, *, source: str | None = None, market: str | None = None
@@ -355,7 +355,7 @@ class TickStorage:
             Columns source, market, symbol, day, file, state (`ok`, `corrupt`, `missing`,
             `unreadable`, `quarantined`, `unreferenced`, `manifest unreadable`) and reason.
         """
-        return audit.verify(self._shelves(symbol, source, market))
+        return audit.verify(self._symbol_dirs(symbol, source, market))
 
     def gc(
         self,
@@ -374,11 +374,11 @@ class TickStorage:
         DataFrame
             Columns symbol, file and bytes.
         """
-        return collect.sweep(self._shelves(symbol, source, market), is_trial=dry_run)
+        return collect.sweep(self._symbol_dirs(symbol, source, market), is_trial=dry_run)
 
-    def shelf(
+    def symbol_dir(
         self, symbol: str, source: str, market: str, *, operation: str | None = None
-    ) -> Shelf:
+    ) -> SymbolDir:
         """Return the folder of a symbol, which passes the gate where an operation is named.
 
         Raises
@@ -390,24 +390,26 @@ class TickStorage:
         name = canonical_symbol(symbol)
         if operation is not None:
             name = validate_symbol_registered(name, operation=operation)
-        return Shelf(self._root, *canonical_market(source, market), name, self._disk)
+        return SymbolDir(self._root, *canonical_market(source, market), name, self._disk)
 
-    def _shelves(self, symbol: str | None, source: str | None, market: str | None) -> list[Shelf]:
+    def _symbol_dirs(
+        self, symbol: str | None, source: str | None, market: str | None
+    ) -> list[SymbolDir]:
         raise_if_forked("TickStorage")
         if source is not None and market is not None:
             source, market = canonical_market(source, market)
         name = None if symbol is None else canonical_symbol(symbol)
-        return list(shelves(self._root, source, market, name, self._disk))
+        return list(symbol_dirs(self._root, source, market, name, self._disk))
 
-    def _covered(self, shelf: Shelf, span: Span) -> list[DayCoverage]:
-        return covered_days(shelf, span, current_entries(shelf, span))
+    def _covered(self, symbol_dir: SymbolDir, span: Span) -> list[DayCoverage]:
+        return covered_days(symbol_dir, span, current_entries(symbol_dir, span))
 
     def _plan(
-        self, shelf: Shelf, span: Span, on_gap: OnGap, refetch: Refetch | None = None
+        self, symbol_dir: SymbolDir, span: Span, on_gap: OnGap, refetch: Refetch | None = None
     ) -> Plan:
         """The files of a span, after what is missing has been judged."""
-        entries = current_entries(shelf, span)
-        if refetch is not None and mend(shelf, span, entries, refetch):
-            entries = current_entries(shelf, span)
-        judge(shelf, covered_days(shelf, span, entries), on_gap)
-        return make_plan(shelf, span, entries)
+        entries = current_entries(symbol_dir, span)
+        if refetch is not None and mend(symbol_dir, span, entries, refetch):
+            entries = current_entries(symbol_dir, span)
+        judge(symbol_dir, covered_days(symbol_dir, span, entries), on_gap)
+        return make_plan(symbol_dir, span, entries)

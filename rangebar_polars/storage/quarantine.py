@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from rangebar_polars.storage.entry import DayEntry
-    from rangebar_polars.storage.layout import Shelf
+    from rangebar_polars.storage.layout import SymbolDir
 
 __all__ = ["corruption", "expired", "heal", "restore", "set_aside", "set_aside_locked"]
 
@@ -35,7 +35,9 @@ __all__ = ["corruption", "expired", "heal", "restore", "set_aside", "set_aside_l
 _LOG = logging.getLogger("rangebar_polars.storage")
 
 
-def set_aside(shelf: Shelf, day: date, entry: DayEntry, fault: FileFaultError) -> DayEntry | None:
+def set_aside(
+    symbol_dir: SymbolDir, day: date, entry: DayEntry, fault: FileFaultError
+) -> DayEntry | None:
     """Take a day with a faulty file out of service.
 
     Returns
@@ -50,47 +52,47 @@ def set_aside(shelf: Shelf, day: date, entry: DayEntry, fault: FileFaultError) -
     StorageError
         It could not be moved.
     """
-    with writing(shelf):
-        return set_aside_locked(shelf, day, entry, fault)
+    with writing(symbol_dir):
+        return set_aside_locked(symbol_dir, day, entry, fault)
 
 
 def set_aside_locked(
-    shelf: Shelf, day: date, entry: DayEntry, fault: FileFaultError
+    symbol_dir: SymbolDir, day: date, entry: DayEntry, fault: FileFaultError
 ) -> DayEntry | None:
     """The same for one who holds the lock."""
-    now = read_manifest(shelf, month_of(day)).days.get(day)
+    now = read_manifest(symbol_dir, month_of(day)).days.get(day)
     is_replaced = now is None or now.file != entry.file
     if now is not None and not is_replaced and not now.is_kept:
-        return _restore_locked(shelf, day)
+        return _restore_locked(symbol_dir, day)
     try:
-        read_proved(shelf, day, entry)
+        read_proved(symbol_dir, day, entry)
     except FileFaultError as still:
         fault = still
     else:
         return entry
     if is_replaced:
-        return _of_another_time(shelf, day, entry, now, fault)
-    path = fault.path if fault.is_gone else move_aside(shelf, fault.path)
+        return _of_another_time(symbol_dir, day, entry, now, fault)
+    path = fault.path if fault.is_gone else move_aside(symbol_dir, fault.path)
     change = entry.quarantined(fault.reason)
-    update_manifest(shelf, month_of(day), lambda _: {day: change})
-    emit(TickFileQuarantined(shelf.symbol, day=day, path=path, reason=fault.reason))
+    update_manifest(symbol_dir, month_of(day), lambda _: {day: change})
+    emit(TickFileQuarantined(symbol_dir.symbol, day=day, path=path, reason=fault.reason))
     return None
 
 
 def _of_another_time(
-    shelf: Shelf, day: date, entry: DayEntry, now: DayEntry | None, fault: FileFaultError
+    symbol_dir: SymbolDir, day: date, entry: DayEntry, now: DayEntry | None, fault: FileFaultError
 ) -> DayEntry:
     """What stands for a day of an older manifest, if it has the same rows."""
     if not fault.is_gone:
-        path = move_aside(shelf, fault.path)
-        emit(TickFileQuarantined(shelf.symbol, day=day, path=path, reason=fault.reason))
+        path = move_aside(symbol_dir, fault.path)
+        emit(TickFileQuarantined(symbol_dir.symbol, day=day, path=path, reason=fault.reason))
     if now is None or not now.is_kept or now.content != entry.content:
-        raise expired(shelf, day, fault)
+        raise expired(symbol_dir, day, fault)
     return now
 
 
 def heal(
-    shelf: Shelf, days: Iterable[date], entries: Mapping[date, DayEntry]
+    symbol_dir: SymbolDir, days: Iterable[date], entries: Mapping[date, DayEntry]
 ) -> dict[date, DayEntry]:
     """Take back quarantined days whose bytes are right again.
 
@@ -106,21 +108,21 @@ def heal(
         entry = entries.get(day)
         if entry is None or entry.is_kept:
             continue
-        found = _right_file(shelf, day, entry)
+        found = _right_file(symbol_dir, day, entry)
         if found is None:
             continue
         try:
-            restored = restore(shelf, day)
+            restored = restore(symbol_dir, day)
         except StorageError as error:
-            _LOG.warning("%s of %s was not taken back: %s", day, shelf.label, error)
-            is_in_place = found == shelf.day_file(day, entry.file)
+            _LOG.warning("%s of %s was not taken back: %s", day, symbol_dir.label, error)
+            is_in_place = found == symbol_dir.day_file(day, entry.file)
             restored = entry.restored() if is_in_place else None
         if restored is not None:
             healed[day] = restored
     return healed
 
 
-def restore(shelf: Shelf, day: date) -> DayEntry | None:
+def restore(symbol_dir: SymbolDir, day: date) -> DayEntry | None:
     """Take a quarantined day back into service.
 
     Returns
@@ -134,32 +136,32 @@ def restore(shelf: Shelf, day: date) -> DayEntry | None:
     StorageError
         The store could not be written.
     """
-    with writing(shelf):
-        return _restore_locked(shelf, day)
+    with writing(symbol_dir):
+        return _restore_locked(symbol_dir, day)
 
 
-def _restore_locked(shelf: Shelf, day: date) -> DayEntry | None:
-    entry = read_manifest(shelf, month_of(day)).days.get(day)
+def _restore_locked(symbol_dir: SymbolDir, day: date) -> DayEntry | None:
+    entry = read_manifest(symbol_dir, month_of(day)).days.get(day)
     if entry is None or entry.is_kept:
         return entry
-    found = _right_file(shelf, day, entry)
+    found = _right_file(symbol_dir, day, entry)
     if found is None:
         return None
-    path = shelf.day_file(day, entry.file)
+    path = symbol_dir.day_file(day, entry.file)
     if found != path:
-        _put_back(shelf, found, path)
+        _put_back(symbol_dir, found, path)
     restored = entry.restored()
-    update_manifest(shelf, month_of(day), lambda _: {day: restored})
-    emit(TickFileRestored(shelf.symbol, day=day, path=path))
+    update_manifest(symbol_dir, month_of(day), lambda _: {day: restored})
+    emit(TickFileRestored(symbol_dir.symbol, day=day, path=path))
     return restored
 
 
-def _right_file(shelf: Shelf, day: date, entry: DayEntry) -> Path | None:
+def _right_file(symbol_dir: SymbolDir, day: date, entry: DayEntry) -> Path | None:
     """Return the file that has the bytes of an entry: in its place, or set aside."""
-    for path in _copies(shelf, day, entry):
+    for path in _copies(symbol_dir, day, entry):
         try:
             if path.stat().st_size == entry.bytes:
-                data = read_file(shelf, path)
+                data = read_file(symbol_dir, path)
                 if sha256_of(data) == entry.sha256:
                     return path
         except OSError:  # a copy that is away, or cannot be read, is not the right one
@@ -167,49 +169,49 @@ def _right_file(shelf: Shelf, day: date, entry: DayEntry) -> Path | None:
     return None
 
 
-def _copies(shelf: Shelf, day: date, entry: DayEntry) -> Iterator[Path]:
+def _copies(symbol_dir: SymbolDir, day: date, entry: DayEntry) -> Iterator[Path]:
     if not entry.file:
         return
-    yield shelf.day_file(day, entry.file)
+    yield symbol_dir.day_file(day, entry.file)
     name = re.compile(rf"{re.escape(entry.file)}(\.[0-9]+)?")
-    yield from (path for path in listed(shelf.quarantine) if name.fullmatch(path.name))
+    yield from (path for path in listed(symbol_dir.quarantine) if name.fullmatch(path.name))
 
 
-def _put_back(shelf: Shelf, found: Path, path: Path) -> None:
+def _put_back(symbol_dir: SymbolDir, found: Path, path: Path) -> None:
     """Move a file out of the quarantine; another one that is in its place gives way."""
     with disk_errors(path):
-        make_folders(shelf, path.parent)
+        make_folders(symbol_dir, path.parent)
         try:
-            shelf.disk.link(found, path)
+            symbol_dir.disk.link(found, path)
         except FileExistsError:
-            move_aside(shelf, path)
-            shelf.disk.link(found, path)
-        shelf.disk.sync_folder(path.parent)
-        shelf.disk.reached(Step.FILE_PUT_BACK)
-        shelf.disk.unlink(found)
-        shelf.disk.sync_folder(shelf.quarantine)
+            move_aside(symbol_dir, path)
+            symbol_dir.disk.link(found, path)
+        symbol_dir.disk.sync_folder(path.parent)
+        symbol_dir.disk.reached(Step.FILE_PUT_BACK)
+        symbol_dir.disk.unlink(found)
+        symbol_dir.disk.sync_folder(symbol_dir.quarantine)
 
 
-def corruption(shelf: Shelf, day: date, fault: FileFaultError) -> ParquetCorruptionError:
+def corruption(symbol_dir: SymbolDir, day: date, fault: FileFaultError) -> ParquetCorruptionError:
     """The error for a day whose file is faulty and could not be had again."""
     return ParquetCorruptionError(
         with_hint(
-            f"the file of {day} of {shelf.label}, `{fault.path}`, is not what was written: "
+            f"the file of {day} of {symbol_dir.label}, `{fault.path}`, is not what was written: "
             f"{fault.reason}",
-            f"fetch the day again: rangebar fetch {shelf.symbol} {day} {day}; or, of your own "
-            f"ticks, write it again; the file itself is kept in `{shelf.quarantine}`",
+            f"fetch the day again: rangebar fetch {symbol_dir.symbol} {day} {day}; or, of your own "
+            f"ticks, write it again; the file itself is kept in `{symbol_dir.quarantine}`",
         ),
         path=fault.path,
         reason=fault.reason,
     )
 
 
-def expired(shelf: Shelf, day: date, fault: FileFaultError) -> SnapshotExpiredError:
+def expired(symbol_dir: SymbolDir, day: date, fault: FileFaultError) -> SnapshotExpiredError:
     """The error for a plan that is older than what is kept."""
     return SnapshotExpiredError(
         with_hint(
-            f"the file of {day} of {shelf.label} that this plan was made with, `{fault.path.name}`, "
+            f"the file of {day} of {symbol_dir.label} that this plan was made with, `{fault.path.name}`, "
             "has been replaced and removed since",
-            f'make the plan anew: scan_ticks("{shelf.symbol}", start, end)',
+            f'make the plan anew: scan_ticks("{symbol_dir.symbol}", start, end)',
         )
     )

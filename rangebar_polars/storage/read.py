@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from rangebar_polars._utils.span import Span
     from rangebar_polars.sources import DayTicks
     from rangebar_polars.storage.entry import DayEntry
-    from rangebar_polars.storage.layout import Shelf
+    from rangebar_polars.storage.layout import SymbolDir
     from rangebar_polars.storage.read_plan import Plan, PlannedDay
 
     Pieces = Callable[[Mapping[str, pl.DataType]], Iterator[pl.DataFrame]]
@@ -59,7 +59,7 @@ def read_plan(
             ahead = _submit(reader, plan, index + 1)
             data, entry = _finished(plan, item, read, refetch)
             del read
-            path = plan.shelf.day_file(item.day, entry.file)
+            path = plan.symbol_dir.day_file(item.day, entry.file)
             pieces = partial(decode_pieces, data, entry.rows, path=path, at_once=at_once)
             yield from _pieces(plan, item, entry, pieces, names)
     finally:
@@ -70,7 +70,7 @@ def _submit(reader: ThreadPoolExecutor, plan: Plan, index: int) -> Future[bytes]
     if index >= len(plan.days):
         return None
     item = plan.days[index]
-    return reader.submit(read_proved, plan.shelf, item.day, item.entry)
+    return reader.submit(read_proved, plan.symbol_dir, item.day, item.entry)
 
 
 def _wanted(plan: Plan, columns: Sequence[str]) -> list[str]:
@@ -91,26 +91,26 @@ def _recovered(
     plan: Plan, item: PlannedDay, fault: FileFaultError, refetch: Refetch | None
 ) -> tuple[bytes, DayEntry]:
     """The bytes of a day whose file is faulty: from what stands for it now, or from its source."""
-    shelf, day = plan.shelf, item.day
+    symbol_dir, day = plan.symbol_dir, item.day
     try:
-        entry = set_aside(shelf, day, item.entry, fault)
+        entry = set_aside(symbol_dir, day, item.entry, fault)
     except StorageError as error:
-        raise corruption(shelf, day, fault) from error
+        raise corruption(symbol_dir, day, fault) from error
     if entry is None and refetch is not None:
         fetched = refetch(day)
         if fetched is not None:
-            put_days(shelf, [fetched])
-            entry = read_manifest(shelf, month_of(day)).days.get(day)
+            put_days(symbol_dir, [fetched])
+            entry = read_manifest(symbol_dir, month_of(day)).days.get(day)
             _judge_neighbours(plan, item, fault)
     if entry is None or not entry.file:
-        raise corruption(shelf, day, fault)
+        raise corruption(symbol_dir, day, fault)
     if _lacks_some_of(entry, item.entry):
         reason = f"{fault.reason}; fetched again it has {entry.rows:,} of {item.entry.rows:,} rows"
-        raise corruption(shelf, day, FileFaultError(fault.path, reason))
+        raise corruption(symbol_dir, day, FileFaultError(fault.path, reason))
     try:
-        return read_proved(shelf, day, entry), entry
+        return read_proved(symbol_dir, day, entry), entry
     except FileFaultError as again:
-        raise corruption(shelf, day, again) from again
+        raise corruption(symbol_dir, day, again) from again
 
 
 def _judge_neighbours(plan: Plan, item: PlannedDay, fault: FileFaultError) -> None:
@@ -120,9 +120,9 @@ def _judge_neighbours(plan: Plan, item: PlannedDay, fault: FileFaultError) -> No
     """
     for other in plan.days:
         if abs(other.day - item.day) == ONE_DAY:
-            now = read_manifest(plan.shelf, month_of(other.day)).days.get(other.day)
+            now = read_manifest(plan.symbol_dir, month_of(other.day)).days.get(other.day)
             if now is None or now.content != other.entry.content:
-                raise expired(plan.shelf, item.day, fault)
+                raise expired(plan.symbol_dir, item.day, fault)
 
 
 def _lacks_some_of(entry: DayEntry, before: DayEntry) -> bool:
@@ -164,10 +164,12 @@ def _complete(rows: pl.DataFrame, names: Sequence[str], schema: pl.Schema) -> pl
     )
 
 
-def mend(shelf: Shelf, span: Span, entries: Mapping[date, DayEntry], refetch: Refetch) -> bool:
+def mend(
+    symbol_dir: SymbolDir, span: Span, entries: Mapping[date, DayEntry], refetch: Refetch
+) -> bool:
     """Fetch the quarantined days of a span again; whether there were any."""
     days = [day for day in span.days() if day in entries and not entries[day].is_kept]
     fetched = [item for item in map(refetch, days) if item is not None]
     if fetched:
-        put_days(shelf, fetched)
+        put_days(symbol_dir, fetched)
     return bool(fetched)

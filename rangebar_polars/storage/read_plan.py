@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from rangebar_polars._utils.span import Span
     from rangebar_polars.storage.coverage import DayCoverage
     from rangebar_polars.storage.entry import DayEntry
-    from rangebar_polars.storage.layout import Shelf
+    from rangebar_polars.storage.layout import SymbolDir
 
 __all__ = [
     "OnGap",
@@ -72,7 +72,7 @@ class PlannedDay:
 class Plan:
     """The files of a span as they were at one moment."""
 
-    shelf: Shelf
+    symbol_dir: SymbolDir
     start_us: int
     end_us: int
     days: tuple[PlannedDay, ...]
@@ -84,45 +84,45 @@ class Plan:
         return replace(self, days=tuple(kept))
 
 
-def entries_around(shelf: Shelf, span: Span) -> dict[date, DayEntry]:
+def entries_around(symbol_dir: SymbolDir, span: Span) -> dict[date, DayEntry]:
     """What the manifests say of the months of a span, and of the days beside it."""
     months = {month_of(day) for day in span.days()}
     months |= {month_of(span.first_day - ONE_DAY), month_of(span.last_day + ONE_DAY)}
     entries: dict[date, DayEntry] = {}
     for month in sorted(months):
-        entries |= read_manifest(shelf, month).days
+        entries |= read_manifest(symbol_dir, month).days
     return entries
 
 
-def current_entries(shelf: Shelf, span: Span) -> dict[date, DayEntry]:
+def current_entries(symbol_dir: SymbolDir, span: Span) -> dict[date, DayEntry]:
     """Return the entries around a span, after days whose fault is gone were taken back."""
-    entries = entries_around(shelf, span)
+    entries = entries_around(symbol_dir, span)
     around = (span.first_day - ONE_DAY, *span.days(), span.last_day + ONE_DAY)
-    return entries | heal(shelf, around, entries)
+    return entries | heal(symbol_dir, around, entries)
 
 
 def covered_days(
-    shelf: Shelf, span: Span, entries: Mapping[date, DayEntry], *, judge_end: bool = True
+    symbol_dir: SymbolDir, span: Span, entries: Mapping[date, DayEntry], *, judge_end: bool = True
 ) -> list[DayCoverage]:
     """Coverage of the days of a span; `judge_end` as for `chain`."""
-    known = get_symbol_entries().get(shelf.symbol)
+    known = get_symbol_entries().get(symbol_dir.symbol)
 
     def excuse(day: date) -> str | None:
         gaps = known.known_gaps if known is not None else ()
         return next((gap.reason for gap in gaps if gap.start_date <= day <= gap.end_date), None)
 
-    is_quotes = shelf.source == "exness"
+    is_quotes = symbol_dir.source == "exness"
     return chain(span.days(), entries, is_quotes=is_quotes, excuse=excuse, judge_end=judge_end)
 
 
-def make_plan(shelf: Shelf, span: Span, entries: Mapping[date, DayEntry]) -> Plan:
+def make_plan(symbol_dir: SymbolDir, span: Span, entries: Mapping[date, DayEntry]) -> Plan:
     """The files that hold ticks of a span.
 
     A file may begin or end up to a second outside its day, so those beside are looked at too.
     """
     planned = planned_days(span, entries)
     start_us, end_us = microseconds(span.start), microseconds(span.end)
-    return Plan(shelf, start_us, end_us, planned, _schema(shelf.source, planned))
+    return Plan(symbol_dir, start_us, end_us, planned, _schema(symbol_dir.source, planned))
 
 
 def planned_days(span: Span, entries: Mapping[date, DayEntry]) -> tuple[PlannedDay, ...]:
@@ -152,23 +152,29 @@ def _schema(source: str, days: Sequence[PlannedDay]) -> pl.Schema:
     return pl.Schema({name: dtype for name, dtype in whole.items() if name in present}) or whole
 
 
-def judge(shelf: Shelf, days: Sequence[DayCoverage], on_gap: OnGap) -> None:
+def judge(symbol_dir: SymbolDir, days: Sequence[DayCoverage], on_gap: OnGap) -> None:
     """Refuse, or report, days that are missing and gaps of those that are not."""
     if on_gap not in ("raise", "report"):
         raise ValueError(f"`on_gap` is `{on_gap}`; choose from `raise`, `report`")
     missing = [item for item in days if not item.is_kept]
     broken = [item for item in days if item.gaps]
     if on_gap == "raise" and missing:
-        raise _not_cached(shelf, missing)
+        raise _not_cached(symbol_dir, missing)
     for item in broken:
         for gap in item.gaps:
-            emit(CoverageGap(shelf.symbol, day=gap.day, first_id=gap.first_id, last_id=gap.last_id))
+            emit(
+                CoverageGap(
+                    symbol_dir.symbol, day=gap.day, first_id=gap.first_id, last_id=gap.last_id
+                )
+            )
     if on_gap == "raise" and broken:
-        raise _broken(shelf, broken)
+        raise _broken(symbol_dir, broken)
     kinds = ((missing, "not in the store"), (broken, "incomplete"))
     parts = [f"{words}: {_listed(found)}" for found, words in kinds if found]
     if parts:
-        warnings.warn(f"ticks of {shelf.label}: {'; '.join(parts)}", CoverageWarning, stacklevel=4)
+        warnings.warn(
+            f"ticks of {symbol_dir.label}: {'; '.join(parts)}", CoverageWarning, stacklevel=4
+        )
 
 
 def _listed(days: Sequence[DayCoverage]) -> str:
@@ -183,27 +189,27 @@ def _why(item: DayCoverage) -> str:
     return f" ({': '.join(words)})" if words else ""
 
 
-def _not_cached(shelf: Shelf, missing: Sequence[DayCoverage]) -> TicksNotCachedError:
+def _not_cached(symbol_dir: SymbolDir, missing: Sequence[DayCoverage]) -> TicksNotCachedError:
     days = [item.day for item in missing]
     return TicksNotCachedError(
         with_hint(
-            f"{len(days):,} days of {shelf.label} are not in the store: {_listed(missing)}",
-            f"fetch them: rangebar fetch {shelf.symbol} {days[0]} {days[-1]}; or take what there "
+            f"{len(days):,} days of {symbol_dir.label} are not in the store: {_listed(missing)}",
+            f"fetch them: rangebar fetch {symbol_dir.symbol} {days[0]} {days[-1]}; or take what there "
             'is: on_gap="report"',
         ),
-        symbol=shelf.symbol,
+        symbol=symbol_dir.symbol,
         days=days,
     )
 
 
-def _broken(shelf: Shelf, broken: Sequence[DayCoverage]) -> CoverageError:
+def _broken(symbol_dir: SymbolDir, broken: Sequence[DayCoverage]) -> CoverageError:
     days = [item.day for item in broken]
     return CoverageError(
         with_hint(
-            f"ticks of {shelf.label} have gaps on {len(days):,} days: {_listed(broken)}",
-            f"fetch them: rangebar fetch {shelf.symbol} {days[0]} {days[-1]}; or take what there "
+            f"ticks of {symbol_dir.label} have gaps on {len(days):,} days: {_listed(broken)}",
+            f"fetch them: rangebar fetch {symbol_dir.symbol} {days[0]} {days[-1]}; or take what there "
             'is: on_gap="report"',
         ),
-        symbol=shelf.symbol,
+        symbol=symbol_dir.symbol,
         days=days,
     )

@@ -25,11 +25,11 @@ if TYPE_CHECKING:
     from rangebar_polars._utils.span import When
     from rangebar_polars.storage.coverage import DayCoverage
     from rangebar_polars.storage.entry import DayEntry
-    from rangebar_polars.storage.layout import Shelf
+    from rangebar_polars.storage.layout import SymbolDir
     from rangebar_polars.storage.parquet import TickStorage
     from rangebar_polars.storage.read_plan import Plan, PlannedDay
 
-__all__ = ["SEALED", "HeldDay", "HeldDays", "hold", "kept_hashes"]
+__all__ = ["SEALED", "SnapshotDay", "TickSnapshot", "kept_hashes", "snapshot"]
 
 #: States of a day to which nothing is to come.
 SEALED = frozenset({"final", "given", "absent_confirmed"})
@@ -38,7 +38,7 @@ _DAY_US = 86_400 * 10**6
 
 
 @dataclass(frozen=True, slots=True)
-class HeldDay:
+class SnapshotDay:
     """A UTC day: what the store holds of it, and a hash of its ticks."""
 
     coverage: DayCoverage
@@ -51,7 +51,7 @@ class HeldDay:
         return self.coverage.day
 
     @property
-    def is_sealed(self) -> bool:
+    def is_final(self) -> bool:
         """Whether the store vouches for it, nothing is to come, and no id is missing."""
         return self.coverage.state in SEALED and not self.coverage.gaps
 
@@ -62,14 +62,14 @@ class HeldDay:
 
 
 @dataclass(frozen=True, slots=True)
-class HeldDays:
+class TickSnapshot:
     """Days of a span, in order and without a hole, as they were at one moment."""
 
-    days: tuple[HeldDay, ...]
-    _shelf: Shelf
+    days: tuple[SnapshotDay, ...]
+    _shelf: SymbolDir
     _entries: Mapping[date, DayEntry]
 
-    def __getitem__(self, day: date) -> HeldDay:
+    def __getitem__(self, day: date) -> SnapshotDay:
         return self.days[(day - self.days[0].day).days]
 
     @property
@@ -99,7 +99,7 @@ class HeldDays:
         return make_plan(self._shelf, span, self._entries)
 
 
-def hold(
+def snapshot(
     storage: TickStorage,
     symbol: str,
     start: When,
@@ -108,7 +108,7 @@ def hold(
     source: str = "binance",
     market: str = "spot",
     judge_end: bool = True,
-) -> HeldDays:
+) -> TickSnapshot:
     """The days of a span as the store holds them now.
 
     Without `judge_end`, ids that are missing after the last day are a gap of the day that follows,
@@ -118,23 +118,23 @@ def hold(
     --------
     >>> from tempfile import mkdtemp
     >>> import rangebar_polars as rb
-    >>> from rangebar_polars.storage.snapshot import hold
+    >>> from rangebar_polars.storage.snapshot import snapshot
     >>> from rangebar_polars.storage.parquet import TickStorage
     >>> storage = TickStorage(mkdtemp())
     >>> report = storage.write_ticks("ETHUSDT", rb.sample_ticks())
-    >>> held = hold(storage, "ETHUSDT", "2024-08-08", "2024-08-09")
-    >>> [(one.coverage.state, one.is_sealed) for one in held.days]
+    >>> held = snapshot(storage, "ETHUSDT", "2024-08-08", "2024-08-09")
+    >>> [(one.coverage.state, one.is_final) for one in held.days]
     [('given', True), ('missing', False)]
     >>> sum(frame.height for frame in held.frames("2024-08-08", "2024-08-08"))
     49505
     """
     span = parse_span(start, end)
-    shelf = storage.shelf(symbol, source, market)
-    entries = current_entries(shelf, span)
+    symbol_dir = storage.symbol_dir(symbol, source, market)
+    entries = current_entries(symbol_dir, span)
     hashes = _tick_hashes(span, entries)
-    covered = covered_days(shelf, span, entries, judge_end=judge_end)
-    days = tuple(HeldDay(item, hashes[item.day]) for item in covered)
-    return HeldDays(days, shelf, entries)
+    covered = covered_days(symbol_dir, span, entries, judge_end=judge_end)
+    days = tuple(SnapshotDay(item, hashes[item.day]) for item in covered)
+    return TickSnapshot(days, symbol_dir, entries)
 
 
 def kept_hashes(
@@ -146,9 +146,9 @@ def kept_hashes(
     source: str = "binance",
     market: str = "spot",
 ) -> dict[date, str]:
-    """Hashes of the ticks of those days that the store vouches for now, as `hold` gives them."""
+    """Hashes of the ticks of those days that the store vouches for now, as `snapshot` gives them."""
     span = parse_span(start, end)
-    entries = entries_around(storage.shelf(symbol, source, market), span)
+    entries = entries_around(storage.symbol_dir(symbol, source, market), span)
     hashes = _tick_hashes(span, entries)
     return {day: one for day, one in hashes.items() if day in entries and entries[day].is_kept}
 

@@ -20,7 +20,7 @@ from rangebar_polars.sources import LONGEST_STEP_BACK_US, is_strictly_increasing
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
-__all__ = ["Given", "given_ticks", "in_order_of_ids", "judge_values", "raised_times"]
+__all__ = ["UserTicks", "in_order_of_ids", "judge_values", "raised_times", "user_ticks"]
 
 ID = "agg_trade_id"
 TIME = "timestamp"
@@ -35,7 +35,7 @@ ID_HINTS = {
 
 
 @dataclass(frozen=True, slots=True)
-class Given:
+class UserTicks:
     """Ticks of a user, in the order of their ids, and what was mended in them."""
 
     ticks: pl.DataFrame
@@ -45,7 +45,7 @@ class Given:
     raised: tuple[int, ...] = ()
 
 
-def given_ticks(frame: object, source: str) -> Given:
+def user_ticks(frame: object, source: str) -> UserTicks:
     """A frame of a user with the columns and dtypes of the store, each row judged.
 
     Raises
@@ -61,11 +61,11 @@ def given_ticks(frame: object, source: str) -> Given:
     """
     ticks = _columns(_polars_frame(frame, source), source)
     if ticks.is_empty():
-        return Given(ticks)
+        return UserTicks(ticks)
     judge_values(ticks)
     ordered = in_order_of_ids(ticks)
     times = raised_times(ordered.ticks)
-    return Given(times.ticks, ordered.duplicates, ordered.moved, times.raised)
+    return UserTicks(times.ticks, ordered.duplicates, ordered.moved, times.raised)
 
 
 def _polars_frame(frame: object, source: str) -> pl.DataFrame:
@@ -212,18 +212,18 @@ def _fault(ticks: pl.DataFrame, name: str, what: str, bad: pl.Expr) -> TickDataE
     )
 
 
-def in_order_of_ids(ticks: pl.DataFrame) -> Given:
+def in_order_of_ids(ticks: pl.DataFrame) -> UserTicks:
     """The rows by their ids, each once; two different rows with one id are an error."""
     ids = ticks.get_column(ID)
     if is_strictly_increasing(ids):
-        return Given(ticks)
+        return UserTicks(ticks)
     moved = int((ids < ids.cum_max()).sum())
     ordered = ticks.sort(ID, maintain_order=True)
     single = ordered.unique(maintain_order=True, keep="first")
     if not is_strictly_increasing(single.get_column(ID)):
         number = single.filter(pl.col(ID).is_duplicated()).get_column(ID)[0]
         raise conflict(number, ordered.filter(pl.col(ID) == number))
-    return Given(single, duplicates=ordered.height - single.height, moved=moved)
+    return UserTicks(single, duplicates=ordered.height - single.height, moved=moved)
 
 
 def conflict(number: int, rows: pl.DataFrame) -> TickDataError:
@@ -243,11 +243,11 @@ def differing(first: Mapping[str, Any], second: Mapping[str, Any]) -> Sequence[s
     return [name for name in first if first[name] != second[name]]
 
 
-def raised_times(ticks: pl.DataFrame) -> Given:
+def raised_times(ticks: pl.DataFrame) -> UserTicks:
     """The rows, a time that runs back by at most a second raised to the highest before it."""
     times = ticks.get_column(TIME)
     if times.is_sorted():
-        return Given(ticks)
+        return UserTicks(ticks)
     highest = times.cum_max()
     behind = (highest - times).to_physical()
     if (behind > LONGEST_STEP_BACK_US).any():
@@ -259,4 +259,6 @@ def raised_times(ticks: pl.DataFrame) -> Given:
                 "an id that is higher belongs to a later tick: look at both columns",
             )
         )
-    return Given(ticks.with_columns(highest), raised=tuple(ticks.filter(behind > 0).get_column(ID)))
+    return UserTicks(
+        ticks.with_columns(highest), raised=tuple(ticks.filter(behind > 0).get_column(ID))
+    )

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from rangebar_polars.storage.entry import DayEntry
-    from rangebar_polars.storage.layout import Shelf
+    from rangebar_polars.storage.layout import SymbolDir
 
 __all__ = ["VERIFY_SCHEMA", "kept_days", "stats", "verify"]
 
@@ -39,46 +39,46 @@ VERIFY_SCHEMA = pl.Schema(
 _Row: TypeAlias = "tuple[date | None, Path, str, str | None]"
 
 
-def verify(shelves: Iterable[Shelf]) -> pl.DataFrame:
+def verify(symbol_dirs: Iterable[SymbolDir]) -> pl.DataFrame:
     """Every file of some symbols: `ok`, `corrupt`, `missing`, `quarantined`, and so on."""
     rows = [
-        (shelf.source, shelf.market, shelf.symbol, day, str(path), state, reason)
-        for shelf in shelves
-        for day, path, state, reason in _files(shelf)
+        (symbol_dir.source, symbol_dir.market, symbol_dir.symbol, day, str(path), state, reason)
+        for symbol_dir in symbol_dirs
+        for day, path, state, reason in _files(symbol_dir)
     ]
     return pl.DataFrame(rows, schema=VERIFY_SCHEMA, orient="row")
 
 
-def _files(shelf: Shelf) -> Iterator[_Row]:
+def _files(symbol_dir: SymbolDir) -> Iterator[_Row]:
     faults = False
-    for month in shelf.months():
+    for month in symbol_dir.months():
         try:
-            days = read_manifest(shelf, month).days
+            days = read_manifest(symbol_dir, month).days
         except ManifestError as error:
             faults = True
-            newest = list(manifest_versions(shelf, month).values())[-1]
+            newest = list(manifest_versions(symbol_dir, month).values())[-1]
             yield None, newest, "manifest unreadable", str(error).partition("\n")[0]
             continue
         for day in sorted(days):
             if days[day].file:
-                yield _file(shelf, day, days[day])
+                yield _file(symbol_dir, day, days[day])
     if not faults:  # which files are referred to is not known otherwise
-        for _, path in unreferenced(shelf):
+        for _, path in unreferenced(symbol_dir):
             if file_day := day_of_file(path.name):
                 yield file_day, path, "unreferenced", None
-    for path in listed(shelf.quarantine):
+    for path in listed(symbol_dir.quarantine):
         yield day_of_file(path.name), path, "quarantined", None
 
 
-def _file(shelf: Shelf, day: date, entry: DayEntry) -> _Row:
-    path = shelf.day_file(day, entry.file)
+def _file(symbol_dir: SymbolDir, day: date, entry: DayEntry) -> _Row:
+    path = symbol_dir.day_file(day, entry.file)
     if not entry.is_kept:
-        restored = heal(shelf, [day], {day: entry}).get(day)
+        restored = heal(symbol_dir, [day], {day: entry}).get(day)
         if restored is None or not restored.file:
             return day, path, "quarantined", entry.reason
-        entry, path = restored, shelf.day_file(day, restored.file)
+        entry, path = restored, symbol_dir.day_file(day, restored.file)
     try:
-        read_proved(shelf, day, entry)
+        read_proved(symbol_dir, day, entry)
     except FileFaultError as fault:
         return day, path, "missing" if fault.is_gone else "corrupt", fault.reason
     except StorageError as error:
@@ -86,32 +86,32 @@ def _file(shelf: Shelf, day: date, entry: DayEntry) -> _Row:
     return day, path, "ok", None
 
 
-def all_days(shelf: Shelf) -> dict[date, DayEntry]:
+def all_days(symbol_dir: SymbolDir) -> dict[date, DayEntry]:
     """Every day that the manifests of a symbol know."""
     days: dict[date, DayEntry] = {}
-    for month in shelf.months():
-        days |= read_manifest(shelf, month).days
+    for month in symbol_dir.months():
+        days |= read_manifest(symbol_dir, month).days
     return days
 
 
-def kept_days(shelf: Shelf) -> dict[date, DayEntry]:
+def kept_days(symbol_dir: SymbolDir) -> dict[date, DayEntry]:
     """The days that the store vouches for, in order."""
-    days = all_days(shelf)
+    days = all_days(symbol_dir)
     return {day: days[day] for day in sorted(days) if days[day].is_kept}
 
 
-def stats(shelf: Shelf) -> dict[str, object]:
+def stats(symbol_dir: SymbolDir) -> dict[str, object]:
     """Sums over the days of a symbol."""
-    everything = all_days(shelf)
-    days = kept_days(shelf)
+    everything = all_days(symbol_dir)
+    days = kept_days(symbol_dir)
     with_rows = [entry for entry in days.values() if entry.rows]
     states: dict[str, int] = {}
     for entry in everything.values():
         states[entry.state] = states.get(entry.state, 0) + 1
     return {
-        "symbol": shelf.symbol,
-        "source": shelf.source,
-        "market": shelf.market,
+        "symbol": symbol_dir.symbol,
+        "source": symbol_dir.source,
+        "market": symbol_dir.market,
         "days": len(days),
         "rows": sum(entry.rows for entry in days.values()),
         "bytes": sum(entry.bytes for entry in days.values()),

@@ -36,10 +36,10 @@ if TYPE_CHECKING:
 
     from rangebar_polars.sources import DayTicks
     from rangebar_polars.storage.entry import DayEntry, IdSpan, State
-    from rangebar_polars.storage.layout import Shelf
+    from rangebar_polars.storage.layout import SymbolDir
     from rangebar_polars.storage.manifest import Manifest
     from rangebar_polars.storage.merge import Merged
-    from rangebar_polars.storage.user_ticks import Given
+    from rangebar_polars.storage.user_ticks import UserTicks
 
 __all__ = ["WriteReport", "fill_days", "put_days", "remove_days", "write_given"]
 
@@ -82,14 +82,14 @@ class _Tally:
     unchanged: list[date] = field(default_factory=list)
 
 
-def write_given(shelf: Shelf, given: Given) -> WriteReport:
+def write_given(symbol_dir: SymbolDir, given: UserTicks) -> WriteReport:
     """Merge rows of a user into the store."""
     rows = by_day(given.ticks)
 
     def merge_into(old: Manifest, day: date, tally: _Tally) -> DayEntry | None:
-        return _merge_day(shelf, old.days.get(day), day, rows[day], given.raised, tally)
+        return _merge_day(symbol_dir, old.days.get(day), day, rows[day], given.raised, tally)
 
-    report = _by_month(shelf, rows, merge_into)
+    report = _by_month(symbol_dir, rows, merge_into)
     return replace(
         report,
         duplicates=report.duplicates + given.duplicates,
@@ -98,19 +98,19 @@ def write_given(shelf: Shelf, given: Given) -> WriteReport:
     )
 
 
-def put_days(shelf: Shelf, days: Sequence[DayTicks]) -> WriteReport:
+def put_days(symbol_dir: SymbolDir, days: Sequence[DayTicks]) -> WriteReport:
     """Put whole days of a source into the place of what the store holds of them."""
     given = {item.day: item for item in days}
     if len(given) < len(days):
-        raise ValueError(f"a day of {shelf.label} is given twice in one call")
+        raise ValueError(f"a day of {symbol_dir.label} is given twice in one call")
     for item in days:
-        _judge_source_day(item, shelf.source)
+        _judge_source_day(item, symbol_dir.source)
 
     def put(old: Manifest, day: date, tally: _Tally) -> DayEntry | None:
-        return _put_day(shelf, old.days.get(day), given[day], tally)
+        return _put_day(symbol_dir, old.days.get(day), given[day], tally)
 
     coming = {item.day: ids for item in days if (ids := _ends(item)) is not None}
-    return _by_month(shelf, given, put, coming)
+    return _by_month(symbol_dir, given, put, coming)
 
 
 def _ends(item: DayTicks) -> IdSpan | None:
@@ -119,32 +119,32 @@ def _ends(item: DayTicks) -> IdSpan | None:
 
 
 def fill_days(
-    shelf: Shelf, rows: pl.DataFrame, absent: Mapping[date, Sequence[IdSpan]]
+    symbol_dir: SymbolDir, rows: pl.DataFrame, absent: Mapping[date, Sequence[IdSpan]]
 ) -> WriteReport:
     """Add rows that a source gave late to days in the store, and note ids that it lacks."""
     given = by_day(rows)
 
     def fill(old: Manifest, day: date, tally: _Tally) -> DayEntry | None:
         offered = given.get(day, rows.clear())
-        return _fill_day(shelf, old.days.get(day), day, offered, absent.get(day, ()), tally)
+        return _fill_day(symbol_dir, old.days.get(day), day, offered, absent.get(day, ()), tally)
 
-    return _by_month(shelf, given.keys() | absent.keys(), fill)
+    return _by_month(symbol_dir, given.keys() | absent.keys(), fill)
 
 
-def remove_days(shelf: Shelf, first: date, last: date) -> list[date]:
+def remove_days(symbol_dir: SymbolDir, first: date, last: date) -> list[date]:
     """Take days out of the manifests; the files stay until they are swept away."""
     removed: list[date] = []
-    if not is_folder(shelf.folder):
+    if not is_folder(symbol_dir.folder):
         return removed
-    with writing(shelf):
-        for month in shelf.months():
+    with writing(symbol_dir):
+        for month in symbol_dir.months():
             found: list[date] = []
 
             def without(old: Manifest, found: list[date] = found) -> dict[date, DayEntry | None]:
                 found[:] = [day for day in sorted(old.days) if first <= day <= last]
                 return dict.fromkeys(found)
 
-            update_manifest(shelf, month, without)
+            update_manifest(symbol_dir, month, without)
             removed += found
     return removed
 
@@ -162,13 +162,16 @@ def by_day(ticks: pl.DataFrame) -> dict[date, pl.DataFrame]:
 
 
 def _by_month(
-    shelf: Shelf, days: Iterable[date], change: Change, coming: Mapping[date, IdSpan] | None = None
+    symbol_dir: SymbolDir,
+    days: Iterable[date],
+    change: Change,
+    coming: Mapping[date, IdSpan] | None = None,
 ) -> WriteReport:
     """Change days, each month as a whole, under the lock.
 
     Parameters
     ----------
-    shelf, days, change
+    symbol_dir, days, change
         The symbol, its days, and what becomes of each.
     coming
         The ids of days that take the place of stored ones.
@@ -178,21 +181,21 @@ def _by_month(
         months.setdefault(month_of(day), []).append(day)
     tallies: dict[str, _Tally] = {}
     if months:
-        with writing(shelf):
-            for month in _without_overlap(shelf, list(months), coming or {}):
+        with writing(symbol_dir):
+            for month in _without_overlap(symbol_dir, list(months), coming or {}):
                 try:
-                    tallies[month] = _write_month(shelf, month, months[month], change)
+                    tallies[month] = _write_month(symbol_dir, month, months[month], change)
                 except RangeBarError as error:
                     _note_written(error, sorted(tallies))
                     raise
-    report = _report(shelf.symbol, list(months), [tallies[month] for month in months])
+    report = _report(symbol_dir.symbol, list(months), [tallies[month] for month in months])
     if changed := [day for day in report.days if day not in report.unchanged]:
-        emit(TicksWritten(shelf.symbol, days=changed, rows=report.rows_added))
+        emit(TicksWritten(symbol_dir.symbol, days=changed, rows=report.rows_added))
     return report
 
 
 def _without_overlap(
-    shelf: Shelf, months: Sequence[str], coming: Mapping[date, IdSpan]
+    symbol_dir: SymbolDir, months: Sequence[str], coming: Mapping[date, IdSpan]
 ) -> list[str]:
     """Return months in an order in which no id is ever stored twice.
 
@@ -202,19 +205,21 @@ def _without_overlap(
     order: list[str] = []
     run: list[str] = []
     for month in months:
-        if run and not _grows_into(shelf, run[-1], month, coming):
+        if run and not _grows_into(symbol_dir, run[-1], month, coming):
             order += reversed(run)
             run = []
         run.append(month)
     return [*order, *reversed(run)]
 
 
-def _grows_into(shelf: Shelf, month: str, later: str, coming: Mapping[date, IdSpan]) -> bool:
+def _grows_into(
+    symbol_dir: SymbolDir, month: str, later: str, coming: Mapping[date, IdSpan]
+) -> bool:
     """Return whether the new ids of a month are among the stored ones of a later month."""
     new = [last for day, (_, last) in coming.items() if month_of(day) == month]
     stored = [
         entry.first_id
-        for entry in read_manifest(shelf, later).days.values()
+        for entry in read_manifest(symbol_dir, later).days.values()
         if entry.first_id is not None
     ]
     return bool(new and stored) and max(new) >= min(stored)
@@ -238,7 +243,7 @@ def _note_written(error: RangeBarError, months: Sequence[str]) -> None:
         error.add_note(f"the months before are in the store: {', '.join(months)}")
 
 
-def _write_month(shelf: Shelf, month: str, days: Sequence[date], change: Change) -> _Tally:
+def _write_month(symbol_dir: SymbolDir, month: str, days: Sequence[date], change: Change) -> _Tally:
     tally = _Tally()
 
     def changed(old: Manifest) -> dict[date, DayEntry]:
@@ -253,37 +258,37 @@ def _write_month(shelf: Shelf, month: str, days: Sequence[date], change: Change)
             else:
                 entries[day] = entry
         if entries:
-            _judge_neighbours(shelf, month, {**old.days, **entries})
+            _judge_neighbours(symbol_dir, month, {**old.days, **entries})
         return entries
 
-    update_manifest(shelf, month, changed)
+    update_manifest(symbol_dir, month, changed)
     return tally
 
 
-def _judge_neighbours(shelf: Shelf, month: str, days: Mapping[date, DayEntry]) -> None:
+def _judge_neighbours(symbol_dir: SymbolDir, month: str, days: Mapping[date, DayEntry]) -> None:
     """Refuse ids that run back from one day to the next, those of the months beside included."""
-    months = shelf.months()
+    months = symbol_dir.months()
     around = dict(days)
     for beside in (
         max((other for other in months if other < month), default=None),
         min((other for other in months if other > month), default=None),
     ):
         if beside is not None:
-            around |= read_manifest(shelf, beside).days
-    judge_order_of_days(around, shelf.label)
+            around |= read_manifest(symbol_dir, beside).days
+    judge_order_of_days(around, symbol_dir.label)
 
 
-def _stored(shelf: Shelf, day: date, old: DayEntry) -> pl.DataFrame:
+def _stored(symbol_dir: SymbolDir, day: date, old: DayEntry) -> pl.DataFrame:
     """Rows of a day that the store vouches for."""
     try:
-        return read_day(shelf, day, old)
+        return read_day(symbol_dir, day, old)
     except FileFaultError as fault:
-        set_aside_locked(shelf, day, old, fault)
-        raise corruption(shelf, day, fault) from fault
+        set_aside_locked(symbol_dir, day, old, fault)
+        raise corruption(symbol_dir, day, fault) from fault
 
 
 def _merge_day(
-    shelf: Shelf,
+    symbol_dir: SymbolDir,
     old: DayEntry | None,
     day: date,
     offered: pl.DataFrame,
@@ -292,14 +297,14 @@ def _merge_day(
 ) -> DayEntry | None:
     """The entry of a day after a user's rows are in it."""
     if old is not None and not old.is_kept:
-        _judge_restored(shelf, old, day, offered)
-    merged = _joined(shelf, old, day, offered, tally)
+        _judge_restored(symbol_dir, old, day, offered)
+    merged = _joined(symbol_dir, old, day, offered, tally)
     if not merged.added:
         return None
     if old is not None and old.state == "final":
         raise TickDataError(
             with_hint(
-                f"{day} of {shelf.label} is final: {merged.added:,} of {offered.height:,} rows are "
+                f"{day} of {symbol_dir.label} is final: {merged.added:,} of {offered.height:,} rows are "
                 "none of its ticks",
                 "the source gave the whole day; `delete_ticks` takes it out, if yours are right",
             )
@@ -309,15 +314,15 @@ def _merge_day(
     count = int(merged.new.get_column(ID).is_in(raised).sum()) if raised else 0
     if old is not None and old.is_kept and not is_tail:
         count += old.origin.raised
-    return store_day(shelf, day, _with_raised(before, count + merged.raised), old)
+    return store_day(symbol_dir, day, _with_raised(before, count + merged.raised), old)
 
 
 def _joined(
-    shelf: Shelf, old: DayEntry | None, day: date, offered: pl.DataFrame, tally: _Tally
+    symbol_dir: SymbolDir, old: DayEntry | None, day: date, offered: pl.DataFrame, tally: _Tally
 ) -> Merged:
     """Rows that are offered, joined with those that the store vouches for."""
     has_rows = old is not None and old.is_kept and old.rows > 0
-    stored = _stored(shelf, day, old) if old is not None and has_rows else offered.clear()
+    stored = _stored(symbol_dir, day, old) if old is not None and has_rows else offered.clear()
     merged = merge(stored, offered)
     tally.added += merged.added
     tally.duplicates += merged.duplicates
@@ -336,14 +341,14 @@ def _with_raised(content: Content, count: int) -> Content:
     return replace(content, origin=replace(content.origin, raised=raised))
 
 
-def _judge_restored(shelf: Shelf, old: DayEntry, day: date, offered: pl.DataFrame) -> None:
+def _judge_restored(symbol_dir: SymbolDir, old: DayEntry, day: date, offered: pl.DataFrame) -> None:
     """Rows for a quarantined day must reach as far as those that were lost."""
     ids = offered.get_column(ID)
     if old.first_id is None or (ids[0] <= old.first_id and ids[-1] >= old.last_id):
         return
     raise StorageError(
         with_hint(
-            f"{day} of {shelf.label} is quarantined: its ids `{old.first_id}` to `{old.last_id}` "
+            f"{day} of {symbol_dir.label} is quarantined: its ids `{old.first_id}` to `{old.last_id}` "
             "cannot be read, and fewer are given",
             "write all ticks of the day in one call, or fetch it again",
         )
@@ -351,7 +356,7 @@ def _judge_restored(shelf: Shelf, old: DayEntry, day: date, offered: pl.DataFram
 
 
 def _fill_day(
-    shelf: Shelf,
+    symbol_dir: SymbolDir,
     old: DayEntry | None,
     day: date,
     offered: pl.DataFrame,
@@ -360,26 +365,28 @@ def _fill_day(
 ) -> DayEntry | None:
     if old is None or not old.is_kept:
         raise TicksNotCachedError(
-            f"{day} of {shelf.label} is not in the store, so that no gap of it can be filled",
-            symbol=shelf.symbol,
+            f"{day} of {symbol_dir.label} is not in the store, so that no gap of it can be filled",
+            symbol=symbol_dir.symbol,
             days=[day],
         )
     known = tuple(sorted({*old.source_absent, *absent}))
     if offered.is_empty():
         return None if known == old.source_absent else replace(old, source_absent=known)
-    merged = _joined(shelf, old, day, offered, tally)
+    merged = _joined(symbol_dir, old, day, offered, tally)
     state: State = "tail" if old.state == "absent_confirmed" else old.state
     content = replace(_content(old, merged, state), source_absent=known)
-    return store_day(shelf, day, _with_raised(content, merged.raised), old)
+    return store_day(symbol_dir, day, _with_raised(content, merged.raised), old)
 
 
-def _put_day(shelf: Shelf, old: DayEntry | None, item: DayTicks, tally: _Tally) -> DayEntry | None:
+def _put_day(
+    symbol_dir: SymbolDir, old: DayEntry | None, item: DayTicks, tally: _Tally
+) -> DayEntry | None:
     """The entry of a day as a source gives it; a tail never takes the place of a final day."""
     state = "tail" if item.is_tail else "final" if item.ticks.height else "absent_confirmed"
     if old is not None and state == "tail" and old.state in ("final", "absent_confirmed"):
         return None
     content = Content(item.ticks, state, item.origin, item.source_absent, item.reason)  # type: ignore[arg-type]
-    entry = store_day(shelf, item.day, content, old)
+    entry = store_day(symbol_dir, item.day, content, old)
     if entry is not None:
         tally.raised += item.origin.raised
         is_new = old is None or not old.is_kept or not old.rows

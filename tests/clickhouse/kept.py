@@ -8,12 +8,12 @@ import polars as pl
 
 import rangebar_polars as rb
 from rangebar_polars.bar_series.columns import ENDINGS
-from rangebar_polars.bar_series.identity import Family
-from rangebar_polars.clickhouse.commit.publish import DayOfTicks, UnitDraft
+from rangebar_polars.bar_series.identity import BarSpec
+from rangebar_polars.bar_series.units import TickDay, UnitDraft
 
 FIRST = date(2024, 1, 30)
-FAMILY = Family.of("BTCUSDT", 250, reset="year")
-SERIES = FAMILY.series(FIRST)
+SPEC = BarSpec.of("BTCUSDT", 250, reset="year")
+SERIES = SPEC.series(FIRST)
 BARS_A_DAY = 12
 
 
@@ -59,7 +59,7 @@ def bars_on(day, *, count=BARS_A_DAY, scale=1.0, ending="threshold"):
 
 def ticks_on(day, content="ticks"):
     number = (day - date(2024, 1, 1)).days
-    return DayOfTicks("final", 1000, content, number * 1000, number * 1000 + 999)
+    return TickDay("final", 1000, content, number * 1000, number * 1000 + 999)
 
 
 def drafts(count, *, series=SERIES, first=None, built_on=0, **fields):

@@ -12,12 +12,12 @@ import polars as pl
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from kept import FAMILY, FIRST, SERIES, bars_on, days, drafts, expected
+from kept import FIRST, SERIES, SPEC, bars_on, days, drafts, expected
 from places import QUICK
 
 import rangebar_polars as rb
 from rangebar_polars._utils.span import day_start
-from rangebar_polars.bar_series.identity import Configuration, Family
+from rangebar_polars.bar_series.identity import BarRules, BarSpec
 from rangebar_polars.clickhouse import cache as api
 from rangebar_polars.clickhouse.commit.publish import publish
 from rangebar_polars.clickhouse.connection.client import Cache
@@ -31,7 +31,7 @@ from rangebar_polars.exceptions import (
 from rangebar_polars.readers.hints import commands, populate_line
 from rangebar_polars.storage.coverage import CoverageWarning
 from rangebar_polars.storage.parquet import TickStorage
-from rangebar_polars.storage.snapshot import hold
+from rangebar_polars.storage.snapshot import snapshot
 
 NAMES = ("get_cached_bars", "get_n_bars", "count_bars", "coverage")
 LAST_DAY = date(2024, 12, 31)
@@ -110,7 +110,7 @@ def test_the_call_that_is_named_keeps_what_was_asked_for(tmp_path, asked, named)
 
 
 def test_the_call_that_is_named_keeps_what_the_newest_bars_lack(kept):
-    publish(kept.cache, drafts(1, series=replace(FAMILY, threshold=640).series(FIRST)))
+    publish(kept.cache, drafts(1, series=replace(SPEC, threshold=640).series(FIRST)))
     with pytest.warns(CoverageWarning, match="1 day is not kept") as said:
         kept.get_n_bars(99, 640, before=days(3)[2])
     address = resolve(kept.arguments["dsn"]).address
@@ -129,27 +129,27 @@ def called(message):
 
 
 def test_no_password_is_named():
-    line = populate_line(FAMILY, FIRST, FIRST, dsn="http://me:secret@host:8123/bars")
+    line = populate_line(SPEC, FIRST, FIRST, dsn="http://me:secret@host:8123/bars")
     assert line.endswith('dsn="http://host:8123/bars")')
     with commands():
-        line = populate_line(FAMILY, FIRST, FIRST, dsn="http://me:secret@host:8123/bars")
+        line = populate_line(SPEC, FIRST, FIRST, dsn="http://me:secret@host:8123/bars")
     assert line == f"rangebar populate BTCUSDT -s {FIRST} -e {FIRST} --dsn http://host:8123/bars"
 
 
 def test_a_command_leaves_out_only_what_the_registry_says():
     places = {
-        Family.of("EURUSD", 250, source="exness", market="spot"): "EURUSD",
-        Family.of("BTCUSDT", 250, market="um"): "BTCUSDT --source binance --market um",
+        BarSpec.of("EURUSD", 250, source="exness", market="spot"): "EURUSD",
+        BarSpec.of("BTCUSDT", 250, market="um"): "BTCUSDT --source binance --market um",
     }
-    for family, words in places.items():
+    for spec, words in places.items():
         with commands():
-            line = populate_line(family, FIRST, FIRST)
+            line = populate_line(spec, FIRST, FIRST)
         symbol, _, options = words.partition(" ")
         wanted = f"rangebar populate {symbol} -s {FIRST} -e {FIRST} {options}"
         assert line == wanted.strip()
-    other_close = Configuration(prevent_same_timestamp_close=False)
+    other_close = BarRules(prevent_same_timestamp_close=False)
     with commands():
-        line = populate_line(replace(FAMILY, configuration=other_close), FIRST, FIRST)
+        line = populate_line(replace(SPEC, rules=other_close), FIRST, FIRST)
     assert "prevent_same_timestamp_close=False" in line
 
 
@@ -238,7 +238,7 @@ def test_an_answer_that_was_cut_between_two_blocks_is_none(kept):
     cut = Cache(Cut(kept.cache._client), kept.cache.target)
     cut.reads = QUICK
     with pytest.raises(CacheUnavailableError, match="cut off"):
-        read_chains(cut, [FAMILY])
+        read_chains(cut, [SPEC])
 
 
 # --- what lacks ----------------------------------------------------------------------------------
@@ -263,7 +263,7 @@ def test_a_span_without_an_end_ends_with_what_is_kept(kept):
 
 def test_no_warning_comes_from_the_day_that_goes_on(kept):
     today = datetime.now(UTC).date()
-    series = FAMILY.series(today - timedelta(days=2))
+    series = SPEC.series(today - timedelta(days=2))
     if series.segment.start > today - timedelta(days=2) or today.timetuple().tm_yday < 3:
         pytest.skip("a year has just begun")
     kept.publish(2, series=series)
@@ -288,7 +288,7 @@ def test_a_span_that_no_bar_can_have_is_refused(kept):
 
 
 def test_of_series_that_cover_a_span_the_earliest_anchor_answers(kept):
-    late = FAMILY.series(days(2)[1])
+    late = SPEC.series(days(2)[1])
     kept.publish(4)
     kept.publish(3, series=late, scale=3.0)
     assert kept.get_cached_bars(250, days(2)[1], days(4)[3]).equals(bars_of(days(4)[1:]))
@@ -296,7 +296,7 @@ def test_of_series_that_cover_a_span_the_earliest_anchor_answers(kept):
 
 
 def test_no_two_series_mix_in_a_segment(kept):
-    late = FAMILY.series(days(2)[1])
+    late = SPEC.series(days(2)[1])
     kept.publish(3)
     kept.publish(4, series=late, scale=3.0)
     # One reaches furthest, one begins first: neither covers all.
@@ -310,7 +310,7 @@ def test_no_two_series_mix_in_a_segment(kept):
 
 def test_a_series_that_only_reaches_the_span_gives_way_to_one_that_holds_a_day(kept):
     kept.publish(2)
-    late = FAMILY.series(days(4)[3])
+    late = SPEC.series(days(4)[3])
     kept.publish(2, series=late, scale=3.0)
     with pytest.warns(CoverageWarning, match=f"1 day is not kept: {days(3)[2]}"):
         found = kept.get_cached_bars(250, days(3)[2], days(5)[4])
@@ -318,7 +318,7 @@ def test_a_series_that_only_reaches_the_span_gives_way_to_one_that_holds_a_day(k
 
 
 def test_an_anchor_asks_for_exactly_its_series(kept):
-    late = FAMILY.series(days(2)[1])
+    late = SPEC.series(days(2)[1])
     kept.publish(4)
     kept.publish(3, series=late, scale=3.0)
     second = days(2)[1]
@@ -336,12 +336,12 @@ def test_an_anchor_asks_for_exactly_its_series(kept):
 
 
 def test_other_families_are_other_bars(kept):
-    gate_off = replace(FAMILY, configuration=Configuration(prevent_same_timestamp_close=False))
-    monthly = Family.of("BTCUSDT", 250, reset="month")
-    coin = Family.of("BTCUSDT", 250, market="um")
+    gate_off = replace(SPEC, rules=BarRules(prevent_same_timestamp_close=False))
+    monthly = BarSpec.of("BTCUSDT", 250, reset="month")
+    coin = BarSpec.of("BTCUSDT", 250, market="um")
     kept.publish(1)
-    for number, family in enumerate([gate_off, monthly, coin], 2):
-        kept.publish(1, series=family.series(FIRST), scale=float(number))
+    for number, spec in enumerate([gate_off, monthly, coin], 2):
+        kept.publish(1, series=spec.series(FIRST), scale=float(number))
     asked = [
         {},
         {"prevent_same_timestamp_close": False},
@@ -361,9 +361,9 @@ def test_other_families_are_other_bars(kept):
 
 def whole_years(kept, first, count):
     """Days before the end of a year, and days of the next."""
-    last = FAMILY.series(first)
+    last = SPEC.series(first)
     kept.publish((LAST_DAY - first).days + 1, series=last)
-    kept.publish(count, series=FAMILY.series(NEW_YEAR))
+    kept.publish(count, series=SPEC.series(NEW_YEAR))
 
 
 def test_segments_are_joined(kept):
@@ -379,8 +379,8 @@ def test_segments_are_joined(kept):
 
 def test_a_hole_between_joined_segments_is_named(kept):
     first = LAST_DAY - timedelta(days=3)
-    kept.publish(2, series=FAMILY.series(first))
-    kept.publish(2, series=FAMILY.series(NEW_YEAR))
+    kept.publish(2, series=SPEC.series(first))
+    kept.publish(2, series=SPEC.series(NEW_YEAR))
     joined = bars_of([*days(2, first), *days(2, NEW_YEAR)])
     assert kept.get_n_bars(24).equals(joined.tail(24))
     with pytest.warns(CoverageWarning, match="2 days are not kept: 2024-12-30 to 2024-12-31"):
@@ -391,8 +391,8 @@ def test_a_hole_between_joined_segments_is_named(kept):
 
 
 def test_a_segment_that_is_not_kept_from_its_start_is_the_last_that_is_walked_to(kept):
-    kept.publish(2, series=FAMILY.series(LAST_DAY - timedelta(days=1)))
-    kept.publish(2, series=FAMILY.series(NEW_YEAR + timedelta(days=1)))
+    kept.publish(2, series=SPEC.series(LAST_DAY - timedelta(days=1)))
+    kept.publish(2, series=SPEC.series(NEW_YEAR + timedelta(days=1)))
     assert kept.count_bars() == 24
     assert kept.get_n_bars(99).height == 24
     assert kept.count_bars(before=NEW_YEAR) == 24
@@ -436,8 +436,8 @@ def test_coverage_of_nothing_has_the_same_columns(kept):
 
 
 def test_coverage_counts_ids_between_segments_too(kept):
-    kept.publish(1, series=FAMILY.series(LAST_DAY))
-    group = drafts(1, series=FAMILY.series(NEW_YEAR))
+    kept.publish(1, series=SPEC.series(LAST_DAY))
+    group = drafts(1, series=SPEC.series(NEW_YEAR))
     ticks = replace(group[0].ticks, first_id=group[0].ticks.first_id + 5)
     publish(kept.cache, [replace(group[0], ticks=ticks)])
     assert kept.coverage()["gap_before"].to_list() == [0, 5]
@@ -445,19 +445,19 @@ def test_coverage_counts_ids_between_segments_too(kept):
 
 
 def test_coverage_shows_a_superseded_series_only_to_who_asks_for_its_anchor(kept):
-    late = FAMILY.series(days(2)[1])
+    late = SPEC.series(days(2)[1])
     kept.publish(2, series=late)
     kept.publish(2)
     both = kept.coverage()
     assert both["unit_day"].to_list() == [FIRST, days(2)[1], days(2)[1], days(3)[2]]
-    last = read_chains(kept.cache, [FAMILY])[SERIES].last
+    last = read_chains(kept.cache, [SPEC])[SERIES].last
     kept.publish(1, first=days(3)[2], built_on=last.attempt)
     assert kept.coverage()["unit_day"].to_list() == days(3)
     assert kept.coverage(anchor=late.anchor)["unit_day"].to_list() == days(3)[1:]
 
 
 def test_coverage_names_days_that_another_version_keeps(kept):
-    other = replace(FAMILY, configuration=Configuration(bar_semantics=0))
+    other = replace(SPEC, rules=BarRules(bar_semantics=0))
     kept.publish(2, series=other.series(FIRST))
     found = kept.coverage(250, FIRST, days(3)[2])
     assert found["state"].to_list() == ["missing"] * 3
@@ -469,7 +469,7 @@ def test_coverage_names_days_that_another_version_keeps(kept):
 def sample_day(kept, tick_hash):
     """A unit of the day of the sample, made of ticks with this hash."""
     day = date(2024, 8, 8)
-    group = drafts(1, series=FAMILY.series(day))
+    group = drafts(1, series=SPEC.series(day))
     publish(kept.cache, [replace(group[0], ticks=replace(group[0].ticks, hash=tick_hash))])
     return day
 
@@ -478,7 +478,7 @@ def test_a_day_whose_ticks_changed_is_stale(kept, tmp_path):
     storage = TickStorage(tmp_path)
     ticks = rb.sample_ticks()
     storage.write_ticks("BTCUSDT", ticks.head(1000))
-    held = hold(storage, "BTCUSDT", "2024-08-08", "2024-08-08")
+    held = snapshot(storage, "BTCUSDT", "2024-08-08", "2024-08-08")
     day = sample_day(kept, held.days[0].tick_hash)
     assert kept.coverage()["state"].to_list() == ["final"]
     assert kept.get_cached_bars(250, day, day).height == 12

@@ -11,7 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from itertools import pairwise
 
 import pytest
-from kept import FAMILY, SERIES, drafts
+from kept import SERIES, SPEC, drafts
 from places import QUICK, Place
 
 from rangebar_polars._files.locks import FileLock
@@ -148,12 +148,12 @@ def test_threads_read_while_another_publishes(place):
             lengths = set()
             while not stop.is_set():
                 with place.open() as one:
-                    lengths.add(len(read_chains(one, [FAMILY])[SERIES].units))
+                    lengths.add(len(read_chains(one, [SPEC])[SERIES].units))
             return lengths
 
         with ThreadPoolExecutor(3) as pool:
             readers = [pool.submit(read) for _ in range(3)]
-            built_on = read_chains(cache, [FAMILY])[SERIES].units[-1].attempt
+            built_on = read_chains(cache, [SPEC])[SERIES].units[-1].attempt
             first = SERIES.first_day.replace(month=2, day=1)
             publish(cache, drafts(3, first=first, built_on=built_on))
             stop.set()

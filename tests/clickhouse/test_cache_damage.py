@@ -19,7 +19,7 @@ from rangebar_polars.exceptions import (
     CacheUnavailableError,
     CacheWriteError,
 )
-from rangebar_polars.maintenance.drop import Doomed, remove
+from rangebar_polars.maintenance.drop import SeriesFilter, remove
 from rangebar_polars.readers.cached import coverage, get_cached_bars
 from rangebar_polars.storage.coverage import CoverageWarning
 from rangebar_polars.storage.parquet import TickStorage
@@ -190,7 +190,7 @@ def test_bars_are_built_anew_though_the_old_ones_are_damaged(folder, whole):
         bars(folder, 500)
     populate(folder, 500, force_refresh=True)
     assert bars(folder, 500).equals(whole[500])
-    assert remove(Doomed(), cache_dir=folder).series
+    assert remove(SeriesFilter(), cache_dir=folder).series
 
 
 @pytest.mark.parametrize("column", ["symbol", "attempt", "close"])
@@ -219,7 +219,7 @@ def test_days_are_added_beside_damaged_values(folder):
 def test_a_write_that_meets_damaged_bars_says_so(folder):
     flip(data_of(folder, "bars"))
     with pytest.raises(CacheWriteError, match=r"(?s)stored bars .* damaged.*--force-refresh"):
-        remove(Doomed(SPAN[0], [500]), cache_dir=folder)
+        remove(SeriesFilter(SPAN[0], [500]), cache_dir=folder)
 
 
 def test_drop_removes_a_series_though_bars_are_damaged(folder, whole, capsys):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 
 import pytest
-from kept import FAMILY, FIRST, SERIES, days, drafts, expected
+from kept import FIRST, SERIES, SPEC, days, drafts, expected
 from places import QUICK, Bridge, Place
 
 from rangebar_polars.clickhouse.commit.publish import publish
@@ -25,7 +25,7 @@ def cache(bridge, server):
 
 
 def plan(cache):
-    return read_chains(cache, [FAMILY])[SERIES].units
+    return read_chains(cache, [SPEC])[SERIES].units
 
 
 def is_whole(cache, count=3):
@@ -71,7 +71,7 @@ def test_an_insert_that_never_comes_through_is_an_error(bridge, cache, insert, f
     # It is away for a write as for a read.
     assert isinstance(caught.value, CacheUnavailableError)
     assert bridge.fail() > 0
-    assert read_chains(cache, [FAMILY]) == {}
+    assert read_chains(cache, [SPEC]) == {}
     publish(cache, drafts(3))
     assert is_whole(cache)
 
@@ -122,5 +122,5 @@ def test_what_a_proof_reads_can_fail_too(bridge, cache):
     with pytest.raises(CacheUnavailableError):
         publish(cache, drafts(3))
     bridge.fail()
-    assert read_chains(cache, [FAMILY]) == {}
+    assert read_chains(cache, [SPEC]) == {}
     assert SERIES.first_day == FIRST

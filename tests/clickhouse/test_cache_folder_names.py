@@ -7,14 +7,14 @@ import tempfile
 from pathlib import Path
 
 import pytest
-from kept import FAMILY, FIRST, SERIES, days, drafts, expected
+from kept import FIRST, SERIES, SPEC, days, drafts, expected
 
 from rangebar_polars.clickhouse.commit.publish import publish
 from rangebar_polars.clickhouse.connection.dsn import resolve
 from rangebar_polars.clickhouse.connection.engine_path import EnginePath, with_folders
 from rangebar_polars.clickhouse.open import open_cache
 from rangebar_polars.exceptions import SettingError
-from rangebar_polars.maintenance.drop import Doomed, remove
+from rangebar_polars.maintenance.drop import SeriesFilter, remove
 from rangebar_polars.readers.cached import count_bars, get_cached_bars
 
 NAMES = [
@@ -71,11 +71,11 @@ def test_a_folder_of_this_name_holds_what_is_written_to_it(parent, name, as_text
     folder = make(folder_of(parent / ("text" if as_text else "path"), name))
     beside = set(folder.parent.iterdir())
     place = str(folder) if as_text else folder
-    assert count_bars(SERIES.family.symbol, 250, cache_dir=place) == 0
+    assert count_bars(SERIES.spec.symbol, 250, cache_dir=place) == 0
     scale = 1 + len(beside) / 100
     with open_cache(cache_dir=place, write=True) as cache:
         publish(cache, drafts(2, scale=scale))
-    bars = get_cached_bars(SERIES.family.symbol, 250, features="microstructure", cache_dir=place)
+    bars = get_cached_bars(SERIES.spec.symbol, 250, features="microstructure", cache_dir=place)
     assert bars.equals(expected(days(2), scale).select(bars.columns))
     assert (folder / "clickhouse" / "store").is_dir()
     assert set(folder.parent.iterdir()) == beside
@@ -86,8 +86,8 @@ def test_a_drop_removes_the_bars_of_its_folder_alone(parent):
     for folder in folders:
         with open_cache(cache_dir=folder, write=True) as cache:
             publish(cache, drafts(1))
-    assert remove(Doomed(FAMILY.symbol), cache_dir=folders[0]).bars > 0
-    counts = [count_bars(FAMILY.symbol, 250, cache_dir=folder) for folder in folders]
+    assert remove(SeriesFilter(SPEC.symbol), cache_dir=folders[0]).bars > 0
+    counts = [count_bars(SPEC.symbol, 250, cache_dir=folder) for folder in folders]
     assert counts == [0, expected([FIRST]).height]
 
 
@@ -99,7 +99,7 @@ def test_a_very_long_path_is_opened(parent):
     make(folder)
     with open_cache(cache_dir=folder, write=True) as cache:
         publish(cache, drafts(1))
-    assert count_bars(FAMILY.symbol, 250, cache_dir=folder) == expected([FIRST]).height
+    assert count_bars(SPEC.symbol, 250, cache_dir=folder) == expected([FIRST]).height
 
 
 @pytest.mark.parametrize("name", NAMES, ids=repr)
@@ -142,5 +142,5 @@ def test_a_folder_for_temporary_files_may_have_every_name(parent, monkeypatch, n
     monkeypatch.setattr(tempfile, "tempdir", str(temporary))
     with open_cache(cache_dir=folder, write=True) as cache:
         publish(cache, drafts(1))
-    assert count_bars(FAMILY.symbol, 250, cache_dir=folder) == expected([FIRST]).height
+    assert count_bars(SPEC.symbol, 250, cache_dir=folder) == expected([FIRST]).height
     assert not list(temporary.iterdir())

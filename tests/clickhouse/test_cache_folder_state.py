@@ -9,10 +9,10 @@ from contextlib import suppress
 from pathlib import Path
 
 import pytest
-from kept import BARS_A_DAY, FAMILY, SERIES, days, drafts, expected
+from kept import BARS_A_DAY, SERIES, SPEC, days, drafts, expected
 from places import Place
 
-from rangebar_polars.bar_series.identity import Family
+from rangebar_polars.bar_series.identity import BarSpec
 from rangebar_polars.clickhouse.commit.leases import hold_leases
 from rangebar_polars.clickhouse.commit.publish import publish
 from rangebar_polars.clickhouse.open import _OPENINGS
@@ -22,12 +22,12 @@ from rangebar_polars.exceptions import (
     CacheWriteError,
     LeaseError,
 )
-from rangebar_polars.maintenance.drop import Doomed, remove
+from rangebar_polars.maintenance.drop import SeriesFilter, remove
 from rangebar_polars.readers.cached import count_bars, get_cached_bars
 
 DAYS = 2
 BARS = DAYS * BARS_A_DAY
-OTHER = Family.of("ETHUSDT", 250, reset="year").series(SERIES.first_day)
+OTHER = BarSpec.of("ETHUSDT", 250, reset="year").series(SERIES.first_day)
 
 
 def close_idle():
@@ -40,7 +40,7 @@ def fill(place, *, series=SERIES):
     close_idle()
 
 
-def count(folder, symbol=FAMILY.symbol):
+def count(folder, symbol=SPEC.symbol):
     return count_bars(symbol, 250, cache_dir=folder)
 
 
@@ -96,14 +96,14 @@ def with_files_in_place_of_links(folder, copy):
 def test_a_copy_of_the_folder_is_opened(folder, tmp_path, copied):
     copy = tmp_path / "copy"
     copied(folder, copy)
-    bars = get_cached_bars(FAMILY.symbol, 250, features="microstructure", cache_dir=copy)
+    bars = get_cached_bars(SPEC.symbol, 250, features="microstructure", cache_dir=copy)
     assert bars.equals(expected(days(DAYS)).select(bars.columns))
     close_idle()
     assert list(links_in(copy))
     assert not list(Path(copy, "clickhouse", "data").rglob("*.bin"))
     # What comes later is written to the copy, too.
     fill(Place(None, copy), series=OTHER)
-    assert (count(copy, OTHER.family.symbol), count(folder, OTHER.family.symbol)) == (BARS, 0)
+    assert (count(copy, OTHER.spec.symbol), count(folder, OTHER.spec.symbol)) == (BARS, 0)
 
 
 def test_a_copy_that_is_not_whole_is_refused_and_left_as_it_is(folder, tmp_path):
@@ -223,7 +223,7 @@ def full(disk):
 
 
 def test_everything_is_dropped_on_a_full_disk(full):
-    removed = remove(Doomed(), cache_dir=full.folder)
+    removed = remove(SeriesFilter(), cache_dir=full.folder)
     assert (len(removed.series), removed.bars, removed.units) == (2, 2 * BARS, 2 * DAYS)
     assert count(full.folder) == 0
     (full.folder / "rest").unlink()
@@ -233,11 +233,11 @@ def test_everything_is_dropped_on_a_full_disk(full):
 
 def test_a_drop_of_one_series_on_a_full_disk_says_what_can_be_removed(full):
     with pytest.raises(CacheWriteError, match="its disk is full") as refused:
-        remove(Doomed(FAMILY.symbol), cache_dir=full.folder)
+        remove(SeriesFilter(SPEC.symbol), cache_dir=full.folder)
     assert f"rm -r {full.folder / 'clickhouse'}" in str(refused.value)
-    assert [count(full.folder, one.family.symbol) for one in (SERIES, OTHER)] == [BARS, BARS]
+    assert [count(full.folder, one.spec.symbol) for one in (SERIES, OTHER)] == [BARS, BARS]
     (full.folder / "rest").unlink()
-    assert remove(Doomed(FAMILY.symbol), cache_dir=full.folder).bars == BARS
+    assert remove(SeriesFilter(SPEC.symbol), cache_dir=full.folder).bars == BARS
 
 
 def test_a_writer_at_work_keeps_everything_on_a_full_disk(full, run):
@@ -257,7 +257,7 @@ with hold_leases([SERIES.lease_key], cache_dir=sys.argv[1]):
     assert writer.stdout.readline() == "held\n"
     fill_up(full.folder)
     with pytest.raises(LeaseError, match=f"`{writer.pid}`"):
-        remove(Doomed(), cache_dir=full.folder)
+        remove(SeriesFilter(), cache_dir=full.folder)
     assert count(full.folder) == BARS
 
 

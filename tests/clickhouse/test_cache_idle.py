@@ -67,7 +67,7 @@ def close_idle():
 
 
 def count(folder):
-    return count_bars(SERIES.family.symbol, 250, cache_dir=folder)
+    return count_bars(SERIES.spec.symbol, 250, cache_dir=folder)
 
 
 def wait_until(condition):

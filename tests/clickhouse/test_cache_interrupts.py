@@ -11,7 +11,7 @@ import pytest
 from kept import SERIES, drafts
 
 import rangebar_polars as rb
-from rangebar_polars._files.failpoints import Step, observed
+from rangebar_polars._files.failpoints import Step, on_failpoint
 from rangebar_polars._files.interrupts import Uninterrupted, raise_if_interrupted
 from rangebar_polars.clickhouse.commit.publish import publish
 from rangebar_polars.clickhouse.connection.folder_lock import FolderLock
@@ -44,7 +44,7 @@ def _interrupts_are_raised():
 
 
 def count(folder):
-    return count_bars(SERIES.family.symbol, 250, cache_dir=folder)
+    return count_bars(SERIES.spec.symbol, 250, cache_dir=folder)
 
 
 def interrupt(_step=None):
@@ -67,7 +67,7 @@ print(count_bars("BTCUSDT", 250, cache_dir=sys.argv[1]))
 def test_an_interrupt_as_the_folder_is_opened_leaves_it_free(folder, run, happening, monkeypatch):
     with (
         pytest.raises(KeyboardInterrupt) as caught,
-        observed(lambda step: happening(step) if step == Step.CACHE_OPENED else None),
+        on_failpoint(lambda step: happening(step) if step == Step.CACHE_OPENED else None),
     ):
         count(folder)
     # A notebook keeps the last traceback, and all that its frames hold.

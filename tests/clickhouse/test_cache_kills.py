@@ -6,16 +6,16 @@ import signal
 from datetime import date, timedelta
 
 import pytest
-from kept import FAMILY, FIRST, SERIES, days, drafts, expected
+from kept import FIRST, SERIES, SPEC, days, drafts, expected
 
-from rangebar_polars._files.failpoints import Step, observed
+from rangebar_polars._files.failpoints import Step, on_failpoint
 from rangebar_polars.clickhouse.commit.publish import publish
 from rangebar_polars.clickhouse.query.bars import read_bars
 from rangebar_polars.clickhouse.query.units import read_chains
 
 
 def chain_of(cache):
-    return read_chains(cache, [FAMILY])[SERIES]
+    return read_chains(cache, [SPEC])[SERIES]
 
 
 def bars_in(cache):
@@ -38,7 +38,7 @@ def die(step):
 
 with open_cache(cache_dir=sys.argv[1], write=True) as cache:
     last = publish(cache, drafts(2))[-1]
-with observed(die), open_cache(cache_dir=sys.argv[1], write=True) as cache:
+with on_failpoint(die), open_cache(cache_dir=sys.argv[1], write=True) as cache:
     publish(cache, drafts(3, first=days(3)[2], built_on=last.attempt))
 """
 
@@ -55,7 +55,7 @@ DEATHS = {
 
 def test_every_step_of_publishing_is_tried(embedded):
     reached = []
-    with observed(reached.append), embedded.open(write=True) as cache:
+    with on_failpoint(reached.append), embedded.open(write=True) as cache:
         publish(cache, drafts(3))
     assert set(reached) == set(DEATHS)
 
@@ -83,7 +83,7 @@ def test_rows_of_a_killed_attempt_stay_unseen_when_parts_are_merged(embedded):
             if step is Step.BARS_PROVED:
                 raise KeyboardInterrupt
 
-        with pytest.raises(KeyboardInterrupt), observed(stop):
+        with pytest.raises(KeyboardInterrupt), on_failpoint(stop):
             publish(cache, drafts(2, scale=5.0))
         cache.command(f"OPTIMIZE TABLE {cache.table('bars')} FINAL")
         assert cache.scalar(f"SELECT count() FROM {cache.table('bars')}") == 48
@@ -92,7 +92,7 @@ def test_rows_of_a_killed_attempt_stay_unseen_when_parts_are_merged(embedded):
 
 def test_months_are_inserted_apart(embedded):
     steps = []
-    with embedded.open(write=True) as cache, observed(steps.append):
+    with embedded.open(write=True) as cache, on_failpoint(steps.append):
         publish(cache, drafts(3))
     assert days(3)[-1] == date(2024, 2, 1) == FIRST + timedelta(days=2)
     assert steps.count(Step.BARS_INSERTED) == 2

@@ -10,10 +10,10 @@ import threading
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
-from kept import FAMILY, SERIES, drafts
+from kept import SERIES, SPEC, drafts
 from places import QUICK
 
-from rangebar_polars.bar_series.identity import Family
+from rangebar_polars.bar_series.identity import BarSpec
 from rangebar_polars.clickhouse.commit import leases as module
 from rangebar_polars.clickhouse.commit.leases import hold_leases
 from rangebar_polars.clickhouse.commit.publish import publish
@@ -21,9 +21,10 @@ from rangebar_polars.clickhouse.connection.sql import literal
 from rangebar_polars.exceptions import LeaseError, LeaseLostError
 
 KEYS = [
-    Family.of("BTCUSDT", threshold).series(SERIES.anchor).lease_key for threshold in (250, 500, 750)
+    BarSpec.of("BTCUSDT", threshold).series(SERIES.anchor).lease_key
+    for threshold in (250, 500, 750)
 ]
-LATE = FAMILY.series(SERIES.first_day.replace(month=5)).lease_key
+LATE = SPEC.series(SERIES.first_day.replace(month=5)).lease_key
 
 HOLD = """
 import sys
@@ -66,7 +67,7 @@ def test_a_second_writer_is_refused_in_the_same_process_too(place):
 
 
 def test_another_series_may_be_written_meanwhile(place):
-    other = Family.of("BTCUSDT", 250, reset="month").series(SERIES.anchor).lease_key
+    other = BarSpec.of("BTCUSDT", 250, reset="month").series(SERIES.anchor).lease_key
     with hold(place, KEYS), hold(place, [other]):
         pass
 

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 from kept import bars_on, drafts
 
-from rangebar_polars.bar_series.identity import Family
-from rangebar_polars.clickhouse.commit.lease_files import FamilyLocks
+from rangebar_polars.bar_series.identity import BarSpec
+from rangebar_polars.clickhouse.commit.lease_files import SpecLocks
 from rangebar_polars.clickhouse.commit.leases import hold_leases
 from rangebar_polars.clickhouse.commit.publish import publish
 from rangebar_polars.clickhouse.connection import sql
@@ -30,7 +30,7 @@ def days(count):
 
 
 def daily(threshold=250):
-    return Family.of("BTCUSDT", threshold, reset="day")
+    return BarSpec.of("BTCUSDT", threshold, reset="day")
 
 
 KEYS = [daily(number).series(day).lease_key for number in THRESHOLDS for day in days(TEN_YEARS)]
@@ -120,7 +120,7 @@ def test_a_lock_has_one_holder(tmp_path, monkeypatch, has_parts):
         monkeypatch.delattr(fcntl, "F_OFD_GETLK", raising=False)
     elif not hasattr(fcntl, "F_OFD_SETLK"):
         pytest.skip("the system has no locks on a part of an open file")
-    one, two = FamilyLocks(tmp_path / "family"), FamilyLocks(tmp_path / "family")
+    one, two = SpecLocks(tmp_path / "family"), SpecLocks(tmp_path / "family")
     some, others = days(5), days(9)[5:]
     assert two.first_taken(some) is None
     assert one.try_acquire(some) is None
@@ -131,9 +131,7 @@ def test_a_lock_has_one_holder(tmp_path, monkeypatch, has_parts):
     two.release()
     assert two.try_acquire([*others, some[-1]]) is not None
     # What was locked before the refusal is free again.
-    assert FamilyLocks(tmp_path / "family").first_taken(others) == (
-        None if has_parts else others[0]
-    )
+    assert SpecLocks(tmp_path / "family").first_taken(others) == (None if has_parts else others[0])
     one.release()
     one.release()
     assert two.try_acquire([*others, *some]) is None
@@ -148,10 +146,10 @@ def small_pieces(monkeypatch):
 @pytest.mark.usefixtures("small_pieces")
 def test_what_is_dropped_in_pieces_is_gone_and_nothing_else(place):
     with place.open(write=True) as cache:
-        families = [daily(threshold) for threshold in (250, 500)]
-        series = [family.series(day) for family in families for day in days(10)]
+        specs = [daily(threshold) for threshold in (250, 500)]
+        series = [spec.series(day) for spec in specs for day in days(10)]
         publish(cache, [one for each in series for one in drafts(1, series=each)])
-        gone = [family.series(day) for family in families for day in days(10)[3:8]]
+        gone = [spec.series(day) for spec in specs for day in days(10)[3:8]]
         assert len(drop(cache, gone).series) == len(gone)
         left = {series for series, chain in read_chains(cache).items() if chain.units}
         assert left == set(series) - set(gone)

@@ -8,7 +8,7 @@ from datetime import date, timedelta
 import pytest
 from kept import bars_on, drafts, ticks_on
 
-from rangebar_polars.bar_series.identity import Family
+from rangebar_polars.bar_series.identity import BarSpec
 from rangebar_polars.clickhouse.commit.publish import UnitDraft, publish, write_checkpoints
 from rangebar_polars.clickhouse.connection import sql
 from rangebar_polars.clickhouse.drop import drop
@@ -31,12 +31,12 @@ def days(count):
 
 
 def daily(threshold=250):
-    return Family.of(SYMBOL, threshold, reset="day")
+    return BarSpec.of(SYMBOL, threshold, reset="day")
 
 
-def one_a_day(family, count, *, bars):
+def one_a_day(spec, count, *, bars):
     return [
-        UnitDraft(family.series(day), day, bars(day), ticks_on(day), b"state %d" % day.toordinal(), built_on=0)
+        UnitDraft(spec.series(day), day, bars(day), ticks_on(day), b"state %d" % day.toordinal(), built_on=0)
         for day in days(count)
     ]  # fmt: skip
 
@@ -44,7 +44,7 @@ def one_a_day(family, count, *, bars):
 def test_more_units_than_one_query_names(held, monkeypatch):
     """Of 262,144 characters, 5,000 days of a series each take more than there are."""
     monkeypatch.setenv("RANGEBAR_SYMBOL_GATE", "off")
-    family, count = daily(), 5_000
+    spec, count = daily(), 5_000
     held.make_ready()
     bars = {}
     none = bars_on(FIRST, count=0)
@@ -54,9 +54,9 @@ def test_more_units_than_one_query_names(held, monkeypatch):
         bars[day] = none if day.toordinal() % 100 else bars_on(day, count=1)
         return bars[day]
 
-    units = publish(held, one_a_day(family, count, bars=few))
+    units = publish(held, one_a_day(spec, count, bars=few))
     write_checkpoints(held, units)
-    chains = read_chains(held, [family])
+    chains = read_chains(held, [spec])
     assert len(chains) == count
     assert states_of(held, units)[units[-1]] == b"state %d" % days(count)[-1].toordinal()
     assert details_of(held, units).height == coverage_of(held, units).height == count
@@ -76,7 +76,7 @@ def test_more_units_than_one_query_names(held, monkeypatch):
     assert kept(held).filter(threshold=250, reset="day")["units"].sum() == count
     removed = drop(held, list(chains))
     assert (removed.units, removed.bars, removed.checkpoints) == (count, total, count)
-    assert not read_chains(held, [family])
+    assert not read_chains(held, [spec])
 
 
 @pytest.fixture
@@ -86,24 +86,24 @@ def small_pieces(monkeypatch):
 
 @pytest.mark.usefixtures("small_pieces")
 def test_what_is_sent_in_pieces_is_the_same(cache):
-    families = [daily(threshold) for threshold in (250, 500)]
-    sent = [one for family in families for one in one_a_day(family, 7, bars=bars_on)]
-    sent += drafts(9, series=Family.of("BTCUSDT", 250).series(FIRST))
-    sent += drafts(2, series=Family.of("ETHUSDT", 250).series(FIRST))
+    specs = [daily(threshold) for threshold in (250, 500)]
+    sent = [one for spec in specs for one in one_a_day(spec, 7, bars=bars_on)]
+    sent += drafts(9, series=BarSpec.of("BTCUSDT", 250).series(FIRST))
+    sent += drafts(2, series=BarSpec.of("ETHUSDT", 250).series(FIRST))
     units = publish(cache, sent)
     newest = {unit.series: unit for unit in units}
     write_checkpoints(cache, list(newest.values()))
     copied = f"SELECT uniqExact(attempt) FROM {cache.table('population_checkpoints')}"
     assert cache.scalar(copied) == len(newest)
-    known = [draft.series.family for draft in sent]
+    known = [draft.series.spec for draft in sent]
     found = {unit for chain in read_chains(cache, known).values() for unit in chain.units}
     assert found == set(units)
     assert states_of(cache, units) == {
         unit: draft.state for unit, draft in zip(units, sent, strict=True)
     }
     assert sorted(details_of(cache, units)["attempt"]) == sorted(unit.attempt for unit in units)
-    for family in families:
-        own = [unit for unit in units if unit.series.family == family]
+    for spec in specs:
+        own = [unit for unit in units if unit.series.spec == spec]
         assert read_bars(cache, lambda own=own: own).height == sum(unit.rows for unit in own)
 
 

@@ -6,10 +6,10 @@ from dataclasses import replace
 from datetime import date, timedelta
 
 import pytest
-from kept import FAMILY, FIRST, SERIES, bars_on, days, drafts, expected
+from kept import FIRST, SERIES, SPEC, bars_on, days, drafts, expected
 
-from rangebar_polars._files.failpoints import Step, observed
-from rangebar_polars.bar_series.identity import Family
+from rangebar_polars._files.failpoints import Step, on_failpoint
+from rangebar_polars.bar_series.identity import BarSpec
 from rangebar_polars.clickhouse.commit.publish import publish, write_checkpoints
 from rangebar_polars.clickhouse.query.bars import read_bars
 from rangebar_polars.clickhouse.query.units import read_chains, states_of
@@ -17,7 +17,7 @@ from rangebar_polars.exceptions import CacheWriteError, LeaseLostError
 
 
 def chain_of(cache, series=SERIES):
-    return read_chains(cache, [series.family])[series]
+    return read_chains(cache, [series.spec])[series]
 
 
 def bars_in(cache, **options):
@@ -33,9 +33,9 @@ def test_what_is_published_is_read_as_it_was(cache):
 
 
 def test_a_group_of_several_series_is_published_as_one(cache):
-    other = Family.of("BTCUSDT", 500).series(FIRST)
-    gate_off = replace(FAMILY.configuration, prevent_same_timestamp_close=False)
-    third = replace(FAMILY, configuration=gate_off).series(FIRST)
+    other = BarSpec.of("BTCUSDT", 500).series(FIRST)
+    gate_off = replace(SPEC.rules, prevent_same_timestamp_close=False)
+    third = replace(SPEC, rules=gate_off).series(FIRST)
     publish(cache, [*drafts(2), *drafts(3, series=other), *drafts(1, series=third)])
     found = read_chains(cache)
     assert {s: len(c.units) for s, c in found.items()} == {SERIES: 2, other: 3, third: 1}
@@ -85,7 +85,7 @@ def spoil(cache, statement, times):
             left[0] -= 1
             cache.command(statement.format(bars=cache.table("bars"), number=left[0]))
 
-    return observed(observe)
+    return on_failpoint(observe)
 
 
 CHANGES = {

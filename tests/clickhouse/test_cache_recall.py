@@ -9,9 +9,9 @@ from dataclasses import replace
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from kept import FAMILY, FIRST, SERIES, days, drafts
+from kept import FIRST, SERIES, SPEC, days, drafts
 
-from rangebar_polars.bar_series.identity import Family
+from rangebar_polars.bar_series.identity import BarSpec
 from rangebar_polars.clickhouse.commit.generations import (
     discard_generation,
     open_generation,
@@ -26,7 +26,7 @@ from rangebar_polars.clickhouse.schema.migrate import migrate
 from rangebar_polars.clickhouse.schema.tables import tables
 from rangebar_polars.exceptions import LeaseLostError
 
-OTHER = Family.of("BTCUSDT", 500, reset="year").series(FIRST)
+OTHER = BarSpec.of("BTCUSDT", 500, reset="year").series(FIRST)
 
 
 class Counted(Cache):
@@ -46,7 +46,7 @@ class Counted(Cache):
 
 
 def add_day(cache):
-    chain = read_chains(cache, [FAMILY]).get(SERIES)
+    chain = read_chains(cache, [SPEC]).get(SERIES)
     if chain is None or not chain.units:
         publish(cache, drafts(1))
     elif chain.frontier < days(20)[-1]:
@@ -67,7 +67,7 @@ def begin_rebuild(cache):
 
 
 def end_rebuild(cache, finish):
-    chain = read_chains(cache, [FAMILY]).get(SERIES)
+    chain = read_chains(cache, [SPEC]).get(SERIES)
     if chain is not None and chain.open_generations:
         finish(cache, SERIES, chain.open_generations[0], fencing=0)
 
@@ -112,21 +112,21 @@ def test_it_is_what_a_query_says_after_any_changes(held, changes):
     target = replace(held.target, database=f"test_{uuid.uuid4().hex[:12]}")
     cache = Cache(held._client, target)
     cache.make_ready()
-    families = [FAMILY, OTHER.family, Family.of("BTCUSDT", 750, reset="year")]
+    specs = [SPEC, OTHER.spec, BarSpec.of("BTCUSDT", 750, reset="year")]
     for change in changes:
         change(cache)
-        for family in families:
+        for spec in specs:
             for starts in (None, [SERIES.segment_start]):
-                expected = read_chains(cache, [family], segment_starts=starts)
+                expected = read_chains(cache, [spec], segment_starts=starts)
                 for _ in range(3):
-                    assert recall_chains(cache, family, starts) == expected
+                    assert recall_chains(cache, spec, starts) == expected
 
 
 def test_units_are_not_read_again_while_nothing_changes(empty):
     cache = Counted(empty)
     publish(cache, drafts(3))
     cache.asked = 0
-    found = [recall_chains(cache, FAMILY) for _ in range(5)]
+    found = [recall_chains(cache, SPEC) for _ in range(5)]
     # Once for the only call that most make, once to remember.
     assert cache.asked == 2
     assert all(len(one[SERIES].units) == 3 for one in found)
@@ -135,28 +135,28 @@ def test_units_are_not_read_again_while_nothing_changes(empty):
 def test_a_change_while_they_are_read_is_seen_by_the_next_call(empty):
     cache = Counted(empty)
     publish(cache, drafts(1))
-    recall_chains(cache, FAMILY)
+    recall_chains(cache, SPEC)
 
     def another_day():
         cache.happening = lambda: None
         add_day(empty)
 
     cache.happening = another_day
-    assert len(recall_chains(cache, FAMILY)[SERIES].units) == 1
-    assert len(recall_chains(cache, FAMILY)[SERIES].units) == 2
+    assert len(recall_chains(cache, SPEC)[SERIES].units) == 1
+    assert len(recall_chains(cache, SPEC)[SERIES].units) == 2
 
 
 @pytest.mark.parametrize("is_full", [False, True])
 def test_few_are_remembered(empty, is_full):
     cache = Counted(empty)
     publish(cache, drafts(1))
-    others = [Family.of("BTCUSDT", 1_000 + dbps, reset="year") for dbps in range(40)]
+    others = [BarSpec.of("BTCUSDT", 1_000 + dbps, reset="year") for dbps in range(40)]
     for _ in range(2):
-        recall_chains(cache, FAMILY)
-        for family in others if is_full else ():
-            recall_chains(cache, family)
+        recall_chains(cache, SPEC)
+        for spec in others if is_full else ():
+            recall_chains(cache, spec)
     assert len(cache.memory._kept) == (recall._MOST if is_full else 1)
-    assert len(recall_chains(cache, FAMILY)[SERIES].units) == 1
+    assert len(recall_chains(cache, SPEC)[SERIES].units) == 1
 
 
 def test_a_server_is_asked_each_time(server):
@@ -164,5 +164,5 @@ def test_a_server_is_asked_each_time(server):
         publish(opened, drafts(2))
         cache = Counted(opened)
         for _ in range(3):
-            assert len(recall_chains(cache, FAMILY)[SERIES].units) == 2
+            assert len(recall_chains(cache, SPEC)[SERIES].units) == 2
         assert cache.asked == 3

@@ -9,11 +9,11 @@ from dataclasses import replace
 from datetime import timedelta
 
 import pytest
-from kept import FAMILY, FIRST, SERIES, days, drafts, expected
+from kept import FIRST, SERIES, SPEC, days, drafts, expected
 from places import QUICK
 
-from rangebar_polars._files.failpoints import Step, observed
-from rangebar_polars.bar_series.identity import Configuration, Family
+from rangebar_polars._files.failpoints import Step, on_failpoint
+from rangebar_polars.bar_series.identity import BarRules, BarSpec
 from rangebar_polars.bar_series.selection import superseded
 from rangebar_polars.clickhouse.commit.generations import (
     discard_generation,
@@ -48,7 +48,7 @@ def cache(request):
 
 
 def chain_of(cache, series=SERIES):
-    return read_chains(cache, [series.family])[series]
+    return read_chains(cache, [series.spec])[series]
 
 
 def bars_in(cache, series=SERIES):
@@ -77,7 +77,7 @@ def stopped_at(step, times=1):
             if not left[0]:
                 raise KeyboardInterrupt
 
-    with pytest.raises(KeyboardInterrupt), observed(stop):
+    with pytest.raises(KeyboardInterrupt), on_failpoint(stop):
         yield
 
 
@@ -230,8 +230,8 @@ def test_readers_and_a_writer_are_at_work_while_rows_go(cache):
 
 
 def test_a_series_is_dropped_wholly_and_no_other(cache):
-    late = FAMILY.series(days(2)[1])
-    other = Family.of("BTCUSDT", 500).series(FIRST)
+    late = SPEC.series(days(2)[1])
+    other = BarSpec.of("BTCUSDT", 500).series(FIRST)
     publish(cache, [*drafts(3), *drafts(2, series=late), *drafts(2, series=other)])
     for series in (late, SERIES):
         write_checkpoints(cache, [chain_of(cache, series).last])
@@ -248,12 +248,12 @@ def test_a_series_is_dropped_wholly_and_no_other(cache):
 
 
 def test_a_family_is_dropped_with_what_is_not_seen_of_it(cache):
-    gate_off = replace(FAMILY, configuration=Configuration(prevent_same_timestamp_close=False))
+    gate_off = replace(SPEC, rules=BarRules(prevent_same_timestamp_close=False))
     publish(cache, [*drafts(2), *drafts(2, series=gate_off.series(FIRST))])
     rebuilt(cache, FIRST, 1, scale=2.0)
     with stopped_at(Step.BARS_PROVED):
-        publish(cache, drafts(2, series=FAMILY.series(days(2)[1]), scale=5.0))
-    removed = drop(cache, [FAMILY])
+        publish(cache, drafts(2, series=SPEC.series(days(2)[1]), scale=5.0))
+    removed = drop(cache, [SPEC])
     assert (removed.bars, removed.units, len(removed.series)) == (60, 3, 2)
     assert set(read_chains(cache)) == {gate_off.series(FIRST)}
     assert (rows_in(cache, "bars"), rows_in(cache, "units")) == (24, 2)
@@ -265,7 +265,7 @@ def test_what_was_dropped_can_be_built_again_as_it_was(cache):
     publish_generation(cache, SERIES, generation, fencing=0)
     for _ in range(2):
         drop(cache, [SERIES])
-        assert read_chains(cache, [FAMILY]) == {}
+        assert read_chains(cache, [SPEC]) == {}
         publish(cache, drafts(3))
         assert bars_in(cache).equals(expected(days(3)))
     # A rebuild again has a number of its own, so that its rows are no copies of earlier ones.
@@ -277,7 +277,7 @@ def test_what_was_dropped_can_be_built_again_as_it_was(cache):
 
 def test_a_series_that_somebody_writes_is_not_dropped(cache):
     publish(cache, drafts(2))
-    other = FAMILY.series(days(400)[399])
+    other = SPEC.series(days(400)[399])
     publish(cache, drafts(1, series=other))
     with (
         hold_leases([SERIES.lease_key], cache.target),
@@ -330,7 +330,7 @@ def test_a_drop_that_is_cut_off_leaves_the_series_whole_or_unseen(cache):
     publish_generation(cache, SERIES, generation, fencing=0)
     whole, states = bars_in(cache), []
     for effect in cut_off(cache, lambda cut: drop(cut, [SERIES])):
-        chain = read_chains(cache, [FAMILY]).get(SERIES)
+        chain = read_chains(cache, [SPEC]).get(SERIES)
         is_seen = chain is not None and bool(chain.units)
         states.append(is_seen)
         if is_seen:
@@ -350,7 +350,7 @@ def test_a_drop_that_is_cut_off_leaves_the_series_whole_or_unseen(cache):
 def test_rows_that_a_drop_left_are_collected(cache):
     publish(cache, drafts(3))
     for _ in cut_off(cache, lambda cut: drop(cut, [SERIES])):
-        if not read_chains(cache, [FAMILY])[SERIES].units:
+        if not read_chains(cache, [SPEC])[SERIES].units:
             break
     removed = gc(cache, min_age=NOW)
     assert (removed.bars, removed.units) == (36, 3)

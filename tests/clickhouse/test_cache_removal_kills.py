@@ -6,7 +6,7 @@ import signal
 from datetime import timedelta
 
 import pytest
-from kept import FAMILY, SERIES, days, drafts, expected
+from kept import SERIES, SPEC, days, drafts, expected
 
 from rangebar_polars.clickhouse.commit.publish import publish
 from rangebar_polars.clickhouse.drop import drop
@@ -42,7 +42,7 @@ def dying(effect):
 with open_cache(cache_dir=sys.argv[1], write=True) as cache:
     publish(cache, drafts(3))
     try:
-        with observed(stop):
+        with on_failpoint(stop):
             publish(cache, drafts(3, scale=5.0))
     except KeyboardInterrupt:
         pass
@@ -61,7 +61,7 @@ def killed(run, folder, *arguments):
 
 
 def seen(cache):
-    chain = read_chains(cache, [FAMILY]).get(SERIES)
+    chain = read_chains(cache, [SPEC]).get(SERIES)
     return chain.units if chain is not None else ()
 
 
@@ -83,7 +83,7 @@ def test_a_drop_that_is_killed_leaves_the_series_whole_or_unseen(
         if is_seen:
             assert read_bars(cache, lambda: seen(cache)).equals(expected(days(3)))
         drop(cache, [SERIES])
-        assert read_chains(cache, [FAMILY]) == {}
+        assert read_chains(cache, [SPEC]) == {}
         for table in ("bars", "units"):
             assert cache.scalar(f"SELECT count() FROM {cache.table(table)}") == 0
         publish(cache, drafts(3))

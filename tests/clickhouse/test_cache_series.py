@@ -6,12 +6,12 @@ from datetime import UTC, date, datetime, timedelta
 
 import polars as pl
 import pytest
-from kept import FAMILY
+from kept import SPEC
 
 from rangebar_polars._utils.span import Span, parse_span
 from rangebar_polars.bar_series.identity import (
-    Configuration,
-    Family,
+    BarRules,
+    BarSpec,
     instant_of,
     microseconds,
 )
@@ -69,26 +69,26 @@ def test_an_end_at_a_reset_does_not_touch_the_next_segment():
 
 def test_the_number_of_a_configuration_never_changes():
     numbers = {
-        Configuration(): 0x44675D7ECC1CE63D,
-        Configuration(prevent_same_timestamp_close=False): 0x9116B43FF399C260,
-        Configuration(max_gap_us=3_600_000_000): 0xEF9D7AC20CB16513,
-        Configuration(bar_semantics=2): 0x426EC777DCDD0300,
+        BarRules(): 0x44675D7ECC1CE63D,
+        BarRules(prevent_same_timestamp_close=False): 0x9116B43FF399C260,
+        BarRules(max_gap_us=3_600_000_000): 0xEF9D7AC20CB16513,
+        BarRules(bar_semantics=2): 0x426EC777DCDD0300,
     }
     assert {one: one.id for one in numbers} == numbers
 
 
 def test_every_part_of_a_series_changes_its_key():
-    first = FAMILY.series(date(2024, 1, 30))
+    first = SPEC.series(date(2024, 1, 30))
     others = [
-        Family.of("ETHUSDT", 250).series(date(2024, 1, 30)),
-        Family.of("BTCUSDT", 500).series(date(2024, 1, 30)),
-        Family.of("BTCUSDT", 250, market="um").series(date(2024, 1, 30)),
-        Family.of("BTCUSDT", 250, source="exness").series(date(2024, 1, 30)),
-        Family.of("BTCUSDT", 250, reset="month").series(date(2024, 1, 30)),
-        Family.of("BTCUSDT", 250, configuration=Configuration(prevent_same_timestamp_close=False))
+        BarSpec.of("ETHUSDT", 250).series(date(2024, 1, 30)),
+        BarSpec.of("BTCUSDT", 500).series(date(2024, 1, 30)),
+        BarSpec.of("BTCUSDT", 250, market="um").series(date(2024, 1, 30)),
+        BarSpec.of("BTCUSDT", 250, source="exness").series(date(2024, 1, 30)),
+        BarSpec.of("BTCUSDT", 250, reset="month").series(date(2024, 1, 30)),
+        BarSpec.of("BTCUSDT", 250, rules=BarRules(prevent_same_timestamp_close=False))
         .series(date(2024, 1, 30)),
-        FAMILY.series(date(2023, 12, 31)),
-        FAMILY.series(date(2024, 1, 31)),
+        SPEC.series(date(2023, 12, 31)),
+        SPEC.series(date(2024, 1, 31)),
     ]  # fmt: skip
     assert len({one.key for one in [first, *others]}) == len(others) + 1
     keys = {one.lease_key.file_name for one in [first, *others]}
@@ -98,7 +98,7 @@ def test_every_part_of_a_series_changes_its_key():
 
 def test_an_anchor_keeps_its_microseconds():
     anchor = datetime(2024, 5, 6, 7, 8, 9, 123456, tzinfo=UTC)
-    series = FAMILY.series(anchor)
+    series = SPEC.series(anchor)
     assert (series.anchor, series.first_day) == (anchor, date(2024, 5, 6))
     assert instant_of(microseconds(anchor)) == anchor
 

@@ -6,10 +6,10 @@ from dataclasses import replace
 from datetime import UTC, datetime
 
 import pytest
-from kept import FAMILY, FIRST, SERIES, bars_on, days, drafts
+from kept import FIRST, SERIES, SPEC, bars_on, days, drafts
 from places import QUICK
 
-from rangebar_polars.bar_series.identity import Configuration, Family
+from rangebar_polars.bar_series.identity import BarRules, BarSpec
 from rangebar_polars.clickhouse.commit.generations import discard_generation, open_generation
 from rangebar_polars.clickhouse.commit.publish import publish
 from rangebar_polars.clickhouse.open import reading
@@ -52,12 +52,12 @@ def test_a_series_is_a_row(cache):
 
 
 def test_series_that_are_not_read_any_more_are_told_apart(cache):
-    old = replace(FAMILY, configuration=Configuration(bar_semantics=0)).series(FIRST)
-    gate_off = Configuration(prevent_same_timestamp_close=False)
-    loose = replace(FAMILY, configuration=gate_off).series(days(2)[1])
-    unbroken = Family.of("BTCUSDT", 250, reset=None).series(days(2)[1])
-    late = FAMILY.series(days(2)[1])
-    eth = Family.of("ETHUSDT", 250).series(days(2)[1])
+    old = replace(SPEC, rules=BarRules(bar_semantics=0)).series(FIRST)
+    gate_off = BarRules(prevent_same_timestamp_close=False)
+    loose = replace(SPEC, rules=gate_off).series(days(2)[1])
+    unbroken = BarSpec.of("BTCUSDT", 250, reset=None).series(days(2)[1])
+    late = SPEC.series(days(2)[1])
+    eth = BarSpec.of("ETHUSDT", 250).series(days(2)[1])
     publish(cache, drafts(3))
     for series in (late, loose, unbroken, old, eth):
         publish(cache, drafts(2, series=series))

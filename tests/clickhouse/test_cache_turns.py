@@ -7,7 +7,7 @@ import os
 import pytest
 
 from rangebar_polars.clickhouse.connection.folder_lock import FolderLock
-from rangebar_polars.clickhouse.shared import Turns
+from rangebar_polars.clickhouse.shared import SharedCache
 from rangebar_polars.exceptions import CacheUnavailableError
 
 ASK = """
@@ -20,9 +20,9 @@ with open_cache(cache_dir=sys.argv[1]) as cache:
 
 
 def test_a_folder_that_nobody_wants_stays_open(embedded):
-    with Turns(cache_dir=embedded.folder) as turns:
+    with SharedCache(cache_dir=embedded.folder) as turns:
         first = turns.cache
-        turns.give_way()
+        turns.yield_if_wanted()
         assert turns.cache is first
         assert first.is_ready
     with embedded.open() as later:
@@ -31,13 +31,13 @@ def test_a_folder_that_nobody_wants_stays_open(embedded):
 
 def test_a_process_that_waits_is_given_the_folder_between_two_steps(embedded, run):
     lock = FolderLock(embedded.folder / "clickhouse")
-    with Turns(cache_dir=embedded.folder) as turns:
+    with SharedCache(cache_dir=embedded.folder) as turns:
         first = turns.cache
         process = run(ASK, embedded.folder)
         while not lock.is_wanted():
             assert process.poll() is None
         assert turns.cache is first
-        turns.give_way()
+        turns.yield_if_wanted()
         assert turns.cache is not first
         out, errors = process.communicate(timeout=600)
         assert out == "asking\nopen True\n", errors
@@ -56,14 +56,14 @@ def test_who_waits_no_longer_wants_nothing(embedded, run, monkeypatch):
 
 
 def test_a_hold_of_the_caller_is_kept(embedded):
-    with embedded.open() as outer, Turns(cache_dir=embedded.folder) as turns:
+    with embedded.open() as outer, SharedCache(cache_dir=embedded.folder) as turns:
         assert turns.cache is outer
         turns.close()
         assert outer.scalar("SELECT 1") == 1
 
 
 def test_a_server_is_never_given_away(server):
-    with Turns(server.dsn, cache_dir=server.folder) as turns:
+    with SharedCache(server.dsn, cache_dir=server.folder) as turns:
         first = turns.cache
-        turns.give_way()
+        turns.yield_if_wanted()
         assert turns.cache is first

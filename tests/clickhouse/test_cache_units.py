@@ -9,10 +9,10 @@ import polars as pl
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from kept import FAMILY, FIRST, SERIES, bars_on, days, drafts, expected, noon
+from kept import FIRST, SERIES, SPEC, bars_on, days, drafts, expected, noon
 
 from rangebar_polars._utils.span import microseconds
-from rangebar_polars.bar_series.identity import Family
+from rangebar_polars.bar_series.identity import BarSpec
 from rangebar_polars.bar_series.units import Unit, visible
 from rangebar_polars.clickhouse.commit.generations import (
     discard_generation,
@@ -96,7 +96,7 @@ def cache(empty):
 
 
 def chain_of(cache):
-    return read_chains(cache, [FAMILY])[SERIES]
+    return read_chains(cache, [SPEC])[SERIES]
 
 
 def plan(cache):
@@ -120,21 +120,21 @@ def test_a_chain_answers_for_its_days(cache):
 
 
 def test_series_are_found_by_family_and_segment(cache):
-    other = Family.of("ETHUSDT", 250)
-    late = FAMILY.series(FIRST + timedelta(days=2))
-    next_year = FAMILY.series(date(2025, 1, 1))
+    other = BarSpec.of("ETHUSDT", 250)
+    late = SPEC.series(FIRST + timedelta(days=2))
+    next_year = SPEC.series(date(2025, 1, 1))
     for series in (SERIES, late, next_year, other.series(FIRST)):
         publish(cache, drafts(1, series=series))
-    assert list(read_chains(cache, [FAMILY])) == [SERIES, late, next_year]
-    assert list(read_chains(cache, [FAMILY], segment_starts=[date(2025, 1, 1)])) == [next_year]
+    assert list(read_chains(cache, [SPEC])) == [SERIES, late, next_year]
+    assert list(read_chains(cache, [SPEC], segment_starts=[date(2025, 1, 1)])) == [next_year]
     # So many days would make a query too long: those between them are asked for.
     many = days(20_000, date(1971, 1, 1))
     assert SERIES.segment_start in many
-    assert list(read_chains(cache, [FAMILY], segment_starts=many)) == [SERIES, late, next_year]
-    assert set(read_chains(cache, [FAMILY, other])) == set(read_chains(cache))
+    assert list(read_chains(cache, [SPEC], segment_starts=many)) == [SERIES, late, next_year]
+    assert set(read_chains(cache, [SPEC, other])) == set(read_chains(cache))
     assert len(read_chains(cache)) == 4
     assert read_chains(cache, []) == {}
-    assert read_chains(cache, [Family.of("XRPUSDT", 1)]) == {}
+    assert read_chains(cache, [BarSpec.of("XRPUSDT", 1)]) == {}
 
 
 def test_bars_are_cut_by_their_close_time(cache):
@@ -278,7 +278,7 @@ def test_a_rebuild_shows_at_once_and_whole(cache):
     for step in range(3):
         before = chain_of(cache).units
         day = first + timedelta(days=step)
-        known = read_chains(cache, [FAMILY], as_if_published=[(SERIES, 1)])[SERIES]
+        known = read_chains(cache, [SPEC], as_if_published=[(SERIES, 1)])[SERIES]
         publish(
             cache,
             drafts(1, first=day, built_on=known.unit(day - timedelta(days=1)).attempt, generation=1,
@@ -342,7 +342,7 @@ def test_a_plan_that_is_made_while_a_rebuild_is_published_sees_the_old_whole(cac
         rebuild(cache, FIRST, 3, generation)
         publish_generation(cache, SERIES, generation, fencing=0)
 
-    seen = read_chains(Interrupted(cache, rebuild_all), [FAMILY])[SERIES]
+    seen = read_chains(Interrupted(cache, rebuild_all), [SPEC])[SERIES]
     assert seen.units == old
     assert [one.generation for one in chain_of(cache).units] == [1, 1, 1]
 
@@ -359,11 +359,11 @@ def test_a_number_that_no_unit_has_is_not_used_again_either(cache):
 
 
 def test_rebuilds_of_one_series_do_not_touch_another(cache):
-    late = FAMILY.series(FIRST + timedelta(days=1))
+    late = SPEC.series(FIRST + timedelta(days=1))
     publish(cache, [*drafts(3), *drafts(2, series=late)])
     generation = open_generation(cache, late, late.first_day, fencing=0)
     publish_generation(cache, late, generation, fencing=0)
-    found = read_chains(cache, [FAMILY])
+    found = read_chains(cache, [SPEC])
     assert len(found[SERIES].units) == 3
     # Published empty by mistake: nothing of it can be seen, and nothing else either.
     assert found[late].units == ()

@@ -12,15 +12,15 @@ from pathlib import Path
 
 from exchange import Tape
 from rangebar_polars._utils.span import parse_span
-from rangebar_polars.bar_series.identity import Family
+from rangebar_polars.bar_series.identity import BarSpec
 from rangebar_polars.bar_series.segments import parts
 from rangebar_polars.clickhouse.commit.leases import hold_leases
 from rangebar_polars.clickhouse.query.units import read_chains, states_of
 from rangebar_polars.clickhouse.schema.rows import rows_of
-from rangebar_polars.clickhouse.shared import Turns
-from rangebar_polars.populate.plan import Job, JobTrack
+from rangebar_polars.clickhouse.shared import SharedCache
+from rangebar_polars.populate.plan import Job, SeriesJob
 from rangebar_polars.populate.workers.publish import Publisher
-from rangebar_polars.populate.workers.work import drafts_of
+from rangebar_polars.populate.workers.work import compute_units
 from rangebar_polars.storage.parquet import TickStorage
 
 sys.path.append(str(Path(__file__).parents[1] / "clickhouse"))
@@ -46,7 +46,7 @@ def store_ticks(folder):
 
 def series_of(span):
     """Of one segment, one a threshold."""
-    return [Family.of(SYMBOL, one, reset="year").series(span.start) for one in THRESHOLDS]
+    return [BarSpec.of(SYMBOL, one, reset="year").series(span.start) for one in THRESHOLDS]
 
 
 def lease_keys():
@@ -59,7 +59,7 @@ def jobs_of(place, leases, *, ticks=None):
     dsn = place.dsn or f"chdb://{place.folder}/clickhouse"
     for segment, span in parts(parse_span(*SPAN), "year"):
         tracks = tuple(
-            JobTrack(series, span.first_day, 0, None, 0, leases.fencing[series.lease_key])
+            SeriesJob(series, span.first_day, 0, None, 0, leases.fencing[series.lease_key])
             for series in series_of(span)
         )
         yield Job(
@@ -81,7 +81,7 @@ def truth(place):
     """Of each unit the rows, the sum of their hashes, and the state, computed in this process."""
     found = {}
     for job in jobs_of(place, Nobody()):
-        for drafts in drafts_of(job):
+        for drafts in compute_units(job):
             rows = rows_of([draft.bars for draft in drafts])
             for draft, frame in zip(drafts, rows, strict=True):
                 unit = (frame.height, frame["row_hash"].sum(), draft.ticks.hash, draft.state)
@@ -103,7 +103,7 @@ def population(place):
     """Leases, and a publisher of this process."""
     with (
         hold_leases(lease_keys(), place.dsn, cache_dir=place.folder) as leases,
-        Turns(place.dsn, cache_dir=place.folder) as turns,
+        SharedCache(place.dsn, cache_dir=place.folder) as turns,
     ):
         yield leases, Publisher(turns, leases.check, cache_dir=place.folder)
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import polars as pl
 
 import rangebar_polars as rb
-from rangebar_polars.bar_series.identity import Configuration, Family
+from rangebar_polars.bar_series.identity import BarRules, BarSpec
 from rangebar_polars.clickhouse.open import open_cache
 from rangebar_polars.clickhouse.query.bars import read_bars
 from rangebar_polars.clickhouse.query.units import read_chains
@@ -84,18 +84,18 @@ def whole(
     return bars.filter(ended).drop("bar_id")
 
 
-def families(*thresholds: int, reset: str = "year", gate: bool = True) -> list[Family]:
-    configuration = Configuration(prevent_same_timestamp_close=gate)
+def specs(*thresholds: int, reset: str = "year", gate: bool = True) -> list[BarSpec]:
+    rules = BarRules(prevent_same_timestamp_close=gate)
     wanted = thresholds or (250,)
-    return [Family.of(SYMBOL, t, reset=reset, configuration=configuration) for t in wanted]
+    return [BarSpec.of(SYMBOL, t, reset=reset, rules=rules) for t in wanted]
 
 
 def chains(folder: Path, *thresholds: int, **options):
     """What is visible of the series of some thresholds, by threshold and anchor."""
     with open_cache(cache_dir=folder) as cache:
-        found = read_chains(cache, families(*thresholds, **options))
+        found = read_chains(cache, specs(*thresholds, **options))
     return {
-        (series.family.threshold, series.anchor.date()): chain
+        (series.spec.threshold, series.anchor.date()): chain
         for series, chain in found.items()
         if chain.units
     }

@@ -20,14 +20,14 @@ from rangebar_polars.bar_series.days import (
     orphan,
     restored,
 )
-from rangebar_polars.bar_series.identity import Family
+from rangebar_polars.bar_series.identity import BarSpec
 from rangebar_polars.storage.parquet import TickStorage
-from rangebar_polars.storage.snapshot import hold
+from rangebar_polars.storage.snapshot import snapshot
 
 FIRST, LAST = date(2024, 8, 29), date(2024, 9, 3)
 DAYS = [FIRST + timedelta(days=n) for n in range((LAST - FIRST).days + 1)]
 # 2024-09-01 is a Sunday, and the first of a month.
-FAMILY = Family.of("BTCUSDT", 100, reset="month")
+SPEC = BarSpec.of("BTCUSDT", 100, reset="month")
 
 
 def tape():
@@ -53,7 +53,7 @@ TICKS = tape()
 def held(tmp_path_factory):
     storage = TickStorage(tmp_path_factory.mktemp("ticks"))
     storage.write_ticks("BTCUSDT", TICKS)
-    return hold(storage, "BTCUSDT", FIRST, LAST)
+    return snapshot(storage, "BTCUSDT", FIRST, LAST)
 
 
 def whole(ticks=TICKS, threshold=100, **options):
@@ -63,9 +63,9 @@ def whole(ticks=TICKS, threshold=100, **options):
 
 
 def track(threshold=100, first_day=FIRST, state=None, anchor=None):
-    family = Family.of("BTCUSDT", threshold, reset="month")
-    builder = new_builder(family) if state is None else restored(state)
-    return Track(family.series(anchor or FIRST), builder, first_day)
+    spec = BarSpec.of("BTCUSDT", threshold, reset="month")
+    builder = new_builder(spec) if state is None else restored(state)
+    return Track(spec.series(anchor or FIRST), builder, first_day)
 
 
 def test_every_day_is_given_in_order_those_without_ticks_too(held):

@@ -270,7 +270,7 @@ def observe(step):
         os.kill(os.getpid(), signal.SIGKILL)
 
 made, reached = [], []
-with observed(observe):
+with on_failpoint(observe):
     rb.populate_cache_resumable(
         SYMBOL, *SPAN, threshold_decimal_bps=THRESHOLDS, cache_dir=sys.argv[1], dsn=sys.argv[2],
         executor=lambda: made.append(spawn_pool()) or made[0],

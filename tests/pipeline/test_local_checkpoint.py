@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from rangebar_polars._files.disk import Disk
-from rangebar_polars.bar_series.identity import Configuration, Family
+from rangebar_polars.bar_series.identity import BarRules, BarSpec
 from rangebar_polars.bar_series.units import Unit
 from rangebar_polars.populate.local_checkpoint import (
     LocalCheckpoint,
@@ -34,14 +34,14 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from rangebar_polars._files.disk import Step
-    from rangebar_polars.bar_series.identity import Series
+    from rangebar_polars.bar_series.identity import BarSeries
 
-FAMILY = Family.of("BTCUSDT", 250)
-SERIES = FAMILY.series(date(2024, 1, 1))
+SPEC = BarSpec.of("BTCUSDT", 250)
+SERIES = SPEC.series(date(2024, 1, 1))
 STATE = b"\x00state after the day\xff" * 3
 
 
-def unit(day: int = 5, series: Series = SERIES, **changes: object) -> Unit:
+def unit(day: int = 5, series: BarSeries = SERIES, **changes: object) -> Unit:
     """Make a published day of January."""
     made = Unit(
         series=series,
@@ -63,7 +63,7 @@ def unit(day: int = 5, series: Series = SERIES, **changes: object) -> Unit:
     return replace(made, **changes)  # type: ignore[arg-type]
 
 
-def unused(folder: Path, series: Series = SERIES) -> str:
+def unused(folder: Path, series: BarSeries = SERIES) -> str:
     """Return why a copy is not used."""
     with pytest.warns(LocalCheckpointWarning) as caught:
         assert read_local(folder, series) is None
@@ -85,18 +85,18 @@ def test_a_copy_comes_back_as_it_was(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "series",
     [
-        Family.of("EURUSD", 50, source="exness", reset="week").series(date(2024, 3, 4)),
-        Family.of("BTCUSDT", 250, reset=None).series(datetime(2024, 1, 1, 7, 30, tzinfo=UTC)),
-        Family.of(
+        BarSpec.of("EURUSD", 50, source="exness", reset="week").series(date(2024, 3, 4)),
+        BarSpec.of("BTCUSDT", 250, reset=None).series(datetime(2024, 1, 1, 7, 30, tzinfo=UTC)),
+        BarSpec.of(
             "BTCUSDT",
             250,
             market="um",
-            configuration=Configuration(prevent_same_timestamp_close=False, max_gap_us=9),
+            rules=BarRules(prevent_same_timestamp_close=False, max_gap_us=9),
         ).series(date(2024, 1, 1)),
     ],
     ids=str,
 )
-def test_every_kind_of_series_has_a_copy_of_its_own(tmp_path: Path, series: Series) -> None:
+def test_every_kind_of_series_has_a_copy_of_its_own(tmp_path: Path, series: BarSeries) -> None:
     write_local(tmp_path, unit(), STATE)
     write_local(tmp_path, unit(series=series, tick_first_id=None, tick_last_id=None), b"other")
     assert read_local(tmp_path, series).series == series
@@ -105,7 +105,7 @@ def test_every_kind_of_series_has_a_copy_of_its_own(tmp_path: Path, series: Seri
 
 
 def test_series_that_differ_in_the_anchor_alone_do_not_share_a_copy(tmp_path: Path) -> None:
-    later = FAMILY.series(date(2024, 1, 2))
+    later = SPEC.series(date(2024, 1, 2))
     write_local(tmp_path, unit(), STATE)
     write_local(tmp_path, unit(series=later), b"later")
     assert read_local(tmp_path, SERIES).state == STATE
@@ -208,7 +208,7 @@ def test_a_copy_of_another_format_is_not_used(kept: Path, tmp_path: Path) -> Non
 
 
 def test_a_copy_under_the_name_of_another_series_is_not_used(kept: Path, tmp_path: Path) -> None:
-    other = FAMILY.series(date(2024, 1, 2))
+    other = SPEC.series(date(2024, 1, 2))
     kept.rename(local_path(tmp_path, other))
     assert "it is of BTCUSDT" in unused(tmp_path, other)
 

@@ -15,15 +15,15 @@ from pipeline.tapes import (
     chains,
     day,
     facts,
-    families,
     kept,
     of_days,
     rows,
+    specs,
     store,
     tape,
     whole,
 )
-from rangebar_polars._files.failpoints import Step, observed
+from rangebar_polars._files.failpoints import Step, on_failpoint
 from rangebar_polars.clickhouse.commit.leases import _beat, hold_leases
 from rangebar_polars.clickhouse.open import open_cache
 from rangebar_polars.clickhouse.query.units import details_of
@@ -298,7 +298,7 @@ def test_ticks_that_were_removed_make_nothing_stale(place):
 
 def test_another_run_on_the_same_series_is_refused(place):
     store(place, TICKS)
-    key = families(500)[0].series(date(2025, 1, 1)).lease_key
+    key = specs(500)[0].series(date(2025, 1, 1)).lease_key
     with hold_leases([key], cache_dir=place), pytest.raises(LeaseError):
         populate(place, 1, 14, threshold_decimal_bps=[250, 500])
     assert chains(place, 250, 500) == {}
@@ -306,14 +306,14 @@ def test_another_run_on_the_same_series_is_refused(place):
 
 def test_a_series_that_another_has_taken_over_is_published_no_further(place):
     store(place, TICKS)
-    key = families()[0].series(date(2025, 1, 1)).lease_key
+    key = specs()[0].series(date(2025, 1, 1)).lease_key
 
     def take_over(step):
         if step is Step.CHECKPOINTS_WRITTEN:
             with open_cache(cache_dir=place) as cache:
                 _beat(cache, [key], {key: 99}, 1)
 
-    with observed(take_over), pytest.raises(LeaseLostError):
+    with on_failpoint(take_over), pytest.raises(LeaseLostError):
         populate(place, 1, 14)
     assert [anchor for _, anchor in chains(place)] == [day(1)]
     assert populate(place, 1, 14).published == 5

@@ -13,8 +13,8 @@ import polars as pl
 import pytest
 from polars.testing import assert_frame_equal
 
-from pipeline.tapes import SYMBOL, day, facts, families, kept, of_days, rows, store, tape, whole
-from rangebar_polars._files.failpoints import Step, observed
+from pipeline.tapes import SYMBOL, day, facts, kept, of_days, rows, specs, store, tape, whole
+from rangebar_polars._files.failpoints import Step, on_failpoint
 from rangebar_polars.clickhouse.commit.generations import open_generation
 from rangebar_polars.clickhouse.open import open_cache
 from rangebar_polars.populate.populate import populate_cache_resumable
@@ -28,7 +28,7 @@ OF_REFRESH = {Step.GENERATION_OPENED, Step.GENERATION_PUBLISHED, Step.GENERATION
 
 POPULATE_AND_DIE = """
 import json, os, signal, sys
-from rangebar_polars._files.failpoints import observed
+from rangebar_polars._files.failpoints import on_failpoint
 from rangebar_polars.populate.populate import populate_cache_resumable
 
 folder, wanted, count, arguments = sys.argv[1:]
@@ -39,7 +39,7 @@ def die(step):
     if step == wanted and seen.count(step) == int(count):
         os.kill(os.getpid(), signal.SIGKILL)
 
-with observed(die):
+with on_failpoint(die):
     populate_cache_resumable(**json.loads(arguments), cache_dir=folder)
 """
 
@@ -66,7 +66,7 @@ def stocked(in_memory):
     storage.delete_ticks(SYMBOL, day(4), day(8))
     storage.write_ticks(SYMBOL, NEW)
     with open_cache(cache_dir=old) as cache:
-        open_generation(cache, families(250)[0].series(day(1)), day(2), fencing=1)
+        open_generation(cache, specs(250)[0].series(day(1)), day(2), fencing=1)
     return {"plain": plain, "refresh": old}
 
 
@@ -93,7 +93,7 @@ def reached(stocked, in_memory):
         target = in_memory / uuid.uuid4().hex[:12]
         shutil.copytree(stocked[name], target, symlinks=True)
         steps = []
-        with observed(steps.append):
+        with on_failpoint(steps.append):
             populate_cache_resumable(**arguments, cache_dir=target)
         found[name] = (facts(target, 250, 500), steps)
     return found
@@ -135,12 +135,12 @@ MOST_STEPS = 12  # before a kill; a whole run has many more
 
 POPULATE = """
 import json, sys
-from rangebar_polars._files.failpoints import observed
+from rangebar_polars._files.failpoints import on_failpoint
 from rangebar_polars.populate.populate import populate_cache_resumable
 
 folder, arguments = sys.argv[1:]
 print("ready", flush=True)
-with observed(lambda step: print(step.name, flush=True)):
+with on_failpoint(lambda step: print(step.name, flush=True)):
     populate_cache_resumable(**json.loads(arguments), cache_dir=folder)
 """
 

@@ -14,27 +14,27 @@ from pipeline.tapes import (
     bars_of,
     chains,
     day,
-    families,
     kept,
     of_days,
     rows,
+    specs,
     store,
     tape,
     whole,
 )
-from rangebar_polars._files.failpoints import Step, observed
+from rangebar_polars._files.failpoints import Step, on_failpoint
 from rangebar_polars.clickhouse.commit.generations import open_generation
 from rangebar_polars.clickhouse.commit.leases import hold_leases
 from rangebar_polars.clickhouse.commit.publish import publish
 from rangebar_polars.clickhouse.open import open_cache
 from rangebar_polars.exceptions import PopulationError
-from rangebar_polars.populate.plan import Job, JobTrack
+from rangebar_polars.populate.plan import Job, SeriesJob
 from rangebar_polars.populate.populate import populate_cache_resumable
-from rangebar_polars.populate.workers.work import drafts_of
+from rangebar_polars.populate.workers.work import compute_units
 from rangebar_polars.storage.parquet import TickStorage
 
 TICKS = tape()
-SERIES = families()[0].series(day(1))
+SERIES = specs()[0].series(day(1))
 
 
 @pytest.fixture
@@ -77,7 +77,7 @@ def cut_at(step, count=1):
             if not left[0]:
                 raise Cut
 
-    return observed(observer)
+    return on_failpoint(observer)
 
 
 def test_a_refresh_builds_every_day_up_to_what_is_visible(place):
@@ -121,7 +121,7 @@ def test_old_bars_are_seen_whole_until_the_new_ones_are(place):
         if step is not Step.LEASES_RELEASED:
             seen.append((step, kept(place)))
 
-    with observed(look):
+    with on_failpoint(look):
         populate(place, 4, 8, force_refresh=True)
     new = whole(pl.concat([of_days(TICKS, 1, 3), now, of_days(TICKS, 6, 8)]))
     shown = [step for step, _ in seen].index(Step.GENERATION_PUBLISHED)
@@ -230,13 +230,13 @@ def published_with(folder, last, state):
     """Days of a series, each with a state that this version cannot read."""
     with hold_leases([SERIES.lease_key], cache_dir=folder) as leases:
         fencing = leases.fencing[SERIES.lease_key]
-        track = JobTrack(SERIES, day(1), 0, None, 0, fencing)
+        track = SeriesJob(SERIES, day(1), 0, None, 0, fencing)
         job = Job(
             SYMBOL, "binance", "spot", "year", SERIES.segment_start, day(1), day(last), (track,),
             str(folder), None, leases.holder,
         )  # fmt: skip
         with open_cache(cache_dir=folder) as cache:
-            for drafts in drafts_of(job):
+            for drafts in compute_units(job):
                 publish(cache, [replace(draft, state=state) for draft in drafts])
 
 

@@ -119,10 +119,10 @@ HOLDS = """
 import sys
 import rangebar_polars as rb
 from rangebar_polars.clickhouse.commit.leases import hold_leases
-from rangebar_polars.bar_series.identity import Family
+from rangebar_polars.bar_series.identity import BarSpec
 
 folder, symbol = sys.argv[1:]
-key = Family.of(symbol, 250).series(__import__("datetime").date(2024, 12, 23)).lease_key
+key = BarSpec.of(symbol, 250).series(__import__("datetime").date(2024, 12, 23)).lease_key
 with hold_leases([key], cache_dir=folder), rb.open_cache(cache_dir=folder):
     print("held", flush=True)
     sys.stdin.read()

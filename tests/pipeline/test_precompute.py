@@ -11,7 +11,8 @@ import polars as pl
 import pytest
 
 from pipeline.tapes import SYMBOL, bars_of, chains, day, facts, kept, rows, store, tape
-from rangebar_polars.clickhouse.commit.publish import DayOfTicks, UnitDraft, publish
+from rangebar_polars.bar_series.units import TickDay, UnitDraft
+from rangebar_polars.clickhouse.commit.publish import publish
 from rangebar_polars.clickhouse.open import open_cache
 from rangebar_polars.clickhouse.query.units import states_of
 from rangebar_polars.exceptions import PopulationError, ThresholdError, ValidationError
@@ -21,7 +22,7 @@ from rangebar_polars.populate.precompute import (
     precompute_range_bars,
 )
 from rangebar_polars.storage.parquet import TickStorage
-from rangebar_polars.storage.snapshot import hold
+from rangebar_polars.storage.snapshot import snapshot
 from rangebar_polars.validation.tier1 import validate_tier1
 
 if TYPE_CHECKING:
@@ -173,7 +174,7 @@ def keep_unsound(folder: Path, change: object) -> None:
     ((_, chain),) = chains(folder).items()
     fourth = chain.units[3]
     bars = bars_of(folder, chain).filter(pl.col("close_time").dt.date() == day(4))
-    held = hold(TickStorage(folder), SYMBOL, day(4), day(4))[day(4)]
+    held = snapshot(TickStorage(folder), SYMBOL, day(4), day(4))[day(4)]
     entry = held.coverage.entry
     with open_cache(cache_dir=folder, write=True) as cache:
         state = states_of(cache, [fourth])[fourth]
@@ -181,7 +182,7 @@ def keep_unsound(folder: Path, change: object) -> None:
             f"ALTER TABLE {cache.table('units')} DELETE WHERE attempt = {fourth.attempt} "
             "SETTINGS mutations_sync = 2"
         )
-        ticks = DayOfTicks(entry.state, entry.rows, held.tick_hash, entry.first_id, entry.last_id)
+        ticks = TickDay(entry.state, entry.rows, held.tick_hash, entry.first_id, entry.last_id)
         draft = UnitDraft(
             chain.series,
             day(4),

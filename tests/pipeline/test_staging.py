@@ -27,7 +27,7 @@ from rangebar_polars.populate.workers.staging import (
     sweep,
     unpacked,
 )
-from rangebar_polars.populate.workers.work import drafts_of
+from rangebar_polars.populate.workers.work import compute_units
 
 pytest.importorskip("fcntl")
 
@@ -45,7 +45,7 @@ def job(ticks):
 
 @pytest.fixture(scope="module")
 def groups(job):
-    return list(drafts_of(job))
+    return list(compute_units(job))
 
 
 @pytest.fixture

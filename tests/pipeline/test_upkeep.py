@@ -9,17 +9,17 @@ import pytest
 pytest.importorskip("chdb")
 
 from rangebar_polars._utils.span import day_start
-from rangebar_polars.bar_series.identity import BAR_SEMANTICS, Configuration, Family
+from rangebar_polars.bar_series.identity import BAR_SEMANTICS, BarRules, BarSpec
 from rangebar_polars.bar_series.units import Chain, Unit
 from rangebar_polars.maintenance.tasks import errands_of_update, errands_of_upgrade
 
-OLD = Configuration(bar_semantics=BAR_SEMANTICS - 1)
-FAMILY = Family.of("BTCUSDT", 250)
+OLD = BarRules(bar_semantics=BAR_SEMANTICS - 1)
+SPEC = BarSpec.of("BTCUSDT", 250)
 
 
-def chain(first, frontier, family=FAMILY):
+def chain(first, frontier, spec=SPEC):
     """What is kept of the series that begins on one day and reaches another."""
-    series = family.series(date.fromisoformat(first))
+    series = spec.series(date.fromisoformat(first))
     count = (date.fromisoformat(frontier) - series.first_day).days
     groups = frozenset({"core", "microstructure"})
     units = [
@@ -32,8 +32,8 @@ def chain(first, frontier, family=FAMILY):
     return Chain(series, tuple(units))
 
 
-def family(threshold=250, **options):
-    return Family.of("BTCUSDT", threshold, **options)
+def spec(threshold=250, **options):
+    return BarSpec.of("BTCUSDT", threshold, **options)
 
 
 def begun(errands):
@@ -73,12 +73,12 @@ def test_the_population_of_an_errand_continues_exactly_the_series_that_is_meant(
     (errand,) = errands_of_update(kept)
     day = errand.start.date()
     chosen = to_continue(kept, segment_of(day, "year"), day)
-    assert chosen.series == FAMILY.series(date(2024, 2, 1))
+    assert chosen.series == SPEC.series(date(2024, 2, 1))
 
 
 def test_thresholds_of_one_frontier_share_a_pass_and_others_have_their_own():
-    kept = [chain("2024-01-01", "2024-03-05", family(threshold)) for threshold in (500, 250)] + [
-        chain("2024-01-01", "2024-02-05", family(1000))
+    kept = [chain("2024-01-01", "2024-03-05", spec(threshold)) for threshold in (500, 250)] + [
+        chain("2024-01-01", "2024-02-05", spec(1000))
     ]
     assert begun(errands_of_update(kept)) == [
         ((1000,), "2024-02-05"),
@@ -88,24 +88,24 @@ def test_thresholds_of_one_frontier_share_a_pass_and_others_have_their_own():
 
 def test_reset_mode_gate_and_market_keep_families_apart():
     others = [
-        family(reset="month"),
-        family(configuration=Configuration(prevent_same_timestamp_close=False)),
-        family(market="um"),
+        spec(reset="month"),
+        spec(rules=BarRules(prevent_same_timestamp_close=False)),
+        spec(market="um"),
     ]
-    kept = [chain("2024-01-01", "2024-01-05", one) for one in (FAMILY, *others)]
+    kept = [chain("2024-01-01", "2024-01-05", one) for one in (SPEC, *others)]
     assert len(errands_of_update(kept)) == 4
 
 
 def test_what_no_population_of_today_builds_is_not_updated():
     kept = [
-        chain("2024-01-01", "2024-01-05", family(configuration=one))
-        for one in (OLD, Configuration(max_gap_us=3_600_000_000))
+        chain("2024-01-01", "2024-01-05", spec(rules=one))
+        for one in (OLD, BarRules(max_gap_us=3_600_000_000))
     ]
     assert errands_of_update(kept) == []
 
 
 def test_a_series_of_another_rule_is_built_anew_over_its_own_days():
-    old = chain("2024-01-03", "2024-01-09", family(configuration=OLD))
+    old = chain("2024-01-03", "2024-01-09", spec(rules=OLD))
     (errand,), left = errands_of_upgrade([old, chain("2024-01-01", "2024-01-05")])
     assert errand.start == day_start(date(2024, 1, 3))
     assert errand.last_day == date(2024, 1, 8)
@@ -113,17 +113,17 @@ def test_a_series_of_another_rule_is_built_anew_over_its_own_days():
 
 
 def test_a_series_that_was_built_anew_is_not_built_again():
-    old = chain("2024-01-03", "2024-01-09", family(configuration=OLD))
+    old = chain("2024-01-03", "2024-01-09", spec(rules=OLD))
     assert errands_of_upgrade([old, chain("2024-01-01", "2024-01-09")]) == ([], [])
 
 
 def test_a_series_that_cannot_be_built_anew_is_named_with_the_reason():
     newer = chain(
-        "2024-01-01", "2024-01-05", family(configuration=Configuration(bar_semantics=BAR_SEMANTICS + 1))
+        "2024-01-01", "2024-01-05", spec(rules=BarRules(bar_semantics=BAR_SEMANTICS + 1))
     )  # fmt: skip
     gap = chain(
         "2024-01-01", "2024-01-05",
-        family(configuration=Configuration(bar_semantics=BAR_SEMANTICS - 1, max_gap_us=1)),
+        spec(rules=BarRules(bar_semantics=BAR_SEMANTICS - 1, max_gap_us=1)),
     )  # fmt: skip
     errands, left = errands_of_upgrade([newer, gap])
     assert errands == []

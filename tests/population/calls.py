@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import rangebar_polars as rb
 from population.workers import wait_for
 from rangebar_polars._files.disk import Disk
-from rangebar_polars._files.failpoints import observed
+from rangebar_polars._files.failpoints import on_failpoint
 from rangebar_polars.exceptions import LeaseError
 
 if TYPE_CHECKING:
@@ -113,7 +113,7 @@ def watched(tell: Callable[[str], object], stack: ExitStack) -> Iterator[None]:
 
     Disk.reached = of_disk
     stack.callback(setattr, Disk, "reached", reached)
-    stack.enter_context(observed(lambda step: tell(f"cache:{step.name}")))
+    stack.enter_context(on_failpoint(lambda step: tell(f"cache:{step.name}")))
     yield
 
 

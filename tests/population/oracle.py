@@ -11,7 +11,7 @@ from polars.testing import assert_frame_equal
 
 from population.tape import SYMBOL
 from rangebar_polars.bar_series.days import restored
-from rangebar_polars.bar_series.identity import Configuration, Family
+from rangebar_polars.bar_series.identity import BarRules, BarSpec
 from rangebar_polars.clickhouse.connection.sql import literal
 from rangebar_polars.clickhouse.query.bars import read_bars
 from rangebar_polars.clickhouse.query.units import details_of, read_chains, states_of
@@ -27,16 +27,16 @@ if TYPE_CHECKING:
 TABLES = ("bars", "units", "generations", "leases", "population_checkpoints")
 
 
-def family(
+def spec(
     threshold: int = 250, *, reset: str = "year", gate: bool = True, symbol: str = SYMBOL
-) -> Family:
-    configuration = Configuration(prevent_same_timestamp_close=gate)
-    return Family.of(symbol, threshold, reset=reset, configuration=configuration)
+) -> BarSpec:
+    rules = BarRules(prevent_same_timestamp_close=gate)
+    return BarSpec.of(symbol, threshold, reset=reset, rules=rules)
 
 
-def chains(cache: Cache, families: Sequence[Family] | None = None) -> dict[Any, Chain]:
+def chains(cache: Cache, specs: Sequence[BarSpec] | None = None) -> dict[Any, Chain]:
     """What is visible, by series."""
-    return {s: chain for s, chain in read_chains(cache, families).items() if chain.units}
+    return {s: chain for s, chain in read_chains(cache, specs).items() if chain.units}
 
 
 def table(place: Place, *, spoiled: bytes | None = None) -> list[tuple[Any, ...]]:
@@ -104,10 +104,10 @@ def judge(place: Place, expected: list[tuple[Any, ...]], again: Callable[[], obj
         assert counts(place) == before
 
 
-def kept(place: Place, *families: Family) -> pl.DataFrame:
+def kept(place: Place, *specs: BarSpec) -> pl.DataFrame:
     """All visible bars of some families, whose series must not overlap."""
     with place.open() as cache:
-        found = chains(cache, families)
+        found = chains(cache, specs)
         frames = [
             read_bars(cache, lambda chain=chain: chain.units, include_orphans=True)
             for chain in found.values()
@@ -115,6 +115,6 @@ def kept(place: Place, *families: Family) -> pl.DataFrame:
     return pl.concat(frames).sort("close_time", "last_agg_trade_id")
 
 
-def assert_kept(place: Place, expected: pl.DataFrame, *families: Family) -> None:
-    seen = kept(place, *(families or (family(),)))
+def assert_kept(place: Place, expected: pl.DataFrame, *specs: BarSpec) -> None:
+    seen = kept(place, *(specs or (spec(),)))
     assert_frame_equal(seen, expected.select(seen.columns))

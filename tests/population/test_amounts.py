@@ -10,7 +10,7 @@ import pytest
 from polars.testing import assert_frame_equal
 
 import rangebar_polars as rb
-from population.oracle import assert_kept, family
+from population.oracle import assert_kept, spec
 from population.places import Place
 from population.tape import (
     DAY_US,
@@ -46,7 +46,7 @@ def test_every_bar_of_one_millisecond_is_kept(embedded, is_long, gate):
     with embedded.open():
         report = embedded.populate(*days, prevent_same_timestamp_close=gate)
         expected = bars(ticks, prevent_same_timestamp_close=gate)
-        assert_kept(embedded, expected, family(gate=gate))
+        assert_kept(embedded, expected, spec(gate=gate))
         assert int(report) == expected.height
         # Without the gate, many bars close in the same microsecond.
         assert (expected["close_time"].n_unique() < expected.height) is not gate
@@ -72,7 +72,7 @@ def test_the_largest_amounts_are_kept_exactly(embedded):
         expected = bars(ticks, 1000)
         assert expected.height > 5
         assert expected["volume"].max() > 2**63 / 1e8
-        assert_kept(embedded, expected, family(1000))
+        assert_kept(embedded, expected, spec(1000))
 
 
 @pytest.fixture(scope="module")

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from exchange import Exchange, Tape
 from population import calls
-from population.oracle import assert_kept, chains, family, judge, table
+from population.oracle import assert_kept, chains, judge, spec, table
 from population.places import Place
 from population.tape import (
     DAY_US,
@@ -29,7 +29,7 @@ from population.tape import (
     tape,
     walk,
 )
-from rangebar_polars._files.failpoints import Step, observed
+from rangebar_polars._files.failpoints import Step, on_failpoint
 from rangebar_polars.ingest.newest_day import ClampWarning, ClockSkewError, newest_day
 
 #: In it the clocks of New York go forward.
@@ -117,7 +117,7 @@ def test_midnight_in_a_run_changes_neither_its_days_nor_its_series(embedded, mon
             store(embedded.folder, between(ticks, today - ONE_DAY, today - ONE_DAY))
 
     with embedded.open() as cache:
-        with observed(strike), pytest.warns(ClampWarning, match=str(before)):
+        with on_failpoint(strike), pytest.warns(ClampWarning, match=str(before)):
             embedded.populate(first, None, ouroboros="none")
         assert added[0]
         (series, chain), *more = chains(cache).items()
@@ -128,7 +128,7 @@ def test_midnight_in_a_run_changes_neither_its_days_nor_its_series(embedded, mon
         assert report.published == 1
         ((again, chain),) = chains(cache).items()
         assert (again, chain.frontier) == (series, today)
-        assert_kept(embedded, bars(ticks), family(reset="none"))
+        assert_kept(embedded, bars(ticks), spec(reset="none"))
 
 
 # Resumed at each boundary, with ticks on both sides of it
@@ -174,7 +174,7 @@ def test_resumed_at_a_boundary_with_ticks_on_both_sides(
     # A bar that is forming at the end has ended if its day's reset is over.
     later = _and_a_later_tick(ticks) if reset == "day" else ticks
     expected = bars(later, reset=None if reset == "none" else reset)
-    assert_kept(boundary_place, expected, family(reset=reset, symbol=symbol))
+    assert_kept(boundary_place, expected, spec(reset=reset, symbol=symbol))
 
 
 def _and_a_later_tick(ticks):

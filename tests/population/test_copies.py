@@ -8,7 +8,7 @@ from datetime import date, timedelta
 
 import pytest
 
-from population.oracle import chains, family, judge, table
+from population.oracle import chains, judge, spec, table
 from population.places import Place
 from population.tape import store, tape
 from rangebar_polars.clickhouse.query.units import states_of
@@ -21,7 +21,7 @@ from rangebar_polars.populate.local_checkpoint import (
 
 FIRST, HALF, LAST = date(2024, 1, 10), date(2024, 1, 15), date(2024, 1, 20)
 TICKS = tape(FIRST, LAST)
-SERIES = family().series(FIRST)
+SERIES = spec().series(FIRST)
 
 
 def run(place, last=LAST):
@@ -43,7 +43,7 @@ def clean(new_folder):
         run(whole)
         copies[LAST] = local_path(whole.folder, SERIES).read_bytes()
         whole.populate(FIRST, HALF, 400)
-        other = family(400).series(FIRST)
+        other = spec(400).series(FIRST)
         copies["other series"] = local_path(whole.folder, other).read_bytes()
         rows = [row for row in table(whole) if row[0] == SERIES]
     return half.folder, copies, rows

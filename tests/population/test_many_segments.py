@@ -9,11 +9,11 @@ from polars.testing import assert_frame_equal
 
 import rangebar_polars as rb
 from population.tape import ONE_DAY, SYMBOL, store, tape
-from rangebar_polars._files.failpoints import Step, observed
+from rangebar_polars._files.failpoints import Step, on_failpoint
 from rangebar_polars.clickhouse.connection import sql
 from rangebar_polars.clickhouse.open import reading
 from rangebar_polars.clickhouse.query.status import kept
-from rangebar_polars.maintenance.drop import Doomed, remove
+from rangebar_polars.maintenance.drop import SeriesFilter, remove
 from rangebar_polars.populate.workers.in_process import InProcessRunner
 from rangebar_polars.readers.cached import count_bars, coverage, get_cached_bars, get_n_bars
 
@@ -65,7 +65,7 @@ def test_daily_segments_are_populated_read_listed_and_dropped(place, is_long, mo
         )
     with reading(place.dsn, cache_dir=place.folder) as cache:
         assert kept(cache).filter(units=1).height == days * len(thresholds)
-    assert len(remove(Doomed(symbol), **place.arguments).series) == days * len(thresholds)
+    assert len(remove(SeriesFilter(symbol), **place.arguments).series) == days * len(thresholds)
     with reading(place.dsn, cache_dir=place.folder) as cache:
         assert kept(cache)["units"].sum() == 0
         assert cache.scalar(f"SELECT count() FROM {cache.table('bars')}") == 0
@@ -77,7 +77,7 @@ def test_the_segments_of_a_month_are_published_together(place, monkeypatch):
     first, last = date(2019, 1, 29), date(2019, 2, 2)
     store(place.folder, tape(first, last, 6, step=0.004), SYMBOL)
     steps = []
-    with observed(steps.append):
+    with on_failpoint(steps.append):
         report = place.populate(first, last, THRESHOLDS[:2], symbol=SYMBOL, ouroboros="day")
     assert report.published == 10
     assert steps.count(Step.UNITS_INSERTED) == 2

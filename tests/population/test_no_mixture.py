@@ -13,10 +13,10 @@ from hypothesis import strategies as st
 from polars.testing import assert_frame_equal
 
 import rangebar_polars as rb
-from population.oracle import chains, family
+from population.oracle import chains, spec
 from population.places import Place
 from population.tape import ONE_DAY, at, bars, store, tape
-from rangebar_polars._files.failpoints import Step, observed
+from rangebar_polars._files.failpoints import Step, on_failpoint
 from rangebar_polars.exceptions import CoverageError
 from rangebar_polars.readers.cached import count_bars, get_n_bars
 
@@ -202,14 +202,14 @@ class History:
             if len(seen) == number:
                 raise KeyboardInterrupt
 
-        with observed(stop):
+        with on_failpoint(stop):
             try:
                 self.populate(first, last, threshold, gate=gate)
             except KeyboardInterrupt:
                 self._take_over(threshold, gate)
 
     def _take_over(self, threshold, gate):
-        known = family(threshold, reset=self.model.reset, gate=gate, symbol=self.symbol)
+        known = spec(threshold, reset=self.model.reset, gate=gate, symbol=self.symbol)
         with self.place.open() as cache:
             for series, chain in chains(cache, [known]).items():
                 own = self.model.of(threshold, gate, segment(series.first_day, self.model.reset))
@@ -389,7 +389,7 @@ def test_any_cut_of_what_is_kept_is_the_slice_of_the_whole(shared):
 
 def test_the_steps_at_which_a_history_is_cut_off_are_there(shared):
     one, seen = History(shared, "week"), []
-    with observed(seen.append):
+    with on_failpoint(seen.append):
         one.populate(n(1), n(12))
     assert len(seen) > 2 * LARGE
     assert Step.UNITS_PROVED in seen

@@ -17,7 +17,7 @@ from population.places import Place
 from population.tape import ONE_DAY, at, store, tape
 from rangebar_polars.clickhouse.gc import gc
 from rangebar_polars.exceptions import SnapshotExpiredError
-from rangebar_polars.maintenance.drop import Doomed, remove
+from rangebar_polars.maintenance.drop import SeriesFilter, remove
 from rangebar_polars.readers import execute as reading
 from rangebar_polars.readers import lazy as lazily
 from rangebar_polars.storage.coverage import CoverageWarning
@@ -97,7 +97,7 @@ class History:
         if kind == "extend":
             self.populate(KEPT + 2 * ONE_DAY)
         if kind.startswith("drop"):
-            remove(Doomed(self.symbol), **self.place.arguments)
+            remove(SeriesFilter(self.symbol), **self.place.arguments)
         if kind.startswith("drop, populate"):
             self.populate()
         if kind.endswith("gc"):

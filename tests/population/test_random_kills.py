@@ -11,7 +11,7 @@ from datetime import date
 
 import pytest
 
-from population.oracle import family, judge, kept, table
+from population.oracle import judge, kept, spec, table
 from population.places import Place
 from population.tape import SYMBOL, bars, store, tape
 from population.workers import Workers, wait_for
@@ -45,7 +45,7 @@ def clean(all_workers, new_folder):
     child = all_workers.start("populate", count_in=str(steps), **CALL, **place.arguments)
     assert child.result() > 100
     for threshold in THRESHOLDS:
-        made = kept(place, family(threshold, reset="month"))
+        made = kept(place, spec(threshold, reset="month"))
         expected = bars(TICKS, threshold, reset="month")
         # The bar that forms at the end belongs to a month that has not ended.
         assert made.equals(expected.select(made.columns))

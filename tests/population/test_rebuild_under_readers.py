@@ -11,7 +11,7 @@ import polars as pl
 import pytest
 
 import rangebar_polars as rb
-from population.oracle import counts, family, judge, table
+from population.oracle import counts, judge, spec, table
 from population.places import Place
 from population.tape import ONE_DAY, SYMBOL, bars, between, store, tape
 from population.workers import wait_for
@@ -108,7 +108,7 @@ def test_readers_see_the_old_bars_at_every_step_until_the_new_ones_are(
     make_old(server)
     with server.open() as cache:
         # One that was left must be given up, which is a step too.
-        open_generation(cache, family().series(FIRST), FIRST, fencing=1)
+        open_generation(cache, spec().series(FIRST), FIRST, fencing=1)
         steps = new_folder()
         hold = {"folder": str(steps), "prefix": "cache:"}
         child = workers.start("populate", hold_at=hold, **CALL, **server.arguments)
@@ -148,7 +148,7 @@ def test_killed_at_a_step_the_bars_are_the_old_ones_or_the_new(
     shutil.copytree(folder, place.folder, symlinks=True)
     if step is Step.GENERATION_DISCARDED:
         with place.open() as cache:
-            open_generation(cache, family().series(FIRST), FIRST, fencing=1)
+            open_generation(cache, spec().series(FIRST), FIRST, fencing=1)
     child = workers.start("populate", die_at=(f"cache:{step.name}", 1), **CALL, **place.arguments)
     assert child.ended() == signal.SIGKILL
     with place.open():

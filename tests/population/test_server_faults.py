@@ -8,10 +8,10 @@ from datetime import date
 import pytest
 
 import rangebar_polars as rb
-from population.oracle import chains, counts, family, judge, table
+from population.oracle import chains, counts, judge, spec, table
 from population.places import Bridge, Place
 from population.tape import SYMBOL, store, tape
-from rangebar_polars._files.failpoints import Step, observed
+from rangebar_polars._files.failpoints import Step, on_failpoint
 from rangebar_polars.clickhouse.open import open_cache
 from rangebar_polars.clickhouse.schema import migrate
 from rangebar_polars.exceptions import (
@@ -141,7 +141,7 @@ def test_a_server_that_ends_in_the_middle_is_gone_on_with(clean, new_folder, ste
                 own.process.kill()
                 own.process.wait()
 
-        with observed(kill), pytest.raises(CacheError):
+        with on_failpoint(kill), pytest.raises(CacheError):
             run(place)
         with pytest.raises(CacheUnavailableError, match="use_cache=False"):
             get_cached_bars(SYMBOL, 250, FIRST, LAST, **place.arguments)
@@ -172,7 +172,7 @@ def test_bars_that_a_server_lost_are_an_error_and_are_built_again(clean, server)
     server.with_ticks_of(clean[0])
     with server.open() as cache:
         run(server)
-        chain = next(iter(chains(cache, [family(reset="month")]).values()))
+        chain = next(iter(chains(cache, [spec(reset="month")]).values()))
         lost = chain.units[1]
         assert lost.rows
         cache.command(
@@ -210,7 +210,7 @@ def test_rows_that_a_server_took_and_lost_are_sent_again(clean, place):
             )
 
     with place.open() as cache:
-        with observed(lose):
+        with on_failpoint(lose):
             run(place)
         assert len(set(lost)) == steps.count(Step.BARS_BEFORE) == 2
         assert steps.count(Step.BARS_INSERTED) == 4
@@ -236,7 +236,7 @@ def test_rows_of_a_writer_that_died_are_nobody_s(clean, place, merge):
             cache.command(f"OPTIMIZE TABLE {bars} FINAL")
         seen = get_cached_bars(SYMBOL, 250, FIRST, LAST, ouroboros="month", **place.arguments)
         assert seen.height == sum(
-            len(one[6]) - one[5] for one in clean[1] if one[0].family.threshold == 250
+            len(one[6]) - one[5] for one in clean[1] if one[0].spec.threshold == 250
         )
         if merge:
             judge(place, clean[1], lambda: run(place))

@@ -9,7 +9,7 @@ from datetime import date, timedelta
 import pytest
 
 from exchange import Exchange, Tape, faults
-from population.oracle import chains, counts, family, judge, table
+from population.oracle import chains, counts, judge, spec, table
 from population.places import Place
 from population.tape import ONE_DAY, SYMBOL, store, tape
 from population.workers import go_on, go_on_to_the_end, held
@@ -187,4 +187,4 @@ def test_other_thresholds_and_segments_are_nobody_s_business(workers, clean, ser
     go_on(steps, 1)
     assert child.result() >= 0
     with server.open() as cache:
-        assert chains(cache, [family(reset=RESET)])
+        assert chains(cache, [spec(reset=RESET)])

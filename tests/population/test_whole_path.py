@@ -12,7 +12,7 @@ import pytest
 import rangebar_polars as rb
 from exchange import Exchange, Tape, faults
 from population import calls
-from population.oracle import assert_kept, chains, family, judge, table
+from population.oracle import assert_kept, chains, judge, spec, table
 from population.places import Place
 from population.tape import ONE_DAY, SYMBOL, bars
 from rangebar_polars._files.disk import Step as DiskStep
@@ -71,7 +71,7 @@ def clean(box, new_folder):
             run(place)
     with place.open():
         for threshold in (250, 500):
-            assert_kept(place, bars(TAPE.ticks, threshold, reset="year"), family(threshold))
+            assert_kept(place, bars(TAPE.ticks, threshold, reset="year"), spec(threshold))
         return table(place), labels
 
 

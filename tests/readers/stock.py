@@ -11,12 +11,13 @@ import numpy as np
 import polars as pl
 
 from rangebar_polars.bar_series.days import Track, compute_days, new_builder, orphan
-from rangebar_polars.bar_series.identity import Family
-from rangebar_polars.clickhouse.commit.publish import DayOfTicks, UnitDraft, publish
+from rangebar_polars.bar_series.identity import BarSpec
+from rangebar_polars.bar_series.units import TickDay, UnitDraft
+from rangebar_polars.clickhouse.commit.publish import publish
 from rangebar_polars.clickhouse.open import open_cache
 from rangebar_polars.sources import TRADES_SCHEMA
 from rangebar_polars.storage.parquet import TickStorage
-from rangebar_polars.storage.snapshot import hold
+from rangebar_polars.storage.snapshot import snapshot
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -77,19 +78,19 @@ def bars(ticks: pl.DataFrame, threshold: int = THRESHOLD, **options: object) -> 
 
 
 def keep(
-    cache: Cache, folder: Path, family: Family, anchor: datetime, last_day: date, **fields: object
+    cache: Cache, folder: Path, spec: BarSpec, anchor: datetime, last_day: date, **fields: object
 ) -> None:
     """Publish bars of a family from an instant on, to a day of the same segment."""
-    series = family.series(anchor)
-    held = hold(TickStorage(folder), family.symbol, series.first_day, last_day)
-    track = Track(series, new_builder(family), series.first_day)
+    series = spec.series(anchor)
+    held = snapshot(TickStorage(folder), spec.symbol, series.first_day, last_day)
+    track = Track(series, new_builder(spec), series.first_day)
     drafts = []
     for one in compute_days(held, [track], last_day):
         made, day = one.bars[0], held[one.day]
         if series.segment.end == one.day + ONE_DAY:
             made = pl.concat([made, orphan(track.builder)])
         state = fields.get("state", track.builder.checkpoint())
-        ticks = DayOfTicks(day.coverage.state, one.rows, day.tick_hash, one.first_id, one.last_id)
+        ticks = TickDay(day.coverage.state, one.rows, day.tick_hash, one.first_id, one.last_id)
         built_on = 0 if one.day == series.first_day else None
         number = fields.get("generation", 0)
         drafts.append(
@@ -107,7 +108,7 @@ class Stock:
     kept: dict[str | None, list[tuple[datetime, date]]] = field(default_factory=dict)
 
     def keep(self, cache: Cache, reset: str | None, anchor: datetime, last_day: date) -> None:
-        keep(cache, self.folder, Family.of(SYMBOL, THRESHOLD, reset=reset), anchor, last_day)
+        keep(cache, self.folder, BarSpec.of(SYMBOL, THRESHOLD, reset=reset), anchor, last_day)
         self.kept.setdefault(reset, []).append((anchor, last_day + ONE_DAY))
 
     @property
@@ -146,4 +147,4 @@ def opened_only(folder: Path, reset: str | None, anchor: datetime, last_day: dat
     """Keep one series in a folder with the tape, and close the cache again."""
     TickStorage(folder).write_ticks(SYMBOL, TICKS)
     with open_cache(cache_dir=folder, write=True) as cache:
-        keep(cache, folder, Family.of(SYMBOL, THRESHOLD, reset=reset), anchor, last_day)
+        keep(cache, folder, BarSpec.of(SYMBOL, THRESHOLD, reset=reset), anchor, last_day)

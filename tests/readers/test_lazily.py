@@ -12,7 +12,7 @@ from polars.testing import assert_frame_equal
 
 import rangebar_polars as rb
 from counting_plans import COUNTS, assert_counts_equal, plans
-from rangebar_polars.bar_series.identity import Family
+from rangebar_polars.bar_series.identity import BarSpec
 from rangebar_polars.catalogue import columns
 from rangebar_polars.clickhouse.commit.generations import open_generation, publish_generation
 from rangebar_polars.exceptions import CoverageError, SnapshotExpiredError
@@ -133,8 +133,8 @@ def test_a_plan_names_what_it_reads(stock):
 
 def test_bars_built_anew_after_the_call_are_read_in_their_place(stock, held):
     """As after a rebuild: the rows that were planned are gone, the series is the same."""
-    family = Family.of(SYMBOL, 510, reset="month")
-    keep(held, stock.folder, family, january(1), date(2023, 1, 10))
+    spec = BarSpec.of(SYMBOL, 510, reset="month")
+    keep(held, stock.folder, spec, january(1), date(2023, 1, 10))
     plan = scan_range_bars(
         SYMBOL,
         january(1),
@@ -145,9 +145,9 @@ def test_bars_built_anew_after_the_call_are_read_in_their_place(stock, held):
         cache_dir=stock.folder,
     )
     before = plan.collect()
-    series = family.series(january(1))
+    series = spec.series(january(1))
     anew = open_generation(held, series, series.first_day, fencing=0)
-    keep(held, stock.folder, family, january(1), date(2023, 1, 10), generation=anew.number)
+    keep(held, stock.folder, spec, january(1), date(2023, 1, 10), generation=anew.number)
     publish_generation(held, series, anew, fencing=0)
     held.command(
         f"ALTER TABLE {held.table('bars')} DELETE WHERE threshold = 510 AND attempt NOT IN "
@@ -158,8 +158,8 @@ def test_bars_built_anew_after_the_call_are_read_in_their_place(stock, held):
 
 
 def test_bars_dropped_after_the_call_are_missed(stock, held):
-    family = Family.of(SYMBOL, 520, reset="month")
-    keep(held, stock.folder, family, january(1), date(2023, 1, 10))
+    spec = BarSpec.of(SYMBOL, 520, reset="month")
+    keep(held, stock.folder, spec, january(1), date(2023, 1, 10))
     plan = scan_range_bars(
         SYMBOL,
         january(1),

@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 
 import rangebar_polars as rb
-from rangebar_polars.bar_series.identity import Configuration, Family
+from rangebar_polars.bar_series.identity import BarRules, BarSpec
 from rangebar_polars.exceptions import CoverageError, TicksNotCachedError
 from rangebar_polars.readers.bars import get_n_range_bars, get_range_bars, scan_range_bars
 from readers.stock import SYMBOL, january, keep
@@ -56,8 +56,8 @@ def test_the_call_that_is_named_keeps_what_the_read_needs(stock, held, threshold
 
 
 def test_the_call_continues_what_is_kept(stock, held):
-    family = Family.of(SYMBOL, 430)
-    keep(held, stock.folder, family, january(1), january(20).date())
+    spec = BarSpec.of(SYMBOL, 430)
+    keep(held, stock.folder, spec, january(1), january(20).date())
     with pytest.raises(CoverageError, match="2023-01-21 to 2023-02-28") as refused:
         get_range_bars(SYMBOL, january(5), january(60), 430, **stock.place)
     assert '"2023-01-21", "2023-02-28", threshold_decimal_bps=430' in line_of(refused.value)
@@ -92,9 +92,9 @@ def test_nothing_is_asked_for_before_the_days_are_counted(exchange, stock):
 
 
 def test_bars_of_other_semantics_are_named_and_not_read(stock, held):
-    other = Configuration(bar_semantics=0)
-    family = Family.of(SYMBOL, 440, configuration=other)
-    keep(held, stock.folder, family, january(1), january(40).date())
+    other = BarRules(bar_semantics=0)
+    spec = BarSpec.of(SYMBOL, 440, rules=other)
+    keep(held, stock.folder, spec, january(1), january(40).date())
     with pytest.raises(CoverageError, match=r"bar_semantics \(0, .* 2023-01-01 to 2023-02-09"):
         get_range_bars(SYMBOL, january(1), january(40), 440, **stock.place)
     frame = get_range_bars(SYMBOL, january(1), january(20), 440, **stock.place)
@@ -102,8 +102,8 @@ def test_bars_of_other_semantics_are_named_and_not_read(stock, held):
 
 
 def test_a_state_that_cannot_be_read_is_no_way_around_the_limit(stock, held):
-    family = Family.of(SYMBOL, 450)
-    keep(held, stock.folder, family, january(1), january(40).date(), state=b"of another version")
+    spec = BarSpec.of(SYMBOL, 450)
+    keep(held, stock.folder, spec, january(1), january(40).date(), state=b"of another version")
     assert len(get_range_bars(SYMBOL, january(1), january(41), 450, **stock.place))
     with pytest.raises(CoverageError, match="`41` days"):
         get_range_bars(SYMBOL, january(1), january(42), 450, **stock.place)
@@ -124,9 +124,9 @@ def test_the_newest_bars_are_the_last_of_a_read(stock):
 
 
 def test_the_newest_bars_go_back_over_segments_that_are_whole(stock, held):
-    family = Family.of(SYMBOL, 460, reset="month")
-    keep(held, stock.folder, family, january(1), january(31).date())
-    keep(held, stock.folder, family, january(32), january(40).date())
+    spec = BarSpec.of(SYMBOL, 460, reset="month")
+    keep(held, stock.folder, spec, january(1), january(31).date())
+    keep(held, stock.folder, spec, january(32), january(40).date())
     whole = get_range_bars(SYMBOL, january(1), january(41), 460, ouroboros="month", **stock.place)
     frame = counted(stock, len(whole), 460, ouroboros="month", end_date="2023-02-09")
     pd.testing.assert_frame_equal(frame, whole)
@@ -171,7 +171,7 @@ def test_without_an_end_the_newest_are_those_of_the_newest_tick_that_is_kept(sto
 
 
 def test_the_newest_bars_are_not_computed_over_more_than_31_days(stock, held):
-    keep(held, stock.folder, Family.of(SYMBOL, 490), january(1), january(10).date())
+    keep(held, stock.folder, BarSpec.of(SYMBOL, 490), january(1), january(10).date())
     with pytest.raises(CoverageError, match="`32` days"):
         counted(stock, 5, 490, end_date=january(42).date())
     assert len(counted(stock, 5, 490, end_date=january(41).date())) == 5

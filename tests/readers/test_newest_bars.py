@@ -12,7 +12,7 @@ from hypothesis import event, given, settings
 from hypothesis import strategies as st
 
 from rangebar_polars._utils.span import Span, day_start, words_of_days
-from rangebar_polars.bar_series.identity import Family
+from rangebar_polars.bar_series.identity import BarSpec
 from rangebar_polars.bar_series.segments import parts, segment_of
 from rangebar_polars.exceptions import CoverageError
 from rangebar_polars.readers.bars import get_n_range_bars, get_range_bars
@@ -41,9 +41,9 @@ def kept(stock, held):
     """By threshold and reset: anchors, and the first day that is not kept."""
     found = {}
     for reset, series in KEPT.items():
-        family = Family.of(SYMBOL, HOLED, reset=reset)
+        spec = BarSpec.of(SYMBOL, HOLED, reset=reset)
         for anchor, last in series:
-            keep(held, stock.folder, family, january(*anchor), january(last).date())
+            keep(held, stock.folder, spec, january(*anchor), january(last).date())
         found[HOLED, reset] = [(january(*one), january(last + 1).date()) for one, last in series]
     return found | {(THRESHOLD, reset): list(series) for reset, series in stock.kept.items()}
 
@@ -144,10 +144,10 @@ def test_they_are_the_kept_ones_and_those_that_ticks_add(stock, kept, question):
 @pytest.fixture
 def two_months(stock, held):
     """January to its twentieth day and February to its tenth, of a threshold of its own."""
-    family = Family.of(SYMBOL, 470, reset="month")
+    spec = BarSpec.of(SYMBOL, 470, reset="month")
     if not count_bars(SYMBOL, 470, ouroboros="month", cache_dir=stock.folder):
-        keep(held, stock.folder, family, january(1), january(20).date())
-        keep(held, stock.folder, family, january(32), january(41).date())
+        keep(held, stock.folder, spec, january(1), january(20).date())
+        keep(held, stock.folder, spec, january(32), january(41).date())
     return {"ouroboros": "month", **stock.place}
 
 
@@ -193,9 +193,9 @@ def test_a_hole_before_the_oldest_bar_is_not_spoken_of(two_months):
 
 def test_as_many_as_are_counted_can_be_had(stock, held):
     # The segment before is whole; the one between is kept for two days, the newest for two.
-    family = Family.of(SYMBOL, 475, reset="week")
+    spec = BarSpec.of(SYMBOL, 475, reset="week")
     for first, last in ((1, 7), (8, 9), (15, 16)):
-        keep(held, stock.folder, family, january(first), january(last).date())
+        keep(held, stock.folder, spec, january(first), january(last).date())
     counted = count_bars(SYMBOL, 475, ouroboros="week", cache_dir=stock.folder)
     options = {"ouroboros": "week", "end_date": january(31), **stock.place}
     frame, _ = said(get_n_range_bars, SYMBOL, counted, 475, **options)
@@ -212,9 +212,9 @@ def test_as_many_as_are_counted_can_be_had(stock, held):
 
 
 def test_days_that_are_not_kept_of_older_segments_do_not_count_for_the_limit(stock, held):
-    family = Family.of(SYMBOL, 485, reset="month")
-    keep(held, stock.folder, family, january(1), january(2).date())
-    keep(held, stock.folder, family, january(32), january(33).date())
+    spec = BarSpec.of(SYMBOL, 485, reset="month")
+    keep(held, stock.folder, spec, january(1), january(2).date())
+    keep(held, stock.folder, spec, january(32), january(33).date())
     # 22 days of February come from ticks; 29 of January are not kept.
     options = {"ouroboros": "month", "end_date": january(56), **stock.place}
     frame, notes = said(get_n_range_bars, SYMBOL, 100_000, 485, allow_fewer=True, **options)

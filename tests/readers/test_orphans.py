@@ -7,7 +7,7 @@ from datetime import timedelta
 import polars as pl
 import pytest
 
-from rangebar_polars.bar_series.identity import Family
+from rangebar_polars.bar_series.identity import BarSpec
 from rangebar_polars.readers.bars import get_range_bars, scan_range_bars
 from rangebar_polars.readers.cached import count_bars, get_cached_bars
 from rangebar_polars.storage.parquet import TickStorage
@@ -31,9 +31,9 @@ ENDS = {
 @pytest.fixture(scope="module")
 def folder(held, stock):
     TickStorage(stock.folder).write_ticks(SYMBOL, TICKS)
-    family = Family.of(SYMBOL, THRESHOLD, reset="week")
+    spec = BarSpec.of(SYMBOL, THRESHOLD, reset="week")
     for first, last in [(1, 7), (8, 14)]:
-        keep(held, stock.folder, family, january(first), january(last).date())
+        keep(held, stock.folder, spec, january(first), january(last).date())
     return stock.folder
 
 

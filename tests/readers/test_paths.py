@@ -12,7 +12,7 @@ import polars as pl
 import pytest
 
 import rangebar_polars as rb
-from rangebar_polars.bar_series.identity import Configuration, Family
+from rangebar_polars.bar_series.identity import BarRules, BarSpec
 from rangebar_polars.exceptions import (
     CoverageError,
     SymbolNotRegisteredError,
@@ -261,9 +261,9 @@ def test_an_anchor_asks_for_its_own_series_whatever_else_is_kept(stock):
 
 
 def test_a_series_without_the_gate_is_not_read_for_one_with_it(stock, held):
-    off = Configuration(prevent_same_timestamp_close=False)
-    family = Family.of(SYMBOL, 300, reset="month", configuration=off)
-    keep(held, stock.folder, family, january(1), date(2023, 1, 10))
+    off = BarRules(prevent_same_timestamp_close=False)
+    spec = BarSpec.of(SYMBOL, 300, reset="month", rules=off)
+    keep(held, stock.folder, spec, january(1), date(2023, 1, 10))
     options = {"ouroboros": "month", **stock.place}
     span = (SYMBOL, "2023-01-02", "2023-01-09", 300)
     assert sources(get_range_bars(*span, **options)) == ["ticks"]
@@ -275,7 +275,7 @@ def test_ticks_that_changed_under_stored_bars_are_named(stock, held):
     storage = TickStorage(stock.folder)
     other = ticks_between(january(1), january(4))
     storage.write_ticks("ADAUSDT", other)
-    keep(held, stock.folder, Family.of("ADAUSDT", 500), january(1), date(2023, 1, 3))
+    keep(held, stock.folder, BarSpec.of("ADAUSDT", 500), january(1), date(2023, 1, 3))
     read = {"threshold_decimal_bps": 500, **stock.place}
     with warnings.catch_warnings():
         warnings.simplefilter("error")
@@ -309,7 +309,7 @@ def test_ticks_that_do_not_follow_the_units_are_refused(stock, held):
     storage = TickStorage(stock.folder)
     two_days = ticks_between(january(1), january(3))
     storage.write_ticks("DOGEUSDT", two_days)
-    keep(held, stock.folder, Family.of("DOGEUSDT", 500), january(1), date(2023, 1, 1))
+    keep(held, stock.folder, BarSpec.of("DOGEUSDT", 500), january(1), date(2023, 1, 1))
     read = ("DOGEUSDT", "2023-01-01", "2023-01-02", 500)
     whole = get_range_bars(*read, **stock.place)
     storage.delete_ticks("DOGEUSDT", "2023-01-01", "2023-01-02")
@@ -322,8 +322,8 @@ def test_ticks_that_do_not_follow_the_units_are_refused(stock, held):
 
 
 def test_a_state_that_this_version_cannot_read_is_computed_anew(stock, held):
-    family = Family.of(SYMBOL, 350, reset="month")
-    keep(held, stock.folder, family, january(32), date(2023, 2, 10), state=b"of another version")
+    spec = BarSpec.of(SYMBOL, 350, reset="month")
+    keep(held, stock.folder, spec, january(32), date(2023, 2, 10), state=b"of another version")
     read = {"threshold_decimal_bps": 350, "ouroboros": "month", **stock.place}
     found = get_range_bars(SYMBOL, "2023-02-08", "2023-02-12", **read)
     assert sources(found) == ["ticks"]

@@ -16,8 +16,8 @@ import pytest
 import rangebar_polars as rb
 from exchange.box import Exchange
 from exchange.tape import Tape
-from rangebar_polars._files.failpoints import Step, observed
-from rangebar_polars.bar_series.identity import Family
+from rangebar_polars._files.failpoints import Step, on_failpoint
+from rangebar_polars.bar_series.identity import BarSpec
 from rangebar_polars.clickhouse.connection.folder_lock import FolderLock
 from rangebar_polars.clickhouse.open import open_cache
 from rangebar_polars.exceptions import CacheUnavailableError, NotYetPublishedError
@@ -127,7 +127,7 @@ def test_a_folder_without_a_cache_is_not_given_one(stock, tmp_path):
 
 def test_the_cache_is_opened_once_for_a_read_and_closed_after_it(stock):
     steps = []
-    with observed(steps.append):
+    with on_failpoint(steps.append):
         get_range_bars(SYMBOL, *SPAN, ouroboros="month", **stock.place)
         assert steps == [Step.CACHE_OPENED]
         lazy = scan_range_bars(
@@ -146,7 +146,7 @@ def kept_day(exchange):
     rb.fetch_ticks(SYMBOL, "2024-12-30", "2024-12-30")
     with open_cache(cache_dir=folder, write=True) as cache:
         day = date(2024, 12, 30)
-        keep(cache, folder, Family.of(SYMBOL, 500), datetime(2024, 12, 30, tzinfo=UTC), day)
+        keep(cache, folder, BarSpec.of(SYMBOL, 500), datetime(2024, 12, 30, tzinfo=UTC), day)
     return SimpleNamespace(box=exchange, folder=folder)
 
 

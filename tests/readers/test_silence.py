@@ -11,7 +11,7 @@ import pytest
 
 from exchange import Exchange, QuoteTape, Tape, faults
 from rangebar_polars._utils.span import day_start
-from rangebar_polars.bar_series.identity import Family
+from rangebar_polars.bar_series.identity import BarSpec
 from rangebar_polars.clickhouse.open import open_cache
 from rangebar_polars.exceptions import CoverageError, TicksNotCachedError, TransientSourceError
 from rangebar_polars.readers.bars import get_n_range_bars, get_range_bars, scan_range_bars
@@ -96,9 +96,9 @@ def test_without_an_end_the_newest_bars_are_those_of_the_newest_tick_that_is_kep
 
 def test_bars_that_are_kept_without_their_ticks_are_given(folder, tape):
     store(tape, 5, 4, 3)
-    family = Family.of(SYMBOL, THRESHOLD, reset=None)
+    spec = BarSpec.of(SYMBOL, THRESHOLD, reset=None)
     with open_cache(cache_dir=folder, write=True) as cache:
-        keep(cache, folder, family, day_start(ago(5)), ago(3))
+        keep(cache, folder, spec, day_start(ago(5)), ago(3))
     TickStorage().delete_ticks(SYMBOL, ago(5), ago(3))
     with pytest.warns(CoverageWarning, match=f"of {ago(3)}: "):
         frame = read(ago(5), ago(0))
@@ -187,9 +187,9 @@ def test_a_day_that_lacks_between_kept_ones_is_an_error(folder, tape):
 
 def test_a_day_that_lacks_before_kept_bars_is_an_error(folder, tape):
     store(tape, 5, 4, 3, 2)
-    family = Family.of(SYMBOL, THRESHOLD, reset="day")
+    spec = BarSpec.of(SYMBOL, THRESHOLD, reset="day")
     with open_cache(cache_dir=folder, write=True) as cache:
-        keep(cache, folder, family, day_start(ago(2)), ago(2))
+        keep(cache, folder, spec, day_start(ago(2)), ago(2))
     TickStorage().delete_ticks(SYMBOL, ago(3), ago(2))
     refused(ago(5), ago(0), ouroboros="day")
 

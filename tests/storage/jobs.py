@@ -96,7 +96,7 @@ def hold_lock(storage: TickStorage, marker: str) -> None:
     """Hold the lock until told to go on; the marker is written while it is held."""
     from pathlib import Path
 
-    with writing(storage.shelf(SYMBOL, "binance", "spot")):
+    with writing(storage.symbol_dir(SYMBOL, "binance", "spot")):
         print("locked", flush=True)
         sys.stdin.readline()
         Path(marker).touch()

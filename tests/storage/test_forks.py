@@ -24,7 +24,7 @@ for name, value in {
 }.items():
     os.environ[name] = value
 from rangebar_polars import events, fetch
-from rangebar_polars.storage.snapshot import hold
+from rangebar_polars.storage.snapshot import snapshot
 from rangebar_polars.storage.parquet import TickStorage
 from storage.stock import JANUARY, SYMBOL, trades
 

@@ -17,7 +17,7 @@ from rangebar_polars import events
 from rangebar_polars.exceptions import ParquetCorruptionError, TicksNotCachedError
 from rangebar_polars.storage.manifest import read_manifest, update_manifest
 from rangebar_polars.storage.parquet import TickStorage
-from rangebar_polars.storage.snapshot import hold
+from rangebar_polars.storage.snapshot import snapshot
 from storage.disks import FailingDisk
 from storage.stock import (
     JANUARY,
@@ -54,8 +54,8 @@ def scan(storage: TickStorage) -> bool:
     return storage.scan_ticks(SYMBOL, JANUARY, JANUARY).collect().equals(TICKS)
 
 
-def snapshot(storage: TickStorage) -> bool:
-    held = hold(storage, SYMBOL, JANUARY, JANUARY)
+def is_in_snapshot(storage: TickStorage) -> bool:
+    held = snapshot(storage, SYMBOL, JANUARY, JANUARY)
     return held.days[0].is_kept and sum(map(len, held.frames(JANUARY, JANUARY))) == TICKS.height
 
 
@@ -120,7 +120,7 @@ def set_aside(storage: TickStorage) -> None:
         storage.get_ticks(SYMBOL, JANUARY, JANUARY)
 
 
-@pytest.mark.parametrize("access", [read, scan, snapshot, has_ticks, verify, fetch])
+@pytest.mark.parametrize("access", [read, scan, is_in_snapshot, has_ticks, verify, fetch])
 @pytest.mark.parametrize(
     "fault",
     [
@@ -133,7 +133,7 @@ def set_aside(storage: TickStorage) -> None:
 )
 def test_a_day_whose_right_bytes_are_back_is_in_service_again(storage, fault, access):
     (state,) = states(storage, JANUARY, JANUARY)
-    entry = read_manifest(storage.shelf(SYMBOL, "binance", "spot"), "2024-01").days[JANUARY]
+    entry = read_manifest(storage.symbol_dir(SYMBOL, "binance", "spot"), "2024-01").days[JANUARY]
     (path,) = day_files(storage)
     heard = []
     events.register_hook("tick_file_restored", heard.append)
@@ -144,7 +144,7 @@ def test_a_day_whose_right_bytes_are_back_is_in_service_again(storage, fault, ac
     finally:
         events.unregister_hook("tick_file_restored", heard.append)
     assert states(storage, JANUARY, JANUARY) == [state]
-    assert read_manifest(storage.shelf(SYMBOL, "binance", "spot"), "2024-01").days == {
+    assert read_manifest(storage.symbol_dir(SYMBOL, "binance", "spot"), "2024-01").days == {
         JANUARY: entry
     }
     assert read(storage)
@@ -187,7 +187,7 @@ def test_a_store_that_cannot_be_written_still_gives_a_day_that_is_right_in_its_p
     assert read(storage)
     assert storage._disk.failed
     storage._disk = intact
-    assert read_manifest(storage.shelf(SYMBOL, "binance", "spot"), "2024-01").days[
+    assert read_manifest(storage.symbol_dir(SYMBOL, "binance", "spot"), "2024-01").days[
         JANUARY
     ].state == ("quarantined")
 
@@ -201,10 +201,10 @@ def test_a_day_that_an_older_version_quarantined_gets_the_state_of_its_origin(
         storage.write_ticks(SYMBOL, TICKS)
     else:
         storage.put_days(SYMBOL, [given_day(JANUARY, TICKS)])
-    shelf = storage.shelf(SYMBOL, "binance", "spot")
-    entry = read_manifest(shelf, "2024-01").days[JANUARY]
+    symbol_dir = storage.symbol_dir(SYMBOL, "binance", "spot")
+    entry = read_manifest(symbol_dir, "2024-01").days[JANUARY]
     old = replace(entry, state="quarantined", reason="the file is gone")
-    update_manifest(shelf, "2024-01", lambda _: {JANUARY: old})
+    update_manifest(symbol_dir, "2024-01", lambda _: {JANUARY: old})
     assert read(storage)
     assert states(storage, JANUARY, JANUARY) == [state]
 

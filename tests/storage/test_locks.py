@@ -74,8 +74,8 @@ def test_a_writer_that_is_stopped_is_named_and_not_waited_for(storage, limit, ac
 
 
 def test_a_thread_of_the_same_process_is_named(storage, limit):
-    shelf = storage.shelf(SYMBOL, "binance", "spot")
-    with writing(shelf), pytest.raises(StorageError, match="another thread of this process"):
+    symbol_dir = storage.symbol_dir(SYMBOL, "binance", "spot")
+    with writing(symbol_dir), pytest.raises(StorageError, match="another thread of this process"):
         jobs.write(storage)
     jobs.write(storage)
 
@@ -146,9 +146,9 @@ def test_with_a_limit_of_0_nothing_is_waited_for(clock, lock_file, monkeypatch):
 
 
 def test_every_file_that_is_placed_is_progress(storage, tmp_path):
-    lock = storage.shelf(SYMBOL, "binance", "spot").lock_file
+    lock = storage.symbol_dir(SYMBOL, "binance", "spot").lock_file
     os.utime(lock, (0, 0))
-    with writing(storage.shelf(SYMBOL, "binance", "spot")):
+    with writing(storage.symbol_dir(SYMBOL, "binance", "spot")):
         os.utime(lock, (0, 0))
         beat(lock)
         assert lock.stat().st_mtime > 0
@@ -200,7 +200,7 @@ KILLED = """
 import os, signal, sys, time
 from rangebar_polars.storage.lock import writing
 from rangebar_polars.storage.parquet import TickStorage
-with writing(TickStorage(sys.argv[1]).shelf("BTCUSDT", "binance", "spot")):
+with writing(TickStorage(sys.argv[1]).symbol_dir("BTCUSDT", "binance", "spot")):
     child = os.fork()
     if child == 0:
         print(os.getpid(), flush=True)
@@ -213,7 +213,7 @@ LEFT = """
 import os, sys, time
 from rangebar_polars.storage.lock import writing
 from rangebar_polars.storage.parquet import TickStorage
-with writing(TickStorage(sys.argv[1]).shelf("BTCUSDT", "binance", "spot")):
+with writing(TickStorage(sys.argv[1]).symbol_dir("BTCUSDT", "binance", "spot")):
     if os.fork() == 0:
         sys.stdin.read()
         os._exit(0)
@@ -248,7 +248,7 @@ def test_a_wait_in_a_thread_ends_when_the_holder_leaves(storage):
         jobs.write(storage)
         done.set()
 
-    with writing(storage.shelf(SYMBOL, "binance", "spot")):
+    with writing(storage.symbol_dir(SYMBOL, "binance", "spot")):
         thread = threading.Thread(target=write)
         thread.start()
     assert done.wait(DEADLINE_S)

@@ -32,13 +32,13 @@ sys.path.insert(0, sys.argv[1])
 folder, group, umask = Path(sys.argv[2]), int(sys.argv[3]), int(sys.argv[4])
 import polars as pl
 import rangebar_polars as rb
-from rangebar_polars.bar_series.identity import Family
+from rangebar_polars.bar_series.identity import BarSpec
 from rangebar_polars.bar_series.units import Unit
 from rangebar_polars.exceptions import RangeBarError
 from rangebar_polars.ingest import fetch as download
 from rangebar_polars.populate import local_checkpoint
 from rangebar_polars.populate.workers import staging
-from rangebar_polars.storage.snapshot import hold
+from rangebar_polars.storage.snapshot import snapshot
 from rangebar_polars.storage.parquet import TickStorage
 from storage.stock import FEBRUARY, JANUARY, SYMBOL, trades
 from pipeline.test_local_checkpoint import unit as a_unit
@@ -96,7 +96,7 @@ def doors(folder):
         "coverage": lambda: storage().coverage(SYMBOL, JANUARY, JANUARY),
         "gaps": lambda: storage().gaps(SYMBOL, JANUARY, JANUARY),
         "has_ticks": lambda: storage().has_ticks(SYMBOL, JANUARY, JANUARY),
-        "hold": lambda: hold(storage(), SYMBOL, JANUARY, JANUARY),
+        "hold": lambda: snapshot(storage(), SYMBOL, JANUARY, JANUARY),
         "list_symbols": lambda: storage().list_symbols(),
         "list_days": lambda: storage().list_days(SYMBOL),
         "stats": lambda: storage().stats(SYMBOL),

@@ -146,8 +146,8 @@ def test_of_two_writers_of_one_version_the_second_builds_on_the_first(tmp_path):
     """Where locks do not work, the numbers of the versions still order the writers."""
     storage = TickStorage(tmp_path)
     storage.write_ticks(SYMBOL, jobs.BEFORE)
-    shelf = storage.shelf(SYMBOL, "binance", "spot")
-    entry = read_manifest(shelf, "2024-01").days[JANUARY]
+    symbol_dir = storage.symbol_dir(SYMBOL, "binance", "spot")
+    entry = read_manifest(symbol_dir, "2024-01").days[JANUARY]
     other = JANUARY - timedelta(days=1)
     seen = []
 
@@ -155,13 +155,13 @@ def test_of_two_writers_of_one_version_the_second_builds_on_the_first(tmp_path):
         seen.append(old.version)
         if len(seen) == 1:
             empty = DayEntry("absent_confirmed", reason="for a test")
-            update_manifest(shelf, "2024-01", lambda _: {other: empty})
+            update_manifest(symbol_dir, "2024-01", lambda _: {other: empty})
         return {JANUARY: entry.quarantined("for a test")}
 
-    update_manifest(shelf, "2024-01", change)
+    update_manifest(symbol_dir, "2024-01", change)
     assert seen == [1, 2]
-    assert read_manifest(shelf, "2024-01").days.keys() == {other, JANUARY}
-    assert list(manifest_versions(shelf, "2024-01")) == [1, 2, 3]
+    assert read_manifest(symbol_dir, "2024-01").days.keys() == {other, JANUARY}
+    assert list(manifest_versions(symbol_dir, "2024-01")) == [1, 2, 3]
 
 
 @pytest.fixture
@@ -257,18 +257,18 @@ class Reviving(Disk):
 
 def test_the_manifest_is_read_again_before_each_file_is_removed(replaced):
     storage, _ = replaced
-    shelf = storage.shelf(SYMBOL, "binance", "spot")
-    old = read_manifest(shelf, "2024-02").days[FEBRUARY]
+    symbol_dir = storage.symbol_dir(SYMBOL, "binance", "spot")
+    old = read_manifest(symbol_dir, "2024-02").days[FEBRUARY]
     storage.put_days(SYMBOL, [given_day(JANUARY, trades(JANUARY, 50, 1, price=9.0))])
     for path in storage.root.rglob("*"):
         make_old(path)
-    first = json.loads(shelf.manifests("2024-02").joinpath("000001.json").read_text())
+    first = json.loads(symbol_dir.manifests("2024-02").joinpath("000001.json").read_text())
     name = first["days"][FEBRUARY.isoformat()]["file"]
     of_file = ("file", "sha256", "bytes", "content")
     values = {key: first["days"][FEBRUARY.isoformat()][key] for key in of_file}
     revived = replace(old, **values)
     storage._disk = Reviving(
-        lambda: update_manifest(shelf, "2024-02", lambda _: {FEBRUARY: revived})
+        lambda: update_manifest(symbol_dir, "2024-02", lambda _: {FEBRUARY: revived})
     )
     storage.gc(dry_run=False)
     assert name in [path.name for path in day_files(storage)]

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from rangebar_polars._files.failpoints import Step, reach
+from rangebar_polars._files.failpoints import Step, failpoint
 from rangebar_polars.bar_series.identity import SeriesKey
 from rangebar_polars.bar_series.units import DISCARDED, OPEN, PUBLISHED, Generation
 from rangebar_polars.clickhouse.connection.sql import among
@@ -19,13 +19,15 @@ from rangebar_polars.exceptions import LeaseLostError
 if TYPE_CHECKING:
     from datetime import date
 
-    from rangebar_polars.bar_series.identity import Series
+    from rangebar_polars.bar_series.identity import BarSeries
     from rangebar_polars.clickhouse.connection.client import Cache
 
 __all__ = ["discard_generation", "open_generation", "publish_generation"]
 
 
-def open_generation(cache: Cache, series: Series, first_day: date, *, fencing: int) -> Generation:
+def open_generation(
+    cache: Cache, series: BarSeries, first_day: date, *, fencing: int
+) -> Generation:
     """Begin a rebuild from a day on, under a number that was never used."""
     where = among(SeriesKey._fields, [series.key])
     used = [
@@ -34,12 +36,12 @@ def open_generation(cache: Cache, series: Series, first_day: date, *, fencing: i
     ]
     generation = Generation(max(used) + 1, first_day, OPEN)
     _append(cache, series, generation, OPEN, fencing)
-    reach(Step.GENERATION_OPENED)
+    failpoint(Step.GENERATION_OPENED)
     return generation
 
 
 def publish_generation(
-    cache: Cache, series: Series, generation: Generation, *, fencing: int
+    cache: Cache, series: BarSeries, generation: Generation, *, fencing: int
 ) -> Generation:
     """Make a rebuild visible; readers see the old bars until the moment they see the new ones.
 
@@ -49,7 +51,7 @@ def publish_generation(
         Another writer has discarded it.
     """
     _append(cache, series, generation, PUBLISHED, fencing)
-    reach(Step.GENERATION_PUBLISHED)
+    failpoint(Step.GENERATION_PUBLISHED)
     state = _state_of(cache, series, generation)
     if state != PUBLISHED:
         raise LeaseLostError(f"rebuild `{generation.number}` of {series} is `{state}`")
@@ -57,15 +59,17 @@ def publish_generation(
 
 
 def discard_generation(
-    cache: Cache, series: Series, generation: Generation, *, fencing: int
+    cache: Cache, series: BarSeries, generation: Generation, *, fencing: int
 ) -> Generation:
     """Give up a rebuild that was never published."""
     _append(cache, series, generation, DISCARDED, fencing)
-    reach(Step.GENERATION_DISCARDED)
+    failpoint(Step.GENERATION_DISCARDED)
     return Generation(generation.number, generation.first_day, DISCARDED)
 
 
-def _append(cache: Cache, series: Series, generation: Generation, state: str, fencing: int) -> None:
+def _append(
+    cache: Cache, series: BarSeries, generation: Generation, state: str, fencing: int
+) -> None:
     row = {
         **series.key._asdict(),
         "generation": generation.number,
@@ -76,6 +80,6 @@ def _append(cache: Cache, series: Series, generation: Generation, state: str, fe
     cache.insert("generations", table("generations").frame([row]))
 
 
-def _state_of(cache: Cache, series: Series, generation: Generation) -> str | None:
-    known = read_generations(cache, [series.family]).get(series.key, ())
+def _state_of(cache: Cache, series: BarSeries, generation: Generation) -> str | None:
+    known = read_generations(cache, [series.spec]).get(series.key, ())
     return next((one.state for one in known if one.number == generation.number), None)

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from datetime import date
     from pathlib import Path
 
-__all__ = ["FamilyLocks"]
+__all__ = ["SpecLocks"]
 
 #: Bytes of the file that belong to a segment; they name the process that locked them last.
 _RECORD = 16
@@ -29,7 +29,7 @@ _FLOCK = "hhqqi"
 _TO_THE_END = 0
 
 
-class FamilyLocks:
+class SpecLocks:
     """Locks on segments of a family, of which each has one holder of all processes and threads.
 
     The kernel frees them when the process ends, however it ends. Where it has no locks on parts of
@@ -180,7 +180,7 @@ def _runs(starts: Iterable[date]) -> Iterator[tuple[date, int]]:
 
 
 #: The locks of this process; the kernel ties them to open files, which a fork would share.
-_HELD: set[FamilyLocks] = set()
+_HELD: set[SpecLocks] = set()
 
 
 def _abandon_all() -> None:

@@ -21,11 +21,11 @@ from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from rangebar_polars._files.failpoints import Step, reach
+from rangebar_polars._files.failpoints import Step, failpoint
 from rangebar_polars._files.interrupts import Uninterrupted
 from rangebar_polars._files.locks import wait_a_little
-from rangebar_polars.bar_series.identity import FamilyKey, LeaseKey
-from rangebar_polars.clickhouse.commit.lease_files import FamilyLocks
+from rangebar_polars.bar_series.identity import BarSpecKey, LeaseKey
+from rangebar_polars.clickhouse.commit.lease_files import SpecLocks
 from rangebar_polars.clickhouse.connection import driver
 from rangebar_polars.clickhouse.connection.dsn import Target, resolve
 from rangebar_polars.clickhouse.connection.folder_lock import FolderLock
@@ -199,7 +199,7 @@ def hold_leases(
         try:
             with opened() as cache:
                 _take(cache, sorted(set(keys)), leases)
-            reach(Step.LEASES_TAKEN)
+            failpoint(Step.LEASES_TAKEN)
             with _heart(opened, leases) if not target.is_embedded else nullcontext():
                 yield leases
         except BaseException:
@@ -210,7 +210,7 @@ def hold_leases(
         finally:
             _ENDED.add(leases.holder)
         _release(opened, leases)
-    reach(Step.LEASES_RELEASED)
+    failpoint(Step.LEASES_RELEASED)
 
 
 def refuse_if_at_work(
@@ -250,17 +250,17 @@ def _file_locks(target: Target, keys: Iterable[LeaseKey]) -> Iterator[None]:
 
 def _lock_files(
     folder: Path, keys: Iterable[LeaseKey]
-) -> Iterator[tuple[FamilyLocks, dict[date, LeaseKey]]]:
+) -> Iterator[tuple[SpecLocks, dict[date, LeaseKey]]]:
     """The locks of each family, and the series of it by the start of their segment."""
     place = folder.with_name(f"{folder.name}.leases")
-    for _, of_family in groupby(sorted(set(keys)), lambda key: key.family):
-        starts = {key.segment_start: key for key in of_family}
-        name = next(iter(starts.values())).family_file_name
-        yield FamilyLocks(place / name), starts
+    for _, of_spec in groupby(sorted(set(keys)), lambda key: key.spec):
+        starts = {key.segment_start: key for key in of_spec}
+        name = next(iter(starts.values())).spec_file_name
+        yield SpecLocks(place / name), starts
 
 
 def _refuse_while(
-    taken: Callable[[], date | None], locks: FamilyLocks, starts: Mapping[date, LeaseKey]
+    taken: Callable[[], date | None], locks: SpecLocks, starts: Mapping[date, LeaseKey]
 ) -> None:
     """Wait for a moment, in which a process may only look, until no segment is taken.
 
@@ -340,8 +340,8 @@ def _where(keys: Sequence[LeaseKey]) -> list[str]:
     if len(keys) <= _FEW:
         return [among(LeaseKey._fields, keys)]
     of_segments = enclosing(["segment_start"], [(key.segment_start,) for key in keys])
-    of_families = among_in_pieces(FamilyKey._fields, [key.family for key in keys])
-    return [f"{condition} AND {of_segments}" for condition in of_families]
+    of_specs = among_in_pieces(BarSpecKey._fields, [key.spec for key in keys])
+    return [f"{condition} AND {of_segments}" for condition in of_specs]
 
 
 def _beat(

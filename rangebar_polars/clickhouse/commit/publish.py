@@ -13,10 +13,10 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from rangebar_polars import _internal
-from rangebar_polars._files.failpoints import Step, reach
+from rangebar_polars._files.failpoints import Step, failpoint
 from rangebar_polars._utils.span import ONE_DAY
 from rangebar_polars.bar_series.identity import SeriesKey
-from rangebar_polars.bar_series.units import DayOfTicks, UnitDraft
+from rangebar_polars.bar_series.units import TickDay, UnitDraft
 from rangebar_polars.clickhouse.commit.attempts import attempts_of, new_number, with_keys
 from rangebar_polars.clickhouse.connection.driver import is_damage
 from rangebar_polars.clickhouse.connection.sql import enclosing, literal, numbers_in_pieces
@@ -30,12 +30,12 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from datetime import date
 
-    from rangebar_polars.bar_series.identity import Series
+    from rangebar_polars.bar_series.identity import BarSeries
     from rangebar_polars.bar_series.units import Unit
     from rangebar_polars.clickhouse.commit.attempts import Attempt
     from rangebar_polars.clickhouse.connection.client import Cache
 
-__all__ = ["DayOfTicks", "UnitDraft", "publish", "write_checkpoints"]
+__all__ = ["TickDay", "UnitDraft", "publish", "write_checkpoints"]
 
 
 #: How often rows are sent anew, as another attempt, when the cache holds others than were sent.
@@ -72,27 +72,27 @@ def publish(cache: Cache, drafts: Sequence[UnitDraft]) -> list[Unit]:
         return []
     before = _built_on(drafts)
     attempts = attempts_of(drafts)
-    reach(Step.BARS_BEFORE)
+    failpoint(Step.BARS_BEFORE)
     _send_bars(cache, attempts)
-    reach(Step.BARS_PROVED)
+    failpoint(Step.BARS_PROVED)
     numbers = {(one.draft.series, one.draft.day): one.number for one in attempts}
     rows = [
         _unit_row(one, numbers[place] if isinstance(place, tuple) else place)
         for one, place in zip(attempts, before, strict=True)
     ]
     cache.insert("units", table("units").frame(rows))
-    reach(Step.UNITS_INSERTED)
+    failpoint(Step.UNITS_INSERTED)
     units = _winners(cache, attempts)
-    reach(Step.UNITS_PROVED)
+    failpoint(Step.UNITS_PROVED)
     return units
 
 
-def _built_on(drafts: Sequence[UnitDraft]) -> list[int | tuple[Series, date]]:
+def _built_on(drafts: Sequence[UnitDraft]) -> list[int | tuple[BarSeries, date]]:
     """Attempt that each draft is built on, or which draft of the group it is."""
     places = {(draft.series, draft.day) for draft in drafts}
     if len(places) != len(drafts):
         raise ValueError("two of the units to be published are the same day of the same series")
-    found: list[int | tuple[Series, date]] = []
+    found: list[int | tuple[BarSeries, date]] = []
     for draft in drafts:
         yesterday = (draft.series, draft.day - ONE_DAY)
         if (draft.built_on is None) != (yesterday in places):
@@ -135,7 +135,7 @@ def _insert_bars(cache: Cache, attempts: list[Attempt]) -> None:
         months.setdefault((day.year, day.month), []).append(one)
     for of_month in months.values():
         cache.insert("bars", with_keys(of_month))
-        reach(Step.BARS_INSERTED)
+        failpoint(Step.BARS_INSERTED)
 
 
 def _proof(cache: Cache, attempts: list[Attempt]) -> dict[int, tuple[Any, ...]]:
@@ -186,7 +186,7 @@ def _unit_row(one: Attempt, built_on: int) -> dict[str, Any]:
     facts = one.facts
     return {
         **draft.series.key._asdict(),
-        **asdict(draft.series.family.configuration),
+        **asdict(draft.series.spec.rules),
         "unit_day": draft.day,
         "generation": draft.generation,
         "attempt": one.number,
@@ -217,7 +217,7 @@ def _winners(cache: Cache, attempts: list[Attempt]) -> list[Unit]:
     """The published units as every reader finds them; another writer's in their place is an error."""
     chains = read_chains(
         cache,
-        {one.draft.series.family: None for one in attempts},
+        {one.draft.series.spec: None for one in attempts},
         segment_starts={one.draft.series.segment_start for one in attempts},
         as_if_published={(one.draft.series, one.draft.generation) for one in attempts},
     )
@@ -248,4 +248,4 @@ def write_checkpoints(cache: Cache, units: Sequence[Unit]) -> None:
             f"SELECT {copied}toUnixTimestamp64Micro(now64(6)) FROM {cache.table('units')} "
             f"WHERE {where}"
         )
-    reach(Step.CHECKPOINTS_WRITTEN)
+    failpoint(Step.CHECKPOINTS_WRITTEN)

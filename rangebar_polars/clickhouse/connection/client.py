@@ -11,7 +11,7 @@ import polars as pl
 from rangebar_polars.clickhouse.connection import driver
 from rangebar_polars.clickhouse.connection.retry import Retry
 from rangebar_polars.clickhouse.connection.sql import identifier
-from rangebar_polars.clickhouse.query.unit_cache import Memory
+from rangebar_polars.clickhouse.query.unit_cache import ChainCache
 from rangebar_polars.clickhouse.schema.migrate import check_schema, migrate
 
 if TYPE_CHECKING:
@@ -72,7 +72,7 @@ class Cache:
         self._place: list[tuple[int, int] | None] = []
         self.target = target
         self.database = target.database
-        self.memory = Memory()
+        self.memory = ChainCache()
         self.writes = WRITES
         self.reads = READS
 
@@ -105,7 +105,7 @@ class Cache:
     def forget(self) -> None:
         """Look again for the tables and what they hold, after the tables were removed."""
         self._ready = False
-        self.memory = Memory()
+        self.memory = ChainCache()
 
     def table(self, name: str) -> str:
         """Name of a table with its database, for a query."""

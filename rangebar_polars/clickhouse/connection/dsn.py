@@ -9,7 +9,7 @@ from urllib.parse import parse_qsl, quote, unquote, urlencode, urlsplit, urlunsp
 
 from rangebar_polars import config
 from rangebar_polars._utils.address import Address, fault_of, shown
-from rangebar_polars._utils.checks import must_be_folder
+from rangebar_polars._utils.checks import require_folder
 from rangebar_polars.exceptions import SettingError, unknown_choice, with_hint
 
 if TYPE_CHECKING:
@@ -75,7 +75,7 @@ def resolve(
     found = config.settings(cache_dir=cache_dir, clickhouse_dsn=dsn, cache_wait_s=wait_s)
     folder, address, wait = found.cache_dir, found.clickhouse_dsn, found.cache_wait_s
     if address is None:
-        must_be_folder(folder)
+        require_folder(folder)
         return _embedded(folder / _FOLDER, found)
     parts = _parts_of(Address(address).full)
     if parts.scheme == "chdb":
@@ -122,7 +122,7 @@ def _folder_of(address: str, parts: SplitResult) -> Path:
                 f"chdb://{parts.path}; a folder with `?` or `#` in its name is given by cache_dir=",
             )
         )
-    must_be_folder(folder)
+    require_folder(folder)
     return folder
 
 

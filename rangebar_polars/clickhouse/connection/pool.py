@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from rangebar_polars.clickhouse.connection.client import Cache
     from rangebar_polars.clickhouse.connection.dsn import Target
 
-__all__ = ["Openings"]
+__all__ = ["ConnectionPool"]
 
 _LOG = logging.getLogger("rangebar_polars.clickhouse")
 
@@ -74,7 +74,7 @@ class _Opening:
     has_failed: bool = False
 
 
-class Openings:
+class ConnectionPool:
     """The caches that are open in a process, each with the calls that use it.
 
     The first call opens. After the last one a server is closed, and a folder is kept for the next.

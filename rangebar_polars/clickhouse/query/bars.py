@@ -153,7 +153,7 @@ def _as_planned(plan: Callable[[], Sequence[Unit]], read: _Reader[_Result]) -> _
                 f"stored bars are damaged: {error}",
                 "rangebar populate with --force-refresh builds them again",
             ),
-            symbol=unit.series.family.symbol,
+            symbol=unit.series.spec.symbol,
             days=[unit.day],
         ) from error
 

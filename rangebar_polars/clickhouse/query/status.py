@@ -78,16 +78,16 @@ def kept(cache: Cache | None) -> pl.DataFrame:
 
 
 def _row(chain: Chain) -> dict[str, Any]:
-    series, family = chain.series, chain.series.family
+    series, spec = chain.series, chain.series.spec
     orphans = sum(unit.orphan_rows for unit in chain.units)
     return {
-        "symbol": family.symbol,
-        "source": family.source,
-        "market": family.market,
-        "threshold": family.threshold,
-        "reset": family.reset,
-        "gate": family.configuration.prevent_same_timestamp_close,
-        "bar_semantics": family.configuration.bar_semantics,
+        "symbol": spec.symbol,
+        "source": spec.source,
+        "market": spec.market,
+        "threshold": spec.threshold,
+        "reset": spec.reset,
+        "gate": spec.rules.prevent_same_timestamp_close,
+        "bar_semantics": spec.rules.bar_semantics,
         "segment": series.segment.name,
         "anchor": series.anchor,
         "first_day": chain.units[0].day if chain.units else None,
@@ -97,7 +97,7 @@ def _row(chain: Chain) -> dict[str, Any]:
         "orphans": orphans,
         "feature_groups": sorted(chain.feature_groups),
         "open_rebuilds": len(chain.open_generations),
-        "other_semantics": is_other_semantics(family),
+        "other_semantics": is_other_semantics(spec),
     }
 
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
-from rangebar_polars.bar_series.identity import Configuration, Family, FamilyKey, Series, SeriesKey
+from rangebar_polars.bar_series.identity import BarRules, BarSeries, BarSpec, BarSpecKey, SeriesKey
 from rangebar_polars.bar_series.units import (
     DISCARDED,
     OPEN,
@@ -39,9 +39,9 @@ if TYPE_CHECKING:
 
 __all__ = [
     "details_of",
-    "families_like",
     "read_chains",
     "read_generations",
+    "specs_like",
     "states_of",
     "where_units",
 ]
@@ -51,7 +51,7 @@ __all__ = [
 _MOST_STARTS, _MOST_SERIES = 1_000, 16
 
 
-_CONFIGURATION = tuple(field.name for field in fields(Configuration))
+_RULES = tuple(field.name for field in fields(BarRules))
 
 
 # Columns of a unit in the order of its fields; the series comes before them.
@@ -60,11 +60,11 @@ _COLUMNS = ("unit_day", *(field.name for field in fields(Unit)[2:]))
 
 def read_chains(
     cache: Cache,
-    families: Iterable[Family] | None = None,
+    specs: Iterable[BarSpec] | None = None,
     *,
     segment_starts: Collection[date] | None = None,
-    as_if_published: Collection[tuple[Series, int]] = (),
-) -> dict[Series, Chain]:
+    as_if_published: Collection[tuple[BarSeries, int]] = (),
+) -> dict[BarSeries, Chain]:
     """What is visible of every series of some families, or of all.
 
     Parameters
@@ -82,7 +82,7 @@ def read_chains(
         By series, oldest anchor first; a series without a visible unit is among them, and where
         families are given, one of which only a rebuild is.
     """
-    listed = None if families is None else list(families)
+    listed = None if specs is None else list(specs)
     # In this order: a rebuild that is seen as published has all its units by then.
     generations = read_generations(cache, listed)
     units = _read_units(cache, listed, segment_starts)
@@ -104,20 +104,20 @@ def read_chains(
 
 def _series_of(
     generations: Mapping[SeriesKey, Sequence[Generation]],
-    families: list[Family] | None,
+    specs: list[BarSpec] | None,
     segment_starts: Collection[date] | None,
-) -> Iterator[Series]:
+) -> Iterator[BarSeries]:
     """Series of the families of which a rebuild is visible, with units or without."""
-    by_key: dict[tuple[Any, ...], Family] = {family.key: family for family in families or ()}
+    by_key: dict[tuple[Any, ...], BarSpec] = {spec.key: spec for spec in specs or ()}
     for key, known in generations.items():
-        family = by_key.get(key[: len(FamilyKey._fields)])
+        spec = by_key.get(key[: len(BarSpecKey._fields)])
         is_asked_for = segment_starts is None or key.segment_start in segment_starts
-        if family is not None and is_asked_for and any(one.state == PUBLISHED for one in known):
-            yield Series(family, key.segment_start, key.anchor_us)
+        if spec is not None and is_asked_for and any(one.state == PUBLISHED for one in known):
+            yield BarSeries(spec, key.segment_start, key.anchor_us)
 
 
 def _published(
-    series: Series, known: Sequence[Generation], as_if: Collection[tuple[Series, int]]
+    series: BarSeries, known: Sequence[Generation], as_if: Collection[tuple[BarSeries, int]]
 ) -> list[tuple[int, date]]:
     return [
         (one.number, one.first_day)
@@ -134,14 +134,14 @@ def _of_segments(starts: Collection[date]) -> str:
 
 
 def _read_units(
-    cache: Cache, families: list[Family] | None, segment_starts: Collection[date] | None
-) -> dict[Series, list[Unit]]:
+    cache: Cache, specs: list[BarSpec] | None, segment_starts: Collection[date] | None
+) -> dict[BarSeries, list[Unit]]:
     conditions = ["1"]
-    if families is not None:
-        conditions = among_in_pieces(FamilyKey._fields, [family.key for family in families])
+    if specs is not None:
+        conditions = among_in_pieces(BarSpecKey._fields, [spec.key for spec in specs])
     of_segments = "1" if segment_starts is None else _of_segments(segment_starts)
     # Of one family everything is known but the segment and the anchor.
-    key = _OF_FAMILY if families and len(families) == 1 else (*SeriesKey._fields, *_CONFIGURATION)
+    key = _OF_SPEC if specs and len(specs) == 1 else (*SeriesKey._fields, *_RULES)
     frames = [
         cache.query(
             f"SELECT {', '.join((*key, *_COLUMNS))} "  # noqa: S608
@@ -150,24 +150,24 @@ def _read_units(
         for condition in conditions
     ]
     # Groups of a frame take longer than a loop over so few rows.
-    found: dict[tuple[Any, ...], tuple[Series, list[Unit]]] = {}
+    found: dict[tuple[Any, ...], tuple[BarSeries, list[Unit]]] = {}
     for row in (row for frame in frames for row in frame.rows()):
         values = row[: len(key)]
         if values not in found:
-            of_one = Series(families[0], *values) if key is _OF_FAMILY and families else None
+            of_one = BarSeries(specs[0], *values) if key is _OF_SPEC and specs else None
             found[values] = (of_one or _series(values), [])
         series, units = found[values]
         units.append(Unit(series, *[*row[len(key) : -1], _groups(row[-1])]))
     return dict(found.values())
 
 
-_OF_FAMILY = ("segment_start", "anchor_us")
+_OF_SPEC = ("segment_start", "anchor_us")
 
 
-def _series(values: tuple[Any, ...]) -> Series:
+def _series(values: tuple[Any, ...]) -> BarSeries:
     key = SeriesKey(*values[: len(SeriesKey._fields)])
-    family = Family(*key[:5], Configuration(*values[len(SeriesKey._fields) :]))
-    return Series(family, key.segment_start, key.anchor_us)
+    spec = BarSpec(*key[:5], BarRules(*values[len(SeriesKey._fields) :]))
+    return BarSeries(spec, key.segment_start, key.anchor_us)
 
 
 @lru_cache
@@ -175,15 +175,15 @@ def _groups(text: str) -> frozenset[str]:
     return frozenset(text.split())
 
 
-def families_like(cache: Cache, family: Family) -> list[Family]:
+def specs_like(cache: Cache, spec: BarSpec) -> list[BarSpec]:
     """Families of which anything is kept, and that differ from this one in configuration alone."""
-    place = FamilyKey._fields[:-1]
+    place = BarSpecKey._fields[:-1]
     rows = cache.query(
-        f"SELECT DISTINCT {', '.join(_CONFIGURATION)} FROM {cache.table('units')} "  # noqa: S608
-        f"WHERE {among(place, [family.key[: len(place)]])}"
+        f"SELECT DISTINCT {', '.join(_RULES)} FROM {cache.table('units')} "  # noqa: S608
+        f"WHERE {among(place, [spec.key[: len(place)]])}"
     )
-    found = (replace(family, configuration=Configuration(*row)) for row in rows.iter_rows())
-    return [other for other in found if other != family]
+    found = (replace(spec, rules=BarRules(*row)) for row in rows.iter_rows())
+    return [other for other in found if other != spec]
 
 
 def states_of(cache: Cache, units: Sequence[Unit]) -> dict[Unit, bytes]:
@@ -228,10 +228,10 @@ def _where(units: Sequence[Unit]) -> str:
 
 
 def read_generations(
-    cache: Cache, families: Iterable[Family] | None = None
+    cache: Cache, specs: Iterable[BarSpec] | None = None
 ) -> dict[SeriesKey, tuple[Generation, ...]]:
     """Every rebuild of the series of some families, or of all, by series and in order."""
-    wanted = None if families is None else {one.key for one in families}
+    wanted = None if specs is None else {one.key for one in specs}
     # There are few: a condition on the whole key would take longer than reading them.
     conditions = ["1"]
     if wanted is not None:
@@ -244,7 +244,7 @@ def read_generations(
     states: dict[tuple[SeriesKey, int, date], set[str]] = {}
     for *key, number, first_day, state in (row for frame in frames for row in frame.iter_rows()):
         series = SeriesKey(*key)
-        if wanted is None or series[: len(FamilyKey._fields)] in wanted:
+        if wanted is None or series[: len(BarSpecKey._fields)] in wanted:
             states.setdefault((series, number, first_day), set()).add(state)
     found: dict[SeriesKey, tuple[Generation, ...]] = {}
     for (series, number, first_day), known in sorted(states.items(), key=lambda item: item[0]):

@@ -62,7 +62,7 @@ _LEASE = _SERIES[:-1]
 
 
 # The configuration in words, since its number cannot be turned back into it.
-_CONFIGURATION = (
+_RULES = (
     ("prevent_same_timestamp_close", "Bool"),
     ("max_gap_us", "Nullable(Int64)"),
     ("bar_semantics", "UInt32"),
@@ -220,7 +220,7 @@ def _log() -> tuple[Table, Table]:
         Table(
             "units",
             "log of published days, each with the state of the processor after it",
-            (*_SERIES, *_CONFIGURATION, *_UNIT, _WRITTEN),
+            (*_SERIES, *_RULES, *_UNIT, _WRITTEN),
             "MergeTree",
             (*_names(_SERIES), "unit_day", "generation", "attempt"),
         ),

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from rangebar_polars.populate.plan import Job
     from rangebar_polars.populate.workers.staging import Receipt
 
-__all__ = ["Direct", "Staged", "Tally", "Task", "Way"]
+__all__ = ["Delivery", "DirectDelivery", "JobTotals", "StagedDelivery", "Task"]
 
 
 #: Seconds between two looks for staged groups.
@@ -28,7 +28,7 @@ _LOOK_S = 0.05
 # In the driver
 
 
-class Tally:
+class JobTotals:
     """What the units of a job that were published come to, over all its runs."""
 
     def __init__(self, job: Job) -> None:
@@ -67,13 +67,13 @@ class Task:
     """A job that runs or has to be run."""
 
     job: Job
-    tally: Tally
+    tally: JobTotals
     #: Runs that ended with nothing published.
     vain: int = 0
     inbox: Inbox | None = None
 
 
-class Way(Protocol):
+class Delivery(Protocol):
     """How bars get from a worker into the cache."""
 
     #: Seconds after which `collect` may find something; None: never.
@@ -92,7 +92,7 @@ class Way(Protocol):
         """The job has ended."""
 
 
-class Direct:
+class DirectDelivery:
     """The worker publishes."""
 
     look_s: float | None = None
@@ -116,7 +116,7 @@ class Direct:
         """Nothing is left."""
 
 
-class Staged:
+class StagedDelivery:
     """The worker stages files, and the driver publishes."""
 
     look_s: float | None = _LOOK_S

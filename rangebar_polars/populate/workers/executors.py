@@ -29,7 +29,12 @@ from rangebar_polars import config
 from rangebar_polars.clickhouse.connection.dsn import resolve
 from rangebar_polars.exceptions import WorkerLostError, with_hint
 from rangebar_polars.populate.outcome import JobResult, Outcome
-from rangebar_polars.populate.workers.delivery import Direct, Staged, Tally, Task
+from rangebar_polars.populate.workers.delivery import (
+    DirectDelivery,
+    JobTotals,
+    StagedDelivery,
+    Task,
+)
 from rangebar_polars.populate.workers.staging import Receipt, staging_folder
 
 if TYPE_CHECKING:
@@ -37,7 +42,7 @@ if TYPE_CHECKING:
 
     from rangebar_polars.clickhouse.commit.publish import UnitDraft
     from rangebar_polars.populate.plan import Job
-    from rangebar_polars.populate.workers.delivery import Way
+    from rangebar_polars.populate.workers.delivery import Delivery
 
 __all__ = ["end_with_parent", "judge_executor", "run_jobs"]
 
@@ -89,10 +94,10 @@ def run_jobs(
         if first is None:
             return
         folder = resolve(first.dsn, first.cache_dir).folder
-        way: Way = (
-            Direct(on_days)
+        way: Delivery = (
+            DirectDelivery(on_days)
             if folder is None
-            else Staged(held.enter_context(staging_folder(folder)), publish, on_days)
+            else StagedDelivery(held.enter_context(staging_folder(folder)), publish, on_days)
         )
         yield from _Run(chain([first], source), workers, way).results()
 
@@ -241,7 +246,7 @@ def _end_after(parent: multiprocessing.process.BaseProcess) -> None:
 class _Run:
     """The jobs that are under way."""
 
-    def __init__(self, jobs: Iterator[Job], workers: _Workers, way: Way) -> None:
+    def __init__(self, jobs: Iterator[Job], workers: _Workers, way: Delivery) -> None:
         self._jobs = jobs
         self._workers = workers
         self._way = way
@@ -282,7 +287,7 @@ class _Run:
         if self._again:
             return self._again.popleft()
         job = next(self._jobs, None)
-        return None if job is None else Task(job, Tally(job))
+        return None if job is None else Task(job, JobTotals(job))
 
     def _ended(self, future: Future[Any]) -> Iterator[JobResult]:
         task = self._running.pop(future)

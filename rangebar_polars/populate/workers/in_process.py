@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from rangebar_polars.exceptions import SourceError, TickDataError
 from rangebar_polars.populate.outcome import JobResult
-from rangebar_polars.populate.workers.work import GROUP_DAYS, GROUP_S, drafts_of
+from rangebar_polars.populate.workers.work import GROUP_DAYS, GROUP_S, compute_units
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -130,7 +130,7 @@ class _Groups:
         self._wait()
 
     def _compute(self, job: Job) -> Outcome:
-        groups = drafts_of(job, group_s=self._group_s)
+        groups = compute_units(job, group_s=self._group_s)
         while True:
             try:
                 drafts = next(groups)

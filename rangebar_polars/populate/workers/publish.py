@@ -6,12 +6,12 @@ from contextlib import contextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from rangebar_polars._files.failpoints import Step, reach
+from rangebar_polars._files.failpoints import Step, failpoint
 from rangebar_polars._utils.span import ONE_DAY
 from rangebar_polars.clickhouse.commit.leases import Leases
 from rangebar_polars.clickhouse.commit.publish import publish, write_checkpoints
 from rangebar_polars.clickhouse.query.units import read_chains, states_of
-from rangebar_polars.clickhouse.shared import Turns
+from rangebar_polars.clickhouse.shared import SharedCache
 from rangebar_polars.events import CheckpointSaved, emit
 from rangebar_polars.populate.listeners import told
 from rangebar_polars.populate.local_checkpoint import forget_local, write_local
@@ -22,11 +22,11 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator, Sequence
     from pathlib import Path
 
-    from rangebar_polars.bar_series.identity import LeaseKey, Series
+    from rangebar_polars.bar_series.identity import BarSeries, LeaseKey
     from rangebar_polars.bar_series.units import Unit
     from rangebar_polars.clickhouse.commit.publish import UnitDraft
     from rangebar_polars.clickhouse.connection.client import Cache
-    from rangebar_polars.populate.plan import Job, JobTrack
+    from rangebar_polars.populate.plan import Job, SeriesJob
 
 __all__ = ["Publisher", "publisher_of", "run_published"]
 
@@ -48,7 +48,7 @@ class Publisher:
 
     def __init__(
         self,
-        turns: Turns,
+        turns: SharedCache,
         check: Callable[[Cache, Collection[LeaseKey]], None],
         *,
         cache_dir: str | Path | None = None,
@@ -58,7 +58,7 @@ class Publisher:
         self._check = check
         self._cache_dir = cache_dir
         self._notify = notify
-        self._attempts: dict[Series, int] = {}
+        self._attempts: dict[BarSeries, int] = {}
 
     def publish(self, drafts: Sequence[UnitDraft]) -> list[Unit]:
         """Publish a group, prove it, and copy the newest state of each series.
@@ -79,11 +79,11 @@ class Publisher:
         write_checkpoints(cache, [unit for unit, _ in newest.values()])
         for unit, draft in newest.values():
             self._copy_state(unit, draft.state)
-            reach(Step.LOCAL_COPY_WRITTEN)
+            failpoint(Step.LOCAL_COPY_WRITTEN)
             if self._notify:
                 self._tell(unit)
         # Whoever is told may take its time, and others wait for the folder.
-        self.turns.give_way()
+        self.turns.yield_if_wanted()
         told(placed)
         return units
 
@@ -97,7 +97,7 @@ class Publisher:
 
     def _placed(self, drafts: Sequence[UnitDraft]) -> list[UnitDraft]:
         """The drafts, with what the first one of each series is built on."""
-        seen: set[Series] = set()
+        seen: set[BarSeries] = set()
         placed = []
         for draft in drafts:
             is_first = draft.series not in seen
@@ -109,14 +109,14 @@ class Publisher:
         return placed
 
     def _tell(self, unit: Unit) -> None:
-        family = unit.series.family
-        emit(CheckpointSaved(family.symbol, family.threshold, unit.series.segment.name, unit.day))
+        spec = unit.series.spec
+        emit(CheckpointSaved(spec.symbol, spec.threshold, unit.series.segment.name, unit.day))
 
 
 @contextmanager
 def publisher_of(job: Job) -> Iterator[Publisher]:
     """Publisher for a worker, whose leases another process holds."""
-    with Turns(job.dsn, cache_dir=job.cache_dir) as turns:
+    with SharedCache(job.dsn, cache_dir=job.cache_dir) as turns:
         leases = Leases(job.fencing, job.holder)
         yield Publisher(turns, leases.look, cache_dir=job.cache_dir)
 
@@ -134,7 +134,7 @@ def _since(job: Job, cache: Cache) -> tuple[list[TrackOutcome], Job]:
     """What stands of a job in the cache, and the job that is left."""
     chains = read_chains(
         cache,
-        {track.series.family: None for track in job.tracks},
+        {track.series.spec: None for track in job.tracks},
         segment_starts={job.segment_start},
         as_if_published={(t.series, t.generation) for t in job.tracks if t.generation},
     )
@@ -152,7 +152,7 @@ def _since(job: Job, cache: Cache) -> tuple[list[TrackOutcome], Job]:
     return done, replace(job, tracks=tuple(left), first_day=first_day)
 
 
-def _after(track: JobTrack, unit: Unit, cache: Cache) -> JobTrack:
+def _after(track: SeriesJob, unit: Unit, cache: Cache) -> SeriesJob:
     return replace(
         track,
         first_day=unit.day + ONE_DAY,
@@ -161,7 +161,7 @@ def _after(track: JobTrack, unit: Unit, cache: Cache) -> JobTrack:
     )
 
 
-def _published(track: JobTrack, units: Sequence[Unit]) -> TrackOutcome:
+def _published(track: SeriesJob, units: Sequence[Unit]) -> TrackOutcome:
     bars = sum(unit.closed_rows for unit in units)
     orphans = sum(unit.orphan_rows for unit in units)
     return TrackOutcome(track.series, len(units), (), bars, orphans, None)

@@ -15,7 +15,7 @@ import shutil
 import socket
 import time
 from contextlib import contextmanager, suppress
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import asdict, dataclass, replace
 from datetime import date
 from hashlib import blake2b
 from pathlib import Path
@@ -26,17 +26,17 @@ import polars as pl
 from rangebar_polars._files.atomic import disk_errors
 from rangebar_polars._files.locks import FileLock, wait_a_little
 from rangebar_polars._utils.span import ONE_DAY
-from rangebar_polars.bar_series.identity import Configuration, Family, Series
-from rangebar_polars.clickhouse.commit.publish import DayOfTicks, UnitDraft
+from rangebar_polars.bar_series.identity import BarRules, BarSeries, BarSpec
+from rangebar_polars.bar_series.units import TickDay, UnitDraft
 from rangebar_polars.exceptions import StorageError, with_hint
 from rangebar_polars.populate.outcome import Outcome
-from rangebar_polars.populate.workers.work import drafts_of
+from rangebar_polars.populate.workers.work import compute_units
 from rangebar_polars.storage.layout import is_folder, listed
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
-    from rangebar_polars.populate.plan import Job, JobTrack
+    from rangebar_polars.populate.plan import Job, SeriesJob
 
 __all__ = [
     "Inbox",
@@ -77,7 +77,7 @@ class Standing:
     #: Content hash of the group before it.
     after: str = ""
     #: Of each series the last day that is published, and the state after it.
-    states: tuple[tuple[Series, date, bytes], ...] = ()
+    states: tuple[tuple[BarSeries, date, bytes], ...] = ()
 
 
 # The content of a file
@@ -144,7 +144,7 @@ def _draft_in(item: dict[str, Any], bars: pl.DataFrame) -> UnitDraft:
         _series_in(item["series"]),
         date.fromisoformat(item["day"]),
         bars,
-        DayOfTicks(**{**item["ticks"], "source_absent": spans}),
+        TickDay(**{**item["ticks"], "source_absent": spans}),
         base64.b64decode(item["state"]),
         item["built_on"],
         item["generation"],
@@ -153,18 +153,17 @@ def _draft_in(item: dict[str, Any], bars: pl.DataFrame) -> UnitDraft:
     )
 
 
-def _series_out(series: Series) -> dict[str, Any]:
+def _series_out(series: BarSeries) -> dict[str, Any]:
     return {
-        "family": asdict(series.family),
+        "spec": asdict(series.spec),
         "segment_start": series.segment_start.isoformat(),
         "anchor_us": series.anchor_us,
     }
 
 
-def _series_in(item: dict[str, Any]) -> Series:
-    known = {**item["family"], "configuration": Configuration(**item["family"]["configuration"])}
-    family = Family(**{field.name: known[field.name] for field in fields(Family)})
-    return Series(family, date.fromisoformat(item["segment_start"]), item["anchor_us"])
+def _series_in(item: dict[str, Any]) -> BarSeries:
+    spec = BarSpec(**{**item["spec"], "rules": BarRules(**item["spec"]["rules"])})
+    return BarSeries(spec, date.fromisoformat(item["segment_start"]), item["anchor_us"])
 
 
 # The folder of a run
@@ -326,7 +325,7 @@ class Inbox:
         self.folder = folder
         self.index = 0
         self._after = self._taken = ""
-        self._states: dict[Series, tuple[date, bytes]] = {}
+        self._states: dict[BarSeries, tuple[date, bytes]] = {}
         self._is_cut = False
 
     def begin(self) -> None:
@@ -406,7 +405,7 @@ def stage_job(job: Job, folder: str) -> Receipt:
     rest = _continued(job, reached)
     if not rest.tracks:
         return Receipt(Outcome(()), index)
-    groups = drafts_of(rest)
+    groups = compute_units(rest)
     while True:
         try:
             drafts = next(groups)
@@ -418,7 +417,7 @@ def stage_job(job: Job, folder: str) -> Receipt:
         index += 1
 
 
-def _continued(job: Job, reached: Mapping[Series, tuple[date, bytes]]) -> Job:
+def _continued(job: Job, reached: Mapping[BarSeries, tuple[date, bytes]]) -> Job:
     """A job without the days that are done: of each series, the last one and the state after it."""
     moved = [
         _moved(track, *reached[track.series]) if track.series in reached else track
@@ -429,5 +428,5 @@ def _continued(job: Job, reached: Mapping[Series, tuple[date, bytes]]) -> Job:
     return replace(job, tracks=tracks, first_day=first_day)
 
 
-def _moved(track: JobTrack, day: date, state: bytes) -> JobTrack:
+def _moved(track: SeriesJob, day: date, state: bytes) -> SeriesJob:
     return replace(track, first_day=day + ONE_DAY, state=state)

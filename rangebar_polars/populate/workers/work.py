@@ -12,28 +12,28 @@ import polars as pl
 
 from rangebar_polars._utils.span import ONE_DAY
 from rangebar_polars.bar_series.days import Track, compute_days, new_builder, orphan, restored
-from rangebar_polars.clickhouse.commit.publish import DayOfTicks, UnitDraft
+from rangebar_polars.bar_series.units import TickDay, UnitDraft
 from rangebar_polars.exceptions import ParquetCorruptionError, SnapshotExpiredError
 from rangebar_polars.ingest.id_gap import Hole, first_hole, first_line
 from rangebar_polars.populate.outcome import Outcome, TrackOutcome
 from rangebar_polars.storage.parquet import TickStorage
-from rangebar_polars.storage.snapshot import hold
+from rangebar_polars.storage.snapshot import snapshot
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterator
 
     from rangebar_polars.bar_series.days import ComputedDay
-    from rangebar_polars.populate.plan import Job, JobTrack
-    from rangebar_polars.storage.snapshot import HeldDay, HeldDays
+    from rangebar_polars.populate.plan import Job, SeriesJob
+    from rangebar_polars.storage.snapshot import SnapshotDay, TickSnapshot
 
-__all__ = ["GROUP_DAYS", "GROUP_S", "drafts_of"]
+__all__ = ["GROUP_DAYS", "GROUP_S", "compute_units"]
 
 #: A group ends after so many days, or seconds of work.
 GROUP_DAYS = 30
 GROUP_S = 1.0
 
 
-def drafts_of(
+def compute_units(
     job: Job, *, group_s: float | None = None
 ) -> Generator[list[UnitDraft], None, Outcome]:
     """The units of a job in groups, in order; its return value says how far it got.
@@ -48,7 +48,7 @@ def drafts_of(
     group_s
         Seconds of work after which a group ends; None where groups must be the same every time.
     """
-    held = hold(
+    held = snapshot(
         TickStorage(job.cache_dir),
         job.symbol,
         job.first_day,
@@ -69,7 +69,7 @@ def drafts_of(
 class _Progress:
     """A track of a job, and what came of it."""
 
-    plan: JobTrack
+    plan: SeriesJob
     track: Track
     hole: Hole | None
     last_in_segment: date | None
@@ -78,7 +78,7 @@ class _Progress:
     bars: int = 0
     orphans: int = 0
 
-    def draft(self, bars: pl.DataFrame, ticks: DayOfTicks, day: date) -> UnitDraft:
+    def draft(self, bars: pl.DataFrame, ticks: TickDay, day: date) -> UnitDraft:
         """The unit of a day."""
         builder = self.track.builder
         state = builder.checkpoint()
@@ -112,7 +112,7 @@ class _Progress:
 class _Pass:
     """Tracks that are computed together, in one pass over the ticks."""
 
-    def __init__(self, held: HeldDays, tracks: list[_Progress]) -> None:
+    def __init__(self, held: TickSnapshot, tracks: list[_Progress]) -> None:
         self._held = held
         self._tracks = tracks
 
@@ -149,7 +149,7 @@ class _Pass:
                 one.hole = hole
 
     def _drafts(self, computed: ComputedDay) -> list[UnitDraft]:
-        ticks = _day_of_ticks(self._held[computed.day], computed)
+        ticks = _tick_day(self._held[computed.day], computed)
         return [
             one.draft(bars, ticks, computed.day)
             for one, bars in zip(self._tracks, computed.bars, strict=True)
@@ -157,9 +157,9 @@ class _Pass:
         ]
 
 
-def _begun(plan: JobTrack, hole: Hole | None) -> _Progress:
+def _begun(plan: SeriesJob, hole: Hole | None) -> _Progress:
     series = plan.series
-    builder = new_builder(series.family) if plan.state is None else restored(plan.state)
+    builder = new_builder(series.spec) if plan.state is None else restored(plan.state)
     end = series.segment.end
     last = None if end is None else end - ONE_DAY
     return _Progress(plan, Track(series, builder, plan.first_day), hole, last)
@@ -169,10 +169,10 @@ def _stop(progress: _Progress) -> date:
     return date.max if progress.hole is None else progress.hole.day
 
 
-def _day_of_ticks(held: HeldDay, computed: ComputedDay) -> DayOfTicks:
+def _tick_day(held: SnapshotDay, computed: ComputedDay) -> TickDay:
     coverage = held.coverage
     absent = coverage.entry.source_absent if coverage.entry is not None else ()
-    return DayOfTicks(
+    return TickDay(
         coverage.state,
         computed.rows,
         held.tick_hash,
