@@ -87,7 +87,7 @@ class Bench:
 
 def write(bench: Bench) -> str:
     """A day into the store, each time a new one."""
-    from rangebar_polars.storage.codec import ENCODING
+    from rangebar_polars.storage.files.codec import ENCODING
     from rangebar_polars.storage.parquet import TickStorage
 
     storage = TickStorage(bench.folder / "written")

@@ -1,4 +1,4 @@
-"""Size limits of the code: files, functions, parameters, repeated runs of lines.
+"""Size limits of the code: folders, files, functions, parameters, repeated runs of lines.
 
 Tests, benchmarks and documentation are not measured.
 """
@@ -18,6 +18,7 @@ ROOT = Path(__file__).resolve().parent.parent
 PYTHON_FILES = sorted((ROOT / "rangebar_polars").rglob("*.py"))
 RUST_FILES = sorted((ROOT / "src").rglob("*.rs"))
 
+FOLDER_FILES = 15
 FILE_LINES = 500
 FUNCTION_LINES = 60
 FUNCTION_LINES_MEDIAN = 10
@@ -139,6 +140,15 @@ def files_of(language: str) -> list[Path]:
 
 def line_count(path: Path) -> int:
     return len(path.read_text(encoding="utf-8").splitlines())
+
+
+FOLDERS = sorted({path.parent for path in PYTHON_FILES + RUST_FILES})
+
+
+@pytest.mark.parametrize("folder", FOLDERS, ids=lambda path: str(path.relative_to(ROOT)))
+def test_no_folder_has_more_files_than_the_limit(folder):
+    files = [path.name for path in PYTHON_FILES + RUST_FILES if path.parent == folder]
+    assert len(files) <= FOLDER_FILES, files
 
 
 @LANGUAGES

@@ -470,7 +470,7 @@ def test_an_empty_frame_writes_nothing(storage):
 
 
 def test_a_long_day_is_given_in_pieces_without_a_change(storage):
-    from rangebar_polars.storage.codec import PIECE_ROWS
+    from rangebar_polars.storage.files.codec import PIECE_ROWS
 
     rows = 2 * PIECE_ROWS + 1000
     ticks = (

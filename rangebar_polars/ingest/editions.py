@@ -10,7 +10,7 @@ import polars as pl
 
 from rangebar_polars._utils.span import ONE_DAY
 from rangebar_polars.storage.coverage import IdSpans
-from rangebar_polars.storage.merge import id_gaps, merge
+from rangebar_polars.storage.days.merge import id_gaps, merge
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterable, Sequence

@@ -18,7 +18,7 @@ from rangebar_polars.exceptions import (
 from rangebar_polars.fetch.registry import probe_of
 from rangebar_polars.sources import canonical_market, canonical_symbol
 from rangebar_polars.storage.parquet import TickStorage
-from rangebar_polars.storage.read_plan import covered_days, entries_around
+from rangebar_polars.storage.reading.plan import covered_days, entries_around
 from rangebar_polars.storage.snapshot import SEALED
 from rangebar_polars.storage.verify import kept_days
 

@@ -16,7 +16,7 @@ from rangebar_polars.clickhouse.query.bars import no_bars, read_bars
 from rangebar_polars.clickhouse.query.units import read_chains
 from rangebar_polars.exceptions import SnapshotExpiredError, with_hint
 from rangebar_polars.readers.execute import computed, opened, settled
-from rangebar_polars.storage.pruning import Bounds, time_bounds
+from rangebar_polars.storage.reading.pruning import Bounds, time_bounds
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

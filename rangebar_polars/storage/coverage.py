@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
     from datetime import date
 
-    from rangebar_polars.storage.entry import DayEntry, IdSpan
+    from rangebar_polars.storage.manifest.entry import DayEntry, IdSpan
 
 __all__ = [
     "COVERAGE_SCHEMA",

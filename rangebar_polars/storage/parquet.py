@@ -18,19 +18,25 @@ from rangebar_polars.config import settings
 from rangebar_polars.exceptions import SnapshotExpiredError
 from rangebar_polars.sources import canonical_market, canonical_symbol
 from rangebar_polars.storage import gc as collect
-from rangebar_polars.storage import pruning
 from rangebar_polars.storage import verify as audit
 from rangebar_polars.storage.coverage import coverage_frame
+from rangebar_polars.storage.days.write import (
+    WriteReport,
+    fill_days,
+    put_days,
+    remove_days,
+    write_given,
+)
 from rangebar_polars.storage.layout import LAYOUT, SymbolDir, symbol_dirs
-from rangebar_polars.storage.read import mend, read_plan
-from rangebar_polars.storage.read_plan import (
+from rangebar_polars.storage.reading import pruning
+from rangebar_polars.storage.reading.plan import (
     covered_days,
     current_entries,
     judge,
     make_plan,
 )
+from rangebar_polars.storage.reading.read import mend, read_plan
 from rangebar_polars.storage.user_ticks import TIME, user_ticks
-from rangebar_polars.storage.write import WriteReport, fill_days, put_days, remove_days, write_given
 from rangebar_polars.symbol_registry import validate_symbol_registered
 
 if TYPE_CHECKING:
@@ -42,8 +48,8 @@ if TYPE_CHECKING:
     from rangebar_polars._utils.span import Span, When
     from rangebar_polars.sources import DayTicks
     from rangebar_polars.storage.coverage import DayCoverage, Gap
-    from rangebar_polars.storage.read import Refetch
-    from rangebar_polars.storage.read_plan import OnGap, Plan
+    from rangebar_polars.storage.reading.plan import OnGap, Plan
+    from rangebar_polars.storage.reading.read import Refetch
 
 __all__ = ["TickStorage", "WriteReport"]
 

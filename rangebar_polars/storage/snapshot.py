@@ -7,14 +7,14 @@ from hashlib import blake2b
 from typing import TYPE_CHECKING
 
 from rangebar_polars._utils.span import ONE_DAY, Span, day_start, microseconds, parse_span
-from rangebar_polars.storage.read import read_plan
-from rangebar_polars.storage.read_plan import (
+from rangebar_polars.storage.reading.plan import (
     covered_days,
     current_entries,
     entries_around,
     make_plan,
     planned_days,
 )
+from rangebar_polars.storage.reading.read import read_plan
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Mapping, Sequence
@@ -24,10 +24,10 @@ if TYPE_CHECKING:
 
     from rangebar_polars._utils.span import When
     from rangebar_polars.storage.coverage import DayCoverage
-    from rangebar_polars.storage.entry import DayEntry
     from rangebar_polars.storage.layout import SymbolDir
+    from rangebar_polars.storage.manifest.entry import DayEntry
     from rangebar_polars.storage.parquet import TickStorage
-    from rangebar_polars.storage.read_plan import Plan, PlannedDay
+    from rangebar_polars.storage.reading.plan import Plan, PlannedDay
 
 __all__ = ["SEALED", "SnapshotDay", "TickSnapshot", "kept_hashes", "snapshot"]
 

@@ -7,19 +7,19 @@ from typing import TYPE_CHECKING, TypeAlias
 import polars as pl
 
 from rangebar_polars.exceptions import ManifestError, StorageError
-from rangebar_polars.storage.day_file import FileFaultError, read_proved
+from rangebar_polars.storage.days.day_file import FileFaultError, read_proved
+from rangebar_polars.storage.days.quarantine import heal
 from rangebar_polars.storage.gc import unreferenced
 from rangebar_polars.storage.layout import day_of_file, listed
-from rangebar_polars.storage.manifest import manifest_versions, read_manifest
-from rangebar_polars.storage.quarantine import heal
+from rangebar_polars.storage.manifest.versions import manifest_versions, read_manifest
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
     from datetime import date
     from pathlib import Path
 
-    from rangebar_polars.storage.entry import DayEntry
     from rangebar_polars.storage.layout import SymbolDir
+    from rangebar_polars.storage.manifest.entry import DayEntry
 
 __all__ = ["VERIFY_SCHEMA", "kept_days", "stats", "verify"]
 

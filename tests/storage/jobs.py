@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import polars as pl
 
 from rangebar_polars.exceptions import ParquetCorruptionError, TicksNotCachedError
-from rangebar_polars.storage.lock import writing
+from rangebar_polars.storage.files.lock import writing
 from storage.stock import FEBRUARY, JANUARY, SYMBOL, given_day, trades
 
 if TYPE_CHECKING:

@@ -11,7 +11,7 @@ import pytest
 from rangebar_polars.exceptions import CoverageError, TicksNotCachedError
 from rangebar_polars.storage import coverage
 from rangebar_polars.storage.coverage import CoverageWarning, Gap, IdSpans, chain
-from rangebar_polars.storage.entry import DayEntry
+from rangebar_polars.storage.manifest.entry import DayEntry
 from rangebar_polars.storage.parquet import TickStorage
 from storage.stock import SYMBOL, given_day, quotes, trades
 

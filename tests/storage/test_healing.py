@@ -15,7 +15,7 @@ import pytest
 import rangebar_polars as rb
 from rangebar_polars import events
 from rangebar_polars.exceptions import ParquetCorruptionError, TicksNotCachedError
-from rangebar_polars.storage.manifest import read_manifest, update_manifest
+from rangebar_polars.storage.manifest.versions import read_manifest, update_manifest
 from rangebar_polars.storage.parquet import TickStorage
 from rangebar_polars.storage.snapshot import snapshot
 from storage.disks import FailingDisk

@@ -15,7 +15,7 @@ import pytest
 from rangebar_polars._files import lock_wait
 from rangebar_polars._files.lock_wait import LockWaitWarning, beat, sign, wait_for_lock
 from rangebar_polars.exceptions import ParquetCorruptionError, StorageError
-from rangebar_polars.storage.lock import writing
+from rangebar_polars.storage.files.lock import writing
 from rangebar_polars.storage.parquet import TickStorage
 from storage import jobs
 from storage.stock import JANUARY, SYMBOL, day_files, trades
@@ -198,7 +198,7 @@ def test_a_file_that_says_nothing_names_another_process(clock, tmp_path, text):
 
 KILLED = """
 import os, signal, sys, time
-from rangebar_polars.storage.lock import writing
+from rangebar_polars.storage.files.lock import writing
 from rangebar_polars.storage.parquet import TickStorage
 with writing(TickStorage(sys.argv[1]).symbol_dir("BTCUSDT", "binance", "spot")):
     child = os.fork()
@@ -211,7 +211,7 @@ with writing(TickStorage(sys.argv[1]).symbol_dir("BTCUSDT", "binance", "spot")):
 
 LEFT = """
 import os, sys, time
-from rangebar_polars.storage.lock import writing
+from rangebar_polars.storage.files.lock import writing
 from rangebar_polars.storage.parquet import TickStorage
 with writing(TickStorage(sys.argv[1]).symbol_dir("BTCUSDT", "binance", "spot")):
     if os.fork() == 0:

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rangebar_polars.storage.parquet import TickStorage
-from rangebar_polars.storage.pruning import Bounds, time_bounds
+from rangebar_polars.storage.reading.pruning import Bounds, time_bounds
 from storage.disks import CountingDisk
 from storage.stock import SYMBOL, trades
 

@@ -20,8 +20,12 @@ from faulty import in_plan
 from rangebar_polars._files.disk import Disk, Step
 from rangebar_polars.exceptions import SnapshotExpiredError
 from rangebar_polars.storage.coverage import CoverageWarning
-from rangebar_polars.storage.entry import DayEntry
-from rangebar_polars.storage.manifest import manifest_versions, read_manifest, update_manifest
+from rangebar_polars.storage.manifest.entry import DayEntry
+from rangebar_polars.storage.manifest.versions import (
+    manifest_versions,
+    read_manifest,
+    update_manifest,
+)
 from rangebar_polars.storage.parquet import TickStorage
 from storage import jobs
 from storage.stock import FEBRUARY, JANUARY, SYMBOL, day_files, given_day, make_old, trades, whole

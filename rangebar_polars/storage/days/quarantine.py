@@ -15,19 +15,19 @@ from rangebar_polars.exceptions import (
     StorageError,
     with_hint,
 )
-from rangebar_polars.storage.content_file import make_folders, move_aside, read_file
-from rangebar_polars.storage.day_file import FileFaultError, read_proved
+from rangebar_polars.storage.days.day_file import FileFaultError, read_proved
+from rangebar_polars.storage.files.content_file import make_folders, move_aside, read_file
+from rangebar_polars.storage.files.lock import writing
 from rangebar_polars.storage.layout import listed, month_of
-from rangebar_polars.storage.lock import writing
-from rangebar_polars.storage.manifest import read_manifest, update_manifest
+from rangebar_polars.storage.manifest.versions import read_manifest, update_manifest
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
     from datetime import date
     from pathlib import Path
 
-    from rangebar_polars.storage.entry import DayEntry
     from rangebar_polars.storage.layout import SymbolDir
+    from rangebar_polars.storage.manifest.entry import DayEntry
 
 __all__ = ["corruption", "expired", "heal", "restore", "set_aside", "set_aside_locked"]
 

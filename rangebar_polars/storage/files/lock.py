@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from rangebar_polars._files.atomic import disk_errors, temporary_pid
 from rangebar_polars._files.disk import Step
-from rangebar_polars.storage.content_file import make_folders
+from rangebar_polars.storage.files.content_file import make_folders
 from rangebar_polars.storage.layout import is_folder, listed
 
 if TYPE_CHECKING:

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from datetime import date
 
-    from rangebar_polars.storage.entry import DayEntry, IdSpan
+    from rangebar_polars.storage.manifest.entry import DayEntry, IdSpan
 
 __all__ = ["Merged", "id_gaps", "judge_order_of_days", "merge"]
 
@@ -93,7 +93,7 @@ def id_gaps(ids: pl.Series) -> tuple[IdSpan, ...]:
     Examples
     --------
     >>> import polars as pl
-    >>> from rangebar_polars.storage.merge import id_gaps
+    >>> from rangebar_polars.storage.days.merge import id_gaps
     >>> id_gaps(pl.Series([3, 4, 7, 9]))
     ((5, 6), (8, 8))
     """

@@ -11,13 +11,13 @@ import polars as pl
 from rangebar_polars._utils.fork import fork_count, raise_if_forked, raise_if_inherited
 from rangebar_polars._utils.span import ONE_DAY
 from rangebar_polars.exceptions import StorageError
-from rangebar_polars.storage.codec import decode_pieces
-from rangebar_polars.storage.day_file import FileFaultError, read_proved
+from rangebar_polars.storage.days.day_file import FileFaultError, read_proved
+from rangebar_polars.storage.days.quarantine import corruption, expired, set_aside
+from rangebar_polars.storage.days.write import put_days
+from rangebar_polars.storage.files.codec import decode_pieces
 from rangebar_polars.storage.layout import month_of
-from rangebar_polars.storage.manifest import read_manifest
-from rangebar_polars.storage.quarantine import corruption, expired, set_aside
+from rangebar_polars.storage.manifest.versions import read_manifest
 from rangebar_polars.storage.user_ticks import TIME
-from rangebar_polars.storage.write import put_days
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
@@ -26,9 +26,9 @@ if TYPE_CHECKING:
 
     from rangebar_polars._utils.span import Span
     from rangebar_polars.sources import DayTicks
-    from rangebar_polars.storage.entry import DayEntry
     from rangebar_polars.storage.layout import SymbolDir
-    from rangebar_polars.storage.read_plan import Plan, PlannedDay
+    from rangebar_polars.storage.manifest.entry import DayEntry
+    from rangebar_polars.storage.reading.plan import Plan, PlannedDay
 
     Pieces = Callable[[Mapping[str, pl.DataType]], Iterator[pl.DataFrame]]
     Refetch = Callable[[date], DayTicks | None]

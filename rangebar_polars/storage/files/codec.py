@@ -107,7 +107,7 @@ def content_hash(ticks: pl.DataFrame) -> str:
     Examples
     --------
     >>> import polars as pl
-    >>> from rangebar_polars.storage.codec import content_hash
+    >>> from rangebar_polars.storage.files.codec import content_hash
     >>> ticks = pl.DataFrame({"price": [1.5, 2.0], "agg_trade_id": [1, 2]})
     >>> content_hash(ticks) == content_hash(ticks.reverse())
     True

@@ -7,14 +7,14 @@ from dataclasses import fields
 from typing import TYPE_CHECKING
 
 from rangebar_polars.sources import Origin, schema_of
-from rangebar_polars.storage.entry import STATES
 from rangebar_polars.storage.layout import day_file_name, month_of
+from rangebar_polars.storage.manifest.entry import STATES
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
     from datetime import date
 
-    from rangebar_polars.storage.entry import DayEntry
+    from rangebar_polars.storage.manifest.entry import DayEntry
 
 __all__ = ["judge_entry"]
 

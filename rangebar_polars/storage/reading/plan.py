@@ -13,9 +13,9 @@ from rangebar_polars.events import CoverageGap, emit
 from rangebar_polars.exceptions import CoverageError, TicksNotCachedError, with_hint
 from rangebar_polars.sources import schema_of
 from rangebar_polars.storage.coverage import CoverageWarning, chain
+from rangebar_polars.storage.days.quarantine import heal
 from rangebar_polars.storage.layout import month_of
-from rangebar_polars.storage.manifest import read_manifest
-from rangebar_polars.storage.quarantine import heal
+from rangebar_polars.storage.manifest.versions import read_manifest
 from rangebar_polars.symbol_registry import get_symbol_entries
 
 if TYPE_CHECKING:
@@ -24,8 +24,8 @@ if TYPE_CHECKING:
 
     from rangebar_polars._utils.span import Span
     from rangebar_polars.storage.coverage import DayCoverage
-    from rangebar_polars.storage.entry import DayEntry
     from rangebar_polars.storage.layout import SymbolDir
+    from rangebar_polars.storage.manifest.entry import DayEntry
 
 __all__ = [
     "OnGap",

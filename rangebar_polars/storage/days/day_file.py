@@ -13,19 +13,19 @@ from rangebar_polars._files.atomic import disk_errors, sha256_of
 from rangebar_polars._internal import __version__
 from rangebar_polars.exceptions import StorageError, with_hint
 from rangebar_polars.sources import Origin, schema_of
-from rangebar_polars.storage.codec import content_hash, decode, encode
-from rangebar_polars.storage.content_file import place, read_file
-from rangebar_polars.storage.entry import DayEntry
+from rangebar_polars.storage.days.merge import id_gaps
+from rangebar_polars.storage.files.codec import content_hash, decode, encode
+from rangebar_polars.storage.files.content_file import place, read_file
 from rangebar_polars.storage.layout import day_file_name
-from rangebar_polars.storage.merge import id_gaps
+from rangebar_polars.storage.manifest.entry import DayEntry
 from rangebar_polars.storage.user_ticks import ID, TIME
 
 if TYPE_CHECKING:
     from datetime import date
     from pathlib import Path
 
-    from rangebar_polars.storage.entry import IdSpan, State
     from rangebar_polars.storage.layout import SymbolDir
+    from rangebar_polars.storage.manifest.entry import IdSpan, State
 
 __all__ = ["Content", "FileFaultError", "read_day", "read_proved", "store_day"]
 
@@ -115,7 +115,7 @@ def _place_day(symbol_dir: SymbolDir, day: date, entry: DayEntry, data: memoryvi
 
 def _judge_present(symbol_dir: SymbolDir, path: Path, sha256: str, data: memoryview) -> None:
     """A file with the name is there: it must hold the bytes, or it gives way to them."""
-    from rangebar_polars.storage.content_file import move_aside
+    from rangebar_polars.storage.files.content_file import move_aside
 
     with disk_errors(path):
         is_whole = sha256_of(read_file(symbol_dir, path)) == sha256

@@ -18,10 +18,10 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 from rangebar_polars._files.atomic import disk_errors, sha256_of
 from rangebar_polars._files.disk import Step
 from rangebar_polars.exceptions import ManifestError, StorageError, with_hint
-from rangebar_polars.storage.content_file import place, read_file
-from rangebar_polars.storage.entry import DayEntry
-from rangebar_polars.storage.entry_rules import judge_entry
+from rangebar_polars.storage.files.content_file import place, read_file
 from rangebar_polars.storage.layout import listed
+from rangebar_polars.storage.manifest.entry import DayEntry
+from rangebar_polars.storage.manifest.entry_rules import judge_entry
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping

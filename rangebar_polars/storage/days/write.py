@@ -16,12 +16,12 @@ from rangebar_polars.exceptions import (
     with_hint,
 )
 from rangebar_polars.sources import LONGEST_STEP_BACK_US, is_strictly_increasing, schema_of
-from rangebar_polars.storage.day_file import Content, FileFaultError, read_day, store_day
+from rangebar_polars.storage.days.day_file import Content, FileFaultError, read_day, store_day
+from rangebar_polars.storage.days.merge import judge_order_of_days, merge
+from rangebar_polars.storage.days.quarantine import corruption, set_aside_locked
+from rangebar_polars.storage.files.lock import writing
 from rangebar_polars.storage.layout import is_folder, month_of
-from rangebar_polars.storage.lock import writing
-from rangebar_polars.storage.manifest import read_manifest, update_manifest
-from rangebar_polars.storage.merge import judge_order_of_days, merge
-from rangebar_polars.storage.quarantine import corruption, set_aside_locked
+from rangebar_polars.storage.manifest.versions import read_manifest, update_manifest
 from rangebar_polars.storage.user_ticks import (
     ID,
     TIME,
@@ -35,10 +35,10 @@ if TYPE_CHECKING:
     import polars as pl
 
     from rangebar_polars.sources import DayTicks
-    from rangebar_polars.storage.entry import DayEntry, IdSpan, State
+    from rangebar_polars.storage.days.merge import Merged
     from rangebar_polars.storage.layout import SymbolDir
-    from rangebar_polars.storage.manifest import Manifest
-    from rangebar_polars.storage.merge import Merged
+    from rangebar_polars.storage.manifest.entry import DayEntry, IdSpan, State
+    from rangebar_polars.storage.manifest.versions import Manifest
     from rangebar_polars.storage.user_ticks import UserTicks
 
 __all__ = ["WriteReport", "fill_days", "put_days", "remove_days", "write_given"]

@@ -43,7 +43,7 @@ def time_bounds(predicate: pl.Expr, column: str) -> Bounds:
     --------
     >>> from datetime import UTC, datetime
     >>> import polars as pl
-    >>> from rangebar_polars.storage.pruning import time_bounds
+    >>> from rangebar_polars.storage.reading.pruning import time_bounds
     >>> late = pl.col("timestamp") >= datetime(1970, 1, 2, tzinfo=UTC)
     >>> time_bounds(late & (pl.col("price") > 3), "timestamp").low
     86400000000

@@ -1,0 +1,1 @@
+"""Days in the store: their files, merging, writing, quarantine."""

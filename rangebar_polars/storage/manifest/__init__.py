@@ -1,0 +1,1 @@
+"""The manifests of months: what the store holds of each day."""

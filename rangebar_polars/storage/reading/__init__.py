@@ -1,0 +1,1 @@
+"""Reads of a span: the plan of its files, and their ticks."""
