@@ -10,13 +10,10 @@ import errno
 import os
 import stat
 import sys
-from contextlib import suppress
 from enum import Enum, auto
-from functools import partial
 from typing import TYPE_CHECKING
 
-from rangebar_polars._files.lock_wait import sign, wait_for_lock
-from rangebar_polars._utils.fork import after_fork_in_child
+from rangebar_polars._files.locks import LockFile, sign_with_command, wait_for_lock
 from rangebar_polars.exceptions import StorageError, with_hint
 
 if TYPE_CHECKING:
@@ -105,28 +102,20 @@ class Disk:
                 raise
             rename_if_free(source, target)
 
-    def lock(self, path: Path) -> int:
-        """Open and lock a file; wait for another holder, but not without a limit."""
-        flags = os.O_RDWR | os.O_CREAT | getattr(os, "O_CLOEXEC", 0)
-        file = os.open(path, flags, _FILE_MODE)
-        _LOCK_FILES.add(file)
+    def lock(self, path: Path) -> LockFile:
+        """Open and lock a file, waiting for another holder as long as it makes progress."""
+        file = LockFile(path)
         try:
-            wait_for_lock(partial(_is_locked_now, file), file, path)
-            sign(file)
+            wait_for_lock(file.try_lock, file.descriptor, path)
+            sign_with_command(file.descriptor)
         except BaseException:
-            self.unlock(file)
+            file.close()
             raise
         return file
 
-    def unlock(self, file: int) -> None:
-        """Release a lock; in a forked child, which has no part in it, nothing happens."""
-        if file not in _LOCK_FILES:
-            return
-        _LOCK_FILES.discard(file)
-        try:
-            _release(file)
-        finally:
-            os.close(file)
+    def unlock(self, file: LockFile) -> None:
+        """Release a lock. In a forked child, which has no part in it, do nothing."""
+        file.close()
 
     def unlink(self, path: Path) -> None:
         """Remove a name; one that is not there is no error."""
@@ -145,47 +134,6 @@ class Disk:
             os.fsync(folder)
         finally:
             os.close(folder)
-
-
-#: Open files of locks. A forked child closes them: it would keep a lock of a parent that was killed.
-_LOCK_FILES: set[int] = set()
-
-
-def _close_in_child() -> None:
-    for file in _LOCK_FILES:
-        with suppress(OSError):
-            os.close(file)
-    _LOCK_FILES.clear()
-
-
-after_fork_in_child(_close_in_child)
-
-
-def _release(file: int) -> None:
-    """Release a lock for every process that has the same open file."""
-    if sys.platform == "win32":  # where closing releases it
-        return
-    import fcntl
-
-    fcntl.flock(file, fcntl.LOCK_UN)
-
-
-def _is_locked_now(file: int) -> bool:
-    if sys.platform == "win32":
-        import msvcrt
-
-        try:
-            msvcrt.locking(file, msvcrt.LK_NBLCK, 1)
-        except OSError:
-            return False
-        return True
-    import fcntl
-
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True
 
 
 def rename_if_free(source: Path, target: Path) -> None:

@@ -1,6 +1,6 @@
 """Ticks on disk."""
 
-from rangebar_polars._files.lock_wait import LockWaitWarning
+from rangebar_polars._files.locks import LockWaitWarning
 from rangebar_polars.storage.coverage import CoverageWarning
 from rangebar_polars.storage.parquet import TickStorage, WriteReport
 

@@ -11,7 +11,7 @@ import polars as pl
 
 from rangebar_polars._files.atomic import disk_errors
 from rangebar_polars._files.disk import Step
-from rangebar_polars._files.lock_wait import beat
+from rangebar_polars._files.locks import beat
 from rangebar_polars.storage.files.lock import writing
 from rangebar_polars.storage.layout import day_of_file, listed
 from rangebar_polars.storage.manifest.versions import manifest_versions, read_manifest

@@ -307,7 +307,7 @@ def test_a_forked_child_does_not_keep_the_lock(tmp_path):
         os._exit(0)
     os.read(is_there, 1)
     # Not by `release`, which unlocks for both: as if this process had been killed.
-    lock.abandon()
+    lock._file.abandon()
     other = FileLock(tmp_path / "lock")
     assert other.is_free()
     assert other.try_acquire()

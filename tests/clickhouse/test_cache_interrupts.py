@@ -84,7 +84,7 @@ import os, random, signal, sys, threading, time
 import rangebar_polars as rb
 from rangebar_polars.readers.cached import count_bars
 from rangebar_polars.clickhouse.open import _OPENINGS
-from rangebar_polars._files.locks import _HELD
+from rangebar_polars._files.locks import _OPEN
 
 random.seed(7)
 signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -104,7 +104,7 @@ for _ in range(40):
     except KeyboardInterrupt as error:
         last, came = error, came + 1
     thread.join()
-    assert not _OPENINGS._open and not _HELD, last
+    assert not _OPENINGS._open and not _OPEN, last
 print("free" if came == 40 else came)
 """
 

@@ -26,7 +26,7 @@ PUBLISH_AND_DIE = """
 import os, signal, sys
 from kept import drafts, days
 from rangebar_polars.clickhouse.open import open_cache
-from rangebar_polars._files.failpoints import Step, observed
+from rangebar_polars._files.failpoints import Step, on_failpoint
 from rangebar_polars.clickhouse.commit.publish import publish
 
 # The second call opens the folder again.

@@ -22,7 +22,7 @@ from rangebar_polars.clickhouse.connection.client import Cache
 from rangebar_polars.clickhouse.open import open_cache
 from rangebar_polars.clickhouse.drop import drop
 from rangebar_polars.clickhouse.gc import gc
-from rangebar_polars._files.failpoints import Step, observed
+from rangebar_polars._files.failpoints import Step, on_failpoint
 from rangebar_polars.clickhouse.commit.publish import publish
 
 def stop(step):

@@ -261,7 +261,7 @@ DRIVER = """
 import os, signal, sys
 from pipeline.staged import SPAN, SYMBOL, THRESHOLDS, spawn_pool
 import rangebar_polars as rb
-from rangebar_polars._files.failpoints import Step, observed
+from rangebar_polars._files.failpoints import Step, on_failpoint
 
 def observe(step):
     reached.append(step)

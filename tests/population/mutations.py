@@ -142,8 +142,8 @@ MUTATIONS = [
             ("clickhouse/commit/publish.py", "    _send_bars(cache, attempts)\n", ""),
             (
                 "clickhouse/commit/publish.py",
-                "    reach(Step.UNITS_INSERTED)\n",
-                "    reach(Step.UNITS_INSERTED)\n    _send_bars(cache, attempts)\n",
+                "    failpoint(Step.UNITS_INSERTED)\n",
+                "    failpoint(Step.UNITS_INSERTED)\n    _send_bars(cache, attempts)\n",
             ),
         ),
         ("test_whole_path.py", "test_random_kills.py"),

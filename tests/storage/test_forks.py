@@ -36,7 +36,7 @@ USE = """
 TICKS = trades(JANUARY)
 storage.write_ticks(SYMBOL, TICKS)
 plan = storage.scan_ticks(SYMBOL, JANUARY, JANUARY)
-held = hold(storage, SYMBOL, JANUARY, JANUARY)
+held = snapshot(storage, SYMBOL, JANUARY, JANUARY)
 assert plan.collect().height == 50
 assert rb.fetch_ticks(SYMBOL, JANUARY, JANUARY).kept == [JANUARY]
 """
@@ -51,7 +51,7 @@ DOORS = {
     "coverage": "storage.coverage(SYMBOL, JANUARY, JANUARY).height",
     "gaps": "storage.gaps(SYMBOL, JANUARY, JANUARY)",
     "has_ticks": "storage.has_ticks(SYMBOL, JANUARY, JANUARY)",
-    "hold": "hold(storage, SYMBOL, JANUARY, JANUARY).days[0].is_kept",
+    "snapshot": "snapshot(storage, SYMBOL, JANUARY, JANUARY).days[0].is_kept",
     "list_symbols": "storage.list_symbols()",
     "list_days": "storage.list_days(SYMBOL)",
     "stats": "storage.stats(SYMBOL)['rows']",
@@ -133,7 +133,7 @@ write = "import sys; sys.path.insert(0, sys.argv[1]); from storage.stock import 
     "TickStorage().write_ticks(SYMBOL, pl.concat([trades(JANUARY), trades(FEBRUARY, 50, 51)]))"
 subprocess.run([sys.executable, "-c", write, sys.argv[1]], check=True)
 _fork._POOL_THREAD = __import__("re").compile("none is found")
-frames = hold(storage, SYMBOL, "2024-01-31", "2024-02-01").frames("2024-01-31", "2024-02-01")
+frames = snapshot(storage, SYMBOL, "2024-01-31", "2024-02-01").frames("2024-01-31", "2024-02-01")
 next(frames)
 _fork._process.has_pool = lambda: True
 print(json.dumps(in_child(lambda: next(frames).height)))

@@ -12,8 +12,15 @@ from pathlib import Path
 
 import pytest
 
-from rangebar_polars._files import lock_wait
-from rangebar_polars._files.lock_wait import LockWaitWarning, beat, sign, wait_for_lock
+from rangebar_polars._files import locks
+from rangebar_polars._files.locks import (
+    FileLock,
+    LockFile,
+    LockWaitWarning,
+    beat,
+    sign_with_command,
+    wait_for_lock,
+)
 from rangebar_polars.exceptions import ParquetCorruptionError, StorageError
 from rangebar_polars.storage.files.lock import writing
 from rangebar_polars.storage.parquet import TickStorage
@@ -98,7 +105,7 @@ class Clock:
 @pytest.fixture
 def clock(monkeypatch):
     clock = Clock()
-    monkeypatch.setattr(lock_wait, "time", clock)
+    monkeypatch.setattr(locks, "time", clock)
     return clock
 
 
@@ -106,7 +113,7 @@ def clock(monkeypatch):
 def lock_file(tmp_path):
     path = tmp_path / ".lock"
     file = os.open(path, os.O_RDWR | os.O_CREAT)
-    sign(file)
+    sign_with_command(file)
     yield path, file
     os.close(file)
 
@@ -179,7 +186,7 @@ def test_every_file_that_is_placed_is_progress(storage, tmp_path):
 def test_the_command_of_a_holder_holds_no_secrets(lock_file, monkeypatch, words, command):
     path, file = lock_file
     monkeypatch.setattr(sys, "argv", words)
-    sign(file)
+    sign_with_command(file)
     lines = path.read_text().splitlines()
     assert (int(lines[0]), lines[2]) == (os.getpid(), command)
 
@@ -239,6 +246,63 @@ def test_a_child_does_not_keep_the_lock_of_its_parent(storage, limit, tmp_path, 
         jobs.write(storage)  # while the child lives
         process.stdin.close()
     assert storage.get_ticks(SYMBOL, JANUARY, JANUARY).equals(trades(JANUARY))
+
+
+INHERITED = """
+import os, sys
+from pathlib import Path
+from rangebar_polars._files.locks import FileLock
+folder = Path(sys.argv[1])
+inherited = FileLock(folder / "parent")
+assert inherited.try_acquire()
+child = os.fork()
+if child == 0:
+    own = FileLock(folder / "child")
+    taken = own.try_acquire()  # in a file that may have the descriptor of the inherited one
+    inherited.sign("note")
+    inherited.release()
+    is_held = not FileLock(folder / "child").is_free()
+    os._exit(0 if taken and is_held and not inherited.is_in_place() else 1)
+assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+assert not FileLock(folder / "parent").is_free()
+assert (folder / "parent").read_text() == f"{os.getpid()}\\n"
+print("held")
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="the platform cannot fork")
+def test_an_inherited_lock_changes_nothing_in_a_child(tmp_path):
+    command = [sys.executable, "-c", INHERITED, str(tmp_path)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.stdout == "held\n", done.stderr
+
+
+def test_a_lock_of_a_file_and_one_of_a_range_have_one_holder_each(tmp_path):
+    for take in (
+        lambda file: file.try_lock(),
+        lambda file: file.try_lock_range(32, 16),
+    ):
+        first, second = LockFile(tmp_path / "lock"), LockFile(tmp_path / "lock")
+        assert take(first)
+        assert not take(second)
+        first.close()
+        first.close()
+        assert take(second)
+        second.close()
+        with pytest.raises(OSError, match="descriptor"):
+            take(first)
+
+
+def test_shared_locks_stand_beside_each_other_but_not_beside_an_exclusive_one(tmp_path):
+    readers = [FileLock(tmp_path / "lock", shared=True) for _ in range(2)]
+    writer = FileLock(tmp_path / "lock")
+    assert all(reader.try_acquire() for reader in readers)
+    assert not writer.try_acquire()
+    for reader in readers:
+        reader.release()
+    assert writer.try_acquire()
+    assert not readers[0].try_acquire()
+    writer.release()
 
 
 def test_a_wait_in_a_thread_ends_when_the_holder_leaves(storage):

@@ -96,7 +96,7 @@ def doors(folder):
         "coverage": lambda: storage().coverage(SYMBOL, JANUARY, JANUARY),
         "gaps": lambda: storage().gaps(SYMBOL, JANUARY, JANUARY),
         "has_ticks": lambda: storage().has_ticks(SYMBOL, JANUARY, JANUARY),
-        "hold": lambda: snapshot(storage(), SYMBOL, JANUARY, JANUARY),
+        "snapshot": lambda: snapshot(storage(), SYMBOL, JANUARY, JANUARY),
         "list_symbols": lambda: storage().list_symbols(),
         "list_days": lambda: storage().list_days(SYMBOL),
         "stats": lambda: storage().stats(SYMBOL),

@@ -73,7 +73,7 @@ class FolderLock:
 
     def is_idle(self) -> bool:
         """Whether the holder says that it does not use the folder."""
-        return self._lock.holder_words() == [_IDLE]
+        return self._lock.holder_notes() == [_IDLE]
 
     def is_in_place(self) -> bool:
         """Whether the lock that is held is still the one that others would take."""

@@ -16,7 +16,7 @@ from rangebar_polars._files.atomic import (
     write_synced,
 )
 from rangebar_polars._files.disk import Step
-from rangebar_polars._files.lock_wait import beat
+from rangebar_polars._files.locks import beat
 from rangebar_polars.exceptions import StorageError, with_hint
 from rangebar_polars.storage.layout import is_folder
 
