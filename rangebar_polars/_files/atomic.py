@@ -10,7 +10,7 @@ import secrets
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from rangebar_polars._files.disk import Step
+from rangebar_polars._files.failpoints import Step, failpoint
 from rangebar_polars._utils.checks import ACCESS_HINT
 from rangebar_polars.exceptions import RangeBarError, StorageError, with_hint
 
@@ -59,14 +59,14 @@ def write_synced(disk: Disk, path: Path, data: memoryview) -> None:
     """Make a file of these bytes, which are on the medium then; its name may not be yet."""
     file = disk.create(path)
     try:
-        disk.reached(Step.TEMP_CREATED)
+        failpoint(Step.TEMP_CREATED)
         half = len(data) // 2
         disk.write(file, data[:half])
-        disk.reached(Step.TEMP_HALF_WRITTEN)
+        failpoint(Step.TEMP_HALF_WRITTEN)
         disk.write(file, data[half:])
-        disk.reached(Step.TEMP_WRITTEN)
+        failpoint(Step.TEMP_WRITTEN)
         disk.sync(file)
-        disk.reached(Step.TEMP_SYNCED)
+        failpoint(Step.TEMP_SYNCED)
     finally:
         disk.close(file)
 
@@ -79,7 +79,7 @@ def verify_content(disk: Disk, path: Path, sha256: str) -> None:
                 "the medium or the memory is at fault; what was stored before is as it was",
             )
         )
-    disk.reached(Step.TEMP_VERIFIED)
+    failpoint(Step.TEMP_VERIFIED)
 
 
 @contextmanager

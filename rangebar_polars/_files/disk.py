@@ -1,7 +1,7 @@
-"""The operations on files that a write consists of, one by one, and the points between them.
+"""The operations on files that a write consists of, one by one.
 
-Everything that must survive a crash goes through a `Disk`. A test gives the store one that records
-the operations, fails at one of them, or ends the process at a step.
+Everything that must survive a crash goes through a `Disk`, so that a test can pass one that records
+the operations or fails at one of them.
 """
 
 from __future__ import annotations
@@ -10,7 +10,6 @@ import errno
 import os
 import stat
 import sys
-from enum import Enum, auto
 from typing import TYPE_CHECKING
 
 from rangebar_polars._files.locks import LockFile, sign_with_command, wait_for_lock
@@ -19,7 +18,7 @@ from rangebar_polars.exceptions import StorageError, with_hint
 if TYPE_CHECKING:
     from pathlib import Path
 
-__all__ = ["Disk", "Step"]
+__all__ = ["Disk", "rename_if_free"]
 
 _NO_LINKS = {errno.EPERM, errno.EOPNOTSUPP, errno.ENOTSUP, errno.ENOSYS, errno.EMLINK}
 _RENAME_NOREPLACE = 1
@@ -28,39 +27,12 @@ _AT_FDCWD = -100
 _FILE_MODE = 0o666
 
 
-class Step(Enum):
-    """Every point of a change at which a process may end."""
-
-    LOCKED = auto()
-    FOLDER_MADE = auto()
-    FOLDERS_SYNCED = auto()
-    STALE_TEMP_REMOVED = auto()
-    TEMP_CREATED = auto()
-    TEMP_HALF_WRITTEN = auto()
-    TEMP_WRITTEN = auto()
-    TEMP_SYNCED = auto()
-    TEMP_VERIFIED = auto()
-    LINKED = auto()
-    PLACE_SYNCED = auto()
-    TEMP_REMOVED = auto()
-    DAYS_PLACED = auto()
-    REPLACED_TOUCHED = auto()
-    MANIFEST_COMMITTED = auto()
-    FILE_QUARANTINED = auto()
-    QUARANTINE_SYNCED = auto()
-    FILE_PUT_BACK = auto()
-    GARBAGE_REMOVED = auto()
-
-
 class Disk:
     """The operations on files, as the operating system does them."""
 
     def __init__(self) -> None:
         #: Folders of which this process knows that they outlast a loss of power.
         self.lasting: set[Path] = set()
-
-    def reached(self, step: Step) -> None:
-        """A step is done; nothing happens here."""
 
     def make_folder(self, path: Path) -> None:
         """Make one folder, whose parent exists."""

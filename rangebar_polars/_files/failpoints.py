@@ -1,9 +1,8 @@
-"""The steps at which a write may be cut off, each by its name, so that tests can cut at all of them."""
+"""Failpoints: the named steps of a change at which a process may end, for tests that cut it off there."""
 
 from __future__ import annotations
 
 from contextlib import contextmanager
-from contextvars import ContextVar
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
@@ -14,48 +13,75 @@ __all__ = ["Step", "failpoint", "on_failpoint"]
 
 
 class Step(StrEnum):
-    """A moment between two effects."""
+    """A moment between two effects that outlast the process."""
 
-    LEASES_TAKEN = "leases_taken"
-    CACHE_OPENED = "cache_opened"
-    BARS_BEFORE = "bars_before"
-    BARS_INSERTED = "bars_inserted"
-    BARS_PROVED = "bars_proved"
-    UNITS_INSERTED = "units_inserted"
-    UNITS_PROVED = "units_proved"
-    GENERATION_OPENED = "generation_opened"
-    GENERATION_PUBLISHED = "generation_published"
-    GENERATION_DISCARDED = "generation_discarded"
-    CHECKPOINTS_WRITTEN = "checkpoints_written"
-    LOCAL_COPY_WRITTEN = "local_copy_written"
-    LEASES_RELEASED = "leases_released"
+    # Files: the tick store and local checkpoints.
+    LOCKED = "disk.locked"
+    FOLDER_MADE = "disk.folder_made"
+    FOLDERS_SYNCED = "disk.folders_synced"
+    STALE_TEMP_REMOVED = "disk.stale_temp_removed"
+    TEMP_CREATED = "disk.temp_created"
+    TEMP_HALF_WRITTEN = "disk.temp_half_written"
+    TEMP_WRITTEN = "disk.temp_written"
+    TEMP_SYNCED = "disk.temp_synced"
+    TEMP_VERIFIED = "disk.temp_verified"
+    LINKED = "disk.linked"
+    PLACE_SYNCED = "disk.place_synced"
+    TEMP_REMOVED = "disk.temp_removed"
+    DAYS_PLACED = "disk.days_placed"
+    REPLACED_TOUCHED = "disk.replaced_touched"
+    MANIFEST_COMMITTED = "disk.manifest_committed"
+    FILE_QUARANTINED = "disk.file_quarantined"
+    QUARANTINE_SYNCED = "disk.quarantine_synced"
+    FILE_PUT_BACK = "disk.file_put_back"
+    GARBAGE_REMOVED = "disk.garbage_removed"
+
+    # The bar cache, and a population that fills it.
+    LEASES_TAKEN = "cache.leases_taken"
+    CACHE_OPENED = "cache.cache_opened"
+    BARS_BEFORE = "cache.bars_before"
+    BARS_INSERTED = "cache.bars_inserted"
+    BARS_PROVED = "cache.bars_proved"
+    UNITS_INSERTED = "cache.units_inserted"
+    UNITS_PROVED = "cache.units_proved"
+    GENERATION_OPENED = "cache.generation_opened"
+    GENERATION_PUBLISHED = "cache.generation_published"
+    GENERATION_DISCARDED = "cache.generation_discarded"
+    CHECKPOINTS_WRITTEN = "cache.checkpoints_written"
+    LOCAL_COPY_WRITTEN = "cache.local_copy_written"
+    LEASES_RELEASED = "cache.leases_released"
+
+    @property
+    def area(self) -> str:
+        """The part of the package that reaches the step: `disk` or `cache`."""
+        return self.value.partition(".")[0]
 
 
-def _nothing(_step: Step) -> None:
-    """Go on."""
-
-
-_OBSERVER: ContextVar[Callable[[Step], None]] = ContextVar("_OBSERVER", default=_nothing)
+# A list of the process, not a context variable: steps are reached in worker threads, too.
+_OBSERVERS: list[Callable[[Step], object]] = []
 
 
 def failpoint(step: Step) -> None:
-    """Say that a step is reached."""
-    _OBSERVER.get()(step)
+    """Report that a step is reached to the observers of this process."""
+    for observer in tuple(_OBSERVERS):
+        observer(step)
 
 
 @contextmanager
-def on_failpoint(observer: Callable[[Step], None]) -> Iterator[None]:
-    """Have a function told of every step that this thread reaches; it may end the process.
+def on_failpoint(observer: Callable[[Step], object]) -> Iterator[None]:
+    """Call a function at every step that any thread of this process reaches.
+
+    The function runs in the thread that reached the step. It may raise there, or end the process.
 
     Examples
     --------
-    >>> from rangebar_polars._files.failpoints import Step, observed, reach
+    >>> from rangebar_polars._files.failpoints import Step, failpoint, on_failpoint
     >>> with on_failpoint(print):
     ...     failpoint(Step.BARS_PROVED)
-    bars_proved
+    cache.bars_proved
     """
-    token = _OBSERVER.set(observer)
+    _OBSERVERS.append(observer)
     try:
         yield
     finally:
-        _OBSERVER.reset(token)
+        _OBSERVERS.remove(observer)

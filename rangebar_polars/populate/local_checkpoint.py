@@ -21,7 +21,8 @@ from typing import TYPE_CHECKING, Any
 
 from rangebar_polars import _internal
 from rangebar_polars._files.atomic import disk_errors, temporary_name, temporary_pid, write_synced
-from rangebar_polars._files.disk import Disk, Step
+from rangebar_polars._files.disk import Disk
+from rangebar_polars._files.failpoints import Step, failpoint
 from rangebar_polars.bar_series.identity import BarRules, BarSeries, BarSpec, BarSpecKey
 from rangebar_polars.config import settings
 from rangebar_polars.storage.layout import listed
@@ -170,9 +171,9 @@ def _replace(path: Path, data: bytes, disk: Disk) -> None:
     try:
         write_synced(disk, temporary, memoryview(data))
         os.replace(temporary, path)  # noqa: PTH105 - as with the rest, by its own name
-        disk.reached(Step.LINKED)
+        failpoint(Step.LINKED)
         disk.sync_folder(path.parent)
-        disk.reached(Step.PLACE_SYNCED)
+        failpoint(Step.PLACE_SYNCED)
     finally:
         with suppress(OSError):
             disk.unlink(temporary)

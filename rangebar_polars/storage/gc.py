@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import polars as pl
 
 from rangebar_polars._files.atomic import disk_errors
-from rangebar_polars._files.disk import Step
+from rangebar_polars._files.failpoints import Step, failpoint
 from rangebar_polars._files.locks import beat
 from rangebar_polars.storage.files.lock import writing
 from rangebar_polars.storage.layout import day_of_file, listed
@@ -71,7 +71,7 @@ def collect(symbol_dir: SymbolDir) -> list[Garbage]:
         for item in garbage(symbol_dir):
             if _is_still_garbage(symbol_dir, item):
                 symbol_dir.disk.unlink(item.path)
-                symbol_dir.disk.reached(Step.GARBAGE_REMOVED)
+                failpoint(Step.GARBAGE_REMOVED)
                 beat(symbol_dir.lock_file)
                 removed.append(item)
     return removed

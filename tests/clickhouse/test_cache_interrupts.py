@@ -96,8 +96,8 @@ def poke():
 last, came = None, 0
 for _ in range(40):
     thread = threading.Thread(target=poke)
-    thread.start()
     try:
+        thread.start()  # where the interrupt may come already
         while thread.is_alive():
             count_bars("BTCUSDT", 250, cache_dir=sys.argv[1])
         time.sleep(1)

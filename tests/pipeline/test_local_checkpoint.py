@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from rangebar_polars._files.disk import Disk
+from rangebar_polars._files.failpoints import on_failpoint
 from rangebar_polars.bar_series.identity import BarRules, BarSpec
 from rangebar_polars.bar_series.units import Unit
 from rangebar_polars.populate.local_checkpoint import (
@@ -33,7 +34,7 @@ from rangebar_polars.populate.local_checkpoint import (
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from rangebar_polars._files.disk import Step
+    from rangebar_polars._files.failpoints import Step
     from rangebar_polars.bar_series.identity import BarSeries
 
 SPEC = BarSpec.of("BTCUSDT", 250)
@@ -232,38 +233,22 @@ def test_a_copy_that_cannot_be_read_is_not_used(tmp_path: Path) -> None:
 # Writing that is cut off
 
 
-class KillAt(Disk):
-    """A disk that ends the process at a step."""
-
-    def __init__(self, step: Step) -> None:
-        super().__init__()
-        self.step = step
-
-    def reached(self, step: Step) -> None:
-        if step is self.step:
-            os.kill(os.getpid(), signal.SIGKILL)
-
-
-class Steps(Disk):
-    """A disk that lists the steps."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.seen: list[Step] = []
-
-    def reached(self, step: Step) -> None:
-        self.seen.append(step)
-
-
 def kill_at_each_step(folder: Path) -> Iterator[tuple[str, int]]:
     """In a process of its own: write a newer copy again and again, killed at each step in turn."""
-    recorder = Steps()
-    write_local(folder / "steps", unit(5), STATE, disk=recorder)
-    for step in recorder.seen:
+    steps: list[Step] = []
+    with on_failpoint(steps.append):
+        write_local(folder / "steps", unit(5), STATE)
+    for step in steps:
         write_local(folder / step.name, unit(5), STATE)
         child = os.fork()
         if not child:
-            write_local(folder / step.name, unit(6), b"six", disk=KillAt(step))
+
+            def kill(reached: Step, step: Step = step) -> None:
+                if reached is step:
+                    os.kill(os.getpid(), signal.SIGKILL)
+
+            with on_failpoint(kill):
+                write_local(folder / step.name, unit(6), b"six")
             os._exit(0)
         yield step.name, os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
 
@@ -302,14 +287,12 @@ def test_bytes_reach_the_medium_before_the_name(tmp_path: Path) -> None:
             done.append("bytes")
             super().sync(file)
 
-        def reached(self, step: Step) -> None:
-            done.append(step.name)
-
         def sync_folder(self, path: Path) -> None:
             done.append("folder")
             super().sync_folder(path)
 
-    write_local(tmp_path, unit(), STATE, disk=Recorder())
+    with on_failpoint(lambda step: done.append(step.name)):
+        write_local(tmp_path, unit(), STATE, disk=Recorder())
     places = [done.index(name) for name in ("TEMP_WRITTEN", "bytes", "LINKED", "folder")]
     assert places == sorted(places)
 

@@ -23,6 +23,8 @@ TICKS = of_days(tape(), 1, 14)
 OLD = of_days(tape(), 1, 8)
 NEW = pl.concat([of_days(tape(), 1, 3), of_days(tape(), 4, 14).with_columns(pl.col("price") * 1.1)])
 
+#: Steps of the cache.
+CACHE_STEPS = [step for step in Step if step.area == "cache"]
 #: Steps at which a refresh may be cut off, and no other population.
 OF_REFRESH = {Step.GENERATION_OPENED, Step.GENERATION_PUBLISHED, Step.GENERATION_DISCARDED}
 
@@ -100,14 +102,14 @@ def reached(stocked, in_memory):
 
 
 def test_every_step_is_tried(reached):
-    steps = {name: set(found[1]) for name, found in reached.items()}
-    assert steps["plain"] == set(Step) - OF_REFRESH
-    assert steps["refresh"] == set(Step)
+    steps = {name: set(found[1]) & set(CACHE_STEPS) for name, found in reached.items()}
+    assert steps["plain"] == set(CACHE_STEPS) - OF_REFRESH
+    assert steps["refresh"] == set(CACHE_STEPS)
 
 
 CASES = [
-    *(("plain", step) for step in Step if step not in OF_REFRESH),
-    *(("refresh", step) for step in Step),
+    *(("plain", step) for step in CACHE_STEPS if step not in OF_REFRESH),
+    *(("refresh", step) for step in CACHE_STEPS),
 ]
 
 
@@ -140,7 +142,11 @@ from rangebar_polars.populate.populate import populate_cache_resumable
 
 folder, arguments = sys.argv[1:]
 print("ready", flush=True)
-with on_failpoint(lambda step: print(step.name, flush=True)):
+def tell(step):
+    if step.area == "cache":
+        print(step.name, flush=True)
+
+with on_failpoint(tell):
     populate_cache_resumable(**json.loads(arguments), cache_dir=folder)
 """
 

@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any
 
 import rangebar_polars as rb
 from population.workers import wait_for
-from rangebar_polars._files.disk import Disk
 from rangebar_polars._files.failpoints import on_failpoint
 from rangebar_polars.exceptions import LeaseError
 
@@ -105,15 +104,7 @@ class Holder:
 
 def watched(tell: Callable[[str], object], stack: ExitStack) -> Iterator[None]:
     """Have a function told of every step, of the cache's and of those of files, while this lasts."""
-    reached = Disk.reached
-
-    def of_disk(disk: Disk, step: Any) -> None:
-        tell(f"disk:{step.name}")
-        reached(disk, step)
-
-    Disk.reached = of_disk
-    stack.callback(setattr, Disk, "reached", reached)
-    stack.enter_context(on_failpoint(lambda step: tell(f"cache:{step.name}")))
+    stack.enter_context(on_failpoint(lambda step: tell(f"{step.area}:{step.name}")))
     yield
 
 

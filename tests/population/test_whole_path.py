@@ -15,8 +15,7 @@ from population import calls
 from population.oracle import assert_kept, chains, judge, spec, table
 from population.places import Place
 from population.tape import ONE_DAY, SYMBOL, bars
-from rangebar_polars._files.disk import Step as DiskStep
-from rangebar_polars._files.failpoints import Step as CacheStep
+from rangebar_polars._files.failpoints import Step
 from rangebar_polars.storage.parquet import TickStorage
 
 #: Three days on each side of a reset.
@@ -24,27 +23,30 @@ DAYS = ("2024-12-29", "2025-01-03")
 BOUNDARY = date(2025, 1, 1)
 TAPE = Tape.generate("BTCUSDT", DAYS[0], days=6, per_day=400, absent=1, archive_lacks=1)
 
+DISK_STEPS = {step for step in Step if step.area == "disk"}
+CACHE_STEPS = set(Step) - DISK_STEPS
+
 #: A path without a fault, and without anything left by an earlier one, does not get there.
 NOT_REACHED = {
-    DiskStep.STALE_TEMP_REMOVED,
-    DiskStep.FILE_QUARANTINED,
-    DiskStep.QUARANTINE_SYNCED,
-    DiskStep.FILE_PUT_BACK,
-    DiskStep.GARBAGE_REMOVED,
+    Step.STALE_TEMP_REMOVED,
+    Step.FILE_QUARANTINED,
+    Step.QUARANTINE_SYNCED,
+    Step.FILE_PUT_BACK,
+    Step.GARBAGE_REMOVED,
 }
 OF_REFRESH = {
-    CacheStep.GENERATION_OPENED,
-    CacheStep.GENERATION_PUBLISHED,
-    CacheStep.GENERATION_DISCARDED,
+    Step.GENERATION_OPENED,
+    Step.GENERATION_PUBLISHED,
+    Step.GENERATION_DISCARDED,
 }
 #: Those of a local copy of a state.
 OF_COPY = [
-    DiskStep.TEMP_CREATED,
-    DiskStep.TEMP_HALF_WRITTEN,
-    DiskStep.TEMP_WRITTEN,
-    DiskStep.TEMP_SYNCED,
-    DiskStep.LINKED,
-    DiskStep.PLACE_SYNCED,
+    Step.TEMP_CREATED,
+    Step.TEMP_HALF_WRITTEN,
+    Step.TEMP_WRITTEN,
+    Step.TEMP_SYNCED,
+    Step.LINKED,
+    Step.PLACE_SYNCED,
 ]
 
 
@@ -78,8 +80,8 @@ def clean(box, new_folder):
 def test_the_steps_of_the_path_are_all_known(clean):
     labels = set(clean[1])
     assert labels == {
-        *(f"disk:{step.name}" for step in set(DiskStep) - NOT_REACHED),
-        *(f"cache:{step.name}" for step in set(CacheStep) - OF_REFRESH),
+        *(f"disk:{step.name}" for step in DISK_STEPS - NOT_REACHED),
+        *(f"cache:{step.name}" for step in CACHE_STEPS - OF_REFRESH),
     }
 
 
@@ -108,7 +110,7 @@ def finish(place, clean):
 def test_killed_at_each_step_of_a_fetch_one_after_another(box, workers, clean, embedded):
     """What one run leaves is what the next one finds, until the days are in the store."""
     steps = [label for label in dict.fromkeys(clean[1]) if label.startswith("disk:")]
-    assert len(steps) == len(DiskStep) - len(NOT_REACHED)
+    assert len(steps) == len(DISK_STEPS) - len(NOT_REACHED)
     for label in steps:
         kill(workers, embedded, label)
     assert TickStorage(embedded.folder).list_days(SYMBOL)
@@ -116,7 +118,7 @@ def test_killed_at_each_step_of_a_fetch_one_after_another(box, workers, clean, e
 
 
 def test_killed_between_the_fetch_and_the_first_bar(box, workers, clean, embedded):
-    opened = f"cache:{CacheStep.CACHE_OPENED.name}"
+    opened = f"cache:{Step.CACHE_OPENED.name}"
     kill(workers, embedded, opened)
     assert not TickStorage(embedded.folder).list_days(SYMBOL)
     # The cache is closed while ticks are fetched, those of one segment at a time.

@@ -1,4 +1,4 @@
-"""Disks that count, record, fail, or end the process; what they do otherwise is real."""
+"""Disks that count, record or fail, and an observer that ends the process; the rest is real."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from rangebar_polars._files.disk import Disk
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from rangebar_polars._files.disk import Step
+    from rangebar_polars._files.failpoints import Step
 
 
 class CountingDisk(Disk):
@@ -27,15 +27,14 @@ class CountingDisk(Disk):
         return super().read(path)
 
 
-class KillingDisk(Disk):
-    """Ends the process as `kill -9` does, the n-th time that a step is reached."""
+class KillAt:
+    """An observer that ends the process as `kill -9` does, the n-th time that a step is reached."""
 
     def __init__(self, step: Step, number: int) -> None:
-        super().__init__()
         self.step = step
         self.left = number
 
-    def reached(self, step: Step) -> None:
+    def __call__(self, step: Step) -> None:
         if step is self.step:
             self.left -= 1
             if self.left == 0:

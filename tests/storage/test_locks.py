@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from rangebar_polars._files import locks
+from rangebar_polars._files.failpoints import Step, on_failpoint
 from rangebar_polars._files.locks import (
     FileLock,
     LockFile,
@@ -161,14 +162,13 @@ def test_every_file_that_is_placed_is_progress(storage, tmp_path):
         assert lock.stat().st_mtime > 0
     seen = []
 
-    class Disk(type(storage._disk)):
-        def reached(self, step) -> None:
-            if step.name == "TEMP_CREATED":
-                seen.append(lock.stat().st_mtime)
-                os.utime(lock, (len(seen), len(seen)))
+    def look(step: Step) -> None:
+        if step is Step.TEMP_CREATED:
+            seen.append(lock.stat().st_mtime)
+            os.utime(lock, (len(seen), len(seen)))
 
-    storage._disk = Disk()
-    storage.write_ticks(SYMBOL, jobs.AFTER)
+    with on_failpoint(look):
+        storage.write_ticks(SYMBOL, jobs.AFTER)
     assert len(seen) == 4  # two days, two manifests
     assert all(after > 1_000 for after in seen[1:])
 

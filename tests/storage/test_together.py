@@ -12,12 +12,14 @@ from contextlib import contextmanager
 from dataclasses import replace
 from datetime import date, timedelta
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import polars as pl
 import pytest
 
 from faulty import in_plan
-from rangebar_polars._files.disk import Disk, Step
+from rangebar_polars._files.disk import Disk
+from rangebar_polars._files.failpoints import Step, on_failpoint
 from rangebar_polars.exceptions import SnapshotExpiredError
 from rangebar_polars.storage.coverage import CoverageWarning
 from rangebar_polars.storage.manifest.entry import DayEntry
@@ -29,6 +31,9 @@ from rangebar_polars.storage.manifest.versions import (
 from rangebar_polars.storage.parquet import TickStorage
 from storage import jobs
 from storage.stock import FEBRUARY, JANUARY, SYMBOL, day_files, given_day, make_old, trades, whole
+
+if TYPE_CHECKING:
+    from rangebar_polars._files.locks import LockFile
 
 WORKERS = Path(__file__).with_name("workers.py")
 WRITERS, WRITES, ROWS = 3, 20, 2_000
@@ -98,20 +103,15 @@ def test_a_reader_sees_one_of_two_snapshots_through_many_replacements(tmp_path):
 
 
 class Watched(Disk):
-    """Tells when a writer wants the lock, and when it has it."""
+    """Tells when a writer wants the lock."""
 
     def __init__(self) -> None:
         super().__init__()
         self.wanted = threading.Event()
-        self.locked = threading.Event()
 
-    def lock(self, path: Path) -> int:
+    def lock(self, path: Path) -> LockFile:
         self.wanted.set()
         return super().lock(path)
-
-    def reached(self, step: Step) -> None:
-        if step is Step.LOCKED:
-            self.locked.set()
 
 
 def prepared(folder, action):
@@ -132,18 +132,25 @@ def test_one_process_at_a_time_changes_a_symbol(tmp_path, action):
     with worker(tmp_path, "hold_lock", str(marker)) as holder:
         assert holder.stdout.readline() == "locked\n"
         storage._disk = disk = Watched()
+        locked = threading.Event()
         thread = threading.Thread(target=act, args=[storage])
-        thread.start()
-        assert disk.wanted.wait(600)
-        # A writer that takes no notice of the lock is through before the same is done elsewhere.
-        for other in others:
-            act(other)
-        assert not disk.locked.is_set()
-        holder.stdin.write("go on\n")
-        holder.stdin.flush()
-        assert disk.locked.wait(600)
-        assert marker.exists()
-        thread.join()
+
+        def note(step: Step) -> None:
+            if step is Step.LOCKED and threading.current_thread() is thread:
+                locked.set()
+
+        with on_failpoint(note):
+            thread.start()
+            assert disk.wanted.wait(600)
+            # A writer that takes no notice of the lock is through before the same is done elsewhere.
+            for other in others:
+                act(other)
+            assert not locked.is_set()
+            holder.stdin.write("go on\n")
+            holder.stdin.flush()
+            assert locked.wait(600)
+            assert marker.exists()
+            thread.join()
 
 
 def test_of_two_writers_of_one_version_the_second_builds_on_the_first(tmp_path):
@@ -246,19 +253,6 @@ def test_garbage_that_two_collect_at_once_goes_once_and_nothing_else(replaced):
     assert storage.verify()["state"].to_list() == ["ok", "ok"]
 
 
-class Reviving(Disk):
-    """Lets another machine, which knows nothing of the lock, write while garbage is collected."""
-
-    def __init__(self, work) -> None:
-        super().__init__()
-        self.work = work
-
-    def reached(self, step: Step) -> None:
-        if step is Step.GARBAGE_REMOVED and self.work is not None:
-            work, self.work = self.work, None
-            work()
-
-
 def test_the_manifest_is_read_again_before_each_file_is_removed(replaced):
     storage, _ = replaced
     symbol_dir = storage.symbol_dir(SYMBOL, "binance", "spot")
@@ -271,10 +265,18 @@ def test_the_manifest_is_read_again_before_each_file_is_removed(replaced):
     of_file = ("file", "sha256", "bytes", "content")
     values = {key: first["days"][FEBRUARY.isoformat()][key] for key in of_file}
     revived = replace(old, **values)
-    storage._disk = Reviving(
-        lambda: update_manifest(symbol_dir, "2024-02", lambda _: {FEBRUARY: revived})
-    )
-    storage.gc(dry_run=False)
+    is_revived = False
+
+    def revive(step: Step) -> None:
+        """Write as another machine, which knows nothing of the lock."""
+        nonlocal is_revived
+        if step is Step.GARBAGE_REMOVED and not is_revived:
+            is_revived = True
+            update_manifest(symbol_dir, "2024-02", lambda _: {FEBRUARY: revived})
+
+    with on_failpoint(revive):
+        storage.gc(dry_run=False)
+    assert is_revived
     assert name in [path.name for path in day_files(storage)]
     assert storage.get_ticks(SYMBOL, FEBRUARY, FEBRUARY).equals(trades(FEBRUARY, 40, 51))
 

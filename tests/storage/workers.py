@@ -17,15 +17,18 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 
 def do(job: dict) -> None:
-    from rangebar_polars._files.disk import Step
+    from contextlib import ExitStack
+
+    from rangebar_polars._files.failpoints import Step, on_failpoint
     from rangebar_polars.storage.parquet import TickStorage
     from storage import jobs
-    from storage.disks import KillingDisk
+    from storage.disks import KillAt
 
     storage = TickStorage(job["folder"])
-    if "step" in job:
-        storage._disk = KillingDisk(Step[job["step"]], job["number"])
-    getattr(jobs, job["action"])(storage, *job.get("arguments", ()))
+    with ExitStack() as stack:
+        if "step" in job:
+            stack.enter_context(on_failpoint(KillAt(Step[job["step"]], job["number"])))
+        getattr(jobs, job["action"])(storage, *job.get("arguments", ()))
 
 
 def serve() -> None:

@@ -7,7 +7,7 @@ import re
 from typing import TYPE_CHECKING
 
 from rangebar_polars._files.atomic import disk_errors, sha256_of
-from rangebar_polars._files.disk import Step
+from rangebar_polars._files.failpoints import Step, failpoint
 from rangebar_polars.events import TickFileQuarantined, TickFileRestored, emit
 from rangebar_polars.exceptions import (
     ParquetCorruptionError,
@@ -187,7 +187,7 @@ def _put_back(symbol_dir: SymbolDir, found: Path, path: Path) -> None:
             move_aside(symbol_dir, path)
             symbol_dir.disk.link(found, path)
         symbol_dir.disk.sync_folder(path.parent)
-        symbol_dir.disk.reached(Step.FILE_PUT_BACK)
+        failpoint(Step.FILE_PUT_BACK)
         symbol_dir.disk.unlink(found)
         symbol_dir.disk.sync_folder(symbol_dir.quarantine)
 

@@ -15,7 +15,7 @@ from rangebar_polars._files.atomic import (
     verify_content,
     write_synced,
 )
-from rangebar_polars._files.disk import Step
+from rangebar_polars._files.failpoints import Step, failpoint
 from rangebar_polars._files.locks import beat
 from rangebar_polars.exceptions import StorageError, with_hint
 from rangebar_polars.storage.layout import is_folder
@@ -45,11 +45,11 @@ def make_folders(symbol_dir: SymbolDir, path: Path) -> None:
             disk.make_folder(folder)
         except FileExistsError as error:
             raise StorageError(f"`{folder}` is no folder; the store needs it to be one") from error
-        disk.reached(Step.FOLDER_MADE)
+        failpoint(Step.FOLDER_MADE)
     for folder in chain:
         disk.sync_folder(folder.parent)
     if chain:
-        disk.reached(Step.FOLDERS_SYNCED)
+        failpoint(Step.FOLDERS_SYNCED)
         disk.lasting.update(chain)
 
 
@@ -78,15 +78,15 @@ def place(
             verify_content(disk, temporary, sha256)
             try:
                 disk.link(temporary, folder / name_of(sha256))
-                disk.reached(Step.LINKED)
+                failpoint(Step.LINKED)
             finally:
                 # Who took the name may have ended before the folder was on the medium.
                 disk.sync_folder(folder)
-            disk.reached(Step.PLACE_SYNCED)
+            failpoint(Step.PLACE_SYNCED)
         finally:
             with suppress(OSError):
                 disk.unlink(temporary)
-        disk.reached(Step.TEMP_REMOVED)
+        failpoint(Step.TEMP_REMOVED)
         beat(symbol_dir.lock_file)
     return sha256
 
@@ -120,10 +120,10 @@ def move_aside(symbol_dir: SymbolDir, path: Path) -> Path:
         make_folders(symbol_dir, symbol_dir.quarantine)
         target = _link_aside(symbol_dir, path)
         symbol_dir.disk.sync_folder(symbol_dir.quarantine)
-        symbol_dir.disk.reached(Step.FILE_QUARANTINED)
+        failpoint(Step.FILE_QUARANTINED)
         symbol_dir.disk.unlink(path)
         symbol_dir.disk.sync_folder(path.parent)
-        symbol_dir.disk.reached(Step.QUARANTINE_SYNCED)
+        failpoint(Step.QUARANTINE_SYNCED)
     return target
 
 

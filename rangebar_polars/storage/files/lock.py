@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from rangebar_polars._files.atomic import disk_errors, temporary_pid
-from rangebar_polars._files.disk import Step
+from rangebar_polars._files.failpoints import Step, failpoint
 from rangebar_polars.storage.files.content_file import make_folders
 from rangebar_polars.storage.layout import is_folder, listed
 
@@ -41,7 +41,7 @@ def writing(symbol_dir: SymbolDir) -> Iterator[None]:
         make_folders(symbol_dir, symbol_dir.folder)
         file = disk.lock(symbol_dir.lock_file)
     try:
-        disk.reached(Step.LOCKED)
+        failpoint(Step.LOCKED)
         with disk_errors(symbol_dir.folder):
             _remove_stale(symbol_dir)
         yield
@@ -58,7 +58,7 @@ def _remove_stale(symbol_dir: SymbolDir) -> None:
             continue
         if pid is not None and age >= _STALE_SECONDS and not _is_alive(pid):
             symbol_dir.disk.unlink(path)
-            symbol_dir.disk.reached(Step.STALE_TEMP_REMOVED)
+            failpoint(Step.STALE_TEMP_REMOVED)
 
 
 def _temporaries(symbol_dir: SymbolDir) -> list[Path]:

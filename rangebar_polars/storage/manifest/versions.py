@@ -16,7 +16,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from rangebar_polars._files.atomic import disk_errors, sha256_of
-from rangebar_polars._files.disk import Step
+from rangebar_polars._files.failpoints import Step, failpoint
 from rangebar_polars.exceptions import ManifestError, StorageError, with_hint
 from rangebar_polars.storage.files.content_file import place, read_file
 from rangebar_polars.storage.layout import listed
@@ -94,7 +94,7 @@ def update_manifest(
         if not changed:
             return old
         days = {day: entry for day, entry in {**old.days, **changed}.items() if entry is not None}
-        symbol_dir.disk.reached(Step.DAYS_PLACED)
+        failpoint(Step.DAYS_PLACED)
         _touch_replaced(symbol_dir, old.days, days)
         try:
             return _commit(symbol_dir, old, days)
@@ -118,7 +118,7 @@ def _touch_replaced(
             path = symbol_dir.day_file(day, entry.file)
             with disk_errors(path), suppress(FileNotFoundError):
                 symbol_dir.disk.touch(path)
-                symbol_dir.disk.reached(Step.REPLACED_TOUCHED)
+                failpoint(Step.REPLACED_TOUCHED)
 
 
 def _commit(symbol_dir: SymbolDir, old: Manifest, days: Mapping[date, DayEntry]) -> Manifest:
@@ -138,7 +138,7 @@ def _commit(symbol_dir: SymbolDir, old: Manifest, days: Mapping[date, DayEntry])
     data = json.dumps({**body, "sha256": digest}, indent=1).encode()
     name = f"{version:06}.json"
     place(symbol_dir, symbol_dir.manifests(old.month), memoryview(data), lambda _: name)
-    symbol_dir.disk.reached(Step.MANIFEST_COMMITTED)
+    failpoint(Step.MANIFEST_COMMITTED)
     return Manifest(old.month, version, days, digest)
 
 
