@@ -153,7 +153,7 @@ def test_parts_of_a_microsecond_are_not_cut_off(storage):
     fine = TICKS.with_columns(
         pl.col("timestamp").cast(pl.Datetime("ns", "UTC")) + pl.duration(nanoseconds=1)
     )
-    with pytest.raises(TickDataError, match="parts of a microsecond"):
+    with pytest.raises(TickDataError, match="fractions of a microsecond"):
         storage.write_ticks(SYMBOL, fine)
 
 
@@ -470,9 +470,9 @@ def test_an_empty_frame_writes_nothing(storage):
 
 
 def test_a_long_day_is_given_in_pieces_without_a_change(storage):
-    from rangebar_polars.storage.files.codec import PIECE_ROWS
+    from rangebar_polars.storage.files.codec import SLICE_ROWS
 
-    rows = 2 * PIECE_ROWS + 1000
+    rows = 2 * SLICE_ROWS + 1000
     ticks = (
         pl.int_range(rows, eager=True)
         .to_frame("row")
@@ -485,9 +485,9 @@ def test_a_long_day_is_given_in_pieces_without_a_change(storage):
     )
     storage.put_days(SYMBOL, [given_day(FIRST, ticks)])
     assert storage.get_ticks(SYMBOL, FIRST, FIRST).equals(ticks)
-    start = ticks["timestamp"][PIECE_ROWS - 3]
+    start = ticks["timestamp"][SLICE_ROWS - 3]
     part = storage.get_ticks(SYMBOL, start, start + timedelta(microseconds=7))
-    assert part.equals(ticks.slice(PIECE_ROWS - 3, 7))
+    assert part.equals(ticks.slice(SLICE_ROWS - 3, 7))
 
 
 def test_the_sample_goes_through_the_store(storage):

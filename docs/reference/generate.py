@@ -98,7 +98,7 @@ def settings_page() -> str:
         cells = [
             f"`{setting.name}`" if setting.name != "config" else "",
             ", ".join(f"`{name}`" for name in variables),
-            about.kind.words,
+            about.kind.description,
             default_words(setting),
             about.meaning,
         ]

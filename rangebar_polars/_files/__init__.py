@@ -1,1 +1,1 @@
-"""Files on disk: locks, atomic writes, failpoints, interrupts."""
+"""Files on disk: locks, atomic writes, failpoints and deferred interrupts."""

@@ -1,4 +1,4 @@
-"""Write files atomically, and report what the disk refuses."""
+"""Atomic writes of files, and the errors of the disk as errors of the store."""
 
 from __future__ import annotations
 
@@ -34,29 +34,27 @@ _TEMPORARY = re.compile(r"\.(.+)\.(\d+)\.[0-9a-f]{8}\.tmp")
 
 
 def temporary_name(name: str) -> str:
-    """Name under which the bytes of a file are written, which no other writer takes."""
+    """Return a name for a file while it is written, which no other writer uses."""
     return f".{name}.{os.getpid()}.{secrets.token_hex(4)}.tmp"
 
 
 def temporary_pid(name: str) -> int | None:
-    """The process that wrote a temporary file, None if the name is of none."""
+    """Return the process that wrote a temporary file, or None for any other name."""
     match = _TEMPORARY.fullmatch(name)
     return int(match.group(2)) if match else None
 
 
-_SPACE_HINT = "make room or give another folder: cache_dir=, or RANGEBAR_CACHE_DIR"
-
-
+_SPACE_HINT = "free some space, or use another folder: cache_dir=, or RANGEBAR_CACHE_DIR"
 _REFUSED = {errno.EACCES, errno.EPERM, errno.EROFS}
 
 
 def sha256_of(data: bytes | memoryview) -> str:
-    """SHA-256 of bytes, in hex; other threads run meanwhile."""
+    """Return the SHA-256 of bytes in hex. Other threads run meanwhile."""
     return hashlib.sha256(data).hexdigest()
 
 
 def write_synced(disk: Disk, path: Path, data: memoryview) -> None:
-    """Make a file of these bytes, which are on the medium then; its name may not be yet."""
+    """Write bytes to a new file and sync them. The name of the file is not synced."""
     file = disk.create(path)
     try:
         failpoint(Step.TEMP_CREATED)
@@ -72,11 +70,18 @@ def write_synced(disk: Disk, path: Path, data: memoryview) -> None:
 
 
 def verify_content(disk: Disk, path: Path, sha256: str) -> None:
+    """Read a file back and check its SHA-256.
+
+    Raises
+    ------
+    StorageError
+        The file holds other bytes.
+    """
     if sha256_of(disk.read(path)) != sha256:
         raise StorageError(
             with_hint(
                 f"`{path}` does not hold the bytes that were written to it",
-                "the medium or the memory is at fault; what was stored before is as it was",
+                "the disk or the memory is faulty; the stored ticks are unchanged",
             )
         )
     failpoint(Step.TEMP_VERIFIED)
@@ -86,7 +91,7 @@ def verify_content(disk: Disk, path: Path, sha256: str) -> None:
 def disk_errors(path: Path) -> Iterator[None]:
     """Raise errors of the operating system as a StorageError that names the path.
 
-    FileExistsError passes: it says that a name is taken, which is no fault.
+    FileExistsError passes: a taken name is not a fault.
     """
     try:
         yield

@@ -28,18 +28,18 @@ _FILE_MODE = 0o666
 
 
 class Disk:
-    """The operations on files, as the operating system does them."""
+    """The operations on files, as the operating system performs them."""
 
     def __init__(self) -> None:
-        #: Folders of which this process knows that they outlast a loss of power.
-        self.lasting: set[Path] = set()
+        #: Folders that this process has synced, so that they survive a loss of power.
+        self.synced: set[Path] = set()
 
     def make_folder(self, path: Path) -> None:
-        """Make one folder, whose parent exists."""
+        """Make a folder whose parent exists."""
         path.mkdir(exist_ok=True)
 
     def create(self, path: Path) -> int:
-        """A new file, open for writing."""
+        """Create a file and open it for writing."""
         flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL
         flags |= getattr(os, "O_BINARY", 0) | getattr(os, "O_CLOEXEC", 0)
         return os.open(path, flags, _FILE_MODE)
@@ -50,7 +50,7 @@ class Disk:
             data = data[os.write(file, data) :]
 
     def sync(self, file: int) -> None:
-        """Wait until the bytes of the file are on the medium."""
+        """Wait until the bytes of the file are on the disk."""
         os.fsync(file)
 
     def close(self, file: int) -> None:
@@ -58,7 +58,7 @@ class Disk:
         os.close(file)
 
     def read(self, path: Path) -> bytes:
-        """Read all bytes of a regular file; a pipe would block, and a device never end."""
+        """Read all bytes of a regular file. A pipe would block, and a device might never end."""
         flags = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
         with os.fdopen(os.open(path, flags | getattr(os, "O_CLOEXEC", 0)), "rb") as file:
             if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
@@ -66,7 +66,7 @@ class Disk:
             return file.read()
 
     def link(self, source: Path, target: Path) -> None:
-        """Give a file its name, which must be free: FileExistsError if it is not."""
+        """Give a file another name. Raise FileExistsError if the name is taken."""
         try:
             os.link(source, target)
         except OSError as error:
@@ -90,15 +90,15 @@ class Disk:
         file.close()
 
     def unlink(self, path: Path) -> None:
-        """Remove a name; one that is not there is no error."""
+        """Remove a file. A missing file is not an error."""
         path.unlink(missing_ok=True)
 
     def touch(self, path: Path) -> None:
-        """Set the time of change of a file to now."""
+        """Set the modification time of a file to now."""
         os.utime(path)
 
     def sync_folder(self, path: Path) -> None:
-        """Wait until the names in a folder are on the medium."""
+        """Wait until the names in a folder are on the disk."""
         if sys.platform == "win32":  # a folder cannot be opened there
             return
         folder = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
@@ -109,7 +109,15 @@ class Disk:
 
 
 def rename_if_free(source: Path, target: Path) -> None:
-    """Rename a file unless the name is taken, in one step."""
+    """Rename a file in one step, unless the name is taken.
+
+    Raises
+    ------
+    FileExistsError
+        The name is taken.
+    StorageError
+        The file system has no such operation.
+    """
     if sys.platform == "win32":  # where a rename never replaces
         source.rename(target)
         return
@@ -133,6 +141,6 @@ def rename_if_free(source: Path, target: Path) -> None:
         with_hint(
             f"the file system of `{target.parent}` can neither link nor rename without replacing: "
             f"{os.strerror(code)}",
-            "keep the ticks on a local file system: cache_dir=, or RANGEBAR_CACHE_DIR",
+            "use a folder on a local file system: cache_dir=, or RANGEBAR_CACHE_DIR",
         )
     )

@@ -1,7 +1,7 @@
-"""Ctrl-C between two steps that belong together: it is kept until both are done.
+"""Deferral of Ctrl-C while two steps that belong together are done.
 
-An interrupt may come after any call of the main thread, so also between taking a lock and noting
-that it is held; the lock would then be nobody's, and stay as long as the process runs.
+An interrupt may arrive after any call of the main thread, for example between taking a lock and
+recording it. Nobody would release the lock then until the process ends.
 """
 
 from __future__ import annotations
@@ -16,51 +16,51 @@ if TYPE_CHECKING:
 
 __all__ = ["Uninterrupted", "raise_if_interrupted"]
 
-#: Those contexts of the main thread that are entered, the innermost last.
+#: The contexts that the main thread has entered, the innermost last.
 _ENTERED: list[Uninterrupted] = []
 
 
 class Uninterrupted:
-    """A context in which the main thread keeps Ctrl-C for later; other threads never get one.
+    """A context in which the main thread defers Ctrl-C. Other threads never receive it.
 
-    Where a step in it is long and can be cut off, `allow` comes before it and `keep` after it,
-    which may be in another thread.
+    Around a long step that may be interrupted, call `allow` before it and `defer` after it, each
+    from any thread.
     """
 
     def __init__(self, *, is_needed: bool = True) -> None:
-        self._came = False
-        #: What handles an interrupt.
+        self._is_pending = False
+        #: The handler of an interrupt outside of this context.
         self._handler: Any = None
-        # One that was set from C cannot be set again.
+        # A handler that was set from C cannot be restored.
         self._is_on = is_needed and signal.getsignal(signal.SIGINT) is not None
 
     def _note(self, _number: int, _frame: FrameType | None) -> None:
-        self._came = True
+        self._is_pending = True
 
     def __enter__(self) -> Self:
-        self.keep()
+        self.defer()
         _ENTERED.append(self)
         return self
 
-    def keep(self) -> None:
-        """Keep interrupts from here on."""
+    def defer(self) -> None:
+        """Defer interrupts from here on."""
         if self._is_on and _is_main():
             self._handler = signal.signal(signal.SIGINT, self._note)
 
     def allow(self) -> None:
-        """Let interrupts come, the kept one first."""
+        """Stop deferring interrupts, and raise a deferred one."""
         if self._handler is not None and _is_main():
             signal.signal(signal.SIGINT, self._handler)
             self._handler = None
-        came, self._came = self._came, False
-        if came:
+        is_pending, self._is_pending = self._is_pending, False
+        if is_pending:
             signal.raise_signal(signal.SIGINT)
 
     def check(self) -> None:
-        """Let a kept interrupt come, and keep those after it."""
-        if self._came:
+        """Raise a deferred interrupt, and defer later ones."""
+        if self._is_pending:
             self.allow()
-            self.keep()
+            self.defer()
 
     def __exit__(
         self,
@@ -77,6 +77,6 @@ def _is_main() -> bool:
 
 
 def raise_if_interrupted() -> None:
-    """Let an interrupt come that is kept: who only waits has nothing to lose."""
-    for one in tuple(_ENTERED) if _is_main() else ():
-        one.check()
+    """Raise a deferred interrupt, during a wait in which nothing would be lost."""
+    for context in tuple(_ENTERED) if _is_main() else ():
+        context.check()

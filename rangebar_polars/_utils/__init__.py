@@ -1,1 +1,1 @@
-"""Small helpers without knowledge of ticks, bars or stores."""
+"""Helpers that know nothing of stores or venues."""

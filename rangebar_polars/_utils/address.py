@@ -1,4 +1,4 @@
-"""Addresses of servers, which may hold secrets: a user, a password, a token in the query."""
+"""Addresses of servers that may contain secrets: a user, a password, a token in the query."""
 
 from __future__ import annotations
 
@@ -13,21 +13,21 @@ if TYPE_CHECKING:
 
 __all__ = ["Address", "fault_of", "scrubbed", "shown"]
 
-# Their addresses name a folder of this machine, in which `@` and `?` are ordinary characters.
+# These addresses name a folder of this machine, where `@` and `?` are ordinary characters.
 _LOCAL = ("file", "chdb")
 _USER_INFO = re.compile(r"(?<=://)[^\s'\"`]*@")
 _SECRET_PARAMETER = re.compile(
     r"(?i)([?&;][\w.-]*(?:pass|pwd|secret|token|sig|key|cred|auth)[\w.-]*=)[^&;\s'\"`<>)]+"
 )
-# Shorter texts would be found where they are no secret.
+# Shorter texts would also match where they are not secrets.
 _SHORTEST_SECRET = 4
 
 
 class Address(str):
-    """An address whose text form and `repr` leave out its secrets.
+    """An address whose text form and `repr` omit its secrets.
 
-    The methods of `str` work on the full address; `str()`, `repr()`, formatting and logging give
-    what `shown` gives, so that an address cannot reach a message, a file or a log by accident.
+    The methods of `str` work on the full address. `str()`, `repr()`, formatting and logging use
+    `shown`, so that secrets cannot reach a message, a file or a log by accident.
 
     Examples
     --------
@@ -44,7 +44,7 @@ class Address(str):
     __slots__ = ()
 
     def __new__(cls, text: str) -> Self:
-        """Take a text, or another address with its secrets."""
+        """Accept a text, or another address with its secrets."""
         return super().__new__(cls, str.__str__(text))
 
     def __str__(self) -> str:
@@ -63,20 +63,20 @@ class Address(str):
 
     @property
     def credentials(self) -> tuple[str, str] | None:
-        """User and password without percent-encoding; None without either."""
+        """User and password without percent-encoding, or None without either."""
         parts = urlsplit(self.full)
         if parts.username is None and parts.password is None:
             return None
         return unquote(parts.username or ""), unquote(parts.password or "")
 
     def joined(self, path: str) -> Address:
-        """The address of a path below this one; the query stays."""
+        """Return the address of a path below this one, with the same query."""
         parts = urlsplit(self.full)
         below = f"{parts.path.rstrip('/')}/{path}"
         return Address(urlunsplit((parts.scheme, parts.netloc, below, parts.query, "")))
 
     def with_query(self, query: str) -> Address:
-        """The address with more parameters."""
+        """Return the address with additional query parameters."""
         parts = urlsplit(self.full)
         more = "&".join(part for part in (parts.query, query) if part)
         return Address(urlunsplit((parts.scheme, parts.netloc, parts.path, more, "")))
@@ -85,7 +85,7 @@ class Address(str):
 def shown(address: str) -> str:
     """Return an address without user, password, fragment and values of the query.
 
-    Works on malformed addresses too: everything before the last `@` is left out.
+    This works on malformed addresses, too: everything before the last `@` is omitted.
 
     Examples
     --------
@@ -100,9 +100,9 @@ def shown(address: str) -> str:
     if is_path or scheme.lower() in _LOCAL:
         host, slash, path = rest.partition("/")
         return f"{scheme}{mark}{host.rpartition('@')[2]}{slash}{path}"
-    place, has_query, query = rest.rpartition("@")[2].partition("#")[0].partition("?")
+    location, has_query, query = rest.rpartition("@")[2].partition("#")[0].partition("?")
     values = "&".join(_without_value(part) for part in re.split("[&;]", query))
-    return f"{scheme}{mark}{place}{has_query}{values}"
+    return f"{scheme}{mark}{location}{has_query}{values}"
 
 
 def _without_value(parameter: str) -> str:
@@ -111,14 +111,14 @@ def _without_value(parameter: str) -> str:
 
 
 def scrubbed(text: str, *addresses: str) -> str:
-    """Return a text of another library without the secrets of any address in it.
+    """Remove the secrets of any address from a text of another library.
 
     Parameters
     ----------
     text
-        What the library says.
+        A message of the library.
     *addresses
-        Addresses that the library was given; their secrets are looked for by themselves, too.
+        Addresses that the library received. Their secrets are also removed where they stand alone.
 
     Examples
     --------
@@ -135,15 +135,15 @@ def scrubbed(text: str, *addresses: str) -> str:
 
 
 def _secrets_of(address: str) -> Iterator[str]:
-    """Parts of an address that are secrets, as they are written and decoded."""
+    """Yield the secrets of an address, as written and decoded."""
     scheme, _, rest = address.partition("://")
     if scheme.lower() in _LOCAL:
         return
-    user_info, _, place = rest.rpartition("@")
-    values = [part.partition("=")[2] for part in re.split("[&;]", place.partition("?")[2])]
+    user_info, _, location = rest.rpartition("@")
+    values = [part.partition("=")[2] for part in re.split("[&;]", location.partition("?")[2])]
     for secret in (user_info, user_info.partition(":")[2], *values):
         plain = unquote(secret)
-        # As a header carries it.
+        # As in an HTTP header.
         encoded = base64.b64encode(plain.encode("utf-8", "replace")).decode()
         for form in {secret, plain, encoded}:
             if len(form) >= _SHORTEST_SECRET:
@@ -151,7 +151,7 @@ def _secrets_of(address: str) -> Iterator[str]:
 
 
 def fault_of(address: str) -> str | None:
-    """Return why an address cannot be read without doubt, without its secrets; None if it can.
+    """Return why an address is ambiguous, without its secrets, or None if it is not.
 
     Examples
     --------
@@ -167,8 +167,8 @@ def fault_of(address: str) -> str | None:
         parts = urlsplit(full)
         _ = parts.port
     except ValueError:
-        # The words of the library may hold a part of the password.
+        # The message of the library may contain a part of the password.
         return "has no valid host or port"
-    # A password with `/`, `?` or `#` ends the host early; what follows would be taken for a path.
+    # A `/`, `?` or `#` in a password ends the host early. The rest would be read as a path.
     behind = re.split("[/?#]", rest, maxsplit=1)[1:]
     return "has an `@` behind the host" if "@" in "".join(behind) else None

@@ -1,4 +1,4 @@
-"""Checks of frames of bars that are drawn or exported."""
+"""Validation of frames of bars before they are drawn or exported."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 __all__ = ["check_bars", "check_finite", "check_values", "keys_of"]
 
-# A day inside of Python's calendar, so that the time exists in every zone.
+# A day inside of Python's calendar, so that the time exists in every time zone.
 EARLIEST = int(datetime(1, 1, 2, tzinfo=UTC).timestamp())
 LATEST = int(datetime(9999, 12, 31, tzinfo=UTC).timestamp())
 PER_SECOND = {"ms": 10**3, "us": 10**6}
@@ -24,14 +24,14 @@ TIMES = ("open_time", "close_time")
 
 
 def check_bars(bars: object, columns: Sequence[str], make_bars: str) -> pl.DataFrame:
-    """Require a frame with these columns, each of a data type that bars can have.
+    """Check that a frame has these columns, each with a data type that bars can have.
 
-    `make_bars` is the code that the hint proposes to a caller who gave trades.
+    `make_bars` is the code that the hint suggests if the frame holds trades.
 
     Raises
     ------
     TypeError
-        Not a DataFrame, or a column of another data type.
+        The value is not a DataFrame, or a column has another data type.
     MissingColumnError
         A column is missing.
     """
@@ -46,8 +46,8 @@ def check_bars(bars: object, columns: Sequence[str], make_bars: str) -> pl.DataF
         if name not in bars.columns:
             raise MissingColumnError(
                 with_hint(
-                    f"these are no bars: there is no column `{name}`",
-                    f"trades become bars first: {make_bars}",
+                    f"these are not bars: there is no column `{name}`",
+                    f"make bars of trades first: {make_bars}",
                 )
             )
     for name in keys_of(bars):
@@ -60,12 +60,12 @@ def check_bars(bars: object, columns: Sequence[str], make_bars: str) -> pl.DataF
 
 
 def check_values(bars: pl.DataFrame, columns: Sequence[str]) -> None:
-    """Require that the values of these columns are there, and are finite numbers or usual times.
+    """Check that these columns have no nulls, only finite numbers, and times of Python's calendar.
 
     Raises
     ------
     BarDataError
-        The first null, NaN, infinity, or time outside of the years 1 to 9999, with its row.
+        A value is null, NaN or infinite, or a time outside of the years 1 to 9999.
     """
     for name in columns:
         _refuse(bars, name, bars.get_column(name).is_null(), "is a missing value")
@@ -78,12 +78,12 @@ def check_values(bars: pl.DataFrame, columns: Sequence[str]) -> None:
 
 
 def check_finite(bars: pl.DataFrame, columns: Sequence[str]) -> None:
-    """Require that the numbers of these columns are finite; nulls are left alone.
+    """Check that the numbers of these columns are finite. Nulls pass.
 
     Raises
     ------
     BarDataError
-        The first NaN or infinity, with its row.
+        A value is NaN or infinite.
     """
     for name in columns:
         values = bars.get_column(name)
@@ -92,7 +92,7 @@ def check_finite(bars: pl.DataFrame, columns: Sequence[str]) -> None:
 
 
 def keys_of(bars: pl.DataFrame) -> list[str]:
-    """Columns that tell series of bars apart: those before `bar_id` or the times.
+    """Return the columns that identify a series of bars: those before `bar_id` or the times.
 
     Examples
     --------
@@ -110,7 +110,7 @@ def keys_of(bars: pl.DataFrame) -> list[str]:
 
 
 def _limits(dtype: pl.DataType) -> tuple[int, int] | None:
-    """First and last value of a data type of times; None if each of its values will do."""
+    """Return the first and last valid value of a data type of times, or None if all are valid."""
     if isinstance(dtype, pl.Date):
         return EARLIEST // A_DAY, LATEST // A_DAY
     if isinstance(dtype, pl.Datetime) and dtype.time_unit in PER_SECOND:
@@ -121,26 +121,26 @@ def _limits(dtype: pl.DataType) -> tuple[int, int] | None:
 def _check_dtype(name: str, dtype: pl.DataType) -> None:
     if name in TIMES:
         if not isinstance(dtype, pl.Datetime):
-            raise _wrong_dtype(name, dtype, "is no time", 'pl.Datetime("us", "UTC")')
+            raise _wrong_dtype(name, dtype, "is not a time", 'pl.Datetime("us", "UTC")')
     elif name == "is_closed":
         if dtype != pl.Boolean:
             raise _wrong_dtype(name, dtype, "is not Boolean", "pl.Boolean")
     elif not dtype.is_numeric():
-        raise _wrong_dtype(name, dtype, "is no number", "pl.Float64")
+        raise _wrong_dtype(name, dtype, "is not a number", "pl.Float64")
 
 
-def _wrong_dtype(name: str, dtype: pl.DataType, fault: str, wanted: str) -> TypeError:
+def _wrong_dtype(name: str, dtype: pl.DataType, fault: str, expected: str) -> TypeError:
     sentence = f"column `{shown(name)}` has data type `{dtype}`, which {fault}"
-    return TypeError(with_hint(sentence, f'convert it: pl.col("{shown(name)}").cast({wanted})'))
+    return TypeError(with_hint(sentence, f'convert it: pl.col("{shown(name)}").cast({expected})'))
 
 
 def _refuse(bars: pl.DataFrame, name: str, wrong: pl.Series, fault: str) -> None:
-    """Raise for the first row that is wrong, if there is one."""
+    """Raise for the first wrong row, if there is one."""
     rows = wrong.arg_true()
     if rows.is_empty():
         return
     row = int(rows[0])
-    # The number behind a time, since Python has no times so far away.
+    # The number behind a time, since Python cannot represent such times.
     value = bars.get_column(name).to_physical()[row]
     found = "null" if value is None else shown(value)
     column = shown(name)

@@ -1,4 +1,4 @@
-"""Judges of arguments that many functions take."""
+"""Validation of arguments that many functions take."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ ACCESS_HINT = (
 
 
 def require_bool(**flags: object) -> None:
-    """Refuse a flag that is no bool: a text such as "no" would count as true.
+    """Check that flags are bools. A text such as "no" would count as true.
 
     Examples
     --------
@@ -43,19 +43,19 @@ def require_bool(**flags: object) -> None:
 
 
 def _is_of_numpy(kind: type) -> bool:
-    """Whether it is NumPy's bool, which was named otherwise before NumPy 2."""
+    """Return whether a type is NumPy's bool, which had another name before NumPy 2."""
     return kind.__module__ == "numpy" and kind.__name__ in ("bool", "bool_")
 
 
 def count_of(n_bars: SupportsIndex) -> int:
-    """The number of bars that is asked for, from 1 on.
+    """Return `n_bars` as an int, after checking that it is at least 1.
 
     Raises
     ------
     ValueError
-        A number below 1.
+        The number is below 1.
     TypeError
-        No whole number.
+        The value is not a whole number.
 
     Examples
     --------
@@ -70,34 +70,34 @@ def count_of(n_bars: SupportsIndex) -> int:
 
 
 def is_folder(path: Path) -> bool:
-    """Return whether a folder is there.
+    """Return whether a path is an existing folder.
 
     Raises
     ------
     StorageError
-        The user may not look.
+        The user may not access the path.
     """
     try:
         return stat.S_ISDIR(path.stat().st_mode)
     except (FileNotFoundError, NotADirectoryError):
         return False
     except OSError as error:
-        sentence = f"`{path}` cannot be looked at: {error.strerror or error}"
+        sentence = f"`{path}` cannot be accessed: {error.strerror or error}"
         raise StorageError(with_hint(sentence, ACCESS_HINT)) from error
 
 
 def require_folder(path: Path) -> None:
-    """Refuse a path for a folder where a file is, there or above it.
+    """Check that a path is a folder, or that one can be made there.
 
     Raises
     ------
     StorageError
-        A file is in the way, or the user may not look.
+        The path or one of its parents is a file, or the user may not access it.
     """
-    for place in (path, *path.parents):
-        if is_folder(place):
+    for ancestor in (path, *path.parents):
+        if is_folder(ancestor):
             return
-        if place.is_file():
-            sentence = f"`{place}` is a file, where `cache_dir` or the cache needs a folder"
+        if ancestor.is_file():
+            sentence = f"`{ancestor}` is a file, where `cache_dir` or the cache needs a folder"
             hint = "give another folder: cache_dir=, or RANGEBAR_CACHE_DIR"
             raise StorageError(with_hint(sentence, hint))

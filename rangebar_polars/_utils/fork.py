@@ -1,8 +1,8 @@
-"""Forked processes: which of the things that a child inherits still work.
+"""Forked processes: detection of inherited state that does not work in a child.
 
 A fork copies the memory of a process but only one of its threads. Thread pools of the parent have
-no threads in the child, so work handed to them never ends, and locks that other threads held are
-never released. Polars starts its pool at its first query.
+no threads in the child, so work passed to them never ends. Locks that other threads held are never
+released. Polars starts its pool at its first query.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ __all__ += ["raise_if_inherited"]
 
 #: How long a child waits for Polars to answer a query of one row.
 _PROBE_LIMIT_S = 10.0
-# Threads of Polars that serve queries; one that only cleans up is started at the import.
+# Threads of Polars that run queries. A clean-up thread is started at the import already.
 _POOL_THREAD = re.compile(r"polars-\d+|async-executor.*")
 _HINT = (
     'start the process without forking: multiprocessing.get_context("spawn"), or fork before '
@@ -34,7 +34,7 @@ _HINT = (
 
 
 class _Process:
-    """What this process inherited from its parents."""
+    """The state that this process inherited from its parents."""
 
     def __init__(self) -> None:
         #: Forks between this process and the one that imported the package.
@@ -59,10 +59,10 @@ class _Process:
             lock.renew()
 
     def has_pool(self) -> bool:
-        """Whether Polars answers in this forked process."""
+        """Return whether Polars answers in this forked process."""
         if self._has_working_pool or self._has_lost_pool:
             return self._has_working_pool
-        # The names of threads are not known on every platform, and a variable may change them.
+        # Thread names are not available on every platform, and a variable can change them.
         limit_s = 0.0
         if self._probe is None:
             self._probe = Thread(target=_query, name="rangebar-probe", daemon=True)
@@ -92,7 +92,7 @@ def _query() -> None:
 
 
 class ForkSafeLock:
-    """A mutual exclusion lock that is free in a forked child, whichever thread held it."""
+    """A mutex that is free in a forked child, whichever thread of the parent held it."""
 
     def __init__(self) -> None:
         self._lock = Lock()
@@ -104,13 +104,13 @@ class ForkSafeLock:
         self._owner = get_ident()
 
     def __exit__(self, *_: object) -> None:
-        # A thread that forks while it holds the lock does not hold the child's new one.
+        # A thread that forks while it holds the lock does not hold the new lock of the child.
         if self._owner == get_ident():
             self._owner = None
             self._lock.release()
 
     def renew(self) -> None:
-        """Replace the lock by a free one."""
+        """Replace the lock by a free lock."""
         self._lock, self._owner = Lock(), None
 
 
@@ -133,18 +133,18 @@ def fork_count() -> int:
 
 
 def after_fork_in_child(callback: Callable[[], object]) -> None:
-    """Call a function in every forked child from now on, before anything else runs there."""
+    """Call a function in every later forked child, before anything else runs there."""
     if hasattr(os, "register_at_fork"):
         os.register_at_fork(after_in_child=callback)
 
 
 def raise_if_forked(operation: str) -> None:
-    """Refuse an operation in a forked child in which Polars would never answer.
+    """Raise if an operation would hang, because this forked child has no threads of Polars.
 
     Raises
     ------
     ForkedProcessError
-        The parent had started the threads of Polars before it forked.
+        The parent used Polars before it forked.
 
     Examples
     --------
@@ -162,19 +162,19 @@ def raise_if_forked(operation: str) -> None:
 
 
 def raise_if_inherited(forks: int, operation: str) -> None:
-    """Refuse to continue in a forked child what the parent began.
+    """Raise if the operation was begun in a parent of this process.
 
     Parameters
     ----------
     forks
-        `fork_count()` when it began.
+        `fork_count()` when the operation began.
     operation
-        What cannot be continued.
+        Name of the operation, for the message.
 
     Raises
     ------
     ForkedProcessError
-        This process is not the one that began it.
+        Another process began the operation.
     """
     if _process.forks != forks:
         raise ForkedProcessError(

@@ -1,4 +1,4 @@
-"""All use of Polars' unstable interfaces: reading a plan in batches, and being read as one."""
+"""All uses of unstable Polars interfaces: reading a plan in batches, and serving as a source."""
 
 from __future__ import annotations
 
@@ -26,10 +26,10 @@ _BATCH_ROWS = 1 << 16
 
 
 def batches(plan: pl.LazyFrame, names: Sequence[str]) -> Iterator[pl.DataFrame]:
-    """Read these columns in order, a batch of rows at a time; nothing is read before the first.
+    """Read these columns in order, a batch of rows at a time. Nothing is read before the first.
 
-    The engine collects the rows of a batch, since a crossing into Python costs as much as some
-    thousand rows, however short the pieces in which a source gives them.
+    The engine collects a batch from however short frames of the source, since a call into Python
+    costs as much as some thousand rows.
     """
     raise_if_forked("reading a plan")
     columns = [pl.col(name).alias(str(i)) for i, name in enumerate(names)]
@@ -48,14 +48,13 @@ def lazy_frame(
     detail: str,
     pruned: Callable[[pl.Expr], Frames] | None = None,
 ) -> pl.LazyFrame:
-    """Plan whose rows are made by `frames`, which is given the names of the columns wanted.
+    """Make a lazy frame whose rows come from `frames`, called with the names of the columns.
 
-    The columns wanted include those of a pushed predicate. A plan may want none and still count
-    the rows, as `select(pl.int_range(pl.len()))` does; `frames` is then asked for one column, which
-    is dropped here, so that the height never depends on the columns. Where a row limit is pushed
-    too, it comes first: cut, filter, project, and stop when the limit is used up. `pruned` gives
-    frames that may leave out rows which a predicate does not pass; it is not asked where there is a
-    limit.
+    The columns include those of a pushed predicate. A plan may need no column and still count the
+    rows, as `select(pl.int_range(pl.len()))` does. `frames` is then called with one column, which is
+    dropped here, so that the height never depends on the columns. A pushed row limit is applied
+    first: cut, filter, project, and stop when the limit is reached. `pruned` returns frames that may
+    omit rows which a predicate does not pass. It is not used with a row limit.
     """
     raise_if_forked("a lazy plan")
     counted = next(iter(schema))
@@ -66,16 +65,16 @@ def lazy_frame(
         made = frames
         if pruned is not None and predicate is not None and n_rows is None:
             made = pruned(predicate)
-        wanted = [counted] if with_columns == [] else with_columns
-        for frame in _first_rows(made(wanted), n_rows):
-            kept = frame if predicate is None else frame.filter(predicate)
-            yield kept if with_columns is None else _project(kept, with_columns)
+        names = [counted] if with_columns == [] else with_columns
+        for frame in _first_rows(made(names), n_rows):
+            passed = frame if predicate is None else frame.filter(predicate)
+            yield passed if with_columns is None else _project(passed, with_columns)
 
     def source(
         with_columns: list[str] | None,
         predicate: pl.Expr | None,
         n_rows: int | None,
-        batch_size: int | None,  # noqa: ARG001 - how many rows there are follows from the trades
+        batch_size: int | None,  # noqa: ARG001 - the number of rows follows from the trades
     ) -> Iterator[pl.DataFrame]:
         running = rows(with_columns, predicate, n_rows)
         _awaited_at_exit().add(running)
@@ -109,10 +108,10 @@ def _explains() -> bool:
 
 @cache
 def _awaited_at_exit() -> WeakSet[Generator[pl.DataFrame]]:
-    """The sources in use; the interpreter waits for those at work before it ends.
+    """Return the set of running sources, for which the interpreter waits before it ends.
 
-    A query that was given up goes on in a thread of Polars until its source has made the frame it
-    is at. Such a thread that comes back to an interpreter which is ending aborts the process.
+    An abandoned query continues in a thread of Polars until its source has made the current frame.
+    If that thread returned to an interpreter that is ending, the process would abort.
     """
     sources: WeakSet[Generator[pl.DataFrame]] = WeakSet()
 
@@ -122,7 +121,7 @@ def _awaited_at_exit() -> WeakSet[Generator[pl.DataFrame]]:
             time.sleep(0.001)
 
     atexit.register(wait)
-    after_fork_in_child(sources.clear)  # their threads are those of the parent
+    after_fork_in_child(sources.clear)  # their threads belong to the parent
     return sources
 
 

@@ -1,4 +1,4 @@
-"""Functions that pass their keywords on to another one, and say so."""
+"""Functions that pass their keywords to another function, and show them in their signature."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ from rangebar_polars.exceptions import nearest, with_hint
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-__all__ = ["judge_keywords", "keywords_of"]
+__all__ = ["check_keywords", "keywords_of"]
 
 _Function = TypeVar("_Function", bound=Callable[..., Any])
 
 
 def keywords_of(model: Callable[..., Any]) -> Callable[[_Function], _Function]:
-    """Show the keywords of `model` in place of `**arguments` in `help()` and to completion.
+    """Show the keywords of `model` in place of `**arguments` in `help()` and completion.
 
-    Any other keyword is refused with the one that was probably meant.
+    Any other keyword raises a TypeError that suggests the nearest name.
     """
-    keywords = [
+    shown = [
         parameter
         for parameter in inspect.signature(model).parameters.values()
         if parameter.kind is parameter.KEYWORD_ONLY
@@ -35,22 +35,22 @@ def keywords_of(model: Callable[..., Any]) -> Callable[[_Function], _Function]:
             for parameter in signature.parameters.values()
             if parameter.kind is not parameter.VAR_KEYWORD
         ]
-        known = [parameter.name for parameter in (*own, *keywords)]
+        known = [parameter.name for parameter in (*own, *shown)]
 
         @functools.wraps(function)
-        def judged(*positional: object, **given: object) -> object:
-            judge_keywords(given, known)
-            return function(*positional, **given)
+        def checked(*positional: object, **keywords: object) -> object:
+            check_keywords(keywords, known)
+            return function(*positional, **keywords)
 
-        judged.__signature__ = signature.replace(parameters=[*own, *keywords])  # type: ignore[attr-defined]
-        return judged  # type: ignore[return-value]
+        checked.__signature__ = signature.replace(parameters=[*own, *shown])  # type: ignore[attr-defined]
+        return checked  # type: ignore[return-value]
 
     return decorate
 
 
-def judge_keywords(given: Mapping[str, object], known: Iterable[str]) -> None:
-    """Refuse a keyword that is not known, with the one that was probably meant."""
-    for name in given:
+def check_keywords(keywords: Mapping[str, object], known: Iterable[str]) -> None:
+    """Raise for an unknown keyword, suggesting the nearest name."""
+    for name in keywords:
         if name not in known:
             names = sorted(set(known) - {"self"})
             listed = ", ".join(f"`{choice}`" for choice in names)

@@ -1,4 +1,4 @@
-"""Optional libraries, imported by the function that needs them."""
+"""Imports of optional libraries, at the moment they are needed."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ __all__ = ["import_extra"]
 
 
 def import_extra(module: str, extra: str) -> ModuleType:
-    """Module of an optional library, which the extra `extra` installs.
+    """Import a module of an optional library that the extra `extra` installs.
 
     Raises
     ------
     MissingExtraError
-        The library is not installed; the message has the line that installs it.
+        The library is not installed. The message contains the command that installs it.
 
     Examples
     --------
@@ -44,9 +44,9 @@ def import_extra(module: str, extra: str) -> ModuleType:
 
 
 def _keep_from_stderr(library: str) -> None:
-    """Leave a library's records to handlers that somebody has set up.
+    """Pass the log records of a library only to handlers that the user has set up.
 
-    Without any, Python prints bare warnings, such as one for each of our retries.
+    Without handlers, Python prints warnings to stderr, such as one for each retry.
     """
     logger = logging.getLogger(library)
     if not logger.handlers:

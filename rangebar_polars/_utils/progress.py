@@ -1,4 +1,4 @@
-"""Progress bars for work of more than a moment."""
+"""Progress bars for long operations."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ SHOWN_AFTER_SECONDS = 0.5
 def progress(
     total: int | None, what: str, unit: str, *, verbose: bool
 ) -> Iterator[Callable[[int], None]]:
-    """A function that is told how much more is done, and shows it where a user can see it.
+    """Show a progress bar, and yield a function that advances it.
 
-    Nothing is shown if `verbose` is False, where standard error is neither a terminal nor a
-    notebook, or without the library tqdm.
+    Nothing is shown if `verbose` is False, outside of terminals and notebooks, or without the
+    library tqdm.
 
     Examples
     --------
@@ -51,5 +51,5 @@ def _nothing(_count: int) -> None:
 
 
 def _in_notebook() -> bool:
-    """Whether a Jupyter kernel runs this code."""
+    """Return whether a Jupyter kernel runs this code."""
     return "ipykernel" in sys.modules

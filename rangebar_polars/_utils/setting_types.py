@@ -1,4 +1,4 @@
-"""What a value in a settings or symbols file must be: its words for errors, and how it is read."""
+"""Types of values in settings and symbols files: how they are parsed and described in errors."""
 
 from __future__ import annotations
 
@@ -17,52 +17,50 @@ if TYPE_CHECKING:
 
 __all__ = ["Kind", "choice", "whole_number"]
 
-MOST_SECONDS = 10**9  # some 30 years; sockets and locks refuse much longer waits
-
-
+MOST_SECONDS = 10**9  # about 30 years; sockets and locks reject much longer waits
 _ENCODED = "write `/`, `?`, `#` and `@` in a user or password as %2F, %3F, %23 and %40"
 
 
 class AmbiguousAddressError(ValueError):
-    """An address that may be read in more than one way."""
+    """An address that can be parsed in more than one way."""
 
 
 @dataclass(frozen=True, slots=True)
 class Kind:
-    """What a value must be: in words, and as the function that reads it or raises ValueError."""
+    """A type of values: its description, and the function that parses one or raises ValueError."""
 
-    words: str
+    description: str
     read: Callable[[Any], object]
     choices: tuple[str, ...] = ()
-    #: What an error shows of a value.
+    #: How an error shows a value.
     show: Callable[[str], str] = scrubbed
 
-    def value(self, given: object, place: str, *, secret: bool = False) -> Any:  # noqa: ANN401
-        """The value, read; `place` says in an error where it stands.
+    def value(self, raw: object, where: str, *, secret: bool = False) -> Any:  # noqa: ANN401
+        """Parse a value. Errors name the setting or the line as `where`.
 
         Raises
         ------
         SettingError
-            It is no value of this kind.
+            The value is not of this type.
         """
         try:
-            return self.read(given)
+            return self.read(raw)
         except AmbiguousAddressError as error:
             raise SettingError(
-                with_hint(
-                    f"{place} is `{shown(address_shown(str(given)))}`, which {error}", _ENCODED
-                )
+                with_hint(f"{where} is `{shown(address_shown(str(raw)))}`, which {error}", _ENCODED)
             ) from None
         except (ValueError, TypeError, OverflowError, RuntimeError) as error:
-            text = self.show(given) if isinstance(given, str) else given
-            sentence = f"{place} is `{'…' if secret else shown(text)}`, which is not {self.words}"
-            near = nearest(shown(given), self.choices)
+            text = self.show(raw) if isinstance(raw, str) else raw
+            sentence = (
+                f"{where} is `{'…' if secret else shown(text)}`, which is not {self.description}"
+            )
+            near = nearest(shown(raw), self.choices)
             message = with_hint(sentence, f"did you mean `{near}`?") if near else sentence
             raise SettingError(message) from error
 
 
 def choice(*choices: str) -> Kind:
-    """One of some words, in any letter case."""
+    """Make a type of one of several names, in any letter case."""
 
     def read(value: object) -> str:
         return choices[choices.index(_text(value).lower())]
@@ -72,7 +70,7 @@ def choice(*choices: str) -> Kind:
 
 
 def whole_number(low: int, high: int | None = None, unit: str = "whole number") -> Kind:
-    """A whole number from `low` to `high`."""
+    """Make a type of whole numbers from `low` to `high`."""
 
     def read(value: object) -> int:
         if isinstance(value, bool) or not isinstance(value, (int, str)):
@@ -97,7 +95,7 @@ def _text(value: object) -> str:
 def _path(value: object) -> Path:
     if not isinstance(value, Path):
         _text(value)
-    # As it is: a name may begin or end with a space.
+    # Not stripped: a name may begin or end with a space.
     path = Path(str(value)).expanduser()
     if "\0" in str(path):
         raise ValueError

@@ -1,4 +1,4 @@
-"""Half-open spans of UTC time, as all functions with a start and an end take them."""
+"""Half-open spans of UTC time, and their parsing from the arguments `start` and `end`."""
 
 from __future__ import annotations
 
@@ -17,38 +17,29 @@ __all__ = [
     "Span",
     "When",
     "day_start",
+    "describe_days",
     "microseconds",
     "parse_day",
     "parse_span",
-    "words_of_days",
 ]
 
 
 When: TypeAlias = "date | datetime | str"
 
-
-_DAY = re.compile(r"\d{4}-\d{2}-\d{2}")
-
-
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-
-
 ONE_DAY = timedelta(days=1)
-
-
 _ONE_MICROSECOND = timedelta(microseconds=1)
-
-
-#: Days that have one before and one after them, so that no sum of a day leaves the calendar.
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_DAY = re.compile(r"\d{4}-\d{2}-\d{2}")
+#: Days with a day before and after them, so that adding a day never leaves the calendar.
 _EARLIEST, _LATEST = date(1, 1, 2), date(9998, 12, 31)
-
-
+#: Runs of days that a message lists.
+_LISTED = 5
 _HINT = 'take a date ("2024-03-01" means that whole UTC day) or a datetime with a time zone'
 
 
 @dataclass(frozen=True, slots=True)
 class Span:
-    """The UTC time from `start`, included, to `end`, excluded."""
+    """The UTC time from `start` (included) to `end` (excluded)."""
 
     start: datetime
     end: datetime
@@ -64,18 +55,18 @@ class Span:
         return (self.end - _ONE_MICROSECOND).date()
 
     def days(self) -> list[date]:
-        """Every UTC day that the span touches."""
+        """Return every UTC day that the span touches."""
         count = (self.last_day - self.first_day).days + 1
         return [self.first_day + timedelta(days=offset) for offset in range(count)]
 
 
 def day_start(day: date) -> datetime:
-    """00:00 UTC of a day."""
+    """Return 00:00 UTC of a day."""
     return datetime(day.year, day.month, day.day, tzinfo=UTC)
 
 
 def microseconds(instant: datetime) -> int:
-    """Microseconds from 1970 to an instant.
+    """Return the microseconds from 1970 to an instant.
 
     Examples
     --------
@@ -88,7 +79,7 @@ def microseconds(instant: datetime) -> int:
 
 
 def parse_day(value: When, name: str = "day") -> date:
-    """UTC day of a date, its text, or an instant.
+    """Return the UTC day of a date, of its text, or of an instant.
 
     Examples
     --------
@@ -101,14 +92,14 @@ def parse_day(value: When, name: str = "day") -> date:
 
 
 def parse_span(start: When, end: When) -> Span:
-    """Span of two dates, both days included, or of instants, the second excluded.
+    """Parse a span of two dates, both days included, or of two instants, the second excluded.
 
     Raises
     ------
     ValueError
-        No date, a datetime without a zone, or an end that is not after the start.
+        A value is not a date, a datetime has no time zone, or the end is not after the start.
     TypeError
-        Neither a date nor a datetime nor text.
+        A value is not a date, a datetime or text.
 
     Examples
     --------
@@ -134,7 +125,7 @@ def _without_zone(value: object, name: str, remedy: str) -> ValueError:
 
 
 def _instant(value: object, name: str) -> tuple[datetime, bool]:
-    """Instant in UTC, and whether a whole day is meant."""
+    """Return the instant in UTC, and whether the value is a whole day."""
     try:
         instant, whole_day = _converted(value, name)
     except OverflowError as error:
@@ -145,7 +136,7 @@ def _instant(value: object, name: str) -> tuple[datetime, bool]:
 
 
 def _out_of_range(value: object, name: str) -> ValueError:
-    sentence = f"`{name}` is `{value}`, which is too near an end of the calendar"
+    sentence = f"`{name}` is `{value}`, which is too close to an end of the calendar"
     return ValueError(with_hint(sentence, f"take a day from {_EARLIEST} to {_LATEST}"))
 
 
@@ -166,23 +157,20 @@ def _converted(value: object, name: str) -> tuple[datetime, bool]:
             return day_start(date.fromisoformat(text)), True
         parsed = datetime.fromisoformat(text)
     except ValueError as error:
-        raise ValueError(with_hint(f"`{name}` is `{value}`, which is no date", _HINT)) from error
+        raise ValueError(with_hint(f"`{name}` is `{value}`, which is not a date", _HINT)) from error
     if parsed.tzinfo is None:
         raise _without_zone(value, name, f"`{text}Z`")
     return _converted(parsed, name)
 
 
-_LISTED = 5
-
-
-def words_of_days(days: Iterable[date]) -> str:
-    """Days as runs, some of them if there are many.
+def describe_days(days: Iterable[date]) -> str:
+    """Describe days as runs of successive days, and only the first runs if there are many.
 
     Examples
     --------
     >>> from datetime import date
-    >>> from rangebar_polars._utils.span import words_of_days
-    >>> words_of_days([date(2024, 3, 1), date(2024, 3, 2), date(2024, 3, 5)])
+    >>> from rangebar_polars._utils.span import describe_days
+    >>> describe_days([date(2024, 3, 1), date(2024, 3, 2), date(2024, 3, 5)])
     '2024-03-01 to 2024-03-02, 2024-03-05'
     """
     runs: list[list[date]] = []
@@ -191,6 +179,6 @@ def words_of_days(days: Iterable[date]) -> str:
             runs[-1][1:] = [day]
         else:
             runs.append([day])
-    words = [" to ".join(day.isoformat() for day in run) for run in runs]
-    more = f" and {len(words) - _LISTED:,} spans more" if len(words) > _LISTED else ""
-    return ", ".join(words[:_LISTED]) + more
+    texts = [" to ".join(day.isoformat() for day in run) for run in runs]
+    more = f" and {len(texts) - _LISTED:,} more spans" if len(texts) > _LISTED else ""
+    return ", ".join(texts[:_LISTED]) + more

@@ -143,7 +143,7 @@ def _shared(target: Target) -> Iterator[Cache]:
             raise
         finally:
             try:
-                interrupts.keep()
+                interrupts.defer()
             finally:
                 _OPENINGS.leave(target, error)
                 # A traceback refers to this frame.

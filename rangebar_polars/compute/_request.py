@@ -11,7 +11,7 @@ import polars as pl
 
 from rangebar_polars import _internal
 from rangebar_polars._typing import FrameOptions
-from rangebar_polars._utils.keywords import judge_keywords
+from rangebar_polars._utils.keywords import check_keywords
 from rangebar_polars.compute._columns import bind, judge_keys, parse_columns, parse_keys
 from rangebar_polars.compute._options import fold_options, parse_options
 from rangebar_polars.compute._pieces import in_pieces
@@ -48,7 +48,7 @@ class FrameRequest:
         **arguments: Unpack[KernelOptions],
     ) -> Self:
         """Request for range bars."""
-        judge_keywords(arguments, FrameOptions.__annotations__)
+        check_keywords(arguments, FrameOptions.__annotations__)
         keys = parse_keys(group_by)
         options = parse_options(threshold, **arguments)
         judge_keys(keys)

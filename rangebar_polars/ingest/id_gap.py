@@ -47,7 +47,7 @@ def gap_before(held: TickSnapshot, chain: Chain, day: date) -> Hole | None:
     before, here = held[day - ONE_DAY], held[day]
     ids = [u.tick_last_id for u in chain.units if u.day < day and u.tick_last_id is not None]
     entry = here.coverage.entry
-    is_judged = before.coverage.is_kept or chain.series.spec.source == "exness"
+    is_judged = before.coverage.is_stored or chain.series.spec.source == "exness"
     if is_judged or not ids or entry is None or entry.first_id is None:
         return None
     span = (ids[-1] + 1, entry.first_id - 1)

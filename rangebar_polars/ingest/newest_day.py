@@ -19,8 +19,8 @@ from rangebar_polars.fetch.registry import probe_of
 from rangebar_polars.sources import canonical_market, canonical_symbol
 from rangebar_polars.storage.parquet import TickStorage
 from rangebar_polars.storage.reading.plan import covered_days, entries_around
-from rangebar_polars.storage.snapshot import SEALED
-from rangebar_polars.storage.verify import kept_days
+from rangebar_polars.storage.snapshot import SETTLED
+from rangebar_polars.storage.verify import stored_days
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -125,7 +125,7 @@ def _day_before(seconds: float) -> date:
 def _holds(symbol_dir: SymbolDir, day: date) -> bool:
     """Whether the store holds a day to which nothing is to come."""
     span = Span(day_start(day), day_start(day + ONE_DAY))
-    return covered_days(symbol_dir, span, entries_around(symbol_dir, span))[0].state in SEALED
+    return covered_days(symbol_dir, span, entries_around(symbol_dir, span))[0].state in SETTLED
 
 
 @dataclass(frozen=True, slots=True)
@@ -198,8 +198,8 @@ class _Search:
         """The newest whole day of the store up to the latest that may be."""
         days = (
             day
-            for day, entry in kept_days(self.symbol_dir).items()
-            if entry.state in SEALED and day <= self.latest
+            for day, entry in stored_days(self.symbol_dir).items()
+            if entry.state in SETTLED and day <= self.latest
         )
         return max(days, default=None)
 

@@ -123,7 +123,7 @@ def stale_days(chain: Chain, last_day: date, held: TickSnapshot) -> tuple[date, 
     return tuple(
         unit.day
         for unit, now in ((unit, held[unit.day]) for unit in units)
-        if now.coverage.is_kept and now.tick_hash != unit.tick_hash
+        if now.coverage.is_stored and now.tick_hash != unit.tick_hash
     )
 
 

@@ -58,7 +58,7 @@ class PopulationTicks:
             return self._snapshots[key]
         storage = TickStorage(self.cache_dir)
         where = _place(spec)
-        found = snapshot(storage, spec.symbol, first_day, last_day, judge_end=False, **where)
+        found = snapshot(storage, spec.symbol, first_day, last_day, check_end=False, **where)
         if self._snapshots is not None:
             self._snapshots[key] = found
         return found

@@ -15,7 +15,7 @@ from rangebar_polars.bar_series.selection import superseded
 from rangebar_polars.clickhouse.query.bars import coverage_of
 from rangebar_polars.clickhouse.query.units import read_chains, specs_like
 from rangebar_polars.storage.parquet import TickStorage
-from rangebar_polars.storage.snapshot import kept_hashes
+from rangebar_polars.storage.snapshot import stored_hashes
 from rangebar_polars.symbol_registry import past_gate
 
 if TYPE_CHECKING:
@@ -192,7 +192,7 @@ def stale_units(units: Sequence[Unit], cache_dir: Path | str | None = None) -> s
     spec = units[0].series.spec
     days = [unit.day for unit in units]
     with past_gate(spec.symbol):
-        hashes = kept_hashes(
+        hashes = stored_hashes(
             storage,
             spec.symbol,
             min(days),

@@ -7,7 +7,7 @@ import shlex
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from rangebar_polars._utils.span import words_of_days
+from rangebar_polars._utils.span import describe_days
 from rangebar_polars.clickhouse.connection.dsn import resolve
 from rangebar_polars.exceptions import StorageError, with_hint
 from rangebar_polars.readers.coverage import stale_units
@@ -168,7 +168,7 @@ def absence_note(
     are = "is" if len(days) == 1 else "are"
     sentence = (
         f"bars of {spec.symbol} at {spec.threshold} dbps: {counted(len(days), 'day')} {are} not "
-        f"kept: {words_of_days(days)}"
+        f"kept: {describe_days(days)}"
     )
     line = populate_line(spec, days[0], days[-1], cache_dir=cache_dir, dsn=dsn)
     return with_hint(sentence, line)
@@ -185,7 +185,7 @@ def stale_notes(
         return [f"{place}: nobody knows whether their ticks have changed: {error}"]
     if not stale:
         return []
-    days = words_of_days(unit.day for unit in stale)
+    days = describe_days(unit.day for unit in stale)
     sentence = f"{place}: the store has other ticks by now of {counted(len(stale), 'day')}: {days}"
     remedy = "populate_cache_resumable(..., refresh_stale=True) builds them again"
     return [with_hint(sentence, remedy)]

@@ -6,7 +6,7 @@ from dataclasses import replace
 from datetime import UTC, date, datetime
 from typing import TYPE_CHECKING
 
-from rangebar_polars._utils.span import ONE_DAY, Span, day_start, microseconds, words_of_days
+from rangebar_polars._utils.span import ONE_DAY, Span, day_start, describe_days, microseconds
 from rangebar_polars.exceptions import (
     CoverageError,
     NoAnswerError,
@@ -166,7 +166,7 @@ def _end_of_kept(wanted: ReadRequest, pieces: Sequence[SegmentRead]) -> datetime
     """
     spans = _joined([piece.ticks for piece in pieces if piece.ticks is not None])
     days = [day for span in spans for day in _held(wanted, span).days]
-    count = next((place for place, day in enumerate(days) if not day.is_kept), len(days))
+    count = next((place for place, day in enumerate(days) if not day.is_stored), len(days))
     lacking = days[count:]
     # The last day that is kept may have grown since.
     open_days = [one.day for one in days[max(0, count - 1) :] if not one.is_final]
@@ -240,20 +240,20 @@ def _held(wanted: ReadRequest, span: Span) -> TickSnapshot:
         source=spec.source,
         market=spec.market,
         # As of a population: what is said of a day does not depend on where the span ends.
-        judge_end=False,
+        check_end=False,
     )
 
 
 def _judge(held: TickSnapshot, spec: BarSpec) -> None:
     """Refuse days that are not there, and days of which ids are missing."""
-    missing = [one for one in held.days if not one.coverage.is_kept]
-    broken = [one for one in held.days if one.coverage.is_kept and not one.is_kept]
+    missing = [one for one in held.days if not one.coverage.is_stored]
+    broken = [one for one in held.days if one.coverage.is_stored and not one.is_stored]
     bad = missing or broken
     if not bad:
         return
     days = [one.day for one in bad]
     what = "are not in the tick store" if missing else "lack ticks"
-    sentence = f"{len(days):,} days of {spec.symbol} {what}: {words_of_days(days)}{_why(bad)}"
+    sentence = f"{len(days):,} days of {spec.symbol} {what}: {describe_days(days)}{_why(bad)}"
     remedy = f"fetch them: rangebar fetch {spec.symbol} {days[0]} {days[-1]}"
     message = with_hint(sentence, remedy + _place(spec))
     if missing:
@@ -266,7 +266,7 @@ def _judge_join(wanted: ReadRequest, piece: SegmentRead, day: date) -> None:
     spec, chain = wanted.asked.spec, piece.choice.chain
     storage = TickStorage(wanted.access.cache_dir)
     place = {"source": spec.source, "market": spec.market}
-    held = snapshot(storage, spec.symbol, day - ONE_DAY, day, judge_end=False, **place)
+    held = snapshot(storage, spec.symbol, day - ONE_DAY, day, check_end=False, **place)
     gap = gap_before(held, chain, day)
     if gap is None:
         return

@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
-from rangebar_polars._utils.span import words_of_days
+from rangebar_polars._utils.span import describe_days
 from rangebar_polars.bar_series.days import (
     is_readable,
     new_builder,
@@ -207,7 +207,7 @@ def judge_length(wanted: ReadRequest, pieces: Sequence[SegmentRead], cache: Cach
     spec = wanted.asked.spec
     sentence = (
         f"bars of {spec.symbol} at {spec.threshold} dbps are not kept for `{len(days):,}` "
-        f"days, and a read computes at most {MOST_DAYS}: {words_of_days(days)}"
+        f"days, and a read computes at most {MOST_DAYS}: {describe_days(days)}"
     )
     line = populate_line_of(spec, wanted.access, days[0], days[-1])
     hint = f"keep them first: {line}"
@@ -230,5 +230,5 @@ def _other_semantics(spec: BarSpec, cache: Cache | None) -> str:
     numbers = sorted(set(days.values()))
     return (
         f"; under another bar_semantics ({', '.join(map(str, numbers))}, this version has "
-        f"{BAR_SEMANTICS}) are kept {words_of_days(days)}: rangebar cache upgrade"
+        f"{BAR_SEMANTICS}) are kept {describe_days(days)}: rangebar cache upgrade"
     )

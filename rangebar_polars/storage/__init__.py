@@ -1,4 +1,4 @@
-"""Ticks on disk."""
+"""The tick store: ticks on disk, in one Parquet file per day."""
 
 from rangebar_polars._files.locks import LockWaitWarning
 from rangebar_polars.storage.coverage import CoverageWarning

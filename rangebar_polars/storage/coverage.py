@@ -1,4 +1,4 @@
-"""Whether days are complete, told by the chain of their ids: pure functions of manifests."""
+"""Coverage: whether days are complete, derived from the chain of ids in their manifests."""
 
 from __future__ import annotations
 
@@ -44,16 +44,16 @@ COVERAGE_SCHEMA = pl.Schema(
 )
 
 _LISTED = 3
-# An id of a quote is that of its month, times this, and the row in the month's file.
+# The id of a quote is its month times this number, plus its row in the file of the month.
 _ROWS_OF_MONTH = 10**8
 
 
 class CoverageWarning(UserWarning):
-    """Ticks are given although others of the span are missing."""
+    """Ticks are returned although other ticks of the span are missing."""
 
 
 class Gap(NamedTuple):
-    """Ids that are missing, both ends included, and the day whose ticks they would be."""
+    """A span of missing ids, both ends included, and the day whose ticks they would be."""
 
     day: date
     first_id: int
@@ -63,7 +63,7 @@ class Gap(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class DayCoverage:
-    """What the store holds of a day, and what of the chain up to its end is missing."""
+    """What the store holds of a day, and the ids that are missing up to its end."""
 
     day: date
     state: str
@@ -72,9 +72,9 @@ class DayCoverage:
     reason: str = ""
 
     @property
-    def is_kept(self) -> bool:
+    def is_stored(self) -> bool:
         """Whether the store vouches for the day."""
-        return self.entry is not None and self.entry.is_kept
+        return self.entry is not None and self.entry.is_stored
 
 
 def chain(
@@ -83,23 +83,23 @@ def chain(
     *,
     is_quotes: bool,
     excuse: Callable[[date], str | None] = lambda _: None,
-    judge_end: bool = True,
+    check_end: bool = True,
 ) -> list[DayCoverage]:
-    """Coverage of successive days.
+    """Compute the coverage of successive days.
 
     Parameters
     ----------
     days
         The days of a span, in order.
     entries
-        What is in the store of these days and of those around them.
+        The manifest entries of these days and of the days around them.
     is_quotes
         Whether ids count the rows of a month's file.
     excuse
-        Why gaps of a day are no fault, None if they are.
-    judge_end
-        Whether ids that are missing between the last day and the next one are a gap of the last
-        day too: they may be of either. Else they are of the later day, as within the span.
+        Returns the reason why the gaps of a day are known and expected, or None.
+    check_end
+        Whether ids missing between the last day and the next one count as a gap of the last day,
+        too: they may belong to either. Otherwise they belong to the later day, as inside the span.
     """
     breaks = _quote_breaks if is_quotes else _trade_breaks
     absent = IdSpans(span for entry in entries.values() for span in entry.source_absent)
@@ -108,11 +108,11 @@ def chain(
     for day in days:
         entry = entries.get(day)
         gaps: list[Gap] = []
-        if entry is not None and entry.is_kept and entry.first_id is not None:
+        if entry is not None and entry.is_stored and entry.first_id is not None:
             gaps += breaks(before, (day, entry))
             gaps += [Gap(day, *span) for span in entry.id_gaps]
             before = day, entry
-        if judge_end and day == days[-1]:
+        if check_end and day == days[-1]:
             gaps += _after(day, entries, breaks)
         left = tuple(part for gap in gaps for part in _without(gap, absent))
         reason = excuse(day) if left else None
@@ -121,26 +121,26 @@ def chain(
 
 
 def _day(day: date, entry: DayEntry | None, gaps: tuple[Gap, ...], excuse: str) -> DayCoverage:
-    words = [entry.reason] if entry is not None and entry.reason else []
-    words += [gap.reason or _ids(gap) for gap in gaps[:_LISTED]]
-    words += [f"and {len(gaps) - _LISTED:,} spans more"] if len(gaps) > _LISTED else []
-    words += [excuse] if excuse else []
+    reasons = [entry.reason] if entry is not None and entry.reason else []
+    reasons += [gap.reason or _describe_gap(gap) for gap in gaps[:_LISTED]]
+    reasons += [f"and {len(gaps) - _LISTED:,} more spans"] if len(gaps) > _LISTED else []
+    reasons += [excuse] if excuse else []
     if entry is not None and entry.source_absent:
         count = sum(last - first + 1 for first, last in entry.source_absent)
-        words.append(f"{count:,} ids do not exist at the source")
-    return DayCoverage(day, entry.state if entry else MISSING, entry, gaps, "; ".join(words))
+        reasons.append(f"{count:,} ids do not exist at the source")
+    return DayCoverage(day, entry.state if entry else MISSING, entry, gaps, "; ".join(reasons))
 
 
-def _ids(gap: Gap) -> str:
+def _describe_gap(gap: Gap) -> str:
     if gap.first_id == gap.last_id:
         return f"id {gap.first_id} is missing"
     return f"ids {gap.first_id} to {gap.last_id} are missing"
 
 
 def _before(day: date, entries: Mapping[date, DayEntry]) -> tuple[date, DayEntry] | None:
-    """Return the nearest day with ids before a span, None if a day between them is not stored."""
+    """Return the nearest day with ids before a span, or None if a day between is not stored."""
     earlier = day - ONE_DAY
-    while (entry := entries.get(earlier)) is not None and entry.is_kept:
+    while (entry := entries.get(earlier)) is not None and entry.is_stored:
         if entry.last_id is not None:
             return earlier, entry
         earlier -= ONE_DAY
@@ -152,10 +152,10 @@ def _after(
     entries: Mapping[date, DayEntry],
     breaks: Callable[[tuple[date, DayEntry] | None, tuple[date, DayEntry]], list[Gap]],
 ) -> list[Gap]:
-    """What is missing between the last day of a span and the next one, which may be of either."""
+    """Return the gaps between the last day of a span and the next day, which may be of either."""
     entry, later_day = entries.get(day), day + ONE_DAY
     later = entries.get(later_day)
-    if entry is None or later is None or not (entry.is_kept and later.is_kept):
+    if entry is None or later is None or not (entry.is_stored and later.is_stored):
         return []
     if entry.last_id is None or later.first_id is None:
         return []
@@ -172,17 +172,20 @@ def _trade_breaks(before: tuple[date, DayEntry] | None, here: tuple[date, DayEnt
 
 
 def _quote_breaks(before: tuple[date, DayEntry] | None, here: tuple[date, DayEntry]) -> list[Gap]:
-    """Rows of one file of a month must run on, and a month begins with its first row."""
+    """Return the gap before a day of quotes.
+
+    The rows of a month's file must be consecutive across days, from its first row on.
+    """
     day, entry = here
     if before is None or entry.first_id is None or before[1].last_id is None:
         return []
     month, row = divmod(entry.first_id, _ROWS_OF_MONTH)
     if before[1].last_id // _ROWS_OF_MONTH != month:
-        is_whole = row <= 1  # rows may be counted from 0 or from 1
-        return [] if is_whole else [Gap(day, month * _ROWS_OF_MONTH + 1, entry.first_id - 1)]
+        is_first_row = row <= 1  # rows are counted from 0 or from 1
+        return [] if is_first_row else [Gap(day, month * _ROWS_OF_MONTH + 1, entry.first_id - 1)]
     if before[1].origin.sha256 != entry.origin.sha256:
-        why = f"it is of another edition of the month's file than {before[0]}"
-        return [Gap(day, before[1].last_id + 1, entry.first_id - 1, why)]
+        reason = f"it is from another edition of the month's file than {before[0]}"
+        return [Gap(day, before[1].last_id + 1, entry.first_id - 1, reason)]
     return _trade_breaks(before, here)
 
 
@@ -195,7 +198,7 @@ def _without(gap: Gap, absent: IdSpans) -> list[Gap]:
 
 
 class IdSpans:
-    """A set of ids as disjoint spans in order, so that a lookup costs a binary search.
+    """A set of ids as sorted disjoint spans, so that a lookup is a binary search.
 
     Examples
     --------
@@ -229,19 +232,19 @@ class IdSpans:
 
 
 def coverage_frame(days: Iterable[DayCoverage]) -> pl.DataFrame:
-    """Coverage of days as a frame.
+    """Return the coverage of days as a frame.
 
-    `missing_before` is the number of ids that are missing between the end of the day before and
-    the end of this one.
+    `missing_before` is the number of ids missing between the end of the day before and the end of
+    this one.
     """
     rows = [
         (
             item.day,
             item.state,
-            item.entry.rows if item.entry is not None and item.is_kept else 0,
+            item.entry.rows if item.entry is not None and item.is_stored else 0,
             item.entry.first_id if item.entry is not None else None,
             item.entry.last_id if item.entry is not None else None,
-            sum(gap.last_id - gap.first_id + 1 for gap in item.gaps) if item.is_kept else None,
+            sum(gap.last_id - gap.first_id + 1 for gap in item.gaps) if item.is_stored else None,
             item.reason or None,
         )
         for item in days

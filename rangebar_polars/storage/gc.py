@@ -1,4 +1,4 @@
-"""What no manifest names any more: listed, and removed under the lock when it is old enough."""
+"""Garbage collection: files that no manifest names any more, removed after a week."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ if TYPE_CHECKING:
 
 __all__ = ["GARBAGE_SECONDS", "Garbage", "collect", "garbage", "sweep", "unreferenced"]
 
-#: So long a file stays after the last manifest that names it: plans may still read it.
+#: How long a file stays after the last manifest that names it. Lazy frames may still read it.
 GARBAGE_SECONDS = 7 * 86_400.0
 
 
 @dataclass(frozen=True, slots=True)
 class Garbage:
-    """A file that nothing refers to."""
+    """A file that no newest manifest names."""
 
     path: Path
     bytes: int
@@ -38,7 +38,7 @@ class Garbage:
 
 
 def unreferenced(symbol_dir: SymbolDir) -> Iterator[tuple[str, Path]]:
-    """Day files that no newest manifest names, and manifests that are not the newest."""
+    """Yield day files that no newest manifest names, and manifests that are not the newest."""
     for month in symbol_dir.months():
         *older, _newest = manifest_versions(symbol_dir, month).values() or [None]
         yield from ((month, path) for path in older if path is not None)
@@ -53,7 +53,7 @@ def unreferenced(symbol_dir: SymbolDir) -> Iterator[tuple[str, Path]]:
 
 
 def garbage(symbol_dir: SymbolDir) -> list[Garbage]:
-    """What is old enough to be removed."""
+    """List the garbage that is old enough to be removed."""
     found = []
     oldest = time.time() - GARBAGE_SECONDS
     for month, path in unreferenced(symbol_dir):
@@ -65,7 +65,7 @@ def garbage(symbol_dir: SymbolDir) -> list[Garbage]:
 
 
 def collect(symbol_dir: SymbolDir) -> list[Garbage]:
-    """Remove what is old enough; the manifest is read again before each file."""
+    """Remove the garbage that is old enough, reading the manifest again before each file."""
     removed = []
     with writing(symbol_dir), disk_errors(symbol_dir.folder):
         for item in garbage(symbol_dir):
@@ -77,13 +77,13 @@ def collect(symbol_dir: SymbolDir) -> list[Garbage]:
     return removed
 
 
-def sweep(symbol_dirs: Iterable[SymbolDir], *, is_trial: bool) -> pl.DataFrame:
-    """What was removed of some symbols, or would be."""
-    work = garbage if is_trial else collect
+def sweep(symbol_dirs: Iterable[SymbolDir], *, dry_run: bool) -> pl.DataFrame:
+    """Remove the garbage of some symbols, or only list it, and return it as a frame."""
+    find = garbage if dry_run else collect
     rows = [
         (symbol_dir.symbol, str(item.path), item.bytes)
         for symbol_dir in symbol_dirs
-        for item in work(symbol_dir)
+        for item in find(symbol_dir)
     ]
     schema = {"symbol": pl.String, "file": pl.String, "bytes": pl.Int64}
     return pl.DataFrame(rows, schema=schema, orient="row")

@@ -1,4 +1,4 @@
-"""Where the files of one symbol lie.
+"""The folder layout of the store, and the folder of one symbol.
 
 {root}/{source}/{market}/{symbol}/.lock
 /{year}/{day}.{first 16 digits of its SHA-256}.parquet
@@ -35,16 +35,11 @@ __all__ = [
     "symbol_dirs",
 ]
 
-
+#: The version of the layout, as the name of the folder below `ticks`.
 LAYOUT = "v1"
-
-
 DIGITS_IN_NAME = 16
 
-
 _MONTH = re.compile(r"([0-9]{4}-(?:0[1-9]|1[0-2]))\.manifest")
-
-
 _DAY_FILE = re.compile(r"([0-9]{4}-[0-9]{2}-[0-9]{2})\.([0-9a-f]{16})\.parquet")
 
 
@@ -70,75 +65,75 @@ class SymbolDir:
 
     @property
     def quarantine(self) -> Path:
-        """The folder of files that are not what they were."""
+        """The folder of files that do not contain the bytes that were written."""
         return self.folder / "quarantine"
 
     @property
     def label(self) -> str:
-        """The symbol for messages, with its market."""
+        """The symbol with its market, for messages."""
         return f"{self.symbol} ({self.source} {self.market})"
 
     def day_folder(self, day: date) -> Path:
-        """The folder of the files of a day."""
+        """Return the folder of the files of a day."""
         return self.folder / f"{day.year:04}"
 
     def day_file(self, day: date, name: str) -> Path:
-        """A file of a day by its name."""
+        """Return the path of a file of a day."""
         return self.day_folder(day) / name
 
     def manifests(self, month: str) -> Path:
-        """The folder of the versions of a month's manifest."""
+        """Return the folder of the versions of a month's manifest."""
         return self.folder / month[:4] / f"{month}.manifest"
 
     def years(self) -> list[Path]:
-        """The folders of years, in order."""
+        """List the folders of years, in order."""
         return [path for path in _folders(self.folder) if re.fullmatch(r"[0-9]{4}", path.name)]
 
     def months(self) -> list[str]:
-        """The months that have a manifest, in order."""
+        """List the months that have a manifest, in order."""
         found = (_MONTH.fullmatch(path.name) for year in self.years() for path in _folders(year))
         return [match.group(1) for match in found if match]
 
 
 def day_file_name(day: date, sha256: str) -> str:
-    """Name of the file of a day with these bytes."""
+    """Return the name of the file of a day whose bytes have this SHA-256."""
     return f"{day.isoformat()}.{sha256[:DIGITS_IN_NAME]}.parquet"
 
 
 def day_of_file(name: str) -> date | None:
-    """The day whose file has this name, if it is one of a day's."""
+    """Return the day of a file name, or None if it does not name a day file."""
     match = _DAY_FILE.fullmatch(name)
     try:
         return date.fromisoformat(match.group(1)) if match else None
-    except ValueError:  # no day of the calendar
+    except ValueError:  # not a day of the calendar
         return None
 
 
 def month_of(day: date) -> str:
-    """The month of a day, such as 2024-03."""
+    """Return the month of a day, such as 2024-03."""
     return f"{day.year:04}-{day.month:02}"
 
 
 def symbol_dirs(
     root: Path, source: str | None, market: str | None, symbol: str | None, disk: Disk
 ) -> Iterator[SymbolDir]:
-    """The symbols in the store, all of them or of one source, one market, one name."""
-    for origin, markets in MARKETS.items():
-        for place in markets:
-            if source not in (None, origin) or market not in (None, place):
+    """Yield the symbols in the store. A source, market or symbol other than None filters them."""
+    for found_source, markets in MARKETS.items():
+        for found_market in markets:
+            if source not in (None, found_source) or market not in (None, found_market):
                 continue
-            for folder in _folders(root / origin / place):
+            for folder in _folders(root / found_source / found_market):
                 if symbol in (None, folder.name):
-                    yield SymbolDir(root, origin, place, folder.name, disk)
+                    yield SymbolDir(root, found_source, found_market, folder.name, disk)
 
 
 def listed(folder: Path) -> list[Path]:
-    """Return what is in a folder, in order; nothing if it does not exist.
+    """List the paths in a folder, in order. A folder that does not exist is empty.
 
     Raises
     ------
     StorageError
-        It cannot be listed.
+        The folder cannot be listed.
     """
     return _listed(folder, lambda _: True)
 
@@ -147,10 +142,10 @@ def _folders(path: Path) -> list[Path]:
     return _listed(path, os.DirEntry.is_dir)
 
 
-def _listed(folder: Path, keep: Callable[[os.DirEntry[str]], bool]) -> list[Path]:
+def _listed(folder: Path, is_listed: Callable[[os.DirEntry[str]], bool]) -> list[Path]:
     try:
         with os.scandir(folder) as entries:
-            return sorted(Path(entry.path) for entry in entries if keep(entry))
+            return sorted(Path(entry.path) for entry in entries if is_listed(entry))
     except FileNotFoundError:
         return []
     except OSError as error:

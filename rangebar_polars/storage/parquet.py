@@ -1,4 +1,4 @@
-"""Ticks on disk, in files that are never changed, and what is known about them."""
+"""The tick store: immutable Parquet files of ticks, and the manifests that name them."""
 
 from __future__ import annotations
 
@@ -17,25 +17,25 @@ from rangebar_polars._utils.span import parse_day, parse_span
 from rangebar_polars.config import settings
 from rangebar_polars.exceptions import SnapshotExpiredError
 from rangebar_polars.sources import canonical_market, canonical_symbol
-from rangebar_polars.storage import gc as collect
-from rangebar_polars.storage import verify as audit
+from rangebar_polars.storage import gc
+from rangebar_polars.storage import verify as verification
 from rangebar_polars.storage.coverage import coverage_frame
 from rangebar_polars.storage.days.write import (
     WriteReport,
     fill_days,
     put_days,
     remove_days,
-    write_given,
+    write_user_ticks,
 )
 from rangebar_polars.storage.layout import LAYOUT, SymbolDir, symbol_dirs
 from rangebar_polars.storage.reading import pruning
 from rangebar_polars.storage.reading.plan import (
+    check_coverage,
     covered_days,
     current_entries,
-    judge,
     make_plan,
 )
-from rangebar_polars.storage.reading.read import mend, read_plan
+from rangebar_polars.storage.reading.read import read_plan, refetch_quarantined
 from rangebar_polars.storage.user_ticks import TIME, user_ticks
 from rangebar_polars.symbol_registry import validate_symbol_registered
 
@@ -59,14 +59,14 @@ _TRIES = 3
 class TickStorage:
     """The ticks of all symbols in one folder.
 
-    A day is one Parquet file, named by its own SHA-256 and never changed. What is in the store is
-    told by the manifests of the months, so a reader sees a month as it was before a write or after
-    it. One process at a time writes a symbol; readers wait for nobody.
+    Each day is one Parquet file, named by its own SHA-256 and never changed. The manifest of a month
+    lists its days, so a reader sees a month either before a write or after it. One process at a
+    time writes a symbol. Readers never wait.
 
     Parameters
     ----------
     cache_dir
-        Folder of the store; else the setting `cache_dir` (`RANGEBAR_CACHE_DIR`), else the
+        Folder of the store. The default is the setting `cache_dir` (`RANGEBAR_CACHE_DIR`), or the
         platform's cache folder.
 
     Examples
@@ -94,7 +94,7 @@ class TickStorage:
 
     @property
     def root(self) -> Path:
-        """The folder of the files, below the one that was given."""
+        """The folder of the tick files, inside `cache_dir`."""
         return self._root
 
     def write_ticks(
@@ -105,10 +105,10 @@ class TickStorage:
         source: str = "binance",
         market: str = "spot",
     ) -> WriteReport:
-        """Add ticks to the store; those that it has already are passed over.
+        """Add ticks to the store, skipping those already present.
 
-        Each month is written as a whole or not at all, under the lock of the symbol, so that
-        writers at work at the same time lose nothing.
+        Each month is written as a whole or not at all. Writers of the same symbol take turns, so
+        concurrent writes lose nothing.
 
         Parameters
         ----------
@@ -116,31 +116,31 @@ class TickStorage:
             A registered symbol, in any letter case.
         ticks
             A Polars or pandas frame with `timestamp` (Datetime; without a zone it is UTC), `price`
-            and `agg_trade_id`, and where they are known `quantity` (or `volume`),
-            `first_trade_id`, `last_trade_id` and `is_buyer_maker`. Other columns are left out. Rows
-            may stand in any order. A time that runs back by at most a second in the order of the
-            ids is raised.
+            and `agg_trade_id`, and optionally `quantity` (or `volume`), `first_trade_id`,
+            `last_trade_id` and `is_buyer_maker`. Other columns are ignored. Rows may be in any
+            order. In the order of the ids, a time that runs back by at most a second is raised to
+            the highest time before it.
         source, market
-            `"binance"` with `"spot"`, `"um"` or `"cm"`; `"exness"`, whose ticks have `bid`, `ask`
-            and their mid as `price`.
+            `"binance"` with `"spot"`, `"um"` or `"cm"`; or `"exness"`, whose ticks have `bid`,
+            `ask` and their mid as `price`.
 
         Returns
         -------
         WriteReport
-            Days and months that are in the store now, rows added, duplicates.
+            The days and months written, and the numbers of rows added and of duplicates.
 
         Raises
         ------
         TickDataError
-            A row is no tick, an id is given or stored with other values, or a day that its source
-            gave whole has no such row. Nothing of the month is written.
+            A row is not a valid tick, two ticks with the same id differ, or a final day does not
+            contain a row. Nothing of that month is written.
         TickOrderError
             In the order of the ids, time runs back by more than a second.
         StorageError
-            The files could not be written; what was stored is as it was.
+            The files could not be written. The stored ticks are unchanged.
         """
         symbol_dir = self.symbol_dir(symbol, source, market, operation="write_ticks")
-        return write_given(symbol_dir, user_ticks(ticks, symbol_dir.source))
+        return write_user_ticks(symbol_dir, user_ticks(ticks, symbol_dir.source))
 
     def get_ticks(
         self,
@@ -152,34 +152,34 @@ class TickStorage:
         source: str = "binance",
         market: str = "spot",
     ) -> pl.DataFrame:
-        """Ticks of a span, proved as they are read.
+        """Return the ticks of a span, after checking the SHA-256 of every file.
 
         Parameters
         ----------
         symbol
             A registered symbol, in any letter case.
         start, end
-            Dates (the end's day included) or datetimes with a zone (the end excluded).
+            Dates (the day of `end` included) or datetimes with a time zone (`end` excluded).
         on_gap
-            `"raise"`, or `"report"` to give the ticks there are, with a warning.
+            `"raise"`, or `"report"` to return the available ticks with a warning.
         source, market
             As for `write_ticks`.
 
         Raises
         ------
         TicksNotCachedError
-            Days that are not in the store.
+            Some days are not in the store.
         CoverageError
-            Ids that are missing.
+            Some ids are missing.
         ParquetCorruptionError
-            A file is not what was written; it is in quarantine now.
+            A file does not contain the bytes that were written. It is in quarantine now.
         """
         span = parse_span(start, end)
         symbol_dir = self.symbol_dir(symbol, source, market, operation="get_ticks")
         for tries_left in reversed(range(_TRIES)):
             plan = self._plan(symbol_dir, span, on_gap)
             try:
-                return pl.concat([plan.schema.to_frame(), *read_plan(plan, None, at_once=True)])
+                return pl.concat([plan.schema.to_frame(), *read_plan(plan, None, whole_days=True)])
             except SnapshotExpiredError:
                 if not tries_left:
                     raise
@@ -196,26 +196,27 @@ class TickStorage:
         market: str = "spot",
         refetch: Refetch | None = None,
     ) -> pl.LazyFrame:
-        """Ticks of a span as a lazy frame, proved as they are read, a part of a day in memory.
+        """Return the ticks of a span as a lazy frame that reads part of a day at a time.
 
-        What is read is what the store holds at this call, whatever is written until the frame is
-        collected. Only the columns and the days that the query needs are read.
+        The frame is a snapshot: it returns what the store holds at this call, whatever is written
+        before the frame is collected. Only the columns and the days that the query needs are read,
+        and the SHA-256 of every file is checked.
 
         Parameters
         ----------
         symbol, start, end, on_gap, source, market
             As for `get_ticks`.
         refetch
-            Gives the ticks of a day whose file is found corrupt.
+            A function that fetches the ticks of a day whose file is corrupt.
 
         Raises
         ------
         TicksNotCachedError, CoverageError
             As for `get_ticks`, at this call.
         ParquetCorruptionError
-            When the frame is collected: a file is not what was written.
+            When the frame is collected: a file does not contain the bytes that were written.
         SnapshotExpiredError
-            When the frame is collected: a file was replaced a week ago or more, and removed.
+            When the frame is collected: a file was replaced at least a week ago, and removed.
         """
         span = parse_span(start, end)
         symbol_dir = self.symbol_dir(symbol, source, market, operation="scan_ticks")
@@ -236,14 +237,14 @@ class TickStorage:
     def coverage(
         self, symbol: str, start: When, end: When, *, source: str = "binance", market: str = "spot"
     ) -> pl.DataFrame:
-        """What the store holds of each day of a span, and what is missing.
+        """Report what the store holds of each day of a span, and what is missing.
 
         Returns
         -------
         DataFrame
             Columns day, state (`final`, `tail`, `given`, `absent_confirmed`, `quarantined`,
-            `missing`), rows, first_id, last_id, missing_before (ids that are missing between the
-            end of the day before and the end of this one) and reason.
+            `missing`), rows, first_id, last_id, missing_before (the number of ids missing between
+            the end of the day before and the end of this one) and reason.
         """
         symbol_dir = self.symbol_dir(symbol, source, market, operation="coverage")
         return coverage_frame(self._covered(symbol_dir, parse_span(start, end)))
@@ -251,7 +252,7 @@ class TickStorage:
     def gaps(
         self, symbol: str, start: When, end: When, *, source: str = "binance", market: str = "spot"
     ) -> list[Gap]:
-        """The spans of ids that are missing in days that the store holds, each with its day."""
+        """Return the spans of ids that are missing from stored days."""
         symbol_dir = self.symbol_dir(symbol, source, market, operation="coverage")
         days = self._covered(symbol_dir, parse_span(start, end))
         return [gap for day in days for gap in day.gaps]
@@ -259,10 +260,10 @@ class TickStorage:
     def has_ticks(
         self, symbol: str, start: When, end: When, *, source: str = "binance", market: str = "spot"
     ) -> bool:
-        """Whether every day of a span is in the store and no id is missing."""
+        """Return whether every day of a span is in the store and no id is missing."""
         symbol_dir = self.symbol_dir(symbol, source, market, operation="has_ticks")
         days = self._covered(symbol_dir, parse_span(start, end))
-        return all(day.is_kept and not day.gaps for day in days)
+        return all(day.is_stored and not day.gaps for day in days)
 
     def put_days(
         self,
@@ -272,10 +273,10 @@ class TickStorage:
         source: str = "binance",
         market: str = "spot",
     ) -> WriteReport:
-        """Put whole days, as a source gives them, into the place of what the store holds of them.
+        """Store whole days from a source, replacing what the store holds of them.
 
-        A day to which more may come is stored as `tail`, one without ticks and with a reason as
-        `absent_confirmed`, any other as `final`. A final day stays where a tail is given.
+        A day that may still grow is stored as `tail`, a day without ticks and with a reason as
+        `absent_confirmed`, any other day as `final`. A tail never replaces a final day.
         """
         symbol_dir = self.symbol_dir(symbol, source, market, operation="put_days")
         return put_days(symbol_dir, days)
@@ -289,16 +290,16 @@ class TickStorage:
         source: str = "binance",
         market: str = "spot",
     ) -> WriteReport:
-        """Add ticks that were missing to days in the store, whatever their state.
+        """Add missing ticks to days in the store, whatever the state of the days.
 
         Parameters
         ----------
         symbol, source, market
             As for `write_ticks`.
         ticks
-            The ticks that were had.
+            The ticks to add.
         absent
-            The ids that the source says it does not have, with the day of the gap they are in.
+            The ids that the source says it does not have, each with the day of its gap.
         """
         symbol_dir = self.symbol_dir(symbol, source, market, operation="fill_gaps")
         spans: dict[date, list[tuple[int, int]]] = {}
@@ -315,14 +316,14 @@ class TickStorage:
         source: str = "binance",
         market: str = "spot",
     ) -> list[date]:
-        """Take days out of the store, all of them or from `start` to `end`, both included.
+        """Delete days from the store: all of them, or those from `start` to `end`, both included.
 
-        Plans made before can still be read; `gc` removes the files when they are a week old.
+        Lazy frames made before can still be collected. `gc` removes the files after a week.
 
         Returns
         -------
         list of date
-            The days that were in the store.
+            The deleted days.
         """
         symbol_dir = self.symbol_dir(symbol, source, market)
         first = date.min if start is None else parse_day(start, "start")
@@ -330,30 +331,30 @@ class TickStorage:
         return remove_days(symbol_dir, first, last)
 
     def list_symbols(self, *, source: str = "binance", market: str = "spot") -> list[str]:
-        """The symbols of a market of which days are in the store."""
+        """Return the symbols of a market that have days in the store."""
         raise_if_forked("list_symbols")
-        found = symbol_dirs(self._root, *canonical_market(source, market), None, self._disk)
-        return [symbol_dir.symbol for symbol_dir in found if audit.kept_days(symbol_dir)]
+        dirs = symbol_dirs(self._root, *canonical_market(source, market), None, self._disk)
+        return [symbol_dir.symbol for symbol_dir in dirs if verification.stored_days(symbol_dir)]
 
     def list_days(
         self, symbol: str, *, source: str = "binance", market: str = "spot"
     ) -> list[date]:
-        """The days of a symbol that are in the store, in order."""
-        return list(audit.kept_days(self.symbol_dir(symbol, source, market)))
+        """Return the stored days of a symbol, in order."""
+        return list(verification.stored_days(self.symbol_dir(symbol, source, market)))
 
     def stats(
         self, symbol: str, *, source: str = "binance", market: str = "spot"
     ) -> dict[str, object]:
-        """Days, rows, bytes, first and last day and id, and the number of days in each state."""
-        return audit.stats(self.symbol_dir(symbol, source, market))
+        """Count the days, rows and bytes of a symbol, and the days in each state."""
+        return verification.stats(self.symbol_dir(symbol, source, market))
 
     def verify(
         self, symbol: str | None = None, *, source: str | None = None, market: str | None = None
     ) -> pl.DataFrame:
         """Read every file of the store and compare it with its SHA-256.
 
-        A quarantined day whose right bytes are in its place or in the quarantine is taken back
-        into service. Nothing else is changed.
+        A quarantined day is restored if its original bytes are in its place or in the quarantine.
+        Nothing else is changed.
 
         Returns
         -------
@@ -361,7 +362,7 @@ class TickStorage:
             Columns source, market, symbol, day, file, state (`ok`, `corrupt`, `missing`,
             `unreadable`, `quarantined`, `unreferenced`, `manifest unreadable`) and reason.
         """
-        return audit.verify(self._symbol_dirs(symbol, source, market))
+        return verification.verify(self._symbol_dirs(symbol, source, market))
 
     def gc(
         self,
@@ -371,21 +372,21 @@ class TickStorage:
         source: str | None = None,
         market: str | None = None,
     ) -> pl.DataFrame:
-        """Remove files that no manifest has named for a week; by default only list them.
+        """Remove the files that no manifest has named for a week. By default, only list them.
 
-        What is in quarantine stays.
+        Quarantined files stay.
 
         Returns
         -------
         DataFrame
             Columns symbol, file and bytes.
         """
-        return collect.sweep(self._symbol_dirs(symbol, source, market), is_trial=dry_run)
+        return gc.sweep(self._symbol_dirs(symbol, source, market), dry_run=dry_run)
 
     def symbol_dir(
         self, symbol: str, source: str, market: str, *, operation: str | None = None
     ) -> SymbolDir:
-        """Return the folder of a symbol, which passes the gate where an operation is named.
+        """Return the folder of a symbol. If an operation is named, apply the symbol gate.
 
         Raises
         ------
@@ -413,9 +414,9 @@ class TickStorage:
     def _plan(
         self, symbol_dir: SymbolDir, span: Span, on_gap: OnGap, refetch: Refetch | None = None
     ) -> Plan:
-        """The files of a span, after what is missing has been judged."""
+        """Check the coverage of a span, and return the plan of its files."""
         entries = current_entries(symbol_dir, span)
-        if refetch is not None and mend(symbol_dir, span, entries, refetch):
+        if refetch is not None and refetch_quarantined(symbol_dir, span, entries, refetch):
             entries = current_entries(symbol_dir, span)
-        judge(symbol_dir, covered_days(symbol_dir, span, entries), on_gap)
+        check_coverage(symbol_dir, covered_days(symbol_dir, span, entries), on_gap)
         return make_plan(symbol_dir, span, entries)

@@ -1,4 +1,4 @@
-"""The days of a span as the store holds them at one moment: judged, and read as they were judged."""
+"""Snapshots: the days of a span at one moment, to be checked first and then read unchanged."""
 
 from __future__ import annotations
 
@@ -29,20 +29,20 @@ if TYPE_CHECKING:
     from rangebar_polars.storage.parquet import TickStorage
     from rangebar_polars.storage.reading.plan import Plan, PlannedDay
 
-__all__ = ["SEALED", "SnapshotDay", "TickSnapshot", "kept_hashes", "snapshot"]
+__all__ = ["SETTLED", "SnapshotDay", "TickSnapshot", "snapshot", "stored_hashes"]
 
-#: States of a day to which nothing is to come.
-SEALED = frozenset({"final", "given", "absent_confirmed"})
+#: States of a day that will not grow any more.
+SETTLED = frozenset({"final", "given", "absent_confirmed"})
 
 _DAY_US = 86_400 * 10**6
 
 
 @dataclass(frozen=True, slots=True)
 class SnapshotDay:
-    """A UTC day: what the store holds of it, and a hash of its ticks."""
+    """A UTC day: its coverage, and a hash of its ticks."""
 
     coverage: DayCoverage
-    #: Another one if any tick is another one, whichever file it stands in; empty without files.
+    #: Changes if any tick of the day changes, whichever file holds it. Empty without files.
     tick_hash: str
 
     @property
@@ -52,21 +52,21 @@ class SnapshotDay:
 
     @property
     def is_final(self) -> bool:
-        """Whether the store vouches for it, nothing is to come, and no id is missing."""
-        return self.coverage.state in SEALED and not self.coverage.gaps
+        """Whether the day is valid in the store, will not grow, and has no missing ids."""
+        return self.coverage.state in SETTLED and not self.coverage.gaps
 
     @property
-    def is_kept(self) -> bool:
-        """Whether the store vouches for what it holds of it, and no id is missing."""
-        return self.coverage.is_kept and not self.coverage.gaps
+    def is_stored(self) -> bool:
+        """Whether the day is valid in the store and has no missing ids."""
+        return self.coverage.is_stored and not self.coverage.gaps
 
 
 @dataclass(frozen=True, slots=True)
 class TickSnapshot:
-    """Days of a span, in order and without a hole, as they were at one moment."""
+    """The consecutive days of a span as they were at one moment."""
 
     days: tuple[SnapshotDay, ...]
-    _shelf: SymbolDir
+    _symbol_dir: SymbolDir
     _entries: Mapping[date, DayEntry]
 
     def __getitem__(self, day: date) -> SnapshotDay:
@@ -74,29 +74,29 @@ class TickSnapshot:
 
     @property
     def schema(self) -> pl.Schema:
-        """Columns of the ticks."""
+        """Columns and dtypes of the ticks."""
         span = Span(day_start(self.days[0].day), day_start(self.days[-1].day + ONE_DAY))
         return self._plan(span).schema
 
     def frames(
         self, start: When, end: When, columns: Sequence[str] | None = None
     ) -> Generator[pl.DataFrame]:
-        """Ticks of a part of the span, in order and in pieces, their bytes proved.
+        """Yield the ticks of a part of the span in order, after checking the SHA-256 of each file.
 
-        What the store was found to lack is not among them: judge the days first.
+        Missing days and ids are skipped silently: check the coverage of `days` first.
 
         Raises
         ------
         ParquetCorruptionError
-            A file is not what was written; it is set aside, and its day is fetched by the next
-            `fetch_ticks`.
+            A file does not contain the bytes that were written. It is in quarantine now, and the
+            next `fetch_ticks` fetches its day again.
         SnapshotExpiredError
-            A file was replaced a week ago or more, and removed.
+            A file was replaced at least a week ago, and removed.
         """
         return read_plan(self._plan(parse_span(start, end)), columns)
 
     def _plan(self, span: Span) -> Plan:
-        return make_plan(self._shelf, span, self._entries)
+        return make_plan(self._symbol_dir, span, self._entries)
 
 
 def snapshot(
@@ -107,12 +107,12 @@ def snapshot(
     *,
     source: str = "binance",
     market: str = "spot",
-    judge_end: bool = True,
+    check_end: bool = True,
 ) -> TickSnapshot:
-    """The days of a span as the store holds them now.
+    """Return the days of a span as the store holds them now.
 
-    Without `judge_end`, ids that are missing after the last day are a gap of the day that follows,
-    so that what is said of a day does not depend on where the span ends.
+    Without `check_end`, ids missing after the last day are a gap of the day that follows, so that
+    the coverage of a day does not depend on where the span ends.
 
     Examples
     --------
@@ -122,22 +122,22 @@ def snapshot(
     >>> from rangebar_polars.storage.parquet import TickStorage
     >>> storage = TickStorage(mkdtemp())
     >>> report = storage.write_ticks("ETHUSDT", rb.sample_ticks())
-    >>> held = snapshot(storage, "ETHUSDT", "2024-08-08", "2024-08-09")
-    >>> [(one.coverage.state, one.is_final) for one in held.days]
+    >>> now = snapshot(storage, "ETHUSDT", "2024-08-08", "2024-08-09")
+    >>> [(day.coverage.state, day.is_final) for day in now.days]
     [('given', True), ('missing', False)]
-    >>> sum(frame.height for frame in held.frames("2024-08-08", "2024-08-08"))
+    >>> sum(frame.height for frame in now.frames("2024-08-08", "2024-08-08"))
     49505
     """
     span = parse_span(start, end)
     symbol_dir = storage.symbol_dir(symbol, source, market)
     entries = current_entries(symbol_dir, span)
     hashes = _tick_hashes(span, entries)
-    covered = covered_days(symbol_dir, span, entries, judge_end=judge_end)
+    covered = covered_days(symbol_dir, span, entries, check_end=check_end)
     days = tuple(SnapshotDay(item, hashes[item.day]) for item in covered)
     return TickSnapshot(days, symbol_dir, entries)
 
 
-def kept_hashes(
+def stored_hashes(
     storage: TickStorage,
     symbol: str,
     start: When,
@@ -146,22 +146,26 @@ def kept_hashes(
     source: str = "binance",
     market: str = "spot",
 ) -> dict[date, str]:
-    """Hashes of the ticks of those days that the store vouches for now, as `snapshot` gives them."""
+    """Return the tick hashes of the stored days of a span, as `snapshot` computes them."""
     span = parse_span(start, end)
     entries = entries_around(storage.symbol_dir(symbol, source, market), span)
     hashes = _tick_hashes(span, entries)
-    return {day: one for day, one in hashes.items() if day in entries and entries[day].is_kept}
+    return {
+        day: tick_hash
+        for day, tick_hash in hashes.items()
+        if day in entries and entries[day].is_stored
+    }
 
 
 def _tick_hashes(span: Span, entries: Mapping[date, DayEntry]) -> dict[date, str]:
-    """For each day a hash of the files with ticks of it: its own, rarely those beside it too."""
+    """Return a hash for each day of the files with its ticks: its own, and rarely its neighbours'."""
     files = {item.day: item for item in planned_days(span, entries)}
     hashes = {}
     for day in span.days():
         start_us = microseconds(day_start(day))
         beside = (files.get(day - ONE_DAY), files.get(day), files.get(day + ONE_DAY))
         parts = [
-            _part(item)
+            _describe_file(item)
             for item in beside
             if item is not None and item.has_between(start_us, start_us + _DAY_US)
         ]
@@ -170,6 +174,6 @@ def _tick_hashes(span: Span, entries: Mapping[date, DayEntry]) -> dict[date, str
     return hashes
 
 
-def _part(item: PlannedDay) -> str:
-    """A file, and by how much its first time is raised to the last one of the day before."""
+def _describe_file(item: PlannedDay) -> str:
+    """Return the content of a file, and by how much its first time is raised."""
     return f"{item.day}:{item.entry.content}:{item.first_us - (item.entry.min_ts_us or 0)}"

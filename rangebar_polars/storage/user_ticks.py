@@ -1,4 +1,4 @@
-"""Ticks as a user gives them, judged and made what the store keeps; nothing is written here."""
+"""Validation of a user's ticks, and their conversion to the schema of the store."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from rangebar_polars.sources import LONGEST_STEP_BACK_US, is_strictly_increasing
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
-__all__ = ["UserTicks", "in_order_of_ids", "judge_values", "raised_times", "user_ticks"]
+__all__ = ["UserTicks", "check_tick_values", "in_order_of_ids", "raised_times", "user_ticks"]
 
 ID = "agg_trade_id"
 TIME = "timestamp"
@@ -28,15 +28,15 @@ TIME = "timestamp"
 LATEST_US = 253_402_300_799_999_999
 REQUIRED = {"binance": (TIME, "price", ID), "exness": (TIME, "price", "bid", "ask", ID)}
 ID_HINTS = {
-    "binance": "the store proves by the ids that nothing is missing; number the rows if they are "
-    "yours: .with_row_index('agg_trade_id')",
+    "binance": "the store uses the ids to prove that no tick is missing; number the rows if they "
+    "have none: .with_row_index('agg_trade_id')",
     "exness": "number the quotes of a month: (100 · year + month) · 10⁸ + row",
 }
 
 
 @dataclass(frozen=True, slots=True)
 class UserTicks:
-    """Ticks of a user, in the order of their ids, and what was mended in them."""
+    """Valid ticks of a user in the order of their ids, and counts of what was corrected."""
 
     ticks: pl.DataFrame
     duplicates: int = 0
@@ -46,23 +46,23 @@ class UserTicks:
 
 
 def user_ticks(frame: object, source: str) -> UserTicks:
-    """A frame of a user with the columns and dtypes of the store, each row judged.
+    """Validate a user's frame, and convert it to the columns and dtypes of the store.
 
     Raises
     ------
     MissingColumnError
-        No time, no price, no id.
+        The time, the price or the id is missing.
     TypeError
-        No frame, or a column that is not of a kind that can be kept as it is.
+        The value is not a frame, or a column has a dtype that cannot be stored without loss.
     TickDataError
-        A row that is no tick, or two rows with one id.
+        A row is not a valid tick, or two different rows have the same id.
     TickOrderError
         In the order of the ids, time runs back by more than a second.
     """
     ticks = _columns(_polars_frame(frame, source), source)
     if ticks.is_empty():
         return UserTicks(ticks)
-    judge_values(ticks)
+    check_tick_values(ticks)
     ordered = in_order_of_ids(ticks)
     times = raised_times(ordered.ticks)
     return UserTicks(times.ticks, ordered.duplicates, ordered.moved, times.raised)
@@ -77,18 +77,18 @@ def _polars_frame(frame: object, source: str) -> pl.DataFrame:
         raise TypeError(
             with_hint(
                 f"`ticks` must be a frame; it is of type `{type(frame).__name__}`",
-                "give a Polars or a pandas frame",
+                "pass a Polars or a pandas frame",
             )
         )
     if source == "binance":
         return trades_from_pandas(frame)
     labels: list[object] = list(frame.columns)
-    wanted = [name for name in schema_of(source).names() if name in labels]
-    return pl.DataFrame([column(name, name, frame[name]) for name in wanted])
+    names = [name for name in schema_of(source).names() if name in labels]
+    return pl.DataFrame([column(name, name, frame[name]) for name in names])
 
 
 def _columns(frame: pl.DataFrame, source: str) -> pl.DataFrame:
-    """The columns that the store keeps, by its names and dtypes."""
+    """Select the columns of the store's schema, and cast them to its dtypes."""
     present = _named(frame, source)
     for name in REQUIRED[source]:
         if name not in present.columns:
@@ -117,8 +117,8 @@ def _named(frame: pl.DataFrame, source: str) -> pl.DataFrame:
     if "side" in roles:
         raise TypeError(
             with_hint(
-                "the store keeps the side as `is_buyer_maker`, and the frame has `side`",
-                'write .with_columns(is_buyer_maker=pl.col("side") == "sell")',
+                "the frame has a column `side`, which the store holds as `is_buyer_maker`",
+                'convert it: .with_columns(is_buyer_maker=pl.col("side") == "sell")',
             )
         )
     return frame.select(pl.col(name).alias(role) for role, name in roles.items())
@@ -142,7 +142,7 @@ def _cast(values: pl.Series, dtype: pl.DataType) -> pl.Series:
 
 
 def _instants(values: pl.Series) -> pl.Series:
-    """Times in microseconds, UTC; those without a zone are UTC."""
+    """Convert times to microseconds in UTC. Times without a zone are taken as UTC."""
     dtype = values.dtype
     if not isinstance(dtype, pl.Datetime):
         raise TypeError(
@@ -160,24 +160,24 @@ def _instants(values: pl.Series) -> pl.Series:
     if dtype.time_unit == "ns" and not (exact.dt.cast_time_unit("ns") == zoned).all():
         raise TickDataError(
             with_hint(
-                f"column `{values.name}` has parts of a microsecond, which the store cannot keep",
-                f'cut them knowingly: pl.col("{values.name}").dt.cast_time_unit("us")',
+                f"column `{values.name}` has fractions of a microsecond, which the store cannot hold",
+                f'truncate them: pl.col("{values.name}").dt.cast_time_unit("us")',
             )
         )
     return exact
 
 
-def judge_values(ticks: pl.DataFrame) -> None:
-    """Refuse rows that are no ticks, the first by its number."""
+def check_tick_values(ticks: pl.DataFrame) -> None:
+    """Raise if any row is not a valid tick, with the number of the first one."""
     faults = list(_faults(ticks.columns))
     found = ticks.select(bad.any().alias(str(i)) for i, (_, _, bad) in enumerate(faults)).row(0)
-    for is_found, (name, what, bad) in zip(found, faults, strict=True):
+    for is_found, (name, fault, bad) in zip(found, faults, strict=True):
         if is_found:
-            raise _fault(ticks, name, what, bad)
+            raise _invalid_row(ticks, name, fault, bad)
 
 
 def _faults(columns: Sequence[str]) -> Iterator[tuple[str, str, pl.Expr]]:
-    """What may be wrong with a row: the column, the words, the test."""
+    """Yield each possible fault of a row: its column, its description, and its test."""
     present = {name: pl.col(name) for name in columns}
     for name, values in present.items():
         yield name, "null", values.is_null()
@@ -199,21 +199,27 @@ def _faults(columns: Sequence[str]) -> Iterator[tuple[str, str, pl.Expr]]:
     yield TIME, "before 1970 or after 9999", outside
 
 
-def _fault(ticks: pl.DataFrame, name: str, what: str, bad: pl.Expr) -> TickDataError:
+def _invalid_row(ticks: pl.DataFrame, name: str, fault: str, bad: pl.Expr) -> TickDataError:
     rows = ticks.select(bad.arg_true()).to_series()
     row = int(rows[0])
     value = ticks.get_column(name)[row]
-    said = f"`{value}`, which is {what}" if value is not None else what
+    found = f"`{value}`, which is {fault}" if value is not None else fault
     return TickDataError(
         with_hint(
-            f"row {row}: `{name}` is {said}",
-            f"{len(rows):,} of {ticks.height:,} rows are so; drop or mend them first",
+            f"row {row}: `{name}` is {found}",
+            f"{len(rows):,} of {ticks.height:,} rows have this fault; drop or correct them first",
         )
     )
 
 
 def in_order_of_ids(ticks: pl.DataFrame) -> UserTicks:
-    """The rows by their ids, each once; two different rows with one id are an error."""
+    """Sort ticks by id and drop exact duplicates.
+
+    Raises
+    ------
+    TickDataError
+        Two different rows have the same id.
+    """
     ids = ticks.get_column(ID)
     if is_strictly_increasing(ids):
         return UserTicks(ticks)
@@ -227,24 +233,30 @@ def in_order_of_ids(ticks: pl.DataFrame) -> UserTicks:
 
 
 def conflict(number: int, rows: pl.DataFrame) -> TickDataError:
-    """The error for rows that differ and have one id."""
+    """Return the error for rows that differ and have the same id."""
     first, second = rows.head(2).rows(named=True)
     parts = [f"{name} `{first[name]}` and `{second[name]}`" for name in differing(first, second)]
     return TickDataError(
         with_hint(
             f"two different ticks have the {ID} `{number}`: {', '.join(parts)}",
-            "an exchange gives an id once; find out which of them is right",
+            "an exchange uses an id only once; find out which tick is right",
         )
     )
 
 
 def differing(first: Mapping[str, Any], second: Mapping[str, Any]) -> Sequence[str]:
-    """Names of the values in which two rows differ."""
+    """Return the names of the values in which two rows differ."""
     return [name for name in first if first[name] != second[name]]
 
 
 def raised_times(ticks: pl.DataFrame) -> UserTicks:
-    """The rows, a time that runs back by at most a second raised to the highest before it."""
+    """Raise each time that runs back by at most a second to the highest time before it.
+
+    Raises
+    ------
+    TickOrderError
+        A time runs back by more than a second.
+    """
     times = ticks.get_column(TIME)
     if times.is_sorted():
         return UserTicks(ticks)
@@ -256,7 +268,7 @@ def raised_times(ticks: pl.DataFrame) -> UserTicks:
             with_hint(
                 f"in the order of {ID}, the time of tick `{row[ID]}` runs back by more than a "
                 f"second, to `{row[TIME]}`",
-                "an id that is higher belongs to a later tick: look at both columns",
+                "a higher id belongs to a later tick; check both columns",
             )
         )
     return UserTicks(

@@ -1,4 +1,4 @@
-"""The store looked at file by file, and in sums."""
+"""Verification of every file of the store, and statistics."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, TypeAlias
 import polars as pl
 
 from rangebar_polars.exceptions import ManifestError, StorageError
-from rangebar_polars.storage.days.day_file import FileFaultError, read_proved
+from rangebar_polars.storage.days.day_file import FileFaultError, read_verified
 from rangebar_polars.storage.days.quarantine import heal
 from rangebar_polars.storage.gc import unreferenced
 from rangebar_polars.storage.layout import day_of_file, listed
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from rangebar_polars.storage.layout import SymbolDir
     from rangebar_polars.storage.manifest.entry import DayEntry
 
-__all__ = ["VERIFY_SCHEMA", "kept_days", "stats", "verify"]
+__all__ = ["VERIFY_SCHEMA", "stats", "stored_days", "verify"]
 
 #: Columns and dtypes of `TickStorage.verify`.
 VERIFY_SCHEMA = pl.Schema(
@@ -40,7 +40,7 @@ _Row: TypeAlias = "tuple[date | None, Path, str, str | None]"
 
 
 def verify(symbol_dirs: Iterable[SymbolDir]) -> pl.DataFrame:
-    """Every file of some symbols: `ok`, `corrupt`, `missing`, `quarantined`, and so on."""
+    """Check every file of some symbols, and report its state: `ok`, `corrupt`, `missing` and so on."""
     rows = [
         (symbol_dir.source, symbol_dir.market, symbol_dir.symbol, day, str(path), state, reason)
         for symbol_dir in symbol_dirs
@@ -50,19 +50,19 @@ def verify(symbol_dirs: Iterable[SymbolDir]) -> pl.DataFrame:
 
 
 def _files(symbol_dir: SymbolDir) -> Iterator[_Row]:
-    faults = False
+    has_faults = False
     for month in symbol_dir.months():
         try:
             days = read_manifest(symbol_dir, month).days
         except ManifestError as error:
-            faults = True
+            has_faults = True
             newest = list(manifest_versions(symbol_dir, month).values())[-1]
             yield None, newest, "manifest unreadable", str(error).partition("\n")[0]
             continue
         for day in sorted(days):
             if days[day].file:
                 yield _file(symbol_dir, day, days[day])
-    if not faults:  # which files are referred to is not known otherwise
+    if not has_faults:  # otherwise it is unknown which files are named
         for _, path in unreferenced(symbol_dir):
             if file_day := day_of_file(path.name):
                 yield file_day, path, "unreferenced", None
@@ -72,13 +72,13 @@ def _files(symbol_dir: SymbolDir) -> Iterator[_Row]:
 
 def _file(symbol_dir: SymbolDir, day: date, entry: DayEntry) -> _Row:
     path = symbol_dir.day_file(day, entry.file)
-    if not entry.is_kept:
+    if not entry.is_stored:
         restored = heal(symbol_dir, [day], {day: entry}).get(day)
         if restored is None or not restored.file:
             return day, path, "quarantined", entry.reason
         entry, path = restored, symbol_dir.day_file(day, restored.file)
     try:
-        read_proved(symbol_dir, day, entry)
+        read_verified(symbol_dir, day, entry)
     except FileFaultError as fault:
         return day, path, "missing" if fault.is_gone else "corrupt", fault.reason
     except StorageError as error:
@@ -87,26 +87,26 @@ def _file(symbol_dir: SymbolDir, day: date, entry: DayEntry) -> _Row:
 
 
 def all_days(symbol_dir: SymbolDir) -> dict[date, DayEntry]:
-    """Every day that the manifests of a symbol know."""
+    """Return every day in the manifests of a symbol."""
     days: dict[date, DayEntry] = {}
     for month in symbol_dir.months():
         days |= read_manifest(symbol_dir, month).days
     return days
 
 
-def kept_days(symbol_dir: SymbolDir) -> dict[date, DayEntry]:
-    """The days that the store vouches for, in order."""
+def stored_days(symbol_dir: SymbolDir) -> dict[date, DayEntry]:
+    """Return the days of a symbol that are valid in the store, in order."""
     days = all_days(symbol_dir)
-    return {day: days[day] for day in sorted(days) if days[day].is_kept}
+    return {day: days[day] for day in sorted(days) if days[day].is_stored}
 
 
 def stats(symbol_dir: SymbolDir) -> dict[str, object]:
-    """Sums over the days of a symbol."""
-    everything = all_days(symbol_dir)
-    days = kept_days(symbol_dir)
+    """Sum up the days of a symbol."""
+    known = all_days(symbol_dir)
+    days = stored_days(symbol_dir)
     with_rows = [entry for entry in days.values() if entry.rows]
     states: dict[str, int] = {}
-    for entry in everything.values():
+    for entry in known.values():
         states[entry.state] = states.get(entry.state, 0) + 1
     return {
         "symbol": symbol_dir.symbol,

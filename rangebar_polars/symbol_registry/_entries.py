@@ -163,6 +163,6 @@ def entry_of(cls: type[Any], values: Mapping[str, object], place: str) -> Any:  
         if item.default is MISSING and item.name not in values:
             kind: Kind = item.metadata["kind"]
             raise SettingError(
-                with_hint(f"{place} lacks the key `{item.name}`", f"it is {kind.words}")
+                with_hint(f"{place} lacks the key `{item.name}`", f"it is {kind.description}")
             )
     return cls(**values)

@@ -150,7 +150,7 @@ def test_a_handler_that_is_set_meanwhile_stays():
         with Uninterrupted() as interrupts:
             interrupts.allow()
             signal.signal(signal.SIGINT, handler)
-            interrupts.keep()
+            interrupts.defer()
         assert signal.getsignal(signal.SIGINT) is handler
     finally:
         signal.signal(signal.SIGINT, before)

@@ -108,7 +108,7 @@ def test_a_cache_folder_that_is_a_file_is_named(door, words, below, tmp_path):
     ],
 )
 def test_a_day_at_an_end_of_the_calendar_is_refused_with_those_that_are_taken(call, day, place):
-    with pytest.raises(ValueError, match="too near an end of the calendar") as refused:
+    with pytest.raises(ValueError, match="too close to an end of the calendar") as refused:
         call(day, place)
     assert f"`{day}`" in str(refused.value)
     assert "9998-12-31" in str(refused.value)

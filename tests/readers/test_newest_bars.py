@@ -11,7 +11,7 @@ import pytest
 from hypothesis import event, given, settings
 from hypothesis import strategies as st
 
-from rangebar_polars._utils.span import Span, day_start, words_of_days
+from rangebar_polars._utils.span import Span, day_start, describe_days
 from rangebar_polars.bar_series.identity import BarSpec
 from rangebar_polars.bar_series.segments import parts, segment_of
 from rangebar_polars.exceptions import CoverageError
@@ -167,7 +167,7 @@ def test_a_hole_at_the_end_of_an_older_segment_is_passed_with_a_warning(stock, t
     assert [one.filename for one in caught] == [__file__]
     sentence = (
         "bars of BTCUSDT at 470 dbps: 11 days are not kept: "
-        f"{words_of_days(january(day).date() for day in range(21, 32))}"
+        f"{describe_days(january(day).date() for day in range(21, 32))}"
     )
     assert str(caught[0].message).startswith(f"{sentence}\n")
     assert '"2023-01-21", "2023-01-31", threshold_decimal_bps=470' in str(caught[0].message)

@@ -217,7 +217,7 @@ def test_a_corrupt_file_is_not_merged_into(storage):
     with pytest.raises(ParquetCorruptionError):
         jobs.write(storage)
     assert states(storage, JANUARY, JANUARY) == ["quarantined"]
-    with pytest.raises(StorageError, match="fewer are given"):
+    with pytest.raises(StorageError, match="do not cover them"):
         storage.write_ticks(SYMBOL, jobs.BEFORE.head(3))
     jobs.write(storage)
     assert whole(storage).equals(jobs.AFTER)

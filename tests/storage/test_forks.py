@@ -51,7 +51,7 @@ DOORS = {
     "coverage": "storage.coverage(SYMBOL, JANUARY, JANUARY).height",
     "gaps": "storage.gaps(SYMBOL, JANUARY, JANUARY)",
     "has_ticks": "storage.has_ticks(SYMBOL, JANUARY, JANUARY)",
-    "snapshot": "snapshot(storage, SYMBOL, JANUARY, JANUARY).days[0].is_kept",
+    "snapshot": "snapshot(storage, SYMBOL, JANUARY, JANUARY).days[0].is_stored",
     "list_symbols": "storage.list_symbols()",
     "list_days": "storage.list_days(SYMBOL)",
     "stats": "storage.stats(SYMBOL)['rows']",

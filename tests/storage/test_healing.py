@@ -56,7 +56,7 @@ def scan(storage: TickStorage) -> bool:
 
 def is_in_snapshot(storage: TickStorage) -> bool:
     held = snapshot(storage, SYMBOL, JANUARY, JANUARY)
-    return held.days[0].is_kept and sum(map(len, held.frames(JANUARY, JANUARY))) == TICKS.height
+    return held.days[0].is_stored and sum(map(len, held.frames(JANUARY, JANUARY))) == TICKS.height
 
 
 def has_ticks(storage: TickStorage) -> bool:

@@ -55,7 +55,7 @@ def compute_units(
         job.last_day,
         source=job.source,
         market=job.market,
-        judge_end=False,
+        check_end=False,
     )
     tracks = [_begun(plan, first_hole(held, plan.first_day)) for plan in job.tracks]
     # A track that has had the days of a hole goes on without the others.

@@ -1,1 +1,1 @@
-"""Days in the store: their files, merging, writing, quarantine."""
+"""Stored days: reading, merging and writing their files, and quarantine."""

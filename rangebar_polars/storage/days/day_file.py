@@ -1,4 +1,4 @@
-"""The file of one day: written once, read in one pass, never decoded before its bytes are proved."""
+"""Day files: written once, read in one pass, and decoded only after their SHA-256 is checked."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from rangebar_polars.exceptions import StorageError, with_hint
 from rangebar_polars.sources import Origin, schema_of
 from rangebar_polars.storage.days.merge import id_gaps
 from rangebar_polars.storage.files.codec import content_hash, decode, encode
-from rangebar_polars.storage.files.content_file import place, read_file
+from rangebar_polars.storage.files.content_file import move_aside, place, read_file
 from rangebar_polars.storage.layout import day_file_name
 from rangebar_polars.storage.manifest.entry import DayEntry
 from rangebar_polars.storage.user_ticks import ID, TIME
@@ -27,11 +27,11 @@ if TYPE_CHECKING:
     from rangebar_polars.storage.layout import SymbolDir
     from rangebar_polars.storage.manifest.entry import IdSpan, State
 
-__all__ = ["Content", "FileFaultError", "read_day", "read_proved", "store_day"]
+__all__ = ["Content", "FileFaultError", "read_day", "read_verified", "store_day"]
 
 
 class FileFaultError(Exception):
-    """A file of the store is gone, or its bytes are others; it does not leave the package."""
+    """A file of the store is gone or has other bytes. This error does not leave the package."""
 
     def __init__(self, path: Path, reason: str, *, is_gone: bool = False) -> None:
         super().__init__(reason)
@@ -42,7 +42,7 @@ class FileFaultError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Content:
-    """The rows of a day and what its entry says about them."""
+    """The rows of a day, and what its manifest entry records about them."""
 
     ticks: pl.DataFrame
     state: State
@@ -51,7 +51,7 @@ class Content:
     reason: str = ""
 
     def entry(self) -> DayEntry:
-        """The entry, but for what depends on the file."""
+        """Return the manifest entry without the fields that depend on the file."""
         ticks = self.ticks
         common = DayEntry(
             state=self.state,
@@ -79,15 +79,21 @@ class Content:
 def store_day(
     symbol_dir: SymbolDir, day: date, content: Content, old: DayEntry | None
 ) -> DayEntry | None:
-    """Put the rows of a day into a file; the entry for them, None where `old` says it all."""
+    """Write the rows of a day to a file.
+
+    Returns
+    -------
+    DayEntry or None
+        The manifest entry of the day, None if `old` describes the same rows.
+    """
     ticks, entry = content.ticks, content.entry()
     if ticks.is_empty():
-        return _unless_said(entry, old)
-    if old is not None and old.is_kept and (old.rows, old.columns) == (entry.rows, entry.columns):
+        return _unless_same(entry, old)
+    if old is not None and old.is_stored and (old.rows, old.columns) == (entry.rows, entry.columns):
         entry = replace(entry, content=content_hash(ticks))
         if entry.content == old.content:
             file = {"file": old.file, "bytes": old.bytes, "sha256": old.sha256}
-            return _unless_said(replace(entry, **file), old)  # type: ignore[arg-type]
+            return _unless_same(replace(entry, **file), old)  # type: ignore[arg-type]
     data = encode(ticks)
     with ThreadPoolExecutor(1) as hasher:
         hashed = None if entry.content else hasher.submit(content_hash, ticks)
@@ -95,8 +101,8 @@ def store_day(
         return placed if hashed is None else replace(placed, content=hashed.result())
 
 
-def _unless_said(new: DayEntry, old: DayEntry | None) -> DayEntry | None:
-    """The entry, unless the old one says the same, whenever it was written."""
+def _unless_same(new: DayEntry, old: DayEntry | None) -> DayEntry | None:
+    """Return the new entry, or None if the old one is the same but for when it was written."""
     if old is None:
         return new
     return None if replace(new, fetched_at=old.fetched_at, writer=old.writer) == old else new
@@ -108,15 +114,13 @@ def _place_day(symbol_dir: SymbolDir, day: date, entry: DayEntry, data: memoryvi
         sha256 = place(symbol_dir, folder, data, lambda sha256: day_file_name(day, sha256))
     except FileExistsError:
         sha256 = sha256_of(data)
-        _judge_present(symbol_dir, folder / day_file_name(day, sha256), sha256, data)
+        _replace_unless_whole(symbol_dir, folder / day_file_name(day, sha256), sha256, data)
     name = day_file_name(day, sha256)
     return replace(entry, file=name, bytes=len(data), sha256=sha256)
 
 
-def _judge_present(symbol_dir: SymbolDir, path: Path, sha256: str, data: memoryview) -> None:
-    """A file with the name is there: it must hold the bytes, or it gives way to them."""
-    from rangebar_polars.storage.files.content_file import move_aside
-
+def _replace_unless_whole(symbol_dir: SymbolDir, path: Path, sha256: str, data: memoryview) -> None:
+    """Check the file that already has the name. Move it aside if it does not hold the bytes."""
     with disk_errors(path):
         is_whole = sha256_of(read_file(symbol_dir, path)) == sha256
     if not is_whole:
@@ -124,15 +128,15 @@ def _judge_present(symbol_dir: SymbolDir, path: Path, sha256: str, data: memoryv
         place(symbol_dir, path.parent, data, lambda _: path.name)
 
 
-def read_proved(symbol_dir: SymbolDir, day: date, entry: DayEntry) -> bytes:
-    """The bytes of a day's file, read once, with the SHA-256 that the manifest has.
+def read_verified(symbol_dir: SymbolDir, day: date, entry: DayEntry) -> bytes:
+    """Read the bytes of a day's file once, and check their SHA-256 against the manifest.
 
     Raises
     ------
     FileFaultError
-        The file is gone, or the bytes are others.
+        The file is gone or has other bytes.
     StorageError
-        The operating system could not read it, which says nothing about the bytes.
+        The operating system could not read the file. Its bytes may be right.
     """
     path = symbol_dir.day_file(day, entry.file)
     try:
@@ -145,22 +149,24 @@ def read_proved(symbol_dir: SymbolDir, day: date, entry: DayEntry) -> bytes:
         raise StorageError(
             with_hint(
                 f"`{path}` could not be read: {error.strerror or error}",
-                "the file was left as it is; try again when the cause is mended",
+                "the file was left unchanged; try again when the cause is fixed",
             )
         ) from error
     found = sha256_of(data)
     if found != entry.sha256:
-        raise FileFaultError(path, f"its SHA-256 is `{found}`, and `{entry.sha256}` was written")
+        raise FileFaultError(path, f"its SHA-256 is `{found}`, not `{entry.sha256}` as written")
     return data
 
 
 def read_day(symbol_dir: SymbolDir, day: date, entry: DayEntry) -> pl.DataFrame:
-    """All rows of a day.
+    """Read all rows of a day.
 
     Raises
     ------
     FileFaultError
-        The file is gone, or the bytes are others.
+        The file is gone or has other bytes.
     """
     schema = {name: schema_of(symbol_dir.source)[name] for name in entry.columns}
-    return decode(read_proved(symbol_dir, day, entry), schema, symbol_dir.day_file(day, entry.file))
+    return decode(
+        read_verified(symbol_dir, day, entry), schema, symbol_dir.day_file(day, entry.file)
+    )

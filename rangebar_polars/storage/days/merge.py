@@ -1,4 +1,4 @@
-"""Rows that are offered, joined with those that are stored; and the order of one day after another."""
+"""Merging new rows into stored ones, and the order of ids across days."""
 
 from __future__ import annotations
 
@@ -23,18 +23,18 @@ if TYPE_CHECKING:
 
     from rangebar_polars.storage.manifest.entry import DayEntry, IdSpan
 
-__all__ = ["Merged", "id_gaps", "judge_order_of_days", "merge"]
+__all__ = ["Merged", "check_order_of_days", "id_gaps", "merge"]
 
 
 @dataclass(frozen=True, slots=True)
 class Merged:
-    """The rows of a day after a write."""
+    """The rows of a day after a merge."""
 
     ticks: pl.DataFrame
     #: The rows that were not stored.
     new: pl.DataFrame
     duplicates: int = 0
-    #: Rows whose time was raised to that of a row that was stored or offered.
+    #: Rows whose time was raised to that of an earlier row.
     raised: int = 0
 
     @property
@@ -44,12 +44,12 @@ class Merged:
 
 
 def merge(stored: pl.DataFrame, offered: pl.DataFrame) -> Merged:
-    """The stored rows and those of the offered ones that are new, by their ids.
+    """Add to the stored rows the offered rows whose ids are new.
 
     Raises
     ------
     TickDataError
-        An id that is stored is offered with other values.
+        An offered row has the id of a stored row and other values.
     TickOrderError
         In the order of the ids, time runs back by more than a second.
     """
@@ -58,7 +58,7 @@ def merge(stored: pl.DataFrame, offered: pl.DataFrame) -> Merged:
     new = offered.join(stored, on=ID, how="anti")
     duplicates = offered.height - new.height
     if duplicates:
-        _judge_duplicates(stored, offered)
+        _check_duplicates(stored, offered)
     if new.is_empty():
         return Merged(stored, new, duplicates)
     rows = pl.concat([stored, new], how="diagonal")
@@ -68,27 +68,30 @@ def merge(stored: pl.DataFrame, offered: pl.DataFrame) -> Merged:
     return Merged(times.ticks, new, duplicates, len(times.raised))
 
 
-def _judge_duplicates(stored: pl.DataFrame, offered: pl.DataFrame) -> None:
-    """A stored row may differ from the same trade offered again in a time that was raised."""
+def _check_duplicates(stored: pl.DataFrame, offered: pl.DataFrame) -> None:
+    """Raise if an offered row differs from the stored row with its id.
+
+    The time of the stored row may have been raised, and then differs by at most a second.
+    """
     names = [name for name in offered.columns if name in stored.columns and name != ID]
     # A raised time is that of the row before.
-    kept = stored.with_columns(is_raised=pl.col(TIME) == pl.col(TIME).shift(1))
-    pairs = offered.join(kept, on=ID, how="inner", suffix="_kept")
-    behind = (pl.col(f"{TIME}_kept") - pl.col(TIME)).dt.total_microseconds()
+    marked = stored.with_columns(is_raised=pl.col(TIME) == pl.col(TIME).shift(1))
+    pairs = offered.join(marked, on=ID, how="inner", suffix="_stored")
+    behind = (pl.col(f"{TIME}_stored") - pl.col(TIME)).dt.total_microseconds()
     same = (behind == 0) | (pl.col("is_raised") & behind.is_between(0, LONGEST_STEP_BACK_US))
     for name in names:
         if name != TIME:
-            same &= pl.col(name).eq_missing(pl.col(f"{name}_kept"))
-    other = pairs.filter(~same)
-    if not other.is_empty():
-        number = other.get_column(ID)[0]
+            same &= pl.col(name).eq_missing(pl.col(f"{name}_stored"))
+    different = pairs.filter(~same)
+    if not different.is_empty():
+        number = different.get_column(ID)[0]
         columns = [ID, *names]
         rows = [frame.select(columns).filter(pl.col(ID) == number) for frame in (stored, offered)]
         raise conflict(number, pl.concat(rows))
 
 
 def id_gaps(ids: pl.Series) -> tuple[IdSpan, ...]:
-    """The spans of ids, both ends included, that rising ids leave out.
+    """Return the spans of ids, both ends included, that increasing ids leave out.
 
     Examples
     --------
@@ -106,8 +109,8 @@ def id_gaps(ids: pl.Series) -> tuple[IdSpan, ...]:
     return tuple(zip(firsts, (after - 1).to_list(), strict=True))
 
 
-def judge_order_of_days(days: Mapping[date, DayEntry], label: str) -> None:
-    """Refuse days whose ids do not rise from one to the next."""
+def check_order_of_days(days: Mapping[date, DayEntry], label: str) -> None:
+    """Raise if the ids of a day do not all lie above those of the day before."""
     with_ids = [(day, days[day]) for day in sorted(days) if days[day].first_id is not None]
     for (day, entry), (later_day, later) in pairwise(with_ids):
         if entry.last_id >= later.first_id:  # type: ignore[operator]
@@ -115,7 +118,7 @@ def judge_order_of_days(days: Mapping[date, DayEntry], label: str) -> None:
                 with_hint(
                     f"ids of {label} run back between two days: `{entry.last_id}` ends {day}, and "
                     f"`{later.first_id}` begins {later_day}",
-                    "an id that is higher belongs to a later tick: look at times and ids, and at "
-                    "what is stored (`delete_ticks` takes a day out)",
+                    "a higher id belongs to a later tick; check the times and ids of both days "
+                    "(`delete_ticks` removes a stored day)",
                 )
             )

@@ -1,4 +1,4 @@
-"""Files that are not what was written: set aside under the lock, and taken back once they are right."""
+"""Quarantine: faulty files are moved aside under the lock, and restored once their bytes are right."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from rangebar_polars.exceptions import (
     StorageError,
     with_hint,
 )
-from rangebar_polars.storage.days.day_file import FileFaultError, read_proved
+from rangebar_polars.storage.days.day_file import FileFaultError, read_verified
 from rangebar_polars.storage.files.content_file import make_folders, move_aside, read_file
 from rangebar_polars.storage.files.lock import writing
 from rangebar_polars.storage.layout import listed, month_of
@@ -38,19 +38,19 @@ _LOG = logging.getLogger("rangebar_polars.storage")
 def set_aside(
     symbol_dir: SymbolDir, day: date, entry: DayEntry, fault: FileFaultError
 ) -> DayEntry | None:
-    """Take a day with a faulty file out of service.
+    """Quarantine a day whose file is faulty.
 
     Returns
     -------
     DayEntry or None
-        What stands for the day now, if another reader or writer has mended it meanwhile.
+        The valid entry of the day, if another reader or writer has repaired it meanwhile.
 
     Raises
     ------
     SnapshotExpiredError
-        The file is not that of the newest manifest, and gone.
+        The newest manifest names another file, and this one is gone.
     StorageError
-        It could not be moved.
+        The file could not be moved.
     """
     with writing(symbol_dir):
         return set_aside_locked(symbol_dir, day, entry, fault)
@@ -59,19 +59,19 @@ def set_aside(
 def set_aside_locked(
     symbol_dir: SymbolDir, day: date, entry: DayEntry, fault: FileFaultError
 ) -> DayEntry | None:
-    """The same for one who holds the lock."""
+    """Do the same as `set_aside`, for a caller that holds the lock."""
     now = read_manifest(symbol_dir, month_of(day)).days.get(day)
     is_replaced = now is None or now.file != entry.file
-    if now is not None and not is_replaced and not now.is_kept:
+    if now is not None and not is_replaced and not now.is_stored:
         return _restore_locked(symbol_dir, day)
     try:
-        read_proved(symbol_dir, day, entry)
+        read_verified(symbol_dir, day, entry)
     except FileFaultError as still:
         fault = still
     else:
         return entry
     if is_replaced:
-        return _of_another_time(symbol_dir, day, entry, now, fault)
+        return _entry_of_replaced(symbol_dir, day, entry, now, fault)
     path = fault.path if fault.is_gone else move_aside(symbol_dir, fault.path)
     change = entry.quarantined(fault.reason)
     update_manifest(symbol_dir, month_of(day), lambda _: {day: change})
@@ -79,14 +79,14 @@ def set_aside_locked(
     return None
 
 
-def _of_another_time(
+def _entry_of_replaced(
     symbol_dir: SymbolDir, day: date, entry: DayEntry, now: DayEntry | None, fault: FileFaultError
 ) -> DayEntry:
-    """What stands for a day of an older manifest, if it has the same rows."""
+    """Return the current entry of a day of an older manifest, if it has the same rows."""
     if not fault.is_gone:
         path = move_aside(symbol_dir, fault.path)
         emit(TickFileQuarantined(symbol_dir.symbol, day=day, path=path, reason=fault.reason))
-    if now is None or not now.is_kept or now.content != entry.content:
+    if now is None or not now.is_stored or now.content != entry.content:
         raise expired(symbol_dir, day, fault)
     return now
 
@@ -94,19 +94,19 @@ def _of_another_time(
 def heal(
     symbol_dir: SymbolDir, days: Iterable[date], entries: Mapping[date, DayEntry]
 ) -> dict[date, DayEntry]:
-    """Take back quarantined days whose bytes are right again.
+    """Restore quarantined days whose bytes are right again.
 
-    Where the store cannot be written, a file that is right in its place can be read nevertheless.
+    If the store cannot be written, a day whose file is right and in its place is still returned.
 
     Returns
     -------
     dict
-        The days that are back in service, with their entries.
+        The restored days, with their entries.
     """
     healed = {}
     for day in days:
         entry = entries.get(day)
-        if entry is None or entry.is_kept:
+        if entry is None or entry.is_stored:
             continue
         found = _right_file(symbol_dir, day, entry)
         if found is None:
@@ -114,7 +114,7 @@ def heal(
         try:
             restored = restore(symbol_dir, day)
         except StorageError as error:
-            _LOG.warning("%s of %s was not taken back: %s", day, symbol_dir.label, error)
+            _LOG.warning("%s of %s could not be restored: %s", day, symbol_dir.label, error)
             is_in_place = found == symbol_dir.day_file(day, entry.file)
             restored = entry.restored() if is_in_place else None
         if restored is not None:
@@ -123,12 +123,12 @@ def heal(
 
 
 def restore(symbol_dir: SymbolDir, day: date) -> DayEntry | None:
-    """Take a quarantined day back into service.
+    """Restore a quarantined day.
 
     Returns
     -------
     DayEntry or None
-        What stands for the day now; None if its right bytes are neither in its place nor in the
+        The valid entry of the day, or None if its bytes are neither in its place nor in the
         quarantine.
 
     Raises
@@ -142,7 +142,7 @@ def restore(symbol_dir: SymbolDir, day: date) -> DayEntry | None:
 
 def _restore_locked(symbol_dir: SymbolDir, day: date) -> DayEntry | None:
     entry = read_manifest(symbol_dir, month_of(day)).days.get(day)
-    if entry is None or entry.is_kept:
+    if entry is None or entry.is_stored:
         return entry
     found = _right_file(symbol_dir, day, entry)
     if found is None:
@@ -157,14 +157,14 @@ def _restore_locked(symbol_dir: SymbolDir, day: date) -> DayEntry | None:
 
 
 def _right_file(symbol_dir: SymbolDir, day: date, entry: DayEntry) -> Path | None:
-    """Return the file that has the bytes of an entry: in its place, or set aside."""
+    """Return a file with the bytes of an entry: in its place, or in quarantine."""
     for path in _copies(symbol_dir, day, entry):
         try:
             if path.stat().st_size == entry.bytes:
                 data = read_file(symbol_dir, path)
                 if sha256_of(data) == entry.sha256:
                     return path
-        except OSError:  # a copy that is away, or cannot be read, is not the right one
+        except OSError:  # a copy that is missing or unreadable is not the right one
             continue
     return None
 
@@ -178,7 +178,7 @@ def _copies(symbol_dir: SymbolDir, day: date, entry: DayEntry) -> Iterator[Path]
 
 
 def _put_back(symbol_dir: SymbolDir, found: Path, path: Path) -> None:
-    """Move a file out of the quarantine; another one that is in its place gives way."""
+    """Move a file out of the quarantine, and another file that is in its place into it."""
     with disk_errors(path):
         make_folders(symbol_dir, path.parent)
         try:
@@ -193,13 +193,13 @@ def _put_back(symbol_dir: SymbolDir, found: Path, path: Path) -> None:
 
 
 def corruption(symbol_dir: SymbolDir, day: date, fault: FileFaultError) -> ParquetCorruptionError:
-    """The error for a day whose file is faulty and could not be had again."""
+    """Return the error for a day whose file is faulty and could not be replaced."""
     return ParquetCorruptionError(
         with_hint(
             f"the file of {day} of {symbol_dir.label}, `{fault.path}`, is not what was written: "
             f"{fault.reason}",
-            f"fetch the day again: rangebar fetch {symbol_dir.symbol} {day} {day}; or, of your own "
-            f"ticks, write it again; the file itself is kept in `{symbol_dir.quarantine}`",
+            f"fetch the day again: rangebar fetch {symbol_dir.symbol} {day} {day}; write it again "
+            f"if the ticks are your own; the faulty file is in `{symbol_dir.quarantine}`",
         ),
         path=fault.path,
         reason=fault.reason,
@@ -207,11 +207,11 @@ def corruption(symbol_dir: SymbolDir, day: date, fault: FileFaultError) -> Parqu
 
 
 def expired(symbol_dir: SymbolDir, day: date, fault: FileFaultError) -> SnapshotExpiredError:
-    """The error for a plan that is older than what is kept."""
+    """Return the error for a lazy frame whose file has been removed."""
     return SnapshotExpiredError(
         with_hint(
-            f"the file of {day} of {symbol_dir.label} that this plan was made with, `{fault.path.name}`, "
-            "has been replaced and removed since",
-            f'make the plan anew: scan_ticks("{symbol_dir.symbol}", start, end)',
+            f"the file of {day} of {symbol_dir.label} that this plan reads, `{fault.path.name}`, "
+            "has been replaced and removed since the plan was made",
+            f'make the plan again: scan_ticks("{symbol_dir.symbol}", start, end)',
         )
     )

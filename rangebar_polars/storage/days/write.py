@@ -1,4 +1,4 @@
-"""Ticks into the store: one manifest version for each month that a write touches."""
+"""Writing ticks to the store: one new manifest version for each month that a write changes."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from rangebar_polars.exceptions import (
 )
 from rangebar_polars.sources import LONGEST_STEP_BACK_US, is_strictly_increasing, schema_of
 from rangebar_polars.storage.days.day_file import Content, FileFaultError, read_day, store_day
-from rangebar_polars.storage.days.merge import judge_order_of_days, merge
+from rangebar_polars.storage.days.merge import check_order_of_days, merge
 from rangebar_polars.storage.days.quarantine import corruption, set_aside_locked
 from rangebar_polars.storage.files.lock import writing
 from rangebar_polars.storage.layout import is_folder, month_of
@@ -25,7 +25,7 @@ from rangebar_polars.storage.manifest.versions import read_manifest, update_mani
 from rangebar_polars.storage.user_ticks import (
     ID,
     TIME,
-    judge_values,
+    check_tick_values,
 )
 
 if TYPE_CHECKING:
@@ -41,38 +41,38 @@ if TYPE_CHECKING:
     from rangebar_polars.storage.manifest.versions import Manifest
     from rangebar_polars.storage.user_ticks import UserTicks
 
-__all__ = ["WriteReport", "fill_days", "put_days", "remove_days", "write_given"]
+__all__ = ["WriteReport", "fill_days", "put_days", "remove_days", "write_user_ticks"]
 
-#: The new entry of a day, None where the old one stays.
+#: Returns the new entry of a day, or None if the old one stays.
 Change: TypeAlias = "Callable[[Manifest, date, _Tally], DayEntry | None]"
 
 
 @dataclass(frozen=True, slots=True)
 class WriteReport:
-    """What a write did; what it names is in the store and outlasts a loss of power."""
+    """The result of a write. All that it names is in the store and survives a loss of power."""
 
     symbol: str
-    #: Days of the ticks that were given, in order.
+    #: Days of the ticks, in order.
     days: tuple[date, ...] = ()
-    #: Months in which they are; each was written as a whole.
+    #: Months of these days. Each was written as a whole.
     months: tuple[str, ...] = ()
     #: Rows that were not in the store before.
     rows_added: int = 0
-    #: Rows that were given twice, or were in the store already.
+    #: Rows that were in the frame twice, or in the store already.
     duplicates: int = 0
-    #: Rows put into the order of their ids.
+    #: Rows moved into the order of their ids.
     moved: int = 0
     #: Rows whose time was raised to that of the row before.
     raised: int = 0
-    #: Days that the source gave anew with other rows than were in the store.
+    #: Days whose stored rows a source replaced with other rows.
     replaced: tuple[date, ...] = ()
-    #: Days that the store held just so.
+    #: Days that the store held exactly so already.
     unchanged: tuple[date, ...] = ()
 
 
 @dataclass(slots=True)
 class _Tally:
-    """The report of a month as it grows; begun anew when the month is done again."""
+    """The report of a month while it is written. A retry of the month starts a new one."""
 
     days: list[date] = field(default_factory=list)
     added: int = 0
@@ -82,38 +82,38 @@ class _Tally:
     unchanged: list[date] = field(default_factory=list)
 
 
-def write_given(symbol_dir: SymbolDir, given: UserTicks) -> WriteReport:
-    """Merge rows of a user into the store."""
-    rows = by_day(given.ticks)
+def write_user_ticks(symbol_dir: SymbolDir, user_ticks: UserTicks) -> WriteReport:
+    """Merge a user's ticks into the store."""
+    rows = by_day(user_ticks.ticks)
 
     def merge_into(old: Manifest, day: date, tally: _Tally) -> DayEntry | None:
-        return _merge_day(symbol_dir, old.days.get(day), day, rows[day], given.raised, tally)
+        return _merge_day(symbol_dir, old.days.get(day), day, rows[day], user_ticks.raised, tally)
 
     report = _by_month(symbol_dir, rows, merge_into)
     return replace(
         report,
-        duplicates=report.duplicates + given.duplicates,
-        moved=given.moved,
-        raised=report.raised + len(given.raised),
+        duplicates=report.duplicates + user_ticks.duplicates,
+        moved=user_ticks.moved,
+        raised=report.raised + len(user_ticks.raised),
     )
 
 
 def put_days(symbol_dir: SymbolDir, days: Sequence[DayTicks]) -> WriteReport:
-    """Put whole days of a source into the place of what the store holds of them."""
-    given = {item.day: item for item in days}
-    if len(given) < len(days):
-        raise ValueError(f"a day of {symbol_dir.label} is given twice in one call")
+    """Store whole days of a source, replacing what the store holds of them."""
+    by_date = {item.day: item for item in days}
+    if len(by_date) < len(days):
+        raise ValueError(f"a day of {symbol_dir.label} appears twice in one call")
     for item in days:
-        _judge_source_day(item, symbol_dir.source)
+        _check_source_day(item, symbol_dir.source)
 
     def put(old: Manifest, day: date, tally: _Tally) -> DayEntry | None:
-        return _put_day(symbol_dir, old.days.get(day), given[day], tally)
+        return _put_day(symbol_dir, old.days.get(day), by_date[day], tally)
 
-    coming = {item.day: ids for item in days if (ids := _ends(item)) is not None}
-    return _by_month(symbol_dir, given, put, coming)
+    new_ids = {item.day: ids for item in days if (ids := _id_span(item)) is not None}
+    return _by_month(symbol_dir, by_date, put, new_ids)
 
 
-def _ends(item: DayTicks) -> IdSpan | None:
+def _id_span(item: DayTicks) -> IdSpan | None:
     ids = item.ticks.get_column(ID)
     return None if ids.is_empty() else (int(ids[0]), int(ids[-1]))
 
@@ -121,18 +121,18 @@ def _ends(item: DayTicks) -> IdSpan | None:
 def fill_days(
     symbol_dir: SymbolDir, rows: pl.DataFrame, absent: Mapping[date, Sequence[IdSpan]]
 ) -> WriteReport:
-    """Add rows that a source gave late to days in the store, and note ids that it lacks."""
-    given = by_day(rows)
+    """Add missing rows to stored days, and record ids that the source does not have."""
+    additions = by_day(rows)
 
     def fill(old: Manifest, day: date, tally: _Tally) -> DayEntry | None:
-        offered = given.get(day, rows.clear())
+        offered = additions.get(day, rows.clear())
         return _fill_day(symbol_dir, old.days.get(day), day, offered, absent.get(day, ()), tally)
 
-    return _by_month(symbol_dir, given.keys() | absent.keys(), fill)
+    return _by_month(symbol_dir, additions.keys() | absent.keys(), fill)
 
 
 def remove_days(symbol_dir: SymbolDir, first: date, last: date) -> list[date]:
-    """Take days out of the manifests; the files stay until they are swept away."""
+    """Remove days from the manifests, and return them. Their files stay until `gc` removes them."""
     removed: list[date] = []
     if not is_folder(symbol_dir.folder):
         return removed
@@ -150,7 +150,7 @@ def remove_days(symbol_dir: SymbolDir, first: date, last: date) -> list[date]:
 
 
 def by_day(ticks: pl.DataFrame) -> dict[date, pl.DataFrame]:
-    """The rows of each UTC day, which stand in the order of their times."""
+    """Split ticks, which are in the order of their times, by UTC day."""
     times = ticks.get_column(TIME)
     days = times.dt.date().unique(maintain_order=True).to_list()
     starts = [times.search_sorted(day_start(day)) for day in days]
@@ -165,16 +165,16 @@ def _by_month(
     symbol_dir: SymbolDir,
     days: Iterable[date],
     change: Change,
-    coming: Mapping[date, IdSpan] | None = None,
+    new_ids: Mapping[date, IdSpan] | None = None,
 ) -> WriteReport:
-    """Change days, each month as a whole, under the lock.
+    """Change days under the lock, each month as a whole.
 
     Parameters
     ----------
     symbol_dir, days, change
-        The symbol, its days, and what becomes of each.
-    coming
-        The ids of days that take the place of stored ones.
+        The symbol, its days, and the function that changes each.
+    new_ids
+        The ids of days that replace stored ones.
     """
     months: dict[str, list[date]] = {}
     for day in sorted(days):
@@ -182,7 +182,7 @@ def _by_month(
     tallies: dict[str, _Tally] = {}
     if months:
         with writing(symbol_dir):
-            for month in _without_overlap(symbol_dir, list(months), coming or {}):
+            for month in _write_order(symbol_dir, list(months), new_ids or {}):
                 try:
                     tallies[month] = _write_month(symbol_dir, month, months[month], change)
                 except RangeBarError as error:
@@ -194,18 +194,18 @@ def _by_month(
     return report
 
 
-def _without_overlap(
-    symbol_dir: SymbolDir, months: Sequence[str], coming: Mapping[date, IdSpan]
+def _write_order(
+    symbol_dir: SymbolDir, months: Sequence[str], new_ids: Mapping[date, IdSpan]
 ) -> list[str]:
-    """Return months in an order in which no id is ever stored twice.
+    """Return months in an order of writing in which no id is ever stored twice.
 
-    Ids that move from one month to another are first taken from the one and then added to the
-    other. A reader, or a process that is killed, finds a gap in between and never a tick twice.
+    Ids that move from one month to another are first removed from the one and then added to the
+    other. A reader in between, or after a kill, finds a gap but never a tick twice.
     """
     order: list[str] = []
     run: list[str] = []
     for month in months:
-        if run and not _grows_into(symbol_dir, run[-1], month, coming):
+        if run and not _grows_into(symbol_dir, run[-1], month, new_ids):
             order += reversed(run)
             run = []
         run.append(month)
@@ -213,10 +213,10 @@ def _without_overlap(
 
 
 def _grows_into(
-    symbol_dir: SymbolDir, month: str, later: str, coming: Mapping[date, IdSpan]
+    symbol_dir: SymbolDir, month: str, later: str, new_ids: Mapping[date, IdSpan]
 ) -> bool:
     """Return whether the new ids of a month are among the stored ones of a later month."""
-    new = [last for day, (_, last) in coming.items() if month_of(day) == month]
+    new = [last for day, (_, last) in new_ids.items() if month_of(day) == month]
     stored = [
         entry.first_id
         for entry in read_manifest(symbol_dir, later).days.values()
@@ -240,7 +240,7 @@ def _report(symbol: str, months: Sequence[str], tallies: Sequence[_Tally]) -> Wr
 
 def _note_written(error: RangeBarError, months: Sequence[str]) -> None:
     if months:
-        error.add_note(f"the months before are in the store: {', '.join(months)}")
+        error.add_note(f"the months written before are in the store: {', '.join(months)}")
 
 
 def _write_month(symbol_dir: SymbolDir, month: str, days: Sequence[date], change: Change) -> _Tally:
@@ -258,28 +258,28 @@ def _write_month(symbol_dir: SymbolDir, month: str, days: Sequence[date], change
             else:
                 entries[day] = entry
         if entries:
-            _judge_neighbours(symbol_dir, month, {**old.days, **entries})
+            _check_neighbours(symbol_dir, month, {**old.days, **entries})
         return entries
 
     update_manifest(symbol_dir, month, changed)
     return tally
 
 
-def _judge_neighbours(symbol_dir: SymbolDir, month: str, days: Mapping[date, DayEntry]) -> None:
-    """Refuse ids that run back from one day to the next, those of the months beside included."""
+def _check_neighbours(symbol_dir: SymbolDir, month: str, days: Mapping[date, DayEntry]) -> None:
+    """Check that ids increase from day to day, from the month before to the month after."""
     months = symbol_dir.months()
     around = dict(days)
-    for beside in (
+    for neighbour in (
         max((other for other in months if other < month), default=None),
         min((other for other in months if other > month), default=None),
     ):
-        if beside is not None:
-            around |= read_manifest(symbol_dir, beside).days
-    judge_order_of_days(around, symbol_dir.label)
+        if neighbour is not None:
+            around |= read_manifest(symbol_dir, neighbour).days
+    check_order_of_days(around, symbol_dir.label)
 
 
 def _stored(symbol_dir: SymbolDir, day: date, old: DayEntry) -> pl.DataFrame:
-    """Rows of a day that the store vouches for."""
+    """Read the stored rows of a day. Quarantine the day if its file is faulty."""
     try:
         return read_day(symbol_dir, day, old)
     except FileFaultError as fault:
@@ -295,33 +295,34 @@ def _merge_day(
     raised: Sequence[int],
     tally: _Tally,
 ) -> DayEntry | None:
-    """The entry of a day after a user's rows are in it."""
-    if old is not None and not old.is_kept:
-        _judge_restored(symbol_dir, old, day, offered)
-    merged = _joined(symbol_dir, old, day, offered, tally)
+    """Merge a user's rows into a day, and return its new entry."""
+    if old is not None and not old.is_stored:
+        _check_replaces_quarantined(symbol_dir, old, day, offered)
+    merged = _merged(symbol_dir, old, day, offered, tally)
     if not merged.added:
         return None
     if old is not None and old.state == "final":
         raise TickDataError(
             with_hint(
-                f"{day} of {symbol_dir.label} is final: {merged.added:,} of {offered.height:,} rows are "
-                "none of its ticks",
-                "the source gave the whole day; `delete_ticks` takes it out, if yours are right",
+                f"{day} of {symbol_dir.label} is final: {merged.added:,} of {offered.height:,} rows "
+                "are not among its ticks",
+                "the source delivered the whole day; if your ticks are right, delete the day first "
+                "(`delete_ticks`)",
             )
         )
     is_tail = old is not None and old.state == "tail"
     before = Content(merged.ticks, "given") if old is None or not is_tail else _content(old, merged)
     count = int(merged.new.get_column(ID).is_in(raised).sum()) if raised else 0
-    if old is not None and old.is_kept and not is_tail:
+    if old is not None and old.is_stored and not is_tail:
         count += old.origin.raised
     return store_day(symbol_dir, day, _with_raised(before, count + merged.raised), old)
 
 
-def _joined(
+def _merged(
     symbol_dir: SymbolDir, old: DayEntry | None, day: date, offered: pl.DataFrame, tally: _Tally
 ) -> Merged:
-    """Rows that are offered, joined with those that the store vouches for."""
-    has_rows = old is not None and old.is_kept and old.rows > 0
+    """Merge the offered rows with the stored rows of a day, and count them."""
+    has_rows = old is not None and old.is_stored and old.rows > 0
     stored = _stored(symbol_dir, day, old) if old is not None and has_rows else offered.clear()
     merged = merge(stored, offered)
     tally.added += merged.added
@@ -331,26 +332,28 @@ def _joined(
 
 
 def _content(old: DayEntry, merged: Merged, state: State | None = None) -> Content:
-    """The rows as those of the day that was stored."""
+    """Return the merged rows with the state and the origin of the stored day."""
     return Content(merged.ticks, state or old.state, old.origin, old.source_absent)
 
 
 def _with_raised(content: Content, count: int) -> Content:
-    """The same, with so many more rows whose time was raised."""
+    """Add to the number of rows whose time was raised."""
     raised = content.origin.raised + count
     return replace(content, origin=replace(content.origin, raised=raised))
 
 
-def _judge_restored(symbol_dir: SymbolDir, old: DayEntry, day: date, offered: pl.DataFrame) -> None:
-    """Rows for a quarantined day must reach as far as those that were lost."""
+def _check_replaces_quarantined(
+    symbol_dir: SymbolDir, old: DayEntry, day: date, offered: pl.DataFrame
+) -> None:
+    """Check that the rows for a quarantined day reach as far as the lost ones."""
     ids = offered.get_column(ID)
     if old.first_id is None or (ids[0] <= old.first_id and ids[-1] >= old.last_id):
         return
     raise StorageError(
         with_hint(
             f"{day} of {symbol_dir.label} is quarantined: its ids `{old.first_id}` to `{old.last_id}` "
-            "cannot be read, and fewer are given",
-            "write all ticks of the day in one call, or fetch it again",
+            "cannot be read, and the new rows do not cover them",
+            "write all ticks of the day in one call, or fetch the day again",
         )
     )
 
@@ -363,16 +366,16 @@ def _fill_day(
     absent: Sequence[IdSpan],
     tally: _Tally,
 ) -> DayEntry | None:
-    if old is None or not old.is_kept:
+    if old is None or not old.is_stored:
         raise TicksNotCachedError(
-            f"{day} of {symbol_dir.label} is not in the store, so that no gap of it can be filled",
+            f"{day} of {symbol_dir.label} is not in the store, so its gaps cannot be filled",
             symbol=symbol_dir.symbol,
             days=[day],
         )
     known = tuple(sorted({*old.source_absent, *absent}))
     if offered.is_empty():
         return None if known == old.source_absent else replace(old, source_absent=known)
-    merged = _joined(symbol_dir, old, day, offered, tally)
+    merged = _merged(symbol_dir, old, day, offered, tally)
     state: State = "tail" if old.state == "absent_confirmed" else old.state
     content = replace(_content(old, merged, state), source_absent=known)
     return store_day(symbol_dir, day, _with_raised(content, merged.raised), old)
@@ -381,7 +384,7 @@ def _fill_day(
 def _put_day(
     symbol_dir: SymbolDir, old: DayEntry | None, item: DayTicks, tally: _Tally
 ) -> DayEntry | None:
-    """The entry of a day as a source gives it; a tail never takes the place of a final day."""
+    """Store a day of a source, and return its new entry. A tail never replaces a final day."""
     state = "tail" if item.is_tail else "final" if item.ticks.height else "absent_confirmed"
     if old is not None and state == "tail" and old.state in ("final", "absent_confirmed"):
         return None
@@ -389,22 +392,22 @@ def _put_day(
     entry = store_day(symbol_dir, item.day, content, old)
     if entry is not None:
         tally.raised += item.origin.raised
-        is_new = old is None or not old.is_kept or not old.rows
+        is_new = old is None or not old.is_stored or not old.rows
         tally.added += item.ticks.height if is_new else max(0, item.ticks.height - old.rows)  # type: ignore[union-attr]
         if not is_new and entry.content != old.content:  # type: ignore[union-attr]
             tally.replaced.append(item.day)
     return entry
 
 
-def _judge_source_day(item: DayTicks, source: str) -> None:
-    """Refuse a day that its source should not have let pass."""
+def _check_source_day(item: DayTicks, source: str) -> None:
+    """Check a day from a source: its columns, values, times and order."""
     if item.ticks.schema != schema_of(source):
         raise TypeError(f"ticks of {item.day} have other columns than those of `{source}`")
     if item.ticks.is_empty():
         if not (item.reason or item.is_tail):
-            raise TickDataError(f"{item.day} has no ticks, and no reason is given")
+            raise TickDataError(f"{item.day} has no ticks and no reason for it")
         return
-    judge_values(item.ticks)
+    check_tick_values(item.ticks)
     times = item.ticks.get_column(TIME)
     slack = timedelta(microseconds=LONGEST_STEP_BACK_US)
     begin = day_start(item.day)
@@ -414,6 +417,6 @@ def _judge_source_day(item: DayTicks, source: str) -> None:
             with_hint(
                 f"ticks of {item.day} are out of order, or of another day: they begin at "
                 f"`{times[0]}` and end at `{times[-1]}`",
-                "a source gives a day in the order of its ids, with times that do not run back",
+                "a source must return a day in the order of its ids, with times that do not run back",
             )
         )

@@ -1,1 +1,1 @@
-"""The files of the store: their encoding, how they get their names, the lock of a writer."""
+"""The files of the store: encoding, atomic placement, and the lock of a writer."""

@@ -1,4 +1,4 @@
-"""Frames as bytes of Parquet and back, and a hash of the rows themselves."""
+"""The Parquet encoding of day files, and a hash of their rows."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
     from pathlib import Path
 
-__all__ = ["ENCODING", "content_hash", "decode", "decode_pieces", "encode"]
+__all__ = ["ENCODING", "content_hash", "decode", "decode_slices", "encode"]
 
-#: How day files are written.
+#: Parquet options of day files.
 ENCODING = {"compression": "zstd", "compression_level": 3, "row_group_size": 131_072}
-#: Rows of a piece, which is a whole number of row groups.
-PIECE_ROWS = 4 * 131_072
+#: Rows that are decoded at a time: a whole number of row groups.
+SLICE_ROWS = 4 * 131_072
 
 # Odd numbers without a pattern, one for each column of a frame.
 _FACTORS = (
@@ -32,18 +32,18 @@ _FACTORS = (
     0x8EBC6AF09C88C6E3,
 )
 _FEW_ROWS = 100_000
-_OF_NULL = 0x94D049BB133111EB
+_NULL_BITS = 0x94D049BB133111EB
 
 
 def encode(ticks: pl.DataFrame) -> memoryview:
-    """The bytes of a file with these rows."""
+    """Encode rows as the bytes of a Parquet file."""
     buffer = io.BytesIO()
     ticks.write_parquet(buffer, **ENCODING)  # type: ignore[arg-type]
     return buffer.getbuffer()
 
 
 def decode(data: bytes, schema: Mapping[str, pl.DataType], path: Path) -> pl.DataFrame:
-    """Read some columns of a file from its bytes.
+    """Decode some columns of a file from its bytes.
 
     Raises
     ------
@@ -51,31 +51,31 @@ def decode(data: bytes, schema: Mapping[str, pl.DataType], path: Path) -> pl.Dat
         The bytes are not a Parquet file with these columns.
     """
     with _decoding(path):
-        return _judged(pl.read_parquet(data, columns=list(schema)), schema)
+        return _checked(pl.read_parquet(data, columns=list(schema)), schema)
 
 
-def decode_pieces(
-    data: bytes, rows: int, schema: Mapping[str, pl.DataType], path: Path, *, at_once: bool
+def decode_slices(
+    data: bytes, rows: int, schema: Mapping[str, pl.DataType], path: Path, *, whole: bool
 ) -> Iterator[pl.DataFrame]:
-    """Read some columns of a file, a piece in memory at a time unless all is wanted at once.
+    """Decode some columns of a file, as a whole or a limited number of rows at a time.
 
     Raises
     ------
     ParquetCorruptionError
         The bytes are not a Parquet file with these columns.
     """
-    if at_once or rows <= PIECE_ROWS:
+    if whole or rows <= SLICE_ROWS:
         yield decode(data, schema, path)
         return
     with _decoding(path):
         plan = pl.scan_parquet(io.BytesIO(data)).select(list(schema))
-    for start in range(0, rows, PIECE_ROWS):
+    for start in range(0, rows, SLICE_ROWS):
         with _decoding(path):
-            piece = _judged(plan.slice(start, PIECE_ROWS).collect(), schema)
-        yield piece
+            frame = _checked(plan.slice(start, SLICE_ROWS).collect(), schema)
+        yield frame
 
 
-def _judged(frame: pl.DataFrame, schema: Mapping[str, pl.DataType]) -> pl.DataFrame:
+def _checked(frame: pl.DataFrame, schema: Mapping[str, pl.DataType]) -> pl.DataFrame:
     if frame.schema != schema:
         raise pl.exceptions.SchemaError(f"its columns are `{dict(frame.schema)}`")
     return frame
@@ -83,7 +83,10 @@ def _judged(frame: pl.DataFrame, schema: Mapping[str, pl.DataType]) -> pl.DataFr
 
 @contextmanager
 def _decoding(path: Path) -> Iterator[None]:
-    """Say which file it is that cannot be decoded, although its bytes are those of its manifest."""
+    """Turn a decoding error into one that names the file.
+
+    The bytes match the manifest, so the file was written by something else.
+    """
     try:
         yield
     except pl.exceptions.PolarsError as error:
@@ -91,8 +94,7 @@ def _decoding(path: Path) -> Iterator[None]:
         raise ParquetCorruptionError(
             with_hint(
                 f"`{path}` is not a file of ticks: {reason}",
-                "it was not written by this package; fetch the day again, or delete it "
-                "(`delete_ticks`)",
+                "another program wrote it; fetch the day again, or delete it (`delete_ticks`)",
             ),
             path=path,
             reason=reason,
@@ -100,9 +102,9 @@ def _decoding(path: Path) -> Iterator[None]:
 
 
 def content_hash(ticks: pl.DataFrame) -> str:
-    """Hash of the rows, whatever their order and encoding, in hex.
+    """Return a hash of the rows in hex, independent of their order and encoding.
 
-    Made of whole numbers alone, so that it is the same under every version of Polars.
+    It uses integer arithmetic only, so that it is the same in every version of Polars.
 
     Examples
     --------
@@ -114,10 +116,10 @@ def content_hash(ticks: pl.DataFrame) -> str:
     """
     row = pl.lit(len(ticks.columns), pl.UInt64)
     for factor, (name, dtype) in zip(_FACTORS, ticks.schema.items(), strict=False):
-        row += _bits(name, dtype).fill_null(_OF_NULL) * pl.lit(factor, pl.UInt64)
+        row += _bits(name, dtype).fill_null(_NULL_BITS) * pl.lit(factor, pl.UInt64)
     row = (row ^ (row // 2**32)) * pl.lit(_FACTORS[0], pl.UInt64)
     row ^= row // 2**29
-    # Row by row in blocks that stay in the cache; of few rows that would only cost threads.
+    # The streaming engine works on blocks that stay in the CPU cache, but starts threads for them.
     is_long = ticks.height > _FEW_ROWS
     plan = ticks.lazy().select(row.sum())
     total = plan.collect(engine="streaming" if is_long else "in-memory").item()

@@ -1,4 +1,4 @@
-"""How bytes get a name: written aside, on the medium, read back, linked; never over another file."""
+"""Atomic placement of files: written aside, synced, read back and linked, never over another file."""
 
 from __future__ import annotations
 
@@ -29,58 +29,56 @@ __all__ = ["make_folders", "move_aside", "place", "read_file"]
 
 
 def make_folders(symbol_dir: SymbolDir, path: Path) -> None:
-    """Make a folder of the store and those above it, so that they outlast a loss of power.
+    """Make a folder of the store and its parents, so that they survive a loss of power.
 
-    One that is there already may have been made by a process that ended before it saw to that, so
-    the first time it is met it is seen to again.
+    A process may have ended between making a folder and syncing it. So every existing folder is
+    synced the first time that this process uses it.
     """
     disk, chain = symbol_dir.disk, []
-    while not is_folder(path) or (
-        path.is_relative_to(symbol_dir.root) and path not in disk.lasting
-    ):
+    while not is_folder(path) or (path.is_relative_to(symbol_dir.root) and path not in disk.synced):
         chain.append(path)
         path = path.parent
     for folder in reversed(chain):
         try:
             disk.make_folder(folder)
         except FileExistsError as error:
-            raise StorageError(f"`{folder}` is no folder; the store needs it to be one") from error
+            raise StorageError(f"`{folder}` is not a folder, where the store needs one") from error
         failpoint(Step.FOLDER_MADE)
     for folder in chain:
         disk.sync_folder(folder.parent)
     if chain:
         failpoint(Step.FOLDERS_SYNCED)
-        disk.lasting.update(chain)
+        disk.synced.update(chain)
 
 
 def place(
     symbol_dir: SymbolDir, folder: Path, data: memoryview, name_of: Callable[[str], str]
 ) -> str:
-    """Put bytes into a folder under the name that `name_of` makes of their SHA-256, which is given.
+    """Write bytes to a new file, and return their SHA-256, of which `name_of` makes the name.
 
-    Whenever the process or the machine ends, the name is not there or stands for all of the bytes.
+    Whenever the process or the machine ends, either there is no such file or it is complete.
 
     Raises
     ------
     FileExistsError
-        The name is taken; the file there is as it was.
+        The name is taken. The existing file is unchanged.
     StorageError
-        The bytes could not be written; nothing has the name.
+        The bytes could not be written. There is no file with the name.
     """
     disk = symbol_dir.disk
     with disk_errors(folder), ThreadPoolExecutor(1) as hasher:
         make_folders(symbol_dir, folder)
-        wanted = hasher.submit(sha256_of, data)
+        hashed = hasher.submit(sha256_of, data)
         temporary = folder / temporary_name(name_of("")[:40])
         try:
             write_synced(disk, temporary, data)
-            sha256 = wanted.result()
+            sha256 = hashed.result()
             verify_content(disk, temporary, sha256)
             try:
                 disk.link(temporary, folder / name_of(sha256))
                 failpoint(Step.LINKED)
             finally:
-                # Who took the name may have ended before the folder was on the medium.
+                # The process that took the name may have ended before it synced the folder.
                 disk.sync_folder(folder)
             failpoint(Step.PLACE_SYNCED)
         finally:
@@ -92,30 +90,30 @@ def place(
 
 
 def read_file(symbol_dir: SymbolDir, path: Path) -> bytes:
-    """Read a file of the store, but not what a link to a place outside of it leads to.
+    """Read a file of the store. Links out of the store are not followed.
 
     Raises
     ------
     StorageError
-        The path is a link that leads out of the store.
+        The path is a link out of the store.
     OSError
         The file cannot be read, or is not a regular file.
     """
     if path.is_symlink():
         target = Path(os.path.realpath(path))
-        folders = (path.parent, symbol_dir.root)  # either may be a link of the user
+        folders = (path.parent, symbol_dir.root)  # the user may have made either a link
         if not any(target.is_relative_to(os.path.realpath(folder)) for folder in folders):
             raise StorageError(
                 with_hint(
                     f"`{path}` is a link that leads out of the store, to `{target}`",
-                    "put the file itself in its place",
+                    "replace the link by the file itself",
                 )
             )
     return symbol_dir.disk.read(path)
 
 
 def move_aside(symbol_dir: SymbolDir, path: Path) -> Path:
-    """Move a file into the quarantine, under a name that no other file there has."""
+    """Move a file into the quarantine under a free name, and return its new path."""
     with disk_errors(path):
         make_folders(symbol_dir, symbol_dir.quarantine)
         target = _link_aside(symbol_dir, path)
@@ -134,7 +132,7 @@ def _link_aside(symbol_dir: SymbolDir, path: Path) -> Path:
         try:
             symbol_dir.disk.link(path, target)
         except FileExistsError:
-            if target.samefile(path):  # of a process that ended before it took the other name away
+            if target.samefile(path):  # a process ended between linking and unlinking
                 return target
             number += 1
         else:

@@ -1,4 +1,4 @@
-"""One writer at a time for each symbol; readers take no lock."""
+"""The lock of a symbol: one writer at a time. Readers take no lock."""
 
 from __future__ import annotations
 
@@ -26,15 +26,15 @@ _STALE_SECONDS = 3600.0
 
 @contextmanager
 def writing(symbol_dir: SymbolDir) -> Iterator[None]:
-    """Hold the lock of a symbol, after waiting for another process or thread that holds it.
+    """Hold the lock of a symbol, waiting for any other holder first.
 
-    The operating system releases the lock of a process that ends, however it ends. What such a
-    process left half written is removed.
+    The operating system releases the lock of a process that ends, however it ends. Unfinished files
+    of such a process are removed.
 
     Raises
     ------
     StorageError
-        The holder has made no progress for as long as the setting `tick_lock_wait_s` says.
+        The holder has made no progress for the time of the setting `tick_lock_wait_s`.
     """
     disk = symbol_dir.disk
     with disk_errors(symbol_dir.lock_file):
@@ -62,7 +62,7 @@ def _remove_stale(symbol_dir: SymbolDir) -> None:
 
 
 def _temporaries(symbol_dir: SymbolDir) -> list[Path]:
-    """Return the temporary files of the symbol, which stand beside days and manifests."""
+    """List the temporary files of the symbol, which are beside its days and manifests."""
     found = []
     for year in symbol_dir.years():
         for path in listed(year):
@@ -71,7 +71,7 @@ def _temporaries(symbol_dir: SymbolDir) -> list[Path]:
 
 
 def _is_alive(pid: int) -> bool:
-    if sys.platform == "win32":  # where signal 0 ends a process; the lock says that none writes
+    if sys.platform == "win32":  # where signal 0 ends a process; the lock proves that none writes
         return False
     try:
         os.kill(pid, 0)

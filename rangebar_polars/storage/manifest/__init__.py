@@ -1,1 +1,1 @@
-"""The manifests of months: what the store holds of each day."""
+"""Manifests: the record of what the store holds of each day of a month."""

@@ -1,4 +1,4 @@
-"""What a manifest says about one day."""
+"""The manifest entry of one day."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any, Literal, TypeAlias, get_args
 
 from rangebar_polars.sources import Origin
 
-__all__ = ["KEPT", "STATES", "DayEntry", "IdSpan", "State"]
+__all__ = ["STATES", "STORED_STATES", "DayEntry", "IdSpan", "State"]
 
 State: TypeAlias = Literal["final", "tail", "given", "absent_confirmed", "quarantined"]
 
@@ -16,8 +16,8 @@ STATES: tuple[State, ...] = get_args(State)
 #: First and last of a run of ids, both included.
 IdSpan: TypeAlias = tuple[int, int]
 
-#: States of a day whose ticks, or their absence, the store vouches for.
-KEPT = frozenset({"final", "tail", "given", "absent_confirmed"})
+#: States of a day whose ticks, or whose absence of ticks, are valid in the store.
+STORED_STATES = frozenset({"final", "tail", "given", "absent_confirmed"})
 
 _NO_ORIGIN = Origin(kind="user")
 
@@ -30,17 +30,17 @@ class DayEntry:
     """
 
     state: State
-    #: Name of the file in the folder of its year; empty where there is none.
+    #: Name of the file in the folder of its year. Empty without rows.
     file: str = ""
     bytes: int = 0
     sha256: str = ""
-    #: Hash of the rows, whatever their encoding.
+    #: Hash of the rows, independent of their encoding.
     content: str = ""
     columns: tuple[str, ...] = ()
     rows: int = 0
     first_id: int | None = None
     last_id: int | None = None
-    #: Ids between the first and the last that no row has.
+    #: Ids between the first and the last one that no row has.
     id_gaps: tuple[IdSpan, ...] = ()
     #: Ids that the source says it does not have.
     source_absent: tuple[IdSpan, ...] = ()
@@ -50,17 +50,17 @@ class DayEntry:
     reason: str = ""
     fetched_at: str = ""
     writer: str = ""
-    #: State and reason of a quarantined day before its file was found at fault.
+    #: State and reason of a quarantined day before it was quarantined.
     kept_state: State | Literal[""] = ""
     kept_reason: str = ""
 
     @property
-    def is_kept(self) -> bool:
-        """Whether the store vouches for the day."""
-        return self.state in KEPT
+    def is_stored(self) -> bool:
+        """Whether the day is valid in the store, that is, not quarantined."""
+        return self.state in STORED_STATES
 
     def quarantined(self, reason: str) -> DayEntry:
-        """Return the same day, out of service."""
+        """Return the entry as that of a quarantined day."""
         return replace(
             self,
             state="quarantined",
@@ -70,32 +70,32 @@ class DayEntry:
         )
 
     def restored(self) -> DayEntry:
-        """Return a quarantined day as it was before, its file being right again."""
-        # An entry of an older version does not have its state. A tail is fetched again in time.
+        """Return the entry as it was before the quarantine."""
+        # Entries of older versions do not record the state. A tail is fetched again later.
         state = self.kept_state or ("given" if self.origin.kind == "user" else "tail")
         return replace(self, state=state, reason=self.kept_reason, kept_state="", kept_reason="")
 
     def to_json(self) -> dict[str, Any]:
-        """Values of the fields that are not at their default."""
+        """Return the values of the fields that differ from their default."""
         values = asdict(self)
-        plain = {item.name: item.default for item in fields(self)}
-        kept = {name: value for name, value in values.items() if value != plain[name]}
-        kept["origin"] = {name: value for name, value in values["origin"].items() if value}
-        return kept
+        defaults = {item.name: item.default for item in fields(self)}
+        changed = {name: value for name, value in values.items() if value != defaults[name]}
+        changed["origin"] = {name: value for name, value in values["origin"].items() if value}
+        return changed
 
     @classmethod
     def from_json(cls, values: dict[str, Any]) -> DayEntry:
-        """Make the day of the values that `to_json` gives; `judge_entry` judges it.
+        """Make an entry of the values that `to_json` returns. `check_entry` validates it.
 
         Raises
         ------
         KeyError, TypeError, ValueError
-            The values are not those of a day.
+            The values are not those of an entry.
         """
         known = {item.name for item in fields(cls)}
-        given = {name: value for name, value in values.items() if name in known}
+        arguments = {name: value for name, value in values.items() if name in known}
         for name in ("id_gaps", "source_absent"):
-            given[name] = tuple((first, last) for first, last in given.get(name, ()))
-        given["columns"] = tuple(given.get("columns", ()))
-        given["origin"] = Origin(**given["origin"])
-        return cls(**given)
+            arguments[name] = tuple((first, last) for first, last in arguments.get(name, ()))
+        arguments["columns"] = tuple(arguments.get("columns", ()))
+        arguments["origin"] = Origin(**arguments["origin"])
+        return cls(**arguments)

@@ -1,4 +1,4 @@
-"""Rules for what a manifest may say about a day: a manifest may come from anybody."""
+"""Validation of manifest entries, which may come from anybody."""
 
 from __future__ import annotations
 
@@ -16,28 +16,28 @@ if TYPE_CHECKING:
 
     from rangebar_polars.storage.manifest.entry import DayEntry
 
-__all__ = ["judge_entry"]
+__all__ = ["check_entry"]
 
 _HIGHEST = 2**63 - 1
 _LOWEST = -(2**63)
-_NEEDED = frozenset({"timestamp", "price", "agg_trade_id"})
+_REQUIRED = frozenset({"timestamp", "price", "agg_trade_id"})
 _SHA256 = re.compile(r"[0-9a-f]{64}")
-_WORDS = ("file", "sha256", "content", "reason", "fetched_at", "writer", "kept_reason")
+_TEXTS = ("file", "sha256", "content", "reason", "fetched_at", "writer", "kept_reason")
 _COUNTS = ("bytes", "rows")
 _NUMBERS = ("first_id", "last_id", "min_ts_us", "max_ts_us")
-_WORDS_OF_ORIGIN = ("kind", "url", "sha256", "checksum", "etag", "last_modified", "unit")
+_TEXTS_OF_ORIGIN = ("kind", "url", "sha256", "checksum", "etag", "last_modified", "unit")
 
 
-def judge_entry(source: str, month: str, day: date, entry: DayEntry) -> None:
-    """Refuse an entry of which any value could not have been written by this package.
+def check_entry(source: str, month: str, day: date, entry: DayEntry) -> None:
+    """Check that every value of an entry could have been written by this package.
 
-    Above all, the name of its file is the one that its day and its hash make: a name from a
-    manifest never leads out of the folder of the year.
+    Above all, the name of the file must follow from its day and hash, so that a name in a manifest
+    never leads out of the folder of the year.
 
     Raises
     ------
     ValueError
-        The value that is not valid.
+        A value is not valid.
     """
     if month_of(day) != month:
         raise ValueError(f"`{day}` is not a day of {month}")
@@ -57,7 +57,7 @@ def _type_faults(entry: DayEntry) -> Iterable[str]:
         yield f"`state` is `{entry.state!r}`, which is not a state of a day"
     if entry.kept_state not in ("", *STATES):
         yield f"`kept_state` is `{entry.kept_state!r}`, which is not a state of a day"
-    for name in _WORDS:
+    for name in _TEXTS:
         if not isinstance(getattr(entry, name), str):
             yield f"`{name}` is not text"
     for name in _COUNTS:
@@ -71,7 +71,7 @@ def _type_faults(entry: DayEntry) -> Iterable[str]:
 def _origin_faults(origin: Origin) -> Iterable[str]:
     for item in fields(Origin):
         value = getattr(origin, item.name)
-        if item.name in _WORDS_OF_ORIGIN:
+        if item.name in _TEXTS_OF_ORIGIN:
             if not isinstance(value, str):
                 yield f"`{item.name}` of its origin is not text"
         elif not _is_number(value) or value < 0:
@@ -107,8 +107,8 @@ def _column_faults(source: str, entry: DayEntry) -> Iterable[str]:
     is_known = all(name in schema_of(source) for name in columns)
     if not is_known or len(set(columns)) < len(columns):
         yield "`columns` are not those of its source"
-    elif entry.rows and not _NEEDED.issubset(columns):
-        yield "`columns` are not all that a tick needs"
+    elif entry.rows and not _REQUIRED.issubset(columns):
+        yield "`columns` do not include all that a tick needs"
 
 
 def _is_number(value: object) -> bool:

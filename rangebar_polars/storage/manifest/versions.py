@@ -1,7 +1,7 @@
-"""The numbered versions of what the store holds of a month.
+"""The numbered versions of the manifest of a month.
 
-A version is written once, under a name that must be free, and carries its own SHA-256. Readers take
-the highest. One that cannot be read is an error: what it says may not be guessed.
+A version is written once, under a name that must be free, and contains its own SHA-256. Readers use
+the highest version. If it cannot be read, that is an error: its content is never guessed.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from rangebar_polars.exceptions import ManifestError, StorageError, with_hint
 from rangebar_polars.storage.files.content_file import place, read_file
 from rangebar_polars.storage.layout import listed
 from rangebar_polars.storage.manifest.entry import DayEntry
-from rangebar_polars.storage.manifest.entry_rules import judge_entry
+from rangebar_polars.storage.manifest.entry_rules import check_entry
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -42,7 +42,7 @@ _VERSION = re.compile(r"([0-9]{6,18})\.json")
 
 @dataclass(frozen=True, slots=True)
 class Manifest:
-    """One version; version 0 is that of a month without any."""
+    """One version of a manifest. A month without a manifest has version 0."""
 
     month: str
     version: int = 0
@@ -51,18 +51,18 @@ class Manifest:
 
 
 def manifest_versions(symbol_dir: SymbolDir, month: str) -> dict[int, Path]:
-    """The versions of a month by their number, in order."""
+    """List the versions of a month by their number, in order."""
     names = [(path, _VERSION.fullmatch(path.name)) for path in listed(symbol_dir.manifests(month))]
     return dict(sorted((int(match.group(1)), path) for path, match in names if match))
 
 
 def read_manifest(symbol_dir: SymbolDir, month: str) -> Manifest:
-    """The highest version of a month.
+    """Read the highest version of a month.
 
     Raises
     ------
     ManifestError
-        It cannot be read.
+        The version cannot be read.
     """
     for _ in range(TRIES):
         versions = manifest_versions(symbol_dir, month)
@@ -71,22 +71,22 @@ def read_manifest(symbol_dir: SymbolDir, month: str) -> Manifest:
         version, path = versions.popitem()
         try:
             data = read_file(symbol_dir, path)
-        except FileNotFoundError:  # a newer one was written, and this one swept away
+        except FileNotFoundError:  # a newer version was written, and this one removed
             continue
         except OSError as error:
             raise _unreadable(path, error.strerror or str(error).partition("\n")[0]) from error
         names = (symbol_dir.source, symbol_dir.market, symbol_dir.symbol, month, version)
         return _parse(path, data, names)
-    raise _unreadable(symbol_dir.manifests(month), "its versions vanish as they are read")
+    raise _unreadable(symbol_dir.manifests(month), "its versions disappear while they are read")
 
 
 def update_manifest(
     symbol_dir: SymbolDir, month: str, change: Callable[[Manifest], Mapping[date, DayEntry | None]]
 ) -> Manifest:
-    """Write the next version, with the days that `change` gives; None takes a day out.
+    """Write the next version with the days that `change` returns. None removes a day.
 
-    `change` is called again on the newer version if another writer was first. Without days there
-    is no new version.
+    If another writer was first, `change` is called again on the newer version. If it returns no
+    days, no version is written.
     """
     for _ in range(TRIES):
         old = read_manifest(symbol_dir, month)
@@ -103,7 +103,7 @@ def update_manifest(
     raise StorageError(
         with_hint(
             f"`{symbol_dir.manifests(month)}` changes faster than it can be written",
-            "the folder is on a file system without locks, and other writers are at work",
+            "stop the other writers: the folder is on a file system without locks",
         )
     )
 
@@ -111,7 +111,7 @@ def update_manifest(
 def _touch_replaced(
     symbol_dir: SymbolDir, old: Mapping[date, DayEntry], new: Mapping[date, DayEntry]
 ) -> None:
-    """Let the age of the files that no version will name from now on begin now."""
+    """Set the age of files to zero that the new version no longer names."""
     named = {entry.file for entry in new.values()}
     for day, entry in old.items():
         if entry.file and entry.file not in named:
@@ -146,39 +146,39 @@ def _digest(body: Mapping[str, Any]) -> str:
     return sha256_of(json.dumps(body, sort_keys=True, separators=(",", ":")).encode())
 
 
-# A year is read over and over, while a version never changes; its bytes are read each time.
+# A version never changes and is parsed often. Its bytes are still read each time.
 @lru_cache(maxsize=64)
 def _parse(path: Path, data: bytes, names: _Names) -> Manifest:
     try:
         body = json.loads(data)
         digest = body.pop("sha256")
-        _judge(body, digest, names)
+        _check_body(body, digest, names)
         days = {
             date.fromisoformat(day): DayEntry.from_json(entry)
             for day, entry in body["days"].items()
         }
         source, *_, month, version = names
         for day, entry in days.items():
-            judge_entry(source, month, day, entry)
+            check_entry(source, month, day, entry)
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise _unreadable(path, str(error)) from error
     return Manifest(month, version, MappingProxyType(days), digest)
 
 
-def _judge(body: dict[str, Any], digest: str, names: _Names) -> None:
+def _check_body(body: dict[str, Any], digest: str, names: _Names) -> None:
     if digest != _digest(body):
-        raise ValueError("its SHA-256 is another")
+        raise ValueError("its SHA-256 does not match")
     if body["format"] != FORMAT:
         raise ValueError(f"its format is `{body['format']}`, of a newer version of the package")
     if tuple(body[key] for key in ("source", "market", "symbol", "month", "version")) != names:
-        raise ValueError("it is that of another month, symbol or version")
+        raise ValueError("it belongs to another month, symbol or version")
 
 
 def _unreadable(path: Path, reason: str) -> ManifestError:
     return ManifestError(
         with_hint(
             f"the manifest `{path}` cannot be read: {reason}",
-            "`rangebar ticks verify` lists what is at fault; the version before it is beside it, "
-            "and the ticks are as they were",
+            "`rangebar ticks verify` lists the faulty files; the previous version is in the same "
+            "folder, and the ticks are unchanged",
         )
     )

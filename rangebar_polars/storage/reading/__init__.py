@@ -1,1 +1,1 @@
-"""Reads of a span: the plan of its files, and their ticks."""
+"""Reads of a span: planning its files, and reading their ticks."""

@@ -1,4 +1,4 @@
-"""Which files make up a span: taken from manifests once, and judged before anything is read."""
+"""The plan of a span: its files, from the manifests at one moment, and a check of its coverage."""
 
 from __future__ import annotations
 
@@ -31,10 +31,10 @@ __all__ = [
     "OnGap",
     "Plan",
     "PlannedDay",
+    "check_coverage",
     "covered_days",
     "current_entries",
     "entries_around",
-    "judge",
     "make_plan",
     "planned_days",
 ]
@@ -50,21 +50,21 @@ class PlannedDay:
 
     day: date
     entry: DayEntry
-    #: The last time of the day before: no time of this one is below it.
+    #: The last time of the day before. Times of this day are raised to it.
     floor_us: int
 
     @property
     def first_us(self) -> int:
-        """The first time that is given."""
+        """The first time, after raising."""
         return max(self.entry.min_ts_us or 0, self.floor_us)
 
     @property
     def last_us(self) -> int:
-        """The last time that is given."""
+        """The last time, after raising."""
         return max(self.entry.max_ts_us or 0, self.floor_us)
 
     def has_between(self, start_us: int, end_us: int) -> bool:
-        """Whether a time that is given may lie in [start, end)."""
+        """Return whether a time may lie in [start, end)."""
         return self.first_us < end_us and self.last_us >= start_us
 
 
@@ -79,13 +79,13 @@ class Plan:
     schema: pl.Schema
 
     def within(self, low_us: int, high_us: int) -> Plan:
-        """The same without the files that have no tick from `low_us` to `high_us`."""
-        kept = (day for day in self.days if day.first_us <= high_us and day.last_us >= low_us)
-        return replace(self, days=tuple(kept))
+        """Return the plan without the files that have no tick from `low_us` to `high_us`."""
+        days = (day for day in self.days if day.first_us <= high_us and day.last_us >= low_us)
+        return replace(self, days=tuple(days))
 
 
 def entries_around(symbol_dir: SymbolDir, span: Span) -> dict[date, DayEntry]:
-    """What the manifests say of the months of a span, and of the days beside it."""
+    """Read the manifest entries of the months of a span and of its neighbouring days."""
     months = {month_of(day) for day in span.days()}
     months |= {month_of(span.first_day - ONE_DAY), month_of(span.last_day + ONE_DAY)}
     entries: dict[date, DayEntry] = {}
@@ -95,16 +95,16 @@ def entries_around(symbol_dir: SymbolDir, span: Span) -> dict[date, DayEntry]:
 
 
 def current_entries(symbol_dir: SymbolDir, span: Span) -> dict[date, DayEntry]:
-    """Return the entries around a span, after days whose fault is gone were taken back."""
+    """Return the entries around a span, after restoring quarantined days whose files are right."""
     entries = entries_around(symbol_dir, span)
     around = (span.first_day - ONE_DAY, *span.days(), span.last_day + ONE_DAY)
     return entries | heal(symbol_dir, around, entries)
 
 
 def covered_days(
-    symbol_dir: SymbolDir, span: Span, entries: Mapping[date, DayEntry], *, judge_end: bool = True
+    symbol_dir: SymbolDir, span: Span, entries: Mapping[date, DayEntry], *, check_end: bool = True
 ) -> list[DayCoverage]:
-    """Coverage of the days of a span; `judge_end` as for `chain`."""
+    """Compute the coverage of the days of a span. `check_end` is as for `chain`."""
     known = get_symbol_entries().get(symbol_dir.symbol)
 
     def excuse(day: date) -> str | None:
@@ -112,13 +112,13 @@ def covered_days(
         return next((gap.reason for gap in gaps if gap.start_date <= day <= gap.end_date), None)
 
     is_quotes = symbol_dir.source == "exness"
-    return chain(span.days(), entries, is_quotes=is_quotes, excuse=excuse, judge_end=judge_end)
+    return chain(span.days(), entries, is_quotes=is_quotes, excuse=excuse, check_end=check_end)
 
 
 def make_plan(symbol_dir: SymbolDir, span: Span, entries: Mapping[date, DayEntry]) -> Plan:
-    """The files that hold ticks of a span.
+    """Plan the files that hold ticks of a span.
 
-    A file may begin or end up to a second outside its day, so those beside are looked at too.
+    A file may begin or end up to a second outside its day, so neighbouring days are included.
     """
     planned = planned_days(span, entries)
     start_us, end_us = microseconds(span.start), microseconds(span.end)
@@ -126,13 +126,13 @@ def make_plan(symbol_dir: SymbolDir, span: Span, entries: Mapping[date, DayEntry
 
 
 def planned_days(span: Span, entries: Mapping[date, DayEntry]) -> tuple[PlannedDay, ...]:
-    """The files of a plan of a span."""
+    """List the files that hold ticks of a span."""
     start_us, end_us = microseconds(span.start), microseconds(span.end)
     around = [span.first_day - ONE_DAY, *span.days(), span.last_day + ONE_DAY]
     planned = []
     for day in around:
         entry = entries.get(day)
-        if entry is None or not entry.is_kept or entry.min_ts_us is None:
+        if entry is None or not entry.is_stored or entry.min_ts_us is None:
             continue
         item = PlannedDay(day, entry, _floor(day, entries))
         if item.has_between(start_us, end_us):
@@ -142,21 +142,21 @@ def planned_days(span: Span, entries: Mapping[date, DayEntry]) -> tuple[PlannedD
 
 def _floor(day: date, entries: Mapping[date, DayEntry]) -> int:
     before = entries.get(day - ONE_DAY)
-    return before.max_ts_us or 0 if before is not None and before.is_kept else 0
+    return before.max_ts_us or 0 if before is not None and before.is_stored else 0
 
 
 def _schema(source: str, days: Sequence[PlannedDay]) -> pl.Schema:
-    """The columns that any of the files has, or all of the source if there is no file."""
+    """Return the columns that any of the files has, or all of the source's without files."""
     whole = schema_of(source)
     present = {name for item in days for name in item.entry.columns}
     return pl.Schema({name: dtype for name, dtype in whole.items() if name in present}) or whole
 
 
-def judge(symbol_dir: SymbolDir, days: Sequence[DayCoverage], on_gap: OnGap) -> None:
-    """Refuse, or report, days that are missing and gaps of those that are not."""
+def check_coverage(symbol_dir: SymbolDir, days: Sequence[DayCoverage], on_gap: OnGap) -> None:
+    """Raise for missing days and for gaps, or report them with a warning."""
     if on_gap not in ("raise", "report"):
         raise ValueError(f"`on_gap` is `{on_gap}`; choose from `raise`, `report`")
-    missing = [item for item in days if not item.is_kept]
+    missing = [item for item in days if not item.is_stored]
     broken = [item for item in days if item.gaps]
     if on_gap == "raise" and missing:
         raise _not_cached(symbol_dir, missing)
@@ -170,32 +170,32 @@ def judge(symbol_dir: SymbolDir, days: Sequence[DayCoverage], on_gap: OnGap) -> 
     if on_gap == "raise" and broken:
         raise _broken(symbol_dir, broken)
     kinds = ((missing, "not in the store"), (broken, "incomplete"))
-    parts = [f"{words}: {_listed(found)}" for found, words in kinds if found]
+    parts = [f"{kind}: {_describe_days(found)}" for found, kind in kinds if found]
     if parts:
         warnings.warn(
             f"ticks of {symbol_dir.label}: {'; '.join(parts)}", CoverageWarning, stacklevel=4
         )
 
 
-def _listed(days: Sequence[DayCoverage]) -> str:
-    names = [f"{item.day}{_why(item)}" for item in days]
+def _describe_days(days: Sequence[DayCoverage]) -> str:
+    names = [f"{item.day}{_describe_reason(item)}" for item in days]
     more = f" and {len(names) - _LISTED:,} more" if len(names) > _LISTED else ""
     return ", ".join(names[:_LISTED]) + more
 
 
-def _why(item: DayCoverage) -> str:
-    words = ["quarantined"] if item.state == "quarantined" else []
-    words += [item.reason] if item.reason else []
-    return f" ({': '.join(words)})" if words else ""
+def _describe_reason(item: DayCoverage) -> str:
+    parts = ["quarantined"] if item.state == "quarantined" else []
+    parts += [item.reason] if item.reason else []
+    return f" ({': '.join(parts)})" if parts else ""
 
 
 def _not_cached(symbol_dir: SymbolDir, missing: Sequence[DayCoverage]) -> TicksNotCachedError:
     days = [item.day for item in missing]
     return TicksNotCachedError(
         with_hint(
-            f"{len(days):,} days of {symbol_dir.label} are not in the store: {_listed(missing)}",
-            f"fetch them: rangebar fetch {symbol_dir.symbol} {days[0]} {days[-1]}; or take what there "
-            'is: on_gap="report"',
+            f"{len(days):,} days of {symbol_dir.label} are not in the store: {_describe_days(missing)}",
+            f"fetch them: rangebar fetch {symbol_dir.symbol} {days[0]} {days[-1]}; or return the "
+            'available ticks: on_gap="report"',
         ),
         symbol=symbol_dir.symbol,
         days=days,
@@ -206,9 +206,9 @@ def _broken(symbol_dir: SymbolDir, broken: Sequence[DayCoverage]) -> CoverageErr
     days = [item.day for item in broken]
     return CoverageError(
         with_hint(
-            f"ticks of {symbol_dir.label} have gaps on {len(days):,} days: {_listed(broken)}",
-            f"fetch them: rangebar fetch {symbol_dir.symbol} {days[0]} {days[-1]}; or take what there "
-            'is: on_gap="report"',
+            f"ticks of {symbol_dir.label} have gaps on {len(days):,} days: {_describe_days(broken)}",
+            f"fetch them: rangebar fetch {symbol_dir.symbol} {days[0]} {days[-1]}; or return the "
+            'available ticks: on_gap="report"',
         ),
         symbol=symbol_dir.symbol,
         days=days,

@@ -1,6 +1,6 @@
-"""Which times a filter can pass at all, so that files outside them are not read.
+"""Predicate pruning: the times that a filter can pass, so that files outside them are not read.
 
-What is not understood is taken to pass every time. The filter itself is applied to what is read.
+An expression that is not understood passes every time. The filter itself is applied to the rows.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ _MIRRORED = {"Lt": "Gt", "LtEq": "GtEq", "Gt": "Lt", "GtEq": "LtEq", "Eq": "Eq"}
 
 @dataclass(frozen=True, slots=True)
 class Bounds:
-    """Times in microseconds since 1970, both ends included, outside which no row passes."""
+    """A range of times in microseconds since 1970, both ends included, outside which no row passes."""
 
     low: int = LOWEST
     high: int = HIGHEST
@@ -34,10 +34,9 @@ class Bounds:
 
 
 def time_bounds(predicate: pl.Expr, column: str) -> Bounds:
-    """The times of a column that a filter can pass.
+    """Return the range of times of a column that a filter can pass.
 
-    Understood are comparisons of the column with a literal, `is_between`, and what `&` and `|`
-    make of them.
+    It understands comparisons of the column with a literal, `is_between`, `&` and `|`.
 
     Examples
     --------
@@ -101,9 +100,9 @@ def _of_between(node: dict[str, Any], column: str) -> Bounds:
 
 
 def _microseconds(literal: dict[str, Any]) -> tuple[int, int]:
-    """The whole microseconds at or below and at or above a literal time."""
+    """Return the microseconds at or below a literal time, and those at or above it."""
     value, unit, zone = literal["Literal"]["Scalar"]["Datetime"]
     if zone is None or not isinstance(value, int):
-        raise ValueError("a time without a zone is no instant")
+        raise ValueError("a time without a zone is not an instant")
     factor, divisor = _PER_US[unit]
     return value * factor // divisor, -(-value * factor // divisor)

@@ -1,4 +1,4 @@
-"""The ticks of a plan: each file read once, its bytes proved, then decoded, a piece at a time."""
+"""Reading the ticks of a plan: each file is read once, checked, and then decoded slice by slice."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ import polars as pl
 from rangebar_polars._utils.fork import fork_count, raise_if_forked, raise_if_inherited
 from rangebar_polars._utils.span import ONE_DAY
 from rangebar_polars.exceptions import StorageError
-from rangebar_polars.storage.days.day_file import FileFaultError, read_proved
+from rangebar_polars.storage.days.day_file import FileFaultError, read_verified
 from rangebar_polars.storage.days.quarantine import corruption, expired, set_aside
 from rangebar_polars.storage.days.write import put_days
-from rangebar_polars.storage.files.codec import decode_pieces
+from rangebar_polars.storage.files.codec import decode_slices
 from rangebar_polars.storage.layout import month_of
 from rangebar_polars.storage.manifest.versions import read_manifest
 from rangebar_polars.storage.user_ticks import TIME
@@ -30,10 +30,10 @@ if TYPE_CHECKING:
     from rangebar_polars.storage.manifest.entry import DayEntry
     from rangebar_polars.storage.reading.plan import Plan, PlannedDay
 
-    Pieces = Callable[[Mapping[str, pl.DataType]], Iterator[pl.DataFrame]]
+    Slices = Callable[[Mapping[str, pl.DataType]], Iterator[pl.DataFrame]]
     Refetch = Callable[[date], DayTicks | None]
 
-__all__ = ["Refetch", "mend", "read_plan"]
+__all__ = ["Refetch", "read_plan", "refetch_quarantined"]
 
 
 def read_plan(
@@ -41,15 +41,15 @@ def read_plan(
     columns: Sequence[str] | None,
     refetch: Refetch | None = None,
     *,
-    at_once: bool = False,
+    whole_days: bool = False,
 ) -> Generator[pl.DataFrame]:
-    """The ticks of a plan in order, with at least these columns, days at once or in pieces.
+    """Yield the ticks of a plan in order, with at least these columns, in whole days or slices.
 
-    While a day is used, the next one is read and its bytes are proved.
+    While the caller uses a day, the next file is read and checked.
     """
     raise_if_forked("reading ticks")
     begun = fork_count()
-    names = list(plan.schema) if columns is None else _wanted(plan, columns)
+    names = list(plan.schema) if columns is None else _stored_names(plan, columns)
     reader = ThreadPoolExecutor(1, thread_name_prefix="rangebar-ticks")
     try:
         ahead = _submit(reader, plan, 0)
@@ -57,11 +57,11 @@ def read_plan(
             raise_if_inherited(begun, "reading ticks")
             read = ahead
             ahead = _submit(reader, plan, index + 1)
-            data, entry = _finished(plan, item, read, refetch)
+            data, entry = _verified(plan, item, read, refetch)
             del read
             path = plan.symbol_dir.day_file(item.day, entry.file)
-            pieces = partial(decode_pieces, data, entry.rows, path=path, at_once=at_once)
-            yield from _pieces(plan, item, entry, pieces, names)
+            slices = partial(decode_slices, data, entry.rows, path=path, whole=whole_days)
+            yield from _rows_in_span(plan, item, entry, slices, names)
     finally:
         reader.shutdown(wait=False, cancel_futures=True)
 
@@ -70,27 +70,27 @@ def _submit(reader: ThreadPoolExecutor, plan: Plan, index: int) -> Future[bytes]
     if index >= len(plan.days):
         return None
     item = plan.days[index]
-    return reader.submit(read_proved, plan.symbol_dir, item.day, item.entry)
+    return reader.submit(read_verified, plan.symbol_dir, item.day, item.entry)
 
 
-def _wanted(plan: Plan, columns: Sequence[str]) -> list[str]:
-    """The columns in the order of the store, with one at least, as rows have to be counted."""
+def _stored_names(plan: Plan, columns: Sequence[str]) -> list[str]:
+    """Return the columns in the order of the store, and at least one, so that rows are counted."""
     return [name for name in plan.schema if name in columns] or [TIME]
 
 
-def _finished(
+def _verified(
     plan: Plan, item: PlannedDay, read: Future[bytes] | None, refetch: Refetch | None
 ) -> tuple[bytes, DayEntry]:
     try:
         return read.result(), item.entry  # type: ignore[union-attr]
     except FileFaultError as fault:
-        return _recovered(plan, item, fault, refetch)
+        return _recover(plan, item, fault, refetch)
 
 
-def _recovered(
+def _recover(
     plan: Plan, item: PlannedDay, fault: FileFaultError, refetch: Refetch | None
 ) -> tuple[bytes, DayEntry]:
-    """The bytes of a day whose file is faulty: from what stands for it now, or from its source."""
+    """Read a day whose file is faulty from its current file, or fetch it from its source."""
     symbol_dir, day = plan.symbol_dir, item.day
     try:
         entry = set_aside(symbol_dir, day, item.entry, fault)
@@ -101,22 +101,22 @@ def _recovered(
         if fetched is not None:
             put_days(symbol_dir, [fetched])
             entry = read_manifest(symbol_dir, month_of(day)).days.get(day)
-            _judge_neighbours(plan, item, fault)
+            _check_neighbours(plan, item, fault)
     if entry is None or not entry.file:
         raise corruption(symbol_dir, day, fault)
-    if _lacks_some_of(entry, item.entry):
-        reason = f"{fault.reason}; fetched again it has {entry.rows:,} of {item.entry.rows:,} rows"
+    if _has_lost_rows(entry, item.entry):
+        reason = f"{fault.reason}; fetched again, it has {entry.rows:,} of {item.entry.rows:,} rows"
         raise corruption(symbol_dir, day, FileFaultError(fault.path, reason))
     try:
-        return read_proved(symbol_dir, day, entry), entry
+        return read_verified(symbol_dir, day, entry), entry
     except FileFaultError as again:
         raise corruption(symbol_dir, day, again) from again
 
 
-def _judge_neighbours(plan: Plan, item: PlannedDay, fault: FileFaultError) -> None:
-    """Refuse to read on if the days beside a fetched one were replaced with it.
+def _check_neighbours(plan: Plan, item: PlannedDay, fault: FileFaultError) -> None:
+    """Raise if a neighbour of a fetched day was replaced with it.
 
-    Its ids may have moved to them or come from them, and the plan reads them as they were.
+    Ids may have moved between them, and the plan still reads the neighbour's old file.
     """
     for other in plan.days:
         if abs(other.day - item.day) == ONE_DAY:
@@ -125,8 +125,8 @@ def _judge_neighbours(plan: Plan, item: PlannedDay, fault: FileFaultError) -> No
                 raise expired(plan.symbol_dir, item.day, fault)
 
 
-def _lacks_some_of(entry: DayEntry, before: DayEntry) -> bool:
-    """Whether a day that was fetched again cannot hold every row that it held before."""
+def _has_lost_rows(entry: DayEntry, before: DayEntry) -> bool:
+    """Return whether a day that was fetched again cannot hold all rows that it held before."""
     if entry.content == before.content:
         return False
     spans = (entry.first_id, entry.last_id, before.first_id, before.last_id)
@@ -134,10 +134,10 @@ def _lacks_some_of(entry: DayEntry, before: DayEntry) -> bool:
     return entry.rows < before.rows or first > first_before or last < last_before
 
 
-def _pieces(
-    plan: Plan, item: PlannedDay, entry: DayEntry, pieces: Pieces, names: Sequence[str]
+def _rows_in_span(
+    plan: Plan, item: PlannedDay, entry: DayEntry, slices: Slices, names: Sequence[str]
 ) -> Generator[pl.DataFrame]:
-    """Rows of a day inside the span, none of a time below that of the day before."""
+    """Yield the rows of a day that are in the span, their times not below those of the day before."""
     first_us, last_us = entry.min_ts_us or 0, entry.max_ts_us or 0
     is_raised = first_us < item.floor_us
     is_cut = first_us < plan.start_us or last_us >= plan.end_us or item.floor_us >= plan.end_us
@@ -145,8 +145,8 @@ def _pieces(
     if (is_raised or is_cut or not stored) and TIME not in stored:
         stored = [TIME, *stored]
     times = pl.col(TIME).to_physical()
-    for piece in pieces({name: plan.schema[name] for name in stored}):
-        rows = piece
+    for decoded in slices({name: plan.schema[name] for name in stored}):
+        rows = decoded
         if is_raised:
             floor = pl.lit(item.floor_us, pl.Int64).cast(plan.schema[TIME])
             rows = rows.with_columns(pl.max_horizontal(TIME, floor).alias(TIME))
@@ -157,18 +157,18 @@ def _pieces(
 
 
 def _complete(rows: pl.DataFrame, names: Sequence[str], schema: pl.Schema) -> pl.DataFrame:
-    """The columns by name; one that a file does not have is null."""
+    """Select the columns by name. A column that the file does not have is null."""
     absent = [name for name in names if name not in rows.columns]
     return rows.with_columns(pl.lit(None, schema[name]).alias(name) for name in absent).select(
         names
     )
 
 
-def mend(
+def refetch_quarantined(
     symbol_dir: SymbolDir, span: Span, entries: Mapping[date, DayEntry], refetch: Refetch
 ) -> bool:
-    """Fetch the quarantined days of a span again; whether there were any."""
-    days = [day for day in span.days() if day in entries and not entries[day].is_kept]
+    """Fetch the quarantined days of a span again, and return whether any was fetched."""
+    days = [day for day in span.days() if day in entries and not entries[day].is_stored]
     fetched = [item for item in map(refetch, days) if item is not None]
     if fetched:
         put_days(symbol_dir, fetched)
