@@ -21,6 +21,7 @@ from rangebar_polars.clickhouse.shared import SharedCache
 from rangebar_polars.populate.plan import Job, SeriesJob
 from rangebar_polars.populate.workers.publish import Publisher
 from rangebar_polars.populate.workers.work import compute_units
+from rangebar_polars.sources import Venue
 from rangebar_polars.storage.parquet import TickStorage
 
 sys.path.append(str(Path(__file__).parents[1] / "clickhouse"))
@@ -58,13 +59,13 @@ def jobs_of(place, leases, *, ticks=None):
     """Jobs of all segments, from their first day on."""
     dsn = place.dsn or f"chdb://{place.folder}/clickhouse"
     for segment, span in parts(parse_span(*SPAN), "year"):
-        tracks = tuple(
+        series_jobs = tuple(
             SeriesJob(series, span.first_day, 0, None, 0, leases.fencing[series.lease_key])
             for series in series_of(span)
         )
         yield Job(
-            SYMBOL, "binance", "spot", "year", segment.start, span.first_day, span.last_day,
-            tracks, str(ticks or place.folder), dsn, leases.holder,
+            SYMBOL, Venue(), "year", segment.start, span.first_day, span.last_day,
+            series_jobs, str(ticks or place.folder), dsn, leases.holder,
         )  # fmt: skip
 
 
@@ -103,9 +104,9 @@ def population(place):
     """Leases, and a publisher of this process."""
     with (
         hold_leases(lease_keys(), place.dsn, cache_dir=place.folder) as leases,
-        SharedCache(place.dsn, cache_dir=place.folder) as turns,
+        SharedCache(place.dsn, cache_dir=place.folder) as shared,
     ):
-        yield leases, Publisher(turns, leases.check, cache_dir=place.folder)
+        yield leases, Publisher(shared, leases.check, cache_dir=place.folder)
 
 
 def spawn_pool(workers=2):

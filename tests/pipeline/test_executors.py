@@ -135,11 +135,11 @@ def populate(place, ticks, executor, *, on_publish=lambda _: None):
 def judge(place, results, expected):
     for one in results:
         assert one.error is None, one.error
-        for track in one.outcome.tracks:
-            units = [unit for (series, _), unit in expected.items() if series == track.series]
+        for outcome in one.outcome.series:
+            units = [unit for (series, _), unit in expected.items() if series == outcome.series]
             bars = sum(rows for rows, *_ in units)
-            assert (track.days, track.bars + track.orphans) == (len(units), bars)
-            assert track.hole is None
+            assert (outcome.days, outcome.bars + outcome.orphans) == (len(units), bars)
+            assert outcome.hole is None
     assert kept(place) == expected
     # The file of the lock is there for the next population.
     assert {path.name for path in place.folder.glob("clickhouse.staging/*")} <= {"0.lock"}
@@ -314,7 +314,9 @@ def test_forked_processes_are_refused_before_any_is_started(embedded, ticks):
 
 def spoilt(job):
     """A job that cannot be done."""
-    return replace(job, tracks=tuple(replace(one, state=b"no state") for one in job.tracks))
+    return replace(
+        job, series_jobs=tuple(replace(one, state=b"no state") for one in job.series_jobs)
+    )
 
 
 def test_the_error_of_a_job_comes_back_and_the_others_are_done(embedded, ticks, expected, pool):

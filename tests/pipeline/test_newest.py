@@ -11,6 +11,7 @@ import pytest
 from exchange import Exchange, QuoteTape, Tape, faults
 from rangebar_polars.exceptions import ArchiveMissingError, ClockSkewError, TransientSourceError
 from rangebar_polars.ingest.newest_day import Clamp, ClampWarning, newest_day
+from rangebar_polars.sources import Venue
 from rangebar_polars.storage.parquet import TickStorage
 
 if TYPE_CHECKING:
@@ -25,6 +26,7 @@ SYMBOL = "BTCUSDT"
 #: The tape's last day; its archive is out at the exchange's time.
 LAST = date(2025, 1, 2)
 DAY = timedelta(days=1)
+EXNESS = Venue("exness", "spot")
 
 
 def clock(instant: datetime) -> Callable[[], float]:
@@ -133,10 +135,13 @@ def test_the_archive_of_another_market_does_not_count(
             patch.setenv(name, value)
         patch.setenv("RANGEBAR_CACHE_DIR", str(tmp_path_factory.mktemp("cache")))
         now = clock(box.now)
-        found = [newest_day(SYMBOL, None, market=place, now=now).day for place in ("spot", "um")]
+        found = [
+            newest_day(SYMBOL, None, venue=Venue(market=name), now=now).day
+            for name in ("spot", "um")
+        ]
         assert found == [date(2024, 12, 31), date(2024, 12, 30)]
         with pytest.raises(ArchiveMissingError, match="cm"):
-            newest_day(SYMBOL, None, market="cm", now=now)
+            newest_day(SYMBOL, None, venue=Venue(market="cm"), now=now)
 
 
 def test_a_folder_is_asked_like_an_archive(
@@ -331,8 +336,8 @@ def test_a_running_month_of_quotes_has_no_whole_day(
         monkeypatch.setenv("RANGEBAR_EXNESS_URL", box.url)
         monkeypatch.setenv("RANGEBAR_CACHE_DIR", f"{tmp_path}")
         now = clock(box.now)
-        assert newest_day("EURUSD", None, source="exness", now=now).day == date(2024, 12, 31)
+        assert newest_day("EURUSD", None, venue=EXNESS, now=now).day == date(2024, 12, 31)
         wanted = date(2024, 12, 5)
-        assert newest_day("EURUSD", wanted, source="exness", now=now).day == wanted
+        assert newest_day("EURUSD", wanted, venue=EXNESS, now=now).day == wanted
         with pytest.raises(ArchiveMissingError):
-            newest_day("EURUSD", date(2024, 11, 5), source="exness", now=now)
+            newest_day("EURUSD", date(2024, 11, 5), venue=EXNESS, now=now)

@@ -358,7 +358,7 @@ def test_events_tell_what_was_kept_and_how_it_ended(place):
 
 
 def test_arguments_that_cannot_be_meant_are_refused(place):
-    with pytest.raises(ValueError, match="whole days are kept"):
+    with pytest.raises(ValueError, match="whole UTC days"):
         populate_cache_resumable(
             SYMBOL, datetime(2024, 12, 23, 5, tzinfo=UTC), day(3), cache_dir=place
         )

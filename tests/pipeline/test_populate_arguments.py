@@ -107,7 +107,11 @@ def test_a_callback_that_is_no_function_is_refused_before_anything_is_done(ticks
     ("executor", "kind", "said"),
     [
         (5, TypeError, "`executor` must be a concurrent.futures.Executor"),
-        (lambda: None, TypeError, "what `executor` makes must be a concurrent.futures.Executor"),
+        (
+            lambda: None,
+            TypeError,
+            "the return value of `executor` must be a concurrent.futures.Executor",
+        ),
         (Answers(None), TypeError, "`submit` of `executor` gave `None`"),
         (Answers(given(None)), TypeError, "`a future` of `executor` gave `None`"),
         (lambda: Answers(given(7)), TypeError, "`a future` of `executor` gave `7`"),

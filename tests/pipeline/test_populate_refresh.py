@@ -31,6 +31,7 @@ from rangebar_polars.exceptions import PopulationError
 from rangebar_polars.populate.plan import Job, SeriesJob
 from rangebar_polars.populate.populate import populate_cache_resumable
 from rangebar_polars.populate.workers.work import compute_units
+from rangebar_polars.sources import Venue
 from rangebar_polars.storage.parquet import TickStorage
 
 TICKS = tape()
@@ -230,9 +231,9 @@ def published_with(folder, last, state):
     """Days of a series, each with a state that this version cannot read."""
     with hold_leases([SERIES.lease_key], cache_dir=folder) as leases:
         fencing = leases.fencing[SERIES.lease_key]
-        track = SeriesJob(SERIES, day(1), 0, None, 0, fencing)
+        series_job = SeriesJob(SERIES, day(1), 0, None, 0, fencing)
         job = Job(
-            SYMBOL, "binance", "spot", "year", SERIES.segment_start, day(1), day(last), (track,),
+            SYMBOL, Venue(), "year", SERIES.segment_start, day(1), day(last), (series_job,),
             str(folder), None, leases.holder,
         )  # fmt: skip
         with open_cache(cache_dir=folder) as cache:

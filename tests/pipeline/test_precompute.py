@@ -265,7 +265,7 @@ def test_an_error_of_the_callback_ends_it_and_the_next_run_goes_on(place: Path) 
 def test_what_is_asked_for_is_judged_before_anything_is_done(bare: Path) -> None:
     with pytest.raises(ValueError, match="validate_on_complete"):
         precompute(bare, 1, 2, validate_on_complete="perhaps")
-    with pytest.raises(ValueError, match="cuts one"):
+    with pytest.raises(ValueError, match="whole UTC days"):
         precompute_range_bars(SYMBOL, datetime(2024, 12, 30, 7, tzinfo=UTC), day(12))
     with pytest.raises(ThresholdError):
         precompute(bare, 1, 2, threshold_decimal_bps=0)

@@ -21,11 +21,11 @@ from rangebar_polars.populate.workers.staging import (
     ROOM,
     Inbox,
     Outbox,
-    packed,
+    pack,
     stage_job,
     staging_folder,
     sweep,
-    unpacked,
+    unpack,
 )
 from rangebar_polars.populate.workers.work import compute_units
 
@@ -66,31 +66,31 @@ def assert_same(found, drafts):
 def test_a_group_comes_back_as_it_was_put(groups):
     spoken = replace(groups[1][0].ticks, source_absent=((5, 9), (11, 11)), reason="é")
     drafts = [replace(groups[1][0], ticks=spoken, generation=3, fencing=7), *groups[1][1:]]
-    data, digest = packed(drafts, 4, "before")
-    found, again = unpacked(data, 4, "before")
+    data, digest = pack(drafts, 4, "before")
+    found, again = unpack(data, 4, "before")
     assert_same(found, drafts)
     assert again == digest
 
 
 def test_a_group_without_a_bar_comes_back(groups):
     drafts = [replace(one, bars=one.bars.clear()) for one in groups[0]]
-    assert_same(unpacked(packed(drafts, 0, "")[0], 0, "")[0], drafts)
+    assert_same(unpack(pack(drafts, 0, "")[0], 0, "")[0], drafts)
 
 
 def test_any_damage_is_seen(groups):
-    data, _ = packed(groups[0], 0, "")
+    data, _ = pack(groups[0], 0, "")
     for place in range(0, len(data), len(data) // 50):
         spoilt = bytearray(data)
         spoilt[place] ^= 1
-        assert unpacked(bytes(spoilt), 0, "") is None, place
+        assert unpack(bytes(spoilt), 0, "") is None, place
     for length in (0, 1, 40, len(data) // 2, len(data) - 1):
-        assert unpacked(data[:length], 0, "") is None, length
+        assert unpack(data[:length], 0, "") is None, length
 
 
 def test_a_group_that_does_not_follow_is_none(groups):
-    data, _ = packed(groups[1], 1, "before")
-    assert unpacked(data, 2, "before") is None
-    assert unpacked(data, 1, "another") is None
+    data, _ = pack(groups[1], 1, "before")
+    assert unpack(data, 2, "before") is None
+    assert unpack(data, 1, "another") is None
 
 
 # A job
@@ -178,7 +178,7 @@ def test_it_does_not_wait_for_ever(run, groups):
     outbox.wait_s = 0.05
     for index in range(ROOM):
         after = outbox.put(groups[index], index, after)
-    with pytest.raises(StorageError, match="nobody has taken bars"):
+    with pytest.raises(StorageError, match="has taken no bars"):
         outbox.put(groups[ROOM], ROOM, after)
 
 
@@ -200,7 +200,7 @@ def test_a_damaged_file_is_made_again(tmp_path, ticks):
         (result,) = run_jobs(jobs, executor, publish)
     expected = {key: unit for key, unit in truth(Place(None, ticks)).items() if key[1].year == 2023}
     assert result.error is None
-    assert sum(one.days for one in result.outcome.tracks) == len(expected)
+    assert sum(one.days for one in result.outcome.series) == len(expected)
     assert kept(place) == expected
 
 
@@ -219,7 +219,7 @@ def test_a_worker_ends_when_the_run_has(tmp_path, groups):
     with pytest.raises(StorageError, match="RANGEBAR_CLICKHOUSE_DSN"):
         outbox.put(groups[1], 1, digest)
     with pytest.raises(StorageError, match="population has ended"):
-        outbox.standing()
+        outbox.published()
     assert [path.name for path in tmp_path.glob("*.staging/*")] == ["0.lock"]
 
 

@@ -11,7 +11,7 @@ pytest.importorskip("chdb")
 from rangebar_polars._utils.span import day_start
 from rangebar_polars.bar_series.identity import BAR_SEMANTICS, BarRules, BarSpec
 from rangebar_polars.bar_series.units import Chain, Unit
-from rangebar_polars.maintenance.tasks import errands_of_update, errands_of_upgrade
+from rangebar_polars.maintenance.tasks import update_tasks, upgrade_tasks
 
 OLD = BarRules(bar_semantics=BAR_SEMANTICS - 1)
 SPEC = BarSpec.of("BTCUSDT", 250)
@@ -36,17 +36,17 @@ def spec(threshold=250, **options):
     return BarSpec.of("BTCUSDT", threshold, **options)
 
 
-def begun(errands):
-    return [(one.thresholds, str(one.start.date())) for one in errands]
+def begun(tasks):
+    return [(one.thresholds, str(one.start.date())) for one in tasks]
 
 
 def test_the_newest_segment_goes_on_at_its_frontier_and_older_ones_are_left_alone():
     kept = [chain("2023-01-01", "2023-06-01"), chain("2024-01-01", "2024-03-05")]
-    assert begun(errands_of_update(kept)) == [((250,), "2024-03-05")]
+    assert begun(update_tasks(kept)) == [((250,), "2024-03-05")]
 
 
 def test_a_whole_segment_goes_on_with_the_next_one():
-    assert begun(errands_of_update([chain("2023-01-01", "2024-01-01")])) == [((250,), "2024-01-01")]
+    assert begun(update_tasks([chain("2023-01-01", "2024-01-01")])) == [((250,), "2024-01-01")]
 
 
 @pytest.mark.parametrize(
@@ -58,10 +58,10 @@ def test_a_whole_segment_goes_on_with_the_next_one():
     ids=["equal", "further"],
 )
 def test_of_rivals_the_furthest_frontier_goes_on(kept, start):
-    assert begun(errands_of_update([chain(*one) for one in kept])) == [((250,), start)]
+    assert begun(update_tasks([chain(*one) for one in kept])) == [((250,), start)]
 
 
-def test_the_population_of_an_errand_continues_exactly_the_series_that_is_meant():
+def test_the_population_of_an_task_continues_exactly_the_series_that_is_meant():
     from rangebar_polars.bar_series.segments import segment_of
     from rangebar_polars.bar_series.selection import to_continue
 
@@ -70,8 +70,8 @@ def test_the_population_of_an_errand_continues_exactly_the_series_that_is_meant(
         chain("2024-01-01", "2024-03-05"),
         chain("2024-03-01", "2024-04-05"),
     ]
-    (errand,) = errands_of_update(kept)
-    day = errand.start.date()
+    (task,) = update_tasks(kept)
+    day = task.start.date()
     chosen = to_continue(kept, segment_of(day, "year"), day)
     assert chosen.series == SPEC.series(date(2024, 2, 1))
 
@@ -80,7 +80,7 @@ def test_thresholds_of_one_frontier_share_a_pass_and_others_have_their_own():
     kept = [chain("2024-01-01", "2024-03-05", spec(threshold)) for threshold in (500, 250)] + [
         chain("2024-01-01", "2024-02-05", spec(1000))
     ]
-    assert begun(errands_of_update(kept)) == [
+    assert begun(update_tasks(kept)) == [
         ((1000,), "2024-02-05"),
         ((250, 500), "2024-03-05"),
     ]
@@ -93,7 +93,7 @@ def test_reset_mode_gate_and_market_keep_families_apart():
         spec(market="um"),
     ]
     kept = [chain("2024-01-01", "2024-01-05", one) for one in (SPEC, *others)]
-    assert len(errands_of_update(kept)) == 4
+    assert len(update_tasks(kept)) == 4
 
 
 def test_what_no_population_of_today_builds_is_not_updated():
@@ -101,20 +101,20 @@ def test_what_no_population_of_today_builds_is_not_updated():
         chain("2024-01-01", "2024-01-05", spec(rules=one))
         for one in (OLD, BarRules(max_gap_us=3_600_000_000))
     ]
-    assert errands_of_update(kept) == []
+    assert update_tasks(kept) == []
 
 
 def test_a_series_of_another_rule_is_built_anew_over_its_own_days():
     old = chain("2024-01-03", "2024-01-09", spec(rules=OLD))
-    (errand,), left = errands_of_upgrade([old, chain("2024-01-01", "2024-01-05")])
-    assert errand.start == day_start(date(2024, 1, 3))
-    assert errand.last_day == date(2024, 1, 8)
-    assert left == []
+    (task,), skipped = upgrade_tasks([old, chain("2024-01-01", "2024-01-05")])
+    assert task.start == day_start(date(2024, 1, 3))
+    assert task.last_day == date(2024, 1, 8)
+    assert skipped == []
 
 
 def test_a_series_that_was_built_anew_is_not_built_again():
     old = chain("2024-01-03", "2024-01-09", spec(rules=OLD))
-    assert errands_of_upgrade([old, chain("2024-01-01", "2024-01-09")]) == ([], [])
+    assert upgrade_tasks([old, chain("2024-01-01", "2024-01-09")]) == ([], [])
 
 
 def test_a_series_that_cannot_be_built_anew_is_named_with_the_reason():
@@ -125,6 +125,6 @@ def test_a_series_that_cannot_be_built_anew_is_named_with_the_reason():
         "2024-01-01", "2024-01-05",
         spec(rules=BarRules(bar_semantics=BAR_SEMANTICS - 1, max_gap_us=1)),
     )  # fmt: skip
-    errands, left = errands_of_upgrade([newer, gap])
-    assert errands == []
-    assert {series for series, _ in left} == {newer.series, gap.series}
+    tasks, skipped = upgrade_tasks([newer, gap])
+    assert tasks == []
+    assert {series for series, _ in skipped} == {newer.series, gap.series}
