@@ -322,7 +322,7 @@ def test_an_interrupted_population_says_what_is_kept_and_goes_on_from_there(
         out, words = process.communicate(timeout=600)
     assert (process.returncode, out) == (130, "")
     lines = words.splitlines()
-    assert "rangebar: kept of BTCUSDT at 250 dbps: 2 days, the last is 2024-12-31" in lines
+    assert "rangebar: BTCUSDT at 250 dbps: 2 days are stored, the last is 2024-12-31" in lines
     assert lines[-1] == "rangebar: interrupted"
     rule.cancel()
     assert main([*ASKED, *QUIET]) == 0

@@ -121,7 +121,7 @@ def test_a_second_fetch_finds_everything_kept(capsys: pytest.CaptureFixture[str]
     assert main(["fetch", *SPAN]) == 0
     words = capsys.readouterr()
     assert "0 days fetched" in words.err
-    assert "4 kept" in words.err
+    assert "4 already stored" in words.err
 
 
 def test_source_and_market_are_those_of_the_registry_unless_given(
@@ -290,10 +290,10 @@ def test_gc_removes_what_nothing_names_and_a_dry_run_does_not(store: TickStorage
     os.utime(file, (week_ago, week_ago))
     run = command("ticks", "gc", "--dry-run")
     assert str(file) in table_of(run.stdout)["file"].to_list()
-    assert "would go" in run.stderr
+    assert "would be deleted" in run.stderr
     assert file.exists()
     run = command("ticks", "gc")
-    assert "are gone" in run.stderr
+    assert "files deleted" in run.stderr
     assert not file.exists()
 
 
