@@ -1,4 +1,4 @@
-"""The gate and subscribers around a fetch: who is let through, and who is told."""
+"""The symbol gate and event subscribers around a fetch."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ WAYS = {
 
 @pytest.fixture
 def nobody_knows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Exchange]:
-    """An exchange with a symbol that the registry does not have."""
+    """Yield an exchange with a symbol that is not registered."""
     tape = Tape.generate("NOSUCHUSDT", days=1, per_day=500)
     with Exchange(tape) as box:
         point_at(box, monkeypatch, tmp_path)
@@ -46,7 +46,7 @@ def nobody_knows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Ex
 
 
 @pytest.mark.parametrize("way", WAYS)
-def test_a_strict_gate_asks_nobody_and_writes_nothing(
+def test_a_strict_gate_sends_no_request_and_writes_nothing(
     way: str, nobody_knows: Exchange, tmp_path: Path, capsys: pytest.CaptureFixture
 ) -> None:
     call = WAYS[way]
@@ -62,7 +62,7 @@ def test_a_strict_gate_asks_nobody_and_writes_nothing(
 
 @pytest.mark.parametrize("way", WAYS)
 @pytest.mark.parametrize("gate", ["warn", "OFF"])
-def test_another_gate_lets_through_and_says_so_or_not(
+def test_other_gates_let_symbols_through_with_or_without_a_warning(
     way: str,
     gate: str,
     nobody_knows: Exchange,
@@ -111,5 +111,5 @@ def test_a_subscriber_that_fails_or_hangs_changes_nothing(
         go_on.set()
         assert events.flush_hooks(600)
         events.clear_hooks()
-    # Each download is told of once, as it begins and as it ends.
+    # Each download is an event once as it begins and once as it ends.
     assert told.count("download_start") == told.count("download_complete") == 4

@@ -1,4 +1,4 @@
-"""A fetch that is killed, interrupted, or not alone: nothing is lost and nothing hangs."""
+"""Fetches that are killed, interrupted or concurrent: nothing is lost and nothing hangs."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def server() -> Iterator[subprocess.Popen]:
 def fetch_and_kill(
     server: subprocess.Popen, job: dict, is_time: Callable[[], bool] = lambda: False
 ) -> int:
-    """The signal that ended a fetch, which is killed when it is time; 0 if it came to its end."""
+    """Fetch, and kill the process when it is time; return the signal that ended it, or 0."""
     server.stdin.write(json.dumps(job) + "\n")
     server.stdin.flush()
     process = int(server.stdout.readline())
@@ -83,7 +83,7 @@ def fetch_and_kill(
 
 
 def after(box: Exchange, rng: random.Random, most: int) -> Callable[[], bool]:
-    """Whether a fetch has made some requests, and a moment has passed that lies between two."""
+    """Return a check: a fetch has made some requests, and a random delay has passed."""
     wanted = len(box.requests) + rng.randint(0, most)
     moment_s = rng.uniform(0, 0.02)
 
@@ -97,12 +97,12 @@ def after(box: Exchange, rng: random.Random, most: int) -> Callable[[], bool]:
 
 
 def days_asked(box: Exchange, since: int) -> set[str]:
-    """Days whose archive was asked for."""
+    """Return the days whose archive was requested."""
     paths = [request.path for request in box.requests[since:] if request.path.endswith(".zip")]
     return {path[-len("2024-12-30.zip") : -len(".zip")] for path in paths}
 
 
-def test_a_fetch_that_is_killed_at_any_moment_goes_on_from_what_it_stored(
+def test_a_fetch_that_is_killed_at_any_moment_resumes_after_its_stored_days(
     server: subprocess.Popen, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     rng = random.Random(5)

@@ -1,4 +1,4 @@
-"""Groups of bars in files, between a worker and the driver."""
+"""Files with groups of bars, between a worker and the driver."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def ticks(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def job(ticks):
-    """Six groups, of two series."""
+    """Return a job of six groups and two series."""
     return next(jobs_of(Place(None, ticks), Nobody()))
 
 
@@ -63,7 +63,7 @@ def assert_same(found, drafts):
 # A file
 
 
-def test_a_group_comes_back_as_it_was_put(groups):
+def test_a_group_is_read_as_it_was_put(groups):
     spoken = replace(groups[1][0].ticks, source_absent=((5, 9), (11, 11)), reason="é")
     drafts = [replace(groups[1][0], ticks=spoken, generation=3, fencing=7), *groups[1][1:]]
     data, digest = pack(drafts, 4, "before")
@@ -72,12 +72,12 @@ def test_a_group_comes_back_as_it_was_put(groups):
     assert again == digest
 
 
-def test_a_group_without_a_bar_comes_back(groups):
+def test_a_group_without_a_bar_is_read(groups):
     drafts = [replace(one, bars=one.bars.clear()) for one in groups[0]]
     assert_same(unpack(pack(drafts, 0, "")[0], 0, "")[0], drafts)
 
 
-def test_any_damage_is_seen(groups):
+def test_any_damage_is_detected(groups):
     data, _ = pack(groups[0], 0, "")
     for place in range(0, len(data), len(data) // 50):
         spoilt = bytearray(data)
@@ -87,7 +87,7 @@ def test_any_damage_is_seen(groups):
         assert unpack(data[:length], 0, "") is None, length
 
 
-def test_a_group_that_does_not_follow_is_none(groups):
+def test_a_group_that_does_not_follow_is_refused(groups):
     data, _ = pack(groups[1], 1, "before")
     assert unpack(data, 2, "before") is None
     assert unpack(data, 1, "another") is None
@@ -97,7 +97,7 @@ def test_a_group_that_does_not_follow_is_none(groups):
 
 
 def published(inbox, groups):
-    """Publish so many groups of an inbox, in order."""
+    """Publish groups of an inbox, in order."""
     for _ in range(groups):
         drafts = inbox.take()
         assert drafts
@@ -105,7 +105,7 @@ def published(inbox, groups):
 
 
 class _Drained:
-    """Takes groups away as fast as they come, in a thread of its own; keeps their bytes."""
+    """Takes groups out of a folder in a thread, and keeps their bytes."""
 
     def __init__(self, inbox):
         self.files = {}
@@ -133,7 +133,7 @@ class _Drained:
         self._thread.join()
 
 
-def test_a_job_that_is_run_again_puts_the_same_and_goes_on_from_what_is_published(run, job, groups):
+def test_a_job_that_is_run_again_resumes_with_equal_bytes(run, job, groups):
     whole, cut = Inbox(run / "1"), Inbox(run / "2")
     with _Drained(whole) as files:
         receipt = stage_job(job, str(whole.folder))
@@ -143,7 +143,7 @@ def test_a_job_that_is_run_again_puts_the_same_and_goes_on_from_what_is_publishe
     for index, drafts in enumerate(groups[:3]):
         after = outbox.put(drafts, index, after)
     published(cut, 2)
-    # A worker that was thought to be dead puts the first group once more.
+    # A worker that was considered dead puts the first group again.
     outbox.put(groups[0], 0, "")
     with _Drained(cut) as rest:
         assert stage_job(job, str(cut.folder)).groups == len(groups)
@@ -154,7 +154,7 @@ def test_a_job_that_is_run_again_puts_the_same_and_goes_on_from_what_is_publishe
     assert cut.take() is None
 
 
-def test_a_worker_waits_while_nobody_takes_its_groups(run, job, groups):
+def test_a_worker_waits_while_its_groups_are_not_taken(run, job, groups):
     inbox, most = Inbox(run / "1"), 0
 
     def count():
@@ -182,13 +182,13 @@ def test_it_does_not_wait_for_ever(run, groups):
         outbox.put(groups[ROOM], ROOM, after)
 
 
-def test_a_damaged_file_is_made_again(tmp_path, ticks):
+def test_a_damaged_file_is_computed_again(tmp_path, ticks):
     place, spoilt = Place(None, tmp_path), []
 
     def publish(drafts):
         publisher.publish(drafts)
         if len(spoilt) < 2:
-            # The next group of this job is damaged as soon as it stands there.
+            # Damage the next group of this job as soon as it appears.
             folder = next(iter(run_of(tmp_path).glob("*/0001")), None)
             path = folder / f"{len(spoilt) + 1:06d}.group"
             while not path.exists():
@@ -234,7 +234,7 @@ with staging_folder(Path(sys.argv[1])) as folder:
 """
 
 
-def test_what_a_killed_run_has_left_is_swept_at_the_next_start(tmp_path, groups):
+def test_files_of_a_killed_run_are_removed_at_the_next_start(tmp_path, groups):
     cache = tmp_path / "clickhouse"
     with subprocess.Popen(
         [sys.executable, "-c", HOLD, str(cache)],
@@ -245,7 +245,7 @@ def test_what_a_killed_run_has_left_is_swept_at_the_next_start(tmp_path, groups)
         outbox = Outbox(inbox.folder)
         digest = outbox.put(groups[0], 0, "")
         with staging_folder(cache) as alive:
-            # Two runs at once have places of their own, and leave one another alone.
+            # Two runs at once have their own slots, and leave each other alone.
             sweep(cache)
             assert dead.is_dir()
             assert alive.is_dir()
