@@ -77,7 +77,7 @@ def test_files_take_a_rule_and_distances(
 
 
 @pytest.mark.parametrize(
-    ("words", "said"),
+    ("words", "message"),
     [
         (["TRADES", "--rule", "hilo"], "`rule` does not know `hilo`"),
         (["TRADES", "--distance", "x"], "is not a plain number"),
@@ -87,11 +87,11 @@ def test_files_take_a_rule_and_distances(
     ],
 )
 def test_wrong_rules_and_distances_are_usage_errors(
-    words: list[str], said: str, parquet: Path
+    words: list[str], message: str, parquet: Path
 ) -> None:
     run = command("bars", *[str(parquet) if word == "TRADES" else word for word in words])
     assert run.returncode == 2
-    assert said in run.stderr
+    assert message in run.stderr
 
 
 def test_features_and_reset_are_those_of_the_frame_methods(

@@ -199,10 +199,10 @@ def test_an_update_without_a_connection_ends_with_1_and_is_not_up_to_date(
     monkeypatch.setenv("RANGEBAR_CACHE_DIR", str(copied))
     exchange.close()
     # The ticks of the last day are stored, so its bars are added; later days are unknown.
-    for said in ("1 of 1 days written", "no newer day is known"):
+    for message in ("1 of 1 days written", "no newer day is known"):
         assert main(["cache", "update", *QUIET]) == 1
         heard = capsys.readouterr().err
-        assert said in heard
+        assert message in heard
         assert "no source could be asked for newer days of BTCUSDT" in heard
         assert "up to date" not in heard
     assert days_of()[-1] == LAST
@@ -348,7 +348,7 @@ def test_drop_empties_a_cache_with_tables_of_another_version(
 
 
 @pytest.mark.parametrize(
-    ("words", "said"),
+    ("words", "message"),
     [
         ([], "ACTION"),
         (["statsu"], "statsu"),
@@ -369,7 +369,7 @@ def test_drop_empties_a_cache_with_tables_of_another_version(
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )
 def test_a_usage_error_ends_with_2(
-    words: list[str], said: str, kept: Path, capsys: pytest.CaptureFixture[str]
+    words: list[str], message: str, kept: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     try:
         status = main(["cache", *words])
@@ -377,7 +377,7 @@ def test_a_usage_error_ends_with_2(
         status = ended.code
     heard = capsys.readouterr()
     assert (status, heard.out) == (2, ""), heard.err
-    assert said in heard.err
+    assert message in heard.err
 
 
 EVERY_COMMAND = [

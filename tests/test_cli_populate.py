@@ -223,7 +223,7 @@ def test_a_day_that_the_archive_does_not_have_yet_ends_with_0(
 
 
 @pytest.mark.parametrize(
-    ("words", "said"),
+    ("words", "message"),
     [
         (["populate"], "SYMBOL"),
         (["populate", "BTCUSDT"], "--start"),
@@ -253,7 +253,7 @@ def test_a_day_that_the_archive_does_not_have_yet_ends_with_0(
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )
 def test_a_usage_error_ends_with_2_before_any_request(
-    words: list[str], said: str, market: Exchange, capsys: pytest.CaptureFixture[str]
+    words: list[str], message: str, market: Exchange, capsys: pytest.CaptureFixture[str]
 ) -> None:
     try:
         status = main(words)
@@ -261,7 +261,7 @@ def test_a_usage_error_ends_with_2_before_any_request(
         status = ended.code
     heard = capsys.readouterr()
     assert (status, heard.out) == (2, ""), heard.err
-    assert said in heard.err
+    assert message in heard.err
     assert market.requests == []
 
 

@@ -159,7 +159,7 @@ def test_coverage_has_a_row_for_each_day(capsys: pytest.CaptureFixture[str]) -> 
 
 
 @pytest.mark.parametrize(
-    ("words", "said"),
+    ("words", "message"),
     [
         (["fetch"], "SYMBOL"),
         (["fetch", "BTCUSDT"], "START"),
@@ -190,7 +190,7 @@ def test_coverage_has_a_row_for_each_day(capsys: pytest.CaptureFixture[str]) -> 
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )
 def test_a_usage_error_ends_with_2_before_any_request(
-    words: list[str], said: str, exchange: Exchange, capsys: pytest.CaptureFixture[str]
+    words: list[str], message: str, exchange: Exchange, capsys: pytest.CaptureFixture[str]
 ) -> None:
     try:
         status = main(words)
@@ -198,7 +198,7 @@ def test_a_usage_error_ends_with_2_before_any_request(
         status = ended.code
     heard = capsys.readouterr()
     assert (status, heard.out) == (2, "")
-    assert said in heard.err
+    assert message in heard.err
     assert exchange.requests == []
 
 

@@ -14,8 +14,11 @@ import rangebar_polars as rb
 from exchange import Exchange, Tape
 from pipeline.oracle import SPAN, judge, point_at, truth
 from rangebar_polars import events
+from rangebar_polars._utils.span import parse_span
 from rangebar_polars.cli import main
 from rangebar_polars.exceptions import SymbolNotRegisteredError
+from rangebar_polars.ingest.fetch import ensure_days
+from rangebar_polars.sources import Venue
 from rangebar_polars.storage.parquet import TickStorage
 from rangebar_polars.symbol_registry import SymbolNotRegisteredWarning
 
@@ -70,17 +73,25 @@ def test_other_gates_let_symbols_through_with_or_without_a_warning(
     capsys: pytest.CaptureFixture,
 ) -> None:
     monkeypatch.setenv("RANGEBAR_SYMBOL_GATE", gate)
-    with warnings.catch_warnings(record=True) as told:
+    with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         WAYS[way]()
-    warnings_told = [one for one in told if issubclass(one.category, SymbolNotRegisteredWarning)]
+    gate_warnings = [one for one in caught if issubclass(one.category, SymbolNotRegisteredWarning)]
     if way == "rangebar fetch":
         assert ("not registered" in capsys.readouterr().err) == (gate == "warn")
     else:
-        assert len(warnings_told) == (gate == "warn")
+        assert len(gate_warnings) == (gate == "warn")
     monkeypatch.setenv("RANGEBAR_SYMBOL_GATE", "off")
     found = TickStorage().coverage(*STRANGER)
     assert found["state"].to_list() == ["final"]
+
+
+def test_ensure_days_leaves_the_gate_to_its_caller(nobody_knows: Exchange) -> None:
+    symbol, *days = STRANGER
+    report = ensure_days(Venue(), symbol, parse_span(*days))
+    assert [str(day) for day in report.fetched] == [days[0]]
+    with pytest.raises(SymbolNotRegisteredError):
+        rb.fetch_ticks(*STRANGER)
 
 
 # Subscribers
@@ -90,10 +101,10 @@ def test_a_subscriber_that_fails_or_hangs_changes_nothing(
     exchange: Exchange, exchange_tape: Tape
 ) -> None:
     go_on = threading.Event()
-    told: list[str] = []
+    received: list[str] = []
 
     def fails(payload: events.HookPayload) -> None:
-        told.append(payload.event)
+        received.append(payload.event)
         raise ZeroDivisionError
 
     def hangs(_payload: events.HookPayload) -> None:
@@ -112,4 +123,4 @@ def test_a_subscriber_that_fails_or_hangs_changes_nothing(
         assert events.flush_hooks(600)
         events.clear_hooks()
     # Each download is an event once as it begins and once as it ends.
-    assert told.count("download_start") == told.count("download_complete") == 4
+    assert received.count("download_start") == received.count("download_complete") == 4

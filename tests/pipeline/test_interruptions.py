@@ -145,14 +145,14 @@ def test_an_interrupt_ends_a_fetch_that_waits_for_a_server(
     match, fault = STALLS[name]
     waiting = threading.Event()
 
-    def told(request: object, answer: object) -> object:
+    def note(request: object, answer: object) -> object:
         waiting.set()
         return fault(request, answer)
 
     with Exchange(TAPE) as box:
         if "aggTrades?" in match:
             box.put(box.path("2024-12-30"), None)
-        box.fail(match, told, times=None)
+        box.fail(match, note, times=None)
         process = subprocess.Popen(
             [sys.executable, str(WORKERS), json.dumps(command(box, tmp_path))],
             stderr=subprocess.PIPE,
@@ -162,12 +162,12 @@ def test_an_interrupt_ends_a_fetch_that_waits_for_a_server(
             assert waiting.wait(600)
             process.send_signal(signal.SIGINT)
             try:
-                _, said = process.communicate(timeout=LONGEST_END_S)
+                _, errors = process.communicate(timeout=LONGEST_END_S)
             except subprocess.TimeoutExpired:
                 process.kill()
                 raise
     assert process.returncode == -signal.SIGINT
-    assert said.rstrip().endswith("KeyboardInterrupt")
+    assert errors.rstrip().endswith("KeyboardInterrupt")
 
 
 def test_two_processes_may_fetch_the_same_symbol(tmp_path: Path, monkeypatch: object) -> None:
@@ -175,8 +175,8 @@ def test_two_processes_may_fetch_the_same_symbol(tmp_path: Path, monkeypatch: ob
         point_at(box, monkeypatch, tmp_path)
         arguments = [sys.executable, str(WORKERS), json.dumps(command(box, tmp_path))]
         running = [subprocess.Popen(arguments, stderr=subprocess.PIPE, text=True) for _ in range(2)]
-        said = [process.communicate(timeout=600)[1] for process in running]
-        assert [process.returncode for process in running] == [0, 0], said
+        errors = [process.communicate(timeout=600)[1] for process in running]
+        assert [process.returncode for process in running] == [0, 0], errors
         judge(box, TAPE)
 
 

@@ -352,8 +352,8 @@ def test_events_report_published_days_and_the_outcome(place):
         assert flush_hooks(600)
     finally:
         clear_hooks()
-    told = [one.event for one in seen if one.event.startswith(("checkpoint", "population"))]
-    assert told == ["checkpoint_saved", "population_complete", "population_failed"]
+    names = [one.event for one in seen if one.event.startswith(("checkpoint", "population"))]
+    assert names == ["checkpoint_saved", "population_complete", "population_failed"]
     assert seen[-1].symbol == SYMBOL
 
 

@@ -76,7 +76,7 @@ def test_the_bools_of_numpy_are_flags(ticks):
 
 
 @pytest.mark.parametrize(
-    ("symbol", "kind", "said"),
+    ("symbol", "kind", "message"),
     [
         (None, TypeError, "`symbol` must be a text or a list of texts; it is of type `NoneType`"),
         (7, TypeError, "`symbol` must be a text or a list of texts; it is of type `int`"),
@@ -84,8 +84,8 @@ def test_the_bools_of_numpy_are_flags(ticks):
         ([None], TypeError, "`symbol` must be text"),
     ],
 )
-def test_a_symbol_is_required(symbol, kind, said, folder):
-    with pytest.raises(kind, match=said):
+def test_a_symbol_is_required(symbol, kind, message, folder):
+    with pytest.raises(kind, match=message):
         rb.populate_cache_resumable(symbol, day(1), day(1), cache_dir=folder)
 
 
@@ -104,7 +104,7 @@ def test_a_callback_that_is_not_a_function_is_refused_before_any_work(ticks):
 
 
 @pytest.mark.parametrize(
-    ("executor", "kind", "said"),
+    ("executor", "kind", "message"),
     [
         (5, TypeError, "`executor` must be a concurrent.futures.Executor"),
         (
@@ -121,8 +121,8 @@ def test_a_callback_that_is_not_a_function_is_refused_before_any_work(ticks):
     ],
 )
 @pytest.mark.parametrize("door", DOORS)
-def test_an_executor_that_does_not_run_the_work_is_refused(door, executor, kind, said, ticks):
-    with pytest.raises(kind, match=said) as refused:
+def test_an_executor_that_does_not_run_the_work_is_refused(door, executor, kind, message, ticks):
+    with pytest.raises(kind, match=message) as refused:
         door(SYMBOL, day(1), day(3), executor=executor, cache_dir=ticks, verbose=False)
     assert "hint: " in str(refused.value)
     assert count_bars(SYMBOL, cache_dir=ticks) == 0

@@ -16,6 +16,7 @@ from rangebar_polars.clickhouse.commit.publish import publish
 from rangebar_polars.clickhouse.open import open_cache
 from rangebar_polars.clickhouse.query.units import states_of
 from rangebar_polars.exceptions import PopulationError, ThresholdError, ValidationError
+from rangebar_polars.ingest.newest_day import ClampWarning
 from rangebar_polars.populate.populate import populate_cache_resumable
 from rangebar_polars.populate.precompute import (
     ValidationWarning,
@@ -100,6 +101,16 @@ def test_the_end_may_be_the_newest_day(place: Path) -> None:
     with pytest.warns(UserWarning, match="newest day"):
         result = precompute_range_bars(SYMBOL, day(13), None, cache_dir=place, verbose=False)
     assert result.end_date == day(14)
+
+
+@pytest.mark.parametrize("last", [20, None])
+def test_the_newest_day_is_looked_up_once(place: Path, last: int | None) -> None:
+    end = None if last is None else day(last)
+    with pytest.warns(ClampWarning) as caught:
+        result = precompute_range_bars(SYMBOL, day(13), end, cache_dir=place, verbose=False)
+    assert sum(issubclass(one.category, ClampWarning) for one in caught) == 1
+    assert result.end_date == day(14)
+    assert (result.report.clamped_from, list(result.report.unanswered)) == (end, [SYMBOL])
 
 
 def test_an_unavailable_day_is_an_error(place: Path) -> None:
@@ -218,32 +229,32 @@ def test_an_impossible_value_is_a_warning_on_request(place: Path) -> None:
 
 
 def test_the_callback_is_called_for_every_month(place: Path) -> None:
-    told: list[PrecomputeProgress] = []
-    result = precompute(place, 5, 12, progress_callback=told.append)
-    assert (told[0].phase, told[0].months_completed, told[0].months_total) == ("fetching", 0, 2)
-    assert (told[0].bars_generated, told[0].current_month) == (0, "2024-12")
-    done = [(one.current_month, one.months_completed) for one in told if one.phase == "caching"]
+    calls: list[PrecomputeProgress] = []
+    result = precompute(place, 5, 12, progress_callback=calls.append)
+    assert (calls[0].phase, calls[0].months_completed, calls[0].months_total) == ("fetching", 0, 2)
+    assert (calls[0].bars_generated, calls[0].current_month) == (0, "2024-12")
+    done = [(one.current_month, one.months_completed) for one in calls if one.phase == "caching"]
     assert done == [("2024-12", 1), ("2025-01", 2), ("2025-01", 2)]
-    assert told[-1].bars_generated == result.total_bars
-    assert told[-1].ticks_processed == result.total_ticks
-    seconds = [one.elapsed_seconds for one in told]
+    assert calls[-1].bars_generated == result.total_bars
+    assert calls[-1].ticks_processed == result.total_ticks
+    seconds = [one.elapsed_seconds for one in calls]
     assert seconds == sorted(seconds)
-    counts = [one.bars_generated for one in told]
+    counts = [one.bars_generated for one in calls]
     assert counts == sorted(counts)
 
 
 def test_stored_months_are_completed_at_once(place: Path) -> None:
     precompute(place, 5, 9)
-    told: list[PrecomputeProgress] = []
-    precompute(place, 5, 9, progress_callback=told.append)
-    assert [(one.phase, one.months_completed) for one in told] == [("fetching", 0), ("caching", 1)]
+    calls: list[PrecomputeProgress] = []
+    precompute(place, 5, 9, progress_callback=calls.append)
+    assert [(one.phase, one.months_completed) for one in calls] == [("fetching", 0), ("caching", 1)]
 
 
 def test_the_callback_is_called_with_an_executor(place: Path) -> None:
-    told: list[PrecomputeProgress] = []
+    calls: list[PrecomputeProgress] = []
     with ThreadPoolExecutor(2) as executor:
-        result = precompute(place, 1, 12, executor=executor, progress_callback=told.append)
-    assert (told[-1].months_completed, told[-1].bars_generated) == (2, result.total_bars)
+        result = precompute(place, 1, 12, executor=executor, progress_callback=calls.append)
+    assert (calls[-1].months_completed, calls[-1].bars_generated) == (2, result.total_bars)
     assert result.continuity_valid is True
 
 

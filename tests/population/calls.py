@@ -32,18 +32,18 @@ def populate(
 ) -> int:
     """Populate; end the process the n-th time a step is reached, or pause at steps, on request."""
     with ExitStack() as stack:
-        told: list[Callable[[str], None]] = []
+        observers: list[Callable[[str], None]] = []
         if die_at is not None:
-            told.append(Killer(*die_at))
+            observers.append(Killer(*die_at))
         if count_in is not None:
-            told.append(Counter(count_in))
+            observers.append(Counter(count_in))
         if hold_at is not None:
-            told.append(Holder(**hold_at))
+            observers.append(Holder(**hold_at))
         if impatient_s is not None:
             _make_impatient(impatient_s)
         if skew_s:
             _put_clock_forward(skew_s)
-        for _ in watched(lambda label: [one(label) for one in told], stack):
+        for _ in watched(lambda label: [one(label) for one in observers], stack):
             return int(rb.populate_cache_resumable(**arguments, verbose=False))
     raise AssertionError
 
@@ -97,10 +97,10 @@ class Holder:
         if not label.startswith(self.prefix):
             return
         self.number += 1
-        said = self.folder / f"{self.number}"
-        said.with_suffix(".new").write_text(label)
-        said.with_suffix(".new").rename(said)
-        wait_for(lambda: said.with_suffix(".go").exists() or (self.folder / "all.go").exists())
+        marker = self.folder / f"{self.number}"
+        marker.with_suffix(".new").write_text(label)
+        marker.with_suffix(".new").rename(marker)
+        wait_for(lambda: marker.with_suffix(".go").exists() or (self.folder / "all.go").exists())
 
 
 def watched(tell: Callable[[str], object], stack: ExitStack) -> Iterator[None]:

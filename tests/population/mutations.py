@@ -158,8 +158,8 @@ MUTATIONS = [
             ),
             (
                 "clickhouse/connection/client.py",
-                "from contextlib import contextmanager",
-                "from contextlib import contextmanager, suppress",
+                "import io\n",
+                "import io\nfrom contextlib import suppress\n",
             ),
         ),
         ("test_server_faults.py::test_an_insert_that_fails_for_good_is_an_error",),

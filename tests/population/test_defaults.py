@@ -132,7 +132,7 @@ def test_commands_run_with_their_defaults(market, tmp_path, capsys):
 def test_every_existing_command_runs(capsys):
     with pytest.raises(SystemExit):
         main(["cache", "--help"])
-    said = capsys.readouterr().out
-    actions = {line.split()[0] for line in said.splitlines() if line.startswith("    ")}
+    output = capsys.readouterr().out
+    actions = {line.split()[0] for line in output.splitlines() if line.startswith("    ")}
     known = {command.split()[1] for command in COMMANDS if command.startswith("cache ")}
     assert {one for one in actions if one.isalpha()} - {"older", "rule"} == known

@@ -243,8 +243,8 @@ class History:
         assert lazy["is_closed"].to_list() == expected["is_closed"].to_list()
         assert lazy["ended_by"].null_count() == 0
         chart = rb.get_range_bars(*span, **arguments)
-        told = [datetime.fromisoformat(one["anchor"]) for one in chart.attrs["rangebar"]]
-        assert told == origins
+        anchors = [datetime.fromisoformat(one["anchor"]) for one in chart.attrs["rangebar"]]
+        assert anchors == origins
         assert chart["Close"].to_list() == expected["close"].to_list()
 
     def judge_newest(self, end, threshold=250, *, gate=True):

@@ -198,7 +198,7 @@ def test_a_plan_whose_bars_are_gone_raises_and_can_be_made_again(shared, kind, n
 def test_a_read_gives_the_bars_from_before_or_from_after(shared, reset, kind, day, step, is_lazy):
     one = History(shared, reset)
     before = one.expected()
-    with pytest.MonkeyPatch.context() as patch, warnings.catch_warnings(record=True) as said:
+    with pytest.MonkeyPatch.context() as patch, warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", CoverageWarning)
         Before(reading, step, patch, 1, lambda: one.event(kind, day))
         if is_lazy:
@@ -211,7 +211,7 @@ def test_a_read_gives_the_bars_from_before_or_from_after(shared, reset, kind, da
     after = one.expected()
     if kind == "ticks" and day <= KEPT:
         # The stored bars were not rebuilt, which is a warning.
-        assert any("other ticks" in str(one.message) for one in said)
+        assert any("other ticks" in str(one.message) for one in caught)
         return
     names = values(found)
     assert found.select(names).equals(before.select(names)) or found.select(names).equals(

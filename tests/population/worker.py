@@ -34,9 +34,9 @@ def start(job: dict) -> int:
         status = 1
         try:
             os.close(reading)
-            said = os.open(job["said"], os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
-            os.dup2(said, 1)
-            os.dup2(said, 2)
+            output = os.open(job["output"], os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
+            os.dup2(output, 1)
+            os.dup2(output, 2)
             do(job, writing)
             status = 0
         except BaseException:

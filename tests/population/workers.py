@@ -27,13 +27,13 @@ class Child:
 
     workers: Workers
     process: int
-    said_in: Path
+    output_file: Path
     status: int | None = None
 
     @property
-    def said(self) -> str:
+    def output(self) -> str:
         """Its output so far, errors included."""
-        return self.said_in.read_text()
+        return self.output_file.read_text()
 
     def is_running(self) -> bool:
         """Whether it is still running."""
@@ -51,7 +51,7 @@ class Child:
         """Wait for its end; return the signal that ended it, or 0. Its own error fails the test."""
         if self.status is None:
             self.status = int(self.workers.ask(f"wait {self.process}"))
-        assert os.WIFSIGNALED(self.status) or self.status == 0, self.said
+        assert os.WIFSIGNALED(self.status) or self.status == 0, self.output
         return os.WTERMSIG(self.status) if os.WIFSIGNALED(self.status) else 0
 
     def error(self) -> str:
@@ -59,13 +59,13 @@ class Child:
         if self.status is None:
             self.status = int(self.workers.ask(f"wait {self.process}"))
         assert os.WIFEXITED(self.status), "it was killed"
-        assert self.status, f"it did not fail: {self.said}"
-        return self.said
+        assert self.status, f"it did not fail: {self.output}"
+        return self.output
 
     def result(self) -> Any:
         """Return the result of its call."""
         assert self.ended() == 0, "it was killed"
-        return json.loads(self.said.splitlines()[-1])
+        return json.loads(self.output.splitlines()[-1])
 
 
 class Workers:
@@ -92,14 +92,14 @@ class Workers:
 
     def start(self, call: str, *, environment: dict[str, str] | None = None, **arguments: Any):
         """Start a process that is about to make a call of `population.calls`."""
-        said = self._folder / f"said-{len(self._children)}"
+        output = self._folder / f"output-{len(self._children)}"
         job = {
             "call": f"population.calls:{call}",
             "arguments": arguments,
             "environment": {**_settings(), **(environment or {})},
-            "said": str(said),
+            "output": str(output),
         }
-        child = Child(self, int(self.ask(f"start {json.dumps(job)}")), said)
+        child = Child(self, int(self.ask(f"start {json.dumps(job)}")), output)
         self._children.append(child)
         return child
 
