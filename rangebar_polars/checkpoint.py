@@ -1,4 +1,4 @@
-"""The resumable population, by the name under which it is looked for."""
+"""Public module of the resumable population."""
 
 from __future__ import annotations
 

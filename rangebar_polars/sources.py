@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import polars as pl
 
@@ -20,6 +20,7 @@ __all__ = [
     "TRADES_SCHEMA",
     "DayTicks",
     "Origin",
+    "Venue",
     "canonical_market",
     "canonical_symbol",
     "is_strictly_increasing",
@@ -115,8 +116,18 @@ _OTHER_NAMES = {"futures-um": "um", "futures-cm": "cm"}
 _SYMBOL = re.compile(r"[A-Z0-9][A-Z0-9_]*")
 
 
-def canonical_market(source: str, market: str) -> tuple[str, str]:
-    """Source and market in lower case, by the names of this package.
+class Venue(NamedTuple):
+    """A market of a source, by the names of this package."""
+
+    source: str = "binance"
+    market: str = "spot"
+
+    def __str__(self) -> str:
+        return f"{self.source}/{self.market}"
+
+
+def canonical_market(source: str, market: str) -> Venue:
+    """Return the venue that a source and a market name in any letter case.
 
     Raises
     ------
@@ -127,7 +138,7 @@ def canonical_market(source: str, market: str) -> tuple[str, str]:
     --------
     >>> from rangebar_polars.sources import canonical_market
     >>> canonical_market("Binance", "futures-um")
-    ('binance', 'um')
+    Venue(source='binance', market='um')
     """
     for name, value in (("source", source), ("market", market)):
         if not isinstance(value, str):
@@ -138,7 +149,7 @@ def canonical_market(source: str, market: str) -> tuple[str, str]:
     place = _OTHER_NAMES.get(market.lower(), market.lower())
     if place not in MARKETS[origin]:
         raise ValueError(unknown_choice("market", market, MARKETS[origin]))
-    return origin, place
+    return Venue(origin, place)
 
 
 def canonical_symbol(symbol: str) -> str:

@@ -1,4 +1,4 @@
-"""The command: data to stdout or file, words to stderr, and never a traceback."""
+"""The command: data to stdout or a file, messages to stderr, and never a traceback."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ def test_files_take_a_rule_and_distances(
 
 
 @pytest.mark.parametrize(
-    ("words", "said"),
+    ("words", "message"),
     [
         (["TRADES", "--rule", "hilo"], "`rule` does not know `hilo`"),
         (["TRADES", "--distance", "x"], "is not a plain number"),
@@ -87,14 +87,14 @@ def test_files_take_a_rule_and_distances(
     ],
 )
 def test_wrong_rules_and_distances_are_usage_errors(
-    words: list[str], said: str, parquet: Path
+    words: list[str], message: str, parquet: Path
 ) -> None:
     run = command("bars", *[str(parquet) if word == "TRADES" else word for word in words])
     assert run.returncode == 2
-    assert said in run.stderr
+    assert message in run.stderr
 
 
-def test_features_and_reset_are_those_of_the_doors(
+def test_features_and_reset_are_those_of_the_frame_methods(
     ticks: pl.DataFrame, parquet: Path, tmp_path: Path
 ) -> None:
     out = tmp_path / "bars.parquet"
@@ -142,7 +142,7 @@ def test_a_plot_is_drawn_into_a_file(parquet: Path, tmp_path: Path) -> None:
     assert picture.read_bytes().startswith(b"\x89PNG")
 
 
-def test_several_files_are_one_run_of_trades(ticks: pl.DataFrame, tmp_path: Path) -> None:
+def test_several_files_are_one_sequence_of_trades(ticks: pl.DataFrame, tmp_path: Path) -> None:
     first, second = tmp_path / "a.parquet", tmp_path / "b.parquet"
     ticks.head(1_500).write_parquet(first)
     ticks.slice(1_500).write_parquet(second)
@@ -182,7 +182,9 @@ def test_archives_of_binance_are_read(tmp_path: Path) -> None:
     ],
     ids=" ".join,
 )
-def test_a_wrong_word_is_a_usage_error(arguments: list[str], parquet: Path, tmp_path: Path) -> None:
+def test_an_invalid_argument_is_a_usage_error(
+    arguments: list[str], parquet: Path, tmp_path: Path
+) -> None:
     run = command(*[a.format(trades=parquet) for a in arguments])
     assert run.returncode == 2, run.stderr
     assert run.stdout == ""
@@ -190,7 +192,7 @@ def test_a_wrong_word_is_a_usage_error(arguments: list[str], parquet: Path, tmp_
     assert not list(tmp_path.iterdir())
 
 
-def test_a_missing_file_is_an_error_of_its_own(tmp_path: Path) -> None:
+def test_a_missing_file_is_an_error(tmp_path: Path) -> None:
     for source in (tmp_path / "no.parquet", tmp_path / "no.csv", tmp_path / "*.zip"):
         run = command("bars", source, "--threshold", 250)
         assert run.returncode == 1, run.stderr
@@ -237,7 +239,7 @@ def test_the_script_is_the_module(parquet: Path) -> None:
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="no pipes of this kind there")
-def test_a_reader_that_goes_away_is_no_error(parquet: Path) -> None:
+def test_a_closed_pipe_is_not_an_error(parquet: Path) -> None:
     words = f"{sys.executable} -m rangebar_polars bars {parquet} --threshold 10 | head -n 1"
     run = subprocess.run(
         ["bash", "-c", words], capture_output=True, text=True, timeout=600, check=False
@@ -259,7 +261,7 @@ def test_a_full_disk_is_an_error(parquet: Path) -> None:
 
 
 @pytest.mark.parametrize("option", ["--out", "--plot"])
-def test_the_trades_are_not_written_over(option: str, parquet: Path, tmp_path: Path) -> None:
+def test_the_trades_are_not_overwritten(option: str, parquet: Path, tmp_path: Path) -> None:
     trades = tmp_path / ("trades.parquet" if option == "--out" else "trades.png")
     trades.write_bytes(parquet.read_bytes())
     run = command("bars", trades, option, trades)
@@ -280,7 +282,7 @@ def test_a_closed_stream_gives_no_traceback(redirect: str, status: int, parquet:
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
-def test_words_that_cannot_be_said_lose_no_data(parquet: Path) -> None:
+def test_messages_that_cannot_be_written_lose_no_data(parquet: Path) -> None:
     line = f'"{sys.executable}" -m rangebar_polars bars "{parquet}" 2>/dev/full'
     run = subprocess.run(
         ["sh", "-c", line], capture_output=True, text=True, timeout=1200, check=False

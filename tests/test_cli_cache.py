@@ -40,7 +40,7 @@ QUIET = ["--quiet", "--no-notify"]
 
 @pytest.fixture(scope="module")
 def stock() -> Iterator[Path]:
-    """Return a folder with ticks of four days, and bars of the first three, not to be changed."""
+    """Return a read-only folder with ticks of four days, and bars of the first three."""
     fast = Path("/dev/shm")
     with tempfile.TemporaryDirectory(dir=fast if os.access(fast, os.W_OK) else None) as name:
         folder = Path(name) / "stock"
@@ -54,14 +54,14 @@ def stock() -> Iterator[Path]:
 
 @pytest.fixture
 def kept(stock: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Return the folder, which settings point at."""
+    """Point the settings at the folder, and return it."""
     monkeypatch.setenv("RANGEBAR_CACHE_DIR", str(stock))
     return stock
 
 
 @pytest.fixture
 def copied(stock: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """Return a copy of it that may be changed."""
+    """Yield a copy of the folder that may be changed."""
     folder = stock.parent / "copied"
     shutil.copytree(stock, folder, symlinks=True)
     monkeypatch.setenv("RANGEBAR_CACHE_DIR", str(folder))
@@ -74,7 +74,7 @@ def table_of(text: str) -> pl.DataFrame:
 
 
 def expected(threshold: int = 250, features: str = "core") -> pl.DataFrame:
-    """Bars of all four days, each year by itself."""
+    """Return the bars of all four days, each year by itself."""
     return TAPE.ticks.rangebar.bars(threshold, reset="year", features=features).drop("bar_id")
 
 
@@ -88,7 +88,7 @@ def days_of(symbol: str = "BTCUSDT", threshold: int = 250) -> list[str]:
 
 
 def relabelled(folder: Path, bar_semantics: int) -> None:
-    """Make what is kept look as if another rule had computed it."""
+    """Make the stored bars look as if another rule had computed them."""
     old = BarRules().id
     values = {
         "bars": f"toUInt64({BarRules(bar_semantics=bar_semantics).id}) AS config_id",
@@ -107,7 +107,7 @@ def relabelled(folder: Path, bar_semantics: int) -> None:
             )
 
 
-def test_status_is_a_line_for_each_series(kept: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_status_has_a_row_for_each_series(kept: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["cache", "status"]) == 0
     heard = capsys.readouterr()
     table = table_of(heard.out)
@@ -117,16 +117,14 @@ def test_status_is_a_line_for_each_series(kept: Path, capsys: pytest.CaptureFixt
         ("BTCUSDT", 500, 2024, 2),
         ("BTCUSDT", 500, 2025, 1),
     ]
-    assert "on the disk" in heard.err
+    assert "on disk" in heard.err
     assert main(["cache", "status", "ethusdt"]) == 0
     heard = capsys.readouterr()
     assert table_of(heard.out).is_empty()
-    assert "nothing is kept of ETHUSDT" in heard.err
+    assert "no bars of ETHUSDT are cached" in heard.err
 
 
-def test_coverage_says_of_each_day_what_is_kept(
-    kept: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_coverage_has_the_state_of_each_day(kept: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["cache", "coverage", *SPAN]) == 0
     table = table_of(capsys.readouterr().out)
     assert table["state"].to_list() == ["given", "given", "given", "missing"]
@@ -146,7 +144,7 @@ def test_count_is_the_number_of_closed_bars(kept: Path, capsys: pytest.CaptureFi
 
 
 @pytest.mark.parametrize("suffix", [".parquet", ".csv"])
-def test_export_writes_what_is_kept(kept: Path, suffix: str, tmp_path: Path) -> None:
+def test_export_writes_the_cached_bars(kept: Path, suffix: str, tmp_path: Path) -> None:
     out = tmp_path / f"bars{suffix}"
     assert main(["cache", "export", "BTCUSDT", "2024-12-31", "2025-01-01", "--out", str(out)]) == 0
     wanted = expected(features="microstructure").filter(~before("2024-12-31"), before("2025-01-02"))
@@ -158,7 +156,7 @@ def test_export_writes_what_is_kept(kept: Path, suffix: str, tmp_path: Path) -> 
         assert found["ofi"].to_list() == wanted["ofi"].to_list()
 
 
-def test_export_without_a_file_is_csv_of_all_that_is_kept(
+def test_export_without_a_file_is_csv_of_all_cached_bars(
     kept: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(["cache", "export", "BTCUSDT", "-t", "250,500", "--features", "vwap"]) == 0
@@ -167,7 +165,7 @@ def test_export_without_a_file_is_csv_of_all_that_is_kept(
     assert set(table["threshold"]) == set(THRESHOLDS)
 
 
-def test_export_of_what_is_not_kept_names_the_command_that_keeps_it(
+def test_export_of_missing_days_names_the_command_that_populates_them(
     copied: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     export = ["cache", "export", "BTCUSDT", FIRST, "2025-01-01", "-t", "777", "--reset", "month"]
@@ -182,7 +180,7 @@ def test_export_of_what_is_not_kept_names_the_command_that_keeps_it(
     assert "not kept" not in capsys.readouterr().err
 
 
-def test_update_goes_on_with_what_is_kept(copied: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_update_extends_the_cached_bars(copied: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["cache", "update", "--end", LAST, *QUIET]) == 0
     assert "1 of 1 days written" in capsys.readouterr().err
     for threshold in THRESHOLDS:
@@ -194,24 +192,24 @@ def test_update_goes_on_with_what_is_kept(copied: Path, capsys: pytest.CaptureFi
 
 
 @pytest.mark.usefixtures("quick_retries")
-def test_an_update_that_cannot_ask_for_the_newest_day_ends_with_1_and_is_not_up_to_date(
+def test_an_update_without_a_connection_ends_with_1_and_is_not_up_to_date(
     copied: Path, exchange: Exchange, monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:  # fmt: skip
     monkeypatch.setenv("RANGEBAR_CACHE_DIR", str(copied))
     exchange.close()
-    # The ticks of the last day are there, so the bars go on to it, and who knows of later ones?
-    for said in ("1 of 1 days written", "nothing newer to go on with"):
+    # The ticks of the last day are stored, so its bars are added; later days are unknown.
+    for message in ("1 of 1 days written", "no newer day is known"):
         assert main(["cache", "update", *QUIET]) == 1
         heard = capsys.readouterr().err
-        assert said in heard
+        assert message in heard
         assert "no source could be asked for newer days of BTCUSDT" in heard
         assert "up to date" not in heard
     assert days_of()[-1] == LAST
     assert main(["cache", "update", "--end", "2025-01-03", *QUIET]) == 1
     TickStorage(copied).delete_ticks("BTCUSDT", LAST, LAST)
     capsys.readouterr()
-    # What is kept reaches the day that is asked for, whatever a source would say.
+    # The cached bars reach the requested day, so the source need not answer.
     assert main(["cache", "update", "--end", LAST, *QUIET]) == 0
     assert "up to date" in capsys.readouterr().err
 
@@ -222,7 +220,7 @@ def test_update_takes_only_the_thresholds_that_are_named(copied: Path) -> None:
     assert days_of(threshold=250)[-1] == "2025-01-01"
 
 
-def test_update_of_a_symbol_that_is_not_kept_ends_with_1(
+def test_update_of_a_symbol_that_is_not_cached_ends_with_1(
     kept: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(["cache", "update", "BTCUSD", "--end", LAST]) == 1
@@ -230,7 +228,7 @@ def test_update_of_a_symbol_that_is_not_kept_ends_with_1(
 
 
 @pytest.mark.usefixtures("quick_retries")
-def test_an_update_that_cannot_be_done_ends_with_1_and_says_why(
+def test_an_update_that_fails_ends_with_1_and_the_reason(
     copied: Path, exchange: Exchange, monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:  # fmt: skip
@@ -246,7 +244,7 @@ def test_an_update_that_cannot_be_done_ends_with_1_and_says_why(
     assert "hint: " in heard
 
 
-def test_upgrade_builds_bars_of_another_rule_anew(
+def test_upgrade_rebuilds_bars_of_another_rule(
     copied: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     relabelled(copied, BAR_SEMANTICS - 1)
@@ -271,11 +269,11 @@ def test_gc_counts_and_a_dry_run_removes_nothing(
         assert main(["cache", "gc", *words]) == 0
         heard = capsys.readouterr()
         assert table_of(heard.out).columns == ["table", "rows"]
-        assert ("would go" in heard.err) is bool(words)
+        assert ("would be deleted" in heard.err) is bool(words)
     assert days_of() == days
 
 
-def test_drop_asks_and_removes_nothing_unless_it_is_told_to(
+def test_drop_removes_nothing_without_confirmation(
     kept: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(sys, "stdin", io.StringIO("y\n"))  # no terminal
@@ -305,7 +303,7 @@ def test_drop_does_what_the_user_answers(answer: str, status: int, copied: Path)
     assert days_of(threshold=250)
 
 
-def test_drop_removes_only_what_is_superseded_if_asked_to(copied: Path) -> None:
+def test_drop_removes_only_superseded_series_on_request(copied: Path) -> None:
     options = {"threshold_decimal_bps": 1_000, "verbose": False, "notify": False}
     for first in ("2024-12-31", "2024-12-30"):
         populate_cache_resumable("BTCUSDT", first, "2024-12-31", cache_dir=copied, **options)
@@ -317,26 +315,26 @@ def test_drop_removes_only_what_is_superseded_if_asked_to(copied: Path) -> None:
     assert gone == {BarSpec.of("BTCUSDT", 1_000).series(date(2024, 12, 31))}
 
 
-def test_counts_of_one_are_no_plurals(copied: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_count_of_one_is_singular(copied: Path, capsys: pytest.CaptureFixture[str]) -> None:
     options = {"threshold_decimal_bps": 1_000, "verbose": False, "notify": False}
     populate_cache_resumable("BTCUSDT", FIRST, FIRST, cache_dir=copied, **options)
     drop = ["cache", "drop", "BTCUSDT", "-t", "1000"]
     assert main(drop) == 2
     assert "this series (1 day," in capsys.readouterr().err
     assert main([*drop, "--yes"]) == 0
-    assert "1 series is gone (1 day," in capsys.readouterr().err
+    assert "removed 1 series (1 day," in capsys.readouterr().err
     assert main(["cache", "drop", "--yes"]) == 0
-    assert "4 series are gone (6 days," in capsys.readouterr().err
+    assert "removed 4 series (6 days," in capsys.readouterr().err
 
 
 def test_an_upgrade_without_work_says_so(kept: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["cache", "upgrade", *QUIET]) == 0
     heard = capsys.readouterr().err
     assert "nothing to upgrade" in heard
-    assert "nothing is kept" not in heard
+    assert "no bars are cached" not in heard
 
 
-def test_drop_begins_anew_where_the_tables_are_not_ours(
+def test_drop_empties_a_cache_with_tables_of_another_version(
     copied: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with open_cache(cache_dir=copied) as cache:
@@ -346,11 +344,11 @@ def test_drop_begins_anew_where_the_tables_are_not_ours(
         assert "`99`" in capsys.readouterr().err
     assert main(["cache", "drop", "--yes"]) == 0
     assert main(["cache", "status"]) == 0
-    assert "nothing is kept" in capsys.readouterr().err
+    assert "no bars are cached" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
-    ("words", "said"),
+    ("words", "message"),
     [
         ([], "ACTION"),
         (["statsu"], "statsu"),
@@ -370,8 +368,8 @@ def test_drop_begins_anew_where_the_tables_are_not_ours(
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )
-def test_a_wrong_call_ends_with_2(
-    words: list[str], said: str, kept: Path, capsys: pytest.CaptureFixture[str]
+def test_a_usage_error_ends_with_2(
+    words: list[str], message: str, kept: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     try:
         status = main(["cache", *words])
@@ -379,7 +377,7 @@ def test_a_wrong_call_ends_with_2(
         status = ended.code
     heard = capsys.readouterr()
     assert (status, heard.out) == (2, ""), heard.err
-    assert said in heard.err
+    assert message in heard.err
 
 
 EVERY_COMMAND = [
@@ -405,7 +403,7 @@ EVERY_COMMAND = [
 
 @pytest.fixture(scope="module")
 def lately() -> Iterator[Exchange]:
-    """Return an exchange with four days up to now."""
+    """Yield an exchange with four days up to now."""
     now = datetime.now(UTC)
     first = now.date() - timedelta(days=3)
     tape = Tape.generate(start=first, days=4, per_day=300, absent=0, archive_lacks=0)

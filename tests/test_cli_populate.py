@@ -46,7 +46,7 @@ sys.exit(main())
 
 @pytest.fixture
 def folder() -> Iterator[Path]:
-    """Return a folder that does not wait for a disk, where there is such a place."""
+    """Yield a folder in memory where the machine has one."""
     fast = Path("/dev/shm")
     place = fast if os.access(fast, os.W_OK) else None
     with tempfile.TemporaryDirectory(dir=place) as name:
@@ -70,16 +70,16 @@ def command(*words: object) -> subprocess.CompletedProcess[str]:
 
 
 def expected(threshold: int, tape: Tape) -> pl.DataFrame:
-    """Bars of the tape, each year by itself."""
+    """Return the bars of the tape, each year by itself."""
     return tape.ticks.rangebar.bars(threshold, reset="year").drop("bar_id")
 
 
 def written(words: str) -> list[int]:
-    """Days that each series of a report has written."""
+    """Return the number of written days of each series in a report."""
     return [int(number) for number in re.findall(r"(\d+) of \d+ days written", words)]
 
 
-def test_a_population_says_what_it_did_and_keeps_every_bar(
+def test_a_population_reports_its_days_and_stores_every_bar(
     market: Exchange, exchange_tape: Tape, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main([*ASKED, "-t", "250,500", *QUIET]) == 0
@@ -102,7 +102,7 @@ def test_a_population_says_what_it_did_and_keeps_every_bar(
     ],
     ids=" ".join,
 )
-def test_days_are_given_by_place_or_by_name(
+def test_days_are_given_by_position_or_by_option(
     words: tuple[str, ...], market: Exchange, exchange_tape: Tape
 ) -> None:
     assert main(["populate", *words, *QUIET]) == 0
@@ -120,7 +120,7 @@ def test_days_are_given_by_place_or_by_name(
     ],
     ids=lambda value: " ".join(value) if isinstance(value, tuple) else "",
 )
-def test_events_of_the_work_are_sent_unless_they_are_not_wanted(
+def test_events_are_sent_unless_they_are_disabled(
     words: tuple[str, ...],
     has_events: bool,
     market: Exchange,
@@ -149,7 +149,7 @@ def test_a_second_population_writes_nothing(
 
 
 @pytest.mark.usefixtures("quick_retries")
-def test_a_day_that_cannot_be_had_ends_with_1_and_the_days_before_are_kept(
+def test_an_unavailable_day_ends_with_1_and_the_days_before_are_stored(
     market: Exchange, capsys: pytest.CaptureFixture[str]
 ) -> None:
     market.fail(market.path("2025-01-02"), faults.flip(), times=None)
@@ -176,7 +176,7 @@ def test_symbols_go_to_the_markets_that_the_registry_names(
     assert count_bars("BTCUSDT", 250) > 0
 
 
-def test_the_newest_whole_day_is_the_end_where_none_is_given(
+def test_the_newest_whole_day_is_the_default_end(
     folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("RANGEBAR_CACHE_DIR", str(folder))
@@ -193,7 +193,7 @@ def test_the_newest_whole_day_is_the_end_where_none_is_given(
 
 
 @pytest.mark.usefixtures("quick_retries")
-def test_days_that_no_source_could_be_asked_for_end_with_1_and_a_line_that_says_so(
+def test_without_a_connection_a_population_ends_with_1_and_a_message(
     market: Exchange, capsys: pytest.CaptureFixture[str]
 ) -> None:
     rb.fetch_ticks("BTCUSDT", FIRST, "2024-12-31")
@@ -223,7 +223,7 @@ def test_a_day_that_the_archive_does_not_have_yet_ends_with_0(
 
 
 @pytest.mark.parametrize(
-    ("words", "said"),
+    ("words", "message"),
     [
         (["populate"], "SYMBOL"),
         (["populate", "BTCUSDT"], "--start"),
@@ -252,8 +252,8 @@ def test_a_day_that_the_archive_does_not_have_yet_ends_with_0(
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )
-def test_a_wrong_call_ends_with_2_before_anybody_is_asked(
-    words: list[str], said: str, market: Exchange, capsys: pytest.CaptureFixture[str]
+def test_a_usage_error_ends_with_2_before_any_request(
+    words: list[str], message: str, market: Exchange, capsys: pytest.CaptureFixture[str]
 ) -> None:
     try:
         status = main(words)
@@ -261,7 +261,7 @@ def test_a_wrong_call_ends_with_2_before_anybody_is_asked(
         status = ended.code
     heard = capsys.readouterr()
     assert (status, heard.out) == (2, ""), heard.err
-    assert said in heard.err
+    assert message in heard.err
     assert market.requests == []
 
 
@@ -285,7 +285,7 @@ def test_workers_give_the_same_bars(market: Exchange, exchange_tape: Tape) -> No
 
 @contextmanager
 def interruptible(*words: str) -> Iterator[subprocess.Popen[str]]:
-    """Give a command under way, which is killed where a test fails."""
+    """Start a command, and kill it if the test fails."""
     process = subprocess.Popen(
         [sys.executable, "-c", INTERRUPTIBLE, *words],
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
@@ -296,18 +296,18 @@ def interruptible(*words: str) -> Iterator[subprocess.Popen[str]]:
         process.kill()
         for stream in (process.stdout, process.stderr):
             assert stream is not None
-            stream.close()  # not read to its end: a process that it has left behind may have it
+            stream.close()  # not read to its end, since a process left behind may hold it open
         process.wait()
 
 
 def children(process: subprocess.Popen[str]) -> list[int]:
-    """Processes that a process has started."""
+    """Return the child processes of a process."""
     tasks = Path(f"/proc/{process.pid}/task").glob("*/children")
     return [int(word) for task in tasks for word in task.read_text().split()]
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="has no SIGINT of this kind")
-def test_an_interrupted_population_says_what_is_kept_and_goes_on_from_there(
+def test_an_interrupted_population_reports_its_stored_days_and_resumes(
     market: Exchange, exchange_tape: Tape, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("RANGEBAR_HTTP_TIMEOUT_S", "3600")
@@ -322,7 +322,7 @@ def test_an_interrupted_population_says_what_is_kept_and_goes_on_from_there(
         out, words = process.communicate(timeout=600)
     assert (process.returncode, out) == (130, "")
     lines = words.splitlines()
-    assert "rangebar: kept of BTCUSDT at 250 dbps: 2 days, the last is 2024-12-31" in lines
+    assert "rangebar: BTCUSDT at 250 dbps: 2 days are stored, the last is 2024-12-31" in lines
     assert lines[-1] == "rangebar: interrupted"
     rule.cancel()
     assert main([*ASKED, *QUIET]) == 0
@@ -331,12 +331,12 @@ def test_an_interrupted_population_says_what_is_kept_and_goes_on_from_there(
 
 @pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="no list of children here")
 @pytest.mark.parametrize("name", ["SIGINT", "SIGKILL"])
-def test_a_population_that_is_ended_leaves_no_worker_behind(
+def test_a_population_that_is_killed_leaves_no_worker_behind(
     name: str, market: Exchange, exchange_tape: Tape
 ) -> None:
     rb.fetch_ticks(*SPAN)
     with interruptible(*ASKED, *QUIET, "--workers", "2") as process:
-        while len(workers := children(process)) < 3:  # one of them tracks what they share
+        while len(workers := children(process)) < 3:  # one of them tracks shared resources
             assert process.poll() is None
             time.sleep(0.01)
         process.send_signal(signal.Signals[name])
@@ -350,7 +350,7 @@ def test_a_population_that_is_ended_leaves_no_worker_behind(
     assert_frame_equal(get_cached_bars("BTCUSDT", 250), expected(250, exchange_tape))
 
 
-def test_bars_of_a_symbol_are_those_that_are_kept_and_the_rest_from_ticks(
+def test_bars_of_a_symbol_come_from_the_cache_and_the_rest_from_ticks(
     market: Exchange, exchange_tape: Tape, tmp_path: Path
 ) -> None:
     assert main(["populate", "BTCUSDT", "-s", FIRST, "-e", "2024-12-31", *QUIET]) == 0
@@ -381,7 +381,7 @@ def test_bars_of_a_symbol_can_begin_at_an_anchor(exchange_tape: Tape, tmp_path: 
 
 
 @pytest.mark.usefixtures("market")
-def test_too_long_a_span_of_ticks_is_refused_with_the_population_that_helps(
+def test_too_long_a_span_is_refused_with_the_command_that_populates_it(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     assert main(["bars", "BTCUSDT", "2024-10-01", LAST]) == 1

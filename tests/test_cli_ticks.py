@@ -1,4 +1,4 @@
-"""The commands around the tick store: real processes against an exchange in a box."""
+"""The commands of the tick store: real processes against a local exchange."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def table_of(text: str) -> pl.DataFrame:
 
 
 def spoil(file: Path) -> None:
-    """Turn one bit in the middle of a file of the store."""
+    """Flip one bit in the middle of a file of the store."""
     data = bytearray(file.read_bytes())
     data[len(data) // 2] ^= 1
     file.chmod(0o644)
@@ -67,7 +67,7 @@ sys.exit(main())
 
 @contextmanager
 def interruptible(*words: str) -> Iterator[subprocess.Popen[str]]:
-    """Give a command under way, which is killed where a test fails."""
+    """Start a command, and kill it if the test fails."""
     process = subprocess.Popen(
         [sys.executable, "-c", INTERRUPTIBLE, *words],
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
@@ -80,7 +80,7 @@ def interruptible(*words: str) -> Iterator[subprocess.Popen[str]]:
 
 
 def interrupted(process: subprocess.Popen[str]) -> tuple[int, list[str]]:
-    """Interrupt a command; its status and its words."""
+    """Interrupt a command; return its exit status and its messages."""
     process.send_signal(signal.SIGINT)
     out, words = process.communicate(timeout=600)
     assert out == ""
@@ -88,7 +88,7 @@ def interrupted(process: subprocess.Popen[str]) -> tuple[int, list[str]]:
 
 
 def has_open(pid: int, path: Path) -> bool:
-    """Whether a process has a file open."""
+    """Return whether a process has a file open."""
     for file in Path(f"/proc/{pid}/fd").iterdir():
         with contextlib.suppress(OSError):  # closed since it was listed
             if file.readlink() == path.resolve():
@@ -98,7 +98,7 @@ def has_open(pid: int, path: Path) -> bool:
 
 @pytest.fixture
 def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> TickStorage:
-    """Return a store with one day of ETHUSDT, which settings point at."""
+    """Return a store with one day of ETHUSDT, and point the settings at it."""
     monkeypatch.setenv("RANGEBAR_CACHE_DIR", str(tmp_path / "cache"))
     storage = TickStorage()
     storage.write_ticks("ETHUSDT", rb.sample_ticks())
@@ -115,13 +115,13 @@ def test_a_fetch_puts_every_tick_into_the_store(exchange: Exchange, exchange_tap
 
 
 @pytest.mark.usefixtures("exchange", "quick_retries")
-def test_a_second_fetch_finds_everything_kept(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_second_fetch_finds_every_day_stored(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["fetch", *SPAN]) == 0
     capsys.readouterr()
     assert main(["fetch", *SPAN]) == 0
     words = capsys.readouterr()
     assert "0 days fetched" in words.err
-    assert "4 kept" in words.err
+    assert "4 already stored" in words.err
 
 
 def test_source_and_market_are_those_of_the_registry_unless_given(
@@ -149,7 +149,7 @@ def test_source_and_market_are_those_of_the_registry_unless_given(
 
 
 @pytest.mark.usefixtures("exchange", "quick_retries")
-def test_coverage_is_a_line_for_each_day(capsys: pytest.CaptureFixture[str]) -> None:
+def test_coverage_has_a_row_for_each_day(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["fetch", "BTCUSDT", FIRST, "2024-12-31"]) == 0
     capsys.readouterr()
     assert main(["ticks", "coverage", *SPAN]) == 0
@@ -159,7 +159,7 @@ def test_coverage_is_a_line_for_each_day(capsys: pytest.CaptureFixture[str]) -> 
 
 
 @pytest.mark.parametrize(
-    ("words", "said"),
+    ("words", "message"),
     [
         (["fetch"], "SYMBOL"),
         (["fetch", "BTCUSDT"], "START"),
@@ -189,8 +189,8 @@ def test_coverage_is_a_line_for_each_day(capsys: pytest.CaptureFixture[str]) -> 
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )
-def test_a_wrong_call_ends_with_2_before_anybody_is_asked(
-    words: list[str], said: str, exchange: Exchange, capsys: pytest.CaptureFixture[str]
+def test_a_usage_error_ends_with_2_before_any_request(
+    words: list[str], message: str, exchange: Exchange, capsys: pytest.CaptureFixture[str]
 ) -> None:
     try:
         status = main(words)
@@ -198,11 +198,11 @@ def test_a_wrong_call_ends_with_2_before_anybody_is_asked(
         status = ended.code
     heard = capsys.readouterr()
     assert (status, heard.out) == (2, "")
-    assert said in heard.err
+    assert message in heard.err
     assert exchange.requests == []
 
 
-def test_a_wrong_setting_is_a_wrong_call() -> None:
+def test_an_invalid_setting_is_a_usage_error() -> None:
     run = command("fetch", *SPAN, RANGEBAR_SYMBOL_GATE="maybe")
     assert run.returncode == 2
     assert "`maybe`" in run.stderr
@@ -221,7 +221,7 @@ def test_a_server_that_is_away_ends_with_1(tmp_path: Path) -> None:
 
 
 @pytest.mark.usefixtures("quick_retries")
-def test_a_corrupt_archive_ends_with_1_and_the_days_before_are_kept(
+def test_a_corrupt_archive_ends_with_1_and_the_days_before_are_stored(
     exchange: Exchange, capsys: pytest.CaptureFixture[str]
 ) -> None:
     exchange.fail(exchange.path("2025-01-01"), faults.flip(), times=None)
@@ -243,7 +243,7 @@ def test_verify_ends_with_1_where_a_file_is_corrupt(store: TickStorage) -> None:
         assert "1 bad" in run.stderr
 
 
-def test_verify_ends_with_1_until_a_quarantined_day_is_there_again(
+def test_verify_ends_with_1_until_a_quarantined_day_is_fetched_again(
     store: TickStorage, capsys: pytest.CaptureFixture[str]
 ) -> None:
     spoil(Path(store.verify()["file"].item()))
@@ -257,7 +257,7 @@ def test_verify_ends_with_1_until_a_quarantined_day_is_there_again(
 
 
 @pytest.mark.parametrize("action", ["verify", "list"])
-def test_a_symbol_that_the_store_does_not_have_is_never_taken_for_a_sound_one(
+def test_a_symbol_that_is_not_stored_is_an_error(
     action: str, store: TickStorage, capsys: pytest.CaptureFixture[str]
 ) -> None:
     for symbol in ("ETHUSD", "BTCUSDT"):
@@ -283,17 +283,17 @@ def test_the_list_has_days_rows_and_bytes(store: TickStorage) -> None:
     assert days == store.list_days("ETHUSDT")
 
 
-def test_gc_removes_what_nothing_names_and_a_dry_run_does_not(store: TickStorage) -> None:
+def test_gc_removes_unreferenced_files_and_a_dry_run_does_not(store: TickStorage) -> None:
     file = Path(store.verify()["file"].item())
     store.delete_ticks("ETHUSDT")
     week_ago = file.stat().st_mtime - 8 * 86_400
     os.utime(file, (week_ago, week_ago))
     run = command("ticks", "gc", "--dry-run")
     assert str(file) in table_of(run.stdout)["file"].to_list()
-    assert "would go" in run.stderr
+    assert "would be deleted" in run.stderr
     assert file.exists()
     run = command("ticks", "gc")
-    assert "are gone" in run.stderr
+    assert "files deleted" in run.stderr
     assert not file.exists()
 
 
@@ -308,7 +308,7 @@ def test_the_symbols_are_a_table_of_the_registry(capsys: pytest.CaptureFixture[s
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="has no terminal of this kind")
-def test_a_terminal_shows_whole_words(store: TickStorage) -> None:
+def test_a_terminal_shows_whole_values(store: TickStorage) -> None:
     import pty
 
     store.write_ticks("ETHUSDT", rb.sample_ticks())
@@ -323,7 +323,7 @@ def test_a_terminal_shows_whole_words(store: TickStorage) -> None:
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="has no SIGINT of this kind")
-def test_an_interrupted_fetch_says_so_and_goes_on_where_it_was(
+def test_an_interrupted_fetch_reports_it_and_resumes(
     exchange: Exchange, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("RANGEBAR_HTTP_TIMEOUT_S", "3600")
@@ -352,7 +352,7 @@ def test_a_wait_for_another_writer_can_be_interrupted(store: TickStorage) -> Non
                 time.sleep(0.01)
             status, words = interrupted(process)
     assert status == 130
-    # On a slow machine the wait has been reported before.
+    # On a slow machine the wait may have been reported already.
     assert [line for line in words if "waiting for" not in line] == ["rangebar: interrupted"]
     assert store.list_days("ETHUSDT")
 

@@ -17,7 +17,7 @@ from exchange.tape import instant_us
 from faulty import in_plan
 from pipeline.oracle import SPAN, SYMBOL, point_at
 from rangebar_polars.exceptions import SnapshotExpiredError, StorageError, TickOrderError
-from rangebar_polars.ingest.editions import Editions, HeldIds
+from rangebar_polars.ingest.editions import Editions, StoredIds
 from rangebar_polars.sources import DayTicks, Origin
 from rangebar_polars.storage.parquet import TickStorage
 from storage.disks import FailingDisk
@@ -208,7 +208,7 @@ def test_a_day_whose_ids_did_not_move_is_given_before_the_next_one_is_asked_for(
             asked.append(day)
             yield [of_ids(day, 10 * number + 1, 10 * number + 10)]
 
-    held = {day: HeldIds(10 * n + 1, 10 * n + 10) for n, day in enumerate(DAYS[:2])}
+    held = {day: StoredIds(10 * n + 1, 10 * n + 10) for n, day in enumerate(DAYS[:2])}
     runs = Editions(held.get, pytest.fail, NoIds()).runs(source())
     for number, run in enumerate(runs):
         assert [found.day for found in run] == [DAYS[number]]
@@ -216,7 +216,7 @@ def test_a_day_whose_ids_did_not_move_is_given_before_the_next_one_is_asked_for(
 
 
 def test_days_that_were_not_asked_for_are_fetched_only_as_far_as_ids_moved():
-    held = {day: HeldIds(10 * n + 1, 10 * n + 10) for n, day in enumerate(DAYS)}
+    held = {day: StoredIds(10 * n + 1, 10 * n + 10) for n, day in enumerate(DAYS)}
     new = {
         DAYS[0]: of_ids(DAYS[0], 1, 10),
         DAYS[1]: of_ids(DAYS[1], 11, 22),

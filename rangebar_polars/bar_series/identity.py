@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from rangebar_polars._utils.checks import require_bool
 from rangebar_polars._utils.span import day_start, microseconds
 from rangebar_polars.bar_series.segments import EARLIEST, reset_mode, segment_of
-from rangebar_polars.sources import canonical_market, canonical_symbol
+from rangebar_polars.sources import Venue, canonical_market, canonical_symbol
 
 if TYPE_CHECKING:
     from datetime import date
@@ -143,6 +143,11 @@ class BarSpec:
         return BarSpecKey(
             self.source, self.market, self.symbol, self.threshold, self.reset, self.rules.id
         )
+
+    @property
+    def venue(self) -> Venue:
+        """The venue that the symbol is traded at."""
+        return Venue(self.source, self.market)
 
     def series(self, anchor: date) -> BarSeries:
         """Series of the family whose computation begins at a day, or an instant with a zone."""

@@ -1,6 +1,6 @@
-"""The command `rangebar`: data to stdout or a file, words to stderr.
+"""The command `rangebar`: data go to stdout or a file, messages to stderr.
 
-It ends with 2 for a wrong call, with 1 for data that are wrong or missing.
+The exit status is 2 for a usage error, and 1 for invalid or missing data.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ import polars as pl
 from rangebar_polars import __version__
 from rangebar_polars._text import shown
 from rangebar_polars.cli import bars, cache, populate, symbols, ticks
-from rangebar_polars.cli._output import UsageError, fail, said_warnings, words_of
+from rangebar_polars.cli._output import UsageError, error_text, fail, warnings_to_stderr
 from rangebar_polars.events import flush_hooks
 from rangebar_polars.exceptions import (
     RangeBarError,
@@ -35,19 +35,19 @@ if TYPE_CHECKING:
 __all__ = ["main"]
 
 USAGE = 2
-WRONG_DATA = 1
-INTERRUPTED = 130  # as shells report an end by SIGINT
-PIPE_CLOSED = 141  # and by SIGPIPE
+DATA_ERROR = 1
+INTERRUPTED = 130  # the status that shells report after SIGINT
+PIPE_CLOSED = 141  # and after SIGPIPE
 LAST_EVENTS_SECONDS = 1.0
 
-WRONG_CALL = (UsageError, SettingError, SymbolNotRegisteredError, ThresholdError)
-MEANT_FOR_USERS = (RangeBarError, pl.exceptions.PolarsError, OSError, TypeError, ValueError)
+USAGE_ERRORS = (UsageError, SettingError, SymbolNotRegisteredError, ThresholdError)
+USER_ERRORS = (RangeBarError, pl.exceptions.PolarsError, OSError, TypeError, ValueError)
 
 EXAMPLES = """\
 examples:
   rangebar bars BTCUSDT 2024-01-01 2024-01-31 --out bars.parquet
-  rangebar populate BTCUSDT --start 2023-01-01     a long history, kept; goes on where it was stopped
-  rangebar cache update                            what is kept goes on to the newest day
+  rangebar populate BTCUSDT --start 2023-01-01     cache a long history; resumes if interrupted
+  rangebar cache update                            extend cached bars to the newest day
   rangebar bars 'BTCUSDT-aggTrades-*.zip' --threshold 250
 """
 
@@ -62,7 +62,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     1
     """
     ending = Ending(is_command=argv is None)
-    with ending, said_warnings():
+    with ending, warnings_to_stderr():
         arguments = parser().parse_args(argv)
         let_interrupts_end_waits()
         ending.status = arguments.run(arguments) or 0
@@ -70,10 +70,10 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 class Ending(AbstractContextManager["Ending"]):
-    """The end of a command: whatever was raised becomes words on stderr and an exit status.
+    """Turns any exception of a command into a message on stderr and an exit status.
 
-    No list of classes decides whether a traceback is shown, since any parser or library may raise
-    a class of its own on data that nobody thought of.
+    A traceback is never shown, whatever the class: parsers and libraries may raise classes of
+    their own on unexpected data.
     """
 
     def __init__(self, *, is_command: bool) -> None:
@@ -92,40 +92,40 @@ class Ending(AbstractContextManager["Ending"]):
         return True
 
     def _status_of(self, error: BaseException) -> int:
-        if isinstance(error, WRONG_CALL):
-            return fail(words_of(error), USAGE)
+        if isinstance(error, USAGE_ERRORS):
+            return fail(error_text(error), USAGE)
         if isinstance(error, BrokenPipeError):
             return fail("", PIPE_CLOSED)
         if isinstance(error, KeyboardInterrupt):
             return interrupted(is_command=self._is_command)
-        if isinstance(error, MEANT_FOR_USERS) and str(error):
-            return fail(words_of(error), WRONG_DATA)
-        return fail(unexpected(error), WRONG_DATA)
+        if isinstance(error, USER_ERRORS) and str(error):
+            return fail(error_text(error), DATA_ERROR)
+        return fail(unexpected(error), DATA_ERROR)
 
 
 def unexpected(error: BaseException) -> str:
-    """Words for an error that nobody has put into words, with the place where it was raised."""
-    place = ""
+    """Describe an unexpected error, with the line of this package that raised it."""
+    origin = ""
     for frame, line in traceback.walk_tb(error.__traceback__):
         module = frame.f_globals.get("__name__", "")
         if module.startswith("rangebar_polars"):
-            place = f" in {module}, line {line}"
-    told = f": {shown(error, 500)}" if str(error) else ""
-    hint = "the data or the arguments may be damaged; if they are sound, report this as a bug"
-    return with_hint(f"unexpected error {type(error).__name__}{told}{place}", hint)
+            origin = f" in {module}, line {line}"
+    text = f": {shown(error, 500)}" if str(error) else ""
+    hint = "check the data and the arguments; if they are valid, report this as a bug"
+    return with_hint(f"unexpected error {type(error).__name__}{text}{origin}", hint)
 
 
 def let_interrupts_end_waits() -> None:
-    """Let SIGINT end a wait for a thread or a lock.
+    """Let SIGINT interrupt a wait for a thread or a lock.
 
-    Polars handles SIGINT such that the system takes up a wait again, and Python is not asked.
+    Polars installs a handler after which the system resumes the wait, so that Python never runs.
     """
     if hasattr(signal, "siginterrupt"):
         signal.siginterrupt(signal.SIGINT, True)  # noqa: FBT003
 
 
 def interrupted(*, is_command: bool) -> int:
-    """Say so; end the process of the command even if a thread of it still waits for a server."""
+    """Report the interruption; exit even if a thread still waits for a server."""
     status = fail("interrupted", INTERRUPTED)
     if is_command and threading.active_count() > 1:
         flush_hooks(LAST_EVENTS_SECONDS)
@@ -134,10 +134,10 @@ def interrupted(*, is_command: bool) -> int:
 
 
 def parser() -> argparse.ArgumentParser:
-    """Parser of the whole command."""
+    """Build the parser of the whole command."""
     command = argparse.ArgumentParser(
         prog="rangebar",
-        description="Exact range bars, and the ticks to make them of.",
+        description="Build exact range bars, and manage the ticks behind them.",
         epilog=EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )

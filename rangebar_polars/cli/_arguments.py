@@ -1,4 +1,4 @@
-"""What commands are asked for: symbols, markets, days, thresholds, and which cache."""
+"""Arguments that commands share: symbol, venue, thresholds and cache."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from rangebar_polars.cli._output import UsageError
 from rangebar_polars.exceptions import ThresholdError
-from rangebar_polars.sources import MARKETS, canonical_market, canonical_symbol
+from rangebar_polars.sources import MARKETS, Venue, canonical_market, canonical_symbol
 from rangebar_polars.symbol_registry import get_symbol_entries
 from rangebar_polars.threshold import parse_threshold
 
@@ -20,23 +20,27 @@ if TYPE_CHECKING:
 
 __all__ = [
     "DEFAULT_THRESHOLD",
-    "STOPPED",
+    "INCOMPLETE",
     "THRESHOLD_HELP",
     "add_action",
     "add_cache_arguments",
-    "add_place_arguments",
     "add_threshold_argument",
+    "add_venue_arguments",
     "cache_arguments",
-    "judged",
-    "place_of",
-    "places_of",
+    "parsed",
     "symbol_of",
     "threshold",
+    "venue_of",
+    "venues_of",
 ]
 
 
 if TYPE_CHECKING:
     ValueT = TypeVar("ValueT")
+
+
+#: Exit status of a command that has not done everything.
+INCOMPLETE = 1
 
 
 DEFAULT_THRESHOLD = 250
@@ -48,17 +52,17 @@ DEFAULT_SOURCE, DEFAULT_MARKET = "binance", "spot"
 THRESHOLD_HELP = "250 (decimal basis points), 0.25%%, 25bp or a preset"
 
 
-def judged(judge: Callable[..., ValueT], *words: Any) -> ValueT:  # noqa: ANN401
-    """What a function makes of the words of the call; what it refuses is a wrong call."""
+def parsed(parse: Callable[..., ValueT], *arguments: Any) -> ValueT:  # noqa: ANN401
+    """Parse arguments with a function; turn a ValueError into a usage error."""
     try:
-        return judge(*words)
+        return parse(*arguments)
     except ValueError as error:
         raise UsageError(str(error)) from error
 
 
 def threshold(text: str) -> int:
-    """Threshold as it was typed."""
-    number: Any = text  # a fraction is refused with the whole number that is meant
+    """Parse a threshold."""
+    number: Any = text  # the error for a fraction suggests the number of dbps
     if text.replace(".", "", 1).isdecimal():
         number = float(text) if "." in text else int(text)
     try:
@@ -68,77 +72,78 @@ def threshold(text: str) -> int:
 
 
 def _thresholds(text: str) -> list[int]:
-    """Thresholds of a list with commas."""
+    """Parse thresholds separated by commas."""
     return [threshold(part.strip()) for part in text.split(",")]
 
 
 def symbol_of(text: str) -> str:
-    """Symbol in its usual letter case."""
-    return judged(canonical_symbol, text)
+    """Return a symbol in upper case."""
+    return parsed(canonical_symbol, text)
 
 
-def place_of(symbol: str, source: str | None, market: str | None) -> tuple[str, str]:
-    """Source and market that were given, else those of the registry."""
+def venue_of(symbol: str, source: str | None, market: str | None) -> Venue:
+    """Return the venue that the options name, by default that of the registry."""
     entry = get_symbol_entries().get(symbol)
-    origin = source or (entry.exchange if entry else DEFAULT_SOURCE)
-    is_at_home = entry is not None and origin.lower() == entry.exchange
-    own = entry.market if entry is not None and is_at_home else DEFAULT_MARKET
-    return judged(canonical_market, origin, market or own)
+    name = source or (entry.exchange if entry else DEFAULT_SOURCE)
+    is_registered = entry is not None and name.lower() == entry.exchange
+    default = entry.market if entry is not None and is_registered else DEFAULT_MARKET
+    return parsed(canonical_market, name, market or default)
 
 
-def places_of(source: str | None, market: str | None) -> list[tuple[str, str]]:
-    """All markets, or those of a source, or those of a name."""
+def venues_of(source: str | None, market: str | None) -> list[Venue]:
+    """Return all venues, or those of a source, a market or both."""
     if source is not None:
-        source, _ = judged(canonical_market, source, DEFAULT_MARKET)
+        source = parsed(canonical_market, source, DEFAULT_MARKET).source
     if market is not None:
-        _, market = judged(canonical_market, source or DEFAULT_SOURCE, market)
-    every = [(origin, place) for origin, places in MARKETS.items() for place in places]
-    return [(a, b) for a, b in every if source in (None, a) and market in (None, b)]
+        market = parsed(canonical_market, source or DEFAULT_SOURCE, market).market
+    venues = [Venue(name, of_name) for name, markets in MARKETS.items() for of_name in markets]
+    return [v for v in venues if source in (None, v.source) and market in (None, v.market)]
 
 
-def add_place_arguments(command: argparse._ActionsContainer) -> None:
-    """Source and market."""
-    command.add_argument("--source", help="binance or exness (default: that of the registry)")
-    command.add_argument("--market", help="spot, um or cm (default: that of the registry)")
+def add_venue_arguments(command: argparse._ActionsContainer) -> None:
+    """Add the options for source and market."""
+    command.add_argument("--source", help="binance or exness (default: from the registry)")
+    command.add_argument("--market", help="spot, um or cm (default: from the registry)")
 
 
 def add_threshold_argument(command: argparse._ActionsContainer, *, default: str) -> None:
-    """Thresholds; `default` says what holds where none is given."""
+    """Add the option for thresholds; `default` describes its default in the help text."""
     command.add_argument(
         "-t", "--threshold",
         action="extend",
         type=_thresholds,
         metavar="T",
-        help=f"{THRESHOLD_HELP}; several with commas or repeated (default: {default})",
+        help=f"{THRESHOLD_HELP}; separate several with commas, or repeat the option "
+        f"(default: {default})",
     )  # fmt: skip
 
 
 def add_cache_arguments(command: argparse._ActionsContainer) -> None:
-    """Which cache, and the folder of both caches."""
+    """Add the options for the address of the cache and the cache folder."""
     command.add_argument(
         "--dsn",
         metavar="URL",
-        help="ClickHouse server that keeps the bars (default: RANGEBAR_CLICKHOUSE_DSN, else a "
-        "folder of this machine)",
+        help="address of the bar cache, such as http://host:8123 (default: "
+        "RANGEBAR_CLICKHOUSE_DSN, else a local folder)",
     )
     command.add_argument(
         "--cache-dir",
         type=Path,
         metavar="DIR",
-        help="folder of the ticks, and of the bars without a server (default: RANGEBAR_CACHE_DIR)",
+        help="folder of the tick store and of an embedded bar cache (default: RANGEBAR_CACHE_DIR, "
+        "else the platform's cache folder)",
     )
 
 
-STOPPED = 1
-
-
 def add_action(
-    actions: Verbs, name: str, does: str, run: Callable[[argparse.Namespace], int | None]
+    actions: Verbs, name: str, text: str, run: Callable[[argparse.Namespace], int | None]
 ) -> argparse.ArgumentParser:
-    action = actions.add_parser(name, help=does, description=f"{does[0].upper()}{does[1:]}.")
+    """Add an action with its help text and the function that runs it."""
+    action = actions.add_parser(name, help=text, description=f"{text[0].upper()}{text[1:]}.")
     action.set_defaults(run=run)
     return action
 
 
 def cache_arguments(arguments: argparse.Namespace) -> dict[str, Any]:
+    """Return the options for the cache as keyword arguments."""
     return {"cache_dir": arguments.cache_dir, "dsn": arguments.dsn}

@@ -1,4 +1,4 @@
-"""What every command shares: words to stderr, data to stdout or a file."""
+"""Output of the commands: messages to stderr, data to stdout or a file."""
 
 from __future__ import annotations
 
@@ -24,25 +24,25 @@ __all__ = [
     "UsageError",
     "emit",
     "emit_frame",
+    "error_text",
     "fail",
-    "said_warnings",
     "say",
     "text_table",
+    "warnings_to_stderr",
     "whole_file",
-    "words_of",
 ]
 
 TABLE_ROWS = 20
-WIDEST_TABLE = 1000  # a row is one line, which the terminal may wrap
+WIDEST_TABLE = 1000  # one line per row; the terminal may wrap it
 
 
 class UsageError(Exception):
-    """A call that cannot be meant."""
+    """Raised for arguments that a command cannot accept."""
 
 
 @contextmanager
 def whole_file(path: Path) -> Iterator[Path]:
-    """A name to write to that becomes `path` once all is written; never half a file."""
+    """Yield a temporary path that replaces `path` once everything is written."""
     part = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
         yield part
@@ -52,7 +52,7 @@ def whole_file(path: Path) -> Iterator[Path]:
 
 
 def text_table(frame: pl.DataFrame, rows: int = TABLE_ROWS) -> str:
-    """The rows as lines, fit for a terminal."""
+    """Format rows as lines for a terminal."""
     times = pl.selectors.datetime().dt.strftime("%Y-%m-%d %H:%M:%S")
     with pl.Config(
         tbl_rows=rows,
@@ -78,34 +78,34 @@ def emit_frame(frame: pl.DataFrame) -> None:
 def emit(text: str) -> None:
     """Write data to stdout."""
     if sys.stdout is None:
-        raise OSError("standard output is closed; name a file with --out")
+        raise OSError("standard output is closed; write to a file with --out")
     try:
         _write(text)
     except OSError:
-        # Else the interpreter tries once more at its end, and says that it failed.
+        # Otherwise the interpreter writes again at exit, and reports that it failed.
         with Path(os.devnull).open("wb") as nowhere:
             os.dup2(nowhere.fileno(), sys.stdout.fileno())
         raise
 
 
 @contextmanager
-def said_warnings() -> Iterator[None]:
-    """Warnings of this package as words on stderr, without the line of source code they come from."""
+def warnings_to_stderr() -> Iterator[None]:
+    """Show warnings as messages on stderr, without the source line that raised them."""
     with warnings.catch_warnings():
         warnings.simplefilter("always", UserWarning)
         warnings.showwarning = lambda message, *_: say(f"warning: {message}")
         yield
 
 
-def say(words: str) -> None:
-    """Words for the user; the data does not depend on whether they can be said."""
-    if sys.stderr is not None:  # print would take stdout, where the data go
+def say(text: str) -> None:
+    """Write a message to stderr. If that fails, the data are still written."""
+    if sys.stderr is not None:  # with file=None, print would write to stdout, where the data go
         with suppress(OSError):
-            print(_encodable(f"rangebar: {printable(words)}", sys.stderr), file=sys.stderr)
+            print(_encodable(f"rangebar: {printable(text)}", sys.stderr), file=sys.stderr)
 
 
 def _write(text: str) -> None:
-    """Write to stdout; a sign that its encoding lacks is shown as `?`."""
+    """Write to stdout, with `?` for characters that its encoding does not have."""
     sys.stdout.write(_encodable(text, sys.stdout))
     sys.stdout.flush()
 
@@ -115,13 +115,13 @@ def _encodable(text: str, stream: TextIO) -> str:
     return text.encode(encoding, "replace").decode(encoding)
 
 
-def words_of(error: BaseException) -> str:
-    """What an error says, with the notes that were added to it."""
+def error_text(error: BaseException) -> str:
+    """Return the message of an error together with its notes."""
     return "\n".join([str(error), *getattr(error, "__notes__", ())])
 
 
-def fail(words: str, status: int) -> int:
-    """Say what went wrong."""
-    if words:
-        say(words)
+def fail(text: str, status: int) -> int:
+    """Write an error message to stderr, and return the exit status."""
+    if text:
+        say(text)
     return status

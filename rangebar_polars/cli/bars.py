@@ -6,7 +6,7 @@ import argparse
 import sys
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 import polars as pl
 
@@ -14,11 +14,11 @@ from rangebar_polars._utils.span import parse_span
 from rangebar_polars.cli._arguments import (
     DEFAULT_THRESHOLD,
     add_cache_arguments,
-    add_place_arguments,
     add_threshold_argument,
-    judged,
-    place_of,
+    add_venue_arguments,
+    parsed,
     symbol_of,
+    venue_of,
 )
 from rangebar_polars.cli._output import UsageError, emit, say, text_table, whole_file
 from rangebar_polars.compute._options import parse_options
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 
 __all__ = ["add_parser"]
 
-WRITERS = (".parquet", ".csv")
+SUFFIXES = (".parquet", ".csv")
 TABLE_COLUMNS = (
     "threshold",
     "bar_id",
@@ -48,16 +48,17 @@ TABLE_COLUMNS = (
     "close",
     "volume",
 )
-SPAN_WORDS = 3  # a symbol and two dates
+SPAN_ARGUMENTS = 3  # a symbol and two dates
 
 BARS_HELP = """\
-range bars of a symbol between two dates, or of trade files
+Build range bars of a symbol between two dates, or of trade files.
 
-A symbol and two dates: bars that are kept are read, the rest is computed from ticks, which are
-fetched where they are missing; at most 31 days in all, more with `rangebar populate` before.
-Files: aggTrades files of Binance (CSV or zip, spot or futures) and Parquet files of trades, in the
-order given. Without --out the bars go to stdout: to a terminal as a table of the first columns, to
-a pipe or a file as CSV with all columns.
+Symbol and dates: cached bars are read, and the rest is computed from ticks; missing ticks are
+fetched. At most 31 days are computed; run `rangebar populate` first for longer spans.
+Files: Binance aggTrades files (CSV or zip, spot or futures) or Parquet files of trades, read in
+the given order.
+Without --out, the bars go to stdout: as a table of the main columns on a terminal, as CSV with all
+columns otherwise.
 """
 BARS_EXAMPLES = """\
 examples:
@@ -73,7 +74,7 @@ def add_parser(verbs: Verbs) -> None:
     """Add the command to the verbs of `rangebar`."""
     bars = verbs.add_parser(
         "bars",
-        help="range bars of a symbol, or of trade files",
+        help="build range bars of a symbol, or of trade files",
         description=BARS_HELP,
         epilog=BARS_EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
@@ -82,58 +83,63 @@ def add_parser(verbs: Verbs) -> None:
         "trades",
         nargs="+",
         metavar="SYMBOL START END | TRADES",
-        help="a symbol and two dates (UTC, both included); or files, or patterns in quotes",
+        help="a symbol and two dates (UTC, both included); or files, or quoted patterns",
     )
     add_threshold_argument(bars, default=f"{DEFAULT_THRESHOLD}; several add a column `threshold`")
     bars.add_argument(
         "--distance",
         action="append",
         metavar="D",
-        help="an absolute distance in units of price instead of a threshold, such as 1.50; of files "
-        "only; several add a column `threshold`",
+        help="an absolute price distance instead of a threshold, such as 1.50; for files only; may "
+        "be repeated, which adds a column `threshold`",
     )
     bars.add_argument(
         "--rule",
         default="open",
-        metavar="R",
-        help="open (default) or high_low, the height of the bar; of files only",
+        metavar="RULE",
+        help="measure the distance from the opening price (open, the default) or as the height of "
+        "the bar (high_low); for files only",
     )
     bars.add_argument(
         "--features",
         action="append",
-        metavar="F",
-        help="columns beyond the core: microstructure, or the name of one; may be repeated",
+        metavar="NAME",
+        help="a feature group or column beyond the core, such as microstructure; may be repeated",
     )
     bars.add_argument(
         "--reset",
-        metavar="R",
-        help="start anew each year, month, week or day, UTC (default: year for a symbol, none for "
-        "files)",
+        metavar="MODE",
+        help="restart the bars each year, month, week or day (UTC), or none (default: year for a "
+        "symbol, none for files)",
     )
-    bars.add_argument("--out", type=Path, metavar="FILE", help="write to a .parquet or .csv file")
-    bars.add_argument("--plot", type=Path, metavar="FILE", help="draw candlesticks in a .png file")
-    _add_symbol_arguments(bars.add_argument_group("of a symbol"))
+    bars.add_argument(
+        "--out", type=Path, metavar="FILE", help="write the bars to this .parquet or .csv file"
+    )
+    bars.add_argument(
+        "--plot", type=Path, metavar="FILE", help="draw candlesticks to this .png file"
+    )
+    _add_symbol_arguments(bars.add_argument_group("options for symbols"))
     bars.set_defaults(run=run_bars)
 
 
 def _add_symbol_arguments(group: argparse._ArgumentGroup) -> None:
     group.add_argument(
         "--anchor",
-        metavar="A",
-        help="compute from `segment`, the last reset, or from an instant on, so that the bars do "
-        "not depend on what is kept",
+        metavar="ANCHOR",
+        help="start the computation at the last reset (`segment`) or at a time, so that the bars do "
+        "not depend on the cache",
     )
-    group.add_argument("--no-cache", action="store_true", help="from ticks, whatever is kept")
-    add_place_arguments(group)
+    group.add_argument("--no-cache", action="store_true", help="compute from ticks only")
+    add_venue_arguments(group)
     add_cache_arguments(group)
 
 
 def run_bars(arguments: argparse.Namespace) -> None:
-    """`rangebar bars`."""
+    """Run `rangebar bars`."""
     thresholds: list[int] = arguments.threshold or [DEFAULT_THRESHOLD]
     features: list[str] = arguments.features or []
     distances = distances_of(arguments)
-    judge(arguments, distances or thresholds)
+    check_arguments(arguments, distances or thresholds)
     if is_file_name(arguments.trades[0]):
         bars = bars_of_files(arguments, distances or thresholds, features)
     else:
@@ -151,56 +157,53 @@ def run_bars(arguments: argparse.Namespace) -> None:
 
 
 def distances_of(arguments: argparse.Namespace) -> list[Distance]:
-    """Return the distances that were typed; there are none beside thresholds or for a symbol."""
+    """Parse the distances; refuse them for a symbol, or together with thresholds."""
     if not arguments.distance and arguments.rule == "open":
         return []
     if not is_file_name(arguments.trades[0]):
         raise UsageError(
             with_hint(
-                "bars of a symbol are by the rule `open` and by percentages, as the bar cache stores "
-                "them; --rule and --distance are for files",
+                "--rule and --distance are for files: the bar cache stores bars by the rule `open` "
+                "and thresholds in percent",
                 "rangebar bars trades.parquet --rule high_low --distance 1.50",
             )
         )
     if arguments.distance and arguments.threshold:
-        raise UsageError("give --threshold or --distance, not both")
-    return [judged(Distance, text) for text in arguments.distance or ()]
+        raise UsageError("pass --threshold or --distance, not both")
+    return [parsed(Distance, text) for text in arguments.distance or ()]
 
 
 def bars_of_files(
     arguments: argparse.Namespace, limits: Sequence[LimitLike], features: list[str]
 ) -> pl.DataFrame:
-    """Bars of the files that are named."""
+    """Build the bars of trade files."""
     trades = read_trades(arguments.trades, (arguments.out, arguments.plot))
-    wanted = limits if len(limits) > 1 else limits[0]
     bars = bars_frame(
-        trades, wanted, rule=arguments.rule, features=features, reset=reset(arguments)
+        trades,
+        limits if len(limits) > 1 else limits[0],
+        rule=arguments.rule,
+        features=features,
+        reset=reset(arguments),
     )
     return bars.collect()
 
 
 def reset(arguments: argparse.Namespace) -> Reset | None:
-    """Where bars start anew; None where they do not, or where nothing is said."""
+    """Return the reset of bars of files; None without one."""
     return None if arguments.reset == "none" else arguments.reset
 
 
 def bars_of_symbol(
     arguments: argparse.Namespace, thresholds: list[int], features: list[str]
 ) -> pl.DataFrame:
-    """Bars of a symbol between two dates: what is kept, and the rest from ticks."""
+    """Read the bars of a symbol between two dates, from the cache and from ticks."""
     from rangebar_polars.readers.bars import scan_range_bars
     from rangebar_polars.readers.hints import commands
 
     name, start, end = arguments.trades
     begin = anchor(arguments.anchor)
     symbol = symbol_of(name)
-    source, market = place_of(symbol, arguments.source, arguments.market)
-    where: Any = {
-        "source": source,
-        "market": market,
-        "cache_dir": arguments.cache_dir,
-        "dsn": arguments.dsn,
-    }
+    venue = venue_of(symbol, arguments.source, arguments.market)
     with commands():
         frames = [
             scan_range_bars(
@@ -211,26 +214,29 @@ def bars_of_symbol(
                 features=features or "core",
                 anchor=begin,
                 ouroboros=arguments.reset or "year",
+                source=venue.source,
+                market=venue.market,
                 use_cache=not arguments.no_cache,
-                **where,
+                cache_dir=arguments.cache_dir,
+                dsn=arguments.dsn,
             ).collect()
             for dbps in thresholds
         ]
-    return together(thresholds, frames) if len(frames) > 1 else frames[0]
+    return stack(thresholds, frames) if len(frames) > 1 else frames[0]
 
 
-def together(thresholds: list[int], frames: list[pl.DataFrame]) -> pl.DataFrame:
-    """Bars of several thresholds in the order of their ends, with a column `threshold`."""
+def stack(thresholds: list[int], frames: list[pl.DataFrame]) -> pl.DataFrame:
+    """Stack the bars of several thresholds, ordered by close time, with a column `threshold`."""
     named = [
         frame.select(pl.lit(dbps, pl.UInt32).alias("threshold"), pl.all())
         for dbps, frame in zip(thresholds, frames, strict=True)
     ]
-    # Several bars may close at one time; that of quotes has no id.
+    # Bars may share a close time; bars of quotes have no id to order them by.
     return pl.concat(named).sort("close_time", "last_agg_trade_id", maintain_order=True)
 
 
 def anchor(text: str | None) -> datetime | Literal["segment"] | None:
-    """Anchor as it was typed."""
+    """Parse an anchor; a time without a zone is UTC."""
     if text is None or text == "segment":
         return text  # type: ignore[return-value]
     try:
@@ -240,8 +246,8 @@ def anchor(text: str | None) -> datetime | Literal["segment"] | None:
     return instant if instant.tzinfo else instant.replace(tzinfo=UTC)
 
 
-def judge(arguments: argparse.Namespace, limits: Sequence[LimitLike]) -> None:
-    """Refuse a wrong call before any trade is read."""
+def check_arguments(arguments: argparse.Namespace, limits: Sequence[LimitLike]) -> None:
+    """Check all arguments before any trade is read."""
     try:
         parse_options(
             limits,
@@ -252,33 +258,32 @@ def judge(arguments: argparse.Namespace, limits: Sequence[LimitLike]) -> None:
     except (TypeError, ValueError) as error:
         raise UsageError(str(error)) from error
     if not is_file_name(arguments.trades[0]):
-        judge_span(*arguments.trades)
+        check_span(*arguments.trades)
         anchor(arguments.anchor)
-    refuse_name("--out", arguments.out, WRITERS)
-    refuse_name("--plot", arguments.plot, (".png",))
+    check_output_path("--out", arguments.out, SUFFIXES)
+    check_output_path("--plot", arguments.plot, (".png",))
     if arguments.plot:
         from rangebar_polars.plot.chart import require_extra
 
         require_extra()
 
 
-def judge_span(name: str, *dates: str) -> None:
-    """Refuse a symbol without its two dates: it may have been meant as a file."""
+def check_span(name: str, *dates: str) -> None:
+    """Check that two dates follow a symbol, which may be a mistyped file name."""
     symbol = symbol_of(name)
-    if len(dates) + 1 != SPAN_WORDS:
+    if len(dates) + 1 != SPAN_ARGUMENTS:
         raise UsageError(
             with_hint(
-                f"`{name}` is neither a file nor a pattern of file names, and two dates must follow "
-                "a symbol",
+                f"`{name}` is not a file or a pattern, and a symbol must be followed by two dates",
                 f"rangebar bars {symbol} 2024-01-01 2024-01-31, or rangebar bars "
                 f"'{symbol}-aggTrades-*.zip'",
             )
         )
-    judged(parse_span, *dates)
+    parsed(parse_span, *dates)
 
 
 def is_file_name(text: str) -> bool:
-    """Whether it names files: it exists, is a path or a pattern, or has a suffix.
+    """Return whether an argument names files: it exists, is a path or pattern, or has a suffix.
 
     Examples
     --------
@@ -291,18 +296,18 @@ def is_file_name(text: str) -> bool:
     return pattern or len(path.parts) > 1 or bool(path.suffix) or path.exists()
 
 
-def refuse_name(option: str, path: Path | None, suffixes: Sequence[str]) -> None:
-    """Refuse a file to write whose suffix or folder is wrong."""
+def check_output_path(option: str, path: Path | None, suffixes: Sequence[str]) -> None:
+    """Check the suffix and the folder of an output file."""
     if path is None:
         return
     if path.suffix.lower() not in suffixes:
         raise UsageError(f"{option} must end in {' or '.join(suffixes)}; it is `{path}`")
     if not path.parent.is_dir():
-        raise UsageError(f"{option}: there is no folder `{path.parent}`")
+        raise UsageError(f"{option}: folder `{path.parent}` does not exist")
 
 
 def read_trades(names: Sequence[str], written: Sequence[Path | None] = ()) -> pl.LazyFrame:
-    """Trades of all files, read when they are needed; none of them may be `written`."""
+    """Scan the trades of all files; none of the files may be `written`."""
     paths = resolve_paths(names)
     for path in written:
         if path is not None and path.exists() and any(path.samefile(trades) for trades in paths):
@@ -311,17 +316,17 @@ def read_trades(names: Sequence[str], written: Sequence[Path | None] = ()) -> pl
     if not parquet:
         return scan_agg_trades(paths)
     if len(parquet) < len(paths):
-        raise UsageError("give Parquet files or aggTrades files, not both at once")
+        raise UsageError("pass either Parquet files or aggTrades files, not both")
     for path in paths:
         try:
             pl.read_parquet_schema(path)
         except pl.exceptions.PolarsError as error:
-            raise TickDataError(f"`{path}` is no Parquet file: {error}") from error
+            raise TickDataError(f"`{path}` is not a Parquet file: {error}") from error
     return with_times(pl.scan_parquet(paths))
 
 
 def draw(bars: pl.DataFrame, path: Path) -> None:
-    """Write a chart."""
+    """Draw the bars as candlesticks."""
     from rangebar_polars.plot.chart import plot_bars, save_png
 
     chart = plot_bars(bars)
@@ -331,7 +336,7 @@ def draw(bars: pl.DataFrame, path: Path) -> None:
 
 
 def write(bars: pl.DataFrame, path: Path) -> None:
-    """Write all columns to a file."""
+    """Write the bars to a Parquet or CSV file."""
     with whole_file(path) as part:
         if path.suffix.lower() == ".csv":
             bars.write_csv(part)
@@ -341,6 +346,6 @@ def write(bars: pl.DataFrame, path: Path) -> None:
 
 
 def table(bars: pl.DataFrame, features: Sequence[str]) -> str:
-    """The first columns and rows, fit for a terminal."""
+    """Format the main columns and the first rows for a terminal."""
     names = [name for name in (*TABLE_COLUMNS, *features) if name in bars.columns]
     return text_table(bars.select(list(dict.fromkeys(names))))

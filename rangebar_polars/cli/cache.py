@@ -12,45 +12,43 @@ from rangebar_polars._utils.span import parse_day, parse_span
 from rangebar_polars.bar_series.segments import reset_mode
 from rangebar_polars.cli._arguments import (
     DEFAULT_THRESHOLD,
-    STOPPED,
+    INCOMPLETE,
     add_action,
     add_cache_arguments,
-    add_place_arguments,
     add_threshold_argument,
+    add_venue_arguments,
     cache_arguments,
-    judged,
-    place_of,
+    parsed,
     symbol_of,
+    venue_of,
 )
-from rangebar_polars.cli._output import emit, emit_frame, fail, say, words_of
-from rangebar_polars.cli.bars import WRITERS, refuse_name, write
+from rangebar_polars.cli._output import emit, emit_frame, error_text, fail, say
+from rangebar_polars.cli.bars import SUFFIXES, check_output_path, write
 from rangebar_polars.cli.cache_drop import add_removal
 from rangebar_polars.cli.populate import add_work_arguments, unanswered, workers
-from rangebar_polars.exceptions import (
-    PopulationError,
-)
+from rangebar_polars.exceptions import PopulationError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from rangebar_polars.cli._output import Verbs
-    from rangebar_polars.maintenance.update import UpkeepReport
+    from rangebar_polars.maintenance.update import UpdateReport
 
 __all__ = ["add_parser"]
 
 
 CACHE_HELP = """\
-what the bar cache keeps, and its upkeep
+List, export and maintain the cached bars.
 
-The cache is the ClickHouse server that RANGEBAR_CLICKHOUSE_DSN names, else a folder in the cache
-folder. What is listed goes to stdout: a table for a terminal, else CSV.
+The cache is the ClickHouse server that RANGEBAR_CLICKHOUSE_DSN names, by default a folder in the
+cache folder. Lists go to stdout: as a table on a terminal, as CSV otherwise.
 """
 
 
 CACHE_EXAMPLES = """\
 examples:
   rangebar cache status
-  rangebar cache update                             what is kept goes on to the newest day
+  rangebar cache update                             extend cached bars to the newest day
   rangebar cache export BTCUSDT 2024-01-01 2024-06-30 -t 250 --out bars.parquet
 """
 
@@ -59,7 +57,7 @@ def add_parser(verbs: Verbs) -> None:
     """Add the commands to the verbs of `rangebar`."""
     cache = verbs.add_parser(
         "cache",
-        help="what the bar cache keeps, and its upkeep",
+        help="list, export and maintain the cached bars",
         description=CACHE_HELP,
         epilog=CACHE_EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
@@ -71,108 +69,123 @@ def add_parser(verbs: Verbs) -> None:
 
 
 def _add_reading(actions: Verbs) -> None:
-    status = add_action(actions, "status", "a line for each series that is kept", run_status)
-    status.add_argument("symbol", nargs="?", metavar="SYMBOL", help="only this one")
+    """Add the commands that read cached bars."""
+    status = add_action(actions, "status", "list the cached series", run_status)
+    status.add_argument("symbol", nargs="?", metavar="SYMBOL", help="only this symbol")
     add_cache_arguments(status)
     coverage = add_action(
         actions,
         "coverage",
-        "a line for each day: what is kept of it, and what is not",
+        "list the days of a symbol, cached or missing",
         run_coverage,
     )
     _add_bars_arguments(coverage, span=True)
     count = add_action(
-        actions, "count", "how many closed bars are kept, back from the newest", run_count
+        actions,
+        "count",
+        "count the cached closed bars, from the newest back to the first missing day",
+        run_count,
     )
     _add_bars_arguments(count, span=False)
-    count.add_argument("--before", metavar="TIME", help="only bars that close before")
-    export = add_action(actions, "export", "write bars that are kept to a file", run_export)
+    count.add_argument("--before", metavar="TIME", help="only bars that close before this time")
+    export = add_action(actions, "export", "write cached bars to a file", run_export)
     _add_bars_arguments(export, span=True)
     export.add_argument(
         "--features",
         action="append",
-        metavar="F",
-        help="columns beyond the core: a group or a name; may be repeated (default: all)",
+        metavar="NAME",
+        help="a feature group or column beyond the core; may be repeated (default: all)",
     )
     export.add_argument(
-        "--out", type=Path, metavar="FILE", help="a .parquet or .csv file (default: CSV to stdout)"
+        "--out",
+        type=Path,
+        metavar="FILE",
+        help="write to this .parquet or .csv file (default: CSV to stdout)",
     )
 
 
 def _add_bars_arguments(command: argparse.ArgumentParser, *, span: bool) -> None:
-    command.add_argument("symbol", metavar="SYMBOL", help="`rangebar cache status` lists them")
+    command.add_argument("symbol", metavar="SYMBOL", help="see `rangebar cache status` for a list")
     if span:
         command.add_argument(
-            "start", nargs="?", metavar="START", help="first day (UTC; default: the first kept)"
+            "start",
+            nargs="?",
+            metavar="START",
+            help="first day (UTC; default: the first cached one)",
         )
         command.add_argument(
-            "end", nargs="?", metavar="END", help="last day (default: the last kept)"
+            "end", nargs="?", metavar="END", help="last day (default: the last cached one)"
         )
     add_threshold_argument(command, default=str(DEFAULT_THRESHOLD))
     command.add_argument(
-        "--reset", default="year", metavar="R", help="reset mode of the bars (default: year)"
+        "--reset", default="year", metavar="MODE", help="reset mode of the bars (default: year)"
     )
-    add_place_arguments(command)
+    add_venue_arguments(command)
     add_cache_arguments(command)
 
 
 def _add_work(actions: Verbs) -> None:
-    update = add_action(
-        actions, "update", "go on with what is kept to the newest day there is", run_update
+    """Add the commands that write bars."""
+    update = add_action(actions, "update", "extend cached bars to the newest day", run_update)
+    update.add_argument(
+        "symbols", nargs="*", metavar="SYMBOL", help="only these symbols (default: all)"
     )
-    update.add_argument("symbols", nargs="*", metavar="SYMBOL", help="only these")
-    add_threshold_argument(update, default="all that are kept")
-    update.add_argument("-e", "--end", metavar="DAY", help="last day (default: the newest)")
+    add_threshold_argument(update, default="all that are cached")
+    update.add_argument(
+        "-e", "--end", metavar="DAY", help="last day (default: the newest whole day)"
+    )
     add_work_arguments(update)
     upgrade = add_action(
         actions,
         "upgrade",
-        "bring the tables to this version, and build bars of an older rule anew",
+        "migrate the tables to this version, and rebuild bars of an older rule",
         run_upgrade,
     )
     add_work_arguments(upgrade)
 
 
 def run_status(arguments: argparse.Namespace) -> None:
-    """`rangebar cache status`."""
+    """Run `rangebar cache status`."""
     from rangebar_polars.clickhouse.open import engine_use, reading
     from rangebar_polars.clickhouse.query.status import kept, sizes
 
     symbol = None if arguments.symbol is None else symbol_of(arguments.symbol)
     with reading(arguments.dsn, cache_dir=arguments.cache_dir) as cache:
-        listed, taken = kept(cache), sizes(cache)
+        series, disk = kept(cache), sizes(cache)
         is_embedded = cache is not None and cache.is_embedded
     if symbol is not None:
-        listed = listed.filter(pl.col("symbol") == symbol)
-    emit_frame(listed.with_columns(pl.col("feature_groups").list.join(" ")))
-    if listed.is_empty():
-        say("nothing is kept" if symbol is None else f"nothing is kept of {symbol}")
+        series = series.filter(pl.col("symbol") == symbol)
+    emit_frame(series.with_columns(pl.col("feature_groups").list.join(" ")))
+    if series.is_empty():
+        say("no bars are cached" if symbol is None else f"no bars of {symbol} are cached")
     else:
-        say(f"{float(taken['bytes'].sum()) / 1e6:,.1f} MB on the disk")
+        say(f"{float(disk['bytes'].sum()) / 1e6:,.1f} MB on disk")
     if is_embedded:
         say(str(engine_use()))
 
 
 def run_coverage(arguments: argparse.Namespace) -> None:
-    """`rangebar cache coverage`."""
+    """Run `rangebar cache coverage`."""
     from rangebar_polars.readers.cached import coverage
 
     span = _span(arguments)
     emit_frame(
-        _by_threshold(arguments, lambda symbol, dbps, where: coverage(symbol, dbps, *span, **where))
+        _by_threshold(
+            arguments, lambda symbol, dbps, options: coverage(symbol, dbps, *span, **options)
+        )
     )
 
 
 def run_count(arguments: argparse.Namespace) -> None:
-    """`rangebar cache count`."""
+    """Run `rangebar cache count`."""
     from rangebar_polars.readers.cached import count_bars
 
     before = arguments.before
     if before is not None:
-        judged(parse_day, before, "before")
-    symbol, where = _bars(arguments)
+        parsed(parse_day, before, "before")
+    symbol, options = _bar_options(arguments)
     counts = {
-        dbps: count_bars(symbol, dbps, before=before, **where) for dbps in _thresholds(arguments)
+        dbps: count_bars(symbol, dbps, before=before, **options) for dbps in _thresholds(arguments)
     }
     if len(counts) == 1:
         emit(f"{next(iter(counts.values()))}\n")
@@ -181,18 +194,18 @@ def run_count(arguments: argparse.Namespace) -> None:
 
 
 def run_export(arguments: argparse.Namespace) -> None:
-    """`rangebar cache export`."""
+    """Run `rangebar cache export`."""
     from rangebar_polars.readers.cached import get_cached_bars
     from rangebar_polars.readers.hints import commands, counted
 
-    refuse_name("--out", arguments.out, WRITERS)
+    check_output_path("--out", arguments.out, SUFFIXES)
     span = _span(arguments)
     features = arguments.features or ["microstructure"]
     with commands():
         bars = _by_threshold(
             arguments,
-            lambda symbol, dbps, where: get_cached_bars(
-                symbol, dbps, *span, features=features, **where
+            lambda symbol, dbps, options: get_cached_bars(
+                symbol, dbps, *span, features=features, **options
             ),
         )
     say(counted(bars.height, "bar"))
@@ -205,10 +218,10 @@ def run_export(arguments: argparse.Namespace) -> None:
 def _by_threshold(
     arguments: argparse.Namespace, read: Callable[[str, int, dict[str, Any]], pl.DataFrame]
 ) -> pl.DataFrame:
-    """A frame, or with several thresholds one frame of all, with a column `threshold`."""
-    symbol, where = _bars(arguments)
+    """Read a frame for each threshold; stack several of them under a column `threshold`."""
+    symbol, options = _bar_options(arguments)
     thresholds = _thresholds(arguments)
-    frames = [read(symbol, dbps, where) for dbps in thresholds]
+    frames = [read(symbol, dbps, options) for dbps in thresholds]
     if len(frames) == 1:
         return frames[0]
     named = [
@@ -219,13 +232,13 @@ def _by_threshold(
 
 
 def run_update(arguments: argparse.Namespace) -> int:
-    """`rangebar cache update`; 1 if anything was not done."""
+    """Run `rangebar cache update`; return 1 if it is incomplete."""
     from rangebar_polars.maintenance.update import update
 
     symbols = [symbol_of(symbol) for symbol in arguments.symbols]
     if arguments.end is not None:
-        judged(parse_day, arguments.end, "end")
-    return _upkeep(
+        parsed(parse_day, arguments.end, "end")
+    return _run_maintenance(
         arguments,
         lambda options: update(
             symbols, thresholds=arguments.threshold or (), end_date=arguments.end, **options
@@ -234,13 +247,16 @@ def run_update(arguments: argparse.Namespace) -> int:
 
 
 def run_upgrade(arguments: argparse.Namespace) -> int:
-    """`rangebar cache upgrade`; 1 if anything was not done."""
+    """Run `rangebar cache upgrade`; return 1 if it is incomplete."""
     from rangebar_polars.maintenance.update import upgrade
 
-    return _upkeep(arguments, lambda options: upgrade(**options))
+    return _run_maintenance(arguments, lambda options: upgrade(**options))
 
 
-def _upkeep(arguments: argparse.Namespace, work: Callable[[dict[str, Any]], UpkeepReport]) -> int:
+def _run_maintenance(
+    arguments: argparse.Namespace, run: Callable[[dict[str, Any]], UpdateReport]
+) -> int:
+    """Run an update or an upgrade, and report its outcome."""
     options = {
         "notify": not arguments.no_notify,
         "verbose": not arguments.quiet,
@@ -248,28 +264,29 @@ def _upkeep(arguments: argparse.Namespace, work: Callable[[dict[str, Any]], Upke
         **cache_arguments(arguments),
     }
     try:
-        report = work(options)
+        report = run(options)
     except PopulationError as error:
         say(str(error.report))
-        return fail(words_of(error), STOPPED)
+        return fail(error_text(error), INCOMPLETE)
     except KeyboardInterrupt:
-        say("what was published is kept; the same command goes on from there")
+        say("published days are stored; the same command resumes from there")
         raise
-    say(_said(report))
+    say(_describe(report))
     if report.unanswered:
-        return fail(unanswered(report.unanswered), STOPPED)
+        return fail(unanswered(report.unanswered), INCOMPLETE)
     return 0
 
 
-def _said(report: UpkeepReport) -> str:
-    if report.schema_version and not (report.done or report.current or report.left):
-        return "nothing to upgrade: the tables and all bars are of this version"
+def _describe(report: UpdateReport) -> str:
+    if report.schema_version and not (report.done or report.current or report.skipped):
+        return "nothing to upgrade: the tables and all bars are up to date with this version"
     return str(report)
 
 
 def _span(arguments: argparse.Namespace) -> tuple[str | None, str | None]:
+    """Return the checked start and end."""
     if arguments.start is not None:
-        judged(parse_span, arguments.start, arguments.end or "9998-12-31")
+        parsed(parse_span, arguments.start, arguments.end or "9998-12-31")
     return arguments.start, arguments.end
 
 
@@ -277,10 +294,14 @@ def _thresholds(arguments: argparse.Namespace) -> list[int]:
     return list(dict.fromkeys(arguments.threshold or [DEFAULT_THRESHOLD]))
 
 
-def _bars(arguments: argparse.Namespace) -> tuple[str, dict[str, Any]]:
-    """Symbol, and the keywords that say which of its bars are meant."""
+def _bar_options(arguments: argparse.Namespace) -> tuple[str, dict[str, Any]]:
+    """Return the symbol, and the keyword arguments that select its bars."""
     symbol = symbol_of(arguments.symbol)
-    judged(reset_mode, arguments.reset)
-    source, market = place_of(symbol, arguments.source, arguments.market)
-    place = {"ouroboros": arguments.reset, "source": source, "market": market}
-    return symbol, {**place, **cache_arguments(arguments)}
+    parsed(reset_mode, arguments.reset)
+    venue = venue_of(symbol, arguments.source, arguments.market)
+    return symbol, {
+        "ouroboros": arguments.reset,
+        "source": venue.source,
+        "market": venue.market,
+        **cache_arguments(arguments),
+    }

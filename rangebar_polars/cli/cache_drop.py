@@ -1,4 +1,4 @@
-"""Commands that remove stored bars: `rangebar cache drop` and `rangebar cache gc`."""
+"""The commands `rangebar cache drop` and `rangebar cache gc`, which remove cached bars."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING, Any
 import polars as pl
 
 from rangebar_polars.cli._arguments import (
-    STOPPED,
+    INCOMPLETE,
     add_action,
     add_cache_arguments,
     add_threshold_argument,
     cache_arguments,
     symbol_of,
 )
-from rangebar_polars.cli._output import UsageError, emit_frame, fail, say, words_of
+from rangebar_polars.cli._output import UsageError, emit_frame, error_text, fail, say
 from rangebar_polars.exceptions import CacheError, CacheQueryError, CacheSchemaError, with_hint
 
 if TYPE_CHECKING:
@@ -29,36 +29,38 @@ __all__ = ["add_removal"]
 
 
 def add_removal(actions: Verbs) -> None:
-    """Add the commands that remove stored bars."""
+    """Add the commands that remove cached bars."""
     collect = add_action(
-        actions, "gc", "remove rows of writes that were never published, a day old", run_gc
+        actions, "gc", "delete rows of unfinished writes older than one day", run_gc
     )
-    collect.add_argument("--dry-run", action="store_true", help="only say what would go")
+    collect.add_argument(
+        "--dry-run", action="store_true", help="count what would be deleted, and delete nothing"
+    )
     add_cache_arguments(collect)
-    drop = add_action(actions, "drop", "remove bars that are kept; ticks stay", run_drop)
-    drop.add_argument("symbol", nargs="?", metavar="SYMBOL", help="only this one (default: all)")
+    drop = add_action(actions, "drop", "remove cached bars; ticks stay", run_drop)
+    drop.add_argument("symbol", nargs="?", metavar="SYMBOL", help="only this symbol (default: all)")
     add_threshold_argument(drop, default="all")
     drop.add_argument(
         "--superseded",
         action="store_true",
-        help="only series that one of an earlier anchor wholly covers",
+        help="only series that one with an earlier anchor wholly covers",
     )
     drop.add_argument(
-        "--outdated", action="store_true", help="only series that were computed by another rule"
+        "--outdated", action="store_true", help="only series that another rule computed"
     )
-    drop.add_argument("--yes", action="store_true", help="do not ask")
+    drop.add_argument("--yes", action="store_true", help="do not ask for confirmation")
     add_cache_arguments(drop)
 
 
 def run_gc(arguments: argparse.Namespace) -> None:
-    """`rangebar cache gc`."""
+    """Run `rangebar cache gc`."""
     from rangebar_polars.clickhouse.gc import Removed, gc
     from rangebar_polars.clickhouse.open import reading
 
     with reading(arguments.dsn, cache_dir=arguments.cache_dir) as cache:
-        found = Removed() if cache is None else gc(cache, dry_run=arguments.dry_run)
-    emit_frame(_rows(found))
-    say("these rows would go" if arguments.dry_run else "these rows are gone")
+        removed = Removed() if cache is None else gc(cache, dry_run=arguments.dry_run)
+    emit_frame(_rows(removed))
+    say("these rows would be deleted" if arguments.dry_run else "deleted these rows")
 
 
 def _rows(removed: Removed) -> pl.DataFrame:
@@ -67,67 +69,70 @@ def _rows(removed: Removed) -> pl.DataFrame:
 
 
 def run_drop(arguments: argparse.Namespace) -> int:
-    """`rangebar cache drop`; 1 if it was not confirmed."""
+    """Run `rangebar cache drop`; return 1 if it was not confirmed."""
     from rangebar_polars.clickhouse.connection.driver import is_damage
     from rangebar_polars.maintenance.drop import SeriesFilter, remove, remove_tables
     from rangebar_polars.readers.hints import counted
 
     symbol = None if arguments.symbol is None else symbol_of(arguments.symbol)
-    doomed = SeriesFilter(symbol, arguments.threshold, arguments.superseded, arguments.outdated)
+    series_filter = SeriesFilter(
+        symbol, arguments.threshold, arguments.superseded, arguments.outdated
+    )
     try:
-        found = remove(doomed, dry_run=True, **cache_arguments(arguments))
+        selected = remove(series_filter, dry_run=True, **cache_arguments(arguments))
     except (CacheSchemaError, CacheQueryError) as error:
-        if not doomed.is_everything or not (
+        if not series_filter.is_everything or not (
             isinstance(error, CacheSchemaError) or is_damage(error)
         ):
             raise
-        if not confirmed(arguments, words_of(error), "all tables of the cache"):
-            return fail("nothing was removed", STOPPED)
+        if not confirmed(arguments, error_text(error), "all tables of the cache"):
+            return fail("nothing was removed", INCOMPLETE)
         remove_tables(**cache_arguments(arguments))
         say("the cache is empty")
         return 0
-    if not found:
-        say("nothing is kept that would go")
+    if not selected:
+        say("nothing to remove")
         return 0
-    listed = "\n".join(str(series) for series in found.series)
-    rows = f"({counted(found.units, 'day')}, {counted(found.bars, 'row')} of bars)"
-    count = f"{len(found.series):,} series"
-    what = f"this series {rows}" if len(found.series) == 1 else f"these {count} {rows}"
+    listed = "\n".join(str(series) for series in selected.series)
+    rows = f"({counted(selected.units, 'day')}, {counted(selected.bars, 'row')} of bars)"
+    count = f"{len(selected.series):,} series"
+    what = f"this series {rows}" if len(selected.series) == 1 else f"these {count} {rows}"
     if not confirmed(arguments, listed, what):
-        return fail("nothing was removed", STOPPED)
-    _remove(doomed, cache_arguments(arguments))
-    say(f"{count} {'is' if len(found.series) == 1 else 'are'} gone {rows}")
+        return fail("nothing was removed", INCOMPLETE)
+    _remove(series_filter, cache_arguments(arguments))
+    say(f"removed {count} {rows}")
     return 0
 
 
-def _remove(doomed: SeriesFilter, place: dict[str, Any]) -> None:
-    """Remove series, although bars may be damaged: such parts are set aside, but not a server's."""
+def _remove(series_filter: SeriesFilter, cache_options: dict[str, Any]) -> None:
+    """Remove series, even if bars are damaged: an embedded cache sets damaged parts aside."""
     from rangebar_polars.clickhouse.connection.driver import is_damage
     from rangebar_polars.clickhouse.damage import set_damaged_aside
     from rangebar_polars.clickhouse.open import open_cache
     from rangebar_polars.maintenance.drop import remove, remove_tables
 
     try:
-        remove(doomed, **place)
+        remove(series_filter, **cache_options)
     except CacheError as error:
         if not is_damage(error):
             raise
-        if doomed.is_everything:
-            remove_tables(**place)
+        if series_filter.is_everything:
+            remove_tables(**cache_options)
             return
-        with open_cache(place["dsn"], cache_dir=place["cache_dir"]) as cache:
+        with open_cache(cache_options["dsn"], cache_dir=cache_options["cache_dir"]) as cache:
             if not cache.is_embedded:
                 raise
             set_damaged_aside(cache)
-        remove(doomed, **place)
+        remove(series_filter, **cache_options)
 
 
 def confirmed(arguments: argparse.Namespace, shown: str, what: str) -> bool:
-    """Whether the user, who is shown what would go, has said yes, or says so now."""
+    """Show what would be removed; return whether the user confirms it, now or by `--yes`."""
     if arguments.yes:
         return True
     say(shown)
     if sys.stdin is None or not sys.stdin.isatty():
-        raise UsageError(with_hint(f"nobody can be asked whether to remove {what}", "--yes"))
+        sentence = f"refusing to remove {what} without confirmation: stdin is not a terminal"
+        raise UsageError(with_hint(sentence, "--yes"))
     print(f"remove {what}? [y/N] ", end="", file=sys.stderr, flush=True)
     return sys.stdin.readline().strip().lower() in ("y", "yes")

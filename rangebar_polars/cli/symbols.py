@@ -35,20 +35,20 @@ def add_parser(verbs: Verbs) -> None:
     """Add the command to the verbs of `rangebar`."""
     symbols = verbs.add_parser(
         "symbols",
-        help="the registered symbols",
-        description="The registered symbols: a table for a terminal, else CSV. Your own come from "
-        "the file that RANGEBAR_SYMBOLS names.",
+        help="list the registered symbols",
+        description="List the registered symbols: a table on a terminal, CSV otherwise. To add "
+        "symbols, point RANGEBAR_SYMBOLS at a file.",
     )
-    symbols.add_argument("--asset-class", choices=ASSET_CLASSES, help="of this class only")
+    symbols.add_argument("--asset-class", choices=ASSET_CLASSES, help="only this asset class")
     symbols.add_argument(
-        "--tier", type=int, metavar="N", help="of this tier only; 1 is the most liquid"
+        "--tier", type=int, metavar="N", help="only this tier; 1 is the most liquid"
     )
-    symbols.add_argument("--all", action="store_true", help="also those that are not enabled")
+    symbols.add_argument("--all", action="store_true", help="include disabled symbols")
     symbols.set_defaults(run=run_symbols)
 
 
 def run_symbols(arguments: argparse.Namespace) -> None:
-    """`rangebar symbols`."""
+    """Run `rangebar symbols`."""
     from rangebar_polars.symbol_registry import get_registered_symbols, get_symbol_entries
 
     entries = get_symbol_entries()
@@ -61,4 +61,4 @@ def run_symbols(arguments: argparse.Namespace) -> None:
     rows = [(name, *(getattr(entries[name], field) for field in fields)) for name in names]
     emit_frame(pl.DataFrame(rows, schema=COLUMNS, orient="row"))
     if not names:
-        say("no registered symbol is so")
+        say("no registered symbol matches")

@@ -10,11 +10,11 @@ import polars as pl
 
 from rangebar_polars._utils.span import parse_span
 from rangebar_polars.cli._arguments import (
-    add_place_arguments,
-    judged,
-    place_of,
-    places_of,
+    add_venue_arguments,
+    parsed,
     symbol_of,
+    venue_of,
+    venues_of,
 )
 from rangebar_polars.cli._output import emit_frame, say
 from rangebar_polars.exceptions import TicksNotCachedError, nearest, with_hint
@@ -41,22 +41,22 @@ LISTED = pl.Schema(
     }
 )
 FETCH_HELP = """\
-fetch the ticks of a symbol into the store
+Download the ticks of a symbol into the tick store.
 
-Takes whole days from the archive, and what the archive lacks from the exchange's interface. Days
-that are kept already are not fetched again; a fetch that was stopped goes on where it was.
+Whole days come from the exchange's archive, and anything missing there from its REST interface.
+Days that are already stored are not fetched again, so an interrupted fetch resumes when repeated.
 """
 FETCH_EXAMPLES = """\
 examples:
   rangebar fetch BTCUSDT 2024-01-01 2024-01-31
   rangebar fetch BTCUSDT 2024-01-01 --market um     to today, perpetual futures
-  rangebar fetch EURUSD 2024-01-01 2024-03-31       quotes of Exness, as the registry says
+  rangebar fetch EURUSD 2024-01-01 2024-03-31       Exness quotes, by the registry
 """
 TICKS_HELP = """\
-what the tick store holds
+List, verify and clean up the tick store.
 
-The store is in the folder that RANGEBAR_CACHE_DIR names, else in the platform's cache folder.
-What is listed goes to stdout: a table for a terminal, else CSV.
+The store lies in the folder that RANGEBAR_CACHE_DIR names, by default the platform's cache folder.
+Lists go to stdout: as a table on a terminal, as CSV otherwise.
 """
 
 
@@ -64,7 +64,7 @@ def add_parser(verbs: Verbs) -> None:
     """Add the commands to the verbs of `rangebar`."""
     fetch = verbs.add_parser(
         "fetch",
-        help="ticks of a symbol into the store",
+        help="download the ticks of a symbol into the tick store",
         description=FETCH_HELP,
         epilog=FETCH_EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
@@ -73,13 +73,13 @@ def add_parser(verbs: Verbs) -> None:
     fetch.add_argument(
         "--refresh",
         action="store_true",
-        help="fetch days again that are kept, as an archive may have been published anew",
+        help="fetch stored days again, in case their archive was republished",
     )
-    fetch.add_argument("--quiet", action="store_true", help="no progress bar")
+    fetch.add_argument("--quiet", action="store_true", help="hide the progress bar")
     fetch.set_defaults(run=run_fetch)
     ticks = verbs.add_parser(
         "ticks",
-        help="what the tick store holds",
+        help="list, verify and clean up the tick store",
         description=TICKS_HELP,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
@@ -87,38 +87,40 @@ def add_parser(verbs: Verbs) -> None:
 
 
 def _add_actions(actions: Verbs) -> None:
-    coverage = _action(actions, "coverage", "a line for each day: its state, rows, ids, gaps")
+    coverage = _action(actions, "coverage", "list each day with its state, rows, ids and gaps")
     _span_arguments(coverage)
     coverage.set_defaults(run=run_coverage)
-    verify = _action(actions, "verify", "read and check every file; ends with 1 if one is bad")
-    verify.add_argument("symbol", nargs="?", metavar="SYMBOL", help="only this one")
+    verify = _action(actions, "verify", "read and check every file; exit with 1 if one is damaged")
+    verify.add_argument("symbol", nargs="?", metavar="SYMBOL", help="only this symbol")
     verify.set_defaults(run=run_verify)
-    listing = _action(actions, "list", "the symbols in the store, or the days of one")
-    listing.add_argument("symbol", nargs="?", metavar="SYMBOL", help="the days of this one")
-    add_place_arguments(listing)
+    listing = _action(actions, "list", "list the stored symbols, or the stored days of one symbol")
+    listing.add_argument("symbol", nargs="?", metavar="SYMBOL", help="list the days of this symbol")
+    add_venue_arguments(listing)
     listing.set_defaults(run=run_list)
-    collect = _action(actions, "gc", "remove files that nothing has named for a week")
-    collect.add_argument("--dry-run", action="store_true", help="only say what would go")
+    collect = _action(actions, "gc", "delete files that no manifest has named for a week")
+    collect.add_argument(
+        "--dry-run", action="store_true", help="list what would be deleted, and delete nothing"
+    )
     collect.set_defaults(run=run_gc)
 
 
-def _action(actions: Verbs, name: str, does: str) -> argparse.ArgumentParser:
-    return actions.add_parser(name, help=does, description=does)
+def _action(actions: Verbs, name: str, text: str) -> argparse.ArgumentParser:
+    return actions.add_parser(name, help=text, description=f"{text[0].upper()}{text[1:]}.")
 
 
 def run_fetch(arguments: argparse.Namespace) -> None:
-    """`rangebar fetch`."""
+    """Run `rangebar fetch`."""
     from rangebar_polars.ingest.fetch import fetch_ticks, span_to_now
 
     symbol = symbol_of(arguments.symbol)
-    source, market = place_of(symbol, arguments.source, arguments.market)
-    judged(span_to_now, arguments.start, arguments.end)
+    venue = venue_of(symbol, arguments.source, arguments.market)
+    parsed(span_to_now, arguments.start, arguments.end)
     report = fetch_ticks(
         symbol,
         arguments.start,
         arguments.end,
-        source=source,
-        market=market,
+        source=venue.source,
+        market=venue.market,
         refresh=arguments.refresh,
         verbose=False if arguments.quiet else None,
     )
@@ -126,21 +128,23 @@ def run_fetch(arguments: argparse.Namespace) -> None:
 
 
 def run_coverage(arguments: argparse.Namespace) -> None:
-    """`rangebar ticks coverage`."""
+    """Run `rangebar ticks coverage`."""
     symbol = symbol_of(arguments.symbol)
-    source, market = place_of(symbol, arguments.source, arguments.market)
-    span = judged(parse_span, arguments.start, arguments.end)
-    emit_frame(_storage().coverage(symbol, span.start, span.end, source=source, market=market))
+    venue = venue_of(symbol, arguments.source, arguments.market)
+    span = parsed(parse_span, arguments.start, arguments.end)
+    emit_frame(
+        _storage().coverage(symbol, span.start, span.end, source=venue.source, market=venue.market)
+    )
 
 
 def run_verify(arguments: argparse.Namespace) -> int:
-    """`rangebar ticks verify`."""
+    """Run `rangebar ticks verify`; return 1 if a file is damaged."""
     symbol = None if arguments.symbol is None else symbol_of(arguments.symbol)
     found = _storage().verify(symbol)
     if symbol is not None and found.is_empty():
-        raise _nothing_of(symbol)
+        raise _not_stored(symbol)
     emit_frame(found)
-    # A day that waits to be fetched anew has a reason; a file of one that was has none.
+    # The reason is set while the day waits to be fetched again, and empty once it was.
     is_lost = (pl.col("state") == "quarantined") & pl.col("reason").is_not_null()
     bad = found.filter(~pl.col("state").is_in(SOUND) | is_lost).height
     say(f"{found.height:,} files, {bad:,} bad")
@@ -148,33 +152,33 @@ def run_verify(arguments: argparse.Namespace) -> int:
 
 
 def run_list(arguments: argparse.Namespace) -> None:
-    """`rangebar ticks list`."""
+    """Run `rangebar ticks list`."""
     if arguments.symbol is None:
         _list_symbols(arguments)
         return
     symbol = symbol_of(arguments.symbol)
-    source, market = place_of(symbol, arguments.source, arguments.market)
-    days = _storage().list_days(symbol, source=source, market=market)
+    venue = venue_of(symbol, arguments.source, arguments.market)
+    days = _storage().list_days(symbol, source=venue.source, market=venue.market)
     if not days:
-        raise _nothing_of(symbol, f" ({source} {market})")
+        raise _not_stored(symbol, f" ({venue})")
     emit_frame(pl.DataFrame({"day": days}, schema={"day": pl.Date()}))
 
 
 def _list_symbols(arguments: argparse.Namespace) -> None:
     storage = _storage()
     rows = [
-        storage.stats(name, source=source, market=market)
-        for source, market in places_of(arguments.source, arguments.market)
-        for name in storage.list_symbols(source=source, market=market)
+        storage.stats(name, source=venue.source, market=venue.market)
+        for venue in venues_of(arguments.source, arguments.market)
+        for name in storage.list_symbols(source=venue.source, market=venue.market)
     ]
     emit_frame(pl.DataFrame([[row[name] for name in LISTED] for row in rows], LISTED, orient="row"))
 
 
 def run_gc(arguments: argparse.Namespace) -> None:
-    """`rangebar ticks gc`."""
-    gone = _storage().gc(dry_run=arguments.dry_run)
-    emit_frame(gone)
-    say(f"{gone.height:,} files {'would go' if arguments.dry_run else 'are gone'}")
+    """Run `rangebar ticks gc`."""
+    files = _storage().gc(dry_run=arguments.dry_run)
+    emit_frame(files)
+    say(f"{files.height:,} files {'would be deleted' if arguments.dry_run else 'deleted'}")
 
 
 def _storage() -> TickStorage:
@@ -183,20 +187,20 @@ def _storage() -> TickStorage:
     return TickStorage()
 
 
-def _nothing_of(symbol: str, where: str = "") -> TicksNotCachedError:
-    """The error for a symbol of which the store holds no day."""
+def _not_stored(symbol: str, where: str = "") -> TicksNotCachedError:
+    """Build the error for a symbol without any stored day."""
     near = None if symbol in get_symbol_entries() else nearest(symbol, get_symbol_entries())
-    hint = f"did you mean `{near}`?" if near else "`rangebar ticks list` says what it holds"
-    sentence = f"the store holds no day of `{symbol}`{where}"
+    hint = f"did you mean `{near}`?" if near else "`rangebar ticks list` lists the stored symbols"
+    sentence = f"the tick store has no day of `{symbol}`{where}"
     return TicksNotCachedError(with_hint(sentence, hint), symbol=symbol)
 
 
 def _span_arguments(command: argparse.ArgumentParser) -> None:
-    """Symbol, first and last day."""
-    command.add_argument("symbol", metavar="SYMBOL", help="`rangebar symbols` lists them")
-    command.add_argument("start", metavar="START", help="first day (UTC), as 2024-01-31")
+    """Add the arguments for a symbol, its first and its last day, and its venue."""
+    command.add_argument("symbol", metavar="SYMBOL", help="see `rangebar symbols` for a list")
+    command.add_argument("start", metavar="START", help="first day (UTC), such as 2024-01-31")
     today = datetime.now(UTC).date().isoformat()
     command.add_argument(
         "end", metavar="END", nargs="?", default=today, help="last day (default: today)"
     )
-    add_place_arguments(command)
+    add_venue_arguments(command)

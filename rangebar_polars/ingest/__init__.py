@@ -1,1 +1,1 @@
-"""From a source to the tick store."""
+"""Fetching of ticks from their sources into the tick store."""

@@ -1,4 +1,4 @@
-"""From sources into the tick store: every day of a span that is not there yet."""
+"""Fetch days of ticks from their source into the tick store."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from functools import partial
 from itertools import groupby
 from operator import attrgetter
-from typing import TYPE_CHECKING, Any, TypedDict
+from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
@@ -20,7 +20,7 @@ from rangebar_polars.events import CoverageGap, emit
 from rangebar_polars.exceptions import RangeBarError, with_hint
 from rangebar_polars.fetch.registry import day_source
 from rangebar_polars.fetch.source import ARCHIVE_PATIENCE
-from rangebar_polars.ingest.editions import Editions, HeldIds
+from rangebar_polars.ingest.editions import Editions, StoredIds
 from rangebar_polars.ingest.report import FetchReport
 from rangebar_polars.sources import canonical_market
 from rangebar_polars.storage.coverage import Gap
@@ -39,21 +39,21 @@ if TYPE_CHECKING:
 
     from rangebar_polars._utils.span import When
     from rangebar_polars.fetch.source import DaySource, IdSource
-    from rangebar_polars.sources import DayTicks
+    from rangebar_polars.sources import DayTicks, Venue
 
-__all__ = ["Venue", "fetch_again", "fetch_ticks", "span_of_symbol", "span_to_now", "wanted_days"]
+__all__ = [
+    "days_to_fetch",
+    "ensure_days",
+    "fetch_again",
+    "fetch_ticks",
+    "span_of_symbol",
+    "span_to_now",
+]
 
 
-# More missing ids than the busiest days have are no gap of a day: the numbers are of two kinds, as
-# where a user's own lie beside those of the exchange.
-_MOST_MISSING = 20_000_000
-
-
-class Venue(TypedDict):
-    """Where ticks are traded."""
-
-    source: str
-    market: str
+# Even the busiest days have fewer ids. A wider jump means ids of another kind, as where the user's
+# own numbers stand beside those of the exchange.
+_WIDEST_GAP = 20_000_000
 
 
 def fetch_ticks(
@@ -67,11 +67,11 @@ def fetch_ticks(
     refresh: bool = False,
     verbose: bool | None = None,
 ) -> FetchReport:
-    """Fetch every day of the span that the tick store does not hold yet.
+    """Fetch the days of a span that the tick store does not hold yet.
 
-    Days are stored one by one as they arrive, so that what was fetched before an error is kept. A
-    day whose archive is not published is taken from the exchange's interface, and ids that an
-    archive lacks are asked for there.
+    Each day is stored as it arrives, so an error loses nothing that was fetched before it. Days
+    that the archive has not published yet come from the exchange's REST interface, as do ids that
+    are missing from an archive.
 
     Parameters
     ----------
@@ -79,37 +79,38 @@ def fetch_ticks(
         A registered symbol, in any letter case.
     start, end
         Dates (the end's day included) or datetimes with a zone (the end excluded). Days before the
-        symbol's effective start are left out, with a warning.
+        symbol's effective start are skipped, with a warning.
     source, market
         `"binance"` with `"spot"`, `"um"` or `"cm"`; `"exness"`.
     cache_dir
-        Folder of the store; else `RANGEBAR_CACHE_DIR`, else the platform's cache folder.
+        Folder of the store; by default `RANGEBAR_CACHE_DIR`, else the platform's cache folder.
     refresh
-        Fetch days again that the store holds, but those that the user wrote: an archive may have
-        been published anew. What differs takes the place of what was stored.
+        Fetch stored days again, in case their archive was republished, and replace those whose
+        ticks differ. Days that the user wrote are left alone.
     verbose
-        Show a progress bar on a terminal; else the setting `verbose`.
+        Show a progress bar on a terminal; by default the setting `verbose`.
 
     Returns
     -------
     FetchReport
-        Days fetched, kept, still growing and absent; ids filled in, and lacking at the source.
+        Days fetched, already stored, still growing and absent; ids filled in, and ids that the
+        source does not have.
 
     Raises
     ------
     SymbolNotRegisteredError
-        The gate does not let the symbol through.
+        The symbol is not registered or not enabled.
     ValueError
-        No span of time up to now, or a symbol that is traded elsewhere.
+        The span is empty or lies in the future, or the symbol is traded at another source.
     SourceError
-        A day could not be had: no answer (`TransientSourceError`), or bytes that are not what the
-        source says they are (`CorruptSourceError`).
+        A day could not be fetched: the source did not answer (`TransientSourceError`), or sent
+        damaged data (`CorruptSourceError`).
     TickDataError, TickOrderError
-        What was fetched holds a row that is no tick.
+        A fetched row is not a valid tick, or is out of order.
     ForkedProcessError
         The process was forked from one that had used Polars.
     MissingExtraError
-        Something is to be fetched, and the extra `fetch` is not installed.
+        Something has to be fetched, and the extra `fetch` is not installed.
 
     Examples
     --------
@@ -119,71 +120,97 @@ def fetch_ticks(
     >>> folder = mkdtemp()
     >>> written = TickStorage(folder).write_ticks("ETHUSDT", rb.sample_ticks())
     >>> print(rb.fetch_ticks("ETHUSDT", "2024-08-08", "2024-08-08", cache_dir=folder))
-    ETHUSDT: 0 days fetched (0 ticks), 1 kept
+    ETHUSDT: 0 days fetched (0 ticks), 1 already stored
     """
     raise_if_forked("fetch_ticks")
-    options = settings(verbose=verbose)
-    origin, place = canonical_market(source, market)
+    show_progress = settings(verbose=verbose).verbose
+    venue = canonical_market(source, market)
     name = validate_symbol_registered(symbol, operation="fetch_ticks")
     span = span_of_symbol(name, start, end)
-    where: Venue = {"source": origin, "market": place}
-    work = _Fetch(TickStorage(cache_dir), where, span, FetchReport(name))
-    with past_gate(name):
-        work.judge_days(refresh=refresh)
-        if work.is_needed():
-            _judge_source(name, origin)
-            with closing(day_source(name, **where)) as days:
-                work.extend_tails(days)
-                work.fetch_days(days, verbose=options.verbose)
-                work.fill_ids(days, verbose=options.verbose)
-    return work.report
+    return ensure_days(
+        venue, name, span, cache_dir=cache_dir, refresh=refresh, verbose=show_progress
+    )
 
 
-def fetch_again(storage: TickStorage, symbol: str, day: date, place: Venue) -> DayTicks | None:
-    """Fetch a day that the store held, with every id that it had.
+def ensure_days(
+    venue: Venue,
+    symbol: str,
+    span: Span,
+    *,
+    cache_dir: Path | str | None = None,
+    refresh: bool = False,
+    verbose: bool | None = None,
+) -> FetchReport:
+    """Fetch missing days of a symbol that has passed the gate.
 
-    Days beside it whose ids have moved are fetched and stored with it.
-
-    Returns
-    -------
-    DayTicks or None
-        None if the source has no such day now.
-    """
-    with past_gate(symbol), closing(day_source(symbol, **place)) as source:
-        found = _one_day(source, day)
-        if found is None or source.by_id is None:
-            return found
-        held = partial(_held_ids, storage, symbol, place)
-        run = Editions(held, partial(_one_day, source), source.by_id).of_day(found)
-        if len(run) > 1:
-            storage.put_days(symbol, run, **place)
-        return next(one for one in run if one.day == day)
-
-
-def _one_day(source: DaySource, day: date) -> DayTicks | None:
-    with closing(source.days([day])) as batches:
-        return next((one for batch in batches for one in batch if one.day == day), None)
-
-
-def _held_ids(storage: TickStorage, symbol: str, place: Venue, day: date) -> HeldIds | None:
-    """Return the ids that the store holds of a day."""
-    return _ids_of(storage.coverage(symbol, day, day, **place).row(0, named=True))
-
-
-def _ids_of(covered: Mapping[str, Any]) -> HeldIds | None:
-    """Return the ids of a row of coverage."""
-    if covered["first_id"] is None:
-        return None
-    return HeldIds(covered["first_id"], covered["last_id"], covered["state"] == "given")
-
-
-def span_to_now(start: When, end: When) -> Span:
-    """Span of the arguments, its end cut to now.
+    The arguments are those of `fetch_ticks` after validation; they are not checked again.
 
     Raises
     ------
     ValueError
-        The span is none, or lies in the future.
+        Something has to be fetched, and the registry names another source for the symbol.
+    SourceError, TickDataError, TickOrderError, MissingExtraError
+        As for `fetch_ticks`.
+    """
+    show_progress = settings(verbose=verbose).verbose
+    fetch = _Fetch(TickStorage(cache_dir), venue, span, FetchReport(symbol))
+    with past_gate(symbol):
+        fetch.sort_days(refresh=refresh)
+        if fetch.is_needed():
+            _check_source(symbol, venue.source)
+            with closing(day_source(symbol, venue.source, venue.market)) as days:
+                fetch.extend_tails(days)
+                fetch.fetch_days(days, verbose=show_progress)
+                fetch.fill_ids(days, verbose=show_progress)
+    return fetch.report
+
+
+def fetch_again(storage: TickStorage, symbol: str, day: date, venue: Venue) -> DayTicks | None:
+    """Fetch a day that the store held before, with every id that it had.
+
+    If ids have moved between the day and its neighbours, the neighbours are fetched and stored too.
+
+    Returns
+    -------
+    DayTicks or None
+        None if the source does not have the day now.
+    """
+    with past_gate(symbol), closing(day_source(symbol, venue.source, venue.market)) as source:
+        fetched = _fetch_day(source, day)
+        if fetched is None or source.by_id is None:
+            return fetched
+        stored_ids = partial(_read_ids, storage, symbol, venue)
+        run = Editions(stored_ids, partial(_fetch_day, source), source.by_id).of_day(fetched)
+        if len(run) > 1:
+            storage.put_days(symbol, run, source=venue.source, market=venue.market)
+        return next(ticks for ticks in run if ticks.day == day)
+
+
+def _fetch_day(source: DaySource, day: date) -> DayTicks | None:
+    with closing(source.days([day])) as batches:
+        return next((ticks for batch in batches for ticks in batch if ticks.day == day), None)
+
+
+def _read_ids(storage: TickStorage, symbol: str, venue: Venue, day: date) -> StoredIds | None:
+    """Return the ids that the store holds of a day."""
+    coverage = storage.coverage(symbol, day, day, source=venue.source, market=venue.market)
+    return _ids_of(coverage.row(0, named=True))
+
+
+def _ids_of(coverage: Mapping[str, Any]) -> StoredIds | None:
+    """Return the ids that a row of coverage names."""
+    if coverage["first_id"] is None:
+        return None
+    return StoredIds(coverage["first_id"], coverage["last_id"], coverage["state"] == "given")
+
+
+def span_to_now(start: When, end: When) -> Span:
+    """Parse a span and cut its end to now.
+
+    Raises
+    ------
+    ValueError
+        The span is not valid, or lies in the future.
     """
     span = parse_span(start, end)
     now = datetime.now(UTC)
@@ -195,12 +222,12 @@ def span_to_now(start: When, end: When) -> Span:
 
 
 def span_of_symbol(symbol: str, start: When, end: When) -> Span:
-    """Span of the arguments up to now, from the symbol's effective start on.
+    """Parse a span, and cut it to the time from the symbol's effective start to now.
 
     Raises
     ------
     ValueError
-        The span is none, or lies in the future, or before the effective start.
+        The span is not valid, lies in the future, or ends before the effective start.
     """
     span = span_to_now(start, end)
     first = parse_span(validate_and_clamp_start_date(symbol, start), datetime.now(UTC)).start
@@ -210,10 +237,10 @@ def span_of_symbol(symbol: str, start: When, end: When) -> Span:
     return Span(first, span.end)
 
 
-def _judge_source(symbol: str, source: str) -> None:
-    """Refuse to ask a source for a symbol that the registry knows to be traded elsewhere."""
+def _check_source(symbol: str, source: str) -> None:
+    """Refuse to ask a source for a symbol that the registry lists under another one."""
     entry = get_symbol_entries().get(symbol)
-    # An entry that does not say is one of Binance.
+    # Entries without an exchange are Binance's.
     if entry is not None and entry.exchange not in ("binance", source):
         raise ValueError(
             with_hint(
@@ -225,48 +252,60 @@ def _judge_source(symbol: str, source: str) -> None:
 
 @dataclass(frozen=True, slots=True)
 class _Fetch:
-    """One symbol's store, what is to be fetched into it, and the report that grows."""
+    """One fetch of a symbol: the days to fetch, and the report in the making."""
 
     storage: TickStorage
-    place: Venue
+    venue: Venue
     span: Span
     report: FetchReport
-    #: Days to be fetched whole, in order.
-    wanted: list[date] = field(default_factory=list)
-    #: The last id of the days to which more may come.
+    #: Days to fetch whole, in order.
+    missing: list[date] = field(default_factory=list)
+    #: The last stored id of each day that is still growing.
     tails: dict[date, int] = field(default_factory=dict)
-    #: Ids of the days of the span and around it, as the store holds them.
-    held: dict[date, HeldIds | None] = field(default_factory=dict)
+    #: Ids that the store holds of days in the span and around it.
+    stored_ids: dict[date, StoredIds | None] = field(default_factory=dict)
 
     @property
     def symbol(self) -> str:
         return self.report.symbol
 
-    def judge_days(self, *, refresh: bool) -> None:
-        """Sort the days into those that are kept and those to be fetched."""
+    def sort_days(self, *, refresh: bool) -> None:
+        """Sort the days of the span into stored days and days to fetch."""
         today = datetime.now(UTC).date()
-        found = self.storage.coverage(self.symbol, self.span.start, self.span.end, **self.place)
-        days = {row["day"]: row for row in found.iter_rows(named=True)}
+        coverage = self.storage.coverage(
+            self.symbol,
+            self.span.start,
+            self.span.end,
+            source=self.venue.source,
+            market=self.venue.market,
+        )
+        days = {row["day"]: row for row in coverage.iter_rows(named=True)}
         states = {day: row["state"] for day, row in days.items()}
-        self.wanted[:] = wanted_days(days, states, today, refresh=refresh)
+        self.missing[:] = days_to_fetch(days, states, today, refresh=refresh)
         for day, row in days.items():
-            if day not in self.wanted:
-                kept = row["state"] != "absent_confirmed"
-                (self.report.kept if kept else self.report.absent).append(day)
-            self.held[day] = _ids_of(row)
+            if day not in self.missing:
+                is_absent = row["state"] == "absent_confirmed"
+                (self.report.absent if is_absent else self.report.kept).append(day)
+            self.stored_ids[day] = _ids_of(row)
             is_growing = row["state"] == "tail" and today - day <= ARCHIVE_PATIENCE
             if is_growing and not refresh and row["last_id"] is not None:
                 self.tails[day] = row["last_id"]
 
     def is_needed(self) -> bool:
-        """Whether a source has to be asked at all."""
-        return bool(self.wanted or self._gaps())
+        """Return whether the source has to be asked at all."""
+        return bool(self.missing or self._gaps())
 
     def _gaps(self) -> list[Gap]:
-        return self.storage.gaps(self.symbol, self.span.start, self.span.end, **self.place)
+        return self.storage.gaps(
+            self.symbol,
+            self.span.start,
+            self.span.end,
+            source=self.venue.source,
+            market=self.venue.market,
+        )
 
     def extend_tails(self, source: DaySource) -> None:
-        """Add what has come since to days that the archive does not have yet."""
+        """Append new ticks to growing days whose archive is not published yet."""
         if source.by_id is None:
             return
         for day, last in self.tails.items():
@@ -275,89 +314,94 @@ class _Fetch:
                 self._fill(rows, [Gap(day, *span) for span in absent])
                 self.report.rows += rows.height
                 self.report.tail.append(day)
-                self.wanted.remove(day)
+                self.missing.remove(day)
 
     def _fill(self, rows: pl.DataFrame, absent: Sequence[Gap]) -> None:
-        """Store ticks that come late, and the ids near a day that the exchange lacks."""
+        """Store late ticks, and the ids that the exchange does not have."""
         if rows.height or absent:
-            self.storage.fill_gaps(self.symbol, rows, absent, **self.place)
+            self.storage.fill_gaps(
+                self.symbol, rows, absent, source=self.venue.source, market=self.venue.market
+            )
 
     def fetch_days(self, source: DaySource, *, verbose: bool) -> None:
-        """Store each day as it comes."""
-        left = dict.fromkeys(self.wanted)
+        """Fetch the missing days, and store each as it arrives."""
+        remaining = dict.fromkeys(self.missing)
         with (
-            progress(len(left), self.symbol, "day", verbose=verbose) as advance,
-            self._kept_so_far(),
-            closing(source.days(self.wanted)) as batches,
+            progress(len(remaining), self.symbol, "day", verbose=verbose) as advance,
+            self._noting_where_it_stopped(),
+            closing(source.days(self.missing)) as batches,
         ):
             for batch in self._with_neighbours(batches, source):
                 self._put(batch)
-                asked = [one for one in batch if one.day in left]
-                for found in asked:
-                    del left[found.day]
-                    self.report.rows += found.ticks.height
-                    self._list_of(found).append(found.day)
-                advance(len(asked))
-        self.report.to_come.extend(left)
+                requested = [ticks for ticks in batch if ticks.day in remaining]
+                for ticks in requested:
+                    del remaining[ticks.day]
+                    self.report.rows += ticks.ticks.height
+                    self._list_of(ticks).append(ticks.day)
+                advance(len(requested))
+        self.report.to_come.extend(remaining)
 
     def _with_neighbours(
         self, batches: Iterable[list[DayTicks]], source: DaySource
     ) -> Iterable[list[DayTicks]]:
-        """Give days as they come, with those beside them that must be stored with them."""
+        """Yield days as they arrive, together with neighbours that ids have moved to or from."""
         if source.by_id is None:
             return batches
-        return Editions(self._held_ids, partial(_one_day, source), source.by_id).runs(batches)
+        return Editions(self._ids_of_day, partial(_fetch_day, source), source.by_id).runs(batches)
 
-    def _held_ids(self, day: date) -> HeldIds | None:
-        if day not in self.held:
-            self.held[day] = _held_ids(self.storage, self.symbol, self.place, day)
-        return self.held[day]
+    def _ids_of_day(self, day: date) -> StoredIds | None:
+        if day not in self.stored_ids:
+            self.stored_ids[day] = _read_ids(self.storage, self.symbol, self.venue, day)
+        return self.stored_ids[day]
 
     def _put(self, batch: Sequence[DayTicks]) -> None:
-        written = self.storage.put_days(self.symbol, batch, **self.place)
+        written = self.storage.put_days(
+            self.symbol, batch, source=self.venue.source, market=self.venue.market
+        )
         self.report.replaced.extend(written.replaced)
-        for found in batch:
-            self.held.pop(found.day, None)
+        for ticks in batch:
+            self.stored_ids.pop(ticks.day, None)
 
-    def _list_of(self, found: DayTicks) -> list[date]:
-        if found.is_tail:
+    def _list_of(self, ticks: DayTicks) -> list[date]:
+        """Return the list of the report that a fetched day belongs to."""
+        if ticks.is_tail:
             return self.report.tail
-        return self.report.fetched if found.ticks.height else self.report.absent
+        return self.report.fetched if ticks.ticks.height else self.report.absent
 
     @contextmanager
-    def _kept_so_far(self) -> Iterator[None]:
-        """Let an error say where the fetch stopped, and that nothing is lost."""
+    def _noting_where_it_stopped(self) -> Iterator[None]:
+        """Add a note to an error: where the fetch stopped, and how much is stored."""
         try:
             yield
         except RangeBarError as error:
-            done = self.report
-            days = sum(map(len, (done.kept, done.fetched, done.tail, done.absent)))
+            report = self.report
+            days = sum(map(len, (report.kept, report.fetched, report.tail, report.absent)))
             at = getattr(error, "day", None)
             where = f" at {at}" if at else ""
             error.add_note(
-                f"fetching {self.symbol} stopped{where}; {days:,} days of the span are in the store, "
-                "and the same call goes on from there"
+                f"fetching {self.symbol} stopped{where}; {days:,} days of the span are in the "
+                "store, and the same call resumes from there"
             )
             raise
 
     def fill_ids(self, source: DaySource, *, verbose: bool) -> None:
-        """Ask for the ids that are missing, and note those that the exchange lacks too."""
+        """Fetch missing ids, and record those that the exchange does not have either."""
         if source.by_id is None:
             return
-        gaps = [gap for gap in self._gaps() if gap.last_id - gap.first_id < _MOST_MISSING]
+        gaps = [gap for gap in self._gaps() if gap.last_id - gap.first_id < _WIDEST_GAP]
         with progress(len(gaps), f"{self.symbol} ids", "gap", verbose=verbose) as advance:
             for _, of_day in groupby(gaps, key=attrgetter("day")):
                 advance(self._fill_day(list(of_day), source.by_id))
 
     def _fill_day(self, gaps: Sequence[Gap], source: IdSource) -> int:
-        """Fill the gaps of a day, whose file is written once."""
-        found, absent = [], []
+        """Fill all gaps of a day with one write of its file; return their number."""
+        frames, absent = [], []
         for gap in gaps:
             emit(CoverageGap(self.symbol, gap.day, gap.first_id, gap.last_id))
-            rows, lacking = source.ids(gap.first_id, gap.last_id)
-            found.append(rows)
-            absent += [Gap(gap.day, *span) for span in lacking]
-        rows = pl.concat(found)
+            rows, missing = source.ids(gap.first_id, gap.last_id)
+            frames.append(rows)
+            absent += [Gap(gap.day, *span) for span in missing]
+        rows = pl.concat(frames)
         self._fill(rows, absent)
         self.report.filled_ids += rows.height
         self.report.absent_ids += sum(span.last_id - span.first_id + 1 for span in absent)
@@ -370,20 +414,20 @@ _OF_THE_USER = frozenset({"given"})
 _COMPLETE = _OF_THE_USER | {"final", "absent_confirmed"}
 
 
-def wanted_days(
+def days_to_fetch(
     days: Iterable[date], states: Mapping[date, str], today: date, *, refresh: bool = False
 ) -> list[date]:
-    """Days that the store lacks, or holds in a form that may have grown; none after today.
+    """Return the days up to today that the store does not hold, or that may have grown.
 
-    With `refresh`, all but those that the user wrote.
+    With `refresh`, every day that the user did not write.
 
     Examples
     --------
     >>> from datetime import date
-    >>> from rangebar_polars.ingest.fetch import wanted_days
+    >>> from rangebar_polars.ingest.fetch import days_to_fetch
     >>> days = [date(2024, 1, day) for day in (1, 2, 3, 4)]
     >>> states = {days[0]: "final", days[1]: "tail"}
-    >>> [day.day for day in wanted_days(days, states, today=days[2])]
+    >>> [day.day for day in days_to_fetch(days, states, today=days[2])]
     [2, 3]
     """
     complete = _OF_THE_USER if refresh else _COMPLETE

@@ -1,4 +1,4 @@
-"""Gaps in the ids of ticks."""
+"""Days and ids that stop a segment: days without whole ticks, and gaps before a day."""
 
 from __future__ import annotations
 
@@ -19,50 +19,51 @@ __all__ = ["Hole", "first_hole", "first_line", "gap_before"]
 
 @dataclass(frozen=True, slots=True)
 class Hole:
-    """A day at which a segment stops, as it cannot be made into a unit."""
+    """A day that cannot be made into a unit, so that its segment stops there."""
 
     day: date
     reason: str
-    #: Whether another try may get past it: a file that was damaged can be fetched again.
+    #: Whether another attempt may succeed: a damaged file can be fetched again.
     may_pass: bool = False
 
 
 def first_line(error: BaseException) -> str:
-    """What an error says, without its hint."""
+    """Return the message of an error without its hint."""
     return str(error).partition("\n")[0]
 
 
-def first_hole(held: TickSnapshot, first_day: date) -> Hole | None:
-    """The first day from a day on that cannot be made into a unit."""
-    days = (day for day in held.days if day.day >= first_day)
+def first_hole(ticks: TickSnapshot, first_day: date) -> Hole | None:
+    """Return the first day, from a day on, that cannot be made into a unit."""
+    days = (day for day in ticks.days if day.day >= first_day)
     return next((_hole_of(day) for day in days if not day.is_final), None)
 
 
-def gap_before(held: TickSnapshot, chain: Chain, day: date) -> Hole | None:
-    """Return the ids that are missing between the units before a day and the day.
+def gap_before(ticks: TickSnapshot, chain: Chain, day: date) -> Hole | None:
+    """Return the gap between the units before a day and the ticks of the day.
 
-    `held` is the day before and the day. Where the store still has the day before, it has judged
+    `ticks` holds the day before and the day. If the store still has the day before, it has checked
     the ids itself.
     """
-    before, here = held[day - ONE_DAY], held[day]
+    before, here = ticks[day - ONE_DAY], ticks[day]
     ids = [u.tick_last_id for u in chain.units if u.day < day and u.tick_last_id is not None]
     entry = here.coverage.entry
-    is_judged = before.coverage.is_stored or chain.series.spec.source == "exness"
-    if is_judged or not ids or entry is None or entry.first_id is None:
+    is_checked = before.coverage.is_stored or chain.series.spec.source == "exness"
+    if is_checked or not ids or entry is None or entry.first_id is None:
         return None
     span = (ids[-1] + 1, entry.first_id - 1)
-    left = IdSpans(entry.source_absent).missing_from(span) if span[0] <= span[1] else []
-    words = "; ".join(f"ids {first} to {last} are missing" for first, last in left)
-    return Hole(day, words) if left else None
+    missing = IdSpans(entry.source_absent).missing_from(span) if span[0] <= span[1] else []
+    reason = "; ".join(f"ids {first} to {last} are missing" for first, last in missing)
+    return Hole(day, reason) if missing else None
+
+
+_REASONS = {
+    "missing": "it is not in the tick store",
+    "tail": "its ticks are not complete yet",
+    "quarantined": "its file was damaged and moved to quarantine",
+}
 
 
 def _hole_of(day: SnapshotDay) -> Hole:
-    """Why a day cannot be made into a unit."""
-    state, reason = day.coverage.state, day.coverage.reason
-    words = {
-        "missing": "the tick store does not hold it",
-        "tail": "more of it is to come",
-        "quarantined": "its file was damaged and set aside",
-    }
-    said = [words[state]] if state in words else []
-    return Hole(day.day, "; ".join([*said, *([reason] if reason else [])]) or state)
+    state, detail = day.coverage.state, day.coverage.reason
+    reasons = [reason for reason in (_REASONS.get(state), detail) if reason]
+    return Hole(day.day, "; ".join(reasons) or state)

@@ -1,4 +1,4 @@
-"""The last day that a population can have: the newest whole one that there is."""
+"""The newest whole day of a symbol: the last day that a population can reach."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from rangebar_polars.exceptions import (
     with_hint,
 )
 from rangebar_polars.fetch.registry import probe_of
-from rangebar_polars.sources import canonical_market, canonical_symbol
+from rangebar_polars.sources import Venue
 from rangebar_polars.storage.parquet import TickStorage
 from rangebar_polars.storage.reading.plan import covered_days, entries_around
 from rangebar_polars.storage.snapshot import SETTLED
@@ -32,67 +32,71 @@ if TYPE_CHECKING:
 
 __all__ = ["Clamp", "ClampWarning", "newest_day"]
 
-_KEPT = "the tick store holds it"
+_STORED = "the tick store holds it"
 
 
 class ClampWarning(UserWarning):
-    """The source could not be asked what its newest day is; the store's is taken."""
+    """Warns that the source gave no answer, so that the newest day of the tick store is taken."""
 
 
 @dataclass(frozen=True, slots=True)
 class Clamp:
-    """The newest whole day up to the one asked for, and why it is that one."""
+    """The newest whole day up to a requested day, with the reason."""
 
     day: date
-    #: None where the newest of all was asked for.
+    #: None if the newest day of all was requested.
     requested: date | None
     why: str
-    #: False where the source gave no answer, so that there may be a newer day.
+    #: False if the source gave no answer, so that there may be a newer day.
     is_certain: bool = True
 
     @property
     def is_earlier(self) -> bool:
-        """Whether the day asked for is not to be had."""
+        """Whether the requested day is not available."""
         return self.requested is not None and self.day < self.requested
+
+
+_DEFAULT_VENUE = Venue()
 
 
 def newest_day(
     symbol: str,
     last_day: date | None,
     *,
-    source: str = "binance",
-    market: str = "spot",
+    venue: Venue = _DEFAULT_VENUE,
     cache_dir: Path | str | None = None,
     now: Callable[[], float] = time.time,
 ) -> Clamp:
-    """The newest whole day up to a day: of the tick store, else of the source's archive.
+    """Find the newest whole day up to a requested day, in the tick store or the source's archive.
 
-    The source is asked only where the store does not hold the day asked for, nor yesterday. It is
-    asked of one day after another, ten at most, and a day on the way that the store holds will do.
+    The source is asked only if the store holds neither the requested day nor yesterday. The search
+    then goes back day by day, at most ten days, and ends at the first day that the archive or the
+    store has.
 
     Parameters
     ----------
     symbol
-        A symbol that has passed the gate.
+        A symbol in upper case that has passed the gate.
     last_day
-        The day asked for; None for the newest of all.
-    source, market
-        Where it is traded.
+        The requested day; None for the newest day of all.
+    venue
+        The source and market that the symbol is traded at.
     cache_dir
         Folder of the tick store.
     now
-        Seconds since 1970 by the clock of this machine; read once for the day it is.
+        Seconds since 1970 by this machine's clock. It is read once to decide which day today is.
 
     Raises
     ------
     ArchiveMissingError
-        There is no whole day among those that were looked for.
+        None of the days of the search is whole.
     ClockSkewError
-        The answer depends on what day it is, and the source says that the clock is wrong.
+        The answer depends on today's date, and the source's clock differs from this machine's.
     TransientSourceError
-        The source gives no answer: with a connection; or without one, and the store holds nothing.
+        The source could be reached but did not answer, or could not be reached while the store
+        holds no day.
     MissingExtraError
-        The source is to be asked, and the extra `fetch` is not installed.
+        The source has to be asked, and the extra `fetch` is not installed.
 
     Examples
     --------
@@ -106,31 +110,30 @@ def newest_day(
     >>> newest_day("ETHUSDT", date(2024, 8, 8), cache_dir=folder).why
     'the tick store holds it'
     """
-    origin, place = canonical_market(source, market)
-    name = canonical_symbol(symbol)
     started = now()
-    symbol_dir = TickStorage(cache_dir).symbol_dir(name, origin, place)
+    symbol_dir = TickStorage(cache_dir).symbol_dir(symbol, venue.source, venue.market)
     yesterday = _day_before(started)
     latest = yesterday if last_day is None else min(last_day, yesterday)
-    if _holds(symbol_dir, latest):
-        return Clamp(latest, last_day, _KEPT)
-    return _Search(symbol_dir, probe_of(name, origin, place, now=now), last_day, started).found()
+    if _is_stored(symbol_dir, latest):
+        return Clamp(latest, last_day, _STORED)
+    probe = probe_of(symbol, venue.source, venue.market, now=now)
+    return _Search(symbol_dir, probe, last_day, started).run()
 
 
 def _day_before(seconds: float) -> date:
-    """Yesterday, UTC, of an instant."""
+    """Return the UTC day before an instant."""
     return datetime.fromtimestamp(seconds, UTC).date() - ONE_DAY
 
 
-def _holds(symbol_dir: SymbolDir, day: date) -> bool:
-    """Whether the store holds a day to which nothing is to come."""
+def _is_stored(symbol_dir: SymbolDir, day: date) -> bool:
+    """Return whether the store holds a day that will not grow."""
     span = Span(day_start(day), day_start(day + ONE_DAY))
     return covered_days(symbol_dir, span, entries_around(symbol_dir, span))[0].state in SETTLED
 
 
 @dataclass(frozen=True, slots=True)
 class _Search:
-    """One search for the newest day, by the time that it was at its start."""
+    """One search for the newest day; `started` decides which day is yesterday."""
 
     symbol_dir: SymbolDir
     probe: ArchiveProbe
@@ -139,63 +142,62 @@ class _Search:
 
     @property
     def latest(self) -> date:
-        """The day to begin with."""
+        """The day that the search begins with."""
         yesterday = _day_before(self.started)
         return yesterday if self.requested is None else min(self.requested, yesterday)
 
-    def found(self) -> Clamp:
-        """The newest day."""
+    def run(self) -> Clamp:
+        """Search the archive; fall back to the store if the source cannot be reached."""
         try:
-            return self._of_archive()
+            return self._search_archive()
         except NoAnswerError as error:
-            return self._of_store(error)
+            return self._fall_back(error)
 
-    def _of_archive(self) -> Clamp:
-        """The newest day of the archive, or on the way to it of the store."""
+    def _search_archive(self) -> Clamp:
+        """Go back from the latest day to the first that the archive or the store has."""
         day = self.latest
         while (self.latest - day).days <= self.probe.patience:
-            if _holds(self.symbol_dir, day):
-                return Clamp(day, self.requested, _KEPT)
-            is_there = self.probe.has(day)
-            self._judge_clock()
-            if is_there:
+            if _is_stored(self.symbol_dir, day):
+                return Clamp(day, self.requested, _STORED)
+            is_published = self.probe.has(day)
+            self._check_clock()
+            if is_published:
                 return Clamp(day, self.requested, "the archive has it")
             day = self.probe.before(day)
-        raise self._none_error()
+        raise self._not_found()
 
-    def _judge_clock(self) -> None:
-        """Refuse an answer that depends on what day it is, where the clocks may not agree."""
+    def _check_clock(self) -> None:
+        """Refuse an answer that depends on today's date if the two clocks differ."""
         transport = self.probe.transport
         skew = transport.clock_skew_s
         if skew is None or not transport.is_skewed:
             return
         if self.requested is None or self.requested > self.latest:
             sentence = (
-                f"the clock of this machine is `{abs(skew):.0f}` s "
-                f"{'ahead of' if skew > 0 else 'behind'} that of `{transport.url}`, so that the "
-                "newest day is not certain"
+                f"the newest day is uncertain: this machine's clock is `{abs(skew):.0f}` s "
+                f"{'ahead of' if skew > 0 else 'behind'} the clock of `{transport.url}`"
             )
-            hint = "let the system set its clock, or ask for an earlier end_date"
+            hint = "synchronise the system clock, or pass an earlier end_date"
             raise ClockSkewError(with_hint(sentence, hint))
 
-    def _of_store(self, error: NoAnswerError) -> Clamp:
-        """The newest day that is kept, where nobody can be asked for a newer one."""
-        kept = self._newest_kept()
-        if kept is None:
+    def _fall_back(self, error: NoAnswerError) -> Clamp:
+        """Take the newest stored day, with a warning."""
+        stored = self._newest_stored()
+        if stored is None:
             error.add_note(f"the tick store holds no whole day of {self.symbol_dir.label} either")
             raise error
         reason = f"{error}".partition("\n")[0]
         message = with_hint(
-            f"the newest day of {self.symbol_dir.label} is taken to be `{kept}`, the newest that the "
-            f"tick store holds: {reason}",
-            "run it again with a connection for what has come since",
+            f"the newest day of {self.symbol_dir.label} is assumed to be `{stored}`, the newest in "
+            f"the tick store: {reason}",
+            "run it again with a connection to add newer days",
         )
         warnings.warn(message, ClampWarning, stacklevel=2)
-        why = f"{_KEPT}; the source gave no answer"
-        return Clamp(kept, self.requested, why, is_certain=False)
+        why = f"{_STORED}; the source gave no answer"
+        return Clamp(stored, self.requested, why, is_certain=False)
 
-    def _newest_kept(self) -> date | None:
-        """The newest whole day of the store up to the latest that may be."""
+    def _newest_stored(self) -> date | None:
+        """Return the newest whole day of the store, up to the latest possible day."""
         days = (
             day
             for day, entry in stored_days(self.symbol_dir).items()
@@ -203,13 +205,13 @@ class _Search:
         )
         return max(days, default=None)
 
-    def _none_error(self) -> ArchiveMissingError:
-        symbol_dir, kept = self.symbol_dir, self._newest_kept()
+    def _not_found(self) -> ArchiveMissingError:
+        symbol_dir, stored = self.symbol_dir, self._newest_stored()
         earliest = self.latest - timedelta(days=self.probe.patience)
         sentence = f"the archive has no whole day of {symbol_dir.label} from `{earliest}` to `{self.latest}`"
-        hint = "is that its source and market, and is it traded still?"
-        if kept is not None:
-            hint += f' the tick store holds days up to {kept}: end_date="{kept}"'
+        hint = "check `source` and `market`; the symbol may have been delisted"
+        if stored is not None:
+            hint += f'. The tick store holds days up to {stored}: end_date="{stored}"'
         return ArchiveMissingError(
             with_hint(sentence, hint),
             symbol=symbol_dir.symbol,

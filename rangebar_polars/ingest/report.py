@@ -1,4 +1,4 @@
-"""What a fetch did."""
+"""The report of a fetch."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ __all__ = ["FetchReport"]
 
 @dataclass(slots=True)
 class FetchReport:
-    """What `fetch_ticks` found and did, day by day.
+    """The outcome of `fetch_ticks`, day by day.
 
     Every day of the span, up to now, is in exactly one of the first five lists.
     """
@@ -21,39 +21,38 @@ class FetchReport:
     symbol: str
     #: Days that were fetched whole.
     fetched: list[date] = field(default_factory=list)
-    #: Days that the store held already.
+    #: Days that the store already held.
     kept: list[date] = field(default_factory=list)
-    #: Days to which more may come.
+    #: Days that may still grow.
     tail: list[date] = field(default_factory=list)
-    #: Days without a tick, as the source says for certain.
+    #: Days that have no tick, as the source confirms.
     absent: list[date] = field(default_factory=list)
-    #: Days after the newest tick that is to be had.
+    #: Days after the newest available tick.
     to_come: list[date] = field(default_factory=list)
-    #: Of the days fetched, those whose ticks were others in the store.
+    #: Fetched days that replaced other ticks in the store.
     replaced: list[date] = field(default_factory=list)
-    #: Ticks that were fetched.
+    #: Number of ticks fetched.
     rows: int = 0
-    #: Ids that an archive lacks and the exchange gave.
+    #: Number of ids that are missing from an archive and were fetched by id.
     filled_ids: int = 0
-    #: Ids that the exchange does not have either.
+    #: Number of ids that the exchange does not have either.
     absent_ids: int = 0
 
     def __str__(self) -> str:
-        """One line for a person."""
         parts = [
             f"{len(self.fetched):,} days fetched ({self.rows:,} ticks)",
-            f"{len(self.kept):,} kept",
+            f"{len(self.kept):,} already stored",
         ]
         if self.tail:
             parts.append(f"{len(self.tail):,} still growing")
         if self.absent:
-            parts.append(f"{len(self.absent):,} without a tick at the source")
+            parts.append(f"{len(self.absent):,} without ticks at the source")
         if self.to_come:
-            parts.append(f"{len(self.to_come):,} to come")
+            parts.append(f"{len(self.to_come):,} not published yet")
         if self.replaced:
             parts.append(f"{len(self.replaced):,} replaced")
         if self.filled_ids or self.absent_ids:
             parts.append(
-                f"{self.filled_ids:,} ids filled in, {self.absent_ids:,} lacking at the source"
+                f"{self.filled_ids:,} ids filled in, {self.absent_ids:,} not found at the source"
             )
         return f"{self.symbol}: {', '.join(parts)}"

@@ -1,1 +1,1 @@
-"""Upkeep of stored bars: update and drop."""
+"""Maintenance of cached bars: update, upgrade and drop."""

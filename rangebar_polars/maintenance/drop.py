@@ -1,4 +1,4 @@
-"""Removal of bars that are kept, by what a user knows of them."""
+"""Remove cached series by symbol, threshold and state."""
 
 from __future__ import annotations
 
@@ -29,29 +29,29 @@ __all__ = ["SeriesFilter", "remove", "remove_tables"]
 
 @dataclass(frozen=True, slots=True)
 class SeriesFilter:
-    """Which series are to be removed: those for which all of this holds."""
+    """Selects the series to remove: those that meet every condition."""
 
-    #: None for every one.
+    #: None for every symbol.
     symbol: str | None = None
-    #: None for all.
+    #: None for every threshold.
     thresholds: Sequence[int] | None = None
-    #: Only those that another series wholly covers.
+    #: Only series that another one wholly covers.
     is_superseded: bool = False
-    #: Only those that were computed by another rule.
+    #: Only series that another rule computed.
     is_outdated: bool = False
 
     @property
     def is_everything(self) -> bool:
-        """Whether nothing is left out."""
+        """Whether every series is selected."""
         return self == SeriesFilter()
 
-    def among(self, cache: Cache) -> list[BarSeries]:
-        """The series of a cache that are meant."""
+    def select(self, cache: Cache) -> list[BarSeries]:
+        """Return the selected series of a cache."""
         chains = read_chains(cache)
         covered = superseded(chains.values()) if self.is_superseded else set(chains)
-        return [series for series in chains if series in covered and self._means(series)]
+        return [series for series in chains if series in covered and self._matches(series)]
 
-    def _means(self, series: BarSeries) -> bool:
+    def _matches(self, series: BarSeries) -> bool:
         spec = series.spec
         return (
             self.symbol in (None, spec.symbol)
@@ -61,31 +61,31 @@ class SeriesFilter:
 
 
 def remove(
-    doomed: SeriesFilter,
+    series_filter: SeriesFilter,
     *,
     dry_run: bool = False,
     cache_dir: Path | str | None = None,
     dsn: str | None = None,
 ) -> Removed:
-    """Remove series wholly; the ticks they were made of stay.
+    """Remove whole series. The ticks that they were computed from stay.
 
     Parameters
     ----------
-    doomed
-        Which series.
+    series_filter
+        Selects the series.
     dry_run
-        Only say what would go.
+        Count what would be removed, and remove nothing.
     cache_dir, dsn
-        Which cache.
+        The cache to remove from.
 
     Raises
     ------
     LeaseError
-        A writer is at work on one of them; nothing is removed.
+        A population is writing one of the series; nothing is removed.
     CacheWriteError
-        The disk is full. To remove everything needs no room.
+        The disk is full. Removing everything needs no disk space.
     CacheSchemaError
-        The tables are not those of this version; `remove_tables` removes them all.
+        Another version of the package made the tables; `remove_tables` removes all of them.
 
     Examples
     --------
@@ -97,36 +97,36 @@ def remove(
     with reading(dsn, cache_dir=cache_dir) as cache:
         if cache is None:
             return Removed()
-        found = doomed.among(cache)
-        if not found:
+        selected = series_filter.select(cache)
+        if not selected:
             return Removed()
         try:
-            return drop(cache, found, dry_run=dry_run)
+            return drop(cache, selected, dry_run=dry_run)
         except CacheWriteError as error:
             if not (cache.is_embedded and is_disk_full(error)):
                 raise
-            if not doomed.is_everything:
+            if not series_filter.is_everything:
                 raise _no_room(cache) from error
-            refuse_if_at_work({one.lease_key for one in found}, dsn, cache_dir=cache_dir)
-            removed = drop(cache, found, dry_run=True)
+            refuse_if_at_work({series.lease_key for series in selected}, dsn, cache_dir=cache_dir)
+            removed = drop(cache, selected, dry_run=True)
             _drop_tables(cache)
             return removed
 
 
 def remove_tables(*, cache_dir: Path | str | None = None, dsn: str | None = None) -> None:
-    """Remove the tables, of whatever version they are: the cache begins anew.
+    """Remove all tables, whatever their version, so that the cache is empty.
 
-    Nobody is asked whether a writer is at work, as the leases may not be readable.
+    Leases are not checked, as they may not be readable.
     """
     with open_cache(dsn, cache_dir=cache_dir) as cache:
         _drop_tables(cache)
 
 
 def _drop_tables(cache: Cache) -> None:
-    """Drop all tables, which takes next to no room on the disk."""
+    """Drop all tables, which needs almost no disk space."""
     try:
-        for one in tables():
-            cache.command(f"DROP TABLE IF EXISTS {cache.table(one.name)} SYNC")
+        for table in tables():
+            cache.command(f"DROP TABLE IF EXISTS {cache.table(table.name)} SYNC")
     except CacheWriteError as error:
         if cache.is_embedded and is_disk_full(error):
             raise _no_room(cache) from error
@@ -136,14 +136,14 @@ def _drop_tables(cache: Cache) -> None:
 
 
 def _no_room(cache: Cache) -> CacheWriteError:
-    """The error of a drop that itself needs room on a full disk, with what can be removed."""
+    """Build the error for a full disk, which names what can still be removed."""
     folder = cache.target.folder
     return CacheWriteError(
         with_hint(
-            f"bars cannot be dropped from `{folder}`: its disk is full, and to drop some series "
-            "needs room for the others",
-            "make a few megabytes of room; or remove all bars, which needs none, with `rangebar "
-            f"cache drop`, without a symbol, or by hand: `rm -r {quote(str(folder))}`. Bars can be "
-            "populated again from the ticks, which stay",
+            f"cannot drop bars from `{folder}`: its disk is full, and dropping some of the series "
+            "needs disk space",
+            "free a few megabytes; or remove all bars, which needs no space: `rangebar cache drop` "
+            f"without a symbol, or `rm -r {quote(str(folder))}`. The ticks stay, so that the bars "
+            "can be populated again",
         )
     )

@@ -1,4 +1,4 @@
-"""What an upkeep of the bar cache has to do: pure functions of what is kept."""
+"""Populations that an update or an upgrade needs: pure functions of the stored chains."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ if TYPE_CHECKING:
 
     from rangebar_polars.bar_series.identity import BarSeries, BarSpec
     from rangebar_polars.bar_series.units import Chain
+    from rangebar_polars.sources import Venue
 
-__all__ = ["PopulateTask", "errands_of_update", "errands_of_upgrade", "furthest"]
+__all__ = ["PopulateTask", "furthest", "update_tasks", "upgrade_tasks"]
 
 
 @dataclass(frozen=True, slots=True)
 class PopulateTask:
-    """A population of the thresholds of one symbol that have the same days to do."""
+    """One population: the thresholds of a symbol that miss the same days."""
 
-    source: str
-    market: str
+    venue: Venue
     symbol: str
     #: By its stored name.
     reset: str
@@ -36,88 +36,85 @@ class PopulateTask:
     def __str__(self) -> str:
         at = ", ".join(str(threshold) for threshold in self.thresholds)
         last = "the newest day" if self.last_day is None else self.last_day
-        place = f"{self.source}/{self.market}, reset {self.reset}"
-        return f"{self.symbol} ({place}) at {at} dbps from {self.start.date()} to {last}"
+        kind = f"{self.venue}, reset {self.reset}"
+        return f"{self.symbol} ({kind}) at {at} dbps from {self.start.date()} to {last}"
 
 
-def errands_of_update(chains: Iterable[Chain]) -> list[PopulateTask]:
-    """What has to be populated so that every family goes on from its newest segment.
+def update_tasks(chains: Iterable[Chain]) -> list[PopulateTask]:
+    """Return the populations that extend every spec from its newest segment.
 
-    A population from the frontier on continues exactly the series that is meant: nothing reaches
-    that day but the series of the furthest frontier, of which it takes the earliest anchor.
+    Each starts at the furthest frontier. Only series at that frontier reach the day, and a
+    population continues the earliest-anchored of them, which is the one to extend.
     """
-    by_family: dict[BarSpec, list[Chain]] = {}
+    by_spec: dict[BarSpec, list[Chain]] = {}
     for chain in chains:
         if chain.units and _is_current(chain.series.spec):
-            by_family.setdefault(chain.series.spec, []).append(chain)
-    return _joined(
-        (spec, day_start(furthest(kept).frontier), None) for spec, kept in by_family.items()
+            by_spec.setdefault(chain.series.spec, []).append(chain)
+    return _group(
+        (spec, day_start(furthest(stored).frontier), None) for spec, stored in by_spec.items()
     )
 
 
 def furthest(chains: Sequence[Chain]) -> Chain:
-    """The earliest-anchored chain at the furthest frontier of the newest segment."""
+    """Return the earliest-anchored chain at the furthest frontier of the newest segment."""
     newest = max(chain.series.segment_start for chain in chains)
-    rivals = [chain for chain in chains if chain.series.segment_start == newest]
-    return min(rivals, key=lambda one: (-one.frontier.toordinal(), one.series.anchor_us))
+    candidates = [chain for chain in chains if chain.series.segment_start == newest]
+    return min(candidates, key=lambda chain: (-chain.frontier.toordinal(), chain.series.anchor_us))
 
 
-def errands_of_upgrade(
+def upgrade_tasks(
     chains: Iterable[Chain],
 ) -> tuple[list[PopulateTask], list[tuple[BarSeries, str]]]:
-    """What has to be built anew, and the series for which that is not possible."""
-    kept = [chain for chain in chains if chain.units]
-    now = [chain for chain in kept if chain.series.spec.rules.bar_semantics == BAR_SEMANTICS]
-    wanted, left = [], []
-    for chain in kept:
+    """Return the populations that rebuild outdated series, and the series that cannot be rebuilt."""
+    stored = [chain for chain in chains if chain.units]
+    current = [chain for chain in stored if chain.series.spec.rules.bar_semantics == BAR_SEMANTICS]
+    outdated, skipped = [], []
+    for chain in stored:
         rules = chain.series.spec.rules
-        if rules.bar_semantics == BAR_SEMANTICS or _is_rebuilt(chain, now):
+        if rules.bar_semantics == BAR_SEMANTICS or _is_rebuilt(chain, current):
             continue
         if rules.bar_semantics > BAR_SEMANTICS:
-            left.append((chain.series, "a newer version of the package computed it"))
+            skipped.append((chain.series, "a newer version of the package computed it"))
         elif rules.max_gap_us is not None:
-            left.append((chain.series, "a population knows no longest gap"))
+            skipped.append((chain.series, "a population cannot apply `max_gap`"))
         else:
             last_day = chain.frontier - ONE_DAY
-            wanted.append((chain.series.spec, chain.series.anchor, last_day))
-    return _joined(wanted), left
+            outdated.append((chain.series.spec, chain.series.anchor, last_day))
+    return _group(outdated), skipped
 
 
 def _is_current(spec: BarSpec) -> bool:
-    """Whether a population of today would build bars of this family."""
+    """Return whether this version of the package populates bars of a spec."""
     rules = spec.rules
     return rules.bar_semantics == BAR_SEMANTICS and rules.max_gap_us is None
 
 
-def _is_rebuilt(old: Chain, now: Iterable[Chain]) -> bool:
-    """Whether a series of today's rule holds all days of an old one."""
-    mine = old.series.spec
-    gate = mine.rules.prevent_same_timestamp_close
+def _is_rebuilt(outdated: Chain, current: Iterable[Chain]) -> bool:
+    """Return whether a current series covers all days of an outdated one."""
+    spec = outdated.series.spec
+    gate = spec.rules.prevent_same_timestamp_close
     return any(
-        one.series.spec.key[:-1] == mine.key[:-1]
-        and one.series.spec.rules.prevent_same_timestamp_close == gate
-        and one.series.segment_start == old.series.segment_start
-        and one.series.anchor_us <= old.series.anchor_us
-        and one.frontier >= old.frontier
-        for one in now
+        chain.series.spec.key[:-1] == spec.key[:-1]
+        and chain.series.spec.rules.prevent_same_timestamp_close == gate
+        and chain.series.segment_start == outdated.series.segment_start
+        and chain.series.anchor_us <= outdated.series.anchor_us
+        and chain.frontier >= outdated.frontier
+        for chain in current
     )
 
 
-def _joined(wanted: Iterable[tuple[BarSpec, datetime, date | None]]) -> list[PopulateTask]:
-    """Errands whose thresholds share one pass over the ticks."""
+def _group(days: Iterable[tuple[BarSpec, datetime, date | None]]) -> list[PopulateTask]:
+    """Group specs into tasks, so that thresholds with equal days share one pass over the ticks."""
     thresholds: dict[PopulateTask, set[int]] = {}
-    for spec, start, last_day in wanted:
-        errand = PopulateTask(
-            spec.source,
-            spec.market,
+    for spec, start, last_day in days:
+        task = PopulateTask(
+            spec.venue,
             spec.symbol,
             spec.reset,
             spec.rules.prevent_same_timestamp_close,
             start,
             last_day,
         )
-        thresholds.setdefault(errand, set()).add(spec.threshold)
-    joined = [
-        replace(errand, thresholds=tuple(sorted(found))) for errand, found in thresholds.items()
-    ]
-    return sorted(joined, key=lambda errand: (errand.symbol, errand.start, errand.thresholds))
+        thresholds.setdefault(task, set()).add(spec.threshold)
+    tasks = [replace(task, thresholds=tuple(sorted(found))) for task, found in thresholds.items()]
+    return sorted(tasks, key=lambda task: (task.symbol, task.start, task.thresholds))

@@ -1,4 +1,4 @@
-"""Upkeep of the bar cache: what is kept goes on to the newest day, and is built anew for a new rule."""
+"""Extend cached bars to the newest day, and rebuild bars of another rule."""
 
 from __future__ import annotations
 
@@ -20,8 +20,9 @@ from rangebar_polars.exceptions import (
     nearest,
     with_hint,
 )
+from rangebar_polars.ingest.id_gap import first_line
 from rangebar_polars.ingest.newest_day import newest_day
-from rangebar_polars.maintenance.tasks import errands_of_update, errands_of_upgrade
+from rangebar_polars.maintenance.tasks import update_tasks, upgrade_tasks
 from rangebar_polars.populate.populate import populate_cache_resumable
 from rangebar_polars.sources import canonical_symbol
 
@@ -37,39 +38,39 @@ if TYPE_CHECKING:
     from rangebar_polars.ingest.newest_day import Clamp
     from rangebar_polars.maintenance.tasks import PopulateTask
     from rangebar_polars.populate.report import PopulateReport
+    from rangebar_polars.sources import Venue
 
-__all__ = ["UpkeepReport", "update", "upgrade"]
+__all__ = ["UpdateReport", "update", "upgrade"]
 
 
 @dataclass(slots=True)
-class UpkeepReport:
-    """What an upkeep did, errand by errand."""
+class UpdateReport:
+    """The outcome of an update or an upgrade, task by task."""
 
-    #: Version that the tables had; None where they were not looked at.
+    #: Version that the tables had; None for an update, which does not check it.
     schema_version: int | None = None
     done: list[PopulateReport] = field(default_factory=list)
-    #: Errands for which there is no day to do.
+    #: Tasks without a day to populate.
     current: list[PopulateTask] = field(default_factory=list)
-    #: By symbol, the newest day that is known, where the source gave no answer and the day asked
-    #: for, or yesterday, is not reached.
+    #: By symbol, the newest known day, if the source gave no answer and that day is earlier than
+    #: the requested one or yesterday.
     unanswered: dict[str, Clamp] = field(default_factory=dict)
     failed: list[tuple[PopulateTask, RangeBarError]] = field(default_factory=list)
-    #: Series that cannot be built anew, and why.
-    left: list[tuple[BarSeries, str]] = field(default_factory=list)
+    #: Series that cannot be rebuilt, and why.
+    skipped: list[tuple[BarSeries, str]] = field(default_factory=list)
 
     def __str__(self) -> str:
-        """Lines for a person."""
         lines = [str(report) for report in self.done]
-        lines += [self._words_of(errand) for errand in self.current]
-        lines += [f"{series}: left as it is, {reason}" for series, reason in self.left]
-        lines += [f"{errand}: failed, {_sentence(error)}" for errand, error in self.failed]
-        return "\n".join(lines) or "nothing is kept"
+        lines += [self._describe_current(task) for task in self.current]
+        lines += [f"{series}: skipped, {reason}" for series, reason in self.skipped]
+        lines += [f"{task}: failed, {first_line(error)}" for task, error in self.failed]
+        return "\n".join(lines) or "no bars are cached"
 
-    def _words_of(self, errand: PopulateTask) -> str:
-        if errand.symbol in self.unanswered:
-            clamp = self.unanswered[errand.symbol]
-            return f"{errand.symbol}: nothing newer to go on with ({clamp.why})"
-        return f"{errand.symbol}: up to date"
+    def _describe_current(self, task: PopulateTask) -> str:
+        if task.symbol in self.unanswered:
+            clamp = self.unanswered[task.symbol]
+            return f"{task.symbol}: no newer day is known ({clamp.why})"
+        return f"{task.symbol}: up to date"
 
 
 def update(
@@ -82,29 +83,30 @@ def update(
     executor: Executor | Callable[[], Executor] | None = None,
     cache_dir: Path | str | None = None,
     dsn: str | None = None,
-) -> UpkeepReport:
-    """Go on with what is kept to the newest day there is.
+) -> UpdateReport:
+    """Extend cached bars to the newest day.
 
-    Of each symbol, threshold, reset mode and configuration, the earliest-anchored series at the
-    furthest frontier of the newest segment goes on, through resets. Older segments are left alone.
+    For each venue, symbol, threshold, reset mode and configuration, the earliest-anchored series
+    at the furthest frontier of its newest segment is extended, through resets. Older segments are
+    left alone.
 
     Parameters
     ----------
     symbols, thresholds
-        Only these; all that are kept by default.
+        Only these; by default everything that is cached.
     end_date
-        The last day; the newest whole one by default.
+        The last day; by default the newest whole day.
     notify, verbose, executor
         As for `populate_cache_resumable`.
     cache_dir, dsn
-        Which cache.
+        The cache to update.
 
     Raises
     ------
     CoverageError
-        Nothing is kept of one of the symbols.
+        The cache has no bars of one of the symbols.
     PopulationError
-        Something could not be done; the rest was, and `report` says what.
+        A population failed. All others were run; `report` lists the outcome.
     CacheUnavailableError
         The cache cannot be reached.
 
@@ -113,26 +115,30 @@ def update(
     >>> from tempfile import mkdtemp
     >>> from rangebar_polars.maintenance.update import update
     >>> print(update(cache_dir=mkdtemp()))
-    nothing is kept
+    no bars are cached
     """
-    chains = _kept(symbols, thresholds, cache_dir=cache_dir, dsn=dsn)
+    chains = _stored_chains(symbols, thresholds, cache_dir=cache_dir, dsn=dsn)
     last_day = None if end_date is None else parse_day(end_date, "end_date")
-    report = UpkeepReport()
-    places = {"cache_dir": cache_dir, "dsn": dsn}
-    options = {"notify": notify, "verbose": verbose, "executor": executor, **places}
-    newest = _Newest(last_day, cache_dir)
+    report = UpdateReport()
+    options = {
+        "notify": notify,
+        "verbose": verbose,
+        "executor": executor,
+        "cache_dir": cache_dir,
+        "dsn": dsn,
+    }
+    newest = _NewestDays(last_day, cache_dir)
 
-    def populate(errand: PopulateTask) -> None:
-        clamp = newest.of(errand)
-        day = clamp.day
-        if not clamp.is_certain and errand.start <= day_start(newest.wanted):
-            report.unanswered[errand.symbol] = clamp
-        if day_start(day) < errand.start:
-            report.current.append(errand)
+    def populate(task: PopulateTask) -> None:
+        clamp = newest.of(task)
+        if not clamp.is_certain and task.start <= day_start(newest.latest):
+            report.unanswered[task.symbol] = clamp
+        if day_start(clamp.day) < task.start:
+            report.current.append(task)
         else:
-            report.done.append(_populate(errand, day, options))
+            report.done.append(_populate(task, clamp.day, options))
 
-    _run(report, errands_of_update(chains), populate)
+    _run(report, update_tasks(chains), populate)
     return report
 
 
@@ -143,67 +149,72 @@ def upgrade(
     executor: Executor | Callable[[], Executor] | None = None,
     cache_dir: Path | str | None = None,
     dsn: str | None = None,
-) -> UpkeepReport:
-    """Bring the tables to this version, and build series anew that were computed by another rule.
+) -> UpdateReport:
+    """Migrate the tables to this version, and rebuild series that another rule computed.
 
-    What is built anew stands beside the old series, which only `drop` removes.
+    The old series stay beside the rebuilt ones until `drop` removes them.
 
     Parameters
     ----------
     notify, verbose, executor
         As for `populate_cache_resumable`.
     cache_dir, dsn
-        Which cache.
+        The cache to upgrade.
 
     Raises
     ------
     CacheSchemaError
-        The tables are of a newer version than this package.
+        A newer version of the package made the tables.
     PopulationError
-        Something could not be done; the rest was, and `report` says what.
+        A population failed. All others were run; `report` lists the outcome.
 
     Examples
     --------
     >>> from tempfile import mkdtemp
     >>> from rangebar_polars.maintenance.update import upgrade
     >>> print(upgrade(cache_dir=mkdtemp()))
-    nothing is kept
+    no bars are cached
     """
     target = resolve(dsn, cache_dir)
-    report = UpkeepReport()
+    report = UpdateReport()
     if target.folder is not None and not target.folder.is_dir():
         return report
     with open_cache(dsn, cache_dir=cache_dir) as cache:
         report.schema_version = migrate(cache)
         chains = read_chains(cache)
-    errands, report.left = errands_of_upgrade(chains.values())
-    places = {"cache_dir": cache_dir, "dsn": dsn}
-    options = {"notify": notify, "verbose": verbose, "executor": executor, **places}
+    tasks, report.skipped = upgrade_tasks(chains.values())
+    options = {
+        "notify": notify,
+        "verbose": verbose,
+        "executor": executor,
+        "cache_dir": cache_dir,
+        "dsn": dsn,
+    }
 
-    def populate(errand: PopulateTask) -> None:
-        assert errand.last_day is not None  # noqa: S101
-        report.done.append(_populate(errand, errand.last_day, options))
+    def populate(task: PopulateTask) -> None:
+        assert task.last_day is not None  # noqa: S101
+        report.done.append(_populate(task, task.last_day, options))
 
-    _run(report, errands, populate)
+    _run(report, tasks, populate)
     return report
 
 
-def _kept(
+def _stored_chains(
     symbols: Sequence[str],
     thresholds: Sequence[int],
     *,
     cache_dir: Path | str | None,
     dsn: str | None,
 ) -> list[Chain]:
-    """Chains that are kept of some symbols and thresholds, or of all."""
+    """Read the chains of some symbols and thresholds, or of all."""
     with reading(dsn, cache_dir=cache_dir) as cache:
         chains = [] if cache is None else [c for c in read_chains(cache).values() if c.units]
     names = {canonical_symbol(symbol) for symbol in symbols}
-    kept = {chain.series.spec.symbol for chain in chains}
-    for name in sorted(names - kept):
-        near = nearest(name, kept)
+    stored = {chain.series.spec.symbol for chain in chains}
+    for name in sorted(names - stored):
+        near = nearest(name, stored)
         hint = f"did you mean `{near}`?" if near else f"rangebar populate {name} --start 2024-01-01"
-        raise CoverageError(with_hint(f"the cache keeps no bars of `{name}`", hint), symbol=name)
+        raise CoverageError(with_hint(f"the cache has no bars of `{name}`", hint), symbol=name)
     return [
         chain
         for chain in chains
@@ -212,69 +223,61 @@ def _kept(
     ]
 
 
-class _Newest:
-    """The newest day of each symbol, asked for once."""
+class _NewestDays:
+    """The newest day of each symbol; each is looked up once."""
 
     def __init__(self, last_day: date | None, cache_dir: Path | str | None) -> None:
-        self.last_day = last_day
-        self.cache_dir = cache_dir
-        self.known: dict[tuple[str, str, str], Clamp] = {}
+        self._last_day = last_day
+        self._cache_dir = cache_dir
+        self._known: dict[tuple[Venue, str], Clamp] = {}
         yesterday = datetime.now(UTC).date() - ONE_DAY
-        #: The last day that may be there.
-        self.wanted = yesterday if last_day is None else min(last_day, yesterday)
+        #: The latest day that can exist.
+        self.latest = yesterday if last_day is None else min(last_day, yesterday)
 
-    def of(self, errand: PopulateTask) -> Clamp:
-        """The last day to do."""
-        key = (errand.source, errand.market, errand.symbol)
-        if key not in self.known:
-            self.known[key] = newest_day(
-                errand.symbol,
-                self.last_day,
-                source=errand.source,
-                market=errand.market,
-                cache_dir=self.cache_dir,
+    def of(self, task: PopulateTask) -> Clamp:
+        """Return the last day of a task."""
+        key = (task.venue, task.symbol)
+        if key not in self._known:
+            self._known[key] = newest_day(
+                task.symbol, self._last_day, venue=task.venue, cache_dir=self._cache_dir
             )
-        return self.known[key]
+        return self._known[key]
 
 
-def _populate(errand: PopulateTask, last_day: date, options: dict[str, Any]) -> PopulateReport:
+def _populate(task: PopulateTask, last_day: date, options: dict[str, Any]) -> PopulateReport:
     return populate_cache_resumable(
-        errand.symbol,
-        errand.start,
+        task.symbol,
+        task.start,
         last_day,
-        threshold_decimal_bps=list(errand.thresholds),
-        ouroboros=errand.reset,
-        prevent_same_timestamp_close=errand.prevent_same_timestamp_close,
-        source=errand.source,
-        market=errand.market,
+        threshold_decimal_bps=list(task.thresholds),
+        ouroboros=task.reset,
+        prevent_same_timestamp_close=task.prevent_same_timestamp_close,
+        source=task.venue.source,
+        market=task.venue.market,
         **options,
     )
 
 
 def _run(
-    report: UpkeepReport, errands: Sequence[PopulateTask], act: Callable[[PopulateTask], None]
+    report: UpdateReport, tasks: Sequence[PopulateTask], run: Callable[[PopulateTask], None]
 ) -> None:
-    """Do every errand; one that fails does not keep the others from being done."""
-    for errand in errands:
+    """Run every task, also after one has failed; raise an error at the end if any has."""
+    for task in tasks:
         try:
-            act(errand)
+            run(task)
         except (CacheError, MissingExtraError):
             raise
         except RangeBarError as error:
-            report.failed.append((errand, error))
+            report.failed.append((task, error))
     if report.failed:
         failed, cause = report.failed[0]
         raise PopulationError(
             with_hint(
-                f"{len(report.failed)} of {len(errands)} populations failed, the first of "
-                f"`{failed.symbol}`: {_sentence(cause)}",
-                "what was published is kept; the same call goes on from there",
+                f"{len(report.failed)} of {len(tasks)} populations failed, the first for "
+                f"`{failed.symbol}`: {first_line(cause)}",
+                "published days are stored; the same call resumes from there",
             ),
             report=report,
             symbol=failed.symbol,
             days=getattr(cause, "days", ()),
         ) from cause
-
-
-def _sentence(error: RangeBarError) -> str:
-    return str(error).partition("\n")[0]

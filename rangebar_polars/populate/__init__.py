@@ -1,1 +1,1 @@
-"""The steps from sources to bars, kept going until all that can be had is there."""
+"""Population: bars computed from ticks and published to the cache."""

@@ -1,7 +1,7 @@
-"""Copies of the newest processor states on this machine, so that the cache is not asked for them.
+"""Local copies of the newest processor states, which save a query to the cache.
 
-They decide nothing: `units` says which unit is the newest, and a copy is used only if it is of that
-very unit. A copy that is damaged, or cannot be written, costs a question to the cache.
+The table `units` alone decides which unit is the newest, and a copy is used only if it belongs to
+that unit. A damaged or missing copy costs one query to the cache.
 """
 
 from __future__ import annotations
@@ -33,13 +33,9 @@ if TYPE_CHECKING:
 __all__ = [
     "LocalCheckpoint",
     "LocalCheckpointWarning",
-    "UnusableError",
-    "decoded",
-    "encoded",
     "forget_local",
     "list_local",
     "local_path",
-    "name_of",
     "read_local",
     "state_from_local",
     "write_local",
@@ -52,7 +48,7 @@ _FOLDER = "checkpoints"
 _SUFFIX = ".checkpoint"
 
 
-#: A writer that is alive has given its file a name long before.
+#: A running writer renames its file long before this.
 _STALE_S = 3600.0
 
 
@@ -60,11 +56,11 @@ _DISK = Disk()
 
 
 class LocalCheckpointWarning(UserWarning):
-    """A local copy of a state could not be written, or is not one that can be used."""
+    """Warns that a local copy of a state could not be written, or is not usable."""
 
 
 def local_path(cache_dir: Path | str | None, series: BarSeries) -> Path:
-    """File of the copy of a series.
+    """Return the path of the copy of a series.
 
     Examples
     --------
@@ -74,7 +70,7 @@ def local_path(cache_dir: Path | str | None, series: BarSeries) -> Path:
     >>> local_path("cache", BarSpec.of("BTCUSDT", 250).series(date(2024, 1, 1))).name
     'binance-spot-BTCUSDT-250-year-44675d7ecc1ce63d-2024-01-01-1704067200000000.checkpoint'
     """
-    return _folder(cache_dir) / name_of(series)
+    return _folder(cache_dir) / _file_name(series)
 
 
 def _folder(cache_dir: Path | str | None) -> Path:
@@ -84,13 +80,13 @@ def _folder(cache_dir: Path | str | None) -> Path:
 def write_local(
     cache_dir: Path | str | None, unit: Unit, state: bytes, *, disk: Disk = _DISK
 ) -> None:
-    """Keep a copy of the state after a unit that is published, in place of an older one.
+    """Write a copy of the state after a published unit, in place of an older copy.
 
-    Whenever the process or the machine ends, the file is the old one or the new one, whole. What
-    the disk refuses is a warning: nothing is lost by it.
+    If the process or the machine stops meanwhile, the file is the old or the new one, complete.
+    A disk error is only a warning, since nothing depends on the copy.
     """
     path = local_path(cache_dir, unit.series)
-    data = encoded(LocalCheckpoint.of(unit, state))
+    data = _encode(LocalCheckpoint.of(unit, state))
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         _sweep(path)
@@ -102,18 +98,18 @@ def write_local(
 
 
 def read_local(cache_dir: Path | str | None, series: BarSeries) -> LocalCheckpoint | None:
-    """The copy of a series; None where there is none that can be used, with a warning if one is there.
+    """Read the copy of a series; None if there is no usable one.
 
-    It says nothing of what is published: compare it with the newest unit, or take
-    `state_from_local`, which does.
+    A copy that is not usable is a warning. The copy may be older than the newest published unit:
+    `state_from_local` compares them.
     """
     return _read(local_path(cache_dir, series))
 
 
 def state_from_local(cache_dir: Path | str | None, unit: Unit) -> bytes | None:
-    """The state after a unit, if the copy is of that very unit."""
-    found = read_local(cache_dir, unit.series)
-    return found.state if found is not None and found.is_of(unit) else None
+    """Return the state after a unit, if the copy belongs to that unit."""
+    checkpoint = read_local(cache_dir, unit.series)
+    return checkpoint.state if checkpoint is not None and checkpoint.is_of(unit) else None
 
 
 def forget_local(cache_dir: Path | str | None, series: BarSeries) -> bool:
@@ -122,7 +118,7 @@ def forget_local(cache_dir: Path | str | None, series: BarSeries) -> bool:
     Raises
     ------
     StorageError
-        It cannot be removed.
+        The file cannot be removed.
     """
     path = local_path(cache_dir, series)
     with disk_errors(path):
@@ -134,7 +130,7 @@ def forget_local(cache_dir: Path | str | None, series: BarSeries) -> bool:
 
 
 def list_local(cache_dir: Path | str | None = None) -> list[LocalCheckpoint]:
-    """Return every copy that can be used, by file name.
+    """Return all usable copies, sorted by file name.
 
     Raises
     ------
@@ -149,16 +145,16 @@ def list_local(cache_dir: Path | str | None = None) -> list[LocalCheckpoint]:
     []
     """
     paths = (path for path in listed(_folder(cache_dir)) if path.suffix == _SUFFIX)
-    found = (_read(path) for path in paths if not path.name.startswith("."))
-    return [one for one in found if one is not None]
+    checkpoints = (_read(path) for path in paths if not path.name.startswith("."))
+    return [checkpoint for checkpoint in checkpoints if checkpoint is not None]
 
 
 def _read(path: Path) -> LocalCheckpoint | None:
     try:
-        return decoded(path.read_bytes(), path.name)
+        return _decode(path.read_bytes(), path.name)
     except FileNotFoundError:
         return None
-    except (UnusableError, OSError) as error:
+    except (_UnusableError, OSError) as error:
         reason = getattr(error, "strerror", None) or str(error)
         message = f"the local checkpoint `{path}` is not used: {reason}"
         warnings.warn(message, LocalCheckpointWarning, stacklevel=3)
@@ -166,11 +162,11 @@ def _read(path: Path) -> LocalCheckpoint | None:
 
 
 def _replace(path: Path, data: bytes, disk: Disk) -> None:
-    """Give a file other bytes, in one step."""
+    """Replace the content of a file atomically."""
     temporary = path.parent / temporary_name(path.name)
     try:
         write_synced(disk, temporary, memoryview(data))
-        os.replace(temporary, path)  # noqa: PTH105 - as with the rest, by its own name
+        os.replace(temporary, path)  # noqa: PTH105 - as elsewhere in this module
         failpoint(Step.LINKED)
         disk.sync_folder(path.parent)
         failpoint(Step.PLACE_SYNCED)
@@ -180,34 +176,31 @@ def _replace(path: Path, data: bytes, disk: Disk) -> None:
 
 
 def _sweep(path: Path) -> None:
-    """Remove what writers of the same file that were killed have left."""
-    for left in path.parent.glob(f".{path.name}.*.tmp"):
+    """Remove temporary files that killed writers of the same file have left."""
+    for leftover in path.parent.glob(f".{path.name}.*.tmp"):
         with suppress(OSError):
-            if temporary_pid(left.name) and left.stat().st_mtime < time.time() - _STALE_S:
-                left.unlink()
+            if temporary_pid(leftover.name) and leftover.stat().st_mtime < time.time() - _STALE_S:
+                leftover.unlink()
 
 
 _VERSION = 1
 
 
-_WORDS = "rangebar checkpoint"
+_MAGIC = "rangebar checkpoint"
 
 
-_SUFFIX = ".checkpoint"
-
-
-class UnusableError(Exception):
-    """Bytes that are no copy, or not one of this version."""
+class _UnusableError(Exception):
+    """Raised for a file that is damaged, or that another version wrote."""
 
 
 @dataclass(frozen=True, slots=True)
 class LocalCheckpoint:
-    """A copy of the state after a unit, and which unit that is."""
+    """A copy of the state after a unit, with the identity of the unit."""
 
     series: BarSeries
     day: date
     generation: int
-    #: Of the unit: a random number, so that no other unit of any cache has it.
+    #: Attempt of the unit: a random number that no other unit of any cache has.
     attempt: int
     tick_last_id: int | None
     tick_hash: str
@@ -216,7 +209,7 @@ class LocalCheckpoint:
 
     @classmethod
     def of(cls, unit: Unit, state: bytes) -> LocalCheckpoint:
-        """Copy of a unit's state."""
+        """Make the copy of a unit's state."""
         return cls(
             unit.series,
             unit.day,
@@ -229,17 +222,17 @@ class LocalCheckpoint:
         )
 
     def is_of(self, unit: Unit) -> bool:
-        """Whether it is the copy of this unit and no other."""
+        """Return whether the copy belongs to a unit."""
         return self == replace(self.of(unit, self.state), code_version=self.code_version)
 
 
-def name_of(series: BarSeries) -> str:
-    """Name of the file of a series."""
+def _file_name(series: BarSeries) -> str:
+    """Return the file name of the copy of a series."""
     return f"{series.lease_key.file_name}-{series.anchor_us}{_SUFFIX}"
 
 
-def encoded(checkpoint: LocalCheckpoint) -> bytes:
-    """Bytes of a copy."""
+def _encode(checkpoint: LocalCheckpoint) -> bytes:
+    """Encode a copy as the bytes of its file."""
     values = asdict(checkpoint)
     series = checkpoint.series
     key = {**series.key._asdict(), "segment_start": series.segment_start.isoformat()}
@@ -254,30 +247,30 @@ def encoded(checkpoint: LocalCheckpoint) -> bytes:
 
 
 def _first_line(body: bytes) -> bytes:
-    """Version, length and CRC of what follows."""
-    return f"{_WORDS} {_VERSION} {len(body)} {zlib.crc32(body):08x}\n".encode()
+    """Return the line with the version, and the length and CRC of the body."""
+    return f"{_MAGIC} {_VERSION} {len(body)} {zlib.crc32(body):08x}\n".encode()
 
 
-def decoded(data: bytes, name: str) -> LocalCheckpoint:
-    """The copy in a file of this name."""
+def _decode(data: bytes, name: str) -> LocalCheckpoint:
+    """Decode the bytes of a file, and check that its name is that of the series."""
     first, line, body = data.partition(b"\n")
     if first + line != _first_line(body):
-        raise UnusableError(_fault_of(first))
+        raise _UnusableError(_fault_of(first))
     try:
-        found = _from_values(json.loads(body))
+        checkpoint = _from_values(json.loads(body))
     except (KeyError, TypeError, ValueError) as error:
-        raise UnusableError(f"it lacks a value: {error}") from error
-    if name_of(found.series) != name:
-        raise UnusableError(f"it is of {found.series}")
-    return found
+        raise _UnusableError(f"a value is missing or not valid: {error}") from error
+    if _file_name(checkpoint.series) != name:
+        raise _UnusableError(f"it belongs to {checkpoint.series}")
+    return checkpoint
 
 
 def _fault_of(first: bytes) -> str:
-    """Why a first line is not the one of the bytes that follow."""
-    other = re.fullmatch(rf"{_WORDS} (\d+)( .*)?", first.decode("ascii", "replace"))
+    """Describe why the first line does not match the body."""
+    other = re.fullmatch(rf"{_MAGIC} (\d+)( .*)?", first.decode("ascii", "replace"))
     if other and int(other[1]) != _VERSION:
         return f"another version wrote it ({other[1]})"
-    return "its bytes are not those that were written"
+    return "it is damaged"
 
 
 def _from_values(values: dict[str, Any]) -> LocalCheckpoint:

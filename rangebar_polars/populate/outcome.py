@@ -1,4 +1,4 @@
-"""What came of a job: how far each series got, and why it stopped where it did."""
+"""Outcome of a job: how far each series got, and why it stopped."""
 
 from __future__ import annotations
 
@@ -12,41 +12,41 @@ if TYPE_CHECKING:
     from rangebar_polars.ingest.id_gap import Hole
     from rangebar_polars.populate.plan import Job
 
-__all__ = ["JobResult", "Outcome", "TrackOutcome"]
+__all__ = ["JobResult", "Outcome", "SeriesOutcome"]
 
 
 @dataclass(frozen=True, slots=True)
-class TrackOutcome:
-    """What a job gave for one series."""
+class SeriesOutcome:
+    """The outcome of a job for one series."""
 
     series: BarSeries
-    #: Days that became units.
+    #: Number of days that became units.
     days: int
-    #: Of them, those without a tick, as the source says for certain.
+    #: Those of the days that have no tick, as the source confirms.
     absent: tuple[date, ...]
-    #: Bars that reached their threshold.
+    #: Number of bars that reached their threshold.
     bars: int
-    #: Bars that a reset or a gap ended.
+    #: Number of bars that a reset or a gap ended.
     orphans: int
-    #: Where it stopped before the job's last day, and why.
+    #: Where the series stopped before the job's last day, and why.
     hole: Hole | None
 
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What a job did; it is small and can be sent between processes."""
+    """The outcome of a job. It is small, so that it can be sent between processes."""
 
-    tracks: tuple[TrackOutcome, ...]
+    series: tuple[SeriesOutcome, ...]
 
     @property
     def is_whole(self) -> bool:
-        """Whether every track got to the job's last day."""
-        return all(track.hole is None for track in self.tracks)
+        """Whether every series got to the job's last day."""
+        return all(outcome.hole is None for outcome in self.series)
 
 
 @dataclass(frozen=True, slots=True)
 class JobResult:
-    """A job that has ended: what it did, or the error that ended it."""
+    """A finished job, with its outcome or the error that ended it."""
 
     job: Job
     outcome: Outcome | None = None

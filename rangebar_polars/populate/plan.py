@@ -1,4 +1,4 @@
-"""What a population has to do: pure planning from what is kept and what is asked for."""
+"""Plan of a population: pure functions of the stored units and the requested days."""
 
 from __future__ import annotations
 
@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from rangebar_polars.bar_series.identity import BarSeries, BarSpec, LeaseKey
     from rangebar_polars.bar_series.segments import Segment
     from rangebar_polars.bar_series.units import Unit
+    from rangebar_polars.ingest.newest_day import Clamp
+    from rangebar_polars.sources import Venue
 
 __all__ = [
     "Job",
@@ -26,21 +28,21 @@ __all__ = [
     "SeriesJob",
     "SeriesPlan",
     "by_lease",
-    "parts_of",
-    "plan_part",
+    "plan_segment",
+    "segments_of",
 ]
 
 
 @dataclass(frozen=True, slots=True)
 class SeriesJob:
-    """A series of a job: where it goes on, from which state, and who may write it."""
+    """One series of a job: where it starts, from which state, and under which lease."""
 
     series: BarSeries
-    #: The first day that is to be published.
+    #: The first day to publish.
     first_day: date
     #: Attempt of the unit of the day before; 0 on the anchor's day.
     built_on: int
-    #: State of the processor after the day before; None on the anchor's day.
+    #: Processor state after the day before; None on the anchor's day.
     state: bytes | None
     generation: int
     fencing: int
@@ -48,39 +50,38 @@ class SeriesJob:
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """Days of one symbol in one segment, at all thresholds that lack them: one pass over the ticks.
+    """Days of one symbol in one segment, for all thresholds that miss them: one pass over the ticks.
 
-    It holds no ticks and no bars, so that it can be sent to another process or machine.
+    It holds neither ticks nor bars, so that it can be sent to another process or machine.
     """
 
     symbol: str
-    source: str
-    market: str
+    venue: Venue
     #: By its stored name.
     reset: str
     segment_start: date
-    #: The lowest first day of the tracks.
+    #: The lowest first day of the series.
     first_day: date
     last_day: date
-    tracks: tuple[SeriesJob, ...]
+    series_jobs: tuple[SeriesJob, ...]
     cache_dir: str | None
     dsn: str | None = field(repr=False)
-    #: Who holds the leases of the series.
+    #: Holder of the leases of the series.
     holder: int
 
     @property
     def fencing(self) -> dict[LeaseKey, int]:
-        """The leases under which it is published."""
-        return {track.series.lease_key: track.fencing for track in self.tracks}
+        """The leases that the job publishes under, with their fencing numbers."""
+        return {job.series.lease_key: job.fencing for job in self.series_jobs}
 
     @property
     def built_on(self) -> dict[BarSeries, int]:
-        """Of each series, the attempt that its first unit is built on."""
-        return {track.series: track.built_on for track in self.tracks}
+        """The attempt that the first unit of each series is built on."""
+        return {job.series: job.built_on for job in self.series_jobs}
 
     @property
     def days(self) -> int:
-        """Days of the pass over the ticks."""
+        """Number of days in the pass over the ticks."""
         return (self.last_day - self.first_day).days + 1
 
 
@@ -88,10 +89,16 @@ class Job:
 class Request:
     """Whole days of one symbol, at one or several thresholds."""
 
-    #: One a threshold; they are equal in all else.
+    #: One for each threshold; they are equal otherwise.
     specs: tuple[BarSpec, ...]
     first_day: date
-    last_day: date
+    #: The last day, and why it is not a later one.
+    clamp: Clamp
+
+    @property
+    def last_day(self) -> date:
+        """The last day to populate."""
+        return self.clamp.day
 
     @property
     def symbol(self) -> str:
@@ -102,7 +109,9 @@ class Request:
     def lease_keys(self) -> list[LeaseKey]:
         """Leases of all thresholds and segments."""
         return [
-            spec.series(part.first_day).lease_key for part in parts_of(self) for spec in self.specs
+            spec.series(requested.first_day).lease_key
+            for requested in segments_of(self)
+            for spec in self.specs
         ]
 
 
@@ -118,10 +127,10 @@ class RequestSegment:
 
 @dataclass(frozen=True, slots=True)
 class SeriesPlan:
-    """What is to be done for a series in a part; nothing, if its first day lies after the last."""
+    """The days to publish for a series in a segment; none if the first day lies after the last."""
 
-    part: RequestSegment
-    #: What is kept of the series; without units if it is a new one.
+    requested: RequestSegment
+    #: The stored units of the series; none if it is new.
     chain: Chain
     first_day: date
     last_day: date
@@ -134,7 +143,7 @@ class SeriesPlan:
 
     @property
     def is_new(self) -> bool:
-        """Whether nothing of the series is kept."""
+        """Whether nothing of the series is stored."""
         return not self.chain.units
 
     @property
@@ -144,18 +153,19 @@ class SeriesPlan:
 
     @property
     def days(self) -> list[date]:
-        """The days to be published."""
+        """The days to publish."""
         count = max(0, (self.last_day - self.first_day).days + 1)
         return [self.first_day + timedelta(days=n) for n in range(count)]
 
     @property
-    def kept(self) -> tuple[Unit, ...]:
-        """Units of the part that are there already."""
-        return self.chain.between(self.part.first_day, min(self.last_day, self.part.last_day))
+    def stored_units(self) -> tuple[Unit, ...]:
+        """The requested units that are stored already."""
+        last_day = min(self.last_day, self.requested.last_day)
+        return self.chain.between(self.requested.first_day, last_day)
 
 
-def parts_of(request: Request) -> list[RequestSegment]:
-    """A request cut at its resets."""
+def segments_of(request: Request) -> list[RequestSegment]:
+    """Split a request at its resets."""
     span = Span(day_start(request.first_day), day_start(request.last_day + ONE_DAY))
     return [
         RequestSegment(request, segment, part.first_day, part.last_day)
@@ -164,35 +174,39 @@ def parts_of(request: Request) -> list[RequestSegment]:
 
 
 def by_lease(chains: Mapping[BarSeries, Chain]) -> dict[LeaseKey, list[Chain]]:
-    """Chains by family and segment."""
-    found: dict[LeaseKey, list[Chain]] = {}
+    """Group chains by the lease of their series."""
+    groups: dict[LeaseKey, list[Chain]] = {}
     for series, chain in chains.items():
-        found.setdefault(series.lease_key, []).append(chain)
-    return found
+        groups.setdefault(series.lease_key, []).append(chain)
+    return groups
 
 
-def plan_part(part: RequestSegment, chains: Mapping[LeaseKey, Sequence[Chain]]) -> list[SeriesPlan]:
-    """Where each threshold goes on in a part.
+def plan_segment(
+    requested: RequestSegment, chains: Mapping[LeaseKey, Sequence[Chain]]
+) -> list[SeriesPlan]:
+    """Plan where each threshold continues in a segment.
 
-    The series of the earliest anchor that reaches the first day is continued from its frontier;
-    where there is none, a new one begins on the first day.
+    The earliest-anchored series that reaches the first day is continued from its frontier. If there
+    is none, a new series starts on the first day.
     """
-    return [_plan_track(part, spec, chains) for spec in part.request.specs]
+    return [_plan_series(requested, spec, chains) for spec in requested.request.specs]
 
 
-def _plan_track(
-    part: RequestSegment, spec: BarSpec, chains: Mapping[LeaseKey, Sequence[Chain]]
+def _plan_series(
+    requested: RequestSegment, spec: BarSpec, chains: Mapping[LeaseKey, Sequence[Chain]]
 ) -> SeriesPlan:
-    series = spec.series(part.first_day)
-    own = chains.get(series.lease_key, ())
-    chain = to_continue(own, part.segment, part.first_day)
+    series = spec.series(requested.first_day)
+    stored = chains.get(series.lease_key, ())
+    chain = to_continue(stored, requested.segment, requested.first_day)
     if chain is None:
-        chain = next((one for one in own if one.series == series), Chain(series, ()))
+        chain = next((chain for chain in stored if chain.series == series), Chain(series, ()))
     first_day = chain.frontier
-    return SeriesPlan(part, chain, first_day, part.last_day, _generation_on(first_day, chain))
+    return SeriesPlan(
+        requested, chain, first_day, requested.last_day, _generation_on(first_day, chain)
+    )
 
 
 def _generation_on(day: date, chain: Chain) -> int:
-    """Number under which a unit of a day is visible."""
+    """Return the generation under which a unit of a day is visible."""
     visible = (g.number for g in chain.generations if g.state == PUBLISHED and g.first_day <= day)
     return max(visible, default=0)

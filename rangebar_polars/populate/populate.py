@@ -1,47 +1,39 @@
-"""Bars of a span into the cache, day by day, so that a run that is cut off is gone on with."""
+"""Compute and store bars for whole UTC days; an interrupted run resumes where it stopped."""
 
 from __future__ import annotations
 
 from contextlib import ExitStack
-from datetime import date
 from typing import TYPE_CHECKING
 
-from rangebar_polars._utils.checks import require_bool
-from rangebar_polars._utils.span import ONE_DAY, Span, day_start, parse_span
-from rangebar_polars.bar_series.identity import BarRules, BarSpec
+from rangebar_polars.bar_series.identity import BarRules
 from rangebar_polars.bar_series.segments import reset_of
-from rangebar_polars.compute._options import parse_options
 from rangebar_polars.events import PopulationCompleted, PopulationFailed, emit
 from rangebar_polars.exceptions import PopulationError, RangeBarError, with_hint
 from rangebar_polars.ingest.id_gap import first_line
-from rangebar_polars.ingest.newest_day import newest_day
-from rangebar_polars.populate.plan import Request
+from rangebar_polars.populate.arguments import build_request, check_features, requested_days
 from rangebar_polars.populate.report import PopulateReport
-from rangebar_polars.populate.run import Options, PopulationRun
-from rangebar_polars.populate.workers.executors import judge_executor
+from rangebar_polars.populate.run import PopulationRun
+from rangebar_polars.populate.state import PopulationOptions
 from rangebar_polars.sources import canonical_market
-from rangebar_polars.symbol_registry import (
-    past_gate,
-    validate_and_clamp_start_date,
-    validate_symbols_registered,
-)
+from rangebar_polars.symbol_registry import past_gate, validate_symbols_registered
 from rangebar_polars.symbol_registry._minimum import resolve_and_validate_threshold
 from rangebar_polars.threshold import parse_thresholds
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from concurrent.futures import Executor
+    from datetime import date
     from pathlib import Path
 
     from rangebar_polars._typing import Features
     from rangebar_polars._utils.span import When
-    from rangebar_polars.ingest.fetch import Venue
+    from rangebar_polars.populate.plan import Request
+    from rangebar_polars.populate.workers.publish import OnPublished
     from rangebar_polars.threshold import ThresholdLike
 
-__all__ = ["populate_cache_resumable"]
+__all__ = ["populate_cache_resumable", "populate_requests"]
 
-_LATEST = date(2148, 12, 31)
-_LISTED = 5
+_MOST_LISTED = 5
 
 
 def populate_cache_resumable(
@@ -65,67 +57,68 @@ def populate_cache_resumable(
     dsn: str | None = None,
     ouroboros_mode: str | None = None,
 ) -> PopulateReport:
-    """Compute the bars of whole UTC days and keep them; a run that is cut off is gone on with.
+    """Compute and store bars for whole UTC days. An interrupted run resumes where it stopped.
 
-    Ticks that the store lacks are fetched first. Each day is kept as it is done, with the state
-    after it, so that the same call, or one with a later end, goes on from there, on any machine; a
-    second one writes nothing. Several thresholds are computed in one pass over the ticks.
+    Missing ticks are fetched first. Days are published in groups, each day together with the
+    processor state after it. The same call, or one with a later end, therefore resumes from the
+    last published day, on any machine; once everything is stored, it writes nothing. Several
+    thresholds share one pass over the ticks.
 
     Parameters
     ----------
     symbol
         A registered symbol, in any letter case, or several.
     start_date
-        The first day. Days before the symbol's effective start are left out, with a warning.
+        The first day. Days before the symbol's effective start are skipped, with a warning.
     end_date
-        The last day; None for the newest whole day that there is.
+        The last day; None for the newest whole day.
     threshold_decimal_bps
         250, "0.25%", the name of a preset, or a list of those.
     force_refresh
-        Build every day anew. What is kept stays visible, whole, until the new bars are complete.
+        Rebuild every day. The stored bars stay visible, whole, until the new ones are complete.
     refresh_stale
-        The same, from the first day on whose ticks have changed since it was kept.
+        Rebuild from the first day whose ticks have changed since its bars were stored.
     include_microstructure, features
-        Groups of columns; core and microstructure are kept whatever is asked for.
+        Feature groups. Core and microstructure are stored in any case.
     ouroboros, ouroboros_mode
-        The reset: "year", "month", "week", "day" or "none"; the second is an alias.
+        The reset mode: "year", "month", "week", "day" or "none". The two are aliases; pass one.
     prevent_same_timestamp_close
         Whether a bar may close only at a later time than it opened.
     notify
-        Whether events are sent (`rangebar_polars.events`).
+        Whether to send events (`rangebar_polars.events`).
     verbose
         Show a progress bar on a terminal.
     executor
         A `concurrent.futures.Executor`, or a function that makes one; None for this process. Work
-        is split by symbol and by the spans between resets.
+        is split by symbol and reset segment.
     source, market
         `"binance"` with `"spot"`, `"um"` or `"cm"`; `"exness"`.
     cache_dir
-        Folder of the store and of an embedded cache.
+        Folder of the tick store and of an embedded cache.
     dsn
-        Address of the cache, `http://host:8123` or `chdb:///folder`; else the setting
+        Address of the cache, `http://host:8123` or `chdb:///folder`; by default the setting
         `RANGEBAR_CLICKHOUSE_DSN`, else a folder in the cache folder.
 
     Returns
     -------
     PopulateReport
-        What was done for each series; `int(report)` is the number of bars written.
+        The outcome for each series; `int(report)` is the number of bars written.
 
     Raises
     ------
     SymbolNotRegisteredError
-        The gate does not let a symbol through.
+        A symbol is not registered or not enabled.
     ThresholdError
-        A threshold that is none, or below a symbol's minimum.
+        A threshold is malformed, out of range, or below a symbol's minimum.
     ValueError
-        No span of whole days.
+        The span is not valid, is not made of whole days, or has no whole day yet.
     PopulationError
-        A day could not be had, or the ticks of days that are kept have changed. What lies before
-        is kept, and other segments are done; `report` says what and why.
+        A day is unavailable, or the ticks of stored days have changed. All other work is done
+        first; `report` lists what is missing, and why.
     LeaseError
-        Another population is at work on one of the series; nothing was done.
+        Another population is writing one of the series; nothing was done.
     CacheUnavailableError, CacheWriteError
-        The cache is away, or did not take what was sent; what was kept before is intact.
+        The cache cannot be reached, or did not accept a write. Bars stored before are intact.
 
     Examples
     --------
@@ -142,138 +135,126 @@ def populate_cache_resumable(
     >>> int(populate_cache_resumable(*day, threshold_decimal_bps=250, cache_dir=folder))
     0
     """
-    origin, place = canonical_market(source, market)
-    where: Venue = {"source": origin, "market": place}
-    names = dict.fromkeys(validate_symbols_registered(_listed(symbol), operation=_NAME))
-    require_bool(
-        force_refresh=force_refresh,
-        refresh_stale=refresh_stale,
-        include_microstructure=include_microstructure,
-        notify=notify,
-        verbose=verbose,
+    venue = canonical_market(source, market)
+    operation = "populate_cache_resumable"
+    names = validate_symbols_registered(_listed(symbol), operation=operation)
+    options = PopulationOptions(
+        cache_dir, dsn, force_refresh, refresh_stale, notify, verbose, executor
     )
-    # Those that are known are kept anyway.
-    parse_options(250, features=features)
-    judge_executor(executor)
+    check_features(features, include_microstructure=include_microstructure)
     reset = reset_of(ouroboros, ouroboros_mode)
     rules = BarRules(prevent_same_timestamp_close=prevent_same_timestamp_close)
-    report, requests = PopulateReport(), []
+    requests = []
     with ExitStack() as passed:
-        for name in names:
+        for name in dict.fromkeys(names):
             passed.enter_context(past_gate(name))
-            asked = _asked_days(name, start_date, end_date)
-            specs = [
-                BarSpec.of(name, threshold, reset=reset, rules=rules, **where)
-                for threshold in _thresholds(name, threshold_decimal_bps)
-            ]
-            days = _days(report, name, asked, where, cache_dir)
-            requests.append(Request(tuple(specs), *days))
-        options = Options(cache_dir, dsn, force_refresh, refresh_stale, notify, verbose, executor)
-        return _populate(requests, options, report)
-
-
-_NAME = "populate_cache_resumable"
-
-
-def _thresholds(name: str, given: ThresholdLike | Sequence[ThresholdLike]) -> list[int]:
-    """Thresholds, none of them below the symbol's minimum."""
-    parsed, _ = parse_thresholds(given)
-    return [resolve_and_validate_threshold(name, threshold) for threshold in parsed]
+            days = requested_days(name, start_date, end_date)
+            thresholds = _thresholds(name, threshold_decimal_bps)
+            requests.append(
+                build_request(
+                    name,
+                    days,
+                    thresholds,
+                    venue=venue,
+                    reset=reset,
+                    rules=rules,
+                    cache_dir=cache_dir,
+                )
+            )
+        return populate_requests(requests, options)
 
 
 def _listed(symbol: str | Sequence[str]) -> list[str]:
-    """The symbols, of which there is one at least."""
+    """Return the symbols as a list that is not empty."""
     if isinstance(symbol, str):
         return [symbol]
     try:
-        listed = list(symbol)
+        symbols = list(symbol)
     except TypeError as error:
         kind = type(symbol).__name__
         sentence = f"`symbol` must be a text or a list of texts; it is of type `{kind}`"
         raise TypeError(with_hint(sentence, '"BTCUSDT", or ["BTCUSDT", "ETHUSDT"]')) from error
-    if not listed:
-        sentence = f"`symbol` is `{symbol!r}`, without a symbol"
+    if not symbols:
+        sentence = f"`symbol` is `{symbol!r}`; at least one symbol is required"
         raise ValueError(with_hint(sentence, '"BTCUSDT", or ["BTCUSDT", "ETHUSDT"]'))
-    return listed
+    return symbols
 
 
-def _asked_days(name: str, start: When, end: When | None) -> tuple[date, date | None]:
-    """First and last day that are asked for, not before the effective start."""
-    given = parse_span(start, _LATEST if end is None else end)
-    if given != Span(day_start(given.first_day), day_start(given.last_day + ONE_DAY)):
-        asked = f"`{start}` to `{end}`" if end is not None else f"`{start}`"
-        hint = 'give dates: "2024-03-01" means that whole UTC day'
-        raise ValueError(with_hint(f"whole days are kept, and {asked} cuts one", hint))
-    first_day = validate_and_clamp_start_date(name, given.first_day)
-    last_day = None if end is None else given.last_day
-    if last_day is not None and last_day < first_day:
-        sentence = f"`end_date` ({end}) lies before the first day of `{name}`"
-        raise ValueError(with_hint(sentence, f"it starts on {first_day}"))
-    return first_day, last_day
+def _thresholds(symbol: str, thresholds: ThresholdLike | Sequence[ThresholdLike]) -> list[int]:
+    """Parse thresholds and check them against the symbol's minimum."""
+    parsed, _ = parse_thresholds(thresholds)
+    return [resolve_and_validate_threshold(symbol, threshold) for threshold in parsed]
 
 
-def _days(
-    report: PopulateReport,
-    name: str,
-    asked: tuple[date, date | None],
-    where: Venue,
-    cache_dir: str | Path | None,
-) -> tuple[date, date]:
-    """First and last day, up to the newest whole one."""
-    first_day, last_day = asked
-    clamp = newest_day(name, last_day, cache_dir=cache_dir, **where)
-    if clamp.is_earlier:
-        report.clamps[name] = clamp
-    if not clamp.is_certain:
-        report.unanswered[name] = clamp
-    if clamp.day < first_day:
-        sentence = f"`start_date` ({first_day}) lies after the newest whole day of `{name}`"
-        raise ValueError(with_hint(sentence, f"that is {clamp.day} ({clamp.why})"))
-    return first_day, clamp.day
-
-
-def _populate(
-    requests: Sequence[Request], options: Options, report: PopulateReport
+def populate_requests(
+    requests: Sequence[Request],
+    options: PopulationOptions,
+    *,
+    on_published: OnPublished | None = None,
 ) -> PopulateReport:
+    """Run one population of validated requests, and report it by events and a return value.
+
+    Parameters
+    ----------
+    requests
+        One for each symbol; the symbols have passed the gate.
+    options
+        How the population is run.
+    on_published
+        Called with the units of each group that this process publishes. Its errors end the
+        population.
+
+    Raises
+    ------
+    PopulationError
+        A day is unavailable, or the ticks of stored days have changed.
+    LeaseError, CacheUnavailableError, CacheWriteError
+        As for `populate_cache_resumable`.
+    """
+    report = PopulateReport.of(requests)
     try:
-        course = PopulationRun(requests, options)
-        report.series = course.run()
-        if course.error is not None:
-            raise course.error
+        run = PopulationRun(requests, options, on_published)
+        report.series = run.run()
+        if run.error is not None:
+            raise run.error
         if not report.is_complete:
-            raise _incomplete(report) from next(iter(course.stock.failures.values()), None)
+            raise _incomplete(report) from run.source_error
     except RangeBarError as error:
         if options.notify:
-            for one in requests:
-                emit(PopulationFailed(*_words(one), first_line(error)))
+            for request in requests:
+                emit(PopulationFailed(*_event_fields(request), first_line(error)))
         raise
     if options.notify:
-        for one in requests:
-            bars = sum(part.bars for part in report.series if part.symbol == one.symbol)
-            emit(PopulationCompleted(*_words(one), bars))
+        for request in requests:
+            bars = sum(series.bars for series in report.series if series.symbol == request.symbol)
+            emit(PopulationCompleted(*_event_fields(request), bars))
     return report
 
 
-def _words(request: Request) -> tuple[str, list[int], date, date]:
+def _event_fields(request: Request) -> tuple[str, list[int], date, date]:
     thresholds = [spec.threshold for spec in request.specs]
     return request.symbol, thresholds, request.first_day, request.last_day
 
 
 def _incomplete(report: PopulateReport) -> PopulationError:
-    """What is lacking or has changed, with the remedy."""
-    symbols = dict.fromkeys(one.symbol for one in report.series if one.hole or one.stale)
+    """Build the error that lists holes and stale days, each with its remedy."""
+    symbols = dict.fromkeys(
+        series.symbol for series in report.series if series.hole or series.stale
+    )
     holes, stale = report.holes, report.stale
     sentences, hints = [], []
     if holes:
-        listed = "; ".join(f"`{day}`: {why}" for day, why in [*sorted(holes.items())][:_LISTED])
-        sentences.append(f"stopped at {listed}")
-        hints.append("what lies before is kept, and the same call goes on once the day is there")
+        first_holes = sorted(holes.items())[:_MOST_LISTED]
+        sentences.append(
+            f"it stopped at {'; '.join(f'`{day}`: {reason}' for day, reason in first_holes)}"
+        )
+        hints.append("the days before are stored; the same call resumes once the day is available")
     if stale:
-        listed = ", ".join(f"`{day}`" for day in stale[:_LISTED])
-        more = f" and {len(stale) - _LISTED:,} days more" if len(stale) > _LISTED else ""
-        sentences.append(f"the ticks of {listed}{more} have changed since they were kept")
-        hints.append("refresh_stale=True builds their bars anew")
-    sentence = f"the population of {', '.join(symbols)}: {', and '.join(sentences)}"
+        listed = ", ".join(f"`{day}`" for day in stale[:_MOST_LISTED])
+        more = f" and {len(stale) - _MOST_LISTED:,} more days" if len(stale) > _MOST_LISTED else ""
+        sentences.append(f"the ticks of {listed}{more} have changed since their bars were stored")
+        hints.append("refresh_stale=True rebuilds them")
+    sentence = f"the population of {', '.join(symbols)} is incomplete: {', and '.join(sentences)}"
     return PopulationError(
         with_hint(sentence, "; ".join(hints)),
         report=report,

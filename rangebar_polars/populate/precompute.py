@@ -1,4 +1,4 @@
-"""A population that is watched month by month, and whose bars are looked at when it is done."""
+"""Population of one series with progress callbacks, followed by a validation of its bars."""
 
 from __future__ import annotations
 
@@ -9,21 +9,16 @@ from datetime import UTC, datetime
 from itertools import groupby
 from typing import TYPE_CHECKING, Literal, TypeAlias, get_args
 
-from rangebar_polars._utils.checks import require_bool
-from rangebar_polars._utils.span import ONE_DAY, day_start, parse_span
+from rangebar_polars._utils.span import ONE_DAY
+from rangebar_polars.bar_series.identity import BarRules
 from rangebar_polars.bar_series.segments import reset_of
 from rangebar_polars.exceptions import ValidationError, unknown_choice, with_hint
-from rangebar_polars.ingest.newest_day import newest_day
-from rangebar_polars.populate.listeners import watched
-from rangebar_polars.populate.populate import populate_cache_resumable
+from rangebar_polars.populate.arguments import build_request, check_features, requested_days
+from rangebar_polars.populate.populate import populate_requests
+from rangebar_polars.populate.state import PopulationOptions
 from rangebar_polars.populate.verify import StoredBarsCheck, days_between, month_of
-from rangebar_polars.populate.workers.executors import judge_executor
 from rangebar_polars.sources import canonical_market
-from rangebar_polars.symbol_registry import (
-    past_gate,
-    validate_and_clamp_start_date,
-    validate_symbol_registered,
-)
+from rangebar_polars.symbol_registry import past_gate, validate_symbol_registered
 from rangebar_polars.symbol_registry._minimum import resolve_and_validate_threshold
 
 if TYPE_CHECKING:
@@ -34,7 +29,8 @@ if TYPE_CHECKING:
 
     from rangebar_polars._typing import Features
     from rangebar_polars._utils.span import When
-    from rangebar_polars.clickhouse.commit.publish import UnitDraft
+    from rangebar_polars.bar_series.units import UnitDraft
+    from rangebar_polars.populate.plan import Request
     from rangebar_polars.populate.report import PopulateReport
     from rangebar_polars.threshold import ThresholdLike
     from rangebar_polars.validation.continuity import ContinuityReport
@@ -52,21 +48,21 @@ OnComplete: TypeAlias = Literal["error", "warn", "skip"]
 
 
 class ValidationWarning(UserWarning):
-    """Bars that are kept and are not what they should be."""
+    """Warns that stored bars have failed a validation, or that there are none."""
 
 
 @dataclass(frozen=True, slots=True)
 class PrecomputeProgress:
-    """How far a population is."""
+    """The progress of a population, as its callback receives it."""
 
-    #: "fetching" before the first days are published, "caching" with a month that is done with
-    #: them, "processing" with others.
+    #: "fetching" before the first days are published, "caching" when they complete a month,
+    #: "processing" otherwise.
     phase: Phase
-    #: Such as "2024-03".
+    #: The month of the last published day, such as "2024-03".
     current_month: str
     months_completed: int
     months_total: int
-    #: Bars and ticks of the days that were published so far.
+    #: Bars and ticks of the days published so far.
     bars_generated: int
     ticks_processed: int
     elapsed_seconds: float
@@ -74,26 +70,26 @@ class PrecomputeProgress:
 
 @dataclass(slots=True)
 class PrecomputeResult:
-    """What is kept of the days that were asked for, and what was found in it."""
+    """The stored bars of the requested days, counted and validated."""
 
     symbol: str
     threshold_decimal_bps: int
     start_date: date
     end_date: date
-    #: Bars that are kept of these days, whoever computed them, without those that a reset ended.
+    #: Number of stored bars of these days, whoever computed them, without those a reset ended.
     total_bars: int
-    #: Ticks of these days.
+    #: Number of ticks of these days.
     total_ticks: int
     elapsed_seconds: float
-    #: What was done to get there; `int(report)` is the number of bars written.
+    #: The report of the population; `int(report)` is the number of bars written.
     report: PopulateReport
-    #: What was found; None where nothing was looked at.
+    #: Results of the validation; None if it was skipped.
     continuity: ContinuityReport | None = None
     tier1: Tier1Result | None = None
 
     @property
     def continuity_valid(self) -> bool | None:
-        """Whether no trade is missing between the bars; None if that was not looked at."""
+        """Whether no trade is missing between the bars; None if the validation was skipped."""
         return None if self.continuity is None else self.continuity.is_valid
 
     @property
@@ -102,7 +98,6 @@ class PrecomputeResult:
         return f"{self.symbol}_{self.threshold_decimal_bps}"
 
     def __str__(self) -> str:
-        """Lines for a person."""
         days = f"{self.start_date} to {self.end_date}"
         counts = f"{self.total_bars:,} bars of {self.total_ticks:,} ticks"
         new = f"{int(self.report):,} of them new, in {self.elapsed_seconds:,.1f} s"
@@ -135,24 +130,24 @@ def precompute_range_bars(
     dsn: str | None = None,
     ouroboros_mode: str | None = None,
 ) -> PrecomputeResult:
-    """Populate the cache with one symbol at one threshold, and look at what is kept then.
+    """Compute and store bars of one symbol at one threshold, then validate the stored bars.
 
-    It is `populate_cache_resumable` with a callback and a validation: that no trade is missing
-    between the bars (`validate_continuity`), and that their values are sound (`validate_tier1`).
-    Bars are read back from the cache for it, a month at a time.
+    This is `populate_cache_resumable` with a progress callback and a validation: no trade may be
+    missing between the bars (`validate_continuity`), and their values must be plausible
+    (`validate_tier1`). For the validation, the bars are read back from the cache month by month.
 
     Parameters
     ----------
     symbol, start_date, end_date, threshold_decimal_bps
         As for `populate_cache_resumable`, but one symbol and one threshold.
     progress_callback
-        Called with a `PrecomputeProgress` at the start, with every group of days that is
-        published, and at the end. With an executor and a server, at the start and the end.
+        Called with a `PrecomputeProgress` at the start, after each published group of days, and at
+        the end. With an executor and a server, it is called at the start and the end only.
     executor
         A `concurrent.futures.Executor`, or a function that makes one; None for this process.
     validate_on_complete
-        What unsound bars lead to: "error", or "warn"; "skip" does not look. They are kept anyway.
-        That there are no bars at all is a warning.
+        What to do if the bars fail the validation: "error" or "warn"; "skip" does not validate.
+        The bars stay stored in any case. A span without any bar is always a warning.
     force_refresh, refresh_stale, include_microstructure, features, ouroboros, \
 ouroboros_mode, prevent_same_timestamp_close, notify, verbose, source, market, cache_dir, dsn
         As for `populate_cache_resumable`.
@@ -160,14 +155,14 @@ ouroboros_mode, prevent_same_timestamp_close, notify, verbose, source, market, c
     Returns
     -------
     PrecomputeResult
-        Counts of what is kept, and the findings: `tier1`, `continuity`, `continuity_valid`.
+        Counts of the stored bars, and the results `tier1`, `continuity` and `continuity_valid`.
 
     Raises
     ------
     ValidationError
-        The bars are not what they should be; `result` is what would have been returned.
+        The bars failed the validation; `result` is the value that would have been returned.
     ValueError
-        No choice of `validate_on_complete`.
+        `validate_on_complete` is not one of its choices, or as for `populate_cache_resumable`.
     PopulationError, LeaseError, CacheUnavailableError, CacheWriteError, ...
         As for `populate_cache_resumable`.
 
@@ -186,102 +181,56 @@ ouroboros_mode, prevent_same_timestamp_close, notify, verbose, source, market, c
     True
     """
     started = time.monotonic()
-    _judge(validate_on_complete, progress_callback, executor)
-    require_bool(include_microstructure=include_microstructure, notify=notify, verbose=verbose)
-    require_bool(force_refresh=force_refresh, refresh_stale=refresh_stale)
-    require_bool(prevent_same_timestamp_close=prevent_same_timestamp_close)
-    reset = reset_of(ouroboros, ouroboros_mode)
+    _check_choices(validate_on_complete, progress_callback)
+    venue = canonical_market(source, market)
     name = validate_symbol_registered(symbol, operation="precompute_range_bars")
-    origin, place = canonical_market(source, market)
+    options = PopulationOptions(
+        cache_dir, dsn, force_refresh, refresh_stale, notify, verbose, executor
+    )
+    check_features(features, include_microstructure=include_microstructure)
+    reset = reset_of(ouroboros, ouroboros_mode)
+    rules = BarRules(prevent_same_timestamp_close=prevent_same_timestamp_close)
     with past_gate(name):
-        asked = _asked_days(name, start_date, end_date)
+        days = requested_days(name, start_date, end_date)
         threshold = resolve_and_validate_threshold(name, threshold_decimal_bps)
-        days = _days(name, asked, (origin, place), cache_dir)
-        progress = _Progress(*days, started, progress_callback)
-        progress.tell("fetching", days[0])
-        with watched(progress.note):
-            report = populate_cache_resumable(
-                name,
-                *days,
-                threshold_decimal_bps=threshold,
-                force_refresh=force_refresh,
-                refresh_stale=refresh_stale,
-                include_microstructure=include_microstructure,
-                features=features,
-                ouroboros=reset,
-                prevent_same_timestamp_close=prevent_same_timestamp_close,
-                notify=notify,
-                verbose=verbose,
-                executor=executor,
-                source=origin,
-                market=place,
-                cache_dir=cache_dir,
-                dsn=dsn,
-            )
-        look = StoredBarsCheck(report, _reached(report, days), cache_dir, dsn)
-        look.run(is_deep=validate_on_complete != "skip")
-        progress.end(look.days[1])
-    return _judged(_result(name, threshold, look, started), validate_on_complete)
+        request = build_request(
+            name, days, [threshold], venue=venue, reset=reset, rules=rules, cache_dir=cache_dir
+        )
+        progress = _Progress(request, started, progress_callback)
+        progress.call("fetching", request.first_day)
+        report = populate_requests([request], options, on_published=progress.add)
+        check = StoredBarsCheck(report, (request.first_day, request.last_day), cache_dir, dsn)
+        check.run(validate=validate_on_complete != "skip")
+        progress.end(request.last_day)
+    return _validated(_result(request, check, started), validate_on_complete)
 
 
-def _judge(on_complete: str, callback: object, executor: object) -> None:
-    """Refuse a choice, a callback or an executor that is none."""
+def _check_choices(on_complete: str, callback: object) -> None:
+    """Refuse an unknown choice, and a callback that cannot be called."""
     if on_complete not in get_args(OnComplete):
         choices = get_args(OnComplete)
         raise ValueError(unknown_choice("validate_on_complete", str(on_complete), choices))
     if callback is not None and not callable(callback):
         sentence = f"`progress_callback` must be a function; it is `{callback!r}`"
         raise TypeError(with_hint(sentence, "it is called with a PrecomputeProgress: print"))
-    judge_executor(executor)
 
 
-def _result(name: str, threshold: int, look: StoredBarsCheck, started: float) -> PrecomputeResult:
+def _result(request: Request, check: StoredBarsCheck, started: float) -> PrecomputeResult:
     return PrecomputeResult(
-        name,
-        threshold,
-        *look.days,
-        look.bars,
-        look.ticks,
+        request.symbol,
+        request.specs[0].threshold,
+        *check.days,
+        check.bars,
+        check.ticks,
         time.monotonic() - started,
-        look.report,
-        look.continuity,
-        look.tier1,
+        check.report,
+        check.continuity,
+        check.tier1,
     )
 
 
-def _asked_days(name: str, start: When, end: When | None) -> tuple[date, date | None]:
-    """First and last day that are asked for; None for the newest whole one."""
-    given = parse_span(start, datetime.now(UTC).date() if end is None else end)
-    whole = given.start == day_start(given.first_day)
-    if not whole or (end is not None and given.end != day_start(given.last_day + ONE_DAY)):
-        hint = 'give dates ("2024-03-01" means that whole UTC day)'
-        raise ValueError(with_hint(f"whole days are kept, and `{start}` to `{end}` cuts one", hint))
-    first_day = validate_and_clamp_start_date(name, given.first_day)
-    return first_day, None if end is None else given.last_day
-
-
-def _days(
-    name: str,
-    asked: tuple[date, date | None],
-    where: tuple[str, str],
-    cache_dir: str | Path | None,
-) -> tuple[date, date]:
-    """First and last day; without an end, the newest whole one."""
-    first_day, last_day = asked
-    if last_day is not None:
-        return first_day, last_day
-    source, market = where
-    newest = newest_day(name, None, source=source, market=market, cache_dir=cache_dir)
-    return first_day, newest.day
-
-
-def _reached(report: PopulateReport, days: tuple[date, date]) -> tuple[date, date]:
-    """First and last day, up to the newest one that was to be had."""
-    return days[0], report.clamped_to or days[1]
-
-
-def _judged(result: PrecomputeResult, on_complete: OnComplete) -> PrecomputeResult:
-    """The result, or what its findings lead to."""
+def _validated(result: PrecomputeResult, on_complete: OnComplete) -> PrecomputeResult:
+    """Return the result; raise or warn if the bars failed the validation."""
     tier1, continuity = result.tier1, result.continuity
     if tier1 is None or continuity is None or (tier1["tier1_passed"] and continuity.is_valid):
         return result
@@ -291,11 +240,11 @@ def _judged(result: PrecomputeResult, on_complete: OnComplete) -> PrecomputeResu
         return result
     faults = [] if continuity.is_valid else [str(continuity).replace("\n ", ";")]
     faults += [] if tier1["tier1_passed"] else [f"tier 1 failed: {tier1['error']}"]
-    sentence = f"the bars of `{result.cache_key}` that are kept are not sound: {'; '.join(faults)}"
+    sentence = f"the stored bars of `{result.cache_key}` failed validation: {'; '.join(faults)}"
     if on_complete == "error":
-        hint = "the error has them as `result`; force_refresh=True builds the bars anew"
+        hint = "see `result` of this error; force_refresh=True rebuilds the bars"
         raise ValidationError(with_hint(sentence, hint), result=result)
-    _warn(with_hint(sentence, "force_refresh=True builds them anew"))
+    _warn(with_hint(sentence, "force_refresh=True rebuilds them"))
     return result
 
 
@@ -304,50 +253,50 @@ def _warn(message: str) -> None:
 
 
 class _Progress:
-    """Counts what is published, and tells the callback."""
+    """Counts published days, bars and ticks, and calls the callback."""
 
     def __init__(
         self,
-        first_day: date,
-        last_day: date,
+        request: Request,
         started: float,
         callback: Callable[[PrecomputeProgress], object] | None,
     ) -> None:
         yesterday = datetime.now(UTC).date() - ONE_DAY
-        self._left = {
+        last_day = min(request.last_day, yesterday)
+        self._pending = {
             month: set(days)
-            for month, days in groupby(days_between(first_day, min(last_day, yesterday)), month_of)
+            for month, days in groupby(days_between(request.first_day, last_day), month_of)
         }
-        self._months = len(self._left)
+        self._months = len(self._pending)
         self._started = started
         self._callback = callback
         self._bars = self._ticks = 0
 
-    def note(self, drafts: Sequence[UnitDraft]) -> None:
-        """A group of days is published."""
-        done = self._months - len(self._left)
+    def add(self, drafts: Sequence[UnitDraft]) -> None:
+        """Count a published group of units."""
+        done = self._months - len(self._pending)
         for draft in drafts:
             self._bars += int(draft.bars["is_closed"].sum())
             self._ticks += draft.ticks.rows
         newest = {draft.series: draft.day for draft in drafts}
         for series, day in newest.items():
-            self._reach(series.segment.start, day)
-        is_month = self._months - len(self._left) > done
-        self.tell("caching" if is_month else "processing", drafts[-1].day)
+            self._complete_through(series.segment.start, day)
+        completes_month = self._months - len(self._pending) > done
+        self.call("caching" if completes_month else "processing", drafts[-1].day)
 
     def end(self, last_day: date) -> None:
-        """Everything is done."""
-        self._left.clear()
-        self.tell("caching", last_day)
+        """Mark every month as completed."""
+        self._pending.clear()
+        self.call("caching", last_day)
 
-    def _reach(self, start: date, day: date) -> None:
-        """Days of a segment up to this one are there: what was not published now was before."""
-        for month in [m for m in self._left if month_of(start) <= m <= month_of(day)]:
-            self._left[month] -= {one for one in self._left[month] if start <= one <= day}
-            if not self._left[month]:
-                del self._left[month]
+    def _complete_through(self, start: date, day: date) -> None:
+        """Mark the days of a segment up to a day as stored, now or before."""
+        for month in [m for m in self._pending if month_of(start) <= m <= month_of(day)]:
+            self._pending[month] -= {d for d in self._pending[month] if start <= d <= day}
+            if not self._pending[month]:
+                del self._pending[month]
 
-    def tell(self, phase: Phase, day: date) -> None:
+    def call(self, phase: Phase, day: date) -> None:
         """Call the callback, if there is one."""
         if self._callback is None:
             return
@@ -355,7 +304,7 @@ class _Progress:
             PrecomputeProgress(
                 phase,
                 f"{day:%Y-%m}",
-                self._months - len(self._left),
+                self._months - len(self._pending),
                 self._months,
                 self._bars,
                 self._ticks,

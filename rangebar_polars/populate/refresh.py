@@ -1,4 +1,4 @@
-"""Series that are built anew: refreshes under a generation, and states computed again."""
+"""Rebuilds: generations that replace stored days, and states recomputed from the anchor."""
 
 from __future__ import annotations
 
@@ -25,12 +25,22 @@ if TYPE_CHECKING:
     from rangebar_polars.populate.plan import SeriesPlan
     from rangebar_polars.storage.snapshot import TickSnapshot
 
-__all__ = ["RebuiltState", "Refresh", "begin_refresh", "discard_others", "rebuild", "stale_days"]
+__all__ = [
+    "RebuiltState",
+    "Refresh",
+    "begin_refresh",
+    "discard_others",
+    "rebuild_state",
+    "stale_days",
+]
+
+#: Days whose rows are hashed together.
+_BATCH_DAYS = 30
 
 
 @dataclass(frozen=True, slots=True)
 class Refresh:
-    """A rebuild of a series, and the days that are still to be built for it."""
+    """An open generation of a series, and the plan of the days that it still misses."""
 
     plan: SeriesPlan
     generation: Generation
@@ -44,129 +54,131 @@ def begin_refresh(
     fencing: int,
     is_current: Callable[[Chain, date], bool],
 ) -> Refresh:
-    """Open a rebuild from a day to what is visible, or go on with one that was cut off.
+    """Open a generation from a day to the visible frontier, or resume an interrupted one.
 
     Parameters
     ----------
     cache
         The cache.
     plan
-        The series as it is visible.
+        Plan of the visible series.
     first_day
-        The first day that is built anew.
+        The first day to rebuild.
     fencing
-        Number of the lease under which it is done.
+        Fencing number of the lease that the rebuild runs under.
     is_current
-        Whether a chain was made, from a day on, of the ticks that the store holds.
+        Returns whether the units of a chain match the stored ticks from a day on.
     """
-    found = _cut_off(cache, plan.chain, first_day, is_current)
-    discard_others(cache, plan.chain, found, fencing=fencing)
+    interrupted = _interrupted(cache, plan.chain, first_day, is_current)
+    discard_others(cache, plan.chain, interrupted, fencing=fencing)
     chain = plan.chain
-    if found is None:
+    if interrupted is None:
         generation = open_generation(cache, plan.series, first_day, fencing=fencing)
-        kept = chain.units[: (first_day - plan.series.first_day).days]
+        units = chain.units[: (first_day - plan.series.first_day).days]
     else:
-        generation, kept = found, _as_if(cache, chain, found).units
-    rebuilt = Chain(plan.series, kept, chain.generations)
-    last_day = chain.frontier - ONE_DAY
-    following = replace(
+        generation, units = interrupted, _as_if_published(cache, chain, interrupted).units
+    rebuilt = Chain(plan.series, units, chain.generations)
+    rest = replace(
         plan,
         chain=rebuilt,
         first_day=rebuilt.frontier,
-        last_day=last_day,
+        last_day=chain.frontier - ONE_DAY,
         generation=generation.number,
     )
-    return Refresh(following, generation)
+    return Refresh(rest, generation)
 
 
-def _cut_off(
+def _interrupted(
     cache: Cache, chain: Chain, first_day: date, is_current: Callable[[Chain, date], bool]
 ) -> Generation | None:
-    """An open rebuild from the same day, if what it has is worth going on with."""
-    same = [one for one in chain.open_generations if one.first_day == first_day]
+    """Return the newest open generation from the same day, if its units match the stored ticks."""
+    same = [
+        generation for generation in chain.open_generations if generation.first_day == first_day
+    ]
     if not same:
         return None
-    newest = max(same, key=lambda one: one.number)
-    return newest if is_current(_as_if(cache, chain, newest), first_day) else None
+    newest = max(same, key=lambda generation: generation.number)
+    return newest if is_current(_as_if_published(cache, chain, newest), first_day) else None
 
 
-def _as_if(cache: Cache, chain: Chain, generation: Generation) -> Chain:
-    """The chain as it would be if the rebuild were published, up to what it has."""
+def _as_if_published(cache: Cache, chain: Chain, generation: Generation) -> Chain:
+    """Return the chain that would be visible if the generation were published as it is."""
     series = chain.series
-    found = read_chains(
+    visible = read_chains(
         cache,
         [series.spec],
         segment_starts={series.segment_start},
         as_if_published={(series, generation.number)},
     )[series]
-    since = [unit for unit in found.units if unit.day >= generation.first_day]
+    since = [unit for unit in visible.units if unit.day >= generation.first_day]
     rebuilt = [unit for unit in since if unit.generation == generation.number]
-    kept = len(found.units) - len(since)
-    return Chain(series, found.units[: kept + len(rebuilt)], found.generations)
+    count = len(visible.units) - len(since) + len(rebuilt)
+    return Chain(series, visible.units[:count], visible.generations)
 
 
 def discard_others(
-    cache: Cache, chain: Chain, kept: Generation | None = None, *, fencing: int
+    cache: Cache, chain: Chain, current: Generation | None = None, *, fencing: int
 ) -> None:
-    """Give up the open rebuilds of a series, but one."""
+    """Discard the open generations of a series except the current one."""
     for generation in chain.open_generations:
-        if generation != kept:
+        if generation != current:
             discard_generation(cache, chain.series, generation, fencing=fencing)
 
 
-def stale_days(chain: Chain, last_day: date, held: TickSnapshot) -> tuple[date, ...]:
-    """Days up to a last one whose ticks are not those that their units were made of.
+def stale_days(chain: Chain, last_day: date, ticks: TickSnapshot) -> tuple[date, ...]:
+    """Return the days up to a last day whose stored ticks differ from those of their units.
 
-    Days that the store does not vouch for say nothing.
+    Days that the store does not hold are not stale.
     """
-    units = chain.between(held.days[0].day, min(last_day, held.days[-1].day))
+    units = chain.between(ticks.days[0].day, min(last_day, ticks.days[-1].day))
     return tuple(
         unit.day
-        for unit, now in ((unit, held[unit.day]) for unit in units)
+        for unit, now in ((unit, ticks[unit.day]) for unit in units)
         if now.coverage.is_stored and now.tick_hash != unit.tick_hash
     )
 
 
 @dataclass(frozen=True, slots=True)
 class RebuiltState:
-    """A state that was computed again from the anchor on."""
+    """A processor state that was recomputed from the anchor."""
 
     state: bytes | None
-    #: The first day whose bars are not those that are kept; the state is that of the day before.
+    #: The first day whose bars differ from the stored ones; the state is that of the day before.
     differs: date | None
 
 
-def rebuild(chain: Chain, last_day: date, held: TickSnapshot) -> RebuiltState:
-    """State after a day, computed again from the anchor on, as far as the bars are those kept.
+def rebuild_state(chain: Chain, last_day: date, ticks: TickSnapshot) -> RebuiltState:
+    """Recompute the state after a day, as long as the recomputed bars equal the stored ones.
 
     Parameters
     ----------
     chain
-        A series, with units up to the last day at least.
+        A series with units up to the last day at least.
     last_day
-        The day whose state is wanted.
-    held
-        The days from the anchor on; all of them must be there.
+        The day after which the state is needed.
+    ticks
+        Every day from the anchor on; none may be missing.
     """
     builder = new_builder(chain.series.spec)
     state: bytes | None = None
-    computed = _computed(chain, last_day, held, builder)
-    while days := list(islice(computed, 30)):
-        rows = rows_of([bars for _, bars, _ in days])
-        for (day, _, after), sent in zip(days, rows, strict=True):
+    recomputed = _recompute(chain, last_day, ticks, builder)
+    while days := list(islice(recomputed, _BATCH_DAYS)):
+        frames = rows_of([bars for _, bars, _ in days])
+        for (day, _, after), rows in zip(days, frames, strict=True):
             unit = chain.unit(day)
             assert unit is not None  # noqa: S101
-            if (sent.height, sent["row_hash"].sum()) != (unit.rows, unit.row_hash_sum):
+            if (rows.height, rows["row_hash"].sum()) != (unit.rows, unit.row_hash_sum):
                 return RebuiltState(state, day)
             state = after
     return RebuiltState(state, None)
 
 
-def _computed(
-    chain: Chain, last_day: date, held: TickSnapshot, builder: RangeBarBuilder
+def _recompute(
+    chain: Chain, last_day: date, ticks: TickSnapshot, builder: RangeBarBuilder
 ) -> Iterator[tuple[date, pl.DataFrame, bytes]]:
+    """Yield each day with its bars and the state after it."""
     track = Track(chain.series, builder, chain.series.first_day)
-    for computed in compute_days(held, [track], last_day):
+    for computed in compute_days(ticks, [track], last_day):
         (bars,) = computed.bars
         assert bars is not None  # noqa: S101
         yield computed.day, bars, builder.checkpoint()

@@ -1,4 +1,4 @@
-"""What a population did."""
+"""Report of a population."""
 
 from __future__ import annotations
 
@@ -14,39 +14,40 @@ if TYPE_CHECKING:
     from rangebar_polars.bar_series.identity import BarSeries
     from rangebar_polars.ingest.id_gap import Hole
     from rangebar_polars.ingest.newest_day import Clamp
+    from rangebar_polars.populate.plan import Request
 
 __all__ = ["PopulateReport", "SeriesReport"]
 
-_LISTED = 5
+_MOST_LISTED = 5
 
 
 @dataclass(slots=True)
 class SeriesReport:
-    """What a population did for one series: one threshold of a symbol in one segment."""
+    """The outcome of a population for one series: one threshold of a symbol in one segment."""
 
     series: BarSeries
-    #: Whether it was begun by this population; else it was continued.
+    #: Whether this population started the series; if not, it continued it.
     is_new: bool
-    #: Days asked for.
+    #: Number of requested days.
     planned: int
-    #: Of them, days that were kept already.
+    #: Number of requested days that were stored already.
     kept: int
-    #: Days that were written, those that were built anew included.
+    #: Number of days written, rebuilt days included.
     published: int = 0
-    #: Days written without a tick, as the source says for certain.
+    #: Written days that have no tick, as the source confirms.
     absent: tuple[date, ...] = ()
-    #: How many ids of the days written do not exist at the source.
+    #: Number of ids within the written days that do not exist at the source.
     absent_ids: int = 0
-    #: Days whose ticks have changed since they were written.
+    #: Days whose ticks have changed since their bars were stored.
     stale: tuple[date, ...] = ()
-    #: Where it stopped, and why.
+    #: Where the series stopped, and why.
     hole: Hole | None = None
-    #: Bars written that reached their threshold.
+    #: Number of bars written that reached their threshold.
     bars: int = 0
-    #: Bars written that a reset or a gap ended.
+    #: Number of bars written that a reset or a gap ended.
     orphans: int = 0
-    #: Of the days that were written, those after the last that was asked for: what is built anew
-    #: goes on to the end of what was kept.
+    #: Number of written days after the last requested one: a rebuild extends to the end of the
+    #: stored days.
     beyond: int = 0
 
     @property
@@ -70,95 +71,103 @@ class SeriesReport:
         return self.series.anchor
 
     def __str__(self) -> str:
-        """One line for a person."""
         how = "new" if self.is_new else "continued"
         days = f"{self.published - self.beyond:,} of {self.planned:,} days written"
         days += f" and {self.beyond:,} after the end" if self.beyond else ""
-        words = [f"{days} ({self.bars:,} bars)"]
-        words += [f"{self.kept:,} kept"] if self.kept else []
-        words += [f"{len(self.absent):,} without a tick at the source"] if self.absent else []
+        facts = [f"{days} ({self.bars:,} bars)"]
+        facts += [f"{self.kept:,} already stored"] if self.kept else []
+        facts += [f"{len(self.absent):,} without ticks at the source"] if self.absent else []
         ids = f"{self.absent_ids:,} ids do not exist at the source"
-        words += [ids] if self.absent_ids else []
-        words += [f"stale: {_days(self.stale)}"] if self.stale else []
-        words += [f"stopped at {self.hole.day}: {self.hole.reason}"] if self.hole else []
+        facts += [ids] if self.absent_ids else []
+        facts += [f"stale: {_days(self.stale)}"] if self.stale else []
+        facts += [f"stopped at {self.hole.day}: {self.hole.reason}"] if self.hole else []
         name = f"{self.symbol} at {self.threshold} dbps, {self.series.spec.reset} {self.segment}"
-        return f"{name}, {how} from {self.anchor:%Y-%m-%d}: {', '.join(words)}"
+        return f"{name}, {how} from {self.anchor:%Y-%m-%d}: {', '.join(facts)}"
 
 
 @dataclass(slots=True)
 class PopulateReport:
-    """What `populate_cache_resumable` did; as a number, the bars it wrote.
+    """The outcome of `populate_cache_resumable`; `int(report)` is the number of bars written.
 
     Bars that a reset or a gap ended are not counted.
     """
 
     series: list[SeriesReport] = field(default_factory=list)
-    #: By symbol, the newest whole day that was to be had where it was not the one asked for.
+    #: By symbol, the newest whole day, if it is earlier than the requested one.
     clamps: dict[str, Clamp] = field(default_factory=dict)
-    #: By symbol, the newest whole day that is known where the source gave no answer, so that days
-    #: may lack at the end.
+    #: By symbol, the newest known day, if the source gave no answer, so that newer days may exist.
     unanswered: dict[str, Clamp] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, requests: Iterable[Request]) -> PopulateReport:
+        """Start the report of a population with the last days of its requests."""
+        clamps = {request.symbol: request.clamp for request in requests}
+        return cls(
+            clamps={symbol: clamp for symbol, clamp in clamps.items() if clamp.is_earlier},
+            unanswered={symbol: clamp for symbol, clamp in clamps.items() if not clamp.is_certain},
+        )
 
     @property
     def bars(self) -> int:
-        """Bars written that reached their threshold."""
-        return sum(one.bars for one in self.series)
+        """Number of bars written that reached their threshold."""
+        return sum(report.bars for report in self.series)
 
     @property
     def published(self) -> int:
-        """Units written: days of a series."""
-        return sum(one.published for one in self.series)
+        """Number of units written: days of a series."""
+        return sum(report.published for report in self.series)
 
     @property
     def is_complete(self) -> bool:
-        """Whether every day asked for is kept, of the ticks that the store holds."""
-        return not any(one.hole or one.stale for one in self.series)
+        """Whether every requested day is stored, computed from the ticks now in the store."""
+        return not any(report.hole or report.stale for report in self.series)
 
     @property
     def holes(self) -> dict[date, str]:
         """Days at which a segment stopped, and why."""
-        return {one.hole.day: one.hole.reason for one in self.series if one.hole is not None}
+        return {
+            report.hole.day: report.hole.reason for report in self.series if report.hole is not None
+        }
 
     @property
     def stale(self) -> list[date]:
-        """Days whose ticks have changed since they were written."""
-        return sorted({day for one in self.series for day in one.stale})
+        """Days whose ticks have changed since their bars were stored."""
+        return sorted({day for report in self.series for day in report.stale})
 
     @property
     def absent(self) -> list[date]:
-        """Days written without a tick, as the source says for certain."""
-        return sorted({day for one in self.series for day in one.absent})
+        """Written days that have no tick, as the source confirms."""
+        return sorted({day for report in self.series for day in report.absent})
 
     @property
     def clamped_from(self) -> date | None:
-        """The last day asked for, where there is no whole one up to it."""
-        return next((one.requested for one in self.clamps.values()), None)
+        """The requested last day, if the newest whole day is earlier."""
+        return next((clamp.requested for clamp in self.clamps.values()), None)
 
     @property
     def clamped_to(self) -> date | None:
-        """The last day taken instead."""
-        return next((one.day for one in self.clamps.values()), None)
+        """The newest whole day, which was taken instead."""
+        return next((clamp.day for clamp in self.clamps.values()), None)
 
     def __int__(self) -> int:
         return self.bars
 
     def __str__(self) -> str:
-        """A line for each series, for a person."""
         clamps = {**self.clamps, **self.unanswered}
-        lines = [_words_of(symbol, clamp) for symbol, clamp in clamps.items()]
+        lines = [_describe_clamp(symbol, clamp) for symbol, clamp in clamps.items()]
         return "\n".join([*lines, *map(str, self.series)])
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__}\n{self}>"
 
     def _repr_html_(self) -> str:
-        """A table, for notebooks."""
+        """Return the table of the report, for notebooks."""
         html: str = self.frame()._repr_html_()
         return html
 
     def frame(self) -> pl.DataFrame:
-        """A row for each series."""
-        return pl.DataFrame([_row(one) for one in self.series], schema=_SCHEMA, orient="row")
+        """Return a frame with a row for each series."""
+        return pl.DataFrame([_row(report) for report in self.series], schema=_SCHEMA, orient="row")
 
 
 _SCHEMA = pl.Schema(
@@ -181,35 +190,36 @@ _SCHEMA = pl.Schema(
 )
 
 
-def _words_of(symbol: str, clamp: Clamp) -> str:
-    """One line about the last day, for a person."""
+def _describe_clamp(symbol: str, clamp: Clamp) -> str:
+    """Describe the last day in one line."""
     if clamp.requested is None:
-        return f"{symbol}: the newest whole day is taken to be {clamp.day} ({clamp.why})"
+        return f"{symbol}: the newest whole day is assumed to be {clamp.day} ({clamp.why})"
     return f"{symbol}: the newest whole day is {clamp.day}, not {clamp.requested} ({clamp.why})"
 
 
-def _row(one: SeriesReport) -> tuple[object, ...]:
-    hole = one.hole
+def _row(report: SeriesReport) -> tuple[object, ...]:
+    hole = report.hole
     return (
-        one.symbol,
-        one.threshold,
-        one.segment,
-        one.anchor,
-        one.is_new,
-        one.planned,
-        one.kept,
-        one.published,
-        len(one.absent),
-        one.absent_ids,
-        len(one.stale),
-        one.bars,
+        report.symbol,
+        report.threshold,
+        report.segment,
+        report.anchor,
+        report.is_new,
+        report.planned,
+        report.kept,
+        report.published,
+        len(report.absent),
+        report.absent_ids,
+        len(report.stale),
+        report.bars,
         None if hole is None else hole.day,
         None if hole is None else hole.reason,
     )
 
 
 def _days(days: Iterable[date]) -> str:
+    """List days, the first few of many."""
     listed = sorted(days)
-    words = ", ".join(str(day) for day in listed[:_LISTED])
-    rest = len(listed) - _LISTED
-    return f"{words} and {rest:,} more" if rest > 0 else words
+    text = ", ".join(str(day) for day in listed[:_MOST_LISTED])
+    rest = len(listed) - _MOST_LISTED
+    return f"{text} and {rest:,} more" if rest > 0 else text

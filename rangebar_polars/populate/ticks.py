@@ -1,4 +1,4 @@
-"""The ticks that a population needs: fetched where the store lacks them, and compared with units."""
+"""Ticks of a population: fetch missing days, and compare stored days with units."""
 
 from __future__ import annotations
 
@@ -7,16 +7,15 @@ from dataclasses import dataclass, field
 from itertools import groupby
 from typing import TYPE_CHECKING
 
-from rangebar_polars._utils.span import ONE_DAY
+from rangebar_polars._utils.span import ONE_DAY, Span, day_start
 from rangebar_polars.bar_series.days import is_readable
 from rangebar_polars.clickhouse.query.units import states_of
 from rangebar_polars.exceptions import SourceError, TickDataError
-from rangebar_polars.ingest.fetch import fetch_ticks
+from rangebar_polars.ingest.fetch import ensure_days
 from rangebar_polars.ingest.id_gap import Hole, first_hole, first_line, gap_before
-from rangebar_polars.populate.refresh import RebuiltState, rebuild, stale_days
+from rangebar_polars.populate.refresh import RebuiltState, rebuild_state, stale_days
 from rangebar_polars.storage.parquet import TickStorage
 from rangebar_polars.storage.snapshot import snapshot
-from rangebar_polars.symbol_registry import past_gate
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -26,7 +25,7 @@ if TYPE_CHECKING:
     from rangebar_polars.bar_series.identity import BarSpec
     from rangebar_polars.bar_series.units import Chain
     from rangebar_polars.clickhouse.shared import SharedCache
-    from rangebar_polars.ingest.fetch import Venue
+    from rangebar_polars.sources import Venue
     from rangebar_polars.storage.snapshot import TickSnapshot
 
 __all__ = ["PopulationTicks"]
@@ -38,131 +37,129 @@ class PopulationTicks:
 
     cache_dir: str | Path | None
     verbose: bool
-    #: Why days of a segment could not be fetched.
+    #: Why days of a segment could not be fetched, by symbol and segment start.
     failures: dict[tuple[str, date], Exception] = field(default_factory=dict)
-    _snapshots: dict[tuple[object, ...], TickSnapshot] | None = None
+    _snapshots: dict[tuple[Venue, str, date, date], TickSnapshot] | None = None
 
     @contextmanager
     def frozen(self) -> Iterator[None]:
-        """Look at each span of days only once until the end, whatever the number of thresholds."""
+        """Reuse snapshots within the block, so that several thresholds share each of them."""
         before, self._snapshots = self._snapshots, {}
         try:
             yield
         finally:
             self._snapshots = before
 
-    def held(self, spec: BarSpec, first_day: date, last_day: date) -> TickSnapshot:
-        """Days as the store holds them now, or held them before within `frozen`."""
-        key = (spec.symbol, spec.source, spec.market, first_day, last_day)
+    def snapshot(self, spec: BarSpec, first_day: date, last_day: date) -> TickSnapshot:
+        """Take a snapshot of days in the store, or reuse one within `frozen`."""
+        key = (spec.venue, spec.symbol, first_day, last_day)
         if self._snapshots is not None and key in self._snapshots:
             return self._snapshots[key]
-        storage = TickStorage(self.cache_dir)
-        where = _place(spec)
-        found = snapshot(storage, spec.symbol, first_day, last_day, check_end=False, **where)
+        days = snapshot(
+            TickStorage(self.cache_dir),
+            spec.symbol,
+            first_day,
+            last_day,
+            source=spec.source,
+            market=spec.market,
+            check_end=False,
+        )
         if self._snapshots is not None:
-            self._snapshots[key] = found
-        return found
+            self._snapshots[key] = days
+        return days
 
     def fetch(
         self,
         chain: Chain,
         first_day: date,
         last_day: date,
-        turns: SharedCache,
+        shared: SharedCache,
         *,
         before: Callable[[], object] = lambda: None,
     ) -> None:
-        """Fetch what the store lacks of days of a segment, month by month.
+        """Fetch the missing days of a segment, month by month.
 
-        `before` is called if there is anything to fetch, which may take long.
-        What a source does not give is a failure, which is kept: the days before it can be used.
+        `before` is called if anything is missing, since a fetch may take long. An error of the
+        source is noted as a failure; the days before it can still be used.
         """
         spec = chain.series.spec
-        lacking = [day.day for day in self.held(spec, first_day, last_day).days if not day.is_final]
-        if not lacking:
+        days = self.snapshot(spec, first_day, last_day).days
+        missing = [day.day for day in days if not day.is_final]
+        if not missing:
             return
         before()
-        # A folder that is held while a source is asked would keep others from it for long.
-        turns.close()
+        # Other processes would wait for the folder as long as the fetch takes.
+        shared.close()
         if self._snapshots is not None:
             self._snapshots.clear()
-        for _, month in groupby(lacking, key=lambda day: (day.year, day.month)):
-            days = list(month)
+        for _, month in groupby(missing, key=lambda day: (day.year, day.month)):
+            of_month = list(month)
+            span = Span(day_start(of_month[0]), day_start(of_month[-1] + ONE_DAY))
             try:
-                with past_gate(spec.symbol):
-                    fetch_ticks(
-                        spec.symbol,
-                        days[0],
-                        days[-1],
-                        cache_dir=self.cache_dir,
-                        verbose=self.verbose,
-                        **_place(spec),
-                    )
+                ensure_days(
+                    spec.venue, spec.symbol, span, cache_dir=self.cache_dir, verbose=self.verbose
+                )
             except (SourceError, TickDataError) as error:
                 self.failures[spec.symbol, chain.series.segment_start] = error
                 return
 
     def stale(self, chain: Chain, last_day: date) -> tuple[date, ...]:
-        """Days of a chain up to a last one that were made of other ticks than the store holds."""
+        """Return the days up to a last day whose stored ticks differ from those of their units."""
         if not chain.units:
             return ()
         end = min(last_day, chain.frontier - ONE_DAY)
         if end < chain.series.first_day:
             return ()
-        held = self.held(chain.series.spec, chain.series.first_day, end)
-        return stale_days(chain, end, held)
+        ticks = self.snapshot(chain.series.spec, chain.series.first_day, end)
+        return stale_days(chain, end, ticks)
 
     def is_current(self, chain: Chain, first_day: date) -> bool:
-        """Whether a chain was made, from a day on, of the ticks that the store holds."""
+        """Return whether no unit is stale from a day on."""
         return all(day < first_day for day in self.stale(chain, chain.frontier))
 
     def absent(self, spec: BarSpec, days: Sequence[date]) -> tuple[tuple[date, ...], int]:
-        """Those of some days that have no tick, as the source says for certain, and how many ids."""
+        """Return the days without ticks, and the number of ids, that the source confirms absent."""
         if not days:
             return (), 0
-        held = self.held(spec, min(days), max(days))
-        entries = {day: held[day].coverage.entry for day in days}
+        ticks = self.snapshot(spec, min(days), max(days))
+        entries = {day: ticks[day].coverage.entry for day in days}
         ids = sum(
             last - first + 1
             for entry in entries.values()
             if entry is not None
             for first, last in entry.source_absent
         )
-        without = (day for day in days if held[day].coverage.state == "absent_confirmed")
-        return tuple(without), ids
+        empty = (day for day in days if ticks[day].coverage.state == "absent_confirmed")
+        return tuple(empty), ids
 
     def gap_before(self, chain: Chain, day: date) -> Hole | None:
-        """Ids that are missing between the units before a day and the day.
+        """Return the gap between the units before a day and the ticks of the day."""
+        return gap_before(self.snapshot(chain.series.spec, day - ONE_DAY, day), chain, day)
 
-        Where the store still has the day before, it has judged them itself.
-        """
-        return gap_before(self.held(chain.series.spec, day - ONE_DAY, day), chain, day)
-
-    def state_before(self, chain: Chain, day: date, turns: SharedCache) -> RebuiltState | Hole:
-        """State with which a day begins; one that this version cannot read is computed again."""
+    def state_before(self, chain: Chain, day: date, shared: SharedCache) -> RebuiltState | Hole:
+        """Return the state at the start of a day; recompute it if this version cannot read it."""
         base = chain.unit(day - ONE_DAY)
         if base is None:
             return RebuiltState(None, None)
-        state = states_of(turns.cache, [base])[base]
+        state = states_of(shared.cache, [base])[base]
         if is_readable(state):
             return RebuiltState(state, None)
         anchor = chain.series.first_day
-        self.fetch(chain, anchor, base.day, turns)
-        held = self.held(chain.series.spec, anchor, base.day)
-        hole = first_hole(held, anchor)
+        self.fetch(chain, anchor, base.day, shared)
+        ticks = self.snapshot(chain.series.spec, anchor, base.day)
+        hole = first_hole(ticks, anchor)
         if hole is not None:
-            what = f"the state after {base.day} is of another version, and its ticks are lacking"
-            return Hole(day, f"{what}: {hole.day}: {hole.reason}")
-        return rebuild(chain, base.day, held)
+            reason = (
+                f"the state after {base.day} is of another version, and ticks to recompute it are "
+                f"missing: {hole.day}: {hole.reason}"
+            )
+            return Hole(day, reason)
+        return rebuild_state(chain, base.day, ticks)
 
-    def reason(self, chain: Chain, hole: Hole) -> Hole:
-        """A hole with what the source said, if it was asked."""
+    def with_source_error(self, chain: Chain, hole: Hole) -> Hole:
+        """Add the error of the source to the reason of a hole, if there was one."""
         series = chain.series
         error = self.failures.get((series.spec.symbol, series.segment_start))
         if error is None:
             return hole
         return Hole(hole.day, f"{hole.reason}: {first_line(error)}", hole.may_pass)
-
-
-def _place(spec: BarSpec) -> Venue:
-    return {"source": spec.source, "market": spec.market}

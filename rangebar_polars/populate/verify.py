@@ -1,11 +1,11 @@
-"""A look at what is kept of some days, a month at a time."""
+"""Verification of the stored bars of a population, a month at a time."""
 
 from __future__ import annotations
 
 import json
 from datetime import timedelta
 from itertools import groupby
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
 from rangebar_polars._utils.span import ONE_DAY
 from rangebar_polars.clickhouse.open import reading
@@ -32,16 +32,16 @@ Month: TypeAlias = tuple[int, int]
 
 
 def month_of(day: date) -> Month:
-    """Year and month of a day."""
+    """Return the year and month of a day."""
     return day.year, day.month
 
 
 def days_between(first_day: date, last_day: date) -> list[date]:
-    """The days from the first to the last, both included."""
+    """Return the days from the first to the last, both included."""
     return [first_day + timedelta(n) for n in range((last_day - first_day).days + 1)]
 
 
-class Part(NamedTuple):
+class _SeriesMonth(NamedTuple):
     """Days of one series in one month."""
 
     series: BarSeries
@@ -50,7 +50,7 @@ class Part(NamedTuple):
 
 
 class StoredBarsCheck:
-    """A look at what is kept of the series of a population, a month at a time."""
+    """Counts and validates the stored bars of a population's series."""
 
     def __init__(
         self,
@@ -61,49 +61,50 @@ class StoredBarsCheck:
     ) -> None:
         self.report = report
         self.days = days
-        self._where: dict[str, Any] = {"dsn": dsn, "cache_dir": cache_dir}
+        self._cache_dir = cache_dir
+        self._dsn = dsn
         source = report.series[0].series.spec.source if report.series else "binance"
         self._continuity = ContinuityCheck(source=source)
         self._tier1 = Tier1Check()
-        self._is_deep = False
-        #: Bars that reached their threshold, and ticks, of the days asked for.
+        self._is_validated = False
+        #: Ticks of the requested days, and bars that reached their threshold.
         self.bars = self.ticks = 0
 
-    def run(self, *, is_deep: bool) -> None:
-        """Count what is kept, and validate it if that is wanted."""
-        self._is_deep = is_deep
-        for _, parts in groupby(self._parts(), lambda part: month_of(part.first_day)):
-            with reading(**self._where) as cache:
+    def run(self, *, validate: bool) -> None:
+        """Count the stored bars and ticks, and validate the bars on request."""
+        self._is_validated = validate
+        months = groupby(self._series_months(), lambda part: month_of(part.first_day))
+        for _, of_month in months:
+            with reading(self._dsn, cache_dir=self._cache_dir) as cache:
                 if cache is not None:
-                    self._look_at(cache, list(parts))
+                    self._check_month(cache, list(of_month))
 
     @property
     def continuity(self) -> ContinuityReport | None:
-        """What the chain of ids says; None if it was not looked at."""
-        return self._continuity.report() if self._is_deep else None
+        """The result of the continuity check; None without validation."""
+        return self._continuity.report() if self._is_validated else None
 
     @property
     def tier1(self) -> Tier1Result | None:
-        """What the values say; None if they were not looked at."""
-        return self._tier1.result() if self._is_deep else None
+        """The result of the tier 1 validation; None without validation."""
+        return self._tier1.result() if self._is_validated else None
 
-    def _parts(self) -> Iterator[Part]:
-        """The days asked for by series and month, in order."""
-        for one in self.report.series:
-            segment = one.series.segment
+    def _series_months(self) -> Iterator[_SeriesMonth]:
+        """Yield the requested days by series and month, in order."""
+        for report in self.report.series:
+            segment = report.series.segment
             first_day = max(self.days[0], segment.start)
             end = self.days[1] if segment.end is None else segment.end - ONE_DAY
             days = days_between(first_day, min(self.days[1], end))
-            for _, together in groupby(days, month_of):
-                of_month = list(together)
-                yield Part(one.series, of_month[0], of_month[-1])
+            for _, month in groupby(days, month_of):
+                of_month = list(month)
+                yield _SeriesMonth(report.series, of_month[0], of_month[-1])
 
-    def _look_at(self, cache: Cache, parts: list[Part]) -> None:
-        """Look at one month."""
+    def _check_month(self, cache: Cache, parts: list[_SeriesMonth]) -> None:
         specs = {part.series.spec: None for part in parts}
         starts = {part.series.segment_start for part in parts}
 
-        def units() -> list[Unit]:
+        def read_units() -> list[Unit]:
             chains = read_chains(cache, specs, segment_starts=starts)
             return [
                 unit
@@ -112,12 +113,12 @@ class StoredBarsCheck:
                 for unit in chains[part.series].between(part.first_day, part.last_day)
             ]
 
-        found = units()
-        details = details_of(cache, found)
-        self.bars += sum(unit.closed_rows for unit in found)
+        units = read_units()
+        details = details_of(cache, units)
+        self.bars += sum(unit.closed_rows for unit in units)
         self.ticks += int(details["tick_rows"].sum())
-        if self._is_deep:
+        if self._is_validated:
             absent = [tuple(span) for text in details["source_absent"] for span in json.loads(text)]
-            bars = read_bars(cache, units, include_orphans=True)
+            bars = read_bars(cache, read_units, include_orphans=True)
             self._continuity.add(bars, absent=absent)
             self._tier1.add(bars.filter("is_closed"))

@@ -17,7 +17,7 @@ from rangebar_polars.exceptions import (
 )
 from rangebar_polars.fetch.http_probe import ProbingTransport
 from rangebar_polars.fetch.source import ARCHIVE_PATIENCE
-from rangebar_polars.ingest.fetch import fetch_ticks
+from rangebar_polars.ingest.fetch import ensure_days
 from rangebar_polars.ingest.id_gap import gap_before
 from rangebar_polars.storage.coverage import MISSING
 from rangebar_polars.storage.parquet import TickStorage
@@ -71,14 +71,7 @@ def _fetched(wanted: ReadRequest, pieces: Sequence[SegmentRead]) -> datetime | N
     """Fetch what the pieces lack; the first day of which there is no tick yet, if one is met."""
     spec = wanted.asked.spec
     for span in _joined([piece.ticks for piece in pieces if piece.ticks is not None]):
-        report = fetch_ticks(
-            spec.symbol,
-            span.start,
-            span.end,
-            source=spec.source,
-            market=spec.market,
-            cache_dir=wanted.access.cache_dir,
-        )
+        report = ensure_days(spec.venue, spec.symbol, span, cache_dir=wanted.access.cache_dir)
         end = _newest_end(span, report)
         if end < span.end:
             return end

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Literal
 from rangebar_polars._utils.fork import raise_if_forked
 from rangebar_polars._utils.span import Span, day_start
 from rangebar_polars.exceptions import NotYetPublishedError, unknown_choice, with_hint
-from rangebar_polars.ingest.fetch import fetch_again, fetch_ticks, span_of_symbol
+from rangebar_polars.ingest.fetch import ensure_days, fetch_again, span_of_symbol
 from rangebar_polars.sources import canonical_market
 from rangebar_polars.storage.coverage import CoverageWarning
 from rangebar_polars.storage.parquet import TickStorage
@@ -21,11 +21,10 @@ if TYPE_CHECKING:
     import polars as pl
 
     from rangebar_polars._utils.span import When
-    from rangebar_polars.ingest.fetch import Venue
     from rangebar_polars.ingest.report import FetchReport
     from rangebar_polars.sources import DayTicks
 
-__all__ = ["fetch_ticks", "scan_ticks"]
+__all__ = ["scan_ticks"]
 
 
 def scan_ticks(
@@ -98,23 +97,28 @@ def scan_ticks(
     True
     """
     raise_if_forked("scan_ticks")
-    origin, place = canonical_market(source, market)
+    venue = canonical_market(source, market)
     name = validate_symbol_registered(symbol, operation="scan_ticks")
     span = span_of_symbol(name, start, end)
-    where: Venue = {"source": origin, "market": place}
     if on_gap not in ("raise", "report"):
         raise ValueError(unknown_choice("on_gap", on_gap, ["raise", "report"]))
     with past_gate(name):
         if fetch:
-            report = fetch_ticks(name, span.start, span.end, cache_dir=cache_dir, **where)
+            report = ensure_days(venue, name, span, cache_dir=cache_dir)
             span = _up_to_the_newest(span, report)
         storage = TickStorage(cache_dir)
 
         def refetch(day: date) -> DayTicks | None:
-            return fetch_again(storage, name, day, where)
+            return fetch_again(storage, name, day, venue)
 
         return storage.scan_ticks(
-            name, span.start, span.end, on_gap=on_gap, refetch=refetch if fetch else None, **where
+            name,
+            span.start,
+            span.end,
+            source=venue.source,
+            market=venue.market,
+            on_gap=on_gap,
+            refetch=refetch if fetch else None,
         )
 
 

@@ -1,1 +1,1 @@
-"""Tests of the way from sources into the store."""
+"""Tests of fetches and populations."""

@@ -15,14 +15,14 @@ import pytest
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-#: No source of ticks listens here.
+#: No source of ticks listens at this address.
 DEAD = "http://127.0.0.1:9"
 TESTS = Path(__file__).resolve().parents[1]
 
 
 @pytest.fixture(scope="session")
 def in_memory() -> Iterator[Path]:
-    """A folder that does not wait for a disk, where there is such a place: every write is synced."""
+    """Return a folder in memory where the machine has one, since every write is synced."""
     fast = Path("/dev/shm")
     with tempfile.TemporaryDirectory(dir=fast if os.access(fast, os.W_OK) else None) as folder:
         yield Path(folder)
@@ -30,7 +30,7 @@ def in_memory() -> Iterator[Path]:
 
 @pytest.fixture
 def folder(in_memory, monkeypatch) -> Path:
-    """A cache folder of a test's own, beside no settings of the user."""
+    """Return a cache folder for the test, without settings of the user."""
     pytest.importorskip("chdb")
     pytest.importorskip("clickhouse_connect")
     for name in [name for name in os.environ if name.startswith("RANGEBAR_C")]:

@@ -1,4 +1,4 @@
-"""What must hold after any fault and its recovery."""
+"""Checks that must pass after any fault and its recovery."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def point_at(box: Exchange, monkeypatch: pytest.MonkeyPatch, folder: Path | str)
 
 
 def judge(box: Exchange, tape: Tape, folder: Path | str | None = None) -> None:
-    """The rows of a run without a fault, a chain without a gap, and nothing left to be done."""
+    """Check that the store holds every tick without a gap, and that nothing is left to fetch."""
     storage = TickStorage(folder)
     assert_frame_equal(storage.get_ticks(*SPAN), truth(tape))
     coverage = storage.coverage(*SPAN)

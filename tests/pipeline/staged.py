@@ -1,4 +1,4 @@
-"""Stored ticks, the jobs over them, and what they must come to: for tests of several workers."""
+"""Stored ticks, jobs over them, and their expected units: for tests of several workers."""
 
 from __future__ import annotations
 
@@ -21,6 +21,7 @@ from rangebar_polars.clickhouse.shared import SharedCache
 from rangebar_polars.populate.plan import Job, SeriesJob
 from rangebar_polars.populate.workers.publish import Publisher
 from rangebar_polars.populate.workers.work import compute_units
+from rangebar_polars.sources import Venue
 from rangebar_polars.storage.parquet import TickStorage
 
 sys.path.append(str(Path(__file__).parents[1] / "clickhouse"))
@@ -38,14 +39,14 @@ PER_DAY = 120
 
 
 def store_ticks(folder):
-    """Fill a store; nothing is to be fetched."""
+    """Fill a store, so that nothing has to be fetched."""
     tape = Tape.generate(SYMBOL, SPAN[0], DAYS, per_day=PER_DAY, absent=0, archive_lacks=0)
     TickStorage(folder).write_ticks(SYMBOL, tape.ticks)
     return folder
 
 
 def series_of(span):
-    """Of one segment, one a threshold."""
+    """Return the series of a segment, one for each threshold."""
     return [BarSpec.of(SYMBOL, one, reset="year").series(span.start) for one in THRESHOLDS]
 
 
@@ -55,21 +56,21 @@ def lease_keys():
 
 
 def jobs_of(place, leases, *, ticks=None):
-    """Jobs of all segments, from their first day on."""
+    """Yield the jobs of all segments, each from its first day."""
     dsn = place.dsn or f"chdb://{place.folder}/clickhouse"
     for segment, span in parts(parse_span(*SPAN), "year"):
-        tracks = tuple(
+        series_jobs = tuple(
             SeriesJob(series, span.first_day, 0, None, 0, leases.fencing[series.lease_key])
             for series in series_of(span)
         )
         yield Job(
-            SYMBOL, "binance", "spot", "year", segment.start, span.first_day, span.last_day,
-            tracks, str(ticks or place.folder), dsn, leases.holder,
+            SYMBOL, Venue(), "year", segment.start, span.first_day, span.last_day,
+            series_jobs, str(ticks or place.folder), dsn, leases.holder,
         )  # fmt: skip
 
 
 class Nobody:
-    """Leases of series that nobody writes."""
+    """Leases for series without a writer."""
 
     holder = 0
 
@@ -78,7 +79,7 @@ class Nobody:
 
 
 def truth(place):
-    """Of each unit the rows, the sum of their hashes, and the state, computed in this process."""
+    """Compute each unit in this process; return its rows, hash sum, tick hash and state."""
     found = {}
     for job in jobs_of(place, Nobody()):
         for drafts in compute_units(job):
@@ -90,7 +91,7 @@ def truth(place):
 
 
 def kept(place):
-    """The same of the units that are visible in a cache."""
+    """Return the same values for the visible units of a cache."""
     with place.open(write=True) as cache:
         chains = read_chains(cache)
         units = [unit for chain in chains.values() for unit in chain.units]
@@ -100,12 +101,12 @@ def kept(place):
 
 @contextmanager
 def population(place):
-    """Leases, and a publisher of this process."""
+    """Yield leases, and a publisher of this process."""
     with (
         hold_leases(lease_keys(), place.dsn, cache_dir=place.folder) as leases,
-        SharedCache(place.dsn, cache_dir=place.folder) as turns,
+        SharedCache(place.dsn, cache_dir=place.folder) as shared,
     ):
-        yield leases, Publisher(turns, leases.check, cache_dir=place.folder)
+        yield leases, Publisher(shared, leases.check, cache_dir=place.folder)
 
 
 def spawn_pool(workers=2):

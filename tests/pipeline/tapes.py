@@ -1,4 +1,4 @@
-"""Ticks of many days, a folder that holds them, and what a population made of it."""
+"""Ticks of many days, stores that hold them, and the bars that populations make of them."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 def day(offset: int) -> date:
-    """The n-th day of the tape, counted from 1; the 9th is the last of the year."""
+    """Return the n-th day of the tape, counted from 1; the 9th is the last of the year."""
     return FIRST + timedelta(days=offset - 1)
 
 
@@ -37,10 +37,10 @@ def _start_us(of: date) -> int:
 
 @cache
 def tape(days: int = 14) -> pl.DataFrame:
-    """A run of days with the prices of the sample, so few of them that there are bars enough."""
+    """Make consecutive days with every n-th price of the sample, so that there are enough bars."""
     sample = rb.sample_ticks().gather_every(20).head(days * TICKS_A_DAY)
     row = pl.int_range(pl.len(), dtype=pl.Int64)
-    # The first tick of a day stands at midnight, the last one a moment before the next.
+    # The first tick of a day is at midnight, the last one just before the next.
     within = row % TICKS_A_DAY * ((_DAY_US - 1) // (TICKS_A_DAY - 1))
     return sample.with_columns(
         timestamp=(_start_us(FIRST) + row // TICKS_A_DAY * _DAY_US + within).cast(
@@ -53,12 +53,12 @@ def tape(days: int = 14) -> pl.DataFrame:
 
 
 def of_days(ticks: pl.DataFrame, first: int, last: int) -> pl.DataFrame:
-    """Ticks from one day of the tape to another, both included."""
+    """Return the ticks from one day of the tape to another, both included."""
     return ticks.filter(pl.col("timestamp").dt.date().is_between(day(first), day(last)))
 
 
 def store(folder: Path, ticks: pl.DataFrame, *, absent: tuple[int, ...] = ()) -> TickStorage:
-    """Put ticks into a folder's store, and days of the tape that have none for certain."""
+    """Store ticks in a folder, and mark days of the tape as confirmed absent."""
     storage = TickStorage(folder)
     storage.write_ticks(SYMBOL, ticks)
     empty = TRADES_SCHEMA.to_frame()
@@ -76,7 +76,7 @@ def whole(
     last: int = 100,
     **options,
 ) -> pl.DataFrame:
-    """The bars that have ended up to a day, in one go."""
+    """Compute the bars that have ended up to a day, in one pass."""
     bars = ticks.rangebar.bars(
         threshold, reset=reset, features="microstructure", incomplete="keep", **options
     )
@@ -91,7 +91,7 @@ def specs(*thresholds: int, reset: str = "year", gate: bool = True) -> list[BarS
 
 
 def chains(folder: Path, *thresholds: int, **options):
-    """What is visible of the series of some thresholds, by threshold and anchor."""
+    """Return the visible chains of some thresholds, by threshold and anchor."""
     with open_cache(cache_dir=folder) as cache:
         found = read_chains(cache, specs(*thresholds, **options))
     return {
@@ -107,7 +107,7 @@ def bars_of(folder: Path, chain) -> pl.DataFrame:
 
 
 def kept(folder: Path, threshold: int = 250, **options) -> pl.DataFrame:
-    """All bars of the chains of a threshold, which must not overlap."""
+    """Return all bars of the chains of a threshold, which must not overlap."""
     found = chains(folder, threshold, **options)
     return pl.concat([bars_of(folder, chain) for chain in found.values()]).sort(
         "close_time", "last_agg_trade_id"
@@ -115,7 +115,7 @@ def kept(folder: Path, threshold: int = 250, **options) -> pl.DataFrame:
 
 
 def rows(folder: Path, *tables: str) -> dict[str, int]:
-    """How many rows the tables hold, seen or not."""
+    """Count the rows of the tables, visible or not."""
     wanted = tables or ("bars", "units", "generations", "leases", "population_checkpoints")
     with open_cache(cache_dir=folder) as cache:
         return {
@@ -125,7 +125,7 @@ def rows(folder: Path, *tables: str) -> dict[str, int]:
 
 
 def facts(folder: Path, *thresholds: int, **options) -> list[tuple[object, ...]]:
-    """What must be the same however often a population was cut off: all but attempts."""
+    """Return the facts of the units that interruptions must not change: all but attempts."""
     return [
         (
             unit.series,

@@ -1,4 +1,4 @@
-"""Bars computed a day at a time are those of the whole, wherever the computation is taken up."""
+"""Bars computed day by day equal those of one pass, wherever the computation resumes."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ SPEC = BarSpec.of("BTCUSDT", 100, reset="month")
 
 
 def tape():
-    """Ticks of all days but one, some of them a moment from midnight on either side."""
+    """Return the ticks of all days but one, some of them close to midnight on either side."""
     sample = rb.sample_ticks().head(6_000)
     ids = pl.int_range(pl.len(), dtype=pl.Int64)
     spread = (LAST - FIRST).days + 1
@@ -68,7 +68,7 @@ def track(threshold=100, first_day=FIRST, state=None, anchor=None):
     return Track(spec.series(anchor or FIRST), builder, first_day)
 
 
-def test_every_day_is_given_in_order_those_without_ticks_too(held):
+def test_every_day_is_yielded_in_order_also_without_ticks(held):
     found = list(compute_days(held, [track()], LAST))
     assert [one.day for one in found] == DAYS
     assert sum(one.rows for one in found) == TICKS.height
@@ -107,7 +107,7 @@ def test_the_forming_bar_is_neither_closed_nor_ended(held):
     cuts=st.sets(st.sampled_from(DAYS[1:])),
     thresholds=st.lists(st.sampled_from([50, 100, 400]), min_size=1, max_size=3, unique=True),
 )
-def test_a_computation_taken_up_at_any_days_gives_the_bars_of_the_whole(held, cuts, thresholds):
+def test_a_computation_resumed_at_any_days_gives_the_bars_of_the_whole(held, cuts, thresholds):
     found = {threshold: [] for threshold in thresholds}
     states = dict.fromkeys(thresholds)
     begins = [FIRST, *sorted(cuts)]
@@ -140,7 +140,7 @@ def test_an_end_cuts_the_last_day(held):
     assert_frame_equal(bars, whole(TICKS.filter(pl.col("timestamp") < noon)))
 
 
-def test_states_after_a_day_do_not_depend_on_where_the_computation_was_taken_up(held):
+def test_states_after_a_day_do_not_depend_on_where_the_computation_resumed(held):
     at_once = track()
     states = [at_once.builder.checkpoint() for _ in compute_days(held, [at_once], LAST)]
     state = None

@@ -1,4 +1,4 @@
-"""Jobs in workers: whatever becomes of them, the cache holds what one process would have written."""
+"""Jobs in workers: whatever happens, the cache holds what one process would have written."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="no embedded cac
 
 @pytest.fixture(scope="module")
 def in_memory():
-    """A folder that does not wait for a disk, where there is such a place: every write is synced."""
+    """Return a folder in memory where the machine has one, since every write is synced."""
     fast = Path("/dev/shm")
     with tempfile.TemporaryDirectory(dir=fast if os.access(fast, os.W_OK) else None) as folder:
         yield Path(folder)
@@ -83,21 +83,21 @@ def bridge(in_memory):
 
 @pytest.fixture
 def server(bridge, tmp_path):
-    """A database of its own on the bridge, or on the server that the environment names."""
+    """Return a database of its own, on the server in the environment or on the bridge."""
     root = os.environ.get("RANGEBAR_TEST_CLICKHOUSE_DSN", bridge.url).rstrip("/")
     return Place(f"{root}/test_{uuid.uuid4().hex[:12]}", tmp_path)
 
 
 @pytest.fixture(scope="module")
 def pool():
-    """Two processes, whose start costs more than the work; a test that kills one has its own."""
+    """Return a pool of two processes, shared since starting them is slow; do not kill them."""
     with spawn_pool() as executor:
         yield executor
 
 
 @pytest.fixture(scope="module")
 def dask(tmp_path_factory):
-    """Two processes that are started anew when they are killed."""
+    """Return an executor of two processes that are restarted when they are killed."""
     distributed = pytest.importorskip("distributed")
     with (
         distributed.LocalCluster(
@@ -113,12 +113,12 @@ def dask(tmp_path_factory):
 
 
 def processes(executor):
-    """Process ids of its workers."""
+    """Return the process ids of its workers."""
     return list(executor._processes)
 
 
 def populate(place, ticks, executor, *, on_publish=lambda _: None):
-    """Results of all jobs; `on_publish` is called before each group of an embedded cache."""
+    """Run all jobs; call `on_publish` before each group of an embedded cache."""
     with population(place) as (leases, publisher):
 
         def publish(drafts):
@@ -135,13 +135,13 @@ def populate(place, ticks, executor, *, on_publish=lambda _: None):
 def judge(place, results, expected):
     for one in results:
         assert one.error is None, one.error
-        for track in one.outcome.tracks:
-            units = [unit for (series, _), unit in expected.items() if series == track.series]
+        for outcome in one.outcome.series:
+            units = [unit for (series, _), unit in expected.items() if series == outcome.series]
             bars = sum(rows for rows, *_ in units)
-            assert (track.days, track.bars + track.orphans) == (len(units), bars)
-            assert track.hole is None
+            assert (outcome.days, outcome.bars + outcome.orphans) == (len(units), bars)
+            assert outcome.hole is None
     assert kept(place) == expected
-    # The file of the lock is there for the next population.
+    # The lock file stays for the next population.
     assert {path.name for path in place.folder.glob("clickhouse.staging/*")} <= {"0.lock"}
 
 
@@ -158,7 +158,7 @@ def test_processes_publish_on_a_server_what_one_would(server, ticks, expected, p
 
 
 class _Killer:
-    """Makes executors, and kills a process of the first ones when it is called."""
+    """Makes executors; a call kills a process of the first few."""
 
     def __init__(self, kills=1):
         self.kills = kills
@@ -177,7 +177,7 @@ class _Killer:
 
 @contextmanager
 def at_the_first_units(place, action):
-    """Do something as soon as anything is published on a server."""
+    """Run an action as soon as anything is published on a server."""
 
     def watch():
         with place.open(write=True) as cache:
@@ -196,15 +196,15 @@ def at_the_first_units(place, action):
         thread.join()
 
 
-def test_an_executor_that_can_be_made_anew_survives_killed_processes(embedded, ticks, expected):
-    # At the first groups of each, when they are not through with any job.
+def test_an_executor_that_can_be_replaced_survives_killed_processes(embedded, ticks, expected):
+    # At the first groups of each executor, before it has finished a job.
     killer = _Killer(2)
     results = populate(embedded, ticks, killer.make, on_publish=killer)
     assert len(killer.made) == 3
     judge(embedded, results, expected)
 
 
-def test_so_it_does_with_a_server(server, ticks, expected):
+def test_a_replaced_executor_works_with_a_server(server, ticks, expected):
     killer = _Killer()
     with at_the_first_units(server, killer):
         results = populate(server, ticks, killer.make)
@@ -224,14 +224,14 @@ def test_a_dask_cluster_survives_a_killed_worker(embedded, ticks, expected, dask
     judge(embedded, results, expected)
 
 
-def test_so_it_does_with_dask_and_a_server(server, ticks, expected, dask):
+def test_a_dask_cluster_works_with_a_server(server, ticks, expected, dask):
     worker = next(iter(dask.run(os.getpid).values()))
     with at_the_first_units(server, lambda: kill(worker)):
         results = populate(server, ticks, dask.get_executor(pure=False))
     judge(server, results, expected)
 
 
-def test_a_given_pool_that_breaks_says_so_and_what_it_published_is_kept(embedded, ticks, expected):
+def test_a_broken_pool_is_an_error_and_its_published_days_are_stored(embedded, ticks, expected):
     executor = spawn_pool()
     killer = _Killer()
     killer.made.append(executor)
@@ -242,7 +242,7 @@ def test_a_given_pool_that_breaks_says_so_and_what_it_published_is_kept(embedded
     assert found.items() <= expected.items()
 
 
-def test_a_process_that_always_dies_ends_its_jobs_after_some_tries(embedded, ticks):
+def test_a_process_that_always_dies_fails_its_jobs_after_some_tries(embedded, ticks):
     made = []
 
     def make():
@@ -278,7 +278,7 @@ with on_failpoint(observe):
 """
 
 
-def test_a_killed_driver_is_gone_on_from_and_its_workers_end(embedded, ticks, expected, pool):
+def test_a_population_resumes_after_its_driver_was_killed(embedded, ticks, expected, pool):
     dsn = f"chdb://{embedded.folder}/clickhouse"
     killed = subprocess.run(
         [sys.executable, "-c", DRIVER, str(ticks), dsn],
@@ -313,8 +313,10 @@ def test_forked_processes_are_refused_before_any_is_started(embedded, ticks):
 
 
 def spoilt(job):
-    """A job that cannot be done."""
-    return replace(job, tracks=tuple(replace(one, state=b"no state") for one in job.tracks))
+    """Return a job that must fail."""
+    return replace(
+        job, series_jobs=tuple(replace(one, state=b"no state") for one in job.series_jobs)
+    )
 
 
 def test_the_error_of_a_job_comes_back_and_the_others_are_done(embedded, ticks, expected, pool):
@@ -330,7 +332,7 @@ def test_the_error_of_a_job_comes_back_and_the_others_are_done(embedded, ticks, 
 
 
 @pytest.mark.parametrize("name", exceptions.__all__)
-def test_an_error_comes_whole_out_of_another_process(name):
+def test_an_error_keeps_its_attributes_across_processes(name):
     kind = getattr(exceptions, name)
     parameters = inspect.signature(kind.__init__).parameters.values()
     details = {one.name: [one.name] for one in parameters if one.kind is one.KEYWORD_ONLY}
@@ -342,7 +344,7 @@ def test_an_error_comes_whole_out_of_another_process(name):
     assert vars(found).keys() >= details.keys()
 
 
-def test_an_error_of_the_publisher_ends_all_and_the_workers_stop(embedded, ticks, pool):
+def test_an_error_of_the_publisher_ends_the_run_and_the_workers_stop(embedded, ticks, pool):
     count = iter(range(3))
 
     def fail(_):
@@ -365,13 +367,13 @@ def test_workers_of_a_population_that_has_ended_publish_nothing(server, ticks, p
     assert kept(server) == {}
 
 
-def test_a_job_is_asked_for_when_there_is_room(embedded, ticks):
+def test_a_job_is_drawn_only_when_there_is_room(embedded, ticks):
     asked, ended = [], 0
     with population(embedded) as (leases, publisher), ThreadPoolExecutor(1) as executor:
         job = spoilt(next(jobs_of(embedded, leases, ticks=ticks)))
         jobs = (asked.append(number) or job for number in range(6))
         for _ in run_jobs(jobs, executor, publisher.publish):
-            # One more than can run: its worker does not wait for the next one.
+            # One more than can run, so that no worker waits.
             assert len(asked) <= ended + 2
             ended += 1
     assert ended == 6

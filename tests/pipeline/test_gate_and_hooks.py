@@ -1,4 +1,4 @@
-"""The gate and subscribers around a fetch: who is let through, and who is told."""
+"""The symbol gate and event subscribers around a fetch."""
 
 from __future__ import annotations
 
@@ -14,8 +14,11 @@ import rangebar_polars as rb
 from exchange import Exchange, Tape
 from pipeline.oracle import SPAN, judge, point_at, truth
 from rangebar_polars import events
+from rangebar_polars._utils.span import parse_span
 from rangebar_polars.cli import main
 from rangebar_polars.exceptions import SymbolNotRegisteredError
+from rangebar_polars.ingest.fetch import ensure_days
+from rangebar_polars.sources import Venue
 from rangebar_polars.storage.parquet import TickStorage
 from rangebar_polars.symbol_registry import SymbolNotRegisteredWarning
 
@@ -38,7 +41,7 @@ WAYS = {
 
 @pytest.fixture
 def nobody_knows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Exchange]:
-    """An exchange with a symbol that the registry does not have."""
+    """Yield an exchange with a symbol that is not registered."""
     tape = Tape.generate("NOSUCHUSDT", days=1, per_day=500)
     with Exchange(tape) as box:
         point_at(box, monkeypatch, tmp_path)
@@ -46,7 +49,7 @@ def nobody_knows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Ex
 
 
 @pytest.mark.parametrize("way", WAYS)
-def test_a_strict_gate_asks_nobody_and_writes_nothing(
+def test_a_strict_gate_sends_no_request_and_writes_nothing(
     way: str, nobody_knows: Exchange, tmp_path: Path, capsys: pytest.CaptureFixture
 ) -> None:
     call = WAYS[way]
@@ -62,7 +65,7 @@ def test_a_strict_gate_asks_nobody_and_writes_nothing(
 
 @pytest.mark.parametrize("way", WAYS)
 @pytest.mark.parametrize("gate", ["warn", "OFF"])
-def test_another_gate_lets_through_and_says_so_or_not(
+def test_other_gates_let_symbols_through_with_or_without_a_warning(
     way: str,
     gate: str,
     nobody_knows: Exchange,
@@ -70,17 +73,25 @@ def test_another_gate_lets_through_and_says_so_or_not(
     capsys: pytest.CaptureFixture,
 ) -> None:
     monkeypatch.setenv("RANGEBAR_SYMBOL_GATE", gate)
-    with warnings.catch_warnings(record=True) as told:
+    with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         WAYS[way]()
-    warnings_told = [one for one in told if issubclass(one.category, SymbolNotRegisteredWarning)]
+    gate_warnings = [one for one in caught if issubclass(one.category, SymbolNotRegisteredWarning)]
     if way == "rangebar fetch":
         assert ("not registered" in capsys.readouterr().err) == (gate == "warn")
     else:
-        assert len(warnings_told) == (gate == "warn")
+        assert len(gate_warnings) == (gate == "warn")
     monkeypatch.setenv("RANGEBAR_SYMBOL_GATE", "off")
     found = TickStorage().coverage(*STRANGER)
     assert found["state"].to_list() == ["final"]
+
+
+def test_ensure_days_leaves_the_gate_to_its_caller(nobody_knows: Exchange) -> None:
+    symbol, *days = STRANGER
+    report = ensure_days(Venue(), symbol, parse_span(*days))
+    assert [str(day) for day in report.fetched] == [days[0]]
+    with pytest.raises(SymbolNotRegisteredError):
+        rb.fetch_ticks(*STRANGER)
 
 
 # Subscribers
@@ -90,10 +101,10 @@ def test_a_subscriber_that_fails_or_hangs_changes_nothing(
     exchange: Exchange, exchange_tape: Tape
 ) -> None:
     go_on = threading.Event()
-    told: list[str] = []
+    received: list[str] = []
 
     def fails(payload: events.HookPayload) -> None:
-        told.append(payload.event)
+        received.append(payload.event)
         raise ZeroDivisionError
 
     def hangs(_payload: events.HookPayload) -> None:
@@ -111,5 +122,5 @@ def test_a_subscriber_that_fails_or_hangs_changes_nothing(
         go_on.set()
         assert events.flush_hooks(600)
         events.clear_hooks()
-    # Each download is told of once, as it begins and as it ends.
-    assert told.count("download_start") == told.count("download_complete") == 4
+    # Each download is an event once as it begins and once as it ends.
+    assert received.count("download_start") == received.count("download_complete") == 4

@@ -1,4 +1,4 @@
-"""A fetch that is killed, interrupted, or not alone: nothing is lost and nothing hangs."""
+"""Fetches that are killed, interrupted or concurrent: nothing is lost and nothing hangs."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def server() -> Iterator[subprocess.Popen]:
 def fetch_and_kill(
     server: subprocess.Popen, job: dict, is_time: Callable[[], bool] = lambda: False
 ) -> int:
-    """The signal that ended a fetch, which is killed when it is time; 0 if it came to its end."""
+    """Fetch, and kill the process when it is time; return the signal that ended it, or 0."""
     server.stdin.write(json.dumps(job) + "\n")
     server.stdin.flush()
     process = int(server.stdout.readline())
@@ -83,7 +83,7 @@ def fetch_and_kill(
 
 
 def after(box: Exchange, rng: random.Random, most: int) -> Callable[[], bool]:
-    """Whether a fetch has made some requests, and a moment has passed that lies between two."""
+    """Return a check: a fetch has made some requests, and a random delay has passed."""
     wanted = len(box.requests) + rng.randint(0, most)
     moment_s = rng.uniform(0, 0.02)
 
@@ -97,12 +97,12 @@ def after(box: Exchange, rng: random.Random, most: int) -> Callable[[], bool]:
 
 
 def days_asked(box: Exchange, since: int) -> set[str]:
-    """Days whose archive was asked for."""
+    """Return the days whose archive was requested."""
     paths = [request.path for request in box.requests[since:] if request.path.endswith(".zip")]
     return {path[-len("2024-12-30.zip") : -len(".zip")] for path in paths}
 
 
-def test_a_fetch_that_is_killed_at_any_moment_goes_on_from_what_it_stored(
+def test_a_fetch_that_is_killed_at_any_moment_resumes_after_its_stored_days(
     server: subprocess.Popen, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     rng = random.Random(5)
@@ -145,14 +145,14 @@ def test_an_interrupt_ends_a_fetch_that_waits_for_a_server(
     match, fault = STALLS[name]
     waiting = threading.Event()
 
-    def told(request: object, answer: object) -> object:
+    def note(request: object, answer: object) -> object:
         waiting.set()
         return fault(request, answer)
 
     with Exchange(TAPE) as box:
         if "aggTrades?" in match:
             box.put(box.path("2024-12-30"), None)
-        box.fail(match, told, times=None)
+        box.fail(match, note, times=None)
         process = subprocess.Popen(
             [sys.executable, str(WORKERS), json.dumps(command(box, tmp_path))],
             stderr=subprocess.PIPE,
@@ -162,12 +162,12 @@ def test_an_interrupt_ends_a_fetch_that_waits_for_a_server(
             assert waiting.wait(600)
             process.send_signal(signal.SIGINT)
             try:
-                _, said = process.communicate(timeout=LONGEST_END_S)
+                _, errors = process.communicate(timeout=LONGEST_END_S)
             except subprocess.TimeoutExpired:
                 process.kill()
                 raise
     assert process.returncode == -signal.SIGINT
-    assert said.rstrip().endswith("KeyboardInterrupt")
+    assert errors.rstrip().endswith("KeyboardInterrupt")
 
 
 def test_two_processes_may_fetch_the_same_symbol(tmp_path: Path, monkeypatch: object) -> None:
@@ -175,8 +175,8 @@ def test_two_processes_may_fetch_the_same_symbol(tmp_path: Path, monkeypatch: ob
         point_at(box, monkeypatch, tmp_path)
         arguments = [sys.executable, str(WORKERS), json.dumps(command(box, tmp_path))]
         running = [subprocess.Popen(arguments, stderr=subprocess.PIPE, text=True) for _ in range(2)]
-        said = [process.communicate(timeout=600)[1] for process in running]
-        assert [process.returncode for process in running] == [0, 0], said
+        errors = [process.communicate(timeout=600)[1] for process in running]
+        assert [process.returncode for process in running] == [0, 0], errors
         judge(box, TAPE)
 
 

@@ -1,4 +1,4 @@
-"""A local copy of a state is whole or not used, and never decides against what is published."""
+"""A local copy of a state is complete or not used, and never overrules published units."""
 
 from __future__ import annotations
 
@@ -72,10 +72,10 @@ def unused(folder: Path, series: BarSeries = SERIES) -> str:
     return str(caught[0].message)
 
 
-# What is written is read
+# Round trips
 
 
-def test_a_copy_comes_back_as_it_was(tmp_path: Path) -> None:
+def test_a_copy_is_read_as_it_was_written(tmp_path: Path) -> None:
     write_local(tmp_path, unit(), STATE)
     found = read_local(tmp_path, SERIES)
     assert found == LocalCheckpoint.of(unit(), STATE)
@@ -140,7 +140,7 @@ def test_the_folder_is_that_of_the_settings(
     assert local_path(None, SERIES).parent == tmp_path / "checkpoints"
 
 
-# Truth: units before the copy
+# Units overrule the copy
 
 
 @pytest.mark.parametrize(
@@ -162,7 +162,7 @@ def test_a_copy_that_contradicts_the_newest_unit_is_not_used(tmp_path: Path, new
 
 
 def test_a_copy_of_another_version_of_the_package_is_of_the_same_unit(tmp_path: Path) -> None:
-    # Whether its state can be read is for the processor to say.
+    # The processor decides whether it can read the state.
     older = replace(LocalCheckpoint.of(unit(), STATE), code_version="0.0.1")
     assert older.is_of(unit())
 
@@ -211,18 +211,18 @@ def test_a_copy_of_another_format_is_not_used(kept: Path, tmp_path: Path) -> Non
 def test_a_copy_under_the_name_of_another_series_is_not_used(kept: Path, tmp_path: Path) -> None:
     other = SPEC.series(date(2024, 1, 2))
     kept.rename(local_path(tmp_path, other))
-    assert "it is of BTCUSDT" in unused(tmp_path, other)
+    assert "it belongs to BTCUSDT" in unused(tmp_path, other)
 
 
 @pytest.mark.parametrize("change", [{"state": "="}, {"day": "never"}, {"series": {}}, {"more": 1}])
-def test_a_copy_that_lacks_a_value_is_not_used(
+def test_a_copy_with_a_missing_value_is_not_used(
     kept: Path, tmp_path: Path, change: dict[str, object]
 ) -> None:
     first, _, body = kept.read_bytes().partition(b"\n")
     changed = json.dumps(json.loads(body) | change).encode()
     words = first.rsplit(b" ", 2)[0]
     kept.write_bytes(words + f" {len(changed)} {zlib.crc32(changed):08x}\n".encode() + changed)
-    assert "it lacks a value" in unused(tmp_path)
+    assert "a value is missing" in unused(tmp_path)
 
 
 def test_a_copy_that_cannot_be_read_is_not_used(tmp_path: Path) -> None:
@@ -230,11 +230,11 @@ def test_a_copy_that_cannot_be_read_is_not_used(tmp_path: Path) -> None:
     assert str(local_path(tmp_path, SERIES)) in unused(tmp_path)
 
 
-# Writing that is cut off
+# Interrupted writes
 
 
 def kill_at_each_step(folder: Path) -> Iterator[tuple[str, int]]:
-    """In a process of its own: write a newer copy again and again, killed at each step in turn."""
+    """Write a newer copy in a child process, killed at each step in turn."""
     steps: list[Step] = []
     with on_failpoint(steps.append):
         write_local(folder / "steps", unit(5), STATE)
@@ -298,7 +298,7 @@ def test_bytes_reach_the_medium_before_the_name(tmp_path: Path) -> None:
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="open files are not replaced there")
-def test_a_reader_has_the_old_copy_whole_while_a_newer_one_is_written(
+def test_a_reader_sees_the_whole_old_copy_while_a_newer_one_is_written(
     tmp_path: Path, kept: Path
 ) -> None:
     whole = kept.read_bytes()
@@ -307,7 +307,7 @@ def test_a_reader_has_the_old_copy_whole_while_a_newer_one_is_written(
         assert reader.read() == whole
 
 
-def test_what_a_killed_writer_left_is_removed_later(tmp_path: Path, kept: Path) -> None:
+def test_files_of_a_killed_writer_are_removed_later(tmp_path: Path, kept: Path) -> None:
     left = kept.parent / f".{kept.name}.123.abcdef01.tmp"
     left.write_bytes(b"half")
     write_local(tmp_path, unit(6), STATE)

@@ -1,4 +1,4 @@
-"""The newest day is one that is whole: in the store, or published with its checksum."""
+"""The newest day is a whole day: in the store, or published with its checksum."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import pytest
 from exchange import Exchange, QuoteTape, Tape, faults
 from rangebar_polars.exceptions import ArchiveMissingError, ClockSkewError, TransientSourceError
 from rangebar_polars.ingest.newest_day import Clamp, ClampWarning, newest_day
+from rangebar_polars.sources import Venue
 from rangebar_polars.storage.parquet import TickStorage
 
 if TYPE_CHECKING:
@@ -22,9 +23,10 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.usefixtures("quick_retries")
 
 SYMBOL = "BTCUSDT"
-#: The tape's last day; its archive is out at the exchange's time.
+#: The tape's last day; its archive is published at the exchange's time.
 LAST = date(2025, 1, 2)
 DAY = timedelta(days=1)
+EXNESS = Venue("exness", "spot")
 
 
 def clock(instant: datetime) -> Callable[[], float]:
@@ -37,7 +39,7 @@ def noon(day: date) -> datetime:
 
 
 def says(instant: datetime, age_s: int | None = None) -> Fault:
-    """Let answers say what time it is at the source, and how old they are."""
+    """Set the time and the age in the headers of answers."""
     age = {} if age_s is None else {"Age": str(age_s)}
 
     def fault(_request: Request, answer: Answer) -> Answer:
@@ -54,7 +56,7 @@ def keep(tape: Tape, *days: date, symbol: str = SYMBOL) -> None:
 
 @pytest.fixture
 def today(exchange: Exchange) -> Callable[[], float]:
-    """Return a clock that agrees with the exchange's, on the day after the tape's last."""
+    """Return a clock that agrees with the exchange, on the day after the tape's last."""
     return clock(exchange.now)
 
 
@@ -86,7 +88,7 @@ def test_a_checksum_that_is_not_required_is_not_waited_for(
 
 
 def test_a_day_that_is_published_late_is_not_the_newest_yet(exchange: Exchange) -> None:
-    # The archive of a day comes at 10:00 of the next.
+    # The archive of a day is published at 10:00 on the next day.
     exchange.now = datetime(2025, 1, 3, 9, 59, tzinfo=UTC)
     assert newest_day(SYMBOL, None, now=clock(exchange.now)).day == LAST - DAY
     exchange.now += timedelta(minutes=1)
@@ -101,7 +103,7 @@ def test_an_end_in_the_future_is_cut_to_yesterday(
     assert exchange.asked("2031") == []
 
 
-def test_an_older_end_is_asked_for_by_itself(
+def test_for_an_older_end_only_that_day_is_requested(
     exchange: Exchange, today: Callable[[], float]
 ) -> None:
     clamp = newest_day(SYMBOL, date(2024, 12, 31), now=today)
@@ -112,7 +114,7 @@ def test_an_older_end_is_asked_for_by_itself(
     }
 
 
-def test_ten_days_back_are_looked_at_and_no_more(exchange: Exchange) -> None:
+def test_the_search_goes_back_ten_days_and_no_more(exchange: Exchange) -> None:
     assert newest_day(SYMBOL, None, now=clock(noon(LAST + 11 * DAY))).day == LAST
     asked = len(exchange.requests)
     with pytest.raises(ArchiveMissingError, match="2025-01-03` to `2025-01-13") as caught:
@@ -133,13 +135,16 @@ def test_the_archive_of_another_market_does_not_count(
             patch.setenv(name, value)
         patch.setenv("RANGEBAR_CACHE_DIR", str(tmp_path_factory.mktemp("cache")))
         now = clock(box.now)
-        found = [newest_day(SYMBOL, None, market=place, now=now).day for place in ("spot", "um")]
+        found = [
+            newest_day(SYMBOL, None, venue=Venue(market=name), now=now).day
+            for name in ("spot", "um")
+        ]
         assert found == [date(2024, 12, 31), date(2024, 12, 30)]
         with pytest.raises(ArchiveMissingError, match="cm"):
-            newest_day(SYMBOL, None, market="cm", now=now)
+            newest_day(SYMBOL, None, venue=Venue(market="cm"), now=now)
 
 
-def test_a_folder_is_asked_like_an_archive(
+def test_a_folder_is_searched_like_an_archive(
     exchange: Exchange,
     today: Callable[[], float],
     tmp_path: Path,
@@ -166,7 +171,7 @@ def test_a_day_that_the_store_holds_needs_no_probe(
     assert exchange.requests == []
 
 
-def test_the_running_day_is_no_whole_one_though_the_store_holds_ticks_of_it(
+def test_the_running_day_is_not_whole_even_if_the_store_holds_ticks_of_it(
     exchange: Exchange, exchange_tape: Tape
 ) -> None:
     keep(exchange_tape, LAST - DAY, LAST)
@@ -176,7 +181,7 @@ def test_the_running_day_is_no_whole_one_though_the_store_holds_ticks_of_it(
     assert exchange.requests == []
 
 
-def test_what_the_store_holds_says_nothing_of_what_came_since(
+def test_an_older_day_in_the_store_does_not_end_the_search(
     exchange: Exchange, exchange_tape: Tape, today: Callable[[], float]
 ) -> None:
     keep(exchange_tape, LAST - DAY)
@@ -184,7 +189,7 @@ def test_what_the_store_holds_says_nothing_of_what_came_since(
     assert exchange.asked(".zip")
 
 
-def test_a_kept_day_on_the_way_back_is_the_newest(
+def test_a_stored_day_on_the_way_back_is_the_newest(
     exchange: Exchange, exchange_tape: Tape, today: Callable[[], float]
 ) -> None:
     keep(exchange_tape, LAST - DAY)
@@ -193,7 +198,7 @@ def test_a_kept_day_on_the_way_back_is_the_newest(
     assert newest_day(SYMBOL, None, now=today).day == LAST - DAY
 
 
-def test_what_is_kept_of_another_market_does_not_count(
+def test_stored_days_of_another_market_do_not_count(
     exchange: Exchange, exchange_tape: Tape, today: Callable[[], float]
 ) -> None:
     TickStorage().write_ticks(SYMBOL, exchange_tape.day(LAST), market="um")
@@ -204,7 +209,7 @@ def test_what_is_kept_of_another_market_does_not_count(
 # No connection
 
 
-def test_without_a_connection_the_newest_kept_day_is_taken_with_a_warning(
+def test_without_a_connection_the_newest_stored_day_is_taken_with_a_warning(
     exchange: Exchange, exchange_tape: Tape, today: Callable[[], float]
 ) -> None:
     keep(exchange_tape, date(2024, 12, 30), date(2024, 12, 31))
@@ -217,7 +222,7 @@ def test_without_a_connection_the_newest_kept_day_is_taken_with_a_warning(
     assert newest_day(SYMBOL, date(2024, 12, 30), now=today).day == date(2024, 12, 30)
 
 
-def test_without_a_connection_a_day_after_the_one_asked_for_is_no_answer(
+def test_without_a_connection_a_day_after_the_requested_one_does_not_count(
     exchange: Exchange, exchange_tape: Tape, today: Callable[[], float]
 ) -> None:
     keep(exchange_tape, LAST)
@@ -226,7 +231,7 @@ def test_without_a_connection_a_day_after_the_one_asked_for_is_no_answer(
         newest_day(SYMBOL, date(2024, 12, 31), now=today)
 
 
-def test_a_connection_that_ends_without_an_answer_is_none(
+def test_a_connection_that_ends_without_an_answer_counts_as_no_connection(
     exchange: Exchange, exchange_tape: Tape, today: Callable[[], float]
 ) -> None:
     keep(exchange_tape, date(2024, 12, 30))
@@ -235,14 +240,14 @@ def test_a_connection_that_ends_without_an_answer_is_none(
         assert newest_day(SYMBOL, None, now=today).day == date(2024, 12, 30)
 
 
-def test_one_lost_answer_is_asked_for_again(exchange: Exchange, today: Callable[[], float]) -> None:
+def test_a_lost_answer_is_retried(exchange: Exchange, today: Callable[[], float]) -> None:
     exchange.fail(exchange.path(LAST), faults.drop(), times=2)
     exchange.fail(exchange.path(LAST) + ".CHECKSUM", faults.status(503), times=2)
     assert newest_day(SYMBOL, None, now=today).day == LAST
 
 
 @pytest.mark.parametrize("code", [403, 503])
-def test_an_answer_that_says_nothing_is_an_error(
+def test_an_error_status_is_an_error(
     exchange: Exchange, exchange_tape: Tape, today: Callable[[], float], code: int
 ) -> None:
     keep(exchange_tape, date(2024, 12, 30))
@@ -251,11 +256,13 @@ def test_an_answer_that_says_nothing_is_an_error(
         newest_day(SYMBOL, None, now=today)
 
 
-# What day it is
+# Clocks
 
 
 @pytest.mark.parametrize("hours", [-24, -1, 1, 24])
-def test_clocks_that_disagree_leave_the_newest_day_open(exchange: Exchange, hours: int) -> None:
+def test_clocks_that_disagree_leave_the_newest_day_uncertain(
+    exchange: Exchange, hours: int
+) -> None:
     exchange.fail(".zip", says(exchange.now), times=None)
     wrong = clock(exchange.now + timedelta(hours=hours))
     word = "ahead of" if hours > 0 else "behind"
@@ -269,12 +276,12 @@ def test_a_clock_that_is_behind_cuts_no_end(exchange: Exchange) -> None:
     exchange.fail(".zip", says(exchange.now), times=None)
     with pytest.raises(ClockSkewError, match="behind"):
         newest_day(SYMBOL, LAST, now=clock(exchange.now - DAY))
-    # Of the past by either clock: the archive alone decides.
+    # The day is over by either clock, so the archive alone decides.
     assert newest_day(SYMBOL, LAST, now=clock(exchange.now + DAY)).day == LAST
     assert newest_day(SYMBOL, LAST + DAY, now=clock(exchange.now + DAY)).day == LAST
 
 
-def test_a_clock_that_is_a_minute_off_will_do(exchange: Exchange) -> None:
+def test_a_clock_that_is_a_minute_off_is_accepted(exchange: Exchange) -> None:
     exchange.fail(".zip", says(exchange.now), times=None)
     for seconds in (-55, 0, 55):
         assert (
@@ -331,8 +338,8 @@ def test_a_running_month_of_quotes_has_no_whole_day(
         monkeypatch.setenv("RANGEBAR_EXNESS_URL", box.url)
         monkeypatch.setenv("RANGEBAR_CACHE_DIR", f"{tmp_path}")
         now = clock(box.now)
-        assert newest_day("EURUSD", None, source="exness", now=now).day == date(2024, 12, 31)
+        assert newest_day("EURUSD", None, venue=EXNESS, now=now).day == date(2024, 12, 31)
         wanted = date(2024, 12, 5)
-        assert newest_day("EURUSD", wanted, source="exness", now=now).day == wanted
+        assert newest_day("EURUSD", wanted, venue=EXNESS, now=now).day == wanted
         with pytest.raises(ArchiveMissingError):
-            newest_day("EURUSD", date(2024, 11, 5), source="exness", now=now)
+            newest_day("EURUSD", date(2024, 11, 5), venue=EXNESS, now=now)

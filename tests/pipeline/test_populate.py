@@ -1,4 +1,4 @@
-"""A population keeps the bars of the whole, day by day, and goes on where it stands."""
+"""A population stores the bars of one pass, day by day, and resumes at its frontier."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ TICKS = tape()
 
 @pytest.fixture
 def place(folder):
-    """A folder whose cache stays open, and no source of ticks."""
+    """Yield a folder whose cache stays open, without a source of ticks."""
     with open_cache(cache_dir=folder, write=True):
         yield folder
 
@@ -57,17 +57,17 @@ def populate(folder, first, last, **options):
 
 
 @pytest.mark.parametrize("reset", ["year", "month", "week", "day", "none"])
-def test_published_bars_are_those_of_one_go_over_the_ticks(place, reset):
+def test_published_bars_are_those_of_one_pass_over_the_ticks(place, reset):
     store(place, tape(15))
     report = populate(place, 1, 14, ouroboros=reset)
-    # A bar that is forming at the end is kept if a reset ends it there.
+    # The forming bar at the end is stored if a reset ends it there.
     expected = whole(tape(15), reset=None if reset == "none" else reset, last=14)
     assert_frame_equal(kept(place, reset=reset), expected)
     assert int(report) == expected.filter("is_closed").height > 100
     assert report.is_complete
 
 
-def test_bars_that_a_reset_ended_are_kept_and_not_counted(place):
+def test_bars_that_a_reset_ended_are_stored_and_not_counted(place):
     store(place, TICKS)
     report = populate(place, 7, 12)
     (ended,) = [unit for c in chains(place).values() for unit in c.units if unit.orphan_rows]
@@ -86,7 +86,7 @@ def test_a_second_run_writes_nothing(place):
     assert [one.kept for one in again.series] == [one.planned for one in again.series]
 
 
-def test_a_later_end_goes_on_from_the_state(place):
+def test_a_later_end_continues_from_the_state(place):
     store(place, TICKS)
     for last in (3, 4, 9, 14):
         populate(place, 1, last)
@@ -95,7 +95,7 @@ def test_a_later_end_goes_on_from_the_state(place):
     assert_frame_equal(kept(place), whole(TICKS))
 
 
-def test_thresholds_go_on_each_from_its_own_frontier(place):
+def test_each_threshold_continues_from_its_own_frontier(place):
     store(place, TICKS)
     populate(place, 1, 3, threshold_decimal_bps=250)
     populate(place, 1, 6, threshold_decimal_bps=500)
@@ -133,14 +133,14 @@ def test_an_earlier_start_is_another_series_and_a_later_one_is_not(place):
     assert int(again) == 0
 
 
-def test_a_start_within_what_is_kept_goes_on_with_it(place):
+def test_a_start_within_a_stored_series_continues_it(place):
     store(place, TICKS)
     populate(place, 1, 8)
     report = populate(place, 5, 7)
     assert (int(report), {anchor for _, anchor in chains(place)}) == (0, {day(1)})
 
 
-def test_a_start_beyond_what_is_kept_leaves_it_alone(place):
+def test_a_start_beyond_a_stored_series_leaves_it_alone(place):
     store(place, TICKS)
     populate(place, 1, 3)
     populate(place, 6, 8)
@@ -181,7 +181,7 @@ def test_a_hole_stops_its_segment_and_no_other(place):
     assert_frame_equal(bars_of(place, found[250, day(1)]), whole(of_days(TICKS, 1, 3)))
 
 
-def test_a_hole_that_is_filled_is_gone_on_from(place):
+def test_a_population_continues_after_a_filled_hole(place):
     store(place, TICKS.filter(pl.col("timestamp").dt.date() != day(4)))
     with pytest.raises(PopulationError):
         populate(place, 1, 14)
@@ -197,7 +197,7 @@ def test_ids_that_are_missing_are_a_hole(place):
     assert caught.value.days == (day(4),)
 
 
-def test_ids_that_are_missing_after_what_is_kept_are_a_hole(place):
+def test_ids_that_are_missing_after_the_stored_days_are_a_hole(place):
     storage = store(place, TICKS)
     populate(place, 1, 5)
     storage.delete_ticks(SYMBOL, day(1), day(6))
@@ -212,7 +212,7 @@ def test_ids_that_are_missing_after_what_is_kept_are_a_hole(place):
     assert_frame_equal(kept(place), whole(TICKS, last=8))
 
 
-def test_a_threshold_whose_days_are_there_passes_the_hole_of_another(place):
+def test_a_threshold_with_stored_days_passes_the_hole_of_another(place):
     storage = store(place, TICKS)
     populate(place, 1, 3, threshold_decimal_bps=250)
     populate(place, 1, 6, threshold_decimal_bps=500)
@@ -223,7 +223,7 @@ def test_a_threshold_whose_days_are_there_passes_the_hole_of_another(place):
     assert [one.hole and one.hole.day for one in caught.value.report.series] == [day(5), None]
 
 
-def test_an_end_that_no_source_has_is_clamped_to_what_is_kept(place):
+def test_an_end_that_no_source_has_is_clamped_to_the_stored_days(place):
     store(place, TICKS)
     with pytest.warns(ClampWarning):
         report = populate(place, 10, 40)
@@ -248,7 +248,7 @@ def test_workers_give_what_this_process_gives(place, in_memory):
 
 
 def changed(n):
-    """Ticks of a day with another price."""
+    """Return the ticks of a day with other prices."""
     return of_days(TICKS, n, n).with_columns(pl.col("price") * 1.01)
 
 
@@ -258,7 +258,7 @@ def rewrite(folder, n):
     storage.write_ticks(SYMBOL, changed(n))
 
 
-def test_ticks_that_changed_are_said_after_the_new_days_are_added(place):
+def test_changed_ticks_are_an_error_after_the_new_days_are_added(place):
     store(place, TICKS)
     populate(place, 1, 5)
     rewrite(place, 3)
@@ -272,7 +272,7 @@ def test_ticks_that_changed_are_said_after_the_new_days_are_added(place):
     assert rows(place) == before
 
 
-def test_bars_whose_ticks_changed_are_built_anew_from_there(place):
+def test_bars_are_rebuilt_from_the_first_day_with_changed_ticks(place):
     store(place, TICKS)
     populate(place, 1, 8)
     rewrite(place, 3)
@@ -319,7 +319,7 @@ def test_a_series_that_another_has_taken_over_is_published_no_further(place):
     assert populate(place, 1, 14).published == 5
 
 
-def test_several_symbols_are_populated_and_reported_each(place):
+def test_several_symbols_are_each_populated_and_reported(place):
     store(place, TICKS)
     TickStorage(place).write_ticks("ETHUSDT", TICKS)
     report = populate_cache_resumable(
@@ -339,7 +339,7 @@ def test_the_report_is_a_number_a_text_and_a_table(place):
     assert report.clamped_to is None
 
 
-def test_events_tell_what_was_kept_and_how_it_ended(place):
+def test_events_report_published_days_and_the_outcome(place):
     seen = []
     register_for_all(seen.append)
     try:
@@ -352,13 +352,13 @@ def test_events_tell_what_was_kept_and_how_it_ended(place):
         assert flush_hooks(600)
     finally:
         clear_hooks()
-    told = [one.event for one in seen if one.event.startswith(("checkpoint", "population"))]
-    assert told == ["checkpoint_saved", "population_complete", "population_failed"]
+    names = [one.event for one in seen if one.event.startswith(("checkpoint", "population"))]
+    assert names == ["checkpoint_saved", "population_complete", "population_failed"]
     assert seen[-1].symbol == SYMBOL
 
 
-def test_arguments_that_cannot_be_meant_are_refused(place):
-    with pytest.raises(ValueError, match="whole days are kept"):
+def test_invalid_arguments_are_refused(place):
+    with pytest.raises(ValueError, match="whole UTC days"):
         populate_cache_resumable(
             SYMBOL, datetime(2024, 12, 23, 5, tzinfo=UTC), day(3), cache_dir=place
         )
@@ -372,7 +372,7 @@ def test_arguments_that_cannot_be_meant_are_refused(place):
         populate(place, 3, 1)
 
 
-def test_the_alias_of_the_reset_is_taken(place):
+def test_the_alias_of_the_reset_is_accepted(place):
     store(place, TICKS)
     populate(place, 1, 3, ouroboros_mode="month")
     assert facts(place, reset="month")
@@ -381,7 +381,7 @@ def test_the_alias_of_the_reset_is_taken(place):
 SPAN = {"symbol": SYMBOL, "start_date": "2024-12-30", "end_date": "2025-01-02", "verbose": False}
 
 
-def test_ticks_are_fetched_where_they_lack_and_once(folder, exchange, exchange_tape):
+def test_missing_ticks_are_fetched_once(folder, exchange, exchange_tape):
     with open_cache(cache_dir=folder, write=True):
         populate_cache_resumable(**SPAN, cache_dir=folder)
         ticks = pl.concat([exchange_tape.day(one) for one in exchange_tape.days])

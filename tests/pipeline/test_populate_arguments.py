@@ -1,4 +1,4 @@
-"""Arguments that a population cannot take: each is one clear error, and nothing is written."""
+"""Invalid arguments of a population: each is one clear error, and nothing is written."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ FLAGS = [
 
 
 class Answers(Executor):
-    """Gives one and the same, whatever it is to run."""
+    """An executor that always gives the same answer."""
 
     def __init__(self, given):
         self.given = given
@@ -48,7 +48,7 @@ def shut_down(kind):
 
 @pytest.fixture
 def ticks(folder):
-    """A folder with ticks of some days, which no source adds to."""
+    """Return a folder with ticks of some days, without a source."""
     store(folder, tape(3))
     return folder
 
@@ -62,8 +62,8 @@ def populate(folder, **options):
 @pytest.mark.parametrize("door", DOORS)
 @pytest.mark.parametrize("flag", FLAGS)
 @pytest.mark.parametrize("value", ["no", 3, None])
-def test_a_flag_that_is_no_bool_is_refused_by_its_name(door, flag, value, folder):
-    # There are no ticks: to ask for the newest day would be an error of another kind.
+def test_a_flag_that_is_not_a_bool_is_refused_by_name(door, flag, value, folder):
+    # There are no ticks, so the search for the newest day would be another error.
     with pytest.raises(TypeError, match=f"`{flag}` must be a bool") as refused:
         door(SYMBOL, day(1), cache_dir=folder, **{flag: value})
     assert f"`{value!r}`" in str(refused.value)
@@ -76,7 +76,7 @@ def test_the_bools_of_numpy_are_flags(ticks):
 
 
 @pytest.mark.parametrize(
-    ("symbol", "kind", "said"),
+    ("symbol", "kind", "message"),
     [
         (None, TypeError, "`symbol` must be a text or a list of texts; it is of type `NoneType`"),
         (7, TypeError, "`symbol` must be a text or a list of texts; it is of type `int`"),
@@ -84,30 +84,34 @@ def test_the_bools_of_numpy_are_flags(ticks):
         ([None], TypeError, "`symbol` must be text"),
     ],
 )
-def test_there_must_be_a_symbol(symbol, kind, said, folder):
-    with pytest.raises(kind, match=said):
+def test_a_symbol_is_required(symbol, kind, message, folder):
+    with pytest.raises(kind, match=message):
         rb.populate_cache_resumable(symbol, day(1), day(1), cache_dir=folder)
 
 
 @pytest.mark.parametrize("thresholds", [[], (), [250, "much"]])
-def test_there_must_be_a_threshold(thresholds, folder):
+def test_a_threshold_is_required(thresholds, folder):
     with pytest.raises(ThresholdError, match="threshold"):
         rb.populate_cache_resumable(
             SYMBOL, day(1), day(1), threshold_decimal_bps=thresholds, cache_dir=folder
         )
 
 
-def test_a_callback_that_is_no_function_is_refused_before_anything_is_done(ticks):
+def test_a_callback_that_is_not_a_function_is_refused_before_any_work(ticks):
     with pytest.raises(TypeError, match="`progress_callback` must be a function; it is `5`"):
         rb.precompute_range_bars(SYMBOL, day(1), day(3), progress_callback=5, cache_dir=ticks)
     assert count_bars(SYMBOL, cache_dir=ticks) == 0
 
 
 @pytest.mark.parametrize(
-    ("executor", "kind", "said"),
+    ("executor", "kind", "message"),
     [
         (5, TypeError, "`executor` must be a concurrent.futures.Executor"),
-        (lambda: None, TypeError, "what `executor` makes must be a concurrent.futures.Executor"),
+        (
+            lambda: None,
+            TypeError,
+            "the return value of `executor` must be a concurrent.futures.Executor",
+        ),
         (Answers(None), TypeError, "`submit` of `executor` gave `None`"),
         (Answers(given(None)), TypeError, "`a future` of `executor` gave `None`"),
         (lambda: Answers(given(7)), TypeError, "`a future` of `executor` gave `7`"),
@@ -117,8 +121,8 @@ def test_a_callback_that_is_no_function_is_refused_before_anything_is_done(ticks
     ],
 )
 @pytest.mark.parametrize("door", DOORS)
-def test_an_executor_that_does_not_run_the_work_is_refused(door, executor, kind, said, ticks):
-    with pytest.raises(kind, match=said) as refused:
+def test_an_executor_that_does_not_run_the_work_is_refused(door, executor, kind, message, ticks):
+    with pytest.raises(kind, match=message) as refused:
         door(SYMBOL, day(1), day(3), executor=executor, cache_dir=ticks, verbose=False)
     assert "hint: " in str(refused.value)
     assert count_bars(SYMBOL, cache_dir=ticks) == 0
@@ -134,7 +138,7 @@ def test_a_cache_folder_that_is_a_file_is_named(folder):
 
 
 @pytest.mark.parametrize("last", [5, None])
-def test_a_report_knows_that_no_source_could_be_asked_for_newer_days(last, ticks):
+def test_a_report_notes_that_no_source_could_be_asked_for_newer_days(last, ticks):
     end = None if last is None else day(last)
     with pytest.warns(ClampWarning):
         report = rb.populate_cache_resumable(SYMBOL, day(1), end, cache_dir=ticks, verbose=False)
@@ -145,7 +149,7 @@ def test_a_report_knows_that_no_source_could_be_asked_for_newer_days(last, ticks
     assert populate(ticks).unanswered == {}
 
 
-def test_a_refresh_that_goes_on_beyond_the_end_counts_those_days_apart(ticks):
+def test_a_refresh_beyond_the_end_counts_those_days_separately(ticks):
     populate(ticks)
     report = rb.populate_cache_resumable(
         SYMBOL, day(1), day(2), force_refresh=True, cache_dir=ticks, verbose=False

@@ -1,4 +1,4 @@
-"""A population that is killed at any step, and run again, leaves what an uninterrupted one leaves."""
+"""A population that is killed at any step and run again leaves the same as an uninterrupted one."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ NEW = pl.concat([of_days(tape(), 1, 3), of_days(tape(), 4, 14).with_columns(pl.c
 
 #: Steps of the cache.
 CACHE_STEPS = [step for step in Step if step.area == "cache"]
-#: Steps at which a refresh may be cut off, and no other population.
+#: Steps that only a refresh reaches.
 OF_REFRESH = {Step.GENERATION_OPENED, Step.GENERATION_PUBLISHED, Step.GENERATION_DISCARDED}
 
 POPULATE_AND_DIE = """
@@ -57,7 +57,7 @@ REFRESH = {**PLAIN, "start_date": str(day(4)), "force_refresh": True}
 
 @pytest.fixture(scope="module")
 def stocked(in_memory):
-    """A folder with ticks alone, and one with old bars, new ticks and a rebuild that was left."""
+    """Return a folder with ticks only, and one with old bars, new ticks and an open rebuild."""
     pytest.importorskip("chdb")
     plain, old = in_memory / uuid.uuid4().hex[:12], in_memory / uuid.uuid4().hex[:12]
     store(plain, TICKS)
@@ -74,7 +74,7 @@ def stocked(in_memory):
 
 @pytest.fixture
 def copy(stocked, folder):
-    """A copy of a stocked folder."""
+    """Return a function that copies one of the folders."""
 
     def make(name):
         target = folder / name
@@ -89,7 +89,7 @@ ARGUMENTS = {"plain": PLAIN, "refresh": REFRESH}
 
 @pytest.fixture(scope="module")
 def reached(stocked, in_memory):
-    """What an uninterrupted run leaves, and the steps that it reaches."""
+    """Return the result of an uninterrupted run, and the steps that it reaches."""
     found = {}
     for name, arguments in ARGUMENTS.items():
         target = in_memory / uuid.uuid4().hex[:12]
@@ -116,7 +116,7 @@ CASES = [
 @pytest.mark.parametrize(("name", "step"), CASES, ids=str)
 def test_a_kill_and_another_run_are_one_run(copy, run, reached, name, step):
     expected, steps = reached[name]
-    # A population is cut off in its last group, a refresh in its first.
+    # A population is killed in its last group, a refresh in its first.
     count = steps.count(step) if name == "plain" else 1
     folder = copy(name)
     process = run(POPULATE_AND_DIE, folder, step, count, json.dumps(ARGUMENTS[name]))
@@ -152,7 +152,7 @@ with on_failpoint(tell):
 
 
 def test_kills_at_any_moments_and_another_run_are_one_run(folder, run):
-    # Many segments, so that there is much to be cut off.
+    # Many segments, so that there are many moments to be killed at.
     arguments = {**PLAIN, "ouroboros": "day"}
     store(folder, TICKS)
     moments = random.Random(20241223)
@@ -160,7 +160,7 @@ def test_kills_at_any_moments_and_another_run_are_one_run(folder, run):
     for _ in range(KILLS):
         process = run(POPULATE, folder, json.dumps(arguments))
         assert process.stdout.readline() == "ready\n", process.stderr.read()
-        # After some steps, and a moment that lies anywhere between two of them.
+        # After some steps and a random delay, so that kills fall between steps, too.
         for _ in range(moments.randrange(MOST_STEPS)):
             process.stdout.readline()
         time.sleep(moments.uniform(0, 0.01))
@@ -178,7 +178,7 @@ def test_kills_at_any_moments_and_another_run_are_one_run(folder, run):
 
 
 def judge_whole(folder):
-    """Readers see the old bars or the new ones, whole."""
+    """Check that readers see either the old bars or the new ones, whole."""
     for threshold in (250, 500):
         seen = kept(folder, threshold)
         days = seen["close_time"].dt.date().max()

@@ -1,4 +1,4 @@
-"""What is built anew is seen when it is whole, and not before; what was cut off is gone on with."""
+"""A rebuild becomes visible once it is complete; an interrupted one is resumed."""
 
 from __future__ import annotations
 
@@ -31,6 +31,7 @@ from rangebar_polars.exceptions import PopulationError
 from rangebar_polars.populate.plan import Job, SeriesJob
 from rangebar_polars.populate.populate import populate_cache_resumable
 from rangebar_polars.populate.workers.work import compute_units
+from rangebar_polars.sources import Venue
 from rangebar_polars.storage.parquet import TickStorage
 
 TICKS = tape()
@@ -39,7 +40,7 @@ SERIES = specs()[0].series(day(1))
 
 @pytest.fixture
 def place(folder):
-    """A folder whose cache stays open."""
+    """Yield a folder whose cache stays open."""
     with open_cache(cache_dir=folder, write=True):
         yield folder
 
@@ -51,7 +52,7 @@ def populate(folder, first, last, **options):
 
 
 def change(folder, first, last, factor=1.02):
-    """Give days other prices; what they are now."""
+    """Change the prices of days; return all ticks."""
     now = of_days(TICKS, first, last).with_columns(pl.col("price") * factor)
     storage = TickStorage(folder)
     storage.delete_ticks(SYMBOL, day(first), day(last))
@@ -65,7 +66,7 @@ def generations(folder):
 
 
 class Cut(BaseException):
-    """The end of a run."""
+    """Raised to interrupt a run."""
 
 
 def cut_at(step, count=1):
@@ -80,7 +81,7 @@ def cut_at(step, count=1):
     return on_failpoint(observer)
 
 
-def test_a_refresh_builds_every_day_up_to_what_is_visible(place):
+def test_a_refresh_rebuilds_every_day_up_to_the_visible_frontier(place):
     store(place, TICKS)
     populate(place, 1, 8)
     report = populate(place, 3, 5, force_refresh=True)
@@ -89,7 +90,7 @@ def test_a_refresh_builds_every_day_up_to_what_is_visible(place):
     assert_frame_equal(kept(place), whole(TICKS, last=8))
 
 
-def test_after_a_refresh_days_are_added_as_ever(place):
+def test_after_a_refresh_days_are_added_as_before(place):
     store(place, TICKS)
     populate(place, 1, 5)
     report = populate(place, 4, 8, force_refresh=True)
@@ -99,7 +100,7 @@ def test_after_a_refresh_days_are_added_as_ever(place):
     assert_frame_equal(kept(place), whole(TICKS, last=9))
 
 
-def test_a_refresh_from_the_anchor_leaves_nothing_of_the_old(place):
+def test_a_refresh_from_the_anchor_replaces_all_old_bars(place):
     store(place, TICKS)
     populate(place, 1, 4, threshold_decimal_bps=[250, 500])
     now = change(place, 2, 3)
@@ -109,7 +110,7 @@ def test_a_refresh_from_the_anchor_leaves_nothing_of_the_old(place):
         assert_frame_equal(kept(place, threshold), whole(ticks, threshold))
 
 
-def test_old_bars_are_seen_whole_until_the_new_ones_are(place):
+def test_old_bars_are_visible_whole_until_the_new_ones_are(place):
     store(place, TICKS)
     populate(place, 1, 8)
     old = kept(place)
@@ -117,7 +118,7 @@ def test_old_bars_are_seen_whole_until_the_new_ones_are(place):
     seen = []
 
     def look(step):
-        # The leases are given back after everything is done.
+        # The leases are released after everything else.
         if step is not Step.LEASES_RELEASED:
             seen.append((step, kept(place)))
 
@@ -131,12 +132,12 @@ def test_old_bars_are_seen_whole_until_the_new_ones_are(place):
 
 
 @pytest.mark.parametrize("step", [Step.BARS_PROVED, Step.UNITS_PROVED, Step.CHECKPOINTS_WRITTEN])
-def test_a_refresh_that_was_cut_off_is_gone_on_with(place, step):
+def test_an_interrupted_refresh_is_resumed(place, step):
     store(place, tape(20))
     populate(place, 1, 20, ouroboros="none")
     old = kept(place, reset="none")
     now = change(place, 8, 9)
-    # A group ends with a month: the first one has the days up to the ninth.
+    # A group ends with its month: the first one holds the days up to the ninth.
     with pytest.raises(Cut), cut_at(step, count=2):
         populate(place, 8, 20, ouroboros="none", force_refresh=True)
     assert_frame_equal(kept(place, reset="none"), old)
@@ -148,7 +149,7 @@ def test_a_refresh_that_was_cut_off_is_gone_on_with(place, step):
     assert report.published == 13
 
 
-def test_another_population_gives_up_a_refresh_that_was_cut_off(place):
+def test_another_population_discards_an_interrupted_refresh(place):
     store(place, TICKS)
     populate(place, 1, 8)
     with pytest.raises(Cut), cut_at(Step.UNITS_PROVED):
@@ -161,7 +162,7 @@ def test_another_population_gives_up_a_refresh_that_was_cut_off(place):
     assert found == [0] * 8
 
 
-def test_a_refresh_from_another_day_gives_up_the_one_that_was_cut_off(place):
+def test_a_refresh_from_another_day_discards_an_interrupted_one(place):
     store(place, TICKS)
     populate(place, 1, 8)
     with pytest.raises(Cut), cut_at(Step.UNITS_PROVED):
@@ -172,7 +173,7 @@ def test_a_refresh_from_another_day_gives_up_the_one_that_was_cut_off(place):
     assert found == [0, 0, 0, *[2] * 5]
 
 
-def test_a_refresh_whose_ticks_changed_meanwhile_begins_again(place):
+def test_a_refresh_whose_ticks_changed_meanwhile_starts_over(place):
     store(place, TICKS)
     populate(place, 1, 8)
     with pytest.raises(Cut), cut_at(Step.UNITS_PROVED):
@@ -185,7 +186,7 @@ def test_a_refresh_whose_ticks_changed_meanwhile_begins_again(place):
     assert_frame_equal(kept(place), whole(ticks))
 
 
-def test_a_refresh_that_is_whole_and_not_shown_is_shown(place):
+def test_a_complete_refresh_that_was_not_published_is_published(place):
     store(place, TICKS)
     populate(place, 1, 8)
     change(place, 4, 4)
@@ -197,7 +198,7 @@ def test_a_refresh_that_is_whole_and_not_shown_is_shown(place):
     assert generations(place)[0] == [0, 0, *[1] * 6]
 
 
-def test_a_refresh_that_meets_a_hole_shows_nothing(place):
+def test_a_refresh_that_meets_a_hole_is_not_published(place):
     storage = store(place, TICKS)
     populate(place, 1, 8)
     old = kept(place)
@@ -212,7 +213,7 @@ def test_a_refresh_that_meets_a_hole_shows_nothing(place):
     assert generations(place)[0] == [0, 0, *[1] * 6]
 
 
-def test_each_segment_is_built_anew_by_itself(place):
+def test_each_segment_is_rebuilt_by_itself(place):
     store(place, TICKS)
     populate(place, 1, 14)
     populate(place, 8, 14, force_refresh=True)
@@ -227,12 +228,12 @@ def test_each_segment_is_built_anew_by_itself(place):
 
 
 def published_with(folder, last, state):
-    """Days of a series, each with a state that this version cannot read."""
+    """Publish days of a series with a state that this version cannot read."""
     with hold_leases([SERIES.lease_key], cache_dir=folder) as leases:
         fencing = leases.fencing[SERIES.lease_key]
-        track = SeriesJob(SERIES, day(1), 0, None, 0, fencing)
+        series_job = SeriesJob(SERIES, day(1), 0, None, 0, fencing)
         job = Job(
-            SYMBOL, "binance", "spot", "year", SERIES.segment_start, day(1), day(last), (track,),
+            SYMBOL, Venue(), "year", SERIES.segment_start, day(1), day(last), (series_job,),
             str(folder), None, leases.holder,
         )  # fmt: skip
         with open_cache(cache_dir=folder) as cache:
@@ -240,7 +241,7 @@ def published_with(folder, last, state):
                 publish(cache, [replace(draft, state=state) for draft in drafts])
 
 
-def test_a_state_that_cannot_be_read_is_computed_again(place):
+def test_an_unreadable_state_is_recomputed(place):
     store(place, TICKS)
     published_with(place, 4, b"of another version")
     report = populate(place, 1, 8)
@@ -248,7 +249,7 @@ def test_a_state_that_cannot_be_read_is_computed_again(place):
     assert_frame_equal(kept(place), whole(TICKS, last=8))
 
 
-def test_bars_that_a_state_computed_again_does_not_give_are_stale(place):
+def test_bars_that_differ_from_recomputed_ones_are_stale(place):
     store(place, TICKS)
     published_with(place, 4, b"of another version")
     now = change(place, 3, 3)
@@ -262,7 +263,7 @@ def test_bars_that_a_state_computed_again_does_not_give_are_stale(place):
     assert report.published == 6
 
 
-def test_a_state_that_cannot_be_computed_again_is_a_hole(place):
+def test_a_state_that_cannot_be_recomputed_is_a_hole(place):
     storage = store(place, TICKS)
     published_with(place, 4, b"of another version")
     storage.delete_ticks(SYMBOL, day(2), day(2))
@@ -271,7 +272,7 @@ def test_a_state_that_cannot_be_computed_again_is_a_hole(place):
     assert generations(place)[0] == [0] * 4
 
 
-def test_a_rebuild_that_someone_else_left_open_is_given_up(place):
+def test_an_open_rebuild_of_another_population_is_discarded(place):
     store(place, TICKS)
     populate(place, 1, 4)
     with open_cache(cache_dir=place) as cache:

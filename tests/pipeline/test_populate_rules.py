@@ -1,4 +1,4 @@
-"""In which order things are judged, and what is said of days that lack ids."""
+"""Order of the checks, and days with missing ids."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ TICKS = tape()
 
 @pytest.fixture
 def place(folder):
-    """A folder whose cache stays open."""
+    """Yield a folder whose cache stays open."""
     with open_cache(cache_dir=folder, write=True):
         yield folder
 
@@ -34,7 +34,7 @@ def populate(folder, first, last, **options):
 
 
 @pytest.mark.parametrize("door", [rb.populate_cache_resumable, rb.precompute_range_bars])
-def test_the_start_is_clamped_before_the_threshold_is_judged(folder, door):
+def test_the_start_is_clamped_before_the_threshold_is_checked(folder, door):
     with (
         pytest.warns(StartDateClampedWarning, match="2018-01-16"),
         pytest.raises(ThresholdError),
@@ -55,7 +55,7 @@ def test_a_day_before_the_start_whose_ticks_changed_is_refreshed_with_the_others
 
 
 def without(ticks, first_day, rows):
-    """Ticks without the first rows of a day."""
+    """Return ticks without the first rows of a day."""
     ids = of_days(ticks, first_day, first_day)["agg_trade_id"].head(rows)
     return ticks.filter(~pl.col("agg_trade_id").is_in(ids.implode()))
 
@@ -74,7 +74,7 @@ def test_ids_missing_between_two_days_stop_at_the_later_one_whatever_the_end(pla
     assert chain.frontier == day(6)
 
 
-def test_a_read_says_the_same_of_such_a_day(place):
+def test_a_read_treats_such_a_day_the_same_way(place):
     store(place, without(TICKS, 6, 20))
     populate(place, 1, 5)
     where = {"cache_dir": place, "fetch_if_missing": False}
@@ -100,7 +100,7 @@ def test_ids_missing_between_two_years_stop_the_later_one(place):
     assert chain.last.orphan_rows == 1
 
 
-def test_ids_that_the_source_lacks_are_passed_and_reported(place):
+def test_ids_that_the_source_does_not_have_are_passed_and_reported(place):
     lacking = without(TICKS, 6, 20)
     store(place, of_days(lacking, 1, 5))
     of_day = of_days(lacking, 6, 6)
@@ -141,7 +141,7 @@ def test_another_run_is_refused_at_once_though_the_first_has_the_folder_open(fol
         started = time.monotonic()
         with pytest.raises(LeaseError, match=f"process `{child.pid}` is at work"):
             populate(folder, 1, 8)
-        # It would have waited for ten minutes.
+        # A wait for the folder would take ten minutes.
         assert time.monotonic() - started < 300
     finally:
         child.communicate("")

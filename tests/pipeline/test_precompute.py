@@ -1,4 +1,4 @@
-"""A watched population says how far it is, counts what is kept, and looks at it."""
+"""`precompute_range_bars` reports its progress, counts the stored bars and validates them."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from rangebar_polars.clickhouse.commit.publish import publish
 from rangebar_polars.clickhouse.open import open_cache
 from rangebar_polars.clickhouse.query.units import states_of
 from rangebar_polars.exceptions import PopulationError, ThresholdError, ValidationError
+from rangebar_polars.ingest.newest_day import ClampWarning
 from rangebar_polars.populate.populate import populate_cache_resumable
 from rangebar_polars.populate.precompute import (
     ValidationWarning,
@@ -58,10 +59,10 @@ def precompute(folder: Path, first: int, last: int, **options: object) -> Precom
     )
 
 
-# What it does and counts
+# Counts
 
 
-def test_it_keeps_what_a_population_keeps(place: Path) -> None:
+def test_it_stores_what_a_population_stores(place: Path) -> None:
     result = precompute(place, 5, 12)
     bars = kept(place)
     assert (result.symbol, result.threshold_decimal_bps, result.cache_key) == (
@@ -83,7 +84,7 @@ def test_it_keeps_what_a_population_keeps(place: Path) -> None:
     assert facts(place) == found
 
 
-def test_what_was_kept_before_counts(place: Path) -> None:
+def test_bars_stored_before_count(place: Path) -> None:
     first = precompute(place, 1, 12)
     before = rows(place)
     again = precompute(place, 1, 12)
@@ -102,7 +103,17 @@ def test_the_end_may_be_the_newest_day(place: Path) -> None:
     assert result.end_date == day(14)
 
 
-def test_what_a_population_cannot_have_is_an_error(place: Path) -> None:
+@pytest.mark.parametrize("last", [20, None])
+def test_the_newest_day_is_looked_up_once(place: Path, last: int | None) -> None:
+    end = None if last is None else day(last)
+    with pytest.warns(ClampWarning) as caught:
+        result = precompute_range_bars(SYMBOL, day(13), end, cache_dir=place, verbose=False)
+    assert sum(issubclass(one.category, ClampWarning) for one in caught) == 1
+    assert result.end_date == day(14)
+    assert (result.report.clamped_from, list(result.report.unanswered)) == (end, [SYMBOL])
+
+
+def test_an_unavailable_day_is_an_error(place: Path) -> None:
     TickStorage(place).delete_ticks(SYMBOL, day(4), day(4))
     with pytest.raises(PopulationError) as caught:
         precompute(place, 1, 6)
@@ -117,7 +128,7 @@ def test_a_rebuild_shows_the_same_bars(place: Path) -> None:
     assert {unit.generation for chain in chains(place).values() for unit in chain.units} != {0}
 
 
-# What it looks at
+# Validation
 
 
 def test_sound_bars_pass(place: Path) -> None:
@@ -162,14 +173,14 @@ def test_days_without_a_bar_are_a_warning(place: Path) -> None:
     assert (result.total_bars, result.tier1["error"]) == (0, "there are no bars")
 
 
-def test_skip_does_not_look(place: Path) -> None:
+def test_skip_does_not_validate(place: Path) -> None:
     result = precompute(place, 1, 3, validate_on_complete="skip")
     assert (result.continuity_valid, result.continuity, result.tier1) == (None, None, None)
     assert result.total_bars > 0
 
 
-def keep_unsound(folder: Path, change: object) -> None:
-    """Keep three days, and a fourth whose bars are changed, by the hash of its ticks."""
+def store_unsound(folder: Path, change: object) -> None:
+    """Store three days, and a fourth with changed bars under the hash of its ticks."""
     populate_cache_resumable(SYMBOL, day(1), day(4), cache_dir=folder, verbose=False)
     ((_, chain),) = chains(folder).items()
     fourth = chain.units[3]
@@ -195,8 +206,8 @@ def keep_unsound(folder: Path, change: object) -> None:
         publish(cache, [draft])
 
 
-def test_a_missing_bar_is_an_error_that_has_the_result(place: Path) -> None:
-    keep_unsound(place, lambda bars: pl.concat([bars[:2], bars[3:]]))
+def test_a_missing_bar_is_an_error_with_the_result(place: Path) -> None:
+    store_unsound(place, lambda bars: pl.concat([bars[:2], bars[3:]]))
     with pytest.raises(ValidationError, match="1 break") as caught:
         precompute(place, 1, 4)
     result = caught.value.result
@@ -204,8 +215,8 @@ def test_a_missing_bar_is_an_error_that_has_the_result(place: Path) -> None:
     assert int(result.report) == 0
 
 
-def test_an_impossible_value_is_a_warning_if_wanted(place: Path) -> None:
-    keep_unsound(place, lambda bars: bars.with_columns(ofi=pl.lit(2.0)))
+def test_an_impossible_value_is_a_warning_on_request(place: Path) -> None:
+    store_unsound(place, lambda bars: bars.with_columns(ofi=pl.lit(2.0)))
     with pytest.warns(ValidationWarning, match="ofi_bounded"):
         result = precompute(place, 1, 4, validate_on_complete="warn")
     assert (result.continuity_valid, result.tier1["tier1_passed"]) == (True, False)
@@ -214,40 +225,40 @@ def test_an_impossible_value_is_a_warning_if_wanted(place: Path) -> None:
     assert precompute(place, 1, 3).tier1["tier1_passed"] is True
 
 
-# How far it is
+# Progress
 
 
-def test_the_callback_is_told_of_every_month(place: Path) -> None:
-    told: list[PrecomputeProgress] = []
-    result = precompute(place, 5, 12, progress_callback=told.append)
-    assert (told[0].phase, told[0].months_completed, told[0].months_total) == ("fetching", 0, 2)
-    assert (told[0].bars_generated, told[0].current_month) == (0, "2024-12")
-    done = [(one.current_month, one.months_completed) for one in told if one.phase == "caching"]
+def test_the_callback_is_called_for_every_month(place: Path) -> None:
+    calls: list[PrecomputeProgress] = []
+    result = precompute(place, 5, 12, progress_callback=calls.append)
+    assert (calls[0].phase, calls[0].months_completed, calls[0].months_total) == ("fetching", 0, 2)
+    assert (calls[0].bars_generated, calls[0].current_month) == (0, "2024-12")
+    done = [(one.current_month, one.months_completed) for one in calls if one.phase == "caching"]
     assert done == [("2024-12", 1), ("2025-01", 2), ("2025-01", 2)]
-    assert told[-1].bars_generated == result.total_bars
-    assert told[-1].ticks_processed == result.total_ticks
-    seconds = [one.elapsed_seconds for one in told]
+    assert calls[-1].bars_generated == result.total_bars
+    assert calls[-1].ticks_processed == result.total_ticks
+    seconds = [one.elapsed_seconds for one in calls]
     assert seconds == sorted(seconds)
-    counts = [one.bars_generated for one in told]
+    counts = [one.bars_generated for one in calls]
     assert counts == sorted(counts)
 
 
-def test_months_that_were_kept_are_done_at_once(place: Path) -> None:
+def test_stored_months_are_completed_at_once(place: Path) -> None:
     precompute(place, 5, 9)
-    told: list[PrecomputeProgress] = []
-    precompute(place, 5, 9, progress_callback=told.append)
-    assert [(one.phase, one.months_completed) for one in told] == [("fetching", 0), ("caching", 1)]
+    calls: list[PrecomputeProgress] = []
+    precompute(place, 5, 9, progress_callback=calls.append)
+    assert [(one.phase, one.months_completed) for one in calls] == [("fetching", 0), ("caching", 1)]
 
 
-def test_with_an_executor_the_callback_is_told_too(place: Path) -> None:
-    told: list[PrecomputeProgress] = []
+def test_the_callback_is_called_with_an_executor(place: Path) -> None:
+    calls: list[PrecomputeProgress] = []
     with ThreadPoolExecutor(2) as executor:
-        result = precompute(place, 1, 12, executor=executor, progress_callback=told.append)
-    assert (told[-1].months_completed, told[-1].bars_generated) == (2, result.total_bars)
+        result = precompute(place, 1, 12, executor=executor, progress_callback=calls.append)
+    assert (calls[-1].months_completed, calls[-1].bars_generated) == (2, result.total_bars)
     assert result.continuity_valid is True
 
 
-def test_an_error_of_the_callback_ends_it_and_the_next_run_goes_on(place: Path) -> None:
+def test_an_error_of_the_callback_ends_the_run_and_the_next_one_resumes(place: Path) -> None:
     def stop(progress: PrecomputeProgress) -> None:
         if progress.phase == "caching":
             raise KeyboardInterrupt
@@ -262,10 +273,10 @@ def test_an_error_of_the_callback_ends_it_and_the_next_run_goes_on(place: Path) 
 # Refusals
 
 
-def test_what_is_asked_for_is_judged_before_anything_is_done(bare: Path) -> None:
+def test_arguments_are_checked_before_any_work(bare: Path) -> None:
     with pytest.raises(ValueError, match="validate_on_complete"):
         precompute(bare, 1, 2, validate_on_complete="perhaps")
-    with pytest.raises(ValueError, match="cuts one"):
+    with pytest.raises(ValueError, match="whole UTC days"):
         precompute_range_bars(SYMBOL, datetime(2024, 12, 30, 7, tzinfo=UTC), day(12))
     with pytest.raises(ThresholdError):
         precompute(bare, 1, 2, threshold_decimal_bps=0)

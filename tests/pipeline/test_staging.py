@@ -1,4 +1,4 @@
-"""Groups of bars in files, between a worker and the driver."""
+"""Files with groups of bars, between a worker and the driver."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ from rangebar_polars.populate.workers.staging import (
     ROOM,
     Inbox,
     Outbox,
-    packed,
+    pack,
     stage_job,
     staging_folder,
     sweep,
-    unpacked,
+    unpack,
 )
 from rangebar_polars.populate.workers.work import compute_units
 
@@ -39,7 +39,7 @@ def ticks(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def job(ticks):
-    """Six groups, of two series."""
+    """Return a job of six groups and two series."""
     return next(jobs_of(Place(None, ticks), Nobody()))
 
 
@@ -63,41 +63,41 @@ def assert_same(found, drafts):
 # A file
 
 
-def test_a_group_comes_back_as_it_was_put(groups):
+def test_a_group_is_read_as_it_was_put(groups):
     spoken = replace(groups[1][0].ticks, source_absent=((5, 9), (11, 11)), reason="é")
     drafts = [replace(groups[1][0], ticks=spoken, generation=3, fencing=7), *groups[1][1:]]
-    data, digest = packed(drafts, 4, "before")
-    found, again = unpacked(data, 4, "before")
+    data, digest = pack(drafts, 4, "before")
+    found, again = unpack(data, 4, "before")
     assert_same(found, drafts)
     assert again == digest
 
 
-def test_a_group_without_a_bar_comes_back(groups):
+def test_a_group_without_a_bar_is_read(groups):
     drafts = [replace(one, bars=one.bars.clear()) for one in groups[0]]
-    assert_same(unpacked(packed(drafts, 0, "")[0], 0, "")[0], drafts)
+    assert_same(unpack(pack(drafts, 0, "")[0], 0, "")[0], drafts)
 
 
-def test_any_damage_is_seen(groups):
-    data, _ = packed(groups[0], 0, "")
+def test_any_damage_is_detected(groups):
+    data, _ = pack(groups[0], 0, "")
     for place in range(0, len(data), len(data) // 50):
         spoilt = bytearray(data)
         spoilt[place] ^= 1
-        assert unpacked(bytes(spoilt), 0, "") is None, place
+        assert unpack(bytes(spoilt), 0, "") is None, place
     for length in (0, 1, 40, len(data) // 2, len(data) - 1):
-        assert unpacked(data[:length], 0, "") is None, length
+        assert unpack(data[:length], 0, "") is None, length
 
 
-def test_a_group_that_does_not_follow_is_none(groups):
-    data, _ = packed(groups[1], 1, "before")
-    assert unpacked(data, 2, "before") is None
-    assert unpacked(data, 1, "another") is None
+def test_a_group_that_does_not_follow_is_refused(groups):
+    data, _ = pack(groups[1], 1, "before")
+    assert unpack(data, 2, "before") is None
+    assert unpack(data, 1, "another") is None
 
 
 # A job
 
 
 def published(inbox, groups):
-    """Publish so many groups of an inbox, in order."""
+    """Publish groups of an inbox, in order."""
     for _ in range(groups):
         drafts = inbox.take()
         assert drafts
@@ -105,7 +105,7 @@ def published(inbox, groups):
 
 
 class _Drained:
-    """Takes groups away as fast as they come, in a thread of its own; keeps their bytes."""
+    """Takes groups out of a folder in a thread, and keeps their bytes."""
 
     def __init__(self, inbox):
         self.files = {}
@@ -133,7 +133,7 @@ class _Drained:
         self._thread.join()
 
 
-def test_a_job_that_is_run_again_puts_the_same_and_goes_on_from_what_is_published(run, job, groups):
+def test_a_job_that_is_run_again_resumes_with_equal_bytes(run, job, groups):
     whole, cut = Inbox(run / "1"), Inbox(run / "2")
     with _Drained(whole) as files:
         receipt = stage_job(job, str(whole.folder))
@@ -143,7 +143,7 @@ def test_a_job_that_is_run_again_puts_the_same_and_goes_on_from_what_is_publishe
     for index, drafts in enumerate(groups[:3]):
         after = outbox.put(drafts, index, after)
     published(cut, 2)
-    # A worker that was thought to be dead puts the first group once more.
+    # A worker that was considered dead puts the first group again.
     outbox.put(groups[0], 0, "")
     with _Drained(cut) as rest:
         assert stage_job(job, str(cut.folder)).groups == len(groups)
@@ -154,7 +154,7 @@ def test_a_job_that_is_run_again_puts_the_same_and_goes_on_from_what_is_publishe
     assert cut.take() is None
 
 
-def test_a_worker_waits_while_nobody_takes_its_groups(run, job, groups):
+def test_a_worker_waits_while_its_groups_are_not_taken(run, job, groups):
     inbox, most = Inbox(run / "1"), 0
 
     def count():
@@ -178,17 +178,17 @@ def test_it_does_not_wait_for_ever(run, groups):
     outbox.wait_s = 0.05
     for index in range(ROOM):
         after = outbox.put(groups[index], index, after)
-    with pytest.raises(StorageError, match="nobody has taken bars"):
+    with pytest.raises(StorageError, match="has taken no bars"):
         outbox.put(groups[ROOM], ROOM, after)
 
 
-def test_a_damaged_file_is_made_again(tmp_path, ticks):
+def test_a_damaged_file_is_computed_again(tmp_path, ticks):
     place, spoilt = Place(None, tmp_path), []
 
     def publish(drafts):
         publisher.publish(drafts)
         if len(spoilt) < 2:
-            # The next group of this job is damaged as soon as it stands there.
+            # Damage the next group of this job as soon as it appears.
             folder = next(iter(run_of(tmp_path).glob("*/0001")), None)
             path = folder / f"{len(spoilt) + 1:06d}.group"
             while not path.exists():
@@ -200,7 +200,7 @@ def test_a_damaged_file_is_made_again(tmp_path, ticks):
         (result,) = run_jobs(jobs, executor, publish)
     expected = {key: unit for key, unit in truth(Place(None, ticks)).items() if key[1].year == 2023}
     assert result.error is None
-    assert sum(one.days for one in result.outcome.tracks) == len(expected)
+    assert sum(one.days for one in result.outcome.series) == len(expected)
     assert kept(place) == expected
 
 
@@ -219,7 +219,7 @@ def test_a_worker_ends_when_the_run_has(tmp_path, groups):
     with pytest.raises(StorageError, match="RANGEBAR_CLICKHOUSE_DSN"):
         outbox.put(groups[1], 1, digest)
     with pytest.raises(StorageError, match="population has ended"):
-        outbox.standing()
+        outbox.published()
     assert [path.name for path in tmp_path.glob("*.staging/*")] == ["0.lock"]
 
 
@@ -234,7 +234,7 @@ with staging_folder(Path(sys.argv[1])) as folder:
 """
 
 
-def test_what_a_killed_run_has_left_is_swept_at_the_next_start(tmp_path, groups):
+def test_files_of_a_killed_run_are_removed_at_the_next_start(tmp_path, groups):
     cache = tmp_path / "clickhouse"
     with subprocess.Popen(
         [sys.executable, "-c", HOLD, str(cache)],
@@ -245,7 +245,7 @@ def test_what_a_killed_run_has_left_is_swept_at_the_next_start(tmp_path, groups)
         outbox = Outbox(inbox.folder)
         digest = outbox.put(groups[0], 0, "")
         with staging_folder(cache) as alive:
-            # Two runs at once have places of their own, and leave one another alone.
+            # Two runs at once have their own slots, and leave each other alone.
             sweep(cache)
             assert dead.is_dir()
             assert alive.is_dir()

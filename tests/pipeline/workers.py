@@ -1,4 +1,4 @@
-"""Calls of `fetch_ticks` in processes of their own, which may be killed.
+"""Calls of `fetch_ticks` in child processes, which may be killed.
 
     python workers.py            calls as lines of JSON on stdin, each in a process forked for it
     python workers.py CALL       one call
@@ -25,7 +25,7 @@ def call(job: dict) -> None:
 
 
 def serve() -> None:
-    # So that no child has to import them.
+    # Imported here, so that children need not import them.
     import httpcore2  # noqa: F401
     import stamina  # noqa: F401
     import tqdm.auto  # noqa: F401

@@ -1,1 +1,1 @@
-"""Proofs that nothing of a population is lost, twice there, or mixed up, whatever happens to it."""
+"""Proofs that a population loses, duplicates and mixes up nothing, whatever interrupts it."""

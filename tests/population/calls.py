@@ -1,4 +1,4 @@
-"""What a process of its own does for a test: the arguments and the result are plain values."""
+"""Calls that tests run in child processes; arguments and results are plain values."""
 
 from __future__ import annotations
 
@@ -29,31 +29,31 @@ def populate(
     skew_s: float = 0.0,
     **arguments: Any,
 ) -> int:
-    """A population; it may end the process at the n-th time of a step, or hold still at steps."""
+    """Populate; end the process the n-th time a step is reached, or pause at steps, on request."""
     with ExitStack() as stack:
-        told: list[Callable[[str], None]] = []
+        observers: list[Callable[[str], None]] = []
         if die_at is not None:
-            told.append(Killer(*die_at))
+            observers.append(Killer(*die_at))
         if count_in is not None:
-            told.append(Counter(count_in))
+            observers.append(Counter(count_in))
         if hold_at is not None:
-            told.append(Holder(**hold_at))
+            observers.append(Holder(**hold_at))
         if impatient_s is not None:
             _make_impatient(impatient_s)
         if skew_s:
             _put_clock_forward(skew_s)
-        for _ in watched(lambda label: [one(label) for one in told], stack):
+        for _ in watched(lambda label: [one(label) for one in observers], stack):
             return int(rb.populate_cache_resumable(**arguments, verbose=False))
     raise AssertionError
 
 
 def peak(**arguments: Any) -> list[int]:
-    """Bars of a population, and the largest size of its process in bytes."""
+    """Populate; return the number of bars and the largest size of the process in bytes."""
     bars = populate(**arguments)
     return [bars, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024]
 
 
-#: Populations that are made at least while others read.
+#: The least number of populations that run while others read.
 LEAST_CALLS = 3
 
 
@@ -68,7 +68,7 @@ class Counter:
 
 
 class Killer:
-    """Ends the process as `kill -9` does, the n-th time that a step is reached."""
+    """Ends the process as `kill -9` does, the n-th time a step is reached."""
 
     def __init__(self, label: str, number: int) -> None:
         self.label = label
@@ -81,7 +81,7 @@ class Killer:
 
 
 class Holder:
-    """Holds still at each step that begins as is said, until it is told to go on.
+    """Pauses at each step with a given prefix, until a file lets it continue.
 
     The n-th time, the file `n` in a folder holds the label, and the file `n.go` lets it go on;
     `all.go` lets it pass all further ones.
@@ -96,27 +96,27 @@ class Holder:
         if not label.startswith(self.prefix):
             return
         self.number += 1
-        said = self.folder / f"{self.number}"
-        said.with_suffix(".new").write_text(label)
-        said.with_suffix(".new").rename(said)
-        wait_for(lambda: said.with_suffix(".go").exists() or (self.folder / "all.go").exists())
+        marker = self.folder / f"{self.number}"
+        marker.with_suffix(".new").write_text(label)
+        marker.with_suffix(".new").rename(marker)
+        wait_for(lambda: marker.with_suffix(".go").exists() or (self.folder / "all.go").exists())
 
 
 def watched(tell: Callable[[str], object], stack: ExitStack) -> Iterator[None]:
-    """Have a function told of every step, of the cache's and of those of files, while this lasts."""
+    """Call a function at every step of the cache and of files, within the block."""
     stack.enter_context(on_failpoint(lambda step: tell(f"{step.area}:{step.name}")))
     yield
 
 
 def _make_impatient(seconds: float) -> None:
-    """Take a writer for dead after three silences of so many seconds."""
+    """Shorten the heartbeat, so that a writer counts as dead after three intervals."""
     from rangebar_polars.clickhouse.commit.leases import hold_leases
 
     hold_leases.__wrapped__.__kwdefaults__["heartbeat_s"] = seconds
 
 
 def populate_or_lease(**arguments: Any) -> int | list[str]:
-    """A population, or that another one is at work."""
+    """Populate; return the error if another population holds the lease."""
     try:
         return populate(**arguments)
     except LeaseError as error:
@@ -124,7 +124,7 @@ def populate_or_lease(**arguments: Any) -> int | list[str]:
 
 
 def populate_day_by_day(*, until: str, at_least: int, last_day: str, **arguments: Any) -> list[int]:
-    """Populations of one more day each, then rebuilds of all of it, until a file is there."""
+    """Populate one more day at a time, then rebuild everything, until a file appears."""
     first, last = date.fromisoformat(arguments["start_date"]), date.fromisoformat(last_day)
     days = rebuilds = 0
     while days + rebuilds < at_least or not Path(until).exists():
@@ -136,7 +136,7 @@ def populate_day_by_day(*, until: str, at_least: int, last_day: str, **arguments
 
 
 def read(*, symbol: str, first: str, last: str, reset: str, **where: Any) -> list[Any]:
-    """What every way of reading gives: how many bars, and something of their values."""
+    """Read by every entry point; return the numbers of bars, and digests of their values."""
     from rangebar_polars.readers.cached import count_bars, get_cached_bars
 
     span = (symbol, first, last, 250)
@@ -154,6 +154,6 @@ def read(*, symbol: str, first: str, last: str, reset: str, **where: Any) -> lis
 
 
 def _put_clock_forward(seconds: float) -> None:
-    """Have the clock of this process be wrong."""
+    """Set the clock of this process forward."""
     real = time.time
     time.time = lambda: real() + seconds

@@ -21,13 +21,13 @@ from population.workers import Workers
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-#: No source of ticks listens here.
+#: No source of ticks listens at this address.
 DEAD = "http://127.0.0.1:9"
 
 
 @pytest.fixture(scope="package")
 def in_memory() -> Iterator[Path]:
-    """A folder that does not wait for a disk, where there is such a place: every write is synced."""
+    """Return a folder in memory where the machine has one, since every write is synced."""
     fast = Path("/dev/shm")
     with tempfile.TemporaryDirectory(dir=fast if os.access(fast, os.W_OK) else None) as folder:
         yield Path(folder)
@@ -35,7 +35,7 @@ def in_memory() -> Iterator[Path]:
 
 @pytest.fixture(scope="package", autouse=True)
 def _settings(in_memory) -> Iterator[None]:
-    """No settings of the user, and no source that could be asked."""
+    """Remove the settings of the user, and point at sources that do not answer."""
     with pytest.MonkeyPatch.context() as patch:
         for name in [name for name in os.environ if name.startswith("RANGEBAR_C")]:
             patch.delenv(name)
@@ -56,7 +56,7 @@ def all_workers(in_memory, _settings) -> Iterator[Workers]:
 
 @pytest.fixture
 def workers(all_workers) -> Iterator[Workers]:
-    """Processes of a test, which end with it."""
+    """Return the worker processes, which end with the test."""
     yield all_workers
     all_workers.end_all()
 
@@ -85,14 +85,14 @@ def embedded(new_folder) -> Place:
 
 @pytest.fixture
 def faulty(bridge, new_folder) -> Iterator[Place]:
-    """A database of its own on the bridge, which can be told to fail."""
+    """Return a database of its own on the bridge, which can be made to fail."""
     yield bridge.database(new_folder())
     bridge.fail()
 
 
 @pytest.fixture
 def server(request, new_folder) -> Place:
-    """A database of its own on the server that the environment names, else on the bridge."""
+    """Return a database of its own, on the server in the environment or on the bridge."""
     address = os.environ.get("RANGEBAR_TEST_CLICKHOUSE_DSN")
     if address is None:
         return request.getfixturevalue("bridge").database(new_folder())

@@ -1,9 +1,9 @@
-"""Spoils copies of the package, one at a time, and says which proof fails of each.
+"""Breaks copies of the package, one at a time, and prints which proofs fail for each.
 
     python tests/population/mutations.py [WORD ...]
 
-Not collected by pytest: it is run by hand, and takes some minutes. It ends with 1 if a spoiled copy
-passes. With words, only the mutations whose names contain one of them are tried.
+Not collected by pytest: run it by hand; it takes some minutes. It exits with 1 if a broken copy
+passes. With words, it runs only the mutations whose names contain one of them.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ TESTS = ROOT / "tests" / "population"
 
 @dataclass(frozen=True)
 class Mutation:
-    """Texts of files of the package that are replaced, and the tests that should notice."""
+    """Replacements in files of the package, and the tests that should fail then."""
 
     name: str
     changes: tuple[tuple[str, str, str], ...]
@@ -58,21 +58,21 @@ MUTATIONS = [
                 '(*_names(_SERIES), "unit_day", "bar_seq")',
             ),
         ),
-        ("test_server_faults.py::test_rows_of_a_writer_that_died_are_nobody_s",),
+        ("test_server_faults.py::test_rows_of_a_dead_writer_do_not_count",),
     ),
     Mutation(
         "rows are keyed without the anchor",
         (
             (
                 "bar_series/identity.py",
-                "return SeriesKey(*self.family.key, self.segment_start, self.anchor_us)",
-                "return SeriesKey(*self.family.key, self.segment_start, 0)",
+                "return SeriesKey(*self.spec.key, self.segment_start, self.anchor_us)",
+                "return SeriesKey(*self.spec.key, self.segment_start, 0)",
             ),
         ),
         ("test_no_mixture.py",),
     ),
     Mutation(
-        "series are told apart without the anchor: the first one that reaches far enough answers",
+        "series are selected without the anchor: the first one that reaches far enough answers",
         (
             (
                 "bar_series/selection.py",
@@ -120,7 +120,7 @@ MUTATIONS = [
             (
                 "populate/plan.py",
                 "    first_day = chain.frontier\n",
-                "    first_day = max(c.frontier for c in [chain, *own])\n",
+                "    first_day = max(c.frontier for c in [chain, *stored])\n",
             ),
         ),
         ("test_no_mixture.py",),
@@ -158,8 +158,8 @@ MUTATIONS = [
             ),
             (
                 "clickhouse/connection/client.py",
-                "from contextlib import contextmanager",
-                "from contextlib import contextmanager, suppress",
+                "import io\n",
+                "import io\nfrom contextlib import suppress\n",
             ),
         ),
         ("test_server_faults.py::test_an_insert_that_fails_for_good_is_an_error",),
@@ -176,7 +176,7 @@ MUTATIONS = [
         ("test_rebuild_under_readers.py",),
     ),
     Mutation(
-        "a lease on a server keeps nobody away",
+        "a lease on a server keeps no writer away",
         (
             (
                 "clickhouse/commit/leases.py",
@@ -187,7 +187,7 @@ MUTATIONS = [
         ("test_two_at_once.py",),
     ),
     Mutation(
-        "the folder is never given away",
+        "the folder is never yielded",
         (
             (
                 "clickhouse/shared.py",
@@ -201,7 +201,7 @@ MUTATIONS = [
 
 
 def spoiled(mutation: Mutation, folder: Path) -> None:
-    """A copy of the package with the changes of a mutation."""
+    """Copy the package, and apply the changes of a mutation."""
     package = Path(rangebar_polars.__file__).parent
     target = folder / package.name
     shutil.copytree(package, target, ignore=shutil.ignore_patterns("__pycache__"))
@@ -214,7 +214,7 @@ def spoiled(mutation: Mutation, folder: Path) -> None:
 
 
 def failures(mutation: Mutation, folder: Path) -> list[str]:
-    """Names of the tests that fail with the copy, up to the third."""
+    """Return the names of the tests that fail with the copy, up to three."""
     command = [Path(sys.executable).with_name("pytest"), "-q", "--maxfail=3", "--tb=line"]
     command += ["-p", "no:cacheprovider", "--rootdir", ROOT, "-c", ROOT / "pyproject.toml"]
     command += [TESTS / test for test in mutation.tests]

@@ -1,4 +1,4 @@
-"""What must hold after any fault and its recovery."""
+"""Checks that must pass after any fault and its recovery."""
 
 from __future__ import annotations
 
@@ -35,12 +35,12 @@ def spec(
 
 
 def chains(cache: Cache, specs: Sequence[BarSpec] | None = None) -> dict[Any, Chain]:
-    """What is visible, by series."""
+    """Return the visible chains by series."""
     return {s: chain for s, chain in read_chains(cache, specs).items() if chain.units}
 
 
 def table(place: Place, *, spoiled: bytes | None = None) -> list[tuple[Any, ...]]:
-    """The visible rows of the table of bars by their hashes, and what the units say of them.
+    """Return the visible rows of bars by their hashes, with the values of their units.
 
     Attempts and generations are left out: they are different each time. Every state can be gone on
     from, but for one that a test has spoiled.
@@ -63,7 +63,7 @@ def table(place: Place, *, spoiled: bytes | None = None) -> list[tuple[Any, ...]
 
 
 def _hashes(cache: Cache, units: Sequence[Unit]) -> dict[int, list[tuple[int, int]]]:
-    """Hashes of the rows of each unit as they were sent, and as they follow from the values."""
+    """Return the row hashes of each unit, as stored and as recomputed from the values."""
     attempts = ", ".join(["0", *(literal(unit.attempt) for unit in units)])
     rows = cache.query(
         f"SELECT attempt, row_hash, {hash_sql()} FROM {cache.table('bars')} "
@@ -76,7 +76,7 @@ def _hashes(cache: Cache, units: Sequence[Unit]) -> dict[int, list[tuple[int, in
 
 
 def _judge_ids(cache: Cache, known: Iterable[Chain]) -> None:
-    """The ids of the ticks of a chain have no gap, but for what is recorded."""
+    """Check that the tick ids of a chain have no gap besides the recorded ones."""
     units = [unit for chain in known for unit in chain.units]
     recorded = details_of(cache, units).select("attempt", "source_absent").iter_rows()
     absent = {attempt: {tuple(span) for span in json.loads(text)} for attempt, text in recorded}
@@ -88,7 +88,7 @@ def _judge_ids(cache: Cache, known: Iterable[Chain]) -> None:
 
 
 def counts(place: Place, *names: str) -> dict[str, int]:
-    """How many rows the tables hold, visible or not."""
+    """Count the rows of the tables, visible or not."""
     wanted = names or TABLES
     with place.open() as cache:
         each = (f"(SELECT toInt64(count()) FROM {cache.table(name)}) AS {name}" for name in wanted)
@@ -96,7 +96,7 @@ def counts(place: Place, *names: str) -> dict[str, int]:
 
 
 def judge(place: Place, expected: list[tuple[Any, ...]], again: Callable[[], object]) -> None:
-    """The table of a run without a fault; one more run writes nothing."""
+    """Check that the table is that of a run without faults, and that another run adds nothing."""
     with place.open():
         assert table(place) == expected
         before = counts(place)
@@ -105,7 +105,7 @@ def judge(place: Place, expected: list[tuple[Any, ...]], again: Callable[[], obj
 
 
 def kept(place: Place, *specs: BarSpec) -> pl.DataFrame:
-    """All visible bars of some families, whose series must not overlap."""
+    """Return all visible bars of some specs, whose series must not overlap."""
     with place.open() as cache:
         found = chains(cache, specs)
         frames = [

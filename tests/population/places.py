@@ -34,7 +34,7 @@ class Place:
 
     @property
     def arguments(self) -> dict[str, Any]:
-        """For a call in this process or in another."""
+        """Arguments for a call in this process or in another."""
         where: dict[str, Any] = {"cache_dir": str(self.folder)}
         return where if self.dsn is None else {**where, "dsn": self.dsn}
 
@@ -42,19 +42,19 @@ class Place:
         return open_cache(self.dsn, cache_dir=self.folder, write=True)
 
     def populate(self, first: date | str, last: date | str, threshold: Any = 250, **options: Any):
-        """A population in this process."""
+        """Populate in this process."""
         given = {"threshold_decimal_bps": threshold, "verbose": False, "notify": False}
         return rb.populate_cache_resumable(
             options.pop("symbol", SYMBOL), first, last, **given, **self.arguments, **options
         )
 
     def with_ticks_of(self, folder: Path) -> Place:
-        """The place with a copy of the ticks of another folder."""
+        """Copy the ticks of another folder into this place, and return it."""
         shutil.copytree(folder / "ticks", self.folder / "ticks", symlinks=True)
         return self
 
     def elsewhere(self, folder: Path) -> Place:
-        """The same server, seen by a machine with a cache folder of its own."""
+        """Return the same server, as used by a machine with a cache folder of its own."""
         return Place(folder, self.dsn)
 
 
@@ -82,7 +82,7 @@ class Bridge:
             return int(answer.read())
 
     def database(self, folder: Path) -> Place:
-        """A place with a database of its own."""
+        """Return a place with a database of its own."""
         return Place(folder, f"{self.url}/test_{uuid.uuid4().hex[:12]}")
 
     def stop(self) -> None:

@@ -1,4 +1,4 @@
-"""Many bars of one moment, the largest amounts, holes, and days that are very large."""
+"""Many bars of one instant, the largest amounts, holes, and very large days."""
 
 from __future__ import annotations
 
@@ -32,8 +32,8 @@ DAY = date(2024, 2, 5)
 
 
 @pytest.mark.parametrize("gate", [True, False])
-def test_every_bar_of_one_millisecond_is_kept(embedded, is_long, gate):
-    """Between two ordinary days a burst whose prices leap at every trade."""
+def test_every_bar_of_one_millisecond_is_stored(embedded, is_long, gate):
+    """A burst between two ordinary days, with prices that leap at every trade."""
     count = 100_000 if is_long else 10_000
     random = np.random.default_rng(1)
     noon = microseconds(at(DAY)) + DAY_US // 2
@@ -57,8 +57,8 @@ def test_every_bar_of_one_millisecond_is_kept(embedded, is_long, gate):
 
 
 @pytest.mark.filterwarnings("ignore::rangebar_polars.symbol_registry.StartDateClampedWarning")
-def test_the_largest_amounts_are_kept_exactly(embedded):
-    """As of a coin of which there are very many: sums beyond 64 bits, prices of eight digits."""
+def test_the_largest_amounts_are_stored_exactly(embedded):
+    """Amounts of a coin with a very large supply: sums beyond 64 bits, prices of eight digits."""
     ticks = tape(DAY, DAY + 3 * ONE_DAY, 500)
     size = ticks.height
     random = np.random.default_rng(2)
@@ -77,7 +77,7 @@ def test_the_largest_amounts_are_kept_exactly(embedded):
 
 @pytest.fixture(scope="module")
 def year(new_folder):
-    """Five months of ticks, of which some months are kept."""
+    """Return five months of ticks, with stored bars for some of the months."""
     place = Place(new_folder())
     first, last = date(2024, 1, 1), date(2024, 5, 31)
     ticks = tape(first, last, 12)
@@ -95,7 +95,7 @@ def days_between(first, last):
     return tuple(first + timedelta(days=n) for n in range((last - first).days + 1))
 
 
-def test_holes_in_what_is_kept_are_listed_whole(year):
+def test_all_holes_between_stored_days_are_listed(year):
     place, _ = year
     span = (SYMBOL, date(2024, 1, 5), date(2024, 5, 20))
     where = {"ouroboros": "month", "fetch_if_missing": False, **place.arguments}
@@ -111,7 +111,7 @@ def test_holes_in_what_is_kept_are_listed_whole(year):
         assert isinstance(caught.value, ValueError)
 
 
-def test_a_month_that_is_lacking_is_computed_between_two_that_are_kept(year):
+def test_a_missing_month_is_computed_between_two_stored_ones(year):
     place, ticks = year
     span = (date(2024, 1, 5), date(2024, 3, 20))
     seen = rb.get_range_bars(
@@ -125,7 +125,7 @@ def test_a_month_that_is_lacking_is_computed_between_two_that_are_kept(year):
 
 
 def test_a_later_series_does_not_fill_the_hole_of_an_earlier_one(year):
-    """Within a segment another computation is other bars, however well it would fit."""
+    """Within a segment, another computation gives other bars, even if its days would fit."""
     place, _ = year
     with pytest.raises(CoverageError) as caught:
         rb.get_range_bars(
@@ -135,7 +135,7 @@ def test_a_later_series_does_not_fill_the_hole_of_an_earlier_one(year):
     assert caught.value.days == days_between(date(2024, 1, 11), date(2024, 3, 31))
 
 
-def test_days_that_nobody_has_stop_a_population_and_are_listed(embedded):
+def test_unavailable_days_stop_a_population_and_are_listed(embedded):
     ticks = tape(DAY, DAY + 9 * ONE_DAY)
     missing = [DAY + n * ONE_DAY for n in (4, 5)]
     store(embedded.folder, ticks.filter(~pl.col("timestamp").dt.date().is_in(missing)))
@@ -157,7 +157,7 @@ LARGE_DAY, LARGEST_DAY = 3_000_000, 20_000_000
 
 
 def large_day(count):
-    """Ticks of one day, a few bars of them."""
+    """Return the ticks of one day, which make only a few bars."""
     random = np.random.default_rng(3)
     times = microseconds(at(DAY)) + np.arange(count) * DAY_US // count
     return walk(times, random, 0.00003, count)
@@ -166,7 +166,7 @@ def large_day(count):
 def test_a_very_large_day_takes_no_more_memory_than_it_should(
     workers, embedded, new_folder, is_long
 ):
-    """Beside what the engine and a small day take."""
+    """Compared with the engine and a small day."""
     small = Place(new_folder())
     count = LARGEST_DAY if is_long else LARGE_DAY
     TickStorage(small.folder).write_ticks(SYMBOL, large_day(1_000))

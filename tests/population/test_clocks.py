@@ -1,4 +1,4 @@
-"""Time zones, clocks that are wrong, midnight in a run, and instants at which something begins."""
+"""Time zones, wrong clocks, midnight during a run, and instants at which something begins."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ from population.tape import (
 from rangebar_polars._files.failpoints import Step, on_failpoint
 from rangebar_polars.ingest.newest_day import ClampWarning, ClockSkewError, newest_day
 
-#: In it the clocks of New York go forward.
+#: The month in which the clocks of New York go forward.
 FIRST, LAST = date(2024, 3, 8), date(2024, 3, 13)
 TICKS = tape(FIRST, LAST, 120)
 CALL = {
@@ -56,7 +56,7 @@ def clean(new_folder):
 
 @pytest.mark.parametrize("zone", ["America/New_York", "Asia/Kathmandu"])
 def test_a_time_zone_changes_nothing(workers, clean, embedded, zone):
-    """Neither of who writes nor of who reads."""
+    """The time zone of the writer and of the reader."""
     folder, expected = clean
     embedded.with_ticks_of(folder)
     child = workers.start("populate", environment={"TZ": zone}, **CALL, **embedded.arguments)
@@ -70,9 +70,7 @@ def test_a_time_zone_changes_nothing(workers, clean, embedded, zone):
 
 
 @pytest.mark.parametrize("skew_s", [86_400, -3_600])
-def test_a_clock_that_is_wrong_changes_nothing_of_days_that_are_over(
-    workers, clean, server, skew_s
-):
+def test_a_wrong_clock_changes_nothing_about_past_days(workers, clean, server, skew_s):
     folder, expected = clean
     server.with_ticks_of(folder)
     child = workers.start("populate", skew_s=skew_s, **CALL, **server.arguments)
@@ -81,7 +79,7 @@ def test_a_clock_that_is_wrong_changes_nothing_of_days_that_are_over(
 
 
 @pytest.mark.parametrize("skew_s", [3_600, -86_400])
-def test_a_clock_that_is_wrong_cannot_say_what_the_newest_day_is(embedded, monkeypatch, skew_s):
+def test_a_wrong_clock_leaves_the_newest_day_uncertain(embedded, monkeypatch, skew_s):
     today = datetime.now(UTC).date()
     first = today - 3 * ONE_DAY
     real = time.time
@@ -97,12 +95,12 @@ def test_a_clock_that_is_wrong_cannot_say_what_the_newest_day_is(embedded, monke
         monkeypatch.setattr(newest_day, "__kwdefaults__", defaults)
         with pytest.raises(ClockSkewError, match="end_date"):
             embedded.populate(first, None)
-        # A day that is over whatever the clock says.
+        # A day that is over by either clock.
         assert int(embedded.populate(first, first)) >= 0
 
 
 def test_midnight_in_a_run_changes_neither_its_days_nor_its_series(embedded, monkeypatch):
-    """The last day is settled at the start; the next run goes on from there."""
+    """The last day is fixed at the start; the next run resumes from there."""
     today = datetime.now(UTC).date()
     first, before = today - 6 * ONE_DAY, today - 2 * ONE_DAY
     ticks = tape(first, today - ONE_DAY)
@@ -149,7 +147,7 @@ def boundary_place(new_folder):
 _used = iter(range(10_000))
 
 
-# An example takes long to be made shorter.
+# Shrinking an example takes long.
 @settings(max_examples=settings().max_examples // 8, phases=[Phase.explicit, Phase.generate])
 @given(
     st.sampled_from(["day", "week", "month", "year", "none"]),
@@ -178,7 +176,7 @@ def test_resumed_at_a_boundary_with_ticks_on_both_sides(
 
 
 def _and_a_later_tick(ticks):
-    """So that a reset ends the bar that is forming."""
+    """Append a tick after the reset, which ends the forming bar."""
     last = ticks.tail(1)
     return ticks.vstack(
         last.with_columns(

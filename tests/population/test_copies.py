@@ -1,4 +1,4 @@
-"""Copies of states decide nothing: whatever they say, what is published is gone on from."""
+"""Copies of states decide nothing: a population resumes from the published units."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def run(place, last=LAST):
 
 @pytest.fixture(scope="module")
 def clean(new_folder):
-    """The whole; a folder with half of it; and local copies of several days."""
+    """Return a complete place, a folder with half of it, and local copies of several days."""
     whole, half = Place(new_folder()), Place(new_folder())
     for place in (whole, half):
         store(place.folder, TICKS)
@@ -75,7 +75,7 @@ def test_a_local_copy_ahead_behind_of_another_or_none(clean, half, which):
 
 
 def test_a_local_copy_of_the_very_unit_with_another_state(clean, half):
-    """It passes every test of a copy, and is wrong all the same."""
+    """The copy passes every check, and its state is still wrong."""
     _, _, expected = clean
     with half.open() as cache:
         chain = chains(cache)[SERIES]
@@ -85,7 +85,7 @@ def test_a_local_copy_of_the_very_unit_with_another_state(clean, half):
         judge(half, expected, lambda: run(half))
 
 
-def test_a_local_copy_that_cannot_be_written_is_said_and_nothing_is_lost(clean, half):
+def test_a_local_copy_that_cannot_be_written_is_a_warning_and_nothing_is_lost(clean, half):
     path = local_path(half.folder, SERIES)
     shutil.rmtree(path.parent)
     path.parent.write_text("a file where the folder should be")
@@ -115,8 +115,8 @@ def test_a_checkpoint_of_the_cache_that_contradicts_the_units(clean, half, days)
         judge(half, expected, lambda: run(half))
 
 
-def test_units_alone_say_where_to_go_on(clean, half):
-    """The same with no copy at all: what the table of units has is enough."""
+def test_units_alone_decide_where_to_resume(clean, half):
+    """Without any copy, the table of units is enough."""
     with half.open() as cache:
         cache.command(f"TRUNCATE TABLE {cache.table('population_checkpoints')}")
         shutil.rmtree(local_path(half.folder, SERIES).parent)
@@ -126,7 +126,7 @@ def test_units_alone_say_where_to_go_on(clean, half):
 
 
 def test_a_state_that_this_version_cannot_read_is_computed_again(clean, half):
-    """The unit's own state, which is no copy: the bars that are kept prove the new one."""
+    """The state in the unit itself: the stored bars prove the recomputed one."""
     with half.open() as cache:
         chain = chains(cache)[SERIES]
         name = cache.table("units")
@@ -144,7 +144,7 @@ def test_a_state_that_this_version_cannot_read_is_computed_again(clean, half):
         )
         assert set(states_of(cache, [chain.last]).values()) == {b"of another version"}
         run(half)
-        # The day keeps its spoiled state; the days after it are those of the whole.
+        # The day keeps its damaged state; the days after it are correct.
         found = table(half, spoiled=b"of another version")
         assert [row[:-1] for row in found] == [row[:-1] for row in clean[2]]
         assert found[-1] == clean[2][-1]

@@ -1,4 +1,4 @@
-"""Every public function and command runs with no more than it cannot do without."""
+"""Every public function and command runs with its required arguments alone."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ PUBLIC = {
     for name in module.__all__
     if inspect.isfunction(getattr(module, name))
 }
-#: What is given for an argument that has no default, by the name of the function or its own.
+#: Values for arguments without a default, by the name of the function or of the argument.
 GIVEN = {
     "symbol": SYMBOL,
     "threshold": 250,
@@ -37,14 +37,14 @@ GIVEN = {
 
 @pytest.fixture(scope="module")
 def market(new_folder):
-    """Four days up to yesterday at an exchange, which the settings name, and an empty folder."""
+    """Return an exchange with four days up to yesterday, set up with an empty folder."""
     today = datetime.now(UTC).date()
     tape = Tape.generate("BTCUSDT", today - timedelta(days=4), days=4, per_day=400, absent=0)
     with Exchange(tape, now=datetime.now(UTC)) as box, pytest.MonkeyPatch.context() as patch:
         for name, value in box.environment.items():
             patch.setenv(name, value)
         patch.setenv("RANGEBAR_CACHE_DIR", str(new_folder()))
-        # Of a symbol of which nothing is kept, 30 days would be asked for.
+        # For a symbol without stored bars, 30 days would be fetched.
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", UserWarning)
             rb.populate_cache_resumable(SYMBOL, tape.days[0])
@@ -52,7 +52,7 @@ def market(new_folder):
 
 
 def given_to(function, tape, file):
-    """Arguments for the parameters without a default; a new one that is not known fails."""
+    """Return arguments for parameters without a default; an unknown parameter fails the test."""
     made = bars(tape.ticks)
     first, last = f"{tape.days[0]}", f"{tape.days[1]}"
     known = {
@@ -76,7 +76,7 @@ def given_to(function, tape, file):
 
 
 def used(result):
-    """Whatever is returned can be looked at."""
+    """Use a result, whatever it is."""
     if isinstance(result, pl.Expr):
         return result.meta.output_name() or True
     if isinstance(result, pl.LazyFrame):
@@ -93,7 +93,7 @@ def used(result):
 
 @pytest.mark.parametrize("name", PUBLIC)
 def test_a_function_runs_with_its_defaults(market, tmp_path, name):
-    """Some of them warn that nothing is kept, or that the newest archive is not out yet."""
+    """Some warn that no bars are stored, or that the newest archive is not published yet."""
     archive = market.path(market.tapes[0].days[0])
     file = tmp_path / Path(archive).name
     file.write_bytes(market.content(archive))
@@ -129,10 +129,10 @@ def test_commands_run_with_their_defaults(market, tmp_path, capsys):
     assert Path(tmp_path / "bars.parquet").stat().st_size > 0
 
 
-def test_the_commands_that_there_are_run(capsys):
+def test_every_existing_command_runs(capsys):
     with pytest.raises(SystemExit):
         main(["cache", "--help"])
-    said = capsys.readouterr().out
-    actions = {line.split()[0] for line in said.splitlines() if line.startswith("    ")}
+    output = capsys.readouterr().out
+    actions = {line.split()[0] for line in output.splitlines() if line.startswith("    ")}
     known = {command.split()[1] for command in COMMANDS if command.startswith("cache ")}
     assert {one for one in actions if one.isalpha()} - {"older", "rule"} == known

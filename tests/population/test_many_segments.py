@@ -1,4 +1,4 @@
-"""Series of so many segments that neither their leases nor their units fit in one query."""
+"""Series with more segments than the leases and units of one query can hold."""
 
 from __future__ import annotations
 
@@ -22,16 +22,16 @@ THRESHOLDS = [250, 500, 750, 1000, 1250]
 
 
 def expected(ticks, threshold):
-    """Bars of every day by itself; the last day ends with its segment, too."""
+    """Return the bars of each day by itself; the last day also ends with its segment."""
     made = ticks.rangebar.bars(threshold, features="microstructure", incomplete="keep", reset="day")
     return made.drop("bar_id").with_columns(pl.col("ended_by").fill_null("reset"))
 
 
 def test_daily_segments_are_populated_read_listed_and_dropped(place, is_long, monkeypatch):
-    """Ten years of them at five thresholds, or some days with queries that hold next to nothing."""
+    """Ten years at five thresholds, or a few days with very small queries."""
     days, thresholds = (3_650, THRESHOLDS) if is_long else (8, THRESHOLDS[:2])
     if is_long:
-        # It ends before today, whenever that is.
+        # The span ends before today.
         first = date(2014, 1, 1)
         monkeypatch.setenv("RANGEBAR_SYMBOL_GATE", "off")
         symbol = "XXXUSDT"
@@ -72,7 +72,7 @@ def test_daily_segments_are_populated_read_listed_and_dropped(place, is_long, mo
 
 
 def test_the_segments_of_a_month_are_published_together(place, monkeypatch):
-    """One publication a month, and not one a day; a group ends by time only where work is slow."""
+    """One publication a month, not one a day; a group ends by time only if the work is slow."""
     monkeypatch.setattr(InProcessRunner.__init__, "__kwdefaults__", {"group_s": 3_600.0})
     first, last = date(2019, 1, 29), date(2019, 2, 2)
     store(place.folder, tape(first, last, 6, step=0.004), SYMBOL)

@@ -1,4 +1,4 @@
-"""What is read of any history of populations is one series a segment: that of the contract."""
+"""After any history of populations, a read uses one series per segment: the contract's."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from rangebar_polars._files.failpoints import Step, on_failpoint
 from rangebar_polars.exceptions import CoverageError
 from rangebar_polars.readers.cached import count_bars, get_n_bars
 
-#: A year, a month and weeks begin in it.
+#: A year, a month and weeks begin within it.
 FIRST, LAST = date(2023, 12, 8), date(2024, 1, 27)
 TICKS = tape(FIRST, LAST, 14, step=0.0016, grid_us=7_200_000_000)
 RESETS = ["none", "year", "month", "week", "day"]
@@ -29,7 +29,7 @@ LARGE = 4
 
 
 def segment(day: date, reset: str) -> tuple[date, date]:
-    """The span between two resets that a day lies in."""
+    """Return the span between two resets that a day lies in."""
     if reset == "day":
         return day, day + ONE_DAY
     if reset == "week":
@@ -44,7 +44,7 @@ def segment(day: date, reset: str) -> tuple[date, date]:
 
 
 def cut(start: datetime, end: datetime, reset: str):
-    """Parts of a span, each with the segment it lies in."""
+    """Split a span into parts, each with the segment it lies in."""
     while start < end:
         bounds = segment(start.date(), reset)
         stop = end if bounds[1] == date.max else min(end, at(bounds[1]))
@@ -54,16 +54,16 @@ def cut(start: datetime, end: datetime, reset: str):
 
 @dataclass
 class Kept:
-    """A series as the contract describes it."""
+    """A stored series, as the contract describes it."""
 
     anchor: date
-    #: The first day that is not kept.
+    #: The first day that is not stored.
     frontier: date
 
 
 @dataclass
 class Model:
-    """What is kept, and what a read has to give; written after the contract alone."""
+    """Stored series and the expected results of reads, derived from the contract alone."""
 
     reset: str
     series: dict[tuple[object, ...], list[Kept]] = field(default_factory=dict)
@@ -83,7 +83,7 @@ class Model:
                 known.append(Kept(begin, end.date()))
 
     def answers(self, start, end, threshold, gate, anchor=None):
-        """Of each part its bounds, the instant at which its series begins, and days from ticks."""
+        """Return each part with its bounds, the anchor of its series, and its days from ticks."""
         for bounds, begin, stop in cut(start, end, self.reset):
             known = self.of(threshold, gate, bounds)
             last = (stop - timedelta(microseconds=1)).date()
@@ -106,7 +106,7 @@ class Model:
             yield bounds, begin, stop, origin, max(0, (last - computed).days + 1)
 
     def read(self, start, end, threshold, gate, anchor=None):
-        """Bars in one go from where each series begins; None if too many days must be computed."""
+        """Return bars computed from each anchor; None if too many days would come from ticks."""
         found, days, origins = [], 0, []
         for bounds, begin, stop, origin, computed in self.answers(
             start, end, threshold, gate, anchor
@@ -126,7 +126,7 @@ class Model:
         return (None if days > MOST_DAYS else pl.concat(found)), origins
 
     def newest(self, threshold, gate, end):
-        """All bars that can be counted, walking back from an instant."""
+        """Return all bars that count, walking back from an instant."""
         segments = sorted(
             {key[2] for key, known in self.series.items() if key[:2] == (threshold, gate) and known}
         )
@@ -163,7 +163,7 @@ def _anchor(anchor, bounds, begin):
 
 @pytest.fixture(scope="module")
 def shared(new_folder):
-    """One cache for all histories, each with a symbol of its own: an engine takes time to start."""
+    """Return one cache for all histories, each with its own symbol, as an engine starts slowly."""
     place = Place(new_folder())
     with pytest.MonkeyPatch.context() as patch, place.open():
         patch.setenv("RANGEBAR_SYMBOL_GATE", "off")
@@ -174,7 +174,7 @@ _numbers = itertools.count()
 
 
 class History:
-    """Populations of one symbol, and the model of them."""
+    """Populations of one symbol, with their model."""
 
     def __init__(self, place, reset):
         self.place = place
@@ -194,7 +194,7 @@ class History:
         self.model.populate(first, last, threshold, gate)
 
     def interrupt(self, first, last, number, threshold=250, *, gate=True):
-        """A population that is cut off at some step; the model takes over how far it got."""
+        """Interrupt a population at a step, and let the model take over how far it got."""
         seen = []
 
         def stop(step):
@@ -221,7 +221,7 @@ class History:
                     own.append(Kept(series.first_day, chain.frontier))
 
     def judge(self, start, end, threshold=250, *, gate=True, anchor=None):
-        """A read gives the bars of the series that the model names, and says so."""
+        """Check that a read gives the bars of the model's series, and names that series."""
         expected, origins = self.model.read(start, end, threshold, gate, anchor)
         arguments = {
             "ouroboros": self.model.reset,
@@ -244,8 +244,8 @@ class History:
         assert lazy["is_closed"].to_list() == expected["is_closed"].to_list()
         assert lazy["ended_by"].null_count() == 0
         chart = rb.get_range_bars(*span, **arguments)
-        told = [datetime.fromisoformat(one["anchor"]) for one in chart.attrs["rangebar"]]
-        assert told == origins
+        anchors = [datetime.fromisoformat(one["anchor"]) for one in chart.attrs["rangebar"]]
+        assert anchors == origins
         assert chart["Close"].to_list() == expected["close"].to_list()
 
     def judge_newest(self, end, threshold=250, *, gate=True):
@@ -301,7 +301,7 @@ def reads(draw):
 
 
 @pytest.mark.filterwarnings("ignore::rangebar_polars.storage.coverage.CoverageWarning")
-# A history is short as it is, and takes long to be made shorter.
+# Histories are short anyway, and shrinking them takes long.
 @settings(max_examples=settings().max_examples // 10, phases=[Phase.explicit, Phase.generate])
 @given(
     st.sampled_from(RESETS),
@@ -317,7 +317,7 @@ def test_any_read_after_any_history_is_of_the_series_that_answer(shared, reset, 
             one.interrupt(first, last, number, threshold, gate=gate)
     for start, end, threshold, gate, anchor in asked:
         if anchor == "segment" and reset == "none":
-            # It begins before the tape.
+            # The read begins before the tape.
             anchor = at(FIRST)  # noqa: PLW2901
         one.judge(start, end, threshold, gate=gate, anchor=anchor)
         one.judge_newest(end, threshold, gate=gate)
@@ -332,7 +332,7 @@ def n(day):
 @pytest.mark.parametrize("order", [[(5, 10), (1, 12)], [(1, 12), (5, 10)]], ids=str)
 @pytest.mark.parametrize("number", [None, 5])
 def test_a_short_and_a_long_population_in_either_order(shared, reset, order, number):
-    """With the second one cut off, too."""
+    """Also with the second one interrupted."""
     one = History(shared, reset)
     (first, second) = order
     one.populate(n(first[0]), n(first[1]))
@@ -349,7 +349,7 @@ def test_a_short_and_a_long_population_in_either_order(shared, reset, order, num
 @pytest.mark.filterwarnings("ignore::rangebar_polars.storage.coverage.CoverageWarning")
 @pytest.mark.parametrize("reset", ["none", "year"])
 def test_one_that_ends_in_a_month_beside_one_that_begins_with_it(shared, reset):
-    """As January to the second of March beside March and April: nothing is joined within a segment."""
+    """January to 2 March beside March and April: within a segment, series are never joined."""
     one = History(shared, reset)
     one.populate(n(1), date(2024, 1, 2))
     one.populate(date(2024, 1, 1), date(2024, 1, 20))
@@ -374,7 +374,7 @@ def test_a_series_without_the_gate_is_never_read_with_it(shared):
     assert not bars(TICKS).equals(bars(TICKS, prevent_same_timestamp_close=False))
 
 
-def test_any_cut_of_what_is_kept_is_the_slice_of_the_whole(shared):
+def test_any_part_of_stored_bars_is_a_slice_of_the_whole(shared):
     one = History(shared, "none")
     one.populate(FIRST, LAST)
     whole = bars(TICKS).filter("is_closed")
@@ -388,7 +388,7 @@ def test_any_cut_of_what_is_kept_is_the_slice_of_the_whole(shared):
         assert_frame_equal(seen, expected.select(seen.columns))
 
 
-def test_the_steps_at_which_a_history_is_cut_off_are_there(shared):
+def test_the_steps_that_interrupt_a_history_exist(shared):
     one, seen = History(shared, "week"), []
     with on_failpoint(seen.append):
         one.populate(n(1), n(12))

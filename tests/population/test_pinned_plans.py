@@ -23,13 +23,13 @@ from rangebar_polars.readers import lazy as lazily
 from rangebar_polars.storage.coverage import CoverageWarning
 from rangebar_polars.storage.parquet import TickStorage
 
-#: A year, a month and weeks begin in it; the last days are not populated.
+#: A year, a month and weeks begin within it; the last days are not populated.
 FIRST, KEPT, LAST = date(2023, 12, 28), date(2024, 1, 4), date(2024, 1, 8)
 OLD = tape(FIRST, LAST, 14, step=0.0016, grid_us=7_200_000_000)
 RESETS = ["none", "year", "week", "week", "day"]
-#: What leaves every row and every file that a plan was made from in its place.
+#: Events that leave every row and file of a plan in place.
 KEEPS = ["ticks", "refresh", "force", "extend"]
-#: What puts equal bars in the place of those that it removes.
+#: Events that replace bars by equal ones.
 REPEATS = ["force same, gc", "drop, populate same"]
 REMOVES = ["refresh, gc", "force, gc", "drop, populate", "drop"]
 
@@ -38,7 +38,7 @@ pytestmark = pytest.mark.filterwarnings("ignore::rangebar_polars.storage.coverag
 
 @pytest.fixture(scope="module")
 def shared(new_folder):
-    """One cache for all histories, each with a symbol of its own: an engine takes time to start."""
+    """Return one cache for all histories, each with its own symbol, as an engine starts slowly."""
     place = Place(new_folder())
     with pytest.MonkeyPatch.context() as patch, place.open():
         patch.setenv("RANGEBAR_SYMBOL_GATE", "off")
@@ -50,7 +50,7 @@ _numbers = itertools.count()
 
 
 class History:
-    """Bars of one symbol that are stored up to a day, and ticks that go on after it."""
+    """Bars of one symbol stored up to a day, and ticks beyond it."""
 
     def __init__(self, place, reset):
         self.place, self.reset = place, reset
@@ -77,17 +77,17 @@ class History:
         }
 
     def expected(self):
-        """Bars of the ticks as they are now."""
+        """Return the bars of the current ticks."""
         reset = None if self.reset == "none" else self.reset
         made = self.ticks.rangebar.bars(
             250, features="microstructure", incomplete="keep", reset=reset
         )
-        # With the last day its segment ends, too.
+        # The last day also ends its segment.
         ended = pl.col("ended_by").is_not_null() | pl.lit(self.reset == "day")
         return made.filter(ended).drop("bar_id")
 
     def event(self, kind, day):
-        """Something that another process may do at any moment."""
+        """Do what another process may do at any moment."""
         if "same" not in kind and kind not in {"extend", "drop"}:
             self._replace_ticks(day)
         if kind.startswith("refresh"):
@@ -105,7 +105,7 @@ class History:
                 gc(cache, min_age=timedelta(0))
 
     def _replace_ticks(self, day):
-        """Other prices from a day on, as if the source had published its files again."""
+        """Change prices from a day on, as if the source had republished its files."""
         changed = pl.col("timestamp") >= at(day)
         price = pl.when(changed).then((pl.col("price") * 1.07).round(2)).otherwise("price")
         self.ticks = self.ticks.with_columns(price.alias("price"))
@@ -146,11 +146,11 @@ FEW = settings(max_examples=settings().max_examples // 16, phases=[Phase.explici
     st.sampled_from(RESETS),
     st.sampled_from(KEEPS + REPEATS + REMOVES + REMOVES),
     DAYS,
-    # Before the plan is collected, or before the so-manieth read of stored bars.
+    # Before the plan is collected, or before the n-th read of stored bars.
     st.sampled_from([0, 0, 1, 2, 3, 4]),
     st.sampled_from(["in-memory", "streaming"]),
 )
-def test_a_plan_gives_what_it_was_made_from_or_says_that_it_is_gone(
+def test_a_plan_gives_its_own_snapshot_or_raises_that_it_has_expired(
     shared, reset, kind, day, number, engine
 ):
     one = History(shared, reset)
@@ -171,7 +171,7 @@ def test_a_plan_gives_what_it_was_made_from_or_says_that_it_is_gone(
 
 @pytest.mark.parametrize(("number", "engine"), [(0, "in-memory"), (2, "streaming")])
 @pytest.mark.parametrize("kind", REMOVES)
-def test_a_plan_whose_bars_are_gone_says_so_and_can_be_made_again(shared, kind, number, engine):
+def test_a_plan_whose_bars_are_gone_raises_and_can_be_made_again(shared, kind, number, engine):
     one = History(shared, "none")
     plan = one.scan()
     with pytest.MonkeyPatch.context() as patch:
@@ -191,14 +191,14 @@ def test_a_plan_whose_bars_are_gone_says_so_and_can_be_made_again(shared, kind, 
     st.sampled_from(RESETS),
     st.sampled_from(KEEPS + REPEATS + REMOVES),
     DAYS,
-    # Before or after the ticks that continue stored bars are looked at.
+    # Before or after the ticks that continue stored bars are read.
     st.sampled_from(["supplied", "stale_notes_of"]),
     st.booleans(),
 )
 def test_a_read_gives_the_bars_from_before_or_from_after(shared, reset, kind, day, step, is_lazy):
     one = History(shared, reset)
     before = one.expected()
-    with pytest.MonkeyPatch.context() as patch, warnings.catch_warnings(record=True) as said:
+    with pytest.MonkeyPatch.context() as patch, warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", CoverageWarning)
         Before(reading, step, patch, 1, lambda: one.event(kind, day))
         if is_lazy:
@@ -210,8 +210,8 @@ def test_a_read_gives_the_bars_from_before_or_from_after(shared, reset, kind, da
             found = pl.DataFrame({"close": chart["Close"].to_numpy()})
     after = one.expected()
     if kind == "ticks" and day <= KEPT:
-        # Nobody has built the stored bars again: that is said of them.
-        assert any("other ticks" in str(one.message) for one in said)
+        # The stored bars were not rebuilt, which is a warning.
+        assert any("other ticks" in str(one.message) for one in caught)
         return
     names = values(found)
     assert found.select(names).equals(before.select(names)) or found.select(names).equals(

@@ -1,4 +1,4 @@
-"""Killed at any moment, again and again, a population leaves what one that was not leaves."""
+"""A population that is killed again and again leaves the same as an uninterrupted one."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def run(place):
 
 @pytest.fixture(scope="module")
 def clean(all_workers, new_folder):
-    """What a run without a kill leaves, and how many steps it takes."""
+    """Run without a kill; return the resulting table and the number of steps."""
     place = Place(new_folder())
     store(place.folder, TICKS)
     steps = new_folder() / "steps"
@@ -47,19 +47,19 @@ def clean(all_workers, new_folder):
     for threshold in THRESHOLDS:
         made = kept(place, spec(threshold, reset="month"))
         expected = bars(TICKS, threshold, reset="month")
-        # The bar that forms at the end belongs to a month that has not ended.
+        # The forming bar at the end belongs to a month that has not ended.
         assert made.equals(expected.select(made.columns))
     return place.folder, table(place), steps.stat().st_size
 
 
 def disturb(workers, place, rng, steps):
-    """Some kills at random moments; how many there were before the work was done."""
+    """Kill at random moments until the work is done; return the number of kills."""
     kills = 0
     for number in range(rng.randint(2, 5)):
         count = place.folder / f"steps-{number}"
         count.touch()
         child = workers.start("populate", count_in=str(count), **CALL, **place.arguments)
-        # After some of its steps, and a moment that lies anywhere between two of them.
+        # After some steps and a random delay, so that kills fall between steps, too.
         wanted = rng.randrange(steps)
         wait_for(
             lambda child=child, count=count, wanted=wanted: (
@@ -74,7 +74,7 @@ def disturb(workers, place, rng, steps):
 
 
 def kill_often(many, places, seed, steps, wanted):
-    """Disturb one place after another until there were so many kills; those that were."""
+    """Disturb one place after another until enough kills have hit; return their number."""
     rng, kills, disturbed = random.Random(seed), 0, []
     while kills < wanted:
         place = places(len(disturbed))

@@ -1,4 +1,4 @@
-"""A rebuild that is held, or killed, at any step: readers have the old bars, whole, until the new."""
+"""A rebuild paused or killed at any step: readers see the old bars, whole, until the new ones."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from rangebar_polars.readers.cached import count_bars, get_cached_bars, get_n_ba
 from rangebar_polars.storage.coverage import CoverageWarning
 
 FIRST, LAST = date(2024, 1, 20), date(2024, 2, 12)
-#: The first day that is built anew.
+#: The first day of the rebuild.
 ANEW = date(2024, 1, 26)
 OLD = tape(FIRST, LAST)
 NEW = pl.concat(
@@ -40,15 +40,15 @@ CALL = {
     "notify": False,
 }
 
-#: What a chart shows of either.
+#: Bars of a chart for either.
 CLOSED = {name: bars(ticks).filter("is_closed") for name, ticks in (("old", OLD), ("new", NEW))}
 
 
 def reads(place):
-    """What each way of reading sees of the days that are kept: "old" or "new"."""
+    """Return what each way of reading sees of the stored days: "old" or "new"."""
     where = place.arguments
     with warnings.catch_warnings():
-        # The ticks are other ones by now, as it says.
+        # The ticks have changed, which is a warning.
         warnings.simplefilter("ignore", CoverageWarning)
         cached = get_cached_bars(SYMBOL, 250, FIRST, LAST, **where)
         chart = rb.get_range_bars(SYMBOL, FIRST, LAST, 250, fetch_if_missing=False, **where)
@@ -73,7 +73,7 @@ def _which(seen, column, newest=None):
 
 
 def make_old(place):
-    """A cache with the old bars, whose ticks are new ones by now."""
+    """Store the old bars, then replace the ticks with new ones."""
     storage = store(place.folder, OLD)
     with place.open():
         place.populate(FIRST, LAST)
@@ -84,7 +84,7 @@ def make_old(place):
 
 @pytest.fixture(scope="module")
 def clean(new_folder):
-    """A folder as it is before, what a rebuild that nobody disturbs leaves, and its steps."""
+    """Return the folder before a rebuild, the result of an undisturbed rebuild, and its steps."""
     place = make_old(Place(new_folder()))
     target = Place(new_folder() / "copy")
     shutil.copytree(place.folder, target.folder, symlinks=True)
@@ -110,7 +110,7 @@ def test_readers_see_the_old_bars_at_every_step_until_the_new_ones_are(
     _, expected = clean
     make_old(server)
     with server.open() as cache:
-        # One that was left must be given up, which is a step too.
+        # A leftover rebuild must be discarded, which is a step, too.
         open_generation(cache, spec().series(FIRST), FIRST, fencing=1)
         steps = new_folder()
         hold = {"folder": str(steps), "prefix": "cache:"}
@@ -131,7 +131,7 @@ def test_readers_see_the_old_bars_at_every_step_until_the_new_ones_are(
         judge(server, expected, lambda: server.populate(FIRST, LAST))
 
 
-#: The others are in the test above, and in those of the population.
+#: The other steps are covered by the test above and by tests of populations.
 SOME = {
     Step.GENERATION_OPENED,
     Step.BARS_INSERTED,
@@ -160,7 +160,7 @@ def test_killed_at_a_step_the_bars_are_the_old_ones_or_the_new(
         finish(place, expected)
 
 
-def test_another_population_gives_up_a_rebuild_that_was_left(workers, clean, new_folder):
+def test_another_population_discards_a_leftover_rebuild(workers, clean, new_folder):
     folder, _ = clean
     place = Place(new_folder() / "copy")
     shutil.copytree(folder, place.folder, symlinks=True)
@@ -174,6 +174,6 @@ def test_another_population_gives_up_a_rebuild_that_was_left(workers, clean, new
         assert counts(place, "units") == before
         states = cache.query(f"SELECT state FROM {cache.table('generations')}")["state"]
         assert sorted(states) == ["discarded", "open"]
-        # From another first day on it is another rebuild.
+        # A rebuild from another first day is a different one.
         place.populate(FIRST, LAST, refresh_stale=True)
         assert reads(place) == {"new"}

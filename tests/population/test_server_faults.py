@@ -1,4 +1,4 @@
-"""A server that fails while it is populated: tried again, or said; never swallowed, never twice."""
+"""A server that fails during a population: retried or raised; never swallowed, never duplicated."""
 
 from __future__ import annotations
 
@@ -56,14 +56,14 @@ TABLES = ["bars", "units", "population_checkpoints", "leases"]
 
 
 @pytest.mark.parametrize("name", TABLES)
-def test_an_insert_that_fails_for_a_while_is_tried_again(bridge, clean, stocked, name):
+def test_an_insert_that_fails_for_a_while_is_retried(bridge, clean, stocked, name):
     with stocked.open():
         bridge.fail("503", "drop-after", "drop-before", match=f"INTO `{database(stocked)}`.{name}")
         run(stocked)
         assert bridge.fail() == 0, "nothing met the fault"
         judge(stocked, clean[1], lambda: run(stocked))
         found = counts(stocked)
-    # Exactly one copy of everything that is data.
+    # Exactly one copy of all data.
     assert found["bars"] == sum(len(one[6]) for one in clean[1])
     assert found["units"] == len(clean[1])
 
@@ -91,8 +91,8 @@ def test_an_insert_that_fails_for_good_is_an_error(bridge, clean, stocked, name,
 
 @pytest.mark.parametrize("fault", ["503", "drop-mid"])
 @pytest.mark.parametrize("match", ["sum(row_hash)", "unit_day, generation", "argMax(holder"])
-def test_a_question_that_fails_is_asked_again_or_is_an_error(bridge, clean, stocked, match, fault):
-    """Of the proof, of what is visible, and of who may write."""
+def test_a_query_that_fails_is_retried_or_is_an_error(bridge, clean, stocked, match, fault):
+    """Queries of the read-back, of visible units, and of leases."""
     with stocked.open():
         bridge.fail(fault, match=match)
         run(stocked)
@@ -108,7 +108,7 @@ def test_a_question_that_fails_is_asked_again_or_is_an_error(bridge, clean, stoc
 
 
 def test_faults_at_random_are_never_more_than_an_error(bridge, clean, stocked, is_long):
-    """The tunnel comes and goes for the whole of a job, many times."""
+    """The connection comes and goes many times during a job."""
     random_ = random.Random(4)
     errors = 0
     for number in range(20 if is_long else 3):
@@ -129,8 +129,8 @@ def test_faults_at_random_are_never_more_than_an_error(bridge, clean, stocked, i
 
 
 @pytest.mark.parametrize("step", ["BARS_INSERTED", "UNITS_INSERTED", "UNITS_PROVED"])
-def test_a_server_that_ends_in_the_middle_is_gone_on_with(clean, new_folder, step):
-    """Killed while a group is published, and started again on what it has on its disk."""
+def test_a_population_resumes_after_its_server_was_killed(clean, new_folder, step):
+    """Killed while a group is published, and restarted on the data on its disk."""
     own = Bridge(new_folder() / "engine")
     try:
         folder = new_folder()
@@ -165,10 +165,10 @@ def test_a_server_away_leaves_ticks_to_compute_from(clean, new_folder, bridge):
     assert len(rb.get_range_bars(SYMBOL, FIRST, LAST, use_cache=False, **read)) > 0
 
 
-# What the disk of the server lost, and what somebody else did to it
+# Data that the server lost, and rows of other writers
 
 
-def test_bars_that_a_server_lost_are_an_error_and_are_built_again(clean, server):
+def test_bars_that_a_server_lost_are_an_error_and_are_rebuilt(clean, server):
     server.with_ticks_of(clean[0])
     with server.open() as cache:
         run(server)
@@ -193,14 +193,14 @@ def test_bars_that_a_server_lost_are_an_error_and_are_built_again(clean, server)
 
 
 def test_rows_that_a_server_took_and_lost_are_sent_again(clean, place):
-    """What was acknowledged is looked at before it counts."""
+    """Acknowledged rows are read back before they count."""
     place.with_ticks_of(clean[0])
     lost, steps = [], []
 
     def lose(reached):
         if reached.area == "cache":
             steps.append(reached)
-        # The first copy of each group; what was proved already is lost later or never.
+        # Only the first copy of each group, before its read-back.
         if steps[-2:] == [Step.BARS_BEFORE, Step.BARS_INSERTED]:
             published = f"SELECT attempt FROM {cache.table('units')}"
             where = f"WHERE attempt NOT IN ({published})"
@@ -219,8 +219,8 @@ def test_rows_that_a_server_took_and_lost_are_sent_again(clean, place):
 
 
 @pytest.mark.parametrize("merge", [False, True])
-def test_rows_of_a_writer_that_died_are_nobody_s(clean, place, merge):
-    """Half of another attempt, some of it with the keys of visible rows; merged or not."""
+def test_rows_of_a_dead_writer_do_not_count(clean, place, merge):
+    """Half of another attempt, some with the keys of visible rows; merged or not."""
     place.with_ticks_of(clean[0])
     with place.open() as cache:
         run(place)
@@ -228,7 +228,7 @@ def test_rows_of_a_writer_that_died_are_nobody_s(clean, place, merge):
         others = ", ".join("attempt + 1 AS attempt" if c == "attempt" else c for c in columns)
         bars = cache.table("bars")
         cache.command(f"INSERT INTO {bars} ({', '.join(columns)}) SELECT {others} FROM {bars}")
-        # The rows of a visible attempt, sent once more by somebody who was thought dead.
+        # Rows of a visible attempt, sent again by a writer that was considered dead.
         cache.command(
             f"INSERT INTO {bars} ({', '.join(columns)}) SELECT {', '.join(columns)} FROM {bars} "
             "WHERE bar_seq = 0 SETTINGS insert_deduplicate = 0"
@@ -294,7 +294,7 @@ def test_tables_of_another_version_are_an_error_for_all(clean, server, monkeypat
 
 
 def counts_as_they_are(place):
-    """Rows of the two tables, asked without looking at the schema."""
+    """Count the rows of the two tables, without a schema check."""
     with open_cache(place.dsn, cache_dir=place.folder) as cache:
         return [
             cache.scalar(f"SELECT toInt64(count()) FROM {cache.table(name)}")

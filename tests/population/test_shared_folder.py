@@ -18,10 +18,10 @@ from rangebar_polars.storage.coverage import CoverageWarning
 
 FIRST, LAST = date(2024, 1, 10), date(2024, 3, 2)
 TICKS = tape(FIRST, LAST)
-#: How often everything is done at least: each way of reading, and each call that populates.
+#: The least number of runs of each way of reading, and of each call that populates.
 SHORT, LONG = 3, 60
 RESET = "week"
-#: What a read from ticks gives, too.
+#: Columns that a read from ticks gives, too.
 WINDOW = (FIRST + 3 * ONE_DAY, FIRST + 24 * ONE_DAY)
 CALL = {
     "symbol": SYMBOL,
@@ -39,7 +39,7 @@ def closed_before(day):
     return CLOSED.filter(pl.col("close_time") < at(day)).height
 
 
-#: How many bars there are when so many days are kept.
+#: Number of bars by number of stored days.
 COUNTS = {closed_before(FIRST + n * ONE_DAY) for n in range((LAST - FIRST).days + 2)}
 
 
@@ -67,7 +67,7 @@ def read_count(place):
 
 def read_coverage(place):
     states = coverage(SYMBOL, 250, FIRST, LAST, ouroboros=RESET, **place.arguments)["state"]
-    # What is kept comes first, then what is not yet.
+    # Stored days come first, then missing ones.
     kept = states.to_list().count("given")
     assert states.to_list() == ["given"] * kept + ["missing"] * (states.len() - kept)
     return kept
@@ -82,7 +82,7 @@ def read_chart(place):
     )
     first = seen.attrs["rangebar"][0]
     if first["source"] == "ticks":
-        # Nothing was kept before its start, so that the series begins there.
+        # No bars are stored before its start, so that the series begins there.
         made = bars(between(TICKS, *WINDOW), reset=RESET)
         expected = made.filter("is_closed")
     assert seen["Close"].to_list() == expected["close"].to_list()
@@ -103,7 +103,7 @@ READS = [read_cached, read_newest, read_count, read_coverage, read_chart, read_l
 
 
 def read_in_turn(place, rounds, is_running, enough):
-    """All ways of reading, one after another, until the other process ends; what was counted.
+    """Read in every way, in turn, until the other process ends; return the counts.
 
     `enough` is called when everything was read so often, and the bars were seen to grow.
     """
@@ -136,7 +136,7 @@ def test_a_population_and_a_notebook_share_a_folder(workers, clean, embedded, is
     embedded.with_ticks_of(folder)
     rounds = LONG if is_long else SHORT
     end = embedded.folder / "enough"
-    # A day a call, then all of it anew.
+    # One day per call, then a rebuild of all days.
     child = workers.start(
         "populate_day_by_day",
         until=str(end),
@@ -154,7 +154,7 @@ def test_a_population_and_a_notebook_share_a_folder(workers, clean, embedded, is
 
 
 def test_one_long_population_lets_readers_in(workers, clean, embedded):
-    """Between two groups the folder is given away."""
+    """The folder is yielded between two groups."""
     folder, expected = clean
     embedded.with_ticks_of(folder)
     some = str(FIRST + 26 * ONE_DAY)

@@ -1,4 +1,4 @@
-"""Two populations of one series: one works, the other is told so, and nobody's late word counts."""
+"""Two populations of one series: one works, the other is refused, and late writes do not count."""
 
 from __future__ import annotations
 
@@ -42,8 +42,8 @@ def clean(new_folder):
         return place.folder, table(place)
 
 
-def test_one_that_waits_for_the_exchange_keeps_others_away(workers, embedded):
-    """The folder is free meanwhile, so that the lock of the series decides."""
+def test_a_population_that_waits_for_the_exchange_keeps_its_lease(workers, embedded):
+    """The folder is free meanwhile, so the lease of the series decides."""
     days = ("2024-12-30", "2024-12-31")
     tape_of_two_days = Tape.generate("BTCUSDT", days[0], days=2, per_day=300)
     with Exchange(tape_of_two_days) as box, pytest.MonkeyPatch.context() as patch:
@@ -100,7 +100,7 @@ def test_two_that_start_in_the_same_moment(workers, clean, place):
     results = [one.result() for one in both]
     wrote = [one for one in results if isinstance(one, int)]
     refused = [one for one in results if not isinstance(one, int)]
-    # On a server both may find the other there in the same moment, and one be taken over later.
+    # On a server both may see each other at the same moment, and one be taken over later.
     names = {name for name, _ in refused}
     assert names <= ({"LeaseError"} if place.dsn is None else {"LeaseError", "LeaseLostError"})
     total = sum(len(rows[6]) - rows[5] for rows in expected)
@@ -110,7 +110,7 @@ def test_two_that_start_in_the_same_moment(workers, clean, place):
     judge(place, expected, lambda: run(place))
 
 
-def test_another_machine_goes_on_where_one_was_killed(workers, clean, server, new_folder):
+def test_another_machine_resumes_where_one_was_killed(workers, clean, server, new_folder):
     folder, expected = clean
     server.with_ticks_of(folder)
     child = workers.start(
@@ -131,13 +131,13 @@ def test_another_machine_goes_on_where_one_was_killed(workers, clean, server, ne
         report = run(elsewhere)
         assert report.published == units - done
         judge(elsewhere, expected, lambda: run(elsewhere))
-    # The first one sees that nothing is left, with its old copies.
+    # With its old copies, the first machine sees that nothing is left to do.
     assert int(run(other_dsn)) == 0
 
 
 @pytest.mark.parametrize("step", ["BARS_BEFORE", "BARS_PROVED", "UNITS_INSERTED"])
 def test_a_writer_that_was_taken_over_changes_nothing(workers, clean, server, new_folder, step):
-    """It slept for longer than a heartbeat may be missed, and wakes up in the middle of a group."""
+    """It sleeps through its heartbeats, and wakes up in the middle of a group."""
     folder, expected = clean
     server.with_ticks_of(folder)
     steps = new_folder()
@@ -168,7 +168,7 @@ def units_of(place):
         }
 
 
-def test_other_thresholds_and_segments_are_nobody_s_business(workers, clean, server, new_folder):
+def test_other_thresholds_and_segments_do_not_conflict(workers, clean, server, new_folder):
     folder, _ = clean
     server.with_ticks_of(folder)
     steps = new_folder()

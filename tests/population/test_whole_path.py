@@ -1,4 +1,4 @@
-"""A run from the exchange to the local copy of a state, killed at each of its steps."""
+"""Runs from the exchange to the local copy of a state, killed at each of their steps."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ TAPE = Tape.generate("BTCUSDT", DAYS[0], days=6, per_day=400, absent=1, archive_
 DISK_STEPS = {step for step in Step if step.area == "disk"}
 CACHE_STEPS = set(Step) - DISK_STEPS
 
-#: A path without a fault, and without anything left by an earlier one, does not get there.
+#: Steps that a run without faults or leftovers does not reach.
 NOT_REACHED = {
     Step.STALE_TEMP_REMOVED,
     Step.FILE_QUARANTINED,
@@ -39,7 +39,7 @@ OF_REFRESH = {
     Step.GENERATION_PUBLISHED,
     Step.GENERATION_DISCARDED,
 }
-#: Those of a local copy of a state.
+#: Steps of a local copy of a state.
 OF_COPY = [
     Step.TEMP_CREATED,
     Step.TEMP_HALF_WRITTEN,
@@ -55,7 +55,7 @@ def box():
     with Exchange(TAPE) as one, pytest.MonkeyPatch.context() as patch:
         for name, value in one.environment.items():
             patch.setenv(name, value)
-        # Each step that opens the cache can be killed.
+        # So that each step that opens the cache can be killed.
         patch.setenv("RANGEBAR_CACHE_IDLE_S", "0")
         yield one
 
@@ -66,7 +66,7 @@ def run(place):
 
 @pytest.fixture(scope="module")
 def clean(box, new_folder):
-    """What a run that nobody disturbs leaves, and its steps."""
+    """Return the result of an undisturbed run, and its steps."""
     place, labels = Place(new_folder()), []
     with ExitStack() as stack:
         for _ in calls.watched(labels.append, stack):
@@ -108,7 +108,7 @@ def finish(place, clean):
 
 
 def test_killed_at_each_step_of_a_fetch_one_after_another(box, workers, clean, embedded):
-    """What one run leaves is what the next one finds, until the days are in the store."""
+    """Each run starts from what the last one left, until the days are in the store."""
     steps = [label for label in dict.fromkeys(clean[1]) if label.startswith("disk:")]
     assert len(steps) == len(DISK_STEPS) - len(NOT_REACHED)
     for label in steps:
@@ -121,7 +121,7 @@ def test_killed_between_the_fetch_and_the_first_bar(box, workers, clean, embedde
     opened = f"cache:{Step.CACHE_OPENED.name}"
     kill(workers, embedded, opened)
     assert not TickStorage(embedded.folder).list_days(SYMBOL)
-    # The cache is closed while ticks are fetched, those of one segment at a time.
+    # The cache is closed while the ticks of a segment are fetched.
     assert clean[1].count(opened) == 3
     kill(workers, embedded, opened, 2)
     assert len(TickStorage(embedded.folder).list_days(SYMBOL)) == 3
@@ -134,10 +134,10 @@ def test_killed_between_the_fetch_and_the_first_bar(box, workers, clean, embedde
 def test_killed_at_each_step_of_a_local_copy_one_after_another(
     box, workers, clean, embedded, steps
 ):
-    """Each run adds a day; what was not copied is no more than an older copy."""
+    """Each run adds a day; a copy that was not written leaves only an older one."""
     rb.fetch_ticks(SYMBOL, *DAYS, cache_dir=embedded.folder)
     first = date.fromisoformat(DAYS[0])
-    # Nothing continues a segment after its last day, so that the state then has no copy.
+    # Nothing continues a segment after its last day, so its state has no copy then.
     days = [day for n in range(6) if (day := first + n * ONE_DAY) + ONE_DAY != BOUNDARY]
     for step, day in zip(steps, days, strict=False):
         kill(workers, embedded, f"disk:{step.name}", end_date=str(day))
@@ -145,7 +145,7 @@ def test_killed_at_each_step_of_a_local_copy_one_after_another(
 
 
 def test_a_reset_is_the_same_however_often_it_is_reached(box, workers, clean, embedded):
-    """Killed around the group in which the bar of the old year is ended, and at the next one."""
+    """Killed around the group that ends the last bar of the year, and at the next group."""
     kill(workers, embedded, "cache:BARS_PROVED")
     with embedded.open() as cache:
         assert not chains(cache)
@@ -157,7 +157,7 @@ def test_a_reset_is_the_same_however_often_it_is_reached(box, workers, clean, em
 
 
 @pytest.mark.parametrize("after", [0.6])
-def test_a_kill_in_the_middle_of_a_download_is_nothing(box, workers, clean, embedded, after):
+def test_a_kill_in_the_middle_of_a_download_loses_nothing(box, workers, clean, embedded, after):
     asked = threading.Event()
 
     def stall(request, answer):
@@ -179,7 +179,7 @@ def test_a_kill_in_the_middle_of_a_download_is_nothing(box, workers, clean, embe
     finish(embedded, clean)
 
 
-def test_a_run_after_the_ticks_were_fetched_asks_for_none(box, embedded, clean):
+def test_a_run_after_the_fetch_asks_for_no_ticks(box, embedded, clean):
     rb.fetch_ticks(SYMBOL, *DAYS, cache_dir=embedded.folder)
     asked = len(box.requests)
     finish(embedded, clean)

@@ -15,7 +15,7 @@ import time
 
 
 def do(job: dict, ready: int) -> None:
-    """One call, by module and name."""
+    """Make one call, by module and name."""
     os.environ.update(job["environment"])
     time.tzset()
     import chdb  # noqa: F401 - its threads must not be forked
@@ -27,16 +27,16 @@ def do(job: dict, ready: int) -> None:
 
 
 def start(job: dict) -> int:
-    """Process that is about to begin a call; what it says goes to a file."""
+    """Fork a process that is about to make a call; its output goes to a file."""
     reading, writing = os.pipe()
     child = os.fork()
     if child == 0:
         status = 1
         try:
             os.close(reading)
-            said = os.open(job["said"], os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
-            os.dup2(said, 1)
-            os.dup2(said, 2)
+            output = os.open(job["output"], os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
+            os.dup2(output, 1)
+            os.dup2(output, 2)
             do(job, writing)
             status = 0
         except BaseException:
@@ -53,7 +53,7 @@ def start(job: dict) -> int:
 
 
 def serve() -> None:
-    # So that no child has to import them.
+    # Imported here, so that children need not import them.
     import clickhouse_connect  # noqa: F401
     import httpcore2  # noqa: F401
     import stamina  # noqa: F401

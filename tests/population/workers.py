@@ -1,4 +1,4 @@
-"""Processes that a test starts, holds at a step, and kills."""
+"""Processes that a test starts, pauses at a step, and kills."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 TESTS = Path(__file__).resolve().parents[1]
-#: Longer than anything takes; who waits for longer hangs.
+#: Longer than any call takes; a longer wait is a hang.
 LONGEST_S = 600.0
 
 
@@ -27,45 +27,45 @@ class Child:
 
     workers: Workers
     process: int
-    said_in: Path
+    output_file: Path
     status: int | None = None
 
     @property
-    def said(self) -> str:
-        """What it has printed so far, errors too."""
-        return self.said_in.read_text()
+    def output(self) -> str:
+        """Its output so far, errors included."""
+        return self.output_file.read_text()
 
     def is_running(self) -> bool:
-        """Whether it has not ended yet."""
+        """Whether it is still running."""
         if self.status is None and (answer := self.workers.ask(f"ask {self.process}").strip()):
             self.status = int(answer)
         return self.status is None
 
     def kill(self) -> int:
-        """Kill it; the signal that ended it, 0 if it had ended before."""
+        """Kill it; return the signal that ended it, 0 if it had ended before."""
         with suppress(ProcessLookupError):
             os.kill(self.process, signal.SIGKILL)
         return self.ended()
 
     def ended(self) -> int:
-        """Wait for its end: the signal that ended it, or 0; an error of its own fails the test."""
+        """Wait for its end; return the signal that ended it, or 0. Its own error fails the test."""
         if self.status is None:
             self.status = int(self.workers.ask(f"wait {self.process}"))
-        assert os.WIFSIGNALED(self.status) or self.status == 0, self.said
+        assert os.WIFSIGNALED(self.status) or self.status == 0, self.output
         return os.WTERMSIG(self.status) if os.WIFSIGNALED(self.status) else 0
 
     def error(self) -> str:
-        """Wait for its end, which must be an error: what it said."""
+        """Wait for its end, which must be an error; return its output."""
         if self.status is None:
             self.status = int(self.workers.ask(f"wait {self.process}"))
         assert os.WIFEXITED(self.status), "it was killed"
-        assert self.status, f"it did not fail: {self.said}"
-        return self.said
+        assert self.status, f"it did not fail: {self.output}"
+        return self.output
 
     def result(self) -> Any:
-        """What its call returned."""
+        """Return the result of its call."""
         assert self.ended() == 0, "it was killed"
-        return json.loads(self.said.splitlines()[-1])
+        return json.loads(self.output.splitlines()[-1])
 
 
 class Workers:
@@ -85,26 +85,26 @@ class Workers:
         )
 
     def ask(self, line: str) -> str:
-        """Answer to a line."""
+        """Send a line, and return the answer."""
         self._process.stdin.write(line + "\n")
         self._process.stdin.flush()
         return self._process.stdout.readline()
 
     def start(self, call: str, *, environment: dict[str, str] | None = None, **arguments: Any):
-        """Begin a call of `population.calls`; when this returns, it is about to do so."""
-        said = self._folder / f"said-{len(self._children)}"
+        """Start a process that is about to make a call of `population.calls`."""
+        output = self._folder / f"output-{len(self._children)}"
         job = {
             "call": f"population.calls:{call}",
             "arguments": arguments,
             "environment": {**_settings(), **(environment or {})},
-            "said": str(said),
+            "output": str(output),
         }
-        child = Child(self, int(self.ask(f"start {json.dumps(job)}")), said)
+        child = Child(self, int(self.ask(f"start {json.dumps(job)}")), output)
         self._children.append(child)
         return child
 
     def end_all(self) -> None:
-        """Kill what still runs."""
+        """Kill the processes that still run."""
         for child in self._children:
             if child.status is None:
                 with suppress(ProcessLookupError):
@@ -119,27 +119,27 @@ class Workers:
 
 
 def _settings() -> dict[str, str]:
-    """Settings of the test, which a child that was forked before does not have."""
+    """Return the settings of the test, which a child that was forked earlier does not have."""
     return {name: value for name, value in os.environ.items() if name.startswith("RANGEBAR_")}
 
 
 def held(folder: Path, number: int) -> None:
-    """Wait until a process holds still for the n-th time."""
+    """Wait until a process pauses for the n-th time."""
     wait_for((folder / f"{number}").exists)
 
 
 def go_on(folder: Path, number: int) -> None:
-    """Let it pass the n-th step at which it holds still."""
+    """Let it continue from its n-th pause."""
     (folder / f"{number}.go").touch()
 
 
 def go_on_to_the_end(folder: Path) -> None:
-    """Let it pass all further steps."""
+    """Let it continue from all further pauses."""
     (folder / "all.go").touch()
 
 
 def wait_for(what: Callable[[], Any]) -> Any:
-    """Ask until the answer is true."""
+    """Poll until the answer is true."""
     deadline = time.monotonic() + LONGEST_S
     while not (found := what()):
         assert time.monotonic() < deadline, "it takes too long"

@@ -1,1 +1,1 @@
-"""Compute and deliver the units of a population, in this process or in others."""
+"""Jobs of a population, and the ways to run and publish them."""

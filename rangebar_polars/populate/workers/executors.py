@@ -1,8 +1,8 @@
-"""Jobs of a population run by workers: threads, processes, or machines, behind any `Executor`.
+"""Run the jobs of a population in an `Executor`: threads, processes or other machines.
 
-With an embedded cache the workers stage bars and the driver alone publishes; with a server each
-worker publishes its own, under the leases that the driver holds. A job that is run twice, as its
-worker was killed, goes on from what is published.
+With an embedded cache, workers stage their bars and only the driver publishes. With a server, each
+worker publishes its own bars, under leases that the driver holds. A job whose worker was killed is
+run again, and resumes after its published units.
 """
 
 from __future__ import annotations
@@ -40,13 +40,13 @@ from rangebar_polars.populate.workers.staging import Receipt, staging_folder
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
-    from rangebar_polars.clickhouse.commit.publish import UnitDraft
+    from rangebar_polars.bar_series.units import UnitDraft
     from rangebar_polars.populate.plan import Job
     from rangebar_polars.populate.workers.delivery import Delivery
 
-__all__ = ["end_with_parent", "judge_executor", "run_jobs"]
+__all__ = ["check_executor", "end_with_parent", "run_jobs"]
 
-#: How often a job is run in all, if its worker is killed each time before anything is published.
+#: Runs of a job in a row that may end without publishing anything, because its worker is killed.
 _TRIES = 3
 
 _SPAWN = 'ProcessPoolExecutor(2, mp_context=multiprocessing.get_context("spawn"))'
@@ -59,105 +59,107 @@ def run_jobs(
     *,
     on_days: Callable[[int], object] = lambda _: None,
 ) -> Iterator[JobResult]:
-    """Run jobs in an executor, and publish what they give.
+    """Run jobs in an executor, and publish their units.
 
     Parameters
     ----------
     jobs
-        One after another, each taken when a worker is free for it; all for one cache.
+        Jobs for one cache, each drawn when a worker is free for it.
     executor
-        It is not shut down. A function that makes one is called again if a process is killed.
+        The executor, which is not shut down, or a function that makes one. The function is called
+        again if a process is killed.
     publish
-        Publishes units of an embedded cache, in this thread; it gives each series' first unit of a
-        group without `built_on` the attempt that it published last. Its errors end all.
+        Publishes units to an embedded cache, in this thread. If the first unit of a series has no
+        `built_on`, `publish` fills in the attempt that it published last. Its errors end the run.
     on_days
-        Is told of days that were published.
+        Called with the number of newly published days.
 
     Yields
     ------
     JobResult
-        Each job as it ends. The error of one does not end the others.
+        Each job as it ends. An error of one job does not end the others.
 
     Raises
     ------
     WorkerLostError
-        A process was killed, and `executor` cannot be made anew.
+        A process was killed, and the executor cannot be replaced.
     ValueError
         The executor forks this process, or takes no work.
     TypeError
-        The function makes no executor, or its futures are none, or do not give what was computed.
+        The function does not return an executor, or the executor does not return futures with the
+        results of the jobs.
     """
-    with ExitStack() as held:
-        workers = held.enter_context(closing(_Workers(executor)))
-        source = map(_spelled_out, jobs)
+    with ExitStack() as stack:
+        workers = stack.enter_context(closing(_Workers(executor)))
+        source = map(_with_settings, jobs)
         first = next(source, None)
         if first is None:
             return
         folder = resolve(first.dsn, first.cache_dir).folder
-        way: Delivery = (
+        delivery: Delivery = (
             DirectDelivery(on_days)
             if folder is None
-            else StagedDelivery(held.enter_context(staging_folder(folder)), publish, on_days)
+            else StagedDelivery(stack.enter_context(staging_folder(folder)), publish, on_days)
         )
-        yield from _Run(chain([first], source), workers, way).results()
+        yield from _Run(chain([first], source), workers, delivery).results()
 
 
-def _spelled_out(job: Job) -> Job:
-    """A job with the places that the settings name here; a worker may have other settings."""
-    found = config.settings(cache_dir=job.cache_dir, clickhouse_dsn=job.dsn)
-    return replace(job, cache_dir=str(found.cache_dir), dsn=found.clickhouse_dsn)
+def _with_settings(job: Job) -> Job:
+    """Resolve the folder and the DSN of a job here, since a worker may have other settings."""
+    resolved = config.settings(cache_dir=job.cache_dir, clickhouse_dsn=job.dsn)
+    return replace(job, cache_dir=str(resolved.cache_dir), dsn=resolved.clickhouse_dsn)
 
 
 # The executor
 
 
-def judge_executor(executor: object) -> None:
-    """Refuse what is neither an executor that takes work nor a function that may make one."""
+def check_executor(executor: object) -> None:
+    """Refuse an executor that is shut down, and any value that is not an executor or a function."""
     if executor is None:
         return
     if not isinstance(executor, Executor):
         if not callable(executor):
             raise _no_executor("`executor`", executor)
-    # Of threads, and of processes.
+    # Executors of threads and of processes name the flag differently.
     elif getattr(executor, "_shutdown", False) is True or (
         getattr(executor, "_shutdown_thread", False) is True
     ):
         raise _takes_no_work("it is shut down")
 
 
-def _no_executor(what: str, given: object) -> TypeError:
+def _no_executor(what: str, value: object) -> TypeError:
     sentence = (
         f"{what} must be a concurrent.futures.Executor, or a function that makes one; it is of "
-        f"type `{type(given).__name__}`"
+        f"type `{type(value).__name__}`"
     )
     return TypeError(with_hint(sentence, _SPAWN))
 
 
 def _takes_no_work(reason: str) -> ValueError:
     sentence = f"`executor` takes no work: {reason}"
-    return ValueError(with_hint(sentence, f"give another one, or a function: lambda: {_SPAWN}"))
+    return ValueError(with_hint(sentence, f"pass another one, or a function: lambda: {_SPAWN}"))
 
 
 class _Workers:
-    """An executor, or a way to make one after another."""
+    """An executor, or a function that makes a new one when the current one breaks."""
 
-    def __init__(self, given: Executor | Callable[[], Executor]) -> None:
-        self._make = None if isinstance(given, Executor) else given
-        self._made = _judged(given) if isinstance(given, Executor) else None
+    def __init__(self, executor: Executor | Callable[[], Executor]) -> None:
+        self._make = None if isinstance(executor, Executor) else executor
+        self._current = _refuse_fork(executor) if isinstance(executor, Executor) else None
 
     @property
     def _executor(self) -> Executor:
-        if self._made is None:
+        if self._current is None:
             assert self._make is not None  # noqa: S101
             made = self._make()
             if not isinstance(made, Executor):
-                raise _no_executor("what `executor` makes", made)
-            self._made = _judged(made)
-        return self._made
+                raise _no_executor("the return value of `executor`", made)
+            self._current = _refuse_fork(made)
+        return self._current
 
     @property
     def slots(self) -> int:
-        """How many jobs to have there at once: some more than can run, so that none waits for one."""
+        """Number of jobs to submit at once: one more than can run, so that no worker waits."""
         executor = self._executor
         known = getattr(executor, "max_workers", None) or getattr(executor, "_max_workers", None)
         threads = getattr(getattr(executor, "_client", None), "nthreads", None)  # of Dask
@@ -166,7 +168,7 @@ class _Workers:
         return 1 + (known or os.cpu_count() or 1)
 
     def submit(self, call: tuple[Any, ...]) -> Future[Any]:
-        """Start a function with arguments by place: keywords are taken by some executors."""
+        """Submit a function with positional arguments; some executors use keywords themselves."""
         if isinstance(self._executor, ProcessPoolExecutor):
             call = (_in_a_child, *call)
         try:
@@ -180,43 +182,43 @@ class _Workers:
         return future
 
     def renew(self, cause: BaseException) -> None:
-        """Replace the executor, one of whose processes was killed."""
+        """Replace an executor that has lost a process."""
         if self._make is None:
             raise WorkerLostError(_LOST) from cause
         self.close()
 
     def close(self) -> None:
-        """Shut down what was made here."""
-        if self._make is not None and self._made is not None:
-            self._made.shutdown(wait=False)
-            self._made = None
+        """Shut down an executor that was made here."""
+        if self._make is not None and self._current is not None:
+            self._current.shutdown(wait=False)
+            self._current = None
 
 
 _LOST = with_hint(
-    "a process of the executor was killed, which ended all of its work; what was published is kept",
-    "run it again, or give a function that makes the executor anew: executor=lambda: "
-    f"{_SPAWN}; a process that is killed again and again may lack memory",
+    "a process of the executor was killed, which ended all of its work; published days are stored",
+    "run it again, or pass a function that makes a new executor: executor=lambda: "
+    f"{_SPAWN}; a process that is killed repeatedly may be running out of memory",
 )
 
 
-def _judged(executor: Executor) -> Executor:
-    """Refuse processes that are forked: the threads of Polars do not come along, and it hangs."""
+def _refuse_fork(executor: Executor) -> Executor:
+    """Refuse an executor that forks: Polars hangs in a forked process, which has no threads."""
     context = getattr(executor, "_mp_context", None)
     if context is not None and context.get_start_method() == "fork":
         raise ValueError(
-            with_hint("the executor forks this process, whose threads its workers lack", _SPAWN)
+            with_hint("`executor` forks this process, but its threads are lost in a fork", _SPAWN)
         )
     return executor
 
 
-def _wrong_answer(method: str, given: object) -> TypeError:
-    sentence = f"`{method}` of `executor` gave `{given!r}`, which is not what it has to give"
-    hint = "submit gives a concurrent.futures.Future, and its result is that of the function"
+def _wrong_answer(method: str, value: object) -> TypeError:
+    sentence = f"`{method}` of `executor` gave `{value!r}`, which is not a valid result"
+    hint = "submit must return a concurrent.futures.Future with the result of the function"
     return TypeError(with_hint(sentence, hint))
 
 
 def _answer(future: Future[Any]) -> Outcome | Receipt:
-    """What a job gave, as the executor handed it on."""
+    """Return the result of a job, as the executor passed it on."""
     answer = future.result()
     if not isinstance(answer, Outcome | Receipt):
         raise _wrong_answer("a future", answer)
@@ -224,14 +226,14 @@ def _answer(future: Future[Any]) -> Outcome | Receipt:
 
 
 def _in_a_child(function: Callable[..., Any], *arguments: Any) -> Any:  # noqa: ANN401
-    """Run a job in a process that ends when this one's has ended, however that was."""
+    """Run a job in a child process that ends when this process ends, even if it is killed."""
     end_with_parent()
     return function(*arguments)
 
 
 @cache
 def end_with_parent() -> None:
-    """Let the process of a pool end when its parent has ended: it would wait for work for ever."""
+    """End this pool process when its parent has ended; it would wait for work for ever."""
     parent = multiprocessing.parent_process()
     if parent is not None:
         threading.Thread(target=_end_after, args=(parent,), daemon=True).start()
@@ -239,30 +241,31 @@ def end_with_parent() -> None:
 
 def _end_after(parent: multiprocessing.process.BaseProcess) -> None:
     parent.join()
-    # Not an exit that waits for threads. The pipe of the pool tells of no end, as both ends are here.
+    # A normal exit would wait for threads. The pool's pipe does not close, since both ends are open
+    # in this process.
     os._exit(1)
 
 
 class _Run:
-    """The jobs that are under way."""
+    """Jobs that are running, and jobs to run again."""
 
-    def __init__(self, jobs: Iterator[Job], workers: _Workers, way: Delivery) -> None:
+    def __init__(self, jobs: Iterator[Job], workers: _Workers, delivery: Delivery) -> None:
         self._jobs = jobs
         self._workers = workers
-        self._way = way
+        self._delivery = delivery
         self._running: dict[Future[Any], Task] = {}
-        #: To be run again.
+        #: Tasks to run again.
         self._again: deque[Task] = deque()
-        #: Why the executor takes nothing any more.
+        #: Why the executor takes no more work.
         self._broken: BrokenExecutor | None = None
 
     def results(self) -> Iterator[JobResult]:
-        """Each job as it ends."""
+        """Yield each job as it ends."""
         try:
             while self._fill():
-                ready, _ = wait(self._running, self._way.look_s, FIRST_COMPLETED)
+                ready, _ = wait(self._running, self._delivery.poll_s, FIRST_COMPLETED)
                 for task in self._running.values():
-                    self._way.collect(task)
+                    self._delivery.collect(task)
                 for future in ready:
                     yield from self._ended(future)
                 if self._broken is not None:
@@ -272,12 +275,12 @@ class _Run:
                 future.cancel()
 
     def _fill(self) -> bool:
-        """Start jobs where there is room; False if there is nothing more to do."""
+        """Submit jobs while there is room; return False once nothing is left to do."""
         room = self._workers.slots - len(self._running)
         while room > 0 and self._broken is None and (task := self._next()) is not None:
             room -= 1
             try:
-                self._running[self._workers.submit(self._way.call(task))] = task
+                self._running[self._workers.submit(self._delivery.call(task))] = task
             except BrokenExecutor as error:
                 self._broken = error
                 self._again.appendleft(task)
@@ -297,38 +300,40 @@ class _Run:
             self._again.append(task)
         elif error is not None:
             yield self._result(task, error=error)
-        elif (outcome := self._way.outcome(task, _answer(future))) is not None:
+        elif (outcome := self._delivery.outcome(task, _answer(future))) is not None:
             yield self._result(task, outcome)
         else:
             yield from self._try_again(task)
 
     def _recover(self, cause: BrokenExecutor) -> Iterator[JobResult]:
-        """Go on with another executor: the one that broke has ended all that it had."""
+        """Replace a broken executor, and run its tasks again."""
         lost = [*self._again, *self._running.values()]
         self._again.clear()
         self._running.clear()
         for task in lost:
-            self._way.collect(task)
+            self._delivery.collect(task)
         self._workers.renew(cause)
         self._broken = None
         for task in lost:
             yield from self._try_again(task)
 
     def _try_again(self, task: Task) -> Iterator[JobResult]:
-        task.vain += 1
-        if task.vain < _TRIES:
+        task.failed_runs += 1
+        if task.failed_runs < _TRIES:
             self._again.append(task)
             return
         job = task.job
         sentence = (
-            f"the work on `{job.symbol}` from `{job.first_day}` to `{job.last_day}` was lost "
+            f"the job of `{job.symbol}` from `{job.first_day}` to `{job.last_day}` was lost "
             f"`{_TRIES}` times"
         )
-        hint = "see what ends the processes (memory?), and the disk; what was published is kept"
+        hint = (
+            "check the memory and the disk, and what ends the processes; published days are stored"
+        )
         yield self._result(task, error=WorkerLostError(with_hint(sentence, hint)))
 
     def _result(
         self, task: Task, outcome: Outcome | None = None, error: BaseException | None = None
     ) -> JobResult:
-        self._way.forget(task)
+        self._delivery.forget(task)
         return JobResult(task.job, outcome, error)

@@ -1,4 +1,4 @@
-"""Run jobs in this process: compute one group of units while the one before it is published."""
+"""Run jobs in this process: compute one group of units while the previous one is published."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from concurrent.futures import Future
     from datetime import date
 
-    from rangebar_polars.clickhouse.commit.publish import UnitDraft
+    from rangebar_polars.bar_series.units import UnitDraft
     from rangebar_polars.populate.outcome import Outcome
     from rangebar_polars.populate.plan import Job
 
@@ -28,7 +28,7 @@ __all__ = ["InProcessRunner", "run_job"]
 def run_job(job: Job, publish: Publish, *, group_s: float = GROUP_S) -> Outcome:
     """Compute a job and publish it group by group.
 
-    `publish` is called from another thread, for one group at a time, and not again after an error.
+    `publish` is called from another thread, one group at a time, and not again after an error.
     """
     (result,) = InProcessRunner(publish, group_s=group_s).run([job])
     if result.outcome is None:
@@ -37,15 +37,15 @@ def run_job(job: Job, publish: Publish, *, group_s: float = GROUP_S) -> Outcome:
 
 
 class InProcessRunner:
-    """Compute jobs one after another, and publish their units in groups.
+    """Computes jobs one after another, and publishes their units in groups.
 
-    A group may hold the units of several jobs, because publishing costs about the same for one day
-    as for a month: a segment of one day would otherwise cost a publication of its own.
+    Publishing one day costs about as much as publishing a month. A group may therefore hold units
+    of several jobs, so that a segment of one day does not need a publication of its own.
 
     Parameters
     ----------
     publish
-        Publishes one group. It is called from another thread, for one group at a time.
+        Publishes one group. It is called from another thread, one group at a time.
     group_s
         Seconds of work after which a group is published.
     """
@@ -56,13 +56,13 @@ class InProcessRunner:
         self._groups: _Groups | None = None
 
     def run(self, jobs: Iterable[Job]) -> Iterator[JobResult]:
-        """Run jobs of different segments; each is taken when the one before it is computed.
+        """Run jobs of different segments; each is drawn once the previous one is computed.
 
         Yields
         ------
         JobResult
             Each job, in order, once all of its units are published. Bad ticks and a failing source
-            end their own job only; an error of `publish` ends all.
+            end only their own job; an error of `publish` ends the run.
         """
         with ThreadPoolExecutor(1, "rangebar-publish") as thread:
             groups = self._groups = _Groups(thread, self._publish, self._group_s)
@@ -71,7 +71,7 @@ class InProcessRunner:
                 try:
                     job = next(source, None)
                 except Exception:
-                    # What was computed before is published all the same.
+                    # The units of the jobs before are still published.
                     groups.finish()
                     yield from groups.published()
                     raise
@@ -83,21 +83,21 @@ class InProcessRunner:
             yield from groups.published()
 
     def flush(self) -> None:
-        """Publish what is computed, before a job is waited for that may take long to come."""
+        """Publish the computed units before a long wait for the next job."""
         if self._groups is not None:
             self._groups.finish()
 
 
 class _Groups:
-    """The group that is being filled, the one that is being published, and the jobs in both."""
+    """The group that is being filled, the group that is being published, and their jobs."""
 
     def __init__(self, thread: ThreadPoolExecutor, publish: Publish, group_s: float) -> None:
         self._thread = thread
         self._publish = publish
         self._group_s = group_s
-        self._begun = time.monotonic()
+        self._started = time.monotonic()
         self._filling: list[UnitDraft] = []
-        #: Jobs that are computed and have units in the group that is being filled.
+        #: Computed jobs with units in the group that is being filled.
         self._computed: list[JobResult] = []
         self._publishing: Future[object] | None = None
         #: Jobs whose last units are being published.
@@ -125,7 +125,7 @@ class _Groups:
         self._published = []
 
     def finish(self) -> None:
-        """Publish what is left."""
+        """Publish the last group."""
         self._submit()
         self._wait()
 
@@ -144,24 +144,24 @@ class _Groups:
         if len({(day.year, day.month) for day in days}) > 1 or len(days) > GROUP_DAYS:
             self._submit()
         self._filling += drafts
-        is_late = time.monotonic() - self._begun >= self._group_s
+        is_late = time.monotonic() - self._started >= self._group_s
         if is_late or not is_last or len(_days(self._filling)) >= GROUP_DAYS:
             self._submit()
 
     def _submit(self) -> None:
-        """Publish the group that is filled, after the one before it."""
+        """Start to publish the filled group once the previous one is published."""
         self._wait()
         if self._filling:
             self._publishing = self._thread.submit(copy_context().run, self._publish, self._filling)
         self._awaited += self._computed
         self._filling, self._computed = [], []
-        self._begun = time.monotonic()
+        self._started = time.monotonic()
 
     def _wait(self) -> None:
-        """Wait for the group that is being published; its error is raised here."""
-        under_way, self._publishing = self._publishing, None
-        if under_way is not None:
-            under_way.result()
+        """Wait for the group that is being published, and raise its error."""
+        publishing, self._publishing = self._publishing, None
+        if publishing is not None:
+            publishing.result()
         self._published += self._awaited
         self._awaited = []
 

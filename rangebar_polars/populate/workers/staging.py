@@ -1,7 +1,7 @@
-"""Bars on their way from workers to the one process that may write an embedded cache.
+"""Files that carry bars from workers to the one process that writes an embedded cache.
 
 A worker puts each group of units into a file, and the driver publishes the files of a job in
-order. A group has the same content whenever its job is run, so that it may be put twice.
+order. A group has the same content in every run of its job, so it may be put twice.
 """
 
 from __future__ import annotations
@@ -41,21 +41,21 @@ if TYPE_CHECKING:
 __all__ = [
     "Inbox",
     "Outbox",
+    "Published",
     "Receipt",
-    "Standing",
-    "packed",
+    "pack",
     "stage_job",
     "staging_folder",
     "sweep",
-    "unpacked",
+    "unpack",
 ]
 
 
-#: Files of a job that may wait for the driver; its worker pauses at so many.
+#: Files of a job that may wait for the driver. Its worker pauses while there are as many.
 ROOM = 4
 
 
-#: Longer than the ticks of any segment take to fetch, which the driver does meanwhile.
+#: Longer than a fetch of any segment's ticks, which the driver may be doing meanwhile.
 _WAIT_S = 3600.0
 
 
@@ -65,26 +65,26 @@ _MAGIC = b"rbgroup1"
 _DIGEST = 32
 
 
-_OPEN, _STANDING, _SUFFIX = "open", "standing.json", ".group"
+_OPEN, _PUBLISHED, _SUFFIX = "open", "standing.json", ".group"
 
 
 @dataclass(frozen=True, slots=True)
-class Standing:
-    """How much of a job is published."""
+class Published:
+    """How much of a job the driver has published."""
 
-    #: Number of the group that comes next.
+    #: Number of the next group.
     index: int = 0
     #: Content hash of the group before it.
     after: str = ""
-    #: Of each series the last day that is published, and the state after it.
+    #: Last published day of each series, and the state after it.
     states: tuple[tuple[BarSeries, date, bytes], ...] = ()
 
 
 # The content of a file
 
 
-def packed(drafts: Sequence[UnitDraft], index: int, after: str) -> tuple[bytes, str]:
-    """Bytes of the file of a group, and their hash; the same for the same units.
+def pack(drafts: Sequence[UnitDraft], index: int, after: str) -> tuple[bytes, str]:
+    """Encode a group; return the bytes of its file and their hash. Equal units give equal bytes.
 
     Parameters
     ----------
@@ -106,8 +106,11 @@ def packed(drafts: Sequence[UnitDraft], index: int, after: str) -> tuple[bytes, 
     return _MAGIC + digest.digest() + content, digest.hexdigest()
 
 
-def unpacked(data: bytes, index: int, after: str) -> tuple[list[UnitDraft], str] | None:
-    """Units of a file, and its hash; None if it is damaged, or does not follow what came before."""
+def unpack(data: bytes, index: int, after: str) -> tuple[list[UnitDraft], str] | None:
+    """Decode a group; return its units and its hash.
+
+    None if the file is damaged, or does not follow the group before it.
+    """
     start = len(_MAGIC) + _DIGEST
     digest = blake2b(data[start:], digest_size=_DIGEST)
     if data[:start] != _MAGIC + digest.digest():
@@ -171,13 +174,13 @@ def _series_in(item: dict[str, Any]) -> BarSeries:
 
 @contextmanager
 def staging_folder(cache: Path) -> Iterator[Path]:
-    """A folder for the files of a run, beside the folder of an embedded cache.
+    """Create a folder for the files of a run, beside the folder of an embedded cache.
 
-    It is open until the end, and then removed; what killed runs have left is removed first.
+    The folder is removed at the end. Leftovers of killed runs are removed first.
     """
     root = _root(cache)
     with disk_errors(root):
-        lock = _free_place(root)
+        lock = _lock_slot(root)
     run = lock.path.with_suffix("") / secrets.token_hex(8)
     try:
         with disk_errors(run):
@@ -193,11 +196,11 @@ def staging_folder(cache: Path) -> Iterator[Path]:
 
 
 def sweep(cache: Path) -> None:
-    """Remove the files of runs that are not alive any more."""
+    """Remove the files of runs that have ended."""
     for path in listed(_root(cache)):
         lock = FileLock(path)
-        is_place = path.suffix == ".lock" and is_folder(path.with_suffix(""))
-        if is_place and lock.try_acquire():
+        is_slot = path.suffix == ".lock" and is_folder(path.with_suffix(""))
+        if is_slot and lock.try_acquire():
             _remove(path.with_suffix(""))
             lock.release()
 
@@ -206,8 +209,8 @@ def _root(cache: Path) -> Path:
     return cache.with_name(f"{cache.name}.staging")
 
 
-def _free_place(root: Path) -> FileLock:
-    """The lock of a place that no other run has; the places are few, and are used again."""
+def _lock_slot(root: Path) -> FileLock:
+    """Lock the first free slot. Slots are numbered and reused, so that there are only a few."""
     number = 0
     while True:
         lock = FileLock(root / f"{number}.lock")
@@ -217,7 +220,7 @@ def _free_place(root: Path) -> FileLock:
 
 
 def _remove(folder: Path) -> None:
-    # A worker of a killed run may still write there: then it is removed at the next start.
+    # A worker of a killed run may still write there; the next run then removes the folder.
     shutil.rmtree(folder, ignore_errors=True)
 
 
@@ -225,41 +228,41 @@ def _remove(folder: Path) -> None:
 
 
 class Outbox:
-    """Where a worker puts the groups of a job."""
+    """The worker's end of a job's folder."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.wait_s = _WAIT_S
 
-    def standing(self) -> Standing:
-        """What the driver has published of the job, which need not be done again.
+    def published(self) -> Published:
+        """Read how much of the job the driver has published in earlier runs.
 
         Raises
         ------
         StorageError
-            The folder is not here, or not any more.
+            The folder does not exist, or exists no more.
         """
-        self._judge_open()
+        self._check_open()
         with disk_errors(self.folder):
             try:
-                known = json.loads((self.folder / _STANDING).read_text(encoding="utf-8"))
+                known = json.loads((self.folder / _PUBLISHED).read_text(encoding="utf-8"))
             except FileNotFoundError:
-                return Standing()
+                return Published()
         states = tuple(
             (_series_in(series), date.fromisoformat(day), base64.b64decode(state))
             for series, day, state in known["states"]
         )
-        return Standing(known["index"], known["after"], states)
+        return Published(known["index"], known["after"], states)
 
     def put(self, drafts: Sequence[UnitDraft], index: int, after: str) -> str:
-        """Hand a group over, as soon as there is room for it; its content hash.
+        """Hand over a group once there is room for it; return its content hash.
 
         Raises
         ------
         StorageError
-            The driver has ended or takes nothing any more, or the file cannot be written.
+            The driver has ended or takes no more groups, or the file cannot be written.
         """
-        content, digest = packed(drafts, index, after)
+        content, digest = pack(drafts, index, after)
         self._wait_for_room()
         target = self.folder / f"{index:06d}{_SUFFIX}"
         temporary = target.with_suffix(f".{secrets.token_hex(4)}.tmp")
@@ -270,54 +273,56 @@ class Outbox:
                 os.fsync(file.fileno())
             temporary.replace(target)
         except OSError as error:
-            self._judge_open()
+            self._check_open()
             with suppress(OSError):
                 temporary.unlink()
             sentence = f"a group of bars cannot be staged in `{self.folder}`: {error}"
-            raise StorageError(with_hint(sentence, "look at the disk, and run it again")) from error
+            raise StorageError(with_hint(sentence, "check the disk, and run it again")) from error
         return digest
 
     def _wait_for_room(self) -> None:
         deadline, before = time.monotonic() + self.wait_s, ROOM
         while True:
-            self._judge_open()
+            self._check_open()
             waiting = len(list(self.folder.glob(f"*{_SUFFIX}")))
             if waiting < ROOM:
                 return
             if waiting < before:
                 deadline, before = time.monotonic() + self.wait_s, waiting
             if not wait_a_little(deadline):
-                sentence = f"nobody has taken bars out of `{self.folder}` for {self.wait_s:g} s"
-                raise StorageError(with_hint(sentence, "see what the population waits for"))
+                sentence = (
+                    f"the population has taken no bars out of `{self.folder}` for {self.wait_s:g} s"
+                )
+                raise StorageError(with_hint(sentence, "check what its process is waiting for"))
 
-    def _judge_open(self) -> None:
-        """Stop if nobody will publish what is put here."""
+    def _check_open(self) -> None:
+        """Refuse to go on once the driver has ended."""
         token = self.folder.parent / _OPEN
         try:
             host = token.read_text(encoding="utf-8")
         except FileNotFoundError:
             host = None
-        # The kernel's locks are known on their own machine only.
+        # Kernel locks can be tested only on their own machine.
         is_local = host == socket.gethostname()
         if host is None or (is_local and FileLock(_lock_of(self.folder)).is_free()):
             raise StorageError(
                 with_hint(
-                    f"the staging folder `{self.folder}` is not there: the population has ended, "
-                    "or runs on a machine whose folders are not seen here",
-                    "several machines share bars through a server: "
+                    f"the staging folder `{self.folder}` does not exist: the population has ended, "
+                    "or runs on a machine that does not share the folder",
+                    "workers on other machines need a server: "
                     "RANGEBAR_CLICKHOUSE_DSN=http://host:8123",
                 )
             )
 
 
 def _lock_of(folder: Path) -> Path:
-    """The lock that the driver of a job's folder holds."""
-    place = folder.parent.parent
-    return place.with_name(f"{place.name}.lock")
+    """Return the path of the lock that the driver of a job's folder holds."""
+    slot = folder.parent.parent
+    return slot.with_name(f"{slot.name}.lock")
 
 
 class Inbox:
-    """Where the driver takes the groups of a job from, in order, each once."""
+    """The driver's end of a job's folder: it takes each group once, in order."""
 
     def __init__(self, folder: Path) -> None:
         with disk_errors(folder):
@@ -326,41 +331,41 @@ class Inbox:
         self.index = 0
         self._after = self._taken = ""
         self._states: dict[BarSeries, tuple[date, bytes]] = {}
-        self._is_cut = False
+        self._is_broken = False
 
     def begin(self) -> None:
-        """The job is about to be run, for the first time or again."""
-        self._is_cut = False
+        """Clear the folder before a run of the job, the first one or a further one."""
+        self._is_broken = False
         self._remove_before(None)
 
     def take(self) -> list[UnitDraft] | None:
-        """Units of the next group if it is there; `done` must follow.
+        """Take the units of the next group, if it is there; `done` must follow.
 
-        A file that is damaged, or does not follow those that were taken, is removed with all that
-        come after it: the job must be run again.
+        A file that is damaged, or does not follow the last group, is removed together with all
+        later ones, and the job must be run again.
         """
-        # A job that was run twice has put some once more, which would take room.
-        self._remove_before(None if self._is_cut else self.index)
+        # A second run of the job may have put groups again that are published already.
+        self._remove_before(None if self._is_broken else self.index)
         with disk_errors(self._next):
             try:
                 data = self._next.read_bytes()
             except FileNotFoundError:
                 return None
-        found = unpacked(data, self.index, self._after)
-        if found is None:
-            self._is_cut = True
+        group = unpack(data, self.index, self._after)
+        if group is None:
+            self._is_broken = True
             return None
-        drafts, self._taken = found
+        drafts, self._taken = group
         return drafts
 
     def _remove_before(self, index: int | None) -> None:
-        """Remove groups up to a number, or all."""
+        """Remove the groups before a number, or all of them."""
         for path in self.folder.glob(f"*{_SUFFIX}"):
             if index is None or int(path.name.partition(".")[0]) < index:
                 path.unlink(missing_ok=True)
 
     def done(self, drafts: Sequence[UnitDraft]) -> None:
-        """The units that were taken are published: remove their file."""
+        """Record that the taken units are published, and remove their file."""
         path = self._next
         self.index, self._after = self.index + 1, self._taken
         self._states |= {draft.series: (draft.day, draft.state) for draft in drafts}
@@ -369,14 +374,14 @@ class Inbox:
             for series, (day, state) in self._states.items()
         ]
         known = {"index": self.index, "after": self._after, "states": states}
-        temporary = self.folder / f"{_STANDING}.tmp"
+        temporary = self.folder / f"{_PUBLISHED}.tmp"
         with disk_errors(self.folder):
             temporary.write_text(json.dumps(known), encoding="utf-8")
-            temporary.replace(self.folder / _STANDING)
+            temporary.replace(self.folder / _PUBLISHED)
             path.unlink(missing_ok=True)
 
     def remove(self) -> None:
-        """Remove the folder: the job is done, or given up."""
+        """Remove the folder of a finished job."""
         _remove(self.folder)
 
     @property
@@ -386,24 +391,24 @@ class Inbox:
 
 @dataclass(frozen=True, slots=True)
 class Receipt:
-    """What a worker says of a job that it has staged."""
+    """A worker's answer for a job that it has staged."""
 
     outcome: Outcome
-    #: How many groups it has in all.
+    #: Number of groups of the job, over all runs.
     groups: int
 
 
-# In the worker: functions of a module and arguments by place, as any executor can send them
+# In the worker: a module-level function with positional arguments, which every executor can send
 
 
 def stage_job(job: Job, folder: str) -> Receipt:
     """Compute a job, and put its units into files for the driver."""
     outbox = Outbox(Path(folder))
-    known = outbox.standing()
+    known = outbox.published()
     index, after = known.index, known.after
-    reached = {series: (day, state) for series, day, state in known.states}
-    rest = _continued(job, reached)
-    if not rest.tracks:
+    published = {series: (day, state) for series, day, state in known.states}
+    rest = _without_published(job, published)
+    if not rest.series_jobs:
         return Receipt(Outcome(()), index)
     groups = compute_units(rest)
     while True:
@@ -411,22 +416,26 @@ def stage_job(job: Job, folder: str) -> Receipt:
             drafts = next(groups)
         except StopIteration as end:
             return Receipt(end.value, index)
-        # As in a run from the start: the driver knows the attempt that the next unit is built on.
-        same = [replace(one, built_on=None) if one.series in reached else one for one in drafts]
+        # The driver fills in the attempt, as in a run from the start, so that the bytes are equal.
+        same = [
+            replace(draft, built_on=None) if draft.series in published else draft
+            for draft in drafts
+        ]
         after = outbox.put(same, index, after)
         index += 1
 
 
-def _continued(job: Job, reached: Mapping[BarSeries, tuple[date, bytes]]) -> Job:
-    """A job without the days that are done: of each series, the last one and the state after it."""
-    moved = [
-        _moved(track, *reached[track.series]) if track.series in reached else track
-        for track in job.tracks
+def _without_published(job: Job, published: Mapping[BarSeries, tuple[date, bytes]]) -> Job:
+    """Return the rest of a job after the last published day of each series."""
+    advanced = [
+        _advanced(part, *published[part.series]) if part.series in published else part
+        for part in job.series_jobs
     ]
-    tracks = tuple(track for track in moved if track.first_day <= job.last_day)
-    first_day = min((track.first_day for track in tracks), default=job.first_day)
-    return replace(job, tracks=tracks, first_day=first_day)
+    rest = tuple(part for part in advanced if part.first_day <= job.last_day)
+    first_day = min((part.first_day for part in rest), default=job.first_day)
+    return replace(job, series_jobs=rest, first_day=first_day)
 
 
-def _moved(track: SeriesJob, day: date, state: bytes) -> SeriesJob:
-    return replace(track, first_day=day + ONE_DAY, state=state)
+def _advanced(job: SeriesJob, day: date, state: bytes) -> SeriesJob:
+    """Return the job that starts after a day, from the state after it."""
+    return replace(job, first_day=day + ONE_DAY, state=state)

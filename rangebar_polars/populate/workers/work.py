@@ -1,4 +1,4 @@
-"""The bars of a job, in groups of days that are published together."""
+"""Compute the units of a job, in groups of days that are published together."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from rangebar_polars.bar_series.days import Track, compute_days, new_builder, or
 from rangebar_polars.bar_series.units import TickDay, UnitDraft
 from rangebar_polars.exceptions import ParquetCorruptionError, SnapshotExpiredError
 from rangebar_polars.ingest.id_gap import Hole, first_hole, first_line
-from rangebar_polars.populate.outcome import Outcome, TrackOutcome
+from rangebar_polars.populate.outcome import Outcome, SeriesOutcome
 from rangebar_polars.storage.parquet import TickStorage
 from rangebar_polars.storage.snapshot import snapshot
 
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 __all__ = ["GROUP_DAYS", "GROUP_S", "compute_units"]
 
-#: A group ends after so many days, or seconds of work.
+#: A group ends after this many days, or this many seconds of work.
 GROUP_DAYS = 30
 GROUP_S = 1.0
 
@@ -36,40 +36,40 @@ GROUP_S = 1.0
 def compute_units(
     job: Job, *, group_s: float | None = None
 ) -> Generator[list[UnitDraft], None, Outcome]:
-    """The units of a job in groups, in order; its return value says how far it got.
+    """Yield the units of a job in groups, in order; the generator returns the outcome.
 
-    A group has days of one month, all tracks of a day, and at most 30 days. `built_on` is set in
-    the first unit of each series alone: a publisher fills in what the group before was given.
+    A group holds whole days of one month, all series of each day, and at most 30 days. Only the
+    first unit of each series has `built_on` set; a publisher fills in the attempts of the others.
 
     Parameters
     ----------
     job
-        What is to be computed.
+        The job to compute.
     group_s
-        Seconds of work after which a group ends; None where groups must be the same every time.
+        Seconds of work after which a group ends; None if the groups must be the same in every run.
     """
-    held = snapshot(
+    ticks = snapshot(
         TickStorage(job.cache_dir),
         job.symbol,
         job.first_day,
         job.last_day,
-        source=job.source,
-        market=job.market,
+        source=job.venue.source,
+        market=job.venue.market,
         check_end=False,
     )
-    tracks = [_begun(plan, first_hole(held, plan.first_day)) for plan in job.tracks]
-    # A track that has had the days of a hole goes on without the others.
-    for hole, together in groupby(sorted(tracks, key=_stop), key=lambda one: one.hole):
+    runs = [_start(part, first_hole(ticks, part.first_day)) for part in job.series_jobs]
+    # A series that starts after a hole continues alone once the others have stopped there.
+    for hole, with_same_hole in groupby(sorted(runs, key=_stop), key=lambda run: run.hole):
         through = job.last_day if hole is None else hole.day - ONE_DAY
-        yield from _Pass(held, list(together)).groups(through, group_s)
-    return Outcome(tuple(one.outcome() for one in tracks))
+        yield from _Pass(ticks, list(with_same_hole)).groups(through, group_s)
+    return Outcome(tuple(run.outcome() for run in runs))
 
 
 @dataclass(slots=True)
-class _Progress:
-    """A track of a job, and what came of it."""
+class _SeriesRun:
+    """One series of a job while it is computed."""
 
-    plan: SeriesJob
+    job: SeriesJob
     track: Track
     hole: Hole | None
     last_in_segment: date | None
@@ -79,7 +79,7 @@ class _Progress:
     orphans: int = 0
 
     def draft(self, bars: pl.DataFrame, ticks: TickDay, day: date) -> UnitDraft:
-        """The unit of a day."""
+        """Make the unit of a day."""
         builder = self.track.builder
         state = builder.checkpoint()
         if day == self.last_in_segment:
@@ -90,92 +90,93 @@ class _Progress:
         self.orphans += bars.height - closed
         if ticks.state == "absent_confirmed":
             self.absent.append(day)
-        plan = self.plan
+        job = self.job
         return UnitDraft(
-            plan.series,
+            job.series,
             day,
             bars,
             ticks,
             state,
-            built_on=plan.built_on if day == plan.first_day else None,
-            generation=plan.generation,
-            fencing=plan.fencing,
+            built_on=job.built_on if day == job.first_day else None,
+            generation=job.generation,
+            fencing=job.fencing,
         )
 
-    def outcome(self) -> TrackOutcome:
-        """The result."""
+    def outcome(self) -> SeriesOutcome:
+        """Return the outcome of the series."""
         absent = tuple(self.absent)
-        series, bars = self.plan.series, self.bars
-        return TrackOutcome(series, self.days, absent, bars, self.orphans, self.hole)
+        series, bars = self.job.series, self.bars
+        return SeriesOutcome(series, self.days, absent, bars, self.orphans, self.hole)
 
 
 class _Pass:
-    """Tracks that are computed together, in one pass over the ticks."""
+    """Series that are computed together, in one pass over the ticks."""
 
-    def __init__(self, held: TickSnapshot, tracks: list[_Progress]) -> None:
-        self._held = held
-        self._tracks = tracks
+    def __init__(self, ticks: TickSnapshot, runs: list[_SeriesRun]) -> None:
+        self._ticks = ticks
+        self._runs = runs
 
     def groups(self, through: date, group_s: float | None) -> Generator[list[UnitDraft]]:
-        """Units in groups."""
-        tracks = [one.track for one in self._tracks]
-        first = min(track.first_day for track in tracks)
+        """Yield the units up to a last day in groups."""
+        first = min(run.track.first_day for run in self._runs)
         if through < first:
             return
         group: list[UnitDraft] = []
-        begun = time.monotonic()
-        for computed in self._computed(tracks, through):
+        started = time.monotonic()
+        for computed in self._compute(through):
             group += self._drafts(computed)
             day = computed.day
-            is_late = group_s is not None and time.monotonic() - begun >= group_s
+            is_late = group_s is not None and time.monotonic() - started >= group_s
             is_full = (day - first).days + 1 >= GROUP_DAYS
             if is_late or is_full or (day + ONE_DAY).day == 1 or day == through:
                 yield group
                 group = []
-                begun, first = time.monotonic(), day + ONE_DAY
+                started, first = time.monotonic(), day + ONE_DAY
         if group:
             yield group
 
-    def _computed(self, tracks: list[Track], through: date) -> Iterator[ComputedDay]:
-        """Days up to a last one, or to a file that is not what was written."""
+    def _compute(self, through: date) -> Iterator[ComputedDay]:
+        """Compute days up to a last day, or up to a file that is damaged or gone."""
+        tracks = [run.track for run in self._runs]
         following = min(track.first_day for track in tracks)
         try:
-            for computed in compute_days(self._held, tracks, through):
+            for computed in compute_days(self._ticks, tracks, through):
                 yield computed
                 following = computed.day + ONE_DAY
         except (ParquetCorruptionError, SnapshotExpiredError) as error:
             hole = Hole(following, first_line(error), may_pass=True)
-            for one in self._tracks:
-                one.hole = hole
+            for run in self._runs:
+                run.hole = hole
 
     def _drafts(self, computed: ComputedDay) -> list[UnitDraft]:
-        ticks = _tick_day(self._held[computed.day], computed)
+        ticks = _tick_day(self._ticks[computed.day], computed)
         return [
-            one.draft(bars, ticks, computed.day)
-            for one, bars in zip(self._tracks, computed.bars, strict=True)
+            run.draft(bars, ticks, computed.day)
+            for run, bars in zip(self._runs, computed.bars, strict=True)
             if bars is not None
         ]
 
 
-def _begun(plan: SeriesJob, hole: Hole | None) -> _Progress:
-    series = plan.series
-    builder = new_builder(series.spec) if plan.state is None else restored(plan.state)
+def _start(job: SeriesJob, hole: Hole | None) -> _SeriesRun:
+    series = job.series
+    builder = new_builder(series.spec) if job.state is None else restored(job.state)
     end = series.segment.end
     last = None if end is None else end - ONE_DAY
-    return _Progress(plan, Track(series, builder, plan.first_day), hole, last)
+    return _SeriesRun(job, Track(series, builder, job.first_day), hole, last)
 
 
-def _stop(progress: _Progress) -> date:
-    return date.max if progress.hole is None else progress.hole.day
+def _stop(run: _SeriesRun) -> date:
+    """Return the day at which a series stops, as a sort key."""
+    return date.max if run.hole is None else run.hole.day
 
 
-def _tick_day(held: SnapshotDay, computed: ComputedDay) -> TickDay:
-    coverage = held.coverage
+def _tick_day(day: SnapshotDay, computed: ComputedDay) -> TickDay:
+    coverage = day.coverage
     absent = coverage.entry.source_absent if coverage.entry is not None else ()
     return TickDay(
         coverage.state,
         computed.rows,
-        held.tick_hash,
+        day.tick_hash,
         computed.first_id,
         computed.last_id,
         absent,

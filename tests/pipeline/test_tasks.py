@@ -1,4 +1,4 @@
-"""What an upkeep of the cache has to do: pure functions of what is kept."""
+"""Populations that an update or an upgrade needs."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ pytest.importorskip("chdb")
 from rangebar_polars._utils.span import day_start
 from rangebar_polars.bar_series.identity import BAR_SEMANTICS, BarRules, BarSpec
 from rangebar_polars.bar_series.units import Chain, Unit
-from rangebar_polars.maintenance.tasks import errands_of_update, errands_of_upgrade
+from rangebar_polars.maintenance.tasks import update_tasks, upgrade_tasks
 
 OLD = BarRules(bar_semantics=BAR_SEMANTICS - 1)
 SPEC = BarSpec.of("BTCUSDT", 250)
 
 
 def chain(first, frontier, spec=SPEC):
-    """What is kept of the series that begins on one day and reaches another."""
+    """Return the chain of a series that begins on one day and reaches another."""
     series = spec.series(date.fromisoformat(first))
     count = (date.fromisoformat(frontier) - series.first_day).days
     groups = frozenset({"core", "microstructure"})
@@ -36,17 +36,17 @@ def spec(threshold=250, **options):
     return BarSpec.of("BTCUSDT", threshold, **options)
 
 
-def begun(errands):
-    return [(one.thresholds, str(one.start.date())) for one in errands]
+def begun(tasks):
+    return [(one.thresholds, str(one.start.date())) for one in tasks]
 
 
-def test_the_newest_segment_goes_on_at_its_frontier_and_older_ones_are_left_alone():
+def test_the_newest_segment_is_extended_from_its_frontier_and_older_ones_are_left_alone():
     kept = [chain("2023-01-01", "2023-06-01"), chain("2024-01-01", "2024-03-05")]
-    assert begun(errands_of_update(kept)) == [((250,), "2024-03-05")]
+    assert begun(update_tasks(kept)) == [((250,), "2024-03-05")]
 
 
-def test_a_whole_segment_goes_on_with_the_next_one():
-    assert begun(errands_of_update([chain("2023-01-01", "2024-01-01")])) == [((250,), "2024-01-01")]
+def test_a_complete_segment_is_followed_by_the_next_one():
+    assert begun(update_tasks([chain("2023-01-01", "2024-01-01")])) == [((250,), "2024-01-01")]
 
 
 @pytest.mark.parametrize(
@@ -57,11 +57,11 @@ def test_a_whole_segment_goes_on_with_the_next_one():
     ],
     ids=["equal", "further"],
 )
-def test_of_rivals_the_furthest_frontier_goes_on(kept, start):
-    assert begun(errands_of_update([chain(*one) for one in kept])) == [((250,), start)]
+def test_the_series_with_the_furthest_frontier_is_extended(kept, start):
+    assert begun(update_tasks([chain(*one) for one in kept])) == [((250,), start)]
 
 
-def test_the_population_of_an_errand_continues_exactly_the_series_that_is_meant():
+def test_the_population_of_a_task_continues_exactly_the_intended_series():
     from rangebar_polars.bar_series.segments import segment_of
     from rangebar_polars.bar_series.selection import to_continue
 
@@ -70,54 +70,54 @@ def test_the_population_of_an_errand_continues_exactly_the_series_that_is_meant(
         chain("2024-01-01", "2024-03-05"),
         chain("2024-03-01", "2024-04-05"),
     ]
-    (errand,) = errands_of_update(kept)
-    day = errand.start.date()
+    (task,) = update_tasks(kept)
+    day = task.start.date()
     chosen = to_continue(kept, segment_of(day, "year"), day)
     assert chosen.series == SPEC.series(date(2024, 2, 1))
 
 
-def test_thresholds_of_one_frontier_share_a_pass_and_others_have_their_own():
+def test_thresholds_with_one_frontier_share_a_pass():
     kept = [chain("2024-01-01", "2024-03-05", spec(threshold)) for threshold in (500, 250)] + [
         chain("2024-01-01", "2024-02-05", spec(1000))
     ]
-    assert begun(errands_of_update(kept)) == [
+    assert begun(update_tasks(kept)) == [
         ((1000,), "2024-02-05"),
         ((250, 500), "2024-03-05"),
     ]
 
 
-def test_reset_mode_gate_and_market_keep_families_apart():
+def test_reset_mode_gate_and_market_separate_tasks():
     others = [
         spec(reset="month"),
         spec(rules=BarRules(prevent_same_timestamp_close=False)),
         spec(market="um"),
     ]
     kept = [chain("2024-01-01", "2024-01-05", one) for one in (SPEC, *others)]
-    assert len(errands_of_update(kept)) == 4
+    assert len(update_tasks(kept)) == 4
 
 
-def test_what_no_population_of_today_builds_is_not_updated():
+def test_series_that_this_version_does_not_populate_are_not_updated():
     kept = [
         chain("2024-01-01", "2024-01-05", spec(rules=one))
         for one in (OLD, BarRules(max_gap_us=3_600_000_000))
     ]
-    assert errands_of_update(kept) == []
+    assert update_tasks(kept) == []
 
 
-def test_a_series_of_another_rule_is_built_anew_over_its_own_days():
+def test_a_series_of_another_rule_is_rebuilt_over_its_own_days():
     old = chain("2024-01-03", "2024-01-09", spec(rules=OLD))
-    (errand,), left = errands_of_upgrade([old, chain("2024-01-01", "2024-01-05")])
-    assert errand.start == day_start(date(2024, 1, 3))
-    assert errand.last_day == date(2024, 1, 8)
-    assert left == []
+    (task,), skipped = upgrade_tasks([old, chain("2024-01-01", "2024-01-05")])
+    assert task.start == day_start(date(2024, 1, 3))
+    assert task.last_day == date(2024, 1, 8)
+    assert skipped == []
 
 
-def test_a_series_that_was_built_anew_is_not_built_again():
+def test_a_rebuilt_series_is_not_rebuilt_again():
     old = chain("2024-01-03", "2024-01-09", spec(rules=OLD))
-    assert errands_of_upgrade([old, chain("2024-01-01", "2024-01-09")]) == ([], [])
+    assert upgrade_tasks([old, chain("2024-01-01", "2024-01-09")]) == ([], [])
 
 
-def test_a_series_that_cannot_be_built_anew_is_named_with_the_reason():
+def test_a_series_that_cannot_be_rebuilt_is_named_with_the_reason():
     newer = chain(
         "2024-01-01", "2024-01-05", spec(rules=BarRules(bar_semantics=BAR_SEMANTICS + 1))
     )  # fmt: skip
@@ -125,6 +125,6 @@ def test_a_series_that_cannot_be_built_anew_is_named_with_the_reason():
         "2024-01-01", "2024-01-05",
         spec(rules=BarRules(bar_semantics=BAR_SEMANTICS - 1, max_gap_us=1)),
     )  # fmt: skip
-    errands, left = errands_of_upgrade([newer, gap])
-    assert errands == []
-    assert {series for series, _ in left} == {newer.series, gap.series}
+    tasks, skipped = upgrade_tasks([newer, gap])
+    assert tasks == []
+    assert {series for series, _ in skipped} == {newer.series, gap.series}
