@@ -189,7 +189,6 @@ def bars_of_symbol(
 ) -> pl.DataFrame:
     """Bars of a symbol between two dates: what is kept, and the rest from ticks."""
     from rangebar_polars.readers.bars import scan_range_bars
-    from rangebar_polars.readers.hints import commands
 
     name, start, end = arguments.trades
     begin = anchor(arguments.anchor)
@@ -201,21 +200,20 @@ def bars_of_symbol(
         "cache_dir": arguments.cache_dir,
         "dsn": arguments.dsn,
     }
-    with commands():
-        frames = [
-            scan_range_bars(
-                symbol,
-                start,
-                end,
-                dbps,
-                features=features or "core",
-                anchor=begin,
-                ouroboros=arguments.reset or "year",
-                use_cache=not arguments.no_cache,
-                **where,
-            ).collect()
-            for dbps in thresholds
-        ]
+    frames = [
+        scan_range_bars(
+            symbol,
+            start,
+            end,
+            dbps,
+            features=features or "core",
+            anchor=begin,
+            ouroboros=arguments.reset or "year",
+            use_cache=not arguments.no_cache,
+            **where,
+        ).collect()
+        for dbps in thresholds
+    ]
     return together(thresholds, frames) if len(frames) > 1 else frames[0]
 
 

@@ -183,19 +183,18 @@ def run_count(arguments: argparse.Namespace) -> None:
 def run_export(arguments: argparse.Namespace) -> None:
     """`rangebar cache export`."""
     from rangebar_polars.readers.cached import get_cached_bars
-    from rangebar_polars.readers.hints import commands, counted
+    from rangebar_polars.readers.hints import count_text
 
     refuse_name("--out", arguments.out, WRITERS)
     span = _span(arguments)
     features = arguments.features or ["microstructure"]
-    with commands():
-        bars = _by_threshold(
-            arguments,
-            lambda symbol, dbps, where: get_cached_bars(
-                symbol, dbps, *span, features=features, **where
-            ),
-        )
-    say(counted(bars.height, "bar"))
+    bars = _by_threshold(
+        arguments,
+        lambda symbol, dbps, where: get_cached_bars(
+            symbol, dbps, *span, features=features, **where
+        ),
+    )
+    say(count_text(bars.height, "bar"))
     if arguments.out:
         write(bars, arguments.out)
     else:

@@ -70,7 +70,7 @@ def run_drop(arguments: argparse.Namespace) -> int:
     """`rangebar cache drop`; 1 if it was not confirmed."""
     from rangebar_polars.clickhouse.connection.driver import is_damage
     from rangebar_polars.maintenance.drop import SeriesFilter, remove, remove_tables
-    from rangebar_polars.readers.hints import counted
+    from rangebar_polars.readers.hints import count_text
 
     symbol = None if arguments.symbol is None else symbol_of(arguments.symbol)
     doomed = SeriesFilter(symbol, arguments.threshold, arguments.superseded, arguments.outdated)
@@ -90,7 +90,7 @@ def run_drop(arguments: argparse.Namespace) -> int:
         say("nothing is kept that would go")
         return 0
     listed = "\n".join(str(series) for series in found.series)
-    rows = f"({counted(found.units, 'day')}, {counted(found.bars, 'row')} of bars)"
+    rows = f"({count_text(found.units, 'day')}, {count_text(found.bars, 'row')} of bars)"
     count = f"{len(found.series):,} series"
     what = f"this series {rows}" if len(found.series) == 1 else f"these {count} {rows}"
     if not confirmed(arguments, listed, what):
