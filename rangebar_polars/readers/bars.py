@@ -6,10 +6,9 @@ import warnings
 from typing import TYPE_CHECKING
 
 from rangebar_polars._utils.checks import count_of, require_bool
-from rangebar_polars.bar_series.query import SeriesQuery
+from rangebar_polars.bar_series.query import SeriesQuery, span_of
 from rangebar_polars.catalogue import column_names
 from rangebar_polars.compute._options import fold_options
-from rangebar_polars.ingest.fetch import span_of_symbol
 from rangebar_polars.interop.pandas_frames import bars_to_pandas, import_pandas
 from rangebar_polars.readers.execute import execute
 from rangebar_polars.readers.lazy import planned_frame
@@ -144,7 +143,7 @@ def get_range_bars(
     import_pandas()
     name = validate_symbol_registered(symbol, operation="get_range_bars")
     with past_gate(name):
-        span = span_of_symbol(name, start_date, end_date)
+        span = span_of(name, start_date, end_date)
         extra = microstructure_of(include_microstructure)
         series = SeriesQuery.of(
             name,
@@ -368,7 +367,7 @@ CacheUnavailableError, SourceError
     """
     name = validate_symbol_registered(symbol, operation="scan_range_bars")
     with past_gate(name):
-        span = span_of_symbol(name, start, end)
+        span = span_of(name, start, end)
         extra = fold_options(features).features
         core = set(column_names().core) - {"threshold", "bar_id"}
         if not (include_orphaned_bars or include_incomplete):

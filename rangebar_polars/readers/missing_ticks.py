@@ -246,11 +246,11 @@ def _snapshot(request: ReadRequest, span: Span) -> TickSnapshot:
 
 def _check_days(request: ReadRequest, ticks: TickSnapshot) -> None:
     """Refuse missing days, and days with missing ids."""
-    missing = [day for day in ticks.days if not day.coverage.is_kept]
-    broken = [day for day in ticks.days if day.coverage.is_kept and not day.is_kept]
-    bad = missing or broken
+    bad = [day for day in ticks.days if not day.is_kept]
     if not bad:
         return
+    missing = [day for day in bad if not day.coverage.is_kept]
+    bad = missing or bad
     symbol, days = request.spec.symbol, [day.day for day in bad]
     fault = "are not in the tick store" if missing else "lack ticks"
     sentence = f"{len(days):,} days of {symbol} {fault}: {words_of_days(days)}{_reason(bad)}"
