@@ -65,6 +65,9 @@ class RangeBarError(Exception):
     Each comes whole out of another process, with its attributes and notes.
     """
 
+    #: What the caller misses, as data that a command of the shell can be made from; else None.
+    remedy: Any = None
+
     def __reduce__(self) -> tuple[Any, ...]:
         # The usual way calls the class with the message alone, which some cannot be made of.
         return _revived, (type(self), self.args, vars(self).copy())

@@ -172,12 +172,12 @@ def test_export_of_missing_days_names_the_command_that_populates_them(
     export += ["--cache-dir", str(copied)]
     assert main(export) == 0
     heard = capsys.readouterr().err
-    assert "3 days are not kept" in heard
+    assert "3 days are not cached" in heard
     command = heard.partition("hint: rangebar ")[2].partition("\n")[0]
     assert main([*shlex.split(command), *QUIET]) == 0
     capsys.readouterr()
     assert main(export) == 0
-    assert "not kept" not in capsys.readouterr().err
+    assert "not cached" not in capsys.readouterr().err
 
 
 def test_update_extends_the_cached_bars(copied: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -93,7 +93,7 @@ def warnings_to_stderr() -> Iterator[None]:
     """Show warnings as messages on stderr, without the source line that raised them."""
     with warnings.catch_warnings():
         warnings.simplefilter("always", UserWarning)
-        warnings.showwarning = lambda message, *_: say(f"warning: {message}")
+        warnings.showwarning = lambda message, *_: say(f"warning: {_in_shell(message)}")
         yield
 
 
@@ -117,7 +117,17 @@ def _encodable(text: str, stream: TextIO) -> str:
 
 def error_text(error: BaseException) -> str:
     """Return the message of an error together with its notes."""
-    return "\n".join([str(error), *getattr(error, "__notes__", ())])
+    return "\n".join([_in_shell(error), *getattr(error, "__notes__", ())])
+
+
+def _in_shell(message: BaseException | str) -> str:
+    """Return the text of an error or a warning with commands where it names Python calls."""
+    missing = getattr(message, "remedy", None)
+    if missing is None:
+        return str(message)
+    from rangebar_polars.cli._remedies import shell_text
+
+    return shell_text(str(message), missing)
 
 
 def fail(text: str, status: int) -> int:

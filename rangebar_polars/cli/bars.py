@@ -198,30 +198,28 @@ def bars_of_symbol(
 ) -> pl.DataFrame:
     """Read the bars of a symbol between two dates, from the cache and from ticks."""
     from rangebar_polars.readers.bars import scan_range_bars
-    from rangebar_polars.readers.hints import commands
 
     name, start, end = arguments.trades
     begin = anchor(arguments.anchor)
     symbol = symbol_of(name)
     venue = venue_of(symbol, arguments.source, arguments.market)
-    with commands():
-        frames = [
-            scan_range_bars(
-                symbol,
-                start,
-                end,
-                dbps,
-                features=features or "core",
-                anchor=begin,
-                ouroboros=arguments.reset or "year",
-                source=venue.source,
-                market=venue.market,
-                use_cache=not arguments.no_cache,
-                cache_dir=arguments.cache_dir,
-                dsn=arguments.dsn,
-            ).collect()
-            for dbps in thresholds
-        ]
+    frames = [
+        scan_range_bars(
+            symbol,
+            start,
+            end,
+            dbps,
+            features=features or "core",
+            anchor=begin,
+            ouroboros=arguments.reset or "year",
+            source=venue.source,
+            market=venue.market,
+            use_cache=not arguments.no_cache,
+            cache_dir=arguments.cache_dir,
+            dsn=arguments.dsn,
+        ).collect()
+        for dbps in thresholds
+    ]
     return stack(thresholds, frames) if len(frames) > 1 else frames[0]
 
 

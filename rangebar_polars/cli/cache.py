@@ -196,19 +196,18 @@ def run_count(arguments: argparse.Namespace) -> None:
 def run_export(arguments: argparse.Namespace) -> None:
     """Run `rangebar cache export`."""
     from rangebar_polars.readers.cached import get_cached_bars
-    from rangebar_polars.readers.hints import commands, counted
+    from rangebar_polars.readers.hints import count_text
 
     check_output_path("--out", arguments.out, SUFFIXES)
     span = _span(arguments)
     features = arguments.features or ["microstructure"]
-    with commands():
-        bars = _by_threshold(
-            arguments,
-            lambda symbol, dbps, options: get_cached_bars(
-                symbol, dbps, *span, features=features, **options
-            ),
-        )
-    say(counted(bars.height, "bar"))
+    bars = _by_threshold(
+        arguments,
+        lambda symbol, dbps, options: get_cached_bars(
+            symbol, dbps, *span, features=features, **options
+        ),
+    )
+    say(count_text(bars.height, "bar"))
     if arguments.out:
         write(bars, arguments.out)
     else:

@@ -72,7 +72,7 @@ def run_drop(arguments: argparse.Namespace) -> int:
     """Run `rangebar cache drop`; return 1 if it was not confirmed."""
     from rangebar_polars.clickhouse.connection.driver import is_damage
     from rangebar_polars.maintenance.drop import SeriesFilter, remove, remove_tables
-    from rangebar_polars.readers.hints import counted
+    from rangebar_polars.readers.hints import count_text
 
     symbol = None if arguments.symbol is None else symbol_of(arguments.symbol)
     series_filter = SeriesFilter(
@@ -94,7 +94,7 @@ def run_drop(arguments: argparse.Namespace) -> int:
         say("nothing to remove")
         return 0
     listed = "\n".join(str(series) for series in selected.series)
-    rows = f"({counted(selected.units, 'day')}, {counted(selected.bars, 'row')} of bars)"
+    rows = f"({count_text(selected.units, 'day')}, {count_text(selected.bars, 'row')} of bars)"
     count = f"{len(selected.series):,} series"
     what = f"this series {rows}" if len(selected.series) == 1 else f"these {count} {rows}"
     if not confirmed(arguments, listed, what):

@@ -3,21 +3,24 @@
 from __future__ import annotations
 
 import json
+from contextlib import suppress
 from datetime import timedelta
 from itertools import groupby
 from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
 from rangebar_polars._utils.span import ONE_DAY
 from rangebar_polars.clickhouse.open import reading
-from rangebar_polars.clickhouse.query.bars import read_bars
+from rangebar_polars.clickhouse.query.bars import READ_TRIES, DamagedBarsError, read_bars
 from rangebar_polars.clickhouse.query.units import details_of, read_chains
 from rangebar_polars.validation.continuity import ContinuityCheck
 from rangebar_polars.validation.tier1 import Tier1Check
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from datetime import date
     from pathlib import Path
+
+    import polars as pl
 
     from rangebar_polars.bar_series.identity import BarSeries
     from rangebar_polars.bar_series.units import Unit
@@ -119,6 +122,14 @@ class StoredBarsCheck:
         self.ticks += int(details["tick_rows"].sum())
         if self._is_validated:
             absent = [tuple(span) for text in details["source_absent"] for span in json.loads(text)]
-            bars = read_bars(cache, read_units, include_orphans=True)
+            bars = _read_again(cache, read_units)
             self._continuity.add(bars, absent=absent)
             self._tier1.add(bars.filter("is_closed"))
+
+
+def _read_again(cache: Cache, read_units: Callable[[], list[Unit]]) -> pl.DataFrame:
+    """Read the bars of planned units, and plan again if they were replaced meanwhile."""
+    for _ in range(READ_TRIES - 1):
+        with suppress(DamagedBarsError):
+            return read_bars(cache, read_units(), include_orphans=True)
+    return read_bars(cache, read_units(), include_orphans=True)

@@ -6,22 +6,14 @@ import warnings
 from typing import TYPE_CHECKING
 
 from rangebar_polars._utils.checks import count_of, require_bool
-from rangebar_polars.bar_series.query import SeriesQuery
+from rangebar_polars.bar_series.query import SeriesQuery, span_of
 from rangebar_polars.catalogue import column_names
 from rangebar_polars.compute._options import fold_options
-from rangebar_polars.ingest.fetch import span_of_symbol
 from rangebar_polars.interop.pandas_frames import bars_to_pandas, import_pandas
-from rangebar_polars.readers.execute import found
-from rangebar_polars.readers.lazy import planned
-from rangebar_polars.readers.newest import end_of, hole_notes, plan_of_newest, too_few
-from rangebar_polars.readers.plan import plan_of_span
-from rangebar_polars.readers.request import (
-    ReadOptions,
-    ReadRequest,
-    groups_of,
-    in_order,
-    microstructure_of,
-)
+from rangebar_polars.readers.execute import execute
+from rangebar_polars.readers.lazy import planned_frame
+from rangebar_polars.readers.newest import end_of, hole_warnings, too_few
+from rangebar_polars.readers.request import ReadRequest, groups_of, in_order, microstructure_of
 from rangebar_polars.storage.coverage import CoverageWarning
 from rangebar_polars.symbol_registry import past_gate, validate_symbol_registered
 
@@ -36,12 +28,12 @@ if TYPE_CHECKING:
     from rangebar_polars._typing import Features
     from rangebar_polars._utils.span import When
     from rangebar_polars.bar_series.query import Anchor
-    from rangebar_polars.readers.execute import Found
+    from rangebar_polars.readers.execute import ReadResult
     from rangebar_polars.threshold import ThresholdLike
 
 __all__ = ["get_n_range_bars", "get_range_bars", "scan_range_bars"]
 
-_OF_A_CHART = {"close_time", "open", "high", "low", "close", "volume"}
+_CHART_COLUMNS = {"close_time", "open", "high", "low", "close", "volume"}
 _ENDING = {"is_closed", "ended_by"}
 
 
@@ -151,9 +143,9 @@ def get_range_bars(
     import_pandas()
     name = validate_symbol_registered(symbol, operation="get_range_bars")
     with past_gate(name):
-        span = span_of_symbol(name, start_date, end_date)
+        span = span_of(name, start_date, end_date)
         extra = microstructure_of(include_microstructure)
-        asked = SeriesQuery.of(
+        series = SeriesQuery.of(
             name,
             threshold_decimal_bps,
             ouroboros=ouroboros,
@@ -164,16 +156,23 @@ def get_range_bars(
             anchor=anchor,
             groups=groups_of(extra),
         )
-        wanted = ReadRequest(
-            asked,
-            ReadOptions(use_cache, fetch_if_missing, cache_dir, dsn),
-            in_order(_OF_A_CHART | _ENDING | set(extra)),
-            orphans=include_orphaned_bars,
-            incomplete=include_incomplete,
+        request = ReadRequest(
+            series.spec,
+            series.anchor,
+            series.groups,
+            columns=in_order(_CHART_COLUMNS | _ENDING | set(extra)),
+            span=span,
+            end=span.end,
+            include_orphans=include_orphaned_bars,
+            include_incomplete=include_incomplete,
+            use_cache=use_cache,
+            fetch=fetch_if_missing,
+            cache_dir=cache_dir,
+            dsn=dsn,
         )
-        result = found(plan_of_span(wanted, span))
-    _warn(result.notes)
-    return _to_pandas(wanted, result, extra)
+        result = execute(request)
+    _warn(result.warnings)
+    return _to_pandas(request, result, extra)
 
 
 def get_n_range_bars(
@@ -252,7 +251,7 @@ SourceError
     require_bool(allow_fewer=allow_fewer)
     with past_gate(name):
         extra = microstructure_of(include_microstructure)
-        asked = SeriesQuery.of(
+        series = SeriesQuery.of(
             name,
             threshold_decimal_bps,
             ouroboros=ouroboros,
@@ -263,21 +262,28 @@ SourceError
             anchor=anchor,
             groups=groups_of(extra),
         )
-        wanted = ReadRequest(
-            asked,
-            ReadOptions(use_cache, fetch_if_missing, cache_dir, dsn),
-            in_order(_OF_A_CHART | _ENDING | set(extra)),
+        request = ReadRequest(
+            series.spec,
+            series.anchor,
+            series.groups,
+            columns=in_order(_CHART_COLUMNS | _ENDING | set(extra)),
+            end=end_of(end_date),
+            count=count,
             is_open=end_date is None,
+            use_cache=use_cache,
+            fetch=fetch_if_missing,
+            cache_dir=cache_dir,
+            dsn=dsn,
         )
-        result = found(plan_of_newest(wanted, count, end_of(end_date)), count=count)
-    notes = [*result.notes, *hole_notes(wanted, result, count)]
+        result = execute(request)
+    found = [*result.warnings, *hole_warnings(request, result.bars, result.segments)]
     if result.bars.height < count:
-        error = too_few(wanted, result, count)
+        error = too_few(request, result.bars, result.segments)
         if not allow_fewer:
             raise error
-        notes.append(str(error).partition("\n")[0])
-    _warn(notes)
-    return _to_pandas(wanted, result, extra)
+        found.append(CoverageWarning(str(error).partition("\n")[0]))
+    _warn(found)
+    return _to_pandas(request, result, extra)
 
 
 def scan_range_bars(
@@ -361,12 +367,12 @@ CacheUnavailableError, SourceError
     """
     name = validate_symbol_registered(symbol, operation="scan_range_bars")
     with past_gate(name):
-        span = span_of_symbol(name, start, end)
+        span = span_of(name, start, end)
         extra = fold_options(features).features
         core = set(column_names().core) - {"threshold", "bar_id"}
         if not (include_orphaned_bars or include_incomplete):
             core -= _ENDING
-        asked = SeriesQuery.of(
+        series = SeriesQuery.of(
             name,
             threshold,
             ouroboros=ouroboros,
@@ -377,31 +383,38 @@ CacheUnavailableError, SourceError
             anchor=anchor,
             groups=groups_of(extra),
         )
-        wanted = ReadRequest(
-            asked,
-            ReadOptions(use_cache, fetch_if_missing, cache_dir, dsn),
-            in_order(core | set(extra)),
-            orphans=include_orphaned_bars,
-            incomplete=include_incomplete,
+        request = ReadRequest(
+            series.spec,
+            series.anchor,
+            series.groups,
+            columns=in_order(core | set(extra)),
+            span=span,
+            end=span.end,
+            include_orphans=include_orphaned_bars,
+            include_incomplete=include_incomplete,
+            use_cache=use_cache,
+            fetch=fetch_if_missing,
+            cache_dir=cache_dir,
+            dsn=dsn,
         )
-        frame, notes = planned(plan_of_span(wanted, span))
-    _warn(notes)
+        frame, found = planned_frame(request)
+    _warn(found)
     return frame
 
 
-def _warn(notes: Iterable[str]) -> None:
-    """Say something to the caller of the door."""
-    for note in notes:
-        warnings.warn(note, CoverageWarning, stacklevel=3)
+def _warn(found: Iterable[CoverageWarning]) -> None:
+    """Issue warnings to the caller of the public function."""
+    for warning in found:
+        warnings.warn(warning, stacklevel=3)
 
 
-def _to_pandas(wanted: ReadRequest, result: Found, extra: tuple[str, ...]) -> pd.DataFrame:
+def _to_pandas(request: ReadRequest, result: ReadResult, extra: tuple[str, ...]) -> pd.DataFrame:
     bars = result.bars
     frame = bars_to_pandas(bars, extra)
-    if wanted.orphans or wanted.incomplete:
+    if request.include_orphans or request.include_incomplete:
         closed = bars.get_column("is_closed")
         frame["is_closed"] = closed.to_numpy()
-        if wanted.orphans:
+        if request.include_orphans:
             frame["is_orphan"] = (~closed & bars.get_column("ended_by").is_not_null()).to_numpy()
-    frame.attrs["rangebar"] = [piece.described() for piece in result.pieces]
+    frame.attrs["rangebar"] = [read.described() for read in result.segments]
     return frame

@@ -4,22 +4,25 @@ from __future__ import annotations
 
 import operator
 import warnings
-from typing import TYPE_CHECKING
+from contextlib import suppress
+from typing import TYPE_CHECKING, TypeVar
 
 from rangebar_polars._utils.checks import require_bool
 from rangebar_polars._utils.span import microseconds, parse_span
 from rangebar_polars.bar_series.query import SeriesQuery, instant, span_of
 from rangebar_polars.catalogue import column_names
 from rangebar_polars.clickhouse.open import reading
-from rangebar_polars.clickhouse.query import bars as rows
+from rangebar_polars.clickhouse.query import bars as query
+from rangebar_polars.clickhouse.query.bars import READ_TRIES, DamagedBarsError
 from rangebar_polars.compute._options import fold_options
-from rangebar_polars.readers.cached_plan import Newest, OfSpan
-from rangebar_polars.readers.coverage import covered
-from rangebar_polars.readers.hints import absence_note, stale_notes
-from rangebar_polars.storage.coverage import CoverageWarning
+from rangebar_polars.readers.cached_plan import plan_cached
+from rangebar_polars.readers.coverage import covered, stale_warnings
+from rangebar_polars.readers.hints import missing_days_warning
+from rangebar_polars.readers.request import ReadRequest, in_order
 from rangebar_polars.symbol_registry import validate_symbol_registered
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
     from pathlib import Path
     from typing import SupportsIndex
 
@@ -28,9 +31,14 @@ if TYPE_CHECKING:
     from rangebar_polars._typing import Features
     from rangebar_polars._utils.span import When
     from rangebar_polars.bar_series.query import Anchor
+    from rangebar_polars.bar_series.units import Unit
+    from rangebar_polars.clickhouse.connection.client import Cache
+    from rangebar_polars.readers.cached_plan import CachedPlan
     from rangebar_polars.threshold import ThresholdLike
 
 __all__ = ["count_bars", "coverage", "get_cached_bars", "get_n_bars"]
+
+_Result = TypeVar("_Result")
 
 
 def get_cached_bars(
@@ -111,8 +119,8 @@ def get_cached_bars(
     name = validate_symbol_registered(symbol, operation="get_cached_bars")
     span = None if start is None else span_of(name, start, end)
     until = None if end is None else parse_span("1971-01-01", end).end
-    columns, groups = _columns(features, keep=include_orphaned_bars)
-    asked = SeriesQuery.of(
+    columns, groups = _columns(features, endings=include_orphaned_bars)
+    series = SeriesQuery.of(
         name,
         threshold,
         ouroboros=ouroboros,
@@ -123,22 +131,21 @@ def get_cached_bars(
         anchor=anchor,
         groups=groups,
     )
-    read = OfSpan(asked, span, is_open=end is None) if span else Newest(asked, until)
-    with reading(dsn, cache_dir=cache_dir) as cache:
-        if cache is None:
-            read.choose({})
-            bars = rows.no_bars(columns)
-        else:
-            bars = rows.read_bars(
-                cache,
-                lambda: read.plan(cache),
-                columns=columns,
-                start_us=None if span is None else microseconds(span.start),
-                end_us=None if until is None else microseconds(until),
-                include_orphans=include_orphaned_bars,
-            )
-    _warn(read, cache_dir, dsn)
-    return bars
+    request = ReadRequest(
+        series.spec,
+        series.anchor,
+        series.groups,
+        columns=columns,
+        span=span,
+        end=until,
+        include_orphans=include_orphaned_bars,
+        is_open=end is None,
+        cache_dir=cache_dir,
+        dsn=dsn,
+    )
+    plan, bars = _read(request, lambda cache, units: _bars(cache, request, units))
+    _warn(request, plan)
+    return query.no_bars(columns) if bars is None else bars
 
 
 def get_n_bars(
@@ -197,7 +204,7 @@ def get_n_bars(
         raise ValueError(f"`n_bars` must be a number from 1 on; it is `{n_bars}`")
     until = None if before is None else instant(before, "before")
     columns, groups = _columns(features)
-    asked = SeriesQuery.of(
+    series = SeriesQuery.of(
         name,
         threshold,
         ouroboros=ouroboros,
@@ -208,17 +215,19 @@ def get_n_bars(
         anchor=anchor,
         groups=groups,
     )
-    read = Newest(asked, until, count)
-    end_us = None if until is None else microseconds(until)
-    with reading(dsn, cache_dir=cache_dir) as cache:
-        if cache is None:
-            bars = rows.no_bars(columns)
-        else:
-            bars = rows.newest_bars(
-                cache, lambda: read.plan(cache), count, columns=columns, end_us=end_us
-            )
-    _warn(read, cache_dir, dsn)
-    return bars
+    request = ReadRequest(
+        series.spec,
+        series.anchor,
+        series.groups,
+        columns=columns,
+        end=until,
+        count=count,
+        cache_dir=cache_dir,
+        dsn=dsn,
+    )
+    plan, bars = _read(request, lambda cache, units: _newest_bars(cache, request, units))
+    _warn(request, plan)
+    return query.no_bars(columns) if bars is None else bars
 
 
 def count_bars(
@@ -259,7 +268,7 @@ def count_bars(
     """
     name = validate_symbol_registered(symbol, operation="count_bars")
     until = None if before is None else instant(before, "before")
-    asked = SeriesQuery.of(
+    series = SeriesQuery.of(
         name,
         threshold,
         ouroboros=ouroboros,
@@ -269,12 +278,13 @@ def count_bars(
         prevent_same_timestamp_close=prevent_same_timestamp_close,
         anchor=anchor,
     )
-    read = Newest(asked, until)
-    end_us = None if until is None else microseconds(until)
-    with reading(dsn, cache_dir=cache_dir) as cache:
-        return (
-            0 if cache is None else rows.count_bars(cache, lambda: read.plan(cache), end_us=end_us)
-        )
+    request = ReadRequest(
+        series.spec, series.anchor, series.groups, end=until, cache_dir=cache_dir, dsn=dsn
+    )
+    _, count = _read(
+        request, lambda cache, units: query.count_bars(cache, units, end_us=_end_us(request))
+    )
+    return count or 0
 
 
 def coverage(
@@ -327,7 +337,7 @@ def coverage(
     name = validate_symbol_registered(symbol, operation="coverage")
     first = None if start is None else span_of(name, start, end).start
     last = None if end is None else parse_span("1971-01-01", end).end
-    asked = SeriesQuery.of(
+    series = SeriesQuery.of(
         name,
         threshold,
         ouroboros=ouroboros,
@@ -338,21 +348,56 @@ def coverage(
         anchor=anchor,
     )
     with reading(dsn, cache_dir=cache_dir) as cache:
-        return covered(cache, asked, first, last, cache_dir)
+        return covered(cache, series, first, last, cache_dir)
 
 
-def _columns(features: Features, *, keep: bool = False) -> tuple[list[str], set[str]]:
-    """Names of the columns of a kept bar, and the groups that they are of."""
+def _read(
+    request: ReadRequest, read: Callable[[Cache, Sequence[Unit]], _Result]
+) -> tuple[CachedPlan, _Result | None]:
+    """Plan, read the units, and plan again if they were replaced meanwhile; None without a cache."""
+    with reading(request.dsn, cache_dir=request.cache_dir) as cache:
+        if cache is None:
+            return plan_cached(None, request), None
+        for _ in range(READ_TRIES - 1):
+            plan = plan_cached(cache, request)
+            with suppress(DamagedBarsError):
+                return plan, read(cache, plan.units)
+        plan = plan_cached(cache, request)
+        return plan, read(cache, plan.units)
+
+
+def _bars(cache: Cache, request: ReadRequest, units: Sequence[Unit]) -> pl.DataFrame:
+    return query.read_bars(
+        cache,
+        units,
+        columns=request.columns,
+        start_us=None if request.start is None else microseconds(request.start),
+        end_us=_end_us(request),
+        include_orphans=request.include_orphans,
+    )
+
+
+def _newest_bars(cache: Cache, request: ReadRequest, units: Sequence[Unit]) -> pl.DataFrame:
+    return query.newest_bars(
+        cache, units, request.count or 0, columns=request.columns, end_us=_end_us(request)
+    )
+
+
+def _end_us(request: ReadRequest) -> int | None:
+    return None if request.end is None else microseconds(request.end)
+
+
+def _columns(features: Features, *, endings: bool = False) -> tuple[tuple[str, ...], set[str]]:
+    """Return the columns of a stored bar and the feature groups that they belong to."""
     core, _, groups = column_names()
-    extra = fold_options(features).features
-    left_out = {"threshold", "bar_id"} | (set() if keep else {"is_closed", "ended_by"})
-    names = [name for name in (*core, *extra) if name not in left_out]
-    return names, {group for group, members in groups.items() if set(members) & set(names)}
+    left_out = {"threshold", "bar_id"} | (set() if endings else {"is_closed", "ended_by"})
+    names = (set(core) | set(fold_options(features).features)) - left_out
+    return in_order(names), {group for group, members in groups.items() if set(members) & names}
 
 
-def _warn(read: OfSpan | Newest, cache_dir: Path | str | None, dsn: str | None) -> None:
-    """Say to the caller of the door what lacks among the bars, and what is not as it was."""
-    spec, absent = read.asked.spec, read.absent()
-    notes = [absence_note(spec, absent, cache_dir=cache_dir, dsn=dsn)] if absent else []
-    for note in (*notes, *stale_notes(spec, read.units, cache_dir)):
-        warnings.warn(note, CoverageWarning, stacklevel=3)
+def _warn(request: ReadRequest, plan: CachedPlan) -> None:
+    """Warn the user of days without bars, and of bars whose ticks have changed."""
+    found = [missing_days_warning(request, plan.missing)] if plan.missing else []
+    found += stale_warnings(request.spec, plan.units_of_span, request.cache_dir)
+    for warning in found:
+        warnings.warn(warning, stacklevel=3)

@@ -1,115 +1,106 @@
-"""Which units answer a read of the cache, and which days lack between them."""
+"""The plan of a read of stored bars alone: its units, and the days without units."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
 from rangebar_polars._utils.span import ONE_DAY, day_start, microseconds
-from rangebar_polars.bar_series.segments import segments
 from rangebar_polars.clickhouse.query.bars import closed_before, newest_units
-from rangebar_polars.clickhouse.query.unit_cache import recall_chains
+from rangebar_polars.readers.plan import visible_chains
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
     from datetime import date
 
     from rangebar_polars._utils.span import Span
     from rangebar_polars.bar_series.identity import BarSeries
-    from rangebar_polars.bar_series.query import SeriesQuery
     from rangebar_polars.bar_series.selection import SegmentSelection
     from rangebar_polars.bar_series.units import Chain, Unit
     from rangebar_polars.clickhouse.connection.client import Cache
+    from rangebar_polars.readers.request import ReadRequest
 
-__all__ = ["Newest", "OfSpan"]
-
-
-@dataclass(slots=True)
-class OfSpan:
-    """Which units answer for a span; it is planned anew if they were replaced meanwhile."""
-
-    asked: SeriesQuery
-    span: Span
-    #: Whether the span ends with what is kept.
-    is_open: bool = False
-    choices: list[SegmentSelection] = field(default_factory=list)
-
-    def plan(self, cache: Cache) -> list[Unit]:
-        """The units of every series that is chosen."""
-        starts = [segment.start for segment in segments(self.span, self.asked.spec.reset)]
-        self.choose(recall_chains(cache, self.asked.spec, starts))
-        return [unit for one in self.choices for unit in one.units]
-
-    def choose(self, chains: Mapping[BarSeries, Chain]) -> None:
-        """Choose among what is visible."""
-        self.choices = self.asked.within(self.span, chains)
-
-    @property
-    def units(self) -> list[Unit]:
-        """The units of the span's days."""
-        first, last = self.span.first_day, self.span.last_day
-        return [unit for one in self.choices for unit in one.chain.between(first, last)]
-
-    def absent(self) -> list[date]:
-        """Whole days of the span, up to yesterday, that are not kept."""
-        end = datetime.now(UTC).date()
-        if self.is_open:
-            kept = [one.chain.frontier for one in self.choices if one.units]
-            end = max(kept, default=self.span.first_day)
-        return [
-            day
-            for one in self.choices
-            for day in one.part.days()
-            if day < end and not (_begins(one) <= day < one.chain.frontier)
-        ]
+__all__ = ["CachedPlan", "plan_cached"]
 
 
-def _begins(choice: SegmentSelection) -> date:
-    """The first day of a part that the series holds as far as it is asked for."""
-    series = choice.series
-    is_cut = series.anchor > max(day_start(series.first_day), choice.part.start)
+@dataclass(frozen=True, slots=True)
+class CachedPlan:
+    """Units that answer a read of stored bars."""
+
+    #: Units to read. Those outside the span may hold bars of it.
+    units: tuple[Unit, ...]
+    #: Units of the days of the span.
+    units_of_span: tuple[Unit, ...]
+    #: Whole days of the read without units.
+    missing: tuple[date, ...]
+
+
+def plan_cached(cache: Cache | None, request: ReadRequest) -> CachedPlan:
+    """Plan a read of stored bars from what is visible in the cache now."""
+    chains = visible_chains(cache, request)
+    if request.span is None:
+        return _plan_newest(request, chains)
+    return _plan_span(request, request.span, chains)
+
+
+def _plan_span(request: ReadRequest, span: Span, chains: Mapping[BarSeries, Chain]) -> CachedPlan:
+    selections = request.within(span, chains)
+    first, last = span.first_day, span.last_day
+    return CachedPlan(
+        tuple(unit for one in selections for unit in one.units),
+        tuple(unit for one in selections for unit in one.chain.between(first, last)),
+        tuple(_missing_days(request, span, selections)),
+    )
+
+
+def _missing_days(
+    request: ReadRequest, span: Span, selections: Sequence[SegmentSelection]
+) -> list[date]:
+    """Return the whole days of the span, up to yesterday, without units."""
+    end = datetime.now(UTC).date()
+    if request.is_open:
+        ends = [one.chain.frontier for one in selections if one.units]
+        end = max(ends, default=span.first_day)
+    return [
+        day
+        for one in selections
+        for day in one.part.days()
+        if day < end and not (_first_whole_day(one) <= day < one.chain.frontier)
+    ]
+
+
+def _first_whole_day(selection: SegmentSelection) -> date:
+    """Return the first day whose requested part the series covers."""
+    series = selection.series
+    is_cut = series.anchor > max(day_start(series.first_day), selection.part.start)
     return series.first_day + ONE_DAY if is_cut else series.first_day
 
 
-@dataclass(slots=True)
-class Newest:
-    """Which units hold the newest bars before an instant."""
+def _plan_newest(request: ReadRequest, chains: Mapping[BarSeries, Chain]) -> CachedPlan:
+    """Plan a read of no more segments and days than the bars need."""
+    end_us = None if request.end is None else microseconds(request.end)
+    bars = 0
+    newest: list[Chain] = []
+    for chain in request.newest(chains, request.end):
+        newest.append(chain)
+        bars += closed_before(chain.units, end_us)
+        if request.count is not None and bars >= request.count:
+            break
+    units = [unit for chain in reversed(newest) for unit in chain.units]
+    chosen = tuple(newest_units(units, request.count, end_us))
+    return CachedPlan(chosen, chosen, tuple(_holes(newest, request.end)))
 
-    asked: SeriesQuery
-    end: datetime | None = None
-    #: How many bars; None for all.
-    count: int | None = None
-    chains: list[Chain] = field(default_factory=list)
-    units: list[Unit] = field(default_factory=list)
 
-    def plan(self, cache: Cache) -> list[Unit]:
-        """The units, of no more segments and days than the bars need."""
-        self.choose(recall_chains(cache, self.asked.spec))
-        return self.units
-
-    def choose(self, chains: Mapping[BarSeries, Chain]) -> None:
-        """Choose among what is visible."""
-        end_us = None if self.end is None else microseconds(self.end)
-        held = 0
-        self.chains = []
-        for chain in self.asked.newest(chains, self.end):
-            self.chains.append(chain)
-            held += closed_before(chain.units, end_us)
-            if self.count is not None and held >= self.count:
-                break
-        units = [unit for chain in reversed(self.chains) for unit in chain.units]
-        self.units = newest_units(units, self.count, end_us)
-
-    def absent(self) -> list[date]:
-        """Whole days between the segments, and from the newest one up to the end, without units."""
-        found: list[date] = []
-        for older, newer in pairwise(reversed(self.chains)):
-            found += _days(older.frontier, newer.series.segment_start)
-        if self.chains and self.end is not None:
-            found += _days(self.chains[0].frontier, min(self.end, datetime.now(UTC)).date())
-        return found
+def _holes(newest: Sequence[Chain], end: datetime | None) -> list[date]:
+    """Return the whole days between the segments, and up to the end, without units."""
+    holes: list[date] = []
+    for older, newer in pairwise(reversed(newest)):
+        holes += _days(older.frontier, newer.series.segment_start)
+    if newest and end is not None:
+        holes += _days(newest[0].frontier, min(end, datetime.now(UTC)).date())
+    return holes
 
 
 def _days(first: date, end: date) -> list[date]:

@@ -14,6 +14,9 @@ from rangebar_polars.bar_series.segments import segment_of
 from rangebar_polars.bar_series.selection import superseded
 from rangebar_polars.clickhouse.query.bars import coverage_of
 from rangebar_polars.clickhouse.query.units import read_chains, specs_like
+from rangebar_polars.exceptions import StorageError
+from rangebar_polars.readers.hints import stale_warning
+from rangebar_polars.storage.coverage import CoverageWarning
 from rangebar_polars.storage.parquet import TickStorage
 from rangebar_polars.storage.snapshot import stored_hashes
 from rangebar_polars.symbol_registry import past_gate
@@ -27,7 +30,7 @@ if TYPE_CHECKING:
     from rangebar_polars.bar_series.units import Chain, Unit
     from rangebar_polars.clickhouse.connection.client import Cache
 
-__all__ = ["COVERED_SCHEMA", "covered", "other_semantics", "stale_units"]
+__all__ = ["COVERED_SCHEMA", "covered", "other_semantics", "stale_units", "stale_warnings"]
 
 
 _NO_DAY = date(1971, 1, 1)
@@ -201,3 +204,15 @@ def stale_units(units: Sequence[Unit], cache_dir: Path | str | None = None) -> s
             market=spec.market,
         )
     return {unit for unit in units if hashes.get(unit.day, unit.tick_hash) != unit.tick_hash}
+
+
+def stale_warnings(
+    spec: BarSpec, units: Sequence[Unit], cache_dir: Path | str | None = None
+) -> list[CoverageWarning]:
+    """Return warnings for units of one spec whose ticks have changed."""
+    try:
+        stale = stale_units(units, cache_dir)
+    except StorageError as error:
+        sentence = f"bars of {spec.symbol} at {spec.threshold} dbps: cannot check their ticks: "
+        return [CoverageWarning(f"{sentence}{error}")]
+    return [stale_warning(spec, {unit.day for unit in stale})] if stale else []

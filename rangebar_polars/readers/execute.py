@@ -1,10 +1,10 @@
-"""Execute the plan of a read."""
+"""The execution of a read: plan, read stored bars, fetch ticks, compute the rest."""
 
 from __future__ import annotations
 
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING
 
 import polars as pl
 
@@ -12,7 +12,14 @@ from rangebar_polars._utils.fork import raise_if_forked
 from rangebar_polars._utils.span import microseconds
 from rangebar_polars.bar_series.days import Track, compute_days, forming, orphan
 from rangebar_polars.clickhouse.open import reading
-from rangebar_polars.clickhouse.query import bars as rows
+from rangebar_polars.clickhouse.query.bars import (
+    MOST_ROWS,
+    READ_TRIES,
+    DamagedBarsError,
+    newest_bars,
+    no_bars,
+    read_bars,
+)
 from rangebar_polars.exceptions import (
     CacheForkedError,
     CacheUnavailableError,
@@ -21,110 +28,71 @@ from rangebar_polars.exceptions import (
     SnapshotExpiredError,
     with_hint,
 )
-from rangebar_polars.readers.hints import stale_notes_of
+from rangebar_polars.readers.coverage import stale_warnings
 from rangebar_polars.readers.missing_ticks import with_ticks
+from rangebar_polars.readers.plan import plan_read
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Iterator, Sequence
 
     from rangebar_polars.clickhouse.connection.client import Cache
     from rangebar_polars.compute.builder import RangeBarBuilder
-    from rangebar_polars.readers.plan import Plan, SegmentRead
-    from rangebar_polars.readers.request import ReadOptions, ReadRequest
+    from rangebar_polars.readers.plan import SegmentRead
+    from rangebar_polars.readers.request import ReadRequest
+    from rangebar_polars.storage.coverage import CoverageWarning
 
-__all__ = ["Found", "computed", "found", "opened", "settled"]
+__all__ = [
+    "ReadResult",
+    "compute_segment",
+    "ensure_ticks",
+    "execute",
+    "open_if_wanted",
+    "settle",
+]
 
-
-_Read = TypeVar("_Read")
-
-
-#: How often a read starts again because the bars it was planned with were replaced meanwhile.
+#: How often a read starts again because stored bars were replaced between its steps.
 _TRIES = 5
 
 
-@contextmanager
-def opened(access: ReadOptions) -> Iterator[Cache | None]:
-    """The cache while it is read; None where nothing is kept, or nothing of it is wanted.
-
-    Without the libraries of the cache, nothing is kept; an address that was given needs them.
-    """
-    raise_if_forked("reading bars")
-    with ExitStack() as stack:
-        cache = None
-        if access.use_cache:
-            try:
-                cache = stack.enter_context(reading(access.dsn, cache_dir=access.cache_dir))
-            except MissingExtraError:
-                if access.dsn is not None:
-                    raise
-            except CacheUnavailableError as error:
-                raise _with_remedy(error) from error
-        yield cache
-
-
-def _with_remedy(error: CacheUnavailableError) -> CacheUnavailableError:
-    text = str(error)
-    # Ticks cannot be read there, either.
-    if "use_cache=False" not in text and not isinstance(error, CacheForkedError):
-        text += "; use_cache=False computes bars from ticks instead"
-    return type(error)(text, holder=error.holder)
-
-
 @dataclass(frozen=True, slots=True)
-class Found:
-    """Bars of a read, what they are of, and what is to be said of them."""
+class ReadResult:
+    """Bars, the reads of the segments that they come from, and warnings."""
 
     bars: pl.DataFrame
-    pieces: tuple[SegmentRead, ...]
-    notes: tuple[str, ...]
+    segments: tuple[SegmentRead, ...]
+    warnings: tuple[CoverageWarning, ...]
 
 
-def found(plan: Plan, *, count: int | None = None) -> Found:
-    """Bars of a plan, or the newest so many of them; those that are kept are read first."""
+def execute(request: ReadRequest) -> ReadResult:
+    """Read the bars of a request: stored bars first, then those computed from ticks."""
     try:
-        stored, pieces, notes = settled(plan, lambda: _stored(plan, count))
-        fresh = _fresh(plan, pieces)
-    except (ParquetCorruptionError, SnapshotExpiredError) as error:
-        # A corrupt file has been set aside, so that its day is missing now.
-        if isinstance(error, ParquetCorruptionError) and not plan.wanted.access.fetch:
+        return _execute(request)
+    except ParquetCorruptionError:
+        # The corrupt file is in quarantine now, so that a second try fetches its day.
+        if not request.fetch:
             raise
-        stored, pieces, notes = settled(plan, lambda: _stored(plan, count))
-        fresh = _fresh(plan, pieces)
-    bars = pl.concat([stored, *fresh])
-    # Segments with stored and with computed bars may take turns.
+    except SnapshotExpiredError:
+        pass
+    return _execute(request)
+
+
+def _execute(request: ReadRequest) -> ReadResult:
+    settled = settle(request)
+    computed = [bars for read in settled.segments for bars in compute_segment(request, read)]
+    bars = pl.concat([settled.bars, *computed])
+    # Segments with stored bars and segments with computed ones may alternate.
     if not bars.get_column("close_time").is_sorted():
         bars = bars.sort("close_time", maintain_order=True)
-    newest = bars if count is None else bars.tail(min(count, rows.MOST_ROWS))
-    return Found(newest, tuple(pieces), tuple(notes))
+    if request.count is not None:
+        bars = bars.tail(min(request.count, MOST_ROWS))
+    return ReadResult(bars, settled.segments, settled.warnings)
 
 
-def _stored(plan: Plan, count: int | None) -> pl.DataFrame:
-    """Bars that are kept; the cache is closed again before anything is computed."""
-    wanted = plan.wanted
-    with opened(wanted.access) as cache:
-        if cache is None:
-            plan.make(None)
-            return rows.no_bars(wanted.columns)
-        end_us = None if plan.end is None else microseconds(plan.end)
-        if count is not None:
-            return rows.newest_bars(
-                cache, lambda: plan.make(cache), count, columns=wanted.columns, end_us=end_us
-            )
-        return rows.read_bars(
-            cache,
-            lambda: plan.make(cache),
-            columns=wanted.columns,
-            start_us=None if plan.start is None else microseconds(plan.start),
-            end_us=end_us,
-            include_orphans=wanted.orphans,
-        )
-
-
-def settled(plan: Plan, read: Callable[[], _Read]) -> tuple[_Read, list[SegmentRead], list[str]]:
-    """The result of `read`, which makes the plan, with the ticks of its pieces and notes on both.
+def settle(request: ReadRequest, *, with_bars: bool = True) -> ReadResult:
+    """Plan a read, read its stored bars, and take a snapshot of the ticks that continue them.
 
     Stored bars and the ticks that continue them belong together. If both were replaced between the
-    two steps, everything is read again.
+    two steps, start again. Without `with_bars`, only plan.
 
     Raises
     ------
@@ -132,61 +100,129 @@ def settled(plan: Plan, read: Callable[[], _Read]) -> tuple[_Read, list[SegmentR
         The bars were replaced during every try.
     """
     for _ in range(_TRIES):
-        result = read()
-        pieces, notes = with_ticks(plan.wanted, plan.pieces)
-        # After the ticks are held: a day that was replaced before that is noticed here.
-        stale = stale_notes_of(plan.wanted, [unit for piece in plan.pieces for unit in piece.units])
-        is_continued = any(piece.units and piece.goes_on for piece in pieces)
-        if not (stale and is_continued) or _is_current(plan):
-            return result, pieces, [*stale, *notes]
-    symbol = plan.wanted.asked.spec.symbol
+        with open_if_wanted(request) as cache:
+            if with_bars:
+                planned, bars = _plan_and_read(cache, request)
+            else:
+                planned, bars = plan_read(cache, request), no_bars(request.columns)
+        reads, warnings = ensure_ticks(request, planned)
+        # After the snapshot, to notice a day that was replaced before it.
+        units = [unit for read in planned for unit in read.units_of_span]
+        stale = stale_warnings(request.spec, units, request.cache_dir)
+        is_continued = any(read.units_of_span and read.computes_bars for read in reads)
+        if not (stale and is_continued) or _is_current(request, planned):
+            return ReadResult(bars, tuple(reads), (*stale, *warnings))
     sentence = (
-        f"stored bars of {symbol} were replaced while they were read, {_TRIES} times in a row"
+        f"stored bars of {request.spec.symbol} were replaced while they were read, {_TRIES} times "
+        "in a row"
     )
     raise SnapshotExpiredError(with_hint(sentence, "read them again when the population is done"))
 
 
-def _is_current(plan: Plan) -> bool:
-    """Whether the plan would have the same units if it were made now."""
-    before = _attempts(plan)
-    with opened(plan.wanted.access) as cache:
-        plan.make(cache)
-    return before == _attempts(plan)
+def _plan_and_read(
+    cache: Cache | None, request: ReadRequest
+) -> tuple[list[SegmentRead], pl.DataFrame]:
+    """Plan and read the units, and plan again if they were replaced meanwhile."""
+    if cache is None:
+        return plan_read(None, request), no_bars(request.columns)
+    for _ in range(READ_TRIES - 1):
+        planned = plan_read(cache, request)
+        with suppress(DamagedBarsError):
+            return planned, _read_stored(cache, request, planned)
+    planned = plan_read(cache, request)
+    return planned, _read_stored(cache, request, planned)
 
 
-def _attempts(plan: Plan) -> list[int]:
-    return [unit.attempt for piece in plan.pieces for unit in piece.choice.units]
+def _read_stored(
+    cache: Cache, request: ReadRequest, planned: Sequence[SegmentRead]
+) -> pl.DataFrame:
+    units = [unit for read in planned for unit in read.units]
+    end_us = None if request.end is None else microseconds(request.end)
+    if request.count is not None:
+        return newest_bars(cache, units, request.count, columns=request.columns, end_us=end_us)
+    return read_bars(
+        cache,
+        units,
+        columns=request.columns,
+        start_us=None if request.start is None else microseconds(request.start),
+        end_us=end_us,
+        include_orphans=request.include_orphans,
+    )
 
 
-def _fresh(plan: Plan, pieces: Sequence[SegmentRead]) -> list[pl.DataFrame]:
-    return [bars for piece in pieces for bars in computed(plan.wanted, piece)]
+def _is_current(request: ReadRequest, planned: Sequence[SegmentRead]) -> bool:
+    """Whether a plan made now has the same units."""
+    with open_if_wanted(request) as cache:
+        now = plan_read(cache, request)
+    return _attempts(now) == _attempts(planned)
 
 
-def computed(wanted: ReadRequest, piece: SegmentRead) -> Iterator[pl.DataFrame]:
-    """Bars of a piece that are not kept, a day at a time."""
-    if not piece.goes_on:
+def _attempts(reads: Sequence[SegmentRead]) -> list[int]:
+    return [unit.attempt for read in reads for unit in read.units]
+
+
+def ensure_ticks(
+    request: ReadRequest, reads: Sequence[SegmentRead]
+) -> tuple[Sequence[SegmentRead], list[CoverageWarning]]:
+    """Return the reads with snapshots of their ticks, fetched if necessary, and warnings."""
+    if all(read.ticks is None for read in reads):
+        return reads, []
+    return with_ticks(request, reads)
+
+
+@contextmanager
+def open_if_wanted(request: ReadRequest) -> Iterator[Cache | None]:
+    """Open the cache if the request uses it; None if not, or if nothing is stored.
+
+    Without the libraries of the cache nothing is stored, unless the request names an address.
+    """
+    raise_if_forked("reading bars")
+    with ExitStack() as stack:
+        cache = None
+        if request.use_cache:
+            try:
+                cache = stack.enter_context(reading(request.dsn, cache_dir=request.cache_dir))
+            except MissingExtraError:
+                if request.dsn is not None:
+                    raise
+            except CacheUnavailableError as error:
+                raise _naming_use_cache(error) from error
+        yield cache
+
+
+def _naming_use_cache(error: CacheUnavailableError) -> CacheUnavailableError:
+    text = str(error)
+    # A forked child cannot read ticks either.
+    if "use_cache=False" not in text and not isinstance(error, CacheForkedError):
+        text += "; use_cache=False computes bars from ticks instead"
+    return type(error)(text, holder=error.holder)
+
+
+def compute_segment(request: ReadRequest, read: SegmentRead) -> Iterator[pl.DataFrame]:
+    """Compute the bars of a segment that are not stored, a day at a time."""
+    if not read.computes_bars:
         return
-    builder = piece.builder()
-    yield from (_cut(wanted, piece, bars) for bars in _of_ticks(piece, builder))
-    if piece.choice.ends_segment and piece.is_whole:
-        yield _cut(wanted, piece, orphan(builder))
-    elif piece.is_last:
-        yield _cut(wanted, piece, forming(builder))
+    builder = read.builder()
+    for bars in _of_ticks(read, builder):
+        yield _requested(request, read, bars)
+    if read.ends_segment and read.is_complete:
+        yield _requested(request, read, orphan(builder))
+    elif read.is_last:
+        yield _requested(request, read, forming(builder))
 
 
-def _of_ticks(piece: SegmentRead, builder: RangeBarBuilder) -> Iterator[pl.DataFrame]:
-    ticks = piece.ticks
-    if ticks is None or piece.held is None:
+def _of_ticks(read: SegmentRead, builder: RangeBarBuilder) -> Iterator[pl.DataFrame]:
+    ticks = read.ticks
+    if ticks is None or read.snapshot is None:
         return
-    track = Track(piece.series, builder, ticks.first_day)
-    for day in compute_days(piece.held, [track], ticks.last_day, end=ticks.end):
+    track = Track(read.series, builder, ticks.first_day)
+    for day in compute_days(read.snapshot, [track], ticks.last_day, end=ticks.end):
         yield from (bars for bars in day.bars if bars is not None)
 
 
-def _cut(wanted: ReadRequest, piece: SegmentRead, bars: pl.DataFrame) -> pl.DataFrame:
-    """The bars that close in the part, of them those that are wanted."""
-    start, end = piece.part.start, piece.part.end
-    passes = pl.col("close_time").is_between(start, end, closed="left")
+def _requested(request: ReadRequest, read: SegmentRead, bars: pl.DataFrame) -> pl.DataFrame:
+    """Return the bars that close in the span of the segment, without unrequested kinds."""
+    passes = pl.col("close_time").is_between(read.span.start, read.span.end, closed="left")
     is_forming = pl.col("ended_by").is_null()
-    passes &= pl.col("is_closed") | pl.lit(wanted.orphans) | is_forming
-    return bars.filter(passes).select(wanted.columns)
+    passes &= pl.col("is_closed") | pl.lit(request.include_orphans) | is_forming
+    return bars.filter(passes).select(request.columns)

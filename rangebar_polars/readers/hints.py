@@ -1,191 +1,208 @@
-"""What is said when a read asks for more than may be computed, or for what has changed."""
+"""What a read misses, as data, and the messages that name the Python call that helps.
+
+The command line writes the same data as a command of the shell.
+"""
 
 from __future__ import annotations
 
 import json
-import shlex
-from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, TypeAlias, TypeVar
 
 from rangebar_polars._utils.span import describe_days
+from rangebar_polars.bar_series.identity import BAR_SEMANTICS
 from rangebar_polars.clickhouse.connection.dsn import resolve
-from rangebar_polars.exceptions import StorageError, with_hint
-from rangebar_polars.readers.coverage import stale_units
-from rangebar_polars.symbol_registry import get_symbol_entries
+from rangebar_polars.exceptions import CoverageError, RangeBarError, with_hint
+from rangebar_polars.readers.request import MAX_COMPUTED_DAYS
+from rangebar_polars.storage.coverage import CoverageWarning
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Collection, Mapping, Sequence
     from datetime import date
-    from pathlib import Path
 
     from rangebar_polars.bar_series.identity import BarSpec
-    from rangebar_polars.bar_series.units import Unit
-    from rangebar_polars.readers.request import ReadOptions, ReadRequest
+    from rangebar_polars.readers.request import ReadRequest
 
 __all__ = [
-    "absence_note",
-    "commands",
-    "counted",
-    "hole_note",
-    "populate_line",
-    "populate_line_of",
-    "stale_notes",
-    "stale_notes_of",
+    "MissingBars",
+    "MissingTicks",
+    "Remedied",
+    "StaleBars",
+    "count_text",
+    "missing_bars",
+    "missing_days_warning",
+    "python_call",
+    "stale_warning",
+    "too_many_days",
+    "with_remedy",
 ]
 
+_Message = TypeVar("_Message", RangeBarError, CoverageError, CoverageWarning)
 
-def populate_line_of(spec: BarSpec, access: ReadOptions, first: date, last: date) -> str:
-    """The call that keeps bars of these days where a read looks for them.
+
+@dataclass(frozen=True, slots=True)
+class MissingBars:
+    """Days of bars that are not in the cache: a population stores them."""
+
+    spec: BarSpec
+    first_day: date
+    last_day: date
+    cache_dir: str | None = None
+    #: Address of the cache, without user and password.
+    address: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class MissingTicks:
+    """Days of ticks that are not in the store, or not whole: a download adds them."""
+
+    symbol: str
+    source: str
+    market: str
+    first_day: date
+    last_day: date
+    cache_dir: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class StaleBars:
+    """Stored bars whose ticks have changed: a population builds them again."""
+
+    symbol: str
+
+
+Remedied: TypeAlias = MissingBars | MissingTicks | StaleBars
+
+
+def with_remedy(message: _Message, missing: Remedied) -> _Message:
+    """Return an error or a warning that carries what its remedy is made from."""
+    message.remedy = missing
+    return message
+
+
+def python_call(missing: Remedied) -> str:
+    """Return the Python call that provides what a read misses.
 
     Examples
     --------
     >>> from datetime import date
     >>> from rangebar_polars.bar_series.identity import BarSpec
-    >>> from rangebar_polars.readers.request import ReadOptions
-    >>> from rangebar_polars.readers.hints import populate_line_of
+    >>> from rangebar_polars.readers.hints import MissingBars, MissingTicks, python_call
     >>> spec = BarSpec.of("BTCUSDT", 500, reset="month")
-    >>> print(populate_line_of(spec, ReadOptions(), date(2024, 1, 1), date(2024, 6, 30)))
+    >>> print(python_call(MissingBars(spec, date(2024, 1, 1), date(2024, 6, 30))))
     rb.populate_cache_resumable("BTCUSDT", "2024-01-01", "2024-06-30", \
 threshold_decimal_bps=500, ouroboros="month")
+    >>> days = date(2024, 1, 1), date(2024, 1, 2)
+    >>> print(python_call(MissingTicks("BTCUSDT", "binance", "um", *days)))
+    rb.fetch_ticks("BTCUSDT", "2024-01-01", "2024-01-02", market="um")
     """
-    return populate_line(spec, first, last, cache_dir=access.cache_dir, dsn=access.dsn)
+    match missing:
+        case MissingBars(spec, first_day, last_day, cache_dir, address):
+            options = {
+                "threshold_decimal_bps": (spec.threshold, 250),
+                "ouroboros": (spec.reset, "year"),
+                "prevent_same_timestamp_close": (spec.rules.prevent_same_timestamp_close, True),
+                "source": (spec.source, "binance"),
+                "market": (spec.market, "spot"),
+                "cache_dir": (cache_dir, None),
+                "dsn": (address, None),
+            }
+            days = (str(first_day), str(last_day))
+            return _call("populate_cache_resumable", (spec.symbol, *days), options)
+        case MissingTicks(symbol, source, market, first_day, last_day, cache_dir):
+            options = {
+                "source": (source, "binance"),
+                "market": (market, "spot"),
+                "cache_dir": (cache_dir, None),
+            }
+            return _call("fetch_ticks", (symbol, str(first_day), str(last_day)), options)
+    return "populate_cache_resumable(..., refresh_stale=True)"
 
 
-def hole_note(wanted: ReadRequest, days: Sequence[date]) -> str:
-    """What is to be said of days between bars that are not kept; they are in order."""
-    access = wanted.access
-    return absence_note(wanted.asked.spec, days, cache_dir=access.cache_dir, dsn=access.dsn)
+def _call(
+    function: str, arguments: Sequence[str], options: Mapping[str, tuple[object, object]]
+) -> str:
+    """Return a call with its arguments, leaving out options that have their default."""
+    listed = [_literal(argument) for argument in arguments]
+    listed += [
+        f"{name}={_literal(value)}"
+        for name, (value, default) in options.items()
+        if value != default
+    ]
+    return f"rb.{function}({', '.join(listed)})"
 
 
-def stale_notes_of(wanted: ReadRequest, units: Sequence[Unit]) -> list[str]:
-    """What is to be said of units whose ticks have changed since."""
-    return stale_notes(wanted.asked.spec, units, wanted.access.cache_dir)
+def _literal(value: object) -> str:
+    return json.dumps(value) if isinstance(value, str) else repr(value)
 
 
-# Not a variable of a context: a plan may be carried out by threads that do not have it.
-_names_commands = False
-
-
-@contextmanager
-def commands() -> Iterator[None]:
-    """Have remedies name commands of the shell, as long as it lasts, and not calls of Python."""
-    global _names_commands  # noqa: PLW0603
-    before, _names_commands = _names_commands, True
-    try:
-        yield
-    finally:
-        _names_commands = before
-
-
-def counted(count: int, noun: str) -> str:
-    """A number with what is counted.
+def count_text(count: int, noun: str) -> str:
+    """Return a number with its noun in the singular or plural.
 
     Examples
     --------
-    >>> from rangebar_polars.readers.hints import counted
-    >>> counted(1, "day"), counted(2_000, "day")
+    >>> from rangebar_polars.readers.hints import count_text
+    >>> count_text(1, "day"), count_text(2_000, "day")
     ('1 day', '2,000 days')
     """
     return f"{count:,} {noun}" if count == 1 else f"{count:,} {noun}s"
 
 
-def populate_line(
-    spec: BarSpec,
-    first: date,
-    last: date,
-    *,
-    cache_dir: Path | str | None = None,
-    dsn: str | None = None,
-) -> str:
-    """The call that keeps bars of these days where a read looks for them.
-
-    Examples
-    --------
-    >>> from datetime import date
-    >>> from rangebar_polars.readers.hints import commands, populate_line
-    >>> from rangebar_polars.bar_series.identity import BarSpec
-    >>> spec = BarSpec.of("BTCUSDT", 500, reset="month")
-    >>> print(populate_line(spec, date(2024, 1, 1), date(2024, 6, 30)))
-    rb.populate_cache_resumable("BTCUSDT", "2024-01-01", "2024-06-30", \
-threshold_decimal_bps=500, ouroboros="month")
-    >>> with commands():
-    ...     print(populate_line(spec, date(2024, 1, 1), date(2024, 6, 30)))
-    rangebar populate BTCUSDT -s 2024-01-01 -e 2024-06-30 -t 500 --reset month
-    """
-    places = {
-        "cache_dir": None if cache_dir is None else str(cache_dir),
-        # Not what it says of a user and a password.
-        "dsn": None if dsn is None else resolve(dsn).address,
-    }
-    # No command has an option for the other way of closing.
-    if _names_commands and spec.rules.prevent_same_timestamp_close:
-        return _command(spec, first, last, places)
-    given = {
-        "threshold_decimal_bps": (spec.threshold, 250),
-        "ouroboros": (spec.reset, "year"),
-        "prevent_same_timestamp_close": (spec.rules.prevent_same_timestamp_close, True),
-        "source": (spec.source, "binance"),
-        "market": (spec.market, "spot"),
-        **{name: (place, None) for name, place in places.items()},
-    }
-    words = [_word(value) for value in (spec.symbol, str(first), str(last))]
-    words += [f"{name}={_word(value)}" for name, (value, usual) in given.items() if value != usual]
-    return f"rb.populate_cache_resumable({', '.join(words)})"
-
-
-def _word(value: object) -> str:
-    return json.dumps(value) if isinstance(value, str) else repr(value)
-
-
-def _command(spec: BarSpec, first: date, last: date, places: dict[str, str | None]) -> str:
-    words = ["rangebar", "populate", spec.symbol, "-s", str(first), "-e", str(last)]
-    entry = get_symbol_entries().get(spec.symbol)
-    # A command takes what the registry says of the symbol.
-    home = ("binance", "spot") if entry is None else (entry.exchange, entry.market)
-    is_home = (spec.source, spec.market) == home
-    given = {
-        "-t": (str(spec.threshold), "250"),
-        "--reset": (spec.reset, "year"),
-        "--source": (None if is_home else spec.source, None),
-        "--market": (None if is_home else spec.market, None),
-        "--cache-dir": (places["cache_dir"], None),
-        "--dsn": (places["dsn"], None),
-    }
-    for option, (value, usual) in given.items():
-        if value is not None and value != usual:
-            words += [option, value]
-    return shlex.join(words)
-
-
-def absence_note(
-    spec: BarSpec,
-    days: Sequence[date],
-    *,
-    cache_dir: Path | str | None = None,
-    dsn: str | None = None,
-) -> str:
-    """What is to be said of days that are not kept; they are in order."""
-    are = "is" if len(days) == 1 else "are"
-    sentence = (
-        f"bars of {spec.symbol} at {spec.threshold} dbps: {counted(len(days), 'day')} {are} not "
-        f"kept: {describe_days(days)}"
+def missing_bars(request: ReadRequest, first_day: date, last_day: date) -> MissingBars:
+    """Return days of bars that a request misses in the cache that it reads."""
+    return MissingBars(
+        request.spec,
+        first_day,
+        last_day,
+        None if request.cache_dir is None else str(request.cache_dir),
+        None if request.dsn is None else resolve(request.dsn).address,
     )
-    line = populate_line(spec, days[0], days[-1], cache_dir=cache_dir, dsn=dsn)
-    return with_hint(sentence, line)
 
 
-def stale_notes(
-    spec: BarSpec, units: Sequence[Unit], cache_dir: Path | str | None = None
-) -> list[str]:
-    """What is to be said of units of a family whose ticks have changed since."""
-    place = f"bars of {spec.symbol} at {spec.threshold} dbps"
-    try:
-        stale = stale_units(units, cache_dir)
-    except StorageError as error:
-        return [f"{place}: nobody knows whether their ticks have changed: {error}"]
-    if not stale:
-        return []
-    days = describe_days(unit.day for unit in stale)
-    sentence = f"{place}: the store has other ticks by now of {counted(len(stale), 'day')}: {days}"
-    remedy = "populate_cache_resumable(..., refresh_stale=True) builds them again"
-    return [with_hint(sentence, remedy)]
+def too_many_days(
+    request: ReadRequest, days: Sequence[date], other_semantics: Mapping[date, int]
+) -> CoverageError:
+    """Return the error of a read that would compute more days than it may.
+
+    `other_semantics` maps days that are stored under another version of the bar rule to it.
+    """
+    spec = request.spec
+    sentence = (
+        f"bars of {spec.symbol} at {spec.threshold} dbps are not cached for `{len(days):,}` "
+        f"days, and a read computes at most {MAX_COMPUTED_DAYS}: {describe_days(days)}"
+    )
+    missing = missing_bars(request, days[0], days[-1])
+    hint = f"populate the cache first: {python_call(missing)}"
+    if not request.use_cache:
+        hint += ", and read them with use_cache=True"
+    if other_semantics:
+        numbers = ", ".join(map(str, sorted(set(other_semantics.values()))))
+        hint += (
+            f"; under another bar_semantics ({numbers}, this version has {BAR_SEMANTICS}), bars of "
+            f"{describe_days(other_semantics)} are stored: rangebar cache upgrade"
+        )
+    error = CoverageError(with_hint(sentence, hint), symbol=spec.symbol, days=days)
+    return with_remedy(error, missing)
+
+
+def missing_days_warning(request: ReadRequest, days: Sequence[date]) -> CoverageWarning:
+    """Return the warning for days without stored bars; the days are in order."""
+    spec = request.spec
+    verb = "is" if len(days) == 1 else "are"
+    sentence = (
+        f"bars of {spec.symbol} at {spec.threshold} dbps: {count_text(len(days), 'day')} {verb} not "
+        f"cached: {describe_days(days)}"
+    )
+    missing = missing_bars(request, days[0], days[-1])
+    return with_remedy(CoverageWarning(with_hint(sentence, python_call(missing))), missing)
+
+
+def stale_warning(spec: BarSpec, days: Collection[date]) -> CoverageWarning:
+    """Return the warning for stored bars whose ticks have changed."""
+    sentence = (
+        f"bars of {spec.symbol} at {spec.threshold} dbps: the store now has other ticks for "
+        f"{count_text(len(days), 'day')}: {describe_days(days)}"
+    )
+    stale = StaleBars(spec.symbol)
+    hint = f"{python_call(stale)} builds them again"
+    return with_remedy(CoverageWarning(with_hint(sentence, hint)), stale)

@@ -1,21 +1,22 @@
 """Bars as a lazy frame: planned when it is made, read or computed when it is collected.
 
-A plan names the units, the processor states and the files of ticks that it was made from, and
-gives the bars of these alone, whatever is published or fetched until it is collected.
+A plan names the units, the processor states and the tick files that it was made from. It gives
+the bars of these alone, whatever is published or fetched before it is collected.
 """
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING
 
 from rangebar_polars._utils.io_source import lazy_frame
 from rangebar_polars._utils.span import microseconds
-from rangebar_polars.clickhouse.query.bars import no_bars, read_bars
+from rangebar_polars.clickhouse.query.bars import READ_TRIES, DamagedBarsError, no_bars, read_bars
 from rangebar_polars.clickhouse.query.units import read_chains
 from rangebar_polars.exceptions import SnapshotExpiredError, with_hint
-from rangebar_polars.readers.execute import computed, opened, settled
+from rangebar_polars.readers.execute import compute_segment, open_if_wanted, settle
 from rangebar_polars.storage.reading.pruning import Bounds, time_bounds
 
 if TYPE_CHECKING:
@@ -26,63 +27,60 @@ if TYPE_CHECKING:
     from rangebar_polars._utils.io_source import Frames
     from rangebar_polars.bar_series.units import Unit
     from rangebar_polars.clickhouse.connection.client import Cache
-    from rangebar_polars.readers.plan import Plan, SegmentRead
+    from rangebar_polars.readers.plan import SegmentRead
     from rangebar_polars.readers.request import ReadRequest
+    from rangebar_polars.storage.coverage import CoverageWarning
 
-__all__ = ["planned"]
+__all__ = ["planned_frame"]
 
-#: So many stored bars are in memory at a time.
+#: Most stored bars in memory at a time.
 _MOST_ROWS = 250_000
 
 _AGAIN = "make the plan again: call scan_range_bars"
 
 
-def planned(plan: Plan) -> tuple[pl.LazyFrame, list[str]]:
-    """Lazy frame of a plan, and what is to be said of it.
+def planned_frame(request: ReadRequest) -> tuple[pl.LazyFrame, tuple[CoverageWarning, ...]]:
+    """Plan a read, and return it as a lazy frame with its warnings.
 
-    The cache is opened for a part of the rows, and closed after it.
+    Collecting the frame opens the cache for one part of the rows at a time.
     """
-    wanted = plan.wanted
-
-    def made() -> None:
-        with opened(wanted.access) as cache:
-            plan.make(cache)
-
-    _, pieces, notes = settled(plan, made)
+    settled = settle(request, with_bars=False)
+    reads = settled.segments
 
     def pruned(predicate: pl.Expr) -> Frames:
-        return partial(_frames, wanted, pieces, time_bounds(predicate, "close_time"))
+        return partial(_frames, request, reads, time_bounds(predicate, "close_time"))
 
-    spec = wanted.asked.spec
+    spec = request.spec
     frame = lazy_frame(
-        partial(_frames, wanted, pieces, Bounds()),
-        schema=no_bars(wanted.columns).schema,
+        partial(_frames, request, reads, Bounds()),
+        schema=no_bars(request.columns).schema,
         name="RANGE BARS",
-        detail=f"{spec.symbol} at {spec.threshold} dbps, {len(pieces)} segments",
+        detail=f"{spec.symbol} at {spec.threshold} dbps, {len(reads)} segments",
         pruned=pruned,
     )
-    return frame, notes
+    return frame, settled.warnings
 
 
 def _frames(
-    wanted: ReadRequest, pieces: Sequence[SegmentRead], bounds: Bounds, names: list[str] | None
+    request: ReadRequest, reads: Sequence[SegmentRead], bounds: Bounds, names: list[str] | None
 ) -> Iterator[pl.DataFrame]:
-    """The bars of the pieces in order; close times outside the bounds may be left out."""
+    """Yield the bars in order. Bars outside the bounds may be left out."""
     if names is not None:
-        wanted = replace(wanted, columns=tuple(n for n in wanted.columns if n in names))
-    for run in _runs(pieces):
+        columns = tuple(name for name in request.columns if name in names)
+        request = replace(request, columns=columns)
+    for run in _runs(reads):
         for units in _groups(run, bounds):
-            yield _stored(wanted, run, units, bounds)
-        if microseconds(run[-1].part.end) > bounds.low:
-            yield from _computed(wanted, run[-1])
+            yield _stored(request, run, units, bounds)
+        if microseconds(run[-1].span.end) > bounds.low:
+            yield from _computed(request, run[-1])
 
 
-def _runs(pieces: Sequence[SegmentRead]) -> Iterator[list[SegmentRead]]:
-    """The pieces in runs of which only the last one has bars that are computed."""
+def _runs(reads: Sequence[SegmentRead]) -> Iterator[list[SegmentRead]]:
+    """Yield runs of reads of which only the last one computes bars."""
     run: list[SegmentRead] = []
-    for piece in pieces:
-        run.append(piece)
-        if piece.goes_on:
+    for read in reads:
+        run.append(read)
+        if read.computes_bars:
             yield run
             run = []
     if run:
@@ -90,7 +88,7 @@ def _runs(pieces: Sequence[SegmentRead]) -> Iterator[list[SegmentRead]]:
 
 
 def _groups(run: Sequence[SegmentRead], bounds: Bounds) -> Iterator[list[Unit]]:
-    """The units of a run with a bar inside the bounds, as many at a time as fit in memory."""
+    """Yield the units of a run that may have a bar inside the bounds, in groups that fit in memory."""
     group: list[Unit] = []
     rows = 0
     for unit in _units(run, bounds):
@@ -104,10 +102,10 @@ def _groups(run: Sequence[SegmentRead], bounds: Bounds) -> Iterator[list[Unit]]:
 
 
 def _units(run: Sequence[SegmentRead], bounds: Bounds) -> Iterator[Unit]:
-    """The units of a run that may have a bar inside the bounds."""
-    for piece in run:
-        start, end = microseconds(piece.part.start), microseconds(piece.part.end)
-        for unit in piece.choice.units:
+    """Yield the units of a run that may have a bar inside the bounds."""
+    for read in run:
+        start, end = microseconds(read.span.start), microseconds(read.span.end)
+        for unit in read.units:
             first, last = unit.first_close_us, unit.last_close_us
             if first is None or last is None or last < max(start, bounds.low):
                 continue
@@ -116,30 +114,40 @@ def _units(run: Sequence[SegmentRead], bounds: Bounds) -> Iterator[Unit]:
 
 
 def _stored(
-    wanted: ReadRequest, run: Sequence[SegmentRead], units: list[Unit], bounds: Bounds
+    request: ReadRequest, run: Sequence[SegmentRead], units: list[Unit], bounds: Bounds
 ) -> pl.DataFrame:
-    """Bars of units of a run; its parts follow one another."""
-    pinned = iter([units])
-    with opened(wanted.access) as cache:
-        if cache is None:
-            raise _gone(units[0])
+    """Read the bars of units of a run, or equal bars that have replaced them."""
+    start_us = max(microseconds(run[0].span.start), bounds.low)
+    end_us = microseconds(run[-1].span.end)
+
+    def read(cache: Cache, units: list[Unit]) -> pl.DataFrame:
         return read_bars(
             cache,
-            lambda: next(pinned, None) or _same_bars(cache, units),
-            columns=wanted.columns,
-            start_us=max(microseconds(run[0].part.start), bounds.low),
-            end_us=microseconds(run[-1].part.end),
-            include_orphans=wanted.orphans,
+            units,
+            columns=request.columns,
+            start_us=start_us,
+            end_us=end_us,
+            include_orphans=request.include_orphans,
         )
+
+    with open_if_wanted(request) as cache:
+        if cache is None:
+            raise _gone(units[0])
+        with suppress(DamagedBarsError):
+            return read(cache, units)
+        for _ in range(READ_TRIES - 2):
+            with suppress(DamagedBarsError):
+                return read(cache, _same_bars(cache, units))
+        return read(cache, _same_bars(cache, units))
 
 
 def _same_bars(cache: Cache, units: list[Unit]) -> list[Unit]:
-    """The units that are visible now of the same days, if their bars are those of the units.
+    """Return the visible units of the same days, if they have the same bars.
 
     Raises
     ------
     SnapshotExpiredError
-        They are not: the plan was made from bars that have been replaced and removed.
+        They have others: the bars that the plan was made from were replaced and removed.
     """
     starts = {unit.series.segment_start for unit in units}
     chains = read_chains(cache, [units[0].series.spec], segment_starts=starts)
@@ -161,9 +169,9 @@ def _gone(unit: Unit) -> SnapshotExpiredError:
     return SnapshotExpiredError(with_hint(sentence, _AGAIN))
 
 
-def _computed(wanted: ReadRequest, piece: SegmentRead) -> Iterator[pl.DataFrame]:
+def _computed(request: ReadRequest, read: SegmentRead) -> Iterator[pl.DataFrame]:
     try:
-        yield from computed(wanted, piece)
+        yield from compute_segment(request, read)
     except SnapshotExpiredError as error:
         sentence, _, _ = str(error).partition("\n")
         raise SnapshotExpiredError(with_hint(sentence, _AGAIN)) from error

@@ -1,4 +1,4 @@
-"""Ticks for what has to be computed: fetched where that is allowed, and judged."""
+"""Ticks for the bars that a read computes: fetched where allowed, and checked."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from datetime import UTC, date, datetime
 from typing import TYPE_CHECKING
 
 from rangebar_polars._utils.span import ONE_DAY, Span, day_start, describe_days, microseconds
+from rangebar_polars.bar_series.units import Chain
 from rangebar_polars.exceptions import (
     CoverageError,
     NoAnswerError,
@@ -19,14 +20,14 @@ from rangebar_polars.fetch.http_probe import ProbingTransport
 from rangebar_polars.fetch.source import ARCHIVE_PATIENCE
 from rangebar_polars.ingest.fetch import ensure_days
 from rangebar_polars.ingest.id_gap import gap_before
-from rangebar_polars.storage.coverage import MISSING
+from rangebar_polars.readers.hints import MissingTicks, python_call, with_remedy
+from rangebar_polars.storage.coverage import MISSING, CoverageWarning
 from rangebar_polars.storage.parquet import TickStorage
 from rangebar_polars.storage.snapshot import snapshot
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from rangebar_polars.bar_series.identity import BarSpec
     from rangebar_polars.ingest.report import FetchReport
     from rangebar_polars.readers.plan import SegmentRead
     from rangebar_polars.readers.request import ReadRequest
@@ -36,42 +37,42 @@ __all__ = ["with_ticks"]
 
 
 def with_ticks(
-    wanted: ReadRequest, pieces: Sequence[SegmentRead]
-) -> tuple[list[SegmentRead], list[str]]:
-    """The pieces with the days of their ticks, and what is to be said of them.
+    request: ReadRequest, reads: Sequence[SegmentRead]
+) -> tuple[list[SegmentRead], list[CoverageWarning]]:
+    """Return the reads with snapshots of the ticks that they compute bars from, and warnings.
 
-    Past the newest tick that is to be had, they end. So they do past the newest tick that is kept,
-    if the source gives no answer and only days lack that may not be there yet.
+    The reads end at the newest available tick. If the source gives no answer and only days are
+    missing that it may not have yet, they end at the newest stored tick.
 
     Raises
     ------
     TicksNotCachedError
-        Days are missing, and nothing may be fetched.
+        Days are missing, and the request does not allow a fetch.
     CoverageError
         Ids are missing.
     SourceError
-        A day could not be fetched, or there is no tick of the pieces yet.
+        A day could not be fetched, or the span has no tick yet.
     """
-    notes: list[str] = []
-    if wanted.access.fetch:
+    warnings: list[CoverageWarning] = []
+    if request.fetch:
         try:
-            end = _fetched(wanted, pieces)
+            end = _fetch(request, reads)
         except TransientSourceError as error:
-            kept = _without_answer(wanted, pieces, error)
-            if kept is None:
+            stored = _without_answer(request, reads, error)
+            if stored is None:
                 raise
-            return kept
+            return stored
         if end is not None:
-            pieces = _up_to(end, pieces, wanted.asked.spec.symbol)
-            notes += [] if wanted.is_open else [_note(wanted, end)]
-    return [_with_ticks(wanted, piece, is_asked=wanted.access.fetch) for piece in pieces], notes
+            reads = _up_to(end, reads, request.spec.symbol)
+            warnings += [] if request.is_open else [_early_end_warning(request, end)]
+    return [_with_snapshot(request, read, is_fetched=request.fetch) for read in reads], warnings
 
 
-def _fetched(wanted: ReadRequest, pieces: Sequence[SegmentRead]) -> datetime | None:
-    """Fetch what the pieces lack; the first day of which there is no tick yet, if one is met."""
-    spec = wanted.asked.spec
-    for span in _joined([piece.ticks for piece in pieces if piece.ticks is not None]):
-        report = ensure_days(spec.venue, spec.symbol, span, cache_dir=wanted.access.cache_dir)
+def _fetch(request: ReadRequest, reads: Sequence[SegmentRead]) -> datetime | None:
+    """Fetch the missing days, and return the first day without a tick yet, if there is one."""
+    spec = request.spec
+    for span in _joined([read.ticks for read in reads if read.ticks is not None]):
+        report = ensure_days(spec.venue, spec.symbol, span, cache_dir=request.cache_dir)
         end = _newest_end(span, report)
         if end < span.end:
             return end
@@ -79,18 +80,18 @@ def _fetched(wanted: ReadRequest, pieces: Sequence[SegmentRead]) -> datetime | N
 
 
 def _joined(spans: Sequence[Span]) -> list[Span]:
-    """The spans, which are in order; those that follow one another as one."""
-    found: list[Span] = []
+    """Join adjacent spans; the spans are in order."""
+    joined: list[Span] = []
     for span in spans:
-        if found and found[-1].end == span.start:
-            found[-1] = Span(found[-1].start, span.end)
+        if joined and joined[-1].end == span.start:
+            joined[-1] = Span(joined[-1].start, span.end)
         else:
-            found.append(span)
-    return found
+            joined.append(span)
+    return joined
 
 
 def _newest_end(span: Span, report: FetchReport) -> datetime:
-    """The end of a span without the days at its end of which there is no tick yet."""
+    """Return the end of a span without the days at its end that have no tick yet."""
     end, to_come = span.end, set(report.to_come)
     for day in reversed(span.days()):
         if day not in to_come:
@@ -99,92 +100,87 @@ def _newest_end(span: Span, report: FetchReport) -> datetime:
     return end
 
 
-def _cut(end: datetime, pieces: Sequence[SegmentRead]) -> list[SegmentRead]:
-    """The pieces up to an instant; none if they begin after it."""
-    kept = []
-    for piece in pieces:
-        part = Span(piece.part.start, min(piece.part.end, end))
-        if piece.ticks is None or piece.ticks.end <= end:
-            kept.append(piece)
-        elif part.start < part.end:
-            kept.append(replace(piece, choice=replace(piece.choice, part=part)))
-    return kept
+def _cut(end: datetime, reads: Sequence[SegmentRead]) -> list[SegmentRead]:
+    """Return the reads up to an instant."""
+    return [cut for read in reads if (cut := read.cut(end)) is not None]
 
 
-def _up_to(end: datetime, pieces: Sequence[SegmentRead], symbol: str) -> list[SegmentRead]:
-    """The pieces up to the first day of which there is no tick yet."""
-    kept = _cut(end, pieces)
-    if not kept:
+def _up_to(end: datetime, reads: Sequence[SegmentRead], symbol: str) -> list[SegmentRead]:
+    """Return the reads up to the first day without a tick yet."""
+    cut = _cut(end, reads)
+    if not cut:
         raise NotYetPublishedError(
             with_hint(f"`{symbol}` has no tick of {end.date()} yet", "end on an earlier day"),
             symbol=symbol,
             day=end.date(),
         )
-    return kept
+    return cut
 
 
-def _note(wanted: ReadRequest, end: datetime) -> str:
-    symbol, day = wanted.asked.spec.symbol, end.date()
-    return f"bars of {symbol} end with {day - ONE_DAY}: there is no tick of {day} yet"
+def _early_end_warning(request: ReadRequest, end: datetime) -> CoverageWarning:
+    symbol, day = request.spec.symbol, end.date()
+    return CoverageWarning(
+        f"bars of {symbol} end with {day - ONE_DAY}: there is no tick of {day} yet"
+    )
 
 
 def _without_answer(
-    wanted: ReadRequest, pieces: Sequence[SegmentRead], error: TransientSourceError
-) -> tuple[list[SegmentRead], list[str]] | None:
-    """The pieces up to the newest tick that is kept, and the note that says so.
+    request: ReadRequest, reads: Sequence[SegmentRead], error: TransientSourceError
+) -> tuple[list[SegmentRead], list[CoverageWarning]] | None:
+    """Return the reads up to the newest stored tick, and the warning.
 
-    None if the error has to be raised: a source answers, days lack that are sure to be there, or
+    None if the error has to be raised: the source answers, it has to have the missing days, or
     nothing would be left.
     """
-    end = _end_of_kept(wanted, pieces)
-    silence = None if end is None else _silence_of(error)
-    if end is None or silence is None:
+    end = _end_of_stored(request, reads)
+    reason = None if end is None else _unreachable_reason(error)
+    if end is None or reason is None:
         return None
-    kept = [_with_ticks(wanted, piece, is_asked=False) for piece in _cut(end, pieces)]
-    if not any(_holds_any(piece) for piece in kept):
+    cut = [_with_snapshot(request, read, is_fetched=False) for read in _cut(end, reads)]
+    if not any(_has_data(read) for read in cut):
         return None
     last_day = Span(end, end).last_day
     sentence = (
-        f"bars of {wanted.asked.spec.symbol} end with the newest tick that is kept, of "
-        f"{last_day}: {silence}"
+        f"bars of {request.spec.symbol} end with the newest stored tick, of {last_day}: {reason}"
     )
-    return kept, [with_hint(sentence, "read them again with a connection for what has come since")]
+    hint = "read them again with a connection for later ticks"
+    return cut, [CoverageWarning(with_hint(sentence, hint))]
 
 
-def _end_of_kept(wanted: ReadRequest, pieces: Sequence[SegmentRead]) -> datetime | None:
-    """Where the ticks that are kept end, if those after them may not be there yet.
+def _end_of_stored(request: ReadRequest, reads: Sequence[SegmentRead]) -> datetime | None:
+    """Return the end of the stored ticks, if the source may not have later ones yet.
 
-    None if what lacks has a kept day after it, lies longer ago than an archive is waited for, or
-    is a part of a day to which nothing is to come.
+    None if a stored day follows a missing one, if the missing days are older than the delay of an
+    archive, or if part of a day is missing that cannot grow.
     """
-    spans = _joined([piece.ticks for piece in pieces if piece.ticks is not None])
-    days = [day for span in spans for day in _held(wanted, span).days]
-    count = next((place for place, day in enumerate(days) if not day.is_stored), len(days))
-    lacking = days[count:]
-    # The last day that is kept may have grown since.
-    open_days = [one.day for one in days[max(0, count - 1) :] if not one.is_final]
-    if not open_days or any(one.coverage.state != MISSING for one in lacking):
+    spans = _joined([read.ticks for read in reads if read.ticks is not None])
+    days = [day for span in spans for day in _snapshot(request, span).days]
+    count = next((index for index, day in enumerate(days) if not day.is_stored), len(days))
+    missing = days[count:]
+    # The last stored day may have grown since.
+    open_days = [day.day for day in days[max(0, count - 1) :] if not day.is_final]
+    if not open_days or any(day.coverage.state != MISSING for day in missing):
         return None
     oldest = datetime.now(UTC).date() - ONE_DAY - ARCHIVE_PATIENCE
-    if open_days[0] < oldest or open_days[0] < _newest_kept(wanted, pieces):
+    if open_days[0] < oldest or open_days[0] < _newest_stored(request, reads):
         return None
-    return day_start(lacking[0].day) if lacking else spans[-1].end
+    return day_start(missing[0].day) if missing else spans[-1].end
 
 
-def _newest_kept(wanted: ReadRequest, pieces: Sequence[SegmentRead]) -> date:
-    """The newest day of which ticks, or bars of the pieces, are kept."""
-    spec = wanted.asked.spec
-    days = TickStorage(wanted.access.cache_dir).list_days(
+def _newest_stored(request: ReadRequest, reads: Sequence[SegmentRead]) -> date:
+    """Return the newest day with stored ticks, or with stored bars of the reads."""
+    spec = request.spec
+    days = TickStorage(request.cache_dir).list_days(
         spec.symbol, source=spec.source, market=spec.market
     )
-    days += [unit.day for piece in pieces for unit in piece.choice.units]
+    days += [unit.day for read in reads for unit in read.units]
     return max(days, default=date.min)
 
 
-def _silence_of(error: TransientSourceError) -> str | None:
-    """How the address of an error gives no answer; None if it gives one, whatever it says.
+def _unreachable_reason(error: TransientSourceError) -> str | None:
+    """Return how the address of an error fails to answer, or None if it answers anything.
 
-    It is asked once more, since of a file that could not be fetched the error does not tell.
+    Ask it once more: the error about a file does not tell the two apart.
     """
     # A refusal is an answer: no failed connection has caused it.
     if error.__cause__ is None or not error.url.startswith(("http://", "https://")):
@@ -201,85 +197,88 @@ def _silence_of(error: TransientSourceError) -> str | None:
     return None
 
 
-def _holds_any(piece: SegmentRead) -> bool:
-    """Whether a kept day of bars, or a kept tick, lies in the part."""
-    if any(unit.day >= piece.part.first_day for unit in piece.units):
+def _has_data(read: SegmentRead) -> bool:
+    """Whether a day of stored bars, or a stored tick, lies in the span."""
+    if any(unit.day >= read.span.first_day for unit in read.units_of_span):
         return True
-    start_us = microseconds(piece.part.start)
-    entries = [one.coverage.entry for one in piece.held.days] if piece.held is not None else []
-    newest = [one.max_ts_us for one in entries if one is not None and one.max_ts_us is not None]
+    start_us = microseconds(read.span.start)
+    days = read.snapshot.days if read.snapshot is not None else ()
+    entries = [day.coverage.entry for day in days if day.coverage.entry is not None]
+    newest = [entry.max_ts_us for entry in entries if entry.max_ts_us is not None]
     return max(newest, default=-1) >= start_us
 
 
-def _with_ticks(wanted: ReadRequest, piece: SegmentRead, *, is_asked: bool) -> SegmentRead:
-    """The piece with the days of its ticks; `is_asked` if the source has been asked for them."""
-    ticks = piece.ticks
+def _with_snapshot(request: ReadRequest, read: SegmentRead, *, is_fetched: bool) -> SegmentRead:
+    """Return the read with a snapshot of its ticks, which are checked.
+
+    `is_fetched` says whether the source has just been asked for them.
+    """
+    ticks = read.ticks
     if ticks is None:
-        return piece
-    held = _held(wanted, ticks)
-    _judge(held, wanted.asked.spec)
-    _judge_join(wanted, piece, ticks.first_day)
-    # A day that has not been asked for again may have grown since.
-    return replace(piece, held=held, is_whole=is_asked or held.days[-1].is_final)
+        return read
+    days = _snapshot(request, ticks)
+    _check_days(request, days)
+    _check_join(request, read, ticks.first_day)
+    # Without a fetch, the last day may have grown since.
+    return replace(read, snapshot=days, is_complete=is_fetched or days.days[-1].is_final)
 
 
-def _held(wanted: ReadRequest, span: Span) -> TickSnapshot:
-    spec = wanted.asked.spec
+def _snapshot(request: ReadRequest, span: Span) -> TickSnapshot:
+    spec = request.spec
     return snapshot(
-        TickStorage(wanted.access.cache_dir),
+        TickStorage(request.cache_dir),
         spec.symbol,
         span.start,
         span.end,
         source=spec.source,
         market=spec.market,
-        # As of a population: what is said of a day does not depend on where the span ends.
+        # As in a population, the state of a day does not depend on the end of the span.
         check_end=False,
     )
 
 
-def _judge(held: TickSnapshot, spec: BarSpec) -> None:
-    """Refuse days that are not there, and days of which ids are missing."""
-    missing = [one for one in held.days if not one.coverage.is_stored]
-    broken = [one for one in held.days if one.coverage.is_stored and not one.is_stored]
-    bad = missing or broken
+def _check_days(request: ReadRequest, ticks: TickSnapshot) -> None:
+    """Refuse missing days, and days with missing ids."""
+    bad = [day for day in ticks.days if not day.is_stored]
     if not bad:
         return
-    days = [one.day for one in bad]
-    what = "are not in the tick store" if missing else "lack ticks"
-    sentence = f"{len(days):,} days of {spec.symbol} {what}: {describe_days(days)}{_why(bad)}"
-    remedy = f"fetch them: rangebar fetch {spec.symbol} {days[0]} {days[-1]}"
-    message = with_hint(sentence, remedy + _place(spec))
+    missing = [day for day in bad if not day.coverage.is_stored]
+    bad = missing or bad
+    symbol, days = request.spec.symbol, [day.day for day in bad]
+    fault = "are not in the tick store" if missing else "lack ticks"
+    sentence = f"{len(days):,} days of {symbol} {fault}: {describe_days(days)}{_reason(bad)}"
+    remedy = _missing_ticks(request, days[0], days[-1])
+    message = with_hint(sentence, f"fetch them: {python_call(remedy)}")
     if missing:
-        raise TicksNotCachedError(message, symbol=spec.symbol, days=days)
-    raise CoverageError(message, symbol=spec.symbol, days=days)
+        raise with_remedy(TicksNotCachedError(message, symbol=symbol, days=days), remedy)
+    raise with_remedy(CoverageError(message, symbol=symbol, days=days), remedy)
 
 
-def _judge_join(wanted: ReadRequest, piece: SegmentRead, day: date) -> None:
+def _check_join(request: ReadRequest, read: SegmentRead, day: date) -> None:
     """Refuse ticks whose ids do not follow those of the units that they continue."""
-    spec, chain = wanted.asked.spec, piece.choice.chain
-    storage = TickStorage(wanted.access.cache_dir)
-    place = {"source": spec.source, "market": spec.market}
-    held = snapshot(storage, spec.symbol, day - ONE_DAY, day, check_end=False, **place)
-    gap = gap_before(held, chain, day)
+    before = _snapshot(request, Span(day_start(day - ONE_DAY), day_start(day + ONE_DAY)))
+    gap = gap_before(before, Chain(read.series, read.units), day)
     if gap is None:
         return
-    raise CoverageError(
+    symbol = request.spec.symbol
+    remedy = _missing_ticks(request, day - ONE_DAY, day)
+    error = CoverageError(
         with_hint(
-            f"ticks of {spec.symbol} do not follow the bars that are kept up to {day}: "
-            f"{gap.reason}",
-            f"fetch the day before, too: rangebar fetch {spec.symbol} {day - ONE_DAY} {day}"
-            f"{_place(spec)}",
+            f"ticks of {symbol} do not follow the stored bars up to {day}: {gap.reason}",
+            f"fetch the day before, too: {python_call(remedy)}",
         ),
-        symbol=spec.symbol,
+        symbol=symbol,
         days=[gap.day],
     )
+    raise with_remedy(error, remedy)
 
 
-def _why(days: Sequence[SnapshotDay]) -> str:
-    reason = next((one.coverage.reason for one in days if one.coverage.reason), "")
+def _missing_ticks(request: ReadRequest, first_day: date, last_day: date) -> MissingTicks:
+    spec = request.spec
+    folder = None if request.cache_dir is None else str(request.cache_dir)
+    return MissingTicks(spec.symbol, spec.source, spec.market, first_day, last_day, folder)
+
+
+def _reason(days: Sequence[SnapshotDay]) -> str:
+    reason = next((day.coverage.reason for day in days if day.coverage.reason), "")
     return f" ({reason})" if reason else ""
-
-
-def _place(spec: BarSpec) -> str:
-    is_default = (spec.source, spec.market) == ("binance", "spot")
-    return "" if is_default else f" --source {spec.source} --market {spec.market}"

@@ -1,234 +1,280 @@
-"""Bars from what is kept and, where that ends, from ticks: what is read of which series.
+"""The plan of a read: for each segment, stored units of one series and the days computed from ticks.
 
-In each segment one series answers. The cache is open only while stored bars and states are read.
+A segment never mixes two series.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
-from rangebar_polars._utils.span import describe_days
-from rangebar_polars.bar_series.days import (
-    is_readable,
-    new_builder,
-    restored,
-)
-from rangebar_polars.bar_series.identity import BAR_SEMANTICS
-from rangebar_polars.bar_series.segments import segments
-from rangebar_polars.bar_series.selection import select_series
+from rangebar_polars._utils.span import ONE_DAY, Span, day_start, microseconds
+from rangebar_polars.bar_series.days import is_readable, new_builder, restored
+from rangebar_polars.bar_series.segments import parts
+from rangebar_polars.bar_series.selection import SegmentSelection, select_series
 from rangebar_polars.bar_series.units import Chain
+from rangebar_polars.clickhouse.query.bars import closed_before
 from rangebar_polars.clickhouse.query.unit_cache import recall_chains
 from rangebar_polars.clickhouse.query.units import states_of
-from rangebar_polars.exceptions import (
-    CoverageError,
-    with_hint,
-)
+from rangebar_polars.exceptions import CoverageError, with_hint
 from rangebar_polars.readers.coverage import other_semantics
-from rangebar_polars.readers.hints import populate_line_of
+from rangebar_polars.readers.hints import too_many_days
+from rangebar_polars.readers.request import MAX_COMPUTED_DAYS
+from rangebar_polars.storage.parquet import TickStorage
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
-    from datetime import date, datetime
+    from collections.abc import Iterable, Mapping, Sequence
+    from datetime import date
 
-    from rangebar_polars._utils.span import Span
-    from rangebar_polars.bar_series.identity import BarSeries, BarSpec
-    from rangebar_polars.bar_series.selection import SegmentSelection
+    from rangebar_polars.bar_series.identity import BarSeries
     from rangebar_polars.bar_series.units import Unit
     from rangebar_polars.clickhouse.connection.client import Cache
     from rangebar_polars.compute.builder import RangeBarBuilder
     from rangebar_polars.readers.request import ReadRequest
     from rangebar_polars.storage.snapshot import TickSnapshot
 
-__all__ = ["MOST_DAYS", "Plan", "SegmentRead", "days_from_ticks", "judge_length", "plan_of_span"]
+__all__ = ["SegmentRead", "days_from_ticks", "plan_read", "visible_chains"]
+
+_ONE_MICROSECOND = timedelta(microseconds=1)
+#: Days before the last one that a read of the newest bars computes where no bars are stored.
+_WINDOW = timedelta(days=29)
 
 
 @dataclass(frozen=True, slots=True)
 class SegmentRead:
-    """What is read in one segment: units of a series, and after them bars that are computed."""
+    """The read of one segment: stored units of a series, followed by bars computed from ticks."""
 
-    choice: SegmentSelection
-    #: Of the processor after the last unit, where it goes on from there.
+    series: BarSeries
+    #: The part of the read that lies in the segment.
+    span: Span
+    #: Units of the series from its first day on. Later ones than the span may hold bars of it.
+    units: tuple[Unit, ...] = ()
+    #: State of the processor after the last unit, where the computation resumes from it.
     state: bytes | None = None
-    #: Days of the ticks that are computed.
-    held: TickSnapshot | None = None
-    #: Whether the forming bar at its end is given.
+    #: Ticks of the days to compute.
+    snapshot: TickSnapshot | None = None
+    #: Whether the forming bar at the end is part of the result.
     is_last: bool = False
-    #: Whether no tick of its last day is to come.
-    is_whole: bool = True
+    #: Whether the ticks of the last day are complete.
+    is_complete: bool = True
 
-    @property
-    def series(self) -> BarSeries:
-        """The series."""
-        return self.choice.series
-
-    @property
-    def part(self) -> Span:
-        """The part of the span that lies in the segment."""
-        return self.choice.part
+    @classmethod
+    def of(cls, selection: SegmentSelection) -> SegmentRead:
+        """Return the read of a selected series, before states and ticks are known."""
+        return cls(selection.series, selection.part, selection.units)
 
     @property
     def ticks(self) -> Span | None:
-        """Ticks that are computed."""
-        return self.choice.from_ticks
+        """The ticks to compute: from the end of the units, or from the anchor. None for no ticks."""
+        start = self.series.anchor
+        if self.units:
+            start = day_start(self.series.first_day + len(self.units) * ONE_DAY)
+        return Span(start, self.span.end) if start < self.span.end else None
 
     @property
-    def goes_on(self) -> bool:
-        """Whether anything follows its units; the last one of a segment has its forming bar."""
-        return self.ticks is not None or (self.is_last and not self.choice.ends_segment)
+    def ends_segment(self) -> bool:
+        """Whether the span reaches the end of the segment, where the forming bar ends too."""
+        end = self.series.segment.end
+        return end is not None and self.span.end >= day_start(end)
 
     @property
-    def units(self) -> tuple[Unit, ...]:
-        """Units up to the end of the part."""
-        last_day = self.part.last_day
-        return tuple(unit for unit in self.choice.units if unit.day <= last_day)
+    def computes_bars(self) -> bool:
+        """Whether bars are computed after the stored ones, if only the forming one."""
+        return self.ticks is not None or (self.is_last and not self.ends_segment)
+
+    @property
+    def units_of_span(self) -> tuple[Unit, ...]:
+        """Units up to the last day of the span."""
+        last_day = self.span.last_day
+        return tuple(unit for unit in self.units if unit.day <= last_day)
 
     @property
     def source(self) -> str:
-        """Where its bars come from."""
-        if not self.choice.units:
+        """Origin of the bars: cache, cache+ticks or ticks."""
+        if not self.units:
             return "ticks"
         return "cache" if self.ticks is None else "cache+ticks"
 
     def builder(self) -> RangeBarBuilder:
-        """Builder that stands where the computation goes on."""
+        """Return a builder in the state from which the computation resumes."""
         return new_builder(self.series.spec) if self.state is None else restored(self.state)
 
+    def cut(self, end: datetime) -> SegmentRead | None:
+        """Return the read up to an instant, or None if it has to compute bars and starts later."""
+        if self.ticks is None or self.ticks.end <= end:
+            return self
+        if self.span.start >= end:
+            return None
+        return replace(self, span=Span(self.span.start, min(self.span.end, end)))
+
     def described(self) -> dict[str, str]:
-        """What a user is told of it, fit for JSON."""
+        """Return the entry of the segment in `attrs["rangebar"]`, fit for JSON."""
         return {
             "series": str(self.series),
             "anchor": self.series.anchor.isoformat(),
             "source": self.source,
-            "end": self.part.end.isoformat(),
+            "end": self.span.end.isoformat(),
         }
 
 
-@dataclass(slots=True)
-class Plan:
-    """Which series answer a read; planned anew if units were replaced meanwhile."""
-
-    wanted: ReadRequest
-    choices: Callable[[Mapping[BarSeries, Chain]], list[SegmentSelection]]
-    #: Close times of the bars, the end excluded; None for no bound.
-    start: datetime | None = None
-    end: datetime | None = None
-    #: Segments that may answer; None for all.
-    segment_starts: Sequence[date] | None = None
-    pieces: list[SegmentRead] = field(default_factory=list)
-
-    def make(self, cache: Cache | None) -> list[Unit]:
-        """Plan by what is visible now; the units whose bars may be read.
-
-        Raises
-        ------
-        CoverageError
-            Too many days would have to be computed.
-        """
-        spec = self.wanted.asked.spec
-        chains: Mapping[BarSeries, Chain] = {}
-        if cache is not None:
-            chains = recall_chains(cache, spec, self.segment_starts)
-        pieces = [SegmentRead(choice) for choice in self.choices(chains)]
-        pieces[-1] = _last(pieces[-1]) if self.wanted.incomplete else pieces[-1]
-        self.pieces = pieces if cache is None else _with_states(cache, pieces)
-        judge_length(self.wanted, self.pieces, cache)
-        return [unit for piece in self.pieces for unit in piece.choice.units]
+def visible_chains(cache: Cache | None, request: ReadRequest) -> Mapping[BarSeries, Chain]:
+    """Return the stored series that may answer a request."""
+    if cache is None:
+        return {}
+    return recall_chains(cache, request.spec, request.segment_starts)
 
 
-def _last(piece: SegmentRead) -> SegmentRead:
-    """The piece at whose end a bar may be forming; only the state after a whole day tells of it."""
-    choice, chain = piece.choice, piece.choice.chain
-    if choice.ends_segment:
-        return replace(piece, is_last=True)
-    whole_days = (choice.part.end.date() - chain.series.first_day).days
-    chain = replace(chain, units=chain.units[: max(0, whole_days)])
-    return replace(piece, choice=replace(choice, chain=chain), is_last=True)
-
-
-def _with_states(cache: Cache, pieces: Sequence[SegmentRead]) -> list[SegmentRead]:
-    """The pieces with the states they go on from; computed from its anchor where one is no use."""
-    ends = {
-        place: piece.choice.units[-1]
-        for place, piece in enumerate(pieces)
-        if piece.choice.units and piece.goes_on
-    }
-    states = states_of(cache, list(ends.values()))
-    made = list(pieces)
-    for place, unit in ends.items():
-        state = states[unit]
-        choice = pieces[place].choice
-        if is_readable(state):
-            made[place] = replace(pieces[place], state=state)
-        else:
-            chain = Chain(choice.series, ())
-            made[place] = replace(pieces[place], choice=replace(choice, chain=chain))
-    return made
-
-
-def plan_of_span(wanted: ReadRequest, span: Span) -> Plan:
-    """Plan of a read from a start to an end."""
-    asked = wanted.asked
-
-    def choices(chains: Mapping[BarSeries, Chain]) -> list[SegmentSelection]:
-        return select_series(
-            asked.spec,
-            span,
-            chains,
-            groups=asked.groups,
-            anchor=asked.anchor,
-            first_day=asked.first_day,
-        )
-
-    starts = [segment.start for segment in segments(span, asked.spec.reset)]
-    return Plan(wanted, choices, span.start, span.end, starts)
-
-
-#: So many UTC days a read computes from ticks.
-MOST_DAYS = 31
-
-
-def days_from_ticks(pieces: Sequence[SegmentRead]) -> list[date]:
-    """UTC days whose ticks have to be computed."""
-    return [day for piece in pieces if piece.ticks is not None for day in piece.ticks.days()]
-
-
-def judge_length(wanted: ReadRequest, pieces: Sequence[SegmentRead], cache: Cache | None) -> None:
-    """Refuse to compute more days than a read should.
+def plan_read(cache: Cache | None, request: ReadRequest) -> list[SegmentRead]:
+    """Plan a read from what is visible in the cache now.
 
     Raises
     ------
     CoverageError
-        It names the days and the call that keeps their bars.
+        Too many days would have to be computed.
     """
-    days = days_from_ticks(pieces)
-    if len(days) <= MOST_DAYS:
-        return
-    spec = wanted.asked.spec
-    sentence = (
-        f"bars of {spec.symbol} at {spec.threshold} dbps are not kept for `{len(days):,}` "
-        f"days, and a read computes at most {MOST_DAYS}: {describe_days(days)}"
-    )
-    line = populate_line_of(spec, wanted.access, days[0], days[-1])
-    hint = f"keep them first: {line}"
-    if not wanted.access.use_cache:
-        hint += ", and read them with use_cache=True"
-    raise CoverageError(
-        with_hint(sentence, hint + _other_semantics(spec, cache)),
-        symbol=spec.symbol,
-        days=days,
+    chains = visible_chains(cache, request)
+    reads = [SegmentRead.of(selection) for selection in _selections(request, chains)]
+    if request.include_incomplete:
+        reads[-1] = _with_forming_bar(reads[-1])
+    if cache is not None:
+        reads = _with_states(cache, reads)
+    days = days_from_ticks(reads)
+    if len(days) > MAX_COMPUTED_DAYS:
+        others = {} if cache is None else other_semantics(cache, request.spec)
+        raise too_many_days(request, days, others)
+    return reads
+
+
+def days_from_ticks(reads: Iterable[SegmentRead]) -> list[date]:
+    """Return the UTC days whose bars are computed from ticks."""
+    return [day for read in reads if read.ticks is not None for day in read.ticks.days()]
+
+
+def _with_forming_bar(read: SegmentRead) -> SegmentRead:
+    """Return the last read with the bar that is forming at its end.
+
+    Only states after whole days are stored, so that the rest of the last day is computed.
+    """
+    if read.ends_segment:
+        return replace(read, is_last=True)
+    whole_days = (read.span.end.date() - read.series.first_day).days
+    return replace(read, units=read.units[: max(0, whole_days)], is_last=True)
+
+
+def _with_states(cache: Cache, reads: Sequence[SegmentRead]) -> list[SegmentRead]:
+    """Return the reads with the states that they resume from.
+
+    A read whose state this version cannot load is computed from its anchor.
+    """
+    last_units = [read.units[-1] if read.units and read.computes_bars else None for read in reads]
+    states = states_of(cache, [unit for unit in last_units if unit is not None])
+    return [
+        read if unit is None else _resumed(read, states[unit])
+        for read, unit in zip(reads, last_units, strict=True)
+    ]
+
+
+def _resumed(read: SegmentRead, state: bytes) -> SegmentRead:
+    return replace(read, state=state) if is_readable(state) else replace(read, units=())
+
+
+def _selections(
+    request: ReadRequest, chains: Mapping[BarSeries, Chain]
+) -> Sequence[SegmentSelection]:
+    """Select the series of each segment."""
+    if request.span is None:
+        end = request.end or _newest_end(request, chains)
+        return _newest(request, end, chains) or _window(request, end)
+    return select_series(
+        request.spec,
+        request.span,
+        chains,
+        groups=request.groups,
+        anchor=request.anchor,
+        first_day=request.first_day,
     )
 
 
-def _other_semantics(spec: BarSpec, cache: Cache | None) -> str:
-    """What is kept as another version of the package made bars."""
-    if cache is None:
-        return ""
-    days = other_semantics(cache, spec)
-    if not days:
-        return ""
-    numbers = sorted(set(days.values()))
-    return (
-        f"; under another bar_semantics ({', '.join(map(str, numbers))}, this version has "
-        f"{BAR_SEMANTICS}) are kept {describe_days(days)}: rangebar cache upgrade"
+def _newest_end(request: ReadRequest, chains: Mapping[BarSeries, Chain]) -> datetime:
+    """Return the end of a read without one: now, or the end of what is stored without a fetch."""
+    if request.fetch:
+        return datetime.now(UTC)
+    spec = request.spec
+    days = TickStorage(request.cache_dir).list_days(
+        spec.symbol, source=spec.source, market=spec.market
     )
+    ends = [day_start(day + ONE_DAY) for day in days]
+    ends += [day_start(chain.frontier) for chain in request.fitting(chains) if chain.units]
+    if not ends:
+        message = with_hint(
+            f"neither ticks nor bars of `{spec.symbol}` are stored", "fetch_if_missing=True"
+        )
+        raise CoverageError(message, symbol=spec.symbol)
+    return min(max(ends), datetime.now(UTC))
+
+
+def _newest(
+    request: ReadRequest, end: datetime, chains: Mapping[BarSeries, Chain]
+) -> list[SegmentSelection]:
+    """Select the series that hold the newest bars; an empty list if none is stored.
+
+    The newest series is continued to the end. Those of older segments answer with their units, as
+    in `get_n_bars`.
+    """
+    count = request.count or 0
+    walk = request.newest(chains, end)
+    newest = next(walk, None)
+    if newest is None:
+        return []
+    spec = request.spec
+    found = [
+        SegmentSelection(segment, part, Chain(spec.series(part.start), ()))
+        for segment, part in parts(Span(newest.series.anchor, end), spec.reset)
+    ]
+    found[0] = SegmentSelection(found[0].segment, found[0].part, newest)
+    bars = closed_before(newest.units, microseconds(end))
+    for chain in walk:
+        if bars >= count:
+            break
+        part = Span(chain.series.anchor, day_start(chain.frontier))
+        found.insert(0, SegmentSelection(chain.series.segment, part, chain))
+        bars += closed_before(chain.units, None)
+    return found
+
+
+def _window(request: ReadRequest, end: datetime) -> list[SegmentSelection]:
+    """Select new series for the 30 days before an instant.
+
+    Each segment starts at its own start, or at that of the window.
+    """
+    start = day_start((end - _ONE_MICROSECOND).date() - _WINDOW)
+    if request.first_day is not None:
+        start = max(start, day_start(request.first_day))
+    if isinstance(request.anchor, datetime):
+        start = max(start, request.anchor)
+    if start >= end:
+        raise ValueError(
+            with_hint(
+                f"`end_date` ({end:%Y-%m-%d %H:%M} UTC) lies before the first possible bar",
+                f"bars begin on {start:%Y-%m-%d %H:%M} UTC",
+            )
+        )
+    found = [
+        SegmentSelection(one.segment, Span(one.series.anchor, one.part.end), one.chain)
+        for one in select_series(
+            request.spec,
+            Span(start, end),
+            {},
+            anchor=request.anchor,
+            first_day=request.first_day,
+        )
+    ]
+    # An anchor may lie far before the window.
+    while len(found) > 1 and len(_days(found)) > MAX_COMPUTED_DAYS:
+        del found[0]
+    return found
+
+
+def _days(selections: Iterable[SegmentSelection]) -> list[date]:
+    return days_from_ticks(SegmentRead.of(selection) for selection in selections)

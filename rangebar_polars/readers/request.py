@@ -1,4 +1,4 @@
-"""A request for bars, with its arguments judged."""
+"""The validated arguments of a read."""
 
 from __future__ import annotations
 
@@ -6,63 +6,80 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from rangebar_polars._utils.checks import require_bool
+from rangebar_polars.bar_series.query import SeriesQuery
+from rangebar_polars.bar_series.segments import segments
 from rangebar_polars.catalogue import MICROSTRUCTURE_COLUMNS, column_names
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
+    from datetime import date, datetime
     from pathlib import Path
 
-    from rangebar_polars.bar_series.query import SeriesQuery
+    from rangebar_polars._utils.span import Span
 
-__all__ = ["ReadOptions", "ReadRequest", "groups_of", "in_order", "microstructure_of"]
+__all__ = ["MAX_COMPUTED_DAYS", "ReadRequest", "groups_of", "in_order", "microstructure_of"]
+
+#: Most UTC days that one read computes from ticks.
+MAX_COMPUTED_DAYS = 31
 
 
-@dataclass(frozen=True, slots=True)
-class ReadOptions:
-    """Where bars and ticks are, and what may be done to have them."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReadRequest(SeriesQuery):
+    """A query for series of bars, with the time, the columns and the caches to read."""
 
+    #: Columns of a bar, in the order of the catalogue.
+    columns: tuple[str, ...] = ()
+    #: The time to cover. None for the newest bars.
+    span: Span | None = None
+    #: Bars close before this instant. None for no bound.
+    end: datetime | None = None
+    #: Number of newest bars. None for all bars.
+    count: int | None = None
+    #: Whether to include bars that a reset or a gap ended.
+    include_orphans: bool = False
+    #: Whether to include the forming bar at the end.
+    include_incomplete: bool = False
+    #: Whether the read ends with the newest available tick or bar, as no end was passed.
+    is_open: bool = False
     use_cache: bool = True
+    #: Whether missing ticks may be fetched.
     fetch: bool = True
     cache_dir: Path | str | None = None
     dsn: str | None = field(default=None, repr=False)
 
     def __post_init__(self) -> None:
         require_bool(use_cache=self.use_cache, fetch_if_missing=self.fetch)
+        require_bool(
+            include_orphaned_bars=self.include_orphans, include_incomplete=self.include_incomplete
+        )
 
+    @property
+    def start(self) -> datetime | None:
+        """The start of the span. None for no bound."""
+        return None if self.span is None else self.span.start
 
-@dataclass(frozen=True, slots=True)
-class ReadRequest:
-    """What a read asks for."""
-
-    asked: SeriesQuery
-    access: ReadOptions
-    #: Of a bar, by the names and in the order of the catalogue.
-    columns: tuple[str, ...]
-    #: Whether bars that a reset ended are given too.
-    orphans: bool = False
-    #: Whether the bar that is forming at the end is given too.
-    incomplete: bool = False
-    #: Whether the read ends with the newest tick there is.
-    is_open: bool = False
-
-    def __post_init__(self) -> None:
-        require_bool(include_orphaned_bars=self.orphans, include_incomplete=self.incomplete)
+    @property
+    def segment_starts(self) -> list[date] | None:
+        """The first day of each segment that the span touches. None for all segments."""
+        if self.span is None:
+            return None
+        return [segment.start for segment in segments(self.span, self.spec.reset)]
 
 
 def microstructure_of(include_microstructure: bool) -> tuple[str, ...]:  # noqa: FBT001
-    """The columns beyond the core that this flag of a door stands for."""
+    """Return the columns that the argument `include_microstructure` adds to the core."""
     require_bool(include_microstructure=include_microstructure)
     return MICROSTRUCTURE_COLUMNS if include_microstructure else ()
 
 
 def groups_of(names: Iterable[str]) -> set[str]:
-    """Groups of features that a series must have to give these columns."""
-    wanted = set(names)
+    """Return the feature groups that a series needs to have these columns."""
+    requested = set(names)
     groups = column_names().groups
-    return {"core"} | {group for group, members in groups.items() if wanted & set(members)}
+    return {"core"} | {group for group, members in groups.items() if requested & set(members)}
 
 
 def in_order(names: Iterable[str]) -> tuple[str, ...]:
-    """The columns in the order of the catalogue."""
-    wanted, (core, optional, _) = set(names), column_names()
-    return tuple(name for name in (*core, *optional) if name in wanted)
+    """Return the columns in the order of the catalogue."""
+    requested, (core, optional, _) = set(names), column_names()
+    return tuple(name for name in (*core, *optional) if name in requested)

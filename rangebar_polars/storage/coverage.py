@@ -51,6 +51,9 @@ _ROWS_OF_MONTH = 10**8
 class CoverageWarning(UserWarning):
     """Ticks are returned although other ticks of the span are missing."""
 
+    #: What the caller misses, as data that a command of the shell can be made from; else None.
+    remedy: object = None
+
 
 class Gap(NamedTuple):
     """A span of missing ids, both ends included, and the day whose ticks they would be."""

@@ -18,6 +18,7 @@ from places import QUICK
 import rangebar_polars as rb
 from rangebar_polars._utils.span import day_start
 from rangebar_polars.bar_series.identity import BarRules, BarSpec
+from rangebar_polars.cli._remedies import command
 from rangebar_polars.clickhouse import cache as api
 from rangebar_polars.clickhouse.commit.publish import publish
 from rangebar_polars.clickhouse.connection.client import Cache
@@ -28,7 +29,8 @@ from rangebar_polars.exceptions import (
     SymbolNotRegisteredError,
     ThresholdError,
 )
-from rangebar_polars.readers.hints import commands, populate_line
+from rangebar_polars.readers.hints import missing_bars, python_call
+from rangebar_polars.readers.request import ReadRequest
 from rangebar_polars.storage.coverage import CoverageWarning
 from rangebar_polars.storage.parquet import TickStorage
 from rangebar_polars.storage.snapshot import snapshot
@@ -101,7 +103,7 @@ CORE = core(expected([FIRST])).select(
     ],
 )
 def test_the_call_that_is_named_keeps_what_was_asked_for(tmp_path, asked, named):
-    with pytest.warns(CoverageWarning, match="2 days are not kept") as said:
+    with pytest.warns(CoverageWarning, match="2 days are not cached") as said:
         api.get_cached_bars("BTCUSDT", start=FIRST, end=days(2)[1], cache_dir=tmp_path, **asked)
     assert called(said[0].message) == (
         ("BTCUSDT", str(FIRST), str(days(2)[1])),
@@ -111,7 +113,7 @@ def test_the_call_that_is_named_keeps_what_was_asked_for(tmp_path, asked, named)
 
 def test_the_call_that_is_named_keeps_what_the_newest_bars_lack(kept):
     publish(kept.cache, drafts(1, series=replace(SPEC, threshold=640).series(FIRST)))
-    with pytest.warns(CoverageWarning, match="1 day is not kept") as said:
+    with pytest.warns(CoverageWarning, match="1 day is not cached") as said:
         kept.get_n_bars(99, 640, before=days(3)[2])
     address = resolve(kept.arguments["dsn"]).address
     places = {"cache_dir": str(kept.arguments["cache_dir"]), "dsn": address}
@@ -128,11 +130,16 @@ def called(message):
     return eval(call, {"rb": found})
 
 
+def populating(spec, **options):
+    """What a read of one day misses."""
+    return missing_bars(ReadRequest(spec, **options), FIRST, FIRST)
+
+
 def test_no_password_is_named():
-    line = populate_line(SPEC, FIRST, FIRST, dsn="http://me:secret@host:8123/bars")
-    assert line.endswith('dsn="http://host:8123/bars")')
-    with commands():
-        line = populate_line(SPEC, FIRST, FIRST, dsn="http://me:secret@host:8123/bars")
+    missing = populating(SPEC, dsn="http://me:secret@host:8123/bars")
+    assert "secret" not in repr(missing)
+    assert python_call(missing).endswith('dsn="http://host:8123/bars")')
+    line = command(missing)
     assert line == f"rangebar populate BTCUSDT -s {FIRST} -e {FIRST} --dsn http://host:8123/bars"
 
 
@@ -142,14 +149,11 @@ def test_a_command_leaves_out_only_what_the_registry_says():
         BarSpec.of("BTCUSDT", 250, market="um"): "BTCUSDT --source binance --market um",
     }
     for spec, words in places.items():
-        with commands():
-            line = populate_line(spec, FIRST, FIRST)
         symbol, _, options = words.partition(" ")
         wanted = f"rangebar populate {symbol} -s {FIRST} -e {FIRST} {options}"
-        assert line == wanted.strip()
+        assert command(populating(spec)) == wanted.strip()
     other_close = BarRules(prevent_same_timestamp_close=False)
-    with commands():
-        line = populate_line(replace(SPEC, rules=other_close), FIRST, FIRST)
+    line = command(populating(replace(SPEC, rules=other_close)))
     assert "prevent_same_timestamp_close=False" in line
 
 
@@ -300,10 +304,12 @@ def test_no_two_series_mix_in_a_segment(kept):
     kept.publish(3)
     kept.publish(4, series=late, scale=3.0)
     # One reaches furthest, one begins first: neither covers all.
-    with pytest.warns(CoverageWarning, match=f"1 day is not kept: {days(6)[5]}"):
+    with pytest.warns(CoverageWarning, match=f"1 day is not cached: {days(6)[5]}"):
         found = kept.get_cached_bars(250, days(2)[1], days(6)[5])
     assert found.equals(bars_of(days(5)[1:], 3.0))
-    with pytest.warns(CoverageWarning, match=f"2 days are not kept: {days(4)[3]} to {days(5)[4]}"):
+    with pytest.warns(
+        CoverageWarning, match=f"2 days are not cached: {days(4)[3]} to {days(5)[4]}"
+    ):
         assert kept.get_cached_bars(250, FIRST, days(5)[4]).equals(bars_of(days(3)))
     assert kept.get_n_bars(99).equals(bars_of(days(5)[1:], 3.0))
 
@@ -312,7 +318,7 @@ def test_a_series_that_only_reaches_the_span_gives_way_to_one_that_holds_a_day(k
     kept.publish(2)
     late = SPEC.series(days(4)[3])
     kept.publish(2, series=late, scale=3.0)
-    with pytest.warns(CoverageWarning, match=f"1 day is not kept: {days(3)[2]}"):
+    with pytest.warns(CoverageWarning, match=f"1 day is not cached: {days(3)[2]}"):
         found = kept.get_cached_bars(250, days(3)[2], days(5)[4])
     assert found.equals(bars_of(days(5)[3:], 3.0))
 
@@ -383,9 +389,9 @@ def test_a_hole_between_joined_segments_is_named(kept):
     kept.publish(2, series=SPEC.series(NEW_YEAR))
     joined = bars_of([*days(2, first), *days(2, NEW_YEAR)])
     assert kept.get_n_bars(24).equals(joined.tail(24))
-    with pytest.warns(CoverageWarning, match="2 days are not kept: 2024-12-30 to 2024-12-31"):
+    with pytest.warns(CoverageWarning, match="2 days are not cached: 2024-12-30 to 2024-12-31"):
         assert kept.get_n_bars(25).equals(joined.tail(25))
-    with pytest.warns(CoverageWarning, match="2 days are not kept: 2024-12-30 to 2024-12-31"):
+    with pytest.warns(CoverageWarning, match="2 days are not cached: 2024-12-30 to 2024-12-31"):
         assert kept.get_cached_bars().equals(joined)
     assert kept.count_bars() == 48
 
@@ -491,7 +497,7 @@ def test_a_day_whose_ticks_changed_is_stale(kept, tmp_path):
         lambda: kept.get_n_bars(3),
         kept.get_cached_bars,
     ):
-        with pytest.warns(CoverageWarning, match="other ticks by now of 1 day: 2024-08-08"):
+        with pytest.warns(CoverageWarning, match="now has other ticks for 1 day: 2024-08-08"):
             assert not call().is_empty()
     assert kept.count_bars() == 12
 
@@ -521,7 +527,7 @@ def test_a_start_before_the_first_good_day_is_moved(tmp_path):
 
     with (
         pytest.warns(StartDateClampedWarning, match="2018-01-16"),
-        pytest.warns(CoverageWarning, match="5 days are not kept: 2018-01-16 to 2018-01-20"),
+        pytest.warns(CoverageWarning, match="5 days are not cached: 2018-01-16 to 2018-01-20"),
     ):
         api.get_cached_bars("BTCUSDT", 250, "2017-12-01", "2018-01-20", cache_dir=tmp_path)
 

@@ -29,7 +29,7 @@ def plan(cache):
 
 
 def is_whole(cache, count=3):
-    return read_bars(cache, lambda: plan(cache)).equals(expected(days(count)))
+    return read_bars(cache, plan(cache)).equals(expected(days(count)))
 
 
 def rows_in(cache, table):

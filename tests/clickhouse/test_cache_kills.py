@@ -19,7 +19,7 @@ def chain_of(cache):
 
 
 def bars_in(cache):
-    return read_bars(cache, lambda: chain_of(cache).units, include_orphans=True)
+    return read_bars(cache, chain_of(cache).units, include_orphans=True)
 
 
 PUBLISH_AND_DIE = """

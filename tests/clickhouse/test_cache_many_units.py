@@ -60,7 +60,7 @@ def test_more_units_than_one_query_names(held, monkeypatch):
     assert len(chains) == count
     assert states_of(held, units)[units[-1]] == b"state %d" % days(count)[-1].toordinal()
     assert details_of(held, units).height == coverage_of(held, units).height == count
-    assert read_bars(held, lambda: units).height == sum(frame.height for frame in bars.values())
+    assert read_bars(held, units).height == sum(frame.height for frame in bars.values())
     folder = held.target.folder.parent
     span = (FIRST, days(count)[-1])
     options = {"ouroboros": "day", "cache_dir": folder}
@@ -104,7 +104,7 @@ def test_what_is_sent_in_pieces_is_the_same(cache):
     assert sorted(details_of(cache, units)["attempt"]) == sorted(unit.attempt for unit in units)
     for spec in specs:
         own = [unit for unit in units if unit.series.spec == spec]
-        assert read_bars(cache, lambda own=own: own).height == sum(unit.rows for unit in own)
+        assert read_bars(cache, own).height == sum(unit.rows for unit in own)
 
 
 def test_lists_in_pieces_hold_every_value_once(monkeypatch):

@@ -21,7 +21,7 @@ def chain_of(cache, series=SERIES):
 
 
 def bars_in(cache, **options):
-    return read_bars(cache, lambda: chain_of(cache).units, include_orphans=True, **options)
+    return read_bars(cache, chain_of(cache).units, include_orphans=True, **options)
 
 
 def test_what_is_published_is_read_as_it_was(cache):

@@ -52,7 +52,7 @@ def chain_of(cache, series=SERIES):
 
 
 def bars_in(cache, series=SERIES):
-    return read_bars(cache, lambda: chain_of(cache, series).units, include_orphans=True)
+    return read_bars(cache, chain_of(cache, series).units, include_orphans=True)
 
 
 def rows_in(cache, table):

@@ -81,21 +81,21 @@ def test_a_drop_that_is_killed_leaves_the_series_whole_or_unseen(
     with embedded.open(write=True) as cache:
         assert len(seen(cache)) == 3 * is_seen
         if is_seen:
-            assert read_bars(cache, lambda: seen(cache)).equals(expected(days(3)))
+            assert read_bars(cache, seen(cache)).equals(expected(days(3)))
         drop(cache, [SERIES])
         assert read_chains(cache, [SPEC]) == {}
         for table in ("bars", "units"):
             assert cache.scalar(f"SELECT count() FROM {cache.table(table)}") == 0
         publish(cache, drafts(3))
-        assert read_bars(cache, lambda: seen(cache)).equals(expected(days(3)))
+        assert read_bars(cache, seen(cache)).equals(expected(days(3)))
 
 
 @pytest.mark.parametrize("when", ["before", "after"])
 def test_a_collection_that_is_killed_changes_nothing_that_is_seen(embedded, run, when):
     killed(run, embedded.folder, "gc", "bars DELETE", when)
     with embedded.open(write=True) as cache:
-        assert read_bars(cache, lambda: seen(cache)).equals(expected(days(3)))
+        assert read_bars(cache, seen(cache)).equals(expected(days(3)))
         gc(cache, min_age=timedelta(0))
-        assert read_bars(cache, lambda: seen(cache)).equals(expected(days(3)))
+        assert read_bars(cache, seen(cache)).equals(expected(days(3)))
         assert cache.scalar(f"SELECT count() FROM {cache.table('bars')}") == 36
         assert not gc(cache, min_age=timedelta(0))

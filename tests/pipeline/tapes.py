@@ -103,7 +103,7 @@ def chains(folder: Path, *thresholds: int, **options):
 
 def bars_of(folder: Path, chain) -> pl.DataFrame:
     with open_cache(cache_dir=folder) as cache:
-        return read_bars(cache, lambda: chain.units, include_orphans=True)
+        return read_bars(cache, chain.units, include_orphans=True)
 
 
 def kept(folder: Path, threshold: int = 250, **options) -> pl.DataFrame:

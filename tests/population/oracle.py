@@ -108,10 +108,7 @@ def kept(place: Place, *specs: BarSpec) -> pl.DataFrame:
     """Return all visible bars of some specs, whose series must not overlap."""
     with place.open() as cache:
         found = chains(cache, specs)
-        frames = [
-            read_bars(cache, lambda chain=chain: chain.units, include_orphans=True)
-            for chain in found.values()
-        ]
+        frames = [read_bars(cache, chain.units, include_orphans=True) for chain in found.values()]
     return pl.concat(frames).sort("close_time", "last_agg_trade_id")
 
 

@@ -157,7 +157,7 @@ def test_a_plan_gives_its_own_snapshot_or_raises_that_it_has_expired(
     plan, expected = one.scan(), one.expected()
     with pytest.MonkeyPatch.context() as patch:
         if number:
-            Before(lazily, "opened", patch, number, lambda: one.event(kind, day))
+            Before(lazily, "open_if_wanted", patch, number, lambda: one.event(kind, day))
         else:
             one.event(kind, day)
         try:
@@ -176,7 +176,7 @@ def test_a_plan_whose_bars_are_gone_raises_and_can_be_made_again(shared, kind, n
     plan = one.scan()
     with pytest.MonkeyPatch.context() as patch:
         if number:
-            Before(lazily, "opened", patch, number, lambda: one.event(kind, FIRST))
+            Before(lazily, "open_if_wanted", patch, number, lambda: one.event(kind, FIRST))
         else:
             one.event(kind, FIRST)
         with pytest.raises(
@@ -192,7 +192,7 @@ def test_a_plan_whose_bars_are_gone_raises_and_can_be_made_again(shared, kind, n
     st.sampled_from(KEEPS + REPEATS + REMOVES),
     DAYS,
     # Before or after the ticks that continue stored bars are read.
-    st.sampled_from(["supplied", "stale_notes_of"]),
+    st.sampled_from(["with_ticks", "stale_warnings"]),
     st.booleans(),
 )
 def test_a_read_gives_the_bars_from_before_or_from_after(shared, reset, kind, day, step, is_lazy):
@@ -220,7 +220,7 @@ def test_a_read_gives_the_bars_from_before_or_from_after(shared, reset, kind, da
 
 
 @pytest.mark.parametrize(
-    ("kind", "step"), [("refresh, gc", "supplied"), ("drop, populate", "stale_notes_of")]
+    ("kind", "step"), [("refresh, gc", "with_ticks"), ("drop, populate", "stale_warnings")]
 )
 def test_the_newest_bars_are_those_from_before_or_from_after(shared, kind, step):
     one = History(shared, "year")
@@ -239,12 +239,12 @@ def test_the_newest_bars_are_those_from_before_or_from_after(shared, kind, step)
 
 def test_a_read_that_is_overtaken_every_time_gives_up(shared, monkeypatch):
     one = History(shared, "none")
-    real = reading.supplied
+    real = reading.with_ticks
 
     def overtaken(*arguments):
         one.event("refresh", FIRST)
         return real(*arguments)
 
-    monkeypatch.setattr(reading, "supplied", overtaken)
+    monkeypatch.setattr(reading, "with_ticks", overtaken)
     with pytest.raises(SnapshotExpiredError, match="replaced while they were read"):
         rb.get_range_bars(one.symbol, FIRST, LAST, **one.given)

@@ -135,7 +135,7 @@ def test_they_are_the_kept_ones_and_those_that_ticks_add(stock, kept, question):
     if left > 0 and day_start(newest[1]) >= end:
         event("all kept")
         _, of_kept = said(get_n_bars, SYMBOL, left, threshold, **place)
-        assert of_kept == [one for one in notes if " not kept: " in one]
+        assert of_kept == [one for one in notes if " not cached: " in one]
     elif left <= 0:
         event("of ticks alone")
         assert notes == []
@@ -166,7 +166,7 @@ def test_a_hole_at_the_end_of_an_older_segment_is_passed_with_a_warning(stock, t
     pd.testing.assert_frame_equal(frame, whole)
     assert [one.filename for one in caught] == [__file__]
     sentence = (
-        "bars of BTCUSDT at 470 dbps: 11 days are not kept: "
+        "bars of BTCUSDT at 470 dbps: 11 days are not cached: "
         f"{describe_days(january(day).date() for day in range(21, 32))}"
     )
     assert str(caught[0].message).startswith(f"{sentence}\n")
@@ -207,7 +207,7 @@ def test_as_many_as_are_counted_can_be_had(stock, held):
         get_n_range_bars, SYMBOL, counted, 475, **{**options, "end_date": january(17)}
     )
     assert [one.partition(": ")[2] for one in kept_alone] == [
-        "5 days are not kept: 2023-01-10 to 2023-01-14"
+        "5 days are not cached: 2023-01-10 to 2023-01-14"
     ]
 
 
@@ -218,6 +218,6 @@ def test_days_that_are_not_kept_of_older_segments_do_not_count_for_the_limit(sto
     # 22 days of February come from ticks; 29 of January are not kept.
     options = {"ouroboros": "month", "end_date": january(56), **stock.place}
     frame, notes = said(get_n_range_bars, SYMBOL, 100_000, 485, allow_fewer=True, **options)
-    assert "29 days are not kept" in notes[0]
+    assert "29 days are not cached" in notes[0]
     assert frame.index[0] < pd.Timestamp("2023-01-03")
     assert not len(frame.loc["2023-01-03":"2023-01-31"])

@@ -79,7 +79,7 @@ def test_a_read_ends_with_the_newest_tick_that_is_kept(folder, tape, nobody, day
     assert frame.attrs["rangebar"][0]["end"] == f"{ago(1)}T00:00:00+00:00"
     assert [one.filename for one in said] == [__file__]
     text = str(said[0].message)
-    assert text.startswith(f"bars of BTCUSDT end with the newest tick that is kept, of {ago(2)}: ")
+    assert text.startswith(f"bars of BTCUSDT end with the newest stored tick, of {ago(2)}: ")
     assert f"`{nobody}/" in text
     assert "gave no answer" in text
     with pytest.warns(CoverageWarning, match="gave no answer"):

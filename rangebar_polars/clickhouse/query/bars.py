@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Protocol, TypeVar
+from typing import TYPE_CHECKING
 
 import polars as pl
 
@@ -12,13 +12,15 @@ from rangebar_polars.clickhouse.schema.rows import bars_of
 from rangebar_polars.exceptions import CoverageError, with_hint
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Iterable, Sequence
 
     from rangebar_polars.bar_series.units import Unit
     from rangebar_polars.clickhouse.connection.client import Cache
 
 __all__ = [
     "MOST_ROWS",
+    "READ_TRIES",
+    "DamagedBarsError",
     "closed_before",
     "count_bars",
     "coverage_of",
@@ -40,78 +42,78 @@ _ROWS_A_UNIT = 2**32
 #: More than Polars counts to, as a number, means all there are.
 MOST_ROWS = 2**32 - 1
 
+#: How often to plan and read before rows that changed count as damaged.
+READ_TRIES = 3
+
 _PROOF = ("attempt", "unit_day", "bar_seq", "row_hash")
 
 
-_Result = TypeVar("_Result")
-_Given_co = TypeVar("_Given_co", covariant=True)
+class DamagedBarsError(CoverageError):
+    """Stored rows of a unit differ from those that were published.
 
-
-class _Reader(Protocol[_Given_co]):
-    """Reads units with proof; `final` merges copies of rows that an insert left."""
-
-    def __call__(self, units: Sequence[Unit], *, final: bool) -> _Given_co: ...
-
-
-class _ChangedError(Exception):
-    """Rows of a unit are not those that were published."""
+    The unit may have been replaced since it was planned: plan again, up to `READ_TRIES` times.
+    """
 
     def __init__(self, unit: Unit, found: int) -> None:
-        super().__init__(f"{unit.series} on {unit.day}: {found} rows instead of {unit.rows}")
-        self.unit = unit
+        super().__init__(
+            with_hint(
+                f"stored bars are damaged: {unit.series} on {unit.day}: {found} rows instead of "
+                f"{unit.rows}",
+                "populate_cache_resumable(..., force_refresh=True), or rangebar populate with "
+                "--force-refresh, builds them again",
+            ),
+            symbol=unit.series.spec.symbol,
+            days=[unit.day],
+        )
 
 
 def read_bars(
     cache: Cache,
-    plan: Callable[[], Sequence[Unit]],
+    units: Sequence[Unit],
     *,
     columns: Iterable[str] | None = None,
     start_us: int | None = None,
     end_us: int | None = None,
     include_orphans: bool = False,
 ) -> pl.DataFrame:
-    """Bars of visible units whose close time lies in [start, end), in order.
+    """Read the bars of units whose close time lies in [start, end), in order.
 
     Parameters
     ----------
-    plan
-        Gives the units, at most one a day. It is asked again if the rows are not those that
-        were published, since the units may have been replaced meanwhile.
+    units
+        At most one a day. Their days need not be those of the bounds: a bar that a gap ended is
+        part of the unit of the day that revealed it.
     columns
-        Names of the catalogue; all by default.
+        Names from the catalogue. Default: all.
     start_us, end_us
-        Microseconds since 1970; None for no bound. The days of the units need not be those of
-        the bounds: a bar that a gap ended stands in the unit of the day that revealed it.
+        Microseconds since 1970; None for no bound.
     include_orphans
-        Give bars that a reset or a gap ended, too. The bar that a reset ends is only known to be
-        an orphan at the reset: a read that ends before it does not give the bar.
+        Include bars that a reset or a gap ended. The bar that a reset ends is known to be an
+        orphan only at the reset: a read that ends before it does not include the bar.
 
     Returns
     -------
     DataFrame
-        Columns of the catalogue in its order, without `bar_id`.
+        Columns in the order of the catalogue, without `bar_id`.
 
     Raises
     ------
-    CoverageError
-        Rows that were published are not there any more.
+    DamagedBarsError
+        Published rows are not there any more.
     """
-    wanted = set(columns) if columns is not None else {one.bar_name for one in value_columns()}
-    needed = wanted | {"close_time", "is_closed"} | ({"ended_by"} if include_orphans else set())
-    read = [c.name for c in value_columns() if c.bar_name in needed]
+    names = set(columns) if columns is not None else {one.bar_name for one in value_columns()}
+    needed = names | {"close_time", "is_closed"} | ({"ended_by"} if include_orphans else set())
+    touched = _touched(units, start_us, end_us)
+    rows = _read(cache, touched, [c.name for c in value_columns() if c.bar_name in needed])
+    passes = [_has_ended(touched, end_us) if include_orphans else pl.col("is_closed")]
+    bars = bars_of(rows.filter([*passes, *_closes_between(start_us, end_us)]))
+    return bars.select(name for name in bars.columns if name in names)
 
-    def proved(units: Sequence[Unit], *, final: bool) -> pl.DataFrame:
-        touched = _touched(units, start_us, end_us)
-        rows = _read(cache, touched, read, final=final)
-        passes = [_has_ended(touched, end_us) if include_orphans else pl.col("is_closed")]
-        if start_us is not None:
-            passes.append(pl.col("close_time_us") >= start_us)
-        if end_us is not None:
-            passes.append(pl.col("close_time_us") < end_us)
-        return rows.filter(passes)
 
-    bars = bars_of(_as_planned(plan, proved))
-    return bars.select(name for name in bars.columns if name in wanted)
+def _closes_between(start_us: int | None, end_us: int | None) -> list[pl.Expr]:
+    close = pl.col("close_time_us")
+    starts = [] if start_us is None else [close >= start_us]
+    return starts if end_us is None else [*starts, close < end_us]
 
 
 def _has_ended(units: Sequence[Unit], end_us: int | None) -> pl.Expr:
@@ -136,40 +138,29 @@ def _touched(units: Sequence[Unit], start_us: int | None, end_us: int | None) ->
     ]
 
 
-def _as_planned(plan: Callable[[], Sequence[Unit]], read: _Reader[_Result]) -> _Result:
-    """What `read` gives of the units of a plan, which is made again if they were replaced."""
-    for _ in range(2):
-        try:
-            return read(plan(), final=False)
-        except _ChangedError:
-            # The units may have been replaced after the plan was made.
-            continue
-    try:
-        return read(plan(), final=True)
-    except _ChangedError as error:
-        unit = error.unit
-        raise CoverageError(
-            with_hint(
-                f"stored bars are damaged: {error}",
-                "rangebar populate with --force-refresh builds them again",
-            ),
-            symbol=unit.series.spec.symbol,
-            days=[unit.day],
-        ) from error
-
-
-def _read(cache: Cache, units: Sequence[Unit], columns: list[str], *, final: bool) -> pl.DataFrame:
+def _read(cache: Cache, units: Sequence[Unit], columns: list[str]) -> pl.DataFrame:
+    """Read rows in order, and prove that they are those that were published."""
     if len({unit.day for unit in units}) != len(units):
         raise ValueError("two of the units have the same day, so that their bars have no order")
-    large = sum(unit.rows for unit in units) > _LARGE
     if not units:
         return pl.DataFrame(schema={c.name: c.dtype for c in value_columns() if c.name in columns})
-    statements = _statements(cache, units, columns, final=final)
-    rows = pl.concat([cache.query(statement, large=large) for statement in statements])
-    _compare(rows, units)
-    # The database gives them in order more often than not.
+    rows = _rows(cache, units, columns, final=False)
+    if _changed(rows, units) is not None:
+        # An insert that was tried twice may have left copies of rows.
+        rows = _rows(cache, units, columns, final=True)
+        changed = _changed(rows, units)
+        if changed is not None:
+            raise DamagedBarsError(*changed)
+    # The database usually returns them in order.
     place = rows.select(pl.col("unit_day").cast(pl.Int64) * _ROWS_A_UNIT + pl.col("bar_seq"))
     return rows if place.to_series().is_sorted() else rows.sort("unit_day", "bar_seq")
+
+
+def _rows(cache: Cache, units: Sequence[Unit], columns: list[str], *, final: bool) -> pl.DataFrame:
+    """Read rows with what proves them; `final` merges copies."""
+    large = sum(unit.rows for unit in units) > _LARGE
+    statements = _statements(cache, units, columns, final=final)
+    return pl.concat([cache.query(statement, large=large) for statement in statements])
 
 
 def _statements(
@@ -180,33 +171,32 @@ def _statements(
     return [f"SELECT {selected} FROM {source} WHERE {where}" for where in where_units(units)]  # noqa: S608
 
 
-def _compare(rows: pl.DataFrame, units: Sequence[Unit]) -> None:
+def _changed(rows: pl.DataFrame, units: Sequence[Unit]) -> tuple[Unit, int] | None:
+    """Return the first unit whose rows are not those published, and their number."""
     sums = rows.group_by("attempt").agg(pl.len().alias("rows"), pl.col("row_hash").sum())
     found = {attempt: (count, total) for attempt, count, total in sums.iter_rows()}
     for unit in units:
         count, total = found.get(unit.attempt, (0, 0))
         if count != unit.rows or total != unit.row_hash_sum:
-            raise _ChangedError(unit, count)
+            return unit, count
+    return None
 
 
 def newest_bars(
     cache: Cache,
-    plan: Callable[[], Sequence[Unit]],
+    units: Sequence[Unit],
     count: int,
     *,
     columns: Iterable[str] | None = None,
     end_us: int | None = None,
 ) -> pl.DataFrame:
-    """The newest closed bars before an instant, at most so many, in order.
+    """Read the newest closed bars before an instant, at most `count`, in order.
 
-    Only the newest units are read, as many as hold so many bars.
+    Only as many of the newest units are read as hold that number of bars.
     """
-    wanted = None if columns is None else list(columns)
-
-    def newest() -> list[Unit]:
-        return newest_units(plan(), count, end_us)
-
-    return read_bars(cache, newest, columns=wanted, end_us=end_us).tail(min(count, MOST_ROWS))
+    newest = newest_units(units, count, end_us)
+    bars = read_bars(cache, newest, columns=columns, end_us=end_us)
+    return bars.tail(min(count, MOST_ROWS))
 
 
 def newest_units(units: Sequence[Unit], count: int | None, end_us: int | None = None) -> list[Unit]:
@@ -232,32 +222,23 @@ def _ends_before(unit: Unit, end_us: int | None) -> bool:
 
 def count_bars(
     cache: Cache,
-    plan: Callable[[], Sequence[Unit]],
+    units: Sequence[Unit],
     *,
     start_us: int | None = None,
     end_us: int | None = None,
 ) -> int:
-    """Number of closed bars whose close time lies in [start, end).
+    """Return the number of closed bars whose close time lies in [start, end).
 
-    No bar is read but those of the units that a bound cuts.
+    Only the bars of units that a bound cuts are read.
     """
-
-    def whole(unit: Unit) -> bool:
+    whole: list[Unit] = []
+    cut: list[Unit] = []
+    for unit in _touched(units, start_us, end_us):
         starts = start_us is None or unit.first_close_us is None or unit.first_close_us >= start_us
-        return starts and _ends_before(unit, end_us)
-
-    def counted(units: Sequence[Unit], *, final: bool) -> int:
-        touched = _touched(units, start_us, end_us)
-        cut = [unit for unit in touched if not whole(unit)]
-        times = _read(cache, cut, ["close_time_us", "is_closed"], final=final)
-        close = pl.col("close_time_us")
-        passes = [pl.col("is_closed")]
-        passes += [] if start_us is None else [close >= start_us]
-        passes += [] if end_us is None else [close < end_us]
-        closed = sum(unit.closed_rows for unit in touched if whole(unit))
-        return closed + times.filter(passes).height
-
-    return _as_planned(plan, counted)
+        (whole if starts and _ends_before(unit, end_us) else cut).append(unit)
+    times = _read(cache, cut, ["close_time_us", "is_closed"])
+    passes = [pl.col("is_closed"), *_closes_between(start_us, end_us)]
+    return sum(unit.closed_rows for unit in whole) + times.filter(passes).height
 
 
 def no_bars(columns: Iterable[str] | None = None) -> pl.DataFrame:
