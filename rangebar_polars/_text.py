@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import re
 import reprlib
+from typing import TYPE_CHECKING
 
-__all__ = ["printable", "shown"]
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+__all__ = ["either", "printable", "shown"]
 
 LONGEST = 200
 # Control characters but tab and newline, lone surrogates, and code points that are no characters.
@@ -52,6 +56,19 @@ def shown(value: object, longest: int = LONGEST) -> str:
         text = str(value)
     text = printable(text)
     return text if len(text) <= longest else f"{text[: longest - 1]}…"
+
+
+def either(choices: Iterable[str]) -> str:
+    """List alternatives for a sentence.
+
+    Examples
+    --------
+    >>> from rangebar_polars._text import either
+    >>> either(["spot", "um", "cm"]), either(["spot"])
+    ('spot, um or cm', 'spot')
+    """
+    *most, last = choices
+    return f"{', '.join(most)} or {last}" if most else last
 
 
 def _escaped(found: re.Match[str]) -> str:

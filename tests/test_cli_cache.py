@@ -364,7 +364,7 @@ def test_drop_begins_anew_where_the_tables_are_not_ours(
         (["count", "BTCUSDT", "--market", "futures"], "`spot`, `um`, `cm`"),
         (["export", "BTCUSDT", "--out", "bars.xlsx"], ".parquet"),
         (["update", "--end", "noon"], "noon"),
-        (["update", "BTC/USDT"], "no symbol"),
+        (["update", "BTC/USDT"], "not a symbol"),
         (["status", "--dsn", "mysql://host"], "mysql"),
         (["upgrade", "--workers", "none"], "none"),
     ],

@@ -1,4 +1,4 @@
-"""Writes columns.md and settings.md, from the catalogue and the settings of the package.
+"""Write columns.md, settings.md and sources.md from the tables of the package.
 
 Run with the package installed: python docs/reference/generate.py
 """
@@ -10,9 +10,11 @@ from pathlib import Path
 
 import rangebar_polars as rb
 from rangebar_polars.config import Settings
+from rangebar_polars.sources import SOURCES
 
 PAGE = Path(__file__).with_name("columns.md")
 SETTINGS_PAGE = Path(__file__).with_name("settings.md")
+SOURCES_PAGE = Path(__file__).with_name("sources.md")
 HEAD = """\
 # Columns of a bar frame
 
@@ -50,6 +52,21 @@ only a variable, since the file of symbols has the key `min_threshold`.
 
 | setting | variable | value | default | meaning |
 |---|---|---|---|---|
+"""
+SOURCES_HEAD = """\
+# Sources
+
+Generated from `rangebar_polars.sources` by `docs/reference/generate.py`; do not edit.
+
+The arguments `source` and `market` of a function, and `--source` and `--market` of a command, name a
+market of this table, in any letter case. A file of symbols writes `um` and `cm` as `futures-um` and
+`futures-cm`; the arguments take these names too.
+"""
+SOURCE_TABLE = """
+## {source.title}: `source="{source.name}"`
+
+| | |
+|---|---|
 """
 
 
@@ -106,6 +123,28 @@ def settings_page() -> str:
     return text
 
 
+def sources_page() -> str:
+    """Return the whole page of the sources."""
+    text = SOURCES_HEAD
+    for source in SOURCES.values():
+        text += SOURCE_TABLE.format(source=source)
+        units = [f" ({m.quantity_unit})" if m.quantity_unit else "" for m in source.markets]
+        names = [f"`{market.name}`" for market in source.markets]
+        rows = {
+            "markets (unit of quantity)": ", ".join(map("".join, zip(names, units, strict=True))),
+            "ticks": source.ticks.name,
+            "columns": ", ".join(f"`{name}`" for name in source.ticks.schema),
+            "required of your own ticks": ", ".join(f"`{name}`" for name in source.ticks.required),
+            "`agg_trade_id`": source.ids.value,
+            "file of the archive": f"a {source.archive_file}",
+            "weekends": "closed" if source.closes_at_weekends else "open",
+            "settings": ", ".join(f"`{name}`" for name in source.settings),
+        }
+        text += "".join(f"| {name} | {value} |\n" for name, value in rows.items())
+    return text
+
+
 if __name__ == "__main__":
     PAGE.write_text(page(), encoding="utf-8")
     SETTINGS_PAGE.write_text(settings_page(), encoding="utf-8")
+    SOURCES_PAGE.write_text(sources_page(), encoding="utf-8")

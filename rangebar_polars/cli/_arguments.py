@@ -6,9 +6,17 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from rangebar_polars._text import either
 from rangebar_polars.cli._output import UsageError
 from rangebar_polars.exceptions import ThresholdError
-from rangebar_polars.sources import MARKETS, canonical_market, canonical_symbol
+from rangebar_polars.sources import (
+    DEFAULT_MARKET,
+    DEFAULT_SOURCE,
+    SOURCES,
+    canonical_market,
+    canonical_symbol,
+    market_names,
+)
 from rangebar_polars.symbol_registry import get_symbol_entries
 from rangebar_polars.threshold import parse_threshold
 
@@ -40,9 +48,6 @@ if TYPE_CHECKING:
 
 
 DEFAULT_THRESHOLD = 250
-
-
-DEFAULT_SOURCE, DEFAULT_MARKET = "binance", "spot"
 
 
 THRESHOLD_HELP = "250 (decimal basis points), 0.25%%, 25bp or a preset"
@@ -92,14 +97,16 @@ def places_of(source: str | None, market: str | None) -> list[tuple[str, str]]:
         source, _ = judged(canonical_market, source, DEFAULT_MARKET)
     if market is not None:
         _, market = judged(canonical_market, source or DEFAULT_SOURCE, market)
-    every = [(origin, place) for origin, places in MARKETS.items() for place in places]
+    every = [(origin, place) for origin, row in SOURCES.items() for place in row.market_names]
     return [(a, b) for a, b in every if source in (None, a) and market in (None, b)]
 
 
 def add_place_arguments(command: argparse._ActionsContainer) -> None:
     """Source and market."""
-    command.add_argument("--source", help="binance or exness (default: that of the registry)")
-    command.add_argument("--market", help="spot, um or cm (default: that of the registry)")
+    command.add_argument("--source", help=f"{either(SOURCES)} (default: that of the registry)")
+    command.add_argument(
+        "--market", help=f"{either(market_names())} (default: that of the registry)"
+    )
 
 
 def add_threshold_argument(command: argparse._ActionsContainer, *, default: str) -> None:

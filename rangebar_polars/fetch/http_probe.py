@@ -8,7 +8,6 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from rangebar_polars.fetch._http import date_of
-from rangebar_polars.fetch.binance.rest_client import LARGEST_SKEW_S
 from rangebar_polars.fetch.checksum import SUFFIX
 from rangebar_polars.fetch.transport import Transport
 
@@ -17,10 +16,15 @@ if TYPE_CHECKING:
 
     from rangebar_polars.fetch._http import Answer
 
-__all__ = ["ProbingTransport"]
+__all__ = ["LARGEST_SKEW_S", "UNKNOWN_TIME", "ProbingTransport"]
 
 
-_UNKNOWN_TIME = datetime.fromtimestamp(0, UTC)
+#: When a file was written, if the archive does not say.
+UNKNOWN_TIME = datetime.fromtimestamp(0, UTC)
+
+
+#: Difference of two clocks, in seconds, above which they may not agree what day it is.
+LARGEST_SKEW_S = 60.0
 
 
 class ProbingTransport(Transport):
@@ -66,7 +70,7 @@ class ProbingTransport(Transport):
     def changed(self, path: str) -> datetime | None:
         """When a file was written; the beginning of time where nothing is said, None without one."""
         facts = self.facts(path)
-        return None if facts is None else facts.last_modified or _UNKNOWN_TIME
+        return None if facts is None else facts.last_modified or UNKNOWN_TIME
 
     def noticed(self, answer: Answer) -> None:
         """Take over the server's clock; a cache on the way says how old its answer is."""

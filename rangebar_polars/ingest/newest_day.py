@@ -15,7 +15,7 @@ from rangebar_polars.exceptions import (
     NoAnswerError,
     with_hint,
 )
-from rangebar_polars.fetch.registry import probe_of
+from rangebar_polars.fetch.registry import archive_probe
 from rangebar_polars.sources import canonical_market, canonical_symbol
 from rangebar_polars.storage.parquet import TickStorage
 from rangebar_polars.storage.read_plan import covered_days, entries_around
@@ -114,7 +114,9 @@ def newest_day(
     latest = yesterday if last_day is None else min(last_day, yesterday)
     if _holds(symbol_dir, latest):
         return Clamp(latest, last_day, _KEPT)
-    return _Search(symbol_dir, probe_of(name, origin, place, now=now), last_day, started).found()
+    return _Search(
+        symbol_dir, archive_probe(name, origin, place, now=now), last_day, started
+    ).found()
 
 
 def _day_before(seconds: float) -> date:

@@ -11,6 +11,7 @@ from rangebar_polars._utils.span import words_of_days
 from rangebar_polars.clickhouse.connection.dsn import resolve
 from rangebar_polars.exceptions import StorageError, with_hint
 from rangebar_polars.readers.coverage import stale_units
+from rangebar_polars.sources import DEFAULT_MARKET, DEFAULT_SOURCE
 from rangebar_polars.symbol_registry import get_symbol_entries
 
 if TYPE_CHECKING:
@@ -124,8 +125,8 @@ threshold_decimal_bps=500, ouroboros="month")
         "threshold_decimal_bps": (spec.threshold, 250),
         "ouroboros": (spec.reset, "year"),
         "prevent_same_timestamp_close": (spec.rules.prevent_same_timestamp_close, True),
-        "source": (spec.source, "binance"),
-        "market": (spec.market, "spot"),
+        "source": (spec.source, DEFAULT_SOURCE),
+        "market": (spec.market, DEFAULT_MARKET),
         **{name: (place, None) for name, place in places.items()},
     }
     words = [_word(value) for value in (spec.symbol, str(first), str(last))]
@@ -141,7 +142,7 @@ def _command(spec: BarSpec, first: date, last: date, places: dict[str, str | Non
     words = ["rangebar", "populate", spec.symbol, "-s", str(first), "-e", str(last)]
     entry = get_symbol_entries().get(spec.symbol)
     # A command takes what the registry says of the symbol.
-    home = ("binance", "spot") if entry is None else (entry.exchange, entry.market)
+    home = (DEFAULT_SOURCE, DEFAULT_MARKET) if entry is None else (entry.exchange, entry.market)
     is_home = (spec.source, spec.market) == home
     given = {
         "-t": (str(spec.threshold), "250"),

@@ -19,6 +19,7 @@ from rangebar_polars.fetch.http_probe import ProbingTransport
 from rangebar_polars.fetch.source import ARCHIVE_PATIENCE
 from rangebar_polars.ingest.fetch import fetch_ticks
 from rangebar_polars.ingest.id_gap import gap_before
+from rangebar_polars.sources import DEFAULT_MARKET, DEFAULT_SOURCE
 from rangebar_polars.storage.coverage import MISSING
 from rangebar_polars.storage.parquet import TickStorage
 from rangebar_polars.storage.snapshot import snapshot
@@ -288,5 +289,5 @@ def _why(days: Sequence[SnapshotDay]) -> str:
 
 
 def _place(spec: BarSpec) -> str:
-    is_default = (spec.source, spec.market) == ("binance", "spot")
+    is_default = (spec.source, spec.market) == (DEFAULT_SOURCE, DEFAULT_MARKET)
     return "" if is_default else f" --source {spec.source} --market {spec.market}"

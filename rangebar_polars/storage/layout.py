@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 from rangebar_polars._files.disk import Disk
 from rangebar_polars._utils.checks import ACCESS_HINT, is_folder
 from rangebar_polars.exceptions import StorageError, with_hint
-from rangebar_polars.sources import MARKETS
+from rangebar_polars.sources import SOURCES
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -123,8 +123,8 @@ def symbol_dirs(
     root: Path, source: str | None, market: str | None, symbol: str | None, disk: Disk
 ) -> Iterator[SymbolDir]:
     """The symbols in the store, all of them or of one source, one market, one name."""
-    for origin, markets in MARKETS.items():
-        for place in markets:
+    for origin, row in SOURCES.items():
+        for place in row.market_names:
             if source not in (None, origin) or market not in (None, place):
                 continue
             for folder in _folders(root / origin / place):

@@ -115,7 +115,7 @@ class TickStorage:
             may stand in any order. A time that runs back by at most a second in the order of the
             ids is raised.
         source, market
-            `"binance"` with `"spot"`, `"um"` or `"cm"`; `"exness"`, whose ticks have `bid`, `ask`
+            Where the symbol is traded, see `docs/reference/sources.md`. Quotes have `bid`, `ask`
             and their mid as `price`.
 
         Returns

@@ -16,6 +16,7 @@ from rangebar_polars._utils.setting_types import (
     whole_number,
 )
 from rangebar_polars.exceptions import SettingError, nearest, with_hint
+from rangebar_polars.sources import DEFAULT_MARKET, DEFAULT_SOURCE, SOURCES
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -63,6 +64,12 @@ def _gap(value: object) -> KnownGap:
     return gap
 
 
+# Markets of all sources, by their names in a file of symbols.
+_MARKETS = dict.fromkeys(
+    market.registry_name or market.name for source in SOURCES.values() for market in source.markets
+)
+
+
 GAPS = Kind("a list of spans with start_date, end_date and reason", _list_of(_gap))
 
 
@@ -99,10 +106,8 @@ class SymbolEntry:
     name: str = field(metadata={"kind": TEXT})
     asset_class: str = field(metadata={"kind": choice("crypto", "forex", "equities")})
     enabled: bool = field(default=True, metadata={"kind": SWITCH})
-    exchange: str = field(default="binance", metadata={"kind": choice("binance", "exness")})
-    market: str = field(
-        default="spot", metadata={"kind": choice("spot", "futures-um", "futures-cm")}
-    )
+    exchange: str = field(default=DEFAULT_SOURCE, metadata={"kind": choice(*SOURCES)})
+    market: str = field(default=DEFAULT_MARKET, metadata={"kind": choice(*_MARKETS)})
     listing_date: date | None = field(default=None, metadata={"kind": DATE})
     effective_start: date | None = field(default=None, metadata={"kind": DATE})
     reason: str = field(default="", metadata={"kind": TEXT})

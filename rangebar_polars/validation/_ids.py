@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from rangebar_polars.sources import IDS_PER_MONTH
+
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
 __all__ = ["is_next_month", "month_of", "without"]
 
-# An id of a quote is that of its month, times this, and the row in the month's file.
-_ROWS_OF_MONTH = 10**8
 _MONTHS_OF_YEAR = 100
 
 
@@ -30,13 +30,13 @@ def without(first: int, last: int, absent: Sequence[tuple[int, int]]) -> Iterato
 
 def is_next_month(before: int, first: int) -> bool:
     """Whether an id is that of the first quote of the month after."""
-    is_first = first % _ROWS_OF_MONTH == 0
+    is_first = first % IDS_PER_MONTH == 0
     return is_first and _month_number(month_of(first)) == _month_number(month_of(before)) + 1
 
 
 def month_of(quote_id: int) -> int:
     """The month that the id of a quote is of: 100 times the year, and the month."""
-    return quote_id // _ROWS_OF_MONTH
+    return quote_id // IDS_PER_MONTH
 
 
 def _month_number(month: int) -> int:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeAlias
 import polars as pl
 
 from rangebar_polars.exceptions import MissingColumnError, unknown_choice, with_hint
+from rangebar_polars.sources import has_monthly_ids
 from rangebar_polars.validation._frames import polars_bars
 from rangebar_polars.validation._ids import is_next_month, month_of, without
 
@@ -112,7 +113,7 @@ def validate_continuity(
     absent
         Spans of ids, both ends included, that do not exist at the source.
     source
-        `"exness"` for ids that count the quotes of a month.
+        Source of the ticks; it decides how ids follow one another.
 
     Returns
     -------
@@ -156,7 +157,7 @@ class ContinuityCheck:
             raise ValueError(unknown_choice("reset", str(reset), list(_RESETS)))
         self._reset = _RESETS.get(reset or "none")
         self._absent = sorted(absent)
-        self._are_quotes = source.lower() == "exness"
+        self._are_quotes = has_monthly_ids(source)
         self._last: pl.DataFrame | None = None
         self._rows = self._orphans = self._resets = 0
         self._breaks: list[Break] = []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from threading import Lock
@@ -9,33 +10,41 @@ from typing import TYPE_CHECKING
 
 import polars as pl
 
+from rangebar_polars.config import settings
 from rangebar_polars.exceptions import ArchiveMissingError, NotYetPublishedError
 from rangebar_polars.fetch.binance.archive import BinanceArchive
 from rangebar_polars.fetch.binance.rest import BinanceRest
+from rangebar_polars.fetch.http_probe import ProbingTransport
 from rangebar_polars.fetch.prefetch import ahead
-from rangebar_polars.fetch.source import ARCHIVE_PATIENCE, ArchiveProbe
+from rangebar_polars.fetch.source import ARCHIVE_PATIENCE, ArchiveProbe, Fetcher
 from rangebar_polars.sources import TRADES_SCHEMA, DayTicks, Origin
 from rangebar_polars.symbol_registry import get_symbol_entries
 
 if TYPE_CHECKING:
-    from collections.abc import Generator, Sequence
+    from collections.abc import Callable, Generator, Sequence
     from datetime import date
 
-    from rangebar_polars.fetch.http_probe import ProbingTransport
     from rangebar_polars.fetch.source import IdSpans
 
-__all__ = ["BinanceDays", "BinanceProbe"]
+__all__ = ["BINANCE", "BinanceDays", "BinanceProbe"]
 
 
 class BinanceProbe(ArchiveProbe):
-    """Days of Binance: one file each, and a checksum beside it."""
+    """Finds days of Binance, whose archive has a file and a checksum for each.
 
-    def __init__(self, symbol: str, transport: ProbingTransport, market: str) -> None:
+    With `RANGEBAR_CHECKSUM=warn`, a file without a checksum counts too, because a fetch takes it.
+    """
+
+    def __init__(self, symbol: str, market: str, now: Callable[[], float] = time.time) -> None:
+        options = settings()
+        transport = ProbingTransport(
+            options.binance_archive_url, with_checksum=options.checksum == "require", now=now
+        )
         super().__init__(symbol, transport)
         self._archive = BinanceArchive(market, transport=transport)
 
     def has(self, day: date) -> bool:
-        """Whether the file of the day is there, and its checksum."""
+        """Return whether the file of the day is published, and its checksum."""
         return any(self._archive.days(self.symbol, day, day))
 
 
@@ -96,7 +105,7 @@ class BinanceDays:
         return self._rest.fetch_ids(self._symbol, first, last)
 
     def close(self) -> None:
-        """Let go of the connections."""
+        """Close the connections."""
         self._rest.close()
 
     def _day(self, day: date) -> DayTicks | None:
@@ -147,3 +156,6 @@ class BinanceDays:
     def _today(self) -> date:
         """The day by the exchange's clock, which this machine's may be far ahead of."""
         return (datetime.now(UTC) - timedelta(seconds=self._rest.clock_skew_s or 0.0)).date()
+
+
+BINANCE = Fetcher(BinanceDays, BinanceProbe)

@@ -23,6 +23,7 @@ from rangebar_polars.exceptions import (
 )
 from rangebar_polars.fetch._http import HttpClient, RequestFailedError, date_of
 from rangebar_polars.fetch.binance.rate_limit import LONGEST_WAIT_S, HostClosedError, budget_of
+from rangebar_polars.fetch.http_probe import LARGEST_SKEW_S
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -62,7 +63,6 @@ OVERLOADED = frozenset({-1000, -1001, -1003, -1006, -1007, -1008, -1015, -1016})
 SHORTEST_BAN_S = 120.0
 #: A page of 1000 trades has less than a hundredth of this.
 LARGEST_ANSWER_BYTES = 16 << 20
-LARGEST_SKEW_S = 60.0
 _LATER = "try again later"
 
 

@@ -25,7 +25,7 @@ from rangebar_polars.fetch.binance.csv import (
 )
 from rangebar_polars.fetch.csv_lines import lines_of, parsing
 from rangebar_polars.fetch.zipped import DamagedFileError
-from rangebar_polars.sources import QUOTES_SCHEMA
+from rangebar_polars.sources import IDS_PER_MONTH, QUOTES_SCHEMA
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -35,7 +35,6 @@ __all__ += ["read_month"]
 
 PER_UNIT = 1e8
 LARGEST_PRICE = 2**53 / PER_UNIT  # where a double no longer tells the points of the grid apart
-IDS_PER_MONTH = 10**8
 BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 LONGEST_STEP_BACK = timedelta(seconds=1)
 # How far outside its month a time may be; it belongs to the nearest day.
