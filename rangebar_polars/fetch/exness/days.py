@@ -1,4 +1,4 @@
-"""Days of Exness quotes for the tick store."""
+"""Day source and archive probe of Exness."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from rangebar_polars.exceptions import NotYetPublishedError
 from rangebar_polars.fetch.exness.archive import Exness
 from rangebar_polars.fetch.exness.csv import MonthFile
 from rangebar_polars.fetch.http_probe import UNKNOWN_TIME, ProbingTransport
-from rangebar_polars.fetch.prefetch import ahead
+from rangebar_polars.fetch.prefetch import prefetch
 from rangebar_polars.fetch.source import ArchiveProbe, Fetcher, by_month
 from rangebar_polars.sources import DEFAULT_MARKET
 
@@ -61,7 +61,7 @@ class ExnessDays:
 
     def days(self, wanted: Sequence[date]) -> Generator[list[DayTicks]]:
         """Yield the months of the days, each whole, leaving out those not yet published."""
-        for found in ahead(self._days_of, by_month(wanted), count=1):
+        for found in prefetch(self._days_of, by_month(wanted), count=1):
             if found:
                 yield found
 
