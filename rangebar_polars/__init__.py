@@ -1,6 +1,6 @@
-"""Range bars as a Polars plugin: trades in, bars out.
+"""Range bars for Polars, computed from trades by a native plugin.
 
-The namespace `rangebar` of expressions, frames and plans exists once this package is imported.
+Importing this package registers the namespace `rangebar` on expressions, DataFrames and LazyFrames.
 """
 
 from __future__ import annotations
@@ -48,8 +48,8 @@ __all__ += ["resolve_and_validate_threshold", "to_backtesting"]
 __all__ += ["MICROSTRUCTURE_COLUMNS", "THRESHOLD_PRESETS", "TIER1_SYMBOLS"]
 __all__ += ["show_versions"]
 
-# Where the names are that this module loads when they are asked for; what functions of `__all__`
-# return or hand to a callback stands here too.
+# Modules of the names that are imported on first use. The names that functions of `__all__` return
+# or pass to a callback are here too.
 _LATE = {
     "PopulateReport": "populate.report",
     "PrecomputeProgress": "populate.precompute",

@@ -1,4 +1,4 @@
-"""The command `rangebar`, also as `python -m rangebar_polars`."""
+"""Entry point of `python -m rangebar_polars`, which runs the command `rangebar`."""
 
 import sys
 

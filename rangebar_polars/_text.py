@@ -1,15 +1,19 @@
-"""Text from data, made safe to show: in messages, on a terminal and in a chart."""
+"""Conversion of data to text that is safe in a message, on a terminal and in a chart."""
 
 from __future__ import annotations
 
 import re
 import reprlib
+from typing import TYPE_CHECKING
 
-__all__ = ["printable", "shown"]
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+__all__ = ["either", "printable", "shown"]
 
 LONGEST = 200
-# Control characters but tab and newline, lone surrogates, and code points that are no characters.
-# XML, terminals and UTF-8 encoders each refuse some of them, or act on them.
+# Control characters except tab and newline, lone surrogates, and noncharacters. XML parsers,
+# terminals and UTF-8 encoders each reject some of them, or act on them.
 UNPRINTABLE = re.compile(
     "[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff\ufdd0-\ufdef"
     + "".join(
@@ -21,7 +25,7 @@ BITS_SHOWN = 1024  # Python refuses to write longer integers in decimal
 
 
 def printable(text: str) -> str:
-    r"""Escape what cannot be shown; tabs, newlines and all other characters stay.
+    r"""Escape unprintable characters other than tabs and newlines.
 
     Examples
     --------
@@ -33,7 +37,7 @@ def printable(text: str) -> str:
 
 
 def shown(value: object, longest: int = LONGEST) -> str:
-    """Show any value in a message or a heading: printable, and of bounded length and depth.
+    """Format any value for a message or a heading, with bounded length and depth.
 
     Examples
     --------
@@ -42,7 +46,7 @@ def shown(value: object, longest: int = LONGEST) -> str:
     ('maybe', '250', 'aaaa…', 'an integer of 16610 bits')
     """
     if isinstance(value, str):
-        # Escapes only lengthen a text, so its rest cannot be shown.
+        # Escaping only lengthens a text, so the rest of it would be cut anyway.
         text = value[: longest + 1]
     elif isinstance(value, int):
         text = _SHORTENED.repr_int(value, 0)
@@ -54,15 +58,28 @@ def shown(value: object, longest: int = LONGEST) -> str:
     return text if len(text) <= longest else f"{text[: longest - 1]}…"
 
 
+def either(choices: Iterable[str]) -> str:
+    """List alternatives for a sentence.
+
+    Examples
+    --------
+    >>> from rangebar_polars._text import either
+    >>> either(["spot", "um", "cm"]), either(["spot"])
+    ('spot, um or cm', 'spot')
+    """
+    *most, last = choices
+    return f"{', '.join(most)} or {last}" if most else last
+
+
 def _escaped(found: re.Match[str]) -> str:
     return found.group().encode("unicode_escape").decode("ascii")
 
 
 class _Shortened(reprlib.Repr):
-    """Representation of nested values that neither recurses deeply nor grows long."""
+    """A `repr` of nested values with bounded depth and length."""
 
     def repr_int(self, x: int, level: int) -> str:  # noqa: ARG002
-        """Decimal digits, or the size of an integer that has too many."""
+        """Return the decimal digits, or the size of an integer that has too many."""
         bits = x.bit_length()
         return str(x) if bits <= BITS_SHOWN else f"an integer of {bits} bits"
 

@@ -1,4 +1,4 @@
-"""Types of the arguments that several doors share."""
+"""Types of arguments that several entry points share."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ __all__ = [
 FrameT = TypeVar("FrameT", pl.DataFrame, pl.LazyFrame)
 
 IntoColumn: TypeAlias = "IntoExprColumn"
-#: Which field of a trade is in which column; None leaves the field out.
+#: The column of each field of a trade; None leaves the field out.
 ColumnMap: TypeAlias = Mapping[str, str | None]
 Features: TypeAlias = str | Iterable[str]
 GroupBy: TypeAlias = str | Sequence[str]
@@ -53,13 +53,13 @@ class _Rule(TypedDict, total=False):
 
 
 class KernelOptions(_Rule, total=False):
-    """Keywords of the frame doors that say nothing about the frame."""
+    """Keywords of the frame methods that do not depend on the frame."""
 
     features: Features
 
 
 class FrameOptions(KernelOptions, total=False):
-    """Keywords of the frame doors."""
+    """Keywords of the frame methods."""
 
     group_by: GroupBy | None
     columns: ColumnMap | None

@@ -1,4 +1,4 @@
-"""The columns of a bar frame, read from the one list that the kernel works by."""
+"""Columns of a bar frame, read from the table in the native library."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ _SCHEMA = {
 
 
 class ColumnNames(NamedTuple):
-    """Names of the catalogue, each in its order."""
+    """Column names of the catalogue, in the order of a bar frame."""
 
     core: tuple[str, ...]
     optional: tuple[str, ...]
@@ -51,13 +51,13 @@ class ColumnNames(NamedTuple):
 
 
 def columns() -> pl.DataFrame:
-    """Every column a bar frame can have: dtype, unit, group, bounds and meaning.
+    """Describe every column of a bar frame: dtype, unit, group, bounds and meaning.
 
     Returns
     -------
     DataFrame
-        One row per column, in the order in which bar frames have them. `lower` and `upper` are
-        the bounds of a valid value, both included; null where there is none.
+        One row per column, in the order of a bar frame. `lower` and `upper` are the bounds of a
+        valid value, both included, and null where there is no bound.
 
     Examples
     --------
@@ -78,7 +78,7 @@ def columns() -> pl.DataFrame:
 
 @cache
 def column_names() -> ColumnNames:
-    """Names of the catalogue: core, the rest, and by group."""
+    """Return the column names of the catalogue: core, the others, and by group."""
     groups: dict[str, tuple[str, ...]] = {}
     for row in _internal.columns():
         groups[row[3]] = (*groups.get(row[3], ()), row[0])

@@ -1,8 +1,8 @@
-"""Settings: an argument over the environment over a TOML file over the default.
+"""Settings: an argument wins over the environment, then a TOML file, then the default.
 
-No other module reads the environment. The fields of `Settings` describe each setting once; reading,
-errors and `docs/reference/settings.md` follow from them. There is no settings library here, because
-the symbol gate, which Polars alone must be able to run, asks for its mode.
+No other module reads the environment. Each field of `Settings` describes one setting, from which
+parsing, error messages and `docs/reference/settings.md` follow. A settings library is not used,
+because the symbol gate reads its mode and must work with Polars alone.
 """
 
 from __future__ import annotations
@@ -56,15 +56,15 @@ _FOLDERS = {
 
 
 def platform_folder(use: Literal["cache", "config"], platform: str = sys.platform) -> Path:
-    """Folder of this application for a use, where the platform wants it."""
+    """Return the folder of this application for a use, by the convention of the platform."""
     name = "LOCALAPPDATA" if platform == "win32" else f"XDG_{use.upper()}_HOME"
-    home = os.path.expanduser("~")  # noqa: PTH111  (as text: every call of a door asks often)
+    home = os.path.expanduser("~")  # noqa: PTH111  (text is faster, and every call reads it)
     return _folder(use, platform, os.environ.get(name, ""), home)
 
 
 @cache
 def _folder(use: str, platform: str, chosen: str, home: str) -> Path:
-    """Folder for a use: in the one that the user has chosen, else in the home folder."""
+    """Return the folder for a use, below the one that the user has chosen or the home folder."""
     is_chosen = chosen != "" if platform == "win32" else Path(chosen).is_absolute()
     if home == "~" and not is_chosen:
         raise SettingError(
@@ -80,7 +80,7 @@ def _folder(use: str, platform: str, chosen: str, home: str) -> Path:
 
 
 def config_folder() -> Path:
-    """Folder of `config.toml` and `symbols.toml`.
+    """Return the folder of `config.toml` and `symbols.toml`.
 
     Examples
     --------
@@ -110,17 +110,17 @@ def _is_there(path: Path) -> bool:
     except (FileNotFoundError, NotADirectoryError):
         return False
     except OSError as error:
-        raise SettingError(f"`{path}` cannot be looked at: {error.strerror or error}") from error
+        raise SettingError(f"`{path}` cannot be read: {error.strerror or error}") from error
     return True
 
 
 @dataclass(frozen=True, slots=True)
 class Described:
-    """What a field of `Settings` says about its setting."""
+    """The description of a setting, in the metadata of its field."""
 
     kind: Kind
     meaning: str
-    default_words: str | None = None
+    default_text: str | None = None
     other_variables: tuple[str, ...] = ()
 
 
@@ -130,7 +130,7 @@ def _about(*described: Any) -> dict[str, Described]:  # noqa: ANN401
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """Every setting with its value. `settings()` makes one; secrets are not shown."""
+    """All settings with their values, as `settings()` returns them. The `repr` hides secrets."""
 
     cache_dir: Path = field(
         default_factory=_cache_folder,
@@ -281,19 +281,19 @@ def _fields() -> dict[str, Field[Any]]:
 
 
 def settings(**arguments: object) -> Settings:
-    """The settings as they are now.
+    """Read the current settings.
 
-    Nothing is kept between calls, so a changed variable or file is seen by the next.
+    Nothing is cached, so the next call sees a changed variable or file.
 
     Parameters
     ----------
     **arguments
-        Values that win over the environment and the file; None stands for a value not given.
+        Values that win over the environment and the file. None leaves the setting to them.
 
     Raises
     ------
     SettingError
-        A value that is none, or a key of the file that is no setting; the error says where.
+        A value is not valid, or a key of the file is not a setting. The message says where.
 
     Examples
     --------
@@ -321,40 +321,40 @@ require or warn
 
 
 @dataclass(frozen=True, slots=True)
-class _Given:
-    """A value as it was written, and where."""
+class _Written:
+    """A value as the user wrote it, and where it stands."""
 
     value: object
     place: str
     folder: Path = field(default_factory=Path)
 
 
-def _of_caller(name: str, item: Field[Any], arguments: Mapping[str, object]) -> Iterator[_Given]:
-    """The argument and the variables of a setting, those that are given."""
+def _of_caller(name: str, item: Field[Any], arguments: Mapping[str, object]) -> Iterator[_Written]:
+    """Yield the argument and the variables that set a setting."""
     if arguments.get(name) is not None:
-        yield _Given(arguments[name], f"the argument `{name}`")
+        yield _Written(arguments[name], f"the argument `{name}`")
     for variable in (f"RANGEBAR_{name.upper()}", *item.metadata["setting"].other_variables):
         if text := os.environ.get(variable, "").strip():
-            yield _Given(text, f"the variable `{variable}`")
+            yield _Written(text, f"the variable `{variable}`")
 
 
-def _of_file(name: str, table: Mapping[str, _Given]) -> Iterator[_Given]:
+def _of_file(name: str, table: Mapping[str, _Written]) -> Iterator[_Written]:
     if name in table:
         yield table[name]
 
 
-def _value(item: Field[Any], given: list[_Given]) -> Any:  # noqa: ANN401
-    """The first value given, read; None if there is none."""
-    if not given:
+def _value(item: Field[Any], found: list[_Written]) -> Any:  # noqa: ANN401
+    """Parse the first value that was found; None if there is none."""
+    if not found:
         return None
-    first, described = given[0], item.metadata["setting"]
+    first, described = found[0], item.metadata["setting"]
     value = described.kind.value(first.value, first.place, secret=not item.repr)
     # A relative path in a file starts from the file's folder.
     return first.folder / value if isinstance(value, Path) else value
 
 
-def _read_file(path: Path, *, required: bool) -> dict[str, _Given]:
-    """The keys of a settings file; none if it is not there and was not asked for."""
+def _read_file(path: Path, *, required: bool) -> dict[str, _Written]:
+    """Read the keys of a settings file, which may be missing if it is not required."""
     if not required and not _is_there(path):
         return {}
     known = _fields().keys() - {"config"}
@@ -362,10 +362,10 @@ def _read_file(path: Path, *, required: bool) -> dict[str, _Given]:
     for key in table:
         if key not in known:
             raise SettingError(
-                _unknown(f"`{shown(key)}` in `{shown(path)}` is no setting", key, known)
+                _unknown(f"`{shown(key)}` in `{shown(path)}` is not a setting", key, known)
             )
     return {
-        key: _Given(value, f"`{key}` in `{shown(path)}`", path.parent)
+        key: _Written(value, f"`{key}` in `{shown(path)}`", path.parent)
         for key, value in table.items()
     }
 
@@ -376,12 +376,12 @@ def _unknown(sentence: str, name: str, known: Iterable[str]) -> str:
 
 
 def read_toml(path: Path) -> dict[str, Any]:
-    """Tables of a TOML file of the user.
+    """Read a TOML file of the user.
 
     Raises
     ------
     SettingError
-        The file cannot be read, or is no TOML.
+        The file cannot be read, or is not valid TOML.
     """
     try:
         with path.open("rb") as file:
@@ -400,19 +400,19 @@ def read_toml(path: Path) -> dict[str, Any]:
     except RecursionError as error:
         raise SettingError(f"`{shown(path)}` has tables or arrays nested too deeply") from error
     except Exception as error:
-        # Whatever the parser raises, the file is at fault; not all of it is a TOMLDecodeError.
-        raise SettingError(f"`{shown(path)}` is no TOML file: {shown(error)}") from error
+        # The parser raises more than TOMLDecodeError for a malformed file.
+        raise SettingError(f"`{shown(path)}` is not a TOML file: {shown(error)}") from error
 
 
 def minimum_threshold_setting(symbol: str) -> int | None:
-    """Smallest threshold that the user has set for a symbol.
+    """Return the smallest threshold that the user allows for a symbol, if it is set.
 
-    The setting is the variable `RANGEBAR_MIN_THRESHOLD_<SYMBOL>`, in decimal basis points.
+    It is the variable `RANGEBAR_MIN_THRESHOLD_<SYMBOL>`, in decimal basis points.
 
     Raises
     ------
     SettingError
-        The variable holds something else.
+        The variable is not a threshold.
 
     Examples
     --------
@@ -428,8 +428,8 @@ def minimum_threshold_setting(symbol: str) -> int | None:
 def proxy_of(scheme: str, host: str) -> tuple[str, Address] | None:
     """Return the proxy for a host and the variable that names it; None for a direct connection.
 
-    The variables are those of other programs: `HTTP_PROXY`, `HTTPS_PROXY`, `ALL_PROXY` and
-    `NO_PROXY`, in either letter case; else what the system is set to.
+    The variables are `HTTP_PROXY`, `HTTPS_PROXY`, `ALL_PROXY` and `NO_PROXY`, in either letter case.
+    Without them, the configuration of the system decides.
     """
     from urllib.request import getproxies, proxy_bypass
 
@@ -446,6 +446,6 @@ def proxy_of(scheme: str, host: str) -> tuple[str, Address] | None:
 
 
 def certificate_variables() -> dict[str, str]:
-    """Return the variables that are set of those by which OpenSSL finds files."""
+    """Return the variables that tell OpenSSL where files are, as far as they are set."""
     names = ("SSL_CERT_FILE", "SSL_CERT_DIR", "SSLKEYLOGFILE")
     return {name: os.environ[name] for name in names if os.environ.get(name)}

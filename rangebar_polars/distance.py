@@ -1,4 +1,4 @@
-"""Absolute distances: what may be written in place of a percentage."""
+"""Absolute price distances, an alternative to thresholds in percent."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ __all__ = ["Distance"]
 _DECIMALS = 8
 _GRID_PER_UNIT = 100_000_000
 _TOO_LARGE = 2**63
-#: Digits that any distance in range may have before and after the point; more are refused unread.
+#: More digits before or after the point than any distance in range needs are rejected unparsed.
 _NUMBER = re.compile(r"[0-9]{1,30}(?:\.[0-9]{0,60})?|\.[0-9]{1,60}")
 #: More digits than any distance in range has, in units of 1e-8.
 _MOST_DIGITS = 30
@@ -28,14 +28,14 @@ _MOST_DIGITS = 30
 class Distance:
     """An absolute distance between prices, in place of a percentage.
 
-    A bar then closes when the price has moved by so much, whatever its level: the tick-based
-    range bars of futures and FX. Distances and percentages do not mix in one list.
+    A bar closes when the price has moved by this distance, whatever its level, as in the tick-based
+    range bars of futures and FX. One list cannot mix distances and percentages.
 
     Parameters
     ----------
     value
         Units of price (quote currency), exact on the 1e-8 grid: text, a Decimal or an int. A
-        float is refused unless it is exactly a multiple of 1e-8, as 1.5 is and 0.1 is not.
+        float is rejected unless it is an exact multiple of 1e-8, as 1.5 is and 0.1 is not.
 
     Raises
     ------
@@ -115,10 +115,10 @@ def _to_grid(value: object) -> int:
     )
 
 
-def _exact(number: Decimal, given: object) -> int:
-    """The number in units of 1e-8, which it must be a multiple of."""
+def _exact(number: Decimal, value: object) -> int:
+    """Convert a number to units of 1e-8, of which it must be a multiple."""
     if not number.is_finite():
-        raise ThresholdError(f"the distance `{given}` is not a finite number")
+        raise ThresholdError(f"the distance `{value}` is not a finite number")
     sign, every_digit, exponent = number.as_tuple()
     text = "".join(map(str, every_digit)).lstrip("0")
     digits = text.rstrip("0")
@@ -130,16 +130,16 @@ def _exact(number: Decimal, given: object) -> int:
         whole = int(digits) if len(digits) + shift <= _MOST_DIGITS else 1
         size: int = whole * 10 ** min(shift, _MOST_DIGITS)
         return -size if sign else size
-    sentence = f"the distance `{str(given)[:80]}` is finer than 1e-8"
-    if not isinstance(given, float):
+    sentence = f"the distance `{str(value)[:80]}` is finer than 1e-8"
+    if not isinstance(value, float):
         raise ThresholdError(sentence)
-    sentence = f"the distance `{given}` is a float that is not exactly a multiple of 1e-8"
-    raise ThresholdError(with_hint(sentence, f'write it as text: rb.Distance("{given!r}")'))
+    sentence = f"the distance `{value}` is a float that is not exactly a multiple of 1e-8"
+    raise ThresholdError(with_hint(sentence, f'write it as text: rb.Distance("{value!r}")'))
 
 
-def _in_range(grid: int, given: object) -> int:
+def _in_range(grid: int, value: object) -> int:
     if 0 < grid < _TOO_LARGE:
         return grid
     bound = "below 92,233,720,368.54775808" if grid > 0 else "above 0"
-    shown = f" `{given}`" if abs(grid) < 10**_MOST_DIGITS else ""
+    shown = f" `{value}`" if abs(grid) < 10**_MOST_DIGITS else ""
     raise ThresholdError(f"the distance{shown} must be {bound}")

@@ -1,7 +1,7 @@
-"""The errors of this package, and the helpers that word them.
+"""Exceptions of this package, and helpers that format their messages.
 
-Each derives from `RangeBarError` and from the builtin or Polars error that callers already catch.
-A message is one sentence with the value in backticks, a blank line, and a hint.
+Each exception derives from `RangeBarError` and from the builtin or Polars exception that callers
+already catch. A message is one sentence with the value in backticks, a blank line and a hint.
 """
 
 from __future__ import annotations
@@ -60,22 +60,22 @@ _Error = TypeVar("_Error", bound="RangeBarError")
 
 
 class RangeBarError(Exception):
-    """Base of all errors that this package raises on its own account.
+    """Base class of all exceptions of this package.
 
-    Each comes whole out of another process, with its attributes and notes.
+    Exceptions can be pickled, so an error in a worker process arrives with its attributes and notes.
     """
 
     #: What the caller misses, as data that a command of the shell can be made from; else None.
     remedy: Any = None
 
     def __reduce__(self) -> tuple[Any, ...]:
-        # The usual way calls the class with the message alone, which some cannot be made of.
+        # The default calls the class with the message alone, and some need more arguments.
         return _revived, (type(self), self.args, vars(self).copy())
 
 
 def _revived(kind: type[_Error], arguments: tuple[Any, ...], attributes: dict[str, Any]) -> _Error:
-    """An error as it was pickled."""
-    # Of several builtin bases, the one that the memory of the object is laid out for.
+    """Restore a pickled error."""
+    # With several builtin bases, take the one that defines the memory layout of the object.
     base: type = kind
     while base.__module__ != "builtins":
         base = base.__base__ or object
@@ -86,9 +86,9 @@ def _revived(kind: type[_Error], arguments: tuple[Any, ...], attributes: dict[st
 
 
 class ThresholdError(RangeBarError, ValueError):
-    """A threshold that is none, out of range, or below a symbol's minimum.
+    """Raised when a threshold is malformed, out of range, or below the symbol's minimum.
 
-    The attributes are None unless the threshold is below a minimum.
+    The attributes are set if the threshold is below a minimum, and None otherwise.
     """
 
     def __init__(
@@ -108,35 +108,35 @@ class ThresholdError(RangeBarError, ValueError):
 
 
 class TickDataError(RangeBarError, pl.exceptions.ComputeError, ValueError):
-    """Trades that cannot be turned into bars: a null, a NaN, a price of 0, and so on."""
+    """Raised when a row is not a valid tick, such as one with a null, a NaN or a price of 0."""
 
 
 class TickOrderError(TickDataError, RuntimeError):
-    """Trades whose time runs back, or whose id does not increase."""
+    """Raised when the time of ticks runs back, or their id does not increase."""
 
 
 class StateLimitError(RangeBarError, pl.exceptions.ComputeError, ValueError):
-    """More keys times thresholds than one builder may hold in memory."""
+    """Raised when keys times thresholds exceed what one builder may hold in memory."""
 
 
 class BuilderForkedError(RangeBarError, RuntimeError):
-    """Use of a builder that another thread was using when this process was forked."""
+    """Raised in a forked child that uses a builder which was in use at the fork."""
 
 
 class BarDataError(RangeBarError, ValueError):
-    """Bars that cannot be drawn or exported: a null, a NaN, a time beyond the calendar."""
+    """Raised when bars cannot be plotted or exported, as with a null, a NaN or an invalid time."""
 
 
 class CheckpointError(RangeBarError, ValueError):
-    """Bytes that are not a checkpoint of this package, or not any more."""
+    """Raised when bytes are not a checkpoint that this version can read."""
 
 
 class SettingError(RangeBarError, ValueError):
-    """A setting, from wherever it came, that cannot be meant."""
+    """Raised when a setting is not valid, whether from an argument, the environment or a file."""
 
 
 class SymbolNotRegisteredError(RangeBarError, ValueError):
-    """A symbol that the registry does not know, or that is not enabled there."""
+    """Raised when a symbol is not registered, or not enabled in the registry."""
 
     def __init__(self, message: str, *, symbol: str = "", operation: str = "") -> None:
         super().__init__(message)
@@ -145,7 +145,7 @@ class SymbolNotRegisteredError(RangeBarError, ValueError):
 
 
 class SourceError(RangeBarError, RuntimeError):
-    """A source of ticks did not give what it was asked for."""
+    """Raised when a source does not deliver the requested ticks."""
 
     def __init__(
         self, message: str, *, symbol: str = "", day: date | None = None, url: str = ""
@@ -157,43 +157,43 @@ class SourceError(RangeBarError, RuntimeError):
 
 
 class ArchiveMissingError(SourceError):
-    """The archive has no file of a day that others should have filled by now."""
+    """Raised when the archive has no file of a day that should be published by now."""
 
 
 class NotYetPublishedError(ArchiveMissingError):
-    """The archive has no file of a day so recent that it may still come."""
+    """Raised when the archive has no file of a recent day, which may still be published."""
 
 
 class ConfirmedAbsentError(SourceError):
-    """The source says for certain that there is nothing: the only answer that may be passed over."""
+    """Raised when the source confirms that there is no data. Only this answer may be ignored."""
 
 
 class TransientSourceError(SourceError, ConnectionError):
-    """No answer, or one that a later try may better; nothing is known about the day."""
+    """Raised when a source does not answer, or with an error that a retry may resolve."""
 
 
 class NoAnswerError(TransientSourceError):
-    """No connection, or one that ended before an answer: nothing is known about the file."""
+    """Raised when a connection fails, or ends before an answer."""
 
 
 class ClockSkewError(RangeBarError, RuntimeError):
-    """The clocks of this machine and of the source are too far apart to agree what day it is."""
+    """Raised when the clocks of this machine and of the source may disagree about the date."""
 
 
 class CorruptSourceError(SourceError):
-    """Bytes that are not what the source says they are, after another try."""
+    """Raised when downloaded bytes do not match their checksum or format, after a retry."""
 
 
 class StorageError(RangeBarError, OSError):
-    """The tick store could not be read or written; what it held before is intact."""
+    """Raised when the tick store cannot be read or written. Ticks already stored are intact."""
 
 
 class ManifestError(StorageError):
-    """A manifest of the tick store that cannot be read; it is neither skipped nor built on."""
+    """Raised when a manifest of the tick store cannot be read. It is neither skipped nor replaced."""
 
 
 class ParquetCorruptionError(StorageError):
-    """A stored file whose bytes are not those that were written."""
+    """Raised when a stored file no longer has the bytes that were written."""
 
     def __init__(self, message: str, *, path: Path, reason: str) -> None:
         super().__init__(message)
@@ -202,7 +202,7 @@ class ParquetCorruptionError(StorageError):
 
 
 class TicksNotCachedError(RangeBarError, FileNotFoundError):
-    """Days that the tick store does not hold."""
+    """Raised when requested days are missing from the tick store."""
 
     def __init__(self, message: str, *, symbol: str = "", days: Sequence[date] = ()) -> None:
         super().__init__(message)
@@ -211,11 +211,11 @@ class TicksNotCachedError(RangeBarError, FileNotFoundError):
 
 
 class SnapshotExpiredError(RangeBarError, RuntimeError):
-    """A plan was made from files or stored bars that have been replaced and removed since."""
+    """Raised when files or stored bars of a query plan have been replaced and removed."""
 
 
 class CoverageError(RangeBarError, ValueError):
-    """Data that are wanted and are not there."""
+    """Raised when requested data are incomplete."""
 
     def __init__(self, message: str, *, symbol: str = "", days: Sequence[date] = ()) -> None:
         super().__init__(message)
@@ -224,9 +224,9 @@ class CoverageError(RangeBarError, ValueError):
 
 
 class PopulationError(CoverageError):
-    """A population stopped before its end; what it published is kept.
+    """Raised when a population did not complete. Bars that it published stay in the cache.
 
-    `report` says what was done, what was not, and why.
+    `report` lists what is done, what is missing, and why.
     """
 
     def __init__(
@@ -242,7 +242,7 @@ class PopulationError(CoverageError):
 
 
 class ValidationError(RangeBarError, ValueError):
-    """Bars that are kept and are not what they should be; `result` says what is wrong with them."""
+    """Raised when stored bars fail validation. `result` lists the findings."""
 
     def __init__(self, message: str, *, result: Any) -> None:  # noqa: ANN401
         super().__init__(message)
@@ -250,21 +250,21 @@ class ValidationError(RangeBarError, ValueError):
 
 
 class WorkerLostError(RangeBarError, RuntimeError):
-    """A process that was at work on a job has been killed; what was published is kept."""
+    """Raised when a worker process was killed during a job. Published bars stay in the cache."""
 
 
 class ForkedProcessError(RangeBarError, RuntimeError):
-    """Raised in a forked child for work that needs threads, which only the parent has."""
+    """Raised in a forked child for work that needs threads, which a fork does not copy."""
 
 
 class CacheError(RangeBarError, ConnectionError):
-    """The bar cache did not do what it was asked for."""
+    """Base class of the exceptions of the bar cache."""
 
 
 class CacheUnavailableError(CacheError):
-    """The cache cannot be reached: a server that is away, a folder that another process holds.
+    """Raised when the cache cannot be reached: the server is down, or another process has the folder.
 
-    `holder` is the process id of the holder of the folder, where it is known.
+    `holder` is the id of that process, if it is known.
     """
 
     def __init__(self, message: str, *, holder: int | None = None) -> None:
@@ -273,13 +273,13 @@ class CacheUnavailableError(CacheError):
 
 
 class CacheForkedError(CacheUnavailableError, ForkedProcessError):
-    """The embedded cache was asked for in a forked child of a process that has used it."""
+    """Raised in a forked child that opens the embedded cache after its parent did."""
 
 
 class CacheQueryError(CacheError):
-    """The database answered a query with an error.
+    """Raised when the database answers a query with an error.
 
-    `code` is ClickHouse's number of the error, where it is known.
+    `code` is the ClickHouse error code, if it is known.
     """
 
     def __init__(self, message: str, *, code: int | None = None) -> None:
@@ -288,21 +288,21 @@ class CacheQueryError(CacheError):
 
 
 class CacheWriteError(CacheError):
-    """A write that the cache has not been proved to hold; nothing of it is visible."""
+    """Raised when a write to the cache could not be verified. Readers see none of it."""
 
 
 class CacheLostError(CacheWriteError, CacheUnavailableError):
-    """The cache went away during a write, which it has not been proved to hold."""
+    """Raised when the connection to the cache was lost during a write."""
 
 
 class CacheSchemaError(RangeBarError, RuntimeError):
-    """The tables of the cache are not those of this version of the package."""
+    """Raised when the tables of the cache do not have the schema of this version."""
 
 
 class LeaseError(RangeBarError, RuntimeError):
-    """A series that another writer is at work on.
+    """Raised when another writer holds the lease of a series.
 
-    `holder` says who it is, as far as it is known.
+    `holder` describes that writer, as far as it is known.
     """
 
     def __init__(self, message: str, *, holder: str = "") -> None:
@@ -311,20 +311,20 @@ class LeaseError(RangeBarError, RuntimeError):
 
 
 class LeaseLostError(LeaseError):
-    """Another writer has taken the series over; what this one published does not count."""
+    """Raised when another writer has taken over the lease of a series."""
 
 
 class MissingColumnError(RangeBarError, pl.exceptions.ColumnNotFoundError, ValueError):
-    """A column that the frame does not have."""
+    """Raised when a frame does not have a required column."""
 
     @classmethod
     def of(
         cls, name: str, present: Iterable[str], *, used_for: str, renamed_by: str | None = None
     ) -> MissingColumnError:
-        """Error for the column `name` in a frame with the columns `present`.
+        """Make the error for a frame with the columns `present` and without the column `name`.
 
-        `used_for` is what the column is wanted for; `renamed_by` the field of `columns=` that
-        names another column, if there is one.
+        `used_for` is the field that reads the column. `renamed_by` is the key of `columns=` that
+        can name another column, if there is one.
 
         Examples
         --------
@@ -347,11 +347,11 @@ class MissingColumnError(RangeBarError, pl.exceptions.ColumnNotFoundError, Value
 
 
 class MissingExtraError(RangeBarError, ImportError):
-    """An optional library that is not installed."""
+    """Raised when an optional library is not installed."""
 
     @classmethod
     def of(cls, library: str, extra: str) -> MissingExtraError:
-        """Error for `library`, which the extra `extra` installs.
+        """Make the error for `library`, which the extra `extra` installs.
 
         Examples
         --------
@@ -367,12 +367,12 @@ class MissingExtraError(RangeBarError, ImportError):
 
 
 def with_hint(sentence: str, hint: str) -> str:
-    """Message of a sentence and the remedy."""
+    """Format a message of a sentence and a hint."""
     return f"{sentence}\n\nhint: {hint}"
 
 
 def nearest(value: str, choices: Iterable[str]) -> str | None:
-    """The choice that looks most like the value, if any does."""
+    """Return the choice that is most similar to the value, if any is similar."""
     from difflib import get_close_matches
 
     folded = {choice.casefold(): choice for choice in choices}
@@ -381,7 +381,7 @@ def nearest(value: str, choices: Iterable[str]) -> str | None:
 
 
 def unknown_choice(what: str, value: str, choices: Sequence[str]) -> str:
-    """Message for a value that is none of the choices, with the one that was probably meant.
+    """Format a message for a value that is not among the choices, with the most similar one.
 
     Examples
     --------

@@ -1,4 +1,4 @@
-"""A day of trades that ships with the package, for examples and first steps."""
+"""A day of generated trades for examples and first steps."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ __all__ = ["sample_ticks"]
 
 
 def sample_ticks() -> pl.DataFrame:
-    """One day of about 50,000 generated trades; not real data.
+    """Return one day of about 50,000 generated trades, which are not real data.
 
     Returns
     -------

@@ -1,4 +1,4 @@
-"""Thresholds: what a user may write, and the whole number of decimal basis points it means."""
+"""Parsing of thresholds to whole numbers of decimal basis points."""
 
 from __future__ import annotations
 
@@ -41,25 +41,25 @@ THRESHOLD_PRESETS: Mapping[str, int] = MappingProxyType(
 _SMALLEST = 1
 _LARGEST = 100_000
 _DBPS_PER_UNIT = {"%": 1000, "bp": 10, "bps": 10, "dbps": 1}
-# So few digits that Decimal arithmetic on them is exact.
+# Few enough digits for exact Decimal arithmetic.
 _WITH_UNIT = re.compile(r"([0-9]{1,9}(?:\.[0-9]{1,15})?|\.[0-9]{1,15})\s*(%|bps?|dbps)")
 
 
 def parse_threshold(value: ThresholdLike) -> int:
-    """One threshold in decimal basis points.
+    """Parse a threshold to decimal basis points.
 
     Parameters
     ----------
     value
-        A whole number (250 is 0.25 %), the name of a preset, or a number with its unit:
+        A whole number (250 is 0.25 %), the name of a preset, or a number with a unit:
         `"0.25%"`, `"25bp"` (1 bp is 10 dbps), `"250dbps"`.
 
     Raises
     ------
     ThresholdError
-        It is a float, has an unknown name, or is outside 1 to 100000.
+        The threshold is a float, an unknown name, or outside 1 to 100000.
     TypeError
-        It is neither a whole number nor text.
+        The threshold is neither a whole number nor text.
 
     Examples
     --------
@@ -108,7 +108,7 @@ number of decimal basis points: 250 means 0.25 %
 def parse_limits(
     value: LimitLike | Sequence[LimitLike],
 ) -> tuple[tuple[int, ...] | tuple[Distance, ...], bool]:
-    """Return percentages or absolute distances, and whether they were given as a list.
+    """Parse percentages or absolute distances, and return whether they came as a list.
 
     Raises
     ------
@@ -133,7 +133,7 @@ def parse_limits(
             with_hint(
                 f"`{distances[0]!r}` is a distance and `{other!r}` is a percentage; they do not mix "
                 "in one list",
-                "compute each kind by a call of its own",
+                "compute each kind in a separate call",
             )
         )
     repeated = [distance for distance, count in Counter(distances).items() if count > 1]
@@ -145,7 +145,7 @@ def parse_limits(
 def parse_thresholds(
     value: ThresholdLike | Sequence[ThresholdLike],
 ) -> tuple[tuple[int, ...], bool]:
-    """Thresholds in decimal basis points, and whether they were given as a list.
+    """Parse thresholds to decimal basis points, and return whether they came as a list.
 
     Examples
     --------
@@ -169,11 +169,11 @@ def parse_thresholds(
     return parsed, True
 
 
-def _in_range(dbps: int, given: object) -> int:
+def _in_range(dbps: int, value: object) -> int:
     if _SMALLEST <= dbps <= _LARGEST:
         return dbps
     raise ThresholdError(
-        f"threshold `{shown(given)}` is out of the range {_SMALLEST} to {_LARGEST} decimal basis points "
+        f"threshold `{shown(value)}` is out of the range {_SMALLEST} to {_LARGEST} decimal basis points "
         "(0.001 % to 100 %)"
     )
 
@@ -208,10 +208,10 @@ def _unreadable(text: str, word: str) -> str:
     return with_hint(sentence, f'did you mean "{near}"?') if near else sentence
 
 
-def _remedy(given: Real | Decimal) -> str:
-    """Whole numbers that a fractional threshold may have meant."""
+def _remedy(fraction: Real | Decimal) -> str:
+    """Suggest the whole numbers that a fractional threshold may stand for."""
     try:
-        value = float(given)
+        value = float(fraction)
     except (OverflowError, ValueError):  # too large for a double, or a signalling NaN
         value = math.inf
     if not math.isfinite(value):
@@ -219,8 +219,8 @@ def _remedy(given: Real | Decimal) -> str:
     meant = [_whole(value * 1000), _whole(value)]
     if not any(meant):
         meant = [_whole(value * 100_000)]
-    words = [f"{dbps} for {dbps / 1000:g} %" for dbps in meant if dbps]
-    return f"write {', or '.join(words) or '250 for 0.25 %'}"
+    choices = [f"{dbps} for {dbps / 1000:g} %" for dbps in meant if dbps]
+    return f"write {', or '.join(choices) or '250 for 0.25 %'}"
 
 
 def _whole(dbps: float) -> int | None:

@@ -362,7 +362,7 @@ def test_drop_empties_a_cache_with_tables_of_another_version(
         (["count", "BTCUSDT", "--market", "futures"], "`spot`, `um`, `cm`"),
         (["export", "BTCUSDT", "--out", "bars.xlsx"], ".parquet"),
         (["update", "--end", "noon"], "noon"),
-        (["update", "BTC/USDT"], "no symbol"),
+        (["update", "BTC/USDT"], "not a symbol"),
         (["status", "--dsn", "mysql://host"], "mysql"),
         (["upgrade", "--workers", "none"], "none"),
     ],

@@ -214,7 +214,7 @@ def test_another_file_may_be_named(tmp_path: Path, monkeypatch: pytest.MonkeyPat
 )
 def test_a_file_that_is_no_toml_is_an_error(content: bytes, folder: Path) -> None:
     (folder / "config.toml").write_bytes(content)
-    with pytest.raises(SettingError, match=r"config\.toml` is no TOML file"):
+    with pytest.raises(SettingError, match=r"config\.toml` is not a TOML file"):
         settings()
 
 

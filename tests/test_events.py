@@ -309,7 +309,7 @@ def test_a_log_that_cannot_be_written_stops_nothing(
     tell(1)
     assert events.flush_hooks(600)
     assert heard.numbers == [0]
-    assert any("was not written" in record.getMessage() for record in caplog.records)
+    assert any("could not be written" in record.getMessage() for record in caplog.records)
 
 
 def test_a_wrong_setting_does_not_stop_an_event(

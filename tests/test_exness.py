@@ -129,7 +129,7 @@ def test_a_strictness_lets_pass_what_it_says(strictness, bid, ask, passes):
 
 REFUSED = {
     "crossed": (1.1, 1.0, "row 2: the quote is crossed, bid `1.1` is above ask `1.0`"),
-    "null bid": (None, 1.0, "row 2: bid `None` and ask `1.0` are no prices"),
+    "null bid": (None, 1.0, "row 2: bid `None` and ask `1.0` are not valid prices"),
     "null ask": (1.0, None, "row 2"),
     "NaN": (float("nan"), 1.0, "row 2"),
     "infinite": (1.0, float("inf"), "row 2"),

@@ -325,7 +325,7 @@ def test_a_ban_ends_the_fetch_at_once_and_marks_nothing(
     exchange.put(exchange.path(DAY), None)
     exchange.fail("/aggTrades?", faults.banned(retry_after=3600), times=None)
     begin = time.monotonic()
-    fails_at_the_day(exchange, TransientSourceError, "not to be asked before")
+    fails_at_the_day(exchange, TransientSourceError, "accepts no requests before")
     # The ban lasts an hour.
     assert time.monotonic() - begin < 600
     assert len(exchange.asked("/aggTrades?")) == 1

@@ -114,7 +114,7 @@ def test_a_body_in_an_encoding_that_cannot_be_read_is_no_answer(
 def test_a_compressed_body_that_is_cut_off_is_not_taken_for_the_whole() -> None:
     packed = gzip.compress(bytes(range(256)) * 100)
     assert b"".join(decoded([packed[:9], packed[9:]], "gzip")) == bytes(range(256)) * 100
-    with pytest.raises(EncodingError, match="cut off"):
+    with pytest.raises(EncodingError, match="truncated"):
         list(decoded([packed[:-9]], "gzip"))
 
 
@@ -122,7 +122,7 @@ def test_a_body_that_grows_beyond_reason_is_given_up_before_it_fills_memory() ->
     coder = zlib.compressobj(9, zlib.DEFLATED, 31)
     bomb = b"".join([coder.compress(bytes(1 << 20)) for _ in range(300)]) + coder.flush()
     pieces: list[int] = []
-    with pytest.raises(EncodingError, match="grow to more than"):
+    with pytest.raises(EncodingError, match="decompress to more than"):
         pieces.extend(map(len, decoded([bomb], "gzip")))
     assert sum(pieces) <= ALWAYS_ALLOWED_BYTES + LARGEST_RATIO * len(bomb)
 
@@ -183,7 +183,11 @@ def test_redirects_lead_to_the_file(exchange: Exchange, other: Exchange) -> None
 
 @pytest.mark.parametrize(
     ("location", "said"),
-    [("{path}", "more than 10 times"), ("file:///etc/passwd", "no web address"), ("http://", ".")],
+    [
+        ("{path}", "more than 10 times"),
+        ("file:///etc/passwd", "not a web address"),
+        ("http://", "."),
+    ],
 )
 def test_a_redirect_that_leads_nowhere_is_no_answer(
     location: str, said: str, exchange: Exchange

@@ -162,8 +162,8 @@ def test_a_changed_file_or_variable_is_seen_at_once(
 
 
 WRONG = {
-    '[symbols.X]\nasset_class = "crypto"\nteir = 1\n': "`teir` is no key of [symbols.X]|did you mean `tier`",
-    "[symbols.X]\ntier = 1\n": "[symbols.X]|lacks the key `asset_class`|crypto, forex or equities",
+    '[symbols.X]\nasset_class = "crypto"\nteir = 1\n': "`teir` is not a key of [symbols.X]|did you mean `tier`",
+    "[symbols.X]\ntier = 1\n": "[symbols.X]|has no key `asset_class`|crypto, forex or equities",
     '[symbols.X]\nasset_class = "kripto"\n': "`asset_class` of [symbols.X]|`kripto`|did you mean `crypto`",
     '[symbols.BTCUSDT]\nlisting_date = "soon"\n': "`listing_date` of [symbols.BTCUSDT]|`soon`",
     "[symbols.BTCUSDT]\nlisting_date = 2024-01-01T00:00:00Z\n": "`listing_date` of [symbols.BTCUSDT]",
@@ -175,11 +175,11 @@ WRONG = {
         "`known_gaps` of [symbols.BTCUSDT]",
     "symbols = 3\n": "`symbols`",
     "[symbols]\nBTCUSDT = 3\n": "`BTCUSDT`|[symbols.BTCUSDT]",
-    "[symbol.BTCUSDT]\ntier = 1\n": "`symbol` is no table|[symbols.NAME]",
+    "[symbol.BTCUSDT]\ntier = 1\n": "`symbol` is not a table|[symbols.NAME]",
     '[symbols."BTC/USDT"]\nasset_class = "crypto"\n': "BTC/USDT",
     "[symbols.btcusdt]\ntier = 1\n[symbols.BTCUSDT]\ntier = 2\n": "twice",
-    "[transitions.A_TO_B]\nold_symbol = 'A'\n": "[transitions.A_TO_B]|lacks the key `new_symbol`",
-    "[symbols.BTCUSDT\n": "no TOML file",
+    "[transitions.A_TO_B]\nold_symbol = 'A'\n": "[transitions.A_TO_B]|has no key `new_symbol`",
+    "[symbols.BTCUSDT\n": "not a TOML file",
 }  # fmt: skip
 
 

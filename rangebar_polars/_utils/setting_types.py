@@ -7,7 +7,7 @@ from datetime import date, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from rangebar_polars._text import shown
+from rangebar_polars._text import either, shown
 from rangebar_polars._utils.address import Address, fault_of, scrubbed
 from rangebar_polars._utils.address import shown as address_shown
 from rangebar_polars.exceptions import SettingError, nearest, with_hint
@@ -65,8 +65,7 @@ def choice(*choices: str) -> Kind:
     def read(value: object) -> str:
         return choices[choices.index(_text(value).lower())]
 
-    *most, last = choices
-    return Kind(f"{', '.join(most)} or {last}", read, choices)
+    return Kind(either(choices), read, choices)
 
 
 def whole_number(low: int, high: int | None = None, unit: str = "whole number") -> Kind:

@@ -6,9 +6,18 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from rangebar_polars._text import either
 from rangebar_polars.cli._output import UsageError
 from rangebar_polars.exceptions import ThresholdError
-from rangebar_polars.sources import MARKETS, Venue, canonical_market, canonical_symbol
+from rangebar_polars.sources import (
+    DEFAULT_MARKET,
+    DEFAULT_SOURCE,
+    SOURCES,
+    Venue,
+    canonical_market,
+    canonical_symbol,
+    market_names,
+)
 from rangebar_polars.symbol_registry import get_symbol_entries
 from rangebar_polars.threshold import parse_threshold
 
@@ -44,9 +53,6 @@ INCOMPLETE = 1
 
 
 DEFAULT_THRESHOLD = 250
-
-
-DEFAULT_SOURCE, DEFAULT_MARKET = "binance", "spot"
 
 
 THRESHOLD_HELP = "250 (decimal basis points), 0.25%%, 25bp or a preset"
@@ -96,14 +102,14 @@ def venues_of(source: str | None, market: str | None) -> list[Venue]:
         source = parsed(canonical_market, source, DEFAULT_MARKET).source
     if market is not None:
         market = parsed(canonical_market, source or DEFAULT_SOURCE, market).market
-    venues = [Venue(name, of_name) for name, markets in MARKETS.items() for of_name in markets]
+    venues = [Venue(name, of_name) for name, row in SOURCES.items() for of_name in row.market_names]
     return [v for v in venues if source in (None, v.source) and market in (None, v.market)]
 
 
 def add_venue_arguments(command: argparse._ActionsContainer) -> None:
     """Add the options for source and market."""
-    command.add_argument("--source", help="binance or exness (default: from the registry)")
-    command.add_argument("--market", help="spot, um or cm (default: from the registry)")
+    command.add_argument("--source", help=f"{either(SOURCES)} (default: from the registry)")
+    command.add_argument("--market", help=f"{either(market_names())} (default: from the registry)")
 
 
 def add_threshold_argument(command: argparse._ActionsContainer, *, default: str) -> None:

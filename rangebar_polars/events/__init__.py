@@ -1,8 +1,8 @@
-"""Events: what the package tells about its work, and those who listen.
+"""Events that the package emits about its work, and hooks that receive them.
 
 An event goes to the standard logger `rangebar_polars`, to the file of the setting `event_log`, to the
-callbacks registered for it, and, where it is an alert and the user has set Pushover keys, to Pushover.
-None of them can stop or delay the work.
+callbacks registered for it, and to Pushover if it is an alert and the user has set Pushover keys. None
+of them can stop or delay the work.
 """
 
 from __future__ import annotations
@@ -46,5 +46,5 @@ __all__ += ["CoverageGap", "DownloadCompleted", "DownloadFailed", "DownloadStart
 __all__ += ["SymbolNotRegistered", "ThresholdViolation", "TickFileQuarantined"]
 __all__ += ["TickFileRestored", "TicksWritten"]
 
-# A library leaves it to its host where records go.
+# The application decides where log records go.
 logging.getLogger("rangebar_polars").addHandler(logging.NullHandler())

@@ -1,4 +1,4 @@
-"""Who listens to which event, and the way of an event to them."""
+"""Registration of callbacks for events, and delivery of events to them."""
 
 from __future__ import annotations
 
@@ -26,12 +26,12 @@ __all__ += ["register_for_failures", "register_hook", "unregister_hook"]
 
 _LOG = logging.getLogger("rangebar_polars.events")
 
-# Alerts, with what Pushover calls their priority.
+# Alerts, with their Pushover priority.
 _ALERTS: dict[str, Literal["high", "emergency"]] = {
     "symbol_not_registered": "emergency",
     "threshold_violation": "high",
 }
-# An alert of the last moment is worth a short wait at the end of the program.
+# The exit of the program waits this long for an alert that is being sent.
 _EXIT_WAIT_S = 5.0
 
 
@@ -46,10 +46,10 @@ class Subscribers:
         self._waits_at_exit = False
 
     def register(self, events: Iterable[str], callback: Callback) -> None:
-        """Call the callback on the events too."""
+        """Add events to those on which the callback is called."""
         if not callable(callback):
             raise TypeError(
-                f"a callback must be a function; it is of type `{type(callback).__name__}`"
+                f"a callback must be callable; it is of type `{type(callback).__name__}`"
             )
         with self._lock:
             self._wait_at_exit()
@@ -60,7 +60,7 @@ class Subscribers:
             found.events.update(events)
 
     def unregister(self, event: str, callback: Callback) -> bool:
-        """Call the callback on the event no more; whether it was registered for it."""
+        """Remove an event from those of the callback; return whether it was registered."""
         with self._lock:
             found = self._find(callback)
             if found is None or event not in found.events:
@@ -70,7 +70,7 @@ class Subscribers:
             return True
 
     def clear(self, event: str | None) -> None:
-        """Forget all subscribers, or all of an event."""
+        """Remove all subscribers, or those of one event."""
         with self._lock:
             for subscriber in self._all:
                 subscriber.events.difference_update(EVENT_NAMES if event is None else {event})
@@ -78,15 +78,15 @@ class Subscribers:
             if event is None:
                 self._alerted.clear()
 
-    def tell(self, payload: HookPayload) -> None:
+    def publish(self, payload: HookPayload) -> None:
         """Deliver the payload to the subscribers of its event."""
         with self._lock:
-            listeners = [one for one in self._all if payload.event in one.events]
-        for subscriber in listeners:
+            subscribers = [item for item in self._all if payload.event in item.events]
+        for subscriber in subscribers:
             subscriber.deliver(payload)
 
     def alert(self, payload: HookPayload) -> None:
-        """Send an alert, the first time that this event befalls the symbol."""
+        """Send an alert, once for each event and symbol."""
         with self._lock:
             key = (payload.event, payload.symbol)
             if key in self._alerted:
@@ -96,27 +96,27 @@ class Subscribers:
         self._alerts.deliver(payload)
 
     def flush(self, timeout_s: float) -> bool:
-        """Wait until all is delivered; False if that takes longer."""
+        """Wait until all events are delivered; return False on a timeout."""
         deadline = time.monotonic() + timeout_s
         with self._lock:
-            everyone = [*self._all, self._alerts]
-        # Each is asked, also after one that has not finished.
-        finished = [one.flush(max(0.0, deadline - time.monotonic())) for one in everyone]
+            subscribers = [*self._all, self._alerts]
+        # Flush each of them, also after a timeout of one.
+        finished = [item.flush(max(0.0, deadline - time.monotonic())) for item in subscribers]
         return all(finished)
 
     def restart(self) -> None:
-        """Begin again in a forked child, which has none of the threads of the subscribers."""
+        """Reset the subscribers in a forked child, which does not have their threads."""
         for subscriber in (*self._all, self._alerts):
             subscriber.restart()
 
     def _find(self, callback: Callback) -> Subscriber | None:
-        return next((one for one in self._all if one.callback == callback), None)
+        return next((item for item in self._all if item.callback == callback), None)
 
     def _drop_idle(self) -> None:
         for subscriber in self._all:
             if not subscriber.events:
-                subscriber.forget()
-        self._all = [one for one in self._all if one.events]
+                subscriber.discard_waiting()
+        self._all = [item for item in self._all if item.events]
 
     def _wait_at_exit(self) -> None:
         if not self._waits_at_exit:
@@ -137,10 +137,10 @@ after_fork_in_child(_subscribers.restart)
 
 
 def register_hook(event: str | type[Event], callback: Callback) -> None:
-    """Call a function on every event of a name.
+    """Call a function on every event of one kind.
 
-    Each function has its own thread, in which it gets the payloads in order: it may take its time,
-    and may fail, without any effect on the work. Registered twice, it is still called once.
+    Each function runs in its own thread, which passes it the payloads in order. A slow or failing
+    function does not affect the work. A function that is registered twice is called once.
 
     Parameters
     ----------
@@ -171,7 +171,7 @@ def register_hook(event: str | type[Event], callback: Callback) -> None:
 
 
 def register_for_failures(callback: Callback) -> None:
-    """Call a function on every event that tells of a failure."""
+    """Call a function on every event that reports a failure."""
     _subscribers.register(FAILURES, callback)
 
 
@@ -181,25 +181,25 @@ def register_for_all(callback: Callback) -> None:
 
 
 def unregister_hook(event: str | type[Event], callback: Callback) -> bool:
-    """Call a function on an event no more; whether it was registered for it."""
+    """Stop calling a function on an event; return whether it was registered for it."""
     return _subscribers.unregister(event_name(event), callback)
 
 
 def clear_hooks(event: str | type[Event] | None = None) -> None:
-    """Forget the functions registered for an event, or all of them.
+    """Remove the functions registered for an event, or for all events.
 
-    What was not delivered to them yet is not delivered any more.
+    Events that are not delivered yet are dropped.
     """
     _subscribers.clear(None if event is None else event_name(event))
 
 
 def flush_hooks(timeout_s: float = 5.0) -> bool:
-    """Wait until every subscriber has got every event so far; False if that takes longer."""
+    """Wait until every event so far is delivered; return False on a timeout."""
     return _subscribers.flush(timeout_s)
 
 
 def emit_hook(event: str, symbol: str, *, trace_id: str | None = None, **details: object) -> None:
-    """Tell the subscribers, the log and the event log of an event.
+    """Send an event to the subscribers, the logger and the event log.
 
     Raises
     ------
@@ -210,7 +210,7 @@ def emit_hook(event: str, symbol: str, *, trace_id: str | None = None, **details
 
 
 def emit(event: Event) -> None:
-    """Tell the subscribers, the log and the event log of an event; it raises nothing.
+    """Send an event to the subscribers, the logger and the event log, without ever raising.
 
     Examples
     --------
@@ -223,11 +223,11 @@ def emit(event: Event) -> None:
 def _send(payload: HookPayload) -> None:
     level = logging.WARNING if payload.is_failure else logging.INFO
     _LOG.log(level, "%s %s %s", payload.event, payload.symbol, dict(payload.details))
-    _subscribers.tell(payload)
+    _subscribers.publish(payload)
     try:
         chosen = settings()
     except SettingError:
-        # The work itself asks for settings and fails there, where it can be put right.
+        # The work reads the settings too, and raises there.
         _LOG.warning("the event `%s` was not logged", payload.event, exc_info=True)
         return
     if chosen.event_log is not None:

@@ -1,4 +1,4 @@
-"""The events by name, and a class for each that the package emits with fixed fields."""
+"""Names of all events, and a class for each event that the package emits with fixed fields."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ EVENT_NAMES: Mapping[str, str] = MappingProxyType(
     {name: component for component, names in _BY_COMPONENT.items() for name in names}
 )
 
-#: Names of the events that tell of a failure.
+#: Names of the events that report a failure.
 FAILURES: frozenset[str] = frozenset(
     {name for name in EVENT_NAMES if name.endswith("_failed")}
     | {"symbol_not_registered", "symbol_coverage_mismatch", "threshold_violation"}
@@ -72,7 +72,7 @@ FAILURES: frozenset[str] = frozenset(
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """Something that happened to a symbol's data; each class names its fields."""
+    """Base class of events about the data of a symbol."""
 
     name: ClassVar[str]
     is_failure: ClassVar[bool] = False
@@ -81,14 +81,14 @@ class Event:
     trace_id: str | None = field(default=None, kw_only=True)
 
     def details(self) -> dict[str, object]:
-        """The fields of this class of event."""
+        """Return the fields of the event except `symbol` and `trace_id`."""
         own = [item.name for item in fields(self) if item.name not in {"symbol", "trace_id"}]
         return {name: getattr(self, name) for name in own}
 
 
 @dataclass(frozen=True, slots=True)
 class SymbolNotRegistered(Event):
-    """The gate met a symbol that the registry does not know, or that is not enabled."""
+    """Emitted when the gate meets a symbol that is not registered or not enabled."""
 
     name: ClassVar[str] = "symbol_not_registered"
     is_failure: ClassVar[bool] = True
@@ -99,7 +99,7 @@ class SymbolNotRegistered(Event):
 
 @dataclass(frozen=True, slots=True)
 class ThresholdViolation(Event):
-    """A threshold below the symbol's minimum was asked for; both in decimal basis points."""
+    """Emitted when a threshold is below the symbol's minimum, both in decimal basis points."""
 
     name: ClassVar[str] = "threshold_violation"
     is_failure: ClassVar[bool] = True
@@ -111,7 +111,7 @@ class ThresholdViolation(Event):
 
 @dataclass(frozen=True, slots=True)
 class DownloadStarted(Event):
-    """A source is asked for a day."""
+    """Emitted when the download of a day starts."""
 
     name: ClassVar[str] = "download_start"
 
@@ -121,7 +121,7 @@ class DownloadStarted(Event):
 
 @dataclass(frozen=True, slots=True)
 class DownloadCompleted(Event):
-    """A source has given a day."""
+    """Emitted when the download of a day is complete."""
 
     name: ClassVar[str] = "download_complete"
 
@@ -133,7 +133,7 @@ class DownloadCompleted(Event):
 
 @dataclass(frozen=True, slots=True)
 class DownloadFailed(Event):
-    """A source has not given a day."""
+    """Emitted when the download of a day fails."""
 
     name: ClassVar[str] = "download_failed"
     is_failure: ClassVar[bool] = True
@@ -145,7 +145,7 @@ class DownloadFailed(Event):
 
 @dataclass(frozen=True, slots=True)
 class TicksWritten(Event):
-    """The tick store has new ticks."""
+    """Emitted when ticks are written to the tick store."""
 
     name: ClassVar[str] = "ticks_written"
 
@@ -155,7 +155,7 @@ class TicksWritten(Event):
 
 @dataclass(frozen=True, slots=True)
 class TickFileQuarantined(Event):
-    """A stored file is not what was written; it was moved aside."""
+    """Emitted when a corrupt file of the tick store is quarantined."""
 
     name: ClassVar[str] = "tick_file_quarantined"
     is_failure: ClassVar[bool] = True
@@ -167,7 +167,7 @@ class TickFileQuarantined(Event):
 
 @dataclass(frozen=True, slots=True)
 class TickFileRestored(Event):
-    """A quarantined file has its right bytes again, and its day is back in service."""
+    """Emitted when a quarantined file is intact again and its day is restored."""
 
     name: ClassVar[str] = "tick_file_restored"
 
@@ -177,7 +177,7 @@ class TickFileRestored(Event):
 
 @dataclass(frozen=True, slots=True)
 class CoverageGap(Event):
-    """Ids from `first_id` to `last_id` are missing."""
+    """Emitted when ids from `first_id` to `last_id` are missing."""
 
     name: ClassVar[str] = "coverage_gap"
     is_failure: ClassVar[bool] = True
@@ -189,7 +189,7 @@ class CoverageGap(Event):
 
 @dataclass(frozen=True, slots=True)
 class CheckpointSaved(Event):
-    """Days of a series up to `day` are in the bar cache, with the state after them."""
+    """Emitted when the bars of a series up to `day` are in the cache, with a checkpoint."""
 
     name: ClassVar[str] = "checkpoint_saved"
 
@@ -200,7 +200,7 @@ class CheckpointSaved(Event):
 
 @dataclass(frozen=True, slots=True)
 class PopulationCompleted(Event):
-    """Every day asked for is in the bar cache; `bars` of them are new."""
+    """Emitted when a population is complete, with the number of new bars in `bars`."""
 
     name: ClassVar[str] = "population_complete"
 
@@ -212,7 +212,7 @@ class PopulationCompleted(Event):
 
 @dataclass(frozen=True, slots=True)
 class PopulationFailed(Event):
-    """A population stopped; what it published is kept."""
+    """Emitted when a population stops early. Published bars stay in the cache."""
 
     name: ClassVar[str] = "population_failed"
     is_failure: ClassVar[bool] = True
@@ -224,19 +224,21 @@ class PopulationFailed(Event):
 
 
 def event_name(event: str | type[Event]) -> str:
-    """Name of an event, or of a class of events.
+    """Return the name of an event or of an event class.
 
     Raises
     ------
     ValueError
         There is no event of that name.
     TypeError
-        Neither a text nor a class of events.
+        The argument is neither text nor an event class.
     """
     if isinstance(event, type) and issubclass(event, Event):
         return event.name
     if not isinstance(event, str):
-        raise TypeError(f"an event is named by a text; it is of type `{type(event).__name__}`")
+        raise TypeError(
+            f"`event` must be a name or an event class; it is of type `{type(event).__name__}`"
+        )
     if event not in EVENT_NAMES:
         raise ValueError(unknown_choice("event", event, sorted(EVENT_NAMES)))
     return event

@@ -1,4 +1,4 @@
-"""What a subscriber gets, and how it is written as one line of JSON."""
+"""The payload of an event, and its form as a line of JSON."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _LOG = logging.getLogger("rangebar_polars.events")
 
 
 def generate_trace_id(prefix: str = "rb") -> str:
-    """Id that ties the events of one piece of work together.
+    """Make an id that connects the events of one operation.
 
     Examples
     --------
@@ -37,7 +37,7 @@ def generate_trace_id(prefix: str = "rb") -> str:
 
 @dataclass(frozen=True, slots=True)
 class HookPayload:
-    """One event as a subscriber gets it."""
+    """One event, as it is passed to subscribers."""
 
     event: str
     symbol: str
@@ -50,18 +50,18 @@ class HookPayload:
     def of(
         cls, event: str, symbol: str, trace_id: str | None, details: Mapping[str, object]
     ) -> HookPayload:
-        """Payload of an event that happens now."""
+        """Make the payload of an event that happens now."""
         return cls(
             event=event,
             symbol=symbol,
-            # Every subscriber gets this same object.
+            # All subscribers share this object.
             details=MappingProxyType(dict(details)),
             is_failure=event in FAILURES,
             trace_id=trace_id,
         )
 
     def to_dict(self) -> dict[str, object]:
-        """The payload in types that JSON knows.
+        """Convert the payload to types of JSON.
 
         Examples
         --------
@@ -82,11 +82,11 @@ class HookPayload:
         }
 
     def to_json(self) -> str:
-        """The payload as JSON on one line."""
+        """Format the payload as JSON on one line."""
         return json.dumps(self.to_dict())
 
     def to_line(self) -> str:
-        """The payload as a line of an event log: one flat JSON object."""
+        """Format the payload as a line of an event log, which is one flat JSON object."""
         common = {
             "timestamp": self.timestamp.isoformat(),
             "component": EVENT_NAMES.get(self.event, self.event),
@@ -99,7 +99,7 @@ class HookPayload:
 
 
 def _plain(value: object) -> object:
-    """The value in types that JSON knows; a number that is none becomes null."""
+    """Convert a value to types of JSON, with null for NaN and infinities."""
     if isinstance(value, (str, int)) or value is None:
         return value
     if isinstance(value, float):
@@ -121,8 +121,8 @@ def append_line(path: Path, line: str) -> None:
         try:
             data = line.encode()
             if os.write(descriptor, data) < len(data):
-                raise OSError(f"only a part of a line was written to `{path}`")
+                raise OSError(f"only part of a line was written to `{path}`")
         finally:
             os.close(descriptor)
     except (OSError, ValueError):
-        _LOG.warning("the event log `%s` was not written", path, exc_info=True)
+        _LOG.warning("the event log `%s` could not be written", path, exc_info=True)

@@ -1,4 +1,4 @@
-"""One subscriber: its calls, in order, in a thread of its own."""
+"""A subscriber, whose callback runs in a thread of its own."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ __all__ = ["WAITING_LIMIT", "Subscriber"]
 
 _LOG = logging.getLogger("rangebar_polars.events")
 
-#: Payloads that wait for a slow subscriber; further ones are not delivered to it.
+#: Payloads that may wait for a slow subscriber. Further ones are dropped.
 WAITING_LIMIT = 1000
 
 
-class _TheirFault(AbstractContextManager[None]):
-    """Whatever a callback raises is logged with its traceback, and ends there."""
+class _LogErrors(AbstractContextManager[None]):
+    """Logs an exception of a callback with its traceback, and suppresses it."""
 
     def __init__(self, callback: Callable[[HookPayload], object], event: str) -> None:
         self._callback = callback
@@ -42,7 +42,7 @@ class _TheirFault(AbstractContextManager[None]):
 
 
 class Subscriber:
-    """A callback, and a thread that lives while there is something to deliver to it."""
+    """A callback, and a thread that runs while payloads wait for it."""
 
     def __init__(self, callback: Callable[[HookPayload], object]) -> None:
         self.callback = callback
@@ -52,29 +52,29 @@ class Subscriber:
         self._worker: Thread | None = None
 
     def deliver(self, payload: HookPayload) -> None:
-        """Call the callback with the payload, soon and after all before it."""
+        """Queue the payload for the callback, after all earlier ones."""
         with self._changed:
             if len(self._waiting) >= WAITING_LIMIT:
-                message = "the subscriber %r is too slow: an event `%s` was not delivered to it"
+                message = "the subscriber %r is too slow: an event `%s` was dropped"
                 _LOG.warning(message, self.callback, payload.event)
                 return
             self._waiting.append(payload)
             if self._worker is None or not self._worker.is_alive():
                 self._start()
 
-    def forget(self) -> None:
-        """Deliver nothing more; a call that has begun goes on."""
+    def discard_waiting(self) -> None:
+        """Drop the waiting payloads; a running call continues."""
         with self._changed:
             self._waiting.clear()
 
     def restart(self) -> None:
-        """Begin again in a forked child; what waited is delivered by the parent."""
+        """Reset the subscriber in a forked child; the parent delivers what was waiting."""
         self._waiting.clear()
         self._changed = Condition()
         self._worker = None
 
     def flush(self, timeout_s: float) -> bool:
-        """Wait until all is delivered; False if that takes longer."""
+        """Wait until all payloads are delivered; return False on a timeout."""
         with self._changed:
             return self._changed.wait_for(lambda: self._worker is None, timeout_s)
 
@@ -82,19 +82,21 @@ class Subscriber:
         worker = Thread(target=self._work, name="rangebar-subscriber", daemon=True)
         try:
             worker.start()
-        except RuntimeError:  # the interpreter is about to end, or there are too many threads
+        except RuntimeError:  # the interpreter is shutting down, or there are too many threads
             self._waiting.clear()
-            _LOG.warning("no thread for the subscriber %r", self.callback, exc_info=True)
+            _LOG.warning(
+                "no thread could be started for the subscriber %r", self.callback, exc_info=True
+            )
         else:
             self._worker = worker
 
     def _work(self) -> None:
         while (payload := self._next()) is not None:
-            with _TheirFault(self.callback, payload.event):
+            with _LogErrors(self.callback, payload.event):
                 self.callback(payload)
 
     def _next(self) -> HookPayload | None:
-        """The payload whose turn it is; without one the thread ends."""
+        """Take the next payload; without one the thread ends."""
         with self._changed:
             if self._waiting:
                 return self._waiting.popleft()

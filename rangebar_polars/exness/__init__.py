@@ -1,6 +1,6 @@
-"""Exness: its quotes, and range bars of them with the spread of each bar.
+"""Quotes of Exness, and range bars of them with the spread of each bar.
 
-The price is the mid of bid and ask; quotes have no volume.
+The price is the mid of bid and ask. Quotes have no volume.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Bars of an instrument of Exness: from quotes in hand, from the tick store, from the archive."""
+"""Range bars of Exness instruments, from a frame, the tick store or the archive."""
 
 from __future__ import annotations
 
@@ -51,32 +51,32 @@ def process_exness_ticks_to_dataframe(
     include_incomplete: bool = False,
     max_gap: MaxGap | None = None,
 ) -> pd.DataFrame:
-    """Range bars of quotes in hand, ready for backtesting.py.
+    """Compute range bars of a frame of quotes, ready for backtesting.py.
 
     Parameters
     ----------
     ticks
         A pandas or Polars frame with `bid`, `ask` and `timestamp_ms` (whole milliseconds since
-        1970) or `timestamp` (the same, or a column of times), in order of time.
+        1970) or `timestamp` (the same, or Datetime), ordered by time.
     instrument, threshold_decimal_bps, strictness, max_gap
         As for `ExnessRangeBarBuilder`.
     include_incomplete
-        Whether the bar that is still forming comes last.
+        Whether to add the forming bar as the last one.
 
     Returns
     -------
     pandas.DataFrame
-        Open, High, Low, Close, Volume (0: quotes have none), spread_avg, spread_min, spread_max;
-        the index `timestamp` is the time at which a bar closed, in UTC without a zone.
+        Open, High, Low, Close, Volume (always 0), spread_avg, spread_min, spread_max. The index
+        `timestamp` is the close time in UTC, without a zone.
 
     Raises
     ------
     SymbolNotRegisteredError
-        The gate does not let the instrument through.
+        The gate rejects the instrument.
     ThresholdError
-        The threshold is none, or below the instrument's minimum.
+        The threshold is not valid, or below the instrument's minimum.
     TickDataError, TickOrderError
-        A quote that is refused, with its row, or one out of order.
+        A quote is rejected, with its row, or is out of order.
 
     Examples
     --------
@@ -113,9 +113,9 @@ def get_range_bars_exness(
     on_gap: Literal["raise", "report"] = "raise",
     cache_dir: Path | str | None = None,
 ) -> pd.DataFrame:
-    """Range bars of an instrument, from the tick store and, for what it lacks, from Exness.
+    """Compute range bars of an instrument from the tick store, fetching missing months from Exness.
 
-    No bar spans a weekend: the one that forms when the market closes is dropped.
+    No bar spans a weekend. The bar that is forming when the market closes is dropped.
 
     Parameters
     ----------
@@ -124,7 +124,7 @@ def get_range_bars_exness(
     start, end, fetch, on_gap, cache_dir
         As for `rb.scan_ticks`.
     include_incomplete
-        Whether the bar that is still forming comes last.
+        Whether to add the forming bar as the last one.
 
     Returns
     -------
@@ -134,9 +134,9 @@ def get_range_bars_exness(
     Raises
     ------
     SymbolNotRegisteredError, ThresholdError
-        The gate does not let the instrument through; the threshold is below its minimum.
+        The gate rejects the instrument, or the threshold is below its minimum.
     TicksNotCachedError, CoverageError, SourceError
-        Quotes are missing and may not, or could not, be fetched.
+        Quotes are missing, and fetching them is not allowed or failed.
     """
     from rangebar_polars.readers.ticks import scan_ticks
 
@@ -149,7 +149,7 @@ def get_range_bars_exness(
         name, begin, end, source="exness", fetch=fetch, on_gap=on_gap, cache_dir=cache_dir
     )
     names = ["timestamp", "bid", "ask", "agg_trade_id"]
-    # The empty frame gives the bars of no quotes their columns.
+    # An empty push defines the columns, in case there are no quotes.
     bars = [builder.push(QUOTES_SCHEMA.to_frame().select(names))]
     for frame in batches(plan, names):
         frame.columns = names
@@ -160,10 +160,10 @@ def get_range_bars_exness(
 def fetch_exness_ticks(
     instrument: Instrument, start: When, end: When, *, url: str | None = None
 ) -> pl.DataFrame:
-    """Quotes of an instrument from the archive of Exness, all of them in memory.
+    """Download quotes of an instrument from the archive of Exness into memory.
 
-    Every month of the span is fetched anew; `rb.scan_ticks(..., source="exness")` keeps what it
-    fetched. Of a running month there is what is published so far.
+    Every call downloads each month of the span. `rb.scan_ticks(..., source="exness")` stores what it
+    downloads. For the running month, the archive has the quotes published so far.
 
     Parameters
     ----------
@@ -182,9 +182,9 @@ def fetch_exness_ticks(
     Raises
     ------
     SymbolNotRegisteredError
-        The gate does not let the instrument through.
+        The gate rejects the instrument.
     NotYetPublishedError, ArchiveMissingError, TransientSourceError, CorruptSourceError
-        A month's file is not there, or could not be had.
+        The file of a month does not exist, or its download failed.
     """
     name = validate_symbol_registered(instrument, operation="fetch_exness_ticks")
     span = parse_span(validate_and_clamp_start_date(name, start), end)
@@ -200,7 +200,7 @@ def fetch_exness_ticks(
 
 
 def is_exness_available() -> bool:
-    """Whether quotes can be fetched: the libraries of the extra `fetch` are installed.
+    """Return whether the libraries of the extra `fetch`, which download quotes, are installed.
 
     Examples
     --------
@@ -214,7 +214,7 @@ def is_exness_available() -> bool:
 def to_pandas(
     builder: QuoteBars, bars: list[pl.DataFrame], *, include_incomplete: bool
 ) -> pd.DataFrame:
-    """The bars, and the forming one where it is asked for."""
+    """Convert bars to pandas, with the forming bar if it is requested."""
     forming = builder.partial()
     if include_incomplete and forming.height:
         bars.append(forming.select(bars[0].columns))

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import polars as pl
 
 from rangebar_polars.compute.builder import RangeBarBuilder
-from rangebar_polars.exness._instruments import ValidationStrictness, judge
+from rangebar_polars.exness._instruments import ValidationStrictness, check_quotes
 from rangebar_polars.exness._quotes import quotes_of
 from rangebar_polars.fetch.exness.csv import PER_UNIT, grid_units, mid_price, quotient
 from rangebar_polars.symbol_registry import validate_symbol_registered
@@ -30,16 +30,16 @@ __all__ = ["SPREAD_COLUMNS", "WEEKEND", "ExnessRangeBarBuilder", "Instrument", "
 
 Instrument: TypeAlias = "ExnessInstrument | str"
 
-#: Columns that a bar of quotes has beside those of a bar of trades.
+#: Columns that a bar of quotes has in addition to those of a bar of trades.
 SPREAD_COLUMNS = ("spread_avg", "spread_min", "spread_max")
-#: A silence of 40 hours or more is a weekend; `max_gap` is what a silence must exceed.
+#: For `max_gap`, which ends a bar after a longer silence: 40 hours or more count as a weekend.
 WEEKEND = timedelta(hours=40) - timedelta.resolution
-# Spread sums, exact up to any number of quotes.
+# Sums of spreads, exact for any number of quotes.
 _SUMS = pl.Schema({"bar": pl.Int64(), "sum": pl.Int128(), "low": pl.Int64(), "high": pl.Int64()})
 
 
 class QuoteBars:
-    """Bars of quotes that come in pieces; symbol and threshold are what they should be."""
+    """Builder of bars from batches of quotes, for a checked symbol and threshold."""
 
     def __init__(
         self,
@@ -51,7 +51,7 @@ class QuoteBars:
         self.symbol = symbol
         self.threshold = threshold
         self.strictness = ValidationStrictness(strictness)
-        # Held while bars and spreads are between two consistent states.
+        # Held while bars and spreads are inconsistent.
         self._lock = Lock()
         self._builder = RangeBarBuilder(threshold, max_gap=max_gap, incomplete="keep")
         self._forming = _SUMS.to_frame()
@@ -59,16 +59,16 @@ class QuoteBars:
         self._closed = 0
 
     def push(self, quotes: Quotes) -> pl.DataFrame:
-        """Bars that reach the threshold in these quotes, in order.
+        """Add quotes and return the bars that close in them, in order.
 
         Raises
         ------
         TickDataError, TickOrderError
-            A quote that is refused, with its row, or one out of order. Nothing changed.
+            A quote is rejected, with its row, or is out of order. The builder is unchanged.
         """
         frame = quotes_of(quotes)
         bid, ask = grid_units(frame["bid"]), grid_units(frame["ask"])
-        judge(frame, bid, ask, self.symbol, self.strictness)
+        check_quotes(frame, bid, ask, self.symbol, self.strictness)
         priced = frame.drop("bid", "ask").with_columns(
             mid_price(bid, ask), pl.lit(0.0).alias("quantity")
         )
@@ -80,7 +80,7 @@ class QuoteBars:
         return closed.drop("is_closed", "ended_by").with_columns(numbers.alias("bar_id"))
 
     def partial(self) -> pl.DataFrame:
-        """The forming bar, with `is_closed` and `ended_by`; before the first push an empty frame."""
+        """Return the forming bar, with `is_closed` and `ended_by`; empty before the first push."""
         with self._lock:
             bars, sums, closed = self._builder.partial(), self._forming, self._closed
         if bars.is_empty():
@@ -89,7 +89,7 @@ class QuoteBars:
 
     def __getstate__(self) -> dict[str, Any]:
         with self._lock:
-            # The builder is copied here: between this and its pickling it could take a push.
+            # Copy the builder under the lock, because a push could change it before it is pickled.
             state = {**vars(self), "_builder": copy(self._builder)}
         del state["_lock"]
         return state
@@ -98,11 +98,11 @@ class QuoteBars:
         vars(self).update(state, _lock=Lock())
 
     def _with_spreads(self, bars: pl.DataFrame, spreads: pl.Series) -> pl.DataFrame:
-        """The bars that ended, with their spreads; those of the forming one are kept."""
+        """Add the spreads to bars that ended, and store those of the forming bar."""
         counts = bars["agg_record_count"]
         ends = counts.cum_sum() - self._records
         rows = pl.int_range(spreads.len(), eager=True)
-        pieces = pl.DataFrame(
+        spread_rows = pl.DataFrame(
             {
                 "bar": ends.search_sorted(rows, side="right"),
                 "sum": spreads,
@@ -112,7 +112,7 @@ class QuoteBars:
             schema_overrides=_SUMS,
         )
         folded = (
-            pl.concat([self._forming.with_columns(bar=pl.lit(0, pl.Int64)), pieces])
+            pl.concat([self._forming.with_columns(bar=pl.lit(0, pl.Int64)), spread_rows])
             .group_by("bar", maintain_order=True)
             .agg(pl.col("sum").sum(), pl.col("low").min(), pl.col("high").max())
         )
@@ -126,9 +126,9 @@ class QuoteBars:
 
 
 class ExnessRangeBarBuilder(QuoteBars):
-    """Range bars of quotes that come in pieces, with `spread_avg`, `spread_min`, `spread_max`.
+    """Builder of range bars from batches of quotes, with `spread_avg`, `spread_min`, `spread_max`.
 
-    How the quotes are cut into pieces makes no difference. A push that is refused changes nothing.
+    The size of the batches does not change the bars. A push that raises changes nothing.
 
     Parameters
     ----------
@@ -137,9 +137,9 @@ class ExnessRangeBarBuilder(QuoteBars):
     threshold_decimal_bps
         250 is 0.25 %; not below the instrument's minimum.
     strictness
-        How quotes are judged.
+        How strictly quotes are checked.
     max_gap
-        A longer silence ends the forming bar, which is dropped; `WEEKEND` is what ends a week.
+        A longer silence ends the forming bar, which is dropped. `WEEKEND` ends it at weekends.
 
     Examples
     --------
@@ -173,7 +173,7 @@ class ExnessRangeBarBuilder(QuoteBars):
 
 
 def spread_columns(bars: pl.DataFrame, sums: pl.DataFrame) -> pl.DataFrame:
-    """Bars with the average, the smallest and the largest spread, before the flags at their end."""
+    """Add the average, smallest and largest spread to bars, before the flags at the end."""
     average = sums["sum"] / (bars["agg_record_count"] * int(PER_UNIT))
     values = (average, quotient(sums["low"], PER_UNIT), quotient(sums["high"], PER_UNIT))
     spreads = [series.alias(name) for name, series in zip(SPREAD_COLUMNS, values, strict=True)]

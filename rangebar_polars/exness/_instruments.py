@@ -1,4 +1,4 @@
-"""What is known of the instruments of Exness, and how strictly their quotes are judged."""
+"""Instruments of Exness, and checks of their quotes."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from rangebar_polars.fetch.exness.csv import is_quote
 if TYPE_CHECKING:
     import polars as pl
 
-__all__ = ["ExnessInstrument", "ValidationStrictness", "judge"]
+__all__ = ["ExnessInstrument", "ValidationStrictness", "check_quotes"]
 
-# Decimals of a price, and between which prices the instrument has ever been thought of.
+# Decimals of a price, and a generous range of plausible prices.
 FACTS = {
     "EURUSD": (5, 0.5, 2.5),
     "GBPUSD": (5, 0.5, 3.0),
@@ -29,7 +29,7 @@ FACTS = {
 
 
 class ExnessInstrument(StrEnum):
-    """The ten instruments that the registry has for Exness, by their symbols in any letter case.
+    """The ten Exness instruments of the symbol registry, by their symbols in any letter case.
 
     Examples
     --------
@@ -61,22 +61,22 @@ class ExnessInstrument(StrEnum):
 
     @property
     def pip_size(self) -> float:
-        """Size of a pip: the last decimal but one."""
+        """Size of a pip, which is the second to last decimal."""
         return 0.01 if self.decimals == FACTS["USDJPY"][0] else 0.0001
 
     @property
     def price_range(self) -> tuple[float, float]:
-        """Smallest and largest price that can be meant; others are another instrument's."""
+        """Smallest and largest plausible price."""
         return FACTS[self][1:]
 
     @property
     def base_currency(self) -> str:
-        """What is bought and sold."""
+        """The currency or metal that is traded."""
         return self[:3]
 
     @property
     def quote_currency(self) -> str:
-        """What it is paid with."""
+        """The currency of the price."""
         return self[3:]
 
     @property
@@ -91,10 +91,10 @@ class ExnessInstrument(StrEnum):
 
 
 class ValidationStrictness(StrEnum):
-    """How quotes are judged. Crossed, missing and non-positive ones are refused by all.
+    """How strictly quotes are checked. Each level rejects crossed, missing and non-positive quotes.
 
-    Strict and Paranoid also refuse prices outside the instrument's range, and spreads above 10 %
-    and 1 % of the mid.
+    Strict and Paranoid also reject prices outside the instrument's range, and spreads above 10 % and
+    1 % of the mid.
 
     Examples
     --------
@@ -117,39 +117,39 @@ class ValidationStrictness(StrEnum):
         return {"strict": 10, "paranoid": 1}.get(self)
 
 
-def judge(
+def check_quotes(
     quotes: pl.DataFrame,
     bid: pl.Series,
     ask: pl.Series,
     symbol: str,
     strictness: ValidationStrictness,
 ) -> None:
-    """Refuse the first quote that is none, or that the strictness does not let pass.
+    """Raise for the first quote that is not valid at this strictness.
 
-    `bid` and `ask` are the prices of the quotes in whole numbers of 1e-8.
+    `bid` and `ask` are the prices of the quotes in units of 1e-8.
     """
     limit = strictness.spread_limit_percent
-    refused = [(~quotes.select(is_quote().fill_null(value=False)).to_series(), "")]
+    rejected = [(~quotes.select(is_quote().fill_null(value=False)).to_series(), "")]
     if limit is not None:
-        # Of the mid, which is half of the sum; in whole numbers, so that the limit itself passes.
+        # Relative to the mid, in integers, so that a spread of exactly the limit passes.
         wide = (ask - bid) * 200 > (bid + ask) * limit
-        refused.append((wide, f"a spread above {limit} % of the mid"))
+        rejected.append((wide, f"a spread above {limit} % of the mid"))
     if limit is not None and symbol in FACTS:
         low, high = ExnessInstrument(symbol).price_range
         inside = quotes["bid"].is_between(low, high) & quotes["ask"].is_between(low, high)
-        refused.append((~inside, f"prices of {symbol} are between {low:g} and {high:g}"))
-    for rows, why in refused:
+        rejected.append((~inside, f"prices of {symbol} are between {low:g} and {high:g}"))
+    for rows, why in rejected:
         if rows.any():
             row = int(rows.arg_true()[0])
-            raise TickDataError(words(row, quotes["bid"][row], quotes["ask"][row], why))
+            raise TickDataError(describe_quote(row, quotes["bid"][row], quotes["ask"][row], why))
 
 
-def words(row: int, bid: float | None, ask: float | None, why: str) -> str:
-    """What is wrong with a quote, and the remedy."""
+def describe_quote(row: int, bid: float | None, ask: float | None, why: str) -> str:
+    """Describe what is wrong with a quote, with a hint."""
     if why:
-        hint = "ValidationStrictness.Permissive lets any spread and any price pass"
+        hint = "ValidationStrictness.Permissive accepts any spread and any price"
         return with_hint(f"row {row}: bid `{bid}`, ask `{ask}`: {why}", hint)
-    hint = "take such rows out"
+    hint = "drop such rows"
     if bid is not None and ask is not None and bid > ask > 0:
         return with_hint(f"row {row}: the quote is crossed, bid `{bid}` is above ask `{ask}`", hint)
-    return with_hint(f"row {row}: bid `{bid}` and ask `{ask}` are no prices", hint)
+    return with_hint(f"row {row}: bid `{bid}` and ask `{ask}` are not valid prices", hint)

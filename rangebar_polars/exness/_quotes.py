@@ -1,4 +1,4 @@
-"""Quotes that a user has, in a pandas or Polars frame."""
+"""Conversion of a user's quotes from a pandas or Polars frame."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ Quotes: TypeAlias = "pl.DataFrame | pd.DataFrame"
 
 
 def quotes_of(ticks: Quotes) -> pl.DataFrame:
-    """The columns of quotes: time as a Datetime, bid and ask as doubles, the id where there is one."""
+    """Select the columns of quotes: a Datetime, bid and ask as doubles, and the id if present."""
     names = ["timestamp", "timestamp_ms", "bid", "ask", "agg_trade_id"]
     if isinstance(ticks, pl.DataFrame):
         frame = ticks.select(name for name in names if name in ticks.columns)
@@ -31,7 +31,7 @@ def quotes_of(ticks: Quotes) -> pl.DataFrame:
         raise TypeError(
             with_hint(
                 f"quotes must be a frame; they are of type `{type(ticks).__name__}`",
-                "pl.DataFrame(...) makes one; get_range_bars_exness streams what is stored",
+                "make a pl.DataFrame, or call get_range_bars_exness to read the tick store",
             )
         )
     time = "timestamp" if "timestamp" in frame.columns else "timestamp_ms"
@@ -44,14 +44,14 @@ def quotes_of(ticks: Quotes) -> pl.DataFrame:
 
 
 def times(values: pl.Series) -> pl.Series:
-    """Times as they are, or from whole milliseconds since 1970."""
+    """Return times unchanged, or converted from whole milliseconds since 1970."""
     if values.dtype.is_integer():
         values = milliseconds(values.cast(pl.Int64), 0)
     if values.dtype != pl.Datetime:
         raise TypeError(
             with_hint(
-                f"column `{values.name}` has data type `{values.dtype}`, which is no time",
-                "give whole milliseconds since 1970, or times: "
+                f"column `{values.name}` has data type `{values.dtype}`, which is not a time",
+                "use whole milliseconds since 1970, or times: "
                 'pd.to_datetime(..., format="ISO8601"), or str.to_datetime() in Polars',
             )
         )
@@ -59,7 +59,7 @@ def times(values: pl.Series) -> pl.Series:
 
 
 def decimals(values: pl.Series) -> pl.Series:
-    """Prices as doubles; a Float32 has lost digits already."""
+    """Convert prices to doubles. A Float32 is rejected, because it has lost digits."""
     if not values.dtype.is_numeric() or values.dtype == pl.Float32:
         raise TypeError(
             with_hint(

@@ -1,4 +1,4 @@
-"""From the outside world to a frame of ticks with the canonical columns."""
+"""Sources of ticks: archives and REST interfaces, as frames with the canonical columns."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 __all__ = ["BinanceArchive", "BinanceRest", "Exness", "TradeFileWarning", "scan_agg_trades"]
 
-# Modules of the sources, loaded when one is asked for.
+# Modules of the sources, imported on first use.
 _LATE = {
     "BinanceArchive": "binance.archive",
     "BinanceRest": "binance.rest",

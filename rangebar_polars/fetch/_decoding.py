@@ -1,4 +1,4 @@
-"""Bodies that a server or a proxy has compressed on the way."""
+"""Decompression of bodies that a server or a proxy has compressed."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 __all__ = ["EncodingError", "decoded"]
 
 PIECE_BYTES = 1 << 20
-# Text of trades shrinks to a tenth; what grows by more is made to fill memory.
+# Text of trades compresses to a tenth. A much higher ratio is meant to exhaust memory.
 LARGEST_RATIO = 100
 ALWAYS_ALLOWED_BYTES = 1 << 20
 GZIP_OR_ZLIB = zlib.MAX_WBITS | 32
@@ -19,16 +19,16 @@ KNOWN = ("gzip", "x-gzip", "deflate")
 
 
 class EncodingError(Exception):
-    """A body that is not what its `Content-Encoding` says."""
+    """Raised when a body does not match its `Content-Encoding`."""
 
 
 def decoded(pieces: Iterable[bytes], encoding: str) -> Iterator[bytes]:
-    """Return a body as it was before it was compressed, in pieces of limited size.
+    """Decompress a body in pieces of limited size.
 
     Raises
     ------
     EncodingError
-        The encoding is unknown, the data are damaged or cut off, or they grow beyond reason.
+        The encoding is unknown, the data are damaged or truncated, or their ratio is too high.
 
     Examples
     --------
@@ -43,11 +43,11 @@ def decoded(pieces: Iterable[bytes], encoding: str) -> Iterator[bytes]:
         yield from pieces
         return
     if len(codings) > 1 or codings[0] not in KNOWN:
-        raise EncodingError(f"the body is encoded as `{encoding[:40]}`, which was not asked for")
-    came = made = 0
+        raise EncodingError(f"the body is encoded as `{encoding[:40]}`, which was not requested")
+    bytes_in = bytes_out = 0
     decoder = None
     for piece in pieces:
-        came += len(piece)
+        bytes_in += len(piece)
         rest, is_full = piece, False
         while rest or is_full:
             if decoder is None or decoder.eof:  # gzip may consist of several members
@@ -55,10 +55,12 @@ def decoded(pieces: Iterable[bytes], encoding: str) -> Iterator[bytes]:
             out = decoder.decompress(rest, PIECE_BYTES)
             rest = decoder.unconsumed_tail or decoder.unused_data
             is_full = len(out) == PIECE_BYTES and not decoder.eof
-            made += len(out)
-            if made > ALWAYS_ALLOWED_BYTES + LARGEST_RATIO * came:
-                raise EncodingError(f"{came} bytes of the body grow to more than {made}")
+            bytes_out += len(out)
+            if bytes_out > ALWAYS_ALLOWED_BYTES + LARGEST_RATIO * bytes_in:
+                raise EncodingError(
+                    f"{bytes_in} bytes of the body decompress to more than {bytes_out}"
+                )
             if out:
                 yield out
     if decoder is not None and not decoder.eof:
-        raise EncodingError("the compressed body is cut off")
+        raise EncodingError("the compressed body is truncated")

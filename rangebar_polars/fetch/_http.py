@@ -1,4 +1,4 @@
-"""Requests by HTTP: through proxies, along redirects, with every size and time limited."""
+"""HTTP requests through proxies and redirects, with limits on all sizes and times."""
 
 from __future__ import annotations
 
@@ -34,16 +34,16 @@ LONGEST_REDIRECTION = 10
 REDIRECTS = frozenset({301, 302, 303, 307, 308})
 PROXY_SCHEMES = ("http", "https", "socks5", "socks5h")
 PORTS = {"http": 80, "https": 443}
-#: Characters of a path or query that have a meaning there, or need no encoding.
+#: Characters that stay unencoded in a path or query.
 AS_IT_IS = "%/:?#[]@!$&'()*+,;=-._~"
 
 
 class RequestFailedError(Exception):
-    """A request without a whole answer; the text holds no secret."""
+    """Raised when a request gets no complete answer. The message contains no secrets."""
 
 
 class Answer:
-    """Status and headers of an answer, and its body as it comes."""
+    """Status, headers and streamed body of an answer."""
 
     def __init__(self, address: Address, response: Any) -> None:  # noqa: ANN401
         self.status: int = response.status
@@ -60,7 +60,7 @@ class Answer:
 
     @property
     def is_encoded(self) -> bool:
-        """Whether the body is compressed on the way."""
+        """Whether the body is compressed in transit."""
         return self.header("Content-Encoding").lower() not in ("", "identity")
 
     def pieces(self, largest_bytes: int) -> Iterator[bytes]:
@@ -69,7 +69,7 @@ class Answer:
         Raises
         ------
         RequestFailedError
-            It is larger than allowed, or compressed in an unknown way or wrongly.
+            The body is too large, or its compression is unknown or damaged.
         """
         too_large = f"the answer is larger than {largest_bytes} bytes"
         length = self.header("Content-Length")[:20]
@@ -106,12 +106,12 @@ class HttpClient:
     def ask(
         self, method: str, address: Address, headers: Mapping[str, str] | None = None
     ) -> Iterator[Answer]:
-        """Ask for an address, and for those that it redirects to.
+        """Send a request and follow redirects.
 
         Raises
         ------
         RequestFailedError
-            No whole answer; also while the body is read.
+            The answer is not complete. This can also be raised while the body is read.
         SettingError
             A variable of the environment names a proxy or a certificate that cannot be used.
         """
@@ -127,7 +127,7 @@ class HttpClient:
                     response.close()
 
     def _followed(self, method: str, address: Address, headers: Mapping[str, str]) -> Any:  # noqa: ANN401
-        """Return the first answer that is no redirect."""
+        """Return the first answer that is not a redirect."""
         credentials, home = address.credentials, _origin_of(address)
         for _ in range(LONGEST_REDIRECTION + 1):
             own = address.credentials or (credentials if _origin_of(address) == home else None)
@@ -138,7 +138,7 @@ class HttpClient:
             response.close()
             address = Address(urljoin(address.full, location))
             if urlsplit(address.full).scheme not in PORTS or not urlsplit(address.full).hostname:
-                raise RequestFailedError(f"it redirects to `{address}`, which is no web address")
+                raise RequestFailedError(f"it redirects to `{address}`, which is not a web address")
         raise RequestFailedError(f"it redirects more than {LONGEST_REDIRECTION} times")
 
     def _sent(self, method: str, address: Address, headers: Mapping[str, str]) -> Any:  # noqa: ANN401
@@ -149,10 +149,10 @@ class HttpClient:
         target = quote(parts.path or "/", safe=AS_IT_IS)
         if parts.query:
             target += f"?{quote(parts.query, safe=AS_IT_IS)}"
-        place = b"[" + host + b"]" if b":" in host else host
+        host_header = b"[" + host + b"]" if b":" in host else host
         port = parts.port
         if port not in (None, PORTS[parts.scheme]):
-            place += f":{port}".encode()
+            host_header += f":{port}".encode()
         silence_s = self._limits.silence_s
         request = httpcore2.Request(
             method,
@@ -160,7 +160,7 @@ class HttpClient:
                 scheme=parts.scheme.encode(), host=host, port=port, target=target.encode()
             ),
             headers=[
-                (b"Host", place),
+                (b"Host", host_header),
                 (b"Accept", b"*/*"),
                 (b"User-Agent", b"rangebar-polars"),
                 *((name.encode(), value.encode("latin-1")) for name, value in headers.items()),
@@ -177,7 +177,7 @@ class HttpClient:
         return self._pool(parts.scheme, parts.netloc.rpartition("@")[2]).handle_request(request)
 
     def _pool(self, scheme: str, host: str) -> Any:  # noqa: ANN401
-        """Connections to hosts of a scheme, through the proxy that is set for them."""
+        """Return the connection pool for a scheme, through the proxy that is set for the host."""
         found = proxy_of(scheme, host)
         # A forked child must not use the connections of its parent.
         key = (os.getpid(), scheme, "" if found is None else found[1].full)
@@ -188,8 +188,8 @@ class HttpClient:
 def _limits() -> Limits:
     from rangebar_polars.fetch._wire import Limits
 
-    given = settings()
-    return Limits(given.http_timeout_s, given.http_total_timeout_s, given.http_min_bytes_per_s)
+    chosen = settings()
+    return Limits(chosen.http_timeout_s, chosen.http_total_timeout_s, chosen.http_min_bytes_per_s)
 
 
 def _close(pools: dict[tuple[int, str, str], Any]) -> None:
@@ -208,7 +208,7 @@ def _pool_of(scheme: str, found: tuple[str, Address] | None) -> Any:  # noqa: AN
     options: dict[str, Any] = {
         "ssl_context": _certificates(tuple(certificate_variables().items()))
         if scheme == "https"
-        # Asked for in any case; without a load of certificates that no plain connection needs.
+        # The pool requires a context. A plain connection needs no certificates in it.
         else ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT),
         "max_connections": 100,
         "max_keepalive_connections": 20,
@@ -235,16 +235,16 @@ def _pool_of(scheme: str, found: tuple[str, Address] | None) -> Any:  # noqa: AN
 
 
 def _proxy_parts(variable: str, proxy: Address) -> Any:  # noqa: ANN401
-    """Parts of the address of a proxy that can be used."""
+    """Split the address of a proxy and check that it can be used."""
     from importlib.util import find_spec
 
     hint = "write http://host:port, or set NO_PROXY to the hosts that are reached without a proxy"
     try:
         parts = urlsplit(proxy.full)
-        is_sound = bool(parts.hostname) and parts.scheme in PROXY_SCHEMES and parts.port != 0
+        is_valid = bool(parts.hostname) and parts.scheme in PROXY_SCHEMES and parts.port != 0
     except ValueError:
-        is_sound = False
-    if not is_sound:
+        is_valid = False
+    if not is_valid:
         raise SettingError(
             with_hint(f"the variable `{variable}` is `{proxy}`, which is not a proxy", hint)
         )
@@ -261,12 +261,12 @@ def _proxy_parts(variable: str, proxy: Address) -> Any:  # noqa: ANN401
 
 @cache
 def _certificates(variables: tuple[tuple[str, str], ...]) -> ssl.SSLContext:
-    """Certificates that servers are judged by; the variables are what they were read under."""
+    """Load the certificates that verify servers, cached by the variables that select them."""
     import httpcore2
 
-    given = dict(variables)
-    folder = given.get("SSL_CERT_DIR")
-    if folder is not None and "SSL_CERT_FILE" not in given and not Path(folder).is_dir():
+    chosen = dict(variables)
+    folder = chosen.get("SSL_CERT_DIR")
+    if folder is not None and "SSL_CERT_FILE" not in chosen and not Path(folder).is_dir():
         raise SettingError(
             with_hint(
                 f"the variable `SSL_CERT_DIR` is `{folder}`, which is not a folder", "unset it"
@@ -280,15 +280,15 @@ def _certificates(variables: tuple[tuple[str, str], ...]) -> ssl.SSLContext:
         if not named:
             hint = "install the certificates of the system"
             raise SettingError(with_hint(sentence, hint)) from None
-        hint = "unset the variable, or let it name a file of certificates"
+        hint = "unset the variable, or set it to a file of certificates"
         raise SettingError(with_hint(f"{sentence}: {named}", hint)) from None
 
 
 @contextmanager
 def _failures(address: Address) -> Iterator[None]:
-    """Turn whatever the libraries raise into a failed request.
+    """Convert any error of the libraries to `RequestFailedError`.
 
-    The list of their errors is open: sockets, TLS, names of hosts, HTTP and proxies add their own.
+    The list of their errors is open: sockets, TLS, DNS, HTTP and proxies each add their own.
     """
     from rangebar_polars.fetch._wire import TooSlowError
 
@@ -316,7 +316,7 @@ def _authorization(credentials: tuple[str, str] | None) -> dict[str, str]:
 
 
 def _location_of(response: Any) -> str | None:  # noqa: ANN401
-    """Where a redirect leads; None if the answer is none."""
+    """Return the target of a redirect; None if the answer is not a redirect."""
     if response.status not in REDIRECTS:
         return None
     named = (value for name, value in response.headers if name.lower() == b"location")

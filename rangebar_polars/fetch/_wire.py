@@ -1,7 +1,7 @@
-"""Connections for HTTP that keep to limits of time, whatever the other side sends.
+"""HTTP connections with a limit on the total time of a request.
 
-A time-out of a socket limits each silence, so a server that sends a byte now and then is waited for
-without end. Here every read counts against the limits of its request.
+The timeout of a socket limits each silence only, so a server that sends a byte now and then would be
+waited for without end. Here every read counts against the limits of its request.
 """
 
 from __future__ import annotations
@@ -27,12 +27,12 @@ class Limits(NamedTuple):
     silence_s: float
     #: Seconds from the first connection to the last byte.
     total_s: float
-    #: Least rate of an answer, on average over `silence_s`; 0 for any.
+    #: Lowest rate of an answer, on average over `silence_s`; 0 for any.
     min_bytes_per_s: int
 
 
 class TooSlowError(Exception):
-    """An answer that takes longer than its limits allow."""
+    """Raised when an answer exceeds its limits of time."""
 
 
 class Meter:
@@ -58,17 +58,17 @@ class Meter:
         self._limits = limits
         self._clock = clock
         self._end = clock() + limits.total_s
-        # The first byte begins the first window: an answer may take its time to come.
+        # The first byte starts the first window, so that waiting for it does not count.
         self._window_start: float | None = None
         self._window_bytes = 0
 
     def timeout(self, timeout: float | None) -> float:
-        """Return a time-out cut to what is left of the request.
+        """Return a timeout, limited to the time that is left for the request.
 
         Raises
         ------
         TooSlowError
-            Nothing is left.
+            No time is left.
         """
         left = self._end - self._clock()
         if left <= 0:
@@ -78,12 +78,12 @@ class Meter:
         return left if timeout is None else min(timeout, left)
 
     def count(self, size: int) -> None:
-        """Count bytes that were received.
+        """Count received bytes.
 
         Raises
         ------
         TooSlowError
-            The answer has been too slow for the time of a window.
+            The answer was too slow over a window.
         """
         now = self._clock()
         if self._window_start is None:
@@ -101,13 +101,13 @@ class Meter:
         self._window_start, self._window_bytes = now, 0
 
 
-# A connection serves one request at a time, in the thread that makes it.
+# A connection serves one request at a time, in the thread of the request.
 _current = threading.local()
 
 
 @contextmanager
 def metered(meter: Meter) -> Iterator[None]:
-    """Count what this thread reads from connections against a request."""
+    """Count the reads of this thread against a request."""
     before = getattr(_current, "meter", None)
     _current.meter = meter
     try:
@@ -128,11 +128,11 @@ class MeteredStream(httpcore2.NetworkStream):
         self._stream = stream
 
     def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
-        """Read what there is, up to some bytes."""
+        """Read available bytes, up to a maximum."""
         try:
             content = self._stream.read(max_bytes, _timeout(timeout))
         except httpcore2.ReadTimeout:
-            _timeout(timeout)  # says so where the whole request has taken too long
+            _timeout(timeout)  # raises TooSlowError if the whole request took too long
             raise
         meter: Meter | None = getattr(_current, "meter", None)
         if meter is not None and content:
@@ -159,7 +159,7 @@ class MeteredStream(httpcore2.NetworkStream):
         )
 
     def get_extra_info(self, info: str) -> Any:  # noqa: ANN401
-        """Return what the connection knows, by name."""
+        """Return extra information of the connection by name."""
         return self._stream.get_extra_info(info)
 
 

@@ -1,11 +1,11 @@
-"""What a `.CHECKSUM` file of the Binance archive promises about the file beside it."""
+"""Parsing of the `.CHECKSUM` files of the Binance archive."""
 
 from __future__ import annotations
 
 import re
 from typing import NamedTuple
 
-__all__ = ["MISSING", "Promise", "promise_of"]
+__all__ = ["MISSING", "PublishedChecksum", "parse_checksum"]
 
 SUFFIX = ".CHECKSUM"
 MALFORMED = "malformed"
@@ -14,41 +14,43 @@ LONGEST_BYTES = 1000
 LINE = re.compile(rb"\s*([0-9a-fA-F]{64})\s+\*?([^\s*][^\r\n]*?)\s*")
 
 
-class Promise(NamedTuple):
-    """A published SHA-256 in lower-case hex, or what there is instead of one."""
+class PublishedChecksum(NamedTuple):
+    """A published SHA-256 in lower-case hex, or the reason why there is none."""
 
-    #: Hex; empty where nothing was found; else one of the words above.
+    #: The hash in hex, `MALFORMED` or `OTHER_FILE`; empty if there is no checksum file.
     record: str
-    #: Why there is nothing to compare with; empty where there is.
+    #: Why there is no hash to compare with; empty if there is one.
     fault: str = ""
 
     def fault_of(self, sha256: str) -> str:
-        """Why a file of this hash is not the one that was promised; empty if it is."""
+        """Describe why a file with this hash is not verified; empty if it is."""
         if self.fault or self.record == sha256:
             return self.fault
         return f"its SHA-256 is `{sha256}`, the published one `{self.record}`"
 
 
-#: The promise of a file that has no checksum beside it.
-MISSING = Promise("", "there is no checksum file beside it")
+#: The result for a file without a checksum file.
+MISSING = PublishedChecksum("", "there is no checksum file beside it")
 
 
-def promise_of(content: bytes, name: str) -> Promise:
-    r"""What a checksum file says about the file `name`.
+def parse_checksum(content: bytes, name: str) -> PublishedChecksum:
+    r"""Parse the checksum file of the file `name`.
 
     Examples
     --------
-    >>> from rangebar_polars.fetch.checksum import promise_of
-    >>> promise_of(b"ab" * 32 + b"  day.zip\n", "day.zip").fault
+    >>> from rangebar_polars.fetch.checksum import parse_checksum
+    >>> parse_checksum(b"ab" * 32 + b"  day.zip\n", "day.zip").fault
     ''
-    >>> promise_of(b"ab" * 32 + b"  other.zip\n", "day.zip").fault
+    >>> parse_checksum(b"ab" * 32 + b"  other.zip\n", "day.zip").fault
     'its checksum file is about `other.zip`'
     """
     found = LINE.fullmatch(content) if len(content) <= LONGEST_BYTES else None
     if found is None:
         start = content[:40].decode("ascii", "replace")
-        return Promise(MALFORMED, f"its checksum file begins with {start!r}, which is no SHA-256")
+        return PublishedChecksum(
+            MALFORMED, f"its checksum file begins with {start!r}, which is not a SHA-256"
+        )
     about = found[2].decode("utf-8", "replace")
     if about != name:
-        return Promise(OTHER_FILE, f"its checksum file is about `{about}`")
-    return Promise(found[1].decode("ascii").lower())
+        return PublishedChecksum(OTHER_FILE, f"its checksum file is about `{about}`")
+    return PublishedChecksum(found[1].decode("ascii").lower())

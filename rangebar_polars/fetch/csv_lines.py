@@ -1,4 +1,4 @@
-"""Why a line of a trade file is not valid; used once a block could not be read."""
+"""Diagnosis of invalid lines of a trade file, after a block could not be parsed."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ PLACES = 8
 
 
 def first_fault(block: bytes, columns: Sequence[str], line: int) -> str | None:
-    r"""The first line of a block that is no trade, and why; None if each is one.
+    r"""Describe the first line of a block that is not a valid trade; None if all are valid.
 
     Examples
     --------
@@ -42,7 +42,7 @@ def first_fault(block: bytes, columns: Sequence[str], line: int) -> str | None:
 
 
 def lines_of(block: bytes) -> Iterator[str]:
-    r"""Yield the lines of a block without their ends, one in memory at a time.
+    r"""Yield the lines of a block without line ends, one at a time.
 
     Examples
     --------
@@ -56,9 +56,9 @@ def lines_of(block: bytes) -> Iterator[str]:
 
 @contextmanager
 def parsing(source: str, line: int, hint: str) -> Iterator[None]:
-    """Turn whatever a parser raises for lines of a file into a `TickDataError` that names them.
+    """Convert any error of a parser to a `TickDataError` that names the lines of the file.
 
-    The list of such errors is open: numbers, dates, encodings and libraries add their own.
+    The list of such errors is open: numbers, dates, encodings and libraries each add their own.
     """
     try:
         yield
@@ -71,7 +71,7 @@ def parsing(source: str, line: int, hint: str) -> Iterator[None]:
 
 
 def fault_of(text: str, columns: Sequence[str]) -> str | None:
-    """Why a line is no trade, if it is none."""
+    """Describe why a line is not a valid trade, if it is not."""
     if not text.strip():
         return "the line is empty"
     fields = [field.strip(" ") for field in text.split(",")]
@@ -86,38 +86,38 @@ def fault_of(text: str, columns: Sequence[str]) -> str | None:
 
 
 def wrong_kind(column: str, value: str) -> str | None:
-    """What a field is not, if it is not what its column holds."""
+    """Describe why a field is not valid for its column, if it is not."""
     if column.startswith("is_"):
         return None if value.lower() in TRUTH else "neither true nor false"
     if column in ("price", "quantity"):
         return wrong_decimal(value)
     if not WHOLE_NUMBER.fullmatch(value):
         return "not a whole number"
-    # Judged by its digits first: Python refuses to read an unlimited number of them.
+    # Count the digits first, because Python limits how many of them it parses.
     digits = without_zeros(value).lstrip("-")
     is_large = len(digits) > INT64_DIGITS or int(digits) > LARGEST_INT64
     return "not a whole number of 64 bits" if is_large else None
 
 
 def without_zeros(value: str) -> str:
-    """The text of a whole number without a plus sign and leading zeros."""
+    """Remove the plus sign and leading zeros of a whole number."""
     sign = "-" if value.startswith("-") else ""
     return sign + (value.lstrip("+-").lstrip("0") or "0")
 
 
 def wrong_decimal(value: str) -> str | None:
-    """What the text of a decimal number is not, if it is not one that a Float64 can hold."""
+    """Describe why a decimal number cannot be a Float64 of 8 places, if it cannot."""
     places = places_of(value)
     if places is None or not math.isfinite(float(value)):
         return "not a number"
     if places > PLACES:
         return f"more than {PLACES} decimals"
-    is_zero = float(value) == 0  # its exponent may be beyond those that `Decimal` reads
+    is_zero = float(value) == 0  # `Decimal` may not support its exponent
     return None if is_zero or is_exact(value) else "more digits than a Float64 holds"
 
 
 def places_of(value: str) -> int | None:
-    """Digits behind the point of a number, up to the last that is not 0; None without a number.
+    """Count the decimal places of a number without trailing zeros; None if it is not a number.
 
     Examples
     --------
@@ -134,13 +134,13 @@ def places_of(value: str) -> int | None:
     places = len(digits) - len(found[1])
     exponent = found[3] or "0"
     size = exponent.lstrip("+-").lstrip("0")
-    # More digits of an exponent tell no more than that the number is 0 or infinite.
+    # With a longer exponent, the number is 0 or infinite.
     shift = int(size or "0") if len(size) <= EXPONENT_DIGITS else 10**EXPONENT_DIGITS
     return max(0, places + shift if exponent.startswith("-") else places - shift)
 
 
 def is_exact(value: str) -> bool:
-    """Whether the Float64 nearest to a number, written with eight places, is that number.
+    """Return whether the nearest Float64, formatted with eight places, equals the number.
 
     Examples
     --------
@@ -152,7 +152,7 @@ def is_exact(value: str) -> bool:
 
 
 def wrong_value(row: Mapping[str, str]) -> str | None:
-    """Which value of a trade is out of range, if one is."""
+    """Describe which value of a trade is out of range, if one is."""
     price, quantity = float(row.get("price", 1)), float(row.get("quantity", 0))
     number, first, last = (
         int(without_zeros(row.get(name, "0")))

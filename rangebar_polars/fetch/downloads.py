@@ -1,4 +1,4 @@
-"""What a source tells about its downloads, in events and in its errors."""
+"""Events and errors of a download."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ __all__ = ["Receipt", "download"]
 
 @dataclass(slots=True)
 class Receipt:
-    """What came of a download; filled in by whoever does it."""
+    """The size of a download, which the downloading code fills in."""
 
     rows: int = 0
     size_bytes: int = 0
@@ -26,10 +26,9 @@ class Receipt:
 
 @contextmanager
 def download(symbol: str, day: date, url: str) -> Iterator[Receipt]:
-    """A download, told of as it begins and ends.
+    """Emit the events of a download, and add its symbol and day to errors of the transport.
 
-    That there is no file is an answer and no failure. An error of the transport, which knows
-    addresses only, is given the symbol and the day.
+    A missing file is an answer, not a failure.
 
     Examples
     --------

@@ -1,7 +1,7 @@
-"""Trades as a file gives them, made one clean sequence: one time unit, one order, no sentinels.
+"""Normalisation of the trades of a file: one time unit, id order, no duplicates or sentinels.
 
-Real archives interleave rows, repeat some, and step back in time by milliseconds. Whatever is
-mended here is counted; what cannot be mended without guessing is an error with its line.
+Real archives interleave rows, repeat some of them, and step back in time by milliseconds. Each repair
+is counted. A fault that cannot be repaired without guessing is an error that names the line.
 """
 
 from __future__ import annotations
@@ -21,56 +21,56 @@ if TYPE_CHECKING:
 
     from rangebar_polars.sources import Origin
 
-__all__ = ["TRADES_SCHEMA", "FileTimes", "Mended", "TradeFileWarning", "is_sentinel", "normalise"]
+__all__ = ["TRADES_SCHEMA", "FileTimes", "Repairs", "TradeFileWarning", "is_sentinel", "normalise"]
 
 ID = "agg_trade_id"
 TIME = "timestamp"
 LINE = "line"
 UNITS = {"ms": ("milliseconds", 1000), "us": ("microseconds", 1)}  # and their length in µs
-# How far outside its days a file's time may be: an exchange's clock and its calendar differ.
+# Tolerance of times outside the days of a file, because clocks of an exchange differ a little.
 SLACK_US = 1_000_000
 
 
 class TradeFileWarning(UserWarning):
-    """Rows of a file of trades were moved, raised or dropped."""
+    """Warns that rows of a file of trades were moved, raised or dropped."""
 
 
 class FileTimes(NamedTuple):
-    """The unit of a file's times, and the microseconds since 1970 between which they must be."""
+    """The time unit of a file, and the allowed range in microseconds since 1970."""
 
     unit: str
     earliest_us: int
     latest_us: int
-    words: str
+    range_text: str
 
     @classmethod
     def of_days(cls, first: date, last: date, unit: str) -> FileTimes:
-        """Times of the UTC days from `first` to `last`, give or take a second."""
+        """Allow the UTC days from `first` to `last`, with a tolerance of a second."""
         start, end = day_start(first), day_start(last) + ONE_DAY
-        words = f"{first}" if first == last else f"{first} to {last}"
-        return cls(unit, micros(start) - SLACK_US, micros(end) + SLACK_US, words)
+        text = f"{first}" if first == last else f"{first} to {last}"
+        return cls(unit, micros(start) - SLACK_US, micros(end) + SLACK_US, text)
 
     @classmethod
     def of_value(cls, time: int) -> FileTimes:
-        """Times of a file of any day, in the unit that this one looks like."""
+        """Infer the unit from one time, and allow the years 2000 to 2100."""
         earliest, latest = (micros(datetime(year, 1, 1, tzinfo=UTC)) for year in (2000, 2100))
         unit = "us" if time >= earliest else "ms"
         return cls(unit, earliest, latest, "2000 to 2100")
 
 
 def micros(instant: datetime) -> int:
-    """Microseconds since 1970."""
+    """Convert an instant to microseconds since 1970."""
     return (instant - datetime.fromtimestamp(0, UTC)) // timedelta(microseconds=1)
 
 
 def no_times() -> pl.Series:
-    """The times of no rows."""
+    """Make an empty series of times."""
     return pl.Series(dtype=pl.Int64)
 
 
 @dataclass(slots=True)
-class Mended:
-    """Which rows of one file were changed, and how: their times in microseconds since 1970."""
+class Repairs:
+    """The repaired rows of one file by kind, as their times in microseconds since 1970."""
 
     moved: pl.Series = field(default_factory=no_times)
     raised: pl.Series = field(default_factory=no_times)
@@ -78,24 +78,24 @@ class Mended:
     sentinels: pl.Series = field(default_factory=no_times)
 
     def counts(self, day: date | None = None) -> dict[str, int]:
-        """How many rows of a UTC day there are of each kind; of the file if there is no day."""
-        return {one.name: self._count(one.name, day) for one in fields(self)}
+        """Count the rows of each kind, of one UTC day or of the whole file."""
+        return {item.name: self._count(item.name, day) for item in fields(self)}
 
     def recorded_in(self, origin: Origin, day: date | None = None) -> Origin:
-        """The origin of a day, or of a file that is one, with its counts."""
+        """Return an origin with the counts of a day, or of the whole file."""
         moved, raised, doubled, sentinels = self.counts(day).values()
         return replace(origin, moved=moved, raised=raised, doubled=doubled, sentinels=sentinels)
 
     def warning(self, source: str) -> str:
-        """Words for all of it; empty where nothing was changed."""
-        words = {
+        """Describe all repairs; empty if there are none."""
+        phrases = {
             "moved": "moved into the order of their ids",
             "raised": "raised to the time of the trade before",
             "doubled": "dropped as exact copies",
             "sentinels": "dropped as sentinels (price 0, trade id -1)",
         }
-        said = [f"{count:,} {words[kind]}" for kind, count in self.counts().items() if count]
-        return f"rows of `{source}`: {'; '.join(said)}" if said else ""
+        parts = [f"{count:,} {phrases[kind]}" for kind, count in self.counts().items() if count]
+        return f"rows of `{source}`: {'; '.join(parts)}" if parts else ""
 
     def _count(self, kind: str, day: date | None) -> int:
         times: pl.Series = getattr(self, kind)
@@ -106,15 +106,15 @@ class Mended:
 
 
 class Clean(NamedTuple):
-    """Trades in the canonical columns, what was mended in them, and the unit of the file."""
+    """Trades in the canonical columns, the repairs, and the time unit of the file."""
 
     ticks: pl.DataFrame
-    mended: Mended
+    repairs: Repairs
     unit: str
 
 
 def is_sentinel() -> pl.Expr:
-    """Rows that stand for no trade: price 0 and trade ids of -1."""
+    """Return the condition of sentinel rows, which stand for no trade: price 0 and trade ids of -1."""
     ids_absent = (pl.col("first_trade_id") == -1) & (pl.col("last_trade_id") == -1)
     return (pl.col("price") == 0) & ids_absent
 
@@ -122,25 +122,25 @@ def is_sentinel() -> pl.Expr:
 def normalise(
     raw: pl.DataFrame, source: str, first_line: int, times: FileTimes | None = None
 ) -> Clean:
-    """Trades of one file in the canonical columns, ordered by id, with times that do not run back.
+    """Convert the trades of one file to the canonical columns, in id order and with ordered times.
 
     Parameters
     ----------
     raw
-        The columns of `TRADES_SCHEMA`, time as whole milliseconds or microseconds since 1970.
+        The columns of `TRADES_SCHEMA`, with time in milliseconds or microseconds since 1970.
     source
         Name of the file, for messages.
     first_line
-        Line of the file that the first row stands in.
+        Line of the first row in the file.
     times
-        Unit and range of the times; by the first trade if None.
+        Unit and range of the times; inferred from the first trade if None.
 
     Raises
     ------
     TickDataError
-        A time out of range, or two trades with one id.
+        A time is out of range, or two different trades have one id.
     TickOrderError
-        In the order of the ids, time runs back by more than a second.
+        In id order, time runs back by more than a second.
 
     Examples
     --------
@@ -151,7 +151,7 @@ def normalise(
     >>> normalise(raw, "day.csv", 1).ticks["timestamp"].dt.to_string().item()
     '2025-01-01 00:00:00.000000+00:00'
     """
-    mended = Mended()
+    repairs = Repairs()
     trades = raw.with_row_index(LINE, offset=first_line)
     sentinel = raw.select(is_sentinel()).to_series()
     if sentinel.any():
@@ -159,20 +159,20 @@ def normalise(
     if times is None:
         times = FileTimes.of_value(trades[TIME][0] if trades.height else 0)
     _, unit_us = UNITS[times.unit]
-    mended.sentinels = raw[TIME].filter(sentinel) * unit_us
+    repairs.sentinels = raw[TIME].filter(sentinel) * unit_us
     trades = to_microseconds(trades, source, times)
     if not is_strictly_increasing(trades[ID]):
-        trades = order_by_id(trades, source, mended)
+        trades = order_by_id(trades, source, repairs)
     if not trades[TIME].is_sorted():
-        trades = raise_times(trades, source, mended)
+        trades = raise_times(trades, source, repairs)
     ticks = trades.select(TRADES_SCHEMA.names()).cast({TIME: TRADES_SCHEMA[TIME]})
-    return Clean(ticks, mended, times.unit)
+    return Clean(ticks, repairs, times.unit)
 
 
 def to_microseconds(trades: pl.DataFrame, source: str, times: FileTimes) -> pl.DataFrame:
-    """The same trades with time in whole microseconds; each of them in range."""
-    words, unit_us = UNITS[times.unit]
-    # Judged in the unit of the file: a product of anything could be anything.
+    """Convert times to microseconds, and check that they are in range."""
+    unit_name, unit_us = UNITS[times.unit]
+    # Compare in the unit of the file, because the product could overflow.
     inside = trades[TIME].is_between(
         -(-times.earliest_us // unit_us), -(-times.latest_us // unit_us), closed="left"
     )
@@ -180,23 +180,23 @@ def to_microseconds(trades: pl.DataFrame, source: str, times: FileTimes) -> pl.D
         row = trades.filter(~inside).row(0, named=True)
         raise TickDataError(
             with_hint(
-                f"`{source}`, line {row[LINE]}: the time `{row[TIME]}` is outside {times.words}, "
-                f"taken as {words} since 1970",
-                "a file holds one unit, milliseconds or microseconds, and the days of its name",
+                f"`{source}`, line {row[LINE]}: the time `{row[TIME]}` is outside {times.range_text}, "
+                f"taken as {unit_name} since 1970",
+                "a file has one unit, milliseconds or microseconds, and the days in its name",
             )
         )
     return trades.with_columns(pl.col(TIME) * unit_us) if unit_us > 1 else trades
 
 
-def order_by_id(trades: pl.DataFrame, source: str, mended: Mended) -> pl.DataFrame:
-    """The same trades in the order of their ids, each once."""
+def order_by_id(trades: pl.DataFrame, source: str, repairs: Repairs) -> pl.DataFrame:
+    """Sort trades by id, and drop exact copies."""
     ids = trades[ID]
-    mended.moved = trades[TIME].filter(ids < ids.cum_max())
+    repairs.moved = trades[TIME].filter(ids < ids.cum_max())
     ordered = trades.sort(ID, maintain_order=True)
     if is_strictly_increasing(ordered[ID]):
         return ordered
     first = ordered.select(pl.struct(TRADES_SCHEMA.names()).is_first_distinct()).to_series()
-    mended.doubled = ordered[TIME].filter(~first)
+    repairs.doubled = ordered[TIME].filter(~first)
     single = ordered.filter(first)
     if not is_strictly_increasing(single[ID]):
         conflict = single.filter(pl.col(ID).is_duplicated()).head(2)
@@ -205,14 +205,14 @@ def order_by_id(trades: pl.DataFrame, source: str, mended: Mended) -> pl.DataFra
             with_hint(
                 f"`{source}`, lines {first_line} and {second_line}: conflicting trades: two "
                 f"different ones have the agg_trade_id `{conflict[ID][0]}`",
-                "fetch the file again: an archive gives an id once",
+                "fetch the file again; an archive uses an id once",
             )
         )
     return single
 
 
-def raise_times(trades: pl.DataFrame, source: str, mended: Mended) -> pl.DataFrame:
-    """The same trades, a time that runs back raised to the highest before it."""
+def raise_times(trades: pl.DataFrame, source: str, repairs: Repairs) -> pl.DataFrame:
+    """Raise a time that runs back to the highest time before it."""
     times = trades[TIME]
     highest = times.cum_max()
     behind = highest - times
@@ -226,5 +226,5 @@ def raise_times(trades: pl.DataFrame, source: str, mended: Mended) -> pl.DataFra
                 "fetch the file again; or read it with `pl.read_csv` and clamp time with `cum_max`",
             )
         )
-    mended.raised = highest.filter(behind > 0)
+    repairs.raised = highest.filter(behind > 0)
     return trades.with_columns(highest)

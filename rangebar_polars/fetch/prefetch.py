@@ -1,4 +1,4 @@
-"""Work on the next items while one is used, in threads that nobody has to wait for."""
+"""Prefetching of upcoming items in daemon threads."""
 
 from __future__ import annotations
 
@@ -15,50 +15,50 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterable
     from types import TracebackType
 
-__all__ = ["ahead"]
+__all__ = ["prefetch"]
 
 ItemT = TypeVar("ItemT")
 ResultT = TypeVar("ResultT")
 
-# A wait without an end would not be interrupted by Ctrl-C: Polars has signals taken up again.
+# Ctrl-C does not interrupt a wait without a timeout, because Polars handles the signal.
 _WAIT_S = 0.1
-# How long work that is given up may take to end: what computes does, what waits for a server not.
+# How long to wait for abandoned work: computations finish in this time, waits for a server may not.
 _GRACE_S = 1.0
 
 
-def ahead(
+def prefetch(
     work: Callable[[ItemT], ResultT], items: Iterable[ItemT], *, count: int
 ) -> Generator[ResultT]:
-    """Results of the work on each item, in order, `count` items under way at a time.
+    """Yield the results of `work` for each item, in order, with `count` items in progress at a time.
 
-    What is under way when the generator is closed, or when work on an item fails, is given up.
+    Work in progress is abandoned when the generator is closed, or when the work on an item fails.
 
     Examples
     --------
-    >>> from rangebar_polars.fetch.prefetch import ahead
-    >>> list(ahead(len, ["a", "bc", ""], count=2))
+    >>> from rangebar_polars.fetch.prefetch import prefetch
+    >>> list(prefetch(len, ["a", "bc", ""], count=2))
     [1, 2, 0]
     """
-    under_way: deque[_Errand[ItemT, ResultT]] = deque()
+    in_progress: deque[_Task[ItemT, ResultT]] = deque()
     left = iter(items)
     begun = fork_count()
     try:
         while True:
-            while len(under_way) < count and (more := next(left, _NOTHING)) is not _NOTHING:
-                under_way.append(_Errand(work, more))  # type: ignore[arg-type]
-            if not under_way:
+            while len(in_progress) < count and (more := next(left, _NOTHING)) is not _NOTHING:
+                in_progress.append(_Task(work, more))  # type: ignore[arg-type]
+            if not in_progress:
                 return
             raise_if_inherited(begun, "fetching")
-            yield under_way.popleft().result()
+            yield in_progress.popleft().result()
     finally:
-        _give_up(under_way)
+        _abandon(in_progress)
 
 
 _NOTHING = object()
 
 
-class _Errand(Thread, Generic[ItemT, ResultT]):
-    """A call in a thread of its own, which does not keep the interpreter from ending."""
+class _Task(Thread, Generic[ItemT, ResultT]):
+    """A call in a daemon thread, which does not keep the interpreter running."""
 
     def __init__(self, work: Callable[[ItemT], ResultT], item: ItemT) -> None:
         super().__init__(name="rangebar-fetch", daemon=True)
@@ -77,19 +77,19 @@ class _Errand(Thread, Generic[ItemT, ResultT]):
         error: BaseException | None,
         _: TracebackType | None,
     ) -> bool:
-        """Hand an error over to whoever asks for the result."""
+        """Store an error for the caller of `result`."""
         if error is not None:
             self._future.set_exception(error)
         return True
 
     def result(self) -> ResultT:
-        """What the call gives, or the error that it raises."""
+        """Wait for the call, and return its result or raise its error."""
         while not self._future.done():
             wait([self._future], timeout=_WAIT_S)
         return self._future.result()
 
 
-def _give_up(errands: Iterable[_Errand[ItemT, ResultT]]) -> None:
+def _abandon(tasks: Iterable[_Task[ItemT, ResultT]]) -> None:
     end = time.monotonic() + _GRACE_S
-    for errand in errands:
-        errand.join(max(0.0, end - time.monotonic()))
+    for task in tasks:
+        task.join(max(0.0, end - time.monotonic()))

@@ -1,41 +1,35 @@
-"""One answer per day from the sources of an exchange: its archive, else its interface."""
+"""How each source of the table is fetched."""
 
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from rangebar_polars.config import settings
-from rangebar_polars.fetch.binance.days import BinanceDays, BinanceProbe
-from rangebar_polars.fetch.exness.days import ExnessDays, ExnessProbe
-from rangebar_polars.fetch.http_probe import ProbingTransport
+from rangebar_polars.fetch.binance.days import BINANCE
+from rangebar_polars.fetch.exness.days import EXNESS
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from rangebar_polars.fetch.source import ArchiveProbe, DaySource
+    from rangebar_polars.fetch.source import ArchiveProbe, DaySource, Fetcher
 
-__all__ = ["day_source", "probe_of"]
+__all__ = ["FETCHERS", "archive_probe", "day_source"]
+
+
+#: The fetcher of each source, by its name in `rangebar_polars.sources.SOURCES`.
+FETCHERS: dict[str, Fetcher] = {
+    "binance": BINANCE,
+    "exness": EXNESS,
+}
 
 
 def day_source(symbol: str, source: str, market: str) -> DaySource:
-    """The sources of a symbol behind one door."""
-    if source == "exness":
-        return ExnessDays(symbol)
-    return BinanceDays(symbol, market)
+    """Return the day source of a symbol."""
+    return FETCHERS[source].days(symbol, market)
 
 
-def probe_of(
+def archive_probe(
     symbol: str, source: str, market: str, *, now: Callable[[], float] = time.time
 ) -> ArchiveProbe:
-    """Probe of a symbol at the address that the settings name.
-
-    With `RANGEBAR_CHECKSUM=warn`, a file without a checksum counts too, as it is taken then.
-    """
-    options: Any = settings()
-    if source == "exness":
-        return ExnessProbe(symbol, ProbingTransport(options.exness_url, now=now))
-    transport = ProbingTransport(
-        options.binance_archive_url, with_checksum=options.checksum == "require", now=now
-    )
-    return BinanceProbe(symbol, transport, market)
+    """Return the archive probe of a symbol, at the address that the settings name."""
+    return FETCHERS[source].probe(symbol, market, now)

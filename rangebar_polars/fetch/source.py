@@ -1,14 +1,14 @@
-"""Protocols of a source of ticks."""
+"""What a source provides to be fetched: day sources, id sources and archive probes."""
 
 from __future__ import annotations
 
 from datetime import timedelta
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from rangebar_polars._utils.span import ONE_DAY
 
 if TYPE_CHECKING:
-    from collections.abc import Generator, Iterable, Sequence
+    from collections.abc import Callable, Generator, Iterable, Sequence
     from datetime import date
 
     import polars as pl
@@ -16,21 +16,72 @@ if TYPE_CHECKING:
     from rangebar_polars.fetch.http_probe import ProbingTransport
     from rangebar_polars.sources import DayTicks
 
-__all__ = ["ARCHIVE_PATIENCE", "ArchiveProbe", "DaySource", "IdSource", "IdSpans", "by_month"]
+    IdSpans = list[tuple[int, int]]
+
+__all__ = [
+    "ARCHIVE_PATIENCE",
+    "ArchiveProbe",
+    "DaySource",
+    "Fetcher",
+    "IdSource",
+    "IdSpans",
+    "by_month",
+]
+
+
+#: How long a missing file of the archive is expected to appear.
+ARCHIVE_PATIENCE = timedelta(days=10)
+
+
+class DaySource(Protocol):
+    """Ticks of one symbol, a day at a time."""
+
+    @property
+    def by_id(self) -> IdSource | None:
+        """Source of single ids; None if the exchange does not number its ticks."""
+        ...
+
+    def days(self, wanted: Sequence[date]) -> Generator[list[DayTicks]]:
+        """Yield the days in order, those of one file together.
+
+        A day about which nothing is known yet is left out. A file may hold more days than were
+        requested.
+        """
+        ...
+
+    def close(self) -> None:
+        """Close connections and abandon unfinished downloads."""
+        ...
+
+
+class IdSource(Protocol):
+    """Ticks of one symbol by their ids."""
+
+    def is_published(self, day: date) -> bool:
+        """Return whether the archive has the day."""
+        ...
+
+    def after(self, day: date, last: int) -> tuple[pl.DataFrame, IdSpans]:
+        """Return the ticks of a day above an id, and the spans of ids among them that do not exist."""
+        ...
+
+    def ids(self, first: int, last: int) -> tuple[pl.DataFrame, IdSpans]:
+        """Return the ticks with these ids, and the spans of ids that the exchange does not have."""
+        ...
 
 
 class ArchiveProbe:
-    """Says of one symbol which whole UTC days its archive has.
+    """Finds out which whole UTC days of one symbol an archive has.
 
     Parameters
     ----------
     symbol
-        In upper case.
+        The symbol in upper case.
     transport
-        Asks the archive.
+        Sends the requests to the archive.
     """
 
-    #: How many days before a day are looked at until the archive counts as without any.
+    #: How many days back to look for a day before the archive counts as empty.
     patience = 10
 
     def __init__(self, symbol: str, transport: ProbingTransport) -> None:
@@ -38,20 +89,25 @@ class ArchiveProbe:
         self.transport = transport
 
     def has(self, day: date) -> bool:
-        """Whether the archive has the day, whole."""
+        """Return whether the archive has the whole day."""
         raise NotImplementedError
 
     def before(self, day: date) -> date:
-        """The newest day that may be there if this one is not."""
+        """Return the newest day that the archive may have if it does not have this one."""
         return day - ONE_DAY
 
 
-#: After so many days an archive that is still missing is not waited for any more.
-ARCHIVE_PATIENCE = timedelta(days=10)
+class Fetcher(NamedTuple):
+    """How to fetch one source."""
+
+    #: Make a day source of a symbol and a market.
+    days: Callable[[str, str], DaySource]
+    #: Make a probe of a symbol, a market and a clock in seconds since 1970.
+    probe: Callable[[str, str, Callable[[], float]], ArchiveProbe]
 
 
 def by_month(days: Iterable[date]) -> dict[tuple[int, int], Sequence[date]]:
-    """Days by their year and month, in order.
+    """Group days by year and month, in order.
 
     Examples
     --------
@@ -64,43 +120,3 @@ def by_month(days: Iterable[date]) -> dict[tuple[int, int], Sequence[date]]:
     for day in days:
         months.setdefault((day.year, day.month), []).append(day)
     return dict(months)
-
-
-if TYPE_CHECKING:
-    IdSpans = list[tuple[int, int]]
-
-
-class IdSource(Protocol):
-    """Asks an exchange for ticks by their ids."""
-
-    def is_published(self, day: date) -> bool:
-        """Whether the archive has the day."""
-        ...
-
-    def after(self, day: date, last: int) -> tuple[pl.DataFrame, IdSpans]:
-        """Ticks of a day above an id, and the spans of ids between that do not exist."""
-        ...
-
-    def ids(self, first: int, last: int) -> tuple[pl.DataFrame, IdSpans]:
-        """Ticks with these ids, and the spans of ids that the exchange does not have."""
-        ...
-
-
-class DaySource(Protocol):
-    """The ticks of one symbol, a day at a time."""
-
-    @property
-    def by_id(self) -> IdSource | None:
-        """Who can be asked for ids; None where ticks have no ids of the exchange."""
-        ...
-
-    def days(self, wanted: Sequence[date]) -> Generator[list[DayTicks]]:
-        """The days, in order, those of one file together.
-
-        A day of which nothing can be known yet is left out; a file may hold more than was asked for.
-        """
-        ...
-
-    def close(self) -> None:
-        """Let go of connections; what is under way is given up."""
-        ...

@@ -1,7 +1,7 @@
-"""Whole files from a web server or a local folder.
+"""Download of whole files from a web server or a local folder.
 
-A request without an answer, or with one of the kind "later" (5xx, 408, 425, 429), is made again, as
-is one whose body breaks off. A server that supports ranges then sends only the rest of the file.
+A request is retried if there is no answer, if the status is 5xx, 408, 425 or 429, or if the body is
+interrupted. A server that supports ranges then sends only the rest of the file.
 """
 
 from __future__ import annotations
@@ -39,10 +39,10 @@ if TYPE_CHECKING:
 __all__ = ["Fetched", "FileFacts", "Transport"]
 
 LONGEST_WAIT_S = 30.0
-#: A month of the busiest symbol has an eighth of this.
+#: Eight times the size of a month of the busiest symbol.
 LARGEST_FILE_BYTES = 8 << 30
 UNCACHED = {"Cache-Control": "no-cache", "Pragma": "no-cache"}
-#: A zip file gains nothing from another compression.
+#: Compressing a zip file again would not make it smaller.
 AS_IT_IS = {"Accept-Encoding": "identity"}
 
 OK, PARTIAL, MISSING, NO_SUCH_RANGE = 200, 206, 404, 416
@@ -53,44 +53,44 @@ SERVER_FAULT = 500
 
 @dataclass(frozen=True, slots=True)
 class Fetched:
-    """A file as it was fetched, and what the server says about it."""
+    """The content of a fetched file, and its metadata."""
 
     content: bytes
-    #: Empty where the server gives none.
+    #: Empty if the server sends none.
     etag: str = ""
-    #: ISO 8601, UTC; empty where the server gives none.
+    #: ISO 8601, UTC; empty if the server sends none.
     last_modified: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class FileFacts:
-    """What a server says about a file without sending it."""
+    """The metadata of a file, without its content."""
 
-    #: Empty where the server gives none.
+    #: Empty if the server sends none.
     etag: str = ""
-    #: None where the server gives none.
+    #: None if the server sends none.
     last_modified: datetime | None = None
 
 
 class Transport:
-    """Files below one address: `http://`, `https://` or `file://`.
+    """Access to the files below one address: `http://`, `https://` or `file://`.
 
     Parameters
     ----------
     url
-        The address that paths are relative to; with a user and a password, or with a query that
-        each request gets, where the server asks for them. They are never shown or recorded.
+        The address that paths are relative to. It may have a user and a password, or a query that
+        is added to each request. These are never shown or recorded.
     store
         A store of the library obstore, which is used instead of the address.
     tries
-        How often a file is asked for; the setting `http_tries` by default.
+        Number of tries of a request; the setting `http_tries` by default.
     first_wait_s
-        Seconds before the second try. The wait doubles with each one, up to 30 s, with jitter.
+        Seconds before the second try. The wait doubles each time, up to 30 s, with jitter.
 
     Raises
     ------
     SettingError
-        The address is of another kind, or names a folder that does not exist.
+        The address is not valid, or its folder does not exist.
 
     Examples
     --------
@@ -111,9 +111,9 @@ class Transport:
         tries: int | None = None,
         first_wait_s: float = 0.5,
     ) -> None:
-        given = settings(http_tries=tries)
+        chosen = settings(http_tries=tries)
         self._address = Address(url.rstrip("/"))
-        self.tries = given.http_tries
+        self.tries = chosen.http_tries
         self.first_wait_s = first_wait_s
         self._store = store
         if store is None:
@@ -128,20 +128,20 @@ class Transport:
         return str(self._address)
 
     def url_of(self, path: str) -> str:
-        """Address of a file without its secrets."""
+        """Return the address of a file without its secrets."""
         return str(self._address.joined(path))
 
     def get(self, path: str, *, fresh: bool = False, largest_bytes: int | None = None) -> Fetched:
-        """Fetch the file at a path; with `fresh`, past all caches on the way.
+        """Fetch the file at a path. `fresh` bypasses caches.
 
-        A file from a web server of more than `largest_bytes`, 8 GiB by default, is not fetched.
+        A file of more than `largest_bytes`, 8 GiB by default, is not fetched from a web server.
 
         Raises
         ------
         FileNotFoundError
-            The server says that there is no such file.
+            The server has no such file.
         TransientSourceError
-            No answer, a refusal, or a body that broke off, after all tries.
+            There was no answer, an error status or an interrupted body, after all tries.
         """
         if self._store is not None:
             return _from_store(self._store, path, self.url_of(path))
@@ -155,44 +155,44 @@ class Transport:
             with attempt, self._failures(path, f"`{self.url_of(path)}` could not be fetched"):
                 headers = AS_IT_IS | (UNCACHED if fresh else {}) | partial.headers()
                 with self._client.ask("GET", address, headers) as answer:
-                    self._judge(answer, path, OK, *partial.statuses)
+                    self._check_status(answer, path, OK, *partial.statuses)
                     return partial.finish(answer)
-        raise AssertionError  # stamina gives a result or raises
+        raise AssertionError  # the last attempt returns or raises
 
     def exists(self, path: str) -> bool:
-        """Whether there is a file at a path.
+        """Return whether there is a file at a path.
 
         Raises
         ------
         TransientSourceError
-            No answer, or one that says neither yes nor no, after all tries.
+            There was no answer, or one that says neither yes nor no, after all tries.
         """
         return self.facts(path) is not None
 
     def facts(self, path: str) -> FileFacts | None:
-        """What the server says about a file; None if there is none.
+        """Return the metadata of a file; None if there is no file.
 
         Raises
         ------
         NoAnswerError
-            No connection, or one that ended before an answer, after all tries.
+            The connection failed, or ended before an answer, after all tries.
         TransientSourceError
-            An answer that says neither yes nor no, after all tries.
+            The answer says neither yes nor no, after all tries.
         """
         try:
             if self._store is not None:
                 return _facts_of_store(self._store, path, self.url_of(path))
             if self._folder is not None:
                 return _facts_of_file(self._folder / path, self.url_of(path))
-            return self._asked(path)
+            return self._request_facts(path)
         except FileNotFoundError:
             return None
 
     def noticed(self, answer: Answer) -> None:
-        """Take note of an answer to a question about a file."""
+        """Inspect the answer to a request for metadata; a hook for subclasses."""
 
-    def _asked(self, path: str) -> FileFacts:
-        """What the web server says about a file."""
+    def _request_facts(self, path: str) -> FileFacts:
+        """Request the metadata of a file from a web server."""
         address = self._address.joined(path)
         method = "HEAD"
         for attempt in self._attempts():
@@ -204,17 +204,17 @@ class Transport:
                     with self._client.ask(method, address, AS_IT_IS) as answer:
                         pass
                 self.noticed(answer)
-                self._judge(answer, path, OK)
+                self._check_status(answer, path, OK)
                 return FileFacts(answer.header("ETag"), date_of(answer.header("Last-Modified")))
-        raise AssertionError  # stamina gives a result or raises
+        raise AssertionError  # the last attempt returns or raises
 
     def _attempts(self) -> Iterable[Attempt]:
-        """Tries of a request, with waits between."""
+        """Iterate over the tries of a request, with waits between them."""
         import_extra("stamina", "fetch")
         import stamina
 
         return stamina.retry_context(
-            on=(NoAnswerError, _MayGetBetterError),
+            on=(NoAnswerError, _RetryableError),
             attempts=self.tries,
             timeout=None,
             wait_initial=self.first_wait_s,
@@ -222,23 +222,23 @@ class Transport:
             wait_jitter=self.first_wait_s,
         )
 
-    def _judge(self, answer: Answer, path: str, *wanted: int) -> None:
-        """Raise an error for an answer that is not the file.
+    def _check_status(self, answer: Answer, path: str, *expected: int) -> None:
+        """Raise for an answer with an unexpected status.
 
         Raises
         ------
         FileNotFoundError
-            The server says that there is no such file.
+            The server has no such file.
         TransientSourceError
-            Any other status than those wanted.
+            The status is another one than expected.
         """
         status, url = answer.status, self.url_of(path)
-        if status in wanted:
+        if status in expected:
             return
         if status == MISSING:
             raise FileNotFoundError(f"there is no file `{url}`")
         is_later = status >= SERVER_FAULT or status in LATER
-        kind = _MayGetBetterError if is_later else TransientSourceError
+        kind = _RetryableError if is_later else TransientSourceError
         hint = "nothing is known about the file; try again later"
         raise kind(
             with_hint(f"`{url}` could not be fetched: the answer has status `{status}`", hint),
@@ -247,7 +247,7 @@ class Transport:
 
     @contextmanager
     def _failures(self, path: str, sentence: str) -> Iterator[None]:
-        """Turn a failed request into the error of a source that gave no answer."""
+        """Convert a failed request to `NoAnswerError`."""
         try:
             yield
         except RequestFailedError as error:
@@ -267,7 +267,7 @@ class Transport:
         return Path(url2pathname(parts.path)) if parts.scheme == "file" else None
 
     def _check_address(self) -> None:
-        """Refuse an address that no file can ever come from."""
+        """Raise for an address that cannot have files."""
         hint = "write https://host, http://host:port or file:///folder"
         fault = fault_of(self._address)
         if fault is not None:
@@ -276,28 +276,28 @@ class Transport:
         if parts.scheme in ("http", "https") and parts.hostname:
             return
         if parts.scheme != "file":
-            raise SettingError(with_hint(f"`{self.url}` is no address of a source", hint))
-        # Without its folder, every day would look as if it had never been published.
+            raise SettingError(with_hint(f"`{self.url}` is not the address of a source", hint))
+        # Without this check, every day of a missing folder would look unpublished.
         if self._folder is not None and not self._folder.is_dir():
             raise SettingError(with_hint(f"there is no folder `{self.url}`", hint))
 
 
-class _MayGetBetterError(TransientSourceError):
-    """An answer that another try may better."""
+class _RetryableError(TransientSourceError):
+    """Raised when an answer may be different after a retry."""
 
 
 @dataclass(slots=True)
 class _Partial:
-    """What has come of a file so far, over all tries."""
+    """The received part of a file, over all tries."""
 
     largest_bytes: int
     pieces: list[bytes] = field(default_factory=list)
     size: int = 0
-    #: The strong entity tag of these bytes; empty where the rest cannot be asked for by itself.
+    #: The strong entity tag of these bytes; empty if the rest cannot be requested by itself.
     tag: str = ""
 
     def headers(self) -> dict[str, str]:
-        """Headers that ask for the rest."""
+        """Return the headers that request the rest."""
         if not (self.tag and self.size):
             self._clear("")
             return {}
@@ -305,7 +305,7 @@ class _Partial:
 
     @property
     def statuses(self) -> tuple[int, ...]:
-        """Statuses of answers to a question for the rest, beside that of a whole file."""
+        """Statuses to expect in addition to that of a whole file."""
         return (PARTIAL, NO_SUCH_RANGE) if self.size else ()
 
     def finish(self, answer: Answer) -> Fetched:
@@ -314,16 +314,16 @@ class _Partial:
         Raises
         ------
         RequestFailedError
-            The body broke off; what has come is used by the next try.
+            The body was interrupted. The next try uses the received part.
         """
         if answer.status == NO_SUCH_RANGE:
             self._clear("")
-            raise RequestFailedError("the file ends before the part that was asked for")
+            raise RequestFailedError("the file ends before the requested part")
         if answer.status == PARTIAL:
             begin = re.fullmatch(r"bytes ([0-9]{1,18})-[0-9]+/.*", answer.header("Content-Range"))
             if begin is None or int(begin[1]) != self.size or answer.header("ETag") != self.tag:
                 self._clear("")
-                raise RequestFailedError("another part of the file came than was asked for")
+                raise RequestFailedError("the answer is another part of the file than requested")
         else:
             tag = answer.header("ETag")
             self._clear("" if answer.is_encoded or not tag.startswith('"') else tag)
@@ -342,7 +342,7 @@ class _Partial:
 
 
 def _from_folder(path: Path, url: str) -> Fetched:
-    """Read a file of a folder."""
+    """Read a file from a folder."""
     with _reading(url):
         content = path.read_bytes()
     facts = _facts_of_file(path, url)
@@ -360,7 +360,7 @@ def _facts_of_file(path: Path, url: str) -> FileFacts:
 
 
 def _from_store(store: ObjectStore, path: str, url: str) -> Fetched:
-    """Read a file of a store of obstore."""
+    """Read a file from a store of obstore."""
     import obstore
 
     with _reading(url):
@@ -380,7 +380,7 @@ def _facts_of_store(store: ObjectStore, path: str, url: str) -> FileFacts:
 
 @contextmanager
 def _reading(url: str) -> Iterator[None]:
-    """Turn an error of a file system or a store into those of a source."""
+    """Convert an error of a file system or a store to `TransientSourceError`."""
     try:
         yield
     except FileNotFoundError:
@@ -388,10 +388,10 @@ def _reading(url: str) -> Iterator[None]:
     except MemoryError:
         raise
     except Exception as error:  # noqa: BLE001 - raised again without its cause, which may hold secrets
-        words = scrubbed(str(error)).partition("\n")[0].strip()
+        text = scrubbed(str(error)).partition("\n")[0].strip()
         raise TransientSourceError(
             with_hint(
-                f"`{url}` could not be fetched: {words}",
+                f"`{url}` could not be fetched: {text}",
                 "nothing is known about the file; try again later",
             ),
             url=url,

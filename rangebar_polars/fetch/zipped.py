@@ -1,8 +1,7 @@
-"""The one CSV in a zip file, in pieces, with its length and checksum proved at the end.
+"""Streaming of the one CSV in a zip file, with a check of its length and checksum at the end.
 
-Nothing in the file is trusted with memory: data are decompressed in pieces of limited size, never
-beyond the length that the directory declares, and a length that no table of trades compresses to is
-refused before any of it is decompressed.
+A malicious file cannot exhaust memory. Data are decompressed in pieces of limited size, at most up to
+the length in the directory, and a length that is implausible for trades is rejected beforehand.
 """
 
 from __future__ import annotations
@@ -25,12 +24,12 @@ __all__ = ["PIECE_BYTES", "DamagedFileError", "is_zip", "member_pieces"]
 ZIP_MAGIC = b"PK"
 ENCRYPTED = 1  # bit 0 of the flags of a member
 LOCAL_HEADER_BYTES = 30
-INPUT_BYTES = 256 << 10  # what they inflate to stays in the caches of a processor
+INPUT_BYTES = 256 << 10  # decompressed, this still fits into the cache of a processor
 #: Largest piece of decompressed data.
 PIECE_BYTES = 1 << 20
-#: An archive holds one file; each entry of a directory takes memory of its own.
+#: An archive holds one file. Each entry of a directory takes memory.
 LARGEST_DIRECTORY_BYTES = 1 << 20
-# Tables of trades shrink to a fifth, the most regular ones to a fiftieth.
+# Tables of trades compress to a fifth, the most regular ones to a fiftieth.
 LARGEST_RATIO = 200
 ALWAYS_ALLOWED_BYTES = 64 << 20
 LZMA_HEADER_BYTES = 4
@@ -40,11 +39,11 @@ FETCH_AGAIN = "fetch the file again"
 
 
 class DamagedFileError(TickDataError):
-    """A file that is not whole, or not the file it should be; a new copy may be."""
+    """Raised when a file is incomplete or not the expected one. A new copy may be right."""
 
 
 def is_zip(head: bytes) -> bool:
-    """Whether a file that begins so is a zip file.
+    """Return whether a file with these first bytes is a zip file.
 
     Examples
     --------
@@ -56,22 +55,22 @@ def is_zip(head: bytes) -> bool:
 
 
 def member_pieces(content: bytes, source: str, member: str | None = None) -> Iterator[bytes]:
-    r"""The CSV in a zip file, piece by piece.
+    r"""Decompress the CSV in a zip file piece by piece.
 
     Parameters
     ----------
     content
         The zip file.
     source
-        Its name, for messages.
+        Name of the file, for messages.
     member
-        Name that the CSV must have, with nothing beside it; any one CSV if None.
+        Name of the CSV, which must be the only member. None accepts the only CSV of any name.
 
     Raises
     ------
     DamagedFileError
-        No zip file, a damaged one, or one that holds something else. Damage may only be known at
-        the end: what came before is not to be trusted until the pieces are exhausted.
+        The content is not a zip file, is damaged, or holds something else. Damage may only show at
+        the end, so do not trust the pieces before they are exhausted.
 
     Examples
     --------
@@ -89,10 +88,10 @@ def member_pieces(content: bytes, source: str, member: str | None = None) -> Ite
             check_length(info)
             with archive.open(info):  # checks the header that stands before the data
                 pass
-        yield from proved(inflated(content, info), info)
+        yield from verified(inflated(content, info), info)
     except (RangeBarError, MemoryError):
         raise
-    # Each of the parsers has errors of its own, and more of them with each version.
+    # Each decompressor raises errors of its own, and new versions add more.
     except Exception as error:
         what = f"{error}" or type(error).__name__
         raise DamagedFileError(
@@ -101,50 +100,52 @@ def member_pieces(content: bytes, source: str, member: str | None = None) -> Ite
 
 
 class DirectoryReader(io.BytesIO):
-    """A zip file of which only the directory is read: none of its parts is large."""
+    """Reader of the directory of a zip file, with a limit on each read."""
 
     def read(self, size: int | None = -1, /) -> bytes:
-        """Read some bytes, at most those of a directory of thousands of entries."""
+        """Read bytes, up to the size of a directory of thousands of entries."""
         if size is not None and size > LARGEST_DIRECTORY_BYTES:
             raise BadZipFile(f"its directory is larger than {LARGEST_DIRECTORY_BYTES} bytes")
         return super().read(size)
 
 
 def only_member(archive: ZipFile, source: str, member: str | None) -> ZipInfo:
-    """The CSV in the archive."""
+    """Return the only CSV of an archive."""
     names = archive.namelist()
     if member is not None and names != [member]:
-        held = ", ".join(f"`{name[:80]}`" for name in names[:3]) or "nothing"
+        found = ", ".join(f"`{name[:80]}`" for name in names[:3]) or "nothing"
         raise DamagedFileError(
-            with_hint(f"`{source}` holds {held} instead of `{member}`", FETCH_AGAIN)
+            with_hint(f"`{source}` holds {found} instead of `{member}`", FETCH_AGAIN)
         )
-    found = [name for name in names if name.lower().endswith(".csv")]
-    if len(found) != 1:
+    tables = [name for name in names if name.lower().endswith(".csv")]
+    if len(tables) != 1:
         raise DamagedFileError(
-            with_hint(f"`{source}` holds {len(found)} CSV files", "an archive holds one")
+            with_hint(f"`{source}` holds {len(tables)} CSV files", "an archive holds one")
         )
-    info = archive.getinfo(found[0])
+    info = archive.getinfo(tables[0])
     if info.flag_bits & ENCRYPTED:
-        raise DamagedFileError(with_hint(f"`{source}` is encrypted", "an archive is not"))
+        raise DamagedFileError(
+            with_hint(f"`{source}` is encrypted", "an archive is never encrypted")
+        )
     return info
 
 
 def check_length(info: ZipInfo) -> None:
-    """Refuse a declared length that no table of trades compresses to."""
+    """Raise for a declared length that is implausible for trades."""
     if info.file_size > ALWAYS_ALLOWED_BYTES + LARGEST_RATIO * info.compress_size:
         raise BadZipFile(
-            f"{info.compress_size} bytes of it are said to hold {info.file_size}, more than trades "
-            "can be compressed to"
+            f"{info.compress_size} compressed bytes are declared as {info.file_size} bytes, a ratio "
+            "that trades do not reach"
         )
 
 
-def proved(pieces: Iterator[bytes], info: ZipInfo) -> Iterator[bytes]:
-    """The same pieces, never more of them than the directory declares, and with its checksum."""
+def verified(pieces: Iterator[bytes], info: ZipInfo) -> Iterator[bytes]:
+    """Yield the pieces, and check their length and checksum against the directory."""
     checksum, size = 0, 0
     for piece in pieces:
         size += len(piece)
         if size > info.file_size:
-            raise BadZipFile(f"the data are longer than the {info.file_size} bytes declared")
+            raise BadZipFile(f"the data are longer than the declared {info.file_size} bytes")
         checksum = zlib.crc32(piece, checksum)
         yield piece
     if size != info.file_size or checksum != info.CRC:
@@ -152,7 +153,7 @@ def proved(pieces: Iterator[bytes], info: ZipInfo) -> Iterator[bytes]:
 
 
 class Decoder(Protocol):
-    """A decompressor of the standard library that can be told how much to give at most."""
+    """A decompressor of the standard library with a limit on its output."""
 
     @property
     def eof(self) -> bool: ...
@@ -162,7 +163,7 @@ class Decoder(Protocol):
 
 
 class Deflate:
-    """The decompressor of zlib, which gives back what it has not taken, like the two others."""
+    """The decompressor of zlib with the interface of `bz2` and `lzma`, which buffer unused input."""
 
     def __init__(self) -> None:
         self._decoder = zlib.decompressobj(-zlib.MAX_WBITS)
@@ -175,19 +176,19 @@ class Deflate:
 
     @property
     def unused_data(self) -> bytes:
-        """What stands behind their end."""
+        """The data after the end of the compressed data."""
         return self._decoder.unused_data
 
     def decompress(self, data: bytes | memoryview, max_length: int, /) -> bytes:
-        """Decompress more data, and what is left of those before."""
-        given = self._rest + data if data and self._rest else self._rest or data
-        piece = self._decoder.decompress(given, max_length)
+        """Decompress buffered input and more data."""
+        buffer = self._rest + data if data and self._rest else self._rest or data
+        piece = self._decoder.decompress(buffer, max_length)
         self._rest = self._decoder.unconsumed_tail
         return piece
 
 
 def inflated(content: bytes, info: ZipInfo) -> Iterator[bytes]:
-    """Pieces of a member; twice as fast as `ZipExtFile`, which moves them three times."""
+    """Decompress a member, twice as fast as `ZipExtFile`, which copies the data three times."""
     data = compressed_data(content, info)
     if info.compress_type == ZIP_STORED:
         yield from (bytes(data[at : at + INPUT_BYTES]) for at in range(0, len(data), INPUT_BYTES))
@@ -208,11 +209,11 @@ def inflated(content: bytes, info: ZipInfo) -> Iterator[bytes]:
     # The end of LZMA data need not be marked.
     is_ended = decoder.eof if info.compress_type != ZIP_LZMA else left == 0
     if not is_ended or decoder.unused_data:
-        raise BadZipFile("the compressed data end in another place than the directory says")
+        raise BadZipFile("the compressed data end at another position than the directory says")
 
 
 def decoder_of(compress_type: int) -> Decoder:
-    """Decompressor of a method of compression."""
+    """Return the decompressor of a compression method."""
     known: dict[int, Callable[[], Decoder]] = {
         ZIP_DEFLATED: Deflate,
         ZIP_BZIP2: bz2.BZ2Decompressor,
@@ -223,13 +224,13 @@ def decoder_of(compress_type: int) -> Decoder:
 
 
 def lzma_decoder(data: memoryview, info: ZipInfo) -> tuple[Decoder, int]:
-    """Decompressor for the properties that stand before LZMA data, and where the data begin."""
+    """Return the decompressor for the properties before LZMA data, and the start of the data."""
     begin = LZMA_HEADER_BYTES + LZMA_PROPERTIES_BYTES
     size = int.from_bytes(data[2:LZMA_HEADER_BYTES], "little")
     if len(data) < begin or size != LZMA_PROPERTIES_BYTES:
         raise BadZipFile("the properties of its LZMA data are damaged")
     coded, dictionary = data[LZMA_HEADER_BYTES], int.from_bytes(data[5:begin], "little")
-    # Distances never reach beyond the data, so a larger dictionary would only take memory.
+    # No distance exceeds the data, so a larger dictionary would only take memory.
     dictionary = max(SMALLEST_DICTIONARY, min(dictionary, info.file_size))
     properties = {"id": lzma.FILTER_LZMA1, "dict_size": dictionary}
     properties |= {"lc": coded % 9, "lp": coded // 9 % 5, "pb": coded // 45}
@@ -237,7 +238,7 @@ def lzma_decoder(data: memoryview, info: ZipInfo) -> tuple[Decoder, int]:
 
 
 def compressed_data(content: bytes, info: ZipInfo) -> memoryview:
-    """The compressed data of a member."""
+    """Return the compressed data of a member."""
     header = content[info.header_offset : info.header_offset + LOCAL_HEADER_BYTES]
     lengths = (int.from_bytes(header[at : at + 2], "little") for at in (26, 28))
     start = info.header_offset + LOCAL_HEADER_BYTES + sum(lengths)

@@ -22,7 +22,7 @@ from rangebar_polars.fetch.registry import day_source
 from rangebar_polars.fetch.source import ARCHIVE_PATIENCE
 from rangebar_polars.ingest.editions import Editions, StoredIds
 from rangebar_polars.ingest.report import FetchReport
-from rangebar_polars.sources import canonical_market
+from rangebar_polars.sources import DEFAULT_SOURCE, canonical_market
 from rangebar_polars.storage.coverage import Gap
 from rangebar_polars.storage.parquet import TickStorage
 from rangebar_polars.symbol_registry import (
@@ -81,7 +81,8 @@ def fetch_ticks(
         Dates (the end's day included) or datetimes with a zone (the end excluded). Days before the
         symbol's effective start are skipped, with a warning.
     source, market
-        `"binance"` with `"spot"`, `"um"` or `"cm"`; `"exness"`.
+        Where the symbol is traded, such as `"binance"` and `"um"`; `docs/reference/sources.md` lists
+        them.
     cache_dir
         Folder of the store; by default `RANGEBAR_CACHE_DIR`, else the platform's cache folder.
     refresh
@@ -240,8 +241,8 @@ def span_of_symbol(symbol: str, start: When, end: When) -> Span:
 def _check_source(symbol: str, source: str) -> None:
     """Refuse to ask a source for a symbol that the registry lists under another one."""
     entry = get_symbol_entries().get(symbol)
-    # Entries without an exchange are Binance's.
-    if entry is not None and entry.exchange not in ("binance", source):
+    # An entry that names no exchange has the default one.
+    if entry is not None and entry.exchange not in (DEFAULT_SOURCE, source):
         raise ValueError(
             with_hint(
                 f"`{symbol}` is a symbol of `{entry.exchange}`, not of `{source}`",

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from rangebar_polars._utils.span import ONE_DAY
+from rangebar_polars.sources import has_monthly_ids
 from rangebar_polars.storage.coverage import IdSpans
 
 if TYPE_CHECKING:
@@ -47,7 +48,7 @@ def gap_before(ticks: TickSnapshot, chain: Chain, day: date) -> Hole | None:
     before, here = ticks[day - ONE_DAY], ticks[day]
     ids = [u.tick_last_id for u in chain.units if u.day < day and u.tick_last_id is not None]
     entry = here.coverage.entry
-    is_checked = before.coverage.is_stored or chain.series.spec.source == "exness"
+    is_checked = before.coverage.is_stored or has_monthly_ids(chain.series.spec.source)
     if is_checked or not ids or entry is None or entry.first_id is None:
         return None
     span = (ids[-1] + 1, entry.first_id - 1)

@@ -15,7 +15,7 @@ from rangebar_polars.exceptions import (
     NoAnswerError,
     with_hint,
 )
-from rangebar_polars.fetch.registry import probe_of
+from rangebar_polars.fetch.registry import archive_probe
 from rangebar_polars.sources import Venue
 from rangebar_polars.storage.parquet import TickStorage
 from rangebar_polars.storage.reading.plan import covered_days, entries_around
@@ -116,7 +116,7 @@ def newest_day(
     latest = yesterday if last_day is None else min(last_day, yesterday)
     if _is_stored(symbol_dir, latest):
         return Clamp(latest, last_day, _STORED)
-    probe = probe_of(symbol, venue.source, venue.market, now=now)
+    probe = archive_probe(symbol, venue.source, venue.market, now=now)
     return _Search(symbol_dir, probe, last_day, started).run()
 
 

@@ -1,1 +1,1 @@
-"""Messages to the user's own accounts; nothing is sent unless the user has set their keys."""
+"""Notifications to the user's own accounts, sent only if the user has set their keys."""

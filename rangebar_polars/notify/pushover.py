@@ -1,4 +1,4 @@
-"""Alerts by Pushover, to the account whose keys the user has set."""
+"""Alerts through Pushover, to the account whose keys the user has set."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from rangebar_polars.config import settings
 
 __all__ = ["is_configured", "send_critical_alert"]
 
-# An emergency repeats every so many seconds until it is acknowledged, at most so long.
+# An emergency alert repeats at this interval until it is acknowledged or expires.
 _REPEAT_S = 30
 _EXPIRE_S = 3600
 
 
 def is_configured() -> bool:
-    """Whether the settings `pushover_api_token` and `pushover_user_key` are both there."""
+    """Return whether the settings `pushover_api_token` and `pushover_user_key` are both set."""
     chosen = settings()
     return bool(chosen.pushover_api_token and chosen.pushover_user_key)
 
@@ -35,16 +35,16 @@ def send_critical_alert(
     Parameters
     ----------
     title, message
-        What the alert says.
+        Text of the alert.
     url, url_title
-        A link below it, and its words.
+        A link below the text, and its title.
     priority
         `"emergency"` repeats; `"high"` does not.
 
     Returns
     -------
     bool
-        Whether Pushover took it; False also when the keys are not set, and nothing was sent.
+        Whether Pushover accepted the alert. False without keys, when nothing is sent.
 
     Raises
     ------

@@ -92,7 +92,8 @@ def populate_cache_resumable(
         A `concurrent.futures.Executor`, or a function that makes one; None for this process. Work
         is split by symbol and reset segment.
     source, market
-        `"binance"` with `"spot"`, `"um"` or `"cm"`; `"exness"`.
+        Where the symbol is traded, such as `"binance"` and `"um"`; `docs/reference/sources.md` lists
+        them.
     cache_dir
         Folder of the tick store and of an embedded cache.
     dsn

@@ -12,6 +12,7 @@ from rangebar_polars._utils.span import ONE_DAY
 from rangebar_polars.clickhouse.open import reading
 from rangebar_polars.clickhouse.query.bars import READ_TRIES, DamagedBarsError, read_bars
 from rangebar_polars.clickhouse.query.units import details_of, read_chains
+from rangebar_polars.sources import DEFAULT_SOURCE
 from rangebar_polars.validation.continuity import ContinuityCheck
 from rangebar_polars.validation.tier1 import Tier1Check
 
@@ -66,7 +67,7 @@ class StoredBarsCheck:
         self.days = days
         self._cache_dir = cache_dir
         self._dsn = dsn
-        source = report.series[0].series.spec.source if report.series else "binance"
+        source = report.series[0].series.spec.source if report.series else DEFAULT_SOURCE
         self._continuity = ContinuityCheck(source=source)
         self._tier1 = Tier1Check()
         self._is_validated = False

@@ -77,7 +77,8 @@ def get_range_bars(
     ouroboros, ouroboros_mode
         When bars are reset: "year", "month", "week", "day" or None. Two names of one argument.
     source, market
-        `"binance"` with `"spot"`, `"um"` or `"cm"`; `"exness"`.
+        Where the symbol is traded, such as `"binance"` and `"um"`; `docs/reference/sources.md` lists
+        them.
     include_microstructure
         Adds the columns of `rb.MICROSTRUCTURE_COLUMNS`; a value that is not defined is NaN.
     include_orphaned_bars

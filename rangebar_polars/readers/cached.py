@@ -76,7 +76,8 @@ def get_cached_bars(
     ouroboros, ouroboros_mode
         When bars are reset: "year", "month", "week", "day" or None. Two names of one argument.
     source, market
-        `"binance"` with `"spot"`, `"um"` or `"cm"`; `"exness"`.
+        Where the symbol is traded, such as `"binance"` and `"um"`; `docs/reference/sources.md` lists
+        them.
     features
         Groups or names of columns beyond the core.
     include_orphaned_bars

@@ -52,7 +52,8 @@ def scan_ticks(
         to now, and to the newest day that a source has; days before the symbol's effective start
         are left out. The latter two with a warning.
     source, market
-        `"binance"` with `"spot"`, `"um"` or `"cm"`; `"exness"`.
+        Where the symbol is traded, such as `"binance"` and `"um"`; `docs/reference/sources.md` lists
+        them.
     fetch
         Whether days that are missing may be fetched.
     on_gap

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import polars as pl
 
 from rangebar_polars._utils.span import ONE_DAY
+from rangebar_polars.sources import IDS_PER_MONTH
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -44,8 +45,6 @@ COVERAGE_SCHEMA = pl.Schema(
 )
 
 _LISTED = 3
-# The id of a quote is its month times this number, plus its row in the file of the month.
-_ROWS_OF_MONTH = 10**8
 
 
 class CoverageWarning(UserWarning):
@@ -182,10 +181,10 @@ def _quote_breaks(before: tuple[date, DayEntry] | None, here: tuple[date, DayEnt
     day, entry = here
     if before is None or entry.first_id is None or before[1].last_id is None:
         return []
-    month, row = divmod(entry.first_id, _ROWS_OF_MONTH)
-    if before[1].last_id // _ROWS_OF_MONTH != month:
+    month, row = divmod(entry.first_id, IDS_PER_MONTH)
+    if before[1].last_id // IDS_PER_MONTH != month:
         is_first_row = row <= 1  # rows are counted from 0 or from 1
-        return [] if is_first_row else [Gap(day, month * _ROWS_OF_MONTH + 1, entry.first_id - 1)]
+        return [] if is_first_row else [Gap(day, month * IDS_PER_MONTH + 1, entry.first_id - 1)]
     if before[1].origin.sha256 != entry.origin.sha256:
         reason = f"it is from another edition of the month's file than {before[0]}"
         return [Gap(day, before[1].last_id + 1, entry.first_id - 1, reason)]

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 from rangebar_polars._files.disk import Disk
 from rangebar_polars._utils.checks import ACCESS_HINT, is_folder
 from rangebar_polars.exceptions import StorageError, with_hint
-from rangebar_polars.sources import MARKETS
+from rangebar_polars.sources import SOURCES
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -118,8 +118,8 @@ def symbol_dirs(
     root: Path, source: str | None, market: str | None, symbol: str | None, disk: Disk
 ) -> Iterator[SymbolDir]:
     """Yield the symbols in the store. A source, market or symbol other than None filters them."""
-    for found_source, markets in MARKETS.items():
-        for found_market in markets:
+    for found_source, row in SOURCES.items():
+        for found_market in row.market_names:
             if source not in (None, found_source) or market not in (None, found_market):
                 continue
             for folder in _folders(root / found_source / found_market):

@@ -121,8 +121,8 @@ class TickStorage:
             order. In the order of the ids, a time that runs back by at most a second is raised to
             the highest time before it.
         source, market
-            `"binance"` with `"spot"`, `"um"` or `"cm"`; or `"exness"`, whose ticks have `bid`,
-            `ask` and their mid as `price`.
+            Where the symbol is traded, see `docs/reference/sources.md`. Quotes have `bid`, `ask`
+            and their mid as `price`.
 
         Returns
         -------

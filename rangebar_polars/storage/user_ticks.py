@@ -15,7 +15,15 @@ from rangebar_polars.exceptions import (
     with_hint,
 )
 from rangebar_polars.interop.pandas_frames import column, is_pandas, trades_from_pandas
-from rangebar_polars.sources import LONGEST_STEP_BACK_US, is_strictly_increasing, schema_of
+from rangebar_polars.sources import (
+    LONGEST_STEP_BACK_US,
+    QUOTES,
+    TRADES,
+    IdScheme,
+    is_strictly_increasing,
+    schema_of,
+    source_named,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -26,11 +34,10 @@ ID = "agg_trade_id"
 TIME = "timestamp"
 # The last instant whose year has four digits, in microseconds since 1970.
 LATEST_US = 253_402_300_799_999_999
-REQUIRED = {"binance": (TIME, "price", ID), "exness": (TIME, "price", "bid", "ask", ID)}
 ID_HINTS = {
-    "binance": "the store uses the ids to prove that no tick is missing; number the rows if they "
+    IdScheme.CHAIN: "the store uses the ids to prove that no tick is missing; number the rows if they "
     "have none: .with_row_index('agg_trade_id')",
-    "exness": "number the quotes of a month: (100 · year + month) · 10⁸ + row",
+    IdScheme.MONTHLY: "number the quotes of a month: (100 · year + month) · 10⁸ + row",
 }
 
 
@@ -80,7 +87,7 @@ def _polars_frame(frame: object, source: str) -> pl.DataFrame:
                 "pass a Polars or a pandas frame",
             )
         )
-    if source == "binance":
+    if source_named(source).ticks is TRADES:
         return trades_from_pandas(frame)
     labels: list[object] = list(frame.columns)
     names = [name for name in schema_of(source).names() if name in labels]
@@ -90,12 +97,12 @@ def _polars_frame(frame: object, source: str) -> pl.DataFrame:
 def _columns(frame: pl.DataFrame, source: str) -> pl.DataFrame:
     """Select the columns of the store's schema, and cast them to its dtypes."""
     present = _named(frame, source)
-    for name in REQUIRED[source]:
+    for name in source_named(source).ticks.required:
         if name not in present.columns:
             error = MissingColumnError.of(name, frame.columns, used_for=name)
             if name == ID:
                 sentence = str(error).partition("\n")[0]
-                raise MissingColumnError(with_hint(sentence, ID_HINTS[source]))
+                raise MissingColumnError(with_hint(sentence, ID_HINTS[source_named(source).ids]))
             raise error
     schema = schema_of(source)
     return present.select(
@@ -106,7 +113,7 @@ def _columns(frame: pl.DataFrame, source: str) -> pl.DataFrame:
 
 
 def _named(frame: pl.DataFrame, source: str) -> pl.DataFrame:
-    if source == "exness":
+    if source_named(source).ticks is QUOTES:
         names = set(frame.columns)
         if "price" not in names and {"bid", "ask"} <= names:
             mid = ((pl.col("bid") + pl.col("ask")) / 2).round(8)

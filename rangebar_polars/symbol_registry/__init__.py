@@ -1,6 +1,6 @@
-"""The symbol registry: what is known about each symbol, and the gate that asks it.
+"""The symbol registry, and the gate that checks symbols against it.
 
-It is `symbols.toml` of the package, with the user's own file merged over it.
+The registry is `symbols.toml` of the package, with the user's own file merged over it.
 """
 
 from __future__ import annotations

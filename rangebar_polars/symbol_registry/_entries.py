@@ -1,4 +1,4 @@
-"""What the registry says about a symbol, and how it is read from a table of a TOML file."""
+"""Entries of the symbol registry, and their parsing from tables of a TOML file."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from rangebar_polars._utils.setting_types import (
     whole_number,
 )
 from rangebar_polars.exceptions import SettingError, nearest, with_hint
+from rangebar_polars.sources import DEFAULT_MARKET, DEFAULT_SOURCE, SOURCES
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -44,7 +45,7 @@ TEXTS = Kind("a list of texts", _texts)
 
 @dataclass(frozen=True, slots=True)
 class KnownGap:
-    """A span of UTC days, both ends included, whose missing data are no fault."""
+    """A span of UTC days, both ends included, that are known to have no data."""
 
     start_date: date = field(metadata={"kind": DATE})
     end_date: date = field(metadata={"kind": DATE})
@@ -63,46 +64,50 @@ def _gap(value: object) -> KnownGap:
     return gap
 
 
+# Markets of all sources, as a file of symbols writes them.
+_MARKETS = dict.fromkeys(
+    market.registry_name or market.name for source in SOURCES.values() for market in source.markets
+)
+
+
 GAPS = Kind("a list of spans with start_date, end_date and reason", _list_of(_gap))
 
 
 @dataclass(frozen=True, slots=True)
 class SymbolEntry:
-    """What the registry says about one symbol.
+    """The entry of one symbol in the registry.
 
     Attributes
     ----------
     name
         The symbol in upper case.
     enabled
-        False: the gate refuses the symbol.
+        Whether the gate accepts the symbol.
     asset_class
-        crypto, forex or equities; decides the smallest threshold where `min_threshold` is None.
+        crypto, forex or equities. It decides the smallest threshold if `min_threshold` is None.
     exchange, market
-        Where it is traded.
+        Where the symbol is traded.
     listing_date
-        First trading day, where known.
+        First trading day, if known.
     effective_start, reason
-        First day to compute from, where the data before are bad or missing, and why.
+        First day to compute from if earlier data are bad or missing, and why.
     first_clean_date
-        First day whose data were found good.
+        First day whose data were checked and found good.
     tier
         1 for the most liquid.
     min_threshold
         Smallest threshold in decimal basis points.
     data_anomalies, known_gaps
-        Faults of the source that are known, and spans without data that are no fault.
+        Known faults of the source, and spans that are known to have no data.
     processing_notes, keywords, reference
-        For people.
+        Notes for people; the package does not read them.
     """
 
     name: str = field(metadata={"kind": TEXT})
     asset_class: str = field(metadata={"kind": choice("crypto", "forex", "equities")})
     enabled: bool = field(default=True, metadata={"kind": SWITCH})
-    exchange: str = field(default="binance", metadata={"kind": choice("binance", "exness")})
-    market: str = field(
-        default="spot", metadata={"kind": choice("spot", "futures-um", "futures-cm")}
-    )
+    exchange: str = field(default=DEFAULT_SOURCE, metadata={"kind": choice(*SOURCES)})
+    market: str = field(default=DEFAULT_MARKET, metadata={"kind": choice(*_MARKETS)})
     listing_date: date | None = field(default=None, metadata={"kind": DATE})
     effective_start: date | None = field(default=None, metadata={"kind": DATE})
     reason: str = field(default="", metadata={"kind": TEXT})
@@ -118,7 +123,7 @@ class SymbolEntry:
 
 @dataclass(frozen=True, slots=True)
 class SymbolTransition:
-    """A symbol that went on under another name, with no trades in the days between."""
+    """A symbol that was renamed, with no trades in the days between."""
 
     name: str = field(metadata={"kind": TEXT})
     old_symbol: str = field(metadata={"kind": TEXT})
@@ -133,36 +138,36 @@ class SymbolTransition:
 
 
 def checked_keys(cls: type[Any], table: Mapping[str, object], place: str) -> dict[str, object]:
-    """Keys of a table with their values, read; `place` says in an error where the table stands.
+    """Parse the values of a table. `place` names the table in an error.
 
     Raises
     ------
     SettingError
-        A key that the class does not have, or a value of the wrong kind.
+        A key is unknown, or a value is of the wrong kind.
     """
     kinds: dict[str, Kind] = {item.name: item.metadata["kind"] for item in fields(cls)}
     keys = kinds.keys() - {"name"}
     for key in table:
         if key not in keys:
             near = nearest(key, keys)
-            sentence = f"`{key}` is no key of {place}"
+            sentence = f"`{key}` is not a key of {place}"
             hint = f"did you mean `{near}`?" if near else f"its keys are {', '.join(sorted(keys))}"
             raise SettingError(with_hint(sentence, hint))
     return {key: kinds[key].value(value, f"`{key}` of {place}") for key, value in table.items()}
 
 
 def entry_of(cls: type[Any], values: Mapping[str, object], place: str) -> Any:  # noqa: ANN401
-    """Object of a class of values already read.
+    """Make an object of a class from parsed values.
 
     Raises
     ------
     SettingError
-        A key that has no default is missing.
+        A key without a default is missing.
     """
     for item in fields(cls):
         if item.default is MISSING and item.name not in values:
             kind: Kind = item.metadata["kind"]
             raise SettingError(
-                with_hint(f"{place} lacks the key `{item.name}`", f"it is {kind.description}")
+                with_hint(f"{place} has no key `{item.name}`", f"it is {kind.description}")
             )
     return cls(**values)

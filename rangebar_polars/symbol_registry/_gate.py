@@ -1,4 +1,4 @@
-"""The gate that every function with a symbol asks first."""
+"""The gate that checks symbols before anything else is done with them."""
 
 from __future__ import annotations
 
@@ -30,40 +30,39 @@ __all__ = [
     "validate_symbols_registered",
 ]
 
-# Symbols that the call at work, in this thread, has been let through with.
+# Symbols that the gate has accepted for the current call in this thread.
 _PAST_GATE: ContextVar[frozenset[str]] = ContextVar("past_gate", default=frozenset())
 
 WhenT = TypeVar("WhenT", bound="When")
 
 
 class SymbolNotRegisteredWarning(UserWarning):
-    """A symbol that is not registered was let through, since the gate only warns."""
+    """Warns that a symbol is not registered, if the gate is set to warn."""
 
 
 class StartDateClampedWarning(UserWarning):
-    """A start before the symbol's effective start was moved to it."""
+    """Warns that a start before the symbol's effective start was moved to it."""
 
 
 def validate_symbol_registered(symbol: str, *, operation: str = "") -> str:
-    """The symbol in upper case, if the gate lets it through.
+    """Check that a symbol is registered and enabled, and return it in upper case.
 
-    The setting `symbol_gate` says what happens to a symbol that the registry does not know, or that
-    is not enabled there: `strict` raises, `warn` warns, `off` lets it through. A refusal and a
-    warning are events too.
+    The setting `symbol_gate` decides about other symbols: `strict` raises, `warn` warns and `off`
+    accepts them. An error or a warning is also an event.
 
     Parameters
     ----------
     symbol
-        In any letter case.
+        A symbol in any letter case.
     operation
-        What is to be done with the symbol, for messages and events.
+        Name of the calling operation, for messages and events.
 
     Raises
     ------
     SymbolNotRegisteredError
         The gate is strict, and the symbol is not registered or not enabled.
     SettingError
-        A setting, or the user's file of symbols, is wrong.
+        A setting, or the user's file of symbols, is not valid.
 
     Examples
     --------
@@ -75,9 +74,9 @@ def validate_symbol_registered(symbol: str, *, operation: str = "") -> str:
 
 
 def validate_symbols_registered(symbols: Iterable[str], *, operation: str = "") -> tuple[str, ...]:
-    """The symbols in upper case, if the gate lets all of them through.
+    """Check that all symbols are registered and enabled, and return them in upper case.
 
-    All are judged before any is worked on, and one error names all that are refused.
+    One error names all symbols that are not.
 
     Examples
     --------
@@ -91,41 +90,43 @@ def validate_symbols_registered(symbols: Iterable[str], *, operation: str = "") 
     gate = settings().symbol_gate
     if gate == "off":
         return names
-    refused = [name for name in dict.fromkeys(names) if not (_is_enabled(name) or _is_past(name))]
-    if not refused:
+    rejected = [name for name in dict.fromkeys(names) if not (_is_enabled(name) or _is_past(name))]
+    if not rejected:
         return names
-    message = _refusal(refused, operation)
-    for name in refused:
+    message = _describe_rejection(rejected, operation)
+    for name in rejected:
         emit(SymbolNotRegistered(name, operation, len(get_registered_symbols())))
     if gate == "strict":
-        raise SymbolNotRegisteredError(message, symbol=refused[0], operation=operation)
+        raise SymbolNotRegisteredError(message, symbol=rejected[0], operation=operation)
     _warn_caller(message, SymbolNotRegisteredWarning)
     return names
 
 
 def validate_and_clamp_start_date(symbol: str, start: WhenT) -> WhenT:
-    """The start, or the symbol's effective start if that is later; then the caller is warned.
+    """Return the start, or the symbol's effective start with a warning if that is later.
 
-    A strict gate refuses a symbol that is not registered. Others have no effective start.
+    A strict gate rejects a symbol that is not registered. With another gate, such a symbol has no
+    effective start.
 
     Parameters
     ----------
     symbol
-        In any letter case.
+        A symbol in any letter case.
     start
         A date, its text, or a datetime with a zone.
 
     Returns
     -------
     str, date or datetime
-        The kind that was given; a datetime is 00:00 UTC of the effective start, in its own zone.
+        A value of the same kind as `start`. A datetime is 00:00 UTC of the effective start, in the
+        zone of `start`.
 
     Raises
     ------
     SymbolNotRegisteredError
         The gate is strict, and the symbol is not registered or not enabled.
     ValueError
-        The start is no date.
+        The start is not a date.
 
     Examples
     --------
@@ -144,19 +145,19 @@ def validate_and_clamp_start_date(symbol: str, start: WhenT) -> WhenT:
     message = f"{sentence}: {entry.reason}" if entry.reason else sentence
     hint = f"start on {entry.effective_start} or later"
     _warn_caller(with_hint(message, hint), StartDateClampedWarning)
-    return _as_given(start, entry.effective_start)
+    return _in_kind_of(start, entry.effective_start)
 
 
-def _as_given(given: WhenT, day: date) -> WhenT:
-    """The day in the kind of the value given."""
-    if isinstance(given, datetime):
-        return cast("WhenT", day_start(day).astimezone(given.tzinfo))
-    return cast("WhenT", day.isoformat() if isinstance(given, str) else day)
+def _in_kind_of(start: WhenT, day: date) -> WhenT:
+    """Return a day as a value of the kind of `start`."""
+    if isinstance(start, datetime):
+        return cast("WhenT", day_start(day).astimezone(start.tzinfo))
+    return cast("WhenT", day.isoformat() if isinstance(start, str) else day)
 
 
 @contextmanager
 def past_gate(symbol: str) -> Iterator[None]:
-    """Calls within are parts of one that the gate has let through: it says nothing a second time."""
+    """Accept a symbol within the block, so that inner calls do not repeat an error or a warning."""
     before = _PAST_GATE.set(_PAST_GATE.get() | {symbol})
     try:
         yield
@@ -179,27 +180,27 @@ def _is_enabled(name: str) -> bool:
     return entry is not None and entry.enabled
 
 
-def _refusal(refused: Sequence[str], operation: str) -> str:
-    """What is wrong with the symbols, and the remedy."""
+def _describe_rejection(rejected: Sequence[str], operation: str) -> str:
+    """Describe why symbols are rejected, with a hint."""
     entries = get_symbol_entries()
-    listed = ", ".join(f"`{name}`" for name in refused)
+    listed = ", ".join(f"`{name}`" for name in rejected)
     where = f" ({operation})" if operation else ""
-    disabled = all(name in entries for name in refused)
+    disabled = all(name in entries for name in rejected)
     state = "not enabled" if disabled else "not registered"
-    sentence = f"{listed} {'is' if len(refused) == 1 else 'are'} {state}{where}"
-    name = refused[0]
+    sentence = f"{listed} {'is' if len(rejected) == 1 else 'are'} {state}{where}"
+    name = rejected[0]
     file = settings().symbols or config_folder() / "symbols.toml"
     near = None if disabled else nearest(name, get_registered_symbols())
     question = f"did you mean `{near}`? else " if near else ""
     if not name.replace("_", "").isalnum():
-        return with_hint(sentence, f"{question}a symbol has letters, digits and `_`: BTCUSDT")
+        return with_hint(sentence, f"{question}use letters, digits and `_`, as in BTCUSDT")
     line = "enabled = true" if disabled else 'asset_class = "crypto"'
     remedy = f"write [symbols.{name}] and below it {line} in {file}"
     return with_hint(sentence, f"{question}{remedy}, or set RANGEBAR_SYMBOL_GATE=warn")
 
 
 def _warn_caller(message: str, category: type[Warning]) -> None:
-    """Warn as of the line outside this package that the call came from."""
+    """Warn at the line outside this package that made the call."""
     level, frame = 1, inspect.currentframe()
     while frame is not None and _is_ours(frame.f_globals.get("__name__", "")):
         level, frame = level + 1, frame.f_back

@@ -1,4 +1,4 @@
-"""The smallest threshold of a symbol: the user's setting, else the registry, else its class."""
+"""The smallest threshold of a symbol, from the user's setting, the registry or its asset class."""
 
 from __future__ import annotations
 
@@ -20,25 +20,26 @@ CURRENCIES = ("USD", "EUR", "GBP", "JPY", "AUD", "CAD", "NZD", "CHF", "XAU", "XA
 
 
 def resolve_and_validate_threshold(symbol: str | None, threshold: ThresholdLike) -> int:
-    """Threshold in decimal basis points, not below the symbol's minimum.
+    """Parse a threshold to decimal basis points and check it against the symbol's minimum.
 
     The minimum is the variable `RANGEBAR_MIN_THRESHOLD_<SYMBOL>`, else the registry's, else that of
-    the symbol's class. A threshold below it is an event too. The symbol need not be registered.
+    the symbol's asset class. A threshold below it is also an event. The symbol need not be
+    registered.
 
     Parameters
     ----------
     symbol
-        A symbol in any letter case; None asks for no minimum.
+        A symbol in any letter case, or None for no minimum.
     threshold
         250, "0.25%", "25bp" or the name of a preset.
 
     Raises
     ------
     ThresholdError
-        Not a threshold, or below the minimum; then `threshold`, `min_threshold`, `symbol` and
-        `asset_class` are set on the error.
+        The threshold is not valid, or below the minimum. In the second case the error has
+        `threshold`, `min_threshold`, `symbol` and `asset_class`.
     SettingError
-        A minimum in the settings, or the user's file of symbols, is wrong.
+        A minimum in the settings, or the user's file of symbols, is not valid.
 
     Examples
     --------
@@ -74,7 +75,7 @@ def resolve_and_validate_threshold(symbol: str | None, threshold: ThresholdLike)
 
 
 def minimum_threshold(name: str, asset_class: str) -> int:
-    """Smallest threshold of a symbol, given in upper case."""
+    """Return the smallest threshold of a symbol in upper case."""
     setting = minimum_threshold_setting(name)
     if setting is not None:
         return setting
@@ -86,7 +87,7 @@ def minimum_threshold(name: str, asset_class: str) -> int:
 
 
 def asset_class_of(name: str) -> str:
-    """Class of a symbol by the registry, else by the form of its name.
+    """Return the asset class of a symbol from the registry, else from the form of its name.
 
     Examples
     --------
@@ -108,5 +109,5 @@ def asset_class_of(name: str) -> str:
 
 
 def percent(dbps: int) -> str:
-    """A threshold as a percentage."""
+    """Format a threshold as a percentage."""
     return f"{dbps / 1000:g} %"

@@ -1,4 +1,4 @@
-"""The registry of the package with the user's file merged over it."""
+"""The registry of the package, with the user's file merged over it."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ TIER1_SYMBOLS: tuple[str, ...] = (
     "XRP",
 )
 
-# The tables of a registry file, the class of their entries, and the word for one.
+# The sections of a registry file, and the class of their entries.
 _SECTIONS = {"symbols": SymbolEntry, "transitions": SymbolTransition}
 _SHIPPED = "the package's symbols.toml"
 
@@ -68,12 +68,12 @@ class Registry:
 
 
 def get_symbol_entries() -> Mapping[str, SymbolEntry]:
-    """Every entry of the registry by its name, those of the user's file last.
+    """Return the entries of the registry by name, those of the user's file last.
 
     Raises
     ------
     SettingError
-        The user's file cannot be read, or has a key or a value that it may not have.
+        The user's file cannot be read, or has an unknown key or a value that is not valid.
 
     Examples
     --------
@@ -86,7 +86,7 @@ def get_symbol_entries() -> Mapping[str, SymbolEntry]:
 
 
 def get_transitions() -> tuple[SymbolTransition, ...]:
-    """Symbols that went on under another name.
+    """Return the symbols that were renamed.
 
     Examples
     --------
@@ -103,7 +103,7 @@ def get_registered_symbols(
     tier: int | None = None,
     enabled_only: bool = True,
 ) -> tuple[str, ...]:
-    """Names of the registered symbols, sorted.
+    """Return the names of registered symbols, sorted.
 
     Examples
     --------
@@ -123,7 +123,7 @@ def get_registered_symbols(
 
 
 def get_effective_start_date(symbol: str) -> str | None:
-    """First day to compute a symbol from, where the data before are bad or missing.
+    """Return the first day to compute from, if a symbol has bad or missing data before it.
 
     Examples
     --------
@@ -137,9 +137,9 @@ def get_effective_start_date(symbol: str) -> str | None:
 
 
 def clear_symbol_registry_cache() -> None:
-    """Read the registry anew at the next use.
+    """Read the registry again at the next use.
 
-    A changed file is noticed by its time and size, so this is seldom needed.
+    This is rarely needed, because a changed file is noticed by its time and size.
     """
     _merged.cache_clear()
     _shipped.cache_clear()
@@ -152,7 +152,7 @@ def _registry() -> Registry:
     try:
         status = path.stat()
     except OSError as error:
-        hint = "RANGEBAR_SYMBOLS names your own file of symbols; unset it, or make the file"
+        hint = "RANGEBAR_SYMBOLS names your own file of symbols; unset it, or create the file"
         message = f"`{path}` cannot be read: {error.strerror}"
         raise SettingError(with_hint(message, hint)) from error
     return _merged(path, status.st_mtime_ns, status.st_size)
@@ -165,7 +165,7 @@ def _shipped() -> Registry:
 
 @lru_cache(maxsize=4)
 def _merged(path: Path, modified_ns: int, size: int) -> Registry:  # noqa: ARG001
-    """The registry with the file over it; time and size tell one content of the file from another."""
+    """Merge the user's file over the registry, cached by the time and size of the file."""
     known = _read(tomllib.loads(_internal.symbols_toml()), _SHIPPED)
     own = _read(read_toml(path), f"`{path}`")
     for section, entries in own.items():
@@ -175,19 +175,19 @@ def _merged(path: Path, modified_ns: int, size: int) -> Registry:  # noqa: ARG00
 
 
 def _read(table: Mapping[str, Any], file: str) -> dict[str, dict[str, dict[str, object]]]:
-    """Values of every entry of a file, by section and name."""
+    """Parse the values of every entry of a file, by section and name."""
     for key in table:
         if key not in {"meta", *_SECTIONS}:
             near = nearest(key, _SECTIONS) or "symbols"
             raise SettingError(
-                with_hint(f"`{key}` is no table of {file}", f"did you mean [{near}.NAME]?")
+                with_hint(f"`{key}` is not a table of {file}", f"did you mean [{near}.NAME]?")
             )
     return {section: _read_section(section, table.get(section, {}), file) for section in _SECTIONS}
 
 
 def _read_section(section: str, entries: object, file: str) -> dict[str, dict[str, object]]:
     if not isinstance(entries, dict):
-        raise SettingError(f"`{section}` of {file} is no table of tables")
+        raise SettingError(f"`{section}` of {file} is not a table of tables")
     found: dict[str, dict[str, object]] = {}
     for written, table in entries.items():
         place = f"[{section}.{written}] in {file}"
@@ -196,9 +196,9 @@ def _read_section(section: str, entries: object, file: str) -> dict[str, dict[st
         except ValueError as error:
             raise SettingError(f"{place}: {error}") from error
         if not isinstance(table, dict):
-            raise SettingError(f"`{written}` of {file} is no table: write [{section}.{name}]")
+            raise SettingError(f"`{written}` of {file} is not a table: write [{section}.{name}]")
         if name in found:
-            raise SettingError(f"{place} is there twice, in other letter cases")
+            raise SettingError(f"{place} appears twice, in different letter cases")
         found[name] = checked_keys(_SECTIONS[section], table, place)
     return found
 

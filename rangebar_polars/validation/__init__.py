@@ -1,4 +1,4 @@
-"""Whether bars are what they should be: their values, and the chain of ids they were made of."""
+"""Validation of bars: of their values, and of the chain of tick ids."""
 
 from __future__ import annotations
 

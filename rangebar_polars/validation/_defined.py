@@ -1,8 +1,8 @@
-"""Where the value of a column is defined, and how exact it is, told by the bar's other columns.
+"""Conditions under which the value of a column is defined, and how exact it is.
 
-A value is missing rightly where its formula is undefined, or where the ticks lacked what it is made
-of. What the formulas divide by is stated here once, for the validator; the kernel has them in
-`src/features`, and the tests compare both.
+A null is correct where the formula of a column is undefined, or where the ticks have no input for it.
+The validator derives both from the other columns of the bar. The kernel has its own denominators in
+`src/features`; tests compare the two.
 """
 
 from __future__ import annotations
@@ -22,32 +22,32 @@ __all__ = ["DEFINITIONS", "Definition", "defined", "rounding", "witnesses"]
 class Definition(NamedTuple):
     """When a bar has a value in a column that may be null."""
 
-    #: Conditions that tell it of a bar by itself, the exact one first. The first whose columns
-    #: are there is asked; null stands for "not known", as where an input is missing too.
+    #: Conditions on the bar alone, the exact one first. The first one whose columns are present
+    #: applies. Null means unknown, as when an input is missing too.
     of_bar: tuple[pl.Expr, ...] = ()
-    #: Asked in place of those where none can be, of a column that has a value in some bar: such
-    #: a column had what it is made of.
+    #: Applies if none of those can, to a column that has a value in some bar, because the ticks
+    #: then have its inputs.
     of_column: pl.Expr | None = None
 
 
-def _given(*names: str) -> pl.Expr:
+def _has(*names: str) -> pl.Expr:
     return pl.all_horizontal(pl.col(name).is_not_null() for name in names)
 
 
 def _pair(first: str, second: str) -> dict[str, Definition]:
-    """Two columns of the same input, which both are always there or never."""
+    """Define two columns of the same input, which are both null or both not null."""
     return {
-        first: Definition((_given(second),), _ALWAYS),
-        second: Definition((_given(first),), _ALWAYS),
+        first: Definition((_has(second),), _ALWAYS),
+        second: Definition((_has(first),), _ALWAYS),
     }
 
 
 def _exceeds(value: pl.Expr, bound: float = 0.0) -> pl.Expr:
-    """Whether a value is a number above a bound; a NaN is none."""
+    """Return whether a value exceeds a bound; false for a NaN."""
     return value.is_between(bound, math.inf, closed="none")
 
 
-# As in the kernel: a denominator of this size counts as zero.
+# A denominator of this size counts as zero, as in the kernel.
 _ZERO = sys.float_info.epsilon
 
 _ALWAYS = pl.lit(value=True)
@@ -59,20 +59,20 @@ _RANGE = pl.col("high") - pl.col("low")
 _HAS_RANGE = _exceeds(_RANGE, _ZERO)
 _LASTED = (pl.col("close_time") - pl.col("open_time")).cast(pl.Duration("us")).cast(pl.Int64)
 
-#: By the names of the catalogue. A column that is not here is never null, or no number.
+#: By the names of the catalogue. Other columns are never null, or are not numeric.
 DEFINITIONS: dict[str, Definition] = {
-    "volume": Definition((_given("turnover"), _given("volume_per_trade")), _ALWAYS),
+    "volume": Definition((_has("turnover"), _has("volume_per_trade")), _ALWAYS),
     "vwap": Definition((_TRADED, _exceeds(pl.col("turnover")))),
-    "turnover": Definition((_given("volume_per_trade"), _TRADED), _ALWAYS),
+    "turnover": Definition((_has("volume_per_trade"), _TRADED), _ALWAYS),
     **_pair("buy_volume", "sell_volume"),
     **_pair("buy_turnover", "sell_turnover"),
     **_pair("buy_trade_count", "sell_trade_count"),
-    "first_trade_id": Definition((_given("aggregation_density"),)),
-    "last_trade_id": Definition((_given("aggregation_density"),)),
+    "first_trade_id": Definition((_has("aggregation_density"),)),
+    "last_trade_id": Definition((_has("aggregation_density"),)),
     **_pair("first_agg_trade_id", "last_agg_trade_id"),
     "ofi": Definition((_FLOWED,), _TRADED),
-    "vwap_close_deviation": Definition((_HAS_RANGE & _TRADED, _HAS_RANGE & _given("vwap"))),
-    "price_impact": Definition((_TRADED, _given("vwap"))),
+    "vwap_close_deviation": Definition((_HAS_RANGE & _TRADED, _HAS_RANGE & _has("vwap"))),
+    "price_impact": Definition((_TRADED, _has("vwap"))),
     "kyle_lambda_proxy": Definition(
         (
             _exceeds(pl.col("ofi").abs(), _ZERO),
@@ -80,40 +80,40 @@ DEFINITIONS: dict[str, Definition] = {
         )
     ),
     "trade_intensity": Definition((_exceeds(pl.col("duration_us")), _exceeds(_LASTED))),
-    "volume_per_trade": Definition((_given("turnover"),), _ALWAYS),
-    "aggression_ratio": Definition((_given("buy_trade_count"), _given("buy_volume")), _ALWAYS),
-    "aggregation_density": Definition((_given("first_trade_id", "last_trade_id"),), _ALWAYS),
+    "volume_per_trade": Definition((_has("turnover"),), _ALWAYS),
+    "aggression_ratio": Definition((_has("buy_trade_count"), _has("buy_volume")), _ALWAYS),
+    "aggregation_density": Definition((_has("first_trade_id", "last_trade_id"),), _ALWAYS),
     "turnover_imbalance": Definition(
         (_exceeds(pl.col("buy_turnover") + pl.col("sell_turnover")), _FLOWED), _TRADED
     ),
 }
 
-#: By how much rounding alone carries a value out of its bounds, in terms of other columns: an error
-#: of the vwap in its last places, and of the prices, is divided by the range of the bar.
+#: How far rounding alone can move a value out of its bounds: errors in the last places of the vwap
+#: and of the prices are divided by the range of the bar.
 ROUNDING: dict[str, pl.Expr] = {
     "vwap_close_deviation": pl.when(_HAS_RANGE)
     .then(4 * _ZERO * (1 + pl.col("vwap") / _RANGE))
     .otherwise(0.0)
     .fill_null(0.0),
 }
-# Where those are not there; a bar that reached its threshold stays within it.
+# Without those columns: a bound for every bar that reached its threshold.
 _ROUNDING_OF_CLOSED = 1e-9
 
 
 def witnesses(schema: Mapping[str, pl.DataType]) -> frozenset[str]:
-    """The columns of a frame that conditions can be asked of: numbers and times."""
+    """Return the columns that conditions can use, which are numbers and times."""
     return frozenset(n for n, dtype in schema.items() if dtype.is_numeric() or dtype.is_temporal())
 
 
 def defined(name: str, present: frozenset[str], with_values: Collection[str]) -> pl.Expr | None:
-    """The condition that a bar has a value in a column; None where that cannot be told.
+    """Return the condition that a bar has a value in a column, or None if it is unknown.
 
     Parameters
     ----------
     name
         A column that may be null.
     present
-        The columns that can be asked.
+        The columns that conditions can use.
     with_values
         The columns that have a value in some bar.
 
@@ -126,17 +126,19 @@ def defined(name: str, present: frozenset[str], with_values: Collection[str]) ->
     >>> bars.select(condition).to_series().to_list()
     [False, True]
     """
-    one = DEFINITIONS.get(name, Definition())
-    for condition in one.of_bar:
+    definition = DEFINITIONS.get(name, Definition())
+    for condition in definition.of_bar:
         if present.issuperset(condition.meta.root_names()):
             return condition
-    if one.of_column is None or name not in with_values:
+    condition_of_column = definition.of_column
+    if condition_of_column is None or name not in with_values:
         return None
-    return one.of_column if present.issuperset(one.of_column.meta.root_names()) else None
+    inputs = condition_of_column.meta.root_names()
+    return condition_of_column if present.issuperset(inputs) else None
 
 
 def rounding(name: str, present: frozenset[str]) -> pl.Expr | None:
-    """By how much a value may lie out of its bounds; None for not at all."""
+    """Return how far a value may lie outside of its bounds; None if it may not."""
     expression = ROUNDING.get(name)
     if expression is None or present.issuperset(expression.meta.root_names()):
         return expression

@@ -1,4 +1,4 @@
-"""Bars of either library as columns that can be judged: those of the catalogue, in Polars."""
+"""Conversion of bars in Polars or pandas to the columns of the catalogue in Polars."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ __all__ = ["Column", "catalogue", "polars_bars"]
 _NUMBERS = ("Float64", "Int64", "UInt32")
 
 
-#: The smallest distance between two prices.
+#: The smallest difference of two prices.
 GRID = 1e-8
 
 
 class Column(NamedTuple):
-    """What the catalogue says of a column."""
+    """The row of the catalogue for one column."""
 
     name: str
     dtype: str
@@ -34,39 +34,39 @@ class Column(NamedTuple):
 
     @property
     def is_number(self) -> bool:
-        """Whether its values are numbers."""
+        """Whether the values are numbers."""
         return self.dtype in _NUMBERS
 
     @property
     def bounds(self) -> str:
-        """Its bounds, in words."""
+        """The bounds as text."""
         low = "" if self.lower is None else f"at least {self.lower:g}"
         high = "" if self.upper is None else f"at most {self.upper:g}"
-        return " and ".join(word for word in (low, high) if word)
+        return " and ".join(bound for bound in (low, high) if bound)
 
     def of(self, dtype: pl.DataType) -> Column:
-        """Return the column as it is where it has a data type: distances have other bounds."""
+        """Return the column with the bounds of a data type, which differ for distances."""
         is_distance = self.name == "threshold" and dtype.is_float()
         return self._replace(lower=GRID, upper=None) if is_distance else self
 
 
 @cache
 def catalogue() -> dict[str, Column]:
-    """The columns that a bar frame can have, by name."""
+    """Return the columns that a bar frame can have, by name."""
     rows = columns().select("name", "dtype", "nullable", "lower", "upper").iter_rows()
     return {row[0]: Column(*row) for row in rows}
 
 
 def polars_bars(bars: object) -> pl.DataFrame:
-    """The columns of a frame of bars that the catalogue knows, by its names.
+    """Select the columns of a bar frame that the catalogue has, under its names.
 
-    A missing value of pandas, for which it has no sign but NaN, becomes a null; whether it may be
-    missing is for the validator to say.
+    A NaN of pandas, which marks a missing value, becomes a null. The validator decides whether the
+    value may be missing.
 
     Raises
     ------
     TypeError
-        No frame that is in memory, or a column of numbers that holds something else.
+        The argument is not a frame in memory, or a numeric column holds something else.
     """
     if isinstance(bars, pl.LazyFrame):
         raise TypeError(with_hint("bars must be in memory to be validated", "bars.collect()"))
@@ -74,7 +74,7 @@ def polars_bars(bars: object) -> pl.DataFrame:
         found = bars.select(name for name in bars.columns if name in catalogue())
         for name, dtype in found.schema.items():
             if catalogue()[name].is_number and not dtype.is_numeric():
-                raise _no_number(name, dtype)
+                raise _not_numeric(name, dtype)
         return found
     if is_pandas(bars):
         return _of_pandas(bars)
@@ -100,7 +100,7 @@ def _of_pandas(bars: pd.DataFrame) -> pl.DataFrame:
 
 
 def _numbers(name: str, values: pd.Series[Any]) -> pl.Series:
-    """Whole numbers as they are, ids above all; others as doubles."""
+    """Convert numbers to doubles, except whole numbers, so that ids stay exact."""
     kind = values.dtype
     if getattr(kind, "kind", "O") in "iu" and not values.isna().any():
         plain: Any = getattr(kind, "numpy_dtype", kind)
@@ -108,27 +108,30 @@ def _numbers(name: str, values: pd.Series[Any]) -> pl.Series:
     try:
         doubles = values.to_numpy(dtype="float64", na_value=float("nan"))
     except (TypeError, ValueError) as error:
-        raise _no_number(name, kind) from error
+        raise _not_numeric(name, kind) from error
     return pl.Series(name, doubles).fill_nan(None)
 
 
 def _rest(values: pd.Series[Any]) -> pl.Series:
-    """Times in UTC, flags, categories."""
+    """Convert times to UTC, and copy flags and categories."""
     if getattr(values.dtype, "kind", "O") == "M":
         if values.dt.tz is not None:
             values = values.dt.tz_convert("UTC").dt.tz_localize(None)
         array = values.to_numpy()
-        if not array.dtype.str.endswith("[ns]"):  # Polars has no seconds
+        if not array.dtype.str.endswith("[ns]"):  # Polars has no unit of seconds
             array = array.astype("datetime64[us]")
         return pl.Series(array).dt.replace_time_zone("UTC")
     missing = import_pandas().isna(values).tolist()
     plain = values.astype(object).tolist()
     return pl.Series(
-        [None if gone else value for value, gone in zip(plain, missing, strict=True)], strict=False
+        [None if is_missing else value for value, is_missing in zip(plain, missing, strict=True)],
+        strict=False,
     )
 
 
-def _no_number(name: str, dtype: object) -> TypeError:
+def _not_numeric(name: str, dtype: object) -> TypeError:
     return TypeError(
-        with_hint(f"the column `{name}` is of type `{dtype}`, which is no number", "cast it first")
+        with_hint(
+            f"the column `{name}` is of type `{dtype}`, which is not numeric", "cast it first"
+        )
     )

@@ -1,21 +1,21 @@
-"""Spans of ids, and the ids of quotes, which count the rows of a month."""
+"""Spans of ids, and ids that number the rows of a month."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
+
+from rangebar_polars.sources import IDS_PER_MONTH
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
 __all__ = ["is_next_month", "month_of", "without"]
 
-# An id of a quote is that of its month, times this, and the row in the month's file.
-_ROWS_OF_MONTH = 10**8
 _MONTHS_OF_YEAR = 100
 
 
 def without(first: int, last: int, absent: Sequence[tuple[int, int]]) -> Iterator[tuple[int, int]]:
-    """The parts of a span of ids that are in none of the spans, which are in order."""
+    """Yield the parts of a span of ids that lie in none of the sorted spans."""
     for low, high in absent:
         if high < first:
             continue
@@ -29,14 +29,14 @@ def without(first: int, last: int, absent: Sequence[tuple[int, int]]) -> Iterato
 
 
 def is_next_month(before: int, first: int) -> bool:
-    """Whether an id is that of the first quote of the month after."""
-    is_first = first % _ROWS_OF_MONTH == 0
+    """Return whether an id is that of the first quote of the next month."""
+    is_first = first % IDS_PER_MONTH == 0
     return is_first and _month_number(month_of(first)) == _month_number(month_of(before)) + 1
 
 
 def month_of(quote_id: int) -> int:
-    """The month that the id of a quote is of: 100 times the year, and the month."""
-    return quote_id // _ROWS_OF_MONTH
+    """Return the month of a quote's id, as 100 times the year plus the month."""
+    return quote_id // IDS_PER_MONTH
 
 
 def _month_number(month: int) -> int:

@@ -1,4 +1,4 @@
-"""Sums over bars that come in pieces, from which statistics follow without the bars being kept."""
+"""Running sums over batches of bars, from which statistics follow without storing the bars."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class Correlation:
     xy: float = 0.0
 
     def add(self, x: pl.Series, y: pl.Series) -> None:
-        """Take the pairs that come next; one with a null is left out."""
+        """Add the next pairs, leaving out those with a null."""
         pairs = pl.DataFrame([x.alias("x"), y.alias("y")]).drop_nulls()
         x, y = pairs["x"], pairs["y"]
         self.n += pairs.height
@@ -32,7 +32,7 @@ class Correlation:
 
     @property
     def value(self) -> float | None:
-        """Pearson's; None where one of the columns does not vary."""
+        """Pearson's correlation; None if one of the columns does not vary."""
         spread_x = self.n * self.xx - self.x**2
         spread_y = self.n * self.yy - self.y**2
         if self.n == 0 or not (spread_x > 0 and spread_y > 0):
@@ -42,7 +42,7 @@ class Correlation:
 
 
 class Median:
-    """Whether the median of numbers is below a bound, told without keeping them."""
+    """Comparison of a median with a bound, without storing the numbers."""
 
     def __init__(self, bound: float) -> None:
         self._bound = bound
@@ -50,7 +50,7 @@ class Median:
         self._greatest, self._smallest = -math.inf, math.inf
 
     def add(self, values: pl.Series) -> None:
-        """Take the numbers that come next."""
+        """Add the next numbers."""
         below, above = values.filter(values < self._bound), values.filter(values >= self._bound)
         self._below += below.len()
         self._above += above.len()
@@ -59,7 +59,7 @@ class Median:
 
     @property
     def is_below(self) -> bool | None:
-        """None without a number."""
+        """Whether the median is below the bound; None without numbers."""
         if not self._below + self._above:
             return None
         if self._below == self._above:  # the median lies between the two in the middle

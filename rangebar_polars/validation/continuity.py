@@ -1,4 +1,4 @@
-"""Whether bars follow one another without a lost trade, by the chain of the ids they were made of."""
+"""Validation that bars contain every trade once, by the chain of trade ids."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeAlias
 import polars as pl
 
 from rangebar_polars.exceptions import MissingColumnError, unknown_choice, with_hint
+from rangebar_polars.sources import has_monthly_ids
 from rangebar_polars.validation._frames import polars_bars
 from rangebar_polars.validation._ids import is_next_month, month_of, without
 
@@ -21,7 +22,7 @@ __all__ = ["Break", "ContinuityCheck", "ContinuityReport", "validate_continuity"
 
 BreakKind: TypeAlias = Literal["missing", "overlap", "inside"]
 
-# The length of a segment for Polars, and how much later than its own segments begin.
+# Length of a segment for `dt.truncate`, and the days by which segments begin later than there.
 _RESETS = {
     "year": ("1y", 0),
     "month": ("1mo", 0),
@@ -37,19 +38,19 @@ _NEEDED = ("first_agg_trade_id", "last_agg_trade_id")
 
 
 class Break(NamedTuple):
-    """A place where ids do not follow one another."""
+    """A break in the chain of ids."""
 
-    #: Number of the bar before which, or for "inside" in which, ids are missing.
+    #: Index of the bar before which ids are missing, or in which they are for "inside".
     bar_index: int
     kind: BreakKind
-    #: The first and last id that is missing, or that two bars share.
+    #: The first and last missing id, or id that two bars share.
     first_id: int
     last_id: int
-    #: How many ids; of an "inside", which of them is not known.
+    #: Number of ids. For "inside" it is not known which ones.
     ids: int
-    #: When the bar before closed, or for "inside" the bar itself opened.
+    #: Close time of the bar before, or open time of the bar itself for "inside".
     after: datetime | None
-    #: When the bar opened, or for "inside" closed.
+    #: Open time of the bar, or its close time for "inside".
     before: datetime | None
 
     def __str__(self) -> str:
@@ -62,29 +63,29 @@ class Break(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class ContinuityReport:
-    """What the chain of ids says of bars."""
+    """The result of checking the chain of ids."""
 
     bar_count: int
     breaks: tuple[Break, ...]
     #: Bars that a reset or a gap ended.
     orphans: int
-    #: Places where a reset, or a month of quotes, lies between two bars.
+    #: Number of resets, or of month ends of quotes, between two bars.
     resets: int
 
     @property
     def is_valid(self) -> bool:
-        """Whether no id is missing or doubled that should be there once."""
+        """Whether every id is there once."""
         return not self.breaks
 
     def __bool__(self) -> bool:
         return self.is_valid
 
     def __str__(self) -> str:
-        """Lines for a person."""
+        """Format a readable report."""
         count = len(self.breaks)
         verdict = f"{count:,} break{'s' * (count > 1)}" if count else "no trade is missing"
         lines = [f"{self.bar_count:,} bars: {verdict}"]
-        lines += [f"  {one}" for one in self.breaks[:_SHOWN]]
+        lines += [f"  {found}" for found in self.breaks[:_SHOWN]]
         if len(self.breaks) > _SHOWN:
             lines.append(f"  and {len(self.breaks) - _SHOWN:,} more")
         return "\n".join(lines)
@@ -97,34 +98,34 @@ def validate_continuity(
     absent: Iterable[tuple[int, int]] = (),
     source: str = "binance",
 ) -> ContinuityReport:
-    """Look whether every trade between the first bar and the last is in one bar, and in one only.
+    """Check that every trade between the first and the last bar is in exactly one bar.
 
-    The first id of a bar must follow the last id of the bar before it, and a bar must have as many
-    records as its ids span. No price is looked at: prices may jump, ids do not.
+    The first id of a bar must follow the last id of the bar before, and a bar must have as many
+    records as its ids span. Prices are not checked, because they may jump.
 
     Parameters
     ----------
     bars
         Bars of one threshold in order, with the columns first_agg_trade_id and last_agg_trade_id.
     reset
-        The reset that the bars were made with, if what it ended (the bars with `is_closed` false)
-        was left out: ids that lie between two bars with a reset between them are no break.
+        The reset of the bars, if the frame leaves out the bars that it ended (`is_closed` is
+        false). Ids that are missing between two bars with a reset between them are then no break.
     absent
         Spans of ids, both ends included, that do not exist at the source.
     source
-        `"exness"` for ids that count the quotes of a month.
+        Source of the ticks, which determines how ids follow one another.
 
     Returns
     -------
     ContinuityReport
-        True in a condition if there is no break.
+        It is true in a condition if there is no break.
 
     Raises
     ------
     MissingColumnError
-        There are no ids.
+        The bars have no columns of ids.
     ValueError
-        Several thresholds, bars without ids, or no reset.
+        The bars have several thresholds or null ids, or the reset is not valid.
 
     Examples
     --------
@@ -143,7 +144,7 @@ def validate_continuity(
 
 
 class ContinuityCheck:
-    """The same look at bars that come in pieces, in order: a month at a time, say."""
+    """The same check for bars in batches, in order, such as a month at a time."""
 
     def __init__(
         self,
@@ -156,7 +157,7 @@ class ContinuityCheck:
             raise ValueError(unknown_choice("reset", str(reset), list(_RESETS)))
         self._reset = _RESETS.get(reset or "none")
         self._absent = sorted(absent)
-        self._are_quotes = source.lower() == "exness"
+        self._are_quotes = has_monthly_ids(source)
         self._last: pl.DataFrame | None = None
         self._rows = self._orphans = self._resets = 0
         self._breaks: list[Break] = []
@@ -164,7 +165,7 @@ class ContinuityCheck:
     def add(
         self, bars: pl.DataFrame | pd.DataFrame, *, absent: Iterable[tuple[int, int]] = ()
     ) -> None:
-        """Look at the bars that come next, and know of more ids that do not exist."""
+        """Check the next bars. `absent` adds ids that do not exist at the source."""
         self._absent = sorted({*self._absent, *absent})
         frame = self._links(polars_bars(bars))
         if frame.is_empty():
@@ -172,7 +173,7 @@ class ContinuityCheck:
         if {"is_closed", "ended_by"} <= set(frame.columns):
             ended = frame.filter(~pl.col("is_closed"), pl.col("ended_by").is_not_null())
             self._orphans += ended.height
-        # The last bar that was seen comes first, so that the links to it are seen.
+        # The last bar of the batch before comes first, so that its link is checked too.
         chain = frame if self._last is None else pl.concat([self._last, frame], how="diagonal")
         chain = chain.with_columns(
             before_id=pl.col("last_agg_trade_id").shift(1),
@@ -183,47 +184,47 @@ class ContinuityCheck:
         self._last = frame.tail(1)
         links = chain.filter(pl.col("first_agg_trade_id") != pl.col("before_id") + 1)
         for row in links.iter_rows(named=True):
-            self._judge_link(row)
-        for row in chain.filter(_lack() > 0).iter_rows(named=True):
-            self._judge_inside(row)
+            self._check_link(row)
+        for row in chain.filter(_missing_ids() > 0).iter_rows(named=True):
+            self._check_inside(row)
 
     def report(self) -> ContinuityReport:
-        """What was found."""
-        breaks = sorted(self._breaks, key=lambda one: one.bar_index)
+        """Return the result for all bars so far."""
+        breaks = sorted(self._breaks, key=lambda found: found.bar_index)
         return ContinuityReport(self._rows, tuple(breaks), self._orphans, self._resets)
 
     def _links(self, frame: pl.DataFrame) -> pl.DataFrame:
-        """The columns that are looked at."""
+        """Select the columns that the check reads."""
         for name in _NEEDED:
             if name not in frame.columns:
                 raise MissingColumnError(
                     with_hint(
-                        f"continuity is told by ids; there is no column `{name}`",
-                        "bars of this package have it, and their pandas frames for backtesting not",
+                        f"the bars have no column `{name}`, which the check of continuity needs",
+                        "use the bars of this package, not their pandas frames for backtesting",
                     )
                 )
         if "threshold" in frame.columns and frame["threshold"].n_unique() > 1:
             raise ValueError(
                 with_hint(
-                    "the bars are of several thresholds, each with a chain of its own",
+                    "the bars have several thresholds; each threshold has its own chain of ids",
                     'bars.filter(pl.col("threshold") == 250)',
                 )
             )
         if frame.select(pl.any_horizontal(pl.col(*_NEEDED).is_null().any())).item():
             raise ValueError(
-                with_hint("the bars have no ids", "make them of trades with agg_trade_id")
+                with_hint("the bars have no ids", "compute them from trades with `agg_trade_id`")
             )
         if self._reset is not None and not {"open_time", "close_time"} <= set(frame.columns):
-            raise MissingColumnError("where a reset lies is told by `open_time` and `close_time`")
-        wanted = ("open_time", "close_time", "agg_record_count", *_NEEDED, "is_closed", "ended_by")
-        absent = [name for name in wanted[:3] if name not in frame.columns]
+            raise MissingColumnError("with `reset`, the bars need `open_time` and `close_time`")
+        names = ("open_time", "close_time", "agg_record_count", *_NEEDED, "is_closed", "ended_by")
+        absent = [name for name in names[:3] if name not in frame.columns]
         return frame.select(
-            *(name for name in wanted if name in frame.columns),
+            *(name for name in names if name in frame.columns),
             *(pl.lit(None).alias(name) for name in absent),
         )
 
-    def _judge_link(self, row: dict[str, Any]) -> None:
-        """Two bars whose ids do not follow one another."""
+    def _check_link(self, row: dict[str, Any]) -> None:
+        """Record a break between two bars, unless a reset explains it."""
         before, first = row["before_id"], row["first_agg_trade_id"]
         times = (row["before_time"], row["open_time"])
         if first <= before:
@@ -236,19 +237,19 @@ class ContinuityCheck:
         for low, high in without(before + 1, first - 1, self._absent):
             self._breaks.append(Break(row["bar"], "missing", low, high, high - low + 1, *times))
 
-    def _judge_inside(self, row: dict[str, Any]) -> None:
-        """A bar of fewer records than its ids span."""
+    def _check_inside(self, row: dict[str, Any]) -> None:
+        """Record a break inside a bar that has fewer records than its ids span."""
         first, last = row["first_agg_trade_id"], row["last_agg_trade_id"]
         if self._are_quotes and month_of(first) != month_of(last):
             return
         left = sum(high - low + 1 for low, high in without(first, last, self._absent))
-        lacking = left - row["agg_record_count"]
-        if lacking > 0:
+        missing = left - row["agg_record_count"]
+        if missing > 0:
             times = (row["open_time"], row["close_time"])
-            self._breaks.append(Break(row["bar"], "inside", first, last, lacking, *times))
+            self._breaks.append(Break(row["bar"], "inside", first, last, missing, *times))
 
     def _is_reset(self, before: datetime | None, after: datetime | None) -> bool:
-        """Whether a reset lies between two instants."""
+        """Return whether a reset lies between two instants."""
         if self._reset is None:
             return False
         every, later_days = self._reset
@@ -256,7 +257,7 @@ class ContinuityCheck:
         return bool(starts[0] != starts[1])
 
 
-def _lack() -> pl.Expr:
-    """How many more ids than records a bar has."""
+def _missing_ids() -> pl.Expr:
+    """Return how many more ids than records a bar has."""
     span = pl.col("last_agg_trade_id") - pl.col("first_agg_trade_id") + 1
     return span - pl.col("agg_record_count").cast(pl.Int64)

@@ -1,4 +1,4 @@
-"""A quick look at the values of bars: are they numbers, within their bounds, and plausible."""
+"""Quick validation of bar values: that they are finite, within bounds and plausible."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 __all__ = ["FEATURE_COLUMNS", "Tier1Check", "Tier1Result", "validate_tier1"]
 
-#: The features of which at least one must be there.
+#: Features of which at least one must be present.
 FEATURE_COLUMNS = (
     "duration_us",
     "ofi",
@@ -40,9 +40,9 @@ _BOUNDED = {
     "buy_volume_non_negative": "buy_volume",
     "sell_volume_non_negative": "sell_volume",
 }
-# Findings that are of several columns.
+# Findings about several columns.
 _OF_COLUMNS = ("no_nan", "no_inf")
-# Of what is plausible, not of what is possible.
+# Limits of what is plausible. Possible values may lie beyond them.
 _LEAST_ROWS = 50
 _SANE_CORRELATION = (0.05, 0.8)
 _LARGEST_MEAN_OFI = 0.3
@@ -51,70 +51,69 @@ _LISTED = 10
 
 
 class Tier1Result(dict[str, Any]):
-    """The findings by name: plain values, so that `json.dumps` takes it; None where not looked at.
+    """The findings by name, as plain values for `json.dumps`; None for a check that did not run.
 
     Attributes
     ----------
     rows
-        The number of bars.
+        Number of bars.
     rows_failed
-        By finding or column, how many bars fail it and the numbers of the first ten.
+        By finding, the number of bars that fail it and the indices of the first ten.
     """
 
     rows: int
     rows_failed: dict[str, tuple[int, list[int]]]
 
     def __repr__(self) -> str:
-        """Lines for a person."""
+        """Format a readable report."""
         verdict = "passed" if self["tier1_passed"] else "failed"
         lines = [f"tier 1 {verdict}: {self.rows:,} bars"]
         if "error" in self:
             lines.append(f"  {self['error']}")
         for name, value in self.items():
             if name not in ("tier1_passed", "error", "features_found"):
-                lines.append(f"  {name:<28}{_word(value)}")
+                lines.append(f"  {name:<28}{_value_text(value)}")
         for name, (count, first) in self.rows_failed.items():
             more = ", …" if count > len(first) else ""
             lines.append(f"  {name}: {count:,} bars: {', '.join(map(str, first))}{more}")
         return "\n".join(lines)
 
 
-def _word(value: object) -> str:
+def _value_text(value: object) -> str:
     if isinstance(value, float):
         return f"{value:.3f}"
-    return {True: "yes", False: "no", None: "not looked at"}.get(value, str(value))  # type: ignore[call-overload, no-any-return]
+    return {True: "yes", False: "no", None: "not checked"}.get(value, str(value))  # type: ignore[call-overload, no-any-return]
 
 
 def validate_tier1(df: pl.DataFrame | pd.DataFrame) -> Tier1Result:
-    """Look at the values of bars: NaN, infinities, bounds, and correlations that are plausible.
+    """Check the values of bars for NaN, infinities, bounds and plausible correlations.
 
-    The bounds are those of `rb.columns()`. `no_nan` is false for a NaN, and for a null where the
-    value is defined: a ratio is null where what it divides by is 0, and a column is null as a whole
-    where the ticks lacked what it is made of, such as the side. What was 0 is told by the other
-    columns of the bar; where they are not there, a null passes. With pandas, which has no nulls, a
-    NaN counts as one.
+    The bounds are those of `rb.columns()`. `no_nan` fails for a NaN, and for a null where the value
+    is defined. A ratio is undefined where its denominator is 0, and a whole column is where the
+    ticks do not have its input, such as the side. Other columns of the bar tell which is the case;
+    without them, a null passes. In pandas, a NaN counts as a null.
 
     Parameters
     ----------
     df
-        Bars with the features "microstructure", by the names of the catalogue, or with the titles
-        Open, High, Low, Close, Volume.
+        Bars with `features="microstructure"`, under the names of the catalogue or as Open, High,
+        Low, Close and Volume.
 
     Returns
     -------
     Tier1Result
-        A dict: `tier1_passed` is whether every critical finding holds. Critical are
+        A dict. `tier1_passed` is whether every critical check passes. Critical are
         `features_present`, `no_nan`, `no_inf`, `duration_positive`, `ofi_bounded`,
         `turnover_imbalance_bounded`, `volume_non_negative`, `buy_volume_non_negative`,
         `sell_volume_non_negative`, and the bounds of all other columns. Not critical are
         `ofi_return_corr`, `ofi_corr_sane`, `ofi_mean_near_zero` and `aggression_ratio_reasonable`.
-        `error` is there if it did not pass, and names the columns. The attribute `rows_failed`
-        names the bars.
+        If the validation fails, `error` names the columns, and the attribute `rows_failed` lists
+        the bars.
 
     Raises
     ------
     TypeError
-        No frame in memory, or a column that should hold numbers and does not.
+        The argument is not a frame in memory, or a numeric column holds something else.
 
     Examples
     --------
@@ -138,21 +137,21 @@ def validate_tier1(df: pl.DataFrame | pd.DataFrame) -> Tier1Result:
 
 @dataclass(slots=True)
 class _Failures:
-    """Bars that fail one finding."""
+    """Bars that fail one check."""
 
     count: int = 0
     first: list[int] = field(default_factory=list)
-    #: The columns that were at fault, in order.
+    #: The columns that failed, in order.
     columns: dict[str, None] = field(default_factory=dict)
 
 
 class Tier1Check:
-    """The same look at bars that come in pieces, in order: a month at a time, say."""
+    """The same check for bars in batches, in order, such as a month at a time."""
 
     def __init__(self) -> None:
         self.rows = 0
         self._seen: dict[str, None] = {}
-        # Up to now: a column that lacked what it is made of has none to the end.
+        # Columns with a value so far. A column without input never has one.
         self._with_values: set[str] = set()
         self._failed: dict[str, _Failures] = {}
         self._last_close: float | None = None
@@ -161,17 +160,17 @@ class Tier1Check:
         self._ratios = Median(_LARGEST_MEDIAN_RATIO)
 
     def add(self, bars: pl.DataFrame | pd.DataFrame) -> None:
-        """Look at the bars that come next."""
+        """Check the next bars."""
         frame = polars_bars(bars)
         height = len(bars)
         if height:
             self._seen |= dict.fromkeys(frame.columns)
-            self._judge(frame)
+            self._check_rows(frame)
             self._observe(frame)
         self.rows += height
 
     def result(self) -> Tier1Result:
-        """What was found."""
+        """Return the result for all bars so far."""
         found = [name for name in FEATURE_COLUMNS if name in self._seen]
         values: dict[str, Any] = {
             "features_present": bool(found),
@@ -197,24 +196,24 @@ class Tier1Check:
         return name in self._failed
 
     def _error(self, found: list[str]) -> str | None:
-        """Why it does not pass."""
+        """Describe why the validation fails."""
         if not self.rows:
             return "there are no bars"
         if not found:
             return 'there are no feature columns; compute bars with features="microstructure"'
-        words = []
-        for name, one in self._failed.items():
-            bars = "1 bar" if one.count == 1 else f"{one.count:,} bars"
-            where = f" ({', '.join(one.columns)})" if name in _OF_COLUMNS else ""
-            words.append(f"{name} fails in {bars}{where}")
-        return "; ".join(words) or None
+        parts = []
+        for name, failures in self._failed.items():
+            bars = "1 bar" if failures.count == 1 else f"{failures.count:,} bars"
+            where = f" ({', '.join(failures.columns)})" if name in _OF_COLUMNS else ""
+            parts.append(f"{name} fails in {bars}{where}")
+        return "; ".join(parts) or None
 
-    def _judge(self, frame: pl.DataFrame) -> None:
-        """Count the bars that fail, and number them where there are any."""
-        self._with_values |= {one.name for one in frame if one.null_count() < frame.height}
+    def _check_rows(self, frame: pl.DataFrame) -> None:
+        """Count the bars that fail, and record the indices of the first."""
+        self._with_values |= {column.name for column in frame if column.null_count() < frame.height}
         tests = list(_tests(frame, self._with_values))
         counts = frame.select(
-            test.fails.sum().alias(str(place)) for place, test in enumerate(tests)
+            test.fails.sum().alias(str(index)) for index, test in enumerate(tests)
         ).row(0)
         together: dict[str, list[_Test]] = {}
         for test, count in zip(tests, counts, strict=True):
@@ -230,7 +229,7 @@ class Tier1Check:
             failures.first += (rows.to_series().head(room) + self.rows).to_list()
 
     def _observe(self, frame: pl.DataFrame) -> None:
-        """Take the sums of what is plausible or not."""
+        """Update the sums for the plausibility checks."""
         names = frame.columns
         ofi = _finite(frame["ofi"]) if "ofi" in names else None
         if ofi is not None:
@@ -262,13 +261,13 @@ class Tier1Check:
 
 
 def _finite(values: pl.Series) -> pl.Series:
-    """The values as doubles, with null for what is no finite number."""
+    """Convert values to doubles, with null for NaN and infinities."""
     doubles = values.cast(pl.Float64)
     return doubles.set(~doubles.is_finite().fill_null(value=False), None)
 
 
 class _Test(NamedTuple):
-    """What no bar may be, with the finding that it contradicts."""
+    """A condition that fails a bar, and the finding that it belongs to."""
 
     finding: str
     column: str

@@ -183,9 +183,9 @@ print(json.dumps(said))
 
 def test_what_is_under_way_in_threads_of_the_parent_is_not_waited_for():
     code = """
-from rangebar_polars.fetch.prefetch import ahead
+from rangebar_polars.fetch.prefetch import prefetch
 end = threading.Event()
-results = ahead(lambda item: item or end.wait(), [1, 0, 2], count=2)
+results = prefetch(lambda item: item or end.wait(), [1, 0, 2], count=2)
 assert next(results) == 1
 print(json.dumps(in_child(lambda: next(results))))
 end.set()

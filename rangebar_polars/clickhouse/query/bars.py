@@ -10,6 +10,7 @@ from rangebar_polars.bar_series.columns import value_columns
 from rangebar_polars.clickhouse.query.units import details_of, where_units
 from rangebar_polars.clickhouse.schema.rows import bars_of
 from rangebar_polars.exceptions import CoverageError, with_hint
+from rangebar_polars.sources import IDS_PER_MONTH, sources_with_monthly_ids
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -33,8 +34,6 @@ __all__ = [
 #: Rows for which several threads pay.
 _LARGE = 200_000
 
-# An id of a quote is that of its month, times this, and the row in the month's file.
-_IDS_OF_MONTH = 10**8
 
 # More than the type of `bar_seq` holds.
 _ROWS_A_UNIT = 2**32
@@ -285,8 +284,8 @@ def _with_ids_before(details: pl.DataFrame) -> pl.DataFrame:
 
 def _gap_before() -> pl.Expr:
     first, before = pl.col("tick_first_id"), pl.col("id_before")
-    # Ids of quotes begin anew with the file of each month.
-    of_another_month = (pl.col("source") == "exness") & (
-        first // _IDS_OF_MONTH != before // _IDS_OF_MONTH
+    # Ids that number the rows of a month start again with the next one.
+    of_another_month = pl.col("source").is_in(sources_with_monthly_ids()) & (
+        first // IDS_PER_MONTH != before // IDS_PER_MONTH
     )
     return pl.when(of_another_month).then(0).otherwise(first - before - 1).fill_null(0)

@@ -1,1 +1,1 @@
-"""Trades of Binance: archives and REST."""
+"""Aggregate trades of Binance, from its archive and its REST interface."""

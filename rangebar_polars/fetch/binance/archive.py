@@ -1,4 +1,4 @@
-"""The archive of Binance: a zip of aggregate trades a day or month, and a checksum beside it."""
+"""The archive of Binance, which has a zip of aggregate trades and a checksum per day and month."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from rangebar_polars.fetch.binance.files import (
     resolve_paths,
     scan_agg_trades,
 )
-from rangebar_polars.fetch.checksum import MISSING, SUFFIX, promise_of
+from rangebar_polars.fetch.checksum import MISSING, SUFFIX, parse_checksum
 from rangebar_polars.fetch.downloads import download
 from rangebar_polars.fetch.normalise import FileTimes, micros, normalise
 from rangebar_polars.fetch.transport import Transport
@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     import polars as pl
 
     from rangebar_polars._utils.span import When
-    from rangebar_polars.fetch.checksum import Promise
+    from rangebar_polars.fetch.checksum import PublishedChecksum
     from rangebar_polars.fetch.normalise import Clean
     from rangebar_polars.fetch.transport import Fetched
 
@@ -47,20 +47,20 @@ __all__ = ["GLOB_CHARACTERS", "BinanceArchive", "UnverifiedFileWarning"]
 __all__ += ["read_agg_trades", "resolve_paths", "scan_agg_trades"]
 
 FOLDERS = {"spot": "spot", "um": "futures/um", "cm": "futures/cm"}
-# Spot files hold microseconds from here on; those of the futures hold milliseconds.
+# Spot files have microseconds from this day on. Futures files have milliseconds.
 SPOT_MICROSECONDS = date(2025, 1, 1)
 LARGEST_CHECKSUM_BYTES = 1 << 16
-# A day is published on the next, now and then a day later; a month on the first Monday after it.
+# A day is published on the next day or one later, and a month on the Monday after its end.
 DAY_PATIENCE = timedelta(days=2)
 MONTH_PATIENCE = timedelta(days=8)
 
 
 class UnverifiedFileWarning(UserWarning):
-    """A file was taken although no checksum proves it, as `RANGEBAR_CHECKSUM=warn` says."""
+    """Warns that a file is used without a matching checksum, as `RANGEBAR_CHECKSUM=warn` allows."""
 
 
 class UnverifiedError(Exception):
-    """A file that its checksum does not prove."""
+    """Raised when a file does not match a published checksum."""
 
 
 class ArchiveFile(NamedTuple):
@@ -75,7 +75,7 @@ class ArchiveFile(NamedTuple):
 
     @property
     def name(self) -> str:
-        """The file's name without its folder."""
+        """The name of the file without its folder."""
         return self.path.rpartition("/")[2]
 
     @property
@@ -85,11 +85,11 @@ class ArchiveFile(NamedTuple):
 
 
 class BinanceArchive:
-    """Aggregate trades of Binance from the files that it publishes.
+    """Aggregate trades of Binance from its published files.
 
-    Every file must match the checksum beside it; one that does not, or that is damaged, is asked
-    for once more past all caches, and refused then. Trades come in the order of their ids; what
-    was mended in them is counted in the origin of the day.
+    Every file must match its checksum. One that does not, or that is damaged, is downloaded once
+    more past all caches, and then rejected. Trades are in id order, and the origin of a day counts
+    the repairs.
 
     Parameters
     ----------
@@ -98,12 +98,12 @@ class BinanceArchive:
     url
         Address of the archive before `/data/`; the setting `binance_archive_url` by default.
     checksum
-        `"require"`, or `"warn"` to take files that no checksum proves, with a warning; the
+        `"require"`, or `"warn"` to use files without a matching checksum, with a warning; the
         setting `checksum` by default.
     transport
-        Carries the files instead of the one that the address stands for.
+        Transport to use instead of one for the address.
     today
-        Gives the UTC day, on which depends whether a missing file may still come.
+        Returns the UTC date, which decides whether a missing file may still be published.
 
     Examples
     --------
@@ -127,42 +127,42 @@ class BinanceArchive:
         today: Callable[[], date] | None = None,
     ) -> None:
         _, self.market = canonical_market(self.source, market)
-        given = settings(binance_archive_url=url, checksum=checksum)
-        self.is_strict = given.checksum == "require"
-        self._transport = transport or Transport(given.binance_archive_url)
+        chosen = settings(binance_archive_url=url, checksum=checksum)
+        self.is_strict = chosen.checksum == "require"
+        self._transport = transport or Transport(chosen.binance_archive_url)
         self._today = today or utc_today
 
     def read_day(self, symbol: str, day: When) -> pl.DataFrame:
-        """Trades of a UTC day; raises what `fetch_day` does."""
+        """Return the trades of a UTC day, with the errors of `fetch_day`."""
         return self.fetch_day(symbol, day).ticks
 
     def days(self, symbol: str, start: When, end: When) -> Iterator[date]:
-        """The days of a span that the archive has a file of, in order, each asked for in turn.
+        """Yield the days of a span that the archive has, in order, with one request each.
 
         Raises
         ------
         TransientSourceError
-            When a day is asked for: no answer, after all tries.
+            There was no answer about a day, after all tries.
         """
         name = canonical_symbol(symbol)
-        wanted = (self._file_of_day(name, day) for day in parse_span(start, end).days())
-        return (file.first for file in wanted if self._transport.exists(file.path))
+        files = (self._file_of_day(name, day) for day in parse_span(start, end).days())
+        return (file.first for file in files if self._transport.exists(file.path))
 
     def fetch_day(self, symbol: str, day: When) -> DayTicks:
-        """Trades of a UTC day, and where they came from.
+        """Fetch the trades of a UTC day, and their origin.
 
         Raises
         ------
         NotYetPublishedError
-            There is no file, and the day is so recent that it may still come.
+            There is no file yet, and the day is recent.
         ArchiveMissingError
             There is no file.
         TransientSourceError
-            No answer, after all tries: nothing is known.
+            There was no answer, after all tries.
         CorruptSourceError
-            The file is damaged, or not the one that its checksum is of; twice.
+            The file is damaged, or does not match its checksum, also after a second download.
         TickDataError
-            The file is what was published, and has a line that is no trade of that day.
+            The file is as published, and has a line that is not a valid trade of the day.
         """
         raise_if_forked("BinanceArchive")
         file = self._file_of_day(canonical_symbol(symbol), parse_day(day))
@@ -171,10 +171,10 @@ class BinanceArchive:
         return DayTicks(file.first, clean.ticks, origin, reason=reason)
 
     def fetch_month(self, symbol: str, year: int, month: int) -> list[DayTicks]:
-        """Trades of a month by UTC days, from one file; all of it is in memory at once.
+        """Fetch the trades of a month from one file, by UTC days, into memory.
 
-        A day without trades is left out: months lack days that have a file of their own.
-        Raises what `fetch_day` does.
+        A day without trades is left out, because it may still have a file of its own. The errors
+        are those of `fetch_day`.
         """
         raise_if_forked("BinanceArchive")
         file = self._file_of_month(canonical_symbol(symbol), year, month)
@@ -198,53 +198,53 @@ class BinanceArchive:
         return "us" if self.market == "spot" and day >= SPOT_MICROSECONDS else "ms"
 
     def _fetch(self, file: ArchiveFile) -> tuple[Clean, Origin]:
-        """A file of which nothing is in doubt that the policy does not let pass."""
+        """Fetch a file that is verified as far as the setting requires."""
         with download(file.symbol, file.first, self._transport.url_of(file.path)) as receipt:
             clean, origin, receipt.size_bytes = self._checked(file)
             receipt.rows = clean.ticks.height
         return clean, origin
 
     def _checked(self, file: ArchiveFile) -> tuple[Clean, Origin, int]:
-        """A file, asked for once more where the first copy was not to be trusted."""
+        """Fetch a file, and download it again if the first copy is damaged or unverified."""
         try:
             return self._once(file, fresh=False)
         except FileNotFoundError as error:
             raise self._missing(file) from error
         except (DamagedFileError, UnverifiedError):
             pass
-        # A cache may hold the old one of a pair whose other half is new.
+        # A cache may have an old file with a new checksum, or the reverse.
         try:
             return self._once(file, fresh=True)
         except (DamagedFileError, FileNotFoundError, UnverifiedError) as error:
             raise self._corrupt(file, error) from error
 
     def _once(self, file: ArchiveFile, *, fresh: bool) -> tuple[Clean, Origin, int]:
-        """A file and its size, asked for once; `fresh` is the last time, when the policy decides."""
+        """Fetch a file once, with its size. On the last try, `fresh`, the setting decides about faults."""
         fetched = self._transport.get(file.path, fresh=fresh)
         sha256 = hashlib.sha256(fetched.content).hexdigest()
-        promise = self._promise(file, fresh=fresh)
-        fault = promise.fault_of(sha256)
-        # That there is no checksum is an answer already, which a second copy would not change.
-        if fault and (self.is_strict or not (fresh or promise == MISSING)):
+        published = self._published_checksum(file, fresh=fresh)
+        fault = published.fault_of(sha256)
+        # A missing checksum is an answer already, so a second copy would not help.
+        if fault and (self.is_strict or not (fresh or published == MISSING)):
             raise UnverifiedError(fault)
         url = self._transport.url_of(file.path)
         clean = trades_of(fetched, file, url)
         if fault:
-            message = f"`{url}` is taken unverified: {fault}"
+            message = f"`{url}` is used unverified: {fault}"
             warnings.warn(message, UnverifiedFileWarning, stacklevel=2)
         origin = Origin(
             "archive",
             url=url,
             sha256=sha256,
-            checksum=promise.record,
+            checksum=published.record,
             etag=fetched.etag,
             last_modified=fetched.last_modified,
             unit=clean.unit,
         )
-        return clean, clean.mended.recorded_in(origin), len(fetched.content)
+        return clean, clean.repairs.recorded_in(origin), len(fetched.content)
 
-    def _promise(self, file: ArchiveFile, *, fresh: bool) -> Promise:
-        """What is published about a file; that nothing is, only when no cache says so."""
+    def _published_checksum(self, file: ArchiveFile, *, fresh: bool) -> PublishedChecksum:
+        """Fetch the checksum of a file. It counts as missing only if a request past caches says so."""
         for past_caches in (True,) if fresh else (False, True):
             try:
                 found = self._transport.get(
@@ -252,42 +252,42 @@ class BinanceArchive:
                 )
             except FileNotFoundError:
                 continue
-            return promise_of(found.content, file.name)
+            return parse_checksum(found.content, file.name)
         return MISSING
 
     def _missing(self, file: ArchiveFile) -> ArchiveMissingError:
-        """The answer for a file that is not there."""
+        """Make the error for a missing file."""
         url = self._transport.url_of(file.path)
         sentence = f"the archive has no file `{url}`"
-        kind, hint = ArchiveMissingError, "REST may have what the archive lacks"
+        kind, hint = ArchiveMissingError, "the REST interface may have the day"
         if file.last >= self._today() - file.patience:
             kind, hint = NotYetPublishedError, "it may still be published"
         return kind(with_hint(sentence, hint), symbol=file.symbol, day=file.first, url=url)
 
     def _corrupt(self, file: ArchiveFile, error: Exception) -> CorruptSourceError:
-        """The answer for a file that is not what it should be."""
+        """Make the error for a damaged or unverified file."""
         url = self._transport.url_of(file.path)
         message = f"{error}"
         if isinstance(error, UnverifiedError):
             message = with_hint(
-                f"`{url}` is not proved by a checksum: {error}",
-                "try again later; RANGEBAR_CHECKSUM=warn takes a file unverified",
+                f"`{url}` is not verified by a checksum: {error}",
+                "try again later; RANGEBAR_CHECKSUM=warn accepts unverified files",
             )
         return CorruptSourceError(message, symbol=file.symbol, day=file.first, url=url)
 
 
 def utc_today() -> date:
-    """The UTC day by the clock of this machine."""
+    """Return the UTC date by the clock of this machine."""
     return datetime.now(UTC).date()
 
 
 def trades_of(fetched: Fetched, file: ArchiveFile, url: str) -> Clean:
-    """Trades in a zip file of the archive."""
+    """Parse the trades in a zip file of the archive."""
     times = FileTimes.of_days(file.first, file.last, file.unit)
     try:
         raw = parse_trades(member_pieces(fetched.content, url, file.member), url)
     except TickDataError:
-        # A line that is no trade may be one of damaged data, which is known at their end.
+        # An invalid line may come from damaged data, which only shows at their end.
         for _piece in member_pieces(fetched.content, url, file.member):
             pass
         raise
@@ -295,7 +295,7 @@ def trades_of(fetched: Fetched, file: ArchiveFile, url: str) -> Clean:
 
 
 def by_day(clean: Clean, origin: Origin, file: ArchiveFile) -> Iterator[DayTicks]:
-    """Days of a month that have trades; a time just outside the month is of its nearest day."""
+    """Split a month into days with trades. A time just outside of it belongs to the nearest day."""
     times = clean.ticks["timestamp"].to_physical()
     days = [file.first + timedelta(offset) for offset in range((file.last - file.first).days + 1)]
     inner = [times.search_sorted(micros(day_start(day))) for day in days[1:]]
@@ -303,4 +303,4 @@ def by_day(clean: Clean, origin: Origin, file: ArchiveFile) -> Iterator[DayTicks
     for day, (start, end) in zip(days, pairwise(bounds), strict=True):
         if end > start:
             ticks = clean.ticks[start:end]
-            yield DayTicks(day, ticks, clean.mended.recorded_in(origin, day))
+            yield DayTicks(day, ticks, clean.repairs.recorded_in(origin, day))

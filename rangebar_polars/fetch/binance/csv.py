@@ -1,11 +1,9 @@
-r"""Text of an aggTrades file to a frame: every layout there has been, each line read or named.
+r"""Parser of aggTrades files in all published layouts, which names the line of an error.
 
-Prices and quantities are decimal text and become Float64, which holds all of what the file says:
-a value is the double nearest to its text, and is accepted only if that double, written with eight
-places, gives back the digits of the text. A ninth decimal is an error with its line, as is a
-number that is too large for the digits it has. What goes unnoticed is what no reader of doubles
-could see: zeros behind the eighth place, and below 2^20 digits from the tenth place on that leave
-the nearest double what it is.
+Prices and quantities are decimal text and become the nearest Float64. A value is accepted only if
+that double, formatted with eight places, has the digits of the text. A ninth decimal is an error with
+its line, and so is a number with more digits than a double can hold. Two cases that do not change the
+double are not noticed: zeros after the eighth place, and below 2^20 digits from the tenth place on.
 """
 
 from __future__ import annotations
@@ -28,9 +26,9 @@ if TYPE_CHECKING:
 __all__ = ["RawTrades", "parse_trades"]
 
 BLOCK_BYTES = 8 << 20
-#: Longest line, and longest run of empty lines: a line of trades has some 100 bytes.
+#: Longest line, and longest run of empty lines. A line of trades has about 100 bytes.
 LONGEST_LINE_BYTES = 1 << 20
-HINT = "fetch the file again, or take the line out"
+HINT = "fetch the file again, or remove the line"
 BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 
 FUTURES_COLUMNS = (
@@ -43,9 +41,9 @@ FUTURES_COLUMNS = (
     "is_buyer_maker",
 )
 SPOT_COLUMNS = (*FUTURES_COLUMNS, "is_best_match")
-# Headers name the time of a trade so.
+# Names in headers, and the columns they stand for.
 HEADER_NAMES = {"transact_time": "timestamp"}
-# As the file holds them; time is a whole number until its unit is known.
+# Dtypes in the file. Time is a whole number until its unit is known.
 FILE_DTYPES: dict[str, pl.DataType] = {
     **TRADES_SCHEMA,
     "timestamp": pl.Int64(),
@@ -53,32 +51,32 @@ FILE_DTYPES: dict[str, pl.DataType] = {
 }
 DECIMALS = ("price", "quantity")
 GRID = 100_000_000  # units of the eighth place
-# Doubles below lie so close that one of nine decimals is not one of eight.
+# Doubles below this are dense enough to distinguish nine decimals from eight.
 TELLING_BELOW = 2**20
-# Doubles below lie close enough to give back eight decimals.
+# Doubles below this reproduce eight decimals.
 EXACT_BELOW = 2**26
-# Doubles below hold every whole number.
+# Doubles below this hold every whole number.
 WHOLE_BELOW = 2**53
 EIGHT_PLACES = r"^[0-9]+(\.[0-9]{0,8}0*)?$"
 NO_PLACES = r"^[0-9]+(\.0*)?$"
 
 
 class RawTrades(NamedTuple):
-    """Trades in the order of the file, time as whole numbers; and the line of the first."""
+    """Trades in file order, with time as whole numbers, and the line of the first trade."""
 
     frame: pl.DataFrame
     first_line: int
 
 
 def parse_trades(pieces: Iterable[bytes], source: str) -> RawTrades:
-    r"""Trades of a file that comes in pieces; the next ones are made while one is parsed.
+    r"""Parse the trades of a file from its pieces, reading the next ones meanwhile.
 
     Raises
     ------
     DamagedFileError
         The file is empty, or neither trades nor a known header.
     TickDataError
-        A line that is no trade, with its number.
+        A line is not a valid trade. The message has its number.
 
     Examples
     --------
@@ -98,7 +96,7 @@ def parse_trades(pieces: Iterable[bytes], source: str) -> RawTrades:
     line = layout.first_line
     frames = []
     try:
-        for block in chain([head[layout.start :]], one_ahead(blocks)):
+        for block in chain([head[layout.start :]], read_ahead(blocks)):
             frames.append(parse(block, layout.columns, source, line))
             line += frames[-1].height
     except EndlessLineError as error:
@@ -107,12 +105,12 @@ def parse_trades(pieces: Iterable[bytes], source: str) -> RawTrades:
 
 
 def whole_lines(pieces: Iterable[bytes]) -> Iterator[bytes]:
-    r"""Blocks of whole lines; empty lines at the end of the file belong to none.
+    r"""Group pieces into blocks of whole lines, leaving out empty lines at the end of the file.
 
     Raises
     ------
     EndlessLineError
-        A line, or a run of empty lines, is longer than any in a file of trades.
+        A line, or a run of empty lines, is too long for a file of trades.
 
     Examples
     --------
@@ -120,47 +118,47 @@ def whole_lines(pieces: Iterable[bytes]) -> Iterator[bytes]:
     >>> list(whole_lines([b"1,2\n3,", b"4\n\n"]))
     [b'1,2\n3,4\n']
     """
-    held: list[bytes] = []
+    pending: list[bytes] = []
     size = 0
     tail = Tail()
     for piece in pieces:
         fault = tail.fault_after(piece)
         if fault == Tail.LINE:
-            raise EndlessLineError(b"".join(held).count(b"\n"), fault)
-        held.append(piece)
+            raise EndlessLineError(b"".join(pending).count(b"\n"), fault)
+        pending.append(piece)
         if fault == Tail.EMPTY_LINES:
-            text = b"".join(held).rstrip()
+            text = b"".join(pending).rstrip()
             raise EndlessLineError(text.count(b"\n") if text else -1, fault)
         size += len(piece)
-        # Empty lines after the last full one wait until it is known whether another follows.
+        # Hold back empty lines until another line follows.
         end = end_of_text(piece[: piece.rfind(b"\n") + 1]) if size >= BLOCK_BYTES else 0
         if end:
-            held[-1] = piece[:end]
-            yield b"".join(held)
-            held, size = [piece[end:]], len(piece) - end
-    rest = b"".join(held)
+            pending[-1] = piece[:end]
+            yield b"".join(pending)
+            pending, size = [piece[end:]], len(piece) - end
+    rest = b"".join(pending)
     end = end_of_text(rest)
     if end:
         yield rest[:end]
 
 
 class EndlessLineError(Exception):
-    """A line, or a run of empty lines, that is too long to be one of a table."""
+    """Raised when a line, or a run of empty lines, is too long for a table."""
 
     def __init__(self, lines: int, what: str) -> None:
         super().__init__(what)
-        #: How many lines it stands behind the first that no block holds yet.
+        #: Its distance in lines from the first line that is in no block yet.
         self.lines = lines
 
     def in_file(self, source: str, line: int) -> TickDataError:
-        """Error for a file whose next block would have begun with this line."""
+        """Make the error for a file whose next block starts with this line."""
         return TickDataError(
             with_hint(f"`{source}`, line {max(1, line + self.lines)}: {self}", HINT)
         )
 
 
 class Tail:
-    """What may grow without end from piece to piece: the last line, and empty lines at the end."""
+    """Lengths that can grow over pieces: of the last line, and of empty lines at the end."""
 
     LINE = f"longer than {LONGEST_LINE_BYTES} bytes"
     EMPTY_LINES = f"followed by more than {LONGEST_LINE_BYTES} bytes of empty lines"
@@ -170,7 +168,7 @@ class Tail:
         self._blank_bytes = 0
 
     def fault_after(self, piece: bytes) -> str | None:
-        """Follow the file by one piece; why its end is too long, if it is."""
+        """Add a piece; describe why the end of the file is too long, if it is."""
         first, last = piece.find(b"\n"), piece.rfind(b"\n")
         if self._line_bytes + (len(piece) if first < 0 else first) > LONGEST_LINE_BYTES:
             return self.LINE
@@ -183,13 +181,13 @@ class Tail:
 
 
 def end_of_text(lines: bytes) -> int:
-    """Where the last line ends that is not empty; 0 if each is."""
+    """Return the end of the last non-empty line; 0 if all lines are empty."""
     end = len(lines.rstrip())
     return (lines.find(b"\n", end) + 1 or len(lines)) if end else 0
 
 
-def one_ahead(blocks: Iterator[bytes]) -> Iterator[bytes]:
-    """The same blocks, each made while the one before is used."""
+def read_ahead(blocks: Iterator[bytes]) -> Iterator[bytes]:
+    """Yield the blocks, reading each in a thread while the one before is used."""
     with ThreadPoolExecutor(1, thread_name_prefix="rangebar-unzip") as worker:
         coming = worker.submit(next, blocks, None)
         while (block := coming.result()) is not None:
@@ -198,7 +196,7 @@ def one_ahead(blocks: Iterator[bytes]) -> Iterator[bytes]:
 
 
 class Layout(NamedTuple):
-    """Columns of a file, and where its trades begin."""
+    """Columns of a file, and the start of its trades."""
 
     columns: tuple[str, ...]
     first_line: int
@@ -206,7 +204,7 @@ class Layout(NamedTuple):
 
 
 def layout_of(block: bytes, source: str) -> Layout:
-    """Layout by the first line: its names where it is a header, else its number of fields."""
+    """Detect the layout by the names of a header, or by the number of fields."""
     start = len(BYTE_ORDER_MARK) if block.startswith(BYTE_ORDER_MARK) else 0
     end = block.find(b"\n") + 1 or len(block)
     fields = block[start:end].decode("utf-8", "replace").strip().split(",")
@@ -228,13 +226,13 @@ def layout_of(block: bytes, source: str) -> Layout:
 
 
 def is_known_header(columns: Sequence[str]) -> bool:
-    """Whether a header names the columns of trades, each once."""
+    """Return whether a header names the columns of trades, each once."""
     known = set(FUTURES_COLUMNS) <= set(columns) <= set(SPOT_COLUMNS)
     return known and len(set(columns)) == len(columns)
 
 
 def parse(block: bytes, columns: Sequence[str], source: str, line: int) -> pl.DataFrame:
-    """Trades of a block of lines, the first of which is line number `line` of the file."""
+    """Parse a block of lines, the first of which is line number `line` of the file."""
     schema = {column: FILE_DTYPES[column] for column in columns}
     if not block:
         return pl.DataFrame(schema=schema).select(TRADES_SCHEMA.names())
@@ -242,7 +240,7 @@ def parse(block: bytes, columns: Sequence[str], source: str, line: int) -> pl.Da
     with parsing(source, line, HINT):
         try:
             frame = pl.read_csv(block, has_header=False, schema=schema, quote_char=None)
-            if frame.height == line_count(block) and is_sound(frame, block, columns):
+            if frame.height == line_count(block) and is_valid(frame, block, columns):
                 return frame.select(TRADES_SCHEMA.names())
         except pl.exceptions.PolarsError as error:
             cause = error
@@ -252,12 +250,12 @@ def parse(block: bytes, columns: Sequence[str], source: str, line: int) -> pl.Da
 
 
 def line_count(block: bytes) -> int:
-    """Lines of a block, whether or not the last one ends."""
+    """Count the lines of a block, including an unterminated last line."""
     return block.count(b"\n") + (not block.endswith(b"\n"))
 
 
-def is_sound(frame: pl.DataFrame, block: bytes, columns: Sequence[str]) -> bool:
-    """Whether each line is a trade, and each decimal what the file says."""
+def is_valid(frame: pl.DataFrame, block: bytes, columns: Sequence[str]) -> bool:
+    """Return whether every line is a trade, and every decimal number is exact."""
     readable, large = frame.select(
         is_readable().all(), large=pl.any_horizontal(is_large(name).any() for name in DECIMALS)
     ).row(0)
@@ -265,30 +263,30 @@ def is_sound(frame: pl.DataFrame, block: bytes, columns: Sequence[str]) -> bool:
 
 
 def is_readable() -> pl.Expr:
-    """Rows that are a trade, or a sentinel that stands for none."""
+    """Return the condition of rows that are a trade or a sentinel."""
     price, quantity = pl.col("price"), pl.col("quantity")
     amounts = price.is_finite() & (price > 0) & quantity.is_finite() & (quantity >= 0)
     ids = pl.col("first_trade_id").is_between(0, pl.col("last_trade_id"))
-    sound = (amounts & ids & (pl.col("agg_trade_id") >= 0)) | is_sentinel()
+    valid = (amounts & ids & (pl.col("agg_trade_id") >= 0)) | is_sentinel()
     decimals = (is_large(name) | has_eight_places(name) for name in DECIMALS)
-    return pl.all_horizontal(pl.all().is_not_null(), sound, *decimals)
+    return pl.all_horizontal(pl.all().is_not_null(), valid, *decimals)
 
 
 def is_large(name: str) -> pl.Expr:
-    """Values of which the double alone does not tell how many places the text had."""
+    """Return the condition of values whose double does not show the decimals of the text."""
     return pl.col(name).abs() >= TELLING_BELOW
 
 
 def has_eight_places(name: str) -> pl.Expr:
-    """Values that are the double nearest to a decimal number of at most eight places."""
+    """Return the condition of values that are the nearest double of a number with eight decimals."""
     value = pl.col(name)
-    # Polars divides by a scalar as it multiplies by the reciprocal, which is not the same number.
+    # Polars replaces division by a scalar with a product with its reciprocal, which is not exact.
     grid = value * 0 + GRID
     return (value * GRID).round() / grid == value
 
 
 def loses_digits(frame: pl.DataFrame, block: bytes, columns: Sequence[str]) -> bool:
-    """Whether the double of a large value is another number than its text."""
+    """Return whether the double of a large value differs from its text."""
     schema = {name: pl.String if name in DECIMALS else FILE_DTYPES[name] for name in columns}
     texts = pl.read_csv(block, has_header=False, schema=schema, quote_char=None)
     for name in DECIMALS:

@@ -1,7 +1,8 @@
-"""Days of Binance trades for the tick store."""
+"""Day source and archive probe of Binance."""
 
 from __future__ import annotations
 
+import time
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from threading import Lock
@@ -9,46 +10,54 @@ from typing import TYPE_CHECKING
 
 import polars as pl
 
+from rangebar_polars.config import settings
 from rangebar_polars.exceptions import ArchiveMissingError, NotYetPublishedError
 from rangebar_polars.fetch.binance.archive import BinanceArchive
 from rangebar_polars.fetch.binance.rest import BinanceRest
-from rangebar_polars.fetch.prefetch import ahead
-from rangebar_polars.fetch.source import ARCHIVE_PATIENCE, ArchiveProbe
+from rangebar_polars.fetch.http_probe import ProbingTransport
+from rangebar_polars.fetch.prefetch import prefetch
+from rangebar_polars.fetch.source import ARCHIVE_PATIENCE, ArchiveProbe, Fetcher
 from rangebar_polars.sources import TRADES_SCHEMA, DayTicks, Origin
 from rangebar_polars.symbol_registry import get_symbol_entries
 
 if TYPE_CHECKING:
-    from collections.abc import Generator, Sequence
+    from collections.abc import Callable, Generator, Sequence
     from datetime import date
 
-    from rangebar_polars.fetch.http_probe import ProbingTransport
     from rangebar_polars.fetch.source import IdSpans
 
-__all__ = ["BinanceDays", "BinanceProbe"]
+__all__ = ["BINANCE", "BinanceDays", "BinanceProbe"]
 
 
 class BinanceProbe(ArchiveProbe):
-    """Days of Binance: one file each, and a checksum beside it."""
+    """Finds days of Binance, whose archive has a file and a checksum for each.
 
-    def __init__(self, symbol: str, transport: ProbingTransport, market: str) -> None:
+    With `RANGEBAR_CHECKSUM=warn`, a file without a checksum counts too, because a fetch takes it.
+    """
+
+    def __init__(self, symbol: str, market: str, now: Callable[[], float] = time.time) -> None:
+        options = settings()
+        transport = ProbingTransport(
+            options.binance_archive_url, with_checksum=options.checksum == "require", now=now
+        )
         super().__init__(symbol, transport)
         self._archive = BinanceArchive(market, transport=transport)
 
     def has(self, day: date) -> bool:
-        """Whether the file of the day is there, and its checksum."""
+        """Return whether the file of the day is published, and its checksum."""
         return any(self._archive.days(self.symbol, day, day))
 
 
-# One day is parsed while the next is downloaded; more would only hold more days in memory.
+# One day is parsed while the next is downloaded. More would only take memory.
 _AHEAD = 2
 
 
-# Ids asked for at once where it is not known how many of them belong to a day.
+# Ids to request at once while the number of ids of a day is unknown.
 _FEWEST_IDS, _MOST_IDS = 1_000, 64_000
 
 
 class BinanceDays:
-    """Days of a Binance symbol: the archive, else the registry's known gaps, else REST."""
+    """Days of a Binance symbol from the archive, the known gaps of the registry, or REST."""
 
     def __init__(self, symbol: str, market: str) -> None:
         self._symbol = symbol
@@ -59,32 +68,32 @@ class BinanceDays:
 
     @property
     def by_id(self) -> BinanceDays:
-        """Itself, which asks REST."""
+        """The same object, which requests ids from REST."""
         return self
 
     def days(self, wanted: Sequence[date]) -> Generator[list[DayTicks]]:
-        """The days, in order, the next ones under way while one is used."""
-        for found in ahead(self._day, wanted, count=_AHEAD):
-            if found is not None:
-                yield [found]
+        """Yield the days in order, prefetching the next ones."""
+        for day in prefetch(self._day, wanted, count=_AHEAD):
+            if day is not None:
+                yield [day]
 
     def is_published(self, day: date) -> bool:
-        """Whether the archive has the day."""
+        """Return whether the archive has the day."""
         return any(self._archive.days(self._symbol, day, day))
 
     def after(self, day: date, last: int) -> tuple[pl.DataFrame, IdSpans]:
-        """Ticks of a day above an id, and the spans of ids between that do not exist."""
+        """Return the ticks of a day above an id, and the spans of ids among them that do not exist."""
         newest = self._rest.newest_id(self._symbol)
         found, absent = [TRADES_SCHEMA.to_frame()], []
         count = _FEWEST_IDS
         first, end = last + 1, last
         while first <= newest:
-            rows, lacking = self._rest.fetch_ids(
+            rows, missing = self._rest.fetch_ids(
                 self._symbol, first, min(first + count - 1, newest)
             )
             of_day = rows.filter(pl.col("timestamp").dt.date() == day)
             found.append(of_day)
-            absent += lacking
+            absent += missing
             end = of_day["agg_trade_id"][-1] if of_day.height else end
             if of_day.height < rows.height:
                 break
@@ -92,11 +101,11 @@ class BinanceDays:
         return pl.concat(found), [span for span in absent if span[1] < end]
 
     def ids(self, first: int, last: int) -> tuple[pl.DataFrame, IdSpans]:
-        """Ticks with these ids, and the spans of ids that the exchange does not have."""
+        """Return the ticks with these ids, and the spans of ids that the exchange does not have."""
         return self._rest.fetch_ids(self._symbol, first, last)
 
     def close(self) -> None:
-        """Let go of the connections."""
+        """Close the connections."""
         self._rest.close()
 
     def _day(self, day: date) -> DayTicks | None:
@@ -112,7 +121,7 @@ class BinanceDays:
         return self._of_rest(day)
 
     def _known_gap(self, day: date) -> DayTicks | None:
-        """An empty day where the registry says that there is nothing."""
+        """Return an empty day if the registry has it as a known gap."""
         entry = get_symbol_entries().get(self._symbol)
         for gap in entry.known_gaps if entry else ():
             if gap.start_date <= day <= gap.end_date:
@@ -121,9 +130,9 @@ class BinanceDays:
         return None
 
     def _of_month(self, day: date) -> DayTicks | None:
-        """The day as the month's archive has it, where its own is missing."""
+        """Return the day from the archive of its month, if that has it."""
         month = (day.year, day.month)
-        with self._of_one_month:  # days that are under way together share the file
+        with self._of_one_month:  # days in progress at the same time share the file
             if self._month is None or self._month[0] != month:
                 self._month = None
                 self._month = (month, self._days_of(*month))
@@ -134,10 +143,10 @@ class BinanceDays:
             found = self._archive.fetch_month(self._symbol, year, month)
         except ArchiveMissingError:
             return {}
-        return {one.day: one for one in found}
+        return {item.day: item for item in found}
 
     def _of_rest(self, day: date) -> DayTicks | None:
-        """The day as REST has it; complete once its archive is not to be expected any more."""
+        """Return the day from REST. It is complete once its archive is no longer expected."""
         found = self._rest.fetch_day(self._symbol, day)
         if found.ticks.is_empty():
             return None if found.is_tail else found
@@ -145,5 +154,8 @@ class BinanceDays:
 
     @property
     def _today(self) -> date:
-        """The day by the exchange's clock, which this machine's may be far ahead of."""
+        """The date by the clock of the exchange, which this machine may be far ahead of."""
         return (datetime.now(UTC) - timedelta(seconds=self._rest.clock_skew_s or 0.0)).date()
+
+
+BINANCE = Fetcher(BinanceDays, BinanceProbe)

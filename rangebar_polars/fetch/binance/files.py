@@ -1,4 +1,4 @@
-"""Files of Binance aggregate trades that a user has, plain or zipped, as one lazy frame."""
+"""Reading of a user's files of Binance aggregate trades as one LazyFrame."""
 
 from __future__ import annotations
 
@@ -32,14 +32,13 @@ GLOB_CHARACTERS = "*?["
 
 
 def scan_agg_trades(source: AnyPath | Iterable[AnyPath]) -> pl.LazyFrame:
-    r"""Binance aggregate trades as a lazy frame, one file in memory at a time.
+    r"""Scan files of Binance aggregate trades, with one file in memory at a time.
 
-    Reads spot files (8 columns, no header) and futures files (7 columns, header or none), plain or
-    zipped, with times in milliseconds or microseconds. Each file is put in the order of
-    `agg_trade_id`; a time that then runs back by at most a second is raised to that of the trade
-    before; sentinel rows (price 0, trade id -1) and exact copies are dropped. What was changed is
-    counted and warned of once a file. Files follow one another in the order given, those of a
-    pattern by name.
+    The files may be of spot (8 columns, no header) or futures markets (7 columns, header or none),
+    plain or zipped, with times in milliseconds or microseconds. Each file is sorted by
+    `agg_trade_id`. A time that then runs back by at most a second is raised to that of the trade
+    before. Sentinel rows (price 0, trade id -1) and exact copies are dropped. One warning per file
+    counts the changes. Files are read in the order of the argument, those of a pattern by name.
 
     Parameters
     ----------
@@ -49,12 +48,12 @@ def scan_agg_trades(source: AnyPath | Iterable[AnyPath]) -> pl.LazyFrame:
     Raises
     ------
     FileNotFoundError
-        A file is missing, or a pattern matches none; at the call.
+        A file is missing, or a pattern matches no file. Raised at the call.
     TickDataError
-        When the frame is collected: a row that is no trade, or a price or quantity of more than
-        eight decimals, with file and line.
+        A row is not a valid trade, or a price or quantity has more than eight decimals. Raised
+        with file and line when the frame is collected.
     TickOrderError
-        When the frame is collected: time runs back by more than a second.
+        Time runs back by more than a second. Raised when the frame is collected.
 
     Examples
     --------
@@ -71,7 +70,7 @@ def scan_agg_trades(source: AnyPath | Iterable[AnyPath]) -> pl.LazyFrame:
     warn = once(warn_of_file)
 
     def frames(_wanted: list[str] | None) -> Iterator[pl.DataFrame]:
-        # Slices let go of a file while the next is read.
+        # Slices free the memory of a file while the next one is read.
         return chain.from_iterable(read(path, warn).iter_slices(SLICE_ROWS) for path in paths)
 
     detail = f"{paths[0]}" if len(paths) == 1 else f"{len(paths)} files from {paths[0]}"
@@ -82,30 +81,30 @@ def resolve_paths(source: AnyPath | Iterable[AnyPath]) -> list[Path]:
     """Files that a path, a pattern or several of them stand for, in order."""
     if isinstance(source, (str, PathLike)) or not hasattr(source, "__iter__"):
         return expand(source)
-    paths = [path for one in source for path in expand(one)]
+    paths = [path for item in source for path in expand(item)]
     if not paths:
         raise ValueError(
-            with_hint("no file was given", "give a path, a pattern, or a list of them")
+            with_hint("the list of files is empty", "pass a path, a pattern, or a list of them")
         )
     return paths
 
 
 def expand(source: object) -> list[Path]:
-    """Files of one path or pattern."""
+    """Return the files of one path or pattern."""
     if not isinstance(source, (str, PathLike)):
         raise TypeError(
-            with_hint(f"`{source!r}` is no path", "give a path, a pattern, or a list of them")
+            with_hint(f"`{source!r}` is not a path", "pass a path, a pattern, or a list of them")
         )
     path = Path(source)
     if path.is_file():
         return [path]
     if path.is_dir():
         raise IsADirectoryError(
-            with_hint(f"`{path}` is a folder", f'give its files: "{path}/*.zip"')
+            with_hint(f"`{path}` is a folder", f'pass its files: "{path}/*.zip"')
         )
     if not any(character in str(path) for character in GLOB_CHARACTERS):
         raise FileNotFoundError(f"there is no file `{path}`")
-    # Unlike `Path.glob`, this takes absolute patterns.
+    # Unlike `Path.glob`, this supports absolute patterns.
     found = sorted(map(Path, glob.glob(str(path), recursive=True)))  # noqa: PTH207
     files = [name for name in found if name.is_file()]
     if not files:
@@ -114,7 +113,7 @@ def expand(source: object) -> list[Path]:
 
 
 def read_agg_trades(path: AnyPath) -> pl.DataFrame:
-    r"""Trades of one file, in the order of their ids.
+    r"""Read the trades of one file, in id order.
 
     Examples
     --------
@@ -130,19 +129,19 @@ def read_agg_trades(path: AnyPath) -> pl.DataFrame:
 
 
 def read(path: Path, warn: Callable[[str], None]) -> pl.DataFrame:
-    """Trades of one file; `warn` is told what was mended in it."""
+    """Read the trades of one file, and pass a description of repairs to `warn`."""
     raise_if_forked("reading a file of trades")
     source = str(path)
     raw = parse_trades(pieces_of(path), source)
     clean = normalise(raw.frame, source, raw.first_line)
-    message = clean.mended.warning(source)
+    message = clean.repairs.warning(source)
     if message:
         warn(message)
     return clean.ticks
 
 
 def pieces_of(path: Path) -> Iterator[bytes]:
-    """The CSV bytes of a file, or of the one CSV in a zip; its content says which it is."""
+    """Yield the bytes of a CSV file, or of the only CSV in a zip file, detected by its content."""
     with path.open("rb") as file:
         piece = file.read(PIECE_BYTES)
         if is_zip(piece):
@@ -154,20 +153,20 @@ def pieces_of(path: Path) -> Iterator[bytes]:
 
 
 def warn_of_file(message: str) -> None:
-    """Say what was changed in a file."""
+    """Warn about the repairs of a file."""
     warnings.warn(message, TradeFileWarning, stacklevel=2)
 
 
-def once(tell: Callable[[str], None]) -> Callable[[str], None]:
-    """`tell` that is never told the same twice, whichever thread it is in."""
-    told: set[str] = set()
+def once(warn: Callable[[str], None]) -> Callable[[str], None]:
+    """Wrap a function so that it is called once per message, over all threads."""
+    seen: set[str] = set()
     lock = ForkSafeLock()
 
-    def tell_news(message: str) -> None:
+    def warn_once(message: str) -> None:
         with lock:
-            is_news = message not in told
-            told.add(message)
-        if is_news:
-            tell(message)
+            is_new = message not in seen
+            seen.add(message)
+        if is_new:
+            warn(message)
 
-    return tell_news
+    return warn_once

@@ -1,4 +1,4 @@
-"""How much a host may be asked: one budget for all threads of the process."""
+"""The request budget of a host, shared by all threads of the process."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ if TYPE_CHECKING:
 
 __all__ = ["LONGEST_WAIT_S", "HostClosedError", "WeightBudget", "budget_of"]
 
-#: A host that stays closed for longer is not waited for.
+#: Longest wait for a host that is closed.
 LONGEST_WAIT_S = 90.0
 _SHORTEST_WAIT_S = 0.001
-# What may be spent at once, of the weight of a minute; the rest flows in evenly, so that no 60
-# seconds see more than the weight of a minute.
+# The part of a minute's weight that can be spent at once. The rest is added evenly, so that no 60
+# seconds exceed the weight of a minute.
 _BURST = 0.1
 _FIRST_USE = ForkSafeLock()
 
 
 class HostClosedError(RuntimeError):
-    """A host has asked to be left alone for longer than is worth waiting."""
+    """Raised when a host rejects requests for longer than `LONGEST_WAIT_S`."""
 
     def __init__(self, seconds: float) -> None:
         super().__init__(f"the host is closed for another {seconds:.0f} s")
@@ -31,14 +31,14 @@ class HostClosedError(RuntimeError):
 
 
 class WeightBudget:
-    """Token bucket of request weight, corrected by what the host says has been used.
+    """Token bucket of request weight, corrected by the usage that the host reports.
 
     Parameters
     ----------
     clock
-        Seconds that never run back.
+        Monotonic clock in seconds.
     sleep
-        Waits for so many seconds.
+        Function that waits for a number of seconds.
 
     Examples
     --------
@@ -69,7 +69,7 @@ class WeightBudget:
         self._closed_until = clock()
 
     def spend(self, weight: int, *, per_minute: int) -> None:
-        """Take weight out of the budget, after waiting until it is there.
+        """Wait until the weight is available, and spend it.
 
         Raises
         ------
@@ -80,12 +80,12 @@ class WeightBudget:
             self._sleep(max(wait, _SHORTEST_WAIT_S))
 
     def close(self, seconds: float) -> None:
-        """Let nobody ask for so long."""
+        """Block all requests for a number of seconds."""
         with self._lock:
             self._closed_until = max(self._closed_until, self._clock() + seconds)
 
     def correct(self, used: int, *, per_minute: int, seconds_left: float) -> None:
-        """Take over the weight used in this minute, by the host's count, which ends in `seconds_left`."""
+        """Adopt the host's count of this minute, which ends in `seconds_left`."""
         with self._lock:
             self._refill(per_minute)
             self._weight = min(self._weight or 0.0, float(per_minute - used))
@@ -93,7 +93,7 @@ class WeightBudget:
             self.close(seconds_left)
 
     def _wait_for(self, weight: int, per_minute: int) -> float:
-        """Seconds to wait before the weight may be spent; 0 where it has been."""
+        """Spend the weight and return 0, or return the seconds to wait."""
         with self._lock:
             closed = self._closed_until - self._clock()
             if closed > LONGEST_WAIT_S:
@@ -101,21 +101,21 @@ class WeightBudget:
             if closed > 0:
                 return closed
             rate, burst = self._refill(per_minute)
-            have = self._weight or 0.0
-            # A request that weighs more than a burst goes out when the bucket is full.
-            need = min(float(weight), burst)
-            if have < need:
-                return (need - have) / rate
-            self._weight = have - weight
+            available = self._weight or 0.0
+            # A request that weighs more than a burst is sent when the bucket is full.
+            needed = min(float(weight), burst)
+            if available < needed:
+                return (needed - available) / rate
+            self._weight = available - weight
             return 0.0
 
     def _refill(self, per_minute: int) -> tuple[float, float]:
-        """Let weight flow in until now; what flows in per second, and what the bucket holds."""
+        """Add the weight since the last call; return the rate per second and the size of the bucket."""
         burst = per_minute * _BURST
         rate = (per_minute - burst) / 60
         now = self._clock()
-        have = burst if self._weight is None else self._weight
-        self._weight = min(burst, have + (now - self._counted_at) * rate)
+        available = burst if self._weight is None else self._weight
+        self._weight = min(burst, available + (now - self._counted_at) * rate)
         self._counted_at = now
         return rate, burst
 
@@ -126,7 +126,7 @@ def _budget(host: str) -> WeightBudget:  # noqa: ARG001 - the key of the cache
 
 
 def budget_of(host: str) -> WeightBudget:
-    """The budget that all threads of this process share for a host.
+    """Return the budget that all threads of this process share for a host.
 
     Examples
     --------
@@ -134,5 +134,5 @@ def budget_of(host: str) -> WeightBudget:
     >>> budget_of("https://api.binance.com") is budget_of("https://api.binance.com")
     True
     """
-    with _FIRST_USE:  # or two threads would make one each
+    with _FIRST_USE:  # two threads could create one each
         return _budget(host)

@@ -1,4 +1,4 @@
-"""Trades of Binance by its REST interface: days whose archive is not there, ids that it lacks."""
+"""The REST interface of Binance, for days and ids that are missing from the archive."""
 
 from __future__ import annotations
 
@@ -45,24 +45,24 @@ __all__ = ["BinanceRest"]
 
 ID = "agg_trade_id"
 ONE_DAY_US = 86_400_000_000
-# A trade is to be had well before so much time has passed.
+# The interface has a trade well before this time has passed.
 LATEST_ENTRY = timedelta(minutes=10)
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 class Edge(NamedTuple):
-    """Where a day begins in the chain of ids."""
+    """The start of a day in the chain of ids."""
 
     before: Trade | None
     first: Trade | None
 
 
 class BinanceRest:
-    """Aggregate trades of Binance, asked for id by id.
+    """Aggregate trades of Binance, requested by id.
 
-    A day that is fetched here is complete from its first trade to its last, as far as the exchange
-    has them, and its ids prove it. All threads of a process share the request weight of the setting
-    `rest_weight_per_minute`; of the futures markets, whose limit is lower, two fifths of it.
+    The ids prove that a fetched day is complete, as far as the exchange has the trades. All threads
+    of a process share the request weight of the setting `rest_weight_per_minute`. Futures markets
+    have a lower limit and use two fifths of it.
 
     Parameters
     ----------
@@ -72,7 +72,7 @@ class BinanceRest:
         One base before `/api/v3`, `/fapi/v1` and `/dapi/v1`; else the setting
         `RANGEBAR_BINANCE_REST_URL`, else the exchange's own address.
     budget
-        Request weight to share with others than the host's.
+        Request weight to use instead of the shared one of the host.
     now
         Seconds since 1970 by the clock of this machine.
 
@@ -100,12 +100,12 @@ class BinanceRest:
 
     @property
     def url(self) -> str:
-        """Address that is asked."""
+        """Address of the requests."""
         return self._client.url
 
     @property
     def clock_skew_s(self) -> float | None:
-        """Seconds that the clock of this machine is ahead of the exchange's; None before an answer."""
+        """Seconds by which this machine's clock is ahead of the exchange's; None before an answer."""
         return self._client.clock_skew_s
 
     def close(self) -> None:
@@ -124,7 +124,7 @@ class BinanceRest:
         self.close()
 
     def read_day(self, symbol: str, day: When) -> pl.DataFrame:
-        """Trades of a UTC day.
+        """Return the trades of a UTC day.
 
         Raises
         ------
@@ -146,20 +146,20 @@ class BinanceRest:
         )
 
     def days(self, symbol: str, start: When, end: When) -> Iterator[date]:
-        """Days of a span from the first trade of the symbol to its newest, in order."""
+        """Yield the days of a span between the first and the newest trade of the symbol."""
         name = canonical_symbol(symbol)
-        with _naming(name, None):
+        with _add_context(name, None):
             chain = TradeChain(self._client, name)
             oldest = chain.first_from(0) or chain.newest
         first, last = _day_of(oldest.time_us), _day_of(chain.newest.time_us)
         yield from (day for day in parse_span(start, end).days() if first <= day <= last)
 
     def newest_id(self, symbol: str) -> int:
-        """Id of the newest trade."""
+        """Return the id of the newest trade."""
         return self._newest(symbol).id
 
     def newest_day(self, symbol: str) -> date:
-        """UTC day of the newest trade."""
+        """Return the UTC day of the newest trade."""
         return _day_of(self._newest(symbol).time_us)
 
     def fetch_day(
@@ -170,32 +170,32 @@ class BinanceRest:
         first_id: int | None = None,
         progress: Callable[[int], None] | None = None,
     ) -> DayTicks:
-        """Trades of a UTC day, of the running one as many as there are.
+        """Fetch the trades of a UTC day, for the running day those so far.
 
-        A day without trades has 0 rows and a reason; `is_tail` says that it may still get some.
+        A day without trades has 0 rows and a reason. `is_tail` tells whether it may still get some.
 
         Parameters
         ----------
         first_id
-            The id after the last one of the day before, which saves looking for it.
+            The id after the last one of the day before, which saves a search.
         progress
-            Called with the number of trades that have come since the last call.
+            Called with the number of trades received since the last call.
 
         Raises
         ------
         TransientSourceError, CorruptSourceError
-            No answer, or none that makes sense, after all tries.
+            There was no answer, or no valid one, after all tries.
         SourceError
             The exchange does not know the symbol.
         TickDataError
-            A trade with an impossible value, or two with one id.
+            A trade has an invalid value, or two trades have one id.
         TickOrderError
-            In the order of the ids, time runs back by more than a second.
+            In id order, time runs back by more than a second.
         """
         raise_if_forked("BinanceRest")
         name, wanted = canonical_symbol(symbol), parse_day(day)
         start_us = micros(day_start(wanted))
-        with _naming(name, wanted):
+        with _add_context(name, wanted):
             chain = TradeChain(self._client, name)
             edge = self._edge(chain, start_us, first_id)
             if edge.first is None or edge.first.time_us >= start_us + ONE_DAY_US:
@@ -205,7 +205,9 @@ class BinanceRest:
         low = edge.first.id if edge.before is None else edge.before.id + 1
         absent = tuple(_missing(ticks[ID], low, int(raw[ID][-1])))
         if ticks.is_empty():
-            reason = f"its {origin.sentinels} ids stand for no trade (price 0, trade id -1)"
+            reason = (
+                f"its {origin.sentinels} ids are sentinels without a trade (price 0, trade id -1)"
+            )
             return DayTicks(wanted, ticks, origin, absent, reason=reason)
         return DayTicks(wanted, ticks, origin, absent, is_tail=True)
 
@@ -217,26 +219,26 @@ class BinanceRest:
         *,
         progress: Callable[[int], None] | None = None,
     ) -> tuple[pl.DataFrame, list[tuple[int, int]]]:
-        """Trades with ids from `first_id` to `last_id`, and the spans of ids that stand for none.
+        """Fetch the trades with ids from `first_id` to `last_id`, and the spans of ids without one.
 
-        Every id of the span is in one of the two. Ids of sentinel rows stand for no trade.
+        Every id of the span is in one of the two. Ids of sentinel rows have no trade.
 
         Raises
         ------
         TransientSourceError
-            Ids above that of the newest trade: they may still come.
+            The span ends after the newest trade, so that more trades may follow.
         """
         raise_if_forked("BinanceRest")
         name = canonical_symbol(symbol)
         if not 0 <= first_id <= last_id:
             raise ValueError(
-                with_hint(f"`{first_id}` to `{last_id}` is no span of ids", "0 <= first <= last")
+                with_hint(f"`{first_id}` to `{last_id}` is not a span of ids", "0 <= first <= last")
             )
-        with _naming(name, None):
+        with _add_context(name, None):
             chain = TradeChain(self._client, name)
             if last_id > chain.newest.id:
                 sentence = (
-                    f"`{name}` has no id above `{chain.newest.id}` yet: `{last_id}` asked for"
+                    f"`{name}` has no id above `{chain.newest.id}` yet; `{last_id}` was requested"
                 )
                 raise TransientSourceError(with_hint(sentence, "try again later"))
             ticks, _ = self._clean(chain, chain.collect(first_id, last_id, None, progress))
@@ -244,11 +246,11 @@ class BinanceRest:
 
     def _newest(self, symbol: str) -> Trade:
         name = canonical_symbol(symbol)
-        with _naming(name, None):
+        with _add_context(name, None):
             return TradeChain(self._client, name).newest
 
     def _edge(self, chain: TradeChain, start_us: int, hint: int | None) -> Edge:
-        """The trades before and after the start of a day."""
+        """Find the trades before and after the start of a day."""
         if chain.newest.time_us < start_us:
             return Edge(chain.newest, None)
         if hint is not None and 0 < hint <= chain.newest.id:
@@ -257,48 +259,48 @@ class BinanceRest:
                 return edge
         found = chain.at_time(start_us)
         if found is None or found > chain.newest.id:
-            found = _first_by_halving(chain, start_us)
+            found = _bisect_first(chain, start_us)
         edge = _edge_around(chain, start_us, found)
-        if edge.first is None:  # the exchange has found a trade from before the time
-            edge = _edge_around(chain, start_us, _first_by_halving(chain, start_us))
+        if edge.first is None:  # the exchange returned a trade from before the time
+            edge = _edge_around(chain, start_us, _bisect_first(chain, start_us))
         if edge.first is None:
             sentence = (
-                f"the newest trade is {_said(chain.newest)}, but none of the ids up to it is of "
+                f"the newest trade is {_describe(chain.newest)}, but none of the ids up to it is of "
                 f"{_instant(start_us).date()} or later"
             )
             raise CorruptSourceError(with_hint(sentence, "try again later"), url=self.url)
         return edge
 
     def _empty(self, chain: TradeChain, day: date, edge: Edge) -> DayTicks:
-        """A day without a trade, proved by the ids around it; one that runs may still get some."""
+        """Make a day without trades, which the ids around it prove. A running day may still get some."""
         none, origin = TRADES_SCHEMA.to_frame(), Origin("rest", url=self.url)
         before, first = edge
         if first is None:
             over = self._client.server_time() - day_start(day) - ONE_DAY
-            reason = f"the newest trade is {_said(chain.newest)}"
+            reason = f"the newest trade is {_describe(chain.newest)}"
             return DayTicks(day, none, origin, is_tail=over < LATEST_ENTRY, reason=reason)
         if before is None:
-            return DayTicks(day, none, origin, reason=f"the first trade is {_said(first)}")
-        reason = f"no trade lies between {_said(before)} and {_said(first)}"
+            return DayTicks(day, none, origin, reason=f"the first trade is {_describe(first)}")
+        reason = f"no trade lies between {_describe(before)} and {_describe(first)}"
         low, high = before.id + 1, first.id - 1
         return DayTicks(day, none, origin, ((low, high),) if low <= high else (), reason=reason)
 
     def _clean(self, chain: TradeChain, raw: pl.DataFrame) -> tuple[pl.DataFrame, Origin]:
-        """Trades in the canonical columns, and what was mended in them."""
+        """Normalise trades, and count the repairs in their origin."""
         clean = normalise(raw, self.url, 1)
-        origin = clean.mended.recorded_in(Origin("rest", url=self.url, unit=clean.unit))
-        # Within pages; from page to page the chain is in order.
+        origin = clean.repairs.recorded_in(Origin("rest", url=self.url, unit=clean.unit))
+        # The chain has counted these, within pages. It is in order from page to page.
         return clean.ticks, replace(origin, moved=chain.moved, doubled=chain.doubled)
 
 
 def _edge_around(chain: TradeChain, start_us: int, found: int) -> Edge:
-    """The edge of a day near a trade, looked for from there back."""
+    """Find the edge of a day by searching backwards from a trade."""
     step = PAGE_ROWS - 1  # one page, with the trade itself
     while True:
         low = max(0, found - step)
         rows = chain.collect(low, found)
         edge = _edge_within(rows, start_us)
-        # Times may step back a little: the edge is the first trade after ones well before it.
+        # Times may step back a little, so the edge is the first trade after trades well before it.
         early = rows.is_empty() or times_us(rows)[0] >= start_us - LONGEST_STEP_BACK_US
         if low == 0 or not (early or edge.before is None):
             return edge
@@ -306,7 +308,7 @@ def _edge_around(chain: TradeChain, start_us: int, found: int) -> Edge:
 
 
 def _edge_within(rows: pl.DataFrame, start_us: int) -> Edge:
-    """The edge of a day in trades that follow one another."""
+    """Find the edge of a day in successive trades."""
     trades = list(zip(rows[ID].to_list(), times_us(rows).to_list(), strict=True))
     row = next((row for row, (_, time_us) in enumerate(trades) if time_us >= start_us), None)
     if row is None:
@@ -314,8 +316,8 @@ def _edge_within(rows: pl.DataFrame, start_us: int) -> Edge:
     return Edge(Trade(*trades[row - 1]) if row else None, Trade(*trades[row]))
 
 
-def _first_by_halving(chain: TradeChain, start_us: int) -> int:
-    """Id of the first trade at or after a time that the newest has reached, found by ids alone."""
+def _bisect_first(chain: TradeChain, start_us: int) -> int:
+    """Find the first trade at or after a time by bisection of the ids."""
     low, high = 0, chain.newest.id
     while low < high:
         middle = (low + high) // 2
@@ -328,7 +330,7 @@ def _first_by_halving(chain: TradeChain, start_us: int) -> int:
 
 
 def _missing(ids: pl.Series, low: int, high: int) -> list[tuple[int, int]]:
-    """Spans of whole numbers from `low` to `high` that are not among increasing ids.
+    """Return the spans from `low` to `high` that are missing among increasing ids.
 
     Examples
     --------
@@ -343,8 +345,8 @@ def _missing(ids: pl.Series, low: int, high: int) -> list[tuple[int, int]]:
 
 
 @contextmanager
-def _naming(symbol: str, day: date | None) -> Iterator[None]:
-    """Errors of a source say for which symbol and day."""
+def _add_context(symbol: str, day: date | None) -> Iterator[None]:
+    """Add the symbol and the day to errors of the source."""
     try:
         yield
     except SourceError as error:
@@ -360,5 +362,5 @@ def _day_of(time_us: int) -> date:
     return _instant(time_us).date()
 
 
-def _said(trade: Trade) -> str:
+def _describe(trade: Trade) -> str:
     return f"`{trade.id}` of {_instant(trade.time_us):%Y-%m-%d %H:%M:%S} UTC"

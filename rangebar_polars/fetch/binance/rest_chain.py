@@ -1,8 +1,8 @@
-"""The trades of a symbol by their ids: every one once, whatever the pages that bring them look like.
+"""The chain of a symbol's trades by id, each once, from pages of the REST interface.
 
-Pages are asked for by the first id wanted, never by time: many trades share a millisecond. A page
-may be short, repeat trades, or be out of order; only ids say where the next one begins. Where an id
-is missing, a second answer has to say the same before the exchange is believed to lack it.
+Pages are requested by their first id, never by time, because many trades share a millisecond. A page
+may be short, repeat trades, or be out of order, so only ids tell where the next one starts. An id
+counts as missing only if a second answer confirms it.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 __all__ = ["PAGE_ROWS", "Trade", "TradeChain", "times_us"]
 
 PAGE_ROWS = 1000
-# So many pages become one frame: a small frame has a cost of its own.
+# This many pages are joined into one frame, because every frame has a fixed cost.
 PAGES_TOGETHER = 50
 ANSWERS = 6
 ID = "agg_trade_id"
@@ -44,34 +44,34 @@ class Trade(NamedTuple):
 
 
 class TradeChain:
-    """The ids of one symbol, walked for one purpose by one thread."""
+    """A walk over the ids of one symbol, for one operation in one thread."""
 
     def __init__(self, client: RestClient, symbol: str) -> None:
         self._client = client
         self._symbol = symbol
         self._frames: list[pl.DataFrame] = []
         self._pages: list[pl.DataFrame] = []
-        # The id that followed where a page broke off, by the id that was missing.
+        # By missing id: the next id on the page where it was missing.
         self._breaks: dict[int, int] = {}
         self.moved = 0
         self.doubled = 0
-        #: The newest trade when the walk began: it ends there, so that it ends.
+        #: The newest trade at the start of the walk, at which the walk ends.
         self.newest = self._ask_newest()
 
     def at_time(self, start_us: int) -> int | None:
-        """Id of the first trade at or after a time, as the exchange finds it; None if it does not."""
+        """Ask the exchange for the id of the first trade at or after a time; None if it has none."""
         page = self._client.ask(page_of, symbol=self._symbol, startTime=start_us // 1000, limit=1)
         return None if page.is_empty() else int(page[ID][0])
 
     def run_from(self, next_id: int) -> pl.DataFrame | None:
-        """Trades with consecutive ids from the first one at or after `next_id`; None past the newest."""
+        """Fetch trades with consecutive ids from `next_id` or the next existing id; None past the newest."""
         if next_id > self.newest.id:
             return None
-        run = self._agreed(next_id)
-        return self._after_void(next_id) if run.is_empty() else run
+        run = self._confirmed(next_id)
+        return self._after_missing_ids(next_id) if run.is_empty() else run
 
     def first_from(self, next_id: int) -> Trade | None:
-        """The first trade whose id is `next_id` or above."""
+        """Return the first trade with `next_id` or a higher id."""
         run = self.run_from(next_id)
         return None if run is None else _trade(run, 0)
 
@@ -82,14 +82,14 @@ class TradeChain:
         end_us: int | None = None,
         progress: Callable[[int], None] | None = None,
     ) -> pl.DataFrame:
-        """Trades with ids from `first_id` to `last_id`, or to the last one before a time.
+        """Fetch the trades from `first_id` to `last_id`, or to the last one before a time.
 
         Raises
         ------
         TickDataError
-            Two answers disagree about a trade.
+            Two answers contradict each other about a trade.
         TickOrderError
-            Behind the first trade at or after `end_us`, time runs back by more than a second.
+            After the first trade at or after `end_us`, time runs back by more than a second.
         """
         self._frames, self._pages, self.moved, self.doubled = [], [], 0, 0
         next_id = first_id
@@ -102,23 +102,23 @@ class TradeChain:
             inside = (
                 rows if end_us is None else rows.filter((times_us(rows) >= end_us).cum_sum() == 0)
             )
-            self._keep(inside)
+            self._append(inside)
             if progress is not None:
                 progress(inside.height)
             if inside.height < rows.height:
-                self._check_behind(run.slice(inside.height), next_id)
+                self._check_order_after(run.slice(inside.height), next_id)
                 break
         return pl.concat([PAGE_SCHEMA.to_frame(), *self._frames, *self._pages])
 
-    def _keep(self, rows: pl.DataFrame) -> None:
+    def _append(self, rows: pl.DataFrame) -> None:
         if not rows.is_empty():
             self._pages.append(rows)
         if len(self._pages) == PAGES_TOGETHER:
             self._frames.append(pl.concat(self._pages, rechunk=True))
             self._pages = []
 
-    def _check_behind(self, rest: pl.DataFrame, next_id: int) -> None:
-        """A trade that ends the walk by its time is not followed by ones from before the end."""
+    def _check_order_after(self, rest: pl.DataFrame, next_id: int) -> None:
+        """Check that no trade from before the end follows the trade that ended the walk by its time."""
         if rest.height == 1:
             more = self.run_from(next_id)
             rest = rest if more is None else pl.concat([rest, more])
@@ -129,22 +129,22 @@ class TradeChain:
             raise TickOrderError(
                 with_hint(
                     f"the time of trade `{number}` of `{self._symbol}` runs back by more than a "
-                    f"second behind that of trade `{after}`",
-                    "fetch the day again; if it stays so, the exchange's answer is at fault",
+                    f"second after that of trade `{after}`",
+                    "fetch the day again; if the error persists, the answer of the exchange is wrong",
                 )
             )
 
-    def _agreed(self, next_id: int) -> pl.DataFrame:
-        """Answer from an id on that begins there, or a second time elsewhere or nowhere."""
-        believed = self._breaks.pop(next_id, None)
+    def _confirmed(self, next_id: int) -> pl.DataFrame:
+        """Return the trades from an id on. A missing id must be confirmed by a second answer."""
+        unconfirmed = self._breaks.pop(next_id, None)
         for _ in range(ANSWERS):
             run = self._answer(next_id)
             if run is None:
                 continue
             first = -1 if run.is_empty() else int(run[ID][0])
-            if first in (next_id, believed):
+            if first in (next_id, unconfirmed):
                 return run
-            believed = first
+            unconfirmed = first
         sentence = (
             f"answers of `{self._client.url}` for `{self._symbol}` from id `{next_id}` on repeat "
             f"themselves or contradict each other"
@@ -152,7 +152,7 @@ class TradeChain:
         raise self._no_answer(sentence)
 
     def _answer(self, next_id: int) -> pl.DataFrame | None:
-        """One answer as far as its ids are consecutive; None where it is one to another question."""
+        """Request one page and return its consecutive ids; None if it does not match the request."""
         page = self._client.ask(page_of, symbol=self._symbol, fromId=next_id, limit=PAGE_ROWS)
         if page.is_empty():
             return page
@@ -169,58 +169,58 @@ class TradeChain:
         return run
 
     def _ordered(self, page: pl.DataFrame) -> pl.DataFrame:
-        """The page in the order of its ids, each once."""
+        """Sort the page by id, and drop exact copies."""
         ids = page[ID]
         if (ids.diff() > 0).all():
             return page
         self.moved += int((ids < ids.cum_max()).sum())
         single = page.unique(maintain_order=True).sort(ID)
         self.doubled += page.height - single.height
-        self._refuse_two(single)
+        self._reject_conflicts(single)
         return single
 
     def _compare(self, old: pl.DataFrame) -> None:
-        """Trades that came before are what they were."""
+        """Check that repeated trades equal those received before."""
         low, high = old[ID][0], old[ID][-1]
-        kept = [
+        overlapping = [
             frame.filter(pl.col(ID).is_between(low, high))
             for frame in (*self._frames, *self._pages)
             if frame[ID][0] <= high and frame[ID][-1] >= low
         ]
-        if kept:
-            known = pl.concat(kept)
+        if overlapping:
+            known = pl.concat(overlapping)
             self.doubled += int(old[ID].is_in(known[ID].implode()).sum())
-            self._refuse_two(pl.concat([known, old]).unique(maintain_order=True))
+            self._reject_conflicts(pl.concat([known, old]).unique(maintain_order=True))
 
-    def _refuse_two(self, trades: pl.DataFrame) -> None:
+    def _reject_conflicts(self, trades: pl.DataFrame) -> None:
         twice = trades.filter(pl.col(ID).is_duplicated())
         if not twice.is_empty():
             raise TickDataError(
                 with_hint(
                     f"two different trades of `{self._symbol}` have the agg_trade_id "
                     f"`{twice[ID][0]}` in answers of `{self._client.url}`",
-                    "fetch the day again: an exchange gives an id once",
+                    "fetch the day again; an exchange uses an id once",
                 )
             )
 
-    def _after_void(self, next_id: int) -> pl.DataFrame:
-        """Answer from the first id that there is after one from which on the answer is empty.
+    def _after_missing_ids(self, next_id: int) -> pl.DataFrame:
+        """Return the trades from the first existing id after one with an empty answer.
 
-        An empty answer is no end while newer trades exist. Ever longer steps lead past the ids that
-        are missing, halving ones back to the first id from which on there is an answer.
+        An empty answer is not the end while newer trades exist. Doubling steps skip the missing
+        ids, and bisection then finds the first id with an answer.
         """
         low, step = next_id, 1
-        while (run := self._agreed(high := min(low + step, self.newest.id))).is_empty():
+        while (run := self._confirmed(high := min(low + step, self.newest.id))).is_empty():
             if high == self.newest.id:
                 sentence = (
-                    f"`{self._client.url}` gives no trade of `{self._symbol}` from id `{next_id}` "
-                    f"on, though the newest is `{high}`"
+                    f"`{self._client.url}` returns no trade of `{self._symbol}` from id `{next_id}` "
+                    f"on, but the newest is `{high}`"
                 )
                 raise self._no_answer(sentence)
             low, step = high, 2 * step
         while low + 1 < high:
             middle = (low + high) // 2
-            lower = self._agreed(middle)
+            lower = self._confirmed(middle)
             if lower.is_empty():
                 low = middle
             else:
@@ -231,7 +231,7 @@ class TradeChain:
         def parse(body: bytes, url: str) -> Trade:
             page = page_of(body, url)
             if page.is_empty():
-                raise self._no_answer(f"`{url}` knows no newest trade of `{self._symbol}`")
+                raise self._no_answer(f"`{url}` returns no newest trade of `{self._symbol}`")
             return _trade(page.sort(ID), -1)
 
         return self._client.ask(parse, symbol=self._symbol, limit=1)
@@ -244,7 +244,7 @@ class TradeChain:
 
 
 def times_us(page: pl.DataFrame) -> pl.Series:
-    """Times of a page in microseconds, by the unit that its first time is in."""
+    """Convert the times of a page to microseconds, by the unit of its first time."""
     times = page[TIME]
     return times * UNITS[FileTimes.of_value(times[0] if len(times) else 0).unit][1]
 

@@ -1,4 +1,4 @@
-"""One answer of the exchange's REST interface, as a frame of trades or a fault said in words."""
+"""Parser of a page of trades from the REST interface."""
 
 from __future__ import annotations
 
@@ -14,20 +14,20 @@ from rangebar_polars.sources import TRADES_SCHEMA
 
 __all__ = ["PAGE_SCHEMA", "page_of"]
 
-#: Columns of a page; time is a whole number until its unit is known.
+#: Columns of a page. Time is a whole number until its unit is known.
 PAGE_SCHEMA = pl.Schema({**TRADES_SCHEMA, "timestamp": pl.Int64()})
 
 
 class Field(NamedTuple):
-    """What a member of an answer is, and the word for its kind."""
+    """The column, dtype and JSON type of a member of an answer."""
 
     column: str
     dtype: type[pl.DataType]
     kind: type
-    said: str
+    description: str
 
 
-# Others, such as `M` and `nq`, are left alone.
+# Other members, such as `M` and `nq`, are ignored.
 FIELDS = {
     "T": Field("timestamp", pl.Int64, int, "a whole number"),
     "p": Field("price", pl.String, str, "a decimal text"),
@@ -37,20 +37,20 @@ FIELDS = {
     "l": Field("last_trade_id", pl.Int64, int, "a whole number"),
     "m": Field("is_buyer_maker", pl.Boolean, bool, "true or false"),
 }
-_AGAIN = "fetch the day again; if it stays so, the exchange's answer is at fault"
+_AGAIN = "fetch the day again; if the error persists, the answer of the exchange is wrong"
 _DECIMAL = r"[0-9]{1,20}(\.[0-9]{1,8})?"
 _TOO_FINE = re.compile(r"[0-9]{1,20}\.[0-9]{9,}")
 
 
 def page_of(body: bytes, url: str) -> pl.DataFrame:
-    """Trades of one answer, as it orders them.
+    """Parse the trades of one answer, in its order.
 
     Raises
     ------
     CorruptSourceError
-        The bytes are no list of trades.
+        The bytes are not a list of trades.
     TickDataError
-        A value that no trade has, such as a price below 0 or one with more than 8 decimals.
+        A value is not valid, such as a price below 0 or one with more than 8 decimals.
 
     Examples
     --------
@@ -65,14 +65,14 @@ def page_of(body: bytes, url: str) -> pl.DataFrame:
         return _page_of(_rows_of(body, url), url)
     except (RangeBarError, MemoryError):
         raise
-    # JSON and Polars have errors of their own, for numbers, characters and depths beyond theirs.
+    # JSON and Polars raise errors of their own for numbers, characters and depths they do not support.
     except Exception as error:
         what = f"{type(error).__name__}: {error}".partition("\n")[0][:200]
-        raise _no_trades(f"cannot be read: {what}", url) from error
+        raise _invalid_answer(f"cannot be read: {what}", url) from error
 
 
 def _page_of(rows: list[dict[str, Any]], url: str) -> pl.DataFrame:
-    """Trades of the members of an answer."""
+    """Convert the members of an answer to trades."""
     try:
         texts = pl.DataFrame(
             [
@@ -81,43 +81,43 @@ def _page_of(rows: list[dict[str, Any]], url: str) -> pl.DataFrame:
             ]
         )
     except (KeyError, TypeError, OverflowError) as error:
-        raise _no_trades(_wrong_shape(rows), url) from error
+        raise _invalid_answer(_wrong_shape(rows), url) from error
     if texts.null_count().sum_horizontal().item():
-        raise _no_trades(_wrong_shape(rows), url)
+        raise _invalid_answer(_wrong_shape(rows), url)
     amounts = pl.col("price", "quantity")
     decimal = texts.select(pl.all_horizontal(amounts.str.contains(f"^{_DECIMAL}$")))
     if not decimal.to_series().all():
-        raise _no_trade(texts, ~decimal.to_series(), url)
+        raise _invalid_trade(texts, ~decimal.to_series(), url)
     page = texts.with_columns(amounts.cast(pl.Float64))
     if page.is_empty():
         return page
-    sound = page.select(_is_sound(page["timestamp"][0])).to_series()
-    if not sound.all():
-        raise _no_trade(texts, ~sound, url)
+    valid = page.select(_is_valid(page["timestamp"][0])).to_series()
+    if not valid.all():
+        raise _invalid_trade(texts, ~valid, url)
     return page
 
 
 def _rows_of(body: bytes, url: str) -> list[dict[str, Any]]:
-    """Members of the answer, which is a list of objects."""
+    """Parse the answer as a list of objects."""
     try:
         rows = json.loads(body)
     except (ValueError, RecursionError) as error:
         start = body[:40].decode("utf-8", "replace")
-        raise _no_trades(f"begins with `{start}`, which is not JSON", url) from error
+        raise _invalid_answer(f"begins with `{start}`, which is not JSON", url) from error
     if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
-        raise _no_trades(f"is no list of trades: `{str(rows)[:80]}`", url)
+        raise _invalid_answer(f"is not a list of trades: `{str(rows)[:80]}`", url)
     return rows
 
 
-def _is_sound(first_time: int) -> pl.Expr:
-    """Rows that are a trade, or a sentinel that stands for none."""
+def _is_valid(first_time: int) -> pl.Expr:
+    """Return the condition of rows that are a trade or a sentinel."""
     ids = pl.col("first_trade_id").is_between(0, pl.col("last_trade_id"))
     trade = (pl.col("price") > 0) & ids & (pl.col("agg_trade_id") >= 0)
     return _is_in_time(first_time) & (trade | is_sentinel())
 
 
 def _is_in_time(first_time: int) -> pl.Expr:
-    """Rows with a time of this century, in the unit of the first."""
+    """Return the condition of rows with a time of this century, in the unit of the first."""
     times = FileTimes.of_value(first_time)
     unit_us = UNITS[times.unit][1]
     return pl.col("timestamp").is_between(
@@ -126,37 +126,37 @@ def _is_in_time(first_time: int) -> pl.Expr:
 
 
 def _wrong_shape(rows: list[dict[str, Any]]) -> str:
-    """What the first row lacks that is no trade."""
+    """Describe what is wrong with the first row that is not a trade."""
     for number, row in enumerate(rows):
         for key, field in FIELDS.items():
             value: Any = row.get(key)
             is_huge = isinstance(value, int) and abs(value) >= 2**63
-            if type(value) is not field.kind or is_huge:  # to Python, true is an int too
+            if type(value) is not field.kind or is_huge:  # in Python, True is an int too
                 name = f"row {number} (trade `{row.get('a')}`)"
                 if key not in row:
                     return f"has no `{key}` in {name}"
-                return f"has `{str(value)[:40]}` for `{key}` in {name}, not {field.said}"
-    return "holds rows that are no trades"
+                return f"has `{str(value)[:40]}` for `{key}` in {name}, not {field.description}"
+    return "has rows that are not trades"
 
 
-def _no_trades(what: str, url: str) -> CorruptSourceError:
+def _invalid_answer(what: str, url: str) -> CorruptSourceError:
     return CorruptSourceError(with_hint(f"the answer of `{url}` {what}", _AGAIN), url=url)
 
 
-def _no_trade(texts: pl.DataFrame, bad: pl.Series, url: str) -> TickDataError:
-    """Error for the first row that is no trade."""
+def _invalid_trade(texts: pl.DataFrame, bad: pl.Series, url: str) -> TickDataError:
+    """Make the error for the first row that is not a valid trade."""
     row = texts.filter(bad).row(0, named=True)
     found = [row["price"], row["quantity"]]
     if any(_TOO_FINE.fullmatch(text) for text in found):
         why = "more than 8 decimals"
     elif not re.fullmatch(_DECIMAL, row["price"]) or not re.fullmatch(_DECIMAL, row["quantity"]):
-        why = "an amount that is no decimal number of 0 or more"
+        why = "an amount that is not a decimal number of 0 or more"
     elif not texts.filter(bad).head(1).select(_is_in_time(texts["timestamp"][0])).item():
-        why = f"the time `{row['timestamp']}`, which is none, or not in the unit of the others"
+        why = f"the time `{row['timestamp']}`, which is not valid, or not in the unit of the others"
     elif float(row["price"]) <= 0:
         why = "a price of 0"
     else:
-        why = f"ids that no trade has: `{row['first_trade_id']}` to `{row['last_trade_id']}`"
+        why = f"invalid ids: `{row['first_trade_id']}` to `{row['last_trade_id']}`"
     sentence = (
         f"trade `{row['agg_trade_id']}` of `{url}` (price `{row['price']}`, quantity "
         f"`{row['quantity']}`) has {why}"

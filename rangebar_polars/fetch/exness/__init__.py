@@ -1,1 +1,1 @@
-"""Quotes of Exness: monthly archives."""
+"""Quotes of Exness, from its monthly archive."""

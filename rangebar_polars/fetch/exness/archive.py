@@ -1,4 +1,4 @@
-"""Quotes of Exness: one zip a month, which holds the month so far while it runs."""
+"""The archive of Exness, which has one zip of quotes per month, updated during the month."""
 
 from __future__ import annotations
 
@@ -37,17 +37,17 @@ if TYPE_CHECKING:
 
 __all__ = ["Exness"]
 
-#: Why a day without quotes is complete, and why one of a running month is so far.
+#: Reasons for a day without quotes: in a complete month, and in a running month so far.
 EMPTY_DAY = "no quotes in a complete month file"
 EMPTY_SO_FAR = "no quotes in the file of a running month"
 
-# A month's file may come this long after the month.
+# The file of a month may be published this long after its end.
 PATIENCE = timedelta(days=2)
 
 
 @dataclass(frozen=True, slots=True)
 class Month:
-    """The days of a month's file, and the version of the file that they were read from."""
+    """The days of a monthly file, and the version of the file."""
 
     file: MonthFile
     days: dict[date, DayTicks]
@@ -56,18 +56,18 @@ class Month:
 
 
 class Exness:
-    """Quotes of Exness, in the columns timestamp, price (the mid), bid, ask and agg_trade_id.
+    """Quotes of Exness, with the columns timestamp, price (the mid), bid, ask and agg_trade_id.
 
-    The archive publishes no ids and no checksums. The id counts the rows of a month, so that it is
-    the same in every fetch; the SHA-256 of the file is kept as the origin of its days. The month
-    read last is kept in memory: a loop over days fetches it once.
+    The archive publishes no ids and no checksums. The id numbers the rows of a month, so it is the
+    same in every fetch. The SHA-256 of the file is recorded as the origin of its days. The last
+    month stays in memory, so a loop over its days fetches it once.
 
     Parameters
     ----------
     url
-        Host of the archive, before `/ticks/`; also `file://`. Else the setting `exness_url`.
+        Host of the archive before `/ticks/`, also `file://`; the setting `exness_url` by default.
     today
-        Gives the present UTC day, by which a month is running or complete; else the clock.
+        Returns the UTC date, which decides whether a month is complete; the clock by default.
 
     Examples
     --------
@@ -95,18 +95,18 @@ class Exness:
 
         self._archive = Transport(settings(exness_url=url).exness_url)
         self._today = today or utc_today
-        self._kept: Month | None = None
+        self._last_month: Month | None = None
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}(url={self._archive.url!r})"
 
     def read_day(self, symbol: str, day: When) -> pl.DataFrame:
-        """Quotes of a UTC day, in the order of the file.
+        """Return the quotes of a UTC day, in file order.
 
         Raises
         ------
         ConfirmedAbsentError
-            The month's file holds quotes, but none of this day: a weekend, a holiday.
+            The file of the month has no quotes of this day, as at a weekend or on a holiday.
         NotYetPublishedError, ArchiveMissingError, TransientSourceError, CorruptSourceError
             As for `fetch_month`.
         """
@@ -121,7 +121,7 @@ class Exness:
         return found.ticks
 
     def fetch_day(self, symbol: str, day: When) -> DayTicks:
-        """Quotes of a UTC day and their origin; 0 rows and a reason where there are none."""
+        """Fetch the quotes of a UTC day and their origin, or 0 rows with a reason."""
         wanted = parse_day(day)
         month = self._month(canonical_symbol(symbol), wanted.year, wanted.month)
         if wanted not in month.days:
@@ -134,26 +134,26 @@ class Exness:
         return month.days[wanted]
 
     def fetch_month(self, symbol: str, year: int, month: int) -> list[DayTicks]:
-        """Every day of a month, fetched now; of a running one, those up to its last quote.
+        """Fetch every day of a month; for a running month, the days up to its last quote.
 
         Raises
         ------
         NotYetPublishedError
-            There is no file of a month that is running, just over, or to come.
+            There is no file yet, and the month is running, just over, or in the future.
         ArchiveMissingError
             There is no file of an older month.
         TransientSourceError
-            No answer, after several tries.
+            There was no answer, after all tries.
         CorruptSourceError
-            The file is no zip of one CSV, also when it was fetched again.
+            The file is not a zip of one CSV, also after a second download.
         TickDataError, TickOrderError
-            A line that is no quote of the symbol, or whose time runs back by more than a second.
+            A line is not a valid quote of the symbol, or its time runs back by more than a second.
         """
-        self._kept = self._fetch(MonthFile(canonical_symbol(symbol), year, month))
-        return list(self._kept.days.values())
+        self._last_month = self._fetch(MonthFile(canonical_symbol(symbol), year, month))
+        return list(self._last_month.days.values())
 
     def days(self, symbol: str, start: When, end: When) -> Iterator[date]:
-        """The published days of a span, in order; a month is asked for when its turn comes."""
+        """Yield the published days of a span in order, fetching one month at a time."""
         name = canonical_symbol(symbol)
         known = (day for day in parse_span(start, end).days() if day <= self._today())
         for (year, month), wanted in groupby(known, key=lambda day: (day.year, day.month)):
@@ -164,20 +164,20 @@ class Exness:
             yield from (day for day in wanted if day in published)
 
     def _month(self, name: str, year: int, month: int) -> Month:
-        """The month that is kept, if it is this one and nothing newer is published."""
-        file, kept = MonthFile(name, year, month), self._kept
-        if kept is None or kept.file != file or self._is_outdated(kept):
-            kept = self._kept = self._fetch(file)
-        return kept
+        """Return the month from memory if it is current, else fetch it."""
+        file, last = MonthFile(name, year, month), self._last_month
+        if last is None or last.file != file or self._is_outdated(last):
+            last = self._last_month = self._fetch(file)
+        return last
 
     def _is_outdated(self, month: Month) -> bool:
-        """Whether the archive may hold a newer file than the one that was read."""
+        """Return whether the archive may have a newer file than the one in memory."""
         if not month.is_running:
             return False
         try:
             facts = self._archive.facts(month.file.path)
         except TransientSourceError:
-            return True  # the download that follows says what it is
+            return True  # the download that follows raises the error
         return facts is None or not facts.etag or facts.etag != month.version
 
     def _fetch(self, file: MonthFile) -> Month:
@@ -196,14 +196,14 @@ class Exness:
                 ) from error
 
     def _checked(self, file: MonthFile, receipt: Receipt) -> Month:
-        """The month, asked for once more where the first copy was damaged."""
+        """Fetch the month, and download it again if the first copy is damaged."""
         try:
             return self._once(file, receipt, fresh=False)
         except DamagedFileError:
             return self._once(file, receipt, fresh=True)
 
     def _once(self, file: MonthFile, receipt: Receipt, *, fresh: bool) -> Month:
-        """The month from its file, which is asked for once."""
+        """Fetch the month with one download."""
         fetched = self._archive.get(file.path, fresh=fresh)
         origin = Origin(
             "archive",
@@ -217,16 +217,14 @@ class Exness:
         is_running = self._is_running(file, fetched)
         if quotes.is_empty() and not is_running:
             raise DamagedFileError(
-                with_hint(
-                    f"`{origin.url}` holds not one quote of its month", "fetch the file again"
-                )
+                with_hint(f"`{origin.url}` has no quote of its month", "fetch the file again")
             )
         receipt.rows, receipt.size_bytes = quotes.height, len(fetched.content)
         days = dict(by_day(quotes, file, origin, is_running=is_running))
         return Month(file, days, is_running, origin.etag)
 
     def _is_running(self, file: MonthFile, fetched: Fetched) -> bool:
-        """Whether more may come: the month is not over, or was not when the file was written."""
+        """Return whether more quotes may follow, because the file was written before the month ended."""
         if file.last_day >= self._today():
             return True
         end = day_start(file.last_day + ONE_DAY)
@@ -234,9 +232,12 @@ class Exness:
         return bool(written) and datetime.fromisoformat(written) < end
 
     def _missing(self, file: MonthFile) -> ArchiveMissingError:
-        """The answer for a file that is not there."""
+        """Make the error for a missing file."""
         sentence = f"the archive has no file `{self._archive.url_of(file.path)}`"
-        kind, hint = ArchiveMissingError, "the symbol may be younger, or spelled in another way"
+        kind, hint = (
+            ArchiveMissingError,
+            "the symbol may have started later, or be spelled differently",
+        )
         if file.last_day + PATIENCE >= self._today():
             kind, hint = NotYetPublishedError, "it may still be published"
         url = self._archive.url_of(file.path)
@@ -244,16 +245,16 @@ class Exness:
 
 
 def utc_today() -> date:
-    """The UTC day by the clock of this machine."""
+    """Return the UTC date by the clock of this machine."""
     return datetime.now(UTC).date()
 
 
 def quotes_of(fetched: Fetched, file: MonthFile) -> pl.DataFrame:
-    """Quotes in a zip file of the archive."""
+    """Parse the quotes in a zip file of the archive."""
     try:
         return read_month(member_pieces(fetched.content, file.source), file)
     except TickDataError:
-        # A line that is no quote may be one of damaged data, which is known at their end.
+        # An invalid line may come from damaged data, which only shows at their end.
         for _piece in member_pieces(fetched.content, file.source):
             pass
         raise
@@ -262,9 +263,9 @@ def quotes_of(fetched: Fetched, file: MonthFile) -> pl.DataFrame:
 def by_day(
     quotes: pl.DataFrame, file: MonthFile, origin: Origin, *, is_running: bool
 ) -> Iterator[tuple[date, DayTicks]]:
-    """The quotes by every UTC day of the month; of a running one, up to the last quote's.
+    """Split the quotes into UTC days; for a running month, up to the day of the last quote.
 
-    A time just outside the month is of its nearest day.
+    A time just outside the month belongs to the nearest day.
     """
     days = [file.first_day + offset * ONE_DAY for offset in range(file.last_day.day)]
     starts = [quotes["timestamp"].search_sorted(day_start(day)) for day in days]
@@ -274,6 +275,6 @@ def by_day(
         if is_running and start == quotes.height:
             return
         reason = "" if part.height else EMPTY_SO_FAR if is_running else EMPTY_DAY
-        mended = replace(origin, raised=int(part["raised"].sum()))
+        repaired = replace(origin, raised=int(part["raised"].sum()))
         ticks = part.select(QUOTES_SCHEMA.names())
-        yield day, DayTicks(day, ticks, mended, is_tail=is_running, reason=reason)
+        yield day, DayTicks(day, ticks, repaired, is_tail=is_running, reason=reason)

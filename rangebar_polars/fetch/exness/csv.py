@@ -20,12 +20,12 @@ from rangebar_polars.exceptions import TickDataError, TickOrderError, with_hint
 from rangebar_polars.fetch.binance.csv import (
     EndlessLineError,
     line_count,
-    one_ahead,
+    read_ahead,
     whole_lines,
 )
 from rangebar_polars.fetch.csv_lines import lines_of, parsing
 from rangebar_polars.fetch.zipped import DamagedFileError
-from rangebar_polars.sources import QUOTES_SCHEMA
+from rangebar_polars.sources import IDS_PER_MONTH, QUOTES_SCHEMA
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -34,11 +34,10 @@ __all__ = ["MonthFile", "first_id", "grid_units", "is_price", "is_quote", "mid_p
 __all__ += ["read_month"]
 
 PER_UNIT = 1e8
-LARGEST_PRICE = 2**53 / PER_UNIT  # where a double no longer tells the points of the grid apart
-IDS_PER_MONTH = 10**8
+LARGEST_PRICE = 2**53 / PER_UNIT  # above this, a double cannot distinguish the points of the grid
 BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 LONGEST_STEP_BACK = timedelta(seconds=1)
-# How far outside its month a time may be; it belongs to the nearest day.
+# Tolerance of times outside the month. They belong to the nearest day.
 SLACK = timedelta(seconds=1)
 
 HEADER = ("exness", "symbol", "timestamp", "bid", "ask")
@@ -51,14 +50,14 @@ FILE_SCHEMA: dict[str, pl.DataType] = {
 }
 TIME_PATTERN = r"^[0-9]{4}-[0-9]{2}-[0-9]{2}[ T][0-9]{2}:[0-5][0-9]:[0-5][0-9](\.[0-9]{1,6})?Z$"
 TIME_FORMAT = "%Y-%m-%d %H:%M:%S%.fZ"
-# The kind of account is written behind the symbol: EURUSDm, EURUSD_Raw_Spread.
+# The type of account follows the symbol: EURUSDm, EURUSD_Raw_Spread.
 ACCOUNT = r"([a-z]|_[A-Za-z_]+)?"
 DECIMAL_NUMBER = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?")
-HINT = "fetch the file again, or take the line out"
+HINT = "fetch the file again, or remove the line"
 
 
 class MonthFile(NamedTuple):
-    """A file of the archive: what it holds, where it is, and its name in messages."""
+    """A monthly file of the archive, and its name in messages."""
 
     symbol: str
     year: int
@@ -67,7 +66,7 @@ class MonthFile(NamedTuple):
 
     @property
     def path(self) -> str:
-        """Path below the archive's address."""
+        """The path below the address of the archive."""
         when = f"{self.year:04}/{self.month:02}"
         account = f"{self.symbol}_Raw_Spread"
         return f"ticks/{account}/{when}/Exness_{account}_{when.replace('/', '_')}.zip"
@@ -84,13 +83,13 @@ class MonthFile(NamedTuple):
 
     @property
     def times(self) -> tuple[datetime, datetime]:
-        """Between which times a quote must be: those of the month, give or take a second."""
+        """The allowed range of times: the month, with a tolerance of a second."""
         end = day_start(self.last_day) + ONE_DAY
         return day_start(self.first_day) - SLACK, end + SLACK
 
 
 def first_id(year: int, month: int) -> int:
-    """Id of the first quote of a month; the others count on from it.
+    """Return the id of the first quote of a month.
 
     Examples
     --------
@@ -102,15 +101,15 @@ def first_id(year: int, month: int) -> int:
 
 
 def grid_units(values: pl.Series) -> pl.Series:
-    """Doubles as whole numbers of 1e-8."""
+    """Convert doubles to units of 1e-8."""
     return (values * PER_UNIT).round().cast(pl.Int64, strict=False)
 
 
 def quotient(units: pl.Series, divisor: float) -> pl.Series:
-    """Whole numbers divided once, each rounded correctly.
+    """Divide whole numbers with a single, correct rounding.
 
-    Divided by a single number, Polars multiplies by its reciprocal, which is off by a bit in every
-    seventh price.
+    Polars replaces division by a scalar with a product with its reciprocal, which is off by one bit
+    for every seventh price.
 
     Examples
     --------
@@ -124,7 +123,7 @@ def quotient(units: pl.Series, divisor: float) -> pl.Series:
 
 
 def mid_price(bid: pl.Series, ask: pl.Series) -> pl.Series:
-    """Half of bid and ask, given in whole numbers of 1e-8: their exact sum, divided once.
+    """Compute the mid of bid and ask in units of 1e-8, as their exact sum divided once.
 
     Examples
     --------
@@ -137,17 +136,17 @@ def mid_price(bid: pl.Series, ask: pl.Series) -> pl.Series:
 
 
 def is_price(name: str) -> pl.Expr:
-    """Values that are a price: above 0 and within the range of the grid."""
+    """Return the condition of values that are a price, above 0 and in the range of the grid."""
     return pl.col(name).is_between(1 / PER_UNIT, LARGEST_PRICE, closed="left")
 
 
 def is_quote() -> pl.Expr:
-    """Rows whose bid and ask are prices that do not cross; equal ones do not."""
+    """Return the condition of rows with a valid bid and ask, where the bid is not above the ask."""
     return is_price("bid") & is_price("ask") & (pl.col("bid") <= pl.col("ask"))
 
 
 def read_month(pieces: Iterable[bytes], file: MonthFile) -> pl.DataFrame:
-    r"""Quotes of a month in the order of the file, with a column `raised` beside the canonical ones.
+    r"""Parse the quotes of a month in file order, with an additional column `raised`.
 
     A time that runs back by at most a second is raised to the highest before it.
 
@@ -156,7 +155,7 @@ def read_month(pieces: Iterable[bytes], file: MonthFile) -> pl.DataFrame:
     DamagedFileError
         The file does not start with the header of a file of quotes.
     TickDataError
-        A line that is no quote of this symbol and month.
+        A line is not a valid quote of this symbol and month.
     TickOrderError
         Time runs back by more than a second.
 
@@ -185,7 +184,7 @@ def read_month(pieces: Iterable[bytes], file: MonthFile) -> pl.DataFrame:
 
 
 def body(blocks: Iterator[bytes], file: MonthFile) -> Iterator[bytes]:
-    """The blocks without the header, which must be there."""
+    """Check the header, and yield the blocks without it."""
     head = next(blocks, b"").removeprefix(BYTE_ORDER_MARK)
     end = head.find(b"\n") + 1 or len(head)
     text = head[:end].decode("utf-8", "replace").strip()
@@ -198,11 +197,11 @@ def body(blocks: Iterator[bytes], file: MonthFile) -> Iterator[bytes]:
         )
     if end < len(head):
         yield head[end:]
-    yield from one_ahead(blocks)
+    yield from read_ahead(blocks)
 
 
 def parse(block: bytes, line: int, spelled: str, file: MonthFile) -> tuple[pl.DataFrame, str]:
-    """Quotes of a block whose first line has this number, and how the file spells its symbol."""
+    """Parse a block that starts at this line, and return the symbol as the file spells it."""
     cause: pl.exceptions.PolarsError | None = None
     with parsing(file.source, line, HINT):
         try:
@@ -210,7 +209,7 @@ def parse(block: bytes, line: int, spelled: str, file: MonthFile) -> tuple[pl.Da
             spelled = spelled or str(raw["symbol"][0])
             quotes = raw.with_columns(times())
             whole = quotes.height == line_count(block) and is_on_grid(quotes)
-            if whole and quotes.select(is_sound(spelled, file).all()).item():
+            if whole and quotes.select(is_valid(spelled, file).all()).item():
                 return quotes.select("timestamp", "bid", "ask"), spelled
         except pl.exceptions.PolarsError as error:
             cause = error
@@ -220,15 +219,15 @@ def parse(block: bytes, line: int, spelled: str, file: MonthFile) -> tuple[pl.Da
 
 
 def times() -> pl.Expr:
-    """Text of times, with a blank or a `T` between day and time, as times; null where it is none."""
+    """Parse times with a blank or a `T` between date and time; null where the text is not valid."""
     text = pl.col("timestamp")
     plain = text.str.replace("T", " ", literal=True)
     parsed = plain.str.to_datetime(TIME_FORMAT, time_unit="us", time_zone="UTC", strict=False)
     return pl.when(text.str.contains(TIME_PATTERN)).then(parsed)
 
 
-def is_sound(spelled: str, file: MonthFile) -> pl.Expr:
-    """Rows that are a quote of the file's symbol and month."""
+def is_valid(spelled: str, file: MonthFile) -> pl.Expr:
+    """Return the condition of rows that are a quote of the symbol and month of the file."""
     return pl.all_horizontal(
         pl.all().is_not_null(),
         pl.lit(bool(re.fullmatch(file.symbol + ACCOUNT, spelled))),
@@ -239,13 +238,13 @@ def is_sound(spelled: str, file: MonthFile) -> pl.Expr:
 
 
 def is_on_grid(quotes: pl.DataFrame) -> bool:
-    """Whether every price has at most 8 decimals: its point of the grid gives the same double."""
+    """Return whether every price has at most 8 decimals."""
     prices = (quotes[name] for name in ("bid", "ask"))
     return all((quotient(grid_units(price), PER_UNIT) == price).all() for price in prices)
 
 
 def in_order(quotes: pl.DataFrame, file: MonthFile) -> pl.DataFrame:
-    """The same quotes with times that do not run back, and a column that says which were raised."""
+    """Raise times that run back by at most a second, and mark them in the column `raised`."""
     highest = quotes["timestamp"].cum_max()
     behind = highest - quotes["timestamp"]
     far = (behind > LONGEST_STEP_BACK).arg_true()
@@ -262,7 +261,7 @@ def in_order(quotes: pl.DataFrame, file: MonthFile) -> pl.DataFrame:
 
 
 def first_fault(block: bytes, line: int, spelled: str, file: MonthFile) -> str | None:
-    """The first line of a block that is no quote of the file, and why; None if each is one."""
+    """Describe the first line of a block that is not a valid quote; None if all are valid."""
     for number, text in enumerate(lines_of(block), start=line):
         try:
             fields = next(csv.reader(io.StringIO(text)), [])
@@ -275,7 +274,7 @@ def first_fault(block: bytes, line: int, spelled: str, file: MonthFile) -> str |
 
 
 def fault_of(fields: list[str], spelled: str, file: MonthFile) -> str | None:
-    """Why the fields of a line are no quote, if they are none."""
+    """Describe why the fields of a line are not a valid quote, if they are not."""
     if not any(field.strip() for field in fields):
         return "the line is empty"
     if len(fields) != len(HEADER):
@@ -292,7 +291,7 @@ def fault_of(fields: list[str], spelled: str, file: MonthFile) -> str | None:
 
 
 def wrong_time(text: str, file: MonthFile) -> str | None:
-    """Why a text is no time of the month, if it is none."""
+    """Describe why a text is not a time of the month, if it is not."""
     try:
         time = datetime.fromisoformat(text) if re.search(TIME_PATTERN, text) else None
     except ValueError:
@@ -306,7 +305,7 @@ def wrong_time(text: str, file: MonthFile) -> str | None:
 
 
 def wrong_price(name: str, text: str) -> str | None:
-    """Why a text is no price, if it is none."""
+    """Describe why a text is not a price, if it is not."""
     if not DECIMAL_NUMBER.fullmatch(text.strip(" ")):
         return f"`{name}` is `{text[:40]}`, not a number"
     value = float(text)

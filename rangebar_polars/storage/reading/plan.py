@@ -11,7 +11,7 @@ import polars as pl
 from rangebar_polars._utils.span import ONE_DAY, microseconds
 from rangebar_polars.events import CoverageGap, emit
 from rangebar_polars.exceptions import CoverageError, TicksNotCachedError, with_hint
-from rangebar_polars.sources import schema_of
+from rangebar_polars.sources import has_monthly_ids, schema_of
 from rangebar_polars.storage.coverage import CoverageWarning, chain
 from rangebar_polars.storage.days.quarantine import heal
 from rangebar_polars.storage.layout import month_of
@@ -111,7 +111,7 @@ def covered_days(
         gaps = known.known_gaps if known is not None else ()
         return next((gap.reason for gap in gaps if gap.start_date <= day <= gap.end_date), None)
 
-    is_quotes = symbol_dir.source == "exness"
+    is_quotes = has_monthly_ids(symbol_dir.source)
     return chain(span.days(), entries, is_quotes=is_quotes, excuse=excuse, check_end=check_end)
 
 
