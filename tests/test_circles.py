@@ -129,7 +129,8 @@ def test_code_for_tests_and_inline_modules_belong_to_their_file():
     graph = rust_graph(
         {
             "crate": "",
-            "crate::a": "mod fast { use super::super::b::f; }\n#[cfg(test)]\nmod tests { use crate::c::g; }\nuse crate::d::h;",
+            "crate::a": "mod fast { use super::super::b::f; }\n"
+            "#[cfg(test)]\nmod tests { use crate::c::g; }\nuse crate::d::h;",
             "crate::b": "use crate::a::fast::Thing;",
             "crate::c": "#[cfg(test)]\nuse crate::a::x;\nfn g() { crate::d::h() }",
             "crate::d": "",
