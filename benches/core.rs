@@ -8,11 +8,12 @@ use divan::{Bencher, black_box};
 use rangebar_polars::core::bar::Bar;
 use rangebar_polars::core::builder::RangeBarBuilder;
 use rangebar_polars::core::diagnose::Names;
-use rangebar_polars::core::rule::RuleName;
+use rangebar_polars::core::rule::table::RuleName;
+use rangebar_polars::core::rule::threshold::Threshold;
 use rangebar_polars::core::simd::InstructionSet;
 use rangebar_polars::core::state::Settings;
 use rangebar_polars::core::ticks::{Bits, Ticks, Values};
-use rangebar_polars::core::units::{Threshold, TimeUnit};
+use rangebar_polars::core::time::TimeUnit;
 
 fn main() {
     if cfg!(debug_assertions) {

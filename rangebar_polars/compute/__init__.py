@@ -1,1 +1,1 @@
-"""From trades to bars: expressions, frames, plans and the builder."""
+"""Computation of bars from trades: expressions, frames, plans and the builder."""

@@ -1,4 +1,4 @@
-"""Which column of a frame is which field of a trade."""
+"""Binding of the columns of a frame to the fields of a trade."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ if TYPE_CHECKING:
 
 __all__ = ["FIELDS", "Inputs", "bind", "parse_columns", "parse_keys"]
 
-# The names that exchanges, their files and other libraries give to a field. Left out on purpose:
-# `id` and `trade_id` (often text, or of single trades), `t` (a trade id at some, a time at others),
-# `E` and `event_time` (when a message was sent).
+# Names that exchanges, their files and other libraries give to a field. Not included, because they
+# are ambiguous: `id` and `trade_id` (often text, or the id of a single fill), `t` (a trade id or a
+# time), `E` and `event_time` (the time at which a message was sent).
 _ALIASES: dict[str, tuple[str, ...]] = {
     "price": ("px", "p", "P"),
     "timestamp": ("transact_time", "time", "T", "ts", "datetime", "trade_time"),
@@ -31,20 +31,20 @@ _ALIASES: dict[str, tuple[str, ...]] = {
 }
 _REQUIRED = ("price", "timestamp")
 
-#: The fields of a trade, in the order in which they are bound.
+#: The fields of a trade, in binding order.
 FIELDS = tuple(_ALIASES)
 
 
 @dataclass(frozen=True, slots=True)
 class Inputs:
-    """The columns to read, each with its role: a field, `bar_id` or `key`."""
+    """Columns to read, each with its role: a field, `bar_id` or `key`."""
 
     roles: tuple[str, ...]
     names: tuple[str, ...]
 
 
 def parse_columns(columns: ColumnMap | None) -> dict[str, str | None]:
-    """The argument `columns=`, judged as far as that is possible without a frame."""
+    """Check the argument `columns=`, as far as possible without a frame."""
     if columns is None:
         return {}
     if not isinstance(columns, Mapping):
@@ -56,31 +56,32 @@ def parse_columns(columns: ColumnMap | None) -> dict[str, str | None]:
             )
         )
     for field, name in columns.items():
-        _judge_override(field, name)
+        _check_override(field, name)
     if columns.get("side") is not None and columns.get("is_buyer_maker") is not None:
         raise ValueError(
-            "`columns` names both `side` and `is_buyer_maker`; they say the same, so bind one"
+            "`columns` names both `side` and `is_buyer_maker`, which hold the same information; "
+            "bind only one of them"
         )
     return dict(columns)
 
 
-def _judge_override(field: str, name: str | None) -> None:
+def _check_override(field: str, name: str | None) -> None:
     if field not in FIELDS:
         message = unknown_choice("columns", str(field), FIELDS)
         if name in FIELDS:
             message = with_hint(message, f'the field comes first: columns={{"{name}": "{field}"}}')
         raise ValueError(message)
     if name is None and field in _REQUIRED:
-        raise ValueError(f"`columns` leaves out `{field}`, without which there are no bars")
+        raise ValueError(f"`columns` leaves out `{field}`, which bars require")
     if name is not None and not isinstance(name, str):
         raise TypeError(
-            f"`columns` must give the name of a column or None for `{field}`; it gives a value of "
+            f"`columns` must map `{field}` to the name of a column or to None, not to a value of "
             f"type `{type(name).__name__}`"
         )
 
 
 def parse_keys(group_by: GroupBy | None) -> tuple[str, ...]:
-    """Names of the key columns."""
+    """Return the names of the key columns."""
     if group_by is None:
         return ()
     keys = (group_by,) if isinstance(group_by, str) else group_by
@@ -88,7 +89,7 @@ def parse_keys(group_by: GroupBy | None) -> tuple[str, ...]:
         raise TypeError(
             with_hint(
                 "`group_by` of a frame must be the name of a column or a list of names",
-                "compute a key with `with_columns` first, then give its name",
+                "compute a key with `with_columns` first, then pass its name",
             )
         )
     if not keys:
@@ -96,10 +97,10 @@ def parse_keys(group_by: GroupBy | None) -> tuple[str, ...]:
     return tuple(keys)
 
 
-def judge_keys(keys: Sequence[str]) -> None:
-    """Refuse keys with the name of another key or of a column of bars.
+def check_keys(keys: Sequence[str]) -> None:
+    """Check that no key has the name of another key or of a column of bars.
 
-    The columns are those of the whole catalogue: which of them a frame has depends on the other
+    All columns of the catalogue count, because the columns of a frame of bars depend on the other
     arguments, and `partial()` adds some.
     """
     outputs = {*column_names().core, *column_names().optional}
@@ -122,7 +123,7 @@ def bind(
     keys: Sequence[str] = (),
     bar_id: str | None = None,
 ) -> Inputs:
-    """Find the column of each field by its name: as given, canonical, or the one alias."""
+    """Find the column of each field: by `columns`, by the name of the field, or by an alias."""
     found = _fields(present, columns, {*columns.values(), *keys, bar_id})
     extra = [("key", key) for key in keys]
     if bar_id is not None:
@@ -141,7 +142,7 @@ def _fields(present: Sequence[str], columns: ColumnMap, claimed: set[str | None]
         name = _column_of(field, present, columns, claimed)
         if name is not None:
             found[field] = name
-    # Both say who the aggressor was: what was asked for by name wins, else `is_buyer_maker`.
+    # Both identify the aggressor: the one in `columns` wins, else `is_buyer_maker`.
     if "side" in found and "is_buyer_maker" in found:
         del found["side" if columns.get("side") is None else "is_buyer_maker"]
     return found
@@ -160,8 +161,8 @@ def _column_of(
         listed = " and ".join(f"`{alias}`" for alias in aliases)
         raise ValueError(
             with_hint(
-                f"the frame has no column `{field}`, and {listed} could each be it",
-                f'say which: columns={{"{field}": "{aliases[0]}"}}',
+                f"the frame has no column `{field}`, and each of {listed} could stand for it",
+                f'name the column: columns={{"{field}": "{aliases[0]}"}}',
             )
         )
     if not aliases and field in _REQUIRED:

@@ -13,7 +13,7 @@ _PLAIN = (
     *(f"{sign}Int{bits}" for sign in ("", "U") for bits in (8, 16, 32, 64, 128)),
 )
 _PHYSICAL = ("UInt8", "UInt16", "UInt32")
-# Attributes of each data type, which are the arguments of its constructor too.
+# Attributes of each data type, which are also the arguments of its constructor.
 _PARAMETERS: dict[str, tuple[str, ...]] = {
     **dict.fromkeys(_PLAIN, ()),
     "Datetime": ("time_unit", "time_zone"),
@@ -23,7 +23,7 @@ _PARAMETERS: dict[str, tuple[str, ...]] = {
 
 
 def encode_dtype(dtype: pl.DataType) -> list[Any]:
-    """JSON form of a data type.
+    """Convert a data type to its JSON form.
 
     Examples
     --------
@@ -40,17 +40,23 @@ def encode_dtype(dtype: pl.DataType) -> list[Any]:
     if isinstance(dtype, pl.Categorical):
         return [name, *_encode_categories(dtype.categories)]
     if name not in _PARAMETERS:
-        raise TypeError(f"a checkpoint cannot keep the data type `{dtype}`")
+        raise TypeError(f"a checkpoint cannot store the data type `{dtype}`")
     return [name, *(getattr(dtype, parameter) for parameter in _PARAMETERS[name])]
 
 
 def decode_dtype(encoded: list[Any]) -> pl.DataType:
-    """Data type of a JSON form; ValueError, TypeError or AttributeError if it is none."""
+    """Return the data type of a JSON form.
+
+    Raises
+    ------
+    ValueError, TypeError, AttributeError
+        The form is not valid.
+    """
     name, *arguments = encoded
     if name == "Categorical":
         return pl.Categorical(_decode_categories(*arguments))
     if name != "Enum" and name not in _PARAMETERS:
-        raise ValueError(f"`{name}` is not a data type that a checkpoint keeps")
+        raise ValueError(f"`{name}` is not a data type that a checkpoint stores")
     dtype: pl.DataType = getattr(pl, name)(*arguments)
     if encode_dtype(dtype) != encoded:
         raise ValueError(f"`{encoded}` is not a data type as a checkpoint writes it")

@@ -1,4 +1,4 @@
-"""The arguments of the doors, judged once and kept in one form."""
+"""Settings that decide the bars and their columns, checked and in one form."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Options", "fold_options", "parse_options"]
 
-# What a user writes, and what the kernel calls it. Polars truncates "1w" to Monday.
+# Resets by their name in the arguments and in the kernel. Polars truncates "1w" to Monday.
 _RESETS = {
     "year": "year",
     "month": "month",
@@ -60,7 +60,7 @@ _LONGEST_GAP = 2**63 - 1
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """What decides the bars and their columns, whatever the door."""
+    """Settings that decide the bars and their columns, the same for every entry point."""
 
     #: Percentages in decimal basis points, or absolute distances.
     thresholds: tuple[int, ...] | tuple[Distance, ...]
@@ -80,8 +80,8 @@ class Options:
         project: Sequence[str] | None = None,
         absolute_rows: bool = False,
     ) -> dict[str, Any]:
-        """The form in which the kernel takes them, for the columns `names` in the given roles."""
-        distances = [one.grid for one in self.thresholds if isinstance(one, Distance)]
+        """Return the settings for the kernel, with `names` and `roles` of the columns."""
+        distances = [limit.grid for limit in self.thresholds if isinstance(limit, Distance)]
         return {
             "roles": list(roles),
             "names": list(names),
@@ -99,23 +99,23 @@ class Options:
         }
 
     def arguments(self) -> dict[str, Any]:
-        """Return the arguments that give these options; the rule only where it is not the default."""
-        words = {mode: word for word, mode in reversed(_RESETS.items())}
+        """Return the arguments that give these settings, with the rule unless it is the default."""
+        resets = {mode: name for name, mode in reversed(_RESETS.items())}
         rule = {} if self.rule == DEFAULT_RULE else {"rule": self.rule}
         return {
             **rule,
             "threshold": list(self.thresholds) if self.long else self.thresholds[0],
             "features": list(self.features),
-            "reset": None if self.reset is None else words[self.reset],
+            "reset": None if self.reset is None else resets[self.reset],
             "max_gap": None if self.max_gap_ns is None else f"{self.max_gap_ns}ns",
             "incomplete": "keep" if self.keep else "drop",
             "prevent_same_timestamp_close": self.gate,
         }
 
     def describe(self) -> str:
-        """The arguments that are not the default ones, for query plans and `repr`."""
-        given = self.arguments() if self.thresholds else {"features": list(self.features)}
-        facts = {name: value for name, value in given.items() if value != _DEFAULTS.get(name)}
+        """List the arguments that differ from the defaults, for query plans and `repr`."""
+        arguments = self.arguments() if self.thresholds else {"features": list(self.features)}
+        facts = {name: value for name, value in arguments.items() if value != _DEFAULTS.get(name)}
         return ", ".join(f"{name}={value!r}" for name, value in facts.items())
 
 
@@ -129,7 +129,7 @@ def parse_options(
     incomplete: str = "drop",
     prevent_same_timestamp_close: bool = True,
 ) -> Options:
-    """Options for bars of one or several thresholds."""
+    """Check the settings for bars of one or several thresholds."""
     thresholds, long = parse_limits(threshold)
     if not isinstance(prevent_same_timestamp_close, bool):
         raise _wrong_type("prevent_same_timestamp_close", "a bool", prevent_same_timestamp_close)
@@ -146,7 +146,7 @@ def parse_options(
 
 
 def fold_options(features: Features = "core") -> Options:
-    """Options for the fold of anyone's bars."""
+    """Check the settings for bars that the caller numbered."""
     return Options(thresholds=(), long=False, features=_parse_features(features))
 
 
@@ -160,28 +160,28 @@ def _choose(what: str, value: str, choices: Collection[str]) -> str:
 
 
 def _parse_features(features: Features) -> tuple[str, ...]:
-    """Names beyond the core, in catalogue order."""
+    """Return the names of columns beyond the core, in catalogue order."""
     core, optional, groups = column_names()
     chosen: set[str] = set()
-    for word in [features] if isinstance(features, str) else _words(features):
-        if word in groups:
-            chosen.update(groups[word])
-        elif word in core or word in optional:
-            chosen.add(word)
+    for name in [features] if isinstance(features, str) else _names(features):
+        if name in groups:
+            chosen.update(groups[name])
+        elif name in core or name in optional:
+            chosen.add(name)
         else:
-            raise ValueError(unknown_choice("features", word, [*groups, *optional]))
+            raise ValueError(unknown_choice("features", name, [*groups, *optional]))
     return tuple(name for name in optional if name in chosen)
 
 
-def _words(features: object) -> list[str]:
-    expected = "the name of a group or of a column, or a list of those"
+def _names(features: object) -> list[str]:
+    expected = "the name of a group or of a column, or a list of these"
     if not isinstance(features, Iterable):
         raise _wrong_type("features", expected, features)
-    words = list(features)
-    for word in words:
-        if not isinstance(word, str):
-            raise _wrong_type("features", expected, word)
-    return words
+    names = list(features)
+    for name in names:
+        if not isinstance(name, str):
+            raise _wrong_type("features", expected, name)
+    return names
 
 
 def _parse_gap(gap: MaxGap) -> int:
@@ -197,15 +197,15 @@ def _parse_gap(gap: MaxGap) -> int:
 
 
 def _parse_duration(text: str) -> int:
-    word = text.strip()
-    parts = _DURATION_PART.findall(word) if _DURATION.fullmatch(word) else []
+    stripped = text.strip()
+    parts = _DURATION_PART.findall(stripped) if _DURATION.fullmatch(stripped) else []
     if not parts or any(unit not in _NANOSECONDS for _, unit in parts):
         raise ValueError(
             with_hint(
-                f"`max_gap` cannot be `{text}`: it needs numbers, each with a unit of fixed "
-                "length: ns, us, ms, s, m, h",
-                'write "30m", "1h", "36h" or a timedelta; days, weeks, months, quarters and years '
-                "are units of the calendar",
+                f"`max_gap` cannot be `{text}`: it must consist of numbers, each with a unit of "
+                "fixed length: ns, us, ms, s, m, h",
+                'write "30m", "1h", "36h" or a timedelta; the length of days, weeks, months, '
+                "quarters and years depends on the calendar",
             )
         )
     return sum(int(number) * _NANOSECONDS[unit] for number, unit in parts)

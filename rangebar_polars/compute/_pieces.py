@@ -1,4 +1,4 @@
-"""Columns in pieces that are worth a crossing into the kernel."""
+"""Columns in pieces that are long enough to be passed to the kernel one by one."""
 
 from __future__ import annotations
 
@@ -12,19 +12,19 @@ if TYPE_CHECKING:
 
 __all__ = ["in_pieces"]
 
-# Each chunk of a column crosses separately, which costs as much as copying this many rows.
+# Each chunk of a column is passed separately, which costs as much as copying this many rows.
 _SHORT_CHUNK_ROWS = 1_500
-# Rows that are copied at a time: long enough that few slices are taken of a long column, short
-# enough that the copies take little memory; more where the chunks themselves take more than that.
+# Rows copied at a time: enough that few slices are taken of a long column, few enough that the
+# copies take little memory. If the chunks themselves take more memory, pieces are longer.
 _PIECE_ROWS = 1 << 18
 _PIECE_ROWS_PER_CHUNK = 64
 
 
 def in_pieces(columns: Sequence[pl.Series]) -> Iterable[Sequence[pl.Series]]:
-    """Columns of one length in pieces without short chunks, which may be iterated over again.
+    """Split columns of equal length into pieces without short chunks.
 
-    Columns in long chunks are a single piece and are not copied. Others are copied, a bounded
-    number of rows at a time.
+    Columns with long chunks are a single piece and are not copied. Others are copied, a bounded
+    number of rows at a time. The result can be iterated over repeatedly.
     """
     rows = columns[0].len()
     chunks = max(column.n_chunks() for column in columns)
@@ -41,7 +41,7 @@ class _Pieces:
 
     def __iter__(self) -> Iterator[Sequence[pl.Series]]:
         if self.rows <= self.size:
-            # A slice costs more than the copy where a chunk is a few rows.
+            # If chunks have only a few rows, a slice costs more than the copy.
             yield [column.rechunk() for column in self.columns]
             return
         for start in range(0, self.rows, self.size):

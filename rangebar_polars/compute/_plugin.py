@@ -1,4 +1,4 @@
-"""The compiled library: where it is, and how its expressions are called."""
+"""The compiled library: its path, the call of its expressions, and versions."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 __all__ = ["plugin", "show_versions"]
 
-# The file, not its folder: Polars takes the first library that it finds in a folder.
+# The file, not its folder: given a folder, Polars takes the first library that it finds there.
 _LIBRARY = Path(_internal.__file__)
 
 
@@ -30,9 +30,9 @@ def plugin(
     *,
     changes_length: bool,
 ) -> pl.Expr:
-    """Expression that calls a function of the library.
+    """Return an expression that calls a function of the library.
 
-    It is never elementwise: Polars would call it for a part of the rows, in any order.
+    It is never elementwise: Polars would call it for parts of the rows, in any order.
     """
     raise_if_forked(function)
     return register_plugin_function(
@@ -45,7 +45,7 @@ def plugin(
 
 
 def show_versions() -> None:
-    """Print the versions that a bug report needs.
+    """Print the versions for a bug report.
 
     Examples
     --------

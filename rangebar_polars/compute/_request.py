@@ -1,4 +1,4 @@
-"""What a frame door was asked for, and the kernel's builder once it is bound to columns."""
+"""Arguments of the functions for frames, and the kernel's builder once they are bound to columns."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import polars as pl
 from rangebar_polars import _internal
 from rangebar_polars._typing import FrameOptions
 from rangebar_polars._utils.keywords import check_keywords
-from rangebar_polars.compute._columns import bind, judge_keys, parse_columns, parse_keys
+from rangebar_polars.compute._columns import bind, check_keys, parse_columns, parse_keys
 from rangebar_polars.compute._options import fold_options, parse_options
 from rangebar_polars.compute._pieces import in_pieces
 from rangebar_polars.exceptions import MissingColumnError, with_hint
@@ -31,7 +31,7 @@ __all__ = ["Bound", "FrameRequest"]
 
 @dataclass(frozen=True, slots=True)
 class FrameRequest:
-    """The arguments of a frame door, judged as far as that is possible without a frame."""
+    """Arguments of a function for frames, checked as far as possible without a frame."""
 
     options: Options
     columns: Mapping[str, str | None]
@@ -47,16 +47,16 @@ class FrameRequest:
         columns: ColumnMap | None = None,
         **arguments: Unpack[KernelOptions],
     ) -> Self:
-        """Request for range bars."""
+        """Check the arguments for range bars."""
         check_keywords(arguments, FrameOptions.__annotations__)
         keys = parse_keys(group_by)
         options = parse_options(threshold, **arguments)
-        judge_keys(keys)
+        check_keys(keys)
         return cls(options, parse_columns(columns), keys)
 
     @classmethod
     def of_aggregate(cls, bar_id: str, features: Features, columns: ColumnMap | None) -> Self:
-        """Request for the fold of anyone's bars."""
+        """Check the arguments for bars that the caller numbered."""
         if not isinstance(bar_id, str):
             raise TypeError(
                 f"`bar_id` of a frame must be the name of a column; it is of type "
@@ -71,7 +71,7 @@ class FrameRequest:
         project: Sequence[str] | None = None,
         absolute_rows: bool = False,
     ) -> Bound:
-        """Find the columns in a frame of this schema; wrong dtypes are refused here."""
+        """Find the columns in a frame of this schema and check their data types."""
         inputs = bind(list(schema), self.columns, keys=self.keys, bar_id=self.bar_id)
         dtypes = tuple(schema[name] for name in inputs.names)
         options = self.options.kernel(
@@ -81,12 +81,12 @@ class FrameRequest:
 
     def bind_again(self, bound: Bound, schema: Mapping[str, pl.DataType]) -> Bound:
         """Continue from the state of `bound` with columns of other data types."""
-        again = self.bind(schema, absolute_rows=True)
-        again.core.restore(bound.core.checkpoint("{}"))
-        return again
+        rebound = self.bind(schema, absolute_rows=True)
+        rebound.core.restore(bound.core.checkpoint("{}"))
+        return rebound
 
     def without_trades(self) -> _internal.Builder:
-        """A kernel's builder that only serves to keep the arguments in a checkpoint."""
+        """Return a kernel's builder without columns, for a checkpoint before the first push."""
         roles = ("price", "timestamp")
         return _core(self.options.kernel(roles, roles), (pl.Float64(), pl.Datetime()))
 
@@ -99,22 +99,22 @@ def _core(options: Mapping[str, Any], dtypes: Sequence[pl.DataType]) -> _interna
 
 @dataclass(frozen=True)
 class Bound:
-    """A kernel's builder and the columns, with their dtypes, that it takes."""
+    """A kernel's builder with the columns that it takes and their data types."""
 
     core: _internal.Builder
     inputs: Inputs
     dtypes: tuple[pl.DataType, ...]
 
     def schema(self) -> pl.Schema:
-        """Schema of the frames of bars."""
+        """Return the schema of the frames of bars."""
         return self.core.schema().schema
 
     def empty(self) -> pl.DataFrame:
-        """Frame of no bars."""
+        """Return a frame without bars."""
         return self._empty.clone()
 
     def columns(self, trades: pl.DataFrame) -> list[pl.Series]:
-        """Columns of these trades in the order of `inputs`, found by name."""
+        """Select the columns of these trades by name, in the order of `inputs`."""
         try:
             return [trades.get_column(name) for name in self.inputs.names]
         except pl.exceptions.ColumnNotFoundError:
@@ -126,24 +126,24 @@ class Bound:
             ) from None
 
     def push(self, trades: pl.DataFrame) -> pl.DataFrame:
-        """Bars that end in these trades, whose columns are found by name.
+        """Add trades, whose columns are found by name, and return the bars that end in them.
 
-        The builder may be shared: no Python code runs while the kernel holds it, since a signal
-        handler that runs in between may use it as well.
+        The builder may be shared. No Python code runs while the kernel holds it, because a signal
+        handler could use the same builder.
         """
         columns = self.columns(trades)
         bars = self._push(columns, tuple(in_pieces(columns)))
         return self.empty() if bars is None else bars
 
     def push_columns(self, columns: Sequence[pl.Series]) -> pl.DataFrame | None:
-        """Bars that end in these trades, given in the order of `inputs`; None if no bar ends.
+        """Add columns in the order of `inputs` and return the bars that end; None if none ends.
 
-        For a builder that nobody else uses: pieces are made one at a time while the kernel runs.
+        The builder must not be shared: chunks are copied one at a time while the kernel runs.
         """
         return self._push(columns, in_pieces(columns))
 
     def finish(self) -> pl.DataFrame | None:
-        """Bars that follow those of the last push; None if there are none."""
+        """Return the bars that the end of the input adds; None if there are none."""
         bars = self.core.finish()
         return None if bars is None else self._ordered(bars)
 
@@ -173,7 +173,7 @@ class Bound:
                 )
 
     def _ordered(self, bars: pl.DataFrame) -> pl.DataFrame:
-        """The same frame, which says that `close_time` does not decrease where that is so."""
+        """Mark `close_time` as sorted in bars without keys."""
         if "key" not in self.inputs.roles and "close_time" in bars.columns:
             times = bars.get_column("close_time").set_sorted()
             bars.replace_column(bars.get_column_index("close_time"), times)

@@ -1,4 +1,4 @@
-"""Range bars from trades as they arrive, with a state that can be kept and taken up again."""
+"""Range bars of trades as they arrive, with checkpoints."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 __all__ = ["RangeBarBuilder"]
 
 _FORMAT = 1
-# What the JSON parser and the checks of the arguments raise.
+# Raised by the JSON parser and by the checks of the arguments.
 _HEADER_ERRORS = (
     AttributeError,
     LookupError,
@@ -39,10 +39,10 @@ _HEADER_ERRORS = (
 
 
 class RangeBarBuilder:
-    """Range bars of trades that come in pieces.
+    """Incremental builder of range bars.
 
-    How the trades are cut into pieces makes no difference to the bars. A push that is refused
-    changes nothing. Threads may share a builder: each push is taken once, in some order.
+    How the trades are split between pushes makes no difference to the bars. A push that raises
+    changes nothing. Threads may share a builder: pushes run one after another, in any order.
 
     Parameters
     ----------
@@ -65,8 +65,8 @@ class RangeBarBuilder:
     >>> builder = rb.RangeBarBuilder(threshold=250)
     >>> builder.push(trades.head(2)).height
     0
-    >>> kept = builder.checkpoint()
-    >>> builder = rb.RangeBarBuilder.from_checkpoint(kept)
+    >>> saved = builder.checkpoint()
+    >>> builder = rb.RangeBarBuilder.from_checkpoint(saved)
     >>> builder.push(trades.tail(3)).select("bar_id", "open", "close")
     shape: (1, 3)
     ┌────────┬───────┬────────┐
@@ -94,7 +94,7 @@ class RangeBarBuilder:
         **arguments: Unpack[FrameOptions],
     ) -> None:
         self._request = FrameRequest.of_bars(threshold, **arguments)
-        # Empty until a push is accepted. `setdefault` decides which of several first pushes it was.
+        # Empty until a push is accepted. `setdefault` decides between concurrent first pushes.
         self._first: dict[str, Bound] = {}
 
     @property
@@ -102,28 +102,29 @@ class RangeBarBuilder:
         return self._first.get("bound")
 
     def push(self, trades: pl.DataFrame) -> pl.DataFrame:
-        """Bars that end in these trades, in order; an empty frame if none does.
+        """Add trades and return the bars that end in them, in order.
 
-        The first push decides which columns are read and of which data types they are. With
-        `incomplete="keep"` the bars that a reset or a gap ended are among the result.
+        If no bar ends, the frame is empty. The first push fixes which columns are read, and their
+        data types. With `incomplete="keep"` the result includes bars that a reset or a gap ended.
 
         Raises
         ------
         TickDataError
-            A trade is no trade, or (TickOrderError) stands in the wrong place. Nothing changed.
+            A trade has an invalid value or, as TickOrderError, is out of order. The state is
+            unchanged.
         StateLimitError
-            There are too many keys for this number of thresholds. Nothing changed.
+            There are too many keys for this number of thresholds. The state is unchanged.
         BuilderForkedError
             Another thread was using the builder when this process was forked.
         TypeError
-            A column has a data type that is refused, or another one than in the first push.
+            A column has an unsupported data type, or not the one that it had in the first push.
         """
         if not isinstance(trades, pl.DataFrame):
             raise TypeError(
                 with_hint(
                     f"`push` takes a Polars DataFrame; it was given a `{type(trades).__name__}`",
-                    "a LazyFrame goes to `rb.iter_bars` or `lf.rangebar.bars`, a pandas frame "
-                    "through `pl.from_pandas`",
+                    "pass a LazyFrame to `rb.iter_bars` or use `lf.rangebar.bars`; convert a pandas "
+                    "frame with `pl.from_pandas`",
                 )
             )
         bound = self._bound
@@ -133,16 +134,19 @@ class RangeBarBuilder:
             bound = self._first.setdefault("bound", own)
             if bound is own:
                 return bars
-            # Another thread's first push came first: these trades follow them.
+            # Another thread pushed first: these trades follow its trades.
         return bound.push(trades)
 
     def partial(self) -> pl.DataFrame:
-        """The forming bars, with `is_closed` and `ended_by`; before the first push an empty frame."""
+        """Return the forming bars, with `is_closed` and `ended_by`.
+
+        Before the first push the frame is empty.
+        """
         bound = self._bound
         return pl.DataFrame() if bound is None else bound.core.partial()
 
     def checkpoint(self) -> bytes:
-        """The state as bytes; equal states give equal bytes."""
+        """Return the state as bytes. Equal states give equal bytes."""
         bound = self._bound
         header = {
             "format": _FORMAT,
@@ -154,12 +158,12 @@ class RangeBarBuilder:
 
     @classmethod
     def from_checkpoint(cls, data: bytes) -> Self:
-        """Builder that goes on where the one that gave these bytes stood.
+        """Create a builder that resumes from a checkpoint.
 
         Raises
         ------
         CheckpointError
-            The bytes are no checkpoint, or not the one that was written.
+            The bytes are not a checkpoint, or were altered.
 
         Examples
         --------
@@ -209,7 +213,7 @@ class RangeBarBuilder:
         }
 
     def __reduce__(self) -> tuple[Callable[[bytes], RangeBarBuilder], tuple[bytes]]:
-        """Copies and pickles have a state of their own."""
+        """Return a form in which copies and pickles have a state of their own."""
         return type(self).from_checkpoint, (self.checkpoint(),)
 
     def __repr__(self) -> str:
@@ -218,15 +222,15 @@ class RangeBarBuilder:
 
 
 def _encode_limits(limits: Any) -> Any:  # noqa: ANN401
-    """Return the limits in a form fit for JSON."""
+    """Return thresholds or distances in a form for JSON."""
     if isinstance(limits, list):
-        return [_encode_limits(one) for one in limits]
+        return [_encode_limits(limit) for limit in limits]
     return {"distance": str(limits)} if isinstance(limits, Distance) else limits
 
 
 def _decode_limits(limits: Any) -> Any:  # noqa: ANN401
     if isinstance(limits, list):
-        return [_decode_limits(one) for one in limits]
+        return [_decode_limits(limit) for limit in limits]
     return Distance(limits["distance"]) if isinstance(limits, dict) else limits
 
 

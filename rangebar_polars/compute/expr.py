@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import polars as pl
 
-from rangebar_polars.compute._columns import judge_keys
+from rangebar_polars.compute._columns import check_keys
 from rangebar_polars.compute._options import fold_options, parse_options
 from rangebar_polars.compute._plugin import plugin
 from rangebar_polars.exceptions import with_hint
@@ -25,14 +25,14 @@ _REQUIRED = ("price", "timestamp", "bar_id")
 
 
 class _Inputs(NamedTuple):
-    """Columns of an expression, each with its role and its name for messages."""
+    """Columns of an expression, each with its role and its name in messages."""
 
     roles: list[str]
     names: list[str]
     columns: list[IntoColumn]
 
     def keys(self) -> list[str]:
-        """Names of the keys."""
+        """Return the names of the keys."""
         pairs = zip(self.roles, self.names, strict=True)
         return [name for role, name in pairs if role == "key"]
 
@@ -56,49 +56,52 @@ def bars(
     incomplete: Incomplete = "drop",
     prevent_same_timestamp_close: bool = True,
 ) -> pl.Expr:
-    """Range bars of trades, as a Struct column `bars` of another length than the trades.
+    """Compute range bars as a Struct column `bars` with one row per bar.
 
-    Take it alone and unnest the frame, `.select(rb.bars(...)).unnest("bars")`: that runs the
-    kernel once. Fields taken out of the Struct one after another (`struct.field`,
-    `struct.unnest`) would run it once for each. Where Polars wants columns of one length
-    (`with_columns`, `select` beside another column, `over`), a column of bars is a ShapeError:
-    use `group_by=`, or `group_by(...).agg(...)`, or `rb.bar_id`, which keeps the length.
+    Select it alone and unnest the frame: `.select(rb.bars(...)).unnest("bars")` runs the kernel
+    once. Selecting fields of the Struct separately (`struct.field`, `struct.unnest`) runs it once
+    per field. Where Polars requires columns of one length (`with_columns`, `select` with other
+    columns, `over`), a column of bars raises ShapeError. Use `group_by=`, `group_by(...).agg(...)`
+    or `rb.bar_id`, which has one row per trade.
 
     Parameters
     ----------
     price
-        Column or expression of the prices, as are the next ones; None means that there is none.
+        Column or expression of the prices. The columns below are given in the same way; None
+        means that the trades have no such column.
     threshold
         Decimal basis points: 250 is 0.25 %. Also `"0.25%"`, `"25bp"`, a name of
-        `rb.THRESHOLD_PRESETS`, or a list of those, which adds a field `threshold`. Or an absolute
-        distance, `rb.Distance("1.50")`; a list of those gives `threshold` as Float64.
+        `rb.THRESHOLD_PRESETS`, or a list of these, which adds a field `threshold`. Or an absolute
+        distance, `rb.Distance("1.50")`; with a list of distances `threshold` is Float64.
     timestamp
-        Datetimes of any unit and zone; they must not decrease.
+        Datetimes of any unit and time zone, in ascending order.
     quantity
         Amounts in the base currency.
     is_buyer_maker
-        Whether the seller was the aggressor.
+        Whether the buyer was the maker, so that the seller was the aggressor.
     side
-        Instead of `is_buyer_maker`: the aggressor as text, `"buy"` or `"sell"` and the like.
+        The aggressor as text such as `"buy"` or `"sell"`, in place of `is_buyer_maker`.
     agg_trade_id, first_trade_id, last_trade_id
-        Id of the record, which must increase, and of its first and last fill.
+        Id of the record, which must increase, and ids of its first and last fill.
     group_by
-        Key or keys by which the trades are kept apart; they become the first fields.
+        Key or keys, such as the symbol. Each key has bars of its own; the keys become the first
+        fields.
     rule
-        `"open"`: a bar closes when the price is the threshold away from the bar's open.
-        `"high_low"`: when its highest less its lowest price reaches the threshold.
+        `"open"`: a bar closes when the distance of the price from the bar's open reaches the
+        threshold. `"high_low"`: a bar closes when its high less its low reaches the threshold.
     features
-        `"core"`, `"microstructure"`, the name of a column, or a list of those.
+        `"core"`, `"microstructure"`, the name of a column, or a list of these.
     reset
-        Where bars start anew, in UTC: `"year"`, `"month"`, `"week"` (Sunday), `"day"`, or as
-        Polars truncates `"1y"`, `"1mo"`, `"1w"` (Monday), `"1d"`.
+        Calendar boundary, in UTC, that ends the forming bar: `"year"`, `"month"`, `"week"`
+        (Sunday), `"day"`, or as Polars truncates: `"1y"`, `"1mo"`, `"1w"` (Monday), `"1d"`.
     max_gap
-        A longer silence ends the forming bar: a timedelta, or a duration such as `"1h"`.
+        Longest time between two trades of a bar, as a timedelta or a duration such as `"1h"`. A
+        longer gap ends the forming bar.
     incomplete
-        `"drop"` bars that did not reach the threshold, or `"keep"` them, with the fields
-        `is_closed` and `ended_by`.
+        What to do with bars that did not reach the threshold: `"drop"` them, or `"keep"` them and
+        add the fields `is_closed` and `ended_by`.
     prevent_same_timestamp_close
-        Whether a bar may not close at the time at which it opened.
+        Whether a bar can close only at a timestamp later than that of its first trade.
 
     Returns
     -------
@@ -130,7 +133,7 @@ def bars(
     │ 1      ┆ 100.3 ┆ 100.3  ┆ 100.0 ┆ 100.0  ┆ 56.0   ┆ 0.0        │
     └────────┴───────┴────────┴───────┴────────┴────────┴────────────┘
 
-    Several symbols, each on its own:
+    Bars of each symbol:
 
     >>> per_symbol = trades.with_columns(symbol=pl.lit("BTCUSDT"))
     >>> nested = per_symbol.group_by("symbol").agg(rb.bars("price", 250))
@@ -165,7 +168,7 @@ def bars(
         "last_trade_id": last_trade_id,
     }
     inputs = _inputs(fields, group_by)
-    judge_keys(inputs.keys())
+    check_keys(inputs.keys())
     return _call("bars", inputs, options)
 
 
@@ -181,24 +184,24 @@ def bar_id(
     incomplete: Incomplete = "drop",
     prevent_same_timestamp_close: bool = True,
 ) -> pl.Expr:
-    """The number of the bar in which each trade is, as a column of the trades' length.
+    """Assign each trade the number of its bar.
 
-    The numbers are those of `rb.bars` with the same arguments. Filters that follow apply to the
-    numbered trades; put a filter of trades before.
+    The numbers are the `bar_id` of `rb.bars` with the same arguments. A filter that follows selects
+    numbered trades and does not change the bars; to compute bars of some trades, filter first.
 
     Parameters
     ----------
     price, timestamp, group_by, rule, reset, max_gap, prevent_same_timestamp_close
         As for `rb.bars`.
     threshold
-        As for `rb.bars`; a list gives a Struct with a field `bar_id_250` for each.
+        As for `rb.bars`. A list gives a Struct with a field such as `bar_id_250` per threshold.
     incomplete
-        With `"drop"` trades of bars that did not reach the threshold have no number.
+        With `"drop"`, trades of bars that did not reach the threshold are null.
 
     Returns
     -------
     Expr
-        UInt32 `bar_id`, from 0 for each key.
+        UInt32 `bar_id`, with one row per trade, counted from 0 for each key.
 
     Examples
     --------
@@ -239,22 +242,22 @@ def aggregate(
     last_trade_id: IntoColumn | None = None,
     features: Features = "core",
 ) -> pl.Expr:
-    """The columns of range bars for anyone's bars: of ticks, volume, money, time or imbalance.
+    """Compute the columns of range bars for bars of your own, such as tick, volume or time bars.
 
     Parameters
     ----------
     price, timestamp, quantity, is_buyer_maker, side, agg_trade_id, first_trade_id, last_trade_id
         As for `rb.bars`.
     bar_id
-        Integers: a bar is a run of equal ids. A trade whose id is null is in no bar; an id that
-        comes back later is an error.
+        Integers. A bar is a run of trades with the same id; a trade with a null id belongs to no
+        bar. An id that appears again after its bar has ended is an error.
     features
         As for `rb.bars`.
 
     Returns
     -------
     Expr
-        Struct `bars`, whose `bar_id` has the data type of the ids.
+        Struct `bars` with one row per bar. Its `bar_id` has the data type of the ids.
 
     Examples
     --------
@@ -294,14 +297,15 @@ def _call(function: str, inputs: _Inputs, options: Options) -> pl.Expr:
 
 
 def _aggressor(maker: IntoColumn | None, side: IntoColumn | None) -> dict[str, IntoColumn | None]:
-    """The one column that says who the aggressor was; `side` stands in for the other's default."""
+    """Return the column that identifies the aggressor; `side` replaces the default of the other."""
     if side is None:
         return {_MAKER: maker}
     if maker is None or (isinstance(maker, str) and maker == _MAKER):
         return {"side": side}
     raise ValueError(
         with_hint(
-            f"`side` and `{_MAKER}` are both given; they say the same", "leave one of them out"
+            f"`side` and `{_MAKER}` are both given, but they hold the same information",
+            "leave one of them out",
         )
     )
 

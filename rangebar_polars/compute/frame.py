@@ -1,4 +1,4 @@
-"""Frames of trades to frames of bars: eager, lazy, and as an iterator."""
+"""Bars of eager frames, of lazy plans, and of frames that arrive one after another."""
 
 from __future__ import annotations
 
@@ -47,46 +47,49 @@ def bars_frame(
     prevent_same_timestamp_close: bool = True,
     columns: ColumnMap | None = None,
 ) -> FrameT:
-    """Range bars of a frame of trades; also `trades.rangebar.bars(...)`.
+    """Compute range bars of a frame of trades; also `trades.rangebar.bars(...)`.
 
-    A LazyFrame gives a LazyFrame that runs in bounded memory: the trades are read in batches,
-    and columns of the bars that nobody asks for are not computed.
+    A LazyFrame gives a LazyFrame that runs in bounded memory: it reads the trades in batches and
+    computes only the columns that the query uses.
 
     Parameters
     ----------
     trades
-        Trades in order of time. Columns are found by name: `timestamp`, `price`, and where they
-        exist `quantity`, `is_buyer_maker` or `side`, `agg_trade_id`, `first_trade_id`,
-        `last_trade_id`; names that exchanges use (`volume`, `transact_time`, `T`, ...) are known.
+        Trades in order of time. Columns are found by name: `timestamp`, `price`, and if present
+        `quantity`, `is_buyer_maker` or `side`, `agg_trade_id`, `first_trade_id`, `last_trade_id`.
+        Names that exchanges use (`volume`, `transact_time`, `T`, ...) are recognised as well.
     threshold
         Decimal basis points: 250 is 0.25 %. Also `"0.25%"`, `"25bp"`, a name of
-        `rb.THRESHOLD_PRESETS`, or a list of those, which adds a column `threshold`. Or an absolute
-        distance, `rb.Distance("1.50")`; a list of those gives `threshold` as Float64.
+        `rb.THRESHOLD_PRESETS`, or a list of these, which adds a column `threshold`. Or an absolute
+        distance, `rb.Distance("1.50")`; with a list of distances `threshold` is Float64.
     group_by
-        Column or columns by which the trades are kept apart; they come first in the result.
+        Column or columns, such as the symbol. Each key has bars of its own; the key columns come
+        first in the result.
     rule
-        `"open"`: a bar closes when the price is the threshold away from the bar's open.
-        `"high_low"`: when its highest less its lowest price reaches the threshold.
+        `"open"`: a bar closes when the distance of the price from the bar's open reaches the
+        threshold. `"high_low"`: a bar closes when its high less its low reaches the threshold.
     features
-        `"core"`, `"microstructure"`, the name of a column, or a list of those.
+        `"core"`, `"microstructure"`, the name of a column, or a list of these.
     reset
-        Where bars start anew, in UTC: `"year"`, `"month"`, `"week"` (Sunday), `"day"`, or as
-        Polars truncates `"1y"`, `"1mo"`, `"1w"` (Monday), `"1d"`.
+        Calendar boundary, in UTC, that ends the forming bar: `"year"`, `"month"`, `"week"`
+        (Sunday), `"day"`, or as Polars truncates: `"1y"`, `"1mo"`, `"1w"` (Monday), `"1d"`.
     max_gap
-        A longer silence ends the forming bar: a timedelta, or a duration such as `"1h"`.
+        Longest time between two trades of a bar, as a timedelta or a duration such as `"1h"`. A
+        longer gap ends the forming bar.
     incomplete
-        `"drop"` bars that did not reach the threshold, or `"keep"` them, with the columns
-        `is_closed` and `ended_by`.
+        What to do with bars that did not reach the threshold: `"drop"` them, or `"keep"` them and
+        add the columns `is_closed` and `ended_by`.
     prevent_same_timestamp_close
-        Whether a bar may not close at the time at which it opened.
+        Whether a bar can close only at a timestamp later than that of its first trade.
     columns
-        Which field is in which column, where the name does not say it: `{"price": "px"}`.
-        None leaves a field out: `{"agg_trade_id": None}`.
+        Names of columns that are not found by themselves, by field: `{"price": "px"}`. None
+        ignores a field: `{"agg_trade_id": None}`.
 
     Returns
     -------
     DataFrame or LazyFrame
-        The kind of frame that was given; `rb.columns()` lists its columns.
+        A frame of the same kind as `trades`, with one row per bar; `rb.columns()` lists its
+        columns.
 
     Examples
     --------
@@ -123,7 +126,7 @@ def bars_frame(
         prevent_same_timestamp_close=prevent_same_timestamp_close,
         columns=columns,
     )
-    return _answer(request, trades)
+    return _bars_like(request, trades)
 
 
 def aggregate_frame(
@@ -133,21 +136,25 @@ def aggregate_frame(
     features: Features = "core",
     columns: ColumnMap | None = None,
 ) -> FrameT:
-    """The columns of range bars for anyone's bars; also `trades.rangebar.aggregate(...)`.
+    """Compute the columns of range bars for bars of your own.
+
+    Also `trades.rangebar.aggregate(...)`. Ids can number tick, volume, dollar or time bars, or bars
+    of any other rule.
 
     Parameters
     ----------
     trades
         Trades in order of time, with columns as for `bars_frame`.
     bar_id
-        Column of integers: a bar is a run of equal ids. A trade whose id is null is in no bar.
+        Column of integers. A bar is a run of trades with the same id; a trade with a null id
+        belongs to no bar.
     features, columns
         As for `bars_frame`.
 
     Returns
     -------
     DataFrame or LazyFrame
-        The kind of frame that was given, one row per bar, the last one included.
+        A frame of the same kind as `trades`, with one row per bar, including the last one.
 
     Examples
     --------
@@ -172,7 +179,7 @@ def aggregate_frame(
     │ 1      ┆ 102.0 ┆ 103.0 ┆ 12.0   │
     └────────┴───────┴───────┴────────┘
     """
-    return _answer(FrameRequest.of_aggregate(bar_id, features, columns), trades)
+    return _bars_like(FrameRequest.of_aggregate(bar_id, features, columns), trades)
 
 
 @keywords_of(bars_frame)
@@ -181,14 +188,15 @@ def iter_bars(
     threshold: LimitLike | Sequence[LimitLike],
     **arguments: Unpack[FrameOptions],
 ) -> Iterator[pl.DataFrame]:
-    """Range bars in pieces, in bounded memory.
+    """Iterate over range bars in batches, in bounded memory.
 
-    Arguments are judged at the call; trades are read when the next piece is asked for.
+    Arguments are checked at the call; trades are read when the next batch is requested.
 
     Parameters
     ----------
     trades
-        A plan, a frame, or frames one after another; how they are cut makes no difference.
+        A LazyFrame, a DataFrame, or an iterable of DataFrames. How the trades are split between
+        frames makes no difference to the bars.
     threshold
         As for `trades.rangebar.bars`.
     **arguments
@@ -197,7 +205,7 @@ def iter_bars(
     Returns
     -------
     Iterator of DataFrame
-        Frames of one or more bars in order; a single empty one if there is no bar at all.
+        Frames of one or more bars, in order. If there are no bars, a single empty frame.
 
     Examples
     --------
@@ -226,20 +234,20 @@ def iter_bars(
     return _bind_first(request, trades)
 
 
-def _answer(request: FrameRequest, trades: FrameT) -> FrameT:
+def _bars_like(request: FrameRequest, trades: FrameT) -> FrameT:
     if isinstance(trades, pl.LazyFrame):
         return _lazy(request, trades)
     frame = _frame(trades)
     bound = request.bind(frame.schema)
-    pieces = list(_run(bound, [bound.columns(frame)]))
-    return pieces[0] if len(pieces) == 1 else pieces[0].vstack(pieces[1])
+    frames = list(_run(bound, [bound.columns(frame)]))
+    return frames[0] if len(frames) == 1 else frames[0].vstack(frames[1])
 
 
 def _lazy(request: FrameRequest, trades: pl.LazyFrame) -> pl.LazyFrame:
     schema = trades.collect_schema()
 
-    def frames(wanted: list[str] | None) -> Iterator[pl.DataFrame]:
-        bound = request.bind(schema, project=wanted, absolute_rows=True)
+    def frames(project: list[str] | None) -> Iterator[pl.DataFrame]:
+        bound = request.bind(schema, project=project, absolute_rows=True)
         return _run(bound, _batches(bound, trades))
 
     return lazy_frame(
@@ -255,31 +263,26 @@ def _batches(bound: Bound, trades: pl.LazyFrame) -> Iterator[list[pl.Series]]:
 
 
 def _run(bound: Bound, trades: Iterable[Sequence[pl.Series]]) -> Iterator[pl.DataFrame]:
-    """Bars of the trades, one frame at least, so that there always is a schema."""
-    silent = True
+    """Yield the bars of the trades, at least one frame, so that there always is a schema."""
+    is_empty = True
     for bars in map(bound.push_columns, trades):
         if bars is not None:
-            silent = False
+            is_empty = False
             yield bars
     last = bound.finish()
     if last is not None:
         yield last
-    elif silent:
+    elif is_empty:
         yield bound.empty()
 
 
 def _bind_first(request: FrameRequest, trades: Iterable[pl.DataFrame]) -> Iterator[pl.DataFrame]:
-    """Bars of frames whose schema only the first of them tells."""
-    frames = _judged(trades)
+    """Yield the bars of frames, whose schema is that of the first one."""
+    frames = map(_frame, trades)
     first = next(frames, None)
     if first is not None:
         bound = request.bind(first.schema, absolute_rows=True)
         yield from _run(bound, map(bound.columns, chain([first], frames)))
-
-
-def _judged(trades: Iterable[pl.DataFrame]) -> Iterator[pl.DataFrame]:
-    for frame in trades:
-        yield _frame(frame)
 
 
 def _frame(trades: object) -> pl.DataFrame:
@@ -288,6 +291,6 @@ def _frame(trades: object) -> pl.DataFrame:
     raise TypeError(
         with_hint(
             f"trades must be a Polars frame; they are of type `{type(trades).__name__}`",
-            "pl.from_pandas(...) or pl.DataFrame(...) makes one",
+            "convert them with pl.from_pandas(...) or pl.DataFrame(...)",
         )
     )

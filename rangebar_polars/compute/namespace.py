@@ -1,6 +1,6 @@
 """The namespace `rangebar` of expressions, frames and plans.
 
-Each method delegates to the function named in its first line, which has the documentation.
+Each method delegates to the function named in its first line, which documents the arguments.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ class ExprBars:
         threshold: LimitLike | Sequence[LimitLike],
         **arguments: Unpack[BarOptions],
     ) -> pl.Expr:
-        """Range bars as a Struct `bars`: see `rangebar_polars.bars`."""
+        """Compute range bars as a Struct `bars`: see `rangebar_polars.bars`."""
         return expr.bars(self._price, threshold, **arguments)
 
     @keywords_of(expr.bar_id)
@@ -57,18 +57,18 @@ class ExprBars:
         threshold: LimitLike | Sequence[LimitLike],
         **arguments: Unpack[BarIdOptions],
     ) -> pl.Expr:
-        """The number of each trade's bar: see `rangebar_polars.bar_id`."""
+        """Assign each trade the number of its bar: see `rangebar_polars.bar_id`."""
         return expr.bar_id(self._price, threshold, **arguments)
 
     @keywords_of(expr.aggregate)
     def aggregate(self, bar_id: IntoColumn, **arguments: Unpack[AggregateOptions]) -> pl.Expr:
-        """Anyone's bars as a Struct `bars`: see `rangebar_polars.aggregate`."""
+        """Compute bars of your own as a Struct `bars`: see `rangebar_polars.aggregate`."""
         return expr.aggregate(self._price, bar_id, **arguments)
 
 
 @pl.api.register_dataframe_namespace("rangebar")
 class DataFrameBars:
-    """Range bars of a frame of trades, and what can be done with a frame of bars."""
+    """Range bars of a frame of trades; exports and charts of a frame of bars."""
 
     def __init__(self, frame: pl.DataFrame) -> None:
         self._frame = frame
@@ -79,25 +79,25 @@ class DataFrameBars:
         threshold: LimitLike | Sequence[LimitLike],
         **arguments: Unpack[FrameOptions],
     ) -> pl.DataFrame:
-        """Range bars of these trades: see `rangebar_polars.compute.frame.bars_frame`."""
+        """Compute range bars of these trades: see `rangebar_polars.compute.frame.bars_frame`."""
         return bars_frame(self._frame, threshold, **arguments)
 
     def aggregate(
         self, bar_id: str, *, features: Features = "core", columns: ColumnMap | None = None
     ) -> pl.DataFrame:
-        """Anyone's bars of these trades: see `rangebar_polars.compute.frame.aggregate_frame`."""
+        """Compute bars of your own: see `rangebar_polars.compute.frame.aggregate_frame`."""
         return aggregate_frame(self._frame, bar_id, features=features, columns=columns)
 
     def to_backtesting(self) -> pd.DataFrame:
-        """These bars for backtesting.py: see `rangebar_polars.to_backtesting`."""
+        """Convert these bars for backtesting.py: see `rangebar_polars.to_backtesting`."""
         from rangebar_polars.interop.backtesting import to_backtesting
 
         return to_backtesting(self._frame)
 
     def plot(self, **arguments: Unpack[PlotOptions]) -> alt.VConcatChart:
-        """Candlesticks of these bars: see `rangebar_polars.plot.chart.plot_bars`.
+        """Draw a candlestick chart of these bars: see `rangebar_polars.plot.chart.plot_bars`.
 
-        Keywords are `max_bars`, `width`, `height`, `title` and `volume`.
+        The keywords are `max_bars`, `width`, `height`, `title` and `volume`.
         """
         from rangebar_polars.plot.chart import plot_bars
 
@@ -106,7 +106,7 @@ class DataFrameBars:
 
 @pl.api.register_lazyframe_namespace("rangebar")
 class LazyFrameBars:
-    """Range bars of a plan that gives trades, in bounded memory."""
+    """Range bars of a plan of trades, in bounded memory."""
 
     def __init__(self, plan: pl.LazyFrame) -> None:
         self._plan = plan
@@ -117,13 +117,13 @@ class LazyFrameBars:
         threshold: LimitLike | Sequence[LimitLike],
         **arguments: Unpack[FrameOptions],
     ) -> pl.LazyFrame:
-        """Range bars of these trades: see `rangebar_polars.compute.frame.bars_frame`."""
+        """Compute range bars of these trades: see `rangebar_polars.compute.frame.bars_frame`."""
         return bars_frame(self._plan, threshold, **arguments)
 
     def aggregate(
         self, bar_id: str, *, features: Features = "core", columns: ColumnMap | None = None
     ) -> pl.LazyFrame:
-        """Anyone's bars of these trades: see `rangebar_polars.compute.frame.aggregate_frame`."""
+        """Compute bars of your own: see `rangebar_polars.compute.frame.aggregate_frame`."""
         return aggregate_frame(self._plan, bar_id, features=features, columns=columns)
 
 
@@ -136,7 +136,7 @@ def rangebar(polars: pl.LazyFrame) -> LazyFrameBars: ...
 def rangebar(
     polars: pl.Expr | pl.DataFrame | pl.LazyFrame,
 ) -> ExprBars | DataFrameBars | LazyFrameBars:
-    """The namespace of an expression, a frame or a plan, in a form that type checkers see.
+    """Return the namespace of an expression, a frame or a plan, with types for type checkers.
 
     Examples
     --------

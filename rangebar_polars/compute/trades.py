@@ -1,4 +1,4 @@
-"""Bars of trades in hand: the functions of the reference library, under their names."""
+"""Bars of trades in memory, by functions with the names of the reference library."""
 
 from __future__ import annotations
 
@@ -62,34 +62,36 @@ def process_trades_polars(
     symbol: str | None = None,
     include_microstructure: bool = False,
 ) -> FrameT:
-    """Range bars of a Polars frame of trades.
+    """Compute range bars of a Polars frame of trades.
 
     Parameters
     ----------
     trades
-        Trades in order of time: `timestamp` (whole milliseconds since 1970, or a Datetime),
-        `price`, `quantity` or `volume`; where they exist also `is_buyer_maker` or `side`,
+        Trades in order of time: `timestamp` (integer milliseconds since 1970, or a Datetime),
+        `price`, `quantity` or `volume`; if present also `is_buyer_maker` or `side`,
         `agg_trade_id`, `first_trade_id`, `last_trade_id`.
     threshold_decimal_bps
-        250 is 0.25 %; also `"0.25%"`, `"25bp"` or the name of a preset.
+        Decimal basis points: 250 is 0.25 %. Also `"0.25%"`, `"25bp"` or the name of a preset.
     symbol
         A registered symbol, whose minimum threshold applies.
     include_microstructure
-        Adds the ten columns of the group `"microstructure"`.
+        Whether to add the ten columns of the group `"microstructure"`.
 
     Returns
     -------
     DataFrame or LazyFrame
-        The kind of frame that was given. `rb.columns()` lists its columns.
+        A frame of the same kind as `trades`, with one row per bar; `rb.columns()` lists its
+        columns.
 
     Raises
     ------
     SymbolNotRegisteredError
-        The gate does not let the symbol through.
+        The symbol is not registered, and the symbol gate is strict.
     ThresholdError
-        The threshold is none, or below the symbol's minimum.
+        The threshold is malformed, out of range, or below the symbol's minimum.
     TickDataError, TickOrderError
-        A trade is none, or out of order; for a LazyFrame when it is collected.
+        A trade has an invalid value or is out of order. With a LazyFrame, raised when it is
+        collected.
 
     Examples
     --------
@@ -117,7 +119,7 @@ def process_trades_polars(
         raise TypeError(
             with_hint(
                 f"trades must be a Polars frame; they are of type `{type(trades).__name__}`",
-                "process_trades_to_dataframe takes pandas frames and lists of dictionaries",
+                "use process_trades_to_dataframe for pandas frames and lists of dictionaries",
             )
         )
     features = "microstructure" if include_microstructure else "core"
@@ -131,22 +133,22 @@ def process_trades_to_dataframe(
     symbol: str | None = None,
     include_microstructure: bool = False,
 ) -> pd.DataFrame:
-    """Range bars of a pandas frame or a list of dictionaries, ready for backtesting.py.
+    """Compute range bars of a pandas frame or a list of dictionaries, ready for backtesting.py.
 
     Parameters
     ----------
     trades
-        As for `process_trades_polars`, as a pandas or Polars frame or as dictionaries.
+        Trades as for `process_trades_polars`, as a pandas or Polars frame or as dictionaries.
     threshold_decimal_bps, symbol
         As for `process_trades_polars`.
     include_microstructure
-        Adds the columns of `rb.MICROSTRUCTURE_COLUMNS`; a value that is not defined is NaN.
+        Whether to add the columns of `rb.MICROSTRUCTURE_COLUMNS`; undefined values are NaN.
 
     Returns
     -------
     pandas.DataFrame
-        Columns Open, High, Low, Close, Volume; the index `timestamp` is the time at which a bar
-        closed, in UTC without a zone, ascending.
+        Columns Open, High, Low, Close, Volume. The ascending index `timestamp` is the close time
+        in UTC, without a time zone.
 
     Examples
     --------
@@ -175,15 +177,16 @@ def process_trades_chunked(
     symbol: str | None = None,
     include_microstructure: bool = False,
 ) -> Iterator[pd.DataFrame]:
-    """Range bars of trades that arrive piece by piece, in bounded memory.
+    """Iterate over range bars of trades that arrive in chunks, in bounded memory.
 
-    Where the trades are cut makes no difference: the frames, one after another, are what
-    `process_trades_to_dataframe` gives for all trades.
+    How the trades are split into chunks makes no difference: concatenated, the frames equal the
+    result of `process_trades_to_dataframe` for all trades.
 
     Parameters
     ----------
     trades_iterator
-        Dictionaries, which are taken `chunk_size` at a time, or frames, each of which is a chunk.
+        Dictionaries, which are processed `chunk_size` at a time, or frames, each of which is a
+        chunk.
     threshold_decimal_bps, symbol, include_microstructure
         As for `process_trades_to_dataframe`.
     chunk_size
@@ -219,7 +222,7 @@ def process_trades_chunked(
 
 
 def admitted_threshold(symbol: str | None, threshold: ThresholdLike, operation: str) -> int:
-    """Threshold for a symbol that the gate lets through, not below its minimum."""
+    """Check the symbol and return the threshold, which is not below the symbol's minimum."""
     raise_if_forked(operation)
     if symbol is not None:
         symbol = validate_symbol_registered(symbol, operation=operation)
@@ -227,31 +230,31 @@ def admitted_threshold(symbol: str | None, threshold: ThresholdLike, operation: 
 
 
 def whole_number(what: str, value: object) -> int:
-    """The value, which must be a whole number above 0."""
+    """Check that a value is an integer above 0, and return it."""
     if isinstance(value, bool) or not isinstance(value, int) or value < 1:
         raise ValueError(f"`{what}` must be a whole number above 0; it is `{value!r}`")
     return value
 
 
 def is_frame(value: object) -> bool:
-    """Whether it is an eager frame, of Polars or pandas."""
+    """Return whether a value is an eager frame, of Polars or pandas."""
     return isinstance(value, pl.DataFrame) or is_pandas(value)
 
 
 def iterable(trades: object) -> Iterable[Any]:
-    """The trades, which must come one after another."""
-    hint = "give a frame, or an iterable of dictionaries"
+    """Check that trades can be iterated over, and return them."""
+    hint = "pass a frame or an iterable of dictionaries"
     if isinstance(trades, pl.LazyFrame):
-        hint = "process_trades_polars and rb.iter_bars take a LazyFrame"
+        hint = "use process_trades_polars or rb.iter_bars for a LazyFrame"
     elif isinstance(trades, Iterable) and not isinstance(trades, (Mapping, str, bytes)):
         return trades
-    raise TypeError(with_hint(f"a value of type `{type(trades).__name__}` is no trades", hint))
+    raise TypeError(with_hint(f"trades cannot be a value of type `{type(trades).__name__}`", hint))
 
 
 def frame_of(
     trades: object, readers: dict[str, ColumnReader] | None = None, first_row: int = 0
 ) -> pl.DataFrame:
-    """Polars frame of trades in any form."""
+    """Convert trades in any form to a Polars frame."""
     if isinstance(trades, pl.DataFrame):
         return trades
     if is_pandas(trades):
@@ -263,7 +266,7 @@ def frame_of(
 
 
 def chunk_frames(items: Iterable[Any], size: int) -> Iterator[pl.DataFrame]:
-    """Frames of `size` dictionaries, and the frames among them."""
+    """Yield frames of `size` dictionaries, and the frames among them as they are."""
     readers: dict[str, ColumnReader] = {}
     records = RecordReader(readers)
     waiting: list[Record] = []
@@ -281,7 +284,7 @@ def chunk_frames(items: Iterable[Any], size: int) -> Iterator[pl.DataFrame]:
 
 
 def bars_of_chunks(request: FrameRequest, chunks: Iterable[pl.DataFrame]) -> Iterator[pl.DataFrame]:
-    """Bars of the chunks; amounts may be whole numbers first and decimals from some chunk on."""
+    """Yield the bars of the chunks; amounts may be integers at first and decimals later."""
     bound: Bound | None = None
     for chunk in chunks:
         if bound is None:
@@ -295,7 +298,7 @@ def bars_of_chunks(request: FrameRequest, chunks: Iterable[pl.DataFrame]) -> Ite
 
 
 def decimals_begin(bound: Bound, chunk: pl.DataFrame) -> bool:
-    """Whether a price or quantity that was a double is a decimal in this chunk."""
+    """Return whether a price or quantity that was a double is a decimal in this chunk."""
     return any(
         before == pl.Float64 and chunk.schema.get(name) == GRID_DTYPE
         for name, before in zip(bound.inputs.names, bound.dtypes, strict=True)
@@ -303,7 +306,7 @@ def decimals_begin(bound: Bound, chunk: pl.DataFrame) -> bool:
 
 
 def numbered(frames: Iterable[pl.DataFrame]) -> Iterator[pl.DataFrame]:
-    """The frames that hold trades, with rows counted through all of them."""
+    """Yield the frames that hold trades, with rows counted over all of them."""
     row = 0
     for frame in frames:
         if frame.height:
@@ -312,7 +315,7 @@ def numbered(frames: Iterable[pl.DataFrame]) -> Iterator[pl.DataFrame]:
 
 
 def fields_only(trades: FrameT, first_row: int = 0) -> FrameT:
-    """The columns that are fields of a trade, with time as a Datetime."""
+    """Select the columns that are fields of a trade, with time as a Datetime."""
     names = trades.collect_schema().names()
     if not names:
         return trades.with_columns(
@@ -322,7 +325,7 @@ def fields_only(trades: FrameT, first_row: int = 0) -> FrameT:
 
 
 def with_times(trades: FrameT, first_row: int = 0) -> FrameT:
-    """The same trades; a `timestamp` of whole milliseconds becomes a Datetime."""
+    """Convert a `timestamp` of integer milliseconds to a Datetime."""
     if trades.collect_schema().get("timestamp") != pl.Int64:
         return trades
     if isinstance(trades, pl.DataFrame):
@@ -334,7 +337,7 @@ def with_times(trades: FrameT, first_row: int = 0) -> FrameT:
 
 
 def milliseconds(times: pl.Series, first_row: int | None = None) -> pl.Series:
-    """Times of whole milliseconds since 1970; another unit is refused by its name."""
+    """Convert integer milliseconds since 1970 to a Datetime. An error names any other unit."""
     inside = times.is_between(EARLIEST * 1000, LATEST * 1000, closed="left")
     if inside.all():
         return times.cast(MILLISECONDS)
@@ -345,7 +348,7 @@ def milliseconds(times: pl.Series, first_row: int | None = None) -> pl.Series:
 
 
 def unit_advice(value: int) -> str:
-    """What a time that is not in milliseconds looks like, and what to write.
+    """Describe the unit that a time seems to have, and how to convert it.
 
     Examples
     --------
@@ -353,17 +356,17 @@ def unit_advice(value: int) -> str:
     >>> print(unit_advice(1704067200))
     looks like seconds since 1970, not milliseconds
     <BLANKLINE>
-    hint: make it a time: pl.from_epoch("timestamp", time_unit="s"), or in pandas \
+    hint: convert it: pl.from_epoch("timestamp", time_unit="s"), or in pandas \
 pd.to_datetime(trades["timestamp"], unit="s")
     """
     for unit, (short, per_second) in UNITS.items():
         if EARLIEST * per_second <= value < LATEST * per_second:
             return with_hint(
                 f"looks like {unit} since 1970, not milliseconds",
-                f'make it a time: pl.from_epoch("timestamp", time_unit="{short}"), or in pandas '
+                f'convert it: pl.from_epoch("timestamp", time_unit="{short}"), or in pandas '
                 f'pd.to_datetime(trades["timestamp"], unit="{short}")',
             )
     return with_hint(
-        "is no time between 2000 and 2100 in milliseconds since 1970",
-        "give milliseconds, or a column of times",
+        "is not a time between 2000 and 2100 in milliseconds since 1970",
+        "pass milliseconds, or a column of times",
     )

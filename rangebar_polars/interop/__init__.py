@@ -1,1 +1,1 @@
-"""From bars to the forms that other libraries take."""
+"""Conversion of trades and bars from and to other libraries."""

@@ -1,4 +1,4 @@
-"""Bars as backtesting.py takes them."""
+"""Conversion of bars for backtesting.py."""
 
 from __future__ import annotations
 
@@ -18,26 +18,26 @@ COLUMNS = ("close_time", *OHLCV.values())
 
 
 def to_backtesting(bars: pl.DataFrame) -> pd.DataFrame:
-    """Bars as a pandas frame for backtesting.py; also `bars.rangebar.to_backtesting()`.
+    """Convert bars to a pandas frame for backtesting.py; also `bars.rangebar.to_backtesting()`.
 
-    Bars that did not reach the threshold (`is_closed` is false) are left out.
+    Bars that did not reach the threshold (`is_closed` is false) are dropped.
 
     Parameters
     ----------
     bars
-        Bars of one threshold and one key, as the doors of this package give them.
+        Bars of one threshold and one key, as the functions of this package return them.
 
     Returns
     -------
     pandas.DataFrame
-        Columns Open, High, Low, Close, Volume, all doubles; the index `timestamp` is the time at
-        which a bar closed, in UTC without a zone, ascending.
+        Columns Open, High, Low, Close, Volume, all of them doubles. The ascending index
+        `timestamp` is the close time in UTC, without a time zone.
 
     Raises
     ------
     BarDataError
         The bars belong to several thresholds or keys, are not in order of time, or have a value
-        that is missing or not finite. It is a ValueError.
+        that is missing or not finite. BarDataError is a ValueError.
     MissingExtraError
         pandas is not installed.
 
@@ -49,12 +49,12 @@ def to_backtesting(bars: pl.DataFrame) -> pd.DataFrame:
     ['Open', 'High', 'Low', 'Close', 'Volume']
     """
     frame = check_bars(bars, COLUMNS, "trades.rangebar.bars(250)")
-    judge(frame)
+    check_series(frame)
     return bars_to_pandas(frame.filter("is_closed") if "is_closed" in frame.columns else frame)
 
 
-def judge(bars: pl.DataFrame) -> None:
-    """Refuse what is not one series of complete bars."""
+def check_series(bars: pl.DataFrame) -> None:
+    """Check that bars are of one series, complete and in order of time."""
     for name in keys_of(bars):
         count = bars.get_column(name).n_unique()
         if count > 1:
@@ -62,14 +62,14 @@ def judge(bars: pl.DataFrame) -> None:
                 with_hint(
                     f"backtesting.py takes one series of bars; these have {count} values of "
                     f"`{name}`",
-                    f'take one of them first: bars.filter(pl.col("{name}") == ...)',
+                    f'select one of them first: bars.filter(pl.col("{name}") == ...)',
                 )
             )
     if bars.get_column("volume").null_count():
         raise BarDataError(
             with_hint(
-                "backtesting.py takes no missing values, and `volume` has some",
-                "give the trades a column `quantity`, or fill it: "
+                "backtesting.py does not accept missing values, but `volume` has some",
+                "compute the bars from trades with a column `quantity`, or fill it: "
                 'bars.with_columns(pl.col("volume").fill_null(0))',
             )
         )

@@ -1,4 +1,4 @@
-"""The names that the `process_trades_*` functions read, which are those of the reference library."""
+"""Names of the columns that the `process_trades_*` functions read, as in the reference library."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ OPTIONAL = ("is_buyer_maker", "side", "agg_trade_id", "first_trade_id", "last_tr
 
 
 def fields_of(present: Collection[str]) -> dict[str, str]:
-    """Name of each field of a trade; the required ones are named whether they are there or not.
+    """Map the fields of a trade to column names, including required ones that are missing.
 
     Examples
     --------
@@ -33,17 +33,17 @@ def fields_of(present: Collection[str]) -> dict[str, str]:
 
 
 def require(present: Collection[str]) -> dict[str, str]:
-    """Name of each field of a trade in a frame, which must have the required ones."""
+    """Map the fields of a trade to column names, and check that the required ones are present."""
     fields = fields_of(present)
     for field in REQUIRED:
         if fields[field] not in present:
             listed = ", ".join(f"`{name}`" for name in present) or "none"
-            wanted = "`quantity` or `volume`" if field == "quantity" else f"`{field}`"
+            expected = "`quantity` or `volume`" if field == "quantity" else f"`{field}`"
             near = nearest(field, present)
             which = f"`{near}`" if near else "the one that holds it"
             raise MissingColumnError(
                 with_hint(
-                    f"the trades have no column {wanted}; they have {listed}",
+                    f"the trades have no column {expected}; they have {listed}",
                     f"rename {which} to `{field}`",
                 )
             )

@@ -1,4 +1,4 @@
-"""From pandas and to pandas, by way of numpy: pyarrow is not needed, precision is kept."""
+"""Conversion from and to pandas through NumPy, without pyarrow and without loss of precision."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ if TYPE_CHECKING:
 
 __all__ = ["bars_to_pandas", "import_pandas", "is_pandas", "trades_from_pandas"]
 
-# Names that backtesting.py and its kin expect.
+# Names that backtesting.py and similar libraries expect.
 OHLCV = {"Open": "open", "High": "high", "Low": "low", "Close": "close", "Volume": "volume"}
-# What a column of an empty pandas frame, whose dtype says nothing, stands for.
+# Data types of the columns of an empty pandas frame, whose own dtypes mean nothing.
 EMPTY_DTYPES: dict[str, pl.DataType] = {
     "timestamp": pl.Int64(),
     "price": pl.Float64(),
@@ -31,7 +31,13 @@ EMPTY_DTYPES: dict[str, pl.DataType] = {
 
 
 def import_pandas() -> ModuleType:
-    """The library pandas, or the error that says how to install it."""
+    """Import pandas.
+
+    Raises
+    ------
+    MissingExtraError
+        pandas is not installed.
+    """
     try:
         import pandas as pd
     except ImportError as error:
@@ -40,7 +46,7 @@ def import_pandas() -> ModuleType:
 
 
 def is_pandas(value: object) -> TypeGuard[pd.DataFrame]:
-    """Whether it is a pandas frame; pandas is not imported to find out."""
+    """Return whether a value is a pandas frame, without importing pandas."""
     kind = type(value)
     return kind.__name__ == "DataFrame" and kind.__module__.partition(".")[0] == "pandas"
 
@@ -50,9 +56,9 @@ def trades_from_pandas(
 ) -> pl.DataFrame:
     """Select the columns of a pandas frame that are fields of a trade.
 
-    Whole numbers of price and quantity become doubles, or decimals where decimals came before
-    them, so that parts of a file, of which pandas reads one as whole numbers and the next as
-    doubles, have one dtype. `readers`, one for each field, carry that from frame to frame.
+    Integer prices and quantities become doubles, or decimals if decimals came before them. Parts of
+    a file then have one dtype, even if pandas reads one part as integers and the next as doubles.
+    `readers`, one per field, carry the type from frame to frame.
 
     Examples
     --------
@@ -63,7 +69,7 @@ def trades_from_pandas(
     (1704067200000, 100.0, 0.5)
     """
     if not trades.columns.is_unique:
-        raise ValueError("the trades have two columns of one name")
+        raise ValueError("two columns of the trades have the same name")
     labels: list[object] = list(trades.columns)
     names = [label for label in labels if isinstance(label, str)]
     if "timestamp" not in names and import_pandas().api.types.is_datetime64_any_dtype(trades.index):
@@ -89,14 +95,14 @@ def column(
     readers: dict[str, ColumnReader] | None = None,
     first_row: int = 0,
 ) -> pl.Series:
-    """One column of trades, the values as they are."""
+    """Convert one column of trades."""
     reader = ({} if readers is None else readers).setdefault(field, ColumnReader(field))
     kind = getattr(values.dtype, "kind", "O")
     if kind == "O" and values.empty:
         return pl.Series(name, [], dtype=EMPTY_DTYPES.get(field, pl.Int64()))
     if kind == "M":
         return times(name, values)
-    plain = getattr(values.dtype, "numpy_dtype", None)  # of a dtype that knows missing values
+    plain = getattr(values.dtype, "numpy_dtype", None)  # of a nullable dtype
     if kind == "O" or (plain is not None and values.isna().any()):
         return objects(name, values, reader, first_row)
     series = pl.Series(name, values.to_numpy(dtype=plain))
@@ -106,7 +112,7 @@ def column(
 
 
 def times(name: str, values: pd.Series[Any]) -> pl.Series:
-    """Column of times in UTC, without a zone, in the unit they have."""
+    """Convert times to UTC without a time zone, in their own unit."""
     if values.dt.tz is not None:
         values = values.dt.tz_convert("UTC").dt.tz_localize(None)
     array = values.to_numpy()
@@ -116,7 +122,7 @@ def times(name: str, values: pd.Series[Any]) -> pl.Series:
 
 
 def objects(name: str, values: pd.Series[Any], reader: ColumnReader, first_row: int) -> pl.Series:
-    """Column of Python objects, with a null for each missing value."""
+    """Convert a column of Python objects, with a null for each missing value."""
     plain = values.astype(object)
     items: list[Any] = plain.where(plain.notna(), None).tolist()
     present = [item for item in items if item is not None]
@@ -128,7 +134,9 @@ def objects(name: str, values: pd.Series[Any], reader: ColumnReader, first_row: 
 
 
 def bars_to_pandas(bars: pl.DataFrame, extra: Sequence[str] = ()) -> pd.DataFrame:
-    """Bars as backtesting.py wants them: OHLCV (0 for no volume), `extra`, doubles; a UTC index.
+    """Convert bars to OHLCV columns and `extra`, all doubles, indexed by the close time in UTC.
+
+    A missing volume becomes 0.
 
     Examples
     --------
@@ -149,7 +157,9 @@ def bars_to_pandas(bars: pl.DataFrame, extra: Sequence[str] = ()) -> pd.DataFram
     if closed.dtype.time_zone is not None:  # type: ignore[attr-defined]
         closed = closed.dt.convert_time_zone("UTC").dt.replace_time_zone(None)
     titles = OHLCV | {name: name for name in extra}
-    known = bars.with_columns(pl.col("volume").cast(pl.Float64).fill_null(0.0))  # quotes have none
+    known = bars.with_columns(
+        pl.col("volume").cast(pl.Float64).fill_null(0.0)
+    )  # quotes have no volume
     values = {
         title: known.get_column(name).cast(pl.Float64).to_numpy() for title, name in titles.items()
     }

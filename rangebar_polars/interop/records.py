@@ -1,4 +1,4 @@
-"""Columns of trades from Python objects; no value is coerced silently."""
+"""Conversion of Python objects to columns of trades, without silent coercion."""
 
 from __future__ import annotations
 
@@ -23,18 +23,18 @@ __all__ = ["GRID_DTYPE", "ColumnReader", "Record", "RecordReader"]
 
 Record: TypeAlias = Mapping[str, Any]
 
-#: Data type of amounts that are given as decimals: the kernel's grid, without a double in between.
+#: Data type of amounts given as decimals. It has the grid of the kernel, so no double is involved.
 GRID_DTYPE = pl.Decimal(38, 8)
 GRID = Decimal("0.00000001")
-# Not the context of the caller, whose precision may be lower.
+# A context of our own, because that of the caller may have a lower precision.
 GRID_CONTEXT = Context(prec=38, rounding=ROUND_HALF_UP)
 UNFIT = (InvalidOperation, OverflowError, TypeError, ValueError)
 
 
 class RecordReader:
-    """Turns runs of dictionaries into frames, counting the trades through all of them.
+    """Reader of dictionaries that arrive in several runs, counting trades over all of them.
 
-    `columns` holds a reader for each field; readers of frames of the same trades may share it.
+    `columns` holds a reader per field. It can be shared with readers of frames of the same trades.
 
     Examples
     --------
@@ -54,7 +54,7 @@ class RecordReader:
         self.count = 0
 
     def frame(self, records: Sequence[Record]) -> pl.DataFrame:
-        """Frame of the next trades."""
+        """Convert the next trades to a frame."""
         self._find_fields(records)
         columns = [self._column(records, *pair) for pair in self.fields.items()]
         self.count += len(records)
@@ -71,7 +71,7 @@ class RecordReader:
         for name in fields.values():
             if name not in self.fields.values():
                 index = next(i for i, record in enumerate(records) if name in record)
-                raise self._error(index, f"it has a key `{name}`, which earlier trades lack")
+                raise self._error(index, f"it has a key `{name}`, which earlier trades do not have")
 
     def _column(self, records: Sequence[Record], field: str, name: str) -> pl.Series:
         try:
@@ -88,11 +88,11 @@ class RecordReader:
 
 
 class ColumnReader:
-    """Reader of one field of trades that may arrive in several runs of values.
+    """Reader of one field of trades, whose values may arrive in several runs.
 
     The data type of a run depends on the field and on the types of the values, never on their size
-    or precision. Whole numbers of price and quantity are decimals where decimals came before them,
-    else doubles.
+    or precision. Integer prices and quantities become decimals if decimals came before them, else
+    doubles.
 
     Examples
     --------
@@ -108,12 +108,12 @@ class ColumnReader:
         self.amount_type: type | None = None
 
     def read(self, name: str, values: list[Any], first_row: int = 0) -> pl.Series:
-        """Column of the next values.
+        """Convert the next values to a column.
 
         Raises
         ------
         TickDataError
-            A value is not of the kind of the field, or of another kind than the values before it.
+            A value does not suit the field, or its type differs from that of earlier values.
         """
         try:
             series = self._series(values)
@@ -124,18 +124,18 @@ class ColumnReader:
         return series.alias(name)
 
     def read_with_nulls(self, name: str, values: list[Any], first_row: int = 0) -> pl.Series:
-        """Column of the next values, with a null for each None."""
+        """Convert the next values to a column, with a null for each None."""
         rows = [row for row, value in enumerate(values) if value is not None]
         present = [values[row] for row in rows]
         try:
             series = self.read(name, present)
         except TickDataError as error:
             raise self._unfit(name, present, rows, first_row) from error
-        places = pl.Series([None], dtype=pl.Int64).new_from_index(0, len(values))
-        return series.gather(places.scatter(rows, range(len(rows))))
+        positions = pl.Series([None], dtype=pl.Int64).new_from_index(0, len(values))
+        return series.gather(positions.scatter(rows, range(len(rows))))
 
     def read_numbers(self, series: pl.Series, first_row: int = 0) -> pl.Series:
-        """Column of the next values of a price or quantity, which are numbers of one data type."""
+        """Convert the next prices or quantities, which are numbers of one data type."""
         if series.dtype.is_integer():
             return series.cast(GRID_DTYPE if self.amount_type is Decimal else pl.Float64)
         if series.len() and series.dtype == pl.Float64:
@@ -159,29 +159,29 @@ class ColumnReader:
     def _unfit(
         self, name: str, values: list[Any], rows: Sequence[int], first_row: int
     ) -> TickDataError:
-        """Error for the first value that is not of its kind, or does not fit those before it."""
-        one_of_each: dict[type, object] = {}
+        """Describe the first value that does not suit the field or the values before it."""
+        examples: dict[type, object] = {}
         for row, value in zip(rows, values, strict=True):
-            if not self._fits(*one_of_each.values(), value):
+            if not self._fits(*examples.values(), value):
                 return self._refused(name, value, first_row + row)
-            one_of_each.setdefault(type(value), value)
+            examples.setdefault(type(value), value)
         return TickDataError(f"trade {first_row}: `{name}` cannot be read")
 
     def _refused(self, name: str, value: object, row: int) -> TickDataError:
         found = f"`{name}` is `{repr(value)[:40]}`, of type `{type(value).__name__}`"
         before = f", as in earlier trades `{self.amount_type.__name__}`" if self.amount_type else ""
-        return TickDataError(f"trade {row}: {found}; wanted is {self.kind.wanted}{before}")
+        return TickDataError(f"trade {row}: {found}; it must be {self.kind.expected}{before}")
 
 
 class Kind(NamedTuple):
-    """What the values of a field are, and how they become a column."""
+    """Types that the values of a field may have, and their conversion to a column."""
 
-    wanted: str
+    expected: str
     series: Callable[[list[Any]], pl.Series]
 
 
 def amount_type(values: list[Any]) -> type | None:
-    """Type of amounts: Decimal or float, None if all are whole numbers."""
+    """Return the type of amounts: Decimal or float, or None if all are integers."""
     found = {
         next((base for base in (Decimal, float) if issubclass(kind, base)), None)
         for kind in set(map(type, values))
@@ -193,7 +193,7 @@ def amount_type(values: list[Any]) -> type | None:
 
 
 def numbers(values: list[Any], before: type | None = None) -> pl.Series:
-    """Column of amounts: doubles, or decimals where those are given or came before."""
+    """Convert amounts to doubles, or to decimals if these or earlier amounts are decimals."""
     own = amount_type(values)
     if own is not None and before is not None and own is not before:
         raise TypeError
@@ -203,8 +203,8 @@ def numbers(values: list[Any], before: type | None = None) -> pl.Series:
 
 
 def on_grid(value: Decimal | int) -> Decimal:
-    """The value rounded to eight places, half away from zero."""
-    # NumPy's whole numbers are no ints.
+    """Round a value to eight places, half away from zero."""
+    # Integers of NumPy are not of type int.
     exact = value if isinstance(value, Decimal) else Decimal(int(value))
     rounded = exact.quantize(GRID, context=GRID_CONTEXT)
     if not rounded.is_finite():
@@ -213,18 +213,18 @@ def on_grid(value: Decimal | int) -> Decimal:
 
 
 def whole_numbers(values: list[Any]) -> pl.Series:
-    """Column of ids."""
+    """Convert ids."""
     if not all_of(values, is_whole):
         raise TypeError
     return pl.Series(list(map(int, values)), dtype=pl.Int64)
 
 
 def times(values: list[Any]) -> pl.Series:
-    """Column of times: whole numbers as they are, datetimes with what precision they have."""
+    """Convert times: integers as they are, datetimes with their own precision."""
     if not all_of(values, lambda kind: issubclass(kind, datetime)):
         return whole_numbers(values)
     kinds = {hasattr(value, "as_unit") for value in values}
-    if kinds == {True}:  # of pandas, whose times have nanoseconds
+    if kinds == {True}:  # times of pandas have nanoseconds
         return nanoseconds(values)
     if kinds == {True, False}:
         raise TypeError
@@ -235,7 +235,7 @@ def times(values: list[Any]) -> pl.Series:
 
 
 def nanoseconds(values: list[Any]) -> pl.Series:
-    """Column of the times of pandas; NaT, whose year is not a number, is refused."""
+    """Convert times of pandas. NaT, whose year is NaN, is rejected."""
     if any(math.isnan(value.year) for value in values):
         raise ValueError
     since_1970 = [value.as_unit("ns").value for value in values]
@@ -243,26 +243,26 @@ def nanoseconds(values: list[Any]) -> pl.Series:
 
 
 def truths(values: list[Any]) -> pl.Series:
-    """Column of true and false."""
+    """Convert booleans."""
     if not all_of(values, lambda kind: kind.__name__ in ("bool", "bool_")):
         raise TypeError
     return pl.Series(list(map(bool, values)), dtype=pl.Boolean)
 
 
 def texts(values: list[Any]) -> pl.Series:
-    """Column of text."""
+    """Convert text."""
     if not all_of(values, lambda kind: issubclass(kind, str)):
         raise TypeError
     return pl.Series(values, dtype=pl.String)
 
 
 def all_of(values: list[Any], accepts: Callable[[type], bool]) -> bool:
-    """Whether the types of all values are accepted."""
+    """Return whether the types of all values are accepted."""
     return all(map(accepts, set(map(type, values))))
 
 
 def is_whole(kind: type) -> bool:
-    """Whether it is an integer type, including those of NumPy, but not bool."""
+    """Return whether a type is an integer type, including those of NumPy, but not bool."""
     return issubclass(kind, Integral) and not issubclass(kind, bool)
 
 

@@ -1,4 +1,4 @@
-"""What a chart of bars shows, before anything is drawn: candles, their places and their texts."""
+"""Data of a chart of bars: candles with their positions and labels."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ from rangebar_polars._text import shown
 from rangebar_polars._utils.bar_checks import keys_of
 
 __all__ = ["bars_per_candle", "label_expression", "nice_numbers", "span_of", "split", "thin"]
-__all__ += ["with_texts"]
+__all__ += ["with_labels"]
 
 BODY = 0.36  # half the width of a candle's body, in candles
-LABELS = 10  # on the axis of bar numbers, about
+LABELS = 10  # approximate number of labels on the axis of bar numbers
 LONGEST_KEY = 80
-LARGEST_NUMBER = 2**53  # of a bar: JavaScript has doubles only
+LARGEST_NUMBER = 2**53  # of a bar; numbers are doubles in JavaScript
 
 
 def split(bars: pl.DataFrame) -> list[tuple[str, pl.DataFrame]]:
-    """The bars of each threshold and key, with a name where there are several.
+    """Split bars by threshold and key, and name the parts if there are several.
 
     Examples
     --------
@@ -39,14 +39,14 @@ def split(bars: pl.DataFrame) -> list[tuple[str, pl.DataFrame]]:
 
 
 def panel_name(key: str, value: object) -> str:
-    """A key and its value, a threshold as a percentage."""
+    """Describe a key and its value, a threshold as a percentage."""
     if key == "threshold" and isinstance(value, int):
         return f"threshold {value / 1000:g} %"
     return f"{shown(key, LONGEST_KEY)} {shown(value, LONGEST_KEY)}"
 
 
 def span_of(bars: pl.DataFrame) -> str:
-    """First and last time of the bars, with their zone."""
+    """Describe the first and last time of the bars, with their time zone."""
     first, last = bars.get_column("open_time").min(), bars.get_column("close_time").max()
     zone = getattr(bars.schema["open_time"], "time_zone", None) or "UTC"
     texts = pl.Series([first, last]).dt.to_string("%Y-%m-%d %H:%M:%S")
@@ -54,7 +54,7 @@ def span_of(bars: pl.DataFrame) -> str:
 
 
 def thin(bars: pl.DataFrame, max_bars: int) -> pl.DataFrame:
-    """Candles of one series of bars: as many bars in each as it takes to have at most `max_bars`.
+    """Merge neighbouring bars of one series until at most `max_bars` candles remain.
 
     Examples
     --------
@@ -104,17 +104,17 @@ def thin(bars: pl.DataFrame, max_bars: int) -> pl.DataFrame:
 
 
 def in_microseconds(name: str, dtype: pl.DataType) -> pl.Expr:
-    """Times in microseconds, in their zone."""
+    """Cast times to microseconds, in their own time zone."""
     return pl.col(name).cast(pl.Datetime("us", getattr(dtype, "time_zone", None)))
 
 
 def bars_per_candle(bars: pl.DataFrame, max_bars: int) -> int:
-    """How many bars a candle stands for."""
+    """Return the number of bars in each candle."""
     return math.ceil(bars.height / max_bars)
 
 
 def first_number(bars: pl.DataFrame) -> int:
-    """Number of the first bar: its `bar_id`, unless bars are missing in between."""
+    """Return the `bar_id` of the first bar, or 0 if the ids have holes."""
     if "bar_id" not in bars.columns:
         return 0
     ids = bars.get_column("bar_id").cast(pl.Int64, strict=False)
@@ -123,8 +123,8 @@ def first_number(bars: pl.DataFrame) -> int:
     return int(ids[0]) if ids[-1] - ids[0] == bars.height - 1 else 0
 
 
-def with_texts(candles: pl.DataFrame, per: int) -> pl.DataFrame:
-    """Candles with their place, their direction, and the texts that are shown."""
+def with_labels(candles: pl.DataFrame, per: int) -> pl.DataFrame:
+    """Add the position, the direction and the labels of each candle."""
     first, last = pl.col("first"), pl.col("last")
     middle = (first + last) / 2
     moment = "%Y-%m-%d %H:%M:%S%.3f"
@@ -141,7 +141,7 @@ def with_texts(candles: pl.DataFrame, per: int) -> pl.DataFrame:
         .alias("number"),
         opened.dt.to_string(moment).alias("opened"),
         closed.dt.to_string(moment).alias("closed"),
-        # As numbers, since one time may have a zone and the other none.
+        # As integers, because only one of the two may have a time zone.
         (closed.to_physical() - opened.to_physical())
         .cast(pl.Duration("us"))
         .cast(pl.Duration("ms"))
@@ -151,7 +151,7 @@ def with_texts(candles: pl.DataFrame, per: int) -> pl.DataFrame:
 
 
 def nice_numbers(first: int, last: int) -> list[int]:
-    """Round bar numbers for the axis, about as many as `LABELS`.
+    """Return round bar numbers for the axis, about `LABELS` of them.
 
     Examples
     --------
@@ -162,12 +162,12 @@ def nice_numbers(first: int, last: int) -> list[int]:
     rough = max(1.0, (last - first) / LABELS)
     magnitude = 10 ** math.floor(math.log10(rough))
     steps = (1, 2, 2.5, 5, 10) if magnitude > 1 else (1, 2, 5, 10)
-    step = int(next(one * magnitude for one in steps if one * magnitude >= rough))
+    step = int(next(size * magnitude for size in steps if size * magnitude >= rough))
     return list(range(math.ceil(first / step) * step, last + 1, step))
 
 
 def label_expression(candles: pl.DataFrame, numbers: list[int]) -> str:
-    """Vega expression that gives a bar's number, the time it closed, and the day where it changes."""
+    """Return a Vega expression that labels a bar with its number, close time and, if new, day."""
     labels: dict[int, list[str]] = {}
     day_before = ""
     closed = pl.col("close_time")

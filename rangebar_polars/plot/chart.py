@@ -1,4 +1,4 @@
-"""Candlesticks of bars on an axis of bar numbers, where bars neither overlap nor leave holes."""
+"""Candlestick charts on an axis of bar numbers, where bars neither overlap nor leave gaps."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from rangebar_polars.plot.candles import (
     span_of,
     split,
     thin,
-    with_texts,
+    with_labels,
 )
 
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 __all__ = ["plot_bars", "save_png"]
 
-# Blue and vermilion of Okabe and Ito: told apart with any kind of colour vision, and in print.
+# Blue and vermilion of Okabe and Ito: distinct with any kind of colour vision, and in print.
 UP = "#0072B2"
 DOWN = "#D55E00"
 GRID = "#E9ECEF"
@@ -38,11 +38,11 @@ INK = "#343A40"
 FAINT = "#868E96"
 FONT = "Helvetica, Arial, sans-serif"
 
-FEWEST_PLACES = 30  # so that few candles are not as wide as the page
+FEWEST_POSITIONS = 30  # so that a few candles do not fill the whole width
 MOST_PANELS = 8
-MOST_CANDLES = 5000  # altair draws no more rows
+MOST_CANDLES = 5000  # row limit of Altair
 LARGEST_SIDE = 10_000  # of a panel, in pixels
-MOST_PIXELS = 100_000_000  # of a file; four bytes each while it is drawn
+MOST_PIXELS = 100_000_000  # of a file; a pixel takes four bytes during drawing
 LONGEST_TITLE = 1000
 NEEDED = ("open_time", "close_time", "open", "high", "low", "close")
 
@@ -56,37 +56,37 @@ def plot_bars(
     title: str | None = None,
     volume: bool = True,
 ) -> alt.VConcatChart:
-    """Candlesticks of a frame of bars; also `bars.rangebar.plot(...)`.
+    """Draw a candlestick chart of a frame of bars; also `bars.rangebar.plot(...)`.
 
-    Every bar has the same width, however long it took; its times are in the tooltip and under the
-    axis. Several thresholds or keys are drawn one below the other.
+    All bars have the same width, whatever their duration; their times are in the tooltip and below
+    the axis. Several thresholds or keys get a panel each.
 
     Parameters
     ----------
     bars
-        Bars as the doors of this package give them.
+        Bars as the functions of this package return them.
     max_bars
-        Draw at most so many candles: of more bars, neighbours are merged into one candle, with
-        the first open, the last close, the highest high and the lowest low.
+        Largest number of candles. If there are more bars, neighbours are merged into one candle
+        with the first open, the last close, the highest high and the lowest low.
     width, height
-        Size of the panel of prices in pixels, at most 10,000 each.
+        Size of a panel of prices in pixels, at most 10,000 each.
     title
-        Heading; by default the number of bars. Control characters are shown as escapes.
+        Heading, by default the number of bars. Control characters are shown as escapes.
     volume
-        Whether to draw a panel of volumes below.
+        Whether to draw volumes below the prices.
 
     Returns
     -------
     altair.VConcatChart
-        Shown by notebooks, saved by `save_png` or by its own `save`.
+        Chart that notebooks display. Write it to a file with `save_png` or its own `save`.
 
     Raises
     ------
     MissingExtraError
         Altair or vl-convert is not installed.
     BarDataError
-        There is no bar, or a price or time is missing, not finite, or outside the years 1 to
-        9999, or there are more than eight thresholds and keys. It is a ValueError.
+        There are no bars; or a price or time is missing, not finite, or outside the years 1 to
+        9999; or there are more than eight thresholds and keys. BarDataError is a ValueError.
     ValueError
         An argument is out of range.
 
@@ -100,8 +100,8 @@ def plot_bars(
     require_extra()
     import altair as alt
 
-    judge_arguments(max_bars, width, height)
-    judge(bars)
+    check_arguments(max_bars, width, height)
+    check_drawable(bars)
     parts = split(bars)
     if len(parts) > MOST_PANELS:
         raise BarDataError(
@@ -122,7 +122,7 @@ def plot_bars(
 
 
 def save_png(chart: alt.TopLevelMixin, path: str | PathLike[str], *, scale: float = 2) -> None:
-    """Write a chart as a PNG file; no browser and no network is needed.
+    """Write a chart as a PNG file, without a browser or network access.
 
     Control characters in the chart are shown as escapes.
 
@@ -131,7 +131,7 @@ def save_png(chart: alt.TopLevelMixin, path: str | PathLike[str], *, scale: floa
     MissingExtraError
         Altair or vl-convert is not installed.
     ValueError
-        `scale` is not a number above 0, or the picture would have more than 100 million pixels.
+        `scale` is not a number above 0, or the image would have more than 100 million pixels.
     """
     require_extra()
     import vl_convert
@@ -139,14 +139,14 @@ def save_png(chart: alt.TopLevelMixin, path: str | PathLike[str], *, scale: floa
     if not (math.isfinite(scale) and scale > 0):
         raise ValueError(f"`scale` must be a number above 0; it is {scale}")
     svg = vl_convert.vegalite_to_svg(drawable(chart.to_dict(validate=False)))
-    judge_size(svg, scale)
+    check_size(svg, scale)
     Path(path).write_bytes(vl_convert.svg_to_png(svg, scale=scale))
 
 
 def drawable(part: Any) -> Any:  # noqa: ANN401
-    """The part of a chart as the renderer can draw it.
+    """Replace values that the renderer cannot draw.
 
-    The renderer ends the process on a control character, and reads no number that JSON lacks.
+    The renderer aborts the process on a control character, and cannot read infinities and NaN.
     """
     if isinstance(part, str):
         return printable(part)
@@ -159,8 +159,8 @@ def drawable(part: Any) -> Any:  # noqa: ANN401
     return part
 
 
-def judge_size(svg: str, scale: float) -> None:
-    """Refuse a picture that is too large for memory; the renderer ends the process on it."""
+def check_size(svg: str, scale: float) -> None:
+    """Check that an image fits into memory; the renderer aborts the process if it does not."""
     root = svg[: svg.find(">")]
     width, height = (
         float(found.group(1)) if (found := re.search(rf' {side}="([0-9.]+)"', root)) else 0.0
@@ -170,14 +170,20 @@ def judge_size(svg: str, scale: float) -> None:
     if pixels > MOST_PIXELS:
         raise ValueError(
             with_hint(
-                f"the picture would have {pixels:,.0f} pixels; at most {MOST_PIXELS:,} are drawn",
-                "give a smaller `scale`, `width` or `height`",
+                f"the image would have {pixels:,.0f} pixels; the limit is {MOST_PIXELS:,}",
+                "use a smaller `scale`, `width` or `height`",
             )
         )
 
 
 def require_extra() -> None:
-    """Raise the error that says how to install what charts need, if it is not there."""
+    """Check that the libraries for charts are installed.
+
+    Raises
+    ------
+    MissingExtraError
+        Altair or vl-convert is not installed.
+    """
     from importlib.util import find_spec
 
     for module, library in (("altair", "altair"), ("vl_convert", "vl-convert-python")):
@@ -185,20 +191,20 @@ def require_extra() -> None:
             raise MissingExtraError.of(library, "plot")
 
 
-def judge_arguments(max_bars: int, width: int, height: int) -> None:
-    """Refuse sizes that cannot be drawn."""
+def check_arguments(max_bars: int, width: int, height: int) -> None:
+    """Check that sizes are within the limits."""
     limits = {"max_bars": MOST_CANDLES, "width": LARGEST_SIDE, "height": LARGEST_SIDE}
     for name, value in {"max_bars": max_bars, "width": width, "height": height}.items():
         if not 1 <= value <= limits[name]:
             raise ValueError(f"`{name}` must be from 1 to {limits[name]}; it is {shown(value)}")
 
 
-def judge(bars: pl.DataFrame) -> None:
-    """Refuse what cannot be drawn."""
+def check_drawable(bars: pl.DataFrame) -> None:
+    """Check that bars can be drawn."""
     frame = check_bars(bars, NEEDED, "trades.rangebar.bars(250).rangebar.plot()")
     if frame.is_empty():
         raise BarDataError(
-            with_hint("there is no bar to draw", "a smaller threshold gives more bars")
+            with_hint("there are no bars to draw", "use a smaller threshold, or more trades")
         )
     check_values(frame, NEEDED)
     if "volume" in frame.columns:
@@ -206,7 +212,7 @@ def judge(bars: pl.DataFrame) -> None:
 
 
 class Panel:
-    """Prices, and volumes below them, of one series of bars."""
+    """Panel of one series of bars: prices, and volumes below them."""
 
     def __init__(
         self,
@@ -218,13 +224,13 @@ class Panel:
         volume: bool,
     ) -> None:
         self.per = bars_per_candle(bars, max_bars)
-        self.candles = with_texts(thin(bars, max_bars), self.per)
+        self.candles = with_labels(thin(bars, max_bars), self.per)
         self.name = name
         self.width, self.height = size
         self.volume = volume
 
     def chart(self, zoom_name: str) -> alt.VConcatChart:
-        """The panel as one chart, which zooms along the bars."""
+        """Draw the panel as one chart, which zooms along the bars."""
         import altair as alt
 
         zoom = alt.selection_interval(zoom_name, bind="scales", encodings=["x"])
@@ -238,7 +244,7 @@ class Panel:
         return panel
 
     def prices(self) -> alt.LayerChart:
-        """Candles: a wick from low to high, a body from open to close."""
+        """Draw candles: a wick from low to high, a body from open to close."""
         import altair as alt
 
         scale = alt.Scale(zero=False, nice=True, padding=12)
@@ -257,7 +263,7 @@ class Panel:
         return alt.LayerChart(layer=[wick, body], width=self.width, height=self.height)
 
     def volumes(self) -> alt.Chart:
-        """One column for each candle."""
+        """Draw a column of volume for each candle."""
         import altair as alt
 
         axis = alt.Axis(format="~s", tickCount=3)
@@ -275,27 +281,27 @@ class Panel:
         return panel
 
     def base(self) -> alt.Chart:
-        """What all marks share: data, colour and tooltip."""
+        """Return the data, colour and tooltip that all marks share."""
         import altair as alt
 
-        seen = alt.condition("datum.whole", alt.value(1), alt.value(0.35))
+        opacity = alt.condition("datum.whole", alt.value(1), alt.value(0.35))
         return alt.Chart(self.candles.drop("open_time", "close_time")).encode(
-            color=self.colour(alt.Color), opacity=seen, tooltip=self.tooltip()
+            color=self.colour(alt.Color), opacity=opacity, tooltip=self.tooltip()
         )
 
     def colour(self, channel: type[ColourT]) -> ColourT:
-        """Colour by direction."""
+        """Encode the direction as a colour."""
         import altair as alt
 
         scale = alt.Scale(domain=["up", "down"], range=[UP, DOWN])
         return channel("direction:N", scale=scale, legend=None)
 
     def across(self, field: str, *, labels: bool) -> alt.X:
-        """Axis of bar numbers; under each number the time at which that bar closed."""
+        """Return an axis of bar numbers, each with the close time of its bar below."""
         import altair as alt
 
         first, last = self.candles["first"][0], self.candles["last"][-1]
-        end = max(last + self.per, first + FEWEST_PLACES)
+        end = max(last + self.per, first + FEWEST_POSITIONS)
         scale = alt.Scale(domain=[first - self.per, end], nice=False)
         numbers = nice_numbers(first, last)
         axis = alt.Axis(
@@ -308,7 +314,7 @@ class Panel:
         return alt.X(f"{field}:Q", scale=scale, axis=axis, title="bar" if labels else None)
 
     def tooltip(self) -> list[alt.Tooltip]:
-        """Number, times and prices of a candle."""
+        """Return a tooltip with the number, times and prices of a candle."""
         import altair as alt
 
         tip = alt.Tooltip
@@ -323,7 +329,7 @@ class Panel:
 
 
 def style(chart: alt.VConcatChart) -> alt.VConcatChart:
-    """Quiet axes, so that the candles speak."""
+    """Keep the axes unobtrusive, so that the candles stand out."""
     styled: alt.VConcatChart = (
         chart.configure(font=FONT, background="white", padding=16)
         .configure_view(stroke=None)

@@ -7,13 +7,13 @@ use crate::core::builder::Flush;
 use crate::core::diagnose::{Last, Names, Wording, check_record, overflow_error, unexplained};
 use crate::core::error::DataError;
 use crate::core::fold::{FoldError, check, fold};
-use crate::core::rule::RuleName;
+use crate::core::rule::table::RuleName;
 use crate::core::search::Cut;
 use crate::core::simd::InstructionSet;
 use crate::core::simd::fold::LONGEST_SPAN;
 use crate::core::state::{KeyFold, KeySearch, Output, Rows, Settings};
 use crate::core::ticks::{Bits, Ticks};
-use crate::core::units::TimeUnit;
+use crate::core::time::TimeUnit;
 
 /// Bar ids of a piece in the column's own width; a cleared validity bit means "no bar".
 #[derive(Clone, Copy, Debug)]
@@ -155,7 +155,7 @@ impl Aggregator {
 
     /// Sums of the forming bar.
     fn forming(&self) -> Sums {
-        self.fold.lanes.first().map_or_else(Sums::default, |lane| lane.sums)
+        self.fold.thresholds.first().map_or_else(Sums::default, |fold| fold.sums)
     }
 
     /// Lists the ends of runs; the row and id of the first run that comes back, if any.
@@ -183,7 +183,7 @@ impl Aggregator {
             Some(None) => Cause::Discard,
             Some(Some(_)) => Cause::Run,
         };
-        self.cuts.push(Cut { at: row as u32, lane: 0, cause });
+        self.cuts.push(Cut { at: row as u32, threshold: 0, cause });
     }
 
     /// Notes a new run; false when its id was seen before.
@@ -206,14 +206,14 @@ impl Aggregator {
 
     /// The last run, as a bar, if the last record is in one.
     pub fn last_run(&self) -> Option<Bar> {
-        let lane = self.fold.lanes.first()?;
-        let is_in_run = matches!(self.current, Some(Some(_))) && !lane.sums.is_empty();
+        let fold = self.fold.thresholds.first()?;
+        let is_in_run = matches!(self.current, Some(Some(_))) && !fold.sums.is_empty();
         is_in_run.then(|| Bar {
-            sums: lane.sums,
+            sums: fold.sums,
             end_row: self.rows.saturating_sub(1),
             key: 0,
-            lane: 0,
-            bar_id: lane.next_id,
+            threshold: 0,
+            bar_id: fold.next_id,
             ended_by: None,
         })
     }

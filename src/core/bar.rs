@@ -94,7 +94,7 @@ pub struct Bar {
     /// Code of the key in order of first appearance.
     pub key: u32,
     /// Position of the threshold in the settings.
-    pub lane: u16,
+    pub threshold: u16,
     pub bar_id: u32,
     /// `None` while the bar is forming.
     pub ended_by: Option<Cause>,

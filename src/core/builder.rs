@@ -1,14 +1,16 @@
 //! The state machine behind every door: pieces of columns in, ended bars out.
 
 use crate::core::bar::Bar;
-use crate::core::diagnose::{Names, Wording, limit_error, unexplained};
+use crate::core::diagnose::{Names, Wording, check_record, limit_error, overflow_error, unexplained};
 use crate::core::error::DataError;
 use crate::core::fold::FoldError;
 use crate::core::keys::buckets::{Buckets, Filled, block_size};
+use crate::core::keys::states::KeyStates;
 use crate::core::search::Cut;
+use crate::core::simd::InstructionSet;
 use crate::core::simd::fold::LONGEST_SPAN;
-use crate::core::simd::{self, InstructionSet};
-use crate::core::state::{KeyFold, KeySearch, Output, Rows, Settings};
+use crate::core::simd::intrinsics::{HERE, NEXT_LINE, prefetch};
+use crate::core::state::{KeyState, Output, Rows, Settings};
 use crate::core::ticks::Ticks;
 
 /// Takes the bars that ended so far and leaves the vector empty.
@@ -20,20 +22,6 @@ pub const MOST_FORMING_BARS: usize = 1 << 22;
 /// From this many records to a change of key on, records need no putting together.
 const LONG_RUN: usize = 40;
 
-/// State of one key.
-#[derive(Clone, Debug, PartialEq)]
-pub struct KeyState {
-    pub search: KeySearch,
-    pub fold: KeyFold,
-}
-
-impl KeyState {
-    pub fn new(settings: &Settings) -> Self {
-        let thresholds = settings.thresholds.len();
-        Self { search: KeySearch::new(settings.rule, thresholds), fold: KeyFold::new(thresholds) }
-    }
-}
-
 /// Range bars of one or many keys at one or many thresholds, push by push.
 ///
 /// A push is `begin`, any number of `push` calls with the pieces of its columns, then `commit`, or
@@ -41,24 +29,17 @@ impl KeyState {
 /// whether the same pieces must be passed again to find the row at fault.
 #[derive(Debug)]
 pub struct RangeBarBuilder {
-    pub(super) settings: Settings,
-    pub(super) names: Names,
-    pub(super) is_absolute: bool,
-    pub(super) states: Vec<KeyState>,
+    settings: Settings,
+    names: Names,
+    is_absolute: bool,
+    states: KeyStates,
     /// Input rows over all pushes.
-    pub(super) rows: u64,
+    rows: u64,
     rows_at_begin: u64,
-    states_at_begin: usize,
     /// Row at which the piece begins that the quick pass refused.
-    pub(super) suspect: Option<u64>,
+    suspect: Option<u64>,
     /// Row from which records are taken one at a time.
-    pub(super) retraced_from: Option<u64>,
-    /// States as they were before this push, for the keys it touched.
-    journal: Vec<(usize, KeyState)>,
-    /// Push that last touched each key, so that a push costs nothing for the keys it leaves alone.
-    touched_in: Vec<u64>,
-    /// Number of the current push.
-    push: u64,
+    retraced_from: Option<u64>,
     cuts: Vec<Cut>,
     buckets: Buckets,
 }
@@ -69,15 +50,11 @@ impl RangeBarBuilder {
             settings,
             names,
             is_absolute,
-            states: Vec::new(),
+            states: KeyStates::default(),
             rows: 0,
             rows_at_begin: 0,
-            states_at_begin: 0,
             suspect: None,
             retraced_from: None,
-            journal: Vec::new(),
-            touched_in: Vec::new(),
-            push: 0,
             cuts: Vec::new(),
             buckets: Buckets::default(),
         }
@@ -94,7 +71,19 @@ impl RangeBarBuilder {
 
     /// Keys over all pushes.
     pub fn key_count(&self) -> usize {
-        self.states.len()
+        self.states.as_slice().len()
+    }
+
+    /// States of the keys in order of their first appearance.
+    pub fn states(&self) -> &[KeyState] {
+        self.states.as_slice()
+    }
+
+    /// Replaces the state between pushes: the rows so far and the states of their keys.
+    pub fn restore(&mut self, rows: u64, states: Vec<KeyState>) {
+        self.rows = rows;
+        self.states.replace(states);
+        self.commit();
     }
 
     /// Gives out all bars from here on, as labels need.
@@ -105,9 +94,7 @@ impl RangeBarBuilder {
     /// Starts a push.
     pub fn begin(&mut self) {
         self.rows_at_begin = self.rows;
-        self.states_at_begin = self.states.len();
-        self.journal.clear();
-        self.push += 1;
+        self.states.begin();
     }
 
     /// Makes the push final.
@@ -118,13 +105,9 @@ impl RangeBarBuilder {
 
     /// Restores the state at `begin`.
     pub fn roll_back(&mut self) {
-        self.states.truncate(self.states_at_begin);
-        for (key, state) in self.journal.drain(..) {
-            self.states[key] = state;
-        }
+        self.states.roll_back();
         self.rows = self.rows_at_begin;
         (self.suspect, self.retraced_from) = (None, None);
-        self.begin();
     }
 
     /// How messages of the current push count rows.
@@ -156,7 +139,7 @@ impl RangeBarBuilder {
     }
 
     fn push_key(&mut self, ticks: &Ticks, key: u32, bars: &mut Vec<Bar>, flush: Flush) -> Result<(), DataError> {
-        self.touch(key);
+        self.states.touch(key, &self.settings);
         let set = InstructionSet::current();
         let mut from = 0;
         while from < ticks.len() {
@@ -177,7 +160,7 @@ impl RangeBarBuilder {
 
     /// One chunk of one key: search, then fold.
     #[inline]
-    pub(super) fn step(
+    fn step(
         &mut self,
         set: InstructionSet,
         chunk: &Ticks,
@@ -186,7 +169,7 @@ impl RangeBarBuilder {
         bars: &mut Vec<Bar>,
     ) -> Result<(), FoldError> {
         self.cuts.clear();
-        let state = &mut self.states[key as usize];
+        let state = self.states.get_mut(key);
         if !state.search.scan(&self.settings, set, chunk, rows, &mut self.cuts) {
             return Err(FoldError::Record);
         }
@@ -202,7 +185,7 @@ impl RangeBarBuilder {
     }
 
     /// Most keys for this number of thresholds.
-    pub(super) fn most_keys(&self) -> usize {
+    pub fn most_keys(&self) -> usize {
         (MOST_FORMING_BARS / self.settings.thresholds.len().max(1)).max(1)
     }
 
@@ -220,33 +203,10 @@ impl RangeBarBuilder {
         Err(limit_error(most_keys + 1, thresholds, MOST_FORMING_BARS, self.wording().row(row)))
     }
 
-    fn make_states(&mut self, key: u32) {
-        if self.states.len() <= key as usize {
-            let settings = &self.settings;
-            self.states.resize_with(key as usize + 1, || KeyState::new(settings));
-        }
-    }
-
-    /// Makes sure a key has a state and a way back.
-    pub(super) fn touch(&mut self, key: u32) {
-        self.make_states(key);
-        let key = key as usize;
-        if key >= self.states_at_begin {
-            return;
-        }
-        if self.touched_in.len() < self.states_at_begin {
-            self.touched_in.resize(self.states_at_begin, 0);
-        }
-        if self.touched_in[key] != self.push {
-            self.touched_in[key] = self.push;
-            self.journal.push((key, self.states[key].clone()));
-        }
-    }
-
     fn push_keyed(&mut self, ticks: &Ticks, codes: &[u32], bars: &mut Vec<Bar>, flush: Flush) -> Result<(), DataError> {
         let mut from = 0;
         while from < ticks.len() {
-            let to = ticks.len().min(from + block_size(self.states.len()));
+            let to = ticks.len().min(from + block_size(self.key_count()));
             let (block, codes) = (ticks.slice(from, to), &codes[from..to]);
             let largest = self.largest_key(codes)?;
             if self.is_retracing() {
@@ -320,13 +280,13 @@ impl RangeBarBuilder {
     #[inline]
     fn fetch(&self, buckets: &Buckets, slot: usize) {
         const AHEAD: usize = 8;
-        let state = |slot| self.states.get(buckets.key(slot) as usize..).unwrap_or_default();
-        simd::prefetch::<{ simd::HERE }, _>(state(slot + 2 * AHEAD));
-        simd::prefetch::<{ simd::NEXT_LINE }, _>(state(slot + 2 * AHEAD));
+        let state = |slot| self.states.as_slice().get(buckets.key(slot) as usize..).unwrap_or_default();
+        prefetch::<HERE, _>(state(slot + 2 * AHEAD));
+        prefetch::<NEXT_LINE, _>(state(slot + 2 * AHEAD));
         if let Some(state) = state(slot + AHEAD).first() {
             state.search.searches.prefetch();
-            simd::prefetch::<{ simd::HERE }, _>(&state.fold.lanes);
-            simd::prefetch::<{ simd::NEXT_LINE }, _>(&state.fold.lanes);
+            prefetch::<HERE, _>(&state.fold.thresholds);
+            prefetch::<NEXT_LINE, _>(&state.fold.thresholds);
         }
         buckets.fetch(slot + AHEAD);
     }
@@ -343,7 +303,7 @@ impl RangeBarBuilder {
             return Ok(());
         }
         let key = buckets.key(slot);
-        self.touch(key);
+        self.states.touch(key, &self.settings);
         let set = InstructionSet::current();
         let (chunk, rows) = buckets.bucket(set, block, slot);
         let rows = Rows::Listed(self.rows, rows);
@@ -353,17 +313,66 @@ impl RangeBarBuilder {
     }
 }
 
+/// The second pass over a refused push: it finds the first row at fault.
+///
+/// The quick passes fold whole spans, several keys one after the other, so they know that a block of
+/// rows holds a fault, but not where. The second pass starts from the state before the push, takes
+/// the pieces before that block as quickly as the first pass did, and then one record at a time in
+/// input order. The row it names is therefore the first at which a value is refused or a sum leaves
+/// its type, however the trades are cut and whatever other keys and thresholds there are.
+impl RangeBarBuilder {
+    /// Restores the state at `begin` and returns true if the same pieces must be pushed again to
+    /// find the row at fault. The bars they give are then to be thrown away.
+    pub fn retrace(&mut self) -> bool {
+        let Some(suspect) = self.suspect else { return false };
+        self.roll_back();
+        self.retraced_from = Some(suspect);
+        true
+    }
+
+    #[inline]
+    fn is_retracing(&self) -> bool {
+        self.retraced_from.is_some_and(|row| self.rows >= row)
+    }
+
+    /// The first fault of a refused block, each of whose records has a key.
+    fn retrace_rows(&mut self, block: &Ticks, key: impl Fn(usize) -> u32, bars: &mut Vec<Bar>) -> DataError {
+        for at in 0..block.len() {
+            if let Err(fault) = self.retrace_row(&block.slice(at, at + 1), key(at), bars) {
+                return fault;
+            }
+        }
+        unexplained(self.wording().row(self.rows))
+    }
+
+    fn retrace_row(&mut self, record: &Ticks, key: u32, bars: &mut Vec<Bar>) -> Result<(), DataError> {
+        self.states.touch(key, &self.settings);
+        let (row, last) = (self.rows, self.states.get_mut(key).search.last);
+        check_record(record, 0, row, last, self.wording())?;
+        let outcome = self.step(InstructionSet::current(), record, Rows::From(row), key, bars);
+        bars.clear();
+        let wording = self.wording();
+        outcome.map_err(|error| match error {
+            FoldError::Record => unexplained(wording.row(row)),
+            FoldError::Overflow(what) => overflow_error(what, wording.row(row), wording),
+        })?;
+        self.rows += 1;
+        Ok(())
+    }
+}
+
 impl RangeBarBuilder {
     /// The forming bars: by first appearance of the key, then thresholds.
     pub fn partial(&self) -> Vec<Bar> {
         let mut bars = Vec::new();
-        for (key, state) in self.states.iter().enumerate() {
-            for (lane, fold) in state.fold.lanes.iter().enumerate().filter(|(_, fold)| !fold.sums.is_empty()) {
+        for (key, state) in self.states.as_slice().iter().enumerate() {
+            for (threshold, fold) in state.fold.thresholds.iter().enumerate().filter(|(_, fold)| !fold.sums.is_empty())
+            {
                 bars.push(Bar {
                     sums: fold.sums,
                     end_row: self.rows.saturating_sub(1),
                     key: key as u32,
-                    lane: lane as u16,
+                    threshold: threshold as u16,
                     bar_id: fold.next_id,
                     ended_by: None,
                 });
@@ -376,9 +385,10 @@ impl RangeBarBuilder {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::core::rule::RuleName;
+    use crate::core::rule::table::RuleName;
+    use crate::core::rule::threshold::Threshold;
     use crate::core::ticks::Values;
-    use crate::core::units::{Threshold, TimeUnit};
+    use crate::core::time::TimeUnit;
 
     const KEYS: u32 = 50_000;
 
@@ -415,23 +425,23 @@ mod tests {
         let all: Vec<u32> = (0..KEYS).collect();
         builder.begin();
         push(&mut builder, 1, &all).unwrap();
-        assert!(builder.journal.is_empty(), "new keys are cut off");
+        assert!(builder.states.copied() == 0, "new keys are cut off");
         builder.commit();
         let some: Vec<u32> = (0..100).map(|at| at * 400).collect();
         builder.begin();
         push(&mut builder, 2, &[some.clone(), some.clone()].concat()).unwrap();
-        assert_eq!(builder.journal.len(), some.len());
+        assert_eq!(builder.states.copied(), some.len());
         builder.commit();
-        assert!(builder.journal.is_empty());
+        assert!(builder.states.copied() == 0);
         builder.begin();
         push(&mut builder, 3, &some[..7]).unwrap();
-        assert_eq!(builder.journal.len(), 7);
-        let before = builder.states.clone();
+        assert_eq!(builder.states.copied(), 7);
+        let before = builder.states().to_vec();
         builder.commit();
         builder.begin();
         push(&mut builder, 4, &[some[3], KEYS, some[5]]).unwrap();
         assert!(push(&mut builder, 2, &[some[9], some[3]]).is_err());
         builder.roll_back();
-        assert_eq!(builder.states, before);
+        assert_eq!(builder.states(), before);
     }
 }

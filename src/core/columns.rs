@@ -2,10 +2,12 @@
 //! its own and joins both; schema, documentation, table definitions and validation bounds are read
 //! from there.
 
+use crate::core::arithmetic::grid::{from_grid, to_f64};
+use crate::core::arithmetic::quotient::{money, vwap};
 use crate::core::bar::{Bar, Cause};
-use crate::core::quotient::{money, vwap};
+use crate::core::rule::threshold::Threshold;
 use crate::core::ticks::Inputs;
-use crate::core::units::{Threshold, TimeUnit, from_grid, to_f64};
+use crate::core::time::TimeUnit;
 
 /// Column type, apart from any library's.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -181,7 +183,11 @@ pub const THRESHOLD: Column = Column {
     meaning: "threshold of the bar; only when a list was given; Float64 in units of price for distances",
     extract: Extract::UInt(|bars, context, out| {
         fill(bars, out, |bar| {
-            context.thresholds.get(usize::from(bar.lane)).and_then(|threshold| threshold.dbps()).unwrap_or_default()
+            context
+                .thresholds
+                .get(usize::from(bar.threshold))
+                .and_then(|threshold| threshold.dbps())
+                .unwrap_or_default()
         });
     }),
     ..BASE
@@ -195,7 +201,8 @@ pub const DISTANCE: Column = Column {
     lower: Some(1e-8),
     meaning: "distance of the bar; only when a list of distances was given",
     extract: Extract::Float(|bars, context, out| {
-        let distance = |bar: &Bar| context.thresholds.get(usize::from(bar.lane)).and_then(|one| one.absolute());
+        let distance =
+            |bar: &Bar| context.thresholds.get(usize::from(bar.threshold)).and_then(|threshold| threshold.absolute());
         fill_defined(bars, out, distance);
     }),
     ..BASE

@@ -1,11 +1,11 @@
 //! Which record is refused, and why. Runs only after a quick check doubted, so it may be slow: it
 //! walks a push row by row and words the first fault.
 
+use crate::core::arithmetic::grid::grid;
 use crate::core::bar::Overflow;
-use crate::core::boundary::format_time;
 use crate::core::error::DataError;
 use crate::core::ticks::{Ticks, Values};
-use crate::core::units::{TimeUnit, grid};
+use crate::core::time::{TimeUnit, format_time};
 
 /// Names of the bound columns for messages.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

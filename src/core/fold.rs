@@ -1,11 +1,10 @@
 //! What a bar says: a span of columns becomes exact sums. The only fold there is.
 //!
-//! Order is checked in the same pass, so that every column is read once. The quick fold (`lanes`)
+//! Order is checked in the same pass, so that every column is read once. The quick fold (`simd::fold`)
 //! never refuses: where it meets anything unusual it doubts, and the checked fold here, one record
 //! at a time, decides.
 
 use crate::core::bar::{Overflow, Sums};
-use crate::core::order::is_next;
 use crate::core::simd::fold::QuickSpan;
 use crate::core::simd::{self, InstructionSet};
 use crate::core::ticks::Ticks;
@@ -58,6 +57,12 @@ pub fn check(set: InstructionSet, chunk: &Ticks, from: usize, to: usize) -> Resu
         return Ok(());
     }
     (from..to).try_for_each(|row| checked_record(chunk, row).map(|_| ()))
+}
+
+/// Whether a record may follow the one before it.
+#[inline(always)]
+pub fn is_next(ticks: &Ticks, row: usize) -> bool {
+    ticks.time[row] >= ticks.time[row - 1] && ticks.agg_id.is_none_or(|ids| ids[row] > ids[row - 1])
 }
 
 /// First and last values that need no sum.

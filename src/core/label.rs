@@ -10,7 +10,7 @@ pub const NO_BAR: u32 = u32::MAX;
 #[derive(Debug)]
 pub struct Labels {
     keeps_unfinished: bool,
-    lane_count: usize,
+    threshold_count: usize,
     /// Per threshold, one id per record.
     ids: Vec<Vec<u32>>,
     /// Rows of each key, where there are several.
@@ -20,11 +20,11 @@ pub struct Labels {
 }
 
 impl Labels {
-    pub fn new(rows: usize, lane_count: usize, keeps_unfinished: bool, is_keyed: bool) -> Self {
+    pub fn new(rows: usize, threshold_count: usize, keeps_unfinished: bool, is_keyed: bool) -> Self {
         Self {
             keeps_unfinished,
-            lane_count,
-            ids: vec![vec![NO_BAR; rows]; lane_count],
+            threshold_count,
+            ids: vec![vec![NO_BAR; rows]; threshold_count],
             key_rows: is_keyed.then(Vec::new),
             cursors: Vec::new(),
         }
@@ -44,7 +44,7 @@ impl Labels {
 
     /// Labels the records of a bar, the next ones of its key and threshold.
     pub fn add(&mut self, bar: &Bar) {
-        let slot = bar.key as usize * self.lane_count + usize::from(bar.lane);
+        let slot = bar.key as usize * self.threshold_count + usize::from(bar.threshold);
         if slot >= self.cursors.len() {
             self.cursors.resize(slot + 1, (0, 0));
         }
@@ -54,7 +54,7 @@ impl Labels {
         if !self.keeps_unfinished && bar.ended_by != Some(Cause::Threshold) {
             return;
         }
-        let ids = &mut self.ids[usize::from(bar.lane)];
+        let ids = &mut self.ids[usize::from(bar.threshold)];
         match &self.key_rows {
             None => ids[records].fill(*next_id),
             Some(key_rows) => {

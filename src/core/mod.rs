@@ -6,14 +6,15 @@
 //! price 100 and 250 dbps the band is 99.75 to 100.25: of the prices 100, 100.1, 100.3, 100.31 the
 //! first three are a bar and the fourth opens the next.
 //!
-//! `search` finds where bars end, `fold` says what a bar holds, `state` joins the two for one key,
-//! `builder` serves many keys push by push, `runs` folds bars of anyone's making, `label` gives
-//! every record its bar's id. Quick passes work on lanes and may doubt; `retrace` then finds the row
-//! and `admit` words the fault.
+//! `search` finds where bars end by a `rule`, `fold` computes what a bar holds, `state` joins the two
+//! for one key and `builder` serves many keys push by push. `aggregate` folds bars that the caller
+//! numbered, and `label` assigns every record the id of its bar. `simd` has the vector kernels. They
+//! never report a fault, they only refuse; `builder` then searches for the row record by record, and
+//! `diagnose` composes the message.
 
 pub mod aggregate;
+pub mod arithmetic;
 pub mod bar;
-pub mod boundary;
 pub mod builder;
 pub mod checkpoint;
 pub mod columns;
@@ -22,14 +23,9 @@ pub mod error;
 pub mod fold;
 pub mod keys;
 pub mod label;
-pub mod order;
-pub mod plausible;
-pub mod quotient;
-pub mod retrace;
 pub mod rule;
-pub mod scale;
 pub mod search;
 pub mod simd;
 pub mod state;
 pub mod ticks;
-pub mod units;
+pub mod time;

@@ -2,17 +2,16 @@
 //! for the fold.
 
 use crate::core::bar::{Cause, Sums};
-use crate::core::rule::Rule;
-use crate::core::simd::{self, InstructionSet};
-use crate::core::ticks::Ticks;
-use crate::core::units::Threshold;
+use crate::core::rule::threshold::Threshold;
+use crate::core::rule::{Rule, Scan};
 
 /// An end of a bar between two rows of a chunk.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Cut {
     /// The bar's records are the rows before this one.
     pub at: u32,
-    pub lane: u16,
+    /// Position of the threshold in the settings.
+    pub threshold: u16,
     pub cause: Cause,
 }
 
@@ -26,10 +25,10 @@ impl Cut {
         }
     }
 
-    /// Position in output order: closed by the row before, then revealed by this row, then lanes.
+    /// Position in output order: closed by the row before, then revealed by this row, then thresholds.
     #[inline]
     pub fn order(&self) -> (u32, bool, u16) {
-        (self.at, !matches!(self.cause, Cause::Threshold | Cause::Run), self.lane)
+        (self.at, !matches!(self.cause, Cause::Threshold | Cause::Run), self.threshold)
     }
 }
 
@@ -70,10 +69,9 @@ impl<R: Rule> ThresholdSearch<R> {
     #[inline]
     pub fn search(
         &mut self,
-        threshold: Threshold,
+        (index, threshold): (u16, Threshold),
         scan: Scan,
         (from, to): (usize, usize),
-        lane: u16,
         cuts: &mut Vec<Cut>,
     ) {
         let mut row = from;
@@ -89,58 +87,7 @@ impl<R: Rule> ThresholdSearch<R> {
             let Some(end) = R::first_close(state, scan, *time, (row, to)) else { return };
             self.forming = None;
             row = end + 1;
-            cuts.push(Cut { at: row as u32, lane, cause: Cause::Threshold });
+            cuts.push(Cut { at: row as u32, threshold: index, cause: Cause::Threshold });
         }
     }
-}
-
-/// What every search of a chunk shares.
-#[derive(Clone, Copy)]
-pub struct Scan<'a> {
-    pub ticks: &'a Ticks<'a>,
-    pub set: InstructionSet,
-    /// Whether a bar may not close in the instant of its opening.
-    pub is_gated: bool,
-}
-
-/// Row of the first price not strictly between the bounds; inlined into one function per
-/// instruction set.
-#[inline(always)]
-pub fn first_outside_lanes(price: &[f64], lower: f64, upper: f64) -> usize {
-    const LANES: usize = 16;
-    let (blocks, rest) = price.as_chunks::<LANES>();
-    for (block, prices) in blocks.iter().enumerate() {
-        simd::prefetch::<{ simd::ALONE }, _>(prices);
-        simd::prefetch::<{ simd::ALONE }, _>(&prices[LANES / 2..]);
-        let mut is_outside = false;
-        for value in prices {
-            is_outside |= (*value >= upper) | (*value <= lower);
-        }
-        if is_outside {
-            let inside = prices.iter().take_while(|value| **value > lower && **value < upper).count();
-            return block * LANES + inside.min(LANES - 1);
-        }
-    }
-    let done = price.len() - rest.len();
-    done + rest.iter().position(|value| *value >= upper || *value <= lower).unwrap_or(rest.len())
-}
-
-/// Number of rows in whole blocks before the first block with a price above `high` or below `low`;
-/// inlined into one function per instruction set.
-#[inline(always)]
-pub fn first_extreme_lanes(price: &[f64], high: f64, low: f64) -> usize {
-    let (blocks, _) = price.as_chunks::<{ simd::PRICE_BLOCK }>();
-    for (index, block) in blocks.iter().enumerate() {
-        for line in block.as_chunks::<8>().0 {
-            simd::prefetch::<{ simd::ALONE }, _>(line);
-        }
-        let mut is_beyond = false;
-        for value in block {
-            is_beyond |= (*value > high) | (*value < low);
-        }
-        if is_beyond {
-            return index * simd::PRICE_BLOCK;
-        }
-    }
-    blocks.len() * simd::PRICE_BLOCK
 }

@@ -1,14 +1,15 @@
 //! State of one key: the search half and the fold half, with cuts as the seam between them.
 
 use crate::core::bar::{Bar, Cause, Overflow, Sums};
-use crate::core::boundary::Reset;
 use crate::core::diagnose::Last;
 use crate::core::fold::{FoldError, check, fold};
-use crate::core::rule::{RuleName, Searches};
-use crate::core::search::{Cut, Scan};
+use crate::core::rule::Scan;
+use crate::core::rule::table::{RuleName, Searches};
+use crate::core::rule::threshold::Threshold;
+use crate::core::search::Cut;
 use crate::core::simd::{self, InstructionSet};
 use crate::core::ticks::Ticks;
-use crate::core::units::{Threshold, TimeUnit};
+use crate::core::time::{Reset, TimeUnit};
 
 /// Settings that decide the bars.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -109,7 +110,7 @@ impl KeySearch {
         let mut from = 0;
         for (at, cause) in breaks {
             self.search(settings, scan, (from, at), cuts);
-            self.searches.end(|lane| cuts.push(Cut { at: at as u32, lane, cause }));
+            self.searches.end(|threshold| cuts.push(Cut { at: at as u32, threshold, cause }));
             from = at;
         }
         self.search(settings, scan, (from, scan.ticks.len()), cuts);
@@ -148,7 +149,7 @@ impl KeySearch {
 
 /// The fold half of one threshold: the sums of the forming bar and the next bar's id.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct LaneFold {
+pub struct ThresholdFold {
     pub sums: Sums,
     pub next_id: u32,
 }
@@ -156,12 +157,12 @@ pub struct LaneFold {
 /// The fold half: what bars say.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct KeyFold {
-    pub lanes: Vec<LaneFold>,
+    pub thresholds: Vec<ThresholdFold>,
 }
 
 impl KeyFold {
-    pub fn new(lanes: usize) -> Self {
-        Self { lanes: vec![LaneFold::default(); lanes] }
+    pub fn new(thresholds: usize) -> Self {
+        Self { thresholds: vec![ThresholdFold::default(); thresholds] }
     }
 
     /// Folds a chunk up to its last cut and appends the bars that ended. Returns the row of the
@@ -206,15 +207,15 @@ impl KeyFold {
             return Ok(());
         }
         let sums = fold(set, ticks, from, to)?;
-        for lane in &mut self.lanes {
-            lane.sums.absorb(&sums)?;
+        for fold in &mut self.thresholds {
+            fold.sums.absorb(&sums)?;
         }
         Ok(())
     }
 
     #[inline]
     fn end(&mut self, cut: &Cut, keeps_unfinished: bool, out: &mut Output) -> Result<(), Overflow> {
-        let Some(lane) = self.lanes.get_mut(usize::from(cut.lane)) else { return Ok(()) };
+        let Some(fold) = self.thresholds.get_mut(usize::from(cut.threshold)) else { return Ok(()) };
         let is_given = match cut.cause {
             Cause::Threshold | Cause::Run => true,
             Cause::Reset | Cause::Gap => keeps_unfinished,
@@ -222,17 +223,31 @@ impl KeyFold {
         };
         if is_given {
             out.bars.push(Bar {
-                sums: lane.sums,
+                sums: fold.sums,
                 end_row: out.rows.input_row(cut.end_row()),
                 key: out.key,
-                lane: cut.lane,
-                bar_id: lane.next_id,
+                threshold: cut.threshold,
+                bar_id: fold.next_id,
                 ended_by: Some(cut.cause),
             });
-            lane.next_id = lane.next_id.checked_add(1).ok_or(Overflow::Bars)?;
+            fold.next_id = fold.next_id.checked_add(1).ok_or(Overflow::Bars)?;
         }
-        lane.sums = Sums::default();
+        fold.sums = Sums::default();
         Ok(())
+    }
+}
+
+/// State of one key.
+#[derive(Clone, Debug, PartialEq)]
+pub struct KeyState {
+    pub search: KeySearch,
+    pub fold: KeyFold,
+}
+
+impl KeyState {
+    pub fn new(settings: &Settings) -> Self {
+        let thresholds = settings.thresholds.len();
+        Self { search: KeySearch::new(settings.rule, thresholds), fold: KeyFold::new(thresholds) }
     }
 }
 

@@ -20,7 +20,7 @@ impl<'a> Values<'a> {
     #[inline]
     pub fn grid(self, row: usize) -> Option<i64> {
         match self {
-            Self::Float(values) => crate::core::units::grid(values[row]),
+            Self::Float(values) => crate::core::arithmetic::grid::grid(values[row]),
             Self::Grid(values) => Some(values[row]),
         }
     }

@@ -3,9 +3,9 @@
 use polars::prelude::*;
 use polars_arrow::array::{Array, PrimitiveArray};
 
-use crate::core::scale::Scale;
+use crate::core::arithmetic::scale::Scale;
+use crate::frames::chunks::Chunks;
 use crate::frames::error::FrameError;
-use crate::frames::input::Chunks;
 
 /// Grid values in one unit.
 const GRID_PER_UNIT: i64 = 100_000_000;

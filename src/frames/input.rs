@@ -1,12 +1,11 @@
 //! Series to core columns: types and nulls only; values and order are judged in the core.
 
 use polars::prelude::*;
-use polars_arrow::array::{Array, PrimitiveArray};
-use polars_arrow::bitmap::Bitmap;
 
 use crate::core::error::DataError;
-use crate::core::ticks::{Bits, Ticks, Values};
-use crate::core::units::TimeUnit as CoreUnit;
+use crate::core::ticks::Ticks;
+use crate::core::time::TimeUnit as CoreUnit;
+use crate::frames::chunks::{Chunks, Position, flags, integers};
 use crate::frames::decimal::Converted;
 use crate::frames::error::FrameError;
 use crate::frames::options::{Options, Role};
@@ -17,58 +16,6 @@ pub struct Fault {
     pub row: usize,
     /// Words the fault, given the row as the user counts it.
     pub word: Box<dyn FnOnce(u64) -> DataError>,
-}
-
-/// Chunks of a converted column.
-pub enum Chunks {
-    Absent,
-    Floats(Vec<PrimitiveArray<f64>>),
-    Integers(Vec<PrimitiveArray<i64>>),
-    Bits(Vec<Bitmap>),
-}
-
-impl Chunks {
-    fn lengths(&self) -> Vec<usize> {
-        match self {
-            Self::Absent => Vec::new(),
-            Self::Floats(chunks) => chunks.iter().map(Array::len).collect(),
-            Self::Integers(chunks) => chunks.iter().map(Array::len).collect(),
-            Self::Bits(chunks) => chunks.iter().map(Bitmap::len).collect(),
-        }
-    }
-
-    fn values(&self, place: Place, len: usize) -> Option<Values<'_>> {
-        let (from, to) = (place.offset, place.offset + len);
-        match self {
-            Self::Floats(chunks) => Some(Values::Float(&chunks[place.chunk].values().as_slice()[from..to])),
-            Self::Integers(chunks) => Some(Values::Grid(&chunks[place.chunk].values().as_slice()[from..to])),
-            Self::Absent | Self::Bits(_) => None,
-        }
-    }
-
-    fn integers(&self, place: Place, len: usize) -> Option<&[i64]> {
-        match self {
-            Self::Integers(chunks) => Some(&chunks[place.chunk].values().as_slice()[place.offset..place.offset + len]),
-            _ => None,
-        }
-    }
-
-    fn bits(&self, place: Place) -> Option<Bits<'_>> {
-        match self {
-            Self::Bits(chunks) => {
-                let (bytes, offset, _) = chunks[place.chunk].as_slice();
-                Some(Bits { bytes, offset }.slice(place.offset))
-            }
-            _ => None,
-        }
-    }
-}
-
-/// Where a row lies in a chunked column.
-#[derive(Clone, Copy, Debug, Default)]
-struct Place {
-    chunk: usize,
-    offset: usize,
 }
 
 /// Every bound column of a push, converted.
@@ -290,26 +237,18 @@ impl Columns {
         Pieces {
             columns: self,
             lengths: all.map(Chunks::lengths),
-            places: [Place::default(); 7],
+            positions: [Position::default(); 7],
             row: 0,
             end: self.fault.as_ref().map_or(self.len, |fault| fault.row),
         }
     }
 }
 
-fn integers(series: &Series) -> Result<Chunks, FrameError> {
-    Ok(Chunks::Integers(series.i64()?.downcast_iter().cloned().collect()))
-}
-
-fn flags(series: &Series) -> Result<Chunks, FrameError> {
-    Ok(Chunks::Bits(series.bool()?.downcast_iter().map(|chunk| chunk.values().clone()).collect()))
-}
-
 /// Walks columns whose chunks may be cut differently; nothing is copied.
 pub struct Pieces<'a> {
     columns: &'a Columns,
     lengths: [Vec<usize>; 7],
-    places: [Place; 7],
+    positions: [Position; 7],
     row: usize,
     end: usize,
 }
@@ -320,18 +259,18 @@ impl<'a> Iterator for Pieces<'a> {
 
     fn next(&mut self) -> Option<Self::Item> {
         let mut len = self.end - self.row;
-        for (place, lengths) in self.places.iter_mut().zip(&self.lengths) {
-            while lengths.get(place.chunk).is_some_and(|own| place.offset >= *own) {
-                *place = Place { chunk: place.chunk + 1, offset: 0 };
+        for (position, lengths) in self.positions.iter_mut().zip(&self.lengths) {
+            while lengths.get(position.chunk).is_some_and(|own| position.offset >= *own) {
+                *position = Position { chunk: position.chunk + 1, offset: 0 };
             }
-            if let Some(own) = lengths.get(place.chunk) {
-                len = len.min(own - place.offset);
+            if let Some(own) = lengths.get(position.chunk) {
+                len = len.min(own - position.offset);
             }
         }
         if len == 0 {
             return None;
         }
-        let [time, price, quantity, side, agg_id, first_id, last_id] = self.places;
+        let [time, price, quantity, side, agg_id, first_id, last_id] = self.positions;
         let columns = self.columns;
         let ticks = Ticks {
             time: columns.time.integers(time, len)?,
@@ -344,8 +283,8 @@ impl<'a> Iterator for Pieces<'a> {
         };
         let row = self.row;
         self.row += len;
-        for place in &mut self.places {
-            place.offset += len;
+        for position in &mut self.positions {
+            position.offset += len;
         }
         Some((row, ticks))
     }

@@ -2,12 +2,12 @@
 
 use serde::Deserialize;
 
-use crate::core::boundary::Reset;
 use crate::core::columns::Group;
 use crate::core::diagnose::Names;
-use crate::core::rule::RuleName;
+use crate::core::rule::table::RuleName;
+use crate::core::rule::threshold::Threshold;
 use crate::core::state::Settings;
-use crate::core::units::{Threshold, TimeUnit};
+use crate::core::time::{Reset, TimeUnit};
 use crate::features::catalogue;
 use crate::frames::error::FrameError;
 

@@ -3,7 +3,7 @@
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 
-use crate::core::rule::RuleName;
+use crate::core::rule::table::RuleName;
 use crate::core::simd::InstructionSet;
 use crate::features::catalogue;
 use crate::frames::calls;

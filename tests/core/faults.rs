@@ -5,10 +5,11 @@ use rangebar_polars::core::aggregate::{Aggregator, Ids};
 use rangebar_polars::core::builder::{MOST_FORMING_BARS, RangeBarBuilder};
 use rangebar_polars::core::diagnose::Names;
 use rangebar_polars::core::error::{DataError, DataErrorKind};
-use rangebar_polars::core::rule::RuleName;
+use rangebar_polars::core::rule::table::RuleName;
+use rangebar_polars::core::rule::threshold::Threshold;
 use rangebar_polars::core::state::Settings;
 use rangebar_polars::core::ticks::{Bits, Ticks, Values};
-use rangebar_polars::core::units::{Threshold, TimeUnit};
+use rangebar_polars::core::time::TimeUnit;
 
 use crate::properties::codes_of;
 use crate::trades::{Piece, Trades, bitmap, take, walk};

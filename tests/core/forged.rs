@@ -3,10 +3,11 @@
 use proptest::prelude::*;
 use rangebar_polars::core::builder::RangeBarBuilder;
 use rangebar_polars::core::diagnose::Names;
-use rangebar_polars::core::rule::RuleName;
+use rangebar_polars::core::rule::table::RuleName;
+use rangebar_polars::core::rule::threshold::Threshold;
 use rangebar_polars::core::state::Settings;
 use rangebar_polars::core::ticks::Inputs;
-use rangebar_polars::core::units::{Threshold, TimeUnit};
+use rangebar_polars::core::time::TimeUnit;
 
 use crate::properties::{any_settings, codes_of};
 use crate::trades::{any_walk, bitmap, take, walk};

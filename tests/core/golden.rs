@@ -5,13 +5,13 @@ use std::fs;
 use std::path::PathBuf;
 
 use rangebar_polars::core::bar::Bar;
-use rangebar_polars::core::boundary::Reset;
 use rangebar_polars::core::builder::RangeBarBuilder;
 use rangebar_polars::core::columns::{Context, ENDED_BY, Extract, NOT_ENDED};
 use rangebar_polars::core::diagnose::Names;
-use rangebar_polars::core::rule::RuleName;
+use rangebar_polars::core::rule::table::RuleName;
+use rangebar_polars::core::rule::threshold::Threshold;
 use rangebar_polars::core::state::Settings;
-use rangebar_polars::core::units::{Threshold, TimeUnit};
+use rangebar_polars::core::time::{Reset, TimeUnit};
 use rangebar_polars::features::catalogue;
 
 use crate::trades::{Trades, bitmap};

@@ -1,9 +1,9 @@
 //! The rule as one would write it first: a loop over trades and whole-number arithmetic.
 
 use rangebar_polars::core::bar::{Bar, Cause, Sums};
-use rangebar_polars::core::boundary::Reset;
-use rangebar_polars::core::rule::RuleName;
+use rangebar_polars::core::rule::table::RuleName;
 use rangebar_polars::core::state::Settings;
+use rangebar_polars::core::time::Reset;
 
 use crate::trades::Trades;
 
@@ -89,17 +89,17 @@ fn add(bar: &mut Sums, next: &Sums) {
 /// Ended bars in order, then the forming ones.
 pub fn bars(trades: &Trades, codes: &[u32], settings: &Settings) -> (Vec<Bar>, Vec<Bar>) {
     let keys = codes.iter().max().map_or(0, |code| *code as usize + 1);
-    let lanes = settings.thresholds.len();
-    let mut states = vec![State::default(); keys * lanes];
+    let count = settings.thresholds.len();
+    let mut states = vec![State::default(); keys * count];
     let mut ended = Vec::new();
     for (row, code) in codes.iter().enumerate() {
-        for (lane, threshold) in settings.thresholds.iter().enumerate() {
-            let state = &mut states[*code as usize * lanes + lane];
+        for (index, threshold) in settings.thresholds.iter().enumerate() {
+            let state = &mut states[*code as usize * count + index];
             let bar = |sums, bar_id, cause| Bar {
                 sums,
                 end_row: row as u64,
                 key: *code,
-                lane: lane as u16,
+                threshold: index as u16,
                 bar_id,
                 ended_by: Some(cause),
             };
@@ -141,8 +141,8 @@ pub fn bars(trades: &Trades, codes: &[u32], settings: &Settings) -> (Vec<Bar>, V
         state.forming.map(|sums| Bar {
             sums,
             end_row: codes.len() as u64 - 1,
-            key: (slot / lanes) as u32,
-            lane: (slot % lanes) as u16,
+            key: (slot / count) as u32,
+            threshold: (slot % count) as u16,
             bar_id: state.next_id,
             ended_by: None,
         })

@@ -4,15 +4,15 @@
 use proptest::prelude::*;
 use rangebar_polars::core::aggregate::{Aggregator, Ids};
 use rangebar_polars::core::bar::{Bar, Cause};
-use rangebar_polars::core::boundary::Reset;
 use rangebar_polars::core::builder::RangeBarBuilder;
 use rangebar_polars::core::diagnose::Names;
 use rangebar_polars::core::label::{Labels, NO_BAR};
-use rangebar_polars::core::rule::RuleName;
+use rangebar_polars::core::rule::table::RuleName;
+use rangebar_polars::core::rule::threshold::Threshold;
 use rangebar_polars::core::simd::InstructionSet;
 use rangebar_polars::core::state::Settings;
 use rangebar_polars::core::ticks::Values;
-use rangebar_polars::core::units::{Threshold, TimeUnit};
+use rangebar_polars::core::time::{Reset, TimeUnit};
 
 use crate::naive;
 use crate::trades::{Trades, any_walk, bitmap, take};
@@ -51,8 +51,8 @@ pub fn assert_same(left: &[Bar], right: &[Bar]) {
     assert_eq!(left.len(), right.len());
     for (a, b) in left.iter().zip(right) {
         assert_eq!(
-            (a.sums, a.end_row, a.key, a.lane, a.bar_id, a.ended_by),
-            (b.sums, b.end_row, b.key, b.lane, b.bar_id, b.ended_by)
+            (a.sums, a.end_row, a.key, a.threshold, a.bar_id, a.ended_by),
+            (b.sums, b.end_row, b.key, b.threshold, b.bar_id, b.ended_by)
         );
     }
 }
@@ -159,7 +159,7 @@ proptest! {
         let (given, unfinished) = naive::bars(&trades, &codes, &settings);
         let unfinished = if settings.keeps_unfinished { unfinished } else { Vec::new() };
         for bar in given.iter().chain(&unfinished) {
-            let rows = (0..trades.len()).filter(|row| codes[*row] == bar.key && ids[usize::from(bar.lane)][*row] == bar.bar_id);
+            let rows = (0..trades.len()).filter(|row| codes[*row] == bar.key && ids[usize::from(bar.threshold)][*row] == bar.bar_id);
             let rows: Vec<usize> = rows.collect();
             prop_assert_eq!(rows.len() as i64, bar.sums.records);
             prop_assert_eq!(trades.agg_id[rows[0]], bar.sums.first_agg_id);

@@ -5,6 +5,7 @@
 
 use bytemuck::cast_slice;
 
+use crate::core::simd::intrinsics::{HERE, NEXT_LINE, prefetch};
 use crate::core::simd::transpose::{COLUMNS, LANES, Record, Room, Spreading, Unpacked};
 use crate::core::simd::{self, InstructionSet};
 use crate::core::ticks::{Bits, Ticks, Values};
@@ -166,8 +167,8 @@ impl Buckets {
         let Some(first) = self.firsts.get(slot) else { return };
         let at = if self.has_ids { *first as usize } else { *first as usize / 2 };
         if let Some(records) = self.records.get(at..) {
-            simd::prefetch::<{ simd::HERE }, _>(records);
-            simd::prefetch::<{ simd::NEXT_LINE }, _>(records);
+            prefetch::<HERE, _>(records);
+            prefetch::<NEXT_LINE, _>(records);
         }
     }
 

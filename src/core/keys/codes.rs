@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::hash::{BuildHasher, Hash, RandomState};
 
-use crate::core::simd::{self, prefetch};
+use crate::core::simd::intrinsics::{HERE, prefetch};
 
 /// A slot that holds no code.
 const EMPTY: u32 = u32::MAX;
@@ -118,7 +118,7 @@ impl<K: Key> Codes<K> {
     #[inline]
     pub fn fetch(&self, key: K) {
         if let Some(slots) = self.table.get(self.home(key)..) {
-            prefetch::<{ simd::HERE }, _>(slots);
+            prefetch::<HERE, _>(slots);
         }
     }
 

@@ -1,4 +1,5 @@
-//! Keys of `group_by`: their numbering, and their records put together.
+//! Keys of `group_by`: their numbering, their records put together, and their states.
 
 pub mod buckets;
 pub mod codes;
+pub mod states;

@@ -1,12 +1,12 @@
 //! `high_low`: a bar closes on the first record at which its highest less its lowest price, from the
 //! opening record on, is at or above the distance, in exact integers on the 1e-8 grid.
 
+use crate::core::arithmetic::grid::{from_grid, grid};
 use crate::core::bar::Sums;
-use crate::core::rule::Rule;
-use crate::core::search::Scan;
+use crate::core::rule::{Rule, Scan};
 use crate::core::simd;
+use crate::core::simd::search::{PRICE_BLOCK, extremes};
 use crate::core::ticks::Values;
-use crate::core::units::{from_grid, grid};
 
 /// The rule by the height of the bar.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -48,8 +48,8 @@ impl Extremes {
         loop {
             // Prices within the extremes need no look at integers.
             row += simd::first_extreme(scan.set, &prices[row..], high, low);
-            let Some(block) = prices[row..].first_chunk::<{ simd::PRICE_BLOCK }>() else { return row };
-            let (block_high, block_low) = simd::extremes(block);
+            let Some(block) = prices[row..].first_chunk::<PRICE_BLOCK>() else { return row };
+            let (block_high, block_low) = extremes(block);
             let mut next = *self;
             // One that is no grid price is refused by the fold.
             [block_high, block_low].into_iter().filter_map(grid).for_each(|price| next.add(price));
@@ -58,7 +58,7 @@ impl Extremes {
             }
             *self = next;
             (high, low) = (high.max(block_high), low.min(block_low));
-            row += simd::PRICE_BLOCK;
+            row += PRICE_BLOCK;
         }
     }
 
@@ -74,7 +74,7 @@ impl Extremes {
     }
 
     fn skip_integers(&mut self, prices: &[i64]) -> usize {
-        let (blocks, rest) = prices.as_chunks::<{ simd::PRICE_BLOCK }>();
+        let (blocks, rest) = prices.as_chunks::<PRICE_BLOCK>();
         for (index, block) in blocks.iter().enumerate() {
             let mut next = *self;
             for price in block {
@@ -82,7 +82,7 @@ impl Extremes {
                 next.low = next.low.min(*price);
             }
             if next.is_reached() {
-                return index * simd::PRICE_BLOCK;
+                return index * PRICE_BLOCK;
             }
             *self = next;
         }
@@ -120,7 +120,7 @@ impl Rule for HighLow {
             if !extremes.is_reached() {
                 row = extremes.skip_blocks(scan, row, to);
             }
-            let end = to.min(row + simd::PRICE_BLOCK);
+            let end = to.min(row + PRICE_BLOCK);
             while row < end {
                 if let Some(price) = scan.ticks.price.grid(row) {
                     extremes.add(price);

@@ -1,12 +1,11 @@
 //! `open`: a bar that opened at price `o` closes on the first later record whose price `p` has
 //! `|p - o|` at or above the distance, in exact integers on the 1e-8 grid.
 
+use crate::core::arithmetic::grid::GRID_PER_UNIT;
 use crate::core::bar::Sums;
-use crate::core::rule::Rule;
-use crate::core::search::Scan;
+use crate::core::rule::{Rule, Scan};
 use crate::core::simd;
 use crate::core::ticks::Values;
-use crate::core::units::GRID_PER_UNIT;
 
 /// The open-anchored rule.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -104,7 +103,8 @@ impl Rule for Open {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::core::units::{Threshold, grid};
+    use crate::core::arithmetic::grid::grid;
+    use crate::core::rule::threshold::Threshold;
     use proptest::prelude::*;
 
     fn band(open: i64, dbps: u32) -> Band {

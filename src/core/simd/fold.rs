@@ -1,10 +1,10 @@
 //! The quick fold: eight independent accumulators to a column, exact sums, every check folded into
 //! the same pass as sign bits. One generic body, compiled once per instruction set (`simd`).
 
+use crate::core::arithmetic::grid::GRID_PER_UNIT;
 use crate::core::bar::Sums;
-use crate::core::simd;
+use crate::core::simd::intrinsics::{TOGETHER, prefetch};
 use crate::core::ticks::{Bits, Ticks, Values};
-use crate::core::units::GRID_PER_UNIT;
 
 /// Longest span of one quick fold: 512 steps of eight lanes keep every lane sum below 2^63.
 pub const LONGEST_SPAN: usize = 4_096;
@@ -80,7 +80,7 @@ fn lanes_at<'a, const IS_BOUND: bool, T>(
         return Some(absent);
     }
     let lanes = blocks.get(at)?;
-    simd::prefetch::<{ simd::TOGETHER }, _>(lanes);
+    prefetch::<TOGETHER, _>(lanes);
     Some(lanes)
 }
 
@@ -118,11 +118,11 @@ fn run<const Q: bool, const S: bool, const F: bool, const A: bool>(span: &QuickS
             lanes_at::<F, i64>(lasts, at, &zeros.1)?,
         );
         if let (Some(times), Some(next)) = (times.get(at), next_times.get(at)) {
-            simd::prefetch::<{ simd::TOGETHER }, _>(times);
+            prefetch::<TOGETHER, _>(times);
             lanes.order(times, next, 0);
         }
         if A && let (Some(ids), Some(next)) = (ids.get(at), next_ids.get(at)) {
-            simd::prefetch::<{ simd::TOGETHER }, _>(ids);
+            prefetch::<TOGETHER, _>(ids);
             lanes.order(ids, next, 1);
         }
     }
@@ -306,7 +306,7 @@ fn join(limbs: &[[u64; LANES]; 3]) -> i128 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::core::units::grid;
+    use crate::core::arithmetic::grid::grid;
     use proptest::prelude::*;
 
     #[test]

@@ -1,330 +1,25 @@
-//! Run-time choice of the instruction set, and prefetch. All of the crate's `unsafe` is here.
+//! Kernels for wide registers, chosen at run time. All of the crate's `unsafe` is here.
 //!
 //! Each kernel is one generic body, compiled once per instruction set; the arithmetic is integer or
 //! exact, so that every path gives the same bits.
 #![allow(unsafe_code)]
 
+#[cfg(target_arch = "x86_64")]
+mod avx;
 pub mod fold;
+mod instruction_set;
+pub mod intrinsics;
+pub mod order;
+pub mod search;
 pub mod transpose;
 
-#[cfg(target_arch = "x86_64")]
-use std::arch::x86_64::{__m128i, _mm_unpackhi_epi64, _mm_unpacklo_epi64};
-use std::sync::atomic::{AtomicU8, Ordering};
+pub use crate::core::simd::instruction_set::InstructionSet;
 
 use crate::core::bar::Sums;
-use crate::core::order::scan_lanes;
-use crate::core::search::{first_extreme_lanes, first_outside_lanes};
 use crate::core::simd::fold::{QuickSpan, fold_lanes};
+use crate::core::simd::order::scan_lanes;
+use crate::core::simd::search::{first_extreme_lanes, first_outside_lanes};
 use crate::core::simd::transpose::{Baseline, Record, Spreading, Unpacked, spread_lanes, unpack_lanes};
-
-/// Instruction sets with a path of their own.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd)]
-#[repr(u8)]
-pub enum InstructionSet {
-    Baseline = 1,
-    Avx2 = 2,
-    Avx512 = 3,
-}
-
-/// 0 while nothing is forced.
-static FORCED: AtomicU8 = AtomicU8::new(0);
-
-impl InstructionSet {
-    pub const ALL: [Self; 3] = [Self::Baseline, Self::Avx2, Self::Avx512];
-
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Baseline => "baseline",
-            Self::Avx2 => "avx2",
-            Self::Avx512 => "avx512",
-        }
-    }
-
-    /// The widest set of this processor.
-    pub fn detected() -> Self {
-        #[cfg(target_arch = "x86_64")]
-        {
-            if is_x86_feature_detected!("avx512f")
-                && is_x86_feature_detected!("avx512dq")
-                && is_x86_feature_detected!("avx512vl")
-                && is_x86_feature_detected!("avx512bw")
-                && is_x86_feature_detected!("bmi2")
-            {
-                return Self::Avx512;
-            }
-            if is_x86_feature_detected!("avx2") && is_x86_feature_detected!("bmi2") {
-                return Self::Avx2;
-            }
-        }
-        Self::Baseline
-    }
-
-    /// The set in use: the forced one, else the widest.
-    pub fn current() -> Self {
-        match FORCED.load(Ordering::Relaxed) {
-            1 => Self::Baseline,
-            2 => Self::Avx2,
-            3 => Self::Avx512,
-            _ => Self::detected(),
-        }
-    }
-
-    /// Forces a set for tests, `None` frees the choice. False when this processor lacks it.
-    pub fn force(set: Option<Self>) -> bool {
-        let is_possible = set.is_none_or(|wanted| wanted <= Self::detected());
-        if is_possible {
-            FORCED.store(set.map_or(0, |wanted| wanted as u8), Ordering::Relaxed);
-        }
-        is_possible
-    }
-}
-
-/// The values themselves.
-pub const HERE: usize = 0;
-/// What follows a cache line of values.
-pub const NEXT_LINE: usize = 64;
-/// How far ahead a stream of its own is fetched, in bytes: hardware prefetch stops at page ends.
-pub const ALONE: usize = 4_096;
-/// How far ahead each of several streams read together is fetched.
-pub const TOGETHER: usize = 512;
-
-/// Asks for the cache line `BYTES` after these values. Reads nothing, so any address will do.
-#[inline(always)]
-pub fn prefetch<const BYTES: usize, T>(values: &[T]) {
-    #[cfg(target_arch = "x86_64")]
-    {
-        use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
-        let address = values.as_ptr().cast::<i8>().wrapping_add(BYTES);
-        // SAFETY: a prefetch is a hint; it cannot fault and changes no memory.
-        unsafe { _mm_prefetch::<_MM_HINT_T0>(address) }
-    }
-    #[cfg(not(target_arch = "x86_64"))]
-    let _ = values;
-}
-
-/// The first words of both and the second words of both.
-#[cfg(target_arch = "x86_64")]
-#[inline(always)]
-pub fn zip(a: __m128i, b: __m128i) -> (__m128i, __m128i) {
-    // SAFETY: every processor of this kind has the instructions.
-    unsafe { (_mm_unpacklo_epi64(a, b), _mm_unpackhi_epi64(a, b)) }
-}
-
-#[cfg(target_arch = "x86_64")]
-mod paths {
-    use std::arch::x86_64::*;
-
-    use super::{
-        QuickSpan, Record, Spreading, Sums, Unpacked, first_extreme_lanes, first_outside_lanes, fold_lanes, scan_lanes,
-        spread_lanes, unpack_lanes,
-    };
-    use crate::core::simd::transpose::{HALF, LANES, Lines};
-
-    #[target_feature(enable = "avx2,bmi1,bmi2,lzcnt,popcnt")]
-    pub fn fold_avx2(span: &QuickSpan) -> Option<Sums> {
-        fold_lanes(span)
-    }
-
-    #[target_feature(enable = "avx512f,avx512dq,avx512vl,avx512bw,avx2,bmi1,bmi2,lzcnt,popcnt")]
-    pub fn fold_avx512(span: &QuickSpan) -> Option<Sums> {
-        fold_lanes(span)
-    }
-
-    #[target_feature(enable = "avx2,bmi1,bmi2,lzcnt,popcnt")]
-    pub fn first_outside_avx2(price: &[f64], lower: f64, upper: f64) -> usize {
-        first_outside_lanes(price, lower, upper)
-    }
-
-    #[target_feature(enable = "avx512f,avx512dq,avx512vl,avx512bw,avx2,bmi1,bmi2,lzcnt,popcnt")]
-    pub fn first_outside_avx512(price: &[f64], lower: f64, upper: f64) -> usize {
-        first_outside_lanes(price, lower, upper)
-    }
-
-    #[target_feature(enable = "avx2,bmi1,bmi2,lzcnt,popcnt")]
-    pub fn first_extreme_avx2(price: &[f64], high: f64, low: f64) -> usize {
-        first_extreme_lanes(price, high, low)
-    }
-
-    #[target_feature(enable = "avx512f,avx512dq,avx512vl,avx512bw,avx2,bmi1,bmi2,lzcnt,popcnt")]
-    pub fn first_extreme_avx512(price: &[f64], high: f64, low: f64) -> usize {
-        first_extreme_lanes(price, high, low)
-    }
-
-    #[target_feature(enable = "avx2,bmi1,bmi2,lzcnt,popcnt")]
-    pub fn scan_avx2(time: &[i64]) -> Option<u64> {
-        scan_lanes(time)
-    }
-
-    #[target_feature(enable = "avx512f,avx512dq,avx512vl,avx512bw,avx2,bmi1,bmi2,lzcnt,popcnt")]
-    pub fn scan_avx512(time: &[i64]) -> Option<u64> {
-        scan_lanes(time)
-    }
-
-    #[target_feature(enable = "avx2,bmi1,bmi2,lzcnt,popcnt")]
-    pub fn spread_avx2(spreading: &mut Spreading) -> Option<usize> {
-        spread_lanes::<Avx2>(spreading)
-    }
-
-    #[target_feature(enable = "avx512f,avx512dq,avx512vl,avx512bw,avx2,bmi1,bmi2,lzcnt,popcnt")]
-    pub fn spread_avx512(spreading: &mut Spreading) -> Option<usize> {
-        spread_lanes::<Avx512>(spreading)
-    }
-
-    #[target_feature(enable = "avx2,bmi1,bmi2,lzcnt,popcnt")]
-    pub fn unpack_avx2(records: &[Record], has_ids: bool, out: &mut Unpacked) {
-        unpack_lanes::<Avx2>(records, has_ids, out);
-    }
-
-    #[target_feature(enable = "avx512f,avx512dq,avx512vl,avx512bw,avx2,bmi1,bmi2,lzcnt,popcnt")]
-    pub fn unpack_avx512(records: &[Record], has_ids: bool, out: &mut Unpacked) {
-        unpack_lanes::<Avx512>(records, has_ids, out);
-    }
-
-    struct Avx2;
-
-    /// SAFETY of all blocks: used by the functions above alone, which have the features; loads and
-    /// stores are of whole arrays and need no alignment.
-    impl Lines for Avx2 {
-        type Line = [__m256i; 2];
-
-        #[inline(always)]
-        fn load(words: &[u64; LANES]) -> Self::Line {
-            let words: *const __m256i = words.as_ptr().cast();
-            unsafe { [_mm256_loadu_si256(words), _mm256_loadu_si256(words.add(1))] }
-        }
-
-        #[inline(always)]
-        fn marks(row: u64, sides: u8) -> Self::Line {
-            unsafe { [marks_avx2(row, sides), marks_avx2(row + 4, sides >> 4)] }
-        }
-
-        #[inline(always)]
-        fn turn(lines: [Self::Line; LANES]) -> [Self::Line; LANES] {
-            unsafe { turn_avx2(lines) }
-        }
-
-        #[inline(always)]
-        fn store(line: Self::Line, words: &mut [u64; LANES]) {
-            let words: *mut __m256i = words.as_mut_ptr().cast();
-            unsafe {
-                _mm256_storeu_si256(words, line[0]);
-                _mm256_storeu_si256(words.add(1), line[1]);
-            }
-        }
-
-        #[inline(always)]
-        fn load_half(words: &[u64; HALF]) -> Self::Line {
-            unsafe { [_mm256_loadu_si256(words.as_ptr().cast()); 2] }
-        }
-
-        #[inline(always)]
-        fn store_half(line: Self::Line, words: &mut [u64; HALF]) {
-            unsafe { _mm256_storeu_si256(words.as_mut_ptr().cast(), line[0]) }
-        }
-    }
-
-    #[inline]
-    #[target_feature(enable = "avx2,bmi1,bmi2,lzcnt,popcnt")]
-    fn marks_avx2(row: u64, sides: u8) -> __m256i {
-        let bits = _mm256_srlv_epi64(_mm256_set1_epi64x(i64::from(sides)), _mm256_set_epi64x(3, 2, 1, 0));
-        let rows = _mm256_add_epi64(_mm256_set1_epi64x((row << 1) as i64), _mm256_set_epi64x(6, 4, 2, 0));
-        _mm256_or_si256(rows, _mm256_and_si256(bits, _mm256_set1_epi64x(1)))
-    }
-
-    /// Four squares of four words, each turned by itself and put where its mirror image was.
-    #[inline]
-    #[target_feature(enable = "avx2,bmi1,bmi2,lzcnt,popcnt")]
-    fn turn_avx2(lines: [[__m256i; 2]; LANES]) -> [[__m256i; 2]; LANES] {
-        let mut turned = lines;
-        for (side, other) in [(0, 0), (0, 1), (1, 0), (1, 1)] {
-            let row = side * 4;
-            let (a, b, c, d) = (lines[row][other], lines[row + 1][other], lines[row + 2][other], lines[row + 3][other]);
-            let (ab, cd) = (_mm256_unpacklo_epi64(a, b), _mm256_unpacklo_epi64(c, d));
-            let (odd_ab, odd_cd) = (_mm256_unpackhi_epi64(a, b), _mm256_unpackhi_epi64(c, d));
-            let row = other * 4;
-            turned[row][side] = _mm256_permute2x128_si256::<0x20>(ab, cd);
-            turned[row + 1][side] = _mm256_permute2x128_si256::<0x20>(odd_ab, odd_cd);
-            turned[row + 2][side] = _mm256_permute2x128_si256::<0x31>(ab, cd);
-            turned[row + 3][side] = _mm256_permute2x128_si256::<0x31>(odd_ab, odd_cd);
-        }
-        turned
-    }
-
-    struct Avx512;
-
-    /// The even and the odd pairs of words, for shuffles.
-    const EVEN: i32 = 0x88;
-    const ODD: i32 = 0xdd;
-
-    /// SAFETY of all blocks: as for [`Avx2`].
-    impl Lines for Avx512 {
-        type Line = __m512i;
-
-        #[inline(always)]
-        fn load(words: &[u64; LANES]) -> Self::Line {
-            unsafe { _mm512_loadu_si512(words.as_ptr().cast()) }
-        }
-
-        #[inline(always)]
-        fn marks(row: u64, sides: u8) -> Self::Line {
-            unsafe { marks_avx512(row, sides) }
-        }
-
-        #[inline(always)]
-        fn turn(lines: [Self::Line; LANES]) -> [Self::Line; LANES] {
-            unsafe { turn_avx512(lines) }
-        }
-
-        #[inline(always)]
-        fn store(line: Self::Line, words: &mut [u64; LANES]) {
-            unsafe { _mm512_storeu_si512(words.as_mut_ptr().cast(), line) }
-        }
-
-        #[inline(always)]
-        fn load_half(words: &[u64; HALF]) -> Self::Line {
-            unsafe { _mm512_castsi256_si512(_mm256_loadu_si256(words.as_ptr().cast())) }
-        }
-
-        #[inline(always)]
-        fn store_half(line: Self::Line, words: &mut [u64; HALF]) {
-            unsafe { _mm256_storeu_si256(words.as_mut_ptr().cast(), _mm512_castsi512_si256(line)) }
-        }
-    }
-
-    #[inline]
-    #[target_feature(enable = "avx512f,avx512dq,avx512vl,avx512bw,avx2,bmi1,bmi2,lzcnt,popcnt")]
-    fn marks_avx512(row: u64, sides: u8) -> __m512i {
-        let rows = _mm512_set1_epi64((row << 1) as i64);
-        let rows = _mm512_add_epi64(rows, _mm512_set_epi64(14, 12, 10, 8, 6, 4, 2, 0));
-        _mm512_mask_add_epi64(rows, sides, rows, _mm512_set1_epi64(1))
-    }
-
-    /// Pairs of words, then pairs of pairs, then pairs of those.
-    #[inline]
-    #[target_feature(enable = "avx512f,avx512dq,avx512vl,avx512bw,avx2,bmi1,bmi2,lzcnt,popcnt")]
-    fn turn_avx512(w: [__m512i; LANES]) -> [__m512i; LANES] {
-        let (even_01, odd_01) = (_mm512_unpacklo_epi64(w[0], w[1]), _mm512_unpackhi_epi64(w[0], w[1]));
-        let (even_23, odd_23) = (_mm512_unpacklo_epi64(w[2], w[3]), _mm512_unpackhi_epi64(w[2], w[3]));
-        let (even_45, odd_45) = (_mm512_unpacklo_epi64(w[4], w[5]), _mm512_unpackhi_epi64(w[4], w[5]));
-        let (even_67, odd_67) = (_mm512_unpacklo_epi64(w[6], w[7]), _mm512_unpackhi_epi64(w[6], w[7]));
-        let (a, b) = (_mm512_shuffle_i64x2::<EVEN>(even_01, even_23), _mm512_shuffle_i64x2::<EVEN>(even_45, even_67));
-        let (c, d) = (_mm512_shuffle_i64x2::<EVEN>(odd_01, odd_23), _mm512_shuffle_i64x2::<EVEN>(odd_45, odd_67));
-        let (e, f) = (_mm512_shuffle_i64x2::<ODD>(even_01, even_23), _mm512_shuffle_i64x2::<ODD>(even_45, even_67));
-        let (g, h) = (_mm512_shuffle_i64x2::<ODD>(odd_01, odd_23), _mm512_shuffle_i64x2::<ODD>(odd_45, odd_67));
-        let [first, second] = [_mm512_shuffle_i64x2::<EVEN>(a, b), _mm512_shuffle_i64x2::<EVEN>(c, d)];
-        let [third, fourth] = [_mm512_shuffle_i64x2::<EVEN>(e, f), _mm512_shuffle_i64x2::<EVEN>(g, h)];
-        [
-            first,
-            second,
-            third,
-            fourth,
-            _mm512_shuffle_i64x2::<ODD>(a, b),
-            _mm512_shuffle_i64x2::<ODD>(c, d),
-            _mm512_shuffle_i64x2::<ODD>(e, f),
-            _mm512_shuffle_i64x2::<ODD>(g, h),
-        ]
-    }
-}
 
 /// The quick fold on the given set.
 #[inline]
@@ -332,8 +27,8 @@ pub fn fold(set: InstructionSet, span: &QuickSpan) -> Option<Sums> {
     #[cfg(target_arch = "x86_64")]
     match set {
         // SAFETY: a set is only in use where the processor was seen to have its features.
-        InstructionSet::Avx512 => return unsafe { paths::fold_avx512(span) },
-        InstructionSet::Avx2 => return unsafe { paths::fold_avx2(span) },
+        InstructionSet::Avx512 => return unsafe { avx::fold_avx512(span) },
+        InstructionSet::Avx2 => return unsafe { avx::fold_avx2(span) },
         InstructionSet::Baseline => {}
     }
     let _ = set;
@@ -346,16 +41,13 @@ pub fn first_outside(set: InstructionSet, price: &[f64], lower: f64, upper: f64)
     #[cfg(target_arch = "x86_64")]
     match set {
         // SAFETY: as above.
-        InstructionSet::Avx512 => return unsafe { paths::first_outside_avx512(price, lower, upper) },
-        InstructionSet::Avx2 => return unsafe { paths::first_outside_avx2(price, lower, upper) },
+        InstructionSet::Avx512 => return unsafe { avx::first_outside_avx512(price, lower, upper) },
+        InstructionSet::Avx2 => return unsafe { avx::first_outside_avx2(price, lower, upper) },
         InstructionSet::Baseline => {}
     }
     let _ = set;
     first_outside_lanes(price, lower, upper)
 }
-
-/// Prices that are looked at together where the extremes of a bar decide.
-pub const PRICE_BLOCK: usize = 16;
 
 /// Number of rows in whole blocks before the first block with a price above `high` or below `low`.
 #[inline]
@@ -363,18 +55,12 @@ pub fn first_extreme(set: InstructionSet, price: &[f64], high: f64, low: f64) ->
     #[cfg(target_arch = "x86_64")]
     match set {
         // SAFETY: as above.
-        InstructionSet::Avx512 => return unsafe { paths::first_extreme_avx512(price, high, low) },
-        InstructionSet::Avx2 => return unsafe { paths::first_extreme_avx2(price, high, low) },
+        InstructionSet::Avx512 => return unsafe { avx::first_extreme_avx512(price, high, low) },
+        InstructionSet::Avx2 => return unsafe { avx::first_extreme_avx2(price, high, low) },
         InstructionSet::Baseline => {}
     }
     let _ = set;
     first_extreme_lanes(price, high, low)
-}
-
-/// The highest and the lowest price of a block; not-a-number is skipped.
-#[inline]
-pub fn extremes(block: &[f64; PRICE_BLOCK]) -> (f64, f64) {
-    block.iter().fold((f64::NEG_INFINITY, f64::INFINITY), |(high, low), price| (high.max(*price), low.min(*price)))
 }
 
 /// Largest step between neighbouring times; `None` when one runs back.
@@ -383,8 +69,8 @@ pub fn widest_step(set: InstructionSet, time: &[i64]) -> Option<u64> {
     #[cfg(target_arch = "x86_64")]
     match set {
         // SAFETY: as above.
-        InstructionSet::Avx512 => return unsafe { paths::scan_avx512(time) },
-        InstructionSet::Avx2 => return unsafe { paths::scan_avx2(time) },
+        InstructionSet::Avx512 => return unsafe { avx::scan_avx512(time) },
+        InstructionSet::Avx2 => return unsafe { avx::scan_avx2(time) },
         InstructionSet::Baseline => {}
     }
     let _ = set;
@@ -397,8 +83,8 @@ pub fn spread(set: InstructionSet, spreading: &mut Spreading) -> Option<usize> {
     #[cfg(target_arch = "x86_64")]
     match set {
         // SAFETY: as above.
-        InstructionSet::Avx512 => return unsafe { paths::spread_avx512(spreading) },
-        InstructionSet::Avx2 => return unsafe { paths::spread_avx2(spreading) },
+        InstructionSet::Avx512 => return unsafe { avx::spread_avx512(spreading) },
+        InstructionSet::Avx2 => return unsafe { avx::spread_avx2(spreading) },
         InstructionSet::Baseline => {}
     }
     let _ = set;
@@ -411,8 +97,8 @@ pub fn unpack(set: InstructionSet, records: &[Record], has_ids: bool, out: &mut 
     #[cfg(target_arch = "x86_64")]
     match set {
         // SAFETY: as above.
-        InstructionSet::Avx512 => return unsafe { paths::unpack_avx512(records, has_ids, out) },
-        InstructionSet::Avx2 => return unsafe { paths::unpack_avx2(records, has_ids, out) },
+        InstructionSet::Avx512 => return unsafe { avx::unpack_avx512(records, has_ids, out) },
+        InstructionSet::Avx2 => return unsafe { avx::unpack_avx2(records, has_ids, out) },
         InstructionSet::Baseline => {}
     }
     let _ = set;

@@ -6,7 +6,7 @@
 
 use bytemuck::{cast_mut, cast_ref};
 
-use crate::core::simd;
+use crate::core::simd::intrinsics::{TOGETHER, prefetch};
 use crate::core::ticks::Bits;
 
 /// Rows turned at once, and words of a record.
@@ -92,7 +92,7 @@ mod sse2 {
     use bytemuck::cast;
 
     use super::{HALF, LANES, Lines, Plain};
-    use crate::core::simd;
+    use crate::core::simd::intrinsics::zip;
 
     pub struct Sse2;
 
@@ -116,7 +116,7 @@ mod sse2 {
             for pair in 0..LANES / 2 {
                 for other in 0..LANES / 2 {
                     let (a, b) = (lines[2 * pair][other], lines[2 * pair + 1][other]);
-                    (turned[2 * other][pair], turned[2 * other + 1][pair]) = simd::zip(a, b);
+                    (turned[2 * other][pair], turned[2 * other + 1][pair]) = zip(a, b);
                 }
             }
             turned
@@ -208,7 +208,7 @@ fn spread_records<L: Lines, const IDS: bool>(spreading: &mut Spreading) -> Optio
         let mut lines = [L::marks((spreading.first_row + row) as u64, spreading.side.byte(row)); LANES];
         for (line, column) in lines.iter_mut().zip(&columns[..count]) {
             let words = column.get(group)?;
-            simd::prefetch::<{ simd::TOGETHER }, _>(words);
+            prefetch::<TOGETHER, _>(words);
             *line = L::load(words);
         }
         let records = L::turn(lines);

@@ -4,7 +4,7 @@
 //! Undefined when all records share one microsecond.
 
 use crate::core::columns::{Column, fill_defined};
-use crate::core::units::TimeUnit;
+use crate::core::time::TimeUnit;
 use crate::core::{bar::Bar, ticks::Inputs};
 use crate::features::bar::feature;
 

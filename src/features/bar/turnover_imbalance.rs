@@ -2,8 +2,8 @@
 //!
 //! In [-1, 1] up to one unit in the last place. Undefined when nothing was traded.
 
+use crate::core::arithmetic::grid::to_f64;
 use crate::core::columns::{Column, fill_defined};
-use crate::core::units::to_f64;
 use crate::core::{bar::Bar, ticks::Inputs};
 use crate::features::bar::{EPSILON, feature};
 

@@ -3,8 +3,8 @@
 //!
 //! In [-1, 1]. Undefined when the bar has no range or no volume.
 
+use crate::core::arithmetic::grid::from_grid;
 use crate::core::columns::{Column, fill_defined};
-use crate::core::units::from_grid;
 use crate::core::{bar::Bar, ticks::Inputs};
 use crate::features::bar::{EPSILON, feature};
 

@@ -7,7 +7,7 @@ use polars_arrow::array::{Array, PrimitiveArray, Utf8ViewArray, View};
 use polars_arrow::types::NativeType;
 
 use crate::core::keys::codes::{Codes, TextCodes};
-use crate::core::simd::{self, prefetch};
+use crate::core::simd::intrinsics::{ALONE, HERE, prefetch};
 
 /// A category or a view that has no code yet.
 const EMPTY: u32 = u32::MAX;
@@ -78,7 +78,7 @@ impl KeyColumn {
         out.resize(from + chunk.len(), EMPTY);
         let is_far = self.short.is_far();
         for (views, codes) in chunk.views().chunks(LINE).zip(out[from..].chunks_mut(LINE)) {
-            prefetch::<{ simd::ALONE }, _>(views);
+            prefetch::<ALONE, _>(views);
             if is_far {
                 views.iter().for_each(|view| self.short.fetch(view.as_u128()));
             }

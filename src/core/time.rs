@@ -1,6 +1,44 @@
-//! Where a bar must not go on: calendar resets (UTC) and long silences.
+//! Time: units, calendar resets (UTC) and times as text.
 
-use crate::core::units::TimeUnit;
+/// Resolution of the time column.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TimeUnit {
+    Milliseconds,
+    Microseconds,
+    Nanoseconds,
+}
+
+impl TimeUnit {
+    pub fn per_second(self) -> i64 {
+        match self {
+            Self::Milliseconds => 1_000,
+            Self::Microseconds => 1_000_000,
+            Self::Nanoseconds => 1_000_000_000,
+        }
+    }
+
+    /// Length of a unit in nanoseconds.
+    pub fn nanoseconds(self) -> i64 {
+        1_000_000_000 / self.per_second()
+    }
+
+    /// The time from one instant to another in whole microseconds, rounded down; the largest value
+    /// where it does not fit.
+    #[inline]
+    pub fn microseconds_between(self, from: i64, to: i64) -> i64 {
+        let wide = || {
+            let span = i128::from(to) - i128::from(from);
+            let microseconds = (span * 1_000_000).div_euclid(i128::from(self.per_second()));
+            i64::try_from(microseconds).unwrap_or(if span < 0 { i64::MIN } else { i64::MAX })
+        };
+        let Some(span) = to.checked_sub(from) else { return wide() };
+        match self {
+            Self::Milliseconds => span.checked_mul(1_000).unwrap_or_else(wide),
+            Self::Microseconds => span,
+            Self::Nanoseconds => span.div_euclid(1_000),
+        }
+    }
+}
 
 /// Calendar boundary at 00:00 UTC.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -1,6 +1,4 @@
-//! Order inside a chunk: times must not decrease, ids must increase.
-
-use crate::core::ticks::Ticks;
+//! Order of a time column, in lanes.
 
 const LANES: usize = 8;
 
@@ -26,10 +24,4 @@ pub fn scan_lanes(time: &[i64]) -> Option<u64> {
         step = step.max(value.wrapping_sub(*before) as u64);
     }
     (!is_back).then_some(step)
-}
-
-/// Whether a record may follow the one before it.
-#[inline(always)]
-pub fn is_next(ticks: &Ticks, row: usize) -> bool {
-    ticks.time[row] >= ticks.time[row - 1] && ticks.agg_id.is_none_or(|ids| ids[row] > ids[row - 1])
 }

@@ -5,10 +5,9 @@
 //! state is either one that pushes can reach or refused.
 
 use crate::core::bar::Sums;
-use crate::core::builder::KeyState;
-use crate::core::state::{LaneFold, Settings};
+use crate::core::rule::threshold::Threshold;
+use crate::core::state::{KeyState, Settings, ThresholdFold};
 use crate::core::ticks::Inputs;
-use crate::core::units::Threshold;
 
 /// Far more rows than can be pushed; below it no counter overflows.
 const MOST_ROWS: u64 = 1 << 62;
@@ -55,14 +54,17 @@ impl Bounds<'_> {
         let segment_end = self.settings.reset.map(|reset| reset.next_after(last.time, self.settings.unit));
         require(state.search.segment_end == segment_end, "its next reset is not the one after its last record")?;
         let mut fewest_records = 1;
-        for (fold, threshold) in state.fold.lanes.iter().zip(&self.settings.thresholds) {
+        for (fold, threshold) in state.fold.thresholds.iter().zip(&self.settings.thresholds) {
             let sums = &fold.sums;
             require(sums.records >= 0, "a bar has a negative number of records")?;
             let records = (sums.records as u64).saturating_add(u64::from(fold.next_id));
             require(records <= most_records, "a key has more bars than records")?;
             fewest_records = fewest_records.max(records);
             if sums.is_empty() {
-                require(*fold == LaneFold { next_id: fold.next_id, ..LaneFold::default() }, "an empty bar has sums")?;
+                require(
+                    *fold == ThresholdFold { next_id: fold.next_id, ..ThresholdFold::default() },
+                    "an empty bar has sums",
+                )?;
                 continue;
             }
             require(sums.close_time == last.time, "a bar does not end with the last record of its key")?;

@@ -1,0 +1,135 @@
+//! The state of a builder as bytes.
+
+use crate::core::bar::Sums;
+use crate::core::builder::RangeBarBuilder;
+use crate::core::checkpoint::plausible::Bounds;
+use crate::core::checkpoint::{Reader, refuse};
+use crate::core::diagnose::Last;
+use crate::core::error::CoreError;
+use crate::core::rule::table::Searches;
+use crate::core::state::{KeyFold, KeySearch, KeyState, Settings, ThresholdFold};
+use crate::core::ticks::Inputs;
+
+fn put_optional(out: &mut Vec<u8>, parts: Option<&[i64]>) {
+    out.push(u8::from(parts.is_some()));
+    for part in parts.into_iter().flatten() {
+        out.extend_from_slice(&part.to_le_bytes());
+    }
+}
+
+fn put_sums(out: &mut Vec<u8>, sums: &Sums) {
+    for value in narrow_sums(sums) {
+        out.extend_from_slice(&value.to_le_bytes());
+    }
+    for value in [sums.volume, sums.sell_volume, sums.turnover, sums.sell_turnover] {
+        out.extend_from_slice(&value.to_le_bytes());
+    }
+}
+
+fn narrow_sums(sums: &Sums) -> [i64; 13] {
+    [
+        sums.records,
+        sums.open_time,
+        sums.close_time,
+        sums.open,
+        sums.high,
+        sums.low,
+        sums.close,
+        sums.fills,
+        sums.sell_fills,
+        sums.first_agg_id,
+        sums.last_agg_id,
+        sums.first_id,
+        sums.last_id,
+    ]
+}
+
+fn read_sums(reader: &mut Reader) -> Result<Sums, CoreError> {
+    Ok(Sums {
+        records: reader.i64()?,
+        open_time: reader.i64()?,
+        close_time: reader.i64()?,
+        open: reader.i64()?,
+        high: reader.i64()?,
+        low: reader.i64()?,
+        close: reader.i64()?,
+        fills: reader.i64()?,
+        sell_fills: reader.i64()?,
+        first_agg_id: reader.i64()?,
+        last_agg_id: reader.i64()?,
+        first_id: reader.i64()?,
+        last_id: reader.i64()?,
+        volume: reader.i128()?,
+        sell_volume: reader.i128()?,
+        turnover: reader.i128()?,
+        sell_turnover: reader.i128()?,
+    })
+}
+
+fn put_key(out: &mut Vec<u8>, state: &KeyState) {
+    let last = state.search.last.map(|last| [last.time, last.agg_id, last.row as i64]);
+    put_optional(out, last.as_ref().map(<[i64; 3]>::as_slice));
+    put_optional(out, state.search.segment_end.as_ref().map(std::slice::from_ref));
+    for fold in &state.fold.thresholds {
+        // What the search remembers follows from the sums.
+        let opening = (!fold.sums.is_empty()).then_some([fold.sums.open_time, fold.sums.open]);
+        put_optional(out, opening.as_ref().map(<[i64; 2]>::as_slice));
+        out.extend_from_slice(&fold.next_id.to_le_bytes());
+        put_sums(out, &fold.sums);
+    }
+}
+
+fn read_key(reader: &mut Reader, settings: &Settings) -> Result<KeyState, CoreError> {
+    let last = reader.optional(|reader| Ok(Last { time: reader.i64()?, agg_id: reader.i64()?, row: reader.u64()? }))?;
+    let segment_end = reader.optional(Reader::i64)?;
+    let mut thresholds = Vec::new();
+    for _ in &settings.thresholds {
+        let opening = reader.optional(|reader| Ok((reader.i64()?, reader.i64()?)))?;
+        let fold = ThresholdFold { next_id: reader.u32()?, sums: read_sums(reader)? };
+        if opening != (!fold.sums.is_empty()).then_some((fold.sums.open_time, fold.sums.open)) {
+            return Err(refuse("a forming bar does not fit its opening"));
+        }
+        thresholds.push(fold);
+    }
+    let forming = settings.thresholds.iter().copied().zip(thresholds.iter().map(|fold| &fold.sums));
+    let searches = Searches::resume(settings.rule, forming);
+    Ok(KeyState { search: KeySearch { last, segment_end, searches }, fold: KeyFold { thresholds } })
+}
+
+impl RangeBarBuilder {
+    /// The state between pushes, as bytes.
+    pub fn save(&self) -> Vec<u8> {
+        let mut out = Vec::new();
+        out.extend_from_slice(&self.rows().to_le_bytes());
+        out.extend_from_slice(&(self.states().len() as u64).to_le_bytes());
+        for state in self.states() {
+            put_key(&mut out, state);
+        }
+        out
+    }
+
+    /// Takes over a saved state; settings and bound columns must be those it was saved under.
+    ///
+    /// # Errors
+    /// When the bytes are not a state that trades can lead to under these settings; nothing is
+    /// changed then.
+    pub fn load(&mut self, bytes: &[u8], inputs: Inputs) -> Result<(), CoreError> {
+        let mut reader = Reader(bytes);
+        let rows = reader.u64()?;
+        let count = reader.u64()?;
+        let mut states = Vec::new();
+        for _ in 0..count {
+            if states.len() >= self.most_keys() {
+                return Err(refuse("it has more keys than a builder takes"));
+            }
+            states.push(read_key(&mut reader, self.settings())?);
+        }
+        if !reader.0.is_empty() {
+            return Err(refuse("it was taken with other settings"));
+        }
+        let bounds = Bounds { settings: self.settings(), inputs, rows };
+        bounds.check(&states).map_err(refuse)?;
+        self.restore(rows, states);
+        Ok(())
+    }
+}

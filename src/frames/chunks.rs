@@ -1,0 +1,78 @@
+//! Converted columns, chunk by chunk, and the core's view of them.
+
+use polars::prelude::*;
+use polars_arrow::array::{Array, PrimitiveArray};
+use polars_arrow::bitmap::Bitmap;
+
+use crate::core::ticks::{Bits, Values};
+use crate::frames::error::FrameError;
+
+/// Chunks of a converted column.
+pub enum Chunks {
+    Absent,
+    Floats(Vec<PrimitiveArray<f64>>),
+    Integers(Vec<PrimitiveArray<i64>>),
+    Bits(Vec<Bitmap>),
+}
+
+impl Chunks {
+    pub fn lengths(&self) -> Vec<usize> {
+        match self {
+            Self::Absent => Vec::new(),
+            Self::Floats(chunks) => chunks.iter().map(Array::len).collect(),
+            Self::Integers(chunks) => chunks.iter().map(Array::len).collect(),
+            Self::Bits(chunks) => chunks.iter().map(Bitmap::len).collect(),
+        }
+    }
+
+    pub fn values(&self, position: Position, len: usize) -> Option<Values<'_>> {
+        let (from, to) = (position.offset, position.offset + len);
+        match self {
+            Self::Floats(chunks) => Some(Values::Float(&chunks[position.chunk].values().as_slice()[from..to])),
+            Self::Integers(chunks) => Some(Values::Grid(&chunks[position.chunk].values().as_slice()[from..to])),
+            Self::Absent | Self::Bits(_) => None,
+        }
+    }
+
+    pub fn integers(&self, position: Position, len: usize) -> Option<&[i64]> {
+        match self {
+            Self::Integers(chunks) => {
+                Some(&chunks[position.chunk].values().as_slice()[position.offset..position.offset + len])
+            }
+            _ => None,
+        }
+    }
+
+    pub fn bits(&self, position: Position) -> Option<Bits<'_>> {
+        match self {
+            Self::Bits(chunks) => {
+                let (bytes, offset, _) = chunks[position.chunk].as_slice();
+                Some(Bits { bytes, offset }.slice(position.offset))
+            }
+            _ => None,
+        }
+    }
+}
+
+/// Where a row lies in a chunked column.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Position {
+    pub chunk: usize,
+    pub offset: usize,
+}
+
+/// Chunks of an Int64 column.
+///
+/// # Errors
+/// When the column is of another type.
+pub fn integers(series: &Series) -> Result<Chunks, FrameError> {
+    Ok(Chunks::Integers(series.i64()?.downcast_iter().cloned().collect()))
+}
+
+/// Chunks of a Boolean column.
+///
+/// # Errors
+/// When the column is of another type.
+pub fn flags(series: &Series) -> Result<Chunks, FrameError> {
+    Ok(Chunks::Bits(series.bool()?.downcast_iter().map(|chunk| chunk.values().clone()).collect()))
+}
