@@ -1,7 +1,7 @@
-//! Range bars for Polars: an exact core, and two doors to it.
+//! Range bars for Polars: an exact core with two entry points.
 //!
-//! `core` and `features` know neither Polars nor Python; `frames` converts; `plugin` is the
-//! expression, `python` the stateful object.
+//! `core` and `features` depend on neither Polars nor Python. `frames` converts columns. `plugin` has the
+//! expressions, `python` the stateful builder.
 #![deny(unsafe_code)]
 
 pub mod core;
@@ -9,7 +9,7 @@ pub mod features;
 
 #[cfg(feature = "plugin")]
 pub mod frames;
-// The derive macro's C functions need it.
+// The derive macro generates C functions, which need unsafe code.
 #[cfg(feature = "plugin")]
 #[allow(unsafe_code)]
 mod plugin;

@@ -1,10 +1,10 @@
-//! The fold without the search: bars of anyone's making, given as an integer id per record.
+//! The fold without the search: bars that the caller defines by an integer id per record.
 
 use std::collections::HashSet;
 
 use crate::core::bar::{Bar, Cause, Sums};
 use crate::core::builder::Flush;
-use crate::core::diagnose::{Last, Names, Wording, check_record, overflow_error, unexplained};
+use crate::core::diagnose::{FaultContext, Last, Names, check_record, overflow_error, unexplained};
 use crate::core::error::DataError;
 use crate::core::fold::{FoldError, check, fold};
 use crate::core::rule::table::RuleName;
@@ -15,7 +15,7 @@ use crate::core::state::{KeyFold, KeySearch, Output, Rows, Settings};
 use crate::core::ticks::{Bits, Ticks};
 use crate::core::time::TimeUnit;
 
-/// Bar ids of a piece in the column's own width; a cleared validity bit means "no bar".
+/// Bar ids of a piece in the integer type of their column; a cleared validity bit means "no bar".
 #[derive(Clone, Copy, Debug)]
 pub struct Ids<'a, T> {
     pub values: &'a [T],
@@ -39,11 +39,11 @@ pub struct Aggregator {
     fold: KeyFold,
     rows: u64,
     push_row: u64,
-    /// Id of the run the last record is in; the outer `None` before the first record.
+    /// Id of the run that holds the last record; the outer `None` before the first record.
     current: Option<Option<i128>>,
     /// Ids of the runs so far, in order of appearance.
     run_ids: Vec<i128>,
-    /// The same as a set, made when an id first fails to rise.
+    /// The same ids as a set, created when an id is first not above all before it.
     seen: Option<HashSet<i128>>,
     highest: Option<i128>,
     cuts: Vec<Cut>,
@@ -76,29 +76,34 @@ impl Aggregator {
         }
     }
 
-    /// Starts a push. There is no way back: keep a clone.
+    /// Starts a push. It cannot be rolled back: clone the aggregator first if that is needed.
     pub fn begin(&mut self) {
         self.push_row = self.rows;
     }
 
-    /// Ids of the runs so far; a bar's `bar_id` is a position here.
+    /// Ids of the runs so far; the `bar_id` of a bar is an index into them.
     pub fn run_ids(&self) -> &[i128] {
         &self.run_ids
     }
 
-    /// Input rows taken so far, over all pushes.
+    /// Input rows so far, over all pushes.
     pub fn rows(&self) -> u64 {
         self.rows
     }
 
-    pub fn wording(&self) -> Wording<'_> {
-        Wording { names: &self.names, unit: self.settings.unit, push_row: self.push_row, is_absolute: self.is_absolute }
+    pub fn fault_context(&self) -> FaultContext<'_> {
+        FaultContext {
+            names: &self.names,
+            unit: self.settings.unit,
+            push_row: self.push_row,
+            is_absolute: self.is_absolute,
+        }
     }
 
-    /// Takes a piece with its ids.
+    /// Processes a piece with its ids.
     ///
     /// # Errors
-    /// At the first record that is refused, or whose id belongs to a bar that has ended.
+    /// At the first record that is invalid, or whose id belongs to a bar that has ended.
     pub fn push<T: Copy + PartialEq + Into<i128>>(
         &mut self,
         ticks: &Ticks,
@@ -131,19 +136,19 @@ impl Aggregator {
         let rows = Rows::From(self.rows);
         self.cuts.clear();
         let is_ordered = self.search.scan(&self.settings, set, chunk, rows, &mut self.cuts);
-        let returned = self.find_runs(ids);
+        let repeated = self.find_runs(ids);
         let outcome = if is_ordered {
             self.fold_runs(set, chunk, &mut Output { bars, rows, key: 0 })
         } else {
             Err(FoldError::Record)
         };
-        match (outcome, returned) {
+        match (outcome, repeated) {
             (Ok(()), None) => Ok(()),
-            (_, returned) => Err(self.explain(set, chunk, ids, (last, sums), returned)),
+            (_, repeated) => Err(self.explain(set, chunk, ids, (last, sums), repeated)),
         }
     }
 
-    /// Folds the records that are in a bar and checks the others.
+    /// Folds the records that belong to a bar and checks the others.
     fn fold_runs(&mut self, set: InstructionSet, chunk: &Ticks, out: &mut Output) -> Result<(), FoldError> {
         let from = self.fold.fold(set, chunk, &self.cuts, true, out)?;
         if self.current == Some(None) {
@@ -158,7 +163,7 @@ impl Aggregator {
         self.fold.thresholds.first().map_or_else(Sums::default, |fold| fold.sums)
     }
 
-    /// Lists the ends of runs; the row and id of the first run that comes back, if any.
+    /// Lists the ends of runs. Returns row and id of the first run whose id has occurred before.
     fn find_runs<T: Copy + PartialEq + Into<i128>>(&mut self, ids: Ids<T>) -> Option<(usize, i128)> {
         let mut row = 0;
         while row < ids.values.len() {
@@ -186,7 +191,7 @@ impl Aggregator {
         self.cuts.push(Cut { at: row as u32, threshold: 0, cause });
     }
 
-    /// Notes a new run; false when its id was seen before.
+    /// Records a new run. Returns false if its id has occurred before.
     fn start_run(&mut self, id: i128) -> bool {
         if self.highest.is_none_or(|highest| id > highest) {
             self.highest = Some(id);
@@ -204,7 +209,7 @@ impl Aggregator {
         true
     }
 
-    /// The last run, as a bar, if the last record is in one.
+    /// The last run as a bar, if the last record is in a run.
     pub fn last_run(&self) -> Option<Bar> {
         let fold = self.fold.thresholds.first()?;
         let is_in_run = matches!(self.current, Some(Some(_))) && !fold.sums.is_empty();
@@ -218,25 +223,25 @@ impl Aggregator {
         })
     }
 
-    /// Words the first fault of a chunk, record by record from the state before it.
+    /// Finds the first fault of a chunk, record by record from the state before it.
     fn explain<T: Copy + PartialEq + Into<i128>>(
         &self,
         set: InstructionSet,
         chunk: &Ticks,
         ids: Ids<T>,
         (mut last, mut sums): (Option<Last>, Sums),
-        returned: Option<(usize, i128)>,
+        repeated: Option<(usize, i128)>,
     ) -> DataError {
-        let wording = self.wording();
+        let context = self.fault_context();
         let mut cuts = self.cuts.iter().map(|cut| cut.at as usize).peekable();
         for at in 0..chunk.len() {
             let row = self.rows + at as u64;
-            let number = wording.row(row);
-            if let Err(fault) = check_record(chunk, at, row, last, wording) {
+            let number = context.row(row);
+            if let Err(fault) = check_record(chunk, at, row, last, context) {
                 return fault;
             }
-            match returned {
-                Some((returned_at, id)) if returned_at == at => return self.returned(number, id),
+            match repeated {
+                Some((repeated_at, id)) if repeated_at == at => return self.repeated(number, id),
                 _ => {}
             }
             if cuts.next_if_eq(&at).is_some() {
@@ -247,26 +252,26 @@ impl Aggregator {
                 None => Ok(()),
             };
             if let Err(FoldError::Overflow(what)) = outcome {
-                return overflow_error(what, number, wording);
+                return overflow_error(what, number, context);
             }
             last = Some(Last::of(chunk, at, row));
         }
-        unexplained(wording.row(self.rows))
+        unexplained(context.row(self.rows))
     }
 
-    fn returned(&self, number: u64, id: i128) -> DataError {
+    fn repeated(&self, number: u64, id: i128) -> DataError {
         DataError::order(
             number,
             format!(
-                "`{}` comes back at row {number}: the bar `{id}` had ended before\n\nhint: a bar is a run of equal ids; \
-                 sort the trades so that each bar's records stand together, or number the bars anew",
+                "`{}` is `{id}` again at row {number}, after that bar had ended\n\nhint: a bar is a run of equal ids; \
+                 sort the trades so that the records of each bar are adjacent, or renumber the bars",
                 self.names.bar_id
             ),
         )
     }
 }
 
-/// First row after `from` whose id differs, found in blocks.
+/// First row after `from` with another id, searched in blocks.
 #[inline]
 fn run_end<T: Copy + PartialEq>(ids: Ids<T>, from: usize) -> usize {
     const BLOCK: usize = 64;

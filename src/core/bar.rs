@@ -1,9 +1,9 @@
-//! What a bar says: exact sums of a run of records, mergeable in order.
+//! Bars: exact sums of consecutive records, mergeable in order.
 
 /// Exact sums of consecutive records. Merging neighbours gives the sums of the whole, bit for bit,
-/// so no chunking can change a bar.
+/// so chunking cannot change a bar.
 ///
-/// Volumes are on the 1e-8 grid, turnovers on the 1e-16 grid. Buys are the whole less the sells.
+/// Volumes are on the 1e-8 grid, turnovers on the 1e-16 grid. Buys are the total less the sells.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Sums {
     pub records: i64,
@@ -25,7 +25,7 @@ pub struct Sums {
     pub sell_turnover: i128,
 }
 
-/// A sum that left its integer type.
+/// A sum that overflowed its integer type.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Overflow {
     Turnover,
@@ -43,7 +43,7 @@ impl Sums {
     /// Appends the sums of the records that follow.
     ///
     /// # Errors
-    /// When the turnover leaves 128 bits or the fills leave 64; `self` is then unchanged.
+    /// When the turnover overflows 128 bits or the fills overflow 64; `self` is then unchanged.
     #[inline]
     pub fn absorb(&mut self, next: &Sums) -> Result<(), Overflow> {
         if self.is_empty() {
@@ -54,7 +54,7 @@ impl Sums {
         let fills = self.fills.checked_add(next.fills).ok_or(Overflow::Fills)?;
         self.turnover = turnover;
         self.fills = fills;
-        // Parts of the sums above, so they fit.
+        // Parts of the sums above, so they cannot overflow.
         self.sell_turnover += next.sell_turnover;
         self.sell_fills += next.sell_fills;
         self.records += next.records;
@@ -77,15 +77,15 @@ pub enum Cause {
     Threshold,
     /// A calendar boundary.
     Reset,
-    /// A silence longer than `max_gap`.
+    /// A gap longer than `max_gap`.
     Gap,
-    /// Another bar id (aggregate).
+    /// A change of the bar id (aggregate).
     Run,
     /// Records that belong to no bar (aggregate).
     Discard,
 }
 
-/// A bar as it is given out.
+/// A bar as it is emitted.
 #[derive(Clone, Copy, Debug)]
 pub struct Bar {
     pub sums: Sums,

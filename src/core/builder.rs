@@ -1,7 +1,7 @@
-//! The state machine behind every door: pieces of columns in, ended bars out.
+//! The state machine of all entry points: pieces of columns in, ended bars out.
 
 use crate::core::bar::Bar;
-use crate::core::diagnose::{Names, Wording, check_record, limit_error, overflow_error, unexplained};
+use crate::core::diagnose::{FaultContext, Names, check_record, limit_error, overflow_error, unexplained};
 use crate::core::error::DataError;
 use crate::core::fold::FoldError;
 use crate::core::keys::buckets::{Buckets, Filled, block_size};
@@ -16,17 +16,17 @@ use crate::core::ticks::Ticks;
 /// Takes the bars that ended so far and leaves the vector empty.
 pub type Flush<'a> = &'a mut dyn FnMut(&mut Vec<Bar>);
 
-/// Most forming bars, which are keys times thresholds: about 1 GB at 232 bytes each.
+/// Most forming bars, that is keys times thresholds: about 1 GB at 232 bytes each.
 pub const MOST_FORMING_BARS: usize = 1 << 22;
 
-/// From this many records to a change of key on, records need no putting together.
+/// Records per change of key from which on they are processed as they come, without buckets.
 const LONG_RUN: usize = 40;
 
 /// Range bars of one or many keys at one or many thresholds, push by push.
 ///
 /// A push is `begin`, any number of `push` calls with the pieces of its columns, then `commit`, or
-/// `roll_back` after an error, which restores the state at `begin`. After an error `retrace` says
-/// whether the same pieces must be passed again to find the row at fault.
+/// `roll_back` after an error, which restores the state at `begin`. After an error `retrace` returns
+/// whether the same pieces must be pushed again to find the row at fault.
 #[derive(Debug)]
 pub struct RangeBarBuilder {
     settings: Settings,
@@ -36,9 +36,9 @@ pub struct RangeBarBuilder {
     /// Input rows over all pushes.
     rows: u64,
     rows_at_begin: u64,
-    /// Row at which the piece begins that the quick pass refused.
+    /// First row of the block that the quick pass refused.
     suspect: Option<u64>,
-    /// Row from which records are taken one at a time.
+    /// Row from which on records are processed one at a time.
     retraced_from: Option<u64>,
     cuts: Vec<Cut>,
     buckets: Buckets,
@@ -86,7 +86,7 @@ impl RangeBarBuilder {
         self.commit();
     }
 
-    /// Gives out all bars from here on, as labels need.
+    /// Emits unfinished bars as well from now on, as labels require.
     pub fn keep_unfinished(&mut self) {
         self.settings.keeps_unfinished = true;
     }
@@ -110,9 +110,9 @@ impl RangeBarBuilder {
         (self.suspect, self.retraced_from) = (None, None);
     }
 
-    /// How messages of the current push count rows.
-    pub fn wording(&self) -> Wording<'_> {
-        Wording {
+    /// Names and row numbers for messages of the current push.
+    pub fn fault_context(&self) -> FaultContext<'_> {
+        FaultContext {
             names: &self.names,
             unit: self.settings.unit,
             push_row: self.rows_at_begin,
@@ -120,11 +120,11 @@ impl RangeBarBuilder {
         }
     }
 
-    /// Takes a piece; `codes` are its keys, numbered by first appearance over all pushes.
+    /// Processes a piece; `codes` are its keys, numbered by first appearance over all pushes.
     ///
     /// # Errors
-    /// When a record is refused, named by its row once [`Self::retrace`] has nothing left to find;
-    /// the caller must then roll back.
+    /// When a record is invalid. The error names its row if [`Self::retrace`] returns false; the caller
+    /// must then roll back.
     pub fn push(
         &mut self,
         ticks: &Ticks,
@@ -158,7 +158,7 @@ impl RangeBarBuilder {
         Ok(())
     }
 
-    /// One chunk of one key: search, then fold.
+    /// Processes one chunk of one key: search, then fold.
     #[inline]
     fn step(
         &mut self,
@@ -178,10 +178,10 @@ impl RangeBarBuilder {
         state.fold.absorb(set, chunk, from, chunk.len())
     }
 
-    /// Notes that the piece at the current row was refused; the error is provisional.
+    /// Records that the block at the current row was refused. The error is provisional.
     fn doubt(&mut self) -> DataError {
         self.suspect = Some(self.rows);
-        unexplained(self.wording().row(self.rows))
+        unexplained(self.fault_context().row(self.rows))
     }
 
     /// Most keys for this number of thresholds.
@@ -189,18 +189,21 @@ impl RangeBarBuilder {
         (MOST_FORMING_BARS / self.settings.thresholds.len().max(1)).max(1)
     }
 
-    /// The largest key of a block; refused when there are more keys than the forming bars may have.
+    /// The largest key of a block.
+    ///
+    /// # Errors
+    /// When there are more keys than the limit of forming bars allows.
     fn largest_key(&self, codes: &[u32]) -> Result<u32, DataError> {
         let most_keys = self.most_keys();
         let is_above = |code: &u32| *code as usize >= most_keys;
-        // One pass without a branch; the row is looked for only where there is one.
+        // One pass without a branch; the row is searched only after an error.
         let largest = codes.iter().copied().fold(0, u32::max);
         if !is_above(&largest) {
             return Ok(largest);
         }
         let row = self.rows + codes.iter().position(is_above).unwrap_or_default() as u64;
         let thresholds = self.settings.thresholds.len();
-        Err(limit_error(most_keys + 1, thresholds, MOST_FORMING_BARS, self.wording().row(row)))
+        Err(limit_error(most_keys + 1, thresholds, MOST_FORMING_BARS, self.fault_context().row(row)))
     }
 
     fn push_keyed(&mut self, ticks: &Ticks, codes: &[u32], bars: &mut Vec<Bar>, flush: Flush) -> Result<(), DataError> {
@@ -223,7 +226,7 @@ impl RangeBarBuilder {
         Ok(())
     }
 
-    /// A block in which keys seldom change: its records are together already.
+    /// Processes a block in which keys seldom change, run by run.
     fn push_runs(&mut self, block: &Ticks, codes: &[u32], bars: &mut Vec<Bar>, flush: Flush) -> Result<(), DataError> {
         let mut from = 0;
         for run in codes.chunk_by(|code, next| code == next) {
@@ -234,7 +237,7 @@ impl RangeBarBuilder {
         Ok(())
     }
 
-    /// A block of several keys: each key's records are put together and take the one-key path.
+    /// Processes a block of several keys, sorted into one bucket per key.
     fn push_block(
         &mut self,
         block: &Ticks,
@@ -276,7 +279,7 @@ impl RangeBarBuilder {
         Ok(())
     }
 
-    /// Asks for what the next buckets need: where keys are many, most of it is far from the processor.
+    /// Prefetches the data of the next buckets: with many keys, most of it is not in a cache.
     #[inline]
     fn fetch(&self, buckets: &Buckets, slot: usize) {
         const AHEAD: usize = 8;
@@ -299,7 +302,7 @@ impl RangeBarBuilder {
         slot: usize,
         bars: &mut Vec<Bar>,
     ) -> Result<(), FoldError> {
-        if buckets.is_bare(slot) {
+        if buckets.is_empty(slot) {
             return Ok(());
         }
         let key = buckets.key(slot);
@@ -313,16 +316,16 @@ impl RangeBarBuilder {
     }
 }
 
-/// The second pass over a refused push: it finds the first row at fault.
+/// The second pass over a refused push, which finds the first row at fault.
 ///
-/// The quick passes fold whole spans, several keys one after the other, so they know that a block of
-/// rows holds a fault, but not where. The second pass starts from the state before the push, takes
-/// the pieces before that block as quickly as the first pass did, and then one record at a time in
-/// input order. The row it names is therefore the first at which a value is refused or a sum leaves
-/// its type, however the trades are cut and whatever other keys and thresholds there are.
+/// The quick passes fold whole spans, several keys one after another, so they know that a block of
+/// rows has a fault, but not where. The second pass starts from the state before the push, processes
+/// the pieces before that block as quickly as the first pass, and then one record at a time in input
+/// order. The row that it names is therefore the first with an invalid value or an overflowing sum,
+/// however the trades are split and whatever other keys and thresholds there are.
 impl RangeBarBuilder {
     /// Restores the state at `begin` and returns true if the same pieces must be pushed again to
-    /// find the row at fault. The bars they give are then to be thrown away.
+    /// find the row at fault. The bars of that second push must be discarded.
     pub fn retrace(&mut self) -> bool {
         let Some(suspect) = self.suspect else { return false };
         self.roll_back();
@@ -335,26 +338,26 @@ impl RangeBarBuilder {
         self.retraced_from.is_some_and(|row| self.rows >= row)
     }
 
-    /// The first fault of a refused block, each of whose records has a key.
+    /// Finds the first fault of a refused block.
     fn retrace_rows(&mut self, block: &Ticks, key: impl Fn(usize) -> u32, bars: &mut Vec<Bar>) -> DataError {
         for at in 0..block.len() {
             if let Err(fault) = self.retrace_row(&block.slice(at, at + 1), key(at), bars) {
                 return fault;
             }
         }
-        unexplained(self.wording().row(self.rows))
+        unexplained(self.fault_context().row(self.rows))
     }
 
     fn retrace_row(&mut self, record: &Ticks, key: u32, bars: &mut Vec<Bar>) -> Result<(), DataError> {
         self.states.touch(key, &self.settings);
         let (row, last) = (self.rows, self.states.get_mut(key).search.last);
-        check_record(record, 0, row, last, self.wording())?;
+        check_record(record, 0, row, last, self.fault_context())?;
         let outcome = self.step(InstructionSet::current(), record, Rows::From(row), key, bars);
         bars.clear();
-        let wording = self.wording();
+        let context = self.fault_context();
         outcome.map_err(|error| match error {
-            FoldError::Record => unexplained(wording.row(row)),
-            FoldError::Overflow(what) => overflow_error(what, wording.row(row), wording),
+            FoldError::Record => unexplained(context.row(row)),
+            FoldError::Overflow(what) => overflow_error(what, context.row(row), context),
         })?;
         self.rows += 1;
         Ok(())
@@ -362,7 +365,7 @@ impl RangeBarBuilder {
 }
 
 impl RangeBarBuilder {
-    /// The forming bars: by first appearance of the key, then thresholds.
+    /// The forming bars, ordered by first appearance of the key, then by threshold.
     pub fn partial(&self) -> Vec<Bar> {
         let mut bars = Vec::new();
         for (key, state) in self.states.as_slice().iter().enumerate() {
@@ -420,7 +423,7 @@ mod tests {
     }
 
     #[test]
-    fn a_push_keeps_a_way_back_for_its_own_keys_alone() {
+    fn a_push_copies_the_states_of_its_own_keys_only() {
         let mut builder = builder();
         let all: Vec<u32> = (0..KEYS).collect();
         builder.begin();

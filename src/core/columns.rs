@@ -1,6 +1,6 @@
-//! Columns of a bar frame: what an entry of the catalogue is, and the core entries. `features` adds
-//! its own and joins both; schema, documentation, table definitions and validation bounds are read
-//! from there.
+//! Columns of a frame of bars: the type of a catalogue entry, and the core entries. `features` adds
+//! its own and joins both. Schema, documentation, table definitions and validation bounds are all
+//! derived from the catalogue.
 
 use crate::core::arithmetic::grid::{from_grid, to_f64};
 use crate::core::arithmetic::quotient::{money, vwap};
@@ -9,10 +9,10 @@ use crate::core::rule::threshold::Threshold;
 use crate::core::ticks::Inputs;
 use crate::core::time::TimeUnit;
 
-/// Column type, apart from any library's.
+/// Column type, independent of any library.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Type {
-    /// The input's own time type.
+    /// The time type of the input.
     Time,
     Float64,
     Int64,
@@ -40,7 +40,7 @@ pub const ENDED_BY: [&str; 3] = ["threshold", "reset", "gap"];
 /// Code of a null in an `ended_by` column.
 pub const NOT_ENDED: u8 = u8::MAX;
 
-/// Columns that are asked for together.
+/// Columns that are selected together.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Group {
     Core,
@@ -56,17 +56,17 @@ impl Group {
     }
 }
 
-/// What a value is computed with besides the bar.
+/// Settings from which values are computed, besides the bar.
 #[derive(Clone, Copy, Debug)]
 pub struct Context<'a> {
     pub unit: TimeUnit,
     pub thresholds: &'a [Threshold],
 }
 
-/// Appends a column's values of some bars.
+/// Appends the values of a column for some bars.
 #[derive(Clone, Copy)]
 pub enum Extract {
-    /// Not-a-number stands for null.
+    /// NaN stands for null.
     Float(fn(&[Bar], Context, &mut Vec<f64>)),
     Int(fn(&[Bar], Context, &mut Vec<i64>)),
     UInt(fn(&[Bar], Context, &mut Vec<u32>)),
@@ -74,7 +74,7 @@ pub enum Extract {
     EndedBy(fn(&[Bar], Context, &mut Vec<u8>)),
 }
 
-/// One column.
+/// A column of the catalogue.
 #[derive(Clone, Copy)]
 pub struct Column {
     pub name: &'static str,
@@ -96,7 +96,7 @@ pub fn fill<T>(bars: &[Bar], out: &mut Vec<T>, value: impl Fn(&Bar) -> T) {
     out.extend(bars.iter().map(value));
 }
 
-/// Appends one value per bar, not-a-number where it is undefined.
+/// Appends one value per bar, NaN where it is undefined.
 #[inline(always)]
 pub fn fill_defined(bars: &[Bar], out: &mut Vec<f64>, value: impl Fn(&Bar) -> Option<f64>) {
     out.extend(bars.iter().map(|bar| value(bar).unwrap_or(f64::NAN)));
@@ -173,7 +173,7 @@ const fn id(
     }
 }
 
-/// Only with several thresholds.
+/// Present only with a list of thresholds.
 pub const THRESHOLD: Column = Column {
     name: "threshold",
     dtype: Type::UInt32,
@@ -193,7 +193,7 @@ pub const THRESHOLD: Column = Column {
     ..BASE
 };
 
-/// Stands for [`THRESHOLD`] where the thresholds are absolute distances.
+/// Replaces [`THRESHOLD`] if the thresholds are absolute distances.
 pub const DISTANCE: Column = Column {
     name: THRESHOLD.name,
     dtype: Type::Float64,
@@ -218,7 +218,7 @@ pub const BAR_ID: Column = Column {
     ..BASE
 };
 
-/// Only when unfinished bars are kept.
+/// Present only when unfinished bars are kept.
 pub const IS_CLOSED: Column = Column {
     name: "is_closed",
     dtype: Type::Boolean,
@@ -228,7 +228,7 @@ pub const IS_CLOSED: Column = Column {
     ..BASE
 };
 
-/// Only when unfinished bars are kept.
+/// Present only when unfinished bars are kept.
 pub const ENDED_BY_COLUMN: Column = Column {
     name: "ended_by",
     dtype: Type::EndedBy,
@@ -316,7 +316,7 @@ pub const CORE: &[Column] = &[
     ENDED_BY_COLUMN,
 ];
 
-/// Values in units, as columns and features use them.
+/// Values in units of price and quantity, for columns and features.
 impl Bar {
     #[inline]
     pub fn volume(&self) -> f64 {

@@ -1,8 +1,8 @@
-//! What can be wrong, each a full sentence with its remedy.
+//! Errors of the core, each a full sentence with a remedy.
 
 use thiserror::Error;
 
-/// Refused settings and refused checkpoints.
+/// Invalid settings, checkpoints and records.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 #[non_exhaustive]
 pub enum CoreError {
@@ -18,16 +18,17 @@ pub enum CoreError {
     Data(#[from] DataError),
 }
 
-/// Whether sorting can mend it: decides the exception class.
+/// Kind of a fault, which decides the exception class.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum DataErrorKind {
     Value,
+    /// Sorting the trades can repair it.
     Order,
-    /// Not a fault of a record: the trades need more memory than one builder may take.
+    /// Not a fault of a record: the trades need more memory than one builder may use.
     Limit,
 }
 
-/// A record that cannot be used: column, row, value and remedy in one paragraph.
+/// An invalid record. The message names column, row, value and remedy.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 #[error("{message}")]
 pub struct DataError {

@@ -1,8 +1,8 @@
-//! What a bar says: a span of columns becomes exact sums. The only fold there is.
+//! The fold: it computes the exact sums of a span of columns.
 //!
 //! Order is checked in the same pass, so that every column is read once. The quick fold (`simd::fold`)
-//! never refuses: where it meets anything unusual it doubts, and the checked fold here, one record
-//! at a time, decides.
+//! returns nothing where it meets an unusual value; the checked fold here then decides, one record at
+//! a time.
 
 use crate::core::bar::{Overflow, Sums};
 use crate::core::simd::fold::QuickSpan;
@@ -12,12 +12,12 @@ use crate::core::ticks::Ticks;
 /// Spans shorter than this fold faster one record at a time.
 const SHORT_SPAN: usize = 20;
 
-/// Why a span cannot be folded. Which row is at fault is for a second, slower pass to find.
+/// Why a span cannot be folded. A second, slower pass finds the row at fault.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum FoldError {
-    /// A record is refused.
+    /// A record is invalid.
     Record,
-    /// A sum left its integer type.
+    /// A sum overflowed its integer type.
     Overflow(Overflow),
 }
 
@@ -27,12 +27,12 @@ impl From<Overflow> for FoldError {
     }
 }
 
-/// Sums of the rows `from..to` of a chunk, at least one and at most [`crate::core::simd::fold::LONGEST_SPAN`].
+/// Sums the rows `from..to` of a chunk, at least one and at most [`crate::core::simd::fold::LONGEST_SPAN`].
 ///
-/// Each row is also held against the one before it in the chunk.
+/// The order of each row after the one before it in the chunk is checked as well.
 ///
 /// # Errors
-/// When a record is refused or a sum overflows.
+/// When a record is invalid or a sum overflows.
 #[inline]
 pub fn fold(set: InstructionSet, chunk: &Ticks, from: usize, to: usize) -> Result<Sums, FoldError> {
     if to - from >= SHORT_SPAN {
@@ -51,7 +51,7 @@ pub fn fold(set: InstructionSet, chunk: &Ticks, from: usize, to: usize) -> Resul
 /// Checks the rows `from..to` of a chunk without summing them, so that no sum can overflow.
 ///
 /// # Errors
-/// When a record is refused.
+/// When a record is invalid.
 pub fn check(set: InstructionSet, chunk: &Ticks, from: usize, to: usize) -> Result<(), FoldError> {
     if from == to || fold(set, chunk, from, to).is_ok() {
         return Ok(());
@@ -65,7 +65,7 @@ pub fn is_next(ticks: &Ticks, row: usize) -> bool {
     ticks.time[row] >= ticks.time[row - 1] && ticks.agg_id.is_none_or(|ids| ids[row] > ids[row - 1])
 }
 
-/// First and last values that need no sum.
+/// Fills in the first and last values.
 #[inline]
 fn add_edges(sums: &mut Sums, chunk: &Ticks, from: usize, to: usize) {
     let last = to - 1;
@@ -83,7 +83,7 @@ fn add_edges(sums: &mut Sums, chunk: &Ticks, from: usize, to: usize) {
     }
 }
 
-/// One record's price and quantity on the grid, and its fills.
+/// Price and quantity of a record on the grid, and its fills; `None` if one is invalid.
 #[inline]
 fn admit_record(chunk: &Ticks, row: usize) -> Option<(i64, i64, i64)> {
     let price = chunk.price.grid(row).filter(|price| *price > 0)?;
@@ -99,14 +99,14 @@ fn admit_record(chunk: &Ticks, row: usize) -> Option<(i64, i64, i64)> {
     Some((price, quantity, fills))
 }
 
-/// One record, also held against the one before it in the chunk.
+/// Like [`admit_record`], with the order after the record before it in the chunk.
 #[inline]
 fn checked_record(chunk: &Ticks, row: usize) -> Result<(i64, i64, i64), FoldError> {
     let is_in_order = row == 0 || is_next(chunk, row);
     admit_record(chunk, row).filter(|_| is_in_order).ok_or(FoldError::Record)
 }
 
-/// The fold one record at a time, with every check.
+/// Folds one record at a time, with every check.
 fn fold_checked(chunk: &Ticks, from: usize, to: usize) -> Result<Sums, FoldError> {
     let mut sums = Sums { low: i64::MAX, ..Sums::default() };
     for row in from..to {

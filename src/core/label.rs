@@ -1,19 +1,19 @@
-//! The bar id of every record, read off the bars themselves: bars tile the records of a key, so
-//! ids and bars cannot disagree.
+//! The bar id of every record, derived from the bars: bars partition the records of a key, so ids and
+//! bars cannot disagree.
 
 use crate::core::bar::{Bar, Cause};
 
 /// Stands for "no bar".
 pub const NO_BAR: u32 = u32::MAX;
 
-/// Fills ids from bars as they end. The builder must keep unfinished bars.
+/// Ids of records, filled in as bars end. The builder must emit unfinished bars.
 #[derive(Debug)]
 pub struct Labels {
     keeps_unfinished: bool,
     threshold_count: usize,
     /// Per threshold, one id per record.
     ids: Vec<Vec<u32>>,
-    /// Rows of each key, where there are several.
+    /// Rows of each key, if the records have keys.
     key_rows: Option<Vec<Vec<u32>>>,
     /// Per key and threshold: records labelled so far and the next id.
     cursors: Vec<(usize, u32)>,
@@ -30,7 +30,7 @@ impl Labels {
         }
     }
 
-    /// Notes the keys of all records.
+    /// Adds the keys of all records.
     pub fn add_codes(&mut self, codes: &[u32]) {
         let Some(key_rows) = &mut self.key_rows else { return };
         for (row, code) in codes.iter().enumerate() {
@@ -42,7 +42,7 @@ impl Labels {
         }
     }
 
-    /// Labels the records of a bar, the next ones of its key and threshold.
+    /// Labels the records of a bar, which are the next ones of its key and threshold.
     pub fn add(&mut self, bar: &Bar) {
         let slot = bar.key as usize * self.threshold_count + usize::from(bar.threshold);
         if slot >= self.cursors.len() {
@@ -66,7 +66,7 @@ impl Labels {
         *next_id += 1;
     }
 
-    /// Ids per threshold, [`NO_BAR`] where a record has none.
+    /// Ids per threshold, [`NO_BAR`] for a record without a bar.
     pub fn finish(self) -> Vec<Vec<u32>> {
         self.ids
     }

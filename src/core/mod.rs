@@ -1,4 +1,4 @@
-//! Range bars without Polars, without Python, without a clock or any input and output.
+//! Range bars, independent of Polars and Python, without a clock, input or output.
 //!
 //! Trades come in as borrowed columns ([`ticks::Ticks`]); bars go out as exact integer sums
 //! ([`bar::Bar`]). The boundary rule: the first record opens a bar; the first later record at or
@@ -9,8 +9,8 @@
 //! `search` finds where bars end by a `rule`, `fold` computes what a bar holds, `state` joins the two
 //! for one key and `builder` serves many keys push by push. `aggregate` folds bars that the caller
 //! numbered, and `label` assigns every record the id of its bar. `simd` has the vector kernels. They
-//! never report a fault, they only refuse; `builder` then searches for the row record by record, and
-//! `diagnose` composes the message.
+//! refuse a block without a reason; `builder` then finds the row, record by record, and `diagnose`
+//! composes the message.
 
 pub mod aggregate;
 pub mod arithmetic;

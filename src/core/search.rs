@@ -1,11 +1,10 @@
-//! Where bars end: the search. It knows prices and times alone and yields cuts; what a bar says is
-//! for the fold.
+//! The search: it finds where bars end from prices and times alone. The fold then computes the bars.
 
 use crate::core::bar::{Cause, Sums};
 use crate::core::rule::threshold::Threshold;
 use crate::core::rule::{Rule, Scan};
 
-/// An end of a bar between two rows of a chunk.
+/// The end of a bar, between two rows of a chunk.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Cut {
     /// The bar's records are the rows before this one.
@@ -16,7 +15,7 @@ pub struct Cut {
 }
 
 impl Cut {
-    /// Row of the chunk that ended the bar: its last record, or the record that revealed the end.
+    /// Row of the chunk that ended the bar: its last record, or the first record after a boundary.
     #[inline]
     pub fn end_row(&self) -> usize {
         match self.cause {
@@ -25,14 +24,15 @@ impl Cut {
         }
     }
 
-    /// Position in output order: closed by the row before, then revealed by this row, then thresholds.
+    /// Sort key of the output: bars closed by the row before, then bars ended by this row, then by
+    /// threshold.
     #[inline]
     pub fn order(&self) -> (u32, bool, u16) {
         (self.at, !matches!(self.cause, Cause::Threshold | Cause::Run), self.threshold)
     }
 }
 
-/// The search state of one threshold.
+/// The search for one threshold.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct ThresholdSearch<R: Rule> {
     forming: Option<Forming<R::State>>,
@@ -52,20 +52,20 @@ impl<R: Rule> Default for ThresholdSearch<R> {
 }
 
 impl<R: Rule> ThresholdSearch<R> {
-    /// The search of a forming bar, from its sums; empty sums belong to no bar.
+    /// Resumes the search in a forming bar from its sums; with empty sums there is no bar.
     pub fn resume(threshold: Threshold, sums: &Sums) -> Self {
         let state = || R::resume(sums, threshold.distance(sums.open));
         Self { forming: (!sums.is_empty()).then(|| Forming { time: sums.open_time, state: state() }) }
     }
 
-    /// Ends the forming bar; whether there was one.
+    /// Ends the forming bar. Returns whether there was one.
     pub fn end(&mut self) -> bool {
         self.forming.take().is_some()
     }
 
-    /// Searches the rows `from..to` of a chunk, which have no boundary between them.
+    /// Searches the rows `from..to` of a chunk, between two boundaries.
     ///
-    /// Rows without a grid price are passed over: the fold refuses them.
+    /// Rows without a grid price are skipped; the fold refuses them.
     #[inline]
     pub fn search(
         &mut self,

@@ -1,4 +1,4 @@
-//! State of one key: the search half and the fold half, with cuts as the seam between them.
+//! State of one key: the search and the fold, which communicate by cuts.
 
 use crate::core::bar::{Bar, Cause, Overflow, Sums};
 use crate::core::diagnose::Last;
@@ -18,15 +18,15 @@ pub struct Settings {
     pub thresholds: Vec<Threshold>,
     pub unit: TimeUnit,
     pub reset: Option<Reset>,
-    /// Longest silence inside a bar, in units of time.
+    /// Longest gap inside a bar, in units of time.
     pub max_gap: Option<u64>,
-    /// Whether a bar may not close in the instant of its opening.
+    /// Whether a bar can close only at a time later than its opening time.
     pub is_gated: bool,
-    /// Whether bars that no price closed are given out.
+    /// Whether bars are emitted that ended before the threshold was reached.
     pub keeps_unfinished: bool,
 }
 
-/// Rows of a chunk in the input.
+/// Input rows of the records of a chunk.
 #[derive(Clone, Copy, Debug)]
 pub enum Rows<'a> {
     From(u64),
@@ -34,7 +34,7 @@ pub enum Rows<'a> {
 }
 
 impl Rows<'_> {
-    /// Input row of a row of the chunk.
+    /// Input row of a record of the chunk.
     #[inline]
     pub fn input_row(&self, at: usize) -> u64 {
         match self {
@@ -53,7 +53,7 @@ impl Rows<'_> {
     }
 }
 
-/// The search half: where bars end.
+/// The search of a key: where bars end.
 #[derive(Clone, Debug, PartialEq)]
 pub struct KeySearch {
     pub last: Option<Last>,
@@ -68,8 +68,8 @@ impl KeySearch {
 
     /// Searches a chunk and lists the ends of bars in output order.
     ///
-    /// Returns false when the chunk does not follow the last one, or when it is out of order and
-    /// boundaries are asked for, which need order. Else the fold finds disorder.
+    /// Returns false if the chunk does not follow the last one, or if it is out of order and there are
+    /// resets or gaps to find, which require order. In other cases the fold detects disorder.
     pub fn scan(
         &mut self,
         settings: &Settings,
@@ -116,14 +116,14 @@ impl KeySearch {
         self.search(settings, scan, (from, scan.ticks.len()), cuts);
     }
 
-    /// Rows that may not join the bar before them; a reset hides a gap on the same row.
+    /// Rows at which a reset or a gap ends the bar; on the same row, the reset wins.
     fn breaks(&mut self, settings: &Settings, time: &[i64], widest_step: u64) -> Vec<(usize, Cause)> {
         let mut breaks = Vec::new();
         if let Some(reset) = settings.reset {
             let mut end = self.segment_end.unwrap_or_else(|| reset.next_after(time[0], settings.unit));
             let mut from = 0;
             loop {
-                // A boundary at the largest time is none.
+                // There is no boundary at the largest time.
                 from += time[from..].partition_point(|instant| *instant < end || end == i64::MAX);
                 let Some(instant) = time.get(from) else { break };
                 breaks.push((from, Cause::Reset));
@@ -147,14 +147,14 @@ impl KeySearch {
     }
 }
 
-/// The fold half of one threshold: the sums of the forming bar and the next bar's id.
+/// The fold for one threshold: the sums of the forming bar and the id of the next bar.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct ThresholdFold {
     pub sums: Sums,
     pub next_id: u32,
 }
 
-/// The fold half: what bars say.
+/// The fold of a key: the sums of its forming bars.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct KeyFold {
     pub thresholds: Vec<ThresholdFold>,
@@ -165,16 +165,16 @@ impl KeyFold {
         Self { thresholds: vec![ThresholdFold::default(); thresholds] }
     }
 
-    /// Folds a chunk up to its last cut and appends the bars that ended. Returns the row of the
-    /// last cut: the rows from there on are left to [`Self::absorb`].
+    /// Folds a chunk up to its last cut and appends the bars that ended. Returns the row of the last
+    /// cut: the caller passes the rows from there on to [`Self::absorb`].
     ///
-    /// Every record is folded once, whatever the number of thresholds: cuts of all of them part the
-    /// chunk, and each part's sums are merged into each forming bar. Records that belong to no bar
-    /// are checked only.
+    /// Every record is folded once, whatever the number of thresholds: the cuts of all thresholds
+    /// split the chunk, and the sums of each part are merged into each forming bar. Records that
+    /// belong to no bar are only checked.
     ///
     /// # Errors
-    /// When a record is refused or a sum overflows; the state is then unusable and must be restored
-    /// by the caller.
+    /// When a record is invalid or a sum overflows. The state is then unusable, and the caller must
+    /// restore it.
     pub fn fold(
         &mut self,
         set: InstructionSet,
@@ -216,12 +216,12 @@ impl KeyFold {
     #[inline]
     fn end(&mut self, cut: &Cut, keeps_unfinished: bool, out: &mut Output) -> Result<(), Overflow> {
         let Some(fold) = self.thresholds.get_mut(usize::from(cut.threshold)) else { return Ok(()) };
-        let is_given = match cut.cause {
+        let is_emitted = match cut.cause {
             Cause::Threshold | Cause::Run => true,
             Cause::Reset | Cause::Gap => keeps_unfinished,
             Cause::Discard => false,
         };
-        if is_given {
+        if is_emitted {
             out.bars.push(Bar {
                 sums: fold.sums,
                 end_row: out.rows.input_row(cut.end_row()),
@@ -251,7 +251,7 @@ impl KeyState {
     }
 }
 
-/// Where ended bars go.
+/// Destination of ended bars.
 pub struct Output<'a> {
     pub bars: &'a mut Vec<Bar>,
     pub rows: Rows<'a>,

@@ -1,6 +1,6 @@
-//! Trades as borrowed columns: what every door hands to the core.
+//! Trades as borrowed columns, the input of the core.
 
-/// Prices or quantities: doubles as given, or integers already on the 1e-8 grid.
+/// Prices or quantities: doubles, or integers on the 1e-8 grid.
 #[derive(Clone, Copy, Debug)]
 pub enum Values<'a> {
     Float(&'a [f64]),
@@ -16,7 +16,7 @@ impl<'a> Values<'a> {
         }
     }
 
-    /// The grid value of a row, `None` where a double has none.
+    /// The grid value of a row; `None` if a double has no grid value.
     #[inline]
     pub fn grid(self, row: usize) -> Option<i64> {
         match self {
@@ -46,7 +46,7 @@ impl<'a> Bits<'a> {
         self.bytes[bit / 8] >> (bit % 8) & 1 == 1
     }
 
-    /// The bits of up to eight rows from `row` on; rows past the end are 0.
+    /// The bits of eight rows from `row` on; rows past the end are 0.
     #[inline(always)]
     pub fn byte(self, row: usize) -> u8 {
         let bit = self.offset + row;
@@ -57,7 +57,7 @@ impl<'a> Bits<'a> {
     }
 }
 
-/// Which optional columns are bound.
+/// Set of optional columns that are bound.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Inputs(u8);
 

@@ -22,8 +22,7 @@ impl TimeUnit {
         1_000_000_000 / self.per_second()
     }
 
-    /// The time from one instant to another in whole microseconds, rounded down; the largest value
-    /// where it does not fit.
+    /// The time from one instant to another in microseconds, rounded down and saturating.
     #[inline]
     pub fn microseconds_between(self, from: i64, to: i64) -> i64 {
         let wide = || {
@@ -60,7 +59,7 @@ fn days_from_civil(year: i64, month: i64) -> i64 {
     era * 146_097 + year_of_era * 365 + year_of_era / 4 - year_of_era / 100 + day_of_year - 719_468
 }
 
-/// Year, month and day of a day counted from 1970-01-01.
+/// Year, month and day of a number of days since 1970-01-01.
 pub fn civil_from_days(days: i64) -> (i64, i64, i64) {
     let shifted = days + 719_468;
     let era = shifted.div_euclid(146_097);
@@ -74,7 +73,7 @@ pub fn civil_from_days(days: i64) -> (i64, i64, i64) {
 }
 
 impl Reset {
-    /// First boundary later than `time`; the largest time where there is none.
+    /// First boundary later than `time`; `i64::MAX` if there is none.
     pub fn next_after(self, time: i64, unit: TimeUnit) -> i64 {
         let per_day = unit.per_second() * 86_400;
         let day = time.div_euclid(per_day);
@@ -93,7 +92,7 @@ impl Reset {
     }
 }
 
-/// `2024-01-01T00:00:00.000` in the resolution of the unit.
+/// Formats a time as `2024-01-01T00:00:00.000`, with the digits of the unit.
 pub fn format_time(time: i64, unit: TimeUnit) -> String {
     let seconds = time.div_euclid(unit.per_second());
     let fraction = time.rem_euclid(unit.per_second());

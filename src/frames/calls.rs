@@ -1,10 +1,10 @@
-//! How often expressions ran in this process, so that tests can see what a plan runs.
+//! Number of calls of expressions in this process, for tests of what a plan runs.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
 static CALLS: AtomicU64 = AtomicU64::new(0);
 
-/// Notes a call.
+/// Counts a call.
 pub fn note() {
     CALLS.fetch_add(1, Ordering::Relaxed);
 }

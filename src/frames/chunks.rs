@@ -1,4 +1,4 @@
-//! Converted columns, chunk by chunk, and the core's view of them.
+//! Converted columns in chunks, and views of them for the core.
 
 use polars::prelude::*;
 use polars_arrow::array::{Array, PrimitiveArray};
@@ -54,7 +54,7 @@ impl Chunks {
     }
 }
 
-/// Where a row lies in a chunked column.
+/// Position of a row in a chunked column.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Position {
     pub chunk: usize,

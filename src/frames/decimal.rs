@@ -1,4 +1,4 @@
-//! Decimals and integers to the 1e-8 grid, in integer arithmetic.
+//! Conversion of decimals and integers to the 1e-8 grid, in integer arithmetic.
 
 use polars::prelude::*;
 use polars_arrow::array::{Array, PrimitiveArray};
@@ -18,13 +18,13 @@ pub struct Converted {
     /// First row whose value does not fit the grid.
     pub too_large: Option<usize>,
     /// First row whose value is positive and rounds to zero.
-    pub vanished: Option<usize>,
+    pub rounds_to_zero: Option<usize>,
 }
 
-/// Converts; digits beyond eight places are rounded half away from zero.
+/// Converts a column, with digits beyond eight places rounded half away from zero.
 ///
-/// Columns of moderate size become doubles that stand for the same grid values, so that they take
-/// the same quick path as doubles.
+/// If all values are moderate, they become doubles with the same grid values, for which the core has a
+/// quick path.
 ///
 /// # Errors
 /// When Polars cannot widen the column.
@@ -32,7 +32,7 @@ pub fn to_values(series: &Series) -> Result<Converted, FrameError> {
     if series.null_count() == 0
         && let Some(chunks) = moderate_integers(series)?
     {
-        return Ok(Converted { chunks, too_large: None, vanished: None });
+        return Ok(Converted { chunks, too_large: None, rounds_to_zero: None });
     }
     let (wide, places) = match series.dtype() {
         DataType::Decimal(_, scale) => (series.to_physical_repr().into_owned(), *scale),
@@ -46,16 +46,16 @@ pub fn to_values(series: &Series) -> Result<Converted, FrameError> {
             grid.add(chunk.len(), chunk.iter().map(|value| value.copied()));
         }
     }
-    let Grid { chunks, largest, mut too_large, vanished, .. } = grid;
-    // A value that Polars could not widen came back as null; a null of the input is reported as such.
+    let Grid { chunks, largest, mut too_large, rounds_to_zero, .. } = grid;
+    // Polars turns a value that it cannot widen into null; nulls of the input are reported elsewhere.
     if wide.null_count() > series.null_count() && too_large.is_none() {
-        too_large = first_lost(series, &wide);
+        too_large = first_overflow(series, &wide);
     }
     let chunks = if largest <= EXACT_IN_DOUBLE { as_doubles(chunks) } else { as_integers(chunks) };
-    Ok(Converted { chunks, too_large, vanished })
+    Ok(Converted { chunks, too_large, rounds_to_zero })
 }
 
-/// An integer whose size and double take one instruction.
+/// An integer with a size and a conversion to double in one instruction.
 trait Whole: Copy + Ord {
     fn size(self) -> u64;
     fn double(self) -> f64;
@@ -83,7 +83,7 @@ whole!(
     u8: |x| x, u16: |x| x, u32: |x| x, u64: |x| x
 );
 
-/// Integers without nulls as doubles; `None` when one of them is large, or of more than 64 bits.
+/// Integers without nulls as doubles; `None` if a value is large or the type has more than 64 bits.
 fn moderate_integers(series: &Series) -> Result<Option<Chunks>, FrameError> {
     Ok(match series.dtype() {
         DataType::Int8 => integers_to_doubles(series.i8()?),
@@ -117,7 +117,7 @@ where
     Some(Chunks::Floats(chunks))
 }
 
-fn first_lost(series: &Series, wide: &Series) -> Option<usize> {
+fn first_overflow(series: &Series, wide: &Series) -> Option<usize> {
     (0..series.len()).find(|row| {
         wide.get(*row).is_ok_and(|value| value.is_null()) && series.get(*row).is_ok_and(|value| !value.is_null())
     })
@@ -138,34 +138,34 @@ struct Grid {
     chunks: Vec<Vec<i64>>,
     largest: u64,
     too_large: Option<usize>,
-    vanished: Option<usize>,
+    rounds_to_zero: Option<usize>,
     rows: usize,
 }
 
 impl Grid {
     fn new(scale: Scale) -> Self {
-        Self { scale, chunks: Vec::new(), largest: 0, too_large: None, vanished: None, rows: 0 }
+        Self { scale, chunks: Vec::new(), largest: 0, too_large: None, rounds_to_zero: None, rows: 0 }
     }
 
     fn add(&mut self, len: usize, values: impl Iterator<Item = Option<i128>> + Clone) {
         let (scale, rows) = (self.scale, self.rows);
-        let (mut largest, mut is_doubtful) = (self.largest, false);
+        let (mut largest, mut has_faults) = (self.largest, false);
         let mut grids = Vec::with_capacity(len);
         grids.extend(values.clone().map(|value| {
             let value = value.unwrap_or(0);
             let fitting = scale.apply(value);
-            is_doubtful |= fitting.is_none() | (fitting == Some(0) && value > 0);
+            has_faults |= fitting.is_none() | (fitting == Some(0) && value > 0);
             let grid = fitting.unwrap_or(0);
             largest = largest.max(grid.unsigned_abs());
             grid
         }));
-        if is_doubtful {
+        if has_faults {
             let first = |is_at_fault: fn(i128, Option<i64>) -> bool| {
                 let at = values.clone().position(|value| value.is_some_and(|x| is_at_fault(x, scale.apply(x))));
                 at.map(|at| rows + at)
             };
             self.too_large = self.too_large.or_else(|| first(|_, grid| grid.is_none()));
-            self.vanished = self.vanished.or_else(|| first(|value, grid| grid == Some(0) && value > 0));
+            self.rounds_to_zero = self.rounds_to_zero.or_else(|| first(|value, grid| grid == Some(0) && value > 0));
         }
         (self.largest, self.rows) = (largest, rows + grids.len());
         self.chunks.push(grids);

@@ -1,20 +1,20 @@
-//! What a door can raise.
+//! Errors of the entry points.
 
 use polars::prelude::PolarsError;
 use thiserror::Error;
 
 use crate::core::error::{CoreError, DataError};
 
-/// Every error of a door; `python::errors` and `plugin` map it to their world's classes.
+/// Every error of an entry point; `python::errors` and `plugin` map it to exception classes.
 #[derive(Debug, Error)]
 pub enum FrameError {
-    /// A column of a type that is not taken.
+    /// A column of an unsupported type.
     #[error("{0}")]
     Type(String),
     /// Options that contradict each other or the frame.
     #[error("{0}")]
     Options(String),
-    /// Use of an object that was in use in another thread when this process was forked.
+    /// Use of an object that another thread was using when this process was forked.
     #[error("{0}")]
     Forked(String),
     #[error("{0}")]

@@ -1,4 +1,4 @@
-//! Series to core columns: types and nulls only; values and order are judged in the core.
+//! Conversion of Series to core columns. It checks types and nulls; the core checks values and order.
 
 use polars::prelude::*;
 
@@ -11,11 +11,11 @@ use crate::frames::error::FrameError;
 use crate::frames::options::{Options, Role};
 use crate::frames::side;
 
-/// A fault found while converting, before the core sees the row.
+/// A fault found during conversion, before the core sees the row.
 pub struct Fault {
     pub row: usize,
-    /// Words the fault, given the row as the user counts it.
-    pub word: Box<dyn FnOnce(u64) -> DataError>,
+    /// Describes the fault, with the row number for messages.
+    pub describe: Box<dyn FnOnce(u64) -> DataError>,
 }
 
 /// Every bound column of a push, converted.
@@ -35,33 +35,33 @@ pub struct Columns {
 /// Time unit of a time type.
 ///
 /// # Errors
-/// When it is not a Datetime, with what to write instead.
+/// When it is not a Datetime. The message has the conversion to write.
 pub fn time_unit(name: &str, dtype: &DataType) -> Result<CoreUnit, FrameError> {
     match dtype {
         DataType::Datetime(TimeUnit::Milliseconds, _) => Ok(CoreUnit::Milliseconds),
         DataType::Datetime(TimeUnit::Microseconds, _) => Ok(CoreUnit::Microseconds),
         DataType::Datetime(TimeUnit::Nanoseconds, _) => Ok(CoreUnit::Nanoseconds),
-        other if other.is_integer() => Err(refuse_type(
+        other if other.is_integer() => Err(wrong_type(
             name,
             "Datetime",
             other,
             &format!("name the unit: `pl.from_epoch(\"{name}\", time_unit=\"ms\")` (or \"us\", \"ns\")"),
         )),
         DataType::String => {
-            Err(refuse_type(name, "Datetime", dtype, &format!("parse it: `pl.col(\"{name}\").str.to_datetime()`")))
+            Err(wrong_type(name, "Datetime", dtype, &format!("parse it: `pl.col(\"{name}\").str.to_datetime()`")))
         }
-        other => Err(refuse_type(name, "Datetime", other, "cast or parse it to Datetime first")),
+        other => Err(wrong_type(name, "Datetime", other, "cast or parse it to Datetime first")),
     }
 }
 
-fn refuse_type(name: &str, wanted: &str, dtype: &DataType, hint: &str) -> FrameError {
-    FrameError::Type(format!("`{name}` must be {wanted}, got {dtype:?}\n\nhint: {hint}"))
+fn wrong_type(name: &str, expected: &str, dtype: &DataType, hint: &str) -> FrameError {
+    FrameError::Type(format!("`{name}` must be {expected}, got {dtype:?}\n\nhint: {hint}"))
 }
 
-/// Refuses types that no column of a role may have.
+/// Checks that a column of a role has a supported type.
 ///
 /// # Errors
-/// A sentence with the cast to write.
+/// When it has not. The message has the cast to write.
 pub fn check_type(role: Role, name: &str, dtype: &DataType) -> Result<(), FrameError> {
     let is_number =
         |dtype: &DataType| dtype.is_integer() || matches!(dtype, DataType::Float64 | DataType::Decimal(_, _));
@@ -69,20 +69,21 @@ pub fn check_type(role: Role, name: &str, dtype: &DataType) -> Result<(), FrameE
         Role::Timestamp => time_unit(name, dtype).map(|_| ()),
         Role::Price | Role::Quantity if !is_number(dtype) => {
             let hint = format!("cast it: `pl.col(\"{name}\").cast(pl.Float64)`");
-            Err(refuse_type(name, "Float64, Decimal or an integer", dtype, &hint))
+            Err(wrong_type(name, "Float64, Decimal or an integer", dtype, &hint))
         }
         Role::IsBuyerMaker if *dtype != DataType::Boolean => {
-            let hint = "cast it to Boolean (true: the seller is the aggressor), or give the aggressor's side as `side`";
-            Err(refuse_type(name, "Boolean", dtype, hint))
+            let hint =
+                "cast it to Boolean (true: the seller is the aggressor), or pass the side of the aggressor as `side`";
+            Err(wrong_type(name, "Boolean", dtype, hint))
         }
         Role::Side if !matches!(dtype, DataType::String | DataType::Categorical(_, _) | DataType::Enum(_, _)) => {
-            Err(refuse_type(name, "String, Categorical or Enum", dtype, "give the aggressor as \"buy\" or \"sell\""))
+            Err(wrong_type(name, "String, Categorical or Enum", dtype, "pass the aggressor as \"buy\" or \"sell\""))
         }
         Role::AggTradeId | Role::FirstTradeId | Role::LastTradeId | Role::BarId
             if !dtype.is_integer() || matches!(dtype, DataType::Int128 | DataType::UInt128) =>
         {
             let hint = format!("cast it: `pl.col(\"{name}\").cast(pl.Int64)`");
-            Err(refuse_type(name, "an integer of at most 64 bits", dtype, &hint))
+            Err(wrong_type(name, "an integer of at most 64 bits", dtype, &hint))
         }
         Role::Key => crate::frames::keys::check_type(name, dtype),
         _ => Ok(()),
@@ -92,7 +93,7 @@ pub fn check_type(role: Role, name: &str, dtype: &DataType) -> Result<(), FrameE
 /// Repeats columns of one row to the length of the others.
 ///
 /// # Errors
-/// When lengths differ otherwise.
+/// When columns differ in length and the shorter one has more than one row.
 pub fn align(inputs: &[Series]) -> PolarsResult<Vec<Series>> {
     let len = if inputs.iter().any(|series| series.is_empty()) && inputs.iter().all(|series| series.len() <= 1) {
         0
@@ -111,7 +112,7 @@ impl Columns {
     /// Converts the columns of a push; `inputs` are in the order of the roles.
     ///
     /// # Errors
-    /// When a type is refused. Rows that cannot be converted are kept as [`Columns::fault`].
+    /// When a type is not supported. The first row that cannot be converted becomes [`Columns::fault`].
     pub fn of(options: &Options, inputs: &[Series]) -> Result<Self, FrameError> {
         let mut columns = Self {
             len: inputs.first().map_or(0, |series| series.len()),
@@ -127,7 +128,7 @@ impl Columns {
         for ((role, name), series) in options.roles.iter().zip(&options.names).zip(inputs) {
             check_type(*role, name, series.dtype())?;
             if !matches!(role, Role::Key | Role::BarId) {
-                columns.note_null(name, series);
+                columns.check_nulls(name, series);
             }
             match role {
                 Role::Price => columns.price = columns.prices(name, series)?,
@@ -144,29 +145,29 @@ impl Columns {
         Ok(columns)
     }
 
-    fn note(&mut self, fault: Fault) {
+    fn add_fault(&mut self, fault: Fault) {
         if self.fault.as_ref().is_none_or(|earlier| fault.row < earlier.row) {
             self.fault = Some(fault);
         }
     }
 
-    fn note_null(&mut self, name: &str, series: &Series) {
+    fn check_nulls(&mut self, name: &str, series: &Series) {
         if series.null_count() == 0 {
             return;
         }
         let Some(row) = series.is_null().iter().position(|is_null| is_null == Some(true)) else { return };
         let name = name.to_owned();
-        let word = move |number: u64| {
+        let describe = move |number: u64| {
             DataError::value(
                 number,
                 format!("`{name}` is null at row {number}\n\nhint: drop such rows first: `drop_nulls(\"{name}\")`"),
             )
         };
-        self.note(Fault { row, word: Box::new(word) });
+        self.add_fault(Fault { row, describe: Box::new(describe) });
     }
 
-    /// Notes a fault at a row, worded with the value there.
-    fn note_value(
+    /// Adds a fault at a row, described with the value there.
+    fn add_value_fault(
         &mut self,
         name: &str,
         series: &Series,
@@ -175,10 +176,10 @@ impl Columns {
         hint: &'static str,
     ) -> Result<(), FrameError> {
         let (name, value) = (name.to_owned(), series.get(row)?.to_string());
-        let word = move |number: u64| {
+        let describe = move |number: u64| {
             DataError::value(number, format!("`{name}` must be {rule}, got `{value}` at row {number}\n\nhint: {hint}"))
         };
-        self.note(Fault { row, word: Box::new(word) });
+        self.add_fault(Fault { row, describe: Box::new(describe) });
         Ok(())
     }
 
@@ -187,11 +188,11 @@ impl Columns {
             return self.values(name, series);
         }
         let converted = crate::frames::decimal::to_values(series)?;
-        if let Some(row) = converted.vanished {
-            let hint = "prices are kept to 8 decimals; rescale the price, e.g. quote a thousand units";
-            self.note_value(name, series, row, "at least 0.00000001", hint)?;
+        if let Some(row) = converted.rounds_to_zero {
+            let hint = "prices have 8 decimals; rescale the price, e.g. quote a thousand units";
+            self.add_value_fault(name, series, row, "at least 0.00000001", hint)?;
         }
-        self.fitted(name, series, converted)
+        self.checked(name, series, converted)
     }
 
     fn values(&mut self, name: &str, series: &Series) -> Result<Chunks, FrameError> {
@@ -199,12 +200,12 @@ impl Columns {
             return Ok(Chunks::Floats(series.f64()?.downcast_iter().cloned().collect()));
         }
         let converted = crate::frames::decimal::to_values(series)?;
-        self.fitted(name, series, converted)
+        self.checked(name, series, converted)
     }
 
-    fn fitted(&mut self, name: &str, series: &Series, converted: Converted) -> Result<Chunks, FrameError> {
+    fn checked(&mut self, name: &str, series: &Series, converted: Converted) -> Result<Chunks, FrameError> {
         if let Some(row) = converted.too_large {
-            self.note_value(name, series, row, "below 92233720368.54775808", "rescale the column")?;
+            self.add_value_fault(name, series, row, "below 92233720368.54775808", "rescale the column")?;
         }
         Ok(converted.chunks)
     }
@@ -213,7 +214,7 @@ impl Columns {
         let sides = side::to_bits(series)?;
         if let Some(row) = sides.unknown {
             let hint = "it is the aggressor's side; rename or drop other values first";
-            self.note_value(name, &series.cast(&DataType::String)?, row, "buy or sell (also b/s, bid/ask)", hint)?;
+            self.add_value_fault(name, &series.cast(&DataType::String)?, row, "buy or sell (also b/s, bid/ask)", hint)?;
         }
         Ok(Chunks::Bits(sides.chunks))
     }
@@ -222,7 +223,7 @@ impl Columns {
         if let DataType::UInt64 = series.dtype() {
             let too_large = series.u64()?.iter().position(|id| id.is_some_and(|id| i64::try_from(id).is_err()));
             if let Some(row) = too_large {
-                self.note_value(name, series, row, "below 2^63", "leave this column out")?;
+                self.add_value_fault(name, series, row, "below 2^63", "leave this column out")?;
             }
         }
         match series.dtype() {
@@ -244,7 +245,7 @@ impl Columns {
     }
 }
 
-/// Walks columns whose chunks may be cut differently; nothing is copied.
+/// Iterator over columns whose chunks may differ in length; nothing is copied.
 pub struct Pieces<'a> {
     columns: &'a Columns,
     lengths: [Vec<usize>; 7],
@@ -254,7 +255,7 @@ pub struct Pieces<'a> {
 }
 
 impl<'a> Iterator for Pieces<'a> {
-    /// First row and columns of a piece.
+    /// First row of a piece, and its columns.
     type Item = (usize, Ticks<'a>);
 
     fn next(&mut self) -> Option<Self::Item> {

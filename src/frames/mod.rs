@@ -1,4 +1,4 @@
-//! The only place that turns Polars into the core's columns and back.
+//! Conversion between Polars columns and the columns of the core. No other module does it.
 
 pub mod calls;
 pub mod chunks;

@@ -1,4 +1,4 @@
-//! What the Python layer asks for, validated there and once more here.
+//! Options from the Python layer, which are validated there and here.
 
 use serde::Deserialize;
 
@@ -11,7 +11,7 @@ use crate::core::time::{Reset, TimeUnit};
 use crate::features::catalogue;
 use crate::frames::error::FrameError;
 
-/// Part a column plays.
+/// Role of a column.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Role {
@@ -49,7 +49,7 @@ impl From<ResetName> for Reset {
     }
 }
 
-/// Options of every door.
+/// Options of all entry points.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 pub struct Options {
     pub roles: Vec<Role>,
@@ -59,10 +59,10 @@ pub struct Options {
     /// Absolute distances in grid units, instead of thresholds.
     #[serde(default)]
     pub distances: Vec<i64>,
-    /// Word of the rule; the default one when absent.
+    /// Name of the rule; by default the first one.
     #[serde(default)]
     pub rule: Option<String>,
-    /// Whether the caller gave a list of thresholds.
+    /// Whether the caller passed a list of thresholds.
     #[serde(default)]
     pub long: bool,
     /// Columns beyond the core.
@@ -76,10 +76,10 @@ pub struct Options {
     pub keep: bool,
     #[serde(default = "yes")]
     pub gate: bool,
-    /// Output columns wanted; all when absent.
+    /// Output columns to return; by default all.
     #[serde(default)]
     pub project: Option<Vec<String>>,
-    /// Messages count rows over all pushes.
+    /// Whether messages count rows over all pushes.
     #[serde(default)]
     pub absolute_rows: bool,
 }
@@ -102,7 +102,7 @@ impl Options {
     fn rule(&self) -> Result<RuleName, FrameError> {
         match &self.rule {
             None => Ok(RuleName::default()),
-            Some(word) => word.parse().map_err(FrameError::Options),
+            Some(name) => name.parse().map_err(FrameError::Options),
         }
     }
 
@@ -151,42 +151,42 @@ impl Options {
     }
 
     /// Whether a catalogue column is part of the output.
-    pub fn gives(&self, name: &str, group: Group, with_state: bool) -> bool {
-        let is_made = match name {
+    pub fn includes(&self, name: &str, group: Group, with_state: bool) -> bool {
+        let is_available = match name {
             "threshold" => self.long,
             "is_closed" | "ended_by" => with_state && !self.is_aggregate(),
             _ => group == Group::Core || self.features.iter().any(|feature| feature == name),
         };
-        is_made && self.wants(name)
+        is_available && self.selects(name)
     }
 
-    /// Whether an output column was asked for.
-    pub fn wants(&self, name: &str) -> bool {
-        self.project.as_ref().is_none_or(|names| names.iter().any(|wanted| wanted == name))
+    /// Whether the caller selected an output column.
+    pub fn selects(&self, name: &str) -> bool {
+        self.project.as_ref().is_none_or(|names| names.iter().any(|selected| selected == name))
     }
 
-    /// Refuses what no door could serve.
+    /// Checks that the options are complete and do not contradict each other.
     ///
     /// # Errors
-    /// A sentence that names the contradiction.
+    /// When they are not. The message names the contradiction.
     pub fn check(&self) -> Result<(), FrameError> {
-        let refuse = |message: &str| Err(FrameError::Options(message.to_owned()));
+        let invalid = |message: &str| Err(FrameError::Options(message.to_owned()));
         if self.roles.len() != self.names.len() {
-            return refuse("every column needs a role and a name");
+            return invalid("every column needs a role and a name");
         }
         if self.position(Role::Price).is_none() || self.position(Role::Timestamp).is_none() {
-            return refuse("price and timestamp are required");
+            return invalid("price and timestamp are required");
         }
         let count = self.thresholds.len() + self.distances.len();
         if (count == 0) != self.is_aggregate() {
-            return refuse("bars need a threshold, or bar ids instead of it");
+            return invalid("bars need either a threshold or bar ids");
         }
         if !self.thresholds.is_empty() && !self.distances.is_empty() {
-            return refuse("percentages and distances do not mix in one list");
+            return invalid("a list cannot mix percentages and distances");
         }
         self.rule()?;
         if count > usize::from(u16::MAX) {
-            return refuse("at most 65535 thresholds fit one pass");
+            return invalid("there can be at most 65535 thresholds");
         }
         match self.features.iter().find(|name| !catalogue().any(|column| column.name == name.as_str())) {
             Some(name) => Err(FrameError::Options(format!("there is no column `{name}`"))),

@@ -1,4 +1,4 @@
-//! Bars to columns of a frame; the schema is read off the catalogue.
+//! Conversion of bars to columns of a frame; the schema follows from the catalogue.
 
 use polars::prelude::*;
 
@@ -15,14 +15,14 @@ enum Data {
     UInt(Vec<u32>),
     Flag(Vec<bool>),
     EndedBy(Vec<u8>),
-    /// Inputs are missing: null throughout.
+    /// A required input is missing: all values are null.
     Null,
 }
 
-/// The bar table under construction.
+/// A table of bars under construction.
 pub struct BarTable {
     columns: Vec<(&'static Entry, Data)>,
-    /// Keys of the bars, where there are any.
+    /// Keys of the bars, if they have keys.
     pub codes: Vec<u32>,
     is_keyed: bool,
     len: usize,
@@ -30,8 +30,8 @@ pub struct BarTable {
 
 /// Catalogue columns of the output, in order.
 pub fn entries(options: &Options, with_state: bool) -> impl Iterator<Item = &'static Entry> {
-    let given = catalogue().filter(move |entry| options.gives(entry.name, entry.group, with_state));
-    given.map(|entry| if entry.name == DISTANCE.name && options.has_distances() { &DISTANCE } else { entry })
+    let selected = catalogue().filter(move |entry| options.includes(entry.name, entry.group, with_state));
+    selected.map(|entry| if entry.name == DISTANCE.name && options.has_distances() { &DISTANCE } else { entry })
 }
 
 /// Polars type of a catalogue column.
@@ -69,7 +69,7 @@ impl BarTable {
 
     /// Appends bars and empties the vector.
     pub fn take(&mut self, bars: &mut Vec<Bar>, context: Context) {
-        // Blocks keep the bars in the cache while each column passes over them.
+        // The bars of a block stay in the cache while each column is filled.
         for block in bars.chunks(256) {
             for (entry, data) in &mut self.columns {
                 match (entry.extract, data) {
@@ -92,7 +92,7 @@ impl BarTable {
     /// The finished columns, without keys.
     ///
     /// # Errors
-    /// When Polars refuses a column, which its types rule out.
+    /// When Polars rejects a column, which the types rule out.
     pub fn finish(self, time: &DataType) -> PolarsResult<Vec<Series>> {
         let len = self.len;
         self.columns.into_iter().map(|(entry, data)| to_series(entry, data, &dtype(entry, time)?, len)).collect()

@@ -1,4 +1,4 @@
-//! One stream of pushes: options and types bound to the core's state. Both doors are made of it.
+//! A stream of pushes: options and types bound to a state of the core. Both entry points use it.
 
 use std::iter;
 
@@ -7,7 +7,7 @@ use polars::prelude::*;
 use crate::core::aggregate::{Aggregator, Ids};
 use crate::core::bar::Bar;
 use crate::core::builder::RangeBarBuilder;
-use crate::core::checkpoint::{Reader, refuse};
+use crate::core::checkpoint::{Reader, unusable};
 use crate::core::columns::Context;
 use crate::core::keys::buckets::block_size;
 use crate::core::rule::threshold::Threshold;
@@ -21,13 +21,13 @@ use crate::frames::output::{BarTable, dtype, entries};
 /// Takes bars that ended and leaves the vector empty.
 type Sink<'a> = &'a mut dyn FnMut(&mut Vec<Bar>, Context);
 
-/// What turns records into bars.
+/// State that computes bars from records.
 enum Engine {
     Builder(Box<RangeBarBuilder>),
     Aggregator(Box<Aggregator>),
 }
 
-/// Options bound to column types, and the state.
+/// Options bound to column types, with a state.
 pub struct Session {
     options: Options,
     thresholds: Vec<Threshold>,
@@ -60,7 +60,7 @@ impl Session {
     /// Binds options to column types, given in the order of the roles.
     ///
     /// # Errors
-    /// When a type is refused or the options contradict each other.
+    /// When a type is not supported or the options contradict each other.
     pub fn bind(options: Options, fields: &[(PlSmallStr, DataType)]) -> Result<Self, FrameError> {
         options.check()?;
         if fields.len() != options.roles.len() {
@@ -90,7 +90,7 @@ impl Session {
         let session = Self { options, thresholds, dtypes, time, inputs, empty_keys, keyer, engine, id_dtype };
         if session.schema()?.is_empty() {
             // The number of bars would be lost.
-            return Err(FrameError::Options("at least one column of the bars must be asked for".to_owned()));
+            return Err(FrameError::Options("at least one column of the bars must be selected".to_owned()));
         }
         Ok(session)
     }
@@ -100,11 +100,11 @@ impl Session {
     /// # Errors
     /// Never in practice.
     pub fn schema(&self) -> Result<Vec<(PlSmallStr, DataType)>, FrameError> {
-        let wanted_keys = self.empty_keys.iter().filter(|key| self.options.wants(key.name()));
-        let mut fields: Vec<_> = wanted_keys.map(|key| (key.name().clone(), key.dtype().clone())).collect();
+        let selected_keys = self.empty_keys.iter().filter(|key| self.options.selects(key.name()));
+        let mut fields: Vec<_> = selected_keys.map(|key| (key.name().clone(), key.dtype().clone())).collect();
         for entry in entries(&self.options, self.options.keep) {
-            let is_given_id = entry.name == "bar_id" && self.options.is_aggregate();
-            let dtype = if is_given_id { self.id_dtype.clone() } else { dtype(entry, &self.time)? };
+            let is_caller_id = entry.name == "bar_id" && self.options.is_aggregate();
+            let dtype = if is_caller_id { self.id_dtype.clone() } else { dtype(entry, &self.time)? };
             fields.push((entry.name.into(), dtype));
         }
         Ok(fields)
@@ -117,18 +117,18 @@ impl Session {
     fn context(&self) -> Context<'_> {
         let unit = match &self.engine {
             Engine::Builder(builder) => builder.settings().unit,
-            Engine::Aggregator(aggregator) => aggregator.wording().unit,
+            Engine::Aggregator(aggregator) => aggregator.fault_context().unit,
         };
         Context { unit, thresholds: &self.thresholds }
     }
 
-    /// Takes the columns of a push, in one or more pieces, and gives the bars that ended.
+    /// Processes the columns of a push, in one or more pieces, and returns the bars that ended.
     ///
-    /// The pieces are asked for once more after an error, to find the row at fault. Nothing is made
-    /// where no bar ended, which is the most frequent outcome of a short push.
+    /// After an error the pieces are requested once more, to find the row at fault. If no bar ended,
+    /// which is the most frequent outcome of a short push, no columns are created.
     ///
     /// # Errors
-    /// At the first record that is refused, or of the iterator; the state is then as before.
+    /// At the first invalid record, or on an error of the iterator. The state is then unchanged.
     pub fn push<E: From<FrameError>, I: Iterator<Item = Result<Vec<Series>, E>>>(
         &mut self,
         pieces: impl Fn() -> I,
@@ -138,7 +138,7 @@ impl Session {
         Ok(self.finish_if_any(table)?)
     }
 
-    /// A push and, as at the end of a stream, the unfinished bars where they are kept.
+    /// Processes a push as a whole stream: with the unfinished bars at its end, if they are kept.
     ///
     /// # Errors
     /// As for [`Session::push`].
@@ -149,7 +149,7 @@ impl Session {
         self.finish_table(table)
     }
 
-    /// What the end of a stream adds to the bars.
+    /// The bars that the end of a stream adds.
     fn ending(&self) -> Vec<Bar> {
         match &self.engine {
             Engine::Builder(builder) if self.options.keep => builder.partial(),
@@ -189,19 +189,19 @@ impl Session {
     fn finish_table(&self, mut table: BarTable) -> Result<Vec<Series>, FrameError> {
         let codes = std::mem::take(&mut table.codes);
         let mut columns = self.keyer.values(&codes)?;
-        columns.retain(|key| self.options.wants(key.name()));
+        columns.retain(|key| self.options.selects(key.name()));
         let mut values = table.finish(&self.time)?;
         if let Engine::Aggregator(aggregator) = &self.engine {
             for series in values.iter_mut().filter(|series| series.name() == "bar_id") {
-                *series = self.given_ids(series, aggregator)?;
+                *series = self.caller_ids(series, aggregator)?;
             }
         }
         columns.append(&mut values);
         Ok(columns)
     }
 
-    /// Positions of runs back to the caller's ids.
-    fn given_ids(&self, positions: &Series, aggregator: &Aggregator) -> PolarsResult<Series> {
+    /// Maps positions of runs back to the ids of the caller.
+    fn caller_ids(&self, positions: &Series, aggregator: &Aggregator) -> PolarsResult<Series> {
         let run_ids = aggregator.run_ids();
         let id = |position: u32| run_ids.get(position as usize).copied();
         let ids = positions.u32()?.iter().map(|position| position.and_then(id));
@@ -216,7 +216,7 @@ impl Session {
         self.take(|| iter::once(Ok(inputs.to_vec())), sink)
     }
 
-    /// Takes all pieces of a push, or none.
+    /// Processes all pieces of a push, or none.
     fn take<E: From<FrameError>, I: Iterator<Item = Result<Vec<Series>, E>>>(
         &mut self,
         pieces: impl Fn() -> I,
@@ -231,7 +231,7 @@ impl Session {
         if result.is_err() && self.retrace() {
             result = self.extend_all(pieces(), &mut |bars, _| bars.clear());
         }
-        // An aggregation ends at its first error and has no way back.
+        // An aggregation ends at its first error and cannot be rolled back.
         if let Engine::Builder(builder) = &mut self.engine {
             if result.is_err() {
                 builder.roll_back();
@@ -281,7 +281,7 @@ impl Session {
         Ok(())
     }
 
-    /// The bar id of every record: one column per threshold. For one push.
+    /// The bar id of every record of a single push, one column per threshold.
     ///
     /// # Errors
     /// As for [`Session::push`].
@@ -326,7 +326,7 @@ impl Session {
         for (row, ticks) in columns.pieces() {
             push_ids(aggregator, ids, row, &ticks, &mut bars, &mut |bars| sink(bars, context))?;
         }
-        raise_fault(&mut columns, |row| aggregator.wording().row(first_row + row as u64))
+        raise_fault(&mut columns, |row| aggregator.fault_context().row(first_row + row as u64))
     }
 
     /// State and keys as bytes.
@@ -344,8 +344,8 @@ impl Session {
         Ok(out)
     }
 
-    /// Takes over a saved state; returns the number of rows pushed until it was saved. After an
-    /// error the session must not be used.
+    /// Restores a saved state. Returns the number of rows pushed before it was saved. After an error
+    /// the session must not be used.
     ///
     /// # Errors
     /// When the bytes are not a state of these options and types.
@@ -361,15 +361,16 @@ impl Session {
         keyer.load(reader.0, &self.empty_keys)?;
         let has_fitting_keys = if self.options.is_keyed() { keyer.count() == keys } else { keys <= 1 };
         self.keyer = keyer;
-        // Of several byte sequences that read as the same state, only one is ever written.
+        // Several byte sequences can be read as the same state, but only one of them is ever written.
         if !has_fitting_keys || self.save()? != bytes {
-            return Err(refuse("its keys do not fit its states").into());
+            return Err(unusable("its keys do not fit its states").into());
         }
         Ok(rows)
     }
 }
 
-/// Records whose keys are numbered at once, at least: the codes of few keys stay in the cache.
+/// Least number of records whose keys are encoded at once, so that the codes of few keys stay in the
+/// cache.
 const CODED_ROWS: usize = 65_536;
 
 fn push_pieces(
@@ -395,13 +396,13 @@ fn push_pieces(
             builder.push(&ticks.slice(from, to), Some(&codes), &mut bars, sink)?;
         }
     }
-    raise_fault(columns, |row| builder.wording().row(first_row + row as u64))
+    raise_fault(columns, |row| builder.fault_context().row(first_row + row as u64))
 }
 
 fn raise_fault(columns: &mut Columns, number: impl Fn(usize) -> u64) -> Result<(), FrameError> {
     match columns.fault.take() {
         None => Ok(()),
-        Some(fault) => Err((fault.word)(number(fault.row)).into()),
+        Some(fault) => Err((fault.describe)(number(fault.row)).into()),
     }
 }
 
@@ -428,7 +429,7 @@ fn push_ids(
     }
 }
 
-/// A piece on its way to the aggregator, whatever the width of its ids.
+/// A push of a piece to the aggregator, generic over the width of its ids.
 struct IdPush<'a, 'b> {
     aggregator: &'a mut Aggregator,
     ticks: &'a Ticks<'b>,

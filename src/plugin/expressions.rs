@@ -1,4 +1,4 @@
-//! Glue between `#[polars_expr]` and a session of one push.
+//! Expressions, each a session of one push.
 
 use polars::prelude::*;
 use pyo3_polars::derive::polars_expr;

@@ -1,3 +1,3 @@
-//! The first door: stateless Polars expressions.
+//! The first entry point: stateless Polars expressions.
 
 pub mod expressions;

@@ -1,4 +1,4 @@
-//! Class `Builder`: frames in, bars out, state kept between pushes.
+//! The class `Builder`, which takes frames, returns bars, and keeps its state between pushes.
 
 use std::iter;
 
@@ -15,7 +15,7 @@ use crate::frames::session::Session;
 
 use crate::python::exclusive::Exclusive;
 
-/// Bars from frames whose columns come in the order of the roles. Threads may share it.
+/// Builder of bars from columns in the order of the roles. Threads may share it.
 #[pyclass(module = "rangebar_polars._internal", frozen)]
 pub struct Builder {
     state: Exclusive<State>,
@@ -26,7 +26,7 @@ struct State {
     session: Option<Session>,
 }
 
-/// Columns of bars as a frame. They cross as one struct, which costs less than a crossing for each.
+/// Columns of bars as a frame. They are passed as one struct, which is faster than one by one.
 fn frame(py: Python, columns: Vec<Series>) -> PyResult<Bound<PyAny>> {
     let len = columns.first().map_or(0, |series| series.len());
     let bars = StructChunked::from_series("bars".into(), len, columns.iter()).map_err(FrameError::from)?;
@@ -39,7 +39,7 @@ fn series_in(piece: Bound<PyAny>) -> PyResult<Vec<Series>> {
     piece.try_iter()?.map(|series| Ok(series?.extract::<PySeries>()?.0)).collect()
 }
 
-/// The pieces of a push; a new iteration each time.
+/// Iterates over the pieces of a push from the start.
 fn iterate(pieces: &Py<PyAny>) -> impl Iterator<Item = PyResult<Vec<Series>>> {
     let mut iterator: Option<Py<PyIterator>> = None;
     let mut next = move |py: Python| {
@@ -64,7 +64,7 @@ impl State {
 }
 
 impl Builder {
-    /// Works on the state without the GIL, so that a thread that waits for its turn stops no other.
+    /// Works on the state without the GIL, so that a waiting thread does not block others.
     fn with<R: Send>(
         &self,
         py: Python,
@@ -100,9 +100,9 @@ impl Builder {
         frame(py, fields.into_iter().map(|(name, dtype)| Series::new_empty(name, &dtype)).collect())
     }
 
-    /// Takes the columns of a push, in pieces, and gives the bars that ended; None if none did.
+    /// Processes the columns of a push, in pieces, and returns the bars that ended; None if none did.
     ///
-    /// `pieces` is iterated over once more after an error, and must not use this builder meanwhile.
+    /// After an error `pieces` is iterated over once more. It must not use this builder.
     fn push<'py>(&self, py: Python<'py>, pieces: Py<PyAny>) -> PyResult<Option<Bound<'py, PyAny>>> {
         let bars = self.with(py, |state| Ok(state.session()?.push(|| iterate(&pieces))))??;
         bars.map(|bars| frame(py, bars)).transpose()
@@ -113,18 +113,18 @@ impl Builder {
         frame(py, self.with(py, |state| state.session()?.partial())?)
     }
 
-    /// What the end of the input adds; None if nothing.
+    /// The bars that the end of the input adds; None if there are none.
     fn finish<'py>(&self, py: Python<'py>) -> PyResult<Option<Bound<'py, PyAny>>> {
         self.with(py, |state| state.session()?.finish())?.map(|bars| frame(py, bars)).transpose()
     }
 
-    /// State and the caller's header as bytes.
+    /// The state and a header of the caller as bytes.
     fn checkpoint<'py>(&self, py: Python<'py>, header: &str) -> PyResult<Bound<'py, PyBytes>> {
         let state = self.with(py, |state| state.session()?.save())?;
         Ok(PyBytes::new(py, &py.detach(|| seal(header, &state))))
     }
 
-    /// Takes over the state of a checkpoint; returns the number of rows it counts.
+    /// Restores the state of a checkpoint. Returns its number of rows.
     fn restore(&self, py: Python, data: &[u8]) -> PyResult<u64> {
         Ok(self.with(py, |state| {
             let (_, saved) = open(data)?;
@@ -133,7 +133,7 @@ impl Builder {
     }
 }
 
-/// The header of a checkpoint, once all of it has been verified.
+/// Verifies a checkpoint and returns its header.
 #[pyfunction]
 pub fn read_checkpoint(data: &[u8]) -> PyResult<String> {
     let (header, _) = open(data).map_err(FrameError::from)?;

@@ -1,4 +1,4 @@
-//! The whole mapping of errors to Python's classes.
+//! Mapping of errors to Python exceptions.
 
 use pyo3::exceptions::{PyTypeError, PyValueError};
 use pyo3::prelude::*;

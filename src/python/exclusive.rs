@@ -1,4 +1,4 @@
-//! A value that several threads may use, one after the other, also after a fork.
+//! A value for use by several threads, one at a time, and safe after a fork.
 
 use std::process;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -6,14 +6,14 @@ use std::sync::{Mutex, PoisonError};
 
 use crate::frames::error::FrameError;
 
-/// Bits of the number of threads; the bits above are the process.
+/// Bits of the number of threads; the bits above them hold the process id.
 const COUNT_BITS: u32 = 32;
 
-/// A mutex that knows whether a fork has copied it while it was in use.
+/// A mutex that detects whether a fork copied it while it was in use.
 ///
-/// A forked child has the memory of its parent but not its threads: a mutex that another thread held
-/// stays locked for ever, and what it protects may be half-way. The threads that hold or await the
-/// mutex are therefore counted together with their process in one word, so that a child can tell.
+/// A forked child has the memory of its parent but not its threads. A mutex that another thread held
+/// stays locked for ever, and its value may be inconsistent. Therefore the threads that hold or await
+/// the mutex are counted together with their process id in one word, which a child can check.
 #[derive(Debug)]
 pub struct Exclusive<T> {
     users: AtomicU64,
@@ -52,14 +52,14 @@ impl<T> Exclusive<T> {
         }
     }
 
-    /// Runs a function on the value while no other thread does. The interpreter must be detached:
-    /// a thread that waits here with the GIL would keep the one that works from ending.
+    /// Runs a function on the value, exclusively. The caller must have released the GIL: a thread that
+    /// waits here with the GIL would block the thread that works.
     ///
     /// # Errors
     /// In a process that was forked while another thread used the value.
     pub fn with<R>(&self, work: impl FnOnce(&mut T) -> R) -> Result<R, FrameError> {
         let _turn = self.turn()?;
-        // A panic leaves no half-taken push behind that the next one would not roll back.
+        // The lock is poisoned only by a bug of the core, which does not panic on user data.
         let mut value = self.value.lock().unwrap_or_else(PoisonError::into_inner);
         Ok(work(&mut value))
     }

@@ -1,4 +1,4 @@
-//! The second door: the stateful object, and what Python may ask of the library.
+//! The second entry point: the stateful builder, and functions of the module.
 
 pub mod builder;
 pub mod errors;

@@ -1,4 +1,4 @@
-//! Functions of the module that need no state.
+//! Functions of the module without a state.
 
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
@@ -28,10 +28,10 @@ pub fn columns() -> Vec<ColumnRow> {
     catalogue().map(row).collect()
 }
 
-/// Words of the rules, the default one first.
+/// Names of the rules, the default one first.
 #[pyfunction]
 pub fn rules() -> Vec<&'static str> {
-    RuleName::ALL.iter().map(|rule| rule.word()).collect()
+    RuleName::ALL.iter().map(|rule| rule.name()).collect()
 }
 
 /// The registry file compiled into the library.
@@ -46,21 +46,21 @@ pub fn instruction_set() -> &'static str {
     InstructionSet::current().name()
 }
 
-/// Forces an instruction set, for tests; `None` frees the choice.
+/// Forces an instruction set, for tests; `None` restores the automatic choice.
 #[pyfunction]
 #[pyo3(signature = (name=None))]
 pub fn force_instruction_set(name: Option<&str>) -> PyResult<()> {
-    let wanted = match name {
+    let set = match name {
         None => None,
         Some(name) => match InstructionSet::ALL.into_iter().find(|set| set.name() == name) {
             Some(set) => Some(set),
             None => return Err(PyValueError::new_err(format!("`{name}` is not baseline, avx2 or avx512"))),
         },
     };
-    if InstructionSet::force(wanted) {
+    if InstructionSet::force(set) {
         return Ok(());
     }
-    Err(PyValueError::new_err(format!("this processor lacks `{}`", name.unwrap_or_default())))
+    Err(PyValueError::new_err(format!("this processor does not have `{}`", name.unwrap_or_default())))
 }
 
 /// Kernel calls by expressions so far.

@@ -19,7 +19,7 @@ pub fn from_grid(value: i64) -> f64 {
     value as f64 / GRID_PER_UNIT
 }
 
-/// Nearest double of a 128-bit integer; the common case avoids the wide conversion.
+/// Nearest double of a 128-bit integer, without a wide conversion in the common case.
 #[inline]
 pub fn to_f64(value: i128) -> f64 {
     match i64::try_from(value) {

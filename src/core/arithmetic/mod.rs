@@ -1,4 +1,4 @@
-//! Exact arithmetic on the grid: conversion to it, quotients of its sums.
+//! Exact arithmetic: conversion to the grid, and quotients of sums on it.
 
 pub mod grid;
 pub mod quotient;

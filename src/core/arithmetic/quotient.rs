@@ -1,6 +1,6 @@
 //! Quotients of wide integers as doubles, rounded once.
 
-/// Turnover is kept in units of 1e-16.
+/// Units of turnover, 1e-16, in one unit of money.
 const TURNOVER_PER_UNIT: u64 = 10_000_000_000_000_000;
 
 /// An unevaluated sum of two doubles.
@@ -11,19 +11,19 @@ struct Double {
 }
 
 impl Double {
-    /// A whole number but for 2^-105 of it.
+    /// An integer with a relative error of at most 2^-105.
     #[inline]
     fn near(value: u128) -> Self {
         const SHIFT: u32 = 11;
         Self::of(value).unwrap_or_else(|| {
             let scale = f64::from(1u32 << SHIFT);
-            // Below 2^117 once shifted, so there is a value.
+            // Below 2^117 after the shift, so there is a value.
             let shifted = Self::of(value >> SHIFT).unwrap_or(Self { high: f64::NAN, low: 0.0 });
             Self { high: shifted.high * scale, low: shifted.low * scale }
         })
     }
 
-    /// A whole number as high and low part; `None` from 2^117 on.
+    /// An integer as high and low part; `None` from 2^117 on.
     #[inline]
     fn of(value: u128) -> Option<Self> {
         const TWO_32: f64 = 4_294_967_296.0;
@@ -41,7 +41,7 @@ impl Double {
     }
 }
 
-/// High part and remainder of a quotient: the true value is their sum but for 2^-90 of it.
+/// High part and remainder of a quotient. Their sum has a relative error of at most 2^-90.
 #[inline]
 fn divide(numerator: Double, denominator: Double) -> (f64, f64) {
     let quotient = numerator.high / denominator.high;
@@ -67,24 +67,24 @@ fn money_quick(size: u128) -> Option<f64> {
     let (quotient, rest) = divide(Double::of(size)?, DENOMINATOR);
     let sum = quotient + rest;
     let lost = rest - (sum - quotient);
-    // Right unless what was lost is so near half a unit in the last place that its own error decides.
+    // Certain unless the part lost is so close to half a unit in the last place that its error decides.
     let is_certain = sum == sum + lost * (1.0 + 1e-9) && sum == sum + lost * (1.0 - 1e-9);
     is_certain.then_some(sum)
 }
 
-/// Long division with a sticky bit.
+/// Divides with a sticky bit.
 fn money_exact(size: u128) -> f64 {
     let shift = size.leading_zeros();
     let (quotient, rest) = {
         let wide = size << shift;
         (wide / u128::from(TURNOVER_PER_UNIT), wide % u128::from(TURNOVER_PER_UNIT))
     };
-    // The quotient has at least 74 bits: the sticky bit is far below the last place kept.
+    // The quotient has at least 74 bits: the sticky bit is far below the last place of the result.
     let sticky = quotient | u128::from(rest != 0);
     sticky as f64 / 2f64.powi(shift as i32)
 }
 
-/// Volume-weighted price: turnover (1e-16) over volume (1e-8), in units of price.
+/// Volume-weighted average price: turnover (1e-16) over volume (1e-8), in units of price.
 #[inline]
 pub fn vwap(turnover: i128, volume: i128) -> f64 {
     match volume.unsigned_abs().checked_mul(100_000_000) {

@@ -1,9 +1,9 @@
-//! Decimals of any scale to the 1e-8 grid.
+//! Conversion of decimals of any scale to the 1e-8 grid.
 
 /// Decimal places of the grid.
 const GRID_PLACES: usize = 8;
 
-/// From a decimal's integer to the grid.
+/// Factor or divisor from the integer of a decimal to the grid.
 #[derive(Clone, Copy, Debug)]
 pub enum Scale {
     Multiply(i128),
@@ -21,7 +21,7 @@ impl Scale {
         }
     }
 
-    /// The nearest grid value, halves away from zero; `None` when it does not fit an `i64`.
+    /// The nearest grid value, with halves away from zero; `None` if it does not fit an `i64`.
     #[inline(always)]
     pub fn apply(self, value: i128) -> Option<i64> {
         match self {
@@ -34,11 +34,11 @@ impl Scale {
     }
 }
 
-/// A power of ten to divide by.
+/// A power of ten as a divisor.
 #[derive(Clone, Copy, Debug)]
 pub struct Divisor {
     divisor: u128,
-    /// The same in 64 bits and its reciprocal, for divisors whose remainders fit 63 bits.
+    /// The divisor in 64 bits and its reciprocal, if remainders fit 63 bits.
     quick: Option<(u64, f64)>,
 }
 
@@ -67,8 +67,8 @@ impl Divisor {
         i64::try_from(if value < 0 { -quotient } else { quotient }).ok()
     }
 
-    /// The same for quotients below 2^50: an estimate in double is at most one away from the true
-    /// quotient, and the remainder, which then fits 63 bits, corrects it.
+    /// Divides if the quotient is below 2^50. An estimate in double is at most one away from the true
+    /// quotient; the remainder, which then fits 63 bits, corrects it.
     #[inline(always)]
     fn divide_quick(self, size: u128) -> Option<i64> {
         const TWO_64: f64 = 18_446_744_073_709_551_616.0;

@@ -1,4 +1,4 @@
-//! State to bytes and back: versioned, checked, the same state giving the same bytes.
+//! Checkpoints: a state as bytes, with version and checksum. Equal states give equal bytes.
 //!
 //! Layout: magic, version, header length, header (text of the caller), state length, state,
 //! SHA-256 of all before it. Integers are little-endian.
@@ -14,12 +14,12 @@ const MAGIC: &[u8; 8] = b"rangebar";
 const VERSION: u32 = 1;
 const DIGEST_BYTES: usize = 32;
 
-/// A checkpoint that cannot be used, and why.
-pub fn refuse(reason: &str) -> CoreError {
+/// The error for a checkpoint that cannot be used.
+pub fn unusable(reason: &str) -> CoreError {
     CoreError::Checkpoint { reason: reason.to_owned() }
 }
 
-/// Wraps a header and a state.
+/// Joins a header and a state to a checkpoint.
 pub fn seal(header: &str, state: &[u8]) -> Vec<u8> {
     let mut out = Vec::with_capacity(MAGIC.len() + header.len() + state.len() + 64);
     out.extend_from_slice(MAGIC);
@@ -33,50 +33,50 @@ pub fn seal(header: &str, state: &[u8]) -> Vec<u8> {
     out
 }
 
-/// The header and the state of a checkpoint.
+/// Splits a checkpoint into header and state.
 ///
 /// # Errors
-/// When a byte was changed, cut or added, or the version is another.
+/// When a byte was changed, cut or added, or the version is not [`VERSION`].
 pub fn open(bytes: &[u8]) -> Result<(&str, &[u8]), CoreError> {
-    let body_len = bytes.len().checked_sub(DIGEST_BYTES).ok_or_else(|| refuse("it is too short"))?;
+    let body_len = bytes.len().checked_sub(DIGEST_BYTES).ok_or_else(|| unusable("it is too short"))?;
     let (body, digest) = bytes.split_at(body_len);
     let mut reader = Reader(body);
     if reader.take(MAGIC.len())? != MAGIC {
-        return Err(refuse("these bytes are not a checkpoint of this library"));
+        return Err(unusable("these bytes are not a checkpoint of this library"));
     }
     if Sha256::digest(body).as_slice() != digest {
-        return Err(refuse("its checksum does not match: it was altered or cut"));
+        return Err(unusable("its checksum does not match: it was altered or cut"));
     }
     let version = u32::from_le_bytes(reader.array()?);
     if version != VERSION {
-        return Err(refuse(&format!("it has version {version}, this library reads version {VERSION}")));
+        return Err(unusable(&format!("it has version {version}, this library reads version {VERSION}")));
     }
     let header = reader.part()?;
     let state = reader.part()?;
     if !reader.0.is_empty() {
-        return Err(refuse("it has bytes after its end"));
+        return Err(unusable("it has bytes after its end"));
     }
-    let header = std::str::from_utf8(header).map_err(|_| refuse("its header is not text"))?;
+    let header = std::str::from_utf8(header).map_err(|_| unusable("its header is not text"))?;
     Ok((header, state))
 }
 
-/// Reads values off the front of a slice.
+/// Reader of values from the front of a slice.
 pub struct Reader<'a>(pub &'a [u8]);
 
 impl<'a> Reader<'a> {
     pub fn take(&mut self, len: usize) -> Result<&'a [u8], CoreError> {
-        let (head, tail) = self.0.split_at_checked(len).ok_or_else(|| refuse("it ends too early"))?;
+        let (head, tail) = self.0.split_at_checked(len).ok_or_else(|| unusable("it ends too early"))?;
         self.0 = tail;
         Ok(head)
     }
 
     fn array<const N: usize>(&mut self) -> Result<[u8; N], CoreError> {
-        self.take(N)?.try_into().map_err(|_| refuse("it ends too early"))
+        self.take(N)?.try_into().map_err(|_| unusable("it ends too early"))
     }
 
     pub fn part(&mut self) -> Result<&'a [u8], CoreError> {
         let len = u64::from_le_bytes(self.array()?);
-        self.take(usize::try_from(len).map_err(|_| refuse("it ends too early"))?)
+        self.take(usize::try_from(len).map_err(|_| unusable("it ends too early"))?)
     }
 
     pub fn u8(&mut self) -> Result<u8, CoreError> {
@@ -103,7 +103,7 @@ impl<'a> Reader<'a> {
         match self.u8()? {
             0 => Ok(None),
             1 => read(self).map(Some),
-            _ => Err(refuse("it holds an impossible value")),
+            _ => Err(unusable("it holds an impossible value")),
         }
     }
 }

@@ -1,18 +1,17 @@
-//! Whether a state that was read from bytes could have come from trades.
+//! Checks that a state read from bytes could have come from trades.
 //!
-//! A checksum finds bytes that were damaged, not bytes that were written by another program. Every
-//! relation between the values of a state that the builder keeps is therefore checked, so that a
-//! state is either one that pushes can reach or refused.
+//! A checksum detects damaged bytes, not bytes that another program wrote. Therefore every invariant
+//! of the builder's state is checked, and a state that pushes cannot reach is refused.
 
 use crate::core::bar::Sums;
 use crate::core::rule::threshold::Threshold;
 use crate::core::state::{KeyState, Settings, ThresholdFold};
 use crate::core::ticks::Inputs;
 
-/// Far more rows than can be pushed; below it no counter overflows.
+/// More rows than can ever be pushed; below this number no counter overflows.
 const MOST_ROWS: u64 = 1 << 62;
 
-/// What a state is held against.
+/// Settings and counts that a state must agree with.
 #[derive(Clone, Copy)]
 pub struct Bounds<'a> {
     pub settings: &'a Settings,
@@ -29,7 +28,7 @@ impl Bounds<'_> {
     /// Checks the states of all keys, in order of their first appearance.
     ///
     /// # Errors
-    /// The relation that does not hold.
+    /// When an invariant does not hold, with a description.
     pub fn check(&self, states: &[KeyState]) -> Result<(), &'static str> {
         require(self.rows <= MOST_ROWS, "it counts too many rows")?;
         let (mut last_rows, mut records) = (Vec::with_capacity(states.len()), 0u64);
@@ -44,11 +43,11 @@ impl Bounds<'_> {
         require(last_rows.last().map_or(0, |row| row + 1) == self.rows, "its last row belongs to no key")
     }
 
-    /// Checks one key; the fewest records that it must have had.
+    /// Checks one key. Returns a lower bound of its number of records.
     fn check_key(&self, index: u64, state: &KeyState) -> Result<u64, &'static str> {
         let last = state.search.last.ok_or("a key has no records")?;
         require(last.row < self.rows, "a key has a row that it does not count")?;
-        // Each of the keys before this one has appeared in an earlier row.
+        // Each of the keys before this one first appeared in an earlier row.
         let most_records = (last.row + 1).checked_sub(index).ok_or("a key appears too early")?;
         require(self.inputs.has(Inputs::AGG_ID) || last.agg_id == 0, "it has ids of a column that is not read")?;
         let segment_end = self.settings.reset.map(|reset| reset.next_after(last.time, self.settings.unit));
@@ -135,11 +134,11 @@ impl Bounds<'_> {
         let sides = [(sums.sell_fills, buy_fills, sells), (buy_fills, sums.sell_fills, buys)];
         for (fills, others, (volume, turnover)) in sides {
             require(fills >= 0 && (fills > 0 || (volume, turnover) == (0, 0)), REASON)?;
-            // A record is of one side and has at least one fill.
+            // A record has one side and at least one fill.
             let records = fills.min(sums.records - i64::from(others > 0));
             require(records > 0 || fills == 0, REASON)?;
             require((0..=i128::from(records) * i128::from(i64::MAX)).contains(&volume), REASON)?;
-            // A product beyond 128 bits is above every turnover.
+            // A product that overflows 128 bits is above every turnover.
             let least = i128::from(sums.low).checked_mul(volume);
             let most = i128::from(sums.high).checked_mul(volume);
             require(least.is_some_and(|least| least <= turnover), REASON)?;

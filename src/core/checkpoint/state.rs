@@ -3,7 +3,7 @@
 use crate::core::bar::Sums;
 use crate::core::builder::RangeBarBuilder;
 use crate::core::checkpoint::plausible::Bounds;
-use crate::core::checkpoint::{Reader, refuse};
+use crate::core::checkpoint::{Reader, unusable};
 use crate::core::diagnose::Last;
 use crate::core::error::CoreError;
 use crate::core::rule::table::Searches;
@@ -71,7 +71,7 @@ fn put_key(out: &mut Vec<u8>, state: &KeyState) {
     put_optional(out, last.as_ref().map(<[i64; 3]>::as_slice));
     put_optional(out, state.search.segment_end.as_ref().map(std::slice::from_ref));
     for fold in &state.fold.thresholds {
-        // What the search remembers follows from the sums.
+        // The state of the search follows from the sums.
         let opening = (!fold.sums.is_empty()).then_some([fold.sums.open_time, fold.sums.open]);
         put_optional(out, opening.as_ref().map(<[i64; 2]>::as_slice));
         out.extend_from_slice(&fold.next_id.to_le_bytes());
@@ -87,7 +87,7 @@ fn read_key(reader: &mut Reader, settings: &Settings) -> Result<KeyState, CoreEr
         let opening = reader.optional(|reader| Ok((reader.i64()?, reader.i64()?)))?;
         let fold = ThresholdFold { next_id: reader.u32()?, sums: read_sums(reader)? };
         if opening != (!fold.sums.is_empty()).then_some((fold.sums.open_time, fold.sums.open)) {
-            return Err(refuse("a forming bar does not fit its opening"));
+            return Err(unusable("a forming bar does not fit its opening"));
         }
         thresholds.push(fold);
     }
@@ -108,11 +108,10 @@ impl RangeBarBuilder {
         out
     }
 
-    /// Takes over a saved state; settings and bound columns must be those it was saved under.
+    /// Restores a saved state. Settings and bound columns must be the same as when it was saved.
     ///
     /// # Errors
-    /// When the bytes are not a state that trades can lead to under these settings; nothing is
-    /// changed then.
+    /// When trades cannot lead to such a state under these settings. The builder is then unchanged.
     pub fn load(&mut self, bytes: &[u8], inputs: Inputs) -> Result<(), CoreError> {
         let mut reader = Reader(bytes);
         let rows = reader.u64()?;
@@ -120,15 +119,15 @@ impl RangeBarBuilder {
         let mut states = Vec::new();
         for _ in 0..count {
             if states.len() >= self.most_keys() {
-                return Err(refuse("it has more keys than a builder takes"));
+                return Err(unusable("it has more keys than a builder takes"));
             }
             states.push(read_key(&mut reader, self.settings())?);
         }
         if !reader.0.is_empty() {
-            return Err(refuse("it was taken with other settings"));
+            return Err(unusable("it was taken with other settings"));
         }
         let bounds = Bounds { settings: self.settings(), inputs, rows };
-        bounds.check(&states).map_err(refuse)?;
+        bounds.check(&states).map_err(unusable)?;
         self.restore(rows, states);
         Ok(())
     }

@@ -1,7 +1,7 @@
-//! Records of several keys parted into one bucket a key, order kept, every column read once.
+//! Records of several keys sorted into one bucket per key, in order, with every column read once.
 //!
-//! A full bucket is folded and emptied, so that a key's records come in spans long enough for the
-//! quick fold however many keys take turns.
+//! A full bucket is folded and emptied, so that the records of a key come in spans long enough for
+//! the quick fold, however many keys alternate.
 
 use bytemuck::cast_slice;
 
@@ -10,43 +10,43 @@ use crate::core::simd::transpose::{COLUMNS, LANES, Record, Room, Spreading, Unpa
 use crate::core::simd::{self, InstructionSet};
 use crate::core::ticks::{Bits, Ticks, Values};
 
-/// Most records of a block of few keys, and of one of many: with more records to a block more of
-/// them are of the same key, but the records of few keys should stay in the cache.
+/// Most records of a block with few keys, and with many. A longer block has more records per key, but
+/// the records of few keys should stay in the cache.
 const BLOCKS: (usize, usize) = (1 << 15, 1 << 18);
-/// Up to this many keys, a key's number is its bucket, and all buckets have the same room.
+/// Up to this many keys, the code of a key is its bucket, and all buckets have the same capacity.
 const FEW_KEYS: usize = 512;
-/// Records to a bucket for up to so many keys, in whole lanes. Every emptying costs as much as some
-/// thirty records, but columns longer than this leave the first cache.
+/// Numbers of keys, and the capacity of a bucket up to that number. To empty a bucket costs as much as
+/// about thirty records, but longer columns do not fit the first cache.
 const CAPACITIES: [(usize, usize); 2] = [(64, LARGEST_BUCKET), (FEW_KEYS, 128)];
 const LARGEST_BUCKET: usize = 256;
 
-/// Most records of a block, given how many keys there are so far.
+/// Most records of a block for a number of keys.
 pub fn block_size(key_count: usize) -> usize {
     const RECORDS_PER_KEY: usize = 32;
     if key_count <= FEW_KEYS { BLOCKS.0 } else { (key_count * RECORDS_PER_KEY).clamp(BLOCKS.0, BLOCKS.1) }
 }
 
-/// Buckets of a block; the buffers are used again for the next one.
+/// Buckets of a block. The buffers are reused for the next block.
 #[derive(Debug, Default)]
 pub struct Buckets {
-    /// Records without ids take half a line each.
+    /// Whether records have ids; without ids they take half a cache line each.
     has_ids: bool,
     rooms: Vec<Room>,
-    /// Where each bucket begins.
+    /// Start of each bucket.
     firsts: Vec<u32>,
     records: Vec<Record>,
     unpacked: Unpacked,
-    /// Bucket of each row, and key of each bucket, where keys are many.
+    /// Bucket of each row, and key of each bucket, if there are many keys.
     slots: Vec<u32>,
     keys: Vec<u32>,
     slot_of_key: Vec<u32>,
 }
 
-/// How far a filling came.
+/// Outcome of filling buckets.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Filled {
     All,
-    /// The record at `row` found its bucket full.
+    /// The bucket of the record at `row` is full.
     Full {
         row: usize,
         slot: usize,
@@ -60,7 +60,7 @@ fn patterns(values: Values<'_>) -> &[u64] {
     }
 }
 
-/// Bit patterns as what they were in `like`.
+/// Bit patterns as values of the same kind as `like`.
 fn values_like<'a>(cells: &'a [u64], like: Values) -> Values<'a> {
     match like {
         Values::Float(_) => Values::Float(cast_slice(cells)),
@@ -68,7 +68,7 @@ fn values_like<'a>(cells: &'a [u64], like: Values) -> Values<'a> {
     }
 }
 
-/// Columns of a block as bit patterns, absent ones stood in for by the times.
+/// Columns of a block as bit patterns, with the times in place of absent columns.
 fn columns<'a>(block: &Ticks<'a>, from: usize) -> [&'a [u64]; COLUMNS] {
     let time = cast_slice(block.time);
     let ids = |ids: Option<&'a [i64]>| ids.map_or(time, cast_slice);
@@ -78,7 +78,7 @@ fn columns<'a>(block: &Ticks<'a>, from: usize) -> [&'a [u64]; COLUMNS] {
 }
 
 impl Buckets {
-    /// Makes room for the keys of a block, all of them below `key_count`.
+    /// Allocates buckets for the keys of a block, all of them below `key_count`.
     pub fn start(&mut self, block: &Ticks, codes: &[u32], key_count: usize) {
         self.has_ids = block.agg_id.or(block.first_id).or(block.last_id).is_some();
         self.keys.clear();
@@ -86,10 +86,10 @@ impl Buckets {
         self.rooms.clear();
         self.firsts.clear();
         match CAPACITIES.iter().find(|(keys, _)| key_count <= *keys) {
-            Some((_, capacity)) => self.share_room(key_count, *capacity),
-            None => self.count_room(codes, key_count),
+            Some((_, capacity)) => self.allocate_equal(key_count, *capacity),
+            None => self.allocate_counted(codes, key_count),
         }
-        // Whole lanes are read, so some more than there are.
+        // Whole lanes are read, which may end after the last record.
         let size = self.rooms.last().map_or(0, |room| room.end as usize) + LANES;
         if self.records.len() < size {
             self.records.resize(size, Record::default());
@@ -97,14 +97,14 @@ impl Buckets {
         self.unpacked.reserve(LARGEST_BUCKET / LANES);
     }
 
-    /// Gives every key the same room.
-    fn share_room(&mut self, key_count: usize, capacity: usize) {
+    /// Gives every key a bucket of the same capacity.
+    fn allocate_equal(&mut self, key_count: usize, capacity: usize) {
         self.firsts.extend((0..key_count).map(|slot| (slot * capacity) as u32));
         self.rooms.extend(self.firsts.iter().map(|at| Room { at: *at, end: at + capacity as u32 }));
     }
 
-    /// Gives the keys of a block buckets in order of appearance, with room for what they have.
-    fn count_room(&mut self, codes: &[u32], key_count: usize) {
+    /// Gives the keys of a block buckets in order of appearance, with capacity for their records.
+    fn allocate_counted(&mut self, codes: &[u32], key_count: usize) {
         const UNKNOWN: u32 = u32::MAX;
         if self.slot_of_key.len() < key_count {
             self.slot_of_key.resize(key_count, UNKNOWN);
@@ -139,7 +139,7 @@ impl Buckets {
         self.keys.get(slot).copied().unwrap_or(slot as u32)
     }
 
-    /// Puts the records from row `from` on into their buckets.
+    /// Sorts the records from row `from` on into their buckets.
     pub fn fill(&mut self, set: InstructionSet, block: &Ticks, codes: &[u32], from: usize) -> Filled {
         let slots = if self.slots.is_empty() { &codes[from..] } else { &self.slots[from..] };
         let mut spreading = Spreading {
@@ -161,7 +161,7 @@ impl Buckets {
         (self.rooms[slot].at - self.firsts[slot]) as usize
     }
 
-    /// Asks for the first records of a bucket that is folded soon.
+    /// Prefetches the first records of a bucket.
     #[inline]
     pub fn fetch(&self, slot: usize) {
         let Some(first) = self.firsts.get(slot) else { return };
@@ -172,10 +172,10 @@ impl Buckets {
         }
     }
 
-    /// The columns of a bucket that are bound in the block, and their rows in it.
+    /// The records of a bucket as columns, and their rows in the block.
     pub fn bucket(&mut self, set: InstructionSet, block: &Ticks, slot: usize) -> (Ticks<'_>, &[u32]) {
         let (first, len) = (self.firsts[slot] as usize, self.len(slot));
-        // Records past the last are old ones: their columns are cut off.
+        // Records after the last one are from earlier blocks, and are cut off.
         let (from, to) = (first, first + len.next_multiple_of(LANES));
         let records = if self.has_ids { &self.records[from..to] } else { &self.records[from / 2..to / 2] };
         simd::unpack(set, records, self.has_ids, &mut self.unpacked);
@@ -194,7 +194,7 @@ impl Buckets {
         (ticks, &rows.as_flattened()[..len])
     }
 
-    pub fn is_bare(&self, slot: usize) -> bool {
+    pub fn is_empty(&self, slot: usize) -> bool {
         self.len(slot) == 0
     }
 

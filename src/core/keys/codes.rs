@@ -1,4 +1,4 @@
-//! Keys to small numbers by first appearance.
+//! Codes of keys: small integers by first appearance.
 
 use std::collections::HashMap;
 use std::hash::{BuildHasher, Hash, RandomState};
@@ -7,16 +7,15 @@ use crate::core::simd::intrinsics::{HERE, prefetch};
 
 /// A slot that holds no code.
 const EMPTY: u32 = u32::MAX;
-/// Slots to a key, so that hardly any two keys want the same one, in tables of up to
-/// [`MOST_SPARSE_SLOTS`].
+/// Slots per key in tables of up to [`MOST_SPARSE_SLOTS`], so that collisions are rare.
 const SPARSITY: usize = 64;
 const FEWEST_SLOTS: usize = 1 << 9;
 const MOST_SPARSE_SLOTS: usize = 1 << 16;
-/// Slots to a key in larger tables, at least.
+/// Least number of slots per key in larger tables.
 const DENSITY: usize = 2;
 
-/// Random words that make the places of keys unpredictable, so that nobody can choose keys which
-/// all want the same slot.
+/// Random words that make the slots of keys unpredictable, so that nobody can choose keys that all
+/// collide.
 #[derive(Clone, Copy, Debug)]
 pub struct Seeds {
     first: u64,
@@ -31,7 +30,7 @@ impl Default for Seeds {
 }
 
 impl Seeds {
-    /// Both halves of a product, so that every bit counts.
+    /// Combines both halves of a product, so that every bit has an effect.
     #[inline(always)]
     fn mix(self, low: u64, high: u64) -> u64 {
         let product = u128::from(low ^ self.first) * u128::from(high ^ self.second);
@@ -46,14 +45,14 @@ impl Seeds {
         let (Some(first), Some(last)) = ends else {
             return text.iter().fold(0, |state, byte| self.mix(state, u64::from(*byte)));
         };
-        // The last words overlap others where the length is no multiple of theirs.
+        // The last word overlaps another if the length is not a multiple of eight.
         let state = self.mix(word(first) ^ text.len() as u64, word(last));
         let (blocks, _) = text.get(8..).unwrap_or_default().as_chunks::<8>();
         blocks.iter().fold(state, |state, block| self.mix(state, word(block)))
     }
 }
 
-/// What can be numbered.
+/// A key that can have a code.
 pub trait Key: Copy + Default + Eq + Hash {
     /// The key in two words.
     fn words(self) -> (u64, u64);
@@ -80,11 +79,11 @@ impl Key for (u32, u32) {
     }
 }
 
-/// A map to codes: a table in which a key lies in the slot it wants or in one after it.
+/// A map from keys to codes, with open addressing and linear probing.
 #[derive(Debug)]
 pub struct Codes<K> {
     table: Vec<(K, u32)>,
-    /// Slots of the table, less one: all bits set.
+    /// Number of slots less one, with all bits set.
     mask: usize,
     len: usize,
     seeds: Seeds,
@@ -97,24 +96,24 @@ impl<K> Default for Codes<K> {
 }
 
 impl<K: Key> Codes<K> {
-    /// The code of a key; a new one takes `next` and moves it on.
+    /// The code of a key. A new key takes `next` and increments it.
     #[inline]
     pub fn get_or_add(&mut self, key: K, next: &mut u32) -> u32 {
         let home = self.home(key);
         match self.table.get(home) {
-            // One jump for both.
+            // A single branch for both conditions.
             Some((known, code)) if (*known == key) & (*code != EMPTY) => *code,
             _ => self.look_up(key, home, next),
         }
     }
 
-    /// Whether the table leaves the nearest caches, so that [`Codes::fetch`] pays off.
+    /// Whether the table is too large for the nearest caches, so that [`Codes::fetch`] pays off.
     #[inline]
     pub fn is_far(&self) -> bool {
         self.table.len() >= MOST_SPARSE_SLOTS
     }
 
-    /// Asks for the slot of a key that is looked up soon.
+    /// Prefetches the slot of a key.
     #[inline]
     pub fn fetch(&self, key: K) {
         if let Some(slots) = self.table.get(self.home(key)..) {
@@ -122,7 +121,7 @@ impl<K: Key> Codes<K> {
         }
     }
 
-    /// The slot a key wants.
+    /// The first slot to probe for a key.
     #[inline(always)]
     fn home(&self, key: K) -> usize {
         let (low, high) = key.words();
@@ -162,7 +161,7 @@ impl<K: Key> Codes<K> {
         }
     }
 
-    /// Makes a table for `self.len` keys, and puts the old ones with codes below `count` into it.
+    /// Creates a table for `self.len` keys and moves the old ones with codes below `count` into it.
     fn resize(&mut self, count: u32) {
         let slots = slots_for(self.len);
         let old = std::mem::replace(&mut self.table, vec![(K::default(), EMPTY); slots]);
@@ -174,29 +173,29 @@ impl<K: Key> Codes<K> {
 
     /// Forgets the codes from `count` on.
     pub fn truncate(&mut self, count: u32) {
-        let kept = self.table.iter().filter(|(_, code)| *code != EMPTY && *code < count).count();
-        if kept < self.len {
-            self.len = kept;
+        let remaining = self.table.iter().filter(|(_, code)| *code != EMPTY && *code < count).count();
+        if remaining < self.len {
+            self.len = remaining;
             self.resize(count);
         }
     }
 }
 
-/// Texts to codes.
+/// A map from texts to codes.
 ///
-/// Texts are found by their hash and then compared. Of two texts with the same hash of 64 bits, which
-/// hardly ever meet, the later one is kept in a map of its own.
+/// Texts are found by their hash and then compared. Of two texts with the same 64-bit hash, which is
+/// very rare, the later one is stored in a separate map.
 #[derive(Debug, Default)]
 pub struct TextCodes {
     seeds: Seeds,
     /// Positions of texts by their hashes.
     positions: Codes<u64>,
     texts: Vec<(Box<str>, u32)>,
-    with_taken_hash: HashMap<Box<str>, u32>,
+    collisions: HashMap<Box<str>, u32>,
 }
 
 impl TextCodes {
-    /// The code of a text; a new one takes `next` and moves it on.
+    /// The code of a text. A new text takes `next` and increments it.
     #[inline]
     pub fn get_or_add(&mut self, text: &str, next: &mut u32) -> u32 {
         let hash = self.seeds.hash_text(text.as_bytes());
@@ -204,7 +203,7 @@ impl TextCodes {
         let position = self.positions.get_or_add(hash, &mut count);
         match self.texts.get(position as usize) {
             Some((known, code)) if is_same(known.as_bytes(), text.as_bytes()) => *code,
-            Some(_) => self.with_taken_hash(text, next),
+            Some(_) => self.collisions(text, next),
             None => {
                 self.texts.push((text.into(), *next));
                 *next += 1;
@@ -214,26 +213,26 @@ impl TextCodes {
     }
 
     #[cold]
-    fn with_taken_hash(&mut self, text: &str, next: &mut u32) -> u32 {
-        if let Some(code) = self.with_taken_hash.get(text) {
+    fn collisions(&mut self, text: &str, next: &mut u32) -> u32 {
+        if let Some(code) = self.collisions.get(text) {
             return *code;
         }
-        self.with_taken_hash.insert(text.into(), *next);
+        self.collisions.insert(text.into(), *next);
         *next += 1;
         *next - 1
     }
 
     /// Forgets the codes from `count` on.
     pub fn truncate(&mut self, count: u32) {
-        // Codes rise with the positions.
+        // Codes increase with the positions.
         let kept = self.texts.partition_point(|(_, code)| *code < count);
         self.texts.truncate(kept);
         self.positions.truncate(kept as u32);
-        self.with_taken_hash.retain(|_, code| *code < count);
+        self.collisions.retain(|_, code| *code < count);
     }
 }
 
-/// Whether two texts are equal, eight bytes at a time: most keys are too short for a call to pay off.
+/// Compares two texts, eight bytes at a time: most keys are too short for a call to pay off.
 #[inline]
 fn is_same(a: &[u8], b: &[u8]) -> bool {
     let (blocks, others) = (a.as_chunks::<8>().0, b.as_chunks::<8>().0);
@@ -245,7 +244,7 @@ fn is_same(a: &[u8], b: &[u8]) -> bool {
     }
 }
 
-/// Slots of a table with so many keys: a power of two, above `DENSITY` times the keys.
+/// Number of slots for a number of keys: a power of two, above `DENSITY` times the keys.
 fn slots_for(keys: usize) -> usize {
     let sparse = (keys * SPARSITY).min(MOST_SPARSE_SLOTS);
     sparse.max(keys * DENSITY).max(FEWEST_SLOTS).next_power_of_two()
@@ -294,13 +293,13 @@ mod tests {
             codes.get_or_add(text, &mut next);
         }
         assert_eq!((codes.texts.len(), next as usize), (distinct.len(), distinct.len() + 5));
-        assert!(codes.with_taken_hash.is_empty());
+        assert!(codes.collisions.is_empty());
         // A text takes the place of another one, whose hash is then taken.
         codes.texts[3].0 = "another text".into();
         assert_eq!(codes.get_or_add(&texts[3], &mut next), next - 1);
         assert_eq!(codes.get_or_add(&texts[3], &mut next), next - 1);
         codes.truncate(7);
-        assert_eq!((codes.texts.len(), codes.with_taken_hash.len()), (2, 0));
+        assert_eq!((codes.texts.len(), codes.collisions.len()), (2, 0));
         next = 7;
         assert_eq!(codes.get_or_add(&texts[1], &mut next), 6);
         assert_eq!(codes.get_or_add(&texts[3], &mut next), 7);
@@ -325,7 +324,7 @@ mod tests {
         #[test]
         fn codes_are_first_appearances(
             keys in proptest::collection::vec((0u128..3_000, any::<bool>()), 1..2_000),
-            kept in 0u32..100,
+            remaining in 0u32..100,
         ) {
             let keys: Vec<u128> = keys.into_iter().map(|(key, is_high)| if is_high { key << 96 | 7 } else { key }).collect();
             let (mut codes, mut next) = (Codes::default(), 0);
@@ -337,7 +336,7 @@ mod tests {
                     prop_assert_eq!(codes.get_or_add(*key, &mut next), expected);
                     prop_assert_eq!(next as usize, model.len());
                 }
-                next = next.min(kept);
+                next = next.min(remaining);
                 codes.truncate(next);
                 model.retain(|_, code| *code < next);
             }

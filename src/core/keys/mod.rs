@@ -1,4 +1,4 @@
-//! Keys of `group_by`: their numbering, their records put together, and their states.
+//! Keys of `group_by`: their codes, their records sorted into buckets, and their states.
 
 pub mod buckets;
 pub mod codes;

@@ -1,4 +1,4 @@
-//! The states of all keys, and the way back to the start of a push.
+//! The states of all keys, with copies to roll a push back.
 
 use crate::core::state::{KeyState, Settings};
 

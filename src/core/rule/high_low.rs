@@ -8,7 +8,7 @@ use crate::core::simd;
 use crate::core::simd::search::{PRICE_BLOCK, extremes};
 use crate::core::ticks::Values;
 
-/// The rule by the height of the bar.
+/// The rule on the height of the bar.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct HighLow;
 
@@ -32,8 +32,8 @@ impl Extremes {
         self.high.abs_diff(self.low) >= self.distance
     }
 
-    /// Adds whole blocks while the bar stays below the distance; the row where it stopped, which is
-    /// the first of a block that reaches it, or of the rest that is no block.
+    /// Adds whole blocks while the bar stays below the distance. Returns the row at which it stopped:
+    /// the first row of the block that reaches the distance, or of the incomplete last block.
     #[inline]
     fn skip_blocks(&mut self, scan: Scan, from: usize, to: usize) -> usize {
         match scan.ticks.price {
@@ -43,15 +43,16 @@ impl Extremes {
     }
 
     fn skip_doubles(&mut self, scan: Scan, prices: &[f64]) -> usize {
-        let (mut high, mut low) = (self.at_most(self.high, f64::NEG_INFINITY), self.at_least());
+        let (mut high, mut low) =
+            (Self::double_of(self.high, f64::NEG_INFINITY), Self::double_of(self.low, f64::INFINITY));
         let mut row = 0;
         loop {
-            // Prices within the extremes need no look at integers.
+            // Prices within the extremes need no exact check.
             row += simd::first_extreme(scan.set, &prices[row..], high, low);
             let Some(block) = prices[row..].first_chunk::<PRICE_BLOCK>() else { return row };
             let (block_high, block_low) = extremes(block);
             let mut next = *self;
-            // One that is no grid price is refused by the fold.
+            // The fold refuses a price without a grid value.
             [block_high, block_low].into_iter().filter_map(grid).for_each(|price| next.add(price));
             if next.is_reached() {
                 return row;
@@ -62,15 +63,10 @@ impl Extremes {
         }
     }
 
-    /// A double up to which no price is higher than the highest one.
-    fn at_most(&self, price: i64, otherwise: f64) -> f64 {
+    /// The double of a grid price, or `otherwise` if the conversion is not exact.
+    fn double_of(price: i64, otherwise: f64) -> f64 {
         let exact = from_grid(price);
         if grid(exact) == Some(price) { exact } else { otherwise }
-    }
-
-    /// A double down to which no price is lower than the lowest one.
-    fn at_least(&self) -> f64 {
-        self.at_most(self.low, f64::INFINITY)
     }
 
     fn skip_integers(&mut self, prices: &[i64]) -> usize {
@@ -103,8 +99,8 @@ impl Rule for HighLow {
     }
 
     fn may_be_forming(sums: &Sums, distance: u64, is_gated: bool) -> bool {
-        let is_in_opening_instant = is_gated && sums.close_time == sums.open_time;
-        is_in_opening_instant || !Self::resume(sums, distance).is_reached()
+        let is_at_opening_time = is_gated && sums.close_time == sums.open_time;
+        is_at_opening_time || !Self::resume(sums, distance).is_reached()
     }
 
     #[inline]
@@ -116,7 +112,7 @@ impl Rule for HighLow {
     ) -> Option<usize> {
         let mut row = from;
         while row < to {
-            // A bar that has reached the distance at its opening time waits for a later one.
+            // A bar that has reached the distance at its opening time closes at a later time.
             if !extremes.is_reached() {
                 row = extremes.skip_blocks(scan, row, to);
             }

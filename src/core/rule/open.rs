@@ -13,7 +13,7 @@ pub struct Open;
 
 /// The two grid prices at or beyond which a bar closes, and doubles well inside of them.
 ///
-/// Without a sign both fit 64 bits; a lower one of 0 is reached by no price.
+/// Unsigned, both fit 64 bits. No price reaches a lower bound of 0.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Band {
     lower: u64,
@@ -24,7 +24,7 @@ pub struct Band {
 impl Band {
     fn around(open: i64, distance: u64) -> Self {
         let open = open.unsigned_abs();
-        // The addition saturates only at an opening price that is refused.
+        // The addition saturates only at an opening price that is invalid.
         let (lower, upper) = (open.saturating_sub(distance), open.saturating_add(distance));
         Self { lower, upper, quiet: quiet_range(lower, upper) }
     }
@@ -52,8 +52,8 @@ impl Band {
 
 /// Doubles between which no price can close the bar.
 ///
-/// Wider than exact by a few units in the last place, so a price outside is a candidate that
-/// integers must confirm, and a price inside needs no second look.
+/// Narrower than the exact band by a few units in the last place. A price outside is a candidate that
+/// integers must confirm; a price inside needs no exact check.
 #[inline(always)]
 fn quiet_range(lower: u64, upper: u64) -> (f64, f64) {
     const SLACK: f64 = 1.0 / (1u64 << 49) as f64;
@@ -80,9 +80,9 @@ impl Rule for Open {
 
     fn may_be_forming(sums: &Sums, distance: u64, is_gated: bool) -> bool {
         let band = Band::around(sums.open, distance);
-        let is_in_opening_instant = is_gated && sums.close_time == sums.open_time;
-        // With the gate, a price beyond the band may have been seen in the opening instant.
-        (is_in_opening_instant || !band.is_breached_by(sums.close))
+        let is_at_opening_time = is_gated && sums.close_time == sums.open_time;
+        // With the gate, a price beyond the band may have occurred at the opening time.
+        (is_at_opening_time || !band.is_breached_by(sums.close))
             && (is_gated || !(band.is_breached_by(sums.high) || band.is_breached_by(sums.low)))
     }
 

@@ -7,8 +7,8 @@ use crate::core::search::{Cut, ThresholdSearch};
 use crate::core::simd::intrinsics::{HERE, prefetch};
 
 macro_rules! rules {
-    ($($(#[$doc:meta])* $name:ident = $word:literal by $rule:ty;)+) => {
-        /// Name of a rule.
+    ($($(#[$doc:meta])* $name:ident = $text:literal by $rule:ty;)+) => {
+        /// A rule by name.
         #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
         pub enum RuleName {
             $($(#[$doc])* $name,)+
@@ -17,10 +17,10 @@ macro_rules! rules {
         impl RuleName {
             pub const ALL: &[Self] = &[$(Self::$name),+];
 
-            /// The word by which users name the rule.
-            pub fn word(self) -> &'static str {
+            /// The name of the rule in arguments.
+            pub fn name(self) -> &'static str {
                 match self {
-                    $(Self::$name => $word,)+
+                    $(Self::$name => $text,)+
                 }
             }
         }
@@ -35,7 +35,7 @@ macro_rules! rules {
             }
         }
 
-        /// Searches of a key, one for each threshold, all by one rule.
+        /// Searches of a key by one rule, one for each threshold.
         #[derive(Clone, Debug, PartialEq)]
         pub enum Searches {
             $($name(Vec<ThresholdSearch<$rule>>),)+
@@ -48,7 +48,7 @@ macro_rules! rules {
                 }
             }
 
-            /// Searches of forming bars, from their sums; empty sums belong to no bar.
+            /// Resumes searches of forming bars from their sums; with empty sums there is no bar.
             pub fn resume<'a>(rule: RuleName, forming: impl Iterator<Item = (Threshold, &'a Sums)>) -> Self {
                 match rule {
                     $(RuleName::$name => {
@@ -67,7 +67,7 @@ macro_rules! rules {
                 self.len() == 0
             }
 
-            /// Asks for the searches before they are needed.
+            /// Prefetches the searches.
             #[inline]
             pub fn prefetch(&self) {
                 match self {
@@ -87,7 +87,7 @@ macro_rules! rules {
                 }
             }
 
-            /// Ends every forming bar; the positions of the thresholds that had one.
+            /// Ends every forming bar and passes the position of its threshold to `ended`.
             pub fn end(&mut self, mut ended: impl FnMut(u16)) {
                 match self {
                     $(Self::$name(searches) => {
@@ -114,8 +114,8 @@ rules! {
 impl std::str::FromStr for RuleName {
     type Err = String;
 
-    fn from_str(word: &str) -> Result<Self, String> {
-        let known = Self::ALL.iter().find(|rule| rule.word() == word);
-        known.copied().ok_or_else(|| format!("there is no rule `{word}`"))
+    fn from_str(name: &str) -> Result<Self, String> {
+        let known = Self::ALL.iter().find(|rule| rule.name() == name);
+        known.copied().ok_or_else(|| format!("there is no rule `{name}`"))
     }
 }

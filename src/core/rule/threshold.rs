@@ -5,10 +5,10 @@ use std::num::{NonZeroU32, NonZeroU64};
 use crate::core::arithmetic::grid::from_grid;
 use crate::core::error::CoreError;
 
-/// Parts of a threshold in the whole price: one dbps is 0.001 %.
+/// Decimal basis points in the whole price: one dbps is 0.001 %.
 pub const DBPS_PER_UNIT: u64 = 100_000;
 
-/// How far the price must move: a part of the opening price, or an absolute distance.
+/// A threshold as a percentage of the opening price, or as an absolute distance.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Threshold(Kind);
 

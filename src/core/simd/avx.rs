@@ -70,7 +70,7 @@ pub fn unpack_avx512(records: &[Record], has_ids: bool, out: &mut Unpacked) {
 
 struct Avx2;
 
-/// SAFETY of all blocks: used by the functions above alone, which have the features; loads and
+/// SAFETY of all blocks: used only by the functions above, which enable the features. Loads and
 /// stores are of whole arrays and need no alignment.
 impl Lines for Avx2 {
     type Line = [__m256i; 2];
@@ -87,8 +87,8 @@ impl Lines for Avx2 {
     }
 
     #[inline(always)]
-    fn turn(lines: [Self::Line; LANES]) -> [Self::Line; LANES] {
-        unsafe { turn_avx2(lines) }
+    fn transpose(lines: [Self::Line; LANES]) -> [Self::Line; LANES] {
+        unsafe { transpose_avx2(lines) }
     }
 
     #[inline(always)]
@@ -119,28 +119,28 @@ fn marks_avx2(row: u64, sides: u8) -> __m256i {
     _mm256_or_si256(rows, _mm256_and_si256(bits, _mm256_set1_epi64x(1)))
 }
 
-/// Four squares of four words, each turned by itself and put where its mirror image was.
+/// Transposes four squares of four words, and exchanges the two off the diagonal.
 #[inline]
 #[target_feature(enable = "avx2,bmi1,bmi2,lzcnt,popcnt")]
-fn turn_avx2(lines: [[__m256i; 2]; LANES]) -> [[__m256i; 2]; LANES] {
-    let mut turned = lines;
+fn transpose_avx2(lines: [[__m256i; 2]; LANES]) -> [[__m256i; 2]; LANES] {
+    let mut transposed = lines;
     for (side, other) in [(0, 0), (0, 1), (1, 0), (1, 1)] {
         let row = side * 4;
         let (a, b, c, d) = (lines[row][other], lines[row + 1][other], lines[row + 2][other], lines[row + 3][other]);
         let (ab, cd) = (_mm256_unpacklo_epi64(a, b), _mm256_unpacklo_epi64(c, d));
         let (odd_ab, odd_cd) = (_mm256_unpackhi_epi64(a, b), _mm256_unpackhi_epi64(c, d));
         let row = other * 4;
-        turned[row][side] = _mm256_permute2x128_si256::<0x20>(ab, cd);
-        turned[row + 1][side] = _mm256_permute2x128_si256::<0x20>(odd_ab, odd_cd);
-        turned[row + 2][side] = _mm256_permute2x128_si256::<0x31>(ab, cd);
-        turned[row + 3][side] = _mm256_permute2x128_si256::<0x31>(odd_ab, odd_cd);
+        transposed[row][side] = _mm256_permute2x128_si256::<0x20>(ab, cd);
+        transposed[row + 1][side] = _mm256_permute2x128_si256::<0x20>(odd_ab, odd_cd);
+        transposed[row + 2][side] = _mm256_permute2x128_si256::<0x31>(ab, cd);
+        transposed[row + 3][side] = _mm256_permute2x128_si256::<0x31>(odd_ab, odd_cd);
     }
-    turned
+    transposed
 }
 
 struct Avx512;
 
-/// The even and the odd pairs of words, for shuffles.
+/// Shuffle masks for the even and the odd pairs of words.
 const EVEN: i32 = 0x88;
 const ODD: i32 = 0xdd;
 
@@ -159,8 +159,8 @@ impl Lines for Avx512 {
     }
 
     #[inline(always)]
-    fn turn(lines: [Self::Line; LANES]) -> [Self::Line; LANES] {
-        unsafe { turn_avx512(lines) }
+    fn transpose(lines: [Self::Line; LANES]) -> [Self::Line; LANES] {
+        unsafe { transpose_avx512(lines) }
     }
 
     #[inline(always)]
@@ -187,10 +187,10 @@ fn marks_avx512(row: u64, sides: u8) -> __m512i {
     _mm512_mask_add_epi64(rows, sides, rows, _mm512_set1_epi64(1))
 }
 
-/// Pairs of words, then pairs of pairs, then pairs of those.
+/// Transposes in three steps, by words, pairs of words and groups of four.
 #[inline]
 #[target_feature(enable = "avx512f,avx512dq,avx512vl,avx512bw,avx2,bmi1,bmi2,lzcnt,popcnt")]
-fn turn_avx512(w: [__m512i; LANES]) -> [__m512i; LANES] {
+fn transpose_avx512(w: [__m512i; LANES]) -> [__m512i; LANES] {
     let (even_01, odd_01) = (_mm512_unpacklo_epi64(w[0], w[1]), _mm512_unpackhi_epi64(w[0], w[1]));
     let (even_23, odd_23) = (_mm512_unpacklo_epi64(w[2], w[3]), _mm512_unpackhi_epi64(w[2], w[3]));
     let (even_45, odd_45) = (_mm512_unpacklo_epi64(w[4], w[5]), _mm512_unpackhi_epi64(w[4], w[5]));

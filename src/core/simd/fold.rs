@@ -1,5 +1,5 @@
-//! The quick fold: eight independent accumulators to a column, exact sums, every check folded into
-//! the same pass as sign bits. One generic body, compiled once per instruction set (`simd`).
+//! The quick fold: exact sums with eight independent accumulators per column, and every check in the
+//! same pass, as sign bits. One generic body, compiled once per instruction set.
 
 use crate::core::arithmetic::grid::GRID_PER_UNIT;
 use crate::core::bar::Sums;
@@ -8,7 +8,7 @@ use crate::core::ticks::{Bits, Ticks, Values};
 
 /// Longest span of one quick fold: 512 steps of eight lanes keep every lane sum below 2^63.
 pub const LONGEST_SPAN: usize = 4_096;
-/// Values up to this have less than 2^52 grid units, as the quick conversion needs.
+/// Values up to this one have less than 2^52 grid units, as the quick conversion requires.
 const LARGEST_QUICK: f64 = 45_000_000.0;
 /// 2^52: adding it leaves the nearest integer in the mantissa.
 const TWO_52: f64 = 4_503_599_627_370_496.0;
@@ -42,7 +42,7 @@ impl<'a> QuickSpan<'a> {
     }
 }
 
-/// The quick fold; `None` when in doubt. Edges other than prices are left to the caller.
+/// Sums a span; `None` if a value is unusual. The caller adds first and last values other than prices.
 #[inline(always)]
 pub fn fold_lanes(span: &QuickSpan) -> Option<Sums> {
     if span.quantity.is_some() { with_quantity::<true>(span) } else { with_quantity::<false>(span) }
@@ -63,7 +63,7 @@ fn with_fills<const Q: bool, const S: bool, const F: bool>(span: &QuickSpan) -> 
     if span.agg_id.is_some() { run::<Q, S, F, true>(span) } else { run::<Q, S, F, false>(span) }
 }
 
-/// Whole lanes of a column; none of an absent one.
+/// Whole lanes of a column; nothing for an absent column.
 #[inline(always)]
 fn whole<T>(values: &[T]) -> &[[T; LANES]] {
     values.as_chunks::<LANES>().0
@@ -84,7 +84,7 @@ fn lanes_at<'a, const IS_BOUND: bool, T>(
     Some(lanes)
 }
 
-/// The last, partial lanes of a column, filled up with `filler`.
+/// The last, incomplete lanes of a column, padded with `filler`.
 #[inline(always)]
 fn rest<T: Copy>(values: &[T], from: usize, filler: T) -> [T; LANES] {
     let mut lanes = [filler; LANES];
@@ -94,7 +94,7 @@ fn rest<T: Copy>(values: &[T], from: usize, filler: T) -> [T; LANES] {
     lanes
 }
 
-/// One pass over all columns; the flags say which of quantity, side, fills and agg ids are bound.
+/// One pass over all columns; the flags tell which of quantity, side, fills and agg ids are bound.
 #[inline(always)]
 fn run<const Q: bool, const S: bool, const F: bool, const A: bool>(span: &QuickSpan) -> Option<Sums> {
     let price = span.price;
@@ -150,7 +150,7 @@ fn is_rising(values: &[i64], step: i64) -> bool {
 struct Lanes {
     /// Sign bit set where a value is negative, not a number or too large.
     doubt: [i64; LANES],
-    /// Not zero where times or ids run back.
+    /// Not zero where times decrease or ids do not increase.
     disorder: [i64; LANES],
     high: [f64; LANES],
     low: [f64; LANES],
@@ -168,7 +168,7 @@ struct Lanes {
 fn quick_grid(x: f64) -> u64 {
     let scaled = x * GRID_PER_UNIT;
     let shifted = scaled + TWO_52;
-    // The addition rounds half to even; an exact half left over was rounded down.
+    // The addition rounds half to even; a remainder of exactly half was rounded down.
     let is_half_lost = scaled - (shifted - TWO_52) == 0.5;
     (shifted.to_bits() & TWO_52_MANTISSA) + u64::from(is_half_lost)
 }
@@ -197,7 +197,7 @@ impl Lanes {
         }
     }
 
-    /// Holds values against the next ones, which must be at least `step` larger.
+    /// Checks that the next values are at least `step` larger.
     #[inline(always)]
     fn order(&mut self, values: &[i64; LANES], next: &[i64; LANES], step: i64) {
         for lane in 0..LANES {
@@ -237,9 +237,9 @@ impl Lanes {
             }
             if F {
                 let extra = last[lane].wrapping_sub(first[lane]);
-                // Negative ids could hide an overflow of the difference.
+                // With negative ids the difference could overflow unnoticed.
                 self.doubt[lane] |= extra | first[lane] | last[lane];
-                // A span of 2^50 fills is left to the checked fold, so sums of 4 096 fit.
+                // The checked fold handles spans above 2^50 fills, so 4,096 of them cannot overflow.
                 self.doubt[lane] |= (1i64 << 50).wrapping_sub(extra);
                 self.extra_fills[lane] = self.extra_fills[lane].wrapping_add(extra);
                 if S {
@@ -284,7 +284,7 @@ impl Lanes {
 /// The product of two 52-bit integers as sums of 26-bit limb products: high, middle, low.
 #[inline(always)]
 fn multiply(p: u64, q: u64) -> [u64; 3] {
-    // The masks tell the compiler that a 32-bit multiplication is enough.
+    // The masks tell the compiler that a 32-bit multiplication suffices.
     let (p_high, p_low) = (p >> LIMB_BITS & 0xffff_ffff, p & LIMB_MASK);
     let (q_high, q_low) = (q >> LIMB_BITS & 0xffff_ffff, q & LIMB_MASK);
     [p_high * q_high, p_high * q_low + p_low * q_high, p_low * q_low]

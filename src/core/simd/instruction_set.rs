@@ -2,7 +2,7 @@
 
 use std::sync::atomic::{AtomicU8, Ordering};
 
-/// Instruction sets with a path of their own.
+/// Instruction sets with kernels of their own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd)]
 #[repr(u8)]
 pub enum InstructionSet {
@@ -25,7 +25,7 @@ impl InstructionSet {
         }
     }
 
-    /// The widest set of this processor.
+    /// The widest instruction set of this processor.
     pub fn detected() -> Self {
         #[cfg(target_arch = "x86_64")]
         {
@@ -44,7 +44,7 @@ impl InstructionSet {
         Self::Baseline
     }
 
-    /// The set in use: the forced one, else the widest.
+    /// The instruction set in use: the forced one, or the widest.
     pub fn current() -> Self {
         match FORCED.load(Ordering::Relaxed) {
             1 => Self::Baseline,
@@ -54,11 +54,12 @@ impl InstructionSet {
         }
     }
 
-    /// Forces a set for tests, `None` frees the choice. False when this processor lacks it.
+    /// Forces an instruction set, for tests; `None` restores the automatic choice. Returns false if
+    /// this processor does not have it.
     pub fn force(set: Option<Self>) -> bool {
-        let is_possible = set.is_none_or(|wanted| wanted <= Self::detected());
+        let is_possible = set.is_none_or(|set| set <= Self::detected());
         if is_possible {
-            FORCED.store(set.map_or(0, |wanted| wanted as u8), Ordering::Relaxed);
+            FORCED.store(set.map_or(0, |set| set as u8), Ordering::Relaxed);
         }
         is_possible
     }

@@ -1,18 +1,18 @@
-//! Instructions that every processor of a kind has: prefetch, and pairs of words.
+//! Instructions that need no run-time choice: prefetch and interleave.
 
 #[cfg(target_arch = "x86_64")]
 use std::arch::x86_64::{__m128i, _mm_unpackhi_epi64, _mm_unpacklo_epi64};
 
-/// The values themselves.
+/// Prefetches the values themselves.
 pub const HERE: usize = 0;
-/// What follows a cache line of values.
+/// Prefetches the next cache line.
 pub const NEXT_LINE: usize = 64;
-/// How far ahead a stream of its own is fetched, in bytes: hardware prefetch stops at page ends.
+/// Bytes to prefetch ahead of a single stream: hardware prefetch stops at the end of a page.
 pub const ALONE: usize = 4_096;
-/// How far ahead each of several streams read together is fetched.
+/// Bytes to prefetch ahead of each of several streams.
 pub const TOGETHER: usize = 512;
 
-/// Asks for the cache line `BYTES` after these values. Reads nothing, so any address will do.
+/// Prefetches the cache line `BYTES` after these values. It reads nothing, so any address is valid.
 #[inline(always)]
 pub fn prefetch<const BYTES: usize, T>(values: &[T]) {
     #[cfg(target_arch = "x86_64")]
@@ -26,10 +26,10 @@ pub fn prefetch<const BYTES: usize, T>(values: &[T]) {
     let _ = values;
 }
 
-/// The first words of both and the second words of both.
+/// Interleaves words: the first words of both, and the second words of both.
 #[cfg(target_arch = "x86_64")]
 #[inline(always)]
 pub fn zip(a: __m128i, b: __m128i) -> (__m128i, __m128i) {
-    // SAFETY: every processor of this kind has the instructions.
+    // SAFETY: SSE2 is part of x86-64.
     unsafe { (_mm_unpacklo_epi64(a, b), _mm_unpackhi_epi64(a, b)) }
 }

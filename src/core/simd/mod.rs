@@ -1,4 +1,4 @@
-//! Kernels for wide registers, chosen at run time. All of the crate's `unsafe` is here.
+//! Vector kernels, chosen at run time. All `unsafe` code of the crate is in this folder.
 //!
 //! Each kernel is one generic body, compiled once per instruction set; the arithmetic is integer or
 //! exact, so that every path gives the same bits.
@@ -21,12 +21,12 @@ use crate::core::simd::order::scan_lanes;
 use crate::core::simd::search::{first_extreme_lanes, first_outside_lanes};
 use crate::core::simd::transpose::{Baseline, Record, Spreading, Unpacked, spread_lanes, unpack_lanes};
 
-/// The quick fold on the given set.
+/// Folds a span on an instruction set; `None` if it must be folded record by record.
 #[inline]
 pub fn fold(set: InstructionSet, span: &QuickSpan) -> Option<Sums> {
     #[cfg(target_arch = "x86_64")]
     match set {
-        // SAFETY: a set is only in use where the processor was seen to have its features.
+        // SAFETY: an instruction set is used only after its features were detected.
         InstructionSet::Avx512 => return unsafe { avx::fold_avx512(span) },
         InstructionSet::Avx2 => return unsafe { avx::fold_avx2(span) },
         InstructionSet::Baseline => {}
@@ -35,7 +35,7 @@ pub fn fold(set: InstructionSet, span: &QuickSpan) -> Option<Sums> {
     fold_lanes(span)
 }
 
-/// Row of the first price not strictly between the bounds; the length where there is none.
+/// Row of the first price not strictly between the bounds; the length if there is none.
 #[inline]
 pub fn first_outside(set: InstructionSet, price: &[f64], lower: f64, upper: f64) -> usize {
     #[cfg(target_arch = "x86_64")]
@@ -63,7 +63,7 @@ pub fn first_extreme(set: InstructionSet, price: &[f64], high: f64, low: f64) ->
     first_extreme_lanes(price, high, low)
 }
 
-/// Largest step between neighbouring times; `None` when one runs back.
+/// Largest step between neighbouring times; `None` if a time decreases.
 #[inline]
 pub fn widest_step(set: InstructionSet, time: &[i64]) -> Option<u64> {
     #[cfg(target_arch = "x86_64")]
@@ -77,7 +77,7 @@ pub fn widest_step(set: InstructionSet, time: &[i64]) -> Option<u64> {
     scan_lanes(time)
 }
 
-/// Puts rows into their buckets; the first row that found its bucket full.
+/// Puts rows into their buckets. Returns the first row whose bucket is full.
 #[inline]
 pub fn spread(set: InstructionSet, spreading: &mut Spreading) -> Option<usize> {
     #[cfg(target_arch = "x86_64")]
@@ -91,7 +91,7 @@ pub fn spread(set: InstructionSet, spreading: &mut Spreading) -> Option<usize> {
     spread_lanes::<Baseline>(spreading)
 }
 
-/// Turns records back into columns.
+/// Transposes records back into columns.
 #[inline]
 pub fn unpack(set: InstructionSet, records: &[Record], has_ids: bool, out: &mut Unpacked) {
     #[cfg(target_arch = "x86_64")]

@@ -2,7 +2,7 @@
 
 const LANES: usize = 8;
 
-/// Largest step between neighbouring times, `None` when one runs back; inlined into one function
+/// Largest step between neighbouring times; `None` if a time decreases. Inlined into one function
 /// per instruction set.
 #[inline(always)]
 pub fn scan_lanes(time: &[i64]) -> Option<u64> {

@@ -2,7 +2,7 @@
 
 use crate::core::simd::intrinsics::{ALONE, prefetch};
 
-/// Prices that are looked at together where the extremes of a bar decide.
+/// Prices per block in searches by the extremes of a bar.
 pub const PRICE_BLOCK: usize = 16;
 
 /// Row of the first price not strictly between the bounds; inlined into one function per
@@ -47,7 +47,7 @@ pub fn first_extreme_lanes(price: &[f64], high: f64, low: f64) -> usize {
     blocks.len() * PRICE_BLOCK
 }
 
-/// The highest and the lowest price of a block; not-a-number is skipped.
+/// The highest and the lowest price of a block, without NaN.
 #[inline]
 pub fn extremes(block: &[f64; PRICE_BLOCK]) -> (f64, f64) {
     block.iter().fold((f64::NEG_INFINITY, f64::INFINITY), |(high, low), price| (high.max(*price), low.min(*price)))

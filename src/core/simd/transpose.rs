@@ -1,25 +1,25 @@
 //! Columns to records of one cache line and back, eight rows at a time.
 //!
-//! A record goes to its bucket in one store of a whole line: storing column by column costs a store a
-//! value, and those are what parting rows by key is made of. One generic body, compiled once per
-//! instruction set (`simd`), given that set's way to turn eight rows of eight words.
+//! A record goes to its bucket in one store of a whole line. Storing column by column would cost one
+//! store per value, which dominates the time to sort rows by key. One generic body, compiled once per
+//! instruction set with its transposition of eight rows of eight words.
 
 use bytemuck::{cast_mut, cast_ref};
 
 use crate::core::simd::intrinsics::{TOGETHER, prefetch};
 use crate::core::ticks::Bits;
 
-/// Rows turned at once, and words of a record.
+/// Rows transposed at once, and words of a record.
 pub const LANES: usize = 8;
-/// Time, price, quantity and three ids. After its columns a record has its mark: its row, and in the lowest
-/// bit its side.
+/// Time, price, quantity and three ids. A mark follows the columns of a record: its row, with its side
+/// in the lowest bit.
 pub const COLUMNS: usize = 6;
 /// Columns of records without ids, which take half a line each.
 const HALF_COLUMNS: usize = 3;
 /// Words of half a line.
 pub const HALF: usize = LANES / 2;
 
-/// What an instruction set has to offer for eight words at once.
+/// Operations of an instruction set on eight words at once.
 pub trait Lines {
     type Line: Copy;
 
@@ -28,15 +28,15 @@ pub trait Lines {
     /// Marks of eight rows from `row` on.
     fn marks(row: u64, sides: u8) -> Self::Line;
 
-    /// Eight words of eight rows to eight rows of eight words, and the other way round.
-    fn turn(lines: [Self::Line; LANES]) -> [Self::Line; LANES];
+    /// Transposes eight rows of eight words.
+    fn transpose(lines: [Self::Line; LANES]) -> [Self::Line; LANES];
 
     fn store(line: Self::Line, words: &mut [u64; LANES]);
 
-    /// A line of which the later half is of no use.
+    /// Loads the first half of a line; the second half is undefined.
     fn load_half(words: &[u64; HALF]) -> Self::Line;
 
-    /// Stores the first half alone.
+    /// Stores the first half of a line.
     fn store_half(line: Self::Line, words: &mut [u64; HALF]);
 }
 
@@ -45,7 +45,7 @@ fn mark(row: u64, side: u8) -> u64 {
     row << 1 | u64::from(side & 1)
 }
 
-/// No instruction set in particular.
+/// Operations without vector instructions.
 pub struct Plain;
 
 impl Lines for Plain {
@@ -62,7 +62,7 @@ impl Lines for Plain {
     }
 
     #[inline(always)]
-    fn turn(lines: [Self::Line; LANES]) -> [Self::Line; LANES] {
+    fn transpose(lines: [Self::Line; LANES]) -> [Self::Line; LANES] {
         std::array::from_fn(|row| lines.map(|line| line[row]))
     }
 
@@ -84,7 +84,7 @@ impl Lines for Plain {
     }
 }
 
-/// What every processor of this kind has.
+/// Operations with SSE2, which is part of x86-64.
 #[cfg(target_arch = "x86_64")]
 mod sse2 {
     use std::arch::x86_64::__m128i;
@@ -109,17 +109,17 @@ mod sse2 {
             cast(Plain::marks(row, sides))
         }
 
-        /// Squares of two words, each turned by itself and put where its mirror image was.
+        /// Transposes squares of two words, and exchanges those off the diagonal.
         #[inline(always)]
-        fn turn(lines: [Self::Line; LANES]) -> [Self::Line; LANES] {
-            let mut turned = lines;
+        fn transpose(lines: [Self::Line; LANES]) -> [Self::Line; LANES] {
+            let mut transposed = lines;
             for pair in 0..LANES / 2 {
                 for other in 0..LANES / 2 {
                     let (a, b) = (lines[2 * pair][other], lines[2 * pair + 1][other]);
-                    (turned[2 * other][pair], turned[2 * other + 1][pair]) = zip(a, b);
+                    (transposed[2 * other][pair], transposed[2 * other + 1][pair]) = zip(a, b);
                 }
             }
-            turned
+            transposed
         }
 
         #[inline(always)]
@@ -150,7 +150,7 @@ pub use sse2::Sse2 as Baseline;
 #[repr(C, align(64))]
 pub struct Record([u64; LANES]);
 
-/// Where the next record of a bucket goes, and where none goes any more.
+/// Position of the next record of a bucket, and its end.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Room {
     pub at: u32,
@@ -159,7 +159,7 @@ pub struct Room {
 
 /// Rows to be spread over buckets.
 pub struct Spreading<'a> {
-    /// Columns of one length as bit patterns; those of ids may be anything where there are none.
+    /// Columns of equal length as bit patterns; without ids, the id columns are ignored.
     pub columns: [&'a [u64]; COLUMNS],
     pub has_ids: bool,
     pub side: Bits<'a>,
@@ -172,7 +172,7 @@ pub struct Spreading<'a> {
 }
 
 impl Spreading<'_> {
-    /// Puts the record into its bucket; `None` when that is full.
+    /// Puts a record into its bucket; `None` if the bucket is full.
     #[inline(always)]
     fn put<L: Lines, const IDS: bool>(&mut self, slot: u32, record: L::Line) -> Option<()> {
         let room = self.rooms.get_mut(slot as usize)?;
@@ -191,7 +191,7 @@ impl Spreading<'_> {
     }
 }
 
-/// Puts every row into its bucket; the first row that found its bucket full.
+/// Puts rows into their buckets. Returns the first row whose bucket is full.
 #[inline(always)]
 pub fn spread_lanes<L: Lines>(spreading: &mut Spreading) -> Option<usize> {
     if spreading.has_ids { spread_records::<L, true>(spreading) } else { spread_records::<L, false>(spreading) }
@@ -204,14 +204,14 @@ fn spread_records<L: Lines, const IDS: bool>(spreading: &mut Spreading) -> Optio
     let columns = spreading.columns.map(|column| column.as_chunks::<LANES>().0);
     for (group, slots) in groups.iter().enumerate() {
         let row = group * LANES;
-        // The words after the columns are marks, of which one is read.
+        // The words after the columns are marks; only one of them is read.
         let mut lines = [L::marks((spreading.first_row + row) as u64, spreading.side.byte(row)); LANES];
         for (line, column) in lines.iter_mut().zip(&columns[..count]) {
             let words = column.get(group)?;
             prefetch::<TOGETHER, _>(words);
             *line = L::load(words);
         }
-        let records = L::turn(lines);
+        let records = L::transpose(lines);
         for lane in 0..LANES {
             if spreading.put::<L, IDS>(slots[lane], records[lane]).is_none() {
                 return Some(row + lane);
@@ -233,7 +233,7 @@ fn spread_records<L: Lines, const IDS: bool>(spreading: &mut Spreading) -> Optio
     None
 }
 
-/// Columns of a bucket, in whole lanes.
+/// Records of a bucket as columns, in whole lanes.
 #[derive(Debug, Default)]
 pub struct Unpacked {
     pub columns: [Vec<[u64; LANES]>; COLUMNS],
@@ -251,7 +251,7 @@ impl Unpacked {
     }
 }
 
-/// Turns records back into columns, lanes by lanes, as far as there is room.
+/// Transposes records back into columns, as far as there is space.
 #[inline(always)]
 pub fn unpack_lanes<L: Lines>(records: &[Record], has_ids: bool, out: &mut Unpacked) {
     if has_ids { unpack_whole::<L>(records, out) } else { unpack_halves::<L>(records, out) }
@@ -268,7 +268,7 @@ fn unpack_whole<L: Lines>(records: &[Record], out: &mut Unpacked) {
         for (line, record) in lines.iter_mut().zip(group) {
             *line = L::load(&record.0);
         }
-        let lines = L::turn(lines);
+        let lines = L::transpose(lines);
         let (((((time, price), quantity), agg_id), first_id), last_id) = cells;
         for (line, cell) in lines.into_iter().zip([time, price, quantity, agg_id, first_id, last_id]) {
             L::store(line, cell);
@@ -289,7 +289,7 @@ fn unpack_halves<L: Lines>(records: &[Record], out: &mut Unpacked) {
             let halves: &[[u64; HALF]; 2] = cast_ref(&record.0);
             *pair = [L::load_half(&halves[0]), L::load_half(&halves[1])];
         }
-        let lines = L::turn(lines);
+        let lines = L::transpose(lines);
         L::store(lines[0], time);
         L::store(lines[1], price);
         L::store(lines[2], quantity);

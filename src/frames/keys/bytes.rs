@@ -1,11 +1,11 @@
-//! Key values to 64-bit patterns or bytes, and back.
+//! Conversion of key values to 64-bit words or bytes, and back.
 
 use polars::prelude::*;
 
-use crate::core::checkpoint::refuse;
+use crate::core::checkpoint::unusable;
 use crate::frames::error::FrameError;
 
-/// A column other than of strings as 64-bit patterns; of categories, their numbers.
+/// A column without text as 64-bit words; categories as their numbers.
 ///
 /// # Errors
 /// When Polars cannot read the column.
@@ -21,7 +21,7 @@ pub fn to_words(series: &Series) -> PolarsResult<Vec<Option<u64>>> {
     }
 }
 
-/// The column of these patterns; `empty` gives name and type.
+/// The column of these words; `empty` has its name and type.
 ///
 /// # Errors
 /// When they are not of this type.
@@ -44,7 +44,7 @@ pub fn from_words(words: impl Iterator<Item = Option<u64>>, empty: &Series) -> P
     }
 }
 
-/// Categories of these numbers.
+/// The categories with these numbers.
 fn categories(numbers: &Series, dtype: &DataType) -> PolarsResult<Series> {
     let dtype = dtype.clone();
     Ok(match numbers.dtype() {
@@ -62,20 +62,20 @@ fn is_text(dtype: &DataType) -> bool {
     matches!(dtype, DataType::String | DataType::Categorical(_, _) | DataType::Enum(_, _))
 }
 
-/// Keys from the bytes of a checkpoint; `empty` gives name and type.
+/// Keys from the bytes of a checkpoint; `empty` has their name and type.
 ///
 /// # Errors
 /// When the bytes are not keys of this type.
 pub fn decode(values: &[Option<&[u8]>], empty: &Series) -> Result<Series, FrameError> {
-    let refuse = || FrameError::from(refuse("it holds a value that is not a key of its data type"));
+    let invalid = || FrameError::from(unusable("it holds a value that is not a key of its data type"));
     if is_text(empty.dtype()) {
         let text = values.iter().map(|value| value.map(std::str::from_utf8).transpose()).collect::<Result<Vec<_>, _>>();
-        let text = text.map_err(|_| refuse())?;
+        let text = text.map_err(|_| invalid())?;
         let text = StringChunked::from_iter_options(empty.name().clone(), text.into_iter()).into_series();
-        return text.strict_cast(empty.dtype()).map_err(|_| refuse());
+        return text.strict_cast(empty.dtype()).map_err(|_| invalid());
     }
     let word =
         |value: &Option<&[u8]>| value.map(<[u8; 8]>::try_from).transpose().map(|bytes| bytes.map(u64::from_le_bytes));
-    let words = values.iter().map(word).collect::<Result<Vec<_>, _>>().map_err(|_| refuse())?;
-    from_words(words.into_iter(), empty).map_err(|_| refuse())
+    let words = values.iter().map(word).collect::<Result<Vec<_>, _>>().map_err(|_| invalid())?;
+    from_words(words.into_iter(), empty).map_err(|_| invalid())
 }

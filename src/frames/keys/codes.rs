@@ -1,4 +1,4 @@
-//! Key values to small numbers by first appearance.
+//! Codes of key values: small integers by first appearance.
 
 use std::sync::{Arc, Weak};
 
@@ -7,15 +7,15 @@ use polars_arrow::array::{Array, PrimitiveArray, Utf8ViewArray, View};
 use polars_arrow::types::NativeType;
 
 use crate::core::keys::codes::{Codes, TextCodes};
-use crate::core::simd::intrinsics::{ALONE, HERE, prefetch};
+use crate::core::simd::intrinsics::{ALONE, prefetch};
 
 /// A category or a view that has no code yet.
 const EMPTY: u32 = u32::MAX;
 
-/// Numbers the values of one key column by first appearance.
+/// Codes of the values of one key column.
 #[derive(Debug, Default)]
 pub struct KeyColumn {
-    /// Short strings by their 16 bytes in the view.
+    /// Short strings by the 16 bytes of their view.
     short: Codes<u128>,
     /// Types of at most 64 bits.
     numbers: Codes<u64>,
@@ -200,12 +200,12 @@ impl KeyColumn {
 #[derive(Debug, Default)]
 struct Categories {
     codes: Vec<u32>,
-    /// Only tells whether a frame has the same mapping: keeps none of its texts.
+    /// Only identifies the mapping: it does not keep its texts alive.
     mapping: Weak<CategoricalMapping>,
 }
 
 impl Categories {
-    /// Forgets the codes if they are of another mapping: numbers differ from mapping to mapping, texts do not.
+    /// Forgets the codes if they are of another mapping: numbers differ between mappings, texts do not.
     fn start(&mut self, mapping: &Arc<CategoricalMapping>) {
         if !std::ptr::eq(self.mapping.as_ptr(), Arc::as_ptr(mapping)) {
             *self = Self { codes: Vec::new(), mapping: Arc::downgrade(mapping) };
@@ -213,11 +213,11 @@ impl Categories {
     }
 }
 
-/// Codes of views of long strings met in one chunk, where equal views are of one string: columns
-/// that were gathered, or read from a dictionary, repeat them.
+/// Codes of views of long strings in one chunk, in which equal views refer to the same string. Gathered
+/// columns, and columns read from a dictionary, repeat views.
 struct RecentViews {
     slots: Vec<(u128, u32)>,
-    /// Views that were not found; with too many the slots are given up.
+    /// Views that were not found. After too many of them, the cache is dropped.
     misses: usize,
 }
 
@@ -231,9 +231,9 @@ impl RecentViews {
 
     #[inline]
     fn get_or_read(&mut self, view: u128, read: impl FnOnce() -> u32) -> u32 {
-        // The later half of a view says where the string lies.
-        let place = (view >> 64) as u64;
-        let at = place.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> (u64::BITS - Self::SLOTS.ilog2());
+        // The second half of a view locates the string.
+        let location = (view >> 64) as u64;
+        let at = location.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> (u64::BITS - Self::SLOTS.ilog2());
         match self.slots.get_mut(at as usize) {
             Some((known, code)) if (*known == view) & (*code != EMPTY) => *code,
             Some(slot) => {
@@ -250,7 +250,7 @@ impl RecentViews {
     }
 }
 
-/// One pattern a value: one zero and one not-a-number, as Polars groups them.
+/// One bit pattern per value: a single zero and a single NaN, as Polars groups them.
 pub fn float_bits(x: f64) -> u64 {
     let canonical = if x == 0.0 {
         0.0

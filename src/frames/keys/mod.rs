@@ -1,4 +1,4 @@
-//! Keys of `group_by` to small numbers, by first appearance over all pushes, and back.
+//! Keys of `group_by` as small integers by first appearance over all pushes, and back.
 
 mod bytes;
 mod codes;
@@ -6,7 +6,7 @@ mod table;
 
 use polars::prelude::*;
 
-use crate::core::checkpoint::{Reader, refuse};
+use crate::core::checkpoint::{Reader, unusable};
 use crate::core::keys::codes::Codes;
 use crate::frames::error::FrameError;
 use crate::frames::keys::bytes::decode;
@@ -14,13 +14,13 @@ use crate::frames::keys::codes::KeyColumn;
 use crate::frames::keys::table::KeyTable;
 use crate::frames::options::{Options, Role};
 
-/// Refuses key types without a cheap exact form.
+/// Checks that a type of keys has a cheap exact form.
 ///
 /// # Errors
-/// A sentence with the cast to write.
+/// When it has not. The message has the cast to write.
 pub fn check_type(name: &str, dtype: &DataType) -> Result<(), FrameError> {
     let is_narrow = dtype.is_integer() && !matches!(dtype, DataType::Int128 | DataType::UInt128);
-    let is_taken = matches!(
+    let is_supported = matches!(
         dtype,
         DataType::Boolean
             | DataType::Float64
@@ -33,11 +33,11 @@ pub fn check_type(name: &str, dtype: &DataType) -> Result<(), FrameError> {
             | DataType::Duration(_)
             | DataType::Time
     );
-    if is_narrow || is_taken {
+    if is_narrow || is_supported {
         return Ok(());
     }
     Err(FrameError::Type(format!(
-        "`{name}` cannot be a key: {dtype:?} is not taken\n\nhint: cast it: `pl.col(\"{name}\").cast(pl.String)`"
+        "`{name}` cannot be a key: {dtype:?} is not supported\n\nhint: cast it: `pl.col(\"{name}\").cast(pl.String)`"
     )))
 }
 
@@ -52,13 +52,13 @@ struct Pairs {
 #[derive(Debug)]
 pub struct Keyer {
     columns: Vec<KeyColumn>,
-    /// One less than columns: each joins a column to those before it.
+    /// One for each column after the first, which joins it to the columns before it.
     pairs: Vec<Pairs>,
     table: KeyTable,
 }
 
 impl Keyer {
-    /// No keys yet; `empty` gives names and types of the key columns.
+    /// A keyer without keys; `empty` has names and types of the key columns.
     pub fn new(empty: &[Series]) -> Self {
         Self {
             columns: empty.iter().map(|_| KeyColumn::default()).collect(),
@@ -73,7 +73,7 @@ impl Keyer {
         keys.map(|(_, series)| series.clone()).collect()
     }
 
-    /// Codes of the rows; new keys enter the table.
+    /// Codes of the rows. New keys are added to the table.
     ///
     /// # Errors
     /// When Polars cannot read a key column.
@@ -105,7 +105,7 @@ impl Keyer {
         Ok(codes)
     }
 
-    /// Number of codes given so far.
+    /// Number of codes assigned so far.
     fn next_code(&self) -> usize {
         let next = match (self.pairs.last(), self.columns.last()) {
             (Some(pairs), _) => pairs.next,
@@ -122,7 +122,7 @@ impl Keyer {
     /// Forgets the keys from `count` on, after a push that was refused.
     pub fn truncate(&mut self, count: usize) {
         if self.count() > count {
-            // Only the last codes are positions in the table; those of inner columns may stay.
+            // Only the last codes are rows of the table; the codes of inner columns may stay.
             match (self.pairs.last_mut(), self.columns.last_mut()) {
                 (Some(pairs), _) => {
                     pairs.codes.truncate(count as u32);
@@ -135,10 +135,10 @@ impl Keyer {
         }
     }
 
-    /// Key columns for the given codes, in buffers of their own.
+    /// Key columns for these codes, in buffers of their own.
     ///
     /// # Errors
-    /// When Polars refuses a column, which its types rule out.
+    /// When Polars rejects a column, which the types rule out.
     pub fn values(&self, codes: &[u32]) -> PolarsResult<Vec<Series>> {
         self.table.gather(codes)
     }
@@ -150,7 +150,7 @@ impl Keyer {
         out
     }
 
-    /// Reads saved keys back; `empty` gives the types.
+    /// Restores saved keys; `empty` has their types.
     ///
     /// # Errors
     /// When the bytes are not keys of these types.
@@ -172,7 +172,7 @@ impl Keyer {
         }
         let codes = self.codes(&keys)?;
         if !reader.0.is_empty() || codes.iter().enumerate().any(|(row, code)| row != *code as usize) {
-            return Err(refuse("its keys are not distinct").into());
+            return Err(unusable("its keys are not distinct").into());
         }
         Ok(())
     }

@@ -1,7 +1,7 @@
-//! The values of the keys, one row a key in order of code.
+//! The values of the keys, one row per key in order of code.
 //!
-//! The table copies what it is given: it outlives every push, and a string column, also one gathered
-//! or sliced from another, shares all buffers of the column it came from.
+//! The table copies values, because it outlives every push, and a string column, even if gathered or
+//! sliced, shares all buffers of the column that it was made from.
 
 use polars::prelude::*;
 use polars_arrow::array::{Utf8ViewArray, View};
@@ -14,7 +14,7 @@ use crate::frames::keys::codes::float_bits;
 /// Values of one key column.
 #[derive(Debug)]
 struct KeyValues {
-    /// Gives name and type.
+    /// An empty column with name and type.
     empty: Series,
     is_null: Vec<bool>,
     values: Values,
@@ -22,9 +22,9 @@ struct KeyValues {
 
 #[derive(Debug)]
 enum Values {
-    /// All texts in one buffer, and where each ends.
+    /// All texts in one buffer, with the end of each.
     Texts { bytes: Vec<u8>, ends: Vec<usize> },
-    /// Fixed-width types and categories by their 64-bit patterns.
+    /// Fixed-width types and categories as 64-bit words.
     Words(Vec<u64>),
 }
 
@@ -36,7 +36,7 @@ pub struct KeyTable {
 }
 
 impl KeyTable {
-    /// A table without keys; `empty` gives names and types of its columns.
+    /// A table without keys; `empty` has names and types of its columns.
     pub fn new(empty: &[Series]) -> Self {
         Self { columns: empty.iter().map(KeyValues::new).collect(), len: 0 }
     }
@@ -63,15 +63,15 @@ impl KeyTable {
         self.len = self.len.min(len);
     }
 
-    /// Key columns for the given codes, in buffers of their own.
+    /// Key columns for these codes, in buffers of their own.
     ///
     /// # Errors
-    /// When Polars refuses a column, which its types rule out.
+    /// When Polars rejects a column, which the types rule out.
     pub fn gather(&self, codes: &[u32]) -> PolarsResult<Vec<Series>> {
         self.columns.iter().map(|column| column.gather(codes)).collect()
     }
 
-    /// Bytes of all values, column by column: length, or all bits set for null, and value.
+    /// Writes all values, column by column: the length, or all bits set for null, and the value.
     pub fn write(&self, out: &mut Vec<u8>) {
         self.columns.iter().for_each(|column| column.write(out));
     }
@@ -107,7 +107,7 @@ impl KeyValues {
         Ok(())
     }
 
-    /// The same values with the categories of the table, whose numbers it keeps.
+    /// The same values with the categories of the table, whose numbers are stored.
     fn in_own_type(&self, new: &Series) -> PolarsResult<Series> {
         match (mapping(new.dtype()), mapping(self.empty.dtype())) {
             (Some(theirs), Some(ours)) if !std::ptr::eq(theirs, ours) => {
@@ -198,14 +198,14 @@ fn text_at<'a>(bytes: &'a [u8], ends: &[usize], code: u32) -> &'a [u8] {
     bytes.get(from..to).unwrap_or_default()
 }
 
-/// The codes that occur, and the position among them for each row.
+/// The distinct codes of rows, and the position of each row among them.
 struct Distinct {
     codes: Vec<u32>,
     positions: Vec<IdxSize>,
 }
 
 impl Distinct {
-    /// Takes as long as there are rows, however many keys there are.
+    /// Takes time in proportion to the rows, not to the keys.
     fn of(codes: &[u32], key_count: usize) -> Self {
         const NONE: IdxSize = IdxSize::MAX;
         const KEYS_PER_ROW: usize = 4;
@@ -232,7 +232,7 @@ impl Distinct {
     }
 }
 
-/// Texts, and whether each is null, as an array whose buffers have exactly their bytes.
+/// Builds an array from texts and null flags, with buffers that hold nothing else.
 fn compact<'a>(texts: impl Iterator<Item = (&'a [u8], bool)>) -> PolarsResult<Utf8ViewArray> {
     const LARGEST_BUFFER: usize = i32::MAX as usize;
     let (mut views, mut is_valid) = (Vec::new(), Vec::new());
