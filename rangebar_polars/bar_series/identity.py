@@ -181,7 +181,7 @@ class BarSeries:
 
     @property
     def lease_key(self) -> LeaseKey:
-        """What one writer at a time may work on: the series without its anchor."""
+        """The key without the anchor, on which only one writer at a time holds a lease."""
         return LeaseKey(*self.spec.key, self.segment_start)
 
     def __str__(self) -> str:

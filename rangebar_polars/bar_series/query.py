@@ -121,7 +121,9 @@ class SeriesQuery:
         if self.anchor is None:
             return list(chains.values())
         first_day = self.first_day
-        return [one for one in chains.values() if _has_anchor(one.series, self.anchor, first_day)]
+        return [
+            chain for chain in chains.values() if _has_anchor(chain.series, self.anchor, first_day)
+        ]
 
     def within(self, span: Span, chains: Mapping[BarSeries, Chain]) -> list[SegmentSelection]:
         """Select for each segment of a span the stored series that covers most of it."""

@@ -63,7 +63,7 @@ class SegmentSelection:
 
     @property
     def from_ticks(self) -> Span | None:
-        """What has to be computed: from the frontier, or from the anchor if nothing is kept."""
+        """The ticks to compute: from the frontier, or from the anchor without units; None for none."""
         begin = day_start(self.chain.frontier) if self.units else self.series.anchor
         return Span(begin, self.part.end) if begin < self.part.end else None
 
@@ -157,21 +157,21 @@ def in_segment(
 
 def _for_read(chains: list[Chain], part: Span) -> Chain | None:
     """Return the chain to read for a part; the chains are in the order of their anchors."""
-    begun = [one for one in chains if one.series.anchor <= part.start]
-    whole = [one for one in begun if one.frontier > part.last_day]
+    begun = [chain for chain in chains if chain.series.anchor <= part.start]
+    whole = [chain for chain in begun if chain.frontier > part.last_day]
     if whole:
         return whole[0]
-    reaching = [one for one in begun if one.frontier >= part.first_day]
-    return max(reaching, key=lambda one: one.frontier, default=None)
+    reaching = [chain for chain in begun if chain.frontier >= part.first_day]
+    return max(reaching, key=lambda chain: chain.frontier, default=None)
 
 
 def to_continue(chains: Iterable[Chain], segment: Segment, first_day: date) -> Chain | None:
     """Return the chain that a population from a day continues: of those that reach it, the first."""
     start = day_start(first_day)
     reaching = (
-        one
-        for one in in_segment(chains, segment)
-        if one.series.anchor <= start and one.frontier >= first_day
+        chain
+        for chain in in_segment(chains, segment)
+        if chain.series.anchor <= start and chain.frontier >= first_day
     )
     return next(reaching, None)
 
@@ -183,8 +183,8 @@ def best_stored(chains: list[Chain], part: Span) -> Chain | None:
     a day of it.
     """
     # A read would continue a chain that only reaches the part, but it has no bars of it.
-    holding = [one for one in chains if one.frontier > part.first_day]
-    later = (one for one in holding if part.start < one.series.anchor < part.end)
+    holding = [chain for chain in chains if chain.frontier > part.first_day]
+    later = (chain for chain in holding if part.start < chain.series.anchor < part.end)
     return _for_read(holding, part) or next(later, None)
 
 
@@ -200,9 +200,10 @@ def walk_back(
     Of each segment, yield the earliest anchor whose frontier reaches the end, else the furthest
     frontier. Continue with the segment before if a segment is stored from its start.
     """
-    stored = by_segment(one for one in chains if end is None or one.series.anchor < end)
+    stored = by_segment(chain for chain in chains if end is None or chain.series.anchor < end)
     starts = sorted(
-        (start for start, known in stored.items() if any(one.units for one in known)), reverse=True
+        (start for start, known in stored.items() if any(chain.units for chain in known)),
+        reverse=True,
     )
     for index, start in enumerate(starts):
         segment = segment_of(max(start, _FIRST_STORED), reset)
@@ -210,8 +211,8 @@ def walk_back(
         if not ranked:
             return
         last_day = _last_day(segment, end)
-        whole = [one for one in ranked if last_day is not None and one.frontier > last_day]
-        chosen = whole[0] if whole else max(ranked, key=lambda one: one.frontier)
+        whole = [chain for chain in ranked if last_day is not None and chain.frontier > last_day]
+        chosen = whole[0] if whole else max(ranked, key=lambda chain: chain.frontier)
         yield chosen
         earlier = starts[index + 1] if index + 1 < len(starts) else None
         is_whole = chosen.series.anchor <= day_start(segment.start)
@@ -229,16 +230,16 @@ def _last_day(segment: Segment, end: datetime | None) -> date | None:
 def superseded(chains: Iterable[Chain]) -> set[BarSeries]:
     """Return the series that another one with an earlier anchor covers wholly."""
     alike: dict[LeaseKey, list[Chain]] = {}
-    for one in chains:
-        alike.setdefault(one.series.lease_key, []).append(one)
+    for chain in chains:
+        alike.setdefault(chain.series.lease_key, []).append(chain)
     return {
-        one.series
+        chain.series
         for others in alike.values()
-        for one in others
+        for chain in others
         if any(
-            other.series.anchor_us < one.series.anchor_us
-            and other.frontier >= one.frontier
-            and other.feature_groups >= one.feature_groups
+            other.series.anchor_us < chain.series.anchor_us
+            and other.frontier >= chain.frontier
+            and other.feature_groups >= chain.feature_groups
             for other in others
         )
     }

@@ -145,13 +145,13 @@ class Chain:
     @property
     def open_generations(self) -> tuple[Generation, ...]:
         """Rebuilds that are neither published nor discarded."""
-        return tuple(one for one in self.generations if one.state == OPEN)
+        return tuple(rebuild for rebuild in self.generations if rebuild.state == OPEN)
 
     @property
     def generation(self) -> int:
         """Number of the rebuild that the next unit belongs to; 0 without a rebuild."""
-        published = (one.number for one in self.generations if one.state == PUBLISHED)
-        return max(published, default=0)
+        numbers = (rebuild.number for rebuild in self.generations if rebuild.state == PUBLISHED)
+        return max(numbers, default=0)
 
     def unit(self, day: date) -> Unit | None:
         """Return the unit of a day; None without one."""

@@ -261,8 +261,10 @@ def _window(request: ReadRequest, end: datetime) -> list[SegmentSelection]:
             )
         )
     found = [
-        SegmentSelection(one.segment, Span(one.series.anchor, one.part.end), one.chain)
-        for one in select_series(
+        SegmentSelection(
+            selection.segment, Span(selection.series.anchor, selection.part.end), selection.chain
+        )
+        for selection in select_series(
             request.spec,
             Span(start, end),
             {},

@@ -101,7 +101,7 @@ def read_bars(
     DamagedBarsError
         Published rows are not there any more.
     """
-    names = set(columns) if columns is not None else {one.bar_name for one in value_columns()}
+    names = set(columns) if columns is not None else {column.bar_name for column in value_columns()}
     needed = names | {"close_time", "is_closed"} | ({"ended_by"} if include_orphans else set())
     touched = _touched(units, start_us, end_us)
     rows = _read(cache, touched, [c.name for c in value_columns() if c.bar_name in needed])
@@ -152,8 +152,8 @@ def _read(cache: Cache, units: Sequence[Unit], columns: list[str]) -> pl.DataFra
         if changed is not None:
             raise DamagedBarsError(*changed)
     # The database usually returns them in order.
-    place = rows.select(pl.col("unit_day").cast(pl.Int64) * _ROWS_A_UNIT + pl.col("bar_seq"))
-    return rows if place.to_series().is_sorted() else rows.sort("unit_day", "bar_seq")
+    order = rows.select(pl.col("unit_day").cast(pl.Int64) * _ROWS_A_UNIT + pl.col("bar_seq"))
+    return rows if order.to_series().is_sorted() else rows.sort("unit_day", "bar_seq")
 
 
 def _rows(cache: Cache, units: Sequence[Unit], columns: list[str], *, final: bool) -> pl.DataFrame:
@@ -249,7 +249,7 @@ def count_bars(
 
 def no_bars(columns: Iterable[str] | None = None) -> pl.DataFrame:
     """Return the empty frame of `read_bars`."""
-    bars = bars_of(pl.DataFrame(schema={one.name: one.dtype for one in value_columns()}))
+    bars = bars_of(pl.DataFrame(schema={column.name: column.dtype for column in value_columns()}))
     names = set(bars.columns if columns is None else columns)
     return bars.select(name for name in bars.columns if name in names)
 

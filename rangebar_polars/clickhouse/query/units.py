@@ -112,18 +112,21 @@ def _series_of(
     by_key: dict[tuple[Any, ...], BarSpec] = {spec.key: spec for spec in specs or ()}
     for key, known in generations.items():
         spec = by_key.get(key[: len(BarSpecKey._fields)])
-        is_asked_for = segment_starts is None or key.segment_start in segment_starts
-        if spec is not None and is_asked_for and any(one.state == PUBLISHED for one in known):
+        is_requested = segment_starts is None or key.segment_start in segment_starts
+        is_published = any(generation.state == PUBLISHED for generation in known)
+        if spec is not None and is_requested and is_published:
             yield BarSeries(spec, key.segment_start, key.anchor_us)
 
 
 def _published(
     series: BarSeries, known: Sequence[Generation], as_if: Collection[tuple[BarSeries, int]]
 ) -> list[tuple[int, date]]:
+    """Return the number and first day of each visible rebuild of a series."""
     return [
-        (one.number, one.first_day)
-        for one in known
-        if one.state == PUBLISHED or (one.state == OPEN and (series, one.number) in as_if)
+        (rebuild.number, rebuild.first_day)
+        for rebuild in known
+        if rebuild.state == PUBLISHED
+        or (rebuild.state == OPEN and (series, rebuild.number) in as_if)
     ]
 
 
@@ -232,7 +235,7 @@ def read_generations(
     cache: Cache, specs: Iterable[BarSpec] | None = None
 ) -> dict[SeriesKey, tuple[Generation, ...]]:
     """Read the rebuilds of the series of some specs, or of all, by series and in order."""
-    keys = None if specs is None else {one.key for one in specs}
+    keys = None if specs is None else {spec.key for spec in specs}
     # There are few rebuilds: a condition on the whole key takes longer than reading them.
     conditions = ["1"]
     if keys is not None:
@@ -249,6 +252,6 @@ def read_generations(
             states.setdefault((series, number, first_day), set()).add(state)
     found: dict[SeriesKey, tuple[Generation, ...]] = {}
     for (series, number, first_day), known in sorted(states.items(), key=lambda item: item[0]):
-        state = next(one for one in (DISCARDED, PUBLISHED, OPEN) if one in known)
+        state = next(state for state in (DISCARDED, PUBLISHED, OPEN) if state in known)
         found[series] = (*found.get(series, ()), Generation(number, first_day, state))
     return found
