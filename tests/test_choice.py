@@ -13,7 +13,7 @@ from rangebar_polars._utils.span import Span, day_start, parse_span
 from rangebar_polars.bar_series.identity import BarSpec
 from rangebar_polars.bar_series.segments import segment_of
 from rangebar_polars.bar_series.selection import (
-    best_kept,
+    best_stored,
     in_segment,
     select_series,
     superseded,
@@ -203,13 +203,13 @@ def test_no_segment_begins_before_the_symbol_does():
     assert found.series.first_day == date(2024, 2, 5)
 
 
-def test_best_kept_prefers_what_a_read_takes_and_else_the_earliest_that_holds_a_day():
+def test_best_stored_prefers_what_a_read_takes_and_else_the_earliest_that_holds_a_day():
     inside, later = chain(date(2024, 2, 5), 3), chain(date(2024, 2, 7), 20)
     part = parse_span("2024-02-01", "2024-02-20")
-    assert best_kept([inside, later], part) is inside
+    assert best_stored([inside, later], part) is inside
     before = chain(date(2024, 2, 1), 2)
-    assert best_kept([before, inside, later], part) is before
-    assert best_kept([], part) is None
+    assert best_stored([before, inside, later], part) is before
+    assert best_stored([], part) is None
 
 
 def test_without_resets_there_is_one_segment():

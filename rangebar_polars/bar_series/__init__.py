@@ -1,1 +1,1 @@
-"""What a stored series of bars is: identity, segments, units and selection. No database, no network."""
+"""Stored series of bars: identity, segments, units and selection. No database, no network."""

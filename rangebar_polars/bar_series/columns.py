@@ -1,4 +1,4 @@
-"""Columns of a stored bar, from the catalogue."""
+"""Columns of a stored bar, derived from the catalogue."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ __all__ = [
 ]
 
 
-#: Why a bar ended, in the order of the codes that the row hash takes.
+#: Why a bar ended, in the order of the codes in the row hash.
 ENDINGS = ("threshold", "reset", "gap")
 
 
-# Keys and what depends on the frame, not on the bar.
+# Keys, and columns that depend on the frame rather than on the bar.
 _NOT_STORED = {"threshold", "bar_id"}
 
 
@@ -37,21 +37,21 @@ _TYPES: dict[str, tuple[pl.DataType, str]] = {
 }
 
 
-# Of a bar frame, where they differ from those of the database.
+# Data types of a bar frame that differ from those of the database.
 BAR_DTYPES: dict[str, pl.DataType] = {
     "Datetime": pl.Datetime("us", "UTC"),
     "Enum": pl.Enum(ENDINGS),
 }
 
 
-#: Of values that differ little from the one before.
+#: Codec for values that differ little from the one before.
 RISING_CODEC = "Delta, ZSTD(1)"
 
 
 _PRICES = ("open", "high", "low", "close")
 
 
-# By type: whole numbers are small, and the digits of doubles repeat over long distances.
+# Whole numbers are small, and the digits of doubles repeat over long distances.
 _CODECS = {"Float64": "ZSTD(3)", "Int64": "T64, ZSTD(1)"}
 
 
@@ -59,8 +59,9 @@ _CODECS = {"Float64": "ZSTD(3)", "Int64": "T64, ZSTD(1)"}
 class StoredColumn:
     """A column of bars in the database."""
 
-    #: Its name in a bar frame, and in the database.
+    #: Name in a bar frame.
     bar_name: str
+    #: Name in the database.
     name: str
     kind: str
     nullable: bool
@@ -70,12 +71,12 @@ class StoredColumn:
 
     @property
     def dtype(self) -> pl.DataType:
-        """Data type of the frame that is sent."""
+        """Data type of the column in an insert."""
         return _TYPES[self.kind][0]
 
     @property
     def codec(self) -> str:
-        """Codec by which the database compresses the column; empty for the default one."""
+        """Compression codec of the column in the database; empty for the default."""
         if self.kind == "Datetime" or self.unit == "id" or self.bar_name in _PRICES:
             return RISING_CODEC
         return _CODECS.get(self.kind, "")
@@ -83,19 +84,19 @@ class StoredColumn:
     @property
     def sql_type(self) -> str:
         """Data type in the database."""
-        bare = _TYPES[self.kind][1]
-        return f"Nullable({bare})" if self.nullable else bare
+        sql_type = _TYPES[self.kind][1]
+        return f"Nullable({sql_type})" if self.nullable else sql_type
 
 
 @cache
 def value_columns() -> tuple[StoredColumn, ...]:
-    """Every column of a stored bar that is not part of its key, in the catalogue's order."""
+    """Return the columns of a stored bar outside its key, in the order of the catalogue."""
     return tuple(
         StoredColumn(
             name,
             f"{name}_us" if kind == "Datetime" else name,
             kind,
-            # Only a forming bar has no ending, and no forming bar is stored.
+            # Only a forming bar has no ending, and forming bars are not stored.
             nullable and kind != "Enum",
             group,
             meaning,
@@ -109,5 +110,5 @@ def value_columns() -> tuple[StoredColumn, ...]:
 
 
 def feature_groups() -> tuple[str, ...]:
-    """Groups of the catalogue, all of which are stored."""
+    """Return the feature groups of the catalogue, all of which are stored."""
     return tuple(dict.fromkeys(column.group for column in value_columns()))

@@ -1,6 +1,6 @@
-"""Bars of one segment, a UTC day at a time, from where their computation stands.
+"""The computation of bars of one segment, a UTC day at a time.
 
-Readers and populations compute by this alone, so that both give the same bars.
+Readers and populations both use it, so that they compute the same bars.
 """
 
 from __future__ import annotations
@@ -38,14 +38,14 @@ __all__ = [
 ]
 
 _TIME, _ID = "timestamp", "agg_trade_id"
-#: What bars are made of; bid and ask of quotes are no part of them.
+#: Columns that bars are computed from. The bid and ask of quotes are not among them.
 _INPUTS = (_TIME, "price", "quantity", _ID, "first_trade_id", "last_trade_id", "is_buyer_maker")
 
 
 def new_builder(spec: BarSpec) -> RangeBarBuilder:
-    """Builder of the bars of a segment from its anchor on, with every group of features.
+    """Return a builder for the bars of a segment, with every feature group.
 
-    It knows of no reset: a segment has a builder of its own.
+    It has no reset, since each segment has its own builder.
     """
     rules = spec.rules
     gap_us = rules.max_gap_us
@@ -59,18 +59,18 @@ def new_builder(spec: BarSpec) -> RangeBarBuilder:
 
 
 def restored(state: bytes) -> RangeBarBuilder:
-    """Builder that goes on from a state that was kept.
+    """Return a builder that resumes from a stored state.
 
     Raises
     ------
     CheckpointError
-        This version cannot read the state.
+        This version cannot load the state.
     """
     return RangeBarBuilder.from_checkpoint(state)
 
 
 def is_readable(state: bytes) -> bool:
-    """Whether this version can read a state that was kept."""
+    """Return whether this version can load a stored state."""
     try:
         restored(state)
     except CheckpointError:
@@ -80,7 +80,7 @@ def is_readable(state: bytes) -> bool:
 
 @dataclass(slots=True)
 class Track:
-    """A series that is computed, its builder, and the first day whose ticks it has not had."""
+    """A series under computation: its builder, and the first day that the builder has not seen."""
 
     series: BarSeries
     builder: RangeBarBuilder
@@ -88,52 +88,52 @@ class Track:
 
     @property
     def start(self) -> datetime:
-        """The instant from which on it takes ticks."""
+        """The instant at which its ticks begin."""
         return max(day_start(self.first_day), self.series.anchor)
 
 
 @dataclass(frozen=True, slots=True)
 class ComputedDay:
-    """What the ticks of a UTC day gave."""
+    """The bars of a UTC day, and the ticks that they were computed from."""
 
     day: date
-    #: Of each track the bars that ended in this day, or None if it has had the day before.
+    #: For each track, the bars that ended on this day; None if the track starts later.
     bars: tuple[pl.DataFrame | None, ...]
-    #: Ticks from the start of the tracks on.
+    #: Number of ticks.
     rows: int
     first_id: int | None
     last_id: int | None
 
 
 def compute_days(
-    held: TickSnapshot, tracks: Sequence[Track], last_day: date, *, end: datetime | None = None
+    ticks: TickSnapshot, tracks: Sequence[Track], last_day: date, *, end: datetime | None = None
 ) -> Iterator[ComputedDay]:
-    """One pass over the ticks of the days from the lowest first day of the tracks to the last.
+    """Compute the days of several series in one pass over the ticks.
 
-    Between two results, the builder of a track stands after the day that was given.
+    After each result, the builders are in the state after its day.
 
     Parameters
     ----------
-    held
-        The days, which have been judged: what the store lacks is taken as nothing.
+    ticks
+        Checked days: a missing tick counts as no tick.
     tracks
-        Of one segment and market; each ignores ticks up to its own start.
+        Series of one segment and market. Each ignores ticks before its own start.
     last_day
-        The last day, of the same segment.
+        The last day, in the same segment.
     end
-        An instant of the last day at which to stop; else its end.
+        An instant of the last day at which to stop. Default: the end of the day.
 
     Raises
     ------
     TickDataError
-        A tick that is none.
+        A row is not a valid tick.
     ParquetCorruptionError, SnapshotExpiredError
-        A file of the store is not what it was.
+        A file of the store is corrupt, or was replaced and removed.
     """
     start = min(track.start for track in tracks)
     stop = day_start(last_day + ONE_DAY) if end is None else end
     day = _Day(start.date(), tracks)
-    for frame in held.frames(start, stop, _INPUTS):
+    for frame in ticks.frames(start, stop, _INPUTS):
         rest = frame
         while rest.height:
             count = _rows_before(rest, day.day + ONE_DAY)
@@ -149,17 +149,17 @@ def compute_days(
 
 
 def _rows_before(ticks: pl.DataFrame, day: date) -> int:
-    """How many of the ticks, which are in order, lie before a day."""
+    """Return the number of ticks before a day; the ticks are in order."""
     bound = day_start(day)
     times = ticks.get_column(_TIME)
     if times[-1] < bound:
         return ticks.height
-    found: int = times.search_sorted(bound, side="left")
-    return found
+    count: int = times.search_sorted(bound, side="left")
+    return count
 
 
 class _Day:
-    """A day that is computed."""
+    """A day under computation."""
 
     def __init__(self, day: date, tracks: Sequence[Track]) -> None:
         self.day = day
@@ -169,7 +169,7 @@ class _Day:
         self._ids: list[int] = []
 
     def take(self, ticks: pl.DataFrame) -> None:
-        """Push ticks of the day."""
+        """Push ticks of the day into the builders."""
         self._rows += ticks.height
         ids = ticks.get_column(_ID) if _ID in ticks.columns else None
         if ids is not None and ids.null_count() < ids.len():
@@ -179,7 +179,7 @@ class _Day:
                 bars.append(track.builder.push(_from(ticks, track.start)))
 
     def result(self) -> ComputedDay:
-        """What the ticks of the day gave."""
+        """Return the bars of the day."""
         ids = self._ids
         return ComputedDay(
             self.day,
@@ -196,7 +196,7 @@ class _Day:
 
 
 def _from(ticks: pl.DataFrame, start: datetime) -> pl.DataFrame:
-    """Ticks from an instant on; they are in order."""
+    """Return the ticks that do not lie before an instant; the ticks are in order."""
     if ticks.item(0, _TIME) >= start:
         return ticks
     return ticks.filter(pl.col(_TIME) >= start)
@@ -204,17 +204,17 @@ def _from(ticks: pl.DataFrame, start: datetime) -> pl.DataFrame:
 
 @cache
 def no_bars() -> pl.DataFrame:
-    """No bar, with every column."""
+    """Return an empty frame with every column."""
     builder = RangeBarBuilder(100, features="microstructure", incomplete="keep")
     return builder.push(TRADES_SCHEMA.to_frame().select(_INPUTS))
 
 
 def forming(builder: RangeBarBuilder) -> pl.DataFrame:
-    """The bar that is forming, as it is; an empty frame if there is none."""
+    """Return the forming bar; an empty frame without one."""
     bars = builder.partial()
     return bars if bars.width else no_bars()
 
 
 def orphan(builder: RangeBarBuilder) -> pl.DataFrame:
-    """The bar that is forming as one that the end of its segment ends."""
+    """Return the forming bar as an orphan that the end of its segment ends."""
     return forming(builder).with_columns(ended_by=pl.lit("reset", pl.Enum(ENDINGS)))

@@ -1,4 +1,4 @@
-"""What stored bars belong to: a series, and the segment of time between two resets it lies in."""
+"""The identity of stored bars: their rules, their spec, and the series within a segment."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ __all__ = [
 ]
 
 
-#: Raised only when a golden vector changes, never with the version of the package.
+#: Version of the bar rule. It changes only with a golden vector, not with the package version.
 BAR_SEMANTICS = 1
 
 
@@ -47,7 +47,7 @@ def instant_of(microseconds_since_1970: int) -> datetime:
 
 @dataclass(frozen=True, slots=True)
 class BarRules:
-    """What changes bars, beside the threshold and the reset."""
+    """Options that change bars, besides the threshold and the reset."""
 
     prevent_same_timestamp_close: bool = True
     max_gap_us: int | None = None
@@ -61,7 +61,7 @@ class BarRules:
 
     @property
     def id(self) -> int:
-        """Number that stands for it in the tables: the same on every machine and version.
+        """The identifier in the tables, the same on every machine and in every version.
 
         Examples
         --------
@@ -79,7 +79,7 @@ _DEFAULT = BarRules()
 
 
 class BarSpecKey(NamedTuple):
-    """Columns of a family in every table, and their order in every key."""
+    """Columns of a spec in every table, in the order of every key."""
 
     source: str
     market: str
@@ -90,7 +90,7 @@ class BarSpecKey(NamedTuple):
 
 
 class SeriesKey(NamedTuple):
-    """Columns of a series in every table, and their order in every key."""
+    """Columns of a series in every table, in the order of every key."""
 
     source: str
     market: str
@@ -104,13 +104,13 @@ class SeriesKey(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class BarSpec:
-    """The series that differ in segment and anchor alone."""
+    """The common part of series that differ only in segment and anchor."""
 
     source: str
     market: str
     symbol: str
     threshold: int
-    #: By its stored name, see `reset_mode`.
+    #: Stored name of the reset mode, see `reset_mode`.
     reset: str
     rules: BarRules = _DEFAULT
 
@@ -125,7 +125,7 @@ class BarSpec:
         reset: str | None = "year",
         rules: BarRules = _DEFAULT,
     ) -> BarSpec:
-        """BarSpec of names in any letter case.
+        """Return a spec of names in any letter case.
 
         Examples
         --------
@@ -133,13 +133,13 @@ class BarSpec:
         >>> BarSpec.of("btcusdt", 250, reset="1y").key[:5]
         ('binance', 'spot', 'BTCUSDT', 250, 'year')
         """
-        origin, place = canonical_market(source, market)
+        source, market = canonical_market(source, market)
         name = canonical_symbol(symbol)
-        return cls(origin, place, name, threshold, reset_mode(reset), rules)
+        return cls(source, market, name, threshold, reset_mode(reset), rules)
 
     @property
     def key(self) -> BarSpecKey:
-        """Values of its columns in every table."""
+        """The values of the key columns."""
         return BarSpecKey(
             self.source, self.market, self.symbol, self.threshold, self.reset, self.rules.id
         )
@@ -150,23 +150,23 @@ class BarSpec:
         return Venue(self.source, self.market)
 
     def series(self, anchor: date) -> BarSeries:
-        """Series of the family whose computation begins at a day, or an instant with a zone."""
+        """Return the series that begins at a day, or at an instant with a zone."""
         start = anchor if isinstance(anchor, datetime) else day_start(anchor)
         return BarSeries(self, segment_of(start, self.reset).start, microseconds(start))
 
 
 @dataclass(frozen=True, slots=True)
 class BarSeries:
-    """Bars of one computation: they never mix with those of another."""
+    """Bars of one computation, which never mix with those of another."""
 
     spec: BarSpec
     segment_start: date
-    #: Microseconds from 1970 to the instant at which the computation begins.
+    #: Start of the computation in microseconds since 1970.
     anchor_us: int
 
     @property
     def key(self) -> SeriesKey:
-        """Values of its columns in every table."""
+        """The values of the key columns."""
         return SeriesKey(*self.spec.key, self.segment_start, self.anchor_us)
 
     @property
@@ -186,7 +186,7 @@ class BarSeries:
 
     @property
     def lease_key(self) -> LeaseKey:
-        """What one writer at a time may work on: the series without its anchor."""
+        """The key without the anchor, on which only one writer at a time holds a lease."""
         return LeaseKey(*self.spec.key, self.segment_start)
 
     def __str__(self) -> str:
@@ -194,7 +194,7 @@ class BarSeries:
 
 
 class LeaseKey(NamedTuple):
-    """A series without its anchor; keys have an order, in which leases are taken."""
+    """A series without its anchor. Leases are taken in the order of these keys."""
 
     source: str
     market: str
@@ -206,17 +206,17 @@ class LeaseKey(NamedTuple):
 
     @property
     def spec(self) -> BarSpecKey:
-        """The family of the series."""
+        """The spec of the series."""
         return BarSpecKey(*self[:6])
 
     @property
     def spec_file_name(self) -> str:
-        """Name for a file, the same for no key of another family."""
+        """A file name that is unique to the spec."""
         return "-".join(str(part) for part in (*self[:5], f"{self.config_id:016x}"))
 
     @property
     def file_name(self) -> str:
-        """Name for a file, the same for no other key."""
+        """A file name that is unique to the key."""
         return f"{self.spec_file_name}-{self.segment_start}"
 
     def __str__(self) -> str:
@@ -226,5 +226,5 @@ class LeaseKey(NamedTuple):
 
 
 def is_other_semantics(spec: BarSpec) -> bool:
-    """Whether its bars are those of another version of the package, which this one never reads."""
+    """Return whether the bars follow another version of the bar rule, which is never read."""
     return spec.rules.bar_semantics != BAR_SEMANTICS

@@ -1,4 +1,4 @@
-"""What a read of the cache asks for, and which of the series that are kept answer it."""
+"""A query for stored series, and the stored series that match it."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from rangebar_polars.bar_series.identity import BarRules, BarSpec
 from rangebar_polars.bar_series.segments import parts, reset_of
 from rangebar_polars.bar_series.selection import (
     SegmentSelection,
-    best_kept,
+    best_stored,
     by_segment,
     in_segment,
     select_series,
@@ -34,14 +34,14 @@ if TYPE_CHECKING:
 
 __all__ = ["Anchor", "SeriesQuery", "instant", "span_of"]
 
-#: The series that begins at the start of its segment, or at an instant.
+#: The start of a series: the start of its segment, or an instant.
 Anchor: TypeAlias = "Literal['segment'] | When"
 
 _FAR = date(9998, 12, 31)
 
 
 def instant(value: When, name: str) -> datetime:
-    """Instant of a datetime with a zone; 00:00 UTC of a date.
+    """Convert a datetime with a zone, or a date (00:00 UTC), to an instant.
 
     Examples
     --------
@@ -56,29 +56,29 @@ def instant(value: When, name: str) -> datetime:
 
 
 def span_of(symbol: str, start: When, end: When | None) -> Span:
-    """Span of the arguments from the symbol's effective start to now; no end means now.
+    """Return the span of the arguments, cut to the symbol's effective start and to now.
 
     Raises
     ------
     ValueError
-        The span is none, lies in the future, or before the effective start.
+        The arguments are not a span, or it lies in the future or before the effective start.
     """
     now = datetime.now(UTC)
-    asked = parse_span(start, _FAR if end is None else end)
-    if asked.start >= now:
+    span = parse_span(start, _FAR if end is None else end)
+    if span.start >= now:
         raise ValueError(
             f"`start` ({start}) lies in the future; it is now {now:%Y-%m-%d %H:%M} UTC"
         )
     first = instant(validate_and_clamp_start_date(symbol, start), "start")
-    if first >= asked.end:
+    if first >= span.end:
         sentence = f"`end` ({end}) lies before the first day of `{symbol}`"
         raise ValueError(with_hint(sentence, f"it starts on {first:%Y-%m-%d}"))
-    return Span(first, min(asked.end, now))
+    return Span(first, min(span.end, now))
 
 
 @dataclass(frozen=True, slots=True)
 class SeriesQuery:
-    """Series of one family: the best for the purpose, or those of an anchor."""
+    """A query for series of one spec, with any anchor or a particular one."""
 
     spec: BarSpec
     anchor: Literal["segment"] | datetime | None = None
@@ -98,7 +98,7 @@ class SeriesQuery:
         anchor: Anchor | None,
         groups: Iterable[str] = ("core",),
     ) -> SeriesQuery:
-        """Judge the arguments of a door, the symbol apart."""
+        """Validate the arguments of a public function, except for the symbol."""
         spec = BarSpec.of(
             symbol,
             resolve_and_validate_threshold(symbol, threshold),
@@ -112,19 +112,21 @@ class SeriesQuery:
 
     @property
     def first_day(self) -> date | None:
-        """The symbol's effective start."""
+        """The symbol's effective start; None without one."""
         start = get_effective_start_date(self.spec.symbol)
         return None if start is None else date.fromisoformat(start)
 
-    def fitting(self, chains: Mapping[BarSeries, Chain]) -> list[Chain]:
-        """Chains of the anchor that was asked for, or all."""
+    def matching(self, chains: Mapping[BarSeries, Chain]) -> list[Chain]:
+        """Return the chains with the anchor of the query, or all chains without one."""
         if self.anchor is None:
             return list(chains.values())
         first_day = self.first_day
-        return [one for one in chains.values() if _is_of(one.series, self.anchor, first_day)]
+        return [
+            chain for chain in chains.values() if _has_anchor(chain.series, self.anchor, first_day)
+        ]
 
     def within(self, span: Span, chains: Mapping[BarSeries, Chain]) -> list[SegmentSelection]:
-        """For each segment of a span, the series that says most of it, computing nothing."""
+        """Select for each segment of a span the stored series that covers most of it."""
         if self.anchor is not None:
             return select_series(
                 self.spec,
@@ -137,17 +139,17 @@ class SeriesQuery:
         found = []
         by_start = by_segment(chains.values())
         for segment, part in parts(span, self.spec.reset):
-            kept = in_segment(by_start.get(segment.start, ()), segment, self.groups)
-            chain = best_kept(kept, part) or Chain(self.spec.series(part.start), ())
+            stored = in_segment(by_start.get(segment.start, ()), segment, self.groups)
+            chain = best_stored(stored, part) or Chain(self.spec.series(part.start), ())
             found.append(SegmentSelection(segment, part, chain))
         return found
 
     def newest(self, chains: Mapping[BarSeries, Chain], end: datetime | None) -> Iterator[Chain]:
-        """The series that hold the newest bars before an instant, the newest segment first."""
-        return walk_back(self.fitting(chains), self.spec.reset, end, groups=self.groups)
+        """Yield the chains of the newest bars before an instant, the newest segment first."""
+        return walk_back(self.matching(chains), self.spec.reset, end, groups=self.groups)
 
 
-def _is_of(
+def _has_anchor(
     series: BarSeries, anchor: Literal["segment"] | datetime, first_day: date | None
 ) -> bool:
     start = day_start(series.segment.start)

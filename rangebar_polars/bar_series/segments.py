@@ -19,7 +19,7 @@ __all__ = ["EARLIEST", "Segment", "parts", "reset_mode", "reset_of", "segment_of
 _FIRST_DAY = date(1970, 1, 1)
 
 
-#: Days that the database's type Date holds, whatever the reset mode.
+#: First and last day that can be stored.
 EARLIEST, LATEST = date(1971, 1, 1), date(2148, 12, 31)
 
 
@@ -38,14 +38,14 @@ _MODES = {
 
 
 def reset_mode(reset: str | None, name: str = "reset") -> str:
-    """Name of a reset mode as it is stored; "1w" begins on Monday, "week" on Sunday.
+    """Return the stored name of a reset mode; "1w" begins on Monday, "week" on Sunday.
 
-    `name` is that of the argument, for the error.
+    `name` is the name of the argument, for the error.
 
     Raises
     ------
     ValueError
-        No reset mode.
+        The value is not a reset mode.
 
     Examples
     --------
@@ -60,12 +60,12 @@ def reset_mode(reset: str | None, name: str = "reset") -> str:
 
 
 def reset_of(ouroboros: str | None, ouroboros_mode: str | None) -> str:
-    """Name of the reset mode of two arguments that are one; the first is "year" if not given.
+    """Return the stored name of the reset mode of the arguments `ouroboros` and `ouroboros_mode`.
 
     Raises
     ------
     ValueError
-        No reset mode, or two that differ.
+        A value is not a reset mode, or the two differ.
 
     Examples
     --------
@@ -79,7 +79,9 @@ def reset_of(ouroboros: str | None, ouroboros_mode: str | None) -> str:
     second = reset_mode(ouroboros_mode, "ouroboros_mode")
     if first not in ("year", second):
         sentence = f"`ouroboros` is `{ouroboros}`, and `ouroboros_mode` is `{ouroboros_mode}`"
-        raise ValueError(with_hint(sentence, "they are one argument: leave one of them out"))
+        raise ValueError(
+            with_hint(sentence, "these are two names for one argument: leave one of them out")
+        )
     return second
 
 
@@ -89,12 +91,12 @@ class Segment:
 
     reset: str
     start: date
-    #: None where there is no reset to end it.
+    #: None without resets.
     end: date | None
 
     @property
     def name(self) -> str:
-        """The year, the month, or the first day; "all" where there are no resets.
+        """The year, the month, or the first day; "all" without resets.
 
         Examples
         --------
@@ -108,30 +110,30 @@ class Segment:
 
     @property
     def start_us(self) -> int:
-        """Microseconds from 1970 to its start."""
+        """The start in microseconds since 1970."""
         return microseconds(day_start(self.start))
 
     @property
     def end_us(self) -> int | None:
-        """Microseconds from 1970 to its end."""
+        """The end in microseconds since 1970; None without one."""
         return None if self.end is None else microseconds(day_start(self.end))
 
     def __contains__(self, day: date) -> bool:
         return self.start <= day and (self.end is None or day < self.end)
 
     def cut(self, span: Span) -> Span:
-        """The part of a span that lies in the segment; the span must touch it."""
+        """Return the part of a span that lies in the segment; the span must touch it."""
         end = span.end if self.end is None else min(span.end, day_start(self.end))
         return Span(max(span.start, day_start(self.start)), end)
 
 
 def segment_of(instant: date, reset: str | None) -> Segment:
-    """Segment that holds a day, or an instant with a time zone.
+    """Return the segment of a day, or of an instant with a time zone.
 
     Raises
     ------
     ValueError
-        No reset mode, or a day that the cache cannot store.
+        The value is not a reset mode, or the cache cannot store the day.
 
     Examples
     --------
@@ -143,7 +145,7 @@ def segment_of(instant: date, reset: str | None) -> Segment:
     mode = reset_mode(reset)
     day = instant.astimezone(UTC).date() if isinstance(instant, datetime) else instant
     if not EARLIEST <= day <= LATEST:
-        raise ValueError(f"the cache keeps days from `{EARLIEST}` to `{LATEST}`, not `{day}`")
+        raise ValueError(f"the cache stores days from `{EARLIEST}` to `{LATEST}`, not `{day}`")
     return Segment(mode, *_bounds(day, mode))
 
 
@@ -164,7 +166,7 @@ def _bounds(day: date, mode: str) -> tuple[date, date | None]:
 
 
 def segments(span: Span, reset: str | None) -> list[Segment]:
-    """Every segment that a span touches, in order.
+    """Return the segments that a span touches, in order.
 
     Examples
     --------
@@ -185,5 +187,5 @@ def _walk(span: Span, reset: str | None) -> Iterator[Segment]:
 
 
 def parts(span: Span, reset: str | None) -> list[tuple[Segment, Span]]:
-    """Every segment that a span touches, with the part of the span that lies in it."""
+    """Return the segments that a span touches, each with the part of the span that lies in it."""
     return [(segment, segment.cut(span)) for segment in segments(span, reset)]

@@ -1,7 +1,6 @@
-"""Which series answers for a span: pure functions of what is visible.
+"""The selection of series for a span, as pure functions of the visible chains.
 
-Within a segment a result never mixes two series. Segments are independent, so that a result may
-join them.
+Within a segment a result never mixes two series. Segments are independent: a result may join them.
 """
 
 from __future__ import annotations
@@ -26,7 +25,7 @@ if TYPE_CHECKING:
 __all__ = [
     "SegmentSelection",
     "anchor_of",
-    "best_kept",
+    "best_stored",
     "by_segment",
     "in_segment",
     "select_series",
@@ -35,13 +34,13 @@ __all__ = [
     "walk_back",
 ]
 
-#: The one segment without resets starts before the first day that the database holds.
+#: First day that can be stored. The segment of a series without resets starts before it.
 _FIRST_STORED = date(1971, 1, 1)
 
 
 @dataclass(frozen=True, slots=True)
 class SegmentSelection:
-    """The series that answers for the part of a span which lies in one segment."""
+    """The series that is selected for the part of a span in one segment."""
 
     segment: Segment
     part: Span
@@ -49,12 +48,12 @@ class SegmentSelection:
 
     @property
     def series(self) -> BarSeries:
-        """The series: nothing of it need be kept."""
+        """The series, which need not have stored units."""
         return self.chain.series
 
     @property
     def units(self) -> tuple[Unit, ...]:
-        """Kept units of the series; those outside the part do no harm, as bars are cut by time."""
+        """Stored units of the series. Those outside the part are harmless: bars are cut by time."""
         return self.chain.units
 
     @property
@@ -64,7 +63,7 @@ class SegmentSelection:
 
     @property
     def from_ticks(self) -> Span | None:
-        """What has to be computed: from the frontier, or from the anchor if nothing is kept."""
+        """The ticks to compute: from the frontier, or from the anchor without units; None for none."""
         begin = day_start(self.chain.frontier) if self.units else self.series.anchor
         return Span(begin, self.part.end) if begin < self.part.end else None
 
@@ -72,14 +71,15 @@ class SegmentSelection:
 def anchor_of(
     anchor: Literal["segment"] | datetime, segment: Segment, part: Span, first_day: date | None
 ) -> datetime:
-    """The instant at which the series that was asked for begins in a segment.
+    """Return the instant at which the requested series begins in a segment.
 
     Parameters
     ----------
     anchor
-        "segment" for its start, or an instant: in its own segment that, in later ones the start.
+        "segment" for the start of the segment, or an instant. A segment after that of the instant
+        begins at its own start.
     first_day
-        The symbol's effective start; nothing begins before it.
+        The symbol's effective start. No series begins before it.
 
     Raises
     ------
@@ -95,7 +95,7 @@ def anchor_of(
         raise ValueError(
             with_hint(
                 f"`anchor` ({anchor}) lies after the start of the span ({part.start})",
-                "a computation begins before, or with, the first bar that is asked for",
+                "a computation begins no later than the first requested bar",
             )
         )
     return max(anchor, start)
@@ -110,12 +110,13 @@ def select_series(
     anchor: Literal["segment"] | datetime | None = None,
     first_day: date | None = None,
 ) -> list[SegmentSelection]:
-    """For each segment of a span, the series that a read takes.
+    """Select for each segment of a span the series to read.
 
-    Of those that cover the whole part, the one of the earliest anchor; else, of those with an
-    anchor up to its start whose frontier reaches it, the one of the furthest frontier; else one
-    that begins at the start of the part. Only series that have the groups of features count. An
-    `anchor` asks for exactly the series that begins there.
+    Of the series that cover the whole part, select the one with the earliest anchor. Else, of the
+    series whose anchor is not after the start of the part and whose frontier reaches it, select the
+    one with the furthest frontier. Else select a new series that begins at the start of the part.
+    Only series that have the feature groups count. An `anchor` selects the series that begins
+    there.
     """
     by_start = by_segment(chains.values())
     found = []
@@ -133,7 +134,7 @@ def select_series(
 
 
 def by_segment(chains: Iterable[Chain]) -> dict[date, list[Chain]]:
-    """Chains by the start of their segment, so that each segment need not look at all of them."""
+    """Group chains by the start of their segment."""
     found: dict[date, list[Chain]] = {}
     for chain in chains:
         found.setdefault(chain.series.segment_start, []).append(chain)
@@ -143,46 +144,47 @@ def by_segment(chains: Iterable[Chain]) -> dict[date, list[Chain]]:
 def in_segment(
     chains: Iterable[Chain], segment: Segment, groups: Collection[str] = ()
 ) -> list[Chain]:
-    """Chains of a segment that hold anything and have the groups, the earliest anchor first."""
-    fitting = [
+    """Return the chains of a segment that have units and the groups, the earliest anchor first."""
+    matching = [
         chain
         for chain in chains
         if chain.series.segment_start == segment.start
         and chain.units
         and chain.feature_groups >= set(groups)
     ]
-    return sorted(fitting, key=lambda chain: chain.series.anchor_us)
+    return sorted(matching, key=lambda chain: chain.series.anchor_us)
 
 
 def _for_read(chains: list[Chain], part: Span) -> Chain | None:
-    """The chain that answers for a part; the chains stand in the order of their anchors."""
-    begun = [one for one in chains if one.series.anchor <= part.start]
-    whole = [one for one in begun if one.frontier > part.last_day]
+    """Return the chain to read for a part; the chains are in the order of their anchors."""
+    begun = [chain for chain in chains if chain.series.anchor <= part.start]
+    whole = [chain for chain in begun if chain.frontier > part.last_day]
     if whole:
         return whole[0]
-    reaching = [one for one in begun if one.frontier >= part.first_day]
-    return max(reaching, key=lambda one: one.frontier, default=None)
+    reaching = [chain for chain in begun if chain.frontier >= part.first_day]
+    return max(reaching, key=lambda chain: chain.frontier, default=None)
 
 
 def to_continue(chains: Iterable[Chain], segment: Segment, first_day: date) -> Chain | None:
-    """The chain that a population from a day on continues: the earliest anchor that reaches it."""
+    """Return the chain that a population from a day continues: of those that reach it, the first."""
     start = day_start(first_day)
     reaching = (
-        one
-        for one in in_segment(chains, segment)
-        if one.series.anchor <= start and one.frontier >= first_day
+        chain
+        for chain in in_segment(chains, segment)
+        if chain.series.anchor <= start and chain.frontier >= first_day
     )
     return next(reaching, None)
 
 
-def best_kept(chains: list[Chain], part: Span) -> Chain | None:
-    """The chain that says most of a part when nothing may be computed; None if none holds a day.
+def best_stored(chains: list[Chain], part: Span) -> Chain | None:
+    """Return the chain that covers most of a part without computing bars; None without one.
 
-    As for a read; if none was begun by the start of the part, the earliest one that holds a day.
+    Select as for a read. If no chain begins by the start of the part, select the earliest one with
+    a day of it.
     """
-    # One that only reaches the part would be continued by a read, but says nothing of it.
-    holding = [one for one in chains if one.frontier > part.first_day]
-    later = (one for one in holding if part.start < one.series.anchor < part.end)
+    # A read would continue a chain that only reaches the part, but it has no bars of it.
+    holding = [chain for chain in chains if chain.frontier > part.first_day]
+    later = (chain for chain in holding if part.start < chain.series.anchor < part.end)
     return _for_read(holding, part) or next(later, None)
 
 
@@ -193,50 +195,51 @@ def walk_back(
     *,
     groups: Collection[str] = ("core",),
 ) -> Iterator[Chain]:
-    """Chains of one family that hold the newest bars before an instant, the newest first.
+    """Yield the chains of one spec that hold the newest bars before an instant, newest first.
 
-    In each segment the earliest anchor whose frontier reaches the end, else the furthest frontier.
-    A segment that is kept from its start is followed by the one before it.
+    Of each segment, yield the earliest anchor whose frontier reaches the end, else the furthest
+    frontier. Continue with the segment before if a segment is stored from its start.
     """
-    kept = by_segment(one for one in chains if end is None or one.series.anchor < end)
+    stored = by_segment(chain for chain in chains if end is None or chain.series.anchor < end)
     starts = sorted(
-        (start for start, known in kept.items() if any(one.units for one in known)), reverse=True
+        (start for start, known in stored.items() if any(chain.units for chain in known)),
+        reverse=True,
     )
-    for place, start in enumerate(starts):
+    for index, start in enumerate(starts):
         segment = segment_of(max(start, _FIRST_STORED), reset)
-        ranked = in_segment(kept[start], segment, groups)
+        ranked = in_segment(stored[start], segment, groups)
         if not ranked:
             return
         last_day = _last_day(segment, end)
-        whole = [one for one in ranked if last_day is not None and one.frontier > last_day]
-        chosen = whole[0] if whole else max(ranked, key=lambda one: one.frontier)
+        whole = [chain for chain in ranked if last_day is not None and chain.frontier > last_day]
+        chosen = whole[0] if whole else max(ranked, key=lambda chain: chain.frontier)
         yield chosen
-        earlier = starts[place + 1] if place + 1 < len(starts) else None
+        earlier = starts[index + 1] if index + 1 < len(starts) else None
         is_whole = chosen.series.anchor <= day_start(segment.start)
         if earlier is None or not is_whole or segment_of(earlier, reset).end != segment.start:
             return
 
 
 def _last_day(segment: Segment, end: datetime | None) -> date | None:
-    """The last day of a segment that lies before an instant; None if there is no last one."""
+    """Return the last day of a segment before an instant; None without a last day."""
     bounds = [] if end is None else [(end - timedelta(microseconds=1)).date()]
     bounds += [] if segment.end is None else [segment.end - ONE_DAY]
     return min(bounds, default=None)
 
 
 def superseded(chains: Iterable[Chain]) -> set[BarSeries]:
-    """Series that another one, of an earlier anchor and equal in all else, covers wholly."""
+    """Return the series that another one with an earlier anchor covers wholly."""
     alike: dict[LeaseKey, list[Chain]] = {}
-    for one in chains:
-        alike.setdefault(one.series.lease_key, []).append(one)
+    for chain in chains:
+        alike.setdefault(chain.series.lease_key, []).append(chain)
     return {
-        one.series
+        chain.series
         for others in alike.values()
-        for one in others
+        for chain in others
         if any(
-            other.series.anchor_us < one.series.anchor_us
-            and other.frontier >= one.frontier
-            and other.feature_groups >= one.feature_groups
+            other.series.anchor_us < chain.series.anchor_us
+            and other.frontier >= chain.frontier
+            and other.feature_groups >= chain.feature_groups
             for other in others
         )
     }

@@ -1,4 +1,4 @@
-"""Units of a series: published days, generations, and which of them are visible."""
+"""Units of a series: published days, generations, and the chain of visible units."""
 
 from __future__ import annotations
 
@@ -31,33 +31,33 @@ __all__ = [
 
 @dataclass(frozen=True, slots=True)
 class TickDay:
-    """What a unit was made of."""
+    """The ticks that a unit was made from."""
 
-    #: Of the day in the tick store: "final", "given" or "absent_confirmed".
+    #: State of the day in the tick store: "final", "given" or "absent_confirmed".
     state: str
     rows: int
-    #: Of the ticks' content: another one makes the unit stale.
+    #: Hash of the ticks. The unit is stale once it differs from that of the store.
     hash: str
     first_id: int | None = None
     last_id: int | None = None
-    #: Spans of ids, both ends included, that the source does not have.
+    #: Ranges of ids, both ends included, that the source does not have.
     source_absent: tuple[tuple[int, int], ...] = ()
     reason: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class UnitDraft:
-    """A day of a series that is to be published."""
+    """A day of a series to publish."""
 
     series: BarSeries
     day: date
-    #: Bars of the unit in order, with all features and with `is_closed` and `ended_by`.
+    #: Bars in order, with all features and with `is_closed` and `ended_by`.
     bars: pl.DataFrame
     ticks: TickDay
     #: State of the processor after the day.
     state: bytes
-    #: Attempt of the unit of the day before, 0 on the anchor's day; None if that unit is
-    #: published in the same call.
+    #: Attempt of the unit of the day before; 0 on the anchor's day. None if that unit is published
+    #: in the same call.
     built_on: int | None = None
     generation: int = 0
     fencing: int = 0
@@ -69,7 +69,7 @@ OPEN, PUBLISHED, DISCARDED = "open", "published", "discarded"
 
 @dataclass(frozen=True, slots=True)
 class Generation:
-    """A rebuild of a series from a day on."""
+    """A rebuild of a series, starting at a day."""
 
     number: int
     first_day: date
@@ -77,12 +77,12 @@ class Generation:
     state: str
 
 
-# Not frozen, since a year of them is made for each read, and that takes a seventh of the time.
+# Not frozen: a read makes a year of them, and frozen ones take a seventh of its time.
 @dataclass(slots=True, unsafe_hash=True)
 class Unit:
-    """A published day of a series: what a plan needs of it.
+    """A published day of a series, as far as a plan needs it.
 
-    Its bars are read by `rows`, its processor state by `states_of`, the rest by `details_of`.
+    `read_bars` reads its bars, `states_of` its processor state, `details_of` the rest.
     """
 
     series: BarSeries
@@ -104,12 +104,12 @@ class Unit:
 
     @property
     def closed_rows(self) -> int:
-        """Bars that reached their threshold."""
+        """Number of bars that reached their threshold."""
         return self.rows - self.orphan_rows
 
     def has_bars_of(self, other: Unit) -> bool:
-        """Whether it holds the same bars as another unit, to the last value."""
-        # The sum of the row hashes takes in every value of a bar.
+        """Return whether it has the same bars as another unit, to the last value."""
+        # The sum of the row hashes covers every value of a bar.
         return (self.series, self.day, self.rows, self.row_hash_sum) == (
             other.series,
             other.day,
@@ -120,7 +120,7 @@ class Unit:
 
 @dataclass(frozen=True, slots=True)
 class Chain:
-    """What is visible of a series: one unit a day from its anchor on."""
+    """The visible units of a series: one for each day from its anchor."""
 
     series: BarSeries
     units: tuple[Unit, ...]
@@ -128,7 +128,7 @@ class Chain:
 
     @property
     def frontier(self) -> date:
-        """The first day that is not held; it reaches a day if it is that day or a later one."""
+        """The first day without a unit."""
         return self.series.first_day + len(self.units) * ONE_DAY
 
     @property
@@ -138,41 +138,43 @@ class Chain:
 
     @property
     def feature_groups(self) -> frozenset[str]:
-        """Groups of features that every unit has."""
+        """Feature groups that every unit has."""
         groups = {unit.feature_groups for unit in self.units}
         return frozenset.intersection(*groups) if groups else frozenset()
 
     @property
     def open_generations(self) -> tuple[Generation, ...]:
         """Rebuilds that are neither published nor discarded."""
-        return tuple(one for one in self.generations if one.state == OPEN)
+        return tuple(rebuild for rebuild in self.generations if rebuild.state == OPEN)
 
     @property
     def generation(self) -> int:
-        """Number of the rebuild that the next unit belongs to, or 0 without a rebuild."""
-        published = (one.number for one in self.generations if one.state == PUBLISHED)
-        return max(published, default=0)
+        """Number of the rebuild that the next unit belongs to; 0 without a rebuild."""
+        numbers = (rebuild.number for rebuild in self.generations if rebuild.state == PUBLISHED)
+        return max(numbers, default=0)
 
     def unit(self, day: date) -> Unit | None:
-        """The unit of a day, if it is held."""
-        place = (day - self.series.first_day).days
-        return self.units[place] if 0 <= place < len(self.units) else None
+        """Return the unit of a day; None without one."""
+        index = (day - self.series.first_day).days
+        return self.units[index] if 0 <= index < len(self.units) else None
 
     def between(self, first_day: date, last_day: date) -> tuple[Unit, ...]:
-        """The units of the days from the first to the last, both included."""
+        """Return the units from the first day to the last, both included."""
         start = max(0, (first_day - self.series.first_day).days)
         stop = max(0, (last_day - self.series.first_day).days + 1)
         return self.units[start:stop]
 
     def covers(self, first_day: date, last_day: date) -> bool:
-        """Whether the days from the first to the last, both included, are all held."""
+        """Return whether every day from the first to the last, both included, has a unit."""
         return self.series.first_day <= first_day and last_day < self.frontier
 
 
 def visible(
     first_day: date, units: Iterable[Unit], generations: Iterable[tuple[int, date]] = ()
 ) -> tuple[Unit, ...]:
-    """The units of a series that count, from its first day on.
+    """Return the visible units of a series, from its first day.
+
+    A unit is visible only if it was built on the visible unit of the day before.
 
     Parameters
     ----------
@@ -181,14 +183,14 @@ def visible(
     units
         All units of the series, in any order.
     generations
-        Number and first day of every rebuild that is visible.
+        Number and first day of every visible rebuild.
     """
     winners: dict[tuple[date, int, int], Unit] = {}
     for unit in units:
-        place = (unit.day, unit.generation, unit.built_on)
-        rival = winners.setdefault(place, unit)
+        key = (unit.day, unit.generation, unit.built_on)
+        rival = winners.setdefault(key, unit)
         if rival is not unit and _wins(unit, rival):
-            winners[place] = unit
+            winners[key] = unit
     published = sorted(generations)
     chain: list[Unit] = []
     day, newest, built_on = first_day, 0, 0

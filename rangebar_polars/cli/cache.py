@@ -147,11 +147,11 @@ def _add_work(actions: Verbs) -> None:
 def run_status(arguments: argparse.Namespace) -> None:
     """Run `rangebar cache status`."""
     from rangebar_polars.clickhouse.open import engine_use, reading
-    from rangebar_polars.clickhouse.query.status import kept, sizes
+    from rangebar_polars.clickhouse.query.status import sizes, stored_series
 
     symbol = None if arguments.symbol is None else symbol_of(arguments.symbol)
     with reading(arguments.dsn, cache_dir=arguments.cache_dir) as cache:
-        series, disk = kept(cache), sizes(cache)
+        series, disk = stored_series(cache), sizes(cache)
         is_embedded = cache is not None and cache.is_embedded
     if symbol is not None:
         series = series.filter(pl.col("symbol") == symbol)

@@ -1,1 +1,1 @@
-"""Read ticks and bars: from the cache where possible, from ticks otherwise."""
+"""Read bars and ticks: from the cache and the tick store, and computed or fetched where they are missing."""

@@ -1,4 +1,4 @@
-"""Range bars of a symbol: those that are kept, and the rest from ticks."""
+"""Range bars of a symbol: stored bars, and the rest computed from ticks."""
 
 from __future__ import annotations
 
@@ -57,78 +57,77 @@ def get_range_bars(
     dsn: str | None = None,
     ouroboros_mode: str | None = None,
 ) -> pd.DataFrame:
-    """Range bars of a symbol between two dates, ready for backtesting.py.
+    """Return the range bars of a symbol between two dates, ready for backtesting.py.
 
-    Bars that are kept are read; what follows them, or where none are kept, is computed from ticks,
-    which are fetched if the store lacks them: at most 31 days. In each segment between two resets
-    one series of bars answers: of those that cover the part asked for, the one that was computed
-    from the earliest day on.
+    Cached bars are read. Bars that are not cached are computed from ticks, at most 31 days;
+    missing ticks are fetched. Each segment between two resets comes from one series of bars: of
+    the series that cover the requested part, the one with the earliest anchor.
 
     Parameters
     ----------
     symbol
         A registered symbol, in any letter case.
     start_date, end_date
-        Dates (the end's day included) or datetimes with a zone (the end excluded): the bars that
-        close in between. The end is cut to now, and to the newest tick that is to be had; days
-        before the symbol's effective start are left out. The latter two with a warning.
+        Dates (the last day included) or datetimes with a zone (the end excluded): the bars that
+        close in between. The end is cut to now and, with a warning, to the newest available tick.
+        Days before the symbol's effective start are left out, with a warning.
     threshold_decimal_bps
         250 is 0.25 %; also `"0.25%"`, `"25bp"` or the name of a preset.
     ouroboros, ouroboros_mode
-        When bars are reset: "year", "month", "week", "day" or None. Two names of one argument.
+        When bars are reset: "year", "month", "week", "day" or None. Two names for one argument.
     source, market
         Where the symbol is traded, such as `"binance"` and `"um"`; `docs/reference/sources.md` lists
         them.
     include_microstructure
-        Adds the columns of `rb.MICROSTRUCTURE_COLUMNS`; a value that is not defined is NaN.
+        Add the columns of `rb.MICROSTRUCTURE_COLUMNS`. An undefined value is NaN.
     include_orphaned_bars
-        Gives bars that a reset ended, too, and adds the columns `is_closed` and `is_orphan`. The
-        last one is given if the end of the read reaches the reset.
+        Include bars that a reset ended, and add the columns `is_closed` and `is_orphan`. The last
+        orphan is included if the end of the read reaches the reset.
     include_incomplete
-        Gives the bar that is forming at the end, too, and adds the column `is_closed`.
+        Include the bar that is forming at the end, and add the column `is_closed`.
     use_cache
-        Whether bars that are kept are read.
+        Whether to read cached bars.
     fetch_if_missing
-        Whether ticks that are missing may be fetched.
+        Whether to fetch missing ticks.
     prevent_same_timestamp_close
-        A bar does not close at the time at which it opened.
+        Whether a bar may not close at the timestamp at which it opened.
     anchor
-        Where the computation begins: an instant, or "segment" for the start of each segment. Then
-        the bars do not depend on what is kept.
+        Where the computation begins: an instant, or "segment" for the start of each segment. The
+        bars then do not depend on the content of the cache.
     cache_dir
-        Folder of ticks and bars; else `RANGEBAR_CACHE_DIR`, else the platform's cache folder.
+        Folder of ticks and bars. Default: `RANGEBAR_CACHE_DIR`, else the platform's cache folder.
     dsn
-        Server that keeps the bars; else `RANGEBAR_CLICKHOUSE_DSN`, else a folder in the cache
-        folder.
+        Address of the bar cache. Default: `RANGEBAR_CLICKHOUSE_DSN`, else a folder in `cache_dir`.
 
     Returns
     -------
     pandas.DataFrame
-        Columns Open, High, Low, Close, Volume (0 of quotes); the index `timestamp` is the time at
-        which a bar closed, in UTC without a zone, ascending. `attrs["rangebar"]` says of each
+        Columns Open, High, Low, Close, Volume (0 for quotes). The index `timestamp` is the time at
+        which a bar closed, in UTC without a zone, ascending. `attrs["rangebar"]` lists for each
         segment the series, its anchor, the source (`cache`, `cache+ticks`, `ticks`) and the end.
 
     Warns
     -----
     CoverageWarning
-        The bars end early (no tick yet, or no connection), or ticks of stored bars have changed.
+        The bars end early (no tick yet, or no connection), or the ticks of cached bars have
+        changed.
 
     Raises
     ------
     SymbolNotRegisteredError
-        The gate does not let the symbol through.
+        The symbol is not registered, or not enabled.
     ThresholdError
-        The threshold is none, or below the symbol's minimum.
+        The threshold is malformed, out of range, or below the symbol's minimum.
     CoverageError
-        More than 31 days would have to be computed, or ids are missing among the ticks.
+        More than 31 days would have to be computed, or trade ids are missing among the ticks.
     TicksNotCachedError
         Days are missing and `fetch_if_missing` is False.
     CacheUnavailableError
-        The cache cannot be reached; `use_cache=False` does without.
+        The cache cannot be reached. `use_cache=False` reads without it.
     SourceError
-        A day could not be fetched, or there is no tick of the span yet.
+        A day could not be fetched, or the span has no tick yet.
     SnapshotExpiredError
-        Stored bars were replaced while they were read, several times in a row.
+        Cached bars were replaced while they were read, several times in a row.
 
     Examples
     --------
@@ -195,20 +194,19 @@ def get_n_range_bars(
     dsn: str | None = None,
     ouroboros_mode: str | None = None,
 ) -> pd.DataFrame:
-    """The newest so many range bars of a symbol, ready for backtesting.py.
+    """Return the newest range bars of a symbol, ready for backtesting.py.
 
-    The newest series that is kept is continued with ticks up to the end, at most 31 days; before it
-    come the bars that are kept, as `get_n_bars` gives them. Where nothing is kept, the 30 days
-    before the end are computed.
+    The newest cached series is continued with ticks up to the end, at most 31 days. Older bars are
+    cached ones, as in `get_n_bars`. If no bars are cached, the 30 days before the end are computed.
 
     Parameters
     ----------
     n_bars
-        How many, at least 1.
+        Number of bars, at least 1.
     end_date
-        A date (that day included) or a datetime with a zone (excluded); by default the newest tick.
+        A date (that day included) or a datetime with a zone (excluded). Default: the newest tick.
     allow_fewer
-        Give fewer bars, with a warning, where there are no more.
+        If fewer bars are available, return them with a warning instead of raising.
     symbol, threshold_decimal_bps, ouroboros, ouroboros_mode, source, market, \
 include_microstructure, use_cache, fetch_if_missing, prevent_same_timestamp_close, anchor, \
 cache_dir, dsn
@@ -217,22 +215,23 @@ cache_dir, dsn
     Returns
     -------
     pandas.DataFrame
-        As of `get_range_bars`, with exactly `n_bars` rows unless `allow_fewer`.
+        As for `get_range_bars`, with exactly `n_bars` rows unless `allow_fewer`.
 
     Warns
     -----
     CoverageWarning
-        As of `get_range_bars`; for days between the bars that are not kept, and for fewer bars.
+        As for `get_range_bars`; also if days between the bars are not cached, or if there are
+        fewer bars.
 
     Raises
     ------
     CoverageError
-        There are not so many bars, or as of `get_range_bars`.
+        Fewer bars are available, or as for `get_range_bars`.
     ValueError
-        A number below 1.
+        `n_bars` is below 1.
     SymbolNotRegisteredError, ThresholdError, TicksNotCachedError, CacheUnavailableError, \
 SourceError
-        As of `get_range_bars`.
+        As for `get_range_bars`.
 
     Examples
     --------
@@ -241,8 +240,8 @@ SourceError
     >>> from rangebar_polars.storage.parquet import TickStorage
     >>> folder = mkdtemp()
     >>> report = TickStorage(folder).write_ticks("ETHUSDT", rb.sample_ticks())
-    >>> place = {"fetch_if_missing": False, "cache_dir": folder}
-    >>> bars = rb.get_n_range_bars("ETHUSDT", 20, 250, anchor="2024-08-08", **place)
+    >>> options = {"fetch_if_missing": False, "cache_dir": folder}
+    >>> bars = rb.get_n_range_bars("ETHUSDT", 20, 250, anchor="2024-08-08", **options)
     >>> len(bars)
     20
     """
@@ -307,12 +306,12 @@ def scan_range_bars(
     dsn: str | None = None,
     ouroboros_mode: str | None = None,
 ) -> pl.LazyFrame:
-    """Range bars of a symbol between two dates as a lazy frame.
+    """Return the range bars of a symbol between two dates as a lazy frame.
 
-    Which series answer is settled at this call, and ticks that are missing are fetched. Bars are
-    read or computed when the frame is collected: only the columns that the query needs, and, where
-    it filters `close_time`, only the stored days that may pass. They are the bars of this call,
-    even if stored bars or ticks are replaced before the frame is collected.
+    This call selects the series and fetches missing ticks. Bars are read or computed when the
+    frame is collected: only the columns that the query needs and, if it filters `close_time`, only
+    the cached days that may pass. The frame gives the bars of this call, even if cached bars or
+    ticks are replaced before it is collected.
 
     Parameters
     ----------
@@ -325,9 +324,9 @@ def scan_range_bars(
     features
         Groups or names of columns beyond the core.
     include_orphaned_bars, include_incomplete
-        As for `get_range_bars`; either adds the columns `is_closed` and `ended_by`.
+        As for `get_range_bars`. Either adds the columns `is_closed` and `ended_by`.
     fetch_if_missing
-        Whether ticks that are missing may be fetched.
+        Whether to fetch missing ticks.
     anchor, ouroboros, ouroboros_mode, source, market, use_cache, prevent_same_timestamp_close, \
 cache_dir, dsn
         As for `get_range_bars`.
@@ -335,24 +334,23 @@ cache_dir, dsn
     Returns
     -------
     LazyFrame
-        Columns of a bar frame without `bar_id`, in the order of close times.
+        Columns of a bar frame without `bar_id`, ordered by close time.
 
     Warns
     -----
     CoverageWarning
-        As of `get_range_bars`.
+        As for `get_range_bars`.
 
     Raises
     ------
     SymbolNotRegisteredError, ThresholdError, CoverageError, TicksNotCachedError, \
 CacheUnavailableError, SourceError
-        As of `get_range_bars`, at this call.
+        As for `get_range_bars`, at this call.
     ParquetCorruptionError
-        When the frame is collected: a file of ticks is not what was written; the next call fetches
-        its day again.
+        When the frame is collected: a tick file is corrupt. The next call fetches its day again.
     SnapshotExpiredError
-        When the frame is collected: stored bars or ticks that it was made from have been replaced
-        and removed. Call `scan_range_bars` again.
+        When the frame is collected: cached bars or ticks that it was planned from have been
+        replaced and removed. Call `scan_range_bars` again.
 
     Examples
     --------

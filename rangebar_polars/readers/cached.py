@@ -1,4 +1,4 @@
-"""Read stored bars without computing any."""
+"""Cached bars, read without computing any."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from rangebar_polars.clickhouse.query import bars as query
 from rangebar_polars.clickhouse.query.bars import READ_TRIES, DamagedBarsError
 from rangebar_polars.compute._options import fold_options
 from rangebar_polars.readers.cached_plan import plan_cached
-from rangebar_polars.readers.coverage import covered, stale_warnings
+from rangebar_polars.readers.coverage import coverage_rows, stale_warnings
 from rangebar_polars.readers.hints import missing_days_warning
 from rangebar_polars.readers.request import ReadRequest, in_order
 from rangebar_polars.symbol_registry import validate_symbol_registered
@@ -58,11 +58,11 @@ def get_cached_bars(
     dsn: str | None = None,
     ouroboros_mode: str | None = None,
 ) -> pl.DataFrame:
-    """Bars of a span that are kept, as they are: nothing is computed or fetched.
+    """Return the cached bars of a span. Nothing is computed or fetched.
 
-    In each segment between two resets one series answers: of those that cover the part asked
-    for, the one computed from the earliest day on; else the one that reaches furthest. Without a
-    start, all that is kept before the end, back to the first segment that is not whole.
+    Each segment between two resets comes from one series: of the series that cover the requested
+    part, the one with the earliest anchor; else the one that reaches furthest. Without a start,
+    return all cached bars before the end, back to the first incomplete segment.
 
     Parameters
     ----------
@@ -71,43 +71,44 @@ def get_cached_bars(
     threshold
         250, "0.25%", "25bp" or the name of a preset.
     start, end
-        Dates (the end's day included) or datetimes with a zone (the end excluded). Without an end,
-        up to the newest that is kept.
+        Dates (the last day included) or datetimes with a zone (the end excluded). Default for the
+        end: the newest cached bar.
     ouroboros, ouroboros_mode
-        When bars are reset: "year", "month", "week", "day" or None. Two names of one argument.
+        When bars are reset: "year", "month", "week", "day" or None. Two names for one argument.
     source, market
         Where the symbol is traded, such as `"binance"` and `"um"`; `docs/reference/sources.md` lists
         them.
     features
         Groups or names of columns beyond the core.
     include_orphaned_bars
-        Give bars that a reset or a gap ended, too, and `is_closed` and `ended_by` of every bar. A
-        bar that a reset ended is given if the end of the read reaches the reset.
+        Include bars that a reset or a gap ended, and add the columns `is_closed` and `ended_by`. A
+        bar that a reset ended is included if the end of the read reaches the reset.
     prevent_same_timestamp_close
         As for `bars`.
     anchor
-        Exactly the series that begins at this instant, or, "segment", at the segment's start.
+        Read only the series that begins at this instant or, with "segment", at the start of the
+        segment.
     cache_dir, dsn
-        Which cache; else `RANGEBAR_CLICKHOUSE_DSN`, else the folder in the cache folder.
+        The cache to read. Default: `RANGEBAR_CLICKHOUSE_DSN`, else a folder in the cache folder.
 
     Returns
     -------
     DataFrame
-        Columns of a bar frame without `bar_id`, in the order of close times.
+        Columns of a bar frame without `bar_id`, ordered by close time.
 
     Warns
     -----
     CoverageWarning
-        Days of the span are not kept, or their ticks are others by now.
+        Days of the span are not cached, or their ticks have changed.
 
     Raises
     ------
     SymbolNotRegisteredError
-        The gate does not let the symbol through.
+        The symbol is not registered, or not enabled.
     CacheUnavailableError
         The cache cannot be reached.
     CoverageError
-        Stored bars are damaged.
+        Cached bars are damaged.
 
     Examples
     --------
@@ -165,15 +166,15 @@ def get_n_bars(
     dsn: str | None = None,
     ouroboros_mode: str | None = None,
 ) -> pl.DataFrame:
-    """The newest bars that are kept, in order: as many as were asked for, or all there are.
+    """Return the newest cached bars in order, at most `n_bars`.
 
-    They are taken from the newest segment back, as far as each segment is kept from its start.
-    Bars that a reset or a gap ended are not among them.
+    They are taken from the newest segment back, as long as each segment is cached from its start.
+    Bars that a reset or a gap ended are not included.
 
     Parameters
     ----------
     n_bars
-        How many, at least 1.
+        Number of bars, at least 1.
     before
         Only bars that close before this instant, or before this day.
     symbol, threshold, ouroboros, source, market, features, prevent_same_timestamp_close, anchor,
@@ -183,12 +184,12 @@ def get_n_bars(
     Warns
     -----
     CoverageWarning
-        Days between the bars, or whole days between them and `before`, are not kept.
+        Days between the bars, or whole days between them and `before`, are not cached.
 
     Raises
     ------
     ValueError
-        A number below 1.
+        `n_bars` is below 1.
     SymbolNotRegisteredError, CacheUnavailableError, CoverageError
         As for `get_cached_bars`.
 
@@ -202,7 +203,7 @@ def get_n_bars(
     name = validate_symbol_registered(symbol, operation="get_n_bars")
     count = operator.index(n_bars)
     if isinstance(n_bars, bool) or count < 1:
-        raise ValueError(f"`n_bars` must be a number from 1 on; it is `{n_bars}`")
+        raise ValueError(f"`n_bars` must be an integer of at least 1; it is `{n_bars}`")
     until = None if before is None else instant(before, "before")
     columns, groups = _columns(features)
     series = SeriesQuery.of(
@@ -245,7 +246,9 @@ def count_bars(
     dsn: str | None = None,
     ouroboros_mode: str | None = None,
 ) -> int:
-    """How many bars `get_n_bars` has to give; what lacks between them, `coverage` tells.
+    """Return the number of bars that `get_n_bars` can return.
+
+    `coverage` lists the days without bars between them.
 
     Parameters
     ----------
@@ -303,24 +306,24 @@ def coverage(
     dsn: str | None = None,
     ouroboros_mode: str | None = None,
 ) -> pl.DataFrame:
-    """What is kept of each day of a span, and what is not.
+    """Return a row for each day of a span and each series that stores it.
 
-    A day that several series keep has a row for each, but for those that another one covers
-    wholly, which only their `anchor` shows.
+    A day without stored bars has one row. Series that another one covers wholly are left out
+    unless `anchor` selects them.
 
     Parameters
     ----------
     symbol, threshold, start, end, ouroboros, source, market, prevent_same_timestamp_close, anchor,
     cache_dir, dsn, ouroboros_mode
-        As for `get_cached_bars`. Without a start, from the first day that is kept.
+        As for `get_cached_bars`. Default for the start: the first cached day.
 
     Returns
     -------
     DataFrame
-        Columns unit_day, state (`final`, `given` or `absent_confirmed`, as the ticks were; `stale`
-        where the store has other ticks by now; `missing` where no series keeps the day), rows
-        (closed bars), first_id and last_id (of the ticks), gap_before (ids that are missing
-        between the day before and this one), reason, segment and anchor of the series.
+        Columns unit_day, state (`final`, `given` or `absent_confirmed`, the state of the ticks;
+        `stale` if the store has other ticks now; `missing` if no series stores the day), rows
+        (closed bars), first_id and last_id (of the ticks), gap_before (ids missing between the day
+        before and this one), reason, segment and anchor of the series.
 
     Raises
     ------
@@ -349,7 +352,7 @@ def coverage(
         anchor=anchor,
     )
     with reading(dsn, cache_dir=cache_dir) as cache:
-        return covered(cache, series, first, last, cache_dir)
+        return coverage_rows(cache, series, first, last, cache_dir)
 
 
 def _read(

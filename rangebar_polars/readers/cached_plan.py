@@ -49,8 +49,8 @@ def _plan_span(request: ReadRequest, span: Span, chains: Mapping[BarSeries, Chai
     selections = request.within(span, chains)
     first, last = span.first_day, span.last_day
     return CachedPlan(
-        tuple(unit for one in selections for unit in one.units),
-        tuple(unit for one in selections for unit in one.chain.between(first, last)),
+        tuple(unit for selection in selections for unit in selection.units),
+        tuple(unit for selection in selections for unit in selection.chain.between(first, last)),
         tuple(_missing_days(request, span, selections)),
     )
 
@@ -61,13 +61,13 @@ def _missing_days(
     """Return the whole days of the span, up to yesterday, without units."""
     end = datetime.now(UTC).date()
     if request.is_open:
-        ends = [one.chain.frontier for one in selections if one.units]
+        ends = [selection.chain.frontier for selection in selections if selection.units]
         end = max(ends, default=span.first_day)
     return [
         day
-        for one in selections
-        for day in one.part.days()
-        if day < end and not (_first_whole_day(one) <= day < one.chain.frontier)
+        for selection in selections
+        for day in selection.part.days()
+        if day < end and not (_first_whole_day(selection) <= day < selection.chain.frontier)
     ]
 
 

@@ -1,4 +1,4 @@
-"""What is kept of the days of a span, and whether it still is what the ticks say."""
+"""Coverage of a span by stored bars, and the check of stored bars against their ticks."""
 
 from __future__ import annotations
 
@@ -30,17 +30,17 @@ if TYPE_CHECKING:
     from rangebar_polars.bar_series.units import Chain, Unit
     from rangebar_polars.clickhouse.connection.client import Cache
 
-__all__ = ["COVERED_SCHEMA", "covered", "other_semantics", "stale_units", "stale_warnings"]
+__all__ = ["COVERAGE_SCHEMA", "coverage_rows", "other_semantics", "stale_units", "stale_warnings"]
 
 
 _NO_DAY = date(1971, 1, 1)
 
 
-_CHANGED = "the store has other ticks of the day than its bars were made of"
+_CHANGED = "the store has other ticks than the bars of the day were made from"
 
 
 #: Columns and dtypes of `coverage`.
-COVERED_SCHEMA = pl.Schema(
+COVERAGE_SCHEMA = pl.Schema(
     {
         "unit_day": pl.Date(),
         "state": pl.String(),
@@ -55,38 +55,37 @@ COVERED_SCHEMA = pl.Schema(
 )
 
 
-def covered(
+def coverage_rows(
     cache: Cache | None,
-    asked: SeriesQuery,
+    query: SeriesQuery,
     start: datetime | None,
     end: datetime | None,
     cache_dir: Path | str | None = None,
 ) -> pl.DataFrame:
-    """A row for each day of a span and each series that keeps it, and one for a day that none does.
+    """Return a row for each day and each series that stores it, and a row for each other day.
 
-    The columns are those of `COVERED_SCHEMA`. Without a bound, the span is that of what is kept.
+    The columns are those of `COVERAGE_SCHEMA`. A bound that is None is that of the stored days.
     """
-    chains = [] if cache is None else _chains(cache, asked)
+    chains = [] if cache is None else _chains(cache, query)
     days = _span_of(chains, start, end)
     units = [unit for chain in chains for unit in chain.units if unit.day in days]
-    frames = [COVERED_SCHEMA.to_frame()]
+    frames = [COVERAGE_SCHEMA.to_frame()]
     if cache is not None and units:
-        frames.append(_kept(cache, units, cache_dir))
-    kept = {unit.day for unit in units}
-    missing = [day for day in days if day not in kept]
+        frames.append(_stored_rows(cache, units, cache_dir))
+    stored = {unit.day for unit in units}
+    missing = [day for day in days if day not in stored]
     if missing:
-        other = {} if cache is None else other_semantics(cache, asked.spec)
-        frames.append(_missing(asked, missing, other))
+        other = {} if cache is None else other_semantics(cache, query.spec)
+        frames.append(_missing_rows(query.spec, missing, other))
     return pl.concat(frames).sort("unit_day", "anchor")
 
 
-def _chains(cache: Cache, asked: SeriesQuery) -> list[Chain]:
-    chains = read_chains(cache, [asked.spec])
-    listed = asked.fitting(chains)
-    if asked.anchor is not None:
-        return listed
-    hidden = superseded(listed)
-    return [chain for chain in listed if chain.series not in hidden]
+def _chains(cache: Cache, query: SeriesQuery) -> list[Chain]:
+    chains = query.matching(read_chains(cache, [query.spec]))
+    if query.anchor is not None:
+        return chains
+    hidden = superseded(chains)
+    return [chain for chain in chains if chain.series not in hidden]
 
 
 def _span_of(chains: list[Chain], start: datetime | None, end: datetime | None) -> _Days:
@@ -102,7 +101,7 @@ def _span_of(chains: list[Chain], start: datetime | None, end: datetime | None) 
 
 @dataclass(frozen=True, slots=True)
 class _Days:
-    """The days from the first to the last, both included."""
+    """A range of days, both ends included."""
 
     first: date
     last: date
@@ -115,7 +114,7 @@ class _Days:
             yield self.first + offset * ONE_DAY
 
 
-def _kept(cache: Cache, units: list[Unit], cache_dir: Path | str | None) -> pl.DataFrame:
+def _stored_rows(cache: Cache, units: list[Unit], cache_dir: Path | str | None) -> pl.DataFrame:
     reset = units[0].series.spec.reset
     changed = [
         (unit.day, unit.series.anchor_us, _CHANGED) for unit in stale_units(units, cache_dir)
@@ -136,41 +135,41 @@ def _kept(cache: Cache, units: list[Unit], cache_dir: Path | str | None) -> pl.D
                 pl.when(pl.col("reason") != "").then("reason"),
                 separator="; ",
                 ignore_nulls=True,
-            ).alias("words"),
+            ).alias("text"),
             pl.col("anchor_us").cast(pl.Datetime("us", "UTC")).alias("anchor"),
             _segment_names(reset),
         )
         .select(
             *("unit_day", "state", "rows", "first_id", "last_id", "gap_before"),
-            pl.when(pl.col("words") != "").then("words").alias("reason"),
+            pl.when(pl.col("text") != "").then("text").alias("reason"),
             *("segment", "anchor"),
         )
     )
 
 
 def _segment_names(reset: str) -> pl.Expr:
-    def named(day: date) -> str:
+    def name_of(day: date) -> str:
         return segment_of(day, reset).name
 
-    return pl.col("unit_day").map_elements(named, return_dtype=pl.String).alias("segment")
+    return pl.col("unit_day").map_elements(name_of, return_dtype=pl.String).alias("segment")
 
 
-def _missing(asked: SeriesQuery, days: list[date], other: Mapping[date, int]) -> pl.DataFrame:
+def _missing_rows(spec: BarSpec, days: list[date], other: Mapping[date, int]) -> pl.DataFrame:
     rows = [
         {
             "unit_day": day,
             "state": "missing",
             "rows": 0,
-            "reason": f"kept under bar_semantics {other[day]}" if day in other else None,
-            "segment": segment_of(day, asked.spec.reset).name,
+            "reason": f"stored under bar_semantics {other[day]}" if day in other else None,
+            "segment": segment_of(day, spec.reset).name,
         }
         for day in days
     ]
-    return pl.DataFrame(rows, schema=COVERED_SCHEMA)
+    return pl.DataFrame(rows, schema=COVERAGE_SCHEMA)
 
 
 def other_semantics(cache: Cache, spec: BarSpec) -> dict[date, int]:
-    """Days that are kept as another version of the package made the same bars, and which."""
+    """Return the days that are stored under another version of the bar rule, with the version."""
     others = [
         other
         for other in specs_like(cache, spec)
@@ -185,9 +184,9 @@ def other_semantics(cache: Cache, spec: BarSpec) -> dict[date, int]:
 
 
 def stale_units(units: Sequence[Unit], cache_dir: Path | str | None = None) -> set[Unit]:
-    """Units of one family whose day has other ticks in the store now than those they are made of.
+    """Return the units of one spec that were made from other ticks than the store has now.
 
-    What the store does not hold says nothing: bars may have been made on another machine.
+    A day that the store does not hold is not stale: its bars may come from another machine.
     """
     storage = TickStorage(cache_dir)
     if not units or not storage.root.is_dir():

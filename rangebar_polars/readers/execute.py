@@ -151,7 +151,7 @@ def _read_stored(
 
 
 def _is_current(request: ReadRequest, planned: Sequence[SegmentRead]) -> bool:
-    """Whether a plan made now has the same units."""
+    """Return whether a plan made now has the same units."""
     with open_if_wanted(request) as cache:
         now = plan_read(cache, request)
     return _attempts(now) == _attempts(planned)

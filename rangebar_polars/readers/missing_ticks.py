@@ -69,7 +69,7 @@ def with_ticks(
 
 
 def _fetch(request: ReadRequest, reads: Sequence[SegmentRead]) -> datetime | None:
-    """Fetch the missing days, and return the first day without a tick yet, if there is one."""
+    """Fetch the missing days, and return the first day without a tick yet; None without one."""
     spec = request.spec
     for span in _joined([read.ticks for read in reads if read.ticks is not None]):
         report = ensure_days(spec.venue, spec.symbol, span, cache_dir=request.cache_dir)
@@ -198,7 +198,7 @@ def _unreachable_reason(error: TransientSourceError) -> str | None:
 
 
 def _has_data(read: SegmentRead) -> bool:
-    """Whether a day of stored bars, or a stored tick, lies in the span."""
+    """Return whether a day of stored bars, or a stored tick, lies in the span."""
     if any(unit.day >= read.span.first_day for unit in read.units_of_span):
         return True
     start_us = microseconds(read.span.start)
@@ -245,7 +245,7 @@ def _check_days(request: ReadRequest, ticks: TickSnapshot) -> None:
     missing = [day for day in bad if not day.coverage.is_stored]
     bad = missing or bad
     symbol, days = request.spec.symbol, [day.day for day in bad]
-    fault = "are not in the tick store" if missing else "lack ticks"
+    fault = "are not in the tick store" if missing else "have missing ticks"
     sentence = f"{len(days):,} days of {symbol} {fault}: {describe_days(days)}{_reason(bad)}"
     remedy = _missing_ticks(request, days[0], days[-1])
     message = with_hint(sentence, f"fetch them: {python_call(remedy)}")

@@ -205,7 +205,7 @@ def _newest_end(request: ReadRequest, chains: Mapping[BarSeries, Chain]) -> date
         spec.symbol, source=spec.source, market=spec.market
     )
     ends = [day_start(day + ONE_DAY) for day in days]
-    ends += [day_start(chain.frontier) for chain in request.fitting(chains) if chain.units]
+    ends += [day_start(chain.frontier) for chain in request.matching(chains) if chain.units]
     if not ends:
         message = with_hint(
             f"neither ticks nor bars of `{spec.symbol}` are stored", "fetch_if_missing=True"
@@ -261,8 +261,10 @@ def _window(request: ReadRequest, end: datetime) -> list[SegmentSelection]:
             )
         )
     found = [
-        SegmentSelection(one.segment, Span(one.series.anchor, one.part.end), one.chain)
-        for one in select_series(
+        SegmentSelection(
+            selection.segment, Span(selection.series.anchor, selection.part.end), selection.chain
+        )
+        for selection in select_series(
             request.spec,
             Span(start, end),
             {},

@@ -1,4 +1,4 @@
-"""Ticks of a symbol as a lazy frame: fetched where they are missing, verified as they are read."""
+"""Ticks of a symbol as a lazy frame: fetched if missing, verified as they are read."""
 
 from __future__ import annotations
 
@@ -38,28 +38,28 @@ def scan_ticks(
     on_gap: Literal["raise", "report"] = "raise",
     cache_dir: Path | str | None = None,
 ) -> pl.LazyFrame:
-    """Ticks of a symbol as a lazy frame, verified as they are read, a day in memory at a time.
+    """Return the ticks of a symbol as a lazy frame.
 
-    What the store lacks is fetched first, at this call. The plan then reads the files that stand in
-    the store now, whatever is written meanwhile.
+    This call fetches missing ticks. The frame reads the files that are in the store now, one day
+    in memory at a time, whatever is written before it is collected, and verifies their content.
 
     Parameters
     ----------
     symbol
         A registered symbol, in any letter case.
     start, end
-        Dates (the end's day included) or datetimes with a zone (the end excluded). The end is cut
-        to now, and to the newest day that a source has; days before the symbol's effective start
-        are left out. The latter two with a warning.
+        Dates (the last day included) or datetimes with a zone (the end excluded). The end is cut
+        to now and, with a warning, to the newest available day. Days before the symbol's effective
+        start are left out, with a warning.
     source, market
         Where the symbol is traded, such as `"binance"` and `"um"`; `docs/reference/sources.md` lists
         them.
     fetch
-        Whether days that are missing may be fetched.
+        Whether to fetch missing days.
     on_gap
-        `"raise"`, or `"report"` to give the ticks there are, with a warning.
+        `"raise"`, or `"report"` to return the available ticks with a warning.
     cache_dir
-        Folder of the store; else `RANGEBAR_CACHE_DIR`, else the platform's cache folder.
+        Folder of the store. Default: `RANGEBAR_CACHE_DIR`, else the platform's cache folder.
 
     Returns
     -------
@@ -71,18 +71,18 @@ def scan_ticks(
     Raises
     ------
     SymbolNotRegisteredError
-        The gate does not let the symbol through.
+        The symbol is not registered, or not enabled.
     TicksNotCachedError
         Days are missing and `fetch` is False.
     CoverageError
-        Ids are missing that neither the archive nor the exchange's interface gave.
+        Trade ids are missing, and neither the archive nor the exchange's REST interface has them.
     SourceError
-        A day could not be fetched; or there is no tick of the span yet (`NotYetPublishedError`).
+        A day could not be fetched, or the span has no tick yet (`NotYetPublishedError`).
     ForkedProcessError
         The process was forked from one that had used Polars.
     ParquetCorruptionError, SnapshotExpiredError
-        When the frame is collected: a file changed on disk and could not be fetched again, or was
-        removed since the call.
+        When the frame is collected: a file is corrupt and could not be fetched again, or was
+        removed after this call.
 
     Examples
     --------
@@ -124,20 +124,20 @@ def scan_ticks(
 
 
 def _up_to_the_newest(span: Span, report: FetchReport) -> Span:
-    """The span without the days at its end of which no source has a tick yet."""
+    """Return the span without the days at its end that have no tick yet."""
     days = span.days()
-    kept = len(days)
-    while kept and days[kept - 1] in report.to_come:
-        kept -= 1
-    if kept == len(days):
+    count = len(days)
+    while count and days[count - 1] in report.to_come:
+        count -= 1
+    if count == len(days):
         return span
-    first = days[kept]
-    if not kept:
+    first = days[count]
+    if not count:
         raise NotYetPublishedError(
             with_hint(f"`{report.symbol}` has no tick of {first} yet", "start on an earlier day"),
             symbol=report.symbol,
             day=first,
         )
-    message = f"ticks of {report.symbol} end with {days[kept - 1]}: there is none of {first} yet"
+    message = f"ticks of {report.symbol} end with {days[count - 1]}: {first} has no tick yet"
     warnings.warn(message, CoverageWarning, stacklevel=3)
     return Span(span.start, day_start(first))

@@ -467,7 +467,7 @@ def test_coverage_names_days_that_another_version_keeps(kept):
     kept.publish(2, series=other.series(FIRST))
     found = kept.coverage(250, FIRST, days(3)[2])
     assert found["state"].to_list() == ["missing"] * 3
-    assert found["reason"].to_list() == [*["kept under bar_semantics 0"] * 2, None]
+    assert found["reason"].to_list() == [*["stored under bar_semantics 0"] * 2, None]
     assert kept.count_bars() == 0
     assert kept.get_cached_bars().is_empty()
 

@@ -13,7 +13,7 @@ from rangebar_polars.clickhouse.commit.publish import UnitDraft, publish, write_
 from rangebar_polars.clickhouse.connection import sql
 from rangebar_polars.clickhouse.drop import drop
 from rangebar_polars.clickhouse.query.bars import coverage_of, read_bars
-from rangebar_polars.clickhouse.query.status import kept
+from rangebar_polars.clickhouse.query.status import stored_series
 from rangebar_polars.clickhouse.query.units import details_of, read_chains, states_of
 from rangebar_polars.readers.bars import get_n_range_bars, get_range_bars, scan_range_bars
 from rangebar_polars.readers.cached import count_bars, coverage, get_cached_bars, get_n_bars
@@ -73,7 +73,7 @@ def test_more_units_than_one_query_names(held, monkeypatch):
     assert scan_range_bars(SYMBOL, *span, 250, **given).collect().height == total
     assert len(get_range_bars(SYMBOL, *span, 250, **given)) == total
     assert len(get_n_range_bars(SYMBOL, 30, 250, end_date=span[1], **given)) == 30
-    assert kept(held).filter(threshold=250, reset="day")["units"].sum() == count
+    assert stored_series(held).filter(threshold=250, reset="day")["units"].sum() == count
     removed = drop(held, list(chains))
     assert (removed.units, removed.bars, removed.checkpoints) == (count, total, count)
     assert not read_chains(held, [spec])

@@ -111,5 +111,5 @@ def test_an_unknown_reset_mode_is_refused(wrong):
 
 @pytest.mark.parametrize("day", [date(1970, 12, 31), date(2149, 1, 1)])
 def test_days_beyond_the_database_are_refused(day):
-    with pytest.raises(ValueError, match="the cache keeps days"):
+    with pytest.raises(ValueError, match="the cache stores days"):
         segment_of(day, "year")

@@ -13,7 +13,7 @@ from rangebar_polars.bar_series.identity import BarRules, BarSpec
 from rangebar_polars.clickhouse.commit.generations import discard_generation, open_generation
 from rangebar_polars.clickhouse.commit.publish import publish
 from rangebar_polars.clickhouse.open import reading
-from rangebar_polars.clickhouse.query.status import KEPT_SCHEMA, kept, sizes
+from rangebar_polars.clickhouse.query.status import STORED_SCHEMA, sizes, stored_series
 from rangebar_polars.clickhouse.schema.tables import tables
 
 
@@ -27,7 +27,7 @@ def test_a_series_is_a_row(cache):
     group = drafts(3)
     group[1] = replace(group[1], bars=bars_on(days(2)[1], ending="gap"))
     publish(cache, group)
-    assert kept(cache).rows(named=True) == [
+    assert stored_series(cache).rows(named=True) == [
         {
             "symbol": "BTCUSDT",
             "source": "binance",
@@ -61,7 +61,7 @@ def test_series_that_are_not_read_any_more_are_told_apart(cache):
     publish(cache, drafts(3))
     for series in (late, loose, unbroken, old, eth):
         publish(cache, drafts(2, series=series))
-    found = kept(cache)
+    found = stored_series(cache)
     columns = ("symbol", "reset", "gate", "bar_semantics", "superseded", "other_semantics")
     assert found.select(*columns, "units").rows() == [
         ("BTCUSDT", "none", True, 1, False, False, 2),
@@ -77,9 +77,9 @@ def test_series_that_are_not_read_any_more_are_told_apart(cache):
 def test_a_rebuild_that_was_cut_off_is_counted_until_it_is_given_up(cache):
     publish(cache, drafts(1))
     generation = open_generation(cache, SERIES, FIRST, fencing=0)
-    assert kept(cache)["open_rebuilds"].item() == 1
+    assert stored_series(cache)["open_rebuilds"].item() == 1
     discard_generation(cache, SERIES, generation, fencing=0)
-    assert kept(cache)["open_rebuilds"].item() == 0
+    assert stored_series(cache)["open_rebuilds"].item() == 0
 
 
 def test_every_table_has_its_size(cache):
@@ -94,11 +94,11 @@ def test_every_table_has_its_size(cache):
 def test_of_an_absent_cache_there_is_nothing_to_say(tmp_path):
     with reading(cache_dir=tmp_path) as none:
         assert none is None
-        assert kept(none).schema == KEPT_SCHEMA
+        assert stored_series(none).schema == STORED_SCHEMA
         assert sizes(none).is_empty()
     assert list(tmp_path.iterdir()) == []
 
 
 def test_an_empty_cache_has_the_same_columns(cache):
-    assert kept(cache).schema == KEPT_SCHEMA
+    assert stored_series(cache).schema == STORED_SCHEMA
     assert sizes(cache).schema == sizes(None).schema

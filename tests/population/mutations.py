@@ -76,7 +76,7 @@ MUTATIONS = [
         (
             (
                 "bar_series/selection.py",
-                "begun = [one for one in chains if one.series.anchor <= part.start]",
+                "begun = [chain for chain in chains if chain.series.anchor <= part.start]",
                 "begun = list(chains)",
             ),
         ),
@@ -103,8 +103,8 @@ MUTATIONS = [
         (
             (
                 "bar_series/units.py",
-                "place = (unit.day, unit.generation, unit.built_on)",
-                "place = (unit.day, unit.generation, 0)",
+                "key = (unit.day, unit.generation, unit.built_on)",
+                "key = (unit.day, unit.generation, 0)",
             ),
             (
                 "bar_series/units.py",
@@ -169,8 +169,8 @@ MUTATIONS = [
         (
             (
                 "clickhouse/query/units.py",
-                "if one.state == PUBLISHED or (one.state == OPEN and (series, one.number) in as_if)",
-                "if one.state in (PUBLISHED, OPEN)",
+                "or (rebuild.state == OPEN and (series, rebuild.number) in as_if)",
+                "or rebuild.state == OPEN",
             ),
         ),
         ("test_rebuild_under_readers.py",),

@@ -12,7 +12,7 @@ from population.tape import ONE_DAY, SYMBOL, store, tape
 from rangebar_polars._files.failpoints import Step, on_failpoint
 from rangebar_polars.clickhouse.connection import sql
 from rangebar_polars.clickhouse.open import reading
-from rangebar_polars.clickhouse.query.status import kept
+from rangebar_polars.clickhouse.query.status import stored_series
 from rangebar_polars.maintenance.drop import SeriesFilter, remove
 from rangebar_polars.populate.workers.in_process import InProcessRunner
 from rangebar_polars.readers.cached import count_bars, coverage, get_cached_bars, get_n_bars
@@ -64,10 +64,10 @@ def test_daily_segments_are_populated_read_listed_and_dropped(place, is_long, mo
             coverage(symbol, threshold, first, last, **given)["state"].to_list() == ["given"] * days
         )
     with reading(place.dsn, cache_dir=place.folder) as cache:
-        assert kept(cache).filter(units=1).height == days * len(thresholds)
+        assert stored_series(cache).filter(units=1).height == days * len(thresholds)
     assert len(remove(SeriesFilter(symbol), **place.arguments).series) == days * len(thresholds)
     with reading(place.dsn, cache_dir=place.folder) as cache:
-        assert kept(cache)["units"].sum() == 0
+        assert stored_series(cache)["units"].sum() == 0
         assert cache.scalar(f"SELECT count() FROM {cache.table('bars')}") == 0
 
 

@@ -1,1 +1,1 @@
-"""Queries over stored units and bars."""
+"""Queries of the bar cache: units, bars and the content of the tables."""

@@ -1,4 +1,4 @@
-"""Bars of visible units, read with proof that they are those that were published."""
+"""Bars of units, read with proof that they are the published ones."""
 
 from __future__ import annotations
 
@@ -31,17 +31,17 @@ __all__ = [
     "read_bars",
 ]
 
-#: Rows for which several threads pay.
+#: Number of rows from which several threads are faster.
 _LARGE = 200_000
 
 
-# More than the type of `bar_seq` holds.
+# Above the largest value of `bar_seq`.
 _ROWS_A_UNIT = 2**32
 
-#: More than Polars counts to, as a number, means all there are.
+#: The largest number of rows that Polars takes; as a count it means all rows.
 MOST_ROWS = 2**32 - 1
 
-#: How often to plan and read before rows that changed count as damaged.
+#: Number of times to plan and read before changed rows count as damaged.
 READ_TRIES = 3
 
 _PROOF = ("attempt", "unit_day", "bar_seq", "row_hash")
@@ -100,7 +100,7 @@ def read_bars(
     DamagedBarsError
         Published rows are not there any more.
     """
-    names = set(columns) if columns is not None else {one.bar_name for one in value_columns()}
+    names = set(columns) if columns is not None else {column.bar_name for column in value_columns()}
     needed = names | {"close_time", "is_closed"} | ({"ended_by"} if include_orphans else set())
     touched = _touched(units, start_us, end_us)
     rows = _read(cache, touched, [c.name for c in value_columns() if c.bar_name in needed])
@@ -116,7 +116,7 @@ def _closes_between(start_us: int | None, end_us: int | None) -> list[pl.Expr]:
 
 
 def _has_ended(units: Sequence[Unit], end_us: int | None) -> pl.Expr:
-    """Whether a bar of the units has ended by an instant: an orphan ends with its segment."""
+    """Return whether a bar has ended by an instant: an orphan ends with its segment."""
     last = max(units, key=lambda unit: unit.day, default=None)
     segment_end_us = None if last is None else last.series.segment.end_us
     if last is None or end_us is None or segment_end_us is None or segment_end_us <= end_us:
@@ -126,7 +126,7 @@ def _has_ended(units: Sequence[Unit], end_us: int | None) -> pl.Expr:
 
 
 def _touched(units: Sequence[Unit], start_us: int | None, end_us: int | None) -> list[Unit]:
-    """Units that may have a bar that closes in [start, end)."""
+    """Return the units that may have a bar that closes in [start, end)."""
     return [
         unit
         for unit in units
@@ -151,8 +151,8 @@ def _read(cache: Cache, units: Sequence[Unit], columns: list[str]) -> pl.DataFra
         if changed is not None:
             raise DamagedBarsError(*changed)
     # The database usually returns them in order.
-    place = rows.select(pl.col("unit_day").cast(pl.Int64) * _ROWS_A_UNIT + pl.col("bar_seq"))
-    return rows if place.to_series().is_sorted() else rows.sort("unit_day", "bar_seq")
+    order = rows.select(pl.col("unit_day").cast(pl.Int64) * _ROWS_A_UNIT + pl.col("bar_seq"))
+    return rows if order.to_series().is_sorted() else rows.sort("unit_day", "bar_seq")
 
 
 def _rows(cache: Cache, units: Sequence[Unit], columns: list[str], *, final: bool) -> pl.DataFrame:
@@ -199,19 +199,25 @@ def newest_bars(
 
 
 def newest_units(units: Sequence[Unit], count: int | None, end_us: int | None = None) -> list[Unit]:
-    """Units that hold the newest closed bars before an instant, so many of them or all."""
+    """Return the units that hold the newest closed bars before an instant.
+
+    `count` is the number of bars; None for all.
+    """
     touched = sorted(_touched(units, None, end_us), key=lambda unit: unit.day)
     if count is None:
         return touched
-    first, held = len(touched), 0
-    while first and held < count:
+    first, bars = len(touched), 0
+    while first and bars < count:
         first -= 1
-        held += closed_before(touched[first : first + 1], end_us)
+        bars += closed_before(touched[first : first + 1], end_us)
     return touched[first:]
 
 
 def closed_before(units: Sequence[Unit], end_us: int | None) -> int:
-    """Closed bars that are known to close before an instant: of a unit that it cuts, none is."""
+    """Return the number of closed bars in units that end before an instant.
+
+    Bars of a unit that the instant cuts are not counted.
+    """
     return sum(unit.closed_rows for unit in units if _ends_before(unit, end_us))
 
 
@@ -241,17 +247,17 @@ def count_bars(
 
 
 def no_bars(columns: Iterable[str] | None = None) -> pl.DataFrame:
-    """The frame that `read_bars` gives where there are no bars."""
-    bars = bars_of(pl.DataFrame(schema={one.name: one.dtype for one in value_columns()}))
-    wanted = set(bars.columns if columns is None else columns)
-    return bars.select(name for name in bars.columns if name in wanted)
+    """Return the empty frame of `read_bars`."""
+    bars = bars_of(pl.DataFrame(schema={column.name: column.dtype for column in value_columns()}))
+    names = set(bars.columns if columns is None else columns)
+    return bars.select(name for name in bars.columns if name in names)
 
 
 def coverage_of(cache: Cache, units: Sequence[Unit]) -> pl.DataFrame:
-    """What each unit of a family was made of: closed bars, tick ids, and ids missing before it.
+    """Return a row for each unit: its closed bars, its ticks, and the ids missing before it.
 
-    `state` is the day's in the tick store: final, given or absent_confirmed. `gap_before` counts
-    the ids between the last one before the unit and its first; 0 where there are no ids.
+    `state` is the state of the day in the tick store: final, given or absent_confirmed.
+    `gap_before` counts the ids between the last one before the unit and its first; 0 without ids.
     """
     return _with_ids_before(details_of(cache, units)).select(
         "unit_day",
@@ -269,7 +275,7 @@ def coverage_of(cache: Cache, units: Sequence[Unit]) -> pl.DataFrame:
 
 
 def _with_ids_before(details: pl.DataFrame) -> pl.DataFrame:
-    """The last id before each unit: of its series, or of another one that keeps the day before."""
+    """Add the last id before each unit, from its own series or another one with the day before."""
     day_before = details.group_by(pl.col("unit_day").dt.offset_by("1d")).agg(
         pl.col("tick_last_id").max().alias("id_of_day_before")
     )

@@ -1,4 +1,4 @@
-"""What the cache keeps: its series, and what its tables take on the disk."""
+"""The content of the cache: its series, and the size of its tables on disk."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ if TYPE_CHECKING:
     from rangebar_polars.bar_series.units import Chain
     from rangebar_polars.clickhouse.connection.client import Cache
 
-__all__ = ["KEPT_SCHEMA", "kept", "sizes"]
+__all__ = ["STORED_SCHEMA", "sizes", "stored_series"]
 
-#: Columns and dtypes of `kept`.
-KEPT_SCHEMA = pl.Schema(
+#: Columns and dtypes of `stored_series`.
+STORED_SCHEMA = pl.Schema(
     {
         "symbol": pl.String(),
         "source": pl.String(),
@@ -44,35 +44,35 @@ KEPT_SCHEMA = pl.Schema(
 )
 
 
-def kept(cache: Cache | None) -> pl.DataFrame:
-    """A row for each series: which it is, its days and bars, and whether it is still read.
+def stored_series(cache: Cache | None) -> pl.DataFrame:
+    """Return a row for each series: its identity, days and bars, and whether it is still read.
 
     Parameters
     ----------
     cache
-        An open cache; None for one that is not there.
+        An open cache; None without one.
 
     Returns
     -------
     DataFrame
-        `gate` is `prevent_same_timestamp_close`; `bars` are closed ones, `orphans` those that a
-        reset or a gap ended; `open_rebuilds` counts rebuilds that were cut off; a series is
-        `superseded` if another one covers it wholly, and of `other_semantics` if another version of
-        the package computed it: neither is read.
+        `gate` is `prevent_same_timestamp_close`. `bars` counts closed bars, `orphans` the bars that
+        a reset or a gap ended, `open_rebuilds` interrupted rebuilds. A series is `superseded` if
+        another one covers it wholly, and has `other_semantics` if it follows another version of
+        the bar rule. Neither is read.
 
     Examples
     --------
     >>> from tempfile import mkdtemp
     >>> from rangebar_polars.clickhouse.open import reading
-    >>> from rangebar_polars.clickhouse.query.status import kept
+    >>> from rangebar_polars.clickhouse.query.status import stored_series
     >>> with reading(cache_dir=mkdtemp()) as cache:
-    ...     kept(cache).height
+    ...     stored_series(cache).height
     0
     """
     chains = {} if cache is None else read_chains(cache)
     hidden = superseded(chains.values())
     rows = [_row(chain) | {"superseded": chain.series in hidden} for chain in chains.values()]
-    return pl.DataFrame(rows, schema=KEPT_SCHEMA).sort(
+    return pl.DataFrame(rows, schema=STORED_SCHEMA).sort(
         "symbol", "source", "market", "threshold", "reset", "gate", "bar_semantics", "anchor"
     )
 
@@ -102,7 +102,7 @@ def _row(chain: Chain) -> dict[str, Any]:
 
 
 def sizes(cache: Cache | None) -> pl.DataFrame:
-    """Rows, parts and bytes of every table as they stand on the disk, the largest first."""
+    """Return the rows, parts and bytes of every table on disk, the largest first."""
     if cache is None:
         schema = {"table": pl.String, "rows": pl.Int64, "parts": pl.Int64, "bytes": pl.Int64}
         return pl.DataFrame(schema=schema)

@@ -1,7 +1,7 @@
-"""Published days of series, and which of them are visible.
+"""Published days of series, and the chains of those that are visible.
 
-A unit counts only if the unit it was built on is the visible one of the day before, so that what
-is visible of a series is a chain from its anchor without a hole, made by one computation.
+A unit is visible only if it was built on the visible unit of the day before. The visible units of a
+series are therefore a chain from its anchor without a hole, made by one computation.
 """
 
 from __future__ import annotations
@@ -47,14 +47,14 @@ __all__ = [
 ]
 
 
-#: So many days or series are listed in a query; of more, only the first and the last are named.
+#: Most days and series that a query lists; beyond that it names the first and the last.
 _MOST_STARTS, _MOST_SERIES = 1_000, 16
 
 
 _RULES = tuple(field.name for field in fields(BarRules))
 
 
-# Columns of a unit in the order of its fields; the series comes before them.
+# Columns of a unit in the order of its fields, without the series.
 _COLUMNS = ("unit_day", *(field.name for field in fields(Unit)[2:]))
 
 
@@ -65,25 +65,26 @@ def read_chains(
     segment_starts: Collection[date] | None = None,
     as_if_published: Collection[tuple[BarSeries, int]] = (),
 ) -> dict[BarSeries, Chain]:
-    """What is visible of every series of some families, or of all.
+    """Return the visible chain of every series of some specs, or of all.
 
     Parameters
     ----------
-    families
-        None for all that the cache keeps.
+    specs
+        None for all stored specs.
     segment_starts
-        Only the segments that start on these days; if they are many, others between them too.
+        Only the segments that start on these days. If there are many days, segments between them
+        may be included.
     as_if_published
-        Open rebuilds, by series and number, that are taken as published, as their writer has to.
+        Open rebuilds, by series and number, to treat as published, as their writer has to.
 
     Returns
     -------
     dict
-        By series, oldest anchor first; a series without a visible unit is among them, and where
-        families are given, one of which only a rebuild is.
+        By series, oldest anchor first. Series without a visible unit are included and, with
+        `specs`, series that have only a rebuild.
     """
     listed = None if specs is None else list(specs)
-    # In this order: a rebuild that is seen as published has all its units by then.
+    # In this order, a rebuild that is seen as published already has all its units.
     generations = read_generations(cache, listed)
     units = _read_units(cache, listed, segment_starts)
     found = {
@@ -107,27 +108,30 @@ def _series_of(
     specs: list[BarSpec] | None,
     segment_starts: Collection[date] | None,
 ) -> Iterator[BarSeries]:
-    """Series of the families of which a rebuild is visible, with units or without."""
+    """Yield the series of the specs that have a published rebuild, with units or without."""
     by_key: dict[tuple[Any, ...], BarSpec] = {spec.key: spec for spec in specs or ()}
     for key, known in generations.items():
         spec = by_key.get(key[: len(BarSpecKey._fields)])
-        is_asked_for = segment_starts is None or key.segment_start in segment_starts
-        if spec is not None and is_asked_for and any(one.state == PUBLISHED for one in known):
+        is_requested = segment_starts is None or key.segment_start in segment_starts
+        is_published = any(generation.state == PUBLISHED for generation in known)
+        if spec is not None and is_requested and is_published:
             yield BarSeries(spec, key.segment_start, key.anchor_us)
 
 
 def _published(
     series: BarSeries, known: Sequence[Generation], as_if: Collection[tuple[BarSeries, int]]
 ) -> list[tuple[int, date]]:
+    """Return the number and first day of each visible rebuild of a series."""
     return [
-        (one.number, one.first_day)
-        for one in known
-        if one.state == PUBLISHED or (one.state == OPEN and (series, one.number) in as_if)
+        (rebuild.number, rebuild.first_day)
+        for rebuild in known
+        if rebuild.state == PUBLISHED
+        or (rebuild.state == OPEN and (series, rebuild.number) in as_if)
     ]
 
 
 def _of_segments(starts: Collection[date]) -> str:
-    """Condition for the segments that start on some days, or, where they are many, about then."""
+    """Return the condition for segments that start on some days; a range if there are many."""
     if len(starts) <= _MOST_STARTS:
         return among(["segment_start"], [(start,) for start in starts])
     return f"segment_start BETWEEN {literal(min(starts))} AND {literal(max(starts))}"
@@ -140,7 +144,7 @@ def _read_units(
     if specs is not None:
         conditions = among_in_pieces(BarSpecKey._fields, [spec.key for spec in specs])
     of_segments = "1" if segment_starts is None else _of_segments(segment_starts)
-    # Of one family everything is known but the segment and the anchor.
+    # Within one spec, only the segment and the anchor differ.
     key = _OF_SPEC if specs and len(specs) == 1 else (*SeriesKey._fields, *_RULES)
     frames = [
         cache.query(
@@ -149,7 +153,7 @@ def _read_units(
         )
         for condition in conditions
     ]
-    # Groups of a frame take longer than a loop over so few rows.
+    # For so few rows, a loop is faster than a group-by.
     found: dict[tuple[Any, ...], tuple[BarSeries, list[Unit]]] = {}
     for row in (row for frame in frames for row in frame.rows()):
         values = row[: len(key)]
@@ -176,18 +180,18 @@ def _groups(text: str) -> frozenset[str]:
 
 
 def specs_like(cache: Cache, spec: BarSpec) -> list[BarSpec]:
-    """Families of which anything is kept, and that differ from this one in configuration alone."""
-    place = BarSpecKey._fields[:-1]
+    """Return the stored specs that differ from this one only in their rules."""
+    columns = BarSpecKey._fields[:-1]
     rows = cache.query(
         f"SELECT DISTINCT {', '.join(_RULES)} FROM {cache.table('units')} "  # noqa: S608
-        f"WHERE {among(place, [spec.key[: len(place)]])}"
+        f"WHERE {among(columns, [spec.key[: len(columns)]])}"
     )
     found = (replace(spec, rules=BarRules(*row)) for row in rows.iter_rows())
     return [other for other in found if other != spec]
 
 
 def states_of(cache: Cache, units: Sequence[Unit]) -> dict[Unit, bytes]:
-    """Processor state after each unit, as it was published with it."""
+    """Read the processor state after each unit."""
     states: dict[int, bytes] = {}
     for where in where_units(units):
         rows = cache.query(
@@ -200,7 +204,7 @@ def states_of(cache: Cache, units: Sequence[Unit]) -> dict[Unit, bytes]:
 
 
 def details_of(cache: Cache, units: Sequence[Unit]) -> pl.DataFrame:
-    """Rest of what is known of units, in the order of their days: the columns of the table."""
+    """Read the columns of the table `units`, in the order of the days."""
     columns = [name for name in table("units").types if name != "processor_state"]
     select = f"SELECT {', '.join(columns)} FROM {cache.table('units')}"  # noqa: S608
     frames = [cache.query(f"{select} WHERE {where}") for where in where_units(units) or ["0"]]
@@ -208,11 +212,11 @@ def details_of(cache: Cache, units: Sequence[Unit]) -> pl.DataFrame:
 
 
 def where_units(units: Sequence[Unit]) -> list[str]:
-    """Conditions for the rows of these units, each for some of them; none holds for a row twice.
+    """Return conditions for the rows of the units, each for some of them, without overlap.
 
-    The attempts decide, the rest chooses what is read.
+    The attempts decide. The rest only limits what the database scans.
     """
-    return [_where(piece) for piece in numbers_in_pieces(units)]
+    return [_where(part) for part in numbers_in_pieces(units)]
 
 
 def _where(units: Sequence[Unit]) -> str:
@@ -230,12 +234,12 @@ def _where(units: Sequence[Unit]) -> str:
 def read_generations(
     cache: Cache, specs: Iterable[BarSpec] | None = None
 ) -> dict[SeriesKey, tuple[Generation, ...]]:
-    """Every rebuild of the series of some families, or of all, by series and in order."""
-    wanted = None if specs is None else {one.key for one in specs}
-    # There are few: a condition on the whole key would take longer than reading them.
+    """Read the rebuilds of the series of some specs, or of all, by series and in order."""
+    keys = None if specs is None else {spec.key for spec in specs}
+    # There are few rebuilds: a condition on the whole key takes longer than reading them.
     conditions = ["1"]
-    if wanted is not None:
-        conditions = among_in_pieces(["symbol"], [(key.symbol,) for key in wanted])
+    if keys is not None:
+        conditions = among_in_pieces(["symbol"], [(key.symbol,) for key in keys])
     select = (
         f"SELECT {', '.join(SeriesKey._fields)}, generation, first_day, state "  # noqa: S608
         f"FROM {cache.table('generations')}"
@@ -244,10 +248,10 @@ def read_generations(
     states: dict[tuple[SeriesKey, int, date], set[str]] = {}
     for *key, number, first_day, state in (row for frame in frames for row in frame.iter_rows()):
         series = SeriesKey(*key)
-        if wanted is None or series[: len(BarSpecKey._fields)] in wanted:
+        if keys is None or series[: len(BarSpecKey._fields)] in keys:
             states.setdefault((series, number, first_day), set()).add(state)
     found: dict[SeriesKey, tuple[Generation, ...]] = {}
     for (series, number, first_day), known in sorted(states.items(), key=lambda item: item[0]):
-        state = next(one for one in (DISCARDED, PUBLISHED, OPEN) if one in known)
+        state = next(state for state in (DISCARDED, PUBLISHED, OPEN) if state in known)
         found[series] = (*found.get(series, ()), Generation(number, first_day, state))
     return found
