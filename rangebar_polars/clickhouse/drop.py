@@ -16,8 +16,10 @@ from rangebar_polars.clickhouse.gc import (
     delete_each,
     delete_rows,
 )
+from rangebar_polars.clickhouse.query.unit_cache import forget_chains
 from rangebar_polars.clickhouse.query.units import read_generations
-from rangebar_polars.clickhouse.schema.tables import table
+from rangebar_polars.clickhouse.schema.migrate import forget_tables
+from rangebar_polars.clickhouse.schema.tables import table, tables
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -27,7 +29,7 @@ if TYPE_CHECKING:
     from rangebar_polars.clickhouse.connection.client import Cache
     from rangebar_polars.clickhouse.connection.sql import Value
 
-__all__ = ["drop"]
+__all__ = ["drop", "drop_tables"]
 
 
 def drop(cache: Cache, series: Iterable[BarSeries | BarSpec], *, dry_run: bool = False) -> Removed:
@@ -64,6 +66,16 @@ def drop(cache: Cache, series: Iterable[BarSeries | BarSpec], *, dry_run: bool =
         with hold_leases({one.lease_key for one in found}, cache.target) as leases:
             _drop(cache, found, wheres, leases.fencing)
     return removed
+
+
+def drop_tables(cache: Cache) -> None:
+    """Remove all tables, whatever their version. This needs next to no room on the disk."""
+    try:
+        for one in tables():
+            cache.command(f"DROP TABLE IF EXISTS {cache.table(one.name)} SYNC")
+    finally:
+        forget_tables(cache)
+        forget_chains(cache)
 
 
 def _every_series(cache: Cache, wanted: Iterable[BarSeries | BarSpec]) -> Iterator[BarSeries]:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from rangebar_polars._utils.span import ONE_DAY, day_start, microseconds
 from rangebar_polars.bar_series.segments import segments
 from rangebar_polars.clickhouse.query.bars import closed_before, newest_units
-from rangebar_polars.clickhouse.query.unit_cache import recall_chains
+from rangebar_polars.clickhouse.query.unit_cache import cached_chains
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -39,7 +39,7 @@ class OfSpan:
     def plan(self, cache: Cache) -> list[Unit]:
         """The units of every series that is chosen."""
         starts = [segment.start for segment in segments(self.span, self.asked.spec.reset)]
-        self.choose(recall_chains(cache, self.asked.spec, starts))
+        self.choose(cached_chains(cache, self.asked.spec, starts))
         return [unit for one in self.choices for unit in one.units]
 
     def choose(self, chains: Mapping[BarSeries, Chain]) -> None:
@@ -86,7 +86,7 @@ class Newest:
 
     def plan(self, cache: Cache) -> list[Unit]:
         """The units, of no more segments and days than the bars need."""
-        self.choose(recall_chains(cache, self.asked.spec))
+        self.choose(cached_chains(cache, self.asked.spec))
         return self.units
 
     def choose(self, chains: Mapping[BarSeries, Chain]) -> None:

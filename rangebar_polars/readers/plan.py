@@ -18,7 +18,7 @@ from rangebar_polars.bar_series.identity import BAR_SEMANTICS
 from rangebar_polars.bar_series.segments import segments
 from rangebar_polars.bar_series.selection import select_series
 from rangebar_polars.bar_series.units import Chain
-from rangebar_polars.clickhouse.query.unit_cache import recall_chains
+from rangebar_polars.clickhouse.query.unit_cache import cached_chains
 from rangebar_polars.clickhouse.query.units import states_of
 from rangebar_polars.exceptions import (
     CoverageError,
@@ -128,7 +128,7 @@ class Plan:
         spec = self.wanted.asked.spec
         chains: Mapping[BarSeries, Chain] = {}
         if cache is not None:
-            chains = recall_chains(cache, spec, self.segment_starts)
+            chains = cached_chains(cache, spec, self.segment_starts)
         pieces = [SegmentRead(choice) for choice in self.choices(chains)]
         pieces[-1] = _last(pieces[-1]) if self.wanted.incomplete else pieces[-1]
         self.pieces = pieces if cache is None else _with_states(cache, pieces)

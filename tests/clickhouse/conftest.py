@@ -20,6 +20,7 @@ from places import HERE, QUICK, Bridge, Place
 
 from rangebar_polars.clickhouse.connection.client import Cache
 from rangebar_polars.clickhouse.open import open_cache
+from rangebar_polars.clickhouse.schema.migrate import create_tables_if_missing
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -86,7 +87,7 @@ def empty(held) -> Cache:
     target = replace(held.target, database=f"test_{uuid.uuid4().hex[:12]}")
     one = Cache(held._client, target)
     one.writes = one.reads = QUICK
-    one.make_ready()
+    create_tables_if_missing(one)
     return one
 
 

@@ -23,6 +23,7 @@ from rangebar_polars.clickhouse.commit.publish import publish
 from rangebar_polars.clickhouse.connection.client import Cache
 from rangebar_polars.clickhouse.connection.dsn import resolve
 from rangebar_polars.clickhouse.query.units import read_chains
+from rangebar_polars.clickhouse.schema.migrate import create_tables_if_missing
 from rangebar_polars.exceptions import (
     CacheUnavailableError,
     SymbolNotRegisteredError,
@@ -64,7 +65,7 @@ def kept(request, tmp_path):
             yield Kept(one, server.arguments)
     else:
         one = request.getfixturevalue("held")
-        one.make_ready()
+        create_tables_if_missing(one)
         for table in ("bars", "units", "generations"):
             one.command(f"TRUNCATE TABLE {one.table(table)}")
         address = f"chdb://{one.target.folder}"

@@ -15,7 +15,7 @@ from places import Place
 from rangebar_polars.bar_series.identity import BarSpec
 from rangebar_polars.clickhouse.commit.leases import hold_leases
 from rangebar_polars.clickhouse.commit.publish import publish
-from rangebar_polars.clickhouse.open import _OPENINGS
+from rangebar_polars.clickhouse.open import _POOL
 from rangebar_polars.exceptions import (
     CacheError,
     CacheUnavailableError,
@@ -31,7 +31,7 @@ OTHER = BarSpec.of("ETHUSDT", 250, reset="year").series(SERIES.first_day)
 
 
 def close_idle():
-    _OPENINGS._close_idle()
+    _POOL._close_idle()
 
 
 def fill(place, *, series=SERIES):

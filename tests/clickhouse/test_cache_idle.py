@@ -18,7 +18,7 @@ from places import Place
 from rangebar_polars.clickhouse.commit.publish import publish
 from rangebar_polars.clickhouse.connection import descriptors as counted
 from rangebar_polars.clickhouse.connection.folder_lock import FolderLock
-from rangebar_polars.clickhouse.open import _OPENINGS, engine_use, open_cache
+from rangebar_polars.clickhouse.open import _POOL, engine_use, open_cache
 from rangebar_polars.exceptions import CacheQueryError, CacheUnavailableError
 from rangebar_polars.readers.cached import count_bars
 
@@ -63,7 +63,7 @@ def fill(place, days=DAYS):
 
 
 def close_idle():
-    _OPENINGS._close_idle()
+    _POOL._close_idle()
 
 
 def count(folder):
@@ -215,13 +215,13 @@ def test_who_waited_and_died_is_not_given_the_folder(folder, run):
 
 def test_a_folder_is_closed_after_its_idle_time_each_time_later(folder, monkeypatch):
     monkeypatch.setenv("RANGEBAR_CACHE_IDLE_S", "0.05")
-    monkeypatch.setattr(_OPENINGS, "_idle_closings", 0)
+    monkeypatch.setattr(_POOL, "_idle_closings", 0)
     for closings in (1, 2, 3):
         with open_cache(cache_dir=folder) as cache:
-            opening = _OPENINGS._open[cache.target.address]
-            assert _OPENINGS._idle_limit_s(opening) == 0.05 * 2 ** (closings - 1)
+            entry = _POOL._entries[cache.target.address]
+            assert _POOL._idle_limit_s(entry) == 0.05 * 2 ** (closings - 1)
         wait_until(lock_of(folder).is_free)
-        assert _OPENINGS._idle_closings == closings
+        assert _POOL._idle_closings == closings
 
 
 def test_a_wait_is_reported(folder, run, monkeypatch, caplog):

@@ -83,7 +83,7 @@ POKED = """
 import os, random, signal, sys, threading, time
 import rangebar_polars as rb
 from rangebar_polars.readers.cached import count_bars
-from rangebar_polars.clickhouse.open import _OPENINGS
+from rangebar_polars.clickhouse.open import _POOL
 from rangebar_polars._files.locks import _HELD
 
 random.seed(7)
@@ -104,7 +104,7 @@ for _ in range(40):
     except KeyboardInterrupt as error:
         last, came = error, came + 1
     thread.join()
-    assert not _OPENINGS._open and not _HELD, last
+    assert not _POOL._entries and not _HELD, last
 print("free" if came == 40 else came)
 """
 
@@ -242,10 +242,10 @@ def test_who_waits_for_the_folder_has_it_before_the_next_call(folder, run, monke
 
 OPENS = """
 import sys, warnings
-from rangebar_polars.clickhouse.connection import pool as sharing
+from rangebar_polars.clickhouse.connection import pool
 from rangebar_polars.readers.cached import count_bars
 
-sharing._MANY_OPENINGS = 3
+pool._MANY_OPENINGS = 3
 with warnings.catch_warnings(record=True) as caught:
     warnings.simplefilter("always")
     for n in range(8):

@@ -15,6 +15,7 @@ from rangebar_polars.clickhouse.drop import drop
 from rangebar_polars.clickhouse.query.bars import coverage_of, read_bars
 from rangebar_polars.clickhouse.query.status import kept
 from rangebar_polars.clickhouse.query.units import details_of, read_chains, states_of
+from rangebar_polars.clickhouse.schema.migrate import create_tables_if_missing
 from rangebar_polars.readers.bars import get_n_range_bars, get_range_bars, scan_range_bars
 from rangebar_polars.readers.cached import count_bars, coverage, get_cached_bars, get_n_bars
 
@@ -45,7 +46,7 @@ def test_more_units_than_one_query_names(held, monkeypatch):
     """Of 262,144 characters, 5,000 days of a series each take more than there are."""
     monkeypatch.setenv("RANGEBAR_SYMBOL_GATE", "off")
     spec, count = daily(), 5_000
-    held.make_ready()
+    create_tables_if_missing(held)
     bars = {}
     none = bars_on(FIRST, count=0)
 

@@ -27,6 +27,7 @@ from rangebar_polars.clickhouse.drop import drop
 from rangebar_polars.clickhouse.gc import Removed, gc
 from rangebar_polars.clickhouse.query.bars import read_bars
 from rangebar_polars.clickhouse.query.units import read_chains
+from rangebar_polars.clickhouse.schema.migrate import create_tables_if_missing
 from rangebar_polars.exceptions import CoverageError, LeaseError
 
 NOW = timedelta(0)
@@ -41,7 +42,7 @@ def cache(request):
             yield one
     else:
         one = request.getfixturevalue("held")
-        one.make_ready()
+        create_tables_if_missing(one)
         for table in ("bars", "units", "generations", "leases", "population_checkpoints"):
             one.command(f"TRUNCATE TABLE {one.table(table)}")
         yield one

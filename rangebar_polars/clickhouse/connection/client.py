@@ -1,4 +1,4 @@
-"""The connection to the bar cache: every query and every insert goes through it."""
+"""The client of the bar cache: every query and every insert goes through it."""
 
 from __future__ import annotations
 
@@ -11,14 +11,9 @@ import polars as pl
 from rangebar_polars.clickhouse.connection import driver
 from rangebar_polars.clickhouse.connection.retry import Retry
 from rangebar_polars.clickhouse.connection.sql import identifier
-from rangebar_polars.clickhouse.query.unit_cache import ChainCache
-from rangebar_polars.clickhouse.schema.migrate import check_schema, migrate
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from rangebar_polars.clickhouse.connection.dsn import Target
-    from rangebar_polars.clickhouse.connection.folder_lock import FolderLock
 
 __all__ = ["READS", "Cache"]
 
@@ -54,25 +49,15 @@ READS = Retry(attempts=3)
 
 
 class Cache:
-    """An open cache: its queries and inserts, with every error of the driver mapped.
+    """A client of an open cache: queries, commands and inserts, with driver errors translated.
 
-    It may be used by several threads at once.
+    Several threads may use it at once.
     """
 
-    def __init__(
-        self,
-        client: Any,  # noqa: ANN401
-        target: Target,
-        lock: FolderLock | None = None,
-    ) -> None:
+    def __init__(self, client: Any, target: Target) -> None:  # noqa: ANN401
         self._client = client
-        self._lock = lock
-        self._ready = False
-        #: Which folder it is, while no call uses it.
-        self._place: list[tuple[int, int] | None] = []
         self.target = target
         self.database = target.database
-        self.memory = ChainCache()
         self.writes = WRITES
         self.reads = READS
 
@@ -81,31 +66,8 @@ class Cache:
 
     @property
     def is_embedded(self) -> bool:
-        """Whether it is a folder of this machine."""
+        """Whether the cache is a folder of this machine."""
         return self.target.is_embedded
-
-    @property
-    def is_ready(self) -> bool:
-        """Whether the tables are there; without them nothing is kept.
-
-        Raises
-        ------
-        CacheSchemaError
-            They are there, but not those of this version.
-        """
-        if not self._ready:
-            self._ready = check_schema(self)
-        return self._ready
-
-    def make_ready(self) -> None:
-        """Create the tables if there are none."""
-        if not self.is_ready:
-            migrate(self)
-
-    def forget(self) -> None:
-        """Look again for the tables and what they hold, after the tables were removed."""
-        self._ready = False
-        self.memory = ChainCache()
 
     def table(self, name: str) -> str:
         """Name of a table with its database, for a query."""
@@ -184,44 +146,6 @@ class Cache:
                 transient=driver.is_transient,
             )
 
-    def is_wanted(self) -> bool:
-        """Whether another process waits for the folder, or may wait for it."""
-        try:
-            return self._lock is not None and self._lock.is_wanted()
-        except OSError:
-            return True
-
-    def set_idle(self, is_idle: bool) -> None:  # noqa: FBT001
-        """Say to other processes whether a call uses the folder."""
-        if self._lock is not None:
-            self._lock.set_idle(is_idle)
-        self._place = _identity(self.target.folder) if is_idle else []
-
-    def is_in_place(self) -> bool:
-        """Whether the folder is the one that was there when it became idle."""
-        is_locked = self._lock is not None and self._lock.is_in_place()
-        return is_locked and _identity(self.target.folder) == self._place
-
     def close(self) -> None:
-        """Close the connection and give the folder back, to those first who wait for it."""
-        try:
-            self._client.close()
-        finally:
-            if self._lock is not None:
-                self._lock.release()
-        if self._lock is not None:
-            self._lock.let_others_go_first()
-
-
-def _identity(folder: Path | None) -> list[tuple[int, int] | None]:
-    """Numbers that differ if the folder, or what the engine keeps in it, was replaced."""
-    places = [] if folder is None else [folder, folder / "store", folder / "metadata"]
-    return [_file_identity(place) for place in places]
-
-
-def _file_identity(path: Path) -> tuple[int, int] | None:
-    try:
-        found = path.stat()
-    except OSError:
-        return None
-    return found.st_dev, found.st_ino
+        """Close the driver's client."""
+        self._client.close()

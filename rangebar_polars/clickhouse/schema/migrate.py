@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from typing import TYPE_CHECKING
+from weakref import WeakSet
 
 from rangebar_polars.clickhouse.connection.sql import identifier, literal
 from rangebar_polars.clickhouse.schema.tables import SCHEMA_VERSION, tables
@@ -15,7 +16,49 @@ if TYPE_CHECKING:
     from rangebar_polars.clickhouse.connection.client import Cache
     from rangebar_polars.clickhouse.schema.tables import Table
 
-__all__ = ["check_schema", "migrate"]
+__all__ = [
+    "check_schema",
+    "create_tables_if_missing",
+    "forget_tables",
+    "has_tables",
+    "migrate",
+]
+
+#: Open clients whose tables were checked and found to be those of this version.
+_CHECKED: WeakSet[Cache] = WeakSet()
+
+
+def has_tables(cache: Cache) -> bool:
+    """Check, once for each client, whether the tables exist; without them nothing is stored.
+
+    Raises
+    ------
+    CacheSchemaError
+        The tables exist, but not those of this version.
+    """
+    if cache in _CHECKED:
+        return True
+    is_complete = check_schema(cache)
+    if is_complete:
+        _CHECKED.add(cache)
+    return is_complete
+
+
+def create_tables_if_missing(cache: Cache) -> None:
+    """Create the tables if they do not exist.
+
+    Raises
+    ------
+    CacheSchemaError
+        The tables exist, but not those of this version.
+    """
+    if not has_tables(cache):
+        migrate(cache)
+
+
+def forget_tables(cache: Cache) -> None:
+    """Check the tables again at the next use, after they were removed."""
+    _CHECKED.discard(cache)
 
 
 def migrate(cache: Cache) -> int:

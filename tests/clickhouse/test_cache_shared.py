@@ -7,38 +7,40 @@ import os
 import pytest
 
 from rangebar_polars.clickhouse.connection.folder_lock import FolderLock
+from rangebar_polars.clickhouse.schema.migrate import has_tables
 from rangebar_polars.clickhouse.shared import SharedCache
 from rangebar_polars.exceptions import CacheUnavailableError
 
 ASK = """
 import sys
 from rangebar_polars.clickhouse.open import open_cache
+from rangebar_polars.clickhouse.schema.migrate import has_tables
 print("asking", flush=True)
 with open_cache(cache_dir=sys.argv[1]) as cache:
-    print("open", cache.is_ready, flush=True)
+    print("open", has_tables(cache), flush=True)
 """
 
 
 def test_a_folder_that_nobody_wants_stays_open(embedded):
-    with SharedCache(cache_dir=embedded.folder) as turns:
-        first = turns.cache
-        turns.yield_if_wanted()
-        assert turns.cache is first
-        assert first.is_ready
+    with SharedCache(cache_dir=embedded.folder) as shared:
+        first = shared.cache
+        shared.yield_if_wanted()
+        assert shared.cache is first
+        assert has_tables(first)
     with embedded.open() as later:
         assert later is first
 
 
 def test_a_process_that_waits_is_given_the_folder_between_two_steps(embedded, run):
     lock = FolderLock(embedded.folder / "clickhouse")
-    with SharedCache(cache_dir=embedded.folder) as turns:
-        first = turns.cache
+    with SharedCache(cache_dir=embedded.folder) as shared:
+        first = shared.cache
         process = run(ASK, embedded.folder)
         while not lock.is_wanted():
             assert process.poll() is None
-        assert turns.cache is first
-        turns.yield_if_wanted()
-        assert turns.cache is not first
+        assert shared.cache is first
+        shared.yield_if_wanted()
+        assert shared.cache is not first
         out, errors = process.communicate(timeout=600)
         assert out == "asking\nopen True\n", errors
 
@@ -56,14 +58,14 @@ def test_who_waits_no_longer_wants_nothing(embedded, run, monkeypatch):
 
 
 def test_a_hold_of_the_caller_is_kept(embedded):
-    with embedded.open() as outer, SharedCache(cache_dir=embedded.folder) as turns:
-        assert turns.cache is outer
-        turns.close()
+    with embedded.open() as outer, SharedCache(cache_dir=embedded.folder) as shared:
+        assert shared.cache is outer
+        shared.close()
         assert outer.scalar("SELECT 1") == 1
 
 
 def test_a_server_is_never_given_away(server):
-    with SharedCache(server.dsn, cache_dir=server.folder) as turns:
-        first = turns.cache
-        turns.yield_if_wanted()
-        assert turns.cache is first
+    with SharedCache(server.dsn, cache_dir=server.folder) as shared:
+        first = shared.cache
+        shared.yield_if_wanted()
+        assert shared.cache is first

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import uuid
 from contextlib import suppress
 from dataclasses import replace
@@ -19,10 +20,11 @@ from rangebar_polars.clickhouse.commit.generations import (
 )
 from rangebar_polars.clickhouse.commit.publish import publish
 from rangebar_polars.clickhouse.connection.client import Cache
-from rangebar_polars.clickhouse.query import unit_cache as recall
-from rangebar_polars.clickhouse.query.unit_cache import recall_chains
+from rangebar_polars.clickhouse.drop import drop_tables
+from rangebar_polars.clickhouse.query import unit_cache
+from rangebar_polars.clickhouse.query.unit_cache import cached_chains
 from rangebar_polars.clickhouse.query.units import read_chains
-from rangebar_polars.clickhouse.schema.migrate import migrate
+from rangebar_polars.clickhouse.schema.migrate import create_tables_if_missing, has_tables, migrate
 from rangebar_polars.clickhouse.schema.tables import tables
 from rangebar_polars.exceptions import LeaseLostError
 
@@ -111,7 +113,7 @@ CHANGES = (add_day, add_day, add_day_of_another, begin_rebuild, publish_rebuild,
 def test_it_is_what_a_query_says_after_any_changes(held, changes):
     target = replace(held.target, database=f"test_{uuid.uuid4().hex[:12]}")
     cache = Cache(held._client, target)
-    cache.make_ready()
+    create_tables_if_missing(cache)
     specs = [SPEC, OTHER.spec, BarSpec.of("BTCUSDT", 750, reset="year")]
     for change in changes:
         change(cache)
@@ -119,14 +121,14 @@ def test_it_is_what_a_query_says_after_any_changes(held, changes):
             for starts in (None, [SERIES.segment_start]):
                 expected = read_chains(cache, [spec], segment_starts=starts)
                 for _ in range(3):
-                    assert recall_chains(cache, spec, starts) == expected
+                    assert cached_chains(cache, spec, starts) == expected
 
 
 def test_units_are_not_read_again_while_nothing_changes(empty):
     cache = Counted(empty)
     publish(cache, drafts(3))
     cache.asked = 0
-    found = [recall_chains(cache, SPEC) for _ in range(5)]
+    found = [cached_chains(cache, SPEC) for _ in range(5)]
     # Once for the only call that most make, once to remember.
     assert cache.asked == 2
     assert all(len(one[SERIES].units) == 3 for one in found)
@@ -135,15 +137,15 @@ def test_units_are_not_read_again_while_nothing_changes(empty):
 def test_a_change_while_they_are_read_is_seen_by_the_next_call(empty):
     cache = Counted(empty)
     publish(cache, drafts(1))
-    recall_chains(cache, SPEC)
+    cached_chains(cache, SPEC)
 
     def another_day():
         cache.happening = lambda: None
         add_day(empty)
 
     cache.happening = another_day
-    assert len(recall_chains(cache, SPEC)[SERIES].units) == 1
-    assert len(recall_chains(cache, SPEC)[SERIES].units) == 2
+    assert len(cached_chains(cache, SPEC)[SERIES].units) == 1
+    assert len(cached_chains(cache, SPEC)[SERIES].units) == 2
 
 
 @pytest.mark.parametrize("is_full", [False, True])
@@ -152,11 +154,39 @@ def test_few_are_remembered(empty, is_full):
     publish(cache, drafts(1))
     others = [BarSpec.of("BTCUSDT", 1_000 + dbps, reset="year") for dbps in range(40)]
     for _ in range(2):
-        recall_chains(cache, SPEC)
+        cached_chains(cache, SPEC)
         for spec in others if is_full else ():
-            recall_chains(cache, spec)
-    assert len(cache.memory._kept) == (recall._MOST if is_full else 1)
-    assert len(recall_chains(cache, SPEC)[SERIES].units) == 1
+            cached_chains(cache, spec)
+    assert len(unit_cache._CACHES[cache]._entries) == (unit_cache._MOST if is_full else 1)
+    assert len(cached_chains(cache, SPEC)[SERIES].units) == 1
+
+
+def test_the_stored_units_end_with_the_client(empty):
+    clients = [Counted(empty), Counted(empty)]
+    publish(empty, drafts(1))
+    for client in clients:
+        cached_chains(client, SPEC)
+    before = len(unit_cache._CACHES)
+    # Each client has chains of its own.
+    assert unit_cache._CACHES[clients[0]] is not unit_cache._CACHES[clients[1]]
+    del client
+    clients.pop()
+    gc.collect()
+    assert len(unit_cache._CACHES) == before - 1
+    assert clients[0] in unit_cache._CACHES
+
+
+def test_a_removal_of_the_tables_is_seen_by_the_client_that_removed_them(empty):
+    cache = Counted(empty)
+    create_tables_if_missing(cache)
+    publish(cache, drafts(1))
+    for _ in range(2):
+        assert len(cached_chains(cache, SPEC)[SERIES].units) == 1
+    drop_tables(cache)
+    assert not has_tables(cache)
+    create_tables_if_missing(cache)
+    for _ in range(2):
+        assert SERIES not in cached_chains(cache, SPEC)
 
 
 def test_a_server_is_asked_each_time(server):
@@ -164,5 +194,5 @@ def test_a_server_is_asked_each_time(server):
         publish(opened, drafts(2))
         cache = Counted(opened)
         for _ in range(3):
-            assert len(recall_chains(cache, SPEC)[SERIES].units) == 2
+            assert len(cached_chains(cache, SPEC)[SERIES].units) == 2
         assert cache.asked == 3
