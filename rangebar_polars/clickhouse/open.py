@@ -194,11 +194,11 @@ def _engine(target: Target, deadline: float) -> Any:  # noqa: ANN401
 
 
 def _locked_error(target: Target, holder: int | None) -> CacheUnavailableError:
-    who = "another process" if holder is None else f"process `{holder}`"
+    process = "another process" if holder is None else f"process `{holder}`"
     how, how_long = ("has been", f" for {target.wait_s:g} s") if target.wait_s else ("is", "")
     return CacheUnavailableError(
         with_hint(
-            f"the cache in `{target.folder}` {how} held by {who}{how_long}",
+            f"the cache in `{target.folder}` {how} held by {process}{how_long}",
             "wait for it (RANGEBAR_CACHE_WAIT_S), or share bars through a server: "
             "RANGEBAR_CLICKHOUSE_DSN=http://host:8123",
         ),

@@ -1,4 +1,4 @@
-"""Long work keeps a folder open, and gives it to whoever asks."""
+"""A long job holds a folder open, and yields it to a waiting process."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ with open_cache(cache_dir=sys.argv[1]) as cache:
 """
 
 
-def test_a_folder_that_nobody_wants_stays_open(embedded):
+def test_a_folder_stays_open_while_no_process_waits(embedded):
     with SharedCache(cache_dir=embedded.folder) as shared:
         first = shared.cache
         shared.yield_if_wanted()
@@ -31,7 +31,7 @@ def test_a_folder_that_nobody_wants_stays_open(embedded):
         assert later is first
 
 
-def test_a_process_that_waits_is_given_the_folder_between_two_steps(embedded, run):
+def test_a_waiting_process_gets_the_folder_between_two_steps(embedded, run):
     lock = FolderLock(embedded.folder / "clickhouse")
     with SharedCache(cache_dir=embedded.folder) as shared:
         first = shared.cache
@@ -45,7 +45,7 @@ def test_a_process_that_waits_is_given_the_folder_between_two_steps(embedded, ru
         assert out == "asking\nopen True\n", errors
 
 
-def test_who_waits_no_longer_wants_nothing(embedded, run, monkeypatch):
+def test_a_wait_that_has_ended_is_not_seen(embedded, run, monkeypatch):
     monkeypatch.setenv("RANGEBAR_CACHE_WAIT_S", "0.05")
     lock = FolderLock(embedded.folder / "clickhouse")
     other = FolderLock(embedded.folder / "clickhouse")
@@ -57,14 +57,14 @@ def test_who_waits_no_longer_wants_nothing(embedded, run, monkeypatch):
     lock.release()
 
 
-def test_a_hold_of_the_caller_is_kept(embedded):
+def test_a_folder_that_the_caller_holds_stays_open(embedded):
     with embedded.open() as outer, SharedCache(cache_dir=embedded.folder) as shared:
         assert shared.cache is outer
         shared.close()
         assert outer.scalar("SELECT 1") == 1
 
 
-def test_a_server_is_never_given_away(server):
+def test_a_connection_to_a_server_stays_open(server):
     with SharedCache(server.dsn, cache_dir=server.folder) as shared:
         first = shared.cache
         shared.yield_if_wanted()

@@ -1,4 +1,4 @@
-"""Who creates the tables, and what is said of tables of another version."""
+"""Creation of the tables, and errors for tables of another version."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ def test_tables_are_created_once(place):
         assert cache.query(f"SELECT version FROM {cache.table('schema_version')}").height == 1
 
 
-def test_who_only_opens_creates_no_table(place):
+def test_opening_alone_creates_no_table(place):
     with place.open() as cache:
         assert not has_tables(cache)
     with reading(**place.arguments) as found:
         assert found is None
 
 
-def test_a_folder_that_is_not_there_starts_no_engine(tmp_path):
+def test_a_missing_folder_starts_no_engine(tmp_path):
     code = (
         "import sys\n"
         "from rangebar_polars.clickhouse.open import reading\n"
@@ -73,13 +73,13 @@ def test_a_table_that_was_altered_is_refused(place, change):
     with place.open() as cache:
         with pytest.raises(CacheSchemaError, match=r"`bars\.ofi`") as refused:
             has_tables(cache)
-        # It would say the same.
+        # `upgrade` would raise the same error.
         assert "rangebar cache upgrade" not in str(refused.value)
         with pytest.raises(CacheSchemaError, match="rangebar cache drop"):
             migrate.migrate(cache)
 
 
-def test_what_is_said_of_an_altered_table_helps(place):
+def test_the_hint_for_an_altered_table_works(place):
     with place.open(write=True) as cache:
         cache.command(f"ALTER TABLE {cache.table('bars')} DROP COLUMN ofi")
     options = ["--cache-dir", str(place.folder)]

@@ -130,8 +130,8 @@ MUTATIONS = [
         (
             (
                 "clickhouse/commit/publish.py",
-                "pending = [one for one in pending if held.get(one.number) != one.expected]",
-                "pending = [one for one in pending if held is None]",
+                "pending = [one for one in pending if stored.get(one.number) != one.expected]",
+                "pending = [one for one in pending if stored is None]",
             ),
         ),
         ("test_server_faults.py::test_rows_that_a_server_took_and_lost_are_sent_again",),
@@ -142,8 +142,8 @@ MUTATIONS = [
             ("clickhouse/commit/publish.py", "    _send_bars(cache, attempts)\n", ""),
             (
                 "clickhouse/commit/publish.py",
-                "    reach(Step.UNITS_INSERTED)\n",
-                "    reach(Step.UNITS_INSERTED)\n    _send_bars(cache, attempts)\n",
+                "    failpoint(Step.UNITS_INSERTED)\n",
+                "    failpoint(Step.UNITS_INSERTED)\n    _send_bars(cache, attempts)\n",
             ),
         ),
         ("test_whole_path.py", "test_random_kills.py"),
@@ -158,8 +158,8 @@ MUTATIONS = [
             ),
             (
                 "clickhouse/connection/client.py",
-                "from contextlib import contextmanager",
-                "from contextlib import contextmanager, suppress",
+                "import io\n",
+                "import io\nfrom contextlib import suppress\n",
             ),
         ),
         ("test_server_faults.py::test_an_insert_that_fails_for_good_is_an_error",),

@@ -18,15 +18,15 @@ if TYPE_CHECKING:
 __all__ = ["READS", "Cache"]
 
 
-# Beside the statement, so that both transports take them alike and no state is left behind.
+# Sent with the statement, so that both transports take them alike and no state remains.
 _READ: dict[str, str | int] = {
     "output_format_arrow_compression_method": "'none'",
-    # The index has chosen what to read; judging rows before the rest of them costs more here.
+    # The index selects what is read. Filtering rows before reading their other columns costs more.
     "optimize_move_to_prewhere": 0,
 }
 
 
-# Threads and compiled expressions pay only for large results.
+# Threads and compiled expressions pay off only for large results.
 _SMALL = {"max_threads": 1, "compile_expressions": 0, "compile_aggregate_expressions": 0}
 
 
@@ -34,9 +34,9 @@ _END_OF_STREAM = b"\xff\xff\xff\xff\0\0\0\0"
 
 
 _WRITE = {
-    # An answer means that the rows are on the disk.
+    # The answer comes only when the rows are on the disk.
     "async_insert": 0,
-    # A null is never turned into a default value.
+    # A null must not become a default value.
     "input_format_null_as_default": 0,
 }
 
@@ -44,7 +44,7 @@ _WRITE = {
 WRITES = Retry()
 
 
-#: Who waits for a result would rather hear soon that the server is away.
+#: Readers fail fast, so that callers learn quickly that the server is down.
 READS = Retry(attempts=3)
 
 
@@ -70,18 +70,25 @@ class Cache:
         return self.target.is_embedded
 
     def table(self, name: str) -> str:
-        """Name of a table with its database, for a query."""
+        """Return the name of a table with its database, for a query."""
         return f"{identifier(self.database)}.{name}"
 
     def query(self, sql: str, *, binary: bool = False, large: bool = False) -> pl.DataFrame:
-        """Result of a SELECT; with `binary`, text comes as bytes, as processor states have to.
+        """Return the result of a SELECT.
 
-        Without `large`, what would pay only for more than some 100,000 rows is left off.
+        Parameters
+        ----------
+        sql
+            The statement, without settings.
+        binary
+            Return text as bytes, as processor states need.
+        large
+            Use several threads, which pays off from about 100,000 rows on.
 
         Raises
         ------
         CacheUnavailableError
-            No answer, after some tries.
+            No answer after several tries.
         CacheQueryError
             The database refused the query.
         """
@@ -91,7 +98,7 @@ class Cache:
         listed = ", ".join(f"{name} = {value}" for name, value in settings.items())
         statement = f"{sql}\nSETTINGS {listed}"
         with driver.reading(self.target.address):
-            # Without a name for the bytes: a stream copies them before it shows what others have.
+            # The bytes must have no other reference: the stream would copy them.
             stream = io.BytesIO(
                 self.reads.run(lambda: self._answer(statement), transient=driver.is_lost)
             )
@@ -99,13 +106,13 @@ class Cache:
 
     def _answer(self, statement: str) -> bytes:
         body: bytes = self._client.raw_query(statement, fmt="ArrowStream")
-        # A stream that is cut between two blocks reads like a shorter one.
+        # A stream that is cut between two blocks looks like a complete, shorter one.
         if not body.endswith(_END_OF_STREAM):
             raise ConnectionError("the answer was cut off")
         return body
 
     def scalar(self, sql: str) -> Any:  # noqa: ANN401
-        """The one value of a query."""
+        """Return the single value of a query."""
         return self.query(sql).item()
 
     def command(self, sql: str) -> None:
@@ -114,21 +121,21 @@ class Cache:
         Raises
         ------
         CacheWriteError
-            It did not run, or nobody knows whether it did.
+            The statement failed, or its result is unknown.
         """
         with driver.writing(self.target.address):
             self.writes.run(lambda: self._client.command(sql), transient=driver.is_transient)
 
     def insert(self, table: str, rows: pl.DataFrame) -> None:
-        """Insert rows once, however often it has to be tried.
+        """Insert rows exactly once, even if the insert is retried.
 
-        The token is made of the content: the database drops a copy of an insert that it has
-        had, and an insert of other rows never looks like one.
+        A token made from the content identifies the insert: the database drops a repeated insert,
+        and never takes an insert of other rows for one.
 
         Raises
         ------
         CacheWriteError
-            No try was confirmed; the rows may be there or not.
+            No try was confirmed; the rows may be stored or not.
         """
         buffer = io.BytesIO()
         rows.write_ipc(buffer, compression="lz4", compat_level=pl.CompatLevel.oldest())

@@ -24,10 +24,10 @@ from rangebar_polars.bar_series.units import (
 )
 from rangebar_polars.clickhouse.connection.sql import (
     among,
-    among_in_pieces,
     enclosing,
     literal,
-    numbers_in_pieces,
+    number_batches,
+    split_among,
 )
 from rangebar_polars.clickhouse.schema.tables import table
 
@@ -138,7 +138,7 @@ def _read_units(
 ) -> dict[BarSeries, list[Unit]]:
     conditions = ["1"]
     if specs is not None:
-        conditions = among_in_pieces(BarSpecKey._fields, [spec.key for spec in specs])
+        conditions = split_among(BarSpecKey._fields, [spec.key for spec in specs])
     of_segments = "1" if segment_starts is None else _of_segments(segment_starts)
     # Of one family everything is known but the segment and the anchor.
     key = _OF_SPEC if specs and len(specs) == 1 else (*SeriesKey._fields, *_RULES)
@@ -212,7 +212,7 @@ def where_units(units: Sequence[Unit]) -> list[str]:
 
     The attempts decide, the rest chooses what is read.
     """
-    return [_where(piece) for piece in numbers_in_pieces(units)]
+    return [_where(piece) for piece in number_batches(units)]
 
 
 def _where(units: Sequence[Unit]) -> str:
@@ -235,7 +235,7 @@ def read_generations(
     # There are few: a condition on the whole key would take longer than reading them.
     conditions = ["1"]
     if wanted is not None:
-        conditions = among_in_pieces(["symbol"], [(key.symbol,) for key in wanted])
+        conditions = split_among(["symbol"], [(key.symbol,) for key in wanted])
     select = (
         f"SELECT {', '.join(SeriesKey._fields)}, generation, first_day, state "  # noqa: S608
         f"FROM {cache.table('generations')}"

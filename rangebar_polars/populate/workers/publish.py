@@ -118,7 +118,7 @@ def publisher_of(job: Job) -> Iterator[Publisher]:
     """Publisher for a worker, whose leases another process holds."""
     with SharedCache(job.dsn, cache_dir=job.cache_dir) as turns:
         leases = Leases(job.fencing, job.holder)
-        yield Publisher(turns, leases.look, cache_dir=job.cache_dir)
+        yield Publisher(turns, leases.verify, cache_dir=job.cache_dir)
 
 
 def run_published(job: Job) -> Outcome:
