@@ -1,5 +1,7 @@
-"""Bars kept in ClickHouse: an embedded folder by default, a server by its address.
+"""Bars stored in ClickHouse: in an embedded folder by default, or on a server.
 
-`connection` reaches the database, `schema` makes the tables, `commit` writes units under leases,
-and `query` reads what is visible. `open` opens the cache; `cache` is the name for users.
+From bottom to top: `connection` connects to the database, `schema` creates and checks the tables,
+`open` opens the cache, `query` reads visible units and bars, and `commit` publishes units under
+leases. `gc` and `drop` remove rows, `shared` holds the cache open across a long job, and `cache` is
+the public module.
 """

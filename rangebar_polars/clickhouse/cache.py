@@ -1,4 +1,4 @@
-"""Read stored bars: `rangebar_polars.clickhouse.cache`, the name of the reference document."""
+"""Public functions that read stored bars."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Set damaged parts of the embedded cache aside."""
+"""Damaged parts of the embedded cache."""
 
 from __future__ import annotations
 
@@ -19,10 +19,15 @@ __all__ = ["set_damaged_aside"]
 
 
 def set_damaged_aside(cache: Cache, days: Iterable[date] | None = None) -> list[str]:
-    """Take the parts of `bars` that are damaged out of the months of some days or of all; their names.
+    """Detach damaged parts of `bars`, and return their names.
 
-    The database keeps their files in the folder `detached` of the table, as it does by itself with
-    a part that it cannot load. Whose bars were in there is told by every read of them.
+    The database moves their files to the folder `detached` of the table, as it does with a part
+    that it cannot load. Every read of bars that were in such a part reports them as damaged.
+
+    Parameters
+    ----------
+    days
+        Check only the months of these days; by default all months.
     """
     where = f"active AND table = 'bars' AND database = {literal(cache.database)}"
     if days is not None:
@@ -33,8 +38,8 @@ def set_damaged_aside(cache: Cache, days: Iterable[date] | None = None) -> list[
         cache.command(f"ALTER TABLE {cache.table('bars')} DETACH PART {literal(name)}")
         note = with_hint(
             f"the part `{name}` of the bars at `{cache.target.address}` is damaged and was set aside",
-            "where a read of another series finds bars damaged, populate it with "
-            "force_refresh=True, too",
+            "if a read of another series reports damaged bars, populate that series with "
+            "force_refresh=True as well",
         )
         warnings.warn(note, CoverageWarning, stacklevel=2)
     return damaged
@@ -42,5 +47,5 @@ def set_damaged_aside(cache: Cache, days: Iterable[date] | None = None) -> list[
 
 def _is_sound(cache: Cache, part: str) -> bool:
     answer = cache.query(f"CHECK TABLE {cache.table('bars')} PART {literal(part)}")
-    # A server of old, or one that is set up so, answers with a number only.
+    # An old server, or one with such a setting, answers with a number only.
     return bool(answer["is_passed" if "is_passed" in answer.columns else "result"].item())

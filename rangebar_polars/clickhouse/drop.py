@@ -1,4 +1,4 @@
-"""Remove stored series from the bar cache."""
+"""Removal of stored series, or of all tables, from the bar cache."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from rangebar_polars.bar_series.identity import BarSeries, BarSpecKey, SeriesKey
 from rangebar_polars.bar_series.units import DISCARDED, PUBLISHED
 from rangebar_polars.clickhouse.commit.leases import hold_leases
-from rangebar_polars.clickhouse.connection.sql import among, among_in_pieces
+from rangebar_polars.clickhouse.connection.sql import among, split_among
 from rangebar_polars.clickhouse.gc import (
     SERIES_COLUMNS,
     Removed,
@@ -16,8 +16,10 @@ from rangebar_polars.clickhouse.gc import (
     delete_each,
     delete_rows,
 )
+from rangebar_polars.clickhouse.query.unit_cache import forget_chains
 from rangebar_polars.clickhouse.query.units import read_generations
-from rangebar_polars.clickhouse.schema.tables import table
+from rangebar_polars.clickhouse.schema.migrate import forget_tables
+from rangebar_polars.clickhouse.schema.tables import table, tables
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -27,19 +29,19 @@ if TYPE_CHECKING:
     from rangebar_polars.clickhouse.connection.client import Cache
     from rangebar_polars.clickhouse.connection.sql import Value
 
-__all__ = ["drop"]
+__all__ = ["drop", "drop_tables"]
 
 
 def drop(cache: Cache, series: Iterable[BarSeries | BarSpec], *, dry_run: bool = False) -> Removed:
-    """Remove series wholly, or every series of families; a kill leaves each whole or invisible.
+    """Remove whole series, or every series of a spec.
 
-    Superseded series, which no reader takes unless its anchor is asked for, are told by
-    `choice.superseded`. What a kill left of a series is removed by the next call, or by `gc`.
+    A series becomes invisible before the first of its rows is removed, so a kill leaves it whole or
+    invisible. The next call, or `gc`, removes the rest.
 
     Raises
     ------
     LeaseError
-        A writer is at work on one of them; nothing is removed.
+        A writer is at work on one of the series; nothing is removed.
 
     Examples
     --------
@@ -51,8 +53,8 @@ def drop(cache: Cache, series: Iterable[BarSeries | BarSpec], *, dry_run: bool =
     ...     drop(cache, [BarSpec.of("BTCUSDT", 250)])
     Removed(bars=0, units=0, leases=0, checkpoints=0, series=())
     """
-    found = tuple(dict.fromkeys(_every_series(cache, series)))
-    wheres = _of_series([one.key for one in found])
+    found = tuple(dict.fromkeys(_resolve_series(cache, series)))
+    wheres = _of_series([each.key for each in found])
     removed = Removed(
         sum(count_rows(cache, "bars", where) for where in wheres),
         sum(count_rows(cache, "units", where) for where in wheres),
@@ -61,24 +63,34 @@ def drop(cache: Cache, series: Iterable[BarSeries | BarSpec], *, dry_run: bool =
         found,
     )
     if not dry_run and found:
-        with hold_leases({one.lease_key for one in found}, cache.target) as leases:
+        with hold_leases({each.lease_key for each in found}, cache.target) as leases:
             _drop(cache, found, wheres, leases.fencing)
     return removed
 
 
-def _every_series(cache: Cache, wanted: Iterable[BarSeries | BarSpec]) -> Iterator[BarSeries]:
-    """The series, and those of the families of which any row is kept, seen or not."""
-    for one in wanted:
-        if isinstance(one, BarSeries):
-            yield one
+def drop_tables(cache: Cache) -> None:
+    """Remove all tables, whatever their version. This needs next to no room on the disk."""
+    try:
+        for each in tables():
+            cache.command(f"DROP TABLE IF EXISTS {cache.table(each.name)} SYNC")
+    finally:
+        forget_tables(cache)
+        forget_chains(cache)
+
+
+def _resolve_series(cache: Cache, requested: Iterable[BarSeries | BarSpec]) -> Iterator[BarSeries]:
+    """Yield the series, and all series of the specs that have a row, visible or not."""
+    for each in requested:
+        if isinstance(each, BarSeries):
+            yield each
             continue
         for name in ("units", "bars"):
             rows = cache.query(
                 f"SELECT DISTINCT segment_start, anchor_us FROM {cache.table(name)} "  # noqa: S608
-                f"WHERE {among(BarSpecKey._fields, [one.key])}"
+                f"WHERE {among(BarSpecKey._fields, [each.key])}"
             )
             for start, anchor_us in rows.sort("anchor_us").iter_rows():
-                yield BarSeries(one, start, anchor_us)
+                yield BarSeries(each, start, anchor_us)
 
 
 def _drop(
@@ -87,37 +99,37 @@ def _drop(
     wheres: Sequence[str],
     fencing: Mapping[LeaseKey, int],
 ) -> None:
-    """Hide the series by a rebuild without units, which is one row each, and remove what is left."""
+    """Hide each series by the row of a generation without units, then remove its rows."""
     empty = _next_numbers(cache, wheres)
     rows = [
-        _row(one, empty.get(one.key, 1), one.first_day, PUBLISHED, fencing[one.lease_key])
-        for one in series
+        _row(each, empty.get(each.key, 1), each.first_day, PUBLISHED, fencing[each.lease_key])
+        for each in series
     ]
     cache.insert("generations", table("generations").frame(rows))
     for where in wheres:
         delete_rows(cache, "units", where)
-    # Their numbers stay taken: rows equal to earlier ones would be dropped as copies.
-    known = read_generations(cache, {one.spec for one in series})
+    # The generations stay: with a number used again, new rows could be dropped as repeated inserts.
+    generations = read_generations(cache, {each.spec for each in series})
     rows = [
-        _row(one, each.number, each.first_day, DISCARDED, fencing[one.lease_key])
-        for one in series
-        for each in known.get(one.key, ())
-        if each.state != DISCARDED
+        _row(each, known.number, known.first_day, DISCARDED, fencing[each.lease_key])
+        for each in series
+        for known in generations.get(each.key, ())
+        if known.state != DISCARDED
     ]
     cache.insert("generations", table("generations").frame(rows))
     for where in wheres:
         delete_rows(cache, "population_checkpoints", where)
     months = _months(cache, wheres).items()
-    bars = [(month, one) for month, keys in months for one in _of_series(keys)]
+    bars = [(month, where) for month, keys in months for where in _of_series(keys)]
     delete_each(cache, "bars", bars)
 
 
 def _of_series(keys: Iterable[SeriesKey]) -> list[str]:
-    return among_in_pieces(SeriesKey._fields, keys)
+    return split_among(SeriesKey._fields, keys)
 
 
 def _months(cache: Cache, wheres: Sequence[str]) -> dict[int, list[SeriesKey]]:
-    """The partitions of bars that hold rows of series, in order, and which series."""
+    """Return the series by partition of `bars`, in the order of the partitions."""
     found: dict[int, list[SeriesKey]] = {}
     for where in wheres:
         rows = cache.query(
@@ -130,7 +142,7 @@ def _months(cache: Cache, wheres: Sequence[str]) -> dict[int, list[SeriesKey]]:
 
 
 def _next_numbers(cache: Cache, wheres: Sequence[str]) -> dict[SeriesKey, int]:
-    """The first number of a rebuild that was never used, by series."""
+    """Return, by series, the first generation number that was never used."""
     numbers: dict[SeriesKey, int] = {}
     for name, where in product(("generations", "units"), wheres):
         rows = cache.query(
@@ -138,8 +150,8 @@ def _next_numbers(cache: Cache, wheres: Sequence[str]) -> dict[SeriesKey, int]:
             f"WHERE {where} GROUP BY {SERIES_COLUMNS}"
         )
         for *key, highest in rows.iter_rows():
-            place = SeriesKey(*key)
-            numbers[place] = max(numbers.get(place, 1), highest + 1)
+            series = SeriesKey(*key)
+            numbers[series] = max(numbers.get(series, 1), highest + 1)
     return numbers
 
 

@@ -1,7 +1,6 @@
-"""What the cache can do without: remains of writers that were cut off, and series to be dropped.
+"""Garbage collection of the cache: rows that interrupted writers and rebuilds left behind.
 
-Nothing that a reader may be about to read is removed by `gc`. A series that `drop` removes is
-invisible, whole, before the first of its rows goes.
+Rows that a reader may be about to read are never removed.
 """
 
 from __future__ import annotations
@@ -14,7 +13,7 @@ import polars as pl
 
 from rangebar_polars.bar_series.identity import LeaseKey, SeriesKey
 from rangebar_polars.bar_series.units import DISCARDED, OPEN, PUBLISHED
-from rangebar_polars.clickhouse.connection.sql import among_in_pieces, joined_in_pieces
+from rangebar_polars.clickhouse.connection.sql import joined_batches, split_among
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -40,7 +39,7 @@ _LEASE = ", ".join(LeaseKey._fields)
 
 @dataclass(frozen=True, slots=True)
 class Removed:
-    """Rows that were removed, or would be."""
+    """Numbers of rows that were removed, or would be removed in a dry run."""
 
     bars: int = 0
     units: int = 0
@@ -49,24 +48,24 @@ class Removed:
     series: tuple[BarSeries, ...] = ()
 
     def __bool__(self) -> bool:
-        """Whether there was anything."""
+        """Whether anything was removed."""
         return any((self.bars, self.units, self.leases, self.checkpoints, self.series))
 
 
 def gc(cache: Cache, *, min_age: timedelta = _DAY, dry_run: bool = False) -> Removed:
-    """Remove what no reader can see and no writer goes on with, and what is older than `min_age`.
+    """Remove old rows that no reader can see and no writer resumes.
 
-    These are rows of attempts that no unit names, units of rebuilds that were discarded or that a
-    later rebuild hides, claims that others have followed, and checkpoints that are not the newest.
-    The age is told by the database's clock. Readers and writers may be at work.
+    These are rows of attempts that no unit names, units of generations that were discarded or that
+    a later generation hides, claims that a later claim follows, and checkpoints that are not the
+    newest. Readers and writers may be at work meanwhile.
 
     Parameters
     ----------
     min_age
-        A writer proves and publishes an attempt within seconds after its rows, and a reader is done
-        seconds after its plan.
+        The least age of a row to be removed, by the database's clock. A writer publishes an attempt
+        seconds after its rows, and a reader ends seconds after its plan.
     dry_run
-        Only count.
+        Count the rows without removing them.
 
     Examples
     --------
@@ -80,27 +79,27 @@ def gc(cache: Cache, *, min_age: timedelta = _DAY, dry_run: bool = False) -> Rem
     cutoff_us = (
         int(cache.scalar("SELECT toUnixTimestamp64Micro(now64(6))")) - min_age // _MICROSECOND
     )
-    # In this order: an attempt that is old before the units are read is named by then, or never.
+    # In this order: an attempt that is old before the units are read is named by then or never.
     attempts = _old_attempts(cache, cutoff_us)
     units = _units(cache, cutoff_us)
-    needless = units.filter("is_old").join(
+    unused = units.filter("is_old").join(
         _hidden(units, _states(cache, cutoff_us)), on="attempt", how="semi"
     )
-    named = units.join(needless, on="attempt", how="anti")
-    loose = attempts.join(named, on="attempt", how="anti")
+    named = units.join(unused, on="attempt", how="anti")
+    unnamed = attempts.join(named, on="attempt", how="anti")
     found = Removed(
-        int(loose["rows"].sum()),
-        needless.height,
-        count_rows(cache, "leases", _followed(cache, cutoff_us)),
+        int(unnamed["rows"].sum()),
+        unused.height,
+        count_rows(cache, "leases", _superseded_claims(cache, cutoff_us)),
         count_rows(cache, "population_checkpoints", _outdated(cache, cutoff_us)),
     )
     if not dry_run:
-        delete_each(cache, "units", [(None, where) for where in _of_attempts(needless)])
-        of_months = loose.partition_by("month", as_dict=True).items()
+        delete_each(cache, "units", [(None, where) for where in _of_attempts(unused)])
+        of_months = unnamed.partition_by("month", as_dict=True).items()
         bars = [(month, where) for (month,), rows in of_months for where in _of_attempts(rows)]
         delete_each(cache, "bars", bars)
         if found.leases:
-            delete_rows(cache, "leases", _followed(cache, cutoff_us))
+            delete_rows(cache, "leases", _superseded_claims(cache, cutoff_us))
         if found.checkpoints:
             delete_rows(cache, "population_checkpoints", _outdated(cache, cutoff_us))
     return found
@@ -126,7 +125,7 @@ def _units(cache: Cache, cutoff_us: int) -> pl.DataFrame:
 
 
 class _State(NamedTuple):
-    """What became of a rebuild, and whether that was long ago."""
+    """The state of a generation, and whether it is old."""
 
     first_day: date
     state: str
@@ -144,12 +143,12 @@ def _states(cache: Cache, cutoff_us: int) -> dict[SeriesKey, dict[int, _State]]:
     for *key, number, first_day, state, is_old in rows.iter_rows():
         known = found.setdefault(SeriesKey(*key), {})
         now = _State(first_day, state, bool(is_old))
-        known[number] = max(known.get(number, now), now, key=lambda one: order.index(one.state))
+        known[number] = max(known.get(number, now), now, key=lambda each: order.index(each.state))
     return found
 
 
 def _hidden(units: pl.DataFrame, states: Mapping[SeriesKey, Mapping[int, _State]]) -> pl.DataFrame:
-    """Attempts of units that no reader will see again, since a rebuild says so."""
+    """Return the attempts of units that a generation hides from all readers for good."""
     keys = pl.DataFrame(list(states), schema=units.select(SeriesKey._fields).schema, orient="row")
     rows = units.join(keys, on=SeriesKey._fields, how="semi")
     hidden = [
@@ -164,17 +163,17 @@ def _is_hidden(day: date, number: int, states: Mapping[int, _State]) -> bool:
     own = states.get(number)
     if own is not None and own.state == DISCARDED:
         return own.is_old
-    # A rebuild that goes on, or that began after the rebuilds were read.
+    # A generation that is still being written, or that began after the generations were read.
     if number and (own is None or own.state == OPEN):
         return False
     return any(
-        later > number and one.state == PUBLISHED and one.is_old and one.first_day <= day
-        for later, one in states.items()
+        later > number and state.state == PUBLISHED and state.is_old and state.first_day <= day
+        for later, state in states.items()
     )
 
 
-def _followed(cache: Cache, cutoff_us: int) -> str:
-    """Claims on series that have a later one; the highest number is never forgotten."""
+def _superseded_claims(cache: Cache, cutoff_us: int) -> str:
+    """Write the condition for claims that a later one follows. The highest number always stays."""
     return (
         f"beat_us < {cutoff_us} AND ({_LEASE}, fencing) NOT IN "  # noqa: S608
         f"(SELECT {_LEASE}, max(fencing) FROM {cache.table('leases')} GROUP BY {_LEASE})"
@@ -182,38 +181,38 @@ def _followed(cache: Cache, cutoff_us: int) -> str:
 
 
 def _outdated(cache: Cache, cutoff_us: int) -> str:
-    """Checkpoints that a newer one of the series follows, or whose unit is gone."""
-    place = cache.table("population_checkpoints")
+    """Write the condition for checkpoints that are not the newest, or whose unit is removed."""
+    name = cache.table("population_checkpoints")
     return (
         f"updated_us < {cutoff_us} AND (({SERIES_COLUMNS}, updated_us) NOT IN "  # noqa: S608
-        f"(SELECT {SERIES_COLUMNS}, max(updated_us) FROM {place} GROUP BY {SERIES_COLUMNS}) "
+        f"(SELECT {SERIES_COLUMNS}, max(updated_us) FROM {name} GROUP BY {SERIES_COLUMNS}) "
         f"OR attempt NOT IN (SELECT attempt FROM {cache.table('units')}))"
     )
 
 
 def count_rows(cache: Cache, name: str, where: str) -> int:
-    """Return how many rows of a table a condition selects."""
+    """Count the rows of a table that a condition selects."""
     return int(cache.scalar(f"SELECT count() FROM {cache.table(name)} WHERE {where}"))  # noqa: S608
 
 
 def delete_rows(cache: Cache, name: str, where: str) -> None:
-    """Remove rows for good; a kill leaves the rest to the database, which goes on by itself."""
+    """Remove rows for good. After a kill, the database completes the removal by itself."""
     delete_each(cache, name, [(None, where)])
 
 
 def delete_each(cache: Cache, name: str, conditions: Iterable[tuple[int | None, str]]) -> None:
-    """Remove the rows of each condition, of one partition where it names one.
+    """Remove the rows of each condition, in one partition if a number is with it.
 
-    As few statements as possible: each of them makes a new version of every part of the table,
-    whichever rows it removes.
+    As few statements as possible are sent, since each one makes a new version of every part of the
+    table, whichever rows it removes.
     """
     commands = [
         f"DELETE{'' if partition is None else f' IN PARTITION {partition}'} WHERE {where}"
         for partition, where in conditions
     ]
-    for listed in joined_in_pieces(commands):
+    for listed in joined_batches(commands):
         cache.command(f"ALTER TABLE {cache.table(name)} {listed} SETTINGS mutations_sync = 2")
 
 
 def _of_attempts(rows: pl.DataFrame) -> list[str]:
-    return among_in_pieces(["attempt"], [(attempt,) for attempt in rows["attempt"]])
+    return split_among(["attempt"], [(attempt,) for attempt in rows["attempt"]])

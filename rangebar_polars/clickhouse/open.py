@@ -1,4 +1,4 @@
-"""Open the bar cache: one connection per process and folder."""
+"""Open the bar cache: connect, check or create the tables, and share one connection per process."""
 
 from __future__ import annotations
 
@@ -12,10 +12,12 @@ from rangebar_polars._files.interrupts import Uninterrupted
 from rangebar_polars._files.locks import wait_a_little
 from rangebar_polars.clickhouse.connection import driver
 from rangebar_polars.clickhouse.connection.client import READS, Cache
+from rangebar_polars.clickhouse.connection.connection import Connection
 from rangebar_polars.clickhouse.connection.descriptors import descriptors
 from rangebar_polars.clickhouse.connection.dsn import resolve
 from rangebar_polars.clickhouse.connection.folder_lock import FolderLock
 from rangebar_polars.clickhouse.connection.pool import ConnectionPool
+from rangebar_polars.clickhouse.schema.migrate import create_tables_if_missing, has_tables
 from rangebar_polars.exceptions import CacheUnavailableError, with_hint
 
 if TYPE_CHECKING:
@@ -27,15 +29,15 @@ if TYPE_CHECKING:
 __all__ = ["EngineUse", "engine_use", "open_cache", "open_target", "reading"]
 
 
-_OPENINGS = ConnectionPool()
+_POOL = ConnectionPool()
 
 
 @dataclass(frozen=True, slots=True)
 class EngineUse:
-    """How often this process has opened the embedded engine, and what that has cost."""
+    """The openings of the embedded engine by this process, and the files they left open."""
 
     openings: int
-    #: Files that earlier engines left open; None where the system does not say.
+    #: Files that earlier engines left open; None where the system does not report them.
     left_behind: int | None
     #: How many files this process may have open; None without a limit.
     limit: int | None
@@ -50,7 +52,7 @@ class EngineUse:
 
 
 def engine_use() -> EngineUse:
-    """Return how often this process has opened the embedded engine, and what that has cost.
+    """Return how often this process has opened the embedded engine, and what was left open.
 
     Examples
     --------
@@ -58,36 +60,36 @@ def engine_use() -> EngineUse:
     >>> print(EngineUse(openings=3, left_behind=14, limit=1024))
     this process opened the embedded engine 3 times; earlier openings left 14 files open (limit: 1,024)
     """
-    return EngineUse(_OPENINGS.count, _OPENINGS.left_behind(), descriptors().limit)
+    return EngineUse(_POOL.count, _POOL.left_behind(), descriptors().limit)
 
 
 @contextmanager
 def open_cache(
     dsn: str | None = None, *, cache_dir: str | Path | None = None, write: bool = False
 ) -> Iterator[Cache]:
-    """Open the bar cache, and keep it open for every call of this process until the end.
+    """Open the bar cache and hold it open for all calls of this process until the context ends.
 
-    A call by itself opens the embedded cache and leaves it open for the next one. It is closed when
-    another process waits for it, or after a minute without a call (`RANGEBAR_CACHE_IDLE_S`).
-    Within this context it is given to no other process.
+    A call outside of this context opens the embedded cache and leaves it open for the next call.
+    It is closed when another process waits for it, or after a minute without a call
+    (`RANGEBAR_CACHE_IDLE_S`). Within this context no other process can open it.
 
     Parameters
     ----------
     dsn
-        `chdb:///folder` or `http(s)://user:password@host:port/database`; else the setting
-        `RANGEBAR_CLICKHOUSE_DSN`, else a folder in the cache folder.
+        `chdb:///folder` or `http(s)://user:password@host:port/database`. By default the setting
+        `RANGEBAR_CLICKHOUSE_DSN`, or a folder within the cache folder.
     cache_dir
-        Cache folder, instead of the setting's.
+        Cache folder, in place of the one in the settings.
     write
-        Create the tables if there are none.
+        Create the tables if they do not exist.
 
     Raises
     ------
     CacheUnavailableError
-        The server is away, or another process has held the folder for 30 seconds
+        The server cannot be reached, or another process has held the folder for 30 seconds
         (`RANGEBAR_CACHE_WAIT_S`).
     CacheSchemaError
-        The tables are of another version of the package.
+        Another version of the package created the tables.
 
     Examples
     --------
@@ -105,10 +107,10 @@ def open_cache(
 
 @contextmanager
 def open_target(target: Target, *, write: bool = False) -> Iterator[Cache]:
-    """Open a cache as `open_cache` does, by what its arguments and the settings named."""
-    with _shared(target) as cache:
+    """Open the cache of a resolved target, as `open_cache` does."""
+    with _pooled(target) as cache:
         if write:
-            cache.make_ready()
+            create_tables_if_missing(cache)
         yield cache
 
 
@@ -116,24 +118,24 @@ def open_target(target: Target, *, write: bool = False) -> Iterator[Cache]:
 def reading(
     dsn: str | None = None, *, cache_dir: str | Path | None = None
 ) -> Iterator[Cache | None]:
-    """Open the cache to read from it; None if nothing is kept there.
+    """Open the cache for reading, or yield None if it has no tables.
 
-    The engine is not started for a folder that does not exist.
+    If the folder does not exist, the engine is not started.
     """
     target = resolve(dsn, cache_dir)
-    _OPENINGS.judge_process(target)
+    _POOL.check_process(target)
     if target.folder is not None and not target.folder.is_dir():
         yield None
         return
-    with _shared(target) as cache:
-        yield cache if cache.is_ready else None
+    with _pooled(target) as cache:
+        yield cache if has_tables(cache) else None
 
 
 @contextmanager
-def _shared(target: Target) -> Iterator[Cache]:
-    # Of a server nothing would be left behind, and it may be slow.
+def _pooled(target: Target) -> Iterator[Cache]:
+    # An interrupted connection to a server leaves nothing behind, and connecting may take long.
     with Uninterrupted(is_needed=target.is_embedded) as interrupts:
-        cache = _OPENINGS.enter(target, _connect)
+        cache = _POOL.enter(target, _connect)
         error: BaseException | None = None
         try:
             interrupts.allow()
@@ -145,58 +147,58 @@ def _shared(target: Target) -> Iterator[Cache]:
             try:
                 interrupts.defer()
             finally:
-                _OPENINGS.leave(target, error)
+                _POOL.leave(target, error)
                 # A traceback refers to this frame.
                 del error
 
 
-def _connect(target: Target) -> Cache:
-    cache = _connect_server(target) if target.folder is None else _open_folder(target)
+def _connect(target: Target) -> Connection:
+    connection = _connect_server(target) if target.folder is None else _open_folder(target)
     try:
         failpoint(Step.CACHE_OPENED)
     except BaseException:
-        cache.close()
+        connection.close()
         raise
-    return cache
+    return connection
 
 
-def _connect_server(target: Target) -> Cache:
+def _connect_server(target: Target) -> Connection:
     with driver.opening(target.address):
         client = READS.run(lambda: driver.server_client(target.dsn), transient=driver.is_lost)
-    return Cache(client, target)
+    return Connection(Cache(client, target))
 
 
-def _open_folder(target: Target) -> Cache:
+def _open_folder(target: Target) -> Connection:
     assert target.folder is not None  # noqa: S101
     deadline = time.monotonic() + target.wait_s
     lock = FolderLock(target.folder)
     with driver.opening(target.address):
         if not lock.acquire(target.wait_s):
-            raise _held(target, lock.holder())
+            raise _locked_error(target, lock.holder())
         try:
-            return Cache(_engine(target, deadline), target, lock)
+            return Connection(Cache(_engine(target, deadline), target), lock)
         except BaseException:
             lock.release()
             raise
 
 
 def _engine(target: Target, deadline: float) -> Any:  # noqa: ANN401
-    """Client of the engine; other programs may hold the folder without having our lock."""
+    """Return the engine's client, waiting for other programs, which do not take our lock."""
     assert target.folder is not None  # noqa: S101
     while True:
         try:
             return driver.folder_client(target.folder)
         except driver.FolderLockedError as error:
             if not wait_a_little(deadline):
-                raise _held(target, error.holder) from error
+                raise _locked_error(target, error.holder) from error
 
 
-def _held(target: Target, holder: int | None) -> CacheUnavailableError:
-    who = "another process" if holder is None else f"process `{holder}`"
+def _locked_error(target: Target, holder: int | None) -> CacheUnavailableError:
+    process = "another process" if holder is None else f"process `{holder}`"
     how, how_long = ("has been", f" for {target.wait_s:g} s") if target.wait_s else ("is", "")
     return CacheUnavailableError(
         with_hint(
-            f"the cache in `{target.folder}` {how} held by {who}{how_long}",
+            f"the cache in `{target.folder}` {how} held by {process}{how_long}",
             "wait for it (RANGEBAR_CACHE_WAIT_S), or share bars through a server: "
             "RANGEBAR_CLICKHOUSE_DSN=http://host:8123",
         ),

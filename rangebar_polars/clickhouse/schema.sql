@@ -1,4 +1,4 @@
--- Tables of the bar cache, version 1; written by ddl.py.
+-- Tables of the bar cache, version 1; made by schema/tables.py.
 
 CREATE TABLE IF NOT EXISTS bars
 (

@@ -1,7 +1,7 @@
-"""A cache that long work keeps open, and gives away when another process asks for it.
+"""A cache for long jobs, which is released while another process waits for it.
 
-The embedded engine leaves some threads and files behind every time it is closed, so that work of
-many steps had better not close it after each.
+The embedded engine leaves threads and files behind every time it is closed, so a job of many steps
+should not close it after each step.
 """
 
 from __future__ import annotations
@@ -24,38 +24,39 @@ __all__ = ["SharedCache"]
 
 
 class SharedCache:
-    """The cache for one process at a time, each as long as nobody else wants it.
+    """A cache that stays open across a long job and yields when another process waits for the lock.
 
-    Use it as a context: `cache` opens what is not open, and `yield_if_wanted`, called between two steps
-    of the work, closes the folder if another process waits for it. A server is never given away.
+    Use it as a context. `cache` opens the cache if it is not open. Call `yield_if_wanted` between
+    two steps of the job: it closes the folder if another process waits for it. A connection to a
+    server stays open.
     """
 
     def __init__(self, dsn: str | None = None, *, cache_dir: str | Path | None = None) -> None:
         self._arguments = (dsn, cache_dir)
         folder = resolve(dsn, cache_dir).folder
         self._lock = None if folder is None else FolderLock(folder)
-        self._held = ExitStack()
+        self._stack = ExitStack()
         self._cache: Cache | None = None
 
     @property
     def cache(self) -> Cache:
-        """The cache, open and with its tables."""
+        """The open cache, with its tables."""
         if self._cache is None:
             dsn, cache_dir = self._arguments
             opening = open_cache(dsn, cache_dir=cache_dir, write=True)
-            self._cache = self._held.enter_context(opening)
+            self._cache = self._stack.enter_context(opening)
         return self._cache
 
     def yield_if_wanted(self) -> None:
-        """Close the folder for as long as another process wants it; the next use opens it again."""
+        """Close the folder if another process waits for it. The next use opens it again."""
         if self._cache is None or self._lock is None or not self._lock.is_wanted():
             return
         self.close()
 
     def close(self) -> None:
-        """Close the cache until it is used again."""
+        """Close the cache until its next use."""
         self._cache = None
-        self._held.close()
+        self._stack.close()
 
     def __enter__(self) -> Self:
         return self

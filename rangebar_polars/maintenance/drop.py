@@ -10,11 +10,10 @@ from rangebar_polars.bar_series.identity import BAR_SEMANTICS
 from rangebar_polars.bar_series.selection import superseded
 from rangebar_polars.clickhouse.commit.leases import refuse_if_at_work
 from rangebar_polars.clickhouse.connection.driver import is_disk_full
-from rangebar_polars.clickhouse.drop import drop
+from rangebar_polars.clickhouse.drop import drop, drop_tables
 from rangebar_polars.clickhouse.gc import Removed
 from rangebar_polars.clickhouse.open import open_cache, reading
 from rangebar_polars.clickhouse.query.units import read_chains
-from rangebar_polars.clickhouse.schema.tables import tables
 from rangebar_polars.exceptions import CacheWriteError, with_hint
 
 if TYPE_CHECKING:
@@ -123,16 +122,13 @@ def remove_tables(*, cache_dir: Path | str | None = None, dsn: str | None = None
 
 
 def _drop_tables(cache: Cache) -> None:
-    """Drop all tables, which needs almost no disk space."""
+    """Drop all tables, and say what can be done if the disk is full."""
     try:
-        for table in tables():
-            cache.command(f"DROP TABLE IF EXISTS {cache.table(table.name)} SYNC")
+        drop_tables(cache)
     except CacheWriteError as error:
         if cache.is_embedded and is_disk_full(error):
             raise _no_room(cache) from error
         raise
-    finally:
-        cache.forget()
 
 
 def _no_room(cache: Cache) -> CacheWriteError:

@@ -15,7 +15,7 @@ from rangebar_polars.bar_series.segments import parts
 from rangebar_polars.bar_series.selection import SegmentSelection, select_series
 from rangebar_polars.bar_series.units import Chain
 from rangebar_polars.clickhouse.query.bars import closed_before
-from rangebar_polars.clickhouse.query.unit_cache import recall_chains
+from rangebar_polars.clickhouse.query.unit_cache import cached_chains
 from rangebar_polars.clickhouse.query.units import states_of
 from rangebar_polars.exceptions import CoverageError, with_hint
 from rangebar_polars.readers.coverage import other_semantics
@@ -122,7 +122,7 @@ def visible_chains(cache: Cache | None, request: ReadRequest) -> Mapping[BarSeri
     """Return the stored series that may answer a request."""
     if cache is None:
         return {}
-    return recall_chains(cache, request.spec, request.segment_starts)
+    return cached_chains(cache, request.spec, request.segment_starts)
 
 
 def plan_read(cache: Cache | None, request: ReadRequest) -> list[SegmentRead]:

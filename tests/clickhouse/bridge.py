@@ -1,9 +1,9 @@
 """A ClickHouse server for tests: the embedded engine behind ClickHouse's HTTP protocol, with faults.
 
-Run as a program: it prints its port. A GET of `/_faults?match=INSERT&faults=503,drop-after` has
+Run it as a program; it prints its port. After a GET of `/_faults?match=INSERT&faults=503,drop-after`,
 the next statements that contain the word fail, in this order:
 
-- `503`: refused before it is executed;
+- `503`: refused without being executed;
 - `drop-before`: the connection is closed, nothing is executed;
 - `drop-after`: executed, then the connection is closed without an answer;
 - `drop-mid`: executed, then half of the answer is sent;
@@ -60,7 +60,7 @@ def decoded(body, encoding):
 
 
 def execute(connection, parameters, sql, data):
-    """Body of the answer, its format, and the summary."""
+    """Return the body of the answer, its format, and the summary."""
     if (name := parameters.get("database")) and name != "__default__":
         connection.query(f"USE `{name}`")
     bound = {k[6:]: v for k, v in parameters.items() if k.startswith("param_")}
@@ -79,7 +79,7 @@ def execute(connection, parameters, sql, data):
             kind = found[1].decode()
             return connection.query(sql, kind, params=bound).bytes() or b"", kind, {}
         body = connection.query(sql, "TabSeparatedWithNames", params=bound).bytes() or b""
-        # A statement without a result has no format in the header of its answer.
+        # The answer of a statement without a result has no format header.
         return (body[body.find(b"\n") + 1 :], "TabSeparated", {}) if body else (body, None, {})
     finally:
         for name in settings:
@@ -102,7 +102,7 @@ def insert(connection, settings, match, content):
 
 class Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
-    # Head and body in one packet: else the client's acknowledgement of the first is waited for.
+    # Send head and body in one packet, without waiting for the acknowledgement of the head.
     wbufsize = -1
     disable_nagle_algorithm = True
 
@@ -121,14 +121,14 @@ class Handler(BaseHTTPRequestHandler):
             self.connection.shutdown(socket.SHUT_RDWR)
 
     def do_GET(self):
-        place = urlsplit(self.path)
-        if place.path == "/ping":
+        url = urlsplit(self.path)
+        if url.path == "/ping":
             self.reply(200, b"Ok.\n")
-        elif place.path == "/_faults":
-            asked = dict(parse_qsl(place.query, keep_blank_values=True))
+        elif url.path == "/_faults":
+            query = dict(parse_qsl(url.query, keep_blank_values=True))
             left = len(self.server.faults)
-            self.server.match = asked["match"].encode()
-            self.server.faults[:] = [fault for fault in asked["faults"].split(",") if fault]
+            self.server.match = query["match"].encode()
+            self.server.faults[:] = [fault for fault in query["faults"].split(",") if fault]
             self.reply(200, str(left).encode())
         else:
             self.serve(b"")
@@ -160,10 +160,10 @@ class Handler(BaseHTTPRequestHandler):
         if fault == "drop-before":
             self.connection.shutdown(socket.SHUT_RDWR)
             return
-        asked = parameters.get("query")
+        statement = parameters.get("query")
         connection = self.server.take()
         try:
-            parts = (asked.encode(), body) if asked else (body, b"")
+            parts = (statement.encode(), body) if statement else (body, b"")
             answer, kind, summary = execute(connection, parameters, *parts)
         except RuntimeError as error:
             text = str(error)
@@ -191,7 +191,7 @@ class Server(ThreadingHTTPServer):
         super().__init__(("127.0.0.1", 0), Handler)
         self.path = path
         self.faults, self.match = [], b"INSERT"
-        # Settings are undone after a request, so that its handle serves the next one.
+        # Settings are reset after a request, so that its connection serves the next one.
         self.idle = [chdb.connect(path)]
 
     def take(self):

@@ -20,6 +20,7 @@ from places import HERE, QUICK, Bridge, Place
 
 from rangebar_polars.clickhouse.connection.client import Cache
 from rangebar_polars.clickhouse.open import open_cache
+from rangebar_polars.clickhouse.schema.migrate import create_tables_if_missing
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
 
 @pytest.fixture(scope="session")
 def in_memory() -> Iterator[Path]:
-    """A folder that does not wait for a disk, where there is such a place: every write is synced."""
+    """A folder in memory if possible, since every write is synced to the disk."""
     fast = Path("/dev/shm")
     with tempfile.TemporaryDirectory(dir=fast if os.access(fast, os.W_OK) else None) as folder:
         yield Path(folder)
@@ -49,7 +50,7 @@ def embedded(in_memory) -> Place:
 
 @pytest.fixture
 def server(bridge, tmp_path) -> Place:
-    """A database of its own on the bridge, or on the server that the environment names."""
+    """A new database on the bridge, or on the server that the environment names."""
     root = os.environ.get("RANGEBAR_TEST_CLICKHOUSE_DSN", bridge.url).rstrip("/")
     return Place(f"{root}/test_{uuid.uuid4().hex[:12]}", tmp_path)
 
@@ -60,8 +61,8 @@ def place(request) -> Place:
 
 
 @pytest.fixture(scope="module")
-def held(in_memory) -> Iterator[Cache]:
-    """An embedded cache that is open for all tests of a module: an engine takes time to start."""
+def open_folder(in_memory) -> Iterator[Cache]:
+    """An embedded cache that stays open for all tests of a module, since an engine starts slowly."""
     folder = in_memory / uuid.uuid4().hex[:12]
     with pytest.MonkeyPatch.context() as patch:
         _forget_settings(patch, folder.parent)
@@ -71,7 +72,7 @@ def held(in_memory) -> Iterator[Cache]:
 
 @pytest.fixture(params=["embedded", "server"])
 def cache(request) -> Iterator[Cache]:
-    """An empty cache with its tables; a module that uses it opens no other folder."""
+    """An empty cache with its tables. A module that uses it must not open another folder."""
     if request.param == "server":
         with request.getfixturevalue("server").open(write=True) as one:
             one.writes = one.reads = QUICK
@@ -81,12 +82,12 @@ def cache(request) -> Iterator[Cache]:
 
 
 @pytest.fixture
-def empty(held) -> Cache:
-    """A database of its own in the embedded cache."""
-    target = replace(held.target, database=f"test_{uuid.uuid4().hex[:12]}")
-    one = Cache(held._client, target)
+def empty(open_folder) -> Cache:
+    """A new database in the embedded cache."""
+    target = replace(open_folder.target, database=f"test_{uuid.uuid4().hex[:12]}")
+    one = Cache(open_folder._client, target)
     one.writes = one.reads = QUICK
-    one.make_ready()
+    create_tables_if_missing(one)
     return one
 
 
@@ -105,7 +106,7 @@ def _no_settings_of_the_user(monkeypatch, in_memory):
 
 @pytest.fixture
 def run(tmp_path):
-    """Run code in a process of its own; it is killed at the end of the test."""
+    """Run code in a separate process, which is killed at the end of the test."""
     started = []
 
     def start(code: str, *arguments: object) -> subprocess.Popen:

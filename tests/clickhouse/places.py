@@ -1,4 +1,4 @@
-"""Where the caches of the tests are: folders, and servers behind HTTP."""
+"""Addresses of the caches of the tests: folders, and servers behind HTTP."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from rangebar_polars.clickhouse.connection.retry import Retry
 from rangebar_polars.clickhouse.open import open_cache
 
 HERE = Path(__file__).parent
-#: Without the waits of the real ones, and as many tries.
+#: As many attempts as the default, almost without waits.
 QUICK = Retry(attempts=5, first_wait_s=0.001, longest_wait_s=0.002, jitter_s=0.001)
 
 
 @dataclass(frozen=True)
 class Place:
-    """Where a cache is."""
+    """The address of a cache."""
 
     dsn: str | None
     folder: Path
@@ -33,7 +33,7 @@ class Place:
 
 
 class Bridge:
-    """A server in a process of its own."""
+    """A server in a separate process."""
 
     def __init__(self, folder: Path) -> None:
         command = [sys.executable, str(HERE / "bridge.py"), str(folder)]
@@ -43,7 +43,7 @@ class Bridge:
         self.url = f"http://127.0.0.1:{int(self.process.stdout.readline())}"
 
     def fail(self, *faults: str, match: str = "INSERT") -> int:
-        """Have the next statements fail; the number of earlier faults that were not used up."""
+        """Make the next statements fail, and return the number of earlier faults that are left."""
         address = f"{self.url}/_faults?match={quote(match)}&faults={','.join(faults)}"
         with urllib.request.urlopen(address) as answer:
             return int(answer.read())

@@ -1,4 +1,4 @@
-"""Opening a cache, sharing it, and what a caller is told when it cannot be had."""
+"""Opening and sharing a cache, and the errors when it is unavailable."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from concurrent.futures import ThreadPoolExecutor
 from itertools import pairwise
 
 import pytest
-from kept import SERIES, SPEC, drafts
 from places import QUICK, Place
+from series_data import SERIES, SPEC, drafts
 
 from rangebar_polars._files.locks import FileLock
 from rangebar_polars.clickhouse.commit.publish import publish
@@ -40,7 +40,7 @@ with open_cache(cache_dir=sys.argv[1]):
     sys.stdin.read()
 """
 
-# A program that knows nothing of this package.
+# A program that does not use this package.
 HOLD_BY_ENGINE = """
 import sys, chdb
 handle = chdb.connect(sys.argv[1])
@@ -54,10 +54,10 @@ def started(process):
     return process
 
 
-# --- which cache ---------------------------------------------------------------------------------
+# --- the address of a cache ----------------------------------------------------------------------
 
 
-def test_an_address_goes_before_the_setting_and_that_before_the_folder(monkeypatch, tmp_path):
+def test_the_argument_overrides_the_setting_and_the_setting_the_folder(monkeypatch, tmp_path):
     assert resolve(None, tmp_path).folder == tmp_path / "clickhouse"
     monkeypatch.setenv("RANGEBAR_CLICKHOUSE_DSN", "http://setting:8123")
     assert resolve(None, tmp_path).address == "http://setting:8123/rangebar"
@@ -65,7 +65,7 @@ def test_an_address_goes_before_the_setting_and_that_before_the_folder(monkeypat
     assert resolve(f"chdb://{tmp_path}/kept").folder == tmp_path / "kept"
 
 
-def test_a_password_is_shown_nowhere(tmp_path):
+def test_a_password_is_never_shown(tmp_path):
     target = resolve("http://me:secret@127.0.0.1:1/db?x=1")
     assert "secret" in target.dsn
     assert target.address == "http://127.0.0.1:1/db"
@@ -74,7 +74,7 @@ def test_a_password_is_shown_nowhere(tmp_path):
 @pytest.mark.parametrize(
     "dsn", ["chdb://memory", "chdb://", "chdb:///", "ftp://host", "host:8123", "http://"]
 )
-def test_an_address_that_is_none_is_refused(dsn):
+def test_an_invalid_address_is_refused(dsn):
     with pytest.raises(SettingError):
         resolve(dsn)
 
@@ -89,12 +89,12 @@ def test_an_address_that_is_none_is_refused(dsn):
         ("http://me:secret@127.0.0.1:99999", "`127.0.0.1:99999`", "up to 65535"),
         ("http://me:secret/x@host", "`host`", "http://localhost:8123"),
         ("http://me:secret@host:port", "`host:port`", "http://localhost:8123"),
-        ("http://[::1", "no address", "http://localhost:8123"),
+        ("http://[::1", "not a valid address", "http://localhost:8123"),
         ("chdb:///data/kept?mode=ro", "takes no options", "chdb:///data/kept"),
         ("mysql://host", "`mysql`", ""),
     ],
 )
-def test_an_address_is_refused_with_the_one_that_is_meant_and_no_password(dsn, said, hint):
+def test_a_refusal_suggests_a_valid_address_without_the_password(dsn, said, hint):
     with pytest.raises(SettingError) as refused:
         resolve(dsn)
     sentence, _, remedy = str(refused.value).partition("\n")
@@ -218,7 +218,7 @@ def test_an_opening_that_fails_leaves_nothing_behind(tmp_path):
 # --- sharing among processes ---------------------------------------------------------------------
 
 
-def test_who_waits_for_a_folder_in_vain_is_told_who_holds_it(embedded, run, monkeypatch):
+def test_a_wait_that_ends_in_vain_names_the_holder(embedded, run, monkeypatch):
     holder = started(run(HOLD, embedded.folder))
     monkeypatch.setenv("RANGEBAR_CACHE_WAIT_S", "0.1")
     with pytest.raises(CacheUnavailableError) as caught, embedded.open():
@@ -228,7 +228,7 @@ def test_who_waits_for_a_folder_in_vain_is_told_who_holds_it(embedded, run, monk
     assert "RANGEBAR_CLICKHOUSE_DSN" in str(caught.value)
 
 
-def test_a_folder_that_another_program_holds_is_told_so(embedded, run, monkeypatch):
+def test_a_folder_that_another_program_holds_is_waited_for(embedded, run, monkeypatch):
     (embedded.folder / "clickhouse").mkdir()
     holder = started(run(HOLD_BY_ENGINE, embedded.folder / "clickhouse"))
     monkeypatch.setenv("RANGEBAR_CACHE_WAIT_S", "0.1")
@@ -256,7 +256,7 @@ from rangebar_polars.clickhouse.open import open_cache
 for number in range(int(sys.argv[2])):
     with open_cache(cache_dir=sys.argv[1], write=True) as cache:
         place = cache.table("schema_version")
-        # Rows that are equal to the last bit would be taken for one.
+        # The database drops a repeated insert of identical rows.
         moment = int(sys.argv[3]) + number
         cache.command(f"INSERT INTO {place} VALUES (1, toDateTime64({moment}, 3))")
 print("open", flush=True)
@@ -306,7 +306,7 @@ def test_a_forked_child_does_not_keep_the_lock(tmp_path):
         os.read(end_of_child, 1)
         os._exit(0)
     os.read(is_there, 1)
-    # Not by `release`, which unlocks for both: as if this process had been killed.
+    # As if this process had been killed: `release` would unlock it for both.
     lock._file.abandon()
     other = FileLock(tmp_path / "lock")
     assert other.is_free()
@@ -339,7 +339,7 @@ def driver_errors():
         (driver.writing, CacheWriteError),
     ],
 )
-def test_every_error_of_the_driver_is_mapped(door, kind):
+def test_every_error_of_the_driver_is_translated(door, kind):
     makers = [*driver_errors(), ConnectionResetError, TimeoutError, OSError, RuntimeError]
     assert len(makers) > 12
     for make in makers:
@@ -351,7 +351,7 @@ def test_every_error_of_the_driver_is_mapped(door, kind):
         assert "http://host/db" in str(caught.value)
 
 
-def test_errors_of_others_are_left_alone():
+def test_other_errors_pass_unchanged():
     for door in (driver.opening, driver.reading, driver.writing):
         for error in (KeyError("x"), ImportError("x"), CacheForkedError("x")):
             with pytest.raises(type(error)) as caught, door("http://host"):
@@ -359,7 +359,7 @@ def test_errors_of_others_are_left_alone():
             assert caught.value is error
 
 
-def test_a_query_that_is_wrong_has_the_number_of_its_error(cache):
+def test_an_invalid_query_raises_with_the_error_code(cache):
     with pytest.raises(CacheQueryError) as caught:
         cache.query("SELECT * FROM no_such_table")
     assert caught.value.code == 60
@@ -367,7 +367,7 @@ def test_a_query_that_is_wrong_has_the_number_of_its_error(cache):
         cache.command("INSERT INTO no_such_table VALUES (1)")
 
 
-def test_a_server_that_is_away_is_said_to_be(tmp_path, monkeypatch):
+def test_a_server_that_is_down_is_reported(tmp_path, monkeypatch):
     monkeypatch.setattr("rangebar_polars.clickhouse.open.READS", QUICK)
     with (
         pytest.raises(CacheUnavailableError, match="use_cache=False") as caught,
@@ -393,7 +393,7 @@ def test_a_retry_waits_longer_each_time_and_gives_up():
     assert all(wait >= least for wait, least in zip(waits, (0, 0.02, 0.04), strict=True))
 
 
-def test_who_is_slow_to_fail_is_not_asked_again():
+def test_a_slow_failure_is_not_retried():
     tries = []
 
     def fail():
@@ -405,7 +405,7 @@ def test_who_is_slow_to_fail_is_not_asked_again():
     assert len(tries) == 1
 
 
-def test_a_server_that_never_answers_is_away(monkeypatch):
+def test_a_server_that_never_answers_is_unavailable(monkeypatch):
     monkeypatch.setattr(driver, "_SILENCE_S", 1)
     with socket.create_server(("127.0.0.1", 0)) as silent:
         dsn = f"http://127.0.0.1:{silent.getsockname()[1]}/bars"

@@ -1,4 +1,4 @@
-"""Files of an embedded cache that are not as they were written: what is said, and what helps."""
+"""Damaged files of an embedded cache: the errors, and the remedies that they suggest."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def _no_idle_time(monkeypatch, _no_settings_of_the_user):
 
 @pytest.fixture
 def folder(stock):
-    """Return a copy of it that may be damaged."""
+    """Return a copy of the folder, which a test may damage."""
     copy = stock.with_name(uuid.uuid4().hex[:12])
     shutil.copytree(stock, copy, symlinks=True)
     yield copy
@@ -63,7 +63,7 @@ def folder(stock):
 
 @pytest.fixture(scope="module")
 def whole(stock):
-    """Return bars of each threshold as they should be."""
+    """Return the undamaged bars of each threshold."""
     return {threshold: bars(stock, threshold) for threshold in THRESHOLDS}
 
 
@@ -80,7 +80,7 @@ def bars(folder, threshold=250, span=SPAN):
 
 
 def data_of(folder, table):
-    """The file of the oldest part of a table."""
+    """Return the data file of the oldest part of a table."""
     with open_cache(cache_dir=folder) as cache:
         parts = cache.query(
             f"SELECT part_type, path FROM system.parts WHERE active AND table = '{table}' "
@@ -94,7 +94,7 @@ def data_of(folder, table):
 
 
 def column_at(folder, table, column):
-    """A place in the file that only this column is read from."""
+    """Return an offset in the file that belongs to this column alone."""
     file = data_of(folder, table)
     good = file.read_bytes()
     with open_cache(cache_dir=folder) as cache:
@@ -116,7 +116,7 @@ def fails(cache, sql):
 
 
 def flip(file, place=None):
-    """Turn one bit of a file over; one in the middle by default."""
+    """Flip one bit of a file, by default in the middle."""
     content = bytearray(file.read_bytes())
     content[len(content) // 2 if place is None else place] ^= 1
     file.write_bytes(content)
@@ -126,7 +126,7 @@ def aside(folder):
     return [path.name for path in folder.glob("clickhouse/store/*/*/detached/*")]
 
 
-# --- what is said --------------------------------------------------------------------------------
+# --- errors --------------------------------------------------------------------------------------
 
 
 def zeros(file):
@@ -155,14 +155,14 @@ def test_an_error_of_damaged_files_names_what_helps(folder, table, damage, code)
     assert "rangebar cache drop" in hint
 
 
-def test_a_query_that_is_refused_for_another_reason_is_no_damage(folder):
+def test_a_query_refused_for_another_reason_is_not_damage(folder):
     with open_cache(cache_dir=folder) as cache, pytest.raises(CacheQueryError) as caught:
         cache.query("SELECT throwIf(number = 3) FROM numbers(9)")
     assert "damaged" not in str(caught.value)
 
 
 @pytest.mark.parametrize("failing", ["SELECT throwIf(number = 3) FROM numbers(9)", "damage"])
-def test_an_answer_that_was_broken_off_is_no_part_of_the_next_one(folder, failing):
+def test_a_broken_answer_is_not_part_of_the_next_one(folder, failing):
     file = data_of(folder, "bars")
     with open_cache(cache_dir=folder) as cache:
         if failing == "damage":
@@ -173,10 +173,10 @@ def test_an_answer_that_was_broken_off_is_no_part_of_the_next_one(folder, failin
         assert cache.query("SELECT 2 AS answer").to_dicts() == [{"answer": 2}]
 
 
-# --- what helps ----------------------------------------------------------------------------------
+# --- remedies ------------------------------------------------------------------------------------
 
 
-def test_bars_are_built_anew_though_the_old_ones_are_damaged(folder, whole):
+def test_damaged_bars_are_rebuilt(folder, whole):
     flip(data_of(folder, "bars"))
     with pytest.raises(CacheQueryError, match="--force-refresh"):
         bars(folder)
@@ -185,7 +185,7 @@ def test_bars_are_built_anew_though_the_old_ones_are_damaged(folder, whole):
     assert int(report) == whole[250].height
     assert bars(folder).equals(whole[250])
     assert len(aside(folder)) == 1
-    # What else was in the part is told, not passed over.
+    # The other bars of the part are reported as damaged.
     with pytest.raises(rb.exceptions.CoverageError, match="--force-refresh"):
         bars(folder, 500)
     populate(folder, 500, force_refresh=True)
@@ -194,7 +194,7 @@ def test_bars_are_built_anew_though_the_old_ones_are_damaged(folder, whole):
 
 
 @pytest.mark.parametrize("column", ["symbol", "attempt", "close"])
-def test_bars_are_built_anew_whichever_column_is_damaged(folder, whole, column):
+def test_bars_are_rebuilt_whichever_column_is_damaged(folder, whole, column):
     flip(*column_at(folder, "bars", column))
     with pytest.warns(CoverageWarning, match="set aside"):
         populate(folder, list(THRESHOLDS), force_refresh=True)
@@ -211,18 +211,18 @@ def test_sound_bars_are_not_set_aside(folder, whole):
 def test_days_are_added_beside_damaged_values(folder):
     file, place = column_at(folder, "bars", "ofi")
     flip(file, place)
-    # Between the series that are kept, so that their rows share its blocks.
+    # Sorted between the stored series, so that their rows share blocks.
     assert int(populate(folder, 400)) > 0
     assert aside(folder) == []
 
 
-def test_a_write_that_meets_damaged_bars_says_so(folder):
+def test_a_write_reports_damaged_bars(folder):
     flip(data_of(folder, "bars"))
     with pytest.raises(CacheWriteError, match=r"(?s)stored bars .* damaged.*--force-refresh"):
         remove(SeriesFilter(SPAN[0], [500]), cache_dir=folder)
 
 
-def test_drop_removes_a_series_though_bars_are_damaged(folder, whole, capsys):
+def test_drop_removes_a_series_with_damaged_bars(folder, whole, capsys):
     flip(data_of(folder, "bars"))
     command = ["cache", "drop", SPAN[0], "-t", "250", "--yes", "--cache-dir", str(folder)]
     assert main(command) == 0
@@ -235,7 +235,7 @@ def test_drop_removes_a_series_though_bars_are_damaged(folder, whole, capsys):
 
 
 @pytest.mark.parametrize("table", ["bars", "units", "generations", "leases"])
-def test_drop_begins_anew_whatever_is_damaged(folder, whole, table):
+def test_drop_removes_all_tables_whatever_is_damaged(folder, whole, table):
     populate(folder, force_refresh=True)
     flip(data_of(folder, table), 30)
     place = ["--cache-dir", str(folder)]
@@ -247,12 +247,12 @@ def test_drop_begins_anew_whatever_is_damaged(folder, whole, table):
     assert bars(folder).equals(whole[250])
 
 
-def test_a_folder_that_cannot_be_opened_is_to_be_moved_away(folder, whole):
+def test_a_folder_that_cannot_be_opened_can_be_moved_away(folder, whole):
     (definition,) = folder.glob("clickhouse/store/*/*/units.sql")
     definition.write_bytes(b"garbage")
     with pytest.raises(CacheUnavailableError, match="move the folder away and populate") as caught:
         bars(folder)
-    # Not every door has the argument.
+    # Not every function has the argument.
     assert "get_range_bars(..., use_cache=False)" in str(caught.value)
     (folder / "clickhouse").rename(folder / "damaged")
     populate(folder)
@@ -260,7 +260,7 @@ def test_a_folder_that_cannot_be_opened_is_to_be_moved_away(folder, whole):
 
 
 @pytest.mark.parametrize("name", ["data.bin", "checksums.txt", "columns.txt", "count.txt"])
-def test_a_part_that_the_database_cannot_load_is_built_anew(folder, whole, name):
+def test_a_part_that_the_database_cannot_load_is_rebuilt(folder, whole, name):
     file = data_of(folder, "bars").with_name(name)
     file.write_bytes(b"garbage")
     with pytest.raises(rb.exceptions.CoverageError, match=r"(?s)damaged.*--force-refresh"):

@@ -1,12 +1,12 @@
-"""A server that fails at any moment: exactly one copy is kept, or the caller is told."""
+"""A server that fails at any moment: exactly one copy is stored, or an error is raised."""
 
 from __future__ import annotations
 
 import os
 
 import pytest
-from kept import FIRST, SERIES, SPEC, days, drafts, expected
 from places import QUICK, Bridge, Place
+from series_data import FIRST, SERIES, SPEC, days, drafts, expected
 
 from rangebar_polars.clickhouse.commit.publish import publish
 from rangebar_polars.clickhouse.query.bars import read_bars
@@ -51,7 +51,7 @@ INSERTS = ["INTO `{0}`.bars", "INTO `{0}`.units"]
     ],
     ids="+".join,
 )
-def test_an_insert_is_there_once_however_often_it_was_tried(bridge, cache, insert, faults):
+def test_rows_are_stored_once_however_often_the_insert_is_tried(bridge, cache, insert, faults):
     bridge.fail(*faults, match=insert.format(cache.database))
     publish(cache, drafts(3))
     assert bridge.fail() == 0
@@ -63,12 +63,12 @@ def test_an_insert_is_there_once_however_often_it_was_tried(bridge, cache, inser
 
 @pytest.mark.parametrize("insert", INSERTS)
 @pytest.mark.parametrize("fault", ["503", "drop-before"])
-def test_an_insert_that_never_comes_through_is_an_error(bridge, cache, insert, fault):
-    # The driver tries again by itself where the connection breaks.
+def test_an_insert_that_always_fails_is_an_error(bridge, cache, insert, fault):
+    # The driver itself retries after a broken connection.
     bridge.fail(*[fault] * 11, match=insert.format(cache.database))
     with pytest.raises(CacheWriteError, match=r"(?s)not confirmed.*use_cache=False") as caught:
         publish(cache, drafts(3))
-    # It is away for a write as for a read.
+    # The server is unavailable for writes and for reads.
     assert isinstance(caught.value, CacheUnavailableError)
     assert bridge.fail() > 0
     assert read_chains(cache, [SPEC]) == {}
@@ -76,7 +76,7 @@ def test_an_insert_that_never_comes_through_is_an_error(bridge, cache, insert, f
     assert is_whole(cache)
 
 
-def test_units_that_nobody_heard_of_are_found_by_the_next_run(bridge, cache):
+def test_units_without_a_confirmation_are_found_by_the_next_run(bridge, cache):
     bridge.fail(*["drop-after"] * 20, match=INSERTS[1].format(cache.database))
     with pytest.raises(CacheWriteError):
         publish(cache, drafts(3))
@@ -86,7 +86,7 @@ def test_units_that_nobody_heard_of_are_found_by_the_next_run(bridge, cache):
 
 
 @pytest.mark.parametrize("fault", ["503", "drop-before", "drop-after", "drop-mid"])
-def test_a_read_is_tried_again(bridge, cache, fault):
+def test_a_read_is_retried(bridge, cache, fault):
     publish(cache, drafts(3))
     bridge.fail(fault, fault, match="SELECT")
     assert is_whole(cache)
@@ -94,14 +94,14 @@ def test_a_read_is_tried_again(bridge, cache, fault):
 
 
 @pytest.mark.parametrize("fault", ["503", "drop-before", "drop-mid"])
-def test_a_read_that_never_comes_through_is_an_error(bridge, cache, fault):
+def test_a_read_that_always_fails_is_an_error(bridge, cache, fault):
     publish(cache, drafts(3))
     bridge.fail(*[fault] * 40, match="SELECT")
     with pytest.raises(CacheUnavailableError, match="use_cache=False"):
         plan(cache)
 
 
-def test_a_server_that_ends_in_the_middle_is_an_error_for_reads_and_writes(tmp_path):
+def test_a_server_that_stops_is_an_error_for_reads_and_writes(tmp_path):
     own = Bridge(tmp_path / "engine")
     try:
         with Place(own.url, tmp_path).open(write=True) as cache:
@@ -117,7 +117,7 @@ def test_a_server_that_ends_in_the_middle_is_an_error_for_reads_and_writes(tmp_p
         own.stop()
 
 
-def test_what_a_proof_reads_can_fail_too(bridge, cache):
+def test_the_read_back_of_rows_can_fail(bridge, cache):
     bridge.fail(*["503"] * 20, match="sum(row_hash)")
     with pytest.raises(CacheUnavailableError):
         publish(cache, drafts(3))

@@ -1,4 +1,4 @@
-"""A cache folder may have every name that a file system takes: the engine opens that folder."""
+"""A cache folder may have any name that the file system allows."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import tempfile
 from pathlib import Path
 
 import pytest
-from kept import FIRST, SERIES, SPEC, days, drafts, expected
+from series_data import FIRST, SERIES, SPEC, days, drafts, expected
 
 from rangebar_polars.clickhouse.commit.publish import publish
 from rangebar_polars.clickhouse.connection.dsn import resolve
@@ -59,7 +59,7 @@ def make(folder):
 
 @pytest.fixture(scope="module")
 def parent(in_memory):
-    """One folder for all names, so that one name cannot lead into the folder of another unseen."""
+    """One folder for all names, so that a name that leads into another folder is noticed."""
     folder = in_memory / "names"
     folder.mkdir()
     return folder
@@ -67,7 +67,7 @@ def parent(in_memory):
 
 @pytest.mark.parametrize("as_text", [False, True], ids=["path", "text"])
 @pytest.mark.parametrize("name", NAMES, ids=repr)
-def test_a_folder_of_this_name_holds_what_is_written_to_it(parent, name, as_text):
+def test_bars_are_stored_in_a_folder_of_this_name(parent, name, as_text):
     folder = make(folder_of(parent / ("text" if as_text else "path"), name))
     beside = set(folder.parent.iterdir())
     place = str(folder) if as_text else folder
@@ -93,7 +93,7 @@ def test_a_drop_removes_the_bars_of_its_folder_alone(parent):
 
 def test_a_very_long_path_is_opened(parent):
     folder = parent
-    # A path of 4,096 bytes is the longest; the engine's own files lie some 200 deeper.
+    # The longest path has 4,096 bytes, and the engine's own files take some 200 of them.
     while len(os.fsencode(folder)) < 3_000:
         folder /= "y" * 200
     make(folder)
@@ -127,11 +127,11 @@ def test_a_system_without_paths_of_descriptors_uses_a_link(parent, monkeypatch):
     assert (folder / "clickhouse" / "store").is_dir()
 
 
-def test_a_plain_path_is_given_as_it_is(tmp_path):
+def test_a_plain_path_is_used_unchanged(tmp_path):
     assert EnginePath(tmp_path).text == str(tmp_path)
 
 
-def test_a_path_that_no_folder_can_have_is_refused(tmp_path):
+def test_an_impossible_path_is_refused(tmp_path):
     with pytest.raises(SettingError, match="not a path"):
         resolve(None, f"{tmp_path}/a\0b")
 

@@ -1,4 +1,4 @@
-"""What a full disk or a copy has left of a folder is mended before the engine opens it."""
+"""Repairs of a folder after a full disk or a copy, before the engine opens it."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from contextlib import suppress
 from pathlib import Path
 
 import pytest
-from kept import BARS_A_DAY, SERIES, SPEC, days, drafts, expected
 from places import Place
+from series_data import BARS_A_DAY, SERIES, SPEC, days, drafts, expected
 
 from rangebar_polars.bar_series.identity import BarSpec
 from rangebar_polars.clickhouse.commit.leases import hold_leases
 from rangebar_polars.clickhouse.commit.publish import publish
-from rangebar_polars.clickhouse.open import _OPENINGS
+from rangebar_polars.clickhouse.open import _POOL
 from rangebar_polars.exceptions import (
     CacheError,
     CacheUnavailableError,
@@ -31,7 +31,7 @@ OTHER = BarSpec.of("ETHUSDT", 250, reset="year").series(SERIES.first_day)
 
 
 def close_idle():
-    _OPENINGS._close_idle()
+    _POOL._close_idle()
 
 
 def fill(place, *, series=SERIES):
@@ -46,7 +46,7 @@ def count(folder, symbol=SPEC.symbol):
 
 @pytest.fixture
 def folder(embedded):
-    """A cache folder with bars of two days, which nobody has open."""
+    """A closed cache folder with bars of two days."""
     fill(embedded)
     return embedded.folder
 
@@ -81,7 +81,7 @@ def with_links_as_texts(folder, copy):
 
 
 def with_files_in_place_of_links(folder, copy):
-    """What is left if a folder is moved to where a link to it was."""
+    """Move a folder to the place of a link to it."""
     shutil.copytree(folder, copy, symlinks=True)
     for link in list(links_in(copy)):
         target = link.resolve()
@@ -101,12 +101,12 @@ def test_a_copy_of_the_folder_is_opened(folder, tmp_path, copied):
     close_idle()
     assert list(links_in(copy))
     assert not list(Path(copy, "clickhouse", "data").rglob("*.bin"))
-    # What comes later is written to the copy, too.
+    # Later writes go to the copy.
     fill(Place(None, copy), series=OTHER)
     assert (count(copy, OTHER.spec.symbol), count(folder, OTHER.spec.symbol)) == (BARS, 0)
 
 
-def test_a_copy_that_is_not_whole_is_refused_and_left_as_it_is(folder, tmp_path):
+def test_an_incomplete_copy_is_refused_and_left_unchanged(folder, tmp_path):
     copy = tmp_path / "copy"
     that_follows_links(folder, copy)
     lost = next((copy / "clickhouse" / "store").rglob("data.bin"))
@@ -120,7 +120,7 @@ def test_a_copy_that_is_not_whole_is_refused_and_left_as_it_is(folder, tmp_path)
     ]
 
 
-# --- tables that were never finished -------------------------------------------------------------
+# --- unfinished tables ---------------------------------------------------------------------------
 
 
 def definitions(folder):
@@ -131,7 +131,7 @@ def definitions(folder):
 
 @pytest.mark.parametrize("left", [0.0, 0.5])
 @pytest.mark.parametrize("number", [0, 1, 4, -1])
-def test_tables_that_were_never_finished_are_made_again(embedded, number, left):
+def test_unfinished_tables_are_created_again(embedded, number, left):
     with embedded.open(write=True) as cache:
         for table in ("schema_version", "leases"):
             cache.command(f"TRUNCATE TABLE {cache.table(table)}")
@@ -150,7 +150,7 @@ def test_a_damaged_definition_beside_rows_is_named_and_nothing_is_removed(folder
     damaged = next(path for path in definitions(folder) if path.name == "bars.sql")
     whole = damaged.read_bytes()
     damaged.write_bytes(b"")
-    with pytest.raises(CacheUnavailableError, match="empty or cut off") as refused:
+    with pytest.raises(CacheUnavailableError, match="empty or truncated") as refused:
         count(folder)
     assert f"`{damaged.resolve()}`" in str(refused.value)
     damaged.write_bytes(whole)
@@ -162,7 +162,7 @@ def test_a_damaged_definition_beside_rows_is_named_and_nothing_is_removed(folder
 
 @pytest.fixture
 def disk(tmp_path):
-    """A function that mounts a small disk, or changes its size."""
+    """Return a function that mounts a small disk, or changes its size."""
     place = tmp_path / "disk"
     place.mkdir()
     is_mounted = False
@@ -186,7 +186,7 @@ def disk(tmp_path):
 
 
 def fill_up(disk):
-    """Write until nothing more fits."""
+    """Write until the disk is full."""
     with (disk / "rest").open("ab", buffering=0) as file:
         size = 1 << 20
         while size:
@@ -198,11 +198,11 @@ def fill_up(disk):
 
 
 @pytest.mark.parametrize("kilobytes", [4, 8, 16, 24, 40, 64, 200])
-def test_a_disk_that_is_full_as_tables_are_made_leaves_a_folder_that_opens(disk, kilobytes):
+def test_a_disk_that_fills_up_while_tables_are_created_leaves_a_usable_folder(disk, kilobytes):
     place = Place(None, disk(kilobytes))
     with pytest.raises(CacheError), place.open(write=True):
         pass
-    # Still full: a reader finds nothing, or is told of the disk.
+    # The disk is still full: a reader finds no bars, or gets an error.
     with suppress(CacheError):
         assert count(place.folder) == 0
     close_idle()
@@ -231,7 +231,7 @@ def test_everything_is_dropped_on_a_full_disk(full):
     assert count(full.folder) == BARS
 
 
-def test_a_drop_of_one_series_on_a_full_disk_says_what_can_be_removed(full):
+def test_a_drop_of_one_series_on_a_full_disk_suggests_what_to_remove(full):
     with pytest.raises(CacheWriteError, match="its disk is full") as refused:
         remove(SeriesFilter(SPEC.symbol), cache_dir=full.folder)
     assert f"rm -r {full.folder / 'clickhouse'}" in str(refused.value)
@@ -240,11 +240,11 @@ def test_a_drop_of_one_series_on_a_full_disk_says_what_can_be_removed(full):
     assert remove(SeriesFilter(SPEC.symbol), cache_dir=full.folder).bars == BARS
 
 
-def test_a_writer_at_work_keeps_everything_on_a_full_disk(full, run):
+def test_nothing_is_dropped_on_a_full_disk_while_a_writer_is_at_work(full, run):
     code = """
 import sys
 sys.path[:0] = sys.argv[2:]
-from kept import SERIES
+from series_data import SERIES
 from rangebar_polars.clickhouse.commit.leases import hold_leases
 from rangebar_polars.exceptions import CacheError
 import os
@@ -261,7 +261,7 @@ with hold_leases([SERIES.lease_key], cache_dir=sys.argv[1]):
     assert count(full.folder) == BARS
 
 
-def test_a_write_to_a_full_disk_says_so(full):
+def test_a_write_to_a_full_disk_reports_it(full):
     with (
         pytest.raises(CacheWriteError, match="make room on the disk"),
         hold_leases([SERIES.lease_key], cache_dir=full.folder),

@@ -1,4 +1,4 @@
-"""A folder stays open after a call, until another process waits for it or nobody uses it for long."""
+"""A folder stays open after a call, until another process waits for it or the idle time ends."""
 
 from __future__ import annotations
 
@@ -12,20 +12,20 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
-from kept import BARS_A_DAY, SERIES, drafts
 from places import Place
+from series_data import BARS_A_DAY, SERIES, drafts
 
 from rangebar_polars.clickhouse.commit.publish import publish
 from rangebar_polars.clickhouse.connection import descriptors as counted
 from rangebar_polars.clickhouse.connection.folder_lock import FolderLock
-from rangebar_polars.clickhouse.open import _OPENINGS, engine_use, open_cache
+from rangebar_polars.clickhouse.open import _POOL, engine_use, open_cache
 from rangebar_polars.exceptions import CacheQueryError, CacheUnavailableError
 from rangebar_polars.readers.cached import count_bars
 
 IS_LONG = bool(os.environ.get("RANGEBAR_TEST_LONG"))
 DAYS = 2
 BARS = DAYS * BARS_A_DAY
-#: Longer than anything takes.
+#: Longer than any step takes.
 LONGEST_S = 600
 
 PRELUDE = """
@@ -51,7 +51,7 @@ print(engine_use().openings, engine_use().limit)
 
 @pytest.fixture
 def folder(embedded):
-    """A cache folder with bars of two days, which nobody has open."""
+    """A closed cache folder with bars of two days."""
     fill(embedded)
     close_idle()
     return embedded.folder
@@ -63,7 +63,7 @@ def fill(place, days=DAYS):
 
 
 def close_idle():
-    _OPENINGS._close_idle()
+    _POOL._close_idle()
 
 
 def count(folder):
@@ -102,7 +102,7 @@ print(found, engine_use().openings, engine_use().left_behind)
 
 
 def test_two_processes_alternate(folder, run):
-    """Each opening leaves files behind, for which the limit of open files is raised."""
+    """Each opening leaves files open, so the first one raises the limit of open files."""
     hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     rounds = 250 if IS_LONG else 5
     lowered = f"import resource\nresource.setrlimit(resource.RLIMIT_NOFILE, (min(1024, {hard}), {hard}))\n"
@@ -117,7 +117,7 @@ def test_two_processes_alternate(folder, run):
         assert out.split() == [str(rounds), str(min(hard, 1 << 20))], errors
 
 
-def test_what_openings_leave_behind_is_counted(folder):
+def test_files_that_openings_leave_behind_are_counted(folder):
     before = engine_use().openings
     count(folder)
     count(folder)
@@ -165,11 +165,11 @@ def test_a_limit_that_the_system_refuses_is_halved(monkeypatch):
     assert 256 < asked[-1] <= 10_000
 
 
-# --- an idle folder is given away ----------------------------------------------------------------
+# --- release of an idle folder -------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("wait_s", ["0", "30"])
-def test_an_idle_process_gives_the_folder_to_one_that_waits(folder, run, monkeypatch, wait_s):
+def test_an_idle_process_releases_the_folder_to_a_waiting_one(folder, run, monkeypatch, wait_s):
     monkeypatch.setenv("RANGEBAR_CACHE_WAIT_S", wait_s)
     # Blocked in the interpreter's input, as a notebook between two cells.
     idle = run(IDLE, folder)
@@ -181,7 +181,7 @@ def test_an_idle_process_gives_the_folder_to_one_that_waits(folder, run, monkeyp
     assert run(COUNT, folder).communicate(timeout=LONGEST_S)[0].split() == [str(BARS)]
 
 
-def test_an_idle_process_that_is_killed_holds_nothing(folder, run):
+def test_a_killed_idle_process_releases_the_folder(folder, run):
     idle = run(IDLE, folder)
     assert answer(idle) == str(BARS)
     idle.send_signal(signal.SIGSTOP)
@@ -189,7 +189,7 @@ def test_an_idle_process_that_is_killed_holds_nothing(folder, run):
     assert count(folder) == BARS
 
 
-def test_a_process_that_uses_the_folder_keeps_it(folder, run, monkeypatch):
+def test_a_process_in_a_call_does_not_release_the_folder(folder, run, monkeypatch):
     monkeypatch.setenv("RANGEBAR_CACHE_WAIT_S", "0")
     code = PRELUDE + (
         "with open_cache(cache_dir=sys.argv[1]):\n"
@@ -203,7 +203,7 @@ def test_a_process_that_uses_the_folder_keeps_it(folder, run, monkeypatch):
     assert refused.value.holder == holder.pid
 
 
-def test_who_waited_and_died_is_not_given_the_folder(folder, run):
+def test_the_folder_stays_open_after_a_waiting_process_was_killed(folder, run):
     with open_cache(cache_dir=folder) as first:
         waiting = run(COUNT, folder)
         wait_until(lock_of(folder).is_wanted)
@@ -213,15 +213,15 @@ def test_who_waited_and_died_is_not_given_the_folder(folder, run):
         assert second is first
 
 
-def test_a_folder_is_closed_after_its_idle_time_each_time_later(folder, monkeypatch):
+def test_each_idle_closing_doubles_the_idle_time(folder, monkeypatch):
     monkeypatch.setenv("RANGEBAR_CACHE_IDLE_S", "0.05")
-    monkeypatch.setattr(_OPENINGS, "_idle_closings", 0)
+    monkeypatch.setattr(_POOL, "_idle_closings", 0)
     for closings in (1, 2, 3):
         with open_cache(cache_dir=folder) as cache:
-            opening = _OPENINGS._open[cache.target.address]
-            assert _OPENINGS._idle_limit_s(opening) == 0.05 * 2 ** (closings - 1)
+            entry = _POOL._entries[cache.target.address]
+            assert _POOL._idle_limit_s(entry) == 0.05 * 2 ** (closings - 1)
         wait_until(lock_of(folder).is_free)
-        assert _OPENINGS._idle_closings == closings
+        assert _POOL._idle_closings == closings
 
 
 def test_a_wait_is_reported(folder, run, monkeypatch, caplog):
@@ -245,7 +245,7 @@ def test_a_wait_is_reported(folder, run, monkeypatch, caplog):
 # --- in one process ------------------------------------------------------------------------------
 
 
-def test_another_folder_needs_no_wait_for_an_idle_one(folder, tmp_path, monkeypatch):
+def test_another_folder_opens_without_a_wait_for_an_idle_one(folder, tmp_path, monkeypatch):
     monkeypatch.setenv("RANGEBAR_CACHE_WAIT_S", "0")
     assert count(folder) == BARS
     other = Place(None, tmp_path)
@@ -275,8 +275,8 @@ def test_a_folder_that_was_replaced_is_opened_again(folder, embedded):
     assert count(folder) == 0
     fill(embedded, 1)
     assert count(folder) == BARS_A_DAY
-    for kept in ("clickhouse", "clickhouse.lock"):
-        (folder / kept).rename(folder / f"{kept}.old")
+    for name in ("clickhouse", "clickhouse.lock"):
+        (folder / name).rename(folder / f"{name}.old")
     assert count(folder) == 0
     shutil.rmtree(folder)
     assert count(folder) == 0
@@ -298,22 +298,22 @@ def ask_for_what_is_not_there(_cache):
 
 
 @pytest.mark.parametrize(
-    ("action", "error", "is_kept"),
+    ("action", "error", "stays_open"),
     [
         (fail_in_a_query, CacheQueryError, False),
         (interrupt, KeyboardInterrupt, False),
         (ask_for_what_is_not_there, ValueError, True),
     ],
 )
-def test_an_engine_that_failed_is_started_again(folder, action, error, is_kept):
+def test_an_engine_that_failed_is_started_again(folder, action, error, stays_open):
     with pytest.raises(error), open_cache(cache_dir=folder) as first:
         action(first)
     with open_cache(cache_dir=folder) as second:
-        assert (second is first) == is_kept
+        assert (second is first) == stays_open
         assert count(folder) == BARS
 
 
-def test_tables_that_were_removed_are_made_again(folder, embedded):
+def test_removed_tables_are_created_again(folder, embedded):
     from rangebar_polars.maintenance.drop import remove_tables
 
     assert count(folder) == BARS

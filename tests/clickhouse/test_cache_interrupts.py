@@ -1,4 +1,4 @@
-"""Ctrl-C at any moment, and a disk that is full, leave no folder locked; many openings are said."""
+"""Ctrl-C at any moment, or a full disk, leaves no folder locked; many openings are reported."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import threading
 from contextlib import ExitStack
 
 import pytest
-from kept import SERIES, drafts
+from series_data import SERIES, drafts
 
 import rangebar_polars as rb
 from rangebar_polars._files.failpoints import Step, on_failpoint
@@ -23,7 +23,7 @@ BARS = 36
 
 @pytest.fixture(autouse=True)
 def _no_idle_time(monkeypatch, _no_settings_of_the_user):
-    """Every call closes the folder, so that what it leaves behind can be looked at."""
+    """Close the folder after every call, so that the test can check what the call leaves behind."""
     monkeypatch.setenv("RANGEBAR_CACHE_IDLE_S", "0")
 
 
@@ -37,7 +37,7 @@ def folder(embedded):
 
 @pytest.fixture(autouse=True)
 def _interrupts_are_raised():
-    """A process that was started in the background ignores them."""
+    """Raise interrupts, which a process in the background ignores by default."""
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
     yield
     signal.signal(signal.SIGINT, before)
@@ -64,13 +64,13 @@ print(count_bars("BTCUSDT", 250, cache_dir=sys.argv[1]))
 
 
 @pytest.mark.parametrize("happening", [interrupt, fail])
-def test_an_interrupt_as_the_folder_is_opened_leaves_it_free(folder, run, happening, monkeypatch):
+def test_an_interrupt_while_the_folder_opens_leaves_it_free(folder, run, happening, monkeypatch):
     with (
         pytest.raises(KeyboardInterrupt) as caught,
         on_failpoint(lambda step: happening(step) if step == Step.CACHE_OPENED else None),
     ):
         count(folder)
-    # A notebook keeps the last traceback, and all that its frames hold.
+    # A notebook refers to the last traceback, and so to all variables of its frames.
     assert caught.tb is not None
     monkeypatch.setenv("RANGEBAR_CACHE_WAIT_S", "0")
     assert FolderLock(folder / "clickhouse").is_free()
@@ -83,28 +83,31 @@ POKED = """
 import os, random, signal, sys, threading, time
 import rangebar_polars as rb
 from rangebar_polars.readers.cached import count_bars
-from rangebar_polars.clickhouse.open import _OPENINGS
+from rangebar_polars.clickhouse.open import _POOL
 from rangebar_polars._files.locks import _OPEN
 
 random.seed(7)
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
-def poke():
+def poke(begun):
+    begun.wait()
     time.sleep(random.uniform(0, 0.15))
     os.kill(os.getpid(), signal.SIGINT)
 
 last, came = None, 0
 for _ in range(40):
-    thread = threading.Thread(target=poke)
+    begun = threading.Event()
+    thread = threading.Thread(target=poke, args=(begun,))
+    thread.start()
     try:
-        thread.start()  # where the interrupt may come already
+        begun.set()
         while thread.is_alive():
             count_bars("BTCUSDT", 250, cache_dir=sys.argv[1])
-        time.sleep(1)
+        time.sleep(600)
     except KeyboardInterrupt as error:
         last, came = error, came + 1
     thread.join()
-    assert not _OPENINGS._open and not _OPEN, last
+    assert not _POOL._entries and not _OPEN, last
 print("free" if came == 40 else came)
 """
 
@@ -114,7 +117,7 @@ def test_interrupts_at_random_moments_leave_it_free(folder, run):
     assert out.split() == ["free"], errors[-2000:]
 
 
-def test_an_interrupt_is_kept_and_comes_later():
+def test_an_interrupt_is_deferred():
     steps = []
 
     def two_steps():
@@ -127,7 +130,7 @@ def test_an_interrupt_is_kept_and_comes_later():
     assert steps == ["done"]
 
 
-def test_an_interrupt_comes_where_nothing_would_be_lost():
+def test_a_deferred_interrupt_is_raised_at_a_safe_point():
     steps = []
 
     def wait():
@@ -141,7 +144,7 @@ def test_an_interrupt_comes_where_nothing_would_be_lost():
     assert steps == []
 
 
-def test_a_handler_that_is_set_meanwhile_stays():
+def test_a_handler_set_meanwhile_stays():
     def handler(_number, _frame):
         pass
 
@@ -166,10 +169,10 @@ def test_other_threads_and_nested_calls_change_no_handler(folder):
     assert signal.getsignal(signal.SIGINT) is before
 
 
-def test_a_folder_may_be_given_back_by_another_thread(folder):
+def test_another_thread_may_release_the_folder(folder):
     before = signal.getsignal(signal.SIGINT)
     for enter_here in (True, False):
-        held, errors = ExitStack(), []
+        stack, errors = ExitStack(), []
 
         def do(step, errors=errors):
             try:
@@ -177,7 +180,10 @@ def test_a_folder_may_be_given_back_by_another_thread(folder):
             except BaseException as error:  # noqa: BLE001
                 errors.append(error)
 
-        steps = [lambda held=held: held.enter_context(rb.open_cache(cache_dir=folder)), held.close]
+        steps = [
+            lambda stack=stack: stack.enter_context(rb.open_cache(cache_dir=folder)),
+            stack.close,
+        ]
         for step, is_here in zip(steps, (enter_here, not enter_here), strict=True):
             if is_here:
                 do(step)
@@ -206,7 +212,7 @@ sys.stdin.read()
 """
 
 
-def test_a_lock_is_held_and_given_back_though_no_byte_can_be_written(tmp_path, run):
+def test_a_lock_works_on_a_full_disk(tmp_path, run):
     folder = tmp_path / "clickhouse"
     process = run(FULL, folder)
     assert process.stdout.readline() == "held\n"
@@ -228,7 +234,7 @@ with rb.open_cache(cache_dir=sys.argv[1]):
 """
 
 
-def test_who_waits_for_the_folder_has_it_before_the_next_call(folder, run, monkeypatch):
+def test_a_waiting_process_gets_the_folder_before_the_next_call(folder, run, monkeypatch):
     lock = FolderLock(folder / "clickhouse")
     with rb.open_cache(cache_dir=folder):
         waiting = run(WAITS, folder)
@@ -242,10 +248,10 @@ def test_who_waits_for_the_folder_has_it_before_the_next_call(folder, run, monke
 
 OPENS = """
 import sys, warnings
-from rangebar_polars.clickhouse.connection import pool as sharing
+from rangebar_polars.clickhouse.connection import pool
 from rangebar_polars.readers.cached import count_bars
 
-sharing._MANY_OPENINGS = 3
+pool._MANY_OPENINGS = 3
 with warnings.catch_warnings(record=True) as caught:
     warnings.simplefilter("always")
     for n in range(8):
@@ -255,7 +261,7 @@ with warnings.catch_warnings(record=True) as caught:
 """
 
 
-def test_many_openings_are_said_once(folder, run):
+def test_many_openings_are_reported_once(folder, run):
     *counts, last = run(OPENS, folder).communicate()[0].splitlines()
     assert counts == ["0"] * 3 + ["1"] * 5
     assert "with rb.open_cache()" in last

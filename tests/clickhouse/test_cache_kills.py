@@ -1,4 +1,4 @@
-"""A writer that is killed at any step leaves the old or the new, whole."""
+"""A writer that is killed at any step leaves the old or the new bars, complete."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import signal
 from datetime import date, timedelta
 
 import pytest
-from kept import FIRST, SERIES, SPEC, days, drafts, expected
+from series_data import FIRST, SERIES, SPEC, days, drafts, expected
 
 from rangebar_polars._files.failpoints import Step, on_failpoint
 from rangebar_polars.clickhouse.commit.publish import publish
@@ -24,7 +24,7 @@ def bars_in(cache):
 
 PUBLISH_AND_DIE = """
 import os, signal, sys
-from kept import drafts, days
+from series_data import drafts, days
 from rangebar_polars.clickhouse.open import open_cache
 from rangebar_polars._files.failpoints import Step, on_failpoint
 from rangebar_polars.clickhouse.commit.publish import publish
@@ -61,21 +61,21 @@ def test_every_step_of_publishing_is_tried(embedded):
 
 
 @pytest.mark.parametrize("step", DEATHS, ids=str)
-def test_a_kill_leaves_the_old_or_the_new_whole(embedded, run, step):
+def test_a_kill_leaves_the_old_or_the_new_bars_complete(embedded, run, step):
     process = run(PUBLISH_AND_DIE, embedded.folder, step)
     _, errors = process.communicate(timeout=600)
     assert process.returncode == -signal.SIGKILL, errors
     with embedded.open(write=True) as cache:
-        held = 5 if DEATHS[step] else 2
-        assert chain_of(cache).frontier == days(6)[held]
-        assert bars_in(cache).equals(expected(days(held)))
-        if held < 5:
+        visible = 5 if DEATHS[step] else 2
+        assert chain_of(cache).frontier == days(6)[visible]
+        assert bars_in(cache).equals(expected(days(visible)))
+        if visible < 5:
             last = chain_of(cache).last
             publish(cache, drafts(3, first=days(3)[2], built_on=last.attempt))
         assert bars_in(cache).equals(expected(days(5)))
 
 
-def test_rows_of_a_killed_attempt_stay_unseen_when_parts_are_merged(embedded):
+def test_rows_of_a_killed_attempt_stay_invisible_after_a_merge(embedded):
     with embedded.open(write=True) as cache:
         publish(cache, drafts(2))
 
@@ -90,7 +90,7 @@ def test_rows_of_a_killed_attempt_stay_unseen_when_parts_are_merged(embedded):
         assert bars_in(cache).equals(expected(days(2)))
 
 
-def test_months_are_inserted_apart(embedded):
+def test_months_are_inserted_separately(embedded):
     steps = []
     with embedded.open(write=True) as cache, on_failpoint(steps.append):
         publish(cache, drafts(3))

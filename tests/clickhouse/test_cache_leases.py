@@ -10,8 +10,8 @@ import threading
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
-from kept import SERIES, SPEC, drafts
 from places import QUICK
+from series_data import SERIES, SPEC, drafts
 
 from rangebar_polars.bar_series.identity import BarSpec
 from rangebar_polars.clickhouse.commit import leases as module
@@ -28,7 +28,7 @@ LATE = SPEC.series(SERIES.first_day.replace(month=5)).lease_key
 
 HOLD = """
 import sys
-from kept import SERIES
+from series_data import SERIES
 from rangebar_polars.clickhouse.commit.leases import hold_leases
 with hold_leases([SERIES.lease_key], sys.argv[2] or None, cache_dir=sys.argv[1]) as leases:
     print("open", leases.fencing[SERIES.lease_key], flush=True)
@@ -48,7 +48,7 @@ def hold(place, keys, **options):
     return hold_leases(keys, place.dsn, cache_dir=place.folder, **options)
 
 
-def test_leases_are_held_and_given_back(place):
+def test_leases_are_taken_and_released(place):
     with hold(place, KEYS) as leases, place.open() as cache:
         assert set(leases.fencing) == set(KEYS)
         leases.check(cache)
@@ -56,23 +56,23 @@ def test_leases_are_held_and_given_back(place):
         assert all(again.fencing[key] == leases.fencing[key] + 1 for key in KEYS)
 
 
-def test_a_second_writer_is_refused_in_the_same_process_too(place):
+def test_a_second_writer_in_the_same_process_is_refused(place):
     with hold(place, [KEYS[1]]):
         with pytest.raises(LeaseError, match="is at work on BTCUSDT") as caught, hold(place, KEYS):
             pass
         assert str(os.getpid()) in caught.value.holder
-        # All or none: what was taken before the refusal is free again.
+        # All or none: leases taken before the refusal are free again.
         with hold(place, [KEYS[0], KEYS[2]]):
             pass
 
 
-def test_another_series_may_be_written_meanwhile(place):
+def test_another_series_may_be_written_at_the_same_time(place):
     other = BarSpec.of("BTCUSDT", 250, reset="month").series(SERIES.anchor).lease_key
     with hold(place, KEYS), hold(place, [other]):
         pass
 
 
-def test_the_anchor_is_no_part_of_a_lease():
+def test_a_lease_does_not_depend_on_the_anchor():
     assert LATE == SERIES.lease_key == KEYS[0]
 
 
@@ -104,7 +104,7 @@ def rows(server):
 
 
 def claim(cache, *, fencing=7, holder=1, host="elsewhere", process=1, age_s=0.0, released=False):
-    """A row as another writer leaves it; the time is the database's."""
+    """Insert a row as another writer does, with the time of the database."""
     boot = module._boot_id() if host == socket.gethostname() else "another"
     key = ", ".join(literal(value) for value in SERIES.lease_key)
     cache.command(
@@ -113,9 +113,9 @@ def claim(cache, *, fencing=7, holder=1, host="elsewhere", process=1, age_s=0.0,
     )
 
 
-def test_a_writer_elsewhere_is_taken_over_after_three_missed_beats(server, rows):
+def test_a_writer_on_another_machine_is_taken_over_after_three_missed_heartbeats(server, rows):
     assert module.HEARTBEAT_S == 10
-    # Here beats are so long that the time between two statements does not matter.
+    # With such a long heartbeat, the time between two statements does not matter.
     claim(rows, age_s=25_000)
     with (
         pytest.raises(LeaseError, match="`elsewhere`"),
@@ -133,7 +133,7 @@ def test_a_released_lease_is_free(server, rows):
         assert leases.fencing[SERIES.lease_key] == 8
 
 
-def test_a_process_of_this_machine_that_has_ended_is_taken_over_at_once(server, rows):
+def test_an_ended_process_of_this_machine_is_taken_over_at_once(server, rows):
     ended = subprocess.Popen([sys.executable, "-c", ""])
     ended.wait()
     claim(rows, host=socket.gethostname(), process=ended.pid)
@@ -141,7 +141,7 @@ def test_a_process_of_this_machine_that_has_ended_is_taken_over_at_once(server, 
         assert leases.fencing[SERIES.lease_key] == 8
 
 
-def test_a_process_of_this_machine_that_runs_is_judged_by_its_silence(server, rows):
+def test_a_running_process_of_this_machine_is_taken_over_after_missed_heartbeats(server, rows):
     claim(rows, host=socket.gethostname(), process=os.getppid())
     with pytest.raises(LeaseError), hold(server, KEYS, heartbeat_s=10_000):
         pass
@@ -150,14 +150,14 @@ def test_a_process_of_this_machine_that_runs_is_judged_by_its_silence(server, ro
         pass
 
 
-def test_a_number_that_two_took_at_once_is_given_up_for_the_next(server, rows):
+def test_a_number_that_two_writers_took_is_replaced_by_the_next(server, rows):
     claim(rows, holder=1)
     claim(rows, holder=2)
     with hold(server, KEYS) as leases:
         assert leases.fencing[SERIES.lease_key] == 8
 
 
-def test_writers_that_come_at_once_never_have_one_number(server, rows):
+def test_simultaneous_writers_never_share_a_number(server, rows):
     together = threading.Barrier(4)
 
     def take(_):
@@ -174,9 +174,7 @@ def test_writers_that_come_at_once_never_have_one_number(server, rows):
     assert len(set(numbers)) == len(numbers)
 
 
-def test_a_writer_that_was_taken_over_hears_of_it_and_what_it_publishes_does_not_count(
-    server, rows
-):
+def test_a_writer_that_was_taken_over_gets_an_error_and_its_units_are_invisible(server, rows):
     key = SERIES.lease_key
     with hold(server, [key]) as old:
         claim(rows, fencing=old.fencing[key] + 1, host="elsewhere")
@@ -187,14 +185,14 @@ def test_a_writer_that_was_taken_over_hears_of_it_and_what_it_publishes_does_not
             publish(rows, drafts(1, fencing=old.fencing[key]))
 
 
-def test_a_writer_that_computes_for_long_gives_signs_of_life(server, rows):
+def test_a_writer_that_computes_for_long_sends_heartbeats(server, rows):
     beats = f"SELECT uniqExact(beat_us) FROM {rows.table('leases')}"
     with hold(server, [SERIES.lease_key], heartbeat_s=0.02):
         while rows.scalar(beats) < 4:
             pass
 
 
-def test_a_beat_that_fails_does_not_end_the_writer(bridge, server, rows):
+def test_a_failed_heartbeat_does_not_end_the_writer(bridge, server, rows):
     with hold(server, [SERIES.lease_key], heartbeat_s=0.01) as leases:
         bridge.fail(*["503"] * 20, match=f"`{rows.database}`.leases")
         while bridge.fail(match="-"):

@@ -1,4 +1,4 @@
-"""More leases and series than one query or the limit of open files could take."""
+"""More leases and series than one query or the limit of open files allows."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from datetime import date, timedelta
 from pathlib import Path
 
 import pytest
-from kept import bars_on, drafts
+from series_data import bars_on, drafts
 
 from rangebar_polars.bar_series.identity import BarSpec
 from rangebar_polars.clickhouse.commit.lease_files import SpecLocks
@@ -54,7 +54,7 @@ def test_leases_of_ten_years_of_days_are_held(place):
     with hold(place, KEYS) as leases, place.open() as cache:
         assert len(leases.fencing) == len(KEYS)
         leases.check(cache)
-        leases.look(cache)
+        leases.verify(cache)
         if Path("/proc/self/fd").is_dir():
             assert len(open_lease_files()) == (len(THRESHOLDS) if place.dsn is None else 0)
         with (
@@ -83,7 +83,7 @@ sys.stdin.read()
 """
 
 
-def test_segments_of_one_file_have_holders_of_their_own(embedded, run):
+def test_segments_of_one_lock_file_have_separate_holders(embedded, run):
     first, second = run(HOLD, embedded.folder, 0, 100), run(HOLD, embedded.folder, 100, 200)
     holders = [int(process.stdout.readline()) for process in (first, second)]
     for place, holder in [(99, holders[0]), (100, holders[1])]:
@@ -114,7 +114,7 @@ def test_a_forked_child_has_no_lease(embedded, run, end):
 
 @pytest.mark.parametrize("has_parts", [True, False])
 def test_a_lock_has_one_holder(tmp_path, monkeypatch, has_parts):
-    """With locks on a part of a file, or, where the system has none, on all of it."""
+    """Lock parts of a file or, on a system without such locks, the whole file."""
     if not has_parts:
         monkeypatch.delattr(fcntl, "F_OFD_SETLK", raising=False)
         monkeypatch.delattr(fcntl, "F_OFD_GETLK", raising=False)
@@ -130,7 +130,7 @@ def test_a_lock_has_one_holder(tmp_path, monkeypatch, has_parts):
     assert two.first_taken(others) == two.try_acquire(others) == (None if has_parts else others[0])
     two.release()
     assert two.try_acquire([*others, some[-1]]) is not None
-    # What was locked before the refusal is free again.
+    # Segments locked before the refusal are free again.
     assert SpecLocks(tmp_path / "family").first_taken(others) == (None if has_parts else others[0])
     one.release()
     one.release()
@@ -139,12 +139,12 @@ def test_a_lock_has_one_holder(tmp_path, monkeypatch, has_parts):
 
 
 @pytest.fixture
-def small_pieces(monkeypatch):
+def small_queries(monkeypatch):
     monkeypatch.setattr(sql, "MOST_CHARACTERS", 60)
 
 
-@pytest.mark.usefixtures("small_pieces")
-def test_what_is_dropped_in_pieces_is_gone_and_nothing_else(place):
+@pytest.mark.usefixtures("small_queries")
+def test_a_drop_in_several_queries_removes_exactly_its_series(place):
     with place.open(write=True) as cache:
         specs = [daily(threshold) for threshold in (250, 500)]
         series = [spec.series(day) for spec in specs for day in days(10)]

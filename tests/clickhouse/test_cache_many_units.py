@@ -1,4 +1,4 @@
-"""More series and units than one query could name."""
+"""More series and units than fit in one query."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import re
 from datetime import date, timedelta
 
 import pytest
-from kept import bars_on, drafts, ticks_on
+from series_data import bars_on, drafts, ticks_on
 
 from rangebar_polars.bar_series.identity import BarSpec
 from rangebar_polars.clickhouse.commit.publish import UnitDraft, publish, write_checkpoints
@@ -15,12 +15,13 @@ from rangebar_polars.clickhouse.drop import drop
 from rangebar_polars.clickhouse.query.bars import coverage_of, read_bars
 from rangebar_polars.clickhouse.query.status import stored_series
 from rangebar_polars.clickhouse.query.units import details_of, read_chains, states_of
+from rangebar_polars.clickhouse.schema.migrate import create_tables_if_missing
 from rangebar_polars.readers.bars import get_n_range_bars, get_range_bars, scan_range_bars
 from rangebar_polars.readers.cached import count_bars, coverage, get_cached_bars, get_n_bars
 
 ONE_DAY = timedelta(days=1)
 FIRST = date(2010, 1, 1)
-#: Not in the registry, which knows a first day of others.
+#: Not in the registry, so that no first day limits the span.
 SYMBOL = "XXXUSDT"
 THRESHOLDS = (250, 500, 750, 1000, 1250)
 TEN_YEARS = 3_650
@@ -41,27 +42,27 @@ def one_a_day(spec, count, *, bars):
     ]  # fmt: skip
 
 
-def test_more_units_than_one_query_names(held, monkeypatch):
-    """Of 262,144 characters, 5,000 days of a series each take more than there are."""
+def test_more_units_than_fit_in_one_query(open_folder, monkeypatch):
+    """The conditions for 5,000 series of one day exceed the 262,144 characters of a query."""
     monkeypatch.setenv("RANGEBAR_SYMBOL_GATE", "off")
     spec, count = daily(), 5_000
-    held.make_ready()
+    create_tables_if_missing(open_folder)
     bars = {}
     none = bars_on(FIRST, count=0)
 
     def few(day):
-        # Most days have none, so that the test is about the queries.
+        # Most days have no bars: the test is about the queries.
         bars[day] = none if day.toordinal() % 100 else bars_on(day, count=1)
         return bars[day]
 
-    units = publish(held, one_a_day(spec, count, bars=few))
-    write_checkpoints(held, units)
-    chains = read_chains(held, [spec])
+    units = publish(open_folder, one_a_day(spec, count, bars=few))
+    write_checkpoints(open_folder, units)
+    chains = read_chains(open_folder, [spec])
     assert len(chains) == count
-    assert states_of(held, units)[units[-1]] == b"state %d" % days(count)[-1].toordinal()
-    assert details_of(held, units).height == coverage_of(held, units).height == count
-    assert read_bars(held, units).height == sum(frame.height for frame in bars.values())
-    folder = held.target.folder.parent
+    assert states_of(open_folder, units)[units[-1]] == b"state %d" % days(count)[-1].toordinal()
+    assert details_of(open_folder, units).height == coverage_of(open_folder, units).height == count
+    assert read_bars(open_folder, units).height == sum(frame.height for frame in bars.values())
+    folder = open_folder.target.folder.parent
     span = (FIRST, days(count)[-1])
     options = {"ouroboros": "day", "cache_dir": folder}
     total = sum(frame.height for frame in bars.values())
@@ -73,19 +74,19 @@ def test_more_units_than_one_query_names(held, monkeypatch):
     assert scan_range_bars(SYMBOL, *span, 250, **given).collect().height == total
     assert len(get_range_bars(SYMBOL, *span, 250, **given)) == total
     assert len(get_n_range_bars(SYMBOL, 30, 250, end_date=span[1], **given)) == 30
-    assert stored_series(held).filter(threshold=250, reset="day")["units"].sum() == count
-    removed = drop(held, list(chains))
+    assert stored_series(open_folder).filter(threshold=250, reset="day")["units"].sum() == count
+    removed = drop(open_folder, list(chains))
     assert (removed.units, removed.bars, removed.checkpoints) == (count, total, count)
-    assert not read_chains(held, [spec])
+    assert not read_chains(open_folder, [spec])
 
 
 @pytest.fixture
-def small_pieces(monkeypatch):
+def small_queries(monkeypatch):
     monkeypatch.setattr(sql, "MOST_CHARACTERS", 60)
 
 
-@pytest.mark.usefixtures("small_pieces")
-def test_what_is_sent_in_pieces_is_the_same(cache):
+@pytest.mark.usefixtures("small_queries")
+def test_several_queries_have_the_same_result(cache):
     specs = [daily(threshold) for threshold in (250, 500)]
     sent = [one for spec in specs for one in one_a_day(spec, 7, bars=bars_on)]
     sent += drafts(9, series=BarSpec.of("BTCUSDT", 250).series(FIRST))
@@ -107,17 +108,17 @@ def test_what_is_sent_in_pieces_is_the_same(cache):
         assert read_bars(cache, own).height == sum(unit.rows for unit in own)
 
 
-def test_lists_in_pieces_hold_every_value_once(monkeypatch):
+def test_split_lists_contain_every_value_once(monkeypatch):
     monkeypatch.setattr(sql, "MOST_CHARACTERS", 40)
     values = [("BTCUSDT", number) for number in range(50)]
-    conditions = sql.among_in_pieces(["symbol", "threshold"], [*values, *values])
+    conditions = sql.split_among(["symbol", "threshold"], [*values, *values])
     assert all(one.startswith("symbol = 'BTCUSDT' AND threshold IN (") for one in conditions)
     assert max(map(len, conditions)) < 100
     numbers = [int(n) for one in conditions for n in re.findall(r"\d+", one.partition("IN")[2])]
     assert numbers == list(range(50))
-    assert list(sql.numbers_in_pieces(range(5))) == [
+    assert list(sql.number_batches(range(5))) == [
         range(1),
         *(range(n, n + 1) for n in range(1, 5)),
     ]
-    assert list(sql.joined_in_pieces(["x" * 100, "y"])) == ["x" * 100, "y"]
-    assert list(sql.joined_in_pieces([])) == []
+    assert list(sql.joined_batches(["x" * 100, "y"])) == ["x" * 100, "y"]
+    assert list(sql.joined_batches([])) == []

@@ -28,14 +28,14 @@ sys.stdin.read()
 
 @pytest.fixture
 def slept(monkeypatch):
-    """Seconds that were slept in this process."""
+    """Return the list of the seconds that this process sleeps."""
     seconds = []
     monkeypatch.setattr(time, "sleep", seconds.append)
     return seconds
 
 
 @pytest.mark.parametrize("code", [HOLD_LOCK, HOLD_BY_ENGINE], ids=["package", "other program"])
-def test_a_folder_that_is_held_is_not_waited_for(code, embedded, run, monkeypatch, slept):
+def test_a_held_folder_is_refused_without_a_wait(code, embedded, run, monkeypatch, slept):
     folder = embedded.folder / "clickhouse"
     folder.mkdir()
     holder = run(code, folder)
@@ -48,7 +48,7 @@ def test_a_folder_that_is_held_is_not_waited_for(code, embedded, run, monkeypatc
     assert not FolderLock(folder).is_wanted()
 
 
-def test_a_folder_that_is_free_is_opened(embedded, monkeypatch):
+def test_a_free_folder_is_opened(embedded, monkeypatch):
     monkeypatch.setenv("RANGEBAR_CACHE_WAIT_S", "0")
     for _ in range(2):
         with embedded.open(write=True) as cache:

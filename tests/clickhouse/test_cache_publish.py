@@ -1,4 +1,4 @@
-"""Publishing: what is visible was proved, whatever happens on the way."""
+"""Publication: only proved rows become visible, whatever happens meanwhile."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from dataclasses import replace
 from datetime import date, timedelta
 
 import pytest
-from kept import FIRST, SERIES, SPEC, bars_on, days, drafts, expected
+from series_data import FIRST, SERIES, SPEC, bars_on, days, drafts, expected
 
 from rangebar_polars._files.failpoints import Step, on_failpoint
 from rangebar_polars.bar_series.identity import BarSpec
@@ -24,7 +24,7 @@ def bars_in(cache, **options):
     return read_bars(cache, chain_of(cache).units, include_orphans=True, **options)
 
 
-def test_what_is_published_is_read_as_it_was(cache):
+def test_published_bars_are_read_unchanged(cache):
     units = publish(cache, drafts(3))
     assert chain_of(cache).units == tuple(units)
     assert bars_in(cache).equals(expected(days(3)))
@@ -42,7 +42,7 @@ def test_a_group_of_several_series_is_published_as_one(cache):
     assert cache.scalar(f"SELECT uniqExact(attempt) FROM {cache.table('units')}") == 6
 
 
-def test_groups_go_on_where_the_last_one_ended(cache):
+def test_a_group_continues_the_previous_one(cache):
     last = publish(cache, drafts(2))[-1]
     publish(cache, drafts(2, first=days(3)[2], built_on=last.attempt))
     assert chain_of(cache).frontier == days(5)[4]
@@ -70,14 +70,14 @@ def test_a_day_without_bars_is_a_unit(cache):
         lambda: [replace(drafts(1)[0], bars=bars_on(days(2)[1]))],
     ],
 )
-def test_drafts_that_do_not_follow_one_another_are_refused(cache, wrong):
-    with pytest.raises(ValueError, match=r"unit|no day"):
+def test_drafts_that_are_not_consecutive_are_refused(cache, wrong):
+    with pytest.raises(ValueError, match=r"unit|not a day"):
         publish(cache, wrong())
     assert cache.scalar(f"SELECT count() FROM {cache.table('bars')}") == 0
 
 
 def spoil(cache, statement, times):
-    """Change the newest attempts after they were inserted, so many times."""
+    """Change the newest attempts after their insert, `times` times."""
     left = [times]
 
     def observe(step):
@@ -97,17 +97,17 @@ CHANGES = {
 
 
 @pytest.mark.parametrize("change", CHANGES)
-def test_an_attempt_that_is_not_what_was_sent_is_given_up_for_another(cache, change):
+def test_an_attempt_that_was_stored_wrongly_is_replaced(cache, change):
     with spoil(cache, CHANGES[change], times=1):
         publish(cache, drafts(1))
     assert cache.scalar(f"SELECT uniqExact(attempt) FROM {cache.table('bars')}") == 2
     assert bars_in(cache).equals(expected(days(1)))
 
 
-def test_after_three_attempts_it_is_an_error_and_nothing_is_visible(cache):
+def test_three_failed_attempts_are_an_error_and_nothing_is_visible(cache):
     with (
         spoil(cache, CHANGES["a row lost"], times=99),
-        pytest.raises(CacheWriteError, match="does not hold the bars"),
+        pytest.raises(CacheWriteError, match="did not store the bars"),
     ):
         publish(cache, drafts(1))
     assert read_chains(cache) == {}
@@ -117,7 +117,7 @@ def test_after_three_attempts_it_is_an_error_and_nothing_is_visible(cache):
 # --- two writers ---------------------------------------------------------------------------------
 
 
-def test_of_two_writers_the_higher_fencing_number_wins_and_the_other_hears_of_it(cache):
+def test_of_two_writers_the_higher_fencing_number_wins_and_the_other_gets_an_error(cache):
     publish(cache, drafts(2, fencing=2))
     with pytest.raises(LeaseLostError, match="another writer"):
         publish(cache, drafts(2, fencing=1, scale=3.0))
@@ -132,7 +132,7 @@ def test_a_writer_that_was_taken_over_publishes_nothing_more(cache):
     assert bars_in(cache).equals(expected(days(2), scale=3.0))
 
 
-def test_of_two_writers_with_one_number_exactly_one_goes_on(cache):
+def test_of_two_writers_with_one_number_exactly_one_succeeds(cache):
     publish(cache, drafts(1))
     lost = 0
     for _ in range(4):

@@ -1,4 +1,4 @@
-"""What is removed is what nobody reads; a kill on the way leaves a series whole or unseen."""
+"""Removal takes only rows that no reader needs; an interruption leaves a series complete or invisible."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from dataclasses import replace
 from datetime import timedelta
 
 import pytest
-from kept import FIRST, SERIES, SPEC, days, drafts, expected
 from places import QUICK
+from series_data import FIRST, SERIES, SPEC, days, drafts, expected
 
 from rangebar_polars._files.failpoints import Step, on_failpoint
 from rangebar_polars.bar_series.identity import BarRules, BarSpec
@@ -27,6 +27,7 @@ from rangebar_polars.clickhouse.drop import drop
 from rangebar_polars.clickhouse.gc import Removed, gc
 from rangebar_polars.clickhouse.query.bars import read_bars
 from rangebar_polars.clickhouse.query.units import read_chains
+from rangebar_polars.clickhouse.schema.migrate import create_tables_if_missing
 from rangebar_polars.exceptions import CoverageError, LeaseError
 
 NOW = timedelta(0)
@@ -34,14 +35,14 @@ NOW = timedelta(0)
 
 @pytest.fixture(params=["embedded", "server"])
 def cache(request):
-    """An empty cache, by the address that a lease is taken at."""
+    """An empty cache at the address at which leases are taken."""
     if request.param == "server":
         with request.getfixturevalue("server").open(write=True) as one:
             one.writes = one.reads = QUICK
             yield one
     else:
-        one = request.getfixturevalue("held")
-        one.make_ready()
+        one = request.getfixturevalue("open_folder")
+        create_tables_if_missing(one)
         for table in ("bars", "units", "generations", "leases", "population_checkpoints"):
             one.command(f"TRUNCATE TABLE {one.table(table)}")
         yield one
@@ -68,7 +69,7 @@ def age(cache, table, hours, where="1"):
 
 @contextmanager
 def stopped_at(step, times=1):
-    """The writer is cut off when it reaches a step the so-manieth time."""
+    """Interrupt the writer when it reaches a step for the `times`-th time."""
     left = [times]
 
     def stop(reached):
@@ -82,7 +83,7 @@ def stopped_at(step, times=1):
 
 
 def rebuilt(cache, first, count, *, scale):
-    """An open rebuild of days."""
+    """Write days of a rebuild, and leave its generation open."""
     base = chain_of(cache).unit(first - timedelta(days=1))
     generation = open_generation(cache, SERIES, first, fencing=0)
     group = drafts(
@@ -96,10 +97,10 @@ def rebuilt(cache, first, count, *, scale):
     return generation
 
 
-# --- collecting what is left over ----------------------------------------------------------------
+# --- garbage collection --------------------------------------------------------------------------
 
 
-def test_rows_of_a_writer_that_was_cut_off_go_when_they_are_a_day_old(cache):
+def test_rows_of_an_interrupted_writer_are_removed_after_a_day(cache):
     publish(cache, drafts(3))
     with stopped_at(Step.BARS_PROVED):
         publish(cache, drafts(3, scale=5.0))
@@ -108,7 +109,7 @@ def test_rows_of_a_writer_that_was_cut_off_go_when_they_are_a_day_old(cache):
     age(cache, "bars", 23)
     assert gc(cache) == Removed()
     age(cache, "bars", 2, "bar_seq < 11")
-    # The newest row of an attempt is its age.
+    # The newest row of an attempt counts.
     assert not gc(cache)
     age(cache, "bars", 2)
     assert gc(cache, dry_run=True) == Removed(bars=36)
@@ -119,7 +120,7 @@ def test_rows_of_a_writer_that_was_cut_off_go_when_they_are_a_day_old(cache):
     assert gc(cache) == Removed()
 
 
-def test_what_any_unit_names_stays(cache):
+def test_rows_that_a_unit_names_stay(cache):
     publish(cache, drafts(2))
     publish(cache, drafts(2, fencing=1, scale=3.0))
     rebuilt(cache, days(2)[1], 1, scale=4.0)
@@ -127,18 +128,18 @@ def test_what_any_unit_names_stays(cache):
     assert rows_in(cache, "bars") == 60
 
 
-def test_units_of_a_rebuild_that_was_discarded_go(cache):
+def test_units_of_a_discarded_generation_are_removed(cache):
     publish(cache, drafts(3))
     generation = rebuilt(cache, FIRST, 2, scale=3.0)
     discard_generation(cache, SERIES, generation, fencing=0)
     assert gc(cache) == Removed()
     assert gc(cache, min_age=NOW) == Removed(bars=24, units=2)
     assert bars_in(cache).equals(expected(days(3)))
-    # Its number stays taken.
+    # Its number is not used again.
     assert open_generation(cache, SERIES, FIRST, fencing=0).number == generation.number + 1
 
 
-def test_units_that_a_published_rebuild_hides_go_and_those_before_it_stay(cache):
+def test_units_that_a_published_generation_hides_are_removed_and_earlier_ones_stay(cache):
     publish(cache, drafts(3))
     generation = rebuilt(cache, days(2)[1], 2, scale=3.0)
     publish_generation(cache, SERIES, generation, fencing=0)
@@ -153,7 +154,7 @@ def test_units_that_a_published_rebuild_hides_go_and_those_before_it_stay(cache)
     assert chain_of(cache).frontier == days(5)[4]
 
 
-def test_a_rebuild_that_begins_while_it_is_collected_stays(cache):
+def test_a_generation_that_opens_during_the_collection_stays(cache):
     publish(cache, drafts(2))
 
     class Interrupted(Cache):
@@ -172,7 +173,7 @@ def test_a_rebuild_that_begins_while_it_is_collected_stays(cache):
     assert bars_in(cache).equals(expected(days(2), 3.0))
 
 
-def test_claims_that_others_have_followed_go_and_the_highest_number_never(cache):
+def test_superseded_claims_are_removed_and_the_highest_number_never(cache):
     publish(cache, drafts(1))
     for _ in range(3):
         with hold_leases([SERIES.lease_key], cache.target) as leases:
@@ -187,7 +188,7 @@ def test_claims_that_others_have_followed_go_and_the_highest_number_never(cache)
         assert leases.fencing[SERIES.lease_key] == 4
 
 
-def test_checkpoints_that_are_not_the_newest_go(cache):
+def test_checkpoints_that_are_not_the_newest_are_removed(cache):
     cache.command(f"SYSTEM STOP MERGES {cache.table('population_checkpoints')}")
     units = publish(cache, drafts(3))
     for unit in units:
@@ -199,7 +200,7 @@ def test_checkpoints_that_are_not_the_newest_go(cache):
     assert rows.to_list() == [units[-1].attempt]
 
 
-def test_readers_and_a_writer_are_at_work_while_rows_go(cache):
+def test_readers_and_a_writer_work_during_a_collection(cache):
     publish(cache, drafts(2))
     generation = rebuilt(cache, FIRST, 2, scale=3.0)
     publish_generation(cache, SERIES, generation, fencing=0)
@@ -229,7 +230,7 @@ def test_readers_and_a_writer_are_at_work_while_rows_go(cache):
 # --- dropping series -----------------------------------------------------------------------------
 
 
-def test_a_series_is_dropped_wholly_and_no_other(cache):
+def test_a_whole_series_is_dropped_and_no_other(cache):
     late = SPEC.series(days(2)[1])
     other = BarSpec.of("BTCUSDT", 500).series(FIRST)
     publish(cache, [*drafts(3), *drafts(2, series=late), *drafts(2, series=other)])
@@ -247,7 +248,7 @@ def test_a_series_is_dropped_wholly_and_no_other(cache):
     assert drop(cache, []) == Removed()
 
 
-def test_a_family_is_dropped_with_what_is_not_seen_of_it(cache):
+def test_a_spec_is_dropped_with_its_invisible_rows(cache):
     gate_off = replace(SPEC, rules=BarRules(prevent_same_timestamp_close=False))
     publish(cache, [*drafts(2), *drafts(2, series=gate_off.series(FIRST))])
     rebuilt(cache, FIRST, 1, scale=2.0)
@@ -259,7 +260,7 @@ def test_a_family_is_dropped_with_what_is_not_seen_of_it(cache):
     assert (rows_in(cache, "bars"), rows_in(cache, "units")) == (24, 2)
 
 
-def test_what_was_dropped_can_be_built_again_as_it_was(cache):
+def test_dropped_bars_can_be_rebuilt_identically(cache):
     publish(cache, drafts(3))
     generation = rebuilt(cache, FIRST, 3, scale=3.0)
     publish_generation(cache, SERIES, generation, fencing=0)
@@ -268,14 +269,14 @@ def test_what_was_dropped_can_be_built_again_as_it_was(cache):
         assert read_chains(cache, [SPEC]) == {}
         publish(cache, drafts(3))
         assert bars_in(cache).equals(expected(days(3)))
-    # A rebuild again has a number of its own, so that its rows are no copies of earlier ones.
+    # The new rebuild has another number, so that its rows do not repeat an earlier insert.
     later = rebuilt(cache, FIRST, 3, scale=4.0)
     assert later.number > generation.number
     publish_generation(cache, SERIES, later, fencing=0)
     assert bars_in(cache).equals(expected(days(3), 4.0))
 
 
-def test_a_series_that_somebody_writes_is_not_dropped(cache):
+def test_a_series_with_a_writer_at_work_is_not_dropped(cache):
     publish(cache, drafts(2))
     other = SPEC.series(days(400)[399])
     publish(cache, drafts(1, series=other))
@@ -289,7 +290,7 @@ def test_a_series_that_somebody_writes_is_not_dropped(cache):
 
 
 class Cut(Cache):
-    """A cache whose caller is cut off before an effect, which is after the one before it."""
+    """A cache that interrupts its caller before the n-th write."""
 
     def __init__(self, cache, effect):
         super().__init__(cache._client, cache.target)
@@ -311,7 +312,7 @@ class Cut(Cache):
 
 
 def cut_off(cache, work):
-    """Do a work, cut off at its first effect, then at its second, and so on, until it is done."""
+    """Run `work` again and again, interrupted at its first write, then at its second, until it ends."""
     for effect in range(1, 99):
         cut = Cut(cache, effect)
         try:
@@ -324,7 +325,7 @@ def cut_off(cache, work):
     raise AssertionError
 
 
-def test_a_drop_that_is_cut_off_leaves_the_series_whole_or_unseen(cache):
+def test_an_interrupted_drop_leaves_the_series_complete_or_invisible(cache):
     publish(cache, drafts(3))
     generation = rebuilt(cache, days(2)[1], 2, scale=3.0)
     publish_generation(cache, SERIES, generation, fencing=0)
@@ -336,7 +337,7 @@ def test_a_drop_that_is_cut_off_leaves_the_series_whole_or_unseen(cache):
         if is_seen:
             assert bars_in(cache).equals(whole)
             continue
-        # A population begins anew at any moment, and the next cut finds the same series.
+        # Populate again, so that the next interruption meets the same series.
         number = chain.generation if chain is not None else 0
         publish(cache, drafts(3, generation=number))
         assert bars_in(cache).equals(expected(days(3))), effect
@@ -347,7 +348,7 @@ def test_a_drop_that_is_cut_off_leaves_the_series_whole_or_unseen(cache):
     assert gc(cache, min_age=NOW).units == 0
 
 
-def test_rows_that_a_drop_left_are_collected(cache):
+def test_rows_left_by_an_interrupted_drop_are_collected(cache):
     publish(cache, drafts(3))
     for _ in cut_off(cache, lambda cut: drop(cut, [SERIES])):
         if not read_chains(cache, [SPEC])[SERIES].units:
@@ -357,7 +358,7 @@ def test_rows_that_a_drop_left_are_collected(cache):
     assert rows_in(cache, "bars") == rows_in(cache, "units") == 0
 
 
-def test_a_collection_that_is_cut_off_changes_nothing_that_is_seen(cache):
+def test_an_interrupted_collection_changes_nothing_visible(cache):
     publish(cache, drafts(3))
     generation = rebuilt(cache, days(2)[1], 2, scale=3.0)
     publish_generation(cache, SERIES, generation, fencing=0)
@@ -370,11 +371,11 @@ def test_a_collection_that_is_cut_off_changes_nothing_that_is_seen(cache):
     assert (rows_in(cache, "bars"), rows_in(cache, "units")) == (36, 3)
 
 
-# --- what the database does to rows that come again ----------------------------------------------
+# --- repeated inserts ----------------------------------------------------------------------------
 
 
 def one_unit(cache, scale=1.0):
-    """A published day, and a writer that sends exactly its rows once more."""
+    """Publish a day, and return a writer that sends exactly its rows again."""
     sent = []
 
     class Watched(Cache):
@@ -389,11 +390,11 @@ def one_unit(cache, scale=1.0):
     return lambda: cache.insert("bars", sent[0])
 
 
-def test_an_insert_equal_to_one_whose_rows_were_removed_is_lost(cache):
+def test_a_repeated_insert_is_dropped_even_if_its_rows_were_removed(cache):
     send_again = one_unit(cache)
     cache.command(f"ALTER TABLE {cache.table('bars')} DELETE WHERE 1 SETTINGS mutations_sync = 2")
     send_again()
-    # This is why a row that is written again never equals one that was: its attempt is another.
+    # Rows that are written again therefore have another attempt.
     assert rows_in(cache, "bars") == 0
     with pytest.raises(CoverageError, match="damaged"):
         bars_in(cache)
@@ -422,7 +423,7 @@ def test_rows_that_a_late_writer_sends_again_are_read_once(cache):
         )
 
 
-def test_rows_of_a_late_writer_that_nobody_names_are_never_seen(cache):
+def test_rows_of_a_late_writer_without_a_unit_are_never_visible(cache):
     with stopped_at(Step.BARS_PROVED):
         publish(cache, drafts(2, scale=5.0))
     publish(cache, drafts(2))
@@ -431,7 +432,7 @@ def test_rows_of_a_late_writer_that_nobody_names_are_never_seen(cache):
     assert bars_in(cache).equals(expected(days(2)))
 
 
-def test_a_group_of_which_one_month_arrived_is_not_seen(cache):
+def test_a_group_with_one_month_missing_is_not_visible(cache):
     publish(cache, drafts(1))
     last = chain_of(cache).last
     with stopped_at(Step.BARS_INSERTED):
@@ -446,7 +447,7 @@ def test_a_group_of_which_one_month_arrived_is_not_seen(cache):
 @pytest.mark.parametrize(
     "statement", ["DROP PARTITION 202401", "DELETE WHERE unit_day < '2024-02-01'"]
 )
-def test_units_whose_rows_are_lost_are_named_and_can_be_built_again(cache, statement):
+def test_units_with_lost_rows_are_named_and_can_be_rebuilt(cache, statement):
     publish(cache, drafts(3))
     cache.command(f"ALTER TABLE {cache.table('bars')} {statement} SETTINGS mutations_sync = 2")
     with pytest.raises(CoverageError, match="damaged") as caught:

@@ -1,4 +1,4 @@
-"""Removal that is killed: what is left is seen whole, or not at all, and the next run finishes it."""
+"""A killed removal leaves a series complete or invisible, and the next run finishes it."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import signal
 from datetime import timedelta
 
 import pytest
-from kept import SERIES, SPEC, days, drafts, expected
+from series_data import SERIES, SPEC, days, drafts, expected
 
 from rangebar_polars.clickhouse.commit.publish import publish
 from rangebar_polars.clickhouse.drop import drop
@@ -17,7 +17,7 @@ from rangebar_polars.clickhouse.query.units import read_chains
 REMOVE_AND_DIE = """
 import os, signal, sys
 from datetime import timedelta
-from kept import SERIES, drafts
+from series_data import SERIES, drafts
 from rangebar_polars.clickhouse.connection.client import Cache
 from rangebar_polars.clickhouse.open import open_cache
 from rangebar_polars.clickhouse.drop import drop
@@ -74,9 +74,7 @@ def seen(cache):
         ("bars DELETE", "before", False),
     ],
 )
-def test_a_drop_that_is_killed_leaves_the_series_whole_or_unseen(
-    embedded, run, word, when, is_seen
-):
+def test_a_killed_drop_leaves_the_series_complete_or_invisible(embedded, run, word, when, is_seen):
     killed(run, embedded.folder, "drop", word, when)
     with embedded.open(write=True) as cache:
         assert len(seen(cache)) == 3 * is_seen
@@ -91,7 +89,7 @@ def test_a_drop_that_is_killed_leaves_the_series_whole_or_unseen(
 
 
 @pytest.mark.parametrize("when", ["before", "after"])
-def test_a_collection_that_is_killed_changes_nothing_that_is_seen(embedded, run, when):
+def test_a_killed_collection_changes_nothing_visible(embedded, run, when):
     killed(run, embedded.folder, "gc", "bars DELETE", when)
     with embedded.open(write=True) as cache:
         assert read_bars(cache, seen(cache)).equals(expected(days(3)))

@@ -1,4 +1,4 @@
-"""The tables: their text, their versions, and what comes back from every column."""
+"""The tables: their statements, codecs, and values read back from every column."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 
 import polars as pl
 import pytest
-from kept import FIRST, SERIES, bars_on, drafts
+from series_data import FIRST, SERIES, bars_on, drafts
 
 import rangebar_polars.clickhouse
 from rangebar_polars.bar_series.columns import (
@@ -28,7 +28,7 @@ from rangebar_polars.exceptions import CacheWriteError
 INT_LOW, INT_HIGH = -(2**63), 2**63 - 1
 
 
-def test_the_committed_text_is_that_of_the_catalogue():
+def test_schema_sql_matches_the_catalogue():
     file = Path(rangebar_polars.clickhouse.__file__).parent / "schema.sql"
     assert file.read_text(encoding="utf-8") == ddl.schema_sql()
 
@@ -48,7 +48,7 @@ def test_every_column_of_the_catalogue_is_stored():
     assert feature_groups() == ("core", "microstructure")
 
 
-def test_a_creation_that_was_cut_off_is_taken_up_again(cache):
+def test_an_interrupted_creation_is_completed(cache):
     cache.command(f"DROP TABLE {cache.table('leases')} SYNC")
     cache.command(f"TRUNCATE TABLE {cache.table('schema_version')}")
     assert migrate.migrate(cache) == 0
@@ -63,7 +63,7 @@ def codecs(cache):
     return dict(rows.iter_rows())
 
 
-def test_an_upgrade_gives_tables_that_exist_the_codecs_of_this_version(cache):
+def test_an_upgrade_sets_the_codecs_of_this_version(cache):
     made = codecs(cache)
     assert all(made[name] for name in ddl.table("bars").codecs)
     older = "MODIFY COLUMN open Float64 CODEC(LZ4), MODIFY COLUMN bar_seq UInt32 CODEC(LZ4)"
@@ -75,7 +75,7 @@ def test_an_upgrade_gives_tables_that_exist_the_codecs_of_this_version(cache):
 
 
 def extremes():
-    """Bars whose columns hold the ends of their types, nulls, and values seen nowhere else."""
+    """Return bars with the extremes of every data type, nulls, and values that are unique."""
     bars = bars_on(FIRST, count=4, ending="reset").drop("bar_id")
     floats = [name for name, dtype in bars.schema.items() if dtype == pl.Float64]
     counts = [name for name, dtype in bars.schema.items() if dtype == pl.Int64]
@@ -91,7 +91,7 @@ def extremes():
     )
 
 
-def test_every_column_of_bars_comes_back_as_it_was(cache):
+def test_every_column_of_bars_is_read_back_unchanged(cache):
     bars = extremes()
     rows = rows_of([bars])[0]
     key = {**SERIES.key._asdict(), "unit_day": FIRST, "attempt": 2**64 - 1}
@@ -112,7 +112,7 @@ def test_every_column_of_bars_comes_back_as_it_was(cache):
     assert rows.select(pl.all().n_unique()).row(0, named=True)["ofi"] == 4
 
 
-def test_every_column_of_the_other_tables_comes_back_as_it_was(cache):
+def test_every_column_of_the_other_tables_is_read_back_unchanged(cache):
     samples = {pl.String: "é`'\\\n", pl.UInt32: 2**32 - 1, pl.UInt64: 2**64 - 1, pl.Int64: INT_LOW,
                pl.Date: date(2148, 12, 31), pl.Boolean: True, pl.Binary: bytes(range(256))}  # fmt: skip
     for one in ddl.tables():
@@ -144,7 +144,7 @@ def test_a_null_is_not_turned_into_a_default(cache):
         ("ended_by", None, "`null` as `ended_by`"),
     ],
 )
-def test_what_cannot_be_stored_as_it_is_is_refused(column, value, words):
+def test_a_value_that_cannot_be_stored_unchanged_is_refused(column, value, words):
     bars = bars_on(FIRST)
     changed = pl.when(pl.int_range(pl.len()) == 3).then(pl.lit(value)).otherwise(pl.col(column))
     with pytest.raises(ValueError, match=words):
@@ -153,7 +153,7 @@ def test_what_cannot_be_stored_as_it_is_is_refused(column, value, words):
 
 def test_bars_without_all_features_or_endings_are_refused():
     for name in ("ofi", "ended_by"):
-        with pytest.raises(ValueError, match=f"lack the column `{name}`"):
+        with pytest.raises(ValueError, match=f"have no column `{name}`"):
             rows_of([bars_on(FIRST).drop(name)])
     other = bars_on(FIRST).with_columns(pl.col("close_time").dt.cast_time_unit("ns"))
     with pytest.raises(ValueError, match="`close_time` as"):
@@ -175,7 +175,7 @@ def test_no_column_can_change_without_its_hash():
     hashes = rows_of([bars])[0]["row_hash"]
     assert hashes.n_unique() == bars.height
     for name, dtype in bars.schema.items():
-        # Two values are exchanged, so that only their places tell.
+        # Swap two values, so that only their columns differ.
         turned = bars.with_columns(pl.col(name).reverse())
         if bars[name].equals(turned[name], null_equal=True):
             continue
@@ -183,7 +183,7 @@ def test_no_column_can_change_without_its_hash():
         assert changed.sum() != hashes.sum(), (name, dtype)
 
 
-def test_a_processor_state_is_any_bytes(cache):
+def test_a_processor_state_may_be_any_bytes(cache):
     from dataclasses import replace
 
     from rangebar_polars.clickhouse.query.units import states_of

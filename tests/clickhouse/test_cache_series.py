@@ -1,4 +1,4 @@
-"""What a series is, and where its segments begin."""
+"""The identity of a series, and the start of its segments."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from datetime import UTC, date, datetime, timedelta
 
 import polars as pl
 import pytest
-from kept import SPEC
+from series_data import SPEC
 
 from rangebar_polars._utils.span import Span, parse_span
 from rangebar_polars.bar_series.identity import (
@@ -39,7 +39,7 @@ def test_segments_begin_where_the_kernel_resets(reset):
 
 
 @pytest.mark.parametrize("reset", MODES)
-def test_segments_follow_one_another_and_hold_their_days(reset):
+def test_segments_are_contiguous_and_contain_their_days(reset):
     found = segments(parse_span("1999-12-25", "2001-01-08"), reset)
     assert [one.end for one in found[:-1]] == [one.start for one in found[1:]]
     for one in found:
@@ -67,7 +67,7 @@ def test_an_end_at_a_reset_does_not_touch_the_next_segment():
     assert [s.name for s in segments(parse_span("2023-12-31", "2023-12-31"), "year")] == ["2023"]
 
 
-def test_the_number_of_a_configuration_never_changes():
+def test_the_id_of_rules_never_changes():
     numbers = {
         BarRules(): 0x44675D7ECC1CE63D,
         BarRules(prevent_same_timestamp_close=False): 0x9116B43FF399C260,
@@ -92,7 +92,7 @@ def test_every_part_of_a_series_changes_its_key():
     ]  # fmt: skip
     assert len({one.key for one in [first, *others]}) == len(others) + 1
     keys = {one.lease_key.file_name for one in [first, *others]}
-    # The anchor is no part of what one writer at a time may work on.
+    # A lease does not depend on the anchor.
     assert len(keys) == len(others)
 
 

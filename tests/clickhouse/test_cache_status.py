@@ -1,4 +1,4 @@
-"""What the cache says about itself."""
+"""The status of the cache: its series, and the sizes of its tables."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ from dataclasses import replace
 from datetime import UTC, datetime
 
 import pytest
-from kept import FIRST, SERIES, SPEC, bars_on, days, drafts
 from places import QUICK
+from series_data import FIRST, SERIES, SPEC, bars_on, days, drafts
 
 from rangebar_polars.bar_series.identity import BarRules, BarSpec
 from rangebar_polars.clickhouse.commit.generations import discard_generation, open_generation
@@ -51,7 +51,7 @@ def test_a_series_is_a_row(cache):
     ]
 
 
-def test_series_that_are_not_read_any_more_are_told_apart(cache):
+def test_series_that_are_no_longer_read_are_marked(cache):
     old = replace(SPEC, rules=BarRules(bar_semantics=0)).series(FIRST)
     gate_off = BarRules(prevent_same_timestamp_close=False)
     loose = replace(SPEC, rules=gate_off).series(days(2)[1])
@@ -74,7 +74,7 @@ def test_series_that_are_not_read_any_more_are_told_apart(cache):
     assert found["segment"].to_list() == ["all", *["2024"] * 5]
 
 
-def test_a_rebuild_that_was_cut_off_is_counted_until_it_is_given_up(cache):
+def test_an_interrupted_rebuild_is_counted_until_it_is_discarded(cache):
     publish(cache, drafts(1))
     generation = open_generation(cache, SERIES, FIRST, fencing=0)
     assert stored_series(cache)["open_rebuilds"].item() == 1
@@ -91,7 +91,7 @@ def test_every_table_has_its_size(cache):
     assert set(found) <= {table.name for table in tables()}
 
 
-def test_of_an_absent_cache_there_is_nothing_to_say(tmp_path):
+def test_an_absent_cache_has_an_empty_status(tmp_path):
     with reading(cache_dir=tmp_path) as none:
         assert none is None
         assert stored_series(none).schema == STORED_SCHEMA

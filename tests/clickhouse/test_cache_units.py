@@ -1,4 +1,4 @@
-"""Which units are visible, and what is read of them."""
+"""Visible units, and reads of their bars."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import polars as pl
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from kept import FIRST, SERIES, SPEC, bars_on, days, drafts, expected, noon
+from series_data import FIRST, SERIES, SPEC, bars_on, days, drafts, expected, noon
 
 from rangebar_polars._utils.span import microseconds
 from rangebar_polars.bar_series.identity import BarSpec
@@ -48,7 +48,7 @@ def test_a_chain_ends_at_the_first_missing_day():
     assert attempts([unit(1, 12, 11)]) == []
 
 
-def test_a_unit_counts_only_on_the_visible_one_of_the_day_before():
+def test_a_unit_is_visible_only_if_it_is_built_on_the_visible_unit_of_the_day_before():
     rivals = [unit(0, 11, 0), unit(0, 5, 0, fencing=1), unit(1, 12, 11, fencing=9)]
     assert attempts(rivals) == [5]
     assert attempts([*rivals, unit(1, 99, 5)]) == [5, 99]
@@ -59,16 +59,16 @@ def test_the_highest_fencing_number_wins_then_the_smallest_attempt():
     assert attempts(rivals) == [7]
 
 
-def test_a_rebuild_counts_from_its_first_day_once_it_is_published():
+def test_a_published_generation_is_visible_from_its_first_day():
     old = [unit(0, 1, 0), unit(1, 2, 1), unit(2, 3, 2)]
     new = [unit(1, 20, 1, generation=1), unit(2, 30, 20, generation=1)]
     assert attempts(old + new) == [1, 2, 3]
     assert attempts(old + new, [(1, days(2)[1])]) == [1, 20, 30]
-    # What was added to the old one does not follow the new one.
+    # A unit that was added to the old generation does not continue the new one.
     assert attempts([*old, *new, unit(3, 4, 3)], [(1, days(2)[1])]) == [1, 20, 30]
 
 
-def test_of_two_rebuilds_the_newer_counts_from_its_first_day():
+def test_of_two_generations_the_newer_is_visible_from_its_first_day():
     units = [
         *(unit(0, 1, 0), unit(1, 2, 1), unit(2, 3, 2)),
         *(unit(1, 20, 1, generation=1), unit(2, 30, 20, generation=1)),
@@ -79,7 +79,7 @@ def test_of_two_rebuilds_the_newer_counts_from_its_first_day():
 
 
 @given(st.data())
-def test_what_is_visible_does_not_depend_on_the_order_of_the_rows(data):
+def test_visible_units_do_not_depend_on_the_order_of_the_rows(data):
     units = [
         unit(day, data.draw(st.integers(1, 9)) + 10 * day, built_on, fencing=fencing)
         for day in range(4)
@@ -109,7 +109,7 @@ def plan(cache):
     return chain_of(cache).units
 
 
-def test_a_chain_answers_for_its_days(cache):
+def test_a_chain_returns_the_units_of_its_days(cache):
     publish(cache, drafts(4))
     chain = chain_of(cache)
     assert chain.frontier == days(5)[4]
@@ -125,7 +125,7 @@ def test_a_chain_answers_for_its_days(cache):
     assert chain.last.day == days(4)[3]
 
 
-def test_series_are_found_by_family_and_segment(cache):
+def test_series_are_found_by_spec_and_segment(cache):
     other = BarSpec.of("ETHUSDT", 250)
     late = SPEC.series(FIRST + timedelta(days=2))
     next_year = SPEC.series(date(2025, 1, 1))
@@ -133,7 +133,7 @@ def test_series_are_found_by_family_and_segment(cache):
         publish(cache, drafts(1, series=series))
     assert list(read_chains(cache, [SPEC])) == [SERIES, late, next_year]
     assert list(read_chains(cache, [SPEC], segment_starts=[date(2025, 1, 1)])) == [next_year]
-    # So many days would make a query too long: those between them are asked for.
+    # A list of these days would make the query too long, so it selects a range.
     many = days(20_000, date(1971, 1, 1))
     assert SERIES.segment_start in many
     assert list(read_chains(cache, [SPEC], segment_starts=many)) == [SERIES, late, next_year]
@@ -154,13 +154,13 @@ def test_bars_are_cut_by_their_close_time(cache):
     assert count_bars(cache, plan(cache), **bounds) == bars.height
 
 
-def test_only_what_is_asked_for_is_read(cache):
+def test_only_requested_columns_are_read(cache):
     publish(cache, drafts(1))
     bars = read_bars(cache, plan(cache), columns=["ofi", "close", "close_time"])
     assert bars.equals(expected(days(1)).select("close_time", "close", "ofi"))
 
 
-def test_nothing_kept_is_an_empty_frame_of_the_same_columns(cache):
+def test_no_bars_are_an_empty_frame_with_the_same_columns(cache):
     bars = read_bars(cache, ())
     assert bars.schema == expected(days(1)).schema
     assert bars.is_empty()
@@ -169,7 +169,7 @@ def test_nothing_kept_is_an_empty_frame_of_the_same_columns(cache):
 
 
 @pytest.mark.parametrize("count", [1, 11, 12, 13, 30, 36, 50])
-def test_the_newest_bars_are_the_end_of_all(cache, count):
+def test_the_newest_bars_are_the_last_of_all(cache, count):
     publish(cache, drafts(3))
     whole = expected(days(3))
     assert newest_bars(cache, plan(cache), count).equals(whole.tail(count))
@@ -179,7 +179,7 @@ def test_the_newest_bars_are_the_end_of_all(cache, count):
     assert found.equals(before.tail(count))
 
 
-def test_orphans_are_given_when_asked_for_and_never_counted(cache):
+def test_orphans_are_returned_on_request_and_never_counted(cache):
     group = drafts(3)
     group[1] = replace(group[1], bars=bars_on(days(2)[1], ending="reset"))
     units = publish(cache, group)
@@ -192,7 +192,7 @@ def test_orphans_are_given_when_asked_for_and_never_counted(cache):
     assert newest_bars(cache, plan(cache), 24).height == 24
 
 
-def test_a_bar_that_a_gap_ended_is_found_by_its_close_in_the_unit_of_a_later_day(cache):
+def test_a_bar_that_a_gap_ended_is_found_by_its_close_time_in_the_unit_of_a_later_day(cache):
     group = drafts(3)
     last = bars_on(FIRST, ending="gap").tail(1)
     group[0] = replace(group[0], bars=bars_on(FIRST).head(11))
@@ -210,7 +210,7 @@ def test_a_bar_that_a_gap_ended_is_found_by_its_close_in_the_unit_of_a_later_day
 # --- damage --------------------------------------------------------------------------------------
 
 
-def test_rows_that_came_twice_are_read_once(cache):
+def test_rows_that_were_inserted_twice_are_read_once(cache):
     publish(cache, drafts(2))
     bars = cache.table("bars")
     cache.command(f"SYSTEM STOP MERGES {bars}")
@@ -227,7 +227,7 @@ def test_rows_that_came_twice_are_read_once(cache):
         "ALTER TABLE {bars} UPDATE row_hash = row_hash + 1 WHERE bar_seq = 3",
     ],
 )
-def test_rows_that_are_not_those_published_are_an_error_with_the_day(cache, change):
+def test_rows_that_differ_from_the_published_ones_are_an_error_with_the_day(cache, change):
     publish(cache, drafts(2))
     cache.command(change.format(bars=cache.table("bars")) + " SETTINGS mutations_sync = 2")
     with pytest.raises(CoverageError, match="damaged") as caught:
@@ -246,13 +246,13 @@ def test_units_that_were_replaced_and_removed_are_refused(cache):
     assert read_bars(cache, plan(cache)).equals(expected(days(2), scale=3.0))
 
 
-def test_two_units_of_one_day_have_no_order(cache):
+def test_two_units_of_one_day_are_refused(cache):
     units = publish(cache, drafts(1))
     with pytest.raises(ValueError, match="same day"):
         read_bars(cache, units * 2)
 
 
-def test_coverage_says_what_each_unit_was_made_of(cache):
+def test_coverage_describes_the_ticks_of_each_unit(cache):
     group = drafts(3)
     ticks = replace(group[2].ticks, first_id=group[2].ticks.first_id + 7, source_absent=((1, 7),))
     group[2] = replace(group[2], ticks=ticks)
@@ -276,7 +276,7 @@ def rebuild(cache, first, count, generation, *, scale=3.0):
     )
 
 
-def test_a_rebuild_shows_at_once_and_whole(cache):
+def test_a_rebuild_becomes_visible_at_once_and_complete(cache):
     publish(cache, drafts(4))
     first = days(4)[1]
     generation = open_generation(cache, SERIES, first, fencing=0)
@@ -302,7 +302,7 @@ def test_a_rebuild_shows_at_once_and_whole(cache):
     assert bars[12:].equals(expected(days(4)[1:], scale=3.0))
 
 
-def test_a_rebuild_goes_on_as_an_ordinary_population(cache):
+def test_a_rebuild_is_extended_like_an_ordinary_series(cache):
     publish(cache, drafts(2))
     generation = open_generation(cache, SERIES, FIRST, fencing=0)
     rebuild(cache, FIRST, 2, generation)
@@ -312,7 +312,7 @@ def test_a_rebuild_goes_on_as_an_ordinary_population(cache):
     assert chain_of(cache).frontier == days(4)[3]
 
 
-def test_a_discarded_rebuild_is_never_seen_and_its_number_never_used_again(cache):
+def test_a_discarded_generation_is_never_visible_and_its_number_never_used_again(cache):
     publish(cache, drafts(2))
     old = chain_of(cache).units
     generation = open_generation(cache, SERIES, FIRST, fencing=0)
@@ -326,7 +326,7 @@ def test_a_discarded_rebuild_is_never_seen_and_its_number_never_used_again(cache
 
 
 class Interrupted(Cache):
-    """A cache where something happens after the first query of a plan."""
+    """A cache that runs a function after the first query of a plan."""
 
     def __init__(self, cache, happening):
         super().__init__(cache._client, cache.target)
@@ -339,7 +339,7 @@ class Interrupted(Cache):
         return result
 
 
-def test_a_plan_that_is_made_while_a_rebuild_is_published_sees_the_old_whole(cache):
+def test_a_plan_made_while_a_rebuild_is_published_sees_the_old_bars_complete(cache):
     publish(cache, drafts(3))
     old = chain_of(cache).units
 
@@ -353,11 +353,11 @@ def test_a_plan_that_is_made_while_a_rebuild_is_published_sees_the_old_whole(cac
     assert [one.generation for one in chain_of(cache).units] == [1, 1, 1]
 
 
-def test_a_number_that_no_unit_has_is_not_used_again_either(cache):
+def test_a_generation_number_without_units_is_not_used_again(cache):
     publish(cache, drafts(1))
     numbers = [open_generation(cache, SERIES, FIRST, fencing=0).number for _ in range(3)]
     assert numbers == [1, 2, 3]
-    # An open rebuild whose row was lost still has its number.
+    # An open generation whose row was lost still occupies its number.
     publish(cache, drafts(1, fencing=1))
     cache.command(f"INSERT INTO {cache.table('units')} SELECT * REPLACE (9 AS generation) "
                   f"FROM {cache.table('units')}")  # fmt: skip
@@ -371,5 +371,5 @@ def test_rebuilds_of_one_series_do_not_touch_another(cache):
     publish_generation(cache, late, generation, fencing=0)
     found = read_chains(cache, [SPEC])
     assert len(found[SERIES].units) == 3
-    # Published empty by mistake: nothing of it can be seen, and nothing else either.
+    # Published empty by mistake: the series then has no visible unit.
     assert found[late].units == ()

@@ -130,8 +130,8 @@ MUTATIONS = [
         (
             (
                 "clickhouse/commit/publish.py",
-                "pending = [one for one in pending if held.get(one.number) != one.expected]",
-                "pending = [one for one in pending if held is None]",
+                "pending = [one for one in pending if stored.get(one.number) != one.expected]",
+                "pending = [one for one in pending if stored is None]",
             ),
         ),
         ("test_server_faults.py::test_rows_that_a_server_took_and_lost_are_sent_again",),

@@ -6,7 +6,7 @@ from datetime import date
 
 import pytest
 
-from rangebar_polars.clickhouse.open import _OPENINGS, engine_use
+from rangebar_polars.clickhouse.open import _POOL, engine_use
 from rangebar_polars.readers.bars import get_range_bars, scan_range_bars
 from rangebar_polars.readers.cached import count_bars, coverage, get_cached_bars, get_n_bars
 from readers.stock import SYMBOL, january
@@ -18,7 +18,7 @@ DAYS = (date(2024, 1, 20), date(2024, 2, 10))
 @pytest.fixture
 def openings(stock):
     """How often the engine was started since the test began, with no folder open."""
-    _OPENINGS._close_idle()
+    _POOL._close_idle()
     before = engine_use().openings
     return lambda: engine_use().openings - before
 

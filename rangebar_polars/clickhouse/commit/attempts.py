@@ -1,4 +1,4 @@
-"""A draft on its way: its rows under a number of its own, and what the cache must say of them."""
+"""Attempts to store a draft: its rows under a unique number, and the facts that prove them."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ if TYPE_CHECKING:
 
 __all__ = ["Attempt", "attempts_of", "new_number", "with_keys"]
 
-#: Columns that the rows of an attempt have alike.
+#: Columns with the same value in all rows of an attempt.
 _KEY = (*SeriesKey._fields, "unit_day", "attempt")
 
 
 class _Facts(NamedTuple):
-    """What can be said of the rows of a unit; the first six the cache must say of them, too."""
+    """Facts about the rows of a unit. The first six are compared with the stored rows."""
 
     rows: int = 0
     row_hash_sum: int = 0
@@ -35,14 +35,14 @@ class _Facts(NamedTuple):
     orphans: int = 0
     first_close_us: int | None = None
     last_close_us: int | None = None
-    #: Of the bars that reached their threshold.
+    #: The days of the bars that reached their threshold.
     first_closed: date | None = None
     last_closed: date | None = None
 
 
 @dataclass(slots=True)
 class Attempt:
-    """A draft with the rows that are sent for it under a number of its own."""
+    """A draft with its rows, which are sent under a unique number."""
 
     draft: UnitDraft
     rows: pl.DataFrame
@@ -51,27 +51,27 @@ class Attempt:
 
     @property
     def expected(self) -> tuple[int | date | None, ...]:
-        """What the cache must say of its rows."""
+        """The facts that the stored rows must have."""
         return self.facts[:6]
 
 
 def attempts_of(drafts: Sequence[UnitDraft]) -> list[Attempt]:
-    """The drafts, judged, with their rows."""
+    """Check drafts and convert each to an attempt."""
     rows = rows_of([draft.bars for draft in drafts])
     facts = _facts(rows)
-    for draft, one in zip(drafts, facts, strict=True):
-        _judge_day(draft, one)
+    for draft, facts_of_one in zip(drafts, facts, strict=True):
+        _check_day(draft, facts_of_one)
     return [Attempt(*item, new_number()) for item in zip(drafts, rows, facts, strict=True)]
 
 
 def _facts(units: Sequence[pl.DataFrame]) -> list[_Facts]:
-    """Facts of the rows of units, found for all of them at once."""
+    """Compute the facts of the rows of units, for all units at once."""
     close, is_closed = pl.col("close_time_us"), pl.col("is_closed")
     closed = close.filter(is_closed).cast(pl.Datetime("us", "UTC")).dt.date()
     found = (
         pl.concat(units)
         .lazy()
-        .with_columns(_place_of([rows.height for rows in units]))
+        .with_columns(_unit_numbers([rows.height for rows in units]))
         .group_by("unit")
         .agg(
             pl.len(),
@@ -87,41 +87,41 @@ def _facts(units: Sequence[pl.DataFrame]) -> list[_Facts]:
         )
         .collect()
     )
-    by_place = {place: _Facts(*values) for place, *values in found.iter_rows()}
-    return [by_place.get(place, _Facts()) for place in range(len(units))]
+    by_number = {number: _Facts(*values) for number, *values in found.iter_rows()}
+    return [by_number.get(number, _Facts()) for number in range(len(units))]
 
 
-def _place_of(lengths: Sequence[int]) -> pl.Series:
-    """For each row of units in a row, which of them it belongs to."""
-    places = pl.DataFrame(
+def _unit_numbers(lengths: Sequence[int]) -> pl.Series:
+    """Return, for each row of concatenated units, the number of its unit."""
+    counts = pl.DataFrame(
         {"unit": range(len(lengths)), "count": lengths},
         schema={"unit": pl.UInt32, "count": pl.UInt32},
     )
-    return places.select(pl.col("unit").repeat_by("count").explode().drop_nulls()).to_series()
+    return counts.select(pl.col("unit").repeat_by("count").explode().drop_nulls()).to_series()
 
 
 def new_number() -> int:
-    """Random number of an attempt; 0 stands for none."""
+    """Return a random number for an attempt. 0 stands for no attempt."""
     return secrets.randbits(63) + 1
 
 
-def _judge_day(draft: UnitDraft, facts: _Facts) -> None:
-    """Refuse a unit that does not belong to its series, or a bar that does not to its unit."""
+def _check_day(draft: UnitDraft, facts: _Facts) -> None:
+    """Refuse a unit outside of its series, and a bar outside of its unit."""
     is_first = draft.day == draft.series.first_day
     if draft.day < draft.series.first_day or draft.day not in draft.series.segment:
-        raise ValueError(f"`{draft.day}` is no day of {draft.series}")
+        raise ValueError(f"`{draft.day}` is not a day of {draft.series}")
     if draft.built_on is not None and (draft.built_on == 0) != is_first:
-        raise ValueError(f"only the first unit of {draft.series} is built on none")
+        raise ValueError(f"only the first unit of {draft.series} is not built on another one")
     if not {facts.first_closed, facts.last_closed} <= {draft.day, None}:
         raise ValueError(f"a bar of the unit `{draft.day}` of {draft.series} closes on another day")
 
 
 def with_keys(attempts: Sequence[Attempt]) -> pl.DataFrame:
-    """The rows of attempts, each with its key."""
+    """Concatenate the rows of attempts, each with its key."""
     keys = pl.DataFrame(
-        [(*one.draft.series.key, one.draft.day, one.number) for one in attempts],
+        [(*attempt.draft.series.key, attempt.draft.day, attempt.number) for attempt in attempts],
         schema={name: table("bars").dtypes()[name] for name in _KEY},
         orient="row",
     )
-    places = _place_of([one.rows.height for one in attempts])
-    return keys[places].hstack(pl.concat([one.rows for one in attempts], rechunk=True))
+    numbers = _unit_numbers([attempt.rows.height for attempt in attempts])
+    return keys[numbers].hstack(pl.concat([attempt.rows for attempt in attempts], rechunk=True))

@@ -1,7 +1,7 @@
-"""Rebuilds of a series: one is visible from the moment that its row says so, whole.
+"""Generations of a series: a rebuild becomes visible as a whole, by one row.
 
-A rebuild is opened with the first day it replaces, grows unseen, and is published by one row, or
-discarded by one. A discarded one is never visible, whatever else is written of it.
+A generation is opened with the first day that it replaces, and grows invisibly. One row publishes
+or discards it. A discarded generation is never visible, whatever is written to it later.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from rangebar_polars.bar_series.units import DISCARDED, OPEN, PUBLISHED, Generat
 from rangebar_polars.clickhouse.connection.sql import among
 from rangebar_polars.clickhouse.query.units import read_generations
 from rangebar_polars.clickhouse.schema.tables import table
-from rangebar_polars.exceptions import LeaseLostError
+from rangebar_polars.exceptions import LeaseLostError, with_hint
 
 if TYPE_CHECKING:
     from datetime import date
@@ -28,7 +28,7 @@ __all__ = ["discard_generation", "open_generation", "publish_generation"]
 def open_generation(
     cache: Cache, series: BarSeries, first_day: date, *, fencing: int
 ) -> Generation:
-    """Begin a rebuild from a day on, under a number that was never used."""
+    """Open a generation that replaces a day and all later ones, under an unused number."""
     where = among(SeriesKey._fields, [series.key])
     used = [
         cache.scalar(f"SELECT max(generation) FROM {cache.table(name)} WHERE {where}")  # noqa: S608
@@ -43,25 +43,30 @@ def open_generation(
 def publish_generation(
     cache: Cache, series: BarSeries, generation: Generation, *, fencing: int
 ) -> Generation:
-    """Make a rebuild visible; readers see the old bars until the moment they see the new ones.
+    """Make a generation visible. Until that moment, readers see the old bars.
 
     Raises
     ------
     LeaseLostError
-        Another writer has discarded it.
+        Another writer has discarded the generation.
     """
     _append(cache, series, generation, PUBLISHED, fencing)
     failpoint(Step.GENERATION_PUBLISHED)
     state = _state_of(cache, series, generation)
     if state != PUBLISHED:
-        raise LeaseLostError(f"rebuild `{generation.number}` of {series} is `{state}`")
+        raise LeaseLostError(
+            with_hint(
+                f"generation `{generation.number}` of {series} is `{state}`",
+                "another writer discarded it; run it again",
+            )
+        )
     return Generation(generation.number, generation.first_day, PUBLISHED)
 
 
 def discard_generation(
     cache: Cache, series: BarSeries, generation: Generation, *, fencing: int
 ) -> Generation:
-    """Give up a rebuild that was never published."""
+    """Discard a generation that was never published."""
     _append(cache, series, generation, DISCARDED, fencing)
     failpoint(Step.GENERATION_DISCARDED)
     return Generation(generation.number, generation.first_day, DISCARDED)
@@ -81,5 +86,5 @@ def _append(
 
 
 def _state_of(cache: Cache, series: BarSeries, generation: Generation) -> str | None:
-    known = read_generations(cache, [series.spec]).get(series.key, ())
-    return next((one.state for one in known if one.number == generation.number), None)
+    generations = read_generations(cache, [series.spec]).get(series.key, ())
+    return next((known.state for known in generations if known.number == generation.number), None)

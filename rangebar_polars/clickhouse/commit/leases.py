@@ -1,8 +1,8 @@
-"""Who may write a series: one writer at a time.
+"""Leases: the right to write a series, held by one writer at a time.
 
-In an embedded cache the kernel says so, by a lock on a part of a file that a killed process gives
-back; the row in `leases` only informs. On a server the row decides: a writer that has not been heard of is
-taken over under a higher fencing number, and what it still publishes loses.
+In an embedded cache the kernel decides, by a lock on a part of a file that a killed process
+releases, and the row in `leases` only informs. On a server the row decides: another writer takes
+over from one without heartbeats under a higher fencing number, and later units of the old one lose.
 """
 
 from __future__ import annotations
@@ -31,10 +31,10 @@ from rangebar_polars.clickhouse.connection.dsn import Target, resolve
 from rangebar_polars.clickhouse.connection.folder_lock import FolderLock
 from rangebar_polars.clickhouse.connection.sql import (
     among,
-    among_in_pieces,
     enclosing,
-    joined_in_pieces,
+    joined_batches,
     literal,
+    split_among,
 )
 from rangebar_polars.clickhouse.open import open_target
 from rangebar_polars.exceptions import CacheError, LeaseError, LeaseLostError, with_hint
@@ -50,22 +50,22 @@ if TYPE_CHECKING:
 
 __all__ = ["HEARTBEAT_S", "Leases", "hold_leases", "refuse_if_at_work"]
 
-#: Seconds between two signs of life; after three missed ones a writer counts as dead.
+#: Seconds between two heartbeats. After three missed ones a writer counts as dead.
 HEARTBEAT_S = 10.0
 _MISSED = 3
-#: For longer than a process has the locks that only looks who else has them.
-_LOOK_S = 0.2
-#: How often a number that two writers took at once is given up for the next one.
+#: Longer than a process holds the locks only to check them.
+_CHECK_S = 0.2
+#: How often a writer takes the next number, after two writers took one at once.
 _ROUNDS = 8
-#: So many series are named one by one in a query.
+#: The most series that a query names one by one.
 _FEW = 16
-#: Columns of a claim that are sent for each series, as they differ between most.
+#: Columns that are sent for each series, since they differ between most of them.
 _OF_EACH = ("segment_start", "fencing")
 _EPOCH = date(1970, 1, 1)
-#: Holders of this process that have ended; the row that says so may not have got through.
+#: Holders of this process that have ended. Their last row may not have reached the server.
 _ENDED: set[int] = set()
 
-_HINT = "wait until it is done, or ask for other symbols, thresholds or years"
+_HINT = "wait until it has ended, or choose other symbols, thresholds or years"
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,20 +78,20 @@ class _Claim:
     boot_id: str
     process: int
     released: bool
-    #: Seconds since its last sign of life, by the database's clock.
+    #: Seconds since the last heartbeat, by the database's clock.
     age_s: float
-    #: How many hold this number.
+    #: How many writers hold this number.
     claims: int
 
     def __str__(self) -> str:
         return f"process `{self.process}` on `{self.host}`"
 
     def is_dead(self, heartbeat_s: float) -> bool:
-        """Whether its writer is known to have ended, or has been silent for too long."""
+        """Check whether the writer has ended, or has sent no heartbeat for too long."""
         if self.released:
             return True
         is_here = (self.host, self.boot_id) == (socket.gethostname(), _boot_id())
-        # A number may be another process's by now, so one that runs is judged by its silence.
+        # A running process may be another one with the same id: only its heartbeats count.
         if is_here and not _is_running(self.process):
             return True
         return self.age_s > _MISSED * heartbeat_s
@@ -99,7 +99,7 @@ class _Claim:
 
 @cached
 def _boot_id() -> str:
-    """Where a process number means something: this run of the machine, and its name space."""
+    """Return the scope of process ids: this boot of the machine, and its namespace."""
     try:
         run = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
         return f"{run} {Path('/proc/self/ns/pid').readlink()}"
@@ -119,20 +119,20 @@ def _is_running(process: int) -> bool:
 
 @dataclass(slots=True)
 class Leases:
-    """Leases that are held: for each series without its anchor its fencing number."""
+    """Held leases, with a fencing number for each segment of a spec."""
 
     fencing: dict[LeaseKey, int]
     holder: int
     heartbeat_s: float = HEARTBEAT_S
     lost: list[LeaseKey] = field(default_factory=list)
 
-    def look(self, cache: Cache, keys: Collection[LeaseKey] | None = None) -> None:
-        """Make sure that series are still held, as a worker does whose driver gives the signs.
+    def verify(self, cache: Cache, keys: Collection[LeaseKey] | None = None) -> None:
+        """Check that leases are still held, in a worker whose driver sends the heartbeats.
 
         Parameters
         ----------
         keys
-            The series that are about to be published; all by default.
+            The series that are about to be published; by default all.
 
         Raises
         ------
@@ -141,33 +141,34 @@ class Leases:
         """
         for key, claim in _claims(cache, list(self.fencing if keys is None else keys)).items():
             if claim.released or (claim.fencing, claim.holder) != (self.fencing[key], self.holder):
-                sentence = f"the writer that was at work on {key} has ended"
+                sentence = f"the writer that held the lease of {key} has ended"
                 raise LeaseLostError(with_hint(sentence, "run it again"), holder=str(claim))
 
     def check(self, cache: Cache, keys: Collection[LeaseKey] | None = None) -> None:
-        """Give a sign of life, and make sure that nobody has taken a series over.
+        """Send a heartbeat, and check that no other writer has taken over.
 
-        A writer calls this before it publishes; for series that it does not name here, a thread
-        gives the signs.
+        A writer calls this before it publishes. A thread sends the heartbeats in between.
 
         Parameters
         ----------
         keys
-            The series that are about to be published; all by default.
+            The series that are about to be published; by default all.
 
         Raises
         ------
         LeaseLostError
             Another writer holds one of the series.
         """
-        asked = list(self.fencing if keys is None else keys)
+        checked = list(self.fencing if keys is None else keys)
         if not cache.is_embedded:
-            _beat(cache, asked, self.fencing, self.holder)
-        for key, claim in _claims(cache, asked).items():
+            _beat(cache, checked, self.fencing, self.holder)
+        for key, claim in _claims(cache, checked).items():
             if (claim.fencing, claim.holder) != (self.fencing[key], self.holder):
                 self.lost.append(key)
                 raise LeaseLostError(
-                    with_hint(f"{claim} has taken over {key}", "run it again when it is done"),
+                    with_hint(
+                        f"{claim} has taken over {key}", "run it again when that writer has ended"
+                    ),
                     holder=str(claim),
                 )
 
@@ -180,30 +181,30 @@ def hold_leases(
     cache_dir: str | Path | None = None,
     heartbeat_s: float = HEARTBEAT_S,
 ) -> Iterator[Leases]:
-    """Hold the leases of some series until the end: all of them, or none.
+    """Hold the leases of series until the context ends: all of them, or none.
 
-    The tables are created if there are none. An embedded cache is opened at the start and at the
-    end only; a server's stays open, and a thread gives signs of life.
+    The tables are created if they do not exist. An embedded cache is opened only at the start and
+    at the end. A connection to a server stays open, and a thread sends heartbeats.
 
     Raises
     ------
     LeaseError
-        Another writer is at work on one of them; nothing is held.
+        Another writer holds one of the leases.
     """
     leases = Leases({}, secrets.randbits(63) + 1, heartbeat_s)
     target = dsn if isinstance(dsn, Target) else resolve(dsn, cache_dir)
     opened = partial(open_target, target, write=True)
-    with _file_locks(target, keys), ExitStack() as kept:
+    with _file_locks(target, keys), ExitStack() as stack:
         if not target.is_embedded:
-            kept.enter_context(opened())
+            stack.enter_context(opened())
         try:
             with opened() as cache:
                 _take(cache, sorted(set(keys)), leases)
             failpoint(Step.LEASES_TAKEN)
-            with _heart(opened, leases) if not target.is_embedded else nullcontext():
+            with _heartbeats(opened, leases) if not target.is_embedded else nullcontext():
                 yield leases
         except BaseException:
-            # The row would only have spared the next writer some seconds.
+            # Without the row, the next writer only waits some seconds longer.
             with suppress(CacheError):
                 _release(opened, leases)
             raise
@@ -216,12 +217,12 @@ def hold_leases(
 def refuse_if_at_work(
     keys: Iterable[LeaseKey], dsn: str | None = None, *, cache_dir: str | Path | None = None
 ) -> None:
-    """Refuse at once what `hold_leases` would refuse after a wait for the folder.
+    """Refuse at once the leases that `hold_leases` would refuse after waiting for the folder.
 
     Raises
     ------
     LeaseError
-        Another writer of this machine has the folder open, and is at work on one of the series.
+        Another writer of this machine has the folder open and holds one of the leases.
     """
     target = resolve(dsn, cache_dir)
     if target.folder is None or FolderLock(target.folder).is_free():
@@ -233,79 +234,81 @@ def refuse_if_at_work(
 
 @contextmanager
 def _file_locks(target: Target, keys: Iterable[LeaseKey]) -> Iterator[None]:
-    """Hold the kernel's locks of some series of an embedded cache: all, or none.
+    """Hold the kernel's locks of series of an embedded cache: all of them, or none.
 
     Raises
     ------
     LeaseError
-        Another writer of this machine is at work on one of them; nothing is held.
+        Another writer of this machine holds one of the locks.
     """
-    with ExitStack() as held:
+    with ExitStack() as stack:
         for locks, starts in _lock_files(target.folder, keys) if target.folder is not None else ():
             with driver.opening(target.address), Uninterrupted():
                 _refuse_while(partial(locks.try_acquire, starts), locks, starts)
-                held.callback(locks.release)
+                stack.callback(locks.release)
         yield
 
 
 def _lock_files(
     folder: Path, keys: Iterable[LeaseKey]
 ) -> Iterator[tuple[SpecLocks, dict[date, LeaseKey]]]:
-    """The locks of each family, and the series of it by the start of their segment."""
-    place = folder.with_name(f"{folder.name}.leases")
+    """Yield the locks of each spec, and its lease keys by the start of their segment."""
+    leases_dir = folder.with_name(f"{folder.name}.leases")
     for _, of_spec in groupby(sorted(set(keys)), lambda key: key.spec):
         starts = {key.segment_start: key for key in of_spec}
         name = next(iter(starts.values())).spec_file_name
-        yield SpecLocks(place / name), starts
+        yield SpecLocks(leases_dir / name), starts
 
 
 def _refuse_while(
-    taken: Callable[[], date | None], locks: SpecLocks, starts: Mapping[date, LeaseKey]
+    first_taken: Callable[[], date | None], locks: SpecLocks, starts: Mapping[date, LeaseKey]
 ) -> None:
-    """Wait for a moment, in which a process may only look, until no segment is taken.
+    """Wait a moment until no segment is locked, since a process may only be checking the locks.
 
     Raises
     ------
     LeaseError
-        One still is.
+        A segment is still locked.
     """
-    deadline = time.monotonic() + _LOOK_S
-    while (start := taken()) is not None:
+    deadline = time.monotonic() + _CHECK_S
+    while (start := first_taken()) is not None:
         if wait_a_little(deadline):
             continue
         process = locks.holder(start)
-        who = "another process" if process is None else f"process `{process}`"
-        raise LeaseError(with_hint(f"{who} is at work on {starts[start]}", _HINT), holder=who)
+        holder = "another process" if process is None else f"process `{process}`"
+        sentence = f"{holder} is at work on {starts[start]}"
+        raise LeaseError(with_hint(sentence, _HINT), holder=holder)
 
 
 def _take(cache: Cache, keys: list[LeaseKey], leases: Leases) -> None:
-    """Hold the series from now on, each under a fencing number of its own."""
-    wanted = keys
+    """Claim the series, each under the next fencing number."""
+    open_keys = keys
     for _ in range(_ROUNDS):
-        claims = _claims(cache, wanted)
+        claims = _claims(cache, open_keys)
         for key, claim in claims.items():
-            if _stands(cache, claim, leases):
+            if _excludes(cache, claim, leases):
                 sentence = f"{claim} is at work on {key}"
                 raise LeaseError(with_hint(sentence, _HINT), holder=str(claim))
-        numbers = {key: claims[key].fencing + 1 if key in claims else 1 for key in wanted}
+        numbers = {key: claims[key].fencing + 1 if key in claims else 1 for key in open_keys}
         leases.fencing |= numbers
-        _beat(cache, wanted, numbers, leases.holder)
-        now = _claims(cache, wanted)
-        wanted = [
+        _beat(cache, open_keys, numbers, leases.holder)
+        now = _claims(cache, open_keys)
+        open_keys = [
             key
-            for key, one in now.items()
-            if (one.fencing, one.holder, one.claims) != (numbers[key], leases.holder, 1)
+            for key, claim in now.items()
+            if (claim.fencing, claim.holder, claim.claims) != (numbers[key], leases.holder, 1)
         ]
-        if not wanted:
+        if not open_keys:
             return
         wait_a_little(time.monotonic() + 1)
-    raise LeaseError(with_hint(f"several writers want {wanted[0]} at the same moment", _HINT))
+    sentence = f"several writers claim {open_keys[0]} at the same moment"
+    raise LeaseError(with_hint(sentence, _HINT))
 
 
-def _stands(cache: Cache, claim: _Claim, leases: Leases) -> bool:
-    """Whether a claim keeps others away: alive, and the only one of its number."""
+def _excludes(cache: Cache, claim: _Claim, leases: Leases) -> bool:
+    """Check whether a claim excludes other writers: alive, and the only one with its number."""
     if cache.is_embedded:
-        # The kernel has given this process the lock: whoever the row names is gone.
+        # This process has the kernel's lock: the writer that the row names has ended.
         return False
     return (
         claim.claims == 1
@@ -315,9 +318,9 @@ def _stands(cache: Cache, claim: _Claim, leases: Leases) -> bool:
 
 
 def _claims(cache: Cache, keys: Sequence[LeaseKey]) -> dict[LeaseKey, _Claim]:
-    """The claim of the highest number on each series, with the number of those that have it."""
+    """Read the claim with the highest number on each series."""
     names = ", ".join(LeaseKey._fields)
-    place, wanted = len(LeaseKey._fields), set(keys)
+    width, requested = len(LeaseKey._fields), set(keys)
     found: dict[LeaseKey, _Claim] = {}
     for condition in _where(keys):
         rows = cache.query(
@@ -329,18 +332,18 @@ def _claims(cache: Cache, keys: Sequence[LeaseKey]) -> dict[LeaseKey, _Claim]:
             f"GROUP BY {names}, fencing ORDER BY fencing DESC LIMIT 1 BY {names}"
         )
         for row in rows.iter_rows():
-            key = LeaseKey(*row[:place])
-            if key in wanted:
-                found[key] = _Claim(*row[place:])
+            key = LeaseKey(*row[:width])
+            if key in requested:
+                found[key] = _Claim(*row[width:])
     return found
 
 
 def _where(keys: Sequence[LeaseKey]) -> list[str]:
-    """Conditions that together hold for all claims on some series, and for others between them."""
+    """Write conditions for all claims on some series; other claims may fulfil them too."""
     if len(keys) <= _FEW:
         return [among(LeaseKey._fields, keys)]
     of_segments = enclosing(["segment_start"], [(key.segment_start,) for key in keys])
-    of_specs = among_in_pieces(BarSpecKey._fields, [key.spec for key in keys])
+    of_specs = split_among(BarSpecKey._fields, [key.spec for key in keys])
     return [f"{condition} AND {of_segments}" for condition in of_specs]
 
 
@@ -352,25 +355,25 @@ def _beat(
     *,
     released: bool = False,
 ) -> None:
-    """One row for each series; its time is the database's."""
+    """Insert a heartbeat row for each series, with the time of the database."""
     if not keys:
         return
     columns = (*LeaseKey._fields, "fencing")
     rows = [(*key, fencing[key]) for key in keys]
     values = [literal(value) for value in rows[0]]
     differing = [
-        place
-        for place, name in enumerate(columns)
-        if name in _OF_EACH or len({row[place] for row in rows}) > 1
+        index
+        for index, name in enumerate(columns)
+        if name in _OF_EACH or len({row[index] for row in rows}) > 1
     ]
-    for number, place in enumerate(differing, 1):
-        is_day = columns[place] == "segment_start"
-        values[place] = f"toDate(entry.{number})" if is_day else f"entry.{number}"
-    me = (holder, socket.gethostname(), _boot_id(), os.getpid(), int(released))
-    values += [literal(value) for value in me]
-    entries = (f"({', '.join(_plain(row[place]) for place in differing)})" for row in rows)
+    for number, index in enumerate(differing, 1):
+        is_day = columns[index] == "segment_start"
+        values[index] = f"toDate(entry.{number})" if is_day else f"entry.{number}"
+    writer = (holder, socket.gethostname(), _boot_id(), os.getpid(), int(released))
+    values += [literal(value) for value in writer]
+    entries = (f"({', '.join(_plain(row[index]) for index in differing)})" for row in rows)
     names = ", ".join((*columns, "holder", "host", "boot_id", "process", "released"))
-    for listed in joined_in_pieces(entries):
+    for listed in joined_batches(entries):
         cache.command(
             f"INSERT INTO {cache.table('leases')} ({names}, beat_us) "  # noqa: S608
             f"SELECT {', '.join(values)}, toUnixTimestamp64Micro(now64(6)) "
@@ -379,7 +382,7 @@ def _beat(
 
 
 def _plain(value: Value) -> str:
-    """A value without a call of a function: the database takes a list of such in one step."""
+    """Write a value without a function call: the database parses a list of such values faster."""
     return str((value - _EPOCH).days) if isinstance(value, date) else literal(value)
 
 
@@ -391,8 +394,8 @@ def _release(opened: Callable[[], _Opened], leases: Leases) -> None:
 
 
 @contextmanager
-def _heart(opened: Callable[[], _Opened], leases: Leases) -> Iterator[None]:
-    """Signs of life from a thread of its own, for a writer that computes for long."""
+def _heartbeats(opened: Callable[[], _Opened], leases: Leases) -> Iterator[None]:
+    """Send heartbeats from a thread, for a writer that computes for a long time."""
     done = threading.Event()
     thread = threading.Thread(target=_beats, args=(opened, leases, done.wait), daemon=True)
     thread.start()
@@ -405,6 +408,6 @@ def _heart(opened: Callable[[], _Opened], leases: Leases) -> Iterator[None]:
 
 def _beats(opened: Callable[[], _Opened], leases: Leases, wait: Callable[[float], bool]) -> None:
     while not wait(leases.heartbeat_s):
-        # One that fails is a missed one; the writer meets the error itself when it publishes.
+        # A failure is a missed heartbeat. The writer gets the error itself when it publishes.
         with suppress(CacheError), opened() as cache:
             _beat(cache, list(leases.fencing), leases.fencing, leases.holder)

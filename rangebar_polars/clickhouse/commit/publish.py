@@ -1,7 +1,7 @@
-"""Units are published: the rows first, then proof that they are there, then the row that shows them.
+"""Publication of units: first the rows, then their proof, then the row that makes them visible.
 
-A kill at any moment leaves either what was visible before or what is visible after. Rows of an
-attempt that no unit names are never seen.
+A kill at any moment leaves the state before or after the publication. Rows of an attempt that no
+unit names are never visible.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from rangebar_polars.bar_series.identity import SeriesKey
 from rangebar_polars.bar_series.units import TickDay, UnitDraft
 from rangebar_polars.clickhouse.commit.attempts import attempts_of, new_number, with_keys
 from rangebar_polars.clickhouse.connection.driver import is_damage
-from rangebar_polars.clickhouse.connection.sql import enclosing, literal, numbers_in_pieces
+from rangebar_polars.clickhouse.connection.sql import enclosing, literal, number_batches
 from rangebar_polars.clickhouse.damage import set_damaged_aside
 from rangebar_polars.clickhouse.query.units import read_chains, where_units
 from rangebar_polars.clickhouse.schema.rows import hash_sql
@@ -38,20 +38,20 @@ if TYPE_CHECKING:
 __all__ = ["TickDay", "UnitDraft", "publish", "write_checkpoints"]
 
 
-#: How often rows are sent anew, as another attempt, when the cache holds others than were sent.
+#: How often rows are sent as a new attempt when the stored rows differ from those that were sent.
 _ATTEMPTS = 3
 
 
 def publish(cache: Cache, drafts: Sequence[UnitDraft]) -> list[Unit]:
-    """Publish days of series as a group: all of them are visible afterwards, or none.
+    """Publish days of series as a group: afterwards all of them are visible, or none.
 
     Parameters
     ----------
     cache
-        An open cache that is ready.
+        An open cache with its tables.
     drafts
-        Days of any number of series. Those of one series follow one another, and the first
-        one's `built_on` says where they go on.
+        Days of any number of series. The days of one series are consecutive, and `built_on` of
+        the first one names the unit that they extend.
 
     Returns
     -------
@@ -61,12 +61,12 @@ def publish(cache: Cache, drafts: Sequence[UnitDraft]) -> list[Unit]:
     Raises
     ------
     CacheWriteError
-        The cache does not hold what was sent, or cannot be asked; nothing new is visible, or the
-        whole group is and nobody heard of it.
+        The stored rows differ from those that were sent, or the cache cannot be reached. Then
+        nothing new is visible, or the whole group is, without a confirmation.
     LeaseLostError
-        Another writer's units stand where these should.
+        Units of another writer are visible instead of these.
     ValueError
-        The drafts are no days of a series, or their bars cannot be stored.
+        The drafts are not days of their series, or their bars cannot be stored.
     """
     if not drafts:
         return []
@@ -75,10 +75,10 @@ def publish(cache: Cache, drafts: Sequence[UnitDraft]) -> list[Unit]:
     failpoint(Step.BARS_BEFORE)
     _send_bars(cache, attempts)
     failpoint(Step.BARS_PROVED)
-    numbers = {(one.draft.series, one.draft.day): one.number for one in attempts}
+    numbers = {(attempt.draft.series, attempt.draft.day): attempt.number for attempt in attempts}
     rows = [
-        _unit_row(one, numbers[place] if isinstance(place, tuple) else place)
-        for one, place in zip(attempts, before, strict=True)
+        _unit_row(attempt, numbers[parent] if isinstance(parent, tuple) else parent)
+        for attempt, parent in zip(attempts, before, strict=True)
     ]
     cache.insert("units", table("units").frame(rows))
     failpoint(Step.UNITS_INSERTED)
@@ -88,18 +88,18 @@ def publish(cache: Cache, drafts: Sequence[UnitDraft]) -> list[Unit]:
 
 
 def _built_on(drafts: Sequence[UnitDraft]) -> list[int | tuple[BarSeries, date]]:
-    """Attempt that each draft is built on, or which draft of the group it is."""
-    places = {(draft.series, draft.day) for draft in drafts}
-    if len(places) != len(drafts):
-        raise ValueError("two of the units to be published are the same day of the same series")
+    """Return the attempt that each draft is built on, or the series and day of a draft of the group."""
+    days = {(draft.series, draft.day) for draft in drafts}
+    if len(days) != len(drafts):
+        raise ValueError("two of the units to publish are the same day of the same series")
     found: list[int | tuple[BarSeries, date]] = []
     for draft in drafts:
         yesterday = (draft.series, draft.day - ONE_DAY)
-        if (draft.built_on is None) != (yesterday in places):
+        if (draft.built_on is None) != (yesterday in days):
             raise ValueError(
                 with_hint(
-                    f"the unit `{draft.day}` of {draft.series} does not say what it is built on",
-                    "`built_on` is None only for a day whose day before is in the same group",
+                    f"the unit `{draft.day}` of {draft.series} does not name the unit it is built on",
+                    "`built_on` is None only if the day before is in the same group",
                 )
             )
         found.append(yesterday if draft.built_on is None else draft.built_on)
@@ -107,89 +107,91 @@ def _built_on(drafts: Sequence[UnitDraft]) -> list[int | tuple[BarSeries, date]]
 
 
 def _send_bars(cache: Cache, attempts: list[Attempt]) -> None:
-    pending = [one for one in attempts if one.rows.height]
+    pending = [attempt for attempt in attempts if attempt.rows.height]
     for _ in range(_ATTEMPTS):
         _insert_bars(cache, pending)
-        held = _proof(cache, pending) if pending else {}
-        pending = [one for one in pending if held.get(one.number) != one.expected]
+        stored = _proof(cache, pending) if pending else {}
+        pending = [attempt for attempt in pending if stored.get(attempt.number) != attempt.expected]
         if not pending:
             return
-        for one in pending:
-            # What stands under the old number is nobody's from now on.
-            one.number = new_number()
+        for attempt in pending:
+            # No unit will ever name the rows of the old number.
+            attempt.number = new_number()
     first = pending[0].draft
     raise CacheWriteError(
         with_hint(
-            f"the bar cache at `{cache.target.address}` does not hold the bars of {first.series} "
-            f"on `{first.day}` that were sent, in `{_ATTEMPTS}` attempts",
-            "look at the disk and the log of the database; nothing of this day is visible",
+            f"the bar cache at `{cache.target.address}` did not store the bars of {first.series} on "
+            f"`{first.day}` as they were sent, in `{_ATTEMPTS}` attempts",
+            "check the disk and the log of the database; nothing of this day is visible",
         )
     )
 
 
 def _insert_bars(cache: Cache, attempts: list[Attempt]) -> None:
-    """One insert a month: only within one partition is an insert all or nothing."""
+    """Insert the bars of each month separately: an insert is atomic only within a partition."""
     months: dict[tuple[int, int], list[Attempt]] = {}
-    for one in attempts:
-        day = one.draft.day
-        months.setdefault((day.year, day.month), []).append(one)
+    for attempt in attempts:
+        day = attempt.draft.day
+        months.setdefault((day.year, day.month), []).append(attempt)
     for of_month in months.values():
         cache.insert("bars", with_keys(of_month))
         failpoint(Step.BARS_INSERTED)
 
 
 def _proof(cache: Cache, attempts: list[Attempt]) -> dict[int, tuple[Any, ...]]:
-    """What the cache holds of attempts; a rebuild does not depend on what it replaces.
+    """Read back the facts of attempts.
 
-    The old rows of its days are read, too, as a reader of the new ones would meet them. Where they
-    are damaged they are set aside, but on a server, where that is for who runs it to decide. What
-    is no rebuild passes them over.
+    For a rebuild, the old rows of its days are read too, as a reader of the new rows will read
+    them. If they are damaged, they are set aside; on a server, that is left to its operator.
+    Other attempts skip the old rows.
     """
-    if any(one.draft.generation == 0 for one in attempts):
-        return _held(cache, attempts, "PREWHERE")
+    if any(attempt.draft.generation == 0 for attempt in attempts):
+        return _stored_facts(cache, attempts, "PREWHERE")
     try:
-        return _held(cache, attempts, "WHERE")
+        return _stored_facts(cache, attempts, "WHERE")
     except CacheQueryError as error:
-        days = [one.draft.day for one in attempts]
+        days = [attempt.draft.day for attempt in attempts]
         if not (cache.is_embedded and is_damage(error) and set_damaged_aside(cache, days)):
             raise
-    return _held(cache, attempts, "WHERE")
+    return _stored_facts(cache, attempts, "WHERE")
 
 
-def _held(cache: Cache, attempts: list[Attempt], where: str) -> dict[int, tuple[Any, ...]]:
-    """What the cache says of the rows of each attempt, hashed again over the stored values.
+def _stored_facts(cache: Cache, attempts: list[Attempt], where: str) -> dict[int, tuple[Any, ...]]:
+    """Compute the facts of each attempt in the database, with hashes over the stored values.
 
-    `PREWHERE` reads the values of no other rows, `WHERE` those that are kept in one block, too.
+    `PREWHERE` reads the values of these rows alone, `WHERE` also those of other rows in a block.
     """
-    held: dict[int, tuple[Any, ...]] = {}
-    for piece in numbers_in_pieces(attempts):
-        held |= _held_of(cache, piece, where)
-    return held
+    facts: dict[int, tuple[Any, ...]] = {}
+    for batch in number_batches(attempts):
+        facts |= _stored_facts_of(cache, batch, where)
+    return facts
 
 
-def _held_of(cache: Cache, attempts: Sequence[Attempt], where: str) -> dict[int, tuple[Any, ...]]:
-    days = [one.draft.day for one in attempts]
-    numbers = ", ".join(str(one.number) for one in attempts)
+def _stored_facts_of(
+    cache: Cache, attempts: Sequence[Attempt], where: str
+) -> dict[int, tuple[Any, ...]]:
+    days = [attempt.draft.day for attempt in attempts]
+    numbers = ", ".join(str(attempt.number) for attempt in attempts)
     rows = cache.query(
         f"SELECT attempt, toInt64(count()), sum(row_hash), sum({hash_sql()}), "  # noqa: S608
         "min(first_agg_trade_id), max(last_agg_trade_id), toInt64(countIf(NOT is_closed)) "
         f"FROM {cache.table('bars')} "
-        f"{where} {enclosing(SeriesKey._fields, [one.draft.series.key for one in attempts])} "
+        f"{where} {enclosing(SeriesKey._fields, [attempt.draft.series.key for attempt in attempts])} "
         f"AND unit_day BETWEEN {literal(min(days))} AND {literal(max(days))} "
         f"AND attempt IN ({numbers}) GROUP BY attempt"
     )
-    return {attempt: tuple(facts) for attempt, *facts in rows.iter_rows()}
+    return {number: tuple(facts) for number, *facts in rows.iter_rows()}
 
 
-def _unit_row(one: Attempt, built_on: int) -> dict[str, Any]:
-    draft, ticks = one.draft, one.draft.ticks
-    facts = one.facts
+def _unit_row(attempt: Attempt, built_on: int) -> dict[str, Any]:
+    draft, ticks = attempt.draft, attempt.draft.ticks
+    facts = attempt.facts
     return {
         **draft.series.key._asdict(),
         **asdict(draft.series.spec.rules),
         "unit_day": draft.day,
         "generation": draft.generation,
-        "attempt": one.number,
+        "attempt": attempt.number,
         "built_on": built_on,
         "fencing": draft.fencing,
         "day_state": ticks.state,
@@ -214,22 +216,22 @@ def _unit_row(one: Attempt, built_on: int) -> dict[str, Any]:
 
 
 def _winners(cache: Cache, attempts: list[Attempt]) -> list[Unit]:
-    """The published units as every reader finds them; another writer's in their place is an error."""
+    """Return the published units as readers see them, or raise if another writer's are visible."""
     chains = read_chains(
         cache,
-        {one.draft.series.spec: None for one in attempts},
-        segment_starts={one.draft.series.segment_start for one in attempts},
-        as_if_published={(one.draft.series, one.draft.generation) for one in attempts},
+        {attempt.draft.series.spec: None for attempt in attempts},
+        segment_starts={attempt.draft.series.segment_start for attempt in attempts},
+        as_if_published={(attempt.draft.series, attempt.draft.generation) for attempt in attempts},
     )
     units: list[Unit] = []
-    for one in attempts:
-        chain = chains.get(one.draft.series)
-        unit = chain.unit(one.draft.day) if chain is not None else None
-        if unit is None or unit.attempt != one.number:
+    for attempt in attempts:
+        chain = chains.get(attempt.draft.series)
+        unit = chain.unit(attempt.draft.day) if chain is not None else None
+        if unit is None or unit.attempt != attempt.number:
             raise LeaseLostError(
                 with_hint(
-                    f"another writer has published {one.draft.series} on `{one.draft.day}`",
-                    "run it again when the other one is done; what it published is kept",
+                    f"another writer has published {attempt.draft.series} on `{attempt.draft.day}`",
+                    "run it again when the other writer has ended; it continues from what that one published",
                 )
             )
         units.append(unit)
@@ -237,7 +239,7 @@ def _winners(cache: Cache, attempts: list[Attempt]) -> list[Unit]:
 
 
 def write_checkpoints(cache: Cache, units: Sequence[Unit]) -> None:
-    """Copy units, at most one of a series, to `population_checkpoints`, the database by itself."""
+    """Copy units, at most one of each series, to `population_checkpoints` within the database."""
     if not units:
         return
     columns = ", ".join(name for name in table("population_checkpoints").types)

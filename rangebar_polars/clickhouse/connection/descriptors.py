@@ -1,6 +1,6 @@
-"""Files that a process may have open, of which the embedded engine leaves some behind.
+"""The open files of a process, and the limit on them.
 
-The engine does not end all of its threads when it is closed, and each of them keeps files open.
+A closed engine leaves some of its threads running, and each of them keeps files open.
 """
 
 from __future__ import annotations
@@ -14,23 +14,23 @@ from rangebar_polars.exceptions import CacheUnavailableError, with_hint
 
 __all__ = ["Descriptors", "descriptors", "raise_descriptor_limit", "refuse_without_descriptors"]
 
-#: Where a system lists the open files of a process.
+#: Where systems list the open files of a process.
 _LISTS = (Path("/proc/self/fd"), Path("/dev/fd"))
-#: An engine at work has some fifty files open, and every part it reads has more.
+#: A working engine has about fifty files open, and more for every part it reads.
 _NEEDED = 100
-#: A higher limit makes programs slow that close every possible descriptor.
+#: A higher limit slows down programs that close every possible descriptor.
 _HIGHEST_LIMIT = 1 << 20
 
 
 @dataclass(frozen=True, slots=True)
 class Descriptors:
-    """Open files of this process; None where the system does not say."""
+    """Open files of this process; None where the system does not report them."""
 
-    #: How many it may have open.
+    #: How many files it may have open.
     limit: int | None
-    #: How many it has open.
+    #: How many files it has open.
     in_use: int | None
-    #: How many of them belong to threads of engines, including one that is open.
+    #: How many of them belong to threads of engines, including an open engine.
     of_engines: int | None
 
 
@@ -52,7 +52,7 @@ def descriptors() -> Descriptors:
 
 
 def _targets() -> list[str] | None:
-    """What each open file is, or "" where that is not known."""
+    """Return the target of each open file, "" if it is unknown."""
     for folder in _LISTS:
         with suppress(OSError):
             return [_target(path) for path in folder.iterdir()]
@@ -76,7 +76,7 @@ def _soft_limit() -> int | None:
 
 
 def raise_descriptor_limit() -> None:
-    """Allow this process as many open files as the system lets it have."""
+    """Raise the limit of open files of this process as far as the system allows."""
     try:
         import resource
     except ImportError:
@@ -85,7 +85,7 @@ def raise_descriptor_limit() -> None:
     if soft == resource.RLIM_INFINITY:
         return
     highest = _HIGHEST_LIMIT if hard == resource.RLIM_INFINITY else min(hard, _HIGHEST_LIMIT)
-    # Some systems have a lower limit of their own, which they do not report.
+    # Some systems have a lower limit that they do not report.
     while highest > soft:
         try:
             resource.setrlimit(resource.RLIMIT_NOFILE, (highest, hard))
@@ -96,12 +96,12 @@ def raise_descriptor_limit() -> None:
 
 
 def refuse_without_descriptors(address: str, openings: int) -> Descriptors:
-    """Refuse to open an engine that would run out of files; the files before it is opened.
+    """Refuse to open an engine that would run out of files; else return the current files.
 
     Raises
     ------
     CacheUnavailableError
-        The process has almost as many files open as it may.
+        The process is close to its limit of open files.
     """
     found = descriptors()
     if found.limit is None or found.in_use is None or found.limit - found.in_use >= _NEEDED:
@@ -109,15 +109,15 @@ def refuse_without_descriptors(address: str, openings: int) -> Descriptors:
     left_behind = ""
     if openings and found.of_engines:
         left_behind = (
-            f", {found.of_engines:,} of them left behind by the {openings:,} times that it has "
-            "opened an embedded cache"
+            f", {found.of_engines:,} of them left behind by {openings:,} openings of an embedded "
+            "cache"
         )
     raise CacheUnavailableError(
         with_hint(
             f"`{address}` cannot be opened: this process has {found.in_use:,} of at most "
             f"{found.limit:,} files open{left_behind}",
-            "start the process again, with a higher limit (ulimit -n); where processes take turns "
-            "all the time, share bars through a server: RANGEBAR_CLICKHOUSE_DSN=http://host:8123",
+            "restart the process with a higher limit (ulimit -n); if processes take turns all the "
+            "time, share bars through a server: RANGEBAR_CLICKHOUSE_DSN=http://host:8123",
         ),
         holder=os.getpid(),
     )

@@ -1,4 +1,4 @@
-"""The driver clickhouse-connect: its clients, and its errors in the words of this package."""
+"""The driver clickhouse-connect: its clients, and its errors as errors of this package."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from rangebar_polars._utils.address import scrubbed
 from rangebar_polars._utils.optional import import_extra
-from rangebar_polars.clickhouse.connection.engine_folder import USE_TICKS, mend
+from rangebar_polars.clickhouse.connection.engine_folder import USE_TICKS, repair_folder
 from rangebar_polars.clickhouse.connection.engine_path import EnginePath, is_plain, with_folders
 from rangebar_polars.clickhouse.connection.sql import identifier, literal
 from rangebar_polars.exceptions import (
@@ -46,28 +46,28 @@ __all__ = [
     "writing",
 ]
 
-#: Errors of the database that a later try may not meet: too many queries or parts, no memory,
-#: a time-out, its own network.
+#: Errors of the database that may pass: too many queries or parts, no memory, a timeout, its own
+#: network.
 _TRANSIENT_CODES = {159, 202, 209, 210, 241, 242, 252, 319, 999}
 
-#: How long to wait for a connection, and for any byte of an answer.
+#: How long to wait for a connection, and for the next byte of an answer.
 _CONNECT_S, _SILENCE_S = 10, 60
 
-#: Nothing is moved or replicated, and the engine leaves the threads behind when it is closed.
+#: The cache moves and replicates nothing, and a closed engine leaves such threads behind.
 _ENGINE = {"background_move_pool_size": 0, "background_fetches_pool_size": 0}
 
-#: The database found no room on the disk.
+#: Errors of a full disk.
 _DISK_FULL_CODES = {243}
 
-#: Errors of files that are not as they were written: cut off, of no known type, of other bytes, gone,
-#: of another size, corrupted, compressed in no known way.
+#: Errors of damaged files: truncated, of an unknown type, with a wrong checksum, missing, of another
+#: size, corrupted, compressed in an unknown way.
 _DAMAGE_CODES = {33, 39, 40, 107, 228, 246, 432}
 
-_BEGIN_ANEW = "`rangebar cache drop`, without a symbol, removes all tables"
+_REMOVE_ALL = "`rangebar cache drop`, without a symbol, removes all tables"
 
 
 class FolderLockedError(Exception):
-    """A program that does not take this package's lock has the folder open."""
+    """The folder is open in a program that does not take this package's lock."""
 
     def __init__(self, holder: int | None) -> None:
         super().__init__(holder)
@@ -75,7 +75,7 @@ class FolderLockedError(Exception):
 
 
 def server_client(dsn: Address) -> Any:  # noqa: ANN401
-    """Client of a server, for any number of threads; its own retries are off for queries.
+    """Connect to a server. The client serves any number of threads and does not retry queries.
 
     Raises
     ------
@@ -95,12 +95,12 @@ def server_client(dsn: Address) -> Any:  # noqa: ANN401
         what = scrubbed(str(error), dsn)
         hint = "options are those of `clickhouse_connect.get_client`"
         raise SettingError(
-            with_hint(f"the driver does not take the options of `{dsn}`: {what}", hint)
+            with_hint(f"the driver does not accept the options of `{dsn}`: {what}", hint)
         ) from None
 
 
 def folder_client(folder: Path) -> Any:  # noqa: ANN401
-    """Client of the engine in this process, which is started if it is not running.
+    """Start the engine in this process, and return its client.
 
     Raises
     ------
@@ -110,30 +110,30 @@ def folder_client(folder: Path) -> Any:  # noqa: ANN401
     connect = import_extra("clickhouse_connect", "cache")
     import_extra("chdb", "cache")
     folder.mkdir(parents=True, exist_ok=True)
-    # Asked before, too: the engine complains on standard error.
-    _judge_lock(folder)
-    mend(folder)
+    # Checked before as well, since the engine would print to standard error.
+    _check_lock(folder)
+    repair_folder(folder)
     path = EnginePath(folder)
     try:
         client = connect.get_client(interface="chdb", path=path.text, chdb_options=_ENGINE)
     except BaseException as error:
         path.close()
         if isinstance(error, _exceptions().ProgrammingError):
-            _judge_lock(folder)
+            _check_lock(folder)
         raise
     return _Engine(client, path)
 
 
 class _Engine:
-    """The engine's client; what a statement that failed has written is no part of a later answer."""
+    """The engine's client, which discards what a failed statement left of its answer."""
 
     def __init__(self, client: Any, path: EnginePath) -> None:  # noqa: ANN401
         self._client = client
         self._path = path
-        self._turn = Lock()
+        self._lock = Lock()
 
-    def raw_query(self, *words: Any, **options: Any) -> Any:  # noqa: ANN401
-        return self._run(self._client.raw_query, *words, **options)
+    def raw_query(self, *arguments: Any, **options: Any) -> Any:  # noqa: ANN401
+        return self._run(self._client.raw_query, *arguments, **options)
 
     def raw_insert(self, table: str, **options: Any) -> Any:  # noqa: ANN401
         if is_plain(Path(tempfile.gettempdir())):
@@ -149,7 +149,7 @@ class _Engine:
         fmt: str,
         settings: Mapping[str, Value],
     ) -> Any:  # noqa: ANN401
-        """Insert as the driver does, by a file whose path is not taken for a pattern."""
+        """Insert as the driver does, but from a file whose path the engine cannot read as a pattern."""
         listed = ", ".join(f"{name} = {literal(value)}" for name, value in settings.items())
         columns = ", ".join(map(identifier, column_names))
         with tempfile.NamedTemporaryFile() as file:
@@ -165,8 +165,8 @@ class _Engine:
             finally:
                 path.close()
 
-    def command(self, *words: Any, **options: Any) -> Any:  # noqa: ANN401
-        return self._run(self._client.command, *words, **options)
+    def command(self, *arguments: Any, **options: Any) -> Any:  # noqa: ANN401
+        return self._run(self._client.command, *arguments, **options)
 
     def close(self) -> None:
         try:
@@ -174,19 +174,19 @@ class _Engine:
         finally:
             self._path.close()
 
-    def _run(self, action: Callable[..., Any], *words: Any, **options: Any) -> Any:  # noqa: ANN401
-        # In turn, as nobody else may get the answer that is thrown away.
-        with self._turn:
+    def _run(self, action: Callable[..., Any], *arguments: Any, **options: Any) -> Any:  # noqa: ANN401
+        # One at a time: another thread must not get the answer that is discarded.
+        with self._lock:
             try:
-                return action(*words, **options)
+                return action(*arguments, **options)
             except Exception:
-                # The engine puts the beginning of an answer that it broke off before the next one.
+                # The engine prepends the beginning of a broken answer to the next one.
                 self._client.raw_query("SELECT 1", fmt="ArrowStream")
                 raise
 
 
-def _judge_lock(folder: Path) -> None:
-    """Raise an error if a process has the engine's own lock of the folder, which it names."""
+def _check_lock(folder: Path) -> None:
+    """Raise an error if a process holds the engine's own lock of the folder."""
     import fcntl
 
     try:
@@ -209,7 +209,7 @@ def _code(error: Exception) -> int | None:
 
 
 def is_lost(error: Exception) -> bool:
-    """Whether there was no answer, so that nothing is known."""
+    """Check whether there was no answer, so that the result is unknown."""
     driver = _exceptions()
     return isinstance(error, driver.OperationalError | driver.InterfaceError | OSError) or (
         type(error).__module__.startswith("urllib3.")
@@ -217,17 +217,17 @@ def is_lost(error: Exception) -> bool:
 
 
 def is_transient(error: Exception) -> bool:
-    """Whether a later try may do better."""
+    """Check whether a later try may succeed."""
     return is_lost(error) or _code(error) in _TRANSIENT_CODES
 
 
 def is_damage(error: BaseException) -> bool:
-    """Whether files of the database are not as it wrote them; of its error, or ours made of it."""
+    """Check for damaged files, by an error of the database or the error made from it."""
     return _damaged_table(error) is not None
 
 
 def is_disk_full(error: BaseException) -> bool:
-    """Whether there was no room on the disk; of its error, or ours made of it."""
+    """Check for a full disk, by an error of the database or the error made from it."""
     found = error if error.__cause__ is None else error.__cause__
     text = str(found)
     return (
@@ -238,35 +238,35 @@ def is_disk_full(error: BaseException) -> bool:
 
 
 def _damaged_table(error: BaseException) -> str | None:
-    """Name of a table whose files are damaged, "" where it is not known; None if none is."""
+    """Return the name of the damaged table, "" if it is unknown, or None if none is damaged."""
     text = str(error if error.__cause__ is None else error.__cause__)
     codes = {int(code) for code in re.findall(r"Code: (\d+)", text)}
-    # Rows that are sent may be cut off, too.
+    # The same codes are also raised for rows that were cut off while they were sent.
     if not codes & _DAMAGE_CODES or not re.search(r"(from|with) part ", text):
         return None
     found = re.search(r"in table (?:\S+\.)?(\w+)", text)
     return found[1] if found else ""
 
 
-def _damage(error: Exception, address: str) -> str | None:
-    """What is said of damaged files; None if none are."""
+def _damage_text(error: Exception, address: str) -> str | None:
+    """Describe damaged files; None if no file is damaged."""
     table = _damaged_table(error)
     if table is None:
         return None
     if table in ("bars", ""):
         again = "`rangebar populate SYMBOL -s DAY -t T --force-refresh`"
         how = (
-            f"{again} sets what is damaged aside and builds the bars again"
+            f"{again} sets the damaged parts aside and rebuilds the bars"
             if address.startswith("chdb:")
-            else f"detach the parts that CHECK TABLE finds, then {again}"
+            else f"detach the parts that CHECK TABLE reports, then {again}"
         )
         return with_hint(
-            f"stored bars of the cache at `{address}` are damaged: {_words(error)}",
-            f"{how}; or begin anew: {_BEGIN_ANEW}",
+            f"stored bars of the cache at `{address}` are damaged: {_error_text(error)}",
+            f"{how}; or start over: {_REMOVE_ALL}",
         )
     return with_hint(
-        f"the stored table `{table}` of the cache at `{address}` is damaged: {_words(error)}",
-        f"begin anew: {_BEGIN_ANEW}; then populate again",
+        f"the stored table `{table}` of the cache at `{address}` is damaged: {_error_text(error)}",
+        f"start over: {_REMOVE_ALL}; then populate again",
     )
 
 
@@ -276,32 +276,32 @@ def _is_of_driver(error: Exception) -> bool:
     return known or is_lost(error) or type(error) is RuntimeError
 
 
-def _words(error: Exception) -> str:
-    """First line of the driver's words."""
+def _error_text(error: Exception) -> str:
+    """Return the first line of the driver's message."""
     text = with_folders(scrubbed(str(error)).strip() or type(error).__name__)
     return text.splitlines()[0][:300]
 
 
 def _without_secrets(error: BaseException) -> BaseException:
-    """The error, and those that led to it, without secrets of addresses in their words."""
+    """Remove the secrets of addresses from the messages of an error and of its causes."""
     links: BaseException | None = error
     seen: set[int] = set()
     while links is not None and id(links) not in seen:
         seen.add(id(links))
-        links.args = tuple(scrubbed(word) if isinstance(word, str) else word for word in links.args)
+        links.args = tuple(scrubbed(arg) if isinstance(arg, str) else arg for arg in links.args)
         links = links.__cause__ or links.__context__
     return error
 
 
 @contextmanager
 def opening(address: str) -> Iterator[None]:
-    """Turn any error of the driver into one that says that the cache is away."""
+    """Raise any error of the driver as `CacheUnavailableError`."""
     try:
         yield
     except Exception as error:
         if isinstance(error, CacheError | ImportError) or not _is_of_driver(error):
             raise
-        sentence = f"the bar cache at `{address}` cannot be reached: {_words(error)}"
+        sentence = f"the bar cache at `{address}` cannot be reached: {_error_text(error)}"
         hint = USE_TICKS
         if isinstance(error, _exceptions().ProgrammingError) and address.startswith("chdb:"):
             hint = (
@@ -313,7 +313,7 @@ def opening(address: str) -> Iterator[None]:
 
 @contextmanager
 def reading(address: str) -> Iterator[None]:
-    """Turn errors of a query into those of this package."""
+    """Raise errors of a query as errors of this package."""
     try:
         yield
     except Exception as error:
@@ -321,28 +321,33 @@ def reading(address: str) -> Iterator[None]:
             raise
         if is_lost(error):
             raise CacheUnavailableError(
-                with_hint(f"the bar cache at `{address}` is away: {_words(error)}", USE_TICKS)
+                with_hint(
+                    f"the bar cache at `{address}` cannot be reached: {_error_text(error)}",
+                    USE_TICKS,
+                )
             ) from _without_secrets(error)
-        damage = _damage(error, address)
-        refused = f"the bar cache at `{address}` refused a query: {_words(error)}"
+        damage = _damage_text(error, address)
+        refused = f"the bar cache at `{address}` refused a query: {_error_text(error)}"
         raise CacheQueryError(damage or refused, code=_code(error)) from _without_secrets(error)
 
 
 @contextmanager
 def writing(address: str) -> Iterator[None]:
-    """Turn errors of a write into those that say that it is not proved."""
+    """Raise errors of a write as errors that say that the write is not confirmed."""
     try:
         yield
     except Exception as error:
         if isinstance(error, CacheError | ImportError) or not _is_of_driver(error):
             raise
-        sentence = f"a write to the bar cache at `{address}` was not confirmed: {_words(error)}"
-        again = "run it again: what was published before is kept, nothing is written twice"
+        sentence = (
+            f"a write to the bar cache at `{address}` was not confirmed: {_error_text(error)}"
+        )
+        again = "run it again: earlier bars are intact, and nothing is written twice"
         if is_disk_full(error):
-            again = f"make room on the disk of the cache, then {again}"
+            again = f"free space on the disk of the cache, then {again}"
         if is_lost(error):
             raise CacheLostError(
                 with_hint(sentence, f"{again}; {USE_TICKS}")
             ) from _without_secrets(error)
-        damage = _damage(error, address)
+        damage = _damage_text(error, address)
         raise CacheWriteError(damage or with_hint(sentence, again)) from _without_secrets(error)

@@ -1,4 +1,4 @@
-"""Which cache is meant: a folder of this machine, or a server by its address."""
+"""The address of a cache: a folder of this machine or a server."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 __all__ = ["DATABASE", "Target", "resolve"]
 
-#: Where the tables are unless the address names another database.
+#: The database of the tables, unless the address names another one.
 DATABASE = "rangebar"
 
 _FOLDER = "clickhouse"
@@ -29,42 +29,42 @@ _USER_PARAMETERS = ("user", "username", "user_name")
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """A cache that can be opened."""
+    """The address of a cache, resolved from the arguments and the settings."""
 
-    #: Address without user and password, for messages.
+    #: The address without user and password, for messages.
     address: str
-    #: The address with user and password, which its text form leaves out.
+    #: The address with user and password, which its text form omits.
     dsn: Address
     database: str
-    #: Folder of an embedded cache.
+    #: The folder of an embedded cache; None for a server.
     folder: Path | None
-    #: For how long to wait for a folder that another process holds.
+    #: How long to wait for a folder that another process holds.
     wait_s: float
-    #: For how long a folder stays open that no call uses.
+    #: How long a folder stays open without a call.
     idle_s: float = 0.0
 
     @property
     def key(self) -> str:
-        """What tells it from other caches: for a server the user too. Not for messages."""
+        """A key that is unique to this cache and, on a server, to the user. Not for messages."""
         return self.address if self.is_embedded else f"{self.dsn.full} {self.database}"
 
     @property
     def is_embedded(self) -> bool:
-        """Whether it is a folder of this machine."""
+        """Whether the cache is a folder of this machine."""
         return self.folder is not None
 
 
 def resolve(
     dsn: str | None = None, cache_dir: str | Path | None = None, *, wait_s: float | None = None
 ) -> Target:
-    """Cache that the arguments or else the settings name; a folder where they name none.
+    """Resolve the cache that the arguments or the settings name; by default, a folder.
 
     Raises
     ------
     SettingError
         The address is not valid.
     StorageError
-        The folder, or one that it lies in, is a file.
+        The folder, or one of its parents, is a file.
 
     Examples
     --------
@@ -72,69 +72,67 @@ def resolve(
     >>> resolve("http://reader:secret@localhost:8123").address
     'http://localhost:8123/rangebar'
     """
-    found = config.settings(cache_dir=cache_dir, clickhouse_dsn=dsn, cache_wait_s=wait_s)
-    folder, address, wait = found.cache_dir, found.clickhouse_dsn, found.cache_wait_s
+    settings = config.settings(cache_dir=cache_dir, clickhouse_dsn=dsn, cache_wait_s=wait_s)
+    folder, address, wait = settings.cache_dir, settings.clickhouse_dsn, settings.cache_wait_s
     if address is None:
         require_folder(folder)
-        return _embedded(folder / _FOLDER, found)
+        return _embedded(folder / _FOLDER, settings)
     parts = _parts_of(Address(address).full)
     if parts.scheme == "chdb":
-        return _embedded(_folder_of(address, parts), found)
+        return _embedded(_folder_of(address, parts), settings)
     return _server(parts, wait)
 
 
 def _parts_of(address: str) -> SplitResult:
-    """Parts of an address of a known kind."""
+    """Split an address and check its scheme."""
     text = shown(address)
     fault = fault_of(address)
     if fault is not None:
         hint = (
-            "http://localhost:8123; a port is a number up to 65535, and `/`, `?`, `#` and `@` in a "
-            "user or password are written as %2F, %3F, %23 and %40"
+            "http://localhost:8123; a port is a number up to 65535; write `/`, `?`, `#` and `@` in a "
+            "user or password as %2F, %3F, %23 and %40"
         )
-        place = text.partition("://")[2]
-        raise SettingError(
-            with_hint(f"`dsn` is no address that can be read: `{place}` {fault}", hint)
-        )
+        location = text.partition("://")[2]
+        raise SettingError(with_hint(f"`dsn` is not a valid address: `{location}` {fault}", hint))
     parts = urlsplit(address)
     if "://" not in address and parts.scheme not in _SCHEMES:
         is_path = text == address and address.startswith("/")
         hint = f"chdb://{address}" if is_path else f"http://{text}"
-        raise SettingError(
-            with_hint(f"`dsn` is `{text}`, which does not say of what kind it is", hint)
-        )
+        raise SettingError(with_hint(f"`dsn` is `{text}`, which has no scheme", hint))
     if parts.scheme not in _SCHEMES:
         raise SettingError(unknown_choice("dsn", parts.scheme or text, _SCHEMES))
     return parts
 
 
 def _folder_of(address: str, parts: SplitResult) -> Path:
-    # Of the address itself: its parts lack characters that a URL cannot have, such as a newline.
+    # From the address itself: its parts omit characters that a URL cannot have, such as a newline.
     folder = Path(address.partition("://")[2])
     if parts.netloc or not folder.is_absolute() or folder == Path("/"):
         raise SettingError(
-            with_hint(f"`{address}` names no folder", "chdb:///path/of/a/folder, with three `/`")
+            with_hint(
+                f"`{address}` does not name a folder", "chdb:///path/of/a/folder, with three `/`"
+            )
         )
     if "?" in address or "#" in address:
         raise SettingError(
             with_hint(
-                f"`{address}` names a folder, which takes no options",
-                f"chdb://{parts.path}; a folder with `?` or `#` in its name is given by cache_dir=",
+                f"`{address}` has options, and a folder takes no options",
+                f"chdb://{parts.path}; pass a folder with `?` or `#` in its name as `cache_dir`",
             )
         )
     require_folder(folder)
     return folder
 
 
-def _embedded(folder: Path, found: Settings) -> Target:
-    place = folder.expanduser().resolve()
-    dsn = f"chdb://{place}"
-    return Target(dsn, Address(dsn), DATABASE, place, found.cache_wait_s, found.cache_idle_s)
+def _embedded(folder: Path, settings: Settings) -> Target:
+    path = folder.expanduser().resolve()
+    dsn = f"chdb://{path}"
+    return Target(dsn, Address(dsn), DATABASE, path, settings.cache_wait_s, settings.cache_idle_s)
 
 
 def _server(parts: SplitResult, wait_s: float) -> Target:
     if not parts.hostname:
-        raise SettingError(with_hint("the address has no host", "http://localhost:8123"))
+        raise SettingError(with_hint("`dsn` has no host", "http://localhost:8123"))
     host = parts.netloc.rpartition("@")[2]
     options = dict(parse_qsl(parts.query, keep_blank_values=True))
     login = _login_of(parts, options)
@@ -144,7 +142,7 @@ def _server(parts: SplitResult, wait_s: float) -> Target:
         raise SettingError(
             with_hint(
                 f"`{parts.scheme}://{host}/{database}` names another database in its options",
-                "name the database once, behind the host",
+                "name the database once, after the host",
             )
         )
     dsn = Address(urlunsplit((parts.scheme, f"{login}{host}", "", urlencode(options), "")))
@@ -152,10 +150,10 @@ def _server(parts: SplitResult, wait_s: float) -> Target:
 
 
 def _login_of(parts: SplitResult, options: dict[str, str]) -> str:
-    """User and password as they stand before the host; those of the options are taken out."""
-    given = {name: options.pop(name) for name in (*_USER_PARAMETERS, "password") if name in options}
-    users = [value for name, value in given.items() if name in _USER_PARAMETERS]
-    twice = len(users) > 1 or (users and parts.username) or ("password" in given and parts.password)
+    """Return the user and password to put before the host, and remove them from the options."""
+    login = {name: options.pop(name) for name in (*_USER_PARAMETERS, "password") if name in options}
+    users = [value for name, value in login.items() if name in _USER_PARAMETERS]
+    twice = len(users) > 1 or (users and parts.username) or ("password" in login and parts.password)
     if twice:
         raise SettingError(
             with_hint(
@@ -164,7 +162,7 @@ def _login_of(parts: SplitResult, options: dict[str, str]) -> str:
             )
         )
     user = users[0] if users else unquote(parts.username or "")
-    password = given.get("password", unquote(parts.password or ""))
+    password = login.get("password", unquote(parts.password or ""))
     if not user and not password:
         return ""
     secret = f":{quote(password, safe='')}" if password else ""

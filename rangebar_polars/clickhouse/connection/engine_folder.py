@@ -1,11 +1,11 @@
-"""The folder of the embedded engine before it is opened: what would keep the engine out is mended.
+"""Repairs of the engine's folder before it is opened.
 
-A full disk can leave tables half made, and a copy that follows symbolic links has folders where the
-engine needs links. The engine would say no more than that it cannot start.
+A full disk can leave unfinished tables, and a copy that follows symbolic links has folders where the
+engine needs links. With either, the engine does not start and does not report why.
 
 In the folder, `metadata/DATABASE.sql` and `store/*/UUID/TABLE.sql` define databases and tables. Their
-files are in `store/*/UUID`, to which `metadata/DATABASE` and `data/DATABASE/TABLE` are links that the
-engine makes where there are none.
+files are in `store/*/UUID`. `metadata/DATABASE` and `data/DATABASE/TABLE` are links to it, which the
+engine creates if they are missing.
 """
 
 from __future__ import annotations
@@ -21,57 +21,57 @@ from rangebar_polars.exceptions import CacheUnavailableError, with_hint
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-__all__ = ["USE_TICKS", "mend"]
+__all__ = ["USE_TICKS", "repair_folder"]
 
 USE_TICKS = "`get_range_bars(..., use_cache=False)` computes bars from ticks instead"
 
-#: What the engine keeps in its folder; the definitions go first.
+#: The folders of the engine. The definitions are removed first.
 _CONTENTS = ("metadata", "data", "store", "tmp")
-#: In the folder of a table, written before anything else.
-_OF_A_TABLE = "format_version.txt"
-#: In the folder of every part, which holds rows.
-_OF_A_PART = "checksums.txt"
+#: The first file that is written into the folder of a table.
+_TABLE_FILE = "format_version.txt"
+#: A file in the folder of every part. Only a part holds rows.
+_PART_FILE = "checksums.txt"
 _UUID = re.compile(rb"\bUUID '([0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})'")
 
 
-def mend(folder: Path) -> None:
-    """Make ready for the engine a folder that no process has open.
+def repair_folder(folder: Path) -> None:
+    """Repair a folder that no process has open, so that the engine can start.
 
     Raises
     ------
     CacheUnavailableError
-        Definitions of tables are damaged and there are rows, or a copy of the folder is not whole.
+        Definitions of tables are damaged and rows exist, or a copy of the folder is incomplete.
     """
     damaged = next(_damaged_definitions(folder), None)
     if damaged is not None:
-        _begin_anew(folder, damaged)
+        _remove_unfinished(folder, damaged)
     copies = [pair for pair in _links(folder) if not pair[0].is_symlink()]
-    for place, original in copies:
-        _judge_copy(place, original)
-    for place, original in copies:
-        _remove_copy(place, original)
+    for copy, original in copies:
+        _check_copy(copy, original)
+    for copy, original in copies:
+        _remove_copy(copy, original)
 
 
 def _definitions(folder: Path) -> Iterator[Path]:
     yield from sorted((folder / "metadata").glob("*.sql"))
-    for place in (folder / "store").glob("*/*"):
-        if not (place / _OF_A_TABLE).exists():
-            yield from sorted(place.glob("*.sql"))
+    for path in (folder / "store").glob("*/*"):
+        if not (path / _TABLE_FILE).exists():
+            yield from sorted(path.glob("*.sql"))
 
 
 def _damaged_definitions(folder: Path) -> Iterator[Path]:
-    """Definitions that are empty or cut off: they are written at once and end with a line."""
+    """Yield empty and truncated definitions: a complete one ends with a newline."""
     for path in _definitions(folder):
         if not path.read_bytes().endswith(b"\n"):
             yield path
 
 
-def _begin_anew(folder: Path, damaged: Path) -> None:
-    """Remove tables that were never finished, if no row was ever stored."""
-    if any(_OF_A_PART in names for _, _, names in os.walk(folder / "store")):
-        sentence = f"the definition of a table in `{damaged}` is empty or cut off"
+def _remove_unfinished(folder: Path, damaged: Path) -> None:
+    """Remove unfinished tables if no row was ever stored."""
+    if any(_PART_FILE in names for _, _, names in os.walk(folder / "store")):
+        sentence = f"the definition of a table in `{damaged}` is empty or truncated"
         hint = (
-            "take the file from a copy of the folder, or move the folder away and populate again: "
+            "restore the file from a copy of the folder, or move the folder away and populate again: "
             f"`{folder}`; {USE_TICKS}"
         )
         raise CacheUnavailableError(with_hint(sentence, hint))
@@ -86,7 +86,7 @@ def _unless_gone(_function: object, _path: object, found: tuple[object, object, 
 
 
 def _links(folder: Path) -> Iterator[tuple[Path, Path]]:
-    """Where the engine has links, and the folders that they lead to."""
+    """Yield the path of each link of the engine and the folder it leads to."""
     for definition in sorted((folder / "metadata").glob("*.sql")):
         database = _folder_of(folder, definition)
         if database is None:
@@ -100,7 +100,7 @@ def _links(folder: Path) -> Iterator[tuple[Path, Path]]:
 
 
 def _folder_of(folder: Path, definition: Path) -> Path | None:
-    """Folder with the files of a database or a table."""
+    """Return the folder with the files of a database or a table."""
     found = _UUID.search(definition.read_bytes())
     if found is None:
         return None
@@ -108,36 +108,36 @@ def _folder_of(folder: Path, definition: Path) -> Path | None:
     return folder / "store" / uuid[:3] / uuid
 
 
-def _judge_copy(place: Path, original: Path) -> None:
-    """Refuse a copy in the place of a link if not all of it is where the link leads."""
-    lost = next(_files_only_in(place, original), None) if original.exists() else None
+def _check_copy(copy: Path, original: Path) -> None:
+    """Refuse a copy in place of a link if it has files that the link's target lacks."""
+    lost = next(_files_only_in(copy, original), None) if original.exists() else None
     if lost is not None:
         sentence = (
-            f"the cache was copied without its symbolic links, and not as a whole: `{lost}` is not "
-            f"in `{original}`"
+            f"the cache was copied without its symbolic links, and incompletely: `{lost}` is not in "
+            f"`{original}`"
         )
         hint = (
-            "copy it again while no process has it open, with its links: cp -a, rsync -a, tar; or "
+            "copy it again with its links (cp -a, rsync -a, tar) while no process has it open, or "
             "remove the copy and populate again"
         )
         raise CacheUnavailableError(with_hint(sentence, hint))
 
 
-def _remove_copy(place: Path, original: Path) -> None:
-    if place.is_file():
-        # The text of a link.
-        place.unlink()
-    elif place.is_dir() and original.exists():
-        shutil.rmtree(place)
-    elif place.is_dir():
+def _remove_copy(copy: Path, original: Path) -> None:
+    if copy.is_file():
+        # Some tools store a link as a file with its target as text.
+        copy.unlink()
+    elif copy.is_dir() and original.exists():
+        shutil.rmtree(copy)
+    elif copy.is_dir():
         original.parent.mkdir(parents=True, exist_ok=True)
-        place.rename(original)
+        copy.rename(original)
 
 
-def _files_only_in(place: Path, original: Path) -> Iterator[Path]:
-    for at, _, names in os.walk(place):
+def _files_only_in(copy: Path, original: Path) -> Iterator[Path]:
+    for folder, _, names in os.walk(copy):
         for name in names:
-            path = Path(at, name)
-            twin = original / path.relative_to(place)
+            path = Path(folder, name)
+            twin = original / path.relative_to(copy)
             if not twin.is_file() or twin.stat().st_size != path.stat().st_size:
                 yield path

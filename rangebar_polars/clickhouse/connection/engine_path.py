@@ -1,7 +1,7 @@
-"""A name for a folder or a file that the embedded engine cannot read as anything but a path.
+"""A name of a folder or a file that the embedded engine reads as a plain path.
 
 The engine takes its folder and its options as one text, `folder?option=value`, and the path of a file
-to insert as a pattern. Some characters of a path mean something else there, and bytes that are not
+to insert as a pattern. Some characters of a path have another meaning there, and bytes that are not
 UTF-8 cannot be passed at all.
 """
 
@@ -15,23 +15,23 @@ from pathlib import Path
 
 __all__ = ["EnginePath", "is_plain", "with_folders"]
 
-#: What the engine and its driver read literally. Paths within the folder must fit, too.
+#: Paths that the engine and its driver read literally. The length leaves room for paths within.
 _PLAIN = re.compile(r"/[A-Za-z0-9_.,+@/-]{0,1000}", re.ASCII)
 
-#: What is behind every alias that is in use.
+#: The path of each alias in use.
 _ALIASES: dict[str, Path] = {}
 
 
 def is_plain(path: Path) -> bool:
-    """Whether the engine reads a path, and paths within it, as nothing but a path."""
+    """Check whether the engine reads a path, and paths within it, literally."""
     return _PLAIN.fullmatch(str(path)) is not None
 
 
 class EnginePath:
-    """A folder or a file as the engine is told of it: its path, or an alias if that is not plain.
+    """A folder or a file as the engine gets it: its path, or an alias if the path is not plain.
 
-    An alias is an open descriptor, where the system gives descriptors a path, or else a symbolic
-    link in a folder for temporary files. It lasts until `close`.
+    An alias is the path of an open descriptor, where the system has such paths, or else a symbolic
+    link in a temporary folder. It exists until `close`.
     """
 
     def __init__(self, path: Path) -> None:
@@ -39,12 +39,12 @@ class EnginePath:
         self._links: tempfile.TemporaryDirectory[str] | None = None
         #: The path or the alias.
         self.name = str(path)
-        #: The same as a folder to be opened.
+        #: The same, as the address of a folder to open.
         self.text = self.name
         if is_plain(path):
             return
         self.name = self._of_descriptor(path) or self._of_link(path)
-        # The driver would resolve a path that does not say that it is one.
+        # The driver would resolve a path without the prefix.
         self.text = f"file:{self.name}"
         _ALIASES[self.name] = path
 
@@ -58,14 +58,14 @@ class EnginePath:
         return None
 
     def _of_link(self, path: Path) -> str:
-        place = None if is_plain(Path(tempfile.gettempdir())) else "/tmp"  # noqa: S108
-        self._links = tempfile.TemporaryDirectory(prefix="rangebar-", dir=place)
+        parent = None if is_plain(Path(tempfile.gettempdir())) else "/tmp"  # noqa: S108
+        self._links = tempfile.TemporaryDirectory(prefix="rangebar-", dir=parent)
         link = Path(self._links.name, "link")
         link.symlink_to(path)
         return str(link)
 
     def close(self) -> None:
-        """Forget the alias, once the engine no longer uses it."""
+        """Remove the alias, once the engine no longer uses it."""
         _ALIASES.pop(self.name, None)
         descriptor, self._descriptor = self._descriptor, None
         if descriptor is not None:
@@ -75,8 +75,8 @@ class EnginePath:
 
 
 def with_folders(text: str) -> str:
-    """Text of the engine with paths in place of their aliases."""
+    """Replace aliases by their paths in a message of the engine."""
     for alias, path in tuple(_ALIASES.items()):
-        # Another descriptor may begin with the same digits.
+        # The number of another descriptor may begin with the same digits.
         text = str(path).join(re.split(rf"{re.escape(alias)}(?!\d)", text))
     return text

@@ -1,4 +1,4 @@
-"""The lock of a folder that several processes share, one after the other."""
+"""The lock of a folder that several processes use in turn."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ __all__ = ["FolderLock"]
 
 _LOG = logging.getLogger("rangebar_polars.clickhouse")
 
-#: Longer than those who wait sleep.
+#: Longer than a waiting process sleeps.
 _LET_GO_S = 1.0
-#: How long a holder that does not use the folder may take to give it away.
+#: How long a holder that does not use the folder may take to release it.
 _HAND_OVER_S = 10.0
 #: How often a wait is reported.
 _REPORT_S = 5.0
@@ -25,10 +25,10 @@ _IDLE = "idle"
 
 
 class FolderLock:
-    """The lock of a folder, whose holder can see that others wait for it.
+    """The lock of a folder, whose holder can see whether others wait for it.
 
-    A holder that keeps the lock without using the folder says so. Others announce that they wait by
-    a shared lock on a second file, which the kernel takes back when they end.
+    A holder that has the lock without using the folder marks it as idle. A waiting process takes a
+    shared lock on a second file, which the kernel releases when the process ends.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -39,15 +39,15 @@ class FolderLock:
     def acquire(self, wait_s: float) -> bool:
         """Take the lock, waiting up to `wait_s` seconds for a holder that uses the folder.
 
-        A holder that does not use it is given the time to hand it over, however short the wait.
+        A holder that does not use it gets the time to hand it over, however short the wait.
         """
         if self._lock.try_acquire():
             return True
         begun = reported = time.monotonic()
-        want, is_queued = FileLock(self._queue, shared=True), False
+        waiting, is_queued = FileLock(self._queue, shared=True), False
         try:
             while not self._lock.try_acquire():
-                is_queued = is_queued or want.try_acquire()
+                is_queued = is_queued or waiting.try_acquire()
                 limit_s = max(wait_s, _HAND_OVER_S) if self.is_idle() else wait_s
                 if not wait_a_little(begun + limit_s):
                     return False
@@ -56,43 +56,43 @@ class FolderLock:
                     self._report(reported - begun)
             return True
         finally:
-            want.release()
+            waiting.release()
 
     def _report(self, waited_s: float) -> None:
         holder = self.holder()
-        who = "another process" if holder is None else f"process {holder}"
-        _LOG.warning("waiting %.0f s for %s, held by %s", waited_s, self._folder, who)
+        process = "another process" if holder is None else f"process {holder}"
+        _LOG.warning("waiting %.0f s for %s, held by %s", waited_s, self._folder, process)
 
     def release(self) -> None:
-        """Give the lock back."""
+        """Release the lock."""
         self._lock.release()
 
     def set_idle(self, is_idle: bool) -> None:  # noqa: FBT001
-        """Say whether the folder is used, while this process holds the lock."""
+        """Mark the folder as idle or in use, while this process holds the lock."""
         self._lock.sign(*[_IDLE] * is_idle)
 
     def is_idle(self) -> bool:
-        """Whether the holder says that it does not use the folder."""
+        """Check whether the holder has marked the folder as idle."""
         return self._lock.holder_notes() == [_IDLE]
 
     def is_in_place(self) -> bool:
-        """Whether the lock that is held is still the one that others would take."""
+        """Check whether the held lock is still the one that others would take."""
         return self._lock.is_in_place()
 
     def holder(self) -> int | None:
-        """Process that took the lock last, if that is known."""
+        """Return the process that took the lock last, if it is known."""
         return self._lock.holder()
 
     def is_free(self) -> bool:
-        """Whether nobody has the lock at this moment."""
+        """Check whether the lock is free at this moment."""
         return self._lock.is_free()
 
     def is_wanted(self) -> bool:
-        """Whether anybody waits for the lock."""
+        """Check whether a process waits for the lock."""
         return self._queue.exists() and not FileLock(self._queue).is_free()
 
     def let_others_go_first(self) -> None:
-        """Wait a moment, after a release, until one of those who wait has the lock."""
+        """Wait a moment, after a release, until a waiting process has the lock."""
         deadline = time.monotonic() + _LET_GO_S
         while self.is_wanted() and self.is_free() and wait_a_little(deadline):
             pass

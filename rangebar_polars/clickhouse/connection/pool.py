@@ -1,7 +1,7 @@
-"""What this process has opened: every call on one cache uses one connection.
+"""The pool of open connections: all calls of a process on one cache share a connection.
 
 The embedded engine leaves threads and files behind each time it is closed, so a folder stays open
-after a call. A thread closes it when another process waits for it or nobody has used it for long.
+after a call. A thread closes it when another process waits for it, or after an idle time.
 """
 
 from __future__ import annotations
@@ -34,23 +34,24 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from rangebar_polars.clickhouse.connection.client import Cache
+    from rangebar_polars.clickhouse.connection.connection import Connection
     from rangebar_polars.clickhouse.connection.dsn import Target
 
 __all__ = ["ConnectionPool"]
 
 _LOG = logging.getLogger("rangebar_polars.clickhouse")
 
-#: How often who waits for another call looks whether it was interrupted.
-_LOOK_S = 0.1
-#: How often the keeper of an idle folder looks whether it is wanted: seldom after a long time.
-_SHORTEST_LOOK_S, _LONGEST_LOOK_S = 0.02, 0.5
-#: How long a fork or the end of the process waits for another thread that opens or closes a cache.
+#: How often a call that waits for another one checks for an interrupt.
+_POLL_S = 0.1
+#: How often the closing thread checks an idle folder: the longer it is idle, the less often.
+_SHORTEST_POLL_S, _LONGEST_POLL_S = 0.02, 0.5
+#: How long a fork or the end of the process waits for a thread that opens or closes a cache.
 _SETTLE_S = 5.0
-#: Idle times double until here.
+#: The number of times that the idle time doubles.
 _MOST_DOUBLINGS = 10
 #: The engine leaves some threads, files and a megabyte or two behind whenever it is closed.
 _MANY_OPENINGS = 1_000
-_CHURN = with_hint(
+_TOO_MANY_OPENINGS = with_hint(
     f"this process has opened the embedded bar cache {_MANY_OPENINGS:,} times; the engine leaves "
     "threads, files and memory behind each time, until the process can start no more",
     "keep it open over many calls, `with rb.open_cache():`, or use a server",
@@ -58,39 +59,40 @@ _CHURN = with_hint(
 
 
 @dataclass(slots=True)
-class _Opening:
-    """A cache while it is open; None while it is being opened or closed."""
+class _Entry:
+    """A connection of the pool and the calls that use it."""
 
-    cache: Cache | None = None
+    #: None while the connection is being opened or closed.
+    connection: Connection | None = None
     is_embedded: bool = False
-    #: The thread of every call that uses it.
+    #: The thread of each call that uses it.
     threads: list[int] = field(default_factory=list)
-    #: How long it may stay open without a call; none for a server.
+    #: How long it may stay open without a call; 0 for a server.
     idle_s: float = 0.0
     #: When its last call ended, by the monotonic clock; None while a call uses it.
     idle_since: float | None = None
     is_closing: bool = False
-    #: Whether a call met an error, after which the engine is better started again.
+    #: Whether a call failed, after which the engine has to be started again.
     has_failed: bool = False
 
 
 class ConnectionPool:
-    """The caches that are open in a process, each with the calls that use it.
+    """The open connections of a process, each with the calls that use it.
 
-    The first call opens. After the last one a server is closed, and a folder is kept for the next.
-    One process can host one embedded engine, which has one folder, and a forked child cannot use it
-    at all.
+    The first call opens a connection. When the last call ends, a connection to a server is closed,
+    and a folder stays open for the next call. A process can host one embedded engine, which has
+    one folder. A forked child cannot use the engine of its parent.
     """
 
     def __init__(self) -> None:
         #: How often this process has opened an embedded cache.
         self.count = 0
-        #: Files of earlier engines, as counted before the last opening.
+        #: Files that earlier engines had left open before the last opening.
         self._left_behind: int | None = 0
         self._has_hosted_engine = False
-        #: Whether this process was forked from one that had an engine, or its library.
+        #: Whether this process was forked from one that had an engine or its library.
         self._has_lost_engine = False
-        self._inherited: list[dict[str, _Opening]] = []
+        self._inherited: list[dict[str, _Entry]] = []
         self._begin()
         after_fork_in_child(self._after_fork_in_child)
         if hasattr(os, "register_at_fork"):
@@ -98,16 +100,16 @@ class ConnectionPool:
 
     def _begin(self) -> None:
         self._changed = threading.Condition()
-        self._open: dict[str, _Opening] = {}
+        self._entries: dict[str, _Entry] = {}
         self._has_warned = False
-        self._keeper: threading.Thread | None = None
+        self._closing_thread: threading.Thread | None = None
         self._idle_closings = 0
-        self._is_held = False
+        self._is_locked_for_fork = False
 
     # Calls
 
-    def judge_process(self, target: Target) -> None:
-        """Refuse what a forked child cannot do.
+    def check_process(self, target: Target) -> None:
+        """Refuse a cache that this process cannot use because it was forked.
 
         Raises
         ------
@@ -120,53 +122,56 @@ class ConnectionPool:
             raise CacheForkedError(
                 with_hint(
                     f"process {os.getpid()} is a fork of one that has used the embedded cache, "
-                    "whose threads it lacks",
+                    "and the engine's threads do not exist in a fork",
                     'start processes afresh: multiprocessing.get_context("spawn")',
                 )
             )
         raise_if_forked("open_cache")
 
-    def enter(self, target: Target, connect: Callable[[Target], Cache]) -> Cache:
-        """The open cache, opened if nobody has; `leave` must follow."""
-        self.judge_process(target)
+    def enter(self, target: Target, connect: Callable[[Target], Connection]) -> Cache:
+        """Return the client of the target, opening it if needed; `leave` must follow."""
+        self.check_process(target)
         if self.count >= _MANY_OPENINGS and not self._has_warned:
             self._has_warned = True
-            warnings.warn(_CHURN, RuntimeWarning, stacklevel=7)
-        opening = self._join(target)
-        if opening.cache is not None:
-            return opening.cache
+            warnings.warn(_TOO_MANY_OPENINGS, RuntimeWarning, stacklevel=7)
+        entry = self._join(target)
+        if entry.connection is not None:
+            return entry.connection.cache
         try:
             if target.is_embedded:
                 self._prepare(target)
-            cache = connect(target)
+            connection = connect(target)
         except BaseException:
-            self._forget(target.key)
+            self._remove(target.key)
             raise
         with self._changed:
-            opening.cache = cache
+            entry.connection = connection
             self.count += target.is_embedded
             self._changed.notify_all()
-        return cache
+        return connection.cache
 
     def leave(self, target: Target, error: BaseException | None = None) -> None:
-        """End of a call, with the error that ended it: the last one closes what is not kept."""
+        """End a call, with the error that ended it.
+
+        After the last call, close the connection unless it may stay open.
+        """
         with self._changed:
-            opening = self._open[target.key]
+            entry = self._entries[target.key]
             thread = threading.get_ident()
-            opening.threads.remove(thread if thread in opening.threads else opening.threads[0])
-            opening.has_failed |= _is_doubtful(error)
-            if opening.threads:
+            entry.threads.remove(thread if thread in entry.threads else entry.threads[0])
+            entry.has_failed |= _may_have_broken_engine(error)
+            if entry.threads:
                 return
-            if self._may_stay(opening):
-                self._set_idle(opening)
+            if self._may_stay_open(entry):
+                self._set_idle(entry)
                 return
-            cache = self._take(opening)
-        self._close(target.key, cache)
+            connection = self._begin_closing(entry)
+        self._close(target.key, connection)
 
     def left_behind(self) -> int | None:
-        """Files that engines of this process left open; None where that is not known."""
+        """Count the files that engines of this process left open; None if that is unknown."""
         with self._changed:
-            is_open = any(opening.is_embedded for opening in self._open.values())
+            is_open = any(entry.is_embedded for entry in self._entries.values())
             return self._left_behind if is_open else descriptors().of_engines
 
     def _prepare(self, target: Target) -> None:
@@ -175,70 +180,71 @@ class ConnectionPool:
             atexit.register(self._close_idle)
         self._left_behind = refuse_without_descriptors(target.address, self.count).of_engines
 
-    def _join(self, target: Target) -> _Opening:
-        """Opening with this call among its own; its cache is None if this call has to open it."""
+    def _join(self, target: Target) -> _Entry:
+        """Add this call to the entry of the target; without a connection, the call must open it."""
         deadline = time.monotonic() + target.wait_s
         while True:
             with self._changed:
-                address = self._in_the_way(target)
-                if address is None:
-                    opening = self._available(target)
-                    if opening is not None:
-                        opening.threads.append(threading.get_ident())
-                        return opening
+                key = self._idle_in_the_way(target)
+                if key is None:
+                    entry = self._available(target)
+                    if entry is not None:
+                        entry.threads.append(threading.get_ident())
+                        return entry
                     self._wait(target, deadline)
                     continue
-                cache = self._take(self._open[address])
-            self._close(address, cache)
+                connection = self._begin_closing(self._entries[key])
+            self._close(key, connection)
 
     def _wait(self, target: Target, deadline: float) -> None:
-        """Wait a moment for another call, or as long as it takes for one that ends already."""
+        """Wait a moment for another call, or without a limit for a connection that is closing."""
         left_s = deadline - time.monotonic()
-        is_closing = any(opening.is_closing for opening in self._open.values())
-        if self._hopeless(target) or (left_s <= 0 and not is_closing):
+        is_closing = any(entry.is_closing for entry in self._entries.values())
+        if self._waits_for_itself(target) or (left_s <= 0 and not is_closing):
             raise self._occupied(target)
         raise_if_interrupted()
-        self._changed.wait(_LOOK_S if is_closing else min(left_s, _LOOK_S))
+        self._changed.wait(_POLL_S if is_closing else min(left_s, _POLL_S))
 
-    def _in_the_way(self, target: Target) -> str | None:
-        """Address of an idle folder that has to be closed for this call."""
-        for address, opening in self._open.items():
-            if opening.idle_since is None or opening.cache is None:
+    def _idle_in_the_way(self, target: Target) -> str | None:
+        """Return the key of an idle folder that has to be closed before this call."""
+        for key, entry in self._entries.items():
+            if entry.idle_since is None or entry.connection is None:
                 continue
-            if address == target.key:
-                # Its folder may have been removed or replaced meanwhile.
-                return None if opening.cache.is_in_place() else address
+            if key == target.key:
+                # The folder may have been removed or replaced since.
+                return None if entry.connection.is_in_place() else key
             if target.is_embedded:
-                return address
+                return key
         return None
 
-    def _available(self, target: Target) -> _Opening | None:
-        opening = self._open.get(target.key)
-        if opening is not None:
-            if opening.cache is None:
+    def _available(self, target: Target) -> _Entry | None:
+        """Return an entry that this call may use or has to open; None if it has to wait."""
+        entry = self._entries.get(target.key)
+        if entry is not None:
+            if entry.connection is None:
                 return None
-            if opening.idle_since is not None:
-                opening.idle_since = None
-                opening.cache.set_idle(False)
-            return opening
+            if entry.idle_since is not None:
+                entry.idle_since = None
+                entry.connection.set_idle(False)
+            return entry
         if target.is_embedded:
-            if any(other.is_embedded for other in self._open.values()):
+            if any(other.is_embedded for other in self._entries.values()):
                 return None
             self._has_hosted_engine = True
-        opening = _Opening(is_embedded=target.is_embedded, idle_s=target.idle_s)
-        return self._open.setdefault(target.key, opening)
+        entry = _Entry(is_embedded=target.is_embedded, idle_s=target.idle_s)
+        return self._entries.setdefault(target.key, entry)
 
-    def _hopeless(self, target: Target) -> bool:
-        """Whether this thread itself holds the other folder it would wait for."""
+    def _waits_for_itself(self, target: Target) -> bool:
+        """Check whether this thread itself has the other folder open that it would wait for."""
         thread = threading.get_ident()
         return any(
-            thread in opening.threads
-            for address, opening in self._open.items()
-            if opening.is_embedded and address != target.key
+            thread in entry.threads
+            for key, entry in self._entries.items()
+            if entry.is_embedded and key != target.key
         )
 
     def _occupied(self, target: Target) -> CacheUnavailableError:
-        others = [address for address, opening in self._open.items() if opening.is_embedded]
+        others = [key for key, entry in self._entries.items() if entry.is_embedded]
         return CacheUnavailableError(
             with_hint(
                 f"`{target.address}` cannot be opened while this process has `{others[0]}` open",
@@ -247,88 +253,88 @@ class ConnectionPool:
             holder=os.getpid(),
         )
 
-    # Folders that are kept open
+    # Idle folders
 
-    def _may_stay(self, opening: _Opening) -> bool:
+    def _may_stay_open(self, entry: _Entry) -> bool:
         return (
-            opening.idle_s > 0
-            and not opening.has_failed
-            and opening.cache is not None
-            and not opening.cache.is_wanted()
+            entry.idle_s > 0
+            and not entry.has_failed
+            and entry.connection is not None
+            and not entry.connection.is_wanted()
         )
 
-    def _set_idle(self, opening: _Opening) -> None:
-        assert opening.cache is not None  # noqa: S101
-        opening.cache.set_idle(True)
-        opening.idle_since = time.monotonic()
-        if self._keeper is None:
-            self._keeper = threading.Thread(
-                target=self._keep, args=(self._changed,), name="rangebar-cache", daemon=True
+    def _set_idle(self, entry: _Entry) -> None:
+        assert entry.connection is not None  # noqa: S101
+        entry.connection.set_idle(True)
+        entry.idle_since = time.monotonic()
+        if self._closing_thread is None:
+            self._closing_thread = threading.Thread(
+                target=self._close_when_due,
+                args=(self._changed,),
+                name="rangebar-cache",
+                daemon=True,
             )
-            self._keeper.start()
-        # Who waits to open another folder closes this one.
+            self._closing_thread.start()
+        # A call that waits to open another folder closes this one.
         self._changed.notify_all()
 
-    def _keep(self, changed: threading.Condition) -> None:
-        """Close what is idle when its time has come; the thread ends with the last folder."""
+    def _close_when_due(self, changed: threading.Condition) -> None:
+        """Close the idle folder when it is due. The thread ends when no folder is open."""
         pause = threading.Event()
         while True:
             with changed:
-                opening = next((one for one in self._open.values() if one.is_embedded), None)
-                if opening is None:
-                    self._keeper = None
+                key = next((k for k, entry in self._entries.items() if entry.is_embedded), None)
+                if key is None:
+                    self._closing_thread = None
                     return
-                wait_s = self._time_left(opening)
-                if wait_s is not None:
-                    address = cache = None
-                else:
-                    address = next(at for at, one in self._open.items() if one is opening)
-                    cache = self._take(opening)
-            if address is None or cache is None:
+                entry = self._entries[key]
+                wait_s = self._time_left(entry)
+                connection = self._begin_closing(entry) if wait_s is None else None
+            if connection is None:
                 pause.wait(wait_s)
                 continue
             try:
-                self._close(address, cache)
+                self._close(key, connection)
             except CacheError as error:
                 _LOG.warning("%s", error)
 
-    def _time_left(self, opening: _Opening) -> float | None:
-        """Time until the next look at a folder; None if it is to be closed now."""
-        if opening.idle_since is None or opening.cache is None:
-            return _LOOK_S
-        idle_s = time.monotonic() - opening.idle_since
-        limit_s = self._idle_limit_s(opening)
+    def _time_left(self, entry: _Entry) -> float | None:
+        """Return the time until the next check of a folder; None if it is due to be closed."""
+        if entry.idle_since is None or entry.connection is None:
+            return _POLL_S
+        idle_s = time.monotonic() - entry.idle_since
+        limit_s = self._idle_limit_s(entry)
         if idle_s >= limit_s:
             self._idle_closings += 1
             return None
-        if opening.cache.is_wanted():
+        if entry.connection.is_wanted():
             return None
-        return min(max(idle_s / 10, _SHORTEST_LOOK_S), _LONGEST_LOOK_S, limit_s - idle_s)
+        return min(max(idle_s / 10, _SHORTEST_POLL_S), _LONGEST_POLL_S, limit_s - idle_s)
 
-    def _idle_limit_s(self, opening: _Opening) -> float:
-        # Each closing costs files that never come back, so that each makes the next one later.
-        return opening.idle_s * (1 << min(self._idle_closings, _MOST_DOUBLINGS))
+    def _idle_limit_s(self, entry: _Entry) -> float:
+        # Each closing costs files that are never released, so each one delays the next.
+        return entry.idle_s * (1 << min(self._idle_closings, _MOST_DOUBLINGS))
 
-    def _take(self, opening: _Opening) -> Cache:
-        """The cache of an opening, which the caller has to close."""
-        cache, opening.cache = opening.cache, None
-        assert cache is not None  # noqa: S101
-        opening.idle_since, opening.is_closing = None, True
-        return cache
+    def _begin_closing(self, entry: _Entry) -> Connection:
+        """Take the connection out of an entry. The caller must close it."""
+        connection, entry.connection = entry.connection, None
+        assert connection is not None  # noqa: S101
+        entry.idle_since, entry.is_closing = None, True
+        return connection
 
-    def _close(self, address: str, cache: Cache) -> None:
+    def _close(self, key: str, connection: Connection) -> None:
         try:
-            cache.close()
+            connection.close()
         finally:
-            self._forget(address)
+            self._remove(key)
 
-    def _forget(self, address: str) -> None:
+    def _remove(self, key: str) -> None:
         with self._changed:
-            self._open.pop(address, None)
+            self._entries.pop(key, None)
             self._changed.notify_all()
 
     def _close_idle(self) -> None:
-        """Close a folder that no call uses, at the end of the process."""
+        """Close an idle folder, at the end of the process or before a fork."""
         if self._changed.acquire(timeout=_SETTLE_S):
             try:
                 idle = self._settled_idle()
@@ -337,16 +343,16 @@ class ConnectionPool:
             if idle is not None:
                 self._close(*idle)
 
-    def _settled_idle(self) -> tuple[str, Cache] | None:
-        """An idle folder, to be closed, once no other thread opens or closes one."""
+    def _settled_idle(self) -> tuple[str, Connection] | None:
+        """Take an idle folder to close, after other threads have finished closing theirs."""
         deadline = time.monotonic() + _SETTLE_S
-        while any(one.is_closing for one in self._open.values()):
+        while any(entry.is_closing for entry in self._entries.values()):
             left_s = deadline - time.monotonic()
             if left_s <= 0 or not self._changed.wait(left_s):
                 return None
-        for address, opening in self._open.items():
-            if opening.idle_since is not None:
-                return address, self._take(opening)
+        for key, entry in self._entries.items():
+            if entry.idle_since is not None:
+                return key, self._begin_closing(entry)
         return None
 
     # Forks
@@ -354,24 +360,24 @@ class ConnectionPool:
     def _before_fork(self) -> None:
         """Close an idle folder: a child with a copy of an open engine cannot even end."""
         self._close_idle()
-        # No other thread is within when the memory is copied.
-        self._is_held = self._changed.acquire(timeout=_SETTLE_S)
+        # No other thread changes the pool while the memory is copied.
+        self._is_locked_for_fork = self._changed.acquire(timeout=_SETTLE_S)
 
     def _after_fork(self) -> None:
-        if self._is_held:
+        if self._is_locked_for_fork:
             self._changed.release()
 
     def _after_fork_in_child(self) -> None:
-        # A connection of the parent would have two readers, and its end must not be noticed.
-        self._inherited.append(self._open)
+        # The parent's connections stay referenced: a child must neither use nor close them.
+        self._inherited.append(self._entries)
         self._begin()
-        # Its import alone starts threads.
+        # The import of the engine's library alone starts threads.
         self._has_lost_engine |= self._has_hosted_engine or "chdb" in sys.modules
         self._has_hosted_engine, self.count = False, 0
 
 
-def _is_doubtful(error: BaseException | None) -> bool:
-    """Whether the engine may not be as it was: it failed, or was interrupted in its work."""
+def _may_have_broken_engine(error: BaseException | None) -> bool:
+    """Check whether the engine may be in another state: it failed, or its work was interrupted."""
     return isinstance(error, CacheError) or not isinstance(
         error, Exception | GeneratorExit | SystemExit | None
     )

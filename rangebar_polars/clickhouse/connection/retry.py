@@ -1,4 +1,4 @@
-"""Trying again what may pass."""
+"""Retries of actions that fail for a moment."""
 
 from __future__ import annotations
 
@@ -18,19 +18,19 @@ _T = TypeVar("_T")
 
 @dataclass(frozen=True, slots=True)
 class Retry:
-    """How often something is tried, and how long to wait in between, in seconds."""
+    """A number of attempts, and the waits between them in seconds."""
 
     attempts: int = 5
     first_wait_s: float = 0.5
     longest_wait_s: float = 30.0
     jitter_s: float = 0.5
-    #: A try that has taken longer is the last one: who never answers is not asked again.
+    #: No retry follows a try that took longer than this.
     longest_try_s: float = 30.0
 
     def run(self, action: Callable[[], _T], *, transient: Callable[[Exception], bool]) -> _T:
-        """Result of the first try that does not fail in a way that may pass.
+        """Return the result of the first try that succeeds, retrying transient errors.
 
-        The second follows the first at once, as a connection that has broken asks for.
+        The second try follows the first at once, since a broken connection needs no wait.
         """
         took_s = 0.0
 
@@ -42,16 +42,16 @@ class Retry:
             finally:
                 took_s = time.monotonic() - begun
 
-        def may_pass(error: Exception) -> bool:
+        def is_worth_retrying(error: Exception) -> bool:
             return took_s < self.longest_try_s and transient(error)
 
         try:
             return one_try()
         except Exception as error:
-            if self.attempts == 1 or not may_pass(error):
+            if self.attempts == 1 or not is_worth_retrying(error):
                 raise
         for attempt in import_extra("stamina", "cache").retry_context(
-            on=may_pass,
+            on=is_worth_retrying,
             attempts=self.attempts - 1,
             timeout=None,
             wait_initial=self.first_wait_s,

@@ -1,7 +1,7 @@
-"""Values and conditions as they stand in the text of a query.
+"""Values and conditions in the text of a query.
 
-The database reads at most 256 KiB of text, and neither of its clients sends values beside it to
-both kinds of cache. So a list that grows with what is stored is sent in pieces, one to a query.
+The database reads at most 256 KiB of text, and no client can send values separately to both kinds
+of cache. A list that grows with the stored bars is therefore split over several queries.
 """
 
 from __future__ import annotations
@@ -15,25 +15,25 @@ if TYPE_CHECKING:
 __all__ = [
     "Value",
     "among",
-    "among_in_pieces",
     "enclosing",
     "identifier",
-    "joined_in_pieces",
+    "joined_batches",
     "literal",
-    "numbers_in_pieces",
+    "number_batches",
+    "split_among",
 ]
 
 Value = str | int | date
 _Item = TypeVar("_Item")
 
-#: Characters of a list in one query.
+#: The most characters of a list in one query.
 MOST_CHARACTERS = 100_000
-#: Of a 64-bit number with a comma and a space.
+#: Characters of a 64-bit number with a comma and a space.
 _NUMBER = 22
 
 
 def literal(value: Value) -> str:
-    r"""A value as the database reads it.
+    r"""Write a value as a literal of the database.
 
     Examples
     --------
@@ -49,16 +49,16 @@ def literal(value: Value) -> str:
 
 
 def identifier(name: str) -> str:
-    """A name of a database or a table as the database reads it."""
+    """Quote the name of a database or a table."""
     escaped = name.replace("\\", "\\\\").replace("`", "\\`")
     return f"`{escaped}`"
 
 
 def among(columns: Sequence[str], values: Iterable[Sequence[Value]]) -> str:
-    """Condition that the columns hold one of the tuples of values.
+    """Write the condition that the columns hold one of the tuples of values.
 
-    Columns that are the same in all tuples stand by themselves, which the database's index
-    takes best.
+    Columns with one value in all tuples get a condition of their own, which suits the database's
+    index best.
 
     Examples
     --------
@@ -74,16 +74,16 @@ def among(columns: Sequence[str], values: Iterable[Sequence[Value]]) -> str:
     return " AND ".join([*fixed, *([f"{names} IN ({', '.join(listed)})"] if listed else [])])
 
 
-def among_in_pieces(columns: Sequence[str], values: Iterable[Sequence[Value]]) -> list[str]:
-    """Conditions as of `among`, each for some of the tuples of values, and none twice.
+def split_among(columns: Sequence[str], values: Iterable[Sequence[Value]]) -> list[str]:
+    """Split the condition of `among`: each part covers some of the tuples, and none twice.
 
     Examples
     --------
-    >>> from rangebar_polars.clickhouse.connection.sql import among_in_pieces
-    >>> conditions = among_in_pieces(["threshold"], [(number,) for number in range(100_000)])
+    >>> from rangebar_polars.clickhouse.connection.sql import split_among
+    >>> conditions = split_among(["threshold"], [(number,) for number in range(100_000)])
     >>> max(map(len, conditions)) < 110_000
     True
-    >>> among_in_pieces(["symbol"], [])
+    >>> split_among(["symbol"], [])
     []
     """
     fixed, names, listed = _parts(columns, values)
@@ -91,65 +91,65 @@ def among_in_pieces(columns: Sequence[str], values: Iterable[Sequence[Value]]) -
         return []
     if not listed:
         return [" AND ".join(fixed)]
-    return [" AND ".join([*fixed, f"{names} IN ({text})"]) for text in joined_in_pieces(listed)]
+    return [" AND ".join([*fixed, f"{names} IN ({text})"]) for text in joined_batches(listed)]
 
 
 def _parts(
     columns: Sequence[str], values: Iterable[Sequence[Value]]
 ) -> tuple[list[str] | None, str, list[str]]:
-    """Conditions on columns with one value, the names of the others, and their tuples.
+    """Return conditions on columns with one value, the names of the others, and their tuples.
 
-    The conditions are None if there is no tuple at all.
+    The conditions are None if there are no tuples.
     """
     tuples = list(dict.fromkeys(tuple(value) for value in values))
     if not tuples:
         return None, "", []
-    fixed = [place for place in range(len(columns)) if len({t[place] for t in tuples}) == 1]
-    conditions = [f"{columns[place]} = {literal(tuples[0][place])}" for place in fixed]
-    varied = [place for place in range(len(columns)) if place not in fixed]
+    fixed = [index for index in range(len(columns)) if len({t[index] for t in tuples}) == 1]
+    conditions = [f"{columns[index]} = {literal(tuples[0][index])}" for index in fixed]
+    varied = [index for index in range(len(columns)) if index not in fixed]
     if not varied:
         return conditions, "", []
-    listed = [_tuple([_plain(t[place]) for place in varied]) for t in tuples]
-    return conditions, _tuple([columns[place] for place in varied]), listed
+    listed = [_tuple([_plain(t[index]) for index in varied]) for t in tuples]
+    return conditions, _tuple([columns[index] for index in varied]), listed
 
 
 def _plain(value: Value) -> str:
-    """A value without a call of a function: the database takes a list of such in one step."""
+    """Write a value without a function call: the database parses a list of such values faster."""
     return f"'{value.isoformat()}'" if isinstance(value, date) else literal(value)
 
 
-def joined_in_pieces(texts: Iterable[str]) -> Iterator[str]:
-    """The texts with commas between them, in pieces that each fit in a query.
+def joined_batches(texts: Iterable[str]) -> Iterator[str]:
+    """Join texts with commas, in strings that each fit in a query.
 
     Examples
     --------
-    >>> from rangebar_polars.clickhouse.connection.sql import joined_in_pieces
-    >>> list(joined_in_pieces(["1", "2"]))
+    >>> from rangebar_polars.clickhouse.connection.sql import joined_batches
+    >>> list(joined_batches(["1", "2"]))
     ['1, 2']
     """
-    piece: list[str] = []
+    batch: list[str] = []
     length = 0
     for text in texts:
-        if piece and length + len(text) > MOST_CHARACTERS:
-            yield ", ".join(piece)
-            piece, length = [], 0
-        piece.append(text)
+        if batch and length + len(text) > MOST_CHARACTERS:
+            yield ", ".join(batch)
+            batch, length = [], 0
+        batch.append(text)
         length += len(text) + 2
-    if piece:
-        yield ", ".join(piece)
+    if batch:
+        yield ", ".join(batch)
 
 
-def numbers_in_pieces(items: Sequence[_Item]) -> Iterator[Sequence[_Item]]:
-    """The items in pieces, so that a number of each fits in a query."""
+def number_batches(items: Sequence[_Item]) -> Iterator[Sequence[_Item]]:
+    """Split items so that the numbers of each batch fit in a query."""
     count = max(1, MOST_CHARACTERS // _NUMBER)
     for start in range(0, len(items), count):
         yield items[start : start + count]
 
 
 def enclosing(columns: Sequence[str], values: Sequence[Sequence[Value]]) -> str:
-    """Condition that each column lies between its least and its greatest value.
+    """Write the condition that each column lies between its least and its greatest value.
 
-    It holds for all of the tuples, and for others between them: a short one for an index.
+    The condition is short and suits an index. It holds for all tuples, and for others between them.
 
     Examples
     --------
@@ -158,8 +158,8 @@ def enclosing(columns: Sequence[str], values: Sequence[Sequence[Value]]) -> str:
     "symbol = 'BTCUSDT' AND threshold BETWEEN 250 AND 500"
     """
     conditions = []
-    for place, column in enumerate(columns):
-        found = {value[place] for value in values}
+    for index, column in enumerate(columns):
+        found = {value[index] for value in values}
         least, greatest = min(found), max(found)
         is_one = least == greatest
         bounds = f"BETWEEN {literal(least)} AND {literal(greatest)}"
@@ -167,5 +167,5 @@ def enclosing(columns: Sequence[str], values: Sequence[Sequence[Value]]) -> str:
     return " AND ".join(conditions)
 
 
-def _tuple(words: Sequence[str]) -> str:
-    return words[0] if len(words) == 1 else f"({', '.join(words)})"
+def _tuple(texts: Sequence[str]) -> str:
+    return texts[0] if len(texts) == 1 else f"({', '.join(texts)})"

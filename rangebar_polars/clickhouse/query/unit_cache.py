@@ -1,8 +1,9 @@
-"""What is visible of a cache that is held open, read anew only after it has changed."""
+"""The visible units of an open cache, stored in memory and read again only after a change."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, TypeAlias
+from weakref import WeakKeyDictionary
 
 from rangebar_polars.clickhouse.connection.sql import literal
 from rangebar_polars.clickhouse.query.units import read_chains
@@ -17,54 +18,68 @@ if TYPE_CHECKING:
 
     _Chains: TypeAlias = Mapping[BarSeries, Chain]
 
-__all__ = ["ChainCache", "recall_chains"]
+__all__ = ["ChainCache", "cached_chains", "forget_chains"]
 
-#: Families, or segments of them, of which the chains are kept; a year takes a fifth of a megabyte.
+#: The most queries whose chains are stored. The chains of a year take a fifth of a megabyte.
 _MOST = 16
 
 
 class ChainCache:
-    """Chains by what was asked for, each with the state of the tables that they were read from."""
+    """Chains by query, each with the state of the tables that they were read from."""
 
     def __init__(self) -> None:
-        self._kept: dict[object, tuple[int, _Chains] | None] = {}
+        #: None after the first query, which stores no chains.
+        self._entries: dict[object, tuple[int, _Chains] | None] = {}
 
     def chains(
         self, cache: Cache, spec: BarSpec, segment_starts: Collection[date] | None
     ) -> _Chains:
-        """The chains of a family in some segments, or in all."""
-        asked = (spec, None if segment_starts is None else frozenset(segment_starts))
-        if asked not in self._kept:
-            # Most calls ask once and close the cache: they would look at its state for nothing.
-            self._keep(asked, None)
+        """Return the chains of a spec in some segments, or in all."""
+        query = (spec, None if segment_starts is None else frozenset(segment_starts))
+        if query not in self._entries:
+            # Most processes query once and close the cache: the state would be read for nothing.
+            self._store(query, None)
             return read_chains(cache, [spec], segment_starts=segment_starts)
-        kept, state = self._kept.get(asked), _state(cache)
-        if kept is not None and kept[0] == state:
-            return kept[1]
+        stored, state = self._entries.get(query), _state(cache)
+        if stored is not None and stored[0] == state:
+            return stored[1]
         found = read_chains(cache, [spec], segment_starts=segment_starts)
-        # Of what was there before they were read: a change in between makes the next call read.
-        self._keep(asked, (state, found))
+        # The state is older than the chains: after a change in between, the next call reads again.
+        self._store(query, (state, found))
         return found
 
-    def _keep(self, asked: object, found: tuple[int, _Chains] | None) -> None:
-        self._kept = {**dict(list(self._kept.items())[1 - _MOST :]), asked: found}
+    def _store(self, query: object, entry: tuple[int, _Chains] | None) -> None:
+        # A new dictionary, as other threads may be reading the old one.
+        self._entries = {**dict(list(self._entries.items())[1 - _MOST :]), query: entry}
 
 
-def recall_chains(
+#: The cache of each open client, which ends with the client.
+_CACHES: WeakKeyDictionary[Cache, ChainCache] = WeakKeyDictionary()
+
+
+def cached_chains(
     cache: Cache, spec: BarSpec, segment_starts: Collection[date] | None = None
 ) -> _Chains:
-    """The chains of one family as they are now, as `read_chains` gives them.
+    """Return the current chains of one spec, as `read_chains` does.
 
-    Who reads from a folder that is held open gets those of the last time for as long as no row
-    was added or removed. A server may not show everyone the state of its tables, and is asked.
+    An embedded cache that stays open returns the stored chains as long as no row was added or
+    removed. A server is always queried, since it may not show every user the state of its tables.
     """
     if not cache.is_embedded:
         return read_chains(cache, [spec], segment_starts=segment_starts)
-    return cache.memory.chains(cache, spec, segment_starts)
+    chains = _CACHES.get(cache)
+    if chains is None:
+        chains = _CACHES.setdefault(cache, ChainCache())
+    return chains.chains(cache, spec, segment_starts)
+
+
+def forget_chains(cache: Cache) -> None:
+    """Discard the stored chains of a client, after its tables were removed."""
+    _CACHES.pop(cache, None)
 
 
 def _state(cache: Cache) -> int:
-    """A number that is another one after any change of the tables that tell what is visible."""
+    """Return a number that changes with every change of the tables that define what is visible."""
     part = "path, modification_time, bytes_on_disk, hash_of_all_files"
     return int(
         cache.scalar(

@@ -24,10 +24,10 @@ from rangebar_polars.bar_series.units import (
 )
 from rangebar_polars.clickhouse.connection.sql import (
     among,
-    among_in_pieces,
     enclosing,
     literal,
-    numbers_in_pieces,
+    number_batches,
+    split_among,
 )
 from rangebar_polars.clickhouse.schema.tables import table
 
@@ -142,7 +142,7 @@ def _read_units(
 ) -> dict[BarSeries, list[Unit]]:
     conditions = ["1"]
     if specs is not None:
-        conditions = among_in_pieces(BarSpecKey._fields, [spec.key for spec in specs])
+        conditions = split_among(BarSpecKey._fields, [spec.key for spec in specs])
     of_segments = "1" if segment_starts is None else _of_segments(segment_starts)
     # Within one spec, only the segment and the anchor differ.
     key = _OF_SPEC if specs and len(specs) == 1 else (*SeriesKey._fields, *_RULES)
@@ -216,7 +216,7 @@ def where_units(units: Sequence[Unit]) -> list[str]:
 
     The attempts decide. The rest only limits what the database scans.
     """
-    return [_where(part) for part in numbers_in_pieces(units)]
+    return [_where(batch) for batch in number_batches(units)]
 
 
 def _where(units: Sequence[Unit]) -> str:
@@ -239,7 +239,7 @@ def read_generations(
     # There are few rebuilds: a condition on the whole key takes longer than reading them.
     conditions = ["1"]
     if keys is not None:
-        conditions = among_in_pieces(["symbol"], [(key.symbol,) for key in keys])
+        conditions = split_among(["symbol"], [(key.symbol,) for key in keys])
     select = (
         f"SELECT {', '.join(SeriesKey._fields)}, generation, first_day, state "  # noqa: S608
         f"FROM {cache.table('generations')}"

@@ -1,7 +1,7 @@
-"""The value columns of stored bars, made from the catalogue, and the hash of a row.
+"""Conversion of bars to stored rows and back, and the hash of a row.
 
-The hash is computed in Polars when rows are written and again by the database over what it
-stored, so that the two agree only if every value arrived as it was sent.
+Polars computes the hash when rows are written, and the database computes it again over the stored
+values. The two agree only if every value arrived as it was sent.
 """
 
 from __future__ import annotations
@@ -32,10 +32,11 @@ if TYPE_CHECKING:
 __all__ = ["bars_of", "hash_sql", "row_hash", "rows_of"]
 
 
-# Odd, so that a multiplication loses nothing; the second stands for a null.
+# Odd, so that a multiplication loses no bit.
 _MULTIPLIER = 0x9E3779B97F4A7C15
 
 
+# Stands for a null.
 _NULL = 0xD1B54A32D192ED03
 
 
@@ -43,27 +44,27 @@ _HALF = 1 << 32
 
 
 def rows_of(units: Sequence[pl.DataFrame]) -> list[pl.DataFrame]:
-    """Rows of the bars of some units: the value columns, `row_hash`, and `bar_seq` in the unit.
+    """Convert the bars of units to rows: `bar_seq` within the unit, the value columns, `row_hash`.
 
     Parameters
     ----------
     units
-        Bars of each, in order, with every group of features and with `incomplete="keep"`.
+        The bars of each unit in order, with all feature groups and with `incomplete="keep"`.
 
     Raises
     ------
     ValueError
-        A column is absent or has another data type, a bar is forming still, or a value is
-        undefined where the catalogue says that it never is.
+        A column is missing or has another data type, a bar is still forming, or a value is
+        null or NaN where the catalogue does not allow it.
     """
     for bars in units:
-        _judge_schema(bars.schema)
-    # All at once, and sums column by column: an expression of so many columns takes longer to
+        _check_schema(bars.schema)
+    # All units at once, and sums by column: a single expression over all columns takes longer to
     # plan than to compute.
     rows = _joined(units).select(
         pl.col(column.bar_name).cast(column.dtype).alias(column.name) for column in value_columns()
     )
-    _judge(rows)
+    _check_values(rows)
     lengths = pl.Series([bars.height for bars in units], dtype=pl.Int64)
     rows = rows.with_columns(row_hash(rows))
     order = pl.select(
@@ -75,20 +76,20 @@ def rows_of(units: Sequence[pl.DataFrame]) -> list[pl.DataFrame]:
 
 
 def _joined(units: Sequence[pl.DataFrame]) -> pl.DataFrame:
-    """All bars of some units; a frame may have further columns, or them in another order."""
+    """Concatenate the bars of units, whose columns may differ in order and number."""
     if all(bars.columns == units[0].columns for bars in units):
         return pl.concat(units)
     names = [column.bar_name for column in value_columns()]
     return pl.concat([bars.select(names) for bars in units])
 
 
-def _judge_schema(schema: Mapping[str, pl.DataType]) -> None:
-    """Refuse bars that lack a column or have it as another data type."""
+def _check_schema(schema: Mapping[str, pl.DataType]) -> None:
+    """Refuse bars with a missing column or another data type."""
     for column in value_columns():
         if column.bar_name not in schema:
             raise ValueError(
                 with_hint(
-                    f"bars to be stored lack the column `{column.bar_name}`",
+                    f"bars to be stored have no column `{column.bar_name}`",
                     f'compute them with features={list(feature_groups()[1:])} and incomplete="keep"',
                 )
             )
@@ -96,12 +97,12 @@ def _judge_schema(schema: Mapping[str, pl.DataType]) -> None:
         dtype = schema[column.bar_name]
         if dtype != expected:
             raise ValueError(
-                f"bars to be stored have `{column.bar_name}` as `{dtype}`, which is not `{expected}`"
+                f"bars to be stored have `{column.bar_name}` as `{dtype}` instead of `{expected}`"
             )
 
 
-def _judge(rows: pl.DataFrame) -> None:
-    """Refuse what the database would turn into another value without a word."""
+def _check_values(rows: pl.DataFrame) -> None:
+    """Refuse values that the database would silently change."""
     checks: list[pl.Expr] = [
         pl.col(column.name).null_count().alias(f"{column.bar_name}: null")
         for column in value_columns()
@@ -113,16 +114,16 @@ def _judge(rows: pl.DataFrame) -> None:
         if column.kind == "Float64"
     ]
     found = rows.select(checks).row(0, named=True)
-    for what, count in found.items():
+    for check, count in found.items():
         if count:
-            name, _, value = what.partition(": ")
+            name, _, value = check.partition(": ")
             raise ValueError(f"{count} of the bars to be stored have `{value}` as `{name}`")
 
 
 def bars_of(rows: pl.DataFrame, *extra: str) -> pl.DataFrame:
-    """Bar frame of stored rows: the catalogue's names and data types, in its order.
+    """Convert stored rows to bars: the catalogue's names and data types, in its order.
 
-    `extra` names columns that are kept after them.
+    Columns named in `extra` follow unchanged.
     """
     present = set(rows.columns)
     found = [column for column in value_columns() if column.name in present]
@@ -144,18 +145,18 @@ def _word(value: int) -> pl.Series:
 
 
 def _mixed(word: pl.Series) -> pl.Series:
-    """Every bit of the word spread over all; arithmetic modulo 2^64."""
+    """Spread every bit of a word over all bits, modulo 2^64."""
     product = word * _word(_MULTIPLIER)
     return (product ^ (product // _word(_HALF))) * _word(_MULTIPLIER)
 
 
 def row_hash(rows: pl.DataFrame) -> pl.Series:
-    """Hash of the value columns of each row, as UInt64: exact integer arithmetic modulo 2^64.
+    """Hash the value columns of each row as UInt64, in exact integer arithmetic modulo 2^64.
 
     Parameters
     ----------
     rows
-        The value columns by their names in the database.
+        The value columns, with their names in the database.
 
     Returns
     -------
@@ -180,7 +181,7 @@ def _bits(column: StoredColumn) -> pl.Expr:
 
 
 def hash_sql() -> str:
-    """The same hash as an expression of the database, over the values it has stored.
+    """Write the same hash as an expression of the database, over the stored values.
 
     Examples
     --------

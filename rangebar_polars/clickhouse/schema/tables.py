@@ -1,7 +1,7 @@
-"""The tables of the bar cache, made from the catalogue; `schema.sql` is their text.
+"""The tables of the bar cache, made from the catalogue; `schema.sql` contains their statements.
 
 Only `migrate` creates or changes a table. Every key begins with the series, and no row is ever
-changed: `bars` holds attempts, and `units` says which of them are bars.
+changed. `bars` holds the rows of attempts, and `units` names the visible attempts.
 """
 
 from __future__ import annotations
@@ -23,17 +23,17 @@ if TYPE_CHECKING:
 __all__ = ["SCHEMA_VERSION", "Table", "schema_sql", "table", "tables"]
 
 
-#: Raised when a table changes.
+#: Increased whenever a table changes.
 SCHEMA_VERSION = 1
 
 
-# A retry of an insert is known by its token as long as it is among the newest so many.
+# The window is the number of newest inserts whose tokens the database knows.
 _DURABLE = (
     ("non_replicated_deduplication_window", 10_000),
     ("fsync_after_insert", 1),
     ("fsync_part_directory", 1),
-    # What a merge has replaced goes at once, as an embedded cache is open for moments only, and
-    # every opening looks at all parts there are. So the merged part has to be on the disk first.
+    # Parts that a merge has replaced are removed at once: an embedded cache is open for moments only,
+    # and every opening reads all parts. The merged part therefore has to be on the disk first.
     ("min_rows_to_fsync_after_merge", 1),
     ("old_parts_lifetime", 1),
     ("cleanup_delay_period", 1),
@@ -41,8 +41,8 @@ _DURABLE = (
 )
 
 
-# Opening and closing a folder, and reading most columns of some days, take time by the file: a
-# part has a dozen then, and one for all columns, where it would have more than 150.
+# The time to open and close a folder, and to read most columns of some days, grows with the number
+# of files. A compact part has a dozen files, where a wide one has more than 150.
 _FEW_FILES = ("min_bytes_for_wide_part", 512 * 1024**2)
 
 
@@ -61,7 +61,7 @@ _SERIES = (
 _LEASE = _SERIES[:-1]
 
 
-# The configuration in words, since its number cannot be turned back into it.
+# The rules in full, since they cannot be recovered from `config_id`.
 _RULES = (
     ("prevent_same_timestamp_close", "Bool"),
     ("max_gap_us", "Nullable(Int64)"),
@@ -89,7 +89,7 @@ _UNIT = (
     ("row_hash_sum", "UInt64"),
     ("first_close_us", "Nullable(Int64)"),
     ("last_close_us", "Nullable(Int64)"),
-    # Words, since a text is read faster than an array.
+    # Names separated by spaces, since a string is read faster than an array.
     ("feature_groups", "LowCardinality(String)"),
     ("processor_state", "String"),
     ("code_version", "LowCardinality(String)"),
@@ -97,7 +97,7 @@ _UNIT = (
 )
 
 
-# Data types of the frames that are inserted.
+# Data types of the inserted frames.
 _DTYPES: dict[str, Any] = {
     "LowCardinality(String)": pl.String,
     "String": pl.String,
@@ -110,7 +110,7 @@ _DTYPES: dict[str, Any] = {
 }
 
 
-# By the name and unit of the existing library, for queries by hand.
+# The name and unit of the `rangebar` library, for queries by hand.
 _CLOSE_TIME_MS = ("close_time_ms", "Int64 ALIAS intDiv(close_time_us, 1000)")
 
 
@@ -119,7 +119,7 @@ _WRITTEN = ("written_at", "DateTime64(3, 'UTC') DEFAULT now64(3, 'UTC')")
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """A table: its columns with their types, and how the database keeps it."""
+    """A table: its columns with their types, its engine, order, partitions and settings."""
 
     name: str
     comment: str
@@ -130,10 +130,10 @@ class Table:
     settings: tuple[tuple[str, int], ...] = _DURABLE
 
     def create(self, database: str | None = None) -> str:
-        """Statement that creates the table if it is not there."""
-        place = f"{identifier(database)}." if database else ""
+        """Write the statement that creates the table if it does not exist."""
+        prefix = f"{identifier(database)}." if database else ""
         columns = ",\n".join(f"    {name} {kind}" for name, kind in self.columns)
-        lines = [f"CREATE TABLE IF NOT EXISTS {place}{self.name}\n(\n{columns}\n)"]
+        lines = [f"CREATE TABLE IF NOT EXISTS {prefix}{self.name}\n(\n{columns}\n)"]
         lines.append(f"ENGINE = {self.engine}")
         if self.partition:
             lines.append(f"PARTITION BY {self.partition}")
@@ -144,24 +144,24 @@ class Table:
 
     @property
     def types(self) -> dict[str, str]:
-        """Type of every column, as the database reports it."""
+        """The type of every column, as the database reports it."""
         return {name: _bare(kind) for name, kind in self.columns}
 
     @property
     def codecs(self) -> dict[str, str]:
-        """Codec of every column that does not have the default one."""
+        """The codec of every column without the default one."""
         return {
             name: kind[kind.index("CODEC(") :] for name, kind in self.columns if "CODEC(" in kind
         }
 
     def dtypes(self) -> dict[str, Any]:
-        """Data type of every column that a writer gives."""
+        """Return the data type of every column that a writer sends."""
         bare = {name: _bare(kind) for name, kind in self.columns if not _has_default(kind)}
         found = {name: _DTYPES[kind] for name, kind in bare.items() if kind in _DTYPES}
         return {n: pl.Binary if n == "processor_state" else dtype for n, dtype in found.items()}
 
     def frame(self, rows: Iterable[Mapping[str, Any]]) -> pl.DataFrame:
-        """Rows to be inserted, from a mapping each."""
+        """Build the frame to insert, from a mapping for each row."""
         return pl.DataFrame(list(rows), schema=self.dtypes(), orient="row")
 
 
@@ -170,7 +170,7 @@ def _bare(kind: str) -> str:
 
 
 def _has_default(kind: str) -> bool:
-    """Whether the database makes the value."""
+    """Check whether the database computes the value."""
     return " DEFAULT " in kind or " ALIAS " in kind
 
 
@@ -180,7 +180,7 @@ def _names(columns: tuple[tuple[str, str], ...]) -> tuple[str, ...]:
 
 @cache
 def tables() -> tuple[Table, ...]:
-    """Every table of the cache."""
+    """Return all tables of the cache."""
     return (_bars(), *_log(), _leases(), _checkpoints(), _version())
 
 
@@ -201,7 +201,8 @@ def _bars() -> Table:
         "bars",
         "rows of attempts; `units` says which attempts are visible",
         (*_SERIES, *row, *values, ("row_hash", "UInt64"), _CLOSE_TIME_MS, _WRITTEN),
-        # Without a version column: an attempt sent twice collapses, and two never meet.
+        # Without a version column: rows of an attempt that was sent twice are merged, and rows of
+        # two attempts have different keys.
         "ReplacingMergeTree",
         (*_names(_SERIES), "unit_day", "attempt", "bar_seq"),
         partition="toYYYYMM(unit_day)",
@@ -274,7 +275,7 @@ def _version() -> Table:
 
 
 def table(name: str) -> Table:
-    """Table of a name.
+    """Return the table with a name.
 
     Examples
     --------
@@ -282,10 +283,10 @@ def table(name: str) -> Table:
     >>> table("schema_version").types["version"]
     'UInt32'
     """
-    return next(one for one in tables() if one.name == name)
+    return next(found for found in tables() if found.name == name)
 
 
 def schema_sql() -> str:
-    """Text of `schema.sql`: the statements for a database that is chosen already."""
-    head = f"-- Tables of the bar cache, version {SCHEMA_VERSION}; written by ddl.py.\n"
-    return head + "".join(f"\n{one.create()};\n" for one in tables())
+    """Write the text of `schema.sql`: the statements for the current database."""
+    head = f"-- Tables of the bar cache, version {SCHEMA_VERSION}; made by schema/tables.py.\n"
+    return head + "".join(f"\n{found.create()};\n" for found in tables())

@@ -124,7 +124,7 @@ def publisher_of(job: Job) -> Iterator[Publisher]:
     """Open a publisher in a worker, under leases that another process holds."""
     with SharedCache(job.dsn, cache_dir=job.cache_dir) as shared:
         leases = Leases(job.fencing, job.holder)
-        yield Publisher(shared, leases.look, cache_dir=job.cache_dir)
+        yield Publisher(shared, leases.verify, cache_dir=job.cache_dir)
 
 
 def run_published(job: Job) -> Outcome:

@@ -1,7 +1,8 @@
-"""What is visible of a cache that is held open: never older than what a query would say."""
+"""Visible units stored in memory: never older than the result of a query."""
 
 from __future__ import annotations
 
+import gc
 import uuid
 from contextlib import suppress
 from dataclasses import replace
@@ -9,7 +10,7 @@ from dataclasses import replace
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from kept import FIRST, SERIES, SPEC, days, drafts
+from series_data import FIRST, SERIES, SPEC, days, drafts
 
 from rangebar_polars.bar_series.identity import BarSpec
 from rangebar_polars.clickhouse.commit.generations import (
@@ -19,10 +20,11 @@ from rangebar_polars.clickhouse.commit.generations import (
 )
 from rangebar_polars.clickhouse.commit.publish import publish
 from rangebar_polars.clickhouse.connection.client import Cache
-from rangebar_polars.clickhouse.query import unit_cache as recall
-from rangebar_polars.clickhouse.query.unit_cache import recall_chains
+from rangebar_polars.clickhouse.drop import drop_tables
+from rangebar_polars.clickhouse.query import unit_cache
+from rangebar_polars.clickhouse.query.unit_cache import cached_chains
 from rangebar_polars.clickhouse.query.units import read_chains
-from rangebar_polars.clickhouse.schema.migrate import migrate
+from rangebar_polars.clickhouse.schema.migrate import create_tables_if_missing, has_tables, migrate
 from rangebar_polars.clickhouse.schema.tables import tables
 from rangebar_polars.exceptions import LeaseLostError
 
@@ -30,7 +32,7 @@ OTHER = BarSpec.of("BTCUSDT", 500, reset="year").series(FIRST)
 
 
 class Counted(Cache):
-    """A cache that counts what asks for units."""
+    """A cache that counts the queries for units."""
 
     def __init__(self, cache):
         super().__init__(cache._client, cache.target)
@@ -56,7 +58,7 @@ def add_day(cache):
 
 
 def add_day_of_another(cache):
-    # Refused where the same day is kept already: the row is there all the same.
+    # Refused if the day is already published; the row is inserted all the same.
     with suppress(LeaseLostError):
         publish(cache, drafts(1, series=OTHER))
 
@@ -95,7 +97,7 @@ def begin_anew(cache):
 
 
 def put_by_another_program(cache):
-    """A row that no statement of this package has put there."""
+    """Insert a row past this package."""
     cache._client.command(
         f"INSERT INTO {cache.table('units')} SELECT * REPLACE (750 AS threshold) "
         f"FROM {cache.table('units')} WHERE threshold = 250 LIMIT 1"
@@ -108,10 +110,10 @@ CHANGES = (add_day, add_day, add_day_of_another, begin_rebuild, publish_rebuild,
 
 @settings(max_examples=8)
 @given(changes=st.lists(st.sampled_from(CHANGES), min_size=3, max_size=8))
-def test_it_is_what_a_query_says_after_any_changes(held, changes):
-    target = replace(held.target, database=f"test_{uuid.uuid4().hex[:12]}")
-    cache = Cache(held._client, target)
-    cache.make_ready()
+def test_stored_chains_equal_a_query_after_any_changes(open_folder, changes):
+    target = replace(open_folder.target, database=f"test_{uuid.uuid4().hex[:12]}")
+    cache = Cache(open_folder._client, target)
+    create_tables_if_missing(cache)
     specs = [SPEC, OTHER.spec, BarSpec.of("BTCUSDT", 750, reset="year")]
     for change in changes:
         change(cache)
@@ -119,50 +121,78 @@ def test_it_is_what_a_query_says_after_any_changes(held, changes):
             for starts in (None, [SERIES.segment_start]):
                 expected = read_chains(cache, [spec], segment_starts=starts)
                 for _ in range(3):
-                    assert recall_chains(cache, spec, starts) == expected
+                    assert cached_chains(cache, spec, starts) == expected
 
 
 def test_units_are_not_read_again_while_nothing_changes(empty):
     cache = Counted(empty)
     publish(cache, drafts(3))
     cache.asked = 0
-    found = [recall_chains(cache, SPEC) for _ in range(5)]
-    # Once for the only call that most make, once to remember.
+    found = [cached_chains(cache, SPEC) for _ in range(5)]
+    # The first call stores nothing, and the second one stores the chains.
     assert cache.asked == 2
     assert all(len(one[SERIES].units) == 3 for one in found)
 
 
-def test_a_change_while_they_are_read_is_seen_by_the_next_call(empty):
+def test_a_change_during_a_read_is_seen_by_the_next_call(empty):
     cache = Counted(empty)
     publish(cache, drafts(1))
-    recall_chains(cache, SPEC)
+    cached_chains(cache, SPEC)
 
     def another_day():
         cache.happening = lambda: None
         add_day(empty)
 
     cache.happening = another_day
-    assert len(recall_chains(cache, SPEC)[SERIES].units) == 1
-    assert len(recall_chains(cache, SPEC)[SERIES].units) == 2
+    assert len(cached_chains(cache, SPEC)[SERIES].units) == 1
+    assert len(cached_chains(cache, SPEC)[SERIES].units) == 2
 
 
 @pytest.mark.parametrize("is_full", [False, True])
-def test_few_are_remembered(empty, is_full):
+def test_only_a_few_queries_are_stored(empty, is_full):
     cache = Counted(empty)
     publish(cache, drafts(1))
     others = [BarSpec.of("BTCUSDT", 1_000 + dbps, reset="year") for dbps in range(40)]
     for _ in range(2):
-        recall_chains(cache, SPEC)
+        cached_chains(cache, SPEC)
         for spec in others if is_full else ():
-            recall_chains(cache, spec)
-    assert len(cache.memory._kept) == (recall._MOST if is_full else 1)
-    assert len(recall_chains(cache, SPEC)[SERIES].units) == 1
+            cached_chains(cache, spec)
+    assert len(unit_cache._CACHES[cache]._entries) == (unit_cache._MOST if is_full else 1)
+    assert len(cached_chains(cache, SPEC)[SERIES].units) == 1
 
 
-def test_a_server_is_asked_each_time(server):
+def test_the_stored_units_end_with_the_client(empty):
+    clients = [Counted(empty), Counted(empty)]
+    publish(empty, drafts(1))
+    for client in clients:
+        cached_chains(client, SPEC)
+    before = len(unit_cache._CACHES)
+    # Each client has chains of its own.
+    assert unit_cache._CACHES[clients[0]] is not unit_cache._CACHES[clients[1]]
+    del client
+    clients.pop()
+    gc.collect()
+    assert len(unit_cache._CACHES) == before - 1
+    assert clients[0] in unit_cache._CACHES
+
+
+def test_a_removal_of_the_tables_is_seen_by_the_client_that_removed_them(empty):
+    cache = Counted(empty)
+    create_tables_if_missing(cache)
+    publish(cache, drafts(1))
+    for _ in range(2):
+        assert len(cached_chains(cache, SPEC)[SERIES].units) == 1
+    drop_tables(cache)
+    assert not has_tables(cache)
+    create_tables_if_missing(cache)
+    for _ in range(2):
+        assert SERIES not in cached_chains(cache, SPEC)
+
+
+def test_a_server_is_queried_each_time(server):
     with server.open(write=True) as opened:
         publish(opened, drafts(2))
         cache = Counted(opened)
         for _ in range(3):
-            assert len(recall_chains(cache, SPEC)[SERIES].units) == 2
+            assert len(cached_chains(cache, SPEC)[SERIES].units) == 2
         assert cache.asked == 3

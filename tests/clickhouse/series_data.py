@@ -34,7 +34,7 @@ _BASE = (
 
 
 def bars_on(day, *, count=BARS_A_DAY, scale=1.0, ending="threshold"):
-    """So many bars that close on a day, an hour apart from noon on back; the last ends so."""
+    """Return `count` bars that close an hour apart until noon of a day; `ending` ends the last."""
     number = (day - date(2024, 1, 1)).days
     order = pl.int_range(pl.len())
     close = pl.lit(noon(day)).cast(pl.Datetime("us", "UTC")) - pl.duration(
@@ -63,7 +63,7 @@ def ticks_on(day, content="ticks"):
 
 
 def drafts(count, *, series=SERIES, first=None, built_on=0, **fields):
-    """Days in a row of a series."""
+    """Return drafts of consecutive days of a series."""
     begin = first or series.first_day
     scale = fields.pop("scale", 1.0)
     return [
@@ -81,5 +81,5 @@ def drafts(count, *, series=SERIES, first=None, built_on=0, **fields):
 
 
 def expected(day_list, scale=1.0):
-    """What a reader is given of these days."""
+    """Return the bars that a read of these days returns."""
     return pl.concat([bars_on(day, scale=scale) for day in day_list]).drop("bar_id")
