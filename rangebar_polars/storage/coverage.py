@@ -75,7 +75,7 @@ class DayCoverage:
 
     @property
     def is_stored(self) -> bool:
-        """Whether the store vouches for the day."""
+        """Whether the day is valid in the store."""
         return self.entry is not None and self.entry.is_stored
 
 

@@ -1,1 +1,1 @@
-"""Laws of the tick store: nothing that was given is lost, and nothing wrong is given."""
+"""Tests of the tick store: no stored tick is lost, and no wrong tick is returned."""

@@ -1,4 +1,4 @@
-"""Disks that count, record or fail, and an observer that ends the process; the rest is real."""
+"""Disks that count, record or fail, and an observer that kills the process. Everything else is real."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 class CountingDisk(Disk):
-    """Counts how often each file is read."""
+    """A disk that counts the reads of each file."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -28,7 +28,7 @@ class CountingDisk(Disk):
 
 
 class KillAt:
-    """An observer that ends the process as `kill -9` does, the n-th time that a step is reached."""
+    """An observer that kills the process (SIGKILL) the n-th time that a step is reached."""
 
     def __init__(self, step: Step, number: int) -> None:
         self.step = step
@@ -42,7 +42,7 @@ class KillAt:
 
 
 class FailingDisk(Disk):
-    """Raises an error of the operating system at the n-th call of one of the operations."""
+    """A disk that raises an OSError at the n-th call of one of the operations."""
 
     def __init__(self, names: tuple[str, ...], number: int, code: int) -> None:
         super().__init__()
@@ -60,7 +60,7 @@ class FailingDisk(Disk):
             self.left -= 1
             if self.left == 0:
                 self.failed = True
-                if name == "write":  # a part of the bytes gets there
+                if name == "write":  # a part of the bytes is written
                     super(FailingDisk, self).write(arguments[0], arguments[1][:1])
                 raise OSError(self.code, os.strerror(self.code))
             return value(*arguments)
@@ -76,7 +76,7 @@ class Operation(NamedTuple):
 
 
 class RecordingDisk(Disk):
-    """Writes down every operation that changes what a medium holds."""
+    """A disk that records every operation that changes the medium."""
 
     def __init__(self) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""What workers do to a store."""
+"""Jobs of worker processes on a store."""
 
 from __future__ import annotations
 
@@ -49,13 +49,13 @@ def collect(storage: TickStorage) -> None:
 
 
 def write_many(storage: TickStorage, writer: int, writes: int, rows: int) -> None:
-    """One of several writers of a month: blocks of ids that lie between those of the others."""
+    """Write a month as one of several writers, in blocks of ids between those of the others."""
     for number in range(writes):
         storage.write_ticks(SYMBOL, block(number * 3 + writer, rows))
 
 
 def block(number: int, rows: int) -> pl.DataFrame:
-    """Trades of January 2024, one every 20 seconds or so, the ids of one block."""
+    """Return one block of trades of January 2024, one every 20 seconds."""
     ids = pl.int_range(number * rows, (number + 1) * rows, eager=True)
     start = datetime(2024, 1, 1, tzinfo=UTC)
     times = pl.lit(start).dt.cast_time_unit("us") + pl.duration(seconds=20) * pl.col("agg_trade_id")
@@ -67,7 +67,7 @@ def block(number: int, rows: int) -> pl.DataFrame:
 
 
 def replace_often(storage: TickStorage, times: int) -> None:
-    """Replace two days at once by rows of another price, again and again."""
+    """Replace two days at once by rows of another price, several times."""
     for number in range(times):
         price = 200.0 + number % 2 * 100
         days = [JANUARY - timedelta(days=1), JANUARY]
@@ -80,12 +80,12 @@ def replace_often(storage: TickStorage, times: int) -> None:
         )
 
 
-def replace_until_told(storage: TickStorage, least: int) -> None:
-    """Replace two days until a line comes; the file `replaced` tells that it was done often."""
-    told = threading.Event()
-    threading.Thread(target=lambda: (sys.stdin.readline(), told.set()), daemon=True).start()
+def replace_until_stopped(storage: TickStorage, least: int) -> None:
+    """Replace two days until a line arrives. Make the file `replaced` after `least` replacements."""
+    stopped = threading.Event()
+    threading.Thread(target=lambda: (sys.stdin.readline(), stopped.set()), daemon=True).start()
     done = 0
-    while not told.is_set():
+    while not stopped.is_set():
         replace_often(storage, 2)
         done += 2
         if done >= least:
@@ -93,7 +93,7 @@ def replace_until_told(storage: TickStorage, least: int) -> None:
 
 
 def hold_lock(storage: TickStorage, marker: str) -> None:
-    """Hold the lock until told to go on; the marker is written while it is held."""
+    """Hold the lock until a line arrives. Write the marker while it is held."""
     from pathlib import Path
 
     with writing(storage.symbol_dir(SYMBOL, "binance", "spot")):
@@ -103,6 +103,6 @@ def hold_lock(storage: TickStorage, marker: str) -> None:
 
 
 def print_days(storage: TickStorage) -> None:
-    """What a reader in this time zone sees."""
+    """Print what a reader in this time zone sees."""
     ticks = storage.get_ticks(SYMBOL, "2024-03-09", "2024-03-11")
     print(ticks.height, ticks.hash_rows(seed=1).sum(), storage.list_days(SYMBOL))

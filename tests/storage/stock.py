@@ -1,4 +1,4 @@
-"""Ticks for tests of the store, and what a store holds of them."""
+"""Ticks for tests of the store, and the contents of a store."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def midnight_us(day: date) -> int:
 
 
 def trades(day: date, rows: int = 50, first_id: int = 1, *, price: float = 100.0) -> pl.DataFrame:
-    """Trades spread over a day, one id after another."""
+    """Return trades spread over a day, with consecutive ids."""
     step = DAY_US // (rows + 1)
     return pl.DataFrame(
         {
@@ -45,7 +45,7 @@ def trades(day: date, rows: int = 50, first_id: int = 1, *, price: float = 100.0
 
 
 def quotes(day: date, rows: int = 20, first_row: int = 0) -> pl.DataFrame:
-    """Quotes spread over a day, whose ids count the rows of the month."""
+    """Return quotes spread over a day, whose ids count the rows of the month."""
     step = DAY_US // (rows + 1)
     base = (100 * day.year + day.month) * 10**8 + first_row
     bid = [round(1.1 + i / 10_000, 4) for i in range(rows)]
@@ -62,7 +62,7 @@ def quotes(day: date, rows: int = 20, first_row: int = 0) -> pl.DataFrame:
 
 
 def given_day(day: date, ticks: pl.DataFrame, **fields: object) -> DayTicks:
-    """A day as a source gives it."""
+    """Return a day as a source returns it."""
     origin = Origin(kind="archive", sha256=str(fields.pop("sha256", "")))
     return DayTicks(day, ticks, origin, **fields)
 
@@ -86,7 +86,7 @@ def quarantined(storage: TickStorage) -> list[Path]:
 
 
 def make_old(path: Path, seconds: float = A_WEEK_AND_A_BIT) -> None:
-    """Let a file look as if it was last written so long ago."""
+    """Set the modification time of a file back."""
     then = time.time() - seconds
     os.utime(path, (then, then))
 

@@ -1,4 +1,4 @@
-"""Whether days are complete is told by the chain of their ids."""
+"""Coverage: the chain of ids shows whether days are complete."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def storage(tmp_path):
 
 
 def stored(storage: TickStorage, *ranges: tuple[int, int] | None, **fields) -> None:
-    """Days with ids of these ranges, both ends included; None is a day that is left out."""
+    """Return days with ids of these ranges, both ends included. None omits a day."""
     days = [
         given_day(day, trades(day, ids[1] - ids[0] + 1, ids[0]), **fields)
         for day, ids in zip(DAYS, ranges, strict=False)
@@ -177,7 +177,7 @@ def test_a_tail_gives_way_to_the_archive_and_not_the_other_way(storage):
 
 
 def test_a_known_gap_of_the_registry_is_no_fault(storage):
-    """The registry knows of phantom trades on two days."""
+    """Register phantom trades on two days."""
     day = date(2018, 1, 14)
     rows = trades(day, 20, 1).filter(pl.col("agg_trade_id") != 7)
     storage.write_ticks(SYMBOL, rows)
@@ -244,7 +244,7 @@ def test_a_running_month_is_replaced_as_a_whole(storage):
 
 
 def steps_of(work) -> int:
-    """Lines of the module of coverage that run: a number that no clock has a part in."""
+    """Count the executed lines of the coverage module, which do not depend on a clock."""
     steps = 0
 
     def trace(frame, event, _argument):
@@ -264,7 +264,7 @@ def steps_of(work) -> int:
 
 
 def days_with_absent_ids(count: int, absent: int = 10) -> dict[date, DayEntry]:
-    """Days of ids of which every second one is known not to exist."""
+    """Return days of ids, every second of which is known not to exist."""
     entries = {}
     for number in range(count):
         first = 2 * absent * number + 1
@@ -302,11 +302,11 @@ def test_days_that_are_not_stored_take_no_more_steps_the_further_back_the_last_o
 
 def test_spans_that_overlap_or_lie_in_one_another_are_one_set():
     spans = [(40, 50), (1, 9), (3, 4), (9, 12), (20, 20), (21, 22), (44, 45)]
-    held = {number for first, last in spans for number in range(first, last + 1)}
-    given = IdSpans(spans)
+    members = {number for first, last in spans for number in range(first, last + 1)}
+    id_spans = IdSpans(spans)
     for low in range(60):
         for high in range(low, 60):
-            left = given.missing_from((low, high))
+            left = id_spans.missing_from((low, high))
             ids = [number for first, last in left for number in range(first, last + 1)]
-            assert ids == [number for number in range(low, high + 1) if number not in held]
+            assert ids == [number for number in range(low, high + 1) if number not in members]
     assert IdSpans().missing_from((3, 3)) == [(3, 3)]

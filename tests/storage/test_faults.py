@@ -1,4 +1,4 @@
-"""The medium is full, read-only, broken; files are damaged: said, set aside, never passed over."""
+"""A full, read-only or broken disk and damaged files are reported, and never silently skipped."""
 
 from __future__ import annotations
 
@@ -53,23 +53,23 @@ def storage(tmp_path):
 
 
 def write_failing(folder: Path, number: int, code: int) -> FailingDisk:
-    """A write whose n-th operation fails, and what it leaves."""
+    """Write with a failing n-th operation, and check what is left."""
     storage = TickStorage(folder)
     storage.write_ticks(SYMBOL, jobs.BEFORE)
     intact = storage._disk
     storage._disk = disk = FailingDisk(WRITING, number, code)
-    said = None
+    raised = None
     try:
         jobs.write(storage)
     except StorageError as error:
-        said = error
+        raised = error
     storage._disk = intact
-    assert said is None or str(folder) in str(said)
-    assert not isinstance(said, ParquetCorruptionError)
+    assert raised is None or str(folder) in str(raised)
+    assert not isinstance(raised, ParquetCorruptionError)
     assert not temporaries(storage)
     rows = storage.get_ticks(SYMBOL, JANUARY, JANUARY)
     assert rows.equals(jobs.BEFORE) or rows.equals(trades(JANUARY, 50, 1))
-    assert said is not None or whole(storage).equals(jobs.AFTER)
+    assert raised is not None or whole(storage).equals(jobs.AFTER)
     jobs.write(storage)
     assert whole(storage).equals(jobs.AFTER)
     return disk
@@ -159,7 +159,7 @@ def test_every_flipped_bit_is_found(storage):
 
 
 def damages():
-    """Ways to spoil a file, each with the bytes it leaves."""
+    """Return ways to damage a file, each with the bytes that it leaves."""
     yield from (
         (f"cut at {part}/20", lambda data, part=part: data[: len(data) * part // 20])
         for part in range(20)
@@ -189,7 +189,7 @@ def test_every_damage_is_found_and_set_aside(storage, name, damage):
     assert storage.verify()["state"].to_list() == ["corrupt"]
     with pytest.raises(ParquetCorruptionError):
         storage.get_ticks(SYMBOL, JANUARY, JANUARY)
-    assert [kept.read_bytes() for kept in quarantined(storage)] == [spoilt]
+    assert [path.read_bytes() for path in quarantined(storage)] == [spoilt]
     assert not storage.has_ticks(SYMBOL, JANUARY, JANUARY)
     with pytest.raises(TicksNotCachedError, match="quarantined"):
         storage.get_ticks(SYMBOL, JANUARY, JANUARY)
@@ -229,7 +229,7 @@ def test_a_file_of_the_right_name_with_other_bytes_gives_way(storage):
     path.write_bytes(b"rot")
     storage.put_days(SYMBOL, [given_day(JANUARY, trades(JANUARY))])
     assert storage.get_ticks(SYMBOL, JANUARY, JANUARY).equals(trades(JANUARY))
-    assert [kept.read_bytes() for kept in quarantined(storage)] == [b"rot"]
+    assert [path.read_bytes() for path in quarantined(storage)] == [b"rot"]
 
 
 def test_of_two_readers_of_a_corrupt_file_the_second_finds_it_mended(storage):
@@ -282,7 +282,7 @@ def test_a_manifest_in_the_place_of_another_is_an_error(storage, change):
 
 
 class Flaky(Disk):
-    """Reads the first bytes of day files wrongly, some times."""
+    """A disk that reads the first bytes of day files wrongly a few times."""
 
     def __init__(self, times: int) -> None:
         super().__init__()
@@ -311,7 +311,7 @@ def test_bytes_that_were_fetched_again_are_proved_too(storage):
 
 
 class Forgetful(Disk):
-    """A medium that says it has the bytes and has others."""
+    """A disk that stores other bytes than it was passed."""
 
     def write(self, file: int, data: memoryview) -> None:
         super().write(file, memoryview(bytes(len(data))))

@@ -1,4 +1,4 @@
-"""Forked children of processes that have used the tick store: they answer, or raise; none waits."""
+"""Forked children of processes that used the tick store answer or raise, and never hang."""
 
 from __future__ import annotations
 
@@ -31,17 +31,17 @@ from storage.stock import JANUARY, SYMBOL, trades
 storage = TickStorage()
 """
 
-# A child of a process that has used Polars cannot make a frame.
+# A child of a process that used Polars cannot make a frame.
 USE = """
 TICKS = trades(JANUARY)
 storage.write_ticks(SYMBOL, TICKS)
 plan = storage.scan_ticks(SYMBOL, JANUARY, JANUARY)
-held = snapshot(storage, SYMBOL, JANUARY, JANUARY)
+ticks = snapshot(storage, SYMBOL, JANUARY, JANUARY)
 assert plan.collect().height == 50
 assert rb.fetch_ticks(SYMBOL, JANUARY, JANUARY).kept == [JANUARY]
 """
 
-DOORS = {
+ENTRY_POINTS = {
     "get_ticks": "storage.get_ticks(SYMBOL, JANUARY, JANUARY).height",
     "scan_ticks": "storage.scan_ticks(SYMBOL, JANUARY, JANUARY).collect().height",
     "rb.scan_ticks": "rb.scan_ticks(SYMBOL, JANUARY, JANUARY, fetch=False).collect().height",
@@ -69,23 +69,23 @@ DOORS = {
     "process_trades_to_dataframe": "len(rb.process_trades_to_dataframe([], 250))",
 }
 
-ASK = """
-doors = json.loads(sys.argv[2])
-print(json.dumps({name: in_child(lambda: eval(code)) for name, code in doors.items()}))
+RUN_ALL = """
+entry_points = json.loads(sys.argv[2])
+print(json.dumps({name: in_child(lambda: eval(code)) for name, code in entry_points.items()}))
 """
 
 
 @pytest.fixture(scope="module")
 def arguments():
-    return str(Path(__file__).resolve().parents[1]), json.dumps(DOORS)
+    return str(Path(__file__).resolve().parents[1]), json.dumps(ENTRY_POINTS)
 
 
 def test_every_entry_point_raises_in_a_child_of_a_process_that_used_it(arguments):
-    said = run(PREPARE + USE + ASK, *arguments)
-    assert {name: kind for name, (kind, _) in said.items()} == dict.fromkeys(
-        DOORS, "ForkedProcessError"
+    answers = run(PREPARE + USE + RUN_ALL, *arguments)
+    assert {name: kind for name, (kind, _) in answers.items()} == dict.fromkeys(
+        ENTRY_POINTS, "ForkedProcessError"
     )
-    assert all('get_context("spawn")' in words for _, words in said.values())
+    assert all('get_context("spawn")' in text for _, text in answers.values())
 
 
 def test_every_entry_point_answers_in_a_child_of_a_process_that_did_not_use_polars(arguments):
@@ -96,25 +96,25 @@ write = "import sys; sys.path.insert(0, sys.argv[1]); from storage.stock import 
     "TickStorage().write_ticks(SYMBOL, trades(JANUARY))"
 subprocess.run([sys.executable, "-c", write, sys.argv[1]], check=True)
 """
-    tests, doors = arguments
-    doors = doors.replace("TICKS", "trades(JANUARY)")
-    said = run(PREPARE + code + ASK, tests, doors)
+    tests, entry_points = arguments
+    entry_points = entry_points.replace("TICKS", "trades(JANUARY)")
+    answers = run(PREPARE + code + RUN_ALL, tests, entry_points)
     for name in ("get_ticks", "scan_ticks", "rb.scan_ticks", "rb.scan_ticks with fetch"):
-        assert said[name] == ["value", 50]
-    assert said["delete_ticks"] == ["value", ["2024-01-31"]]
+        assert answers[name] == ["value", 50]
+    assert answers["delete_ticks"] == ["value", ["2024-01-31"]]
     for name in ("BinanceArchive", "BinanceRest", "Exness"):
-        assert said[name][0] in (
+        assert answers[name][0] in (
             "ArchiveMissingError",
             "NoAnswerError",
             "TransientSourceError",
             "SettingError",
         )
-    assert "ForkedProcessError" not in {kind for kind, _ in said.values()}
+    assert "ForkedProcessError" not in {kind for kind, _ in answers.values()}
 
 
 def test_what_the_parent_reads_is_not_read_on_in_a_child():
     code = """
-frames = held.frames(JANUARY, JANUARY)
+frames = ticks.frames(JANUARY, JANUARY)
 def read():
     return sum(frame.height for frame in frames)
 print(json.dumps([in_child(read), read()]))
@@ -125,7 +125,7 @@ print(json.dumps([in_child(read), read()]))
 
 
 def test_a_read_that_had_begun_is_not_continued_in_a_child_that_could_read():
-    """Also where Polars answers, the thread that reads ahead is the parent's."""
+    """Even where Polars answers, the prefetching thread belongs to the parent."""
     code = """
 import subprocess
 write = "import sys; sys.path.insert(0, sys.argv[1]); from storage.stock import *; " \\
@@ -138,9 +138,9 @@ next(frames)
 _fork._process.has_pool = lambda: True
 print(json.dumps(in_child(lambda: next(frames).height)))
 """
-    kind, words = run(PREPARE + code, str(Path(__file__).resolve().parents[1]))
+    kind, text = run(PREPARE + code, str(Path(__file__).resolve().parents[1]))
     assert kind == "ForkedProcessError"
-    assert "was begun in process" in words
+    assert "was begun in process" in text
 
 
 def test_events_reach_the_subscribers_of_a_child():
@@ -177,8 +177,8 @@ end.set()
 thread.join()
 print(json.dumps(said))
 """
-    said = run(PREPARE + code, str(Path(__file__).resolve().parents[1]))
-    assert said == ["value", ["ETHUSDT"]]
+    answers = run(PREPARE + code, str(Path(__file__).resolve().parents[1]))
+    assert answers == ["value", ["ETHUSDT"]]
 
 
 def test_what_is_under_way_in_threads_of_the_parent_is_not_waited_for():
@@ -190,6 +190,6 @@ assert next(results) == 1
 print(json.dumps(in_child(lambda: next(results))))
 end.set()
 """
-    kind, words = run(PREPARE + code, str(Path(__file__).resolve().parents[1]))
+    kind, text = run(PREPARE + code, str(Path(__file__).resolve().parents[1]))
     assert kind == "ForkedProcessError"
-    assert "`fetching` was begun" in words
+    assert "`fetching` was begun" in text

@@ -1,4 +1,4 @@
-"""A quarantined day whose right bytes are back is taken back into service."""
+"""A quarantined day is restored once its original bytes are back."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ TICKS = trades(JANUARY)
 
 @pytest.fixture(params=["given", "final"])
 def storage(request, tmp_path):
-    """A store with one day, of the user or of a source."""
+    """Return a store with one day, of the user or of a source."""
     storage = TickStorage(tmp_path)
     if request.param == "given":
         storage.write_ticks(SYMBOL, TICKS)
@@ -55,8 +55,8 @@ def scan(storage: TickStorage) -> bool:
 
 
 def is_in_snapshot(storage: TickStorage) -> bool:
-    held = snapshot(storage, SYMBOL, JANUARY, JANUARY)
-    return held.days[0].is_stored and sum(map(len, held.frames(JANUARY, JANUARY))) == TICKS.height
+    ticks = snapshot(storage, SYMBOL, JANUARY, JANUARY)
+    return ticks.days[0].is_stored and sum(map(len, ticks.frames(JANUARY, JANUARY))) == TICKS.height
 
 
 def has_ticks(storage: TickStorage) -> bool:
@@ -68,7 +68,7 @@ def verify(storage: TickStorage) -> bool:
 
 
 def fetch(storage: TickStorage) -> bool:
-    """No source is there to be asked."""
+    """Fetch without a reachable source."""
     folder = storage.root.parent.parent
     return rb.fetch_ticks(SYMBOL, JANUARY, JANUARY, cache_dir=folder).kept == [JANUARY]
 
@@ -82,7 +82,7 @@ def move_away_and_back(storage: TickStorage, path: Path) -> None:
 
 
 def unmount(storage: TickStorage, path: Path) -> None:
-    """The files of the year are away, and its manifests are not."""
+    """Move the day files of a year away, but not its manifests."""
     away = storage.root.parent / "away"
     away.mkdir()
     path.rename(away / path.name)

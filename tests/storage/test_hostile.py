@@ -1,4 +1,4 @@
-"""Manifests and files that somebody else made: nothing that they name is touched outside the store."""
+"""Forged manifests and files: nothing outside the store is read or changed."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def storage(tmp_path):
 
 @pytest.fixture
 def outside(tmp_path):
-    """A file that is none of the store's."""
+    """Make a file outside of the store."""
     path = tmp_path / "outside.parquet"
     path.write_bytes(b"precious")
     return path
@@ -45,7 +45,7 @@ def manifest_path(storage: TickStorage) -> Path:
 
 
 def forge(storage: TickStorage, change: Callable[[dict], object]) -> None:
-    """Change a manifest and seal it, as anybody can."""
+    """Change a manifest and update its SHA-256, as anybody can."""
     path = manifest_path(storage)
     body = json.loads(path.read_text())
     del body["sha256"]
@@ -59,7 +59,7 @@ def forge_day(storage: TickStorage, **values: object) -> None:
 
 
 def refused(storage: TickStorage, match: str) -> None:
-    """Every way to the day ends with a typed error, and no file has moved."""
+    """Check that every access to the day raises a typed error, and that no file has moved."""
     before = sorted(storage.root.rglob("*"))
     for work in (
         lambda: storage.get_ticks(SYMBOL, JANUARY, JANUARY),
@@ -226,7 +226,7 @@ def test_what_is_not_a_file_of_the_store_is_neither_read_nor_moved(storage, outs
 
 
 def test_folders_and_files_of_a_user_may_be_links(storage, tmp_path):
-    """A year on another disk, and a file that is a link inside of it."""
+    """Test a year on another disk, and a file that is a link inside of it."""
     year = storage.root / "binance" / "spot" / SYMBOL / "2024"
     elsewhere = tmp_path / "another disk"
     year.rename(elsewhere)

@@ -1,4 +1,4 @@
-"""A process that ends at any step leaves the old state or the new one, and the next goes on from it."""
+"""A process killed at any step leaves the old state or the new one, and the next one continues."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="processes are f
 
 #: Every step of a change of the tick store.
 DISK_STEPS = [step for step in Step if step.area == "disk"]
-#: Which job reaches a step; all others are those of a write.
+#: The job that reaches a step. A write reaches all others.
 ACTIONS = {
     Step.STALE_TEMP_REMOVED: "write",
     Step.FILE_QUARANTINED: "read",
@@ -57,7 +57,7 @@ def server():
 
 
 def run(server: subprocess.Popen, **job: object) -> int:
-    """Signal that ended the process of a job, 0 if it did it all."""
+    """Run a job in a process, and return the signal that ended it, or 0."""
     server.stdin.write(json.dumps(job) + "\n")
     server.stdin.flush()
     status = int(server.stdout.readline())
@@ -66,7 +66,7 @@ def run(server: subprocess.Popen, **job: object) -> int:
 
 
 def prepare(folder: Path, action: str) -> TickStorage:
-    """A store before a job."""
+    """Return a store before a job."""
     storage = TickStorage(folder)
     storage.write_ticks(SYMBOL, jobs.BEFORE)
     if action == "write":
@@ -90,8 +90,8 @@ def prepare(folder: Path, action: str) -> TickStorage:
     return storage
 
 
-def judge(storage: TickStorage, action: str) -> None:
-    """The state after a kill: all files are whole, each month is as before or as after."""
+def check_state(storage: TickStorage, action: str) -> None:
+    """Check the state after a kill: all files are whole, and each month is old or new."""
     found = storage.verify()
     assert set(found["state"]) <= {"ok", "unreferenced"} or action in ("read", "restore")
     if action == "write":
@@ -107,7 +107,7 @@ def judge(storage: TickStorage, action: str) -> None:
 
 
 def finish(storage: TickStorage, action: str) -> None:
-    """The job again, not killed: as if it had never been."""
+    """Run the job again without a kill: the result is as if there had been none."""
     getattr(jobs, action)(storage)
     if action == "write":
         assert whole(storage).equals(jobs.AFTER)
@@ -139,7 +139,7 @@ def test_a_kill_at_any_step_leaves_the_old_state_or_the_new_one(server, step, tm
         storage = prepare(folder, action)
         job = {"action": action, "folder": str(folder), "step": step.name, "number": kills + 1}
         ended = run(server, **job)
-        judge(storage, action)
+        check_state(storage, action)
         finish(storage, action)
         if not ended:
             break

@@ -1,4 +1,4 @@
-"""Waits for another writer: they end, and say who is waited for."""
+"""Waits for another writer end, and name the holder of the lock."""
 
 from __future__ import annotations
 
@@ -89,7 +89,7 @@ def test_a_thread_of_the_same_process_is_named(storage, limit):
 
 
 class Clock:
-    """A clock that goes on by a second for every sleep."""
+    """A clock that advances by a second at every sleep."""
 
     def __init__(self) -> None:
         self.now = 0.0
@@ -123,15 +123,15 @@ def test_a_wait_without_progress_is_reported_every_few_seconds_and_ends_at_its_l
     clock, lock_file
 ):
     path, file = lock_file
-    with warnings.catch_warnings(record=True) as said:
+    with warnings.catch_warnings(record=True) as reports:
         warnings.simplefilter("always")
         with pytest.raises(StorageError, match="no progress for 30 s"):
             wait_for_lock(lambda: False, file, path)
     assert clock.now == 30
-    assert [str(one.message).split(": ")[0] for one in said] == [
+    assert [str(report.message).split(": ")[0] for report in reports] == [
         f"waiting for `{path}` for {seconds} s" for seconds in (5, 10, 15, 20, 25)
     ]
-    assert {one.category for one in said} == {LockWaitWarning}
+    assert {report.category for report in reports} == {LockWaitWarning}
 
 
 def test_a_holder_that_makes_progress_is_waited_for(clock, lock_file):

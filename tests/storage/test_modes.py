@@ -1,4 +1,4 @@
-"""Folders that users share: modes follow the folder and the umask, and a refusal is a typed error."""
+"""Folders shared by users: modes follow the folder and the umask, and a refusal is a typed error."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ FIRST_USER, SECOND_USER, GROUP = 40_001, 40_002, 40_100
 is_root = hasattr(os, "geteuid") and os.geteuid() == 0
 as_root = pytest.mark.skipif(not is_root, reason="only root can be another user")
 
-# All modules are loaded before the user changes, since the new one may not read them.
+# All modules are loaded before the user changes, since the new user may not read them.
 SCRIPT = """
 import json, os, sys, warnings
 from datetime import date
@@ -87,7 +87,7 @@ def others(folder):
         found = (folder / "clickhouse.staging").rglob("*")
         return [(str(p), p.is_dir(), oct(p.stat().st_mode & 0o777), p.stat().st_gid) for p in found]
 
-def doors(folder):
+def entry_points(folder):
     \"\"\"Every entry point: its typed error, or None.\"\"\"
     storage = lambda: TickStorage(folder)
     calls = {
@@ -112,24 +112,24 @@ def doors(folder):
         "checkpoints": lambda: local_checkpoint.list_local(folder),
         "staging": lambda: staging.sweep(folder / "clickhouse"),
     }
-    said = {}
+    results = {}
     for name, call in calls.items():
         try:
             call()
         except RangeBarError as error:
-            said[name] = [type(error).__name__, str(error)]
+            results[name] = [type(error).__name__, str(error)]
         except pl.exceptions.PolarsError as error:  # a plan that is collected
-            said[name] = [type(error).__name__, str(error)]
+            results[name] = [type(error).__name__, str(error)]
         else:
-            said[name] = None
-    return said
+            results[name] = None
+    return results
 
 scratch = Path(mkdtemp())
-for warm_up in (write, add, mend, others, doors):
+for warm_up in (write, add, mend, others, entry_points):
     warm_up(scratch)
 os.environ["RANGEBAR_EVENT_LOG"] = str(folder / "log" / "events.jsonl")
 os.umask(umask)
-said = []
+results = []
 for user, job, *arguments in json.loads(sys.stdin.read()):
     if user is not None:
         os.setgroups([])
@@ -137,17 +137,17 @@ for user, job, *arguments in json.loads(sys.stdin.read()):
         os.seteuid(user)
     if job == "chmod":
         os.chmod(*arguments)
-        said.append(None)
+        results.append(None)
     else:
-        said.append(globals()[job](folder))
+        results.append(globals()[job](folder))
     if user is not None:
         os.seteuid(0)
-print(json.dumps(said, default=str))
+print(json.dumps(results, default=str))
 """
 
 
 def run(folder: Path, *steps: tuple, umask: int = 0o002) -> list:
-    """Do jobs in another process, each as the user that is named."""
+    """Run jobs in another process, each as the named user."""
     tests = str(Path(__file__).resolve().parents[1])
     done = subprocess.run(
         [sys.executable, "-B", "-c", SCRIPT, tests, str(folder), str(GROUP), str(umask)],
@@ -170,7 +170,7 @@ def run(folder: Path, *steps: tuple, umask: int = 0o002) -> list:
 
 @pytest.fixture
 def shared():
-    """A setgid folder of a group, below folders that everybody may pass."""
+    """Make a setgid folder of a group, below folders that everybody may enter."""
     folder = Path(mkdtemp())
     try:
         if is_root:
@@ -209,7 +209,7 @@ def test_every_file_and_folder_has_the_mode_that_the_umask_leaves(shared, umask)
 
 @as_root
 def test_two_users_of_a_group_share_a_store(shared):
-    said = run(
+    results = run(
         shared,
         (FIRST_USER, "write"),
         (SECOND_USER, "read"),
@@ -223,7 +223,7 @@ def test_two_users_of_a_group_share_a_store(shared):
         (FIRST_USER, "others"),
         (SECOND_USER, "others"),
     )
-    assert said[:9] == [None, 50, None, 60, 60, 60, None, None, 60]
+    assert results[:9] == [None, 50, None, 60, 60, 60, None, None, 60]
     owners = {path.stat().st_uid for path in shared.rglob("*")}
     assert owners == {FIRST_USER, SECOND_USER}
     assert TickStorage(shared).verify()["state"].to_list().count("ok") == 2
@@ -253,11 +253,11 @@ def test_what_a_user_may_not_read_is_a_typed_error_that_names_it(shared, place):
     (path,) = shared.glob(PLACES[place]) if place != "the folder" else [shared]
     steps = []
     for mode in (0o000, 0o444, 0o111):
-        steps += [(0, "chmod", str(path), mode), (SECOND_USER, "doors")]
+        steps += [(0, "chmod", str(path), mode), (SECOND_USER, "entry_points")]
     # A raw error ends the process.
     answers = run(shared, *steps)[1::2]
-    for said in answers:
-        for words in said.values():
+    for results in answers:
+        for words in results.values():
             assert words is None or str(shared) in words[1]
     assert any(answers[0].values())
 
@@ -265,11 +265,11 @@ def test_what_a_user_may_not_read_is_a_typed_error_that_names_it(shared, place):
 @as_root
 def test_the_refusal_says_whose_folder_it_is_and_what_to_do(shared):
     symbol = shared / "ticks/v1/binance/spot" / SYMBOL
-    *_, said = run(
-        shared, (FIRST_USER, "write"), (0, "chmod", str(symbol), 0), (SECOND_USER, "doors")
+    *_, results = run(
+        shared, (FIRST_USER, "write"), (0, "chmod", str(symbol), 0), (SECOND_USER, "entry_points")
     )
     for name in ("get_ticks", "coverage", "list_days", "stats", "verify", "gc", "write", "delete"):
-        kind, words = said[name]
+        kind, words = results[name]
         assert kind == "StorageError"
         assert f"`{symbol}" in words
         assert "Permission denied" in words

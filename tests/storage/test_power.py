@@ -1,4 +1,4 @@
-"""Power fails: what was not synced may be lost, whole or in part; the store is old or new."""
+"""A loss of power may lose unsynced data in whole or in part. The store is old or new."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 @dataclass
 class File:
-    """Bytes in memory, and those on the medium."""
+    """The bytes of a file in memory and on the medium."""
 
     data: bytes = b""
     synced: bytes = b""
@@ -31,11 +31,11 @@ class File:
 
 @dataclass
 class Medium:
-    """What a medium may hold: names and bytes that were synced, and those that were not."""
+    """The possible contents of a medium: synced names and bytes, and unsynced ones."""
 
     #: Names whose folder was synced since.
     synced: dict[Path, File | None] = field(default_factory=dict)
-    #: Names as the processes see them; None is a folder.
+    #: Names as the processes see them. None is a folder.
     names: dict[Path, File | None] = field(default_factory=dict)
 
     def apply(self, done: Operation) -> None:
@@ -62,7 +62,7 @@ class Medium:
         self.synced.update(here)
 
     def after_loss(self, keeps) -> dict[Path, File | None]:
-        """Names that are left where `keeps` says which of the unsynced changes of names got there."""
+        """Return the names that survive. `keeps` selects the unsynced changes that do."""
         left = dict(self.synced)
         for path in self.names.keys() | self.synced.keys():
             if self.names.get(path, self) != self.synced.get(path, self) and keeps():
@@ -74,7 +74,7 @@ class Medium:
 
 
 def lay_out(left: dict[Path, File | None], top: Path, folder: Path) -> None:
-    """Make what a medium holds, but for names in folders that are lost."""
+    """Make the files of a medium, except for names in lost folders."""
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir()
     for path in sorted(left):
@@ -88,7 +88,7 @@ def lay_out(left: dict[Path, File | None], top: Path, folder: Path) -> None:
 
 
 def losses(medium: Medium, number: int):
-    """All unsynced names lost, all kept, some kept; unsynced bytes are lost."""
+    """Yield choices of surviving names: none, all, and some. Unsynced bytes are lost."""
     dice = random.Random(number)
     yield medium.after_loss(lambda: False)
     yield medium.after_loss(lambda: True)
@@ -96,7 +96,7 @@ def losses(medium: Medium, number: int):
 
 
 def recorded(folder: Path, *work) -> tuple[list[int], list[Operation]]:
-    """Operations of some works on a new store, and how many there were after each."""
+    """Return the operations of some jobs on a new store, and their number after each job."""
     storage = TickStorage(folder)
     storage._disk = disk = RecordingDisk()
     ends = []
@@ -177,12 +177,12 @@ def test_a_loss_of_power_in_a_quarantine_loses_no_bytes(tmp_path):
         files = [*day_files(storage), *storage.root.rglob("quarantine/*")]
         assert files, "the file is nowhere"
         if number == len(operations):
-            # The spoiling is not in the record: the bytes are right, and the day is taken back.
+            # The damage is not in the record: the bytes are right, and the day is restored.
             assert states(storage, JANUARY, JANUARY) == ["given"]
 
 
 def test_a_name_that_another_writer_left_unsynced_is_synced(tmp_path):
-    """A killed writer linked the day file; who finds it must not rely on the folder's state."""
+    """A killed writer linked the day file, but the folder may not be synced."""
     storage = TickStorage(tmp_path)
     storage._disk = disk = RecordingDisk()
     item = given_day(JANUARY, trades(JANUARY))

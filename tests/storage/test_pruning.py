@@ -1,4 +1,4 @@
-"""A filter on time spares files, and never a row that it passes."""
+"""A filter on time skips files, and never a row that it passes."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def days_read(storage: TickStorage, query) -> list[date]:
     return [date.fromisoformat(name[:10]) for name in names]
 
 
-# A value for each comparison, and the days that can have such times.
+# A value for each comparison, and the days that can contain such times.
 FILTERS = {
     "after": (START + timedelta(days=4) <= TIME, DAYS[4:]),
     "before": (START + timedelta(days=2) > TIME, DAYS[:2]),

@@ -1,4 +1,4 @@
-"""Writers, readers and the collection of garbage at the same time."""
+"""Concurrent writers, readers and garbage collection."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ LEAST_REPLACEMENTS = 200
 
 @contextmanager
 def worker(folder: Path, action: str, *arguments: object):
-    """A process at work on a store; it is waited for, and must have done it all."""
+    """Run a job in another process, wait for it, and check that it succeeded."""
     job = json.dumps({"action": action, "folder": str(folder), "arguments": arguments})
     process = subprocess.Popen(
         [sys.executable, str(WORKERS), job],
@@ -88,7 +88,7 @@ def test_a_reader_sees_one_of_two_snapshots_through_many_replacements(tmp_path):
     before = JANUARY - timedelta(days=1)
     jobs.replace_often(storage, 1)
     seen = set()
-    with worker(tmp_path, "replace_until_told", LEAST_REPLACEMENTS) as writer:
+    with worker(tmp_path, "replace_until_stopped", LEAST_REPLACEMENTS) as writer:
         while seen != {2.0, 3.0} or not (tmp_path / "replaced").exists():
             assert writer.poll() is None
             rows = storage.get_ticks(SYMBOL, before, JANUARY)
@@ -103,19 +103,19 @@ def test_a_reader_sees_one_of_two_snapshots_through_many_replacements(tmp_path):
 
 
 class Watched(Disk):
-    """Tells when a writer wants the lock."""
+    """A disk that signals when a writer waits for the lock."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.wanted = threading.Event()
+        self.waiting = threading.Event()
 
     def lock(self, path: Path) -> LockFile:
-        self.wanted.set()
+        self.waiting.set()
         return super().lock(path)
 
 
 def prepared(folder, action):
-    """A store in which the action has something to do under the lock."""
+    """Return a store in which the action needs the lock."""
     storage = TickStorage(folder)
     storage.write_ticks(SYMBOL, jobs.BEFORE)
     if action == "read":
@@ -141,8 +141,8 @@ def test_one_process_at_a_time_changes_a_symbol(tmp_path, action):
 
         with on_failpoint(note):
             thread.start()
-            assert disk.wanted.wait(600)
-            # A writer that takes no notice of the lock is through before the same is done elsewhere.
+            assert disk.waiting.wait(600)
+            # A writer that ignored the lock would finish before the same is done elsewhere.
             for other in others:
                 act(other)
             assert not locked.is_set()
@@ -154,7 +154,7 @@ def test_one_process_at_a_time_changes_a_symbol(tmp_path, action):
 
 
 def test_of_two_writers_of_one_version_the_second_builds_on_the_first(tmp_path):
-    """Where locks do not work, the numbers of the versions still order the writers."""
+    """Where locks do not work, the version numbers still order the writers."""
     storage = TickStorage(tmp_path)
     storage.write_ticks(SYMBOL, jobs.BEFORE)
     symbol_dir = storage.symbol_dir(SYMBOL, "binance", "spot")
@@ -177,7 +177,7 @@ def test_of_two_writers_of_one_version_the_second_builds_on_the_first(tmp_path):
 
 @pytest.fixture
 def replaced(tmp_path):
-    """A store whose days were replaced after a plan was made, and the plan."""
+    """Return a store whose days were replaced after a plan was made, and the plan."""
     storage = TickStorage(tmp_path)
     storage.put_days(
         SYMBOL,
@@ -304,7 +304,7 @@ def test_what_is_in_quarantine_is_never_swept_away(tmp_path):
 
 @pytest.mark.parametrize("zone", ["UTC", "America/New_York", "Asia/Kolkata", "Australia/Lord_Howe"])
 def test_the_time_zone_of_the_machine_changes_nothing(tmp_path, zone):
-    """In March, when clocks change in New York."""
+    """Test March, when clocks change in New York."""
     storage = TickStorage(tmp_path)
     days = [date(2024, 3, 9), date(2024, 3, 10), date(2024, 3, 11)]
     for number, day in enumerate(days):

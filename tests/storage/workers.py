@@ -1,4 +1,4 @@
-"""Processes that do to a store what they are told, and may be killed at it.
+"""Worker processes that run jobs on a store and may be killed.
 
     python workers.py            jobs as lines of JSON on stdin, each in a process forked for it
     python workers.py JOB        one job
@@ -32,7 +32,7 @@ def do(job: dict) -> None:
 
 
 def serve() -> None:
-    """One process for each job; its status goes to stdout."""
+    """Fork a process for each job, and print its status."""
     import rangebar_polars.storage.parquet  # noqa: F401 - so that no child has to import it
 
     for line in sys.stdin:
