@@ -1,4 +1,4 @@
-"""What importing the package loads and does, and who may import whom."""
+"""What importing the package loads and does, and which modules may import which."""
 
 from __future__ import annotations
 
@@ -121,7 +121,7 @@ def test_modules_import_no_name_from_the_package_itself():
                 assert names <= modules, f"{path.name}:{node.lineno}"
 
 
-# `core` is below `features`, both below `frames`, and the two doors do not know each other.
+# `core` is below `features`, both below `frames`, and the two entry points are independent.
 RUST_LAYERS = {
     "core": r"polars|pyo3|crate::(features|frames|plugin|python)",
     "features": r"polars|pyo3|crate::(frames|plugin|python)",

@@ -1,4 +1,4 @@
-"""Real trades, where the folder of shared data is there: every door against the model."""
+"""Real trades, if the folder of shared data exists: every entry point against the model."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import polars as pl
 import pytest
 
 import rangebar_polars as rb
-from properties import doors
+from properties import entry_points
 from properties.comparing import assert_matches, assert_same_bars
 from properties.frames import pieces
 from properties.model import Case, expect
@@ -56,12 +56,12 @@ def test_a_scan_gives_the_rows_of_the_file(path: Path) -> None:
 
 @needs_files
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
-def test_every_door_gives_the_bars_of_the_model(path: Path) -> None:
+def test_every_entry_point_gives_the_bars_of_the_model(path: Path) -> None:
     case, expected = real(path)
     assert expected.bars.height > 10
-    assert_matches(doors.eager(case), expected.bars)
-    for name, door in doors.FAST.items():
-        assert_same_bars(door(case), doors.eager(case))
+    assert_matches(entry_points.eager(case), expected.bars)
+    for name, entry_point in entry_points.FAST.items():
+        assert_same_bars(entry_point(case), entry_points.eager(case))
         assert name
 
 
@@ -72,15 +72,15 @@ def test_a_lazy_scan_gives_the_bars_of_the_model(path: Path) -> None:
     plan = rb.scan_agg_trades(path).rangebar.bars(
         [5, 50], features="microstructure", incomplete="keep"
     )
-    for engine in doors.ENGINES:
-        assert_same_bars(doors.collect(plan, engine), doors.eager(case))
+    for engine in entry_points.ENGINES:
+        assert_same_bars(entry_points.collect(plan, engine), entry_points.eager(case))
 
 
 @needs_files
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
 def test_bar_ids_equal_the_model(path: Path) -> None:
     case, expected = real(path, "drop")
-    assert case.frame.select(doors.bar_id(case))["bar_id"].equals(expected.ids)
+    assert case.frame.select(entry_points.bar_id(case))["bar_id"].equals(expected.ids)
 
 
 @needs_files
@@ -88,7 +88,9 @@ def test_bar_ids_equal_the_model(path: Path) -> None:
 def test_pushes_with_checkpoints_give_the_bars_of_the_whole(path: Path) -> None:
     case, _ = real(path)
     parts = pieces(case.frame, range(0, case.frame.height, 97))
-    assert_same_bars(doors.concat(doors.pushes(case, parts, resume=True)), doors.eager(case))
+    assert_same_bars(
+        entry_points.concat(entry_points.pushes(case, parts, resume=True)), entry_points.eager(case)
+    )
 
 
 @needs_files
@@ -96,9 +98,9 @@ def test_symbols_together_equal_symbols_apart() -> None:
     marked = [trades(p).with_columns(symbol=pl.lit(p.stem.split(".")[0])) for p in FILES]
     together = pl.concat(marked).sort("timestamp", maintain_order=True)
     case = Case(together, 20, "symbol", "microstructure", incomplete="keep")
-    bars = doors.eager(case)
+    bars = entry_points.eager(case)
     for part in marked:
-        alone = doors.eager(case.with_frame(part))
+        alone = entry_points.eager(case.with_frame(part))
         assert_same_bars(bars.filter(pl.col("symbol") == part["symbol"][0]), alone)
 
 
@@ -119,21 +121,21 @@ def spy(rows: int) -> pl.DataFrame:
 def test_trades_without_a_side_have_bars_without_order_flow(group_by: str | None) -> None:
     frame = spy(60_000)
     case = Case(frame, 50, group_by, "microstructure", incomplete="keep")
-    bars = doors.eager(case)
+    bars = entry_points.eager(case)
     assert bars.height > 10
     assert_matches(bars, expect(case).bars)
     assert bars["buy_volume"].null_count() == bars["ofi"].null_count() == bars.height
-    for door in doors.FAST.values():
-        assert_same_bars(door(case), bars)
+    for entry_point in entry_points.FAST.values():
+        assert_same_bars(entry_point(case), bars)
 
 
 @needs_spy
 def test_days_of_jumps_stream_to_the_bars_of_the_whole() -> None:
     case = Case(spy(1_900_000), [100, 1000], reset="day", incomplete="keep")
-    bars = doors.eager(case)
+    bars = entry_points.eager(case)
     assert set(bars["ended_by"].drop_nulls()) == {"threshold", "reset"}
-    assert_same_bars(doors.lazy("streaming")(case), bars)
-    assert_same_bars(doors.lazy_expression("streaming")(case), bars)
+    assert_same_bars(entry_points.lazy("streaming")(case), bars)
+    assert_same_bars(entry_points.lazy_expression("streaming")(case), bars)
     counts = bars.group_by("threshold").agg(pl.col("agg_record_count").sum())
     assert set(counts["agg_record_count"]) == {
         case.frame.height

@@ -1,4 +1,4 @@
-//! Which row is at fault: the first in input order, however the trades are cut and keyed.
+//! The row at fault is the first in input order, however the trades are split and keyed.
 
 use proptest::prelude::*;
 use rangebar_polars::core::aggregate::{Aggregator, Ids};
@@ -14,7 +14,7 @@ use rangebar_polars::core::time::TimeUnit;
 use crate::properties::codes_of;
 use crate::trades::{Piece, Trades, bitmap, take, walk};
 
-/// Two products of it fit 128 bits, three do not.
+/// The sum of two products of it fits 128 bits, the sum of three does not.
 const HUGE: f64 = 9e10;
 
 fn settings(thresholds: &[u32]) -> Settings {
@@ -33,7 +33,7 @@ fn builder(thresholds: &[u32]) -> RangeBarBuilder {
     RangeBarBuilder::new(settings(thresholds), Names::default(), false)
 }
 
-/// Cuts trades at the given places into the pieces of one push.
+/// Splits trades at these rows into the pieces of one push.
 fn pieces<'a>(ticks: &Ticks<'a>, codes: Option<&'a [u32]>, cuts: &[prop::sample::Index]) -> Vec<Piece<'a>> {
     let mut ends: Vec<usize> = cuts.iter().map(|cut| cut.index(ticks.len())).chain([ticks.len()]).collect();
     ends.sort_unstable();
@@ -48,7 +48,7 @@ fn pieces<'a>(ticks: &Ticks<'a>, codes: Option<&'a [u32]>, cuts: &[prop::sample:
     pieces
 }
 
-/// The error of pushing one record after the other.
+/// The error of pushing one record after another.
 fn first_fault(ticks: &Ticks, codes: &[u32], thresholds: &[u32]) -> Option<DataError> {
     let mut builder = builder(thresholds);
     (0..ticks.len()).find_map(|row| {
@@ -141,7 +141,7 @@ proptest! {
         cuts in prop::collection::vec(any::<prop::sample::Index>(), 0..4),
         bad in prop::option::of(any::<prop::sample::Index>()),
     ) {
-        // Runs get rising ids, so that none comes back.
+        // Ids of runs increase, so that none occurs again.
         let (mut id, mut before) = (0i64, None);
         let mut values = Vec::new();
         for own in &ids {

@@ -1,4 +1,4 @@
-//! Saved states that were altered: refused, or as good as any other state.
+//! Altered states are refused, or are as valid as any other state.
 
 use proptest::prelude::*;
 use rangebar_polars::core::builder::RangeBarBuilder;
@@ -18,8 +18,8 @@ fn all_inputs() -> Inputs {
     COLUMNS.into_iter().fold(Inputs::NONE, Inputs::with)
 }
 
-/// Loads a state and pushes on; whether it was taken. Nothing may overflow on the way.
-fn is_taken(settings: &Settings, state: &[u8], inputs: Inputs) -> bool {
+/// Loads a state, then pushes trades. Returns whether it was accepted. Nothing may overflow.
+fn is_accepted(settings: &Settings, state: &[u8], inputs: Inputs) -> bool {
     let mut builder = RangeBarBuilder::new(settings.clone(), Names::default(), false);
     let empty = builder.save();
     if builder.load(state, inputs).is_err() {
@@ -35,7 +35,7 @@ fn is_taken(settings: &Settings, state: &[u8], inputs: Inputs) -> bool {
     }
     let trades = walk(300, 3, 1e9, 1);
     let bytes = bitmap(&trades.is_sell, 0);
-    // The trades may be refused, for they may run back.
+    // The trades may be refused, because their times may decrease.
     let _ = take(&mut builder, &[(trades.ticks(&bytes, 0), None)]);
     true
 }
@@ -72,16 +72,16 @@ proptest! {
         let mut builder = RangeBarBuilder::new(settings.clone(), Names::default(), false);
         take(&mut builder, &[(trades.ticks(&bytes, 0), Some(&codes))]).unwrap();
         let state = builder.save();
-        prop_assert!(is_taken(&settings, &state, all_inputs()));
-        prop_assert!(!is_taken(&settings, &state[..cut.index(state.len())], all_inputs()));
-        prop_assert!(!is_taken(&settings, &[state.as_slice(), &[0]].concat(), all_inputs()));
+        prop_assert!(is_accepted(&settings, &state, all_inputs()));
+        prop_assert!(!is_accepted(&settings, &state[..cut.index(state.len())], all_inputs()));
+        prop_assert!(!is_accepted(&settings, &[state.as_slice(), &[0]].concat(), all_inputs()));
         for (at, word, change) in &changes {
-            is_taken(&settings, &altered(&state, at.index(state.len()), *word, *change), all_inputs());
+            is_accepted(&settings, &altered(&state, at.index(state.len()), *word, *change), all_inputs());
         }
         for (at, word, change) in changes {
-            // Several at once, so that what one breaks another may mend.
+            // Several changes at once, so that one can compensate for another.
             let once = altered(&state, at.index(state.len()), word, change);
-            is_taken(&settings, &altered(&once, at.index(state.len()) / 2, word, 1 - change % 2), all_inputs());
+            is_accepted(&settings, &altered(&once, at.index(state.len()) / 2, word, 1 - change % 2), all_inputs());
         }
     }
 }
@@ -118,7 +118,7 @@ const FIELDS: [(&str, usize); 27] = [
 ];
 
 #[test]
-fn every_field_is_held_against_the_others() {
+fn every_field_is_checked_against_the_others() {
     let settings = Settings {
         rule: RuleName::Open,
         thresholds: vec![Threshold::try_from(100_000).unwrap()],
@@ -141,12 +141,12 @@ fn every_field_is_held_against_the_others() {
         for change in [1i16, -1, 0x40] {
             let mut bytes = state.clone();
             bytes[at] = (i16::from(bytes[at]) + change) as u8;
-            assert!(!is_taken(&settings, &bytes, all_inputs()), "{name} {change}");
+            assert!(!is_accepted(&settings, &bytes, all_inputs()), "{name} {change}");
         }
         at += len;
     }
     for absent in COLUMNS {
         let bound = COLUMNS.into_iter().filter(|input| *input != absent).fold(Inputs::NONE, Inputs::with);
-        assert!(!is_taken(&settings, &state, bound), "{absent:?}");
+        assert!(!is_accepted(&settings, &state, bound), "{absent:?}");
     }
 }

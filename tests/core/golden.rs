@@ -65,7 +65,7 @@ fn settings(case: &Row) -> Settings {
     }
 }
 
-/// A catalogue value as the files write it.
+/// A catalogue value as in the files.
 fn value(entry: &rangebar_polars::core::columns::Column, bar: &Bar, context: Context) -> String {
     let bars = std::slice::from_ref(bar);
     match entry.extract {
@@ -88,7 +88,7 @@ fn one<T>(fill: impl Fn(&mut Vec<T>), show: impl Fn(&T) -> String) -> String {
     show(&out[0])
 }
 
-/// The contract fixes every value to the last bit but for these two.
+/// The contract fixes every value to the last bit, except for these two.
 fn slack(name: &str) -> f64 {
     match name {
         "turnover_imbalance" => 1e-11,

@@ -1,4 +1,4 @@
-//! Who may know whom.
+//! Dependencies of the layers.
 
 use std::fs;
 use std::path::Path;
@@ -38,6 +38,6 @@ fn the_core_has_no_clock_and_no_input_or_output() {
 }
 
 #[test]
-fn the_two_doors_never_meet() {
+fn the_two_entry_points_are_independent() {
     assert_unknown(&["plugin"], &["crate::python"]);
 }

@@ -1,4 +1,4 @@
-//! Tests of the core through its public surface, as one binary. Needs neither Polars nor Python.
+//! Tests of the public interface of the core, as one binary that needs neither Polars nor Python.
 
 mod faults;
 mod forged;

@@ -1,4 +1,4 @@
-//! The rule as one would write it first: a loop over trades and whole-number arithmetic.
+//! A naive model of the rule: a loop over trades, in integer arithmetic.
 
 use rangebar_polars::core::bar::{Bar, Cause, Sums};
 use rangebar_polars::core::rule::table::RuleName;
@@ -11,7 +11,7 @@ fn grid(x: f64) -> i64 {
     (x * 1e8).round() as i64
 }
 
-/// Start of the period a time in microseconds falls in, found by walking the calendar.
+/// Start of the period that contains a time in microseconds, found by walking the calendar.
 fn period(reset: Reset, time_us: i64) -> i64 {
     let day = time_us.div_euclid(86_400_000_000);
     match reset {
@@ -86,7 +86,7 @@ fn add(bar: &mut Sums, next: &Sums) {
     bar.sell_turnover += next.sell_turnover;
 }
 
-/// Ended bars in order, then the forming ones.
+/// Ended bars in order, and the forming bars.
 pub fn bars(trades: &Trades, codes: &[u32], settings: &Settings) -> (Vec<Bar>, Vec<Bar>) {
     let keys = codes.iter().max().map_or(0, |code| *code as usize + 1);
     let count = settings.thresholds.len();

@@ -1,5 +1,5 @@
-//! Laws: any chunking, any instruction set, any number of keys and thresholds, resumed or not, the
-//! same bars as the naive loop.
+//! Laws: with any chunking, instruction set, keys and thresholds, resumed or not, the bars are those of
+//! the naive loop.
 
 use proptest::prelude::*;
 use rangebar_polars::core::aggregate::{Aggregator, Ids};
@@ -57,7 +57,7 @@ pub fn assert_same(left: &[Bar], right: &[Bar]) {
     }
 }
 
-/// Codes by first appearance, as the doors number keys.
+/// Codes by first appearance, as the entry points assign them.
 pub fn codes_of(trades: &Trades) -> Vec<u32> {
     let mut seen = Vec::new();
     trades
@@ -72,14 +72,14 @@ pub fn codes_of(trades: &Trades) -> Vec<u32> {
         .collect()
 }
 
-/// Makes keys change only every so many records.
+/// Makes keys change only every `run` records.
 fn hold_keys(trades: &mut Trades, run: usize) {
     for row in 0..trades.len() {
         trades.key[row] = trades.key[row / run * run];
     }
 }
 
-/// Pushes in pieces of the given lengths, each a push of its own with a checkpoint after it.
+/// Pushes trades in parts of these lengths, with a checkpoint after each.
 fn build(
     trades: &Trades,
     codes: Option<&[u32]>,

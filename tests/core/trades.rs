@@ -1,4 +1,4 @@
-//! Owned trades for tests, and strategies that make them.
+//! Owned trades for tests, and strategies that generate them.
 
 use proptest::prelude::*;
 use rangebar_polars::core::bar::Bar;
@@ -19,7 +19,7 @@ pub struct Trades {
     pub key: Vec<u32>,
 }
 
-/// The bitmap of a column of flags that starts at some bit.
+/// The bitmap of a column of flags, starting at bit `offset`.
 pub fn bitmap(flags: &[bool], offset: usize) -> Vec<u8> {
     let mut bytes = vec![0xffu8; (flags.len() + offset) / 8 + 1];
     for (row, flag) in flags.iter().enumerate() {
@@ -47,7 +47,7 @@ impl Trades {
     }
 }
 
-/// A walk from a seed: long enough to cross chunks, with ties in time, odd sizes and jumps.
+/// A random walk from a seed, with equal times, odd sizes and jumps.
 pub fn walk(rows: usize, seed: u64, scale: f64, keys: u32) -> Trades {
     let mut state = seed | 1;
     let mut random = move || {
@@ -97,7 +97,7 @@ pub fn any_walk(keys: u32) -> impl Strategy<Value = Trades> {
 /// One piece of a push and its keys.
 pub type Piece<'a> = (Ticks<'a>, Option<&'a [u32]>);
 
-/// Takes pieces as one push, as the doors do: whole, or not at all and with the row at fault.
+/// Processes pieces as one push, as the entry points do: all of it, or nothing and the row at fault.
 pub fn take(builder: &mut RangeBarBuilder, pieces: &[Piece]) -> Result<Vec<Bar>, DataError> {
     let walk = |builder: &mut RangeBarBuilder| {
         let (mut all, mut bars) = (Vec::new(), Vec::new());

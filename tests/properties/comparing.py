@@ -1,4 +1,4 @@
-"""Equality of frames to the last bit, and the three tolerances that the contract grants."""
+"""Equality of frames to the last bit, and the three tolerances of the contract."""
 
 from __future__ import annotations
 

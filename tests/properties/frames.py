@@ -1,4 +1,4 @@
-"""Trades for the laws: hostile small frames, long seeded ones, and every way of cutting a frame."""
+"""Trades for the laws: hostile small frames, long seeded ones, and all ways of splitting a frame."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 # Opening prices in units of 1e-8: smallest, where 250 dbps is one unit, meme coin, small, usual, 2^52 and
-# 2^53 units (where doubles stop holding the grid), near the largest price there is.
+# 2^53 units (where doubles no longer hold the grid), close to the largest price.
 BASES = (10**10, 1, 7, 400, 399, 123_456, 12_345_678, 5 * 10**12, 2**52 - 1, 2**52 + 5, 2**53 + 9)
 HUGE = 2**63 - 2**45
 FACTORS = (
@@ -58,7 +58,7 @@ US_PER_UNIT = {"ms": 1_000, "us": 1}
 
 
 class Digits:
-    """Takes small choices out of one integer, so that one draw makes one trade and shrinks with it."""
+    """Source of small choices from one integer, so that one draw makes one trade and shrinks with it."""
 
     def __init__(self, number: int) -> None:
         self.number = number
@@ -73,7 +73,7 @@ def times_in_unit(microseconds: int, unit: str) -> int:
 
 
 class Tape:
-    """Writes trades, each key with a clock and ids of its own."""
+    """Writer of trades, with a clock and ids per key."""
 
     def __init__(
         self, base: int, threshold: int, unit: str, start: int, jump: dt.timedelta, keys: int = 4
@@ -188,7 +188,7 @@ GAPS = st.sampled_from(
 
 
 def distances(base: int, thresholds: Sequence[int]) -> list[rb.Distance]:
-    """Return absolute distances about as far from the base as the thresholds are."""
+    """Return absolute distances about as large as the thresholds at the base price."""
     grids = dict.fromkeys(max(1, base * threshold // 100_000) for threshold in thresholds)
     return [rb.Distance(Decimal(grid).scaleb(-8)) for grid in grids]
 
@@ -197,7 +197,7 @@ def distances(base: int, thresholds: Sequence[int]) -> list[rb.Distance]:
 def cases(
     draw: st.DrawFn, *, rows: int = 50, keys: Sequence[str | None] = (None, "string", "two")
 ) -> Case:
-    """Draw a frame of hostile trades with the arguments that cut it."""
+    """Draw a frame of hostile trades, and the arguments for its bars."""
     threshold = draw(st.sampled_from(THRESHOLDS))
     several = draw(st.lists(st.sampled_from(THRESHOLDS), unique=True, max_size=3))
     unit = draw(st.sampled_from(["us", "ms", "ns"]))
@@ -228,7 +228,7 @@ def cases(
 
 
 def cuts(rows: int, most: int = 6) -> st.SearchStrategy[list[int]]:
-    """Draw places to cut a frame at, some of them twice, so that some pieces are empty."""
+    """Draw rows at which to split a frame, some of them twice, so that some pieces are empty."""
     return st.lists(st.integers(0, rows), max_size=most).map(sorted)
 
 

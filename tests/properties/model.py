@@ -1,4 +1,4 @@
-"""The model as a door: a frame of trades and the public arguments in, the promised frame out."""
+"""The model as an entry point: a frame of trades and the public arguments in, the promised frame out."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ SELLERS = {"sell", "s", "ask"}
 
 @dataclass(frozen=True)
 class Case:
-    """A frame in canonical column names and the arguments that every door takes."""
+    """A frame in canonical column names and the arguments that every entry point takes."""
 
     frame: pl.DataFrame
     threshold: Any = 250
@@ -92,7 +92,7 @@ class Case:
 
 @dataclass
 class Expected:
-    """The frame that is promised, and the ids of the records."""
+    """The expected frame, and the ids of the records."""
 
     bars: pl.DataFrame
     ids: pl.Series
@@ -100,7 +100,7 @@ class Expected:
 
 
 def trades_of(case: Case) -> list[oracle.Trade]:
-    """Read the frame into trades, by the rules for its dtypes."""
+    """Read the frame as trades, by the rules for its dtypes."""
     frame, rows = case.frame, case.frame.height
 
     def column(name: str, convert: Callable[[Any], Any] = lambda v: v) -> list[Any]:
@@ -146,7 +146,7 @@ def gap_ns(gap: dt.timedelta | str | None) -> int | None:
 
 
 def expect(case: Case) -> Expected:
-    """Return what every door must give for a case."""
+    """Return what every entry point must give for a case."""
     bars, ids = oracle.split(trades_of(case), rules_of(case))
     frame = to_frame(
         bars,
@@ -182,7 +182,7 @@ def wanted_features(case: Case) -> list[str]:
 def to_frame(
     bars: Sequence[oracle.Bar], case: Case, *, threshold_column: bool, status: bool
 ) -> pl.DataFrame:
-    """Lay bars out in the promised columns and dtypes."""
+    """Arrange bars in the expected columns and dtypes."""
     time_dtype = case.frame.schema["timestamp"]
     extra = wanted_features(case)
     rows = [oracle.core(bar) | (oracle.features(bar, case.unit) if extra else {}) for bar in bars]

@@ -35,7 +35,7 @@ def to_grid(value: float | Decimal) -> int:
 
 
 def period(reset: str | None, time_ns: int) -> Hashable:
-    """Name the stretch of time between two resets that an instant falls in."""
+    """Name the period between two resets that contains an instant."""
     if reset is None:
         return None
     days = time_ns // DAY_NS
@@ -51,7 +51,7 @@ def period(reset: str | None, time_ns: int) -> Hashable:
 
 @dataclass(frozen=True)
 class Trade:
-    """One input record; what is not given is None."""
+    """One input record, with None for absent fields."""
 
     row: int
     time: int
@@ -65,7 +65,7 @@ class Trade:
 
     @property
     def fills(self) -> int:
-        """Number of exchange fills in the record, 1 where the ids do not tell."""
+        """Number of exchange fills in the record, 1 if the ids are absent."""
         if self.first_id is None or self.last_id is None:
             return 1
         return self.last_id - self.first_id + 1
@@ -83,7 +83,7 @@ Limit = int | Absolute
 
 @dataclass(frozen=True)
 class Rules:
-    """What decides where a bar ends and which bars are shown."""
+    """Settings that decide where a bar ends and which bars are returned."""
 
     thresholds: tuple[Limit, ...] = (250,)
     rule: str = "open"
@@ -105,7 +105,7 @@ class Bar:
     bar_id: int | None = None
 
     def breached_by(self, trade: Trade, rules: Rules) -> bool:
-        """Say whether this trade, which joins the bar, closes it."""
+        """Return whether this trade, which is added to the bar, closes it."""
         first = self.trades[0]
         if rules.gate and trade.time == first.time:
             return False
@@ -120,7 +120,7 @@ class Bar:
         return moved * 100_000 >= first.price * self.threshold
 
     def outlived_by(self, trade: Trade, rules: Rules) -> str | None:
-        """Say what ended the bar before this trade, if anything did."""
+        """Return what ended the bar before this trade, if anything did."""
         before, now = (t.time * UNIT_NS[rules.unit] for t in (self.trades[-1], trade))
         if period(rules.reset, before) != period(rules.reset, now):
             return "reset"
@@ -130,7 +130,7 @@ class Bar:
 
 
 def split(trades: Sequence[Trade], rules: Rules) -> tuple[list[Bar], list[dict[Limit, int | None]]]:
-    """Return the bars that are shown, in order, and for each trade its bar's id per threshold."""
+    """Return the bars in order, and for each trade the id of its bar per threshold."""
     ended: list[Bar] = []
     forming: dict[tuple[Hashable, Limit], Bar | None] = {}
     owners: list[dict[Limit, Bar]] = []

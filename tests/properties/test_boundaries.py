@@ -7,7 +7,7 @@ import datetime as dt
 import polars as pl
 import pytest
 
-from properties import doors
+from properties import entry_points
 from properties.comparing import assert_same_bars
 from properties.frames import long_frame
 from properties.model import Case
@@ -56,12 +56,12 @@ def around(day: str, dtype: pl.Datetime) -> pl.DataFrame:
 def test_a_reset_ends_a_bar_at_midnight_utc(dtype: pl.Datetime) -> None:
     for reset, day, ends in BOUNDARIES:
         case = Case(around(day, dtype), 250, reset=reset, incomplete="keep")
-        bars = doors.eager(case)
+        bars = entry_points.eager(case)
         counts, reasons = ([2, 2], ["reset", None]) if ends else ([4], [None])
         assert bars["agg_record_count"].to_list() == counts, (reset, day)
         assert bars["ended_by"].to_list() == reasons, (reset, day)
-        assert_same_bars(doors.eager_expression(case), bars)
-        assert_same_bars(doors.resumed_each_row(case), bars)
+        assert_same_bars(entry_points.eager_expression(case), bars)
+        assert_same_bars(entry_points.resumed_each_row(case), bars)
 
 
 def test_a_bar_that_a_reset_ends_takes_no_id_unless_it_is_kept() -> None:
@@ -69,19 +69,19 @@ def test_a_bar_that_a_reset_ends_takes_no_id_unless_it_is_kept() -> None:
         price=pl.Series([100.0, 100.1, 100.2, 100.5])
     )
     dropped = Case(frame, 250, reset="month")
-    assert doors.eager(dropped).select("bar_id", "open").rows() == [(0, 100.2)]
-    assert frame.select(doors.bar_id(dropped))["bar_id"].to_list() == [None, None, 0, 0]
+    assert entry_points.eager(dropped).select("bar_id", "open").rows() == [(0, 100.2)]
+    assert frame.select(entry_points.bar_id(dropped))["bar_id"].to_list() == [None, None, 0, 0]
     kept = Case(frame, 250, reset="month", incomplete="keep")
-    rows = doors.eager(kept).select("bar_id", "is_closed", "ended_by").rows()
+    rows = entry_points.eager(kept).select("bar_id", "is_closed", "ended_by").rows()
     assert rows == [(0, False, "reset"), (1, True, "threshold")]
-    assert frame.select(doors.bar_id(kept))["bar_id"].to_list() == [0, 0, 1, 1]
+    assert frame.select(entry_points.bar_id(kept))["bar_id"].to_list() == [0, 0, 1, 1]
 
 
 def test_the_first_trade_after_a_reset_opens_even_where_it_breaches() -> None:
     frame = around("2024-02-01", pl.Datetime("us")).with_columns(
         price=pl.Series([100.0, 100.1, 150.0, 150.1])
     )
-    bars = doors.eager(Case(frame, 250, reset="month", incomplete="keep"))
+    bars = entry_points.eager(Case(frame, 250, reset="month", incomplete="keep"))
     assert bars.select("open", "close", "ended_by").rows() == [
         (100.0, 100.1, "reset"),
         (150.0, 150.1, None),

@@ -1,4 +1,4 @@
-"""Ends of the ranges: of times, of ids, of what a push may survive."""
+"""Limits of times and ids, and pushes that raise."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import rangebar_polars as rb
-from properties import doors
+from properties import entry_points
 from properties.comparing import assert_matches, assert_same_bars
 from properties.frames import cases, cuts, long_frame, pieces
 from properties.model import Case, expect
@@ -37,12 +37,12 @@ def spoil(frame: pl.DataFrame, row: int, column: str, value: object) -> pl.DataF
 def test_a_refused_push_is_as_if_it_had_never_been(
     case: Case, at: list[int], data: st.DataObject
 ) -> None:
-    builder = doors.builder_of(case)
+    builder = entry_points.builder_of(case)
     got = []
     for part in pieces(case.frame, [min(cut, case.frame.height) for cut in at]):
         if part.height:
             column = data.draw(st.sampled_from([c for c in BAD if c in part.columns]))
-            # A lowest id runs back only after another one, and a lonely id is never reversed.
+            # The lowest id decreases only after another id, and a single id cannot be out of order.
             value = data.draw(st.sampled_from(BAD[column][:1] if "id" in column else BAD[column]))
             if case.frame.schema[column] == pl.Decimal:
                 value = None
@@ -54,7 +54,7 @@ def test_a_refused_push_is_as_if_it_had_never_been(
         got.append(builder.push(part))
     if case.incomplete == "keep":
         got.append(builder.partial())
-    assert_same_bars(doors.concat(got), doors.eager(case))
+    assert_same_bars(entry_points.concat(got), entry_points.eager(case))
 
 
 @pytest.mark.parametrize("instruction_set", ["baseline", "avx2", "avx512"])
@@ -83,9 +83,9 @@ def test_times_at_the_ends_of_their_range_are_told_apart(unit: str, reset: str |
     frame = pl.DataFrame({"timestamp": time, "price": [100.0 + i for i in range(7)]})
     for threshold in (250, 100_000):
         case = Case(frame, threshold, reset=reset, max_gap="1h", incomplete="keep")
-        assert_matches(doors.eager(case), expect(case).bars)
-        assert_same_bars(doors.eager_expression(case), doors.eager(case))
-        assert_same_bars(doors.resumed_each_row(case), doors.eager(case))
+        assert_matches(entry_points.eager(case), expect(case).bars)
+        assert_same_bars(entry_points.eager_expression(case), entry_points.eager(case))
+        assert_same_bars(entry_points.resumed_each_row(case), entry_points.eager(case))
 
 
 @pytest.mark.parametrize("reset", ["month", "year"])
@@ -121,8 +121,8 @@ def test_ids_of_any_integer_dtype_are_the_same_ids(dtype: pl.DataType, day: pl.D
     small = day.with_columns(pl.col("first_trade_id", "last_trade_id") - 50)
     case = Case(small, features="microstructure", incomplete="keep")
     cast = case.with_frame(small.with_columns(pl.col(IDS).cast(dtype)))
-    for door in doors.ALL.values():
-        assert_same_bars(door(cast), doors.eager(case))
+    for entry_point in entry_points.ALL.values():
+        assert_same_bars(entry_point(cast), entry_points.eager(case))
 
 
 def test_ids_at_the_ends_of_their_range_come_back_whole(day: pl.DataFrame) -> None:
@@ -160,7 +160,7 @@ def test_bar_ids_of_anyone_keep_their_dtype_and_value(
         assert bars["bar_id"].to_list() == ids
 
 
-def test_a_null_id_between_equal_ids_means_the_same_at_every_door(day: pl.DataFrame) -> None:
+def test_a_null_id_between_equal_ids_means_the_same_at_every_entry_point(day: pl.DataFrame) -> None:
     marked = day.head(5).with_columns(mine=pl.Series([1, None, 1, 2, None], dtype=pl.Int64))
 
     def outcome(run: object) -> object:
@@ -187,9 +187,9 @@ def test_a_null_id_between_equal_ids_means_the_same_at_every_door(day: pl.DataFr
 def test_a_key_named_like_a_column_of_bars_is_refused(name: str, day: pl.DataFrame) -> None:
     keyed = day.with_columns(pl.lit("A").alias(name))
     options = {"group_by": name, "incomplete": "keep", "features": "microstructure"}
-    for door in (keyed.rangebar.bars, keyed.lazy().rangebar.bars):
+    for entry_point in (keyed.rangebar.bars, keyed.lazy().rangebar.bars):
         with pytest.raises(ValueError, match=name):
-            door([250, 500], **options)
+            entry_point([250, 500], **options)
     with pytest.raises((ValueError, pl.exceptions.PolarsError), match=name):
         keyed.select(rb.bars("price", [250, 500], **options))
 

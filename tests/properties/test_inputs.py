@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import rangebar_polars as rb
-from properties import doors, oracle
+from properties import entry_points, oracle
 from properties.comparing import assert_matches, assert_same_bars
 from properties.frames import cases, long_frame
 from properties.model import Case, expect
@@ -36,11 +36,11 @@ def test_times_keep_their_dtype(dtype: pl.Datetime, day: pl.DataFrame) -> None:
     stretched = pl.col("timestamp").first() + since * 1000
     time = stretched.dt.replace_time_zone(dtype.time_zone).dt.cast_time_unit(dtype.time_unit)
     case = Case(day.with_columns(timestamp=time), features="microstructure", incomplete="keep")
-    bars = doors.eager(case)
+    bars = entry_points.eager(case)
     assert bars.schema["open_time"] == bars.schema["close_time"] == dtype
     assert_matches(bars, expect(case).bars)
-    for door in doors.ALL.values():
-        assert_same_bars(door(case), bars)
+    for entry_point in entry_points.ALL.values():
+        assert_same_bars(entry_point(case), bars)
 
 
 def test_duration_is_floored_to_microseconds() -> None:
@@ -64,7 +64,7 @@ def test_integers_and_decimals_equal_floats(prices: list[int], threshold: int) -
         rows_of(prices, dtype) for dtype in (pl.Float64, pl.Decimal(20, 0), pl.Decimal(38, 12))
     ]
     frames += [rows_of(prices, dtype) for dtype in (pl.Int64, pl.UInt64, pl.Int32, pl.UInt32)]
-    bars = [doors.eager(Case(frame, threshold, incomplete="keep")) for frame in frames]
+    bars = [entry_points.eager(Case(frame, threshold, incomplete="keep")) for frame in frames]
     for other in bars[1:]:
         assert_same_bars(other, bars[0])
 
@@ -74,8 +74,8 @@ def test_integers_and_decimals_equal_floats(prices: list[int], threshold: int) -
 )
 def test_any_integer_is_a_quantity(dtype: pl.DataType) -> None:
     case = Case(rows_of([100.0, 101.0], pl.Float64, pl.Series([3, 4], dtype=dtype)))
-    for door in doors.ALL.values():
-        assert door(case).select("volume", "turnover").rows() == [(7.0, 704.0)]
+    for entry_point in entry_points.ALL.values():
+        assert entry_point(case).select("volume", "turnover").rows() == [(7.0, 704.0)]
 
 
 @given(
@@ -84,8 +84,8 @@ def test_any_integer_is_a_quantity(dtype: pl.DataType) -> None:
 )
 def test_decimals_are_rounded_half_away_in_integers(prices: list[Decimal], threshold: int) -> None:
     case = Case(rows_of(prices, pl.Decimal(38, 10)), threshold, incomplete="keep")
-    assert_matches(doors.eager(case), expect(case).bars)
-    assert_same_bars(doors.eager_expression(case), doors.eager(case))
+    assert_matches(entry_points.eager(case), expect(case).bars)
+    assert_same_bars(entry_points.eager_expression(case), entry_points.eager(case))
 
 
 @pytest.mark.parametrize(
@@ -134,9 +134,9 @@ def test_side_in_words_equals_the_flag(buy: str, sell: str, kind: str, day: pl.D
         features="microstructure",
         incomplete="keep",
     )
-    bars = doors.eager(flagged)
-    for door in doors.ALL.values():
-        assert_same_bars(door(worded), bars)
+    bars = entry_points.eager(flagged)
+    for entry_point in entry_points.ALL.values():
+        assert_same_bars(entry_point(worded), bars)
 
 
 def test_side_replaces_the_default_flag_of_an_expression(day: pl.DataFrame) -> None:
@@ -157,7 +157,7 @@ def test_literals_stand_for_whole_columns(case: Case) -> None:
     whole = Case(**{**vars(case), "frame": frame})
     bound = {**whole.bound, "quantity": pl.lit(2.0), "is_buyer_maker": pl.lit(value=True)}
     literal = rb.bars("price", case.threshold, **bound, **case.arguments)
-    bars = doors.eager_expression(whole)
+    bars = entry_points.eager_expression(whole)
     assert_same_bars(frame.select(literal).unnest("bars"), bars)
 
 

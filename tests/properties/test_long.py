@@ -1,4 +1,4 @@
-"""Long runs, where blocks, lanes and chunks end; on every instruction set there is."""
+"""Long frames, with ends of lanes, blocks and chunks, on every instruction set."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import polars as pl
 import pytest
 
-from properties import doors
+from properties import entry_points
 from properties.comparing import assert_matches, assert_same_bars
 from properties.frames import long_frame, misaligned, offset, pieces, rechunked
 from properties.model import Case, expect
@@ -24,7 +24,7 @@ INSTRUCTION_SETS = ("baseline", "avx2", "avx512")
 EDGES = [1, 7, 8, 9, 63, 64, 65, 1023, 1024, 1025, 4095, 4096, 4097, 8191, 8192, 8193]
 ROWS = 13_001
 # name: frame arguments, threshold. Bars of two records, of tens, of thousands; a price on a coarse grid;
-# prices where doubles stop holding the grid; one bar that never ends.
+# prices at which doubles no longer hold the grid; one bar that never ends.
 SHAPES: dict[str, tuple[dict[str, int], int | list[int]]] = {
     "bars of a few records": ({"seed": 1, "step": 2 * 10**9}, 10),
     "bars of tens": ({"seed": 2}, 50),
@@ -64,26 +64,28 @@ def shaped(name: str, incomplete: str = "keep") -> tuple[Case, Expected]:
 def test_long_runs_equal_the_model_on_each_instruction_set(name: str, instruction_set: str) -> None:
     case, expected = shaped(name)
     assert _internal.instruction_set() == instruction_set
-    assert_matches(doors.eager(case), expected.bars)
+    assert_matches(entry_points.eager(case), expected.bars)
 
 
 @pytest.mark.parametrize("name", SHAPES)
 def test_bar_ids_of_long_runs_equal_the_model(name: str, instruction_set: str) -> None:
     case, expected = shaped(name, "drop")
     assert instruction_set
-    assert case.frame.select(doors.bar_id(case))["bar_id"].equals(expected.ids)
+    assert case.frame.select(entry_points.bar_id(case))["bar_id"].equals(expected.ids)
 
 
 @pytest.mark.parametrize("name", SHAPES)
 def test_cuts_at_the_edges_of_blocks_do_not_change_bars(name: str) -> None:
     case, _ = shaped(name)
-    bars = doors.eager(case)
+    bars = entry_points.eager(case)
     for layout in (rechunked, misaligned):
         cut = case.with_frame(layout(case.frame, EDGES))
-        assert_same_bars(doors.eager_expression(cut), bars)
-        assert_same_bars(doors.eager(cut), bars)
-    assert_same_bars(doors.concat(doors.pushes(case, pieces(case.frame, EDGES), resume=True)), bars)
-    assert_same_bars(doors.iterated(case, pieces(case.frame, EDGES)), bars)
+        assert_same_bars(entry_points.eager_expression(cut), bars)
+        assert_same_bars(entry_points.eager(cut), bars)
+    assert_same_bars(
+        entry_points.concat(entry_points.pushes(case, pieces(case.frame, EDGES), resume=True)), bars
+    )
+    assert_same_bars(entry_points.iterated(case, pieces(case.frame, EDGES)), bars)
 
 
 @pytest.mark.parametrize("rows", [*EDGES, 0, 2, 3, 15, 16, 17, 31, 33])
@@ -93,7 +95,7 @@ def test_frames_that_end_at_the_edges_of_lanes_equal_the_model(
     frame = long_frame(seed=rows, rows=rows, step=3 * 10**8)
     case = Case(frame, [20, 400], features="microstructure", incomplete="keep")
     assert instruction_set
-    assert_matches(doors.eager(case), expect(case).bars)
+    assert_matches(entry_points.eager(case), expect(case).bars)
 
 
 @pytest.mark.parametrize("before", [1, 3, 7, 8, 9, 63, 65])
@@ -104,24 +106,24 @@ def test_slices_that_start_within_a_byte_of_flags_equal_the_model(
     case = Case(frame, 30, features="microstructure", incomplete="keep")
     sliced = case.with_frame(offset(frame, before))
     assert instruction_set
-    assert_matches(doors.eager(sliced), expect(case).bars)
+    assert_matches(entry_points.eager(sliced), expect(case).bars)
 
 
 def test_a_checkpoint_after_every_row_of_a_long_run_changes_nothing() -> None:
     frame = long_frame(seed=11, rows=2_100)
     case = Case(frame, [40, 900], features="microstructure", incomplete="keep")
-    assert_same_bars(doors.resumed_each_row(case), doors.eager(case))
+    assert_same_bars(entry_points.resumed_each_row(case), entry_points.eager(case))
 
 
 @pytest.mark.parametrize("size", [100, 4_096, 5_000])
 def test_streaming_chunk_sizes_do_not_change_long_runs(size: int) -> None:
     case, _ = shaped("bars of thousands")
-    bars = doors.eager(case)
+    bars = entry_points.eager(case)
     with pl.Config() as config:
         config.set_streaming_chunk_size(size)
-        for engine in doors.ENGINES:
-            assert_same_bars(doors.lazy(engine)(case), bars)
-            assert_same_bars(doors.lazy_expression(engine)(case), bars)
+        for engine in entry_points.ENGINES:
+            assert_same_bars(entry_points.lazy(engine)(case), bars)
+            assert_same_bars(entry_points.lazy_expression(engine)(case), bars)
 
 
 @pytest.mark.parametrize("keys", [2, 20, 700])
@@ -133,9 +135,9 @@ def test_interleaved_keys_equal_the_model(keys: int, run: int) -> None:
         frame.with_columns(symbol), [50, 250], "symbol", "microstructure", incomplete="keep"
     )
     bars = expect(case).bars
-    assert_matches(doors.eager(case), bars)
-    assert_same_bars(doors.lazy("streaming")(case), doors.eager(case))
-    assert_same_bars(doors.eager_expression(case), doors.eager(case))
+    assert_matches(entry_points.eager(case), bars)
+    assert_same_bars(entry_points.lazy("streaming")(case), entry_points.eager(case))
+    assert_same_bars(entry_points.eager_expression(case), entry_points.eager(case))
 
 
 def test_a_thousand_records_a_bar_equal_the_group_by_of_polars() -> None:

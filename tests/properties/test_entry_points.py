@@ -1,4 +1,4 @@
-"""Every door gives the bars of the model."""
+"""Every entry point gives the bars of the model."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import rangebar_polars as rb
-from properties import doors
+from properties import entry_points
 from properties.comparing import assert_matches, assert_same_bars
 from properties.frames import cases
 from properties.model import Case, expect, expect_aggregate
@@ -20,34 +20,34 @@ def check_sorted_flags(bars: pl.DataFrame) -> None:
             assert times == sorted(times), name
 
 
-def check_all(case: Case, names: dict[str, doors.Door]) -> None:
-    first = doors.eager(case)
+def check_all(case: Case, names: dict[str, entry_points.EntryPoint]) -> None:
+    first = entry_points.eager(case)
     assert_matches(first, expect(case).bars)
-    for name, door in names.items():
+    for name, entry_point in names.items():
         try:
-            bars = door(case)
+            bars = entry_point(case)
             assert_same_bars(bars, first)
             check_sorted_flags(bars)
         except AssertionError as error:
-            error.add_note(f"door: {name}")
+            error.add_note(f"entry point: {name}")
             raise
 
 
 @given(cases())
-def test_every_door_gives_the_bars_of_the_model(case: Case) -> None:
-    check_all(case, doors.ALL)
+def test_every_entry_point_gives_the_bars_of_the_model(case: Case) -> None:
+    check_all(case, entry_points.ALL)
 
 
 @given(cases(keys=("categorical", "enum", "integer", "boolean")))
 def test_keys_of_any_dtype_come_back_as_they_were(case: Case) -> None:
-    check_all(case, doors.FAST)
+    check_all(case, entry_points.FAST)
 
 
 @given(cases(keys=("string", "two")))
 def test_keys_judged_together_equal_keys_judged_apart(case: Case) -> None:
-    together = doors.eager(case)
+    together = entry_points.eager(case)
     alone = [
-        doors.eager(Case(**{**vars(case), "frame": part}))
+        entry_points.eager(Case(**{**vars(case), "frame": part}))
         for part in case.frame.partition_by(case.keys, maintain_order=True)
     ]
     order = [*case.keys, "bar_id", *(["threshold"] if isinstance(case.threshold, list) else [])]
@@ -57,11 +57,13 @@ def test_keys_judged_together_equal_keys_judged_apart(case: Case) -> None:
 
 @given(cases(keys=("string", "two", "categorical")))
 def test_aggregating_the_expression_by_key_equals_the_key_inside(case: Case) -> None:
-    inside = doors.eager(case)
+    inside = entry_points.eager(case)
     single = rb.bars("price", case.threshold, **case.bound, **{**case.arguments, "group_by": None})
-    for engine in doors.ENGINES:
+    for engine in entry_points.ENGINES:
         plan = case.frame.lazy().group_by(case.keys, maintain_order=True).agg(single)
-        outside = doors.collect(plan.explode("bars", empty_as_null=False).unnest("bars"), engine)
+        outside = entry_points.collect(
+            plan.explode("bars", empty_as_null=False).unnest("bars"), engine
+        )
         order = [*case.keys, "bar_id", *(["threshold"] if isinstance(case.threshold, list) else [])]
         assert_same_bars(outside.sort(order), inside.sort(order))
 
@@ -69,10 +71,10 @@ def test_aggregating_the_expression_by_key_equals_the_key_inside(case: Case) -> 
 @given(cases())
 def test_bar_id_names_the_bar_of_each_record(case: Case) -> None:
     ids = expect(case).ids
-    plan = case.frame.lazy().select(doors.bar_id(case))
+    plan = case.frame.lazy().select(entry_points.bar_id(case))
     for got in [
-        case.frame.select(doors.bar_id(case)),
-        *(doors.collect(plan, e) for e in doors.ENGINES),
+        case.frame.select(entry_points.bar_id(case)),
+        *(entry_points.collect(plan, e) for e in entry_points.ENGINES),
     ]:
         assert got.columns == ["bar_id"]
         assert got["bar_id"].dtype == ids.dtype
@@ -83,9 +85,9 @@ def test_bar_id_names_the_bar_of_each_record(case: Case) -> None:
 def test_grouping_by_bar_id_gives_the_bars(case: Case) -> None:
     if isinstance(case.threshold, list):
         case = Case(**{**vars(case), "threshold": case.threshold[0]})
-    bars = doors.eager(case).sort([*case.keys, "bar_id"])
+    bars = entry_points.eager(case).sort([*case.keys, "bar_id"])
     grouped = (
-        case.frame.with_columns(doors.bar_id(case))
+        case.frame.with_columns(entry_points.bar_id(case))
         .drop_nulls("bar_id")
         .group_by([*case.keys, "bar_id"])
         .agg(
@@ -102,19 +104,19 @@ def test_grouping_by_bar_id_gives_the_bars(case: Case) -> None:
 def test_aggregate_of_bar_id_equals_bars(case: Case) -> None:
     if isinstance(case.threshold, list):
         case = Case(**{**vars(case), "threshold": case.threshold[0]})
-    marked = case.frame.with_columns(doors.bar_id(case))
-    bars = doors.eager(case)
+    marked = case.frame.with_columns(entry_points.bar_id(case))
+    bars = entry_points.eager(case)
     bars = bars.drop("is_closed", "ended_by") if case.incomplete == "keep" else bars
     fold = rb.aggregate("price", "bar_id", **case.bound, features=case.features)
     assert_same_bars(marked.select(fold).unnest("bars"), bars)
-    nested = rb.aggregate("price", doors.bar_id(case), **case.bound, features=case.features)
+    nested = rb.aggregate("price", entry_points.bar_id(case), **case.bound, features=case.features)
     assert_same_bars(case.frame.select(nested).unnest("bars"), bars)
     assert_same_bars(marked.rangebar.aggregate("bar_id", features=case.features), bars)
     lazy = marked.lazy().rangebar.aggregate("bar_id", features=case.features)
-    for engine in doors.ENGINES:
+    for engine in entry_points.ENGINES:
         plan = marked.lazy().select(fold).unnest("bars")
-        assert_same_bars(doors.collect(plan, engine), bars)
-        assert_same_bars(doors.collect(lazy, engine), bars)
+        assert_same_bars(entry_points.collect(plan, engine), bars)
+        assert_same_bars(entry_points.collect(lazy, engine), bars)
 
 
 ID_DTYPES = [pl.Int8, pl.Int16, pl.Int32, pl.Int64, pl.UInt8, pl.UInt16, pl.UInt32, pl.UInt64]
@@ -138,6 +140,6 @@ def test_aggregate_folds_the_ids_of_anyone(
     assert_matches(got, expected)
     eager = marked.frame.rangebar.aggregate("mine", features=case.features)
     assert_same_bars(eager, got)
-    for engine in doors.ENGINES:
+    for engine in entry_points.ENGINES:
         lazy = marked.frame.lazy().rangebar.aggregate("mine", features=case.features)
-        assert_same_bars(doors.collect(lazy, engine), got)
+        assert_same_bars(entry_points.collect(lazy, engine), got)

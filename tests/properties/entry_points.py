@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
 ENGINES = ("in-memory", "streaming")
-Door = Callable[[Case], pl.DataFrame]
+EntryPoint = Callable[[Case], pl.DataFrame]
 
 
 def collect(plan: pl.LazyFrame, engine: str) -> pl.DataFrame:
@@ -45,7 +45,7 @@ def namespace_expression(case: Case) -> pl.DataFrame:
     return case.frame.select(bars).unnest("bars")
 
 
-def lazy_expression(engine: str) -> Door:
+def lazy_expression(engine: str) -> EntryPoint:
     return lambda case: collect(case.frame.lazy().select(expression(case)).unnest("bars"), engine)
 
 
@@ -55,11 +55,11 @@ def eager(case: Case) -> pl.DataFrame:
     return bars
 
 
-def lazy(engine: str) -> Door:
-    def door(case: Case) -> pl.DataFrame:
+def lazy(engine: str) -> EntryPoint:
+    def entry_point(case: Case) -> pl.DataFrame:
         return collect(case.frame.lazy().rangebar.bars(**frame_arguments(case)), engine)  # type: ignore[attr-defined]
 
-    return door
+    return entry_point
 
 
 def builder_of(case: Case) -> rb.RangeBarBuilder:
@@ -73,7 +73,7 @@ def concat(frames: Iterable[pl.DataFrame]) -> pl.DataFrame:
 def pushes(
     case: Case, pieces: Sequence[pl.DataFrame], *, resume: bool = False
 ) -> Iterator[pl.DataFrame]:
-    """Push the pieces one after another; the last frame is that of the unfinished bars, where they are kept."""
+    """Push the pieces one after another, and add the unfinished bars if they are kept."""
     builder = builder_of(case)
     for piece in pieces:
         yield builder.push(piece)
@@ -101,7 +101,7 @@ def iterated(
     return concat([*batches, case.frame.clear().rangebar.bars(**frame_arguments(case))])  # type: ignore[attr-defined]
 
 
-ALL: dict[str, Door] = {
+ALL: dict[str, EntryPoint] = {
     "expression, eager": eager_expression,
     "expression namespace": namespace_expression,
     **{f"expression, {engine}": lazy_expression(engine) for engine in ENGINES},
@@ -112,4 +112,6 @@ ALL: dict[str, Door] = {
     "iter_bars": iterated,
     "iter_bars of frames": lambda case: iterated(case, [case.frame]),
 }
-FAST = {name: door for name, door in ALL.items() if name != "builder, resumed at each row"}
+FAST = {
+    name: entry_point for name, entry_point in ALL.items() if name != "builder, resumed at each row"
+}
