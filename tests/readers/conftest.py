@@ -14,13 +14,13 @@ pytest.importorskip("chdb")
 pytest.importorskip("clickhouse_connect")
 
 from rangebar_polars.clickhouse.open import open_cache
-from readers.stock import make_stock
+from readers.shared import make_shared_folder
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from rangebar_polars.clickhouse.connection.client import Cache
-    from readers.stock import Stock
+    from readers.shared import SharedFolder
 
 
 @pytest.fixture(scope="package")
@@ -32,14 +32,14 @@ def in_memory() -> Iterator[Path]:
 
 
 @pytest.fixture(scope="package")
-def stock(in_memory) -> Stock:
-    return make_stock(in_memory / "stock")
+def shared(in_memory) -> SharedFolder:
+    return make_shared_folder(in_memory / "shared")
 
 
 @pytest.fixture(scope="module")
-def held(stock) -> Iterator[Cache]:
-    """The cache of the stock, open for all tests of a module: an engine takes time to start."""
-    with open_cache(cache_dir=stock.folder, write=True) as cache:
+def shared_cache(shared) -> Iterator[Cache]:
+    """The cache of the shared folder, open for all tests of a module: an engine takes time to start."""
+    with open_cache(cache_dir=shared.folder, write=True) as cache:
         yield cache
 
 

@@ -10,7 +10,7 @@ from rangebar_polars.exceptions import CoverageError, RangeBarError, StorageErro
 from rangebar_polars.readers.bars import get_n_range_bars, get_range_bars, scan_range_bars
 from rangebar_polars.readers.cached import count_bars, coverage, get_cached_bars, get_n_bars
 from rangebar_polars.storage.parquet import TickStorage
-from readers.stock import SYMBOL as KEPT_SYMBOL
+from readers.shared import SYMBOL as KEPT_SYMBOL
 
 SYMBOL, DAY = "ETHUSDT", "2024-08-08"
 SPAN = (SYMBOL, DAY, DAY)
@@ -126,10 +126,10 @@ def test_more_bars_than_there_can_be_are_all_there_are(count, place):
 
 
 @pytest.mark.parametrize("count", [2**32, 2**70])
-@pytest.mark.usefixtures("held")
-def test_more_kept_bars_than_there_can_be_are_all_that_are_kept(count, stock):
-    bars = get_n_bars(KEPT_SYMBOL, count, cache_dir=stock.folder)
-    assert bars.height == count_bars(KEPT_SYMBOL, cache_dir=stock.folder) > 0
+@pytest.mark.usefixtures("shared_cache")
+def test_more_kept_bars_than_there_can_be_are_all_that_are_kept(count, shared):
+    bars = get_n_bars(KEPT_SYMBOL, count, cache_dir=shared.folder)
+    assert bars.height == count_bars(KEPT_SYMBOL, cache_dir=shared.folder) > 0
 
 
 @pytest.mark.parametrize(

@@ -20,7 +20,7 @@ import pytest
 
 import rangebar_polars
 from rangebar_polars.readers.bars import get_range_bars
-from readers.stock import SYMBOL, january
+from readers.shared import SYMBOL, january
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 READERS = Path(rangebar_polars.__file__).parent / "readers"
@@ -39,7 +39,7 @@ FILES = [
 MOST_RETURNS = 8
 MOST_VISITS = 25
 
-pytestmark = pytest.mark.usefixtures("held")
+pytestmark = pytest.mark.usefixtures("shared_cache")
 
 
 def package_levels() -> dict[str, int]:
@@ -127,9 +127,9 @@ def test_no_module_of_readers_imports_a_higher_one():
         ((january(37), january(58, 7)), "cache+ticks"),
     ],
 )
-def test_a_read_runs_downwards(stock, span, source):
+def test_a_read_runs_downwards(shared, span, source):
     def read():
-        return get_range_bars(SYMBOL, *span, ouroboros="month", **stock.place)
+        return get_range_bars(SYMBOL, *span, ouroboros="month", **shared.place)
 
     # The first read loads modules.
     assert read().attrs["rangebar"][-1]["source"] == source

@@ -18,9 +18,9 @@ from rangebar_polars.exceptions import CoverageError
 from rangebar_polars.readers.bars import get_n_range_bars, get_range_bars
 from rangebar_polars.readers.cached import count_bars, get_n_bars
 from rangebar_polars.storage.coverage import CoverageWarning
-from readers.stock import END, SYMBOL, THRESHOLD, bars, january, keep, ticks_between
+from readers.shared import END, SYMBOL, THRESHOLD, bars, january, keep, ticks_between
 
-pytestmark = pytest.mark.usefixtures("held")
+pytestmark = pytest.mark.usefixtures("shared_cache")
 
 ONE_DAY = timedelta(days=1)
 HOURS = (END - january(1)) // timedelta(hours=1)
@@ -37,15 +37,15 @@ KEPT = {
 
 
 @pytest.fixture(scope="module")
-def kept(stock, held):
+def kept(shared, shared_cache):
     """By threshold and reset: anchors, and the first day that is not kept."""
     found = {}
     for reset, series in KEPT.items():
         spec = BarSpec.of(SYMBOL, HOLED, reset=reset)
         for anchor, last in series:
-            keep(held, stock.folder, spec, january(*anchor), january(last).date())
+            keep(shared_cache, shared.folder, spec, january(*anchor), january(last).date())
         found[HOLED, reset] = [(january(*one), january(last + 1).date()) for one, last in series]
-    return found | {(THRESHOLD, reset): list(series) for reset, series in stock.kept.items()}
+    return found | {(THRESHOLD, reset): list(series) for reset, series in shared.kept.items()}
 
 
 def said(read, *arguments, **options):
@@ -109,19 +109,19 @@ def questions(draw):
 
 @settings(max_examples=120)
 @given(question=questions())
-def test_they_are_the_kept_ones_and_those_that_ticks_add(stock, kept, question):
+def test_they_are_the_kept_ones_and_those_that_ticks_add(shared, kept, question):
     threshold, reset, end, count = question
     newest = newest_series(kept[threshold, reset], reset, end)
     if newest is None:
         return
     more, days = continuation(newest, reset, end, threshold)
-    options = {"ouroboros": reset, "end_date": end, "allow_fewer": True, **stock.place}
+    options = {"ouroboros": reset, "end_date": end, "allow_fewer": True, **shared.place}
     if days > 31:
         event("too long")
         with pytest.raises(CoverageError, match=f"`{days}` days"):
             get_n_range_bars(SYMBOL, count, threshold, **options)
         return
-    place = {"ouroboros": reset, "before": end, "cache_dir": stock.folder}
+    place = {"ouroboros": reset, "before": end, "cache_dir": shared.folder}
     old, _ = said(get_n_bars, SYMBOL, 100_000, threshold, **place)
     assert old.height == count_bars(SYMBOL, threshold, **place)
     expected = pl.concat([old.select("close_time", "close"), more.select("close_time", "close")])
@@ -142,13 +142,13 @@ def test_they_are_the_kept_ones_and_those_that_ticks_add(stock, kept, question):
 
 
 @pytest.fixture
-def two_months(stock, held):
+def two_months(shared, shared_cache):
     """January to its twentieth day and February to its tenth, of a threshold of its own."""
     spec = BarSpec.of(SYMBOL, 470, reset="month")
-    if not count_bars(SYMBOL, 470, ouroboros="month", cache_dir=stock.folder):
-        keep(held, stock.folder, spec, january(1), january(20).date())
-        keep(held, stock.folder, spec, january(32), january(41).date())
-    return {"ouroboros": "month", **stock.place}
+    if not count_bars(SYMBOL, 470, ouroboros="month", cache_dir=shared.folder):
+        keep(shared_cache, shared.folder, spec, january(1), january(20).date())
+        keep(shared_cache, shared.folder, spec, january(32), january(41).date())
+    return {"ouroboros": "month", **shared.place}
 
 
 def whole_of(options):
@@ -158,7 +158,7 @@ def whole_of(options):
     return pd.concat([old, new]), len(new)
 
 
-def test_a_hole_at_the_end_of_an_older_segment_is_passed_with_a_warning(stock, two_months):
+def test_a_hole_at_the_end_of_an_older_segment_is_passed_with_a_warning(shared, two_months):
     whole, _ = whole_of(two_months)
     end = {"end_date": january(46, 7), **two_months}
     with pytest.warns(CoverageWarning) as caught:
@@ -171,7 +171,7 @@ def test_a_hole_at_the_end_of_an_older_segment_is_passed_with_a_warning(stock, t
     )
     assert str(caught[0].message).startswith(f"{sentence}\n")
     assert '"2023-01-21", "2023-01-31", threshold_decimal_bps=470' in str(caught[0].message)
-    place = {"ouroboros": "month", "cache_dir": stock.folder}
+    place = {"ouroboros": "month", "cache_dir": shared.folder}
     _, notes = said(get_n_bars, SYMBOL, 100_000, 470, **place)
     assert notes == [sentence]
     parts = frame.attrs["rangebar"]
@@ -191,13 +191,13 @@ def test_a_hole_before_the_oldest_bar_is_not_spoken_of(two_months):
     assert len(notes) == 1
 
 
-def test_as_many_as_are_counted_can_be_had(stock, held):
+def test_as_many_as_are_counted_can_be_had(shared, shared_cache):
     # The segment before is whole; the one between is kept for two days, the newest for two.
     spec = BarSpec.of(SYMBOL, 475, reset="week")
     for first, last in ((1, 7), (8, 9), (15, 16)):
-        keep(held, stock.folder, spec, january(first), january(last).date())
-    counted = count_bars(SYMBOL, 475, ouroboros="week", cache_dir=stock.folder)
-    options = {"ouroboros": "week", "end_date": january(31), **stock.place}
+        keep(shared_cache, shared.folder, spec, january(first), january(last).date())
+    counted = count_bars(SYMBOL, 475, ouroboros="week", cache_dir=shared.folder)
+    options = {"ouroboros": "week", "end_date": january(31), **shared.place}
     frame, _ = said(get_n_range_bars, SYMBOL, counted, 475, **options)
     assert len(frame) == counted
     whole, _ = said(get_n_range_bars, SYMBOL, 100_000, 475, allow_fewer=True, **options)
@@ -211,12 +211,12 @@ def test_as_many_as_are_counted_can_be_had(stock, held):
     ]
 
 
-def test_days_that_are_not_kept_of_older_segments_do_not_count_for_the_limit(stock, held):
+def test_days_that_are_not_kept_of_older_segments_do_not_count_for_the_limit(shared, shared_cache):
     spec = BarSpec.of(SYMBOL, 485, reset="month")
-    keep(held, stock.folder, spec, january(1), january(2).date())
-    keep(held, stock.folder, spec, january(32), january(33).date())
+    keep(shared_cache, shared.folder, spec, january(1), january(2).date())
+    keep(shared_cache, shared.folder, spec, january(32), january(33).date())
     # 22 days of February come from ticks; 29 of January are not kept.
-    options = {"ouroboros": "month", "end_date": january(56), **stock.place}
+    options = {"ouroboros": "month", "end_date": january(56), **shared.place}
     frame, notes = said(get_n_range_bars, SYMBOL, 100_000, 485, allow_fewer=True, **options)
     assert "29 days are not cached" in notes[0]
     assert frame.index[0] < pd.Timestamp("2023-01-03")

@@ -11,7 +11,7 @@ from rangebar_polars.bar_series.identity import BarSpec
 from rangebar_polars.readers.bars import get_range_bars, scan_range_bars
 from rangebar_polars.readers.cached import count_bars, get_cached_bars
 from rangebar_polars.storage.parquet import TickStorage
-from readers.stock import THRESHOLD, bars, january, keep, ticks_between
+from readers.shared import THRESHOLD, bars, january, keep, ticks_between
 
 SYMBOL = "ETHUSDT"
 #: Two weeks from a Sunday on; the last tick of the first one is long before its end.
@@ -29,12 +29,12 @@ ENDS = {
 
 
 @pytest.fixture(scope="module")
-def folder(held, stock):
-    TickStorage(stock.folder).write_ticks(SYMBOL, TICKS)
+def folder(shared_cache, shared):
+    TickStorage(shared.folder).write_ticks(SYMBOL, TICKS)
     spec = BarSpec.of(SYMBOL, THRESHOLD, reset="week")
     for first, last in [(1, 7), (8, 14)]:
-        keep(held, stock.folder, spec, january(first), january(last).date())
-    return stock.folder
+        keep(shared_cache, shared.folder, spec, january(first), january(last).date())
+    return shared.folder
 
 
 def expected(end, *, incomplete=False):

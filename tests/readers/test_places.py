@@ -23,7 +23,7 @@ from rangebar_polars.clickhouse.open import open_cache
 from rangebar_polars.exceptions import CacheUnavailableError, NotYetPublishedError
 from rangebar_polars.readers.bars import get_n_range_bars, get_range_bars, scan_range_bars
 from rangebar_polars.storage.coverage import CoverageWarning
-from readers.stock import SYMBOL, bars, january, keep, ticks_between
+from readers.shared import SYMBOL, bars, january, keep, ticks_between
 
 SPAN = ("2023-02-03", "2023-02-20")
 
@@ -65,75 +65,75 @@ def told(frame):
 
 
 @pytest.mark.parametrize("zone", ["America/New_York", "Asia/Kathmandu"])
-def test_the_zone_of_the_machine_changes_nothing(stock, zone):
-    here = get_range_bars(SYMBOL, *SPAN, ouroboros="month", **stock.place)
-    sources, times, values = json.loads(run(READ, stock.folder, *SPAN, TZ=zone))
+def test_the_zone_of_the_machine_changes_nothing(shared, zone):
+    here = get_range_bars(SYMBOL, *SPAN, ouroboros="month", **shared.place)
+    sources, times, values = json.loads(run(READ, shared.folder, *SPAN, TZ=zone))
     assert sources == ["cache+ticks"]
     assert times == [str(time) for time in here.index]
     assert values == here.to_numpy().tolist()
 
 
-def test_without_the_libraries_of_the_cache_bars_come_from_ticks(stock):
-    fresh = get_range_bars(SYMBOL, *SPAN, ouroboros="month", use_cache=False, **stock.place)
-    sources, times, values = json.loads(run(WITHOUT + READ, stock.folder, *SPAN))
+def test_without_the_libraries_of_the_cache_bars_come_from_ticks(shared):
+    fresh = get_range_bars(SYMBOL, *SPAN, ouroboros="month", use_cache=False, **shared.place)
+    sources, times, values = json.loads(run(WITHOUT + READ, shared.folder, *SPAN))
     assert sources == ["ticks"]
     assert times == [str(time) for time in fresh.index]
     assert values == fresh.to_numpy().tolist()
 
 
-def test_without_the_libraries_of_the_cache_the_limit_holds(stock):
-    said = run(WITHOUT + READ, stock.folder, "2023-01-01", "2023-02-09")
+def test_without_the_libraries_of_the_cache_the_limit_holds(shared):
+    said = run(WITHOUT + READ, shared.folder, "2023-01-01", "2023-02-09")
     assert "CoverageError" in said
     assert "`40` days" in said
 
 
-def test_a_server_that_is_named_needs_its_library(stock):
+def test_a_server_that_is_named_needs_its_library(shared):
     code = WITHOUT + READ.replace('"ouroboros"', '"dsn": "http://127.0.0.1:9", "ouroboros"')
-    said = run(code, stock.folder, *SPAN)
+    said = run(code, shared.folder, *SPAN)
     assert "MissingExtraError" in said
     assert "rangebar-polars[cache]" in said
 
 
-def test_a_server_that_is_away_is_an_error_that_names_the_way_around(stock, nobody, quick_retries):
+def test_a_server_that_is_away_is_an_error_that_names_the_way_around(shared, nobody, quick_retries):
     read = {"ouroboros": "month", "dsn": nobody}
     with pytest.raises(CacheUnavailableError, match="use_cache=False"):
-        get_range_bars(SYMBOL, *SPAN, **read, **stock.place)
+        get_range_bars(SYMBOL, *SPAN, **read, **shared.place)
     with pytest.raises(CacheUnavailableError, match="use_cache=False"):
-        get_n_range_bars(SYMBOL, 3, **read, **stock.place)
+        get_n_range_bars(SYMBOL, 3, **read, **shared.place)
     with pytest.raises(CacheUnavailableError, match="use_cache=False"):
-        scan_range_bars(SYMBOL, *SPAN, **read, fetch_if_missing=False, cache_dir=stock.folder)
-    assert told(get_range_bars(SYMBOL, *SPAN, use_cache=False, **read, **stock.place)) == ["ticks"]
+        scan_range_bars(SYMBOL, *SPAN, **read, fetch_if_missing=False, cache_dir=shared.folder)
+    assert told(get_range_bars(SYMBOL, *SPAN, use_cache=False, **read, **shared.place)) == ["ticks"]
 
 
-def test_a_folder_that_is_held_is_an_error_that_names_the_way_around(stock, monkeypatch):
+def test_a_folder_that_is_held_is_an_error_that_names_the_way_around(shared, monkeypatch):
     monkeypatch.setenv("RANGEBAR_CACHE_WAIT_S", "0.05")
-    lock = FolderLock(stock.folder / "clickhouse")
+    lock = FolderLock(shared.folder / "clickhouse")
     assert lock.acquire(0)
     try:
         with pytest.raises(CacheUnavailableError, match="use_cache=False") as refused:
-            get_range_bars(SYMBOL, *SPAN, ouroboros="month", **stock.place)
+            get_range_bars(SYMBOL, *SPAN, ouroboros="month", **shared.place)
         assert refused.value.holder == os.getpid()
     finally:
         lock.release()
 
 
-def test_a_folder_without_a_cache_is_not_given_one(stock, tmp_path):
+def test_a_folder_without_a_cache_is_not_given_one(shared, tmp_path):
     for name in ("ticks",):
-        (tmp_path / name).symlink_to(stock.folder / name)
+        (tmp_path / name).symlink_to(shared.folder / name)
     place = {"fetch_if_missing": False, "cache_dir": tmp_path}
     assert told(get_range_bars(SYMBOL, *SPAN, ouroboros="month", **place)) == ["ticks"]
     assert not (tmp_path / "clickhouse").exists()
 
 
-def test_the_cache_is_opened_once_for_a_read_and_closed_after_it(stock):
+def test_the_cache_is_opened_once_for_a_read_and_closed_after_it(shared):
     steps = []
     with on_failpoint(steps.append):
-        get_range_bars(SYMBOL, *SPAN, ouroboros="month", **stock.place)
+        get_range_bars(SYMBOL, *SPAN, ouroboros="month", **shared.place)
         assert steps == [Step.CACHE_OPENED]
         lazy = scan_range_bars(
-            SYMBOL, *SPAN, ouroboros="month", fetch_if_missing=False, cache_dir=stock.folder
+            SYMBOL, *SPAN, ouroboros="month", fetch_if_missing=False, cache_dir=shared.folder
         )
-    lock = FolderLock(stock.folder / "clickhouse")
+    lock = FolderLock(shared.folder / "clickhouse")
     assert lock.acquire(0)
     lock.release()
     assert lazy.collect().height
@@ -209,9 +209,11 @@ def test_a_read_ends_with_the_newest_tick_that_is_to_be_had(tmp_path, monkeypatc
             get_range_bars(SYMBOL, today, today, 500)
 
 
-def test_bars_do_not_depend_on_what_is_kept_when_an_anchor_is_named(stock):
+def test_bars_do_not_depend_on_what_is_kept_when_an_anchor_is_named(shared):
     begin, end = january(40), january(52)
     for use_cache in (True, False):
-        frame = get_range_bars(SYMBOL, begin, end, anchor=begin, use_cache=use_cache, **stock.place)
+        frame = get_range_bars(
+            SYMBOL, begin, end, anchor=begin, use_cache=use_cache, **shared.place
+        )
         expected = bars(ticks_between(begin, end)).filter("is_closed")
         assert frame["Close"].to_list() == expected["close"].to_list()

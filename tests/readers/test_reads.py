@@ -15,7 +15,7 @@ from rangebar_polars._utils.span import Span, day_start
 from rangebar_polars.bar_series.segments import parts
 from rangebar_polars.exceptions import CoverageError
 from rangebar_polars.readers.bars import get_range_bars, scan_range_bars
-from readers.stock import (
+from readers.shared import (
     END,
     FIRST,
     KEPT,
@@ -27,7 +27,7 @@ from readers.stock import (
     ticks_between,
 )
 
-pytestmark = pytest.mark.usefixtures("held")
+pytestmark = pytest.mark.usefixtures("shared_cache")
 
 RESETS = list(KEPT)
 HOURS = (END - january(1)) // timedelta(hours=1)
@@ -94,9 +94,9 @@ def expected(kept, reset, start, end, *, anchor=None, orphans=False, incomplete=
     use_cache=st.booleans(),
 )
 def test_a_read_is_the_slice_of_one_series_in_each_segment(
-    stock, span, reset, orphans, incomplete, use_cache
+    shared, span, reset, orphans, incomplete, use_cache
 ):
-    kept = stock.kept[reset] if use_cache else []
+    kept = shared.kept[reset] if use_cache else []
     wanted, days = expected(kept, reset, *span, orphans=orphans, incomplete=incomplete)
     options = {
         "ouroboros": reset,
@@ -104,7 +104,7 @@ def test_a_read_is_the_slice_of_one_series_in_each_segment(
         "include_orphaned_bars": orphans,
         "include_incomplete": incomplete,
         "use_cache": use_cache,
-        "cache_dir": stock.folder,
+        "cache_dir": shared.folder,
         "fetch_if_missing": False,
     }
     event("too long" if days > 31 else "cache" if not days else "ticks")
@@ -120,10 +120,10 @@ def test_a_read_is_the_slice_of_one_series_in_each_segment(
 
 @settings(max_examples=40)
 @given(span=spans(), reset=st.sampled_from(RESETS), use_cache=st.booleans())
-def test_from_an_anchor_on_a_read_is_the_slice_of_the_whole_tape(stock, span, reset, use_cache):
+def test_from_an_anchor_on_a_read_is_the_slice_of_the_whole_tape(shared, span, reset, use_cache):
     whole = bars(TICKS, reset={"none": None}.get(reset, reset))
     whole = whole.filter(pl.col("close_time").is_between(*span, closed="left"))
-    kept = stock.kept[reset] if use_cache else []
+    kept = shared.kept[reset] if use_cache else []
     _, days = expected(kept, reset, *span, anchor=january(1))
     options = {
         "ouroboros": reset,
@@ -131,7 +131,7 @@ def test_from_an_anchor_on_a_read_is_the_slice_of_the_whole_tape(stock, span, re
         "features": "microstructure",
         "include_orphaned_bars": True,
         "use_cache": use_cache,
-        "cache_dir": stock.folder,
+        "cache_dir": shared.folder,
         "fetch_if_missing": False,
     }
     if days > 31:
@@ -150,19 +150,19 @@ def test_from_an_anchor_on_a_read_is_the_slice_of_the_whole_tape(stock, span, re
 
 @settings(max_examples=15)
 @given(span=spans(), reset=st.sampled_from(RESETS))
-def test_pandas_and_polars_have_the_same_bars(stock, span, reset):
-    _, days = expected(stock.kept[reset], reset, *span, orphans=True, incomplete=True)
+def test_pandas_and_polars_have_the_same_bars(shared, span, reset):
+    _, days = expected(shared.kept[reset], reset, *span, orphans=True, incomplete=True)
     if days > 31:
         return
     flags = {"include_orphaned_bars": True, "include_incomplete": True, "ouroboros": reset}
-    frame = get_range_bars(SYMBOL, *span, include_microstructure=True, **flags, **stock.place)
+    frame = get_range_bars(SYMBOL, *span, include_microstructure=True, **flags, **shared.place)
     polars = scan_range_bars(
         SYMBOL,
         *span,
         features="microstructure",
         **flags,
         fetch_if_missing=False,
-        cache_dir=stock.folder,
+        cache_dir=shared.folder,
     ).collect()
     times = polars["close_time"].dt.replace_time_zone(None)
     assert frame.index.to_list() == [pd.Timestamp(time) for time in times]

@@ -16,12 +16,12 @@ from rangebar_polars.cli._remedies import command, shell_text
 from rangebar_polars.exceptions import CoverageError, TicksNotCachedError
 from rangebar_polars.readers.bars import get_range_bars
 from rangebar_polars.readers.hints import MissingBars, MissingTicks, StaleBars, python_call
-from readers.stock import SYMBOL, january
+from readers.shared import SYMBOL, january
 
 DAYS = (date(2024, 1, 1), date(2024, 1, 2))
 SPEC = BarSpec.of("ETHUSDT", 500, reset="month")
 
-pytestmark = pytest.mark.usefixtures("held")
+pytestmark = pytest.mark.usefixtures("shared_cache")
 
 
 @pytest.mark.parametrize(
@@ -66,40 +66,40 @@ def test_what_no_command_can_do_is_a_call_in_the_shell_too():
     assert command(missing) == python_call(missing)
 
 
-def test_an_error_carries_it_through_another_process(stock):
+def test_an_error_carries_it_through_another_process(shared):
     with pytest.raises(CoverageError) as refused:
-        get_range_bars(SYMBOL, january(1), january(40), 405, **stock.place)
+        get_range_bars(SYMBOL, january(1), january(40), 405, **shared.place)
     error = pickle.loads(pickle.dumps(refused.value))
     expected = MissingBars(
-        BarSpec.of(SYMBOL, 405), january(1).date(), january(39).date(), str(stock.folder)
+        BarSpec.of(SYMBOL, 405), january(1).date(), january(39).date(), str(shared.folder)
     )
     assert error.remedy == refused.value.remedy == expected
     assert python_call(expected) in str(error)
 
 
-def test_missing_ticks_are_fetched_into_the_folder_of_the_read(stock):
+def test_missing_ticks_are_fetched_into_the_folder_of_the_read(shared):
     with pytest.raises(TicksNotCachedError) as refused:
-        get_range_bars(SYMBOL, "2024-03-01", "2024-03-02", **stock.place)
+        get_range_bars(SYMBOL, "2024-03-01", "2024-03-02", **shared.place)
     call = re.search(r"rb\.fetch_ticks\(.*\)", str(refused.value)).group()
     assert call == python_call(refused.value.remedy)
-    assert f'cache_dir="{stock.folder}"' in call
+    assert f'cache_dir="{shared.folder}"' in call
     assert "rangebar " not in str(refused.value)
 
 
-def test_the_shell_names_a_command_where_python_names_a_call(stock, capsys):
-    place = ["--cache-dir", str(stock.folder)]
+def test_the_shell_names_a_command_where_python_names_a_call(shared, capsys):
+    place = ["--cache-dir", str(shared.folder)]
     assert main(["bars", SYMBOL, "2023-01-01", "2023-02-20", "-t", "405", *place]) == 1
     heard = capsys.readouterr().err
     assert "rb." not in heard
     line = re.search(r"rangebar populate .*", heard).group()
     arguments = parser().parse_args(shlex.split(line)[1:])
     assert (arguments.start, arguments.end) == ("2023-01-01", "2023-02-20")
-    assert arguments.cache_dir == Path(stock.folder)
+    assert arguments.cache_dir == Path(shared.folder)
 
 
-def test_a_warning_of_the_shell_names_a_command(stock, capsys, tmp_path):
+def test_a_warning_of_the_shell_names_a_command(shared, capsys, tmp_path):
     out = tmp_path / "bars.parquet"
-    place = ["--cache-dir", str(stock.folder), "--out", str(out)]
+    place = ["--cache-dir", str(shared.folder), "--out", str(out)]
     assert main(["cache", "export", SYMBOL, "2023-01-01", "2023-03-01", *place]) == 0
     heard = capsys.readouterr().err
     assert "warning: " in heard

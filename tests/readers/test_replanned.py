@@ -16,7 +16,7 @@ from rangebar_polars.exceptions import CoverageError
 from rangebar_polars.readers import execute
 from rangebar_polars.readers.bars import get_n_range_bars, get_range_bars
 from rangebar_polars.readers.cached import count_bars, get_cached_bars, get_n_bars
-from readers.stock import SYMBOL, january, keep
+from readers.shared import SYMBOL, january, keep
 
 LAST = date(2023, 1, 10)
 SPAN = (SYMBOL, january(1), january(11))
@@ -75,28 +75,28 @@ def same(found, expected):
 
 
 @pytest.mark.parametrize(("name", "threshold"), list(zip(READS, range(530, 535), strict=True)))
-def test_it_reads_what_has_replaced_the_units(stock, held, monkeypatch, name, threshold):
+def test_it_reads_what_has_replaced_the_units(shared, shared_cache, monkeypatch, name, threshold):
     module, function, read = READS[name]
     spec = BarSpec.of(SYMBOL, threshold)
-    keep(held, stock.folder, spec, january(1), LAST)
-    where = {"cache_dir": stock.folder}
+    keep(shared_cache, shared.folder, spec, january(1), LAST)
+    where = {"cache_dir": shared.folder}
     expected = read(threshold, where)
 
     def replace_once(call):
         if call == 1:
-            rebuild(held, stock.folder, spec)
+            rebuild(shared_cache, shared.folder, spec)
 
     calls = before_each(module, function, monkeypatch, replace_once)
     same(read(threshold, where), expected)
     assert len(calls) == 2
 
 
-def test_bars_that_stay_damaged_are_an_error_after_three_plans(stock, held, monkeypatch):
+def test_bars_that_stay_damaged_are_an_error_after_three_plans(shared, shared_cache, monkeypatch):
     spec = BarSpec.of(SYMBOL, 536)
-    keep(held, stock.folder, spec, january(1), LAST)
-    remove_bars(held, spec, f"unit_day = '{LAST}'")
+    keep(shared_cache, shared.folder, spec, january(1), LAST)
+    remove_bars(shared_cache, spec, f"unit_day = '{LAST}'")
     calls = before_each(query, "read_bars", monkeypatch, lambda _: None)
     with pytest.raises(CoverageError, match="damaged") as caught:
-        get_cached_bars(SYMBOL, 536, january(1), january(11), cache_dir=stock.folder)
+        get_cached_bars(SYMBOL, 536, january(1), january(11), cache_dir=shared.folder)
     assert caught.value.days == (LAST,)
     assert len(calls) == query.READ_TRIES

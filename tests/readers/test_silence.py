@@ -18,7 +18,7 @@ from rangebar_polars.readers.bars import get_n_range_bars, get_range_bars, scan_
 from rangebar_polars.sources import DayTicks, Origin
 from rangebar_polars.storage.coverage import CoverageWarning
 from rangebar_polars.storage.parquet import TickStorage
-from readers.stock import SYMBOL, keep
+from readers.shared import SYMBOL, keep
 
 pytestmark = pytest.mark.usefixtures("quick_retries")
 

@@ -70,7 +70,7 @@ def ticks_between(start: datetime, end: datetime) -> pl.DataFrame:
 
 
 def bars(ticks: pl.DataFrame, threshold: int = THRESHOLD, **options: object) -> pl.DataFrame:
-    """Bars of every kind, with all columns that the cache keeps."""
+    """Bars of every kind, with all columns that the cache stores."""
     made = ticks.rangebar.bars(
         threshold, features="microstructure", incomplete="keep", **options
     )  # fmt: skip
@@ -80,13 +80,13 @@ def bars(ticks: pl.DataFrame, threshold: int = THRESHOLD, **options: object) -> 
 def keep(
     cache: Cache, folder: Path, spec: BarSpec, anchor: datetime, last_day: date, **fields: object
 ) -> None:
-    """Publish bars of a family from an instant on, to a day of the same segment."""
+    """Publish bars of a spec from an instant to a day of the same segment."""
     series = spec.series(anchor)
-    held = snapshot(TickStorage(folder), spec.symbol, series.first_day, last_day)
+    snapshot_days = snapshot(TickStorage(folder), spec.symbol, series.first_day, last_day)
     track = Track(series, new_builder(spec), series.first_day)
     drafts = []
-    for one in compute_days(held, [track], last_day):
-        made, day = one.bars[0], held[one.day]
+    for one in compute_days(snapshot_days, [track], last_day):
+        made, day = one.bars[0], snapshot_days[one.day]
         if series.segment.end == one.day + ONE_DAY:
             made = pl.concat([made, orphan(track.builder)])
         state = fields.get("state", track.builder.checkpoint())
@@ -100,11 +100,11 @@ def keep(
 
 
 @dataclass(frozen=True)
-class Stock:
-    """A folder with the tape, and what is kept of it by reset mode."""
+class SharedFolder:
+    """A folder with the tape and, by reset mode, the series in its cache."""
 
     folder: Path
-    #: (anchor, first day that is not held) of each series of `THRESHOLD`.
+    #: (anchor, first day without bars) of each series of `THRESHOLD`.
     kept: dict[str | None, list[tuple[datetime, date]]] = field(default_factory=dict)
 
     def keep(self, cache: Cache, reset: str | None, anchor: datetime, last_day: date) -> None:
@@ -116,7 +116,7 @@ class Stock:
         return {"cache_dir": self.folder, "fetch_if_missing": False}
 
 
-#: Anchors, and days from the first of January to which they are kept.
+#: Anchors, and the last days with bars, counted from the first of January.
 KEPT = {
     "year": [((1, 0), 41), ((20, 0), 55)],
     "month": [((1, 0), 31), ((32, 0), 41), ((36, 0), 50)],
@@ -126,25 +126,25 @@ KEPT = {
 }
 
 
-def make_stock(folder: Path) -> Stock:
-    stock = Stock(folder)
+def make_shared_folder(folder: Path) -> SharedFolder:
+    shared = SharedFolder(folder)
     TickStorage(folder).write_ticks(SYMBOL, TICKS)
     with open_cache(cache_dir=folder, write=True) as cache:
         for reset, series in KEPT.items():
             for anchor, last in series:
-                stock.keep(cache, reset, january(*anchor), january(last).date())
-    return stock
+                shared.keep(cache, reset, january(*anchor), january(last).date())
+    return shared
 
 
 def quiet(read: object, *arguments: object, **options: object) -> object:
-    """Result of a read that says nothing."""
+    """Result of a read without warnings."""
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         return read(*arguments, **options)
 
 
 def opened_only(folder: Path, reset: str | None, anchor: datetime, last_day: date) -> None:
-    """Keep one series in a folder with the tape, and close the cache again."""
+    """Publish one series in a folder with the tape, and close the cache again."""
     TickStorage(folder).write_ticks(SYMBOL, TICKS)
     with open_cache(cache_dir=folder, write=True) as cache:
         keep(cache, folder, BarSpec.of(SYMBOL, THRESHOLD, reset=reset), anchor, last_day)

@@ -16,43 +16,43 @@ from rangebar_polars.bar_series.identity import BarSpec
 from rangebar_polars.catalogue import columns
 from rangebar_polars.clickhouse.commit.generations import open_generation, publish_generation
 from rangebar_polars.exceptions import CoverageError, SnapshotExpiredError
-from rangebar_polars.readers import lazy as lazily
+from rangebar_polars.readers import lazy
 from rangebar_polars.readers.bars import scan_range_bars
-from readers.stock import SYMBOL, january, keep
+from readers.shared import SYMBOL, january, keep
 
-pytestmark = pytest.mark.usefixtures("held")
+pytestmark = pytest.mark.usefixtures("shared_cache")
 
 #: Kept, kept and continued, computed.
 SPAN = (january(20), january(64))
 
 
-def months(stock, **options):
+def months(shared, **options):
     return scan_range_bars(
-        SYMBOL, *SPAN, ouroboros="month", fetch_if_missing=False, cache_dir=stock.folder, **options
+        SYMBOL, *SPAN, ouroboros="month", fetch_if_missing=False, cache_dir=shared.folder, **options
     )
 
 
-def test_columns_are_those_of_a_bar_frame_without_ids(stock, engine):
+def test_columns_are_those_of_a_bar_frame_without_ids(shared, engine):
     core = rb.sample_ticks().rangebar.bars(250).drop("bar_id")
-    plan = months(stock)
+    plan = months(shared)
     assert plan.collect_schema() == core.schema
     assert plan.collect().schema == core.schema
     kept = rb.sample_ticks().rangebar.bars(250, incomplete="keep").drop("bar_id")
-    flagged = months(stock, include_orphaned_bars=True)
+    flagged = months(shared, include_orphaned_bars=True)
     assert flagged.collect_schema() == flagged.collect().schema == kept.schema
 
 
 @pytest.mark.parametrize(
     "features", ["microstructure", ["ofi"], ["kyle_lambda_proxy", "ofi"], "core", []]
 )
-def test_features_follow_the_core_in_the_order_of_the_catalogue(stock, features):
-    frame = months(stock, features=features).collect()
+def test_features_follow_the_core_in_the_order_of_the_catalogue(shared, features):
+    frame = months(shared, features=features).collect()
     expected = rb.sample_ticks().rangebar.bars(250, features=features).drop("bar_id")
     assert frame.schema == expected.schema
 
 
-def test_a_plan_can_be_collected_again_and_by_parts(stock, engine):
-    plan = months(stock)
+def test_a_plan_can_be_collected_again_and_by_parts(shared, engine):
+    plan = months(shared)
     whole = plan.collect()
     assert whole.height > 400
     assert_frame_equal(plan.collect(), whole)
@@ -70,8 +70,8 @@ NAMES = [name for name in columns()["name"] if name not in {"threshold", "bar_id
     days=st.tuples(st.integers(15, 66), st.integers(15, 66)),
     limit=st.one_of(st.none(), st.integers(0, 300)),
 )
-def test_what_is_pushed_down_changes_nothing(stock, names, days, limit):
-    plan, whole = months(stock), stored(stock)
+def test_what_is_pushed_down_changes_nothing(shared, names, days, limit):
+    plan, whole = months(shared), stored(shared)
     between = pl.col("close_time").is_between(january(min(days)), january(max(days)))
     if limit is not None:
         plan, whole = plan.head(limit), whole.head(limit)
@@ -82,59 +82,59 @@ def test_what_is_pushed_down_changes_nothing(stock, names, days, limit):
 
 
 @pytest.mark.parametrize("count", COUNTS)
-def test_a_plan_that_asks_for_no_column_has_all_bars(stock, count):
-    assert_counts_equal(months(stock), stored(stock), [COUNTS[count]])
+def test_a_plan_that_asks_for_no_column_has_all_bars(shared, count):
+    assert_counts_equal(months(shared), stored(shared), [COUNTS[count]])
 
 
 @settings(max_examples=15)
 @given(steps=plans("close_time", january(40)))
-def test_any_counting_plan_equals_that_of_the_frame(stock, steps):
-    assert_counts_equal(months(stock), stored(stock), steps)
+def test_any_counting_plan_equals_that_of_the_frame(shared, steps):
+    assert_counts_equal(months(shared), stored(shared), steps)
 
 
-def test_a_filter_at_the_close_time_of_a_bar_passes_it(stock):
-    whole = stored(stock)
+def test_a_filter_at_the_close_time_of_a_bar_passes_it(shared):
+    whole = stored(shared)
     days = whole["close_time"].dt.date()
     edges = [*(days != days.shift()).arg_true(), *(days != days.shift(-1)).arg_true()]
     for row in edges[::15]:
         time = whole["close_time"][row]
-        assert months(stock).filter(pl.col("close_time") == time).collect().height == 1
-        assert months(stock).filter(pl.col("close_time") <= time).collect().height == row + 1
-        later = months(stock).filter(pl.col("close_time") >= time).collect()
+        assert months(shared).filter(pl.col("close_time") == time).collect().height == 1
+        assert months(shared).filter(pl.col("close_time") <= time).collect().height == row + 1
+        later = months(shared).filter(pl.col("close_time") >= time).collect()
         assert later.height == whole.height - row
 
 
 WHOLE = {}
 
 
-def stored(stock):
-    return WHOLE.setdefault(stock.folder, months(stock).collect())
+def stored(shared):
+    return WHOLE.setdefault(shared.folder, months(shared).collect())
 
 
-def test_groups_of_rows_make_no_difference(stock, monkeypatch):
-    whole = stored(stock)
+def test_groups_of_rows_make_no_difference(shared, monkeypatch):
+    whole = stored(shared)
     for rows in (1, 40):
-        monkeypatch.setattr(lazily, "_MOST_ROWS", rows)
-        assert_frame_equal(months(stock).collect(), whole)
+        monkeypatch.setattr(lazy, "_MOST_ROWS", rows)
+        assert_frame_equal(months(shared).collect(), whole)
 
 
-def test_a_plan_is_wrong_at_the_call_not_when_it_is_collected(stock):
+def test_a_plan_is_wrong_at_the_call_not_when_it_is_collected(shared):
     with pytest.raises(ValueError, match="ofl"):
-        months(stock, features="ofl")
+        months(shared, features="ofl")
     with pytest.raises(CoverageError, match="`59` days"):
         scan_range_bars(
-            SYMBOL, january(1), january(60), 500, fetch_if_missing=False, cache_dir=stock.folder
+            SYMBOL, january(1), january(60), 500, fetch_if_missing=False, cache_dir=shared.folder
         )
 
 
-def test_a_plan_names_what_it_reads(stock):
-    assert "BTCUSDT at 250 dbps" in months(stock).explain()
+def test_a_plan_names_what_it_reads(shared):
+    assert "BTCUSDT at 250 dbps" in months(shared).explain()
 
 
-def test_bars_built_anew_after_the_call_are_read_in_their_place(stock, held):
+def test_bars_built_anew_after_the_call_are_read_in_their_place(shared, shared_cache):
     """As after a rebuild: the rows that were planned are gone, the series is the same."""
     spec = BarSpec.of(SYMBOL, 510, reset="month")
-    keep(held, stock.folder, spec, january(1), date(2023, 1, 10))
+    keep(shared_cache, shared.folder, spec, january(1), date(2023, 1, 10))
     plan = scan_range_bars(
         SYMBOL,
         january(1),
@@ -142,24 +142,24 @@ def test_bars_built_anew_after_the_call_are_read_in_their_place(stock, held):
         510,
         ouroboros="month",
         fetch_if_missing=False,
-        cache_dir=stock.folder,
+        cache_dir=shared.folder,
     )
     before = plan.collect()
     series = spec.series(january(1))
-    anew = open_generation(held, series, series.first_day, fencing=0)
-    keep(held, stock.folder, spec, january(1), date(2023, 1, 10), generation=anew.number)
-    publish_generation(held, series, anew, fencing=0)
-    held.command(
-        f"ALTER TABLE {held.table('bars')} DELETE WHERE threshold = 510 AND attempt NOT IN "
-        f"(SELECT attempt FROM {held.table('units')} WHERE threshold = 510 AND generation = 1) "
+    anew = open_generation(shared_cache, series, series.first_day, fencing=0)
+    keep(shared_cache, shared.folder, spec, january(1), date(2023, 1, 10), generation=anew.number)
+    publish_generation(shared_cache, series, anew, fencing=0)
+    shared_cache.command(
+        f"ALTER TABLE {shared_cache.table('bars')} DELETE WHERE threshold = 510 AND attempt NOT IN "
+        f"(SELECT attempt FROM {shared_cache.table('units')} WHERE threshold = 510 AND generation = 1) "
         "SETTINGS mutations_sync = 2"
     )
     assert_frame_equal(plan.collect(), before)
 
 
-def test_bars_dropped_after_the_call_are_missed(stock, held):
+def test_bars_dropped_after_the_call_are_missed(shared, shared_cache):
     spec = BarSpec.of(SYMBOL, 520, reset="month")
-    keep(held, stock.folder, spec, january(1), date(2023, 1, 10))
+    keep(shared_cache, shared.folder, spec, january(1), date(2023, 1, 10))
     plan = scan_range_bars(
         SYMBOL,
         january(1),
@@ -167,11 +167,11 @@ def test_bars_dropped_after_the_call_are_missed(stock, held):
         520,
         ouroboros="month",
         fetch_if_missing=False,
-        cache_dir=stock.folder,
+        cache_dir=shared.folder,
     )
     for table in ("bars", "units"):
-        held.command(
-            f"ALTER TABLE {held.table(table)} DELETE WHERE threshold = 520 "
+        shared_cache.command(
+            f"ALTER TABLE {shared_cache.table(table)} DELETE WHERE threshold = 520 "
             "SETTINGS mutations_sync = 2"
         )
     with pytest.raises(
