@@ -241,7 +241,7 @@ def test_a_running_month_of_quotes_is_scanned_as_far_as_it_goes(
     with Exchange(tape, now=datetime.now(UTC)) as box:
         env_of(monkeypatch, box, tmp_path)
         span = ("EURUSD", today.replace(day=1), today)
-        with pytest.warns(CoverageWarning, match="there is none of"):
+        with pytest.warns(CoverageWarning, match="has no tick yet"):
             found = rb.scan_ticks(*span, source="exness").collect()
     assert found.height == tape.ticks.height
 

@@ -227,7 +227,7 @@ def test_drop_removes_a_series_with_damaged_bars(folder, whole, capsys):
     command = ["cache", "drop", SPAN[0], "-t", "250", "--yes", "--cache-dir", str(folder)]
     assert main(command) == 0
     heard = capsys.readouterr().err
-    assert "1 series is gone (2 days," in heard
+    assert "removed 1 series (2 days," in heard
     assert "set aside" in heard
     assert main([*command[:3], "-t", "500", *command[5:]]) == 0
     assert main([*POPULATE, "--cache-dir", str(folder)]) == 0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import re
 import warnings
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -133,6 +134,6 @@ def test_every_existing_command_runs(capsys):
     with pytest.raises(SystemExit):
         main(["cache", "--help"])
     output = capsys.readouterr().out
-    actions = {line.split()[0] for line in output.splitlines() if line.startswith("    ")}
+    actions = {line.split()[0] for line in output.splitlines() if re.match(r" {4}\S", line)}
     known = {command.split()[1] for command in COMMANDS if command.startswith("cache ")}
     assert {one for one in actions if one.isalpha()} - {"older", "rule"} == known
