@@ -295,7 +295,7 @@ def canonical_market(source: str, market: str) -> Venue:
             raise TypeError(f"`{name}` must be text; it is of type `{type(value).__name__}`")
     row = source_named(source)
     for known in row.markets:
-        if market.lower() in (known.name, known.registry_name):
+        if market.lower() in (known.name, known.registry_name or known.name):
             return Venue(row.name, known.name)
     raise ValueError(unknown_choice("market", market, row.market_names))
 

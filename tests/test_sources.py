@@ -211,8 +211,9 @@ def bourse(monkeypatch, tmp_path):
 
 def test_a_source_of_one_row_has_its_markets(bourse):
     assert canonical_market("Bourse", "After-Hours") == ("bourse", "late")
-    with pytest.raises(ValueError, match="`floor`, `late`"):
-        canonical_market("bourse", "um")
+    for unknown in ("um", ""):
+        with pytest.raises(ValueError, match="`floor`, `late`"):
+            canonical_market("bourse", unknown)
     with pytest.raises(ValueError, match="`binance`, `exness`, `bourse`"):
         canonical_market("bours", "floor")
 
