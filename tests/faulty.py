@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import polars as pl
 
 import rangebar_polars as rb
-from properties.doors import ENGINES, collect
+from properties.entry_points import ENGINES, collect
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -117,11 +117,11 @@ fn golden_files_hold() {
         let context = Context { unit: TimeUnit::Microseconds, thresholds: &settings.thresholds };
         for (row, (bar, expected)) in all.iter().zip(&expected).enumerate() {
             for entry in catalogue() {
-                let (got, wanted) = (value(entry, bar, context), &expected[entry.name]);
-                let numbers = (got.parse::<f64>(), wanted.parse::<f64>());
+                let (got, want) = (value(entry, bar, context), &expected[entry.name]);
+                let numbers = (got.parse::<f64>(), want.parse::<f64>());
                 let slack = slack(entry.name);
-                let is_equal = matches!(numbers, (Ok(a), Ok(b)) if (a - b).abs() <= slack) || got == *wanted;
-                assert!(is_equal, "{name}, bar {row}, {}: {got} for {wanted}", entry.name);
+                let is_equal = matches!(numbers, (Ok(a), Ok(b)) if (a - b).abs() <= slack) || got == *want;
+                assert!(is_equal, "{name}, bar {row}, {}: {got} for {want}", entry.name);
             }
         }
     }

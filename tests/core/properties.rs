@@ -156,9 +156,9 @@ proptest! {
         labels.add_codes(&codes);
         ended.iter().chain(&forming).for_each(|bar| labels.add(bar));
         let ids = labels.finish();
-        let (given, unfinished) = naive::bars(&trades, &codes, &settings);
+        let (ended, unfinished) = naive::bars(&trades, &codes, &settings);
         let unfinished = if settings.keeps_unfinished { unfinished } else { Vec::new() };
-        for bar in given.iter().chain(&unfinished) {
+        for bar in ended.iter().chain(&unfinished) {
             let rows = (0..trades.len()).filter(|row| codes[*row] == bar.key && ids[usize::from(bar.threshold)][*row] == bar.bar_id);
             let rows: Vec<usize> = rows.collect();
             prop_assert_eq!(rows.len() as i64, bar.sums.records);
@@ -166,7 +166,7 @@ proptest! {
             prop_assert_eq!(trades.agg_id[rows[rows.len() - 1]], bar.sums.last_agg_id);
         }
         let labelled: usize = ids.iter().flatten().filter(|id| **id != NO_BAR).count();
-        let records: i64 = given.iter().chain(&unfinished).map(|bar| bar.sums.records).sum();
+        let records: i64 = ended.iter().chain(&unfinished).map(|bar| bar.sums.records).sum();
         prop_assert_eq!(labelled as i64, records);
     }
 

@@ -225,9 +225,9 @@ impl TextCodes {
     /// Forgets the codes from `count` on.
     pub fn truncate(&mut self, count: u32) {
         // Codes increase with the positions.
-        let kept = self.texts.partition_point(|(_, code)| *code < count);
-        self.texts.truncate(kept);
-        self.positions.truncate(kept as u32);
+        let remaining = self.texts.partition_point(|(_, code)| *code < count);
+        self.texts.truncate(remaining);
+        self.positions.truncate(remaining as u32);
         self.collisions.retain(|_, code| *code < count);
     }
 }
