@@ -263,7 +263,7 @@ with hold_leases([SERIES.lease_key], cache_dir=sys.argv[1]):
 
 def test_a_write_to_a_full_disk_reports_it(full):
     with (
-        pytest.raises(CacheWriteError, match="make room on the disk"),
+        pytest.raises(CacheWriteError, match="free space on the disk"),
         hold_leases([SERIES.lease_key], cache_dir=full.folder),
     ):
         pass
