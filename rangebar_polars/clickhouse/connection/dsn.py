@@ -117,7 +117,7 @@ def _folder_of(address: str, parts: SplitResult) -> Path:
         raise SettingError(
             with_hint(
                 f"`{address}` has options, and a folder takes no options",
-                f"chdb://{parts.path}; pass a folder with `?` or `#` in its name as `cache_dir`",
+                f"chdb://{parts.path}; pass a folder with `?` or `#` in its name as cache_dir=",
             )
         )
     require_folder(folder)
