@@ -235,7 +235,7 @@ def test_a_broken_pool_is_an_error_and_its_published_days_are_stored(embedded, t
     executor = spawn_pool()
     killer = _Killer()
     killer.made.append(executor)
-    with pytest.raises(WorkerLostError, match="give a function that makes the executor"):
+    with pytest.raises(WorkerLostError, match="pass a function that makes a new executor"):
         populate(embedded, ticks, executor, on_publish=killer)
     found = kept(embedded)
     assert 0 < len(found) < len(expected)
@@ -261,7 +261,7 @@ DRIVER = """
 import os, signal, sys
 from pipeline.staged import SPAN, SYMBOL, THRESHOLDS, spawn_pool
 import rangebar_polars as rb
-from rangebar_polars._files.failpoints import Step, observed
+from rangebar_polars._files.failpoints import Step, on_failpoint
 
 def observe(step):
     reached.append(step)
