@@ -11,7 +11,7 @@ import polars as pl
 import pytest
 
 import rangebar_polars as rb
-from properties import doors
+from properties import entry_points
 from properties.comparing import assert_same_bars
 from properties.frames import long_frame
 from properties.model import Case
@@ -73,24 +73,24 @@ def test_a_step_before_collect_equals_the_step_after(name: str, step: str, engin
     case = CASES[name]
     with pl.Config() as config:
         config.set_streaming_chunk_size(300)
-        lazy = case.frame.lazy().rangebar.bars(**doors.frame_arguments(case))
-        before = doors.collect(STEPS[step](lazy), engine)
-        after = STEPS[step](doors.eager(case))
+        lazy = case.frame.lazy().rangebar.bars(**entry_points.frame_arguments(case))
+        before = entry_points.collect(STEPS[step](lazy), engine)
+        after = STEPS[step](entry_points.eager(case))
     assert_same_bars(before, after)
 
 
 def test_a_lazy_frame_of_bars_is_collected_twice_with_the_same_result(engine: str) -> None:
     case = CASES["one threshold"]
     lazy = case.frame.lazy().rangebar.bars(50)
-    assert_same_bars(doors.collect(lazy, engine), doors.collect(lazy, engine))
-    assert lazy.collect_schema() == doors.collect(lazy, engine).schema
+    assert_same_bars(entry_points.collect(lazy, engine), entry_points.collect(lazy, engine))
+    assert lazy.collect_schema() == entry_points.collect(lazy, engine).schema
 
 
 def test_filters_before_the_door_decide_what_is_a_trade(engine: str) -> None:
     frame = CASES["one threshold"].frame
     some = pl.col("quantity") > 1
     lazy = frame.lazy().filter(some).rangebar.bars(50)
-    assert_same_bars(doors.collect(lazy, engine), frame.filter(some).rangebar.bars(50))
+    assert_same_bars(entry_points.collect(lazy, engine), frame.filter(some).rangebar.bars(50))
 
 
 @pytest.fixture
@@ -102,32 +102,32 @@ def parquet(tmp_path: Path) -> Path:
 
 def test_a_scan_of_many_row_groups_gives_the_bars_of_the_frame(parquet: Path, engine: str) -> None:
     case = CASES["one threshold"]
-    bars = doors.eager(case)
-    lazy = pl.scan_parquet(parquet).rangebar.bars(**doors.frame_arguments(case))
-    assert_same_bars(doors.collect(lazy, engine), bars)
-    expression = pl.scan_parquet(parquet).select(doors.expression(case)).unnest("bars")
-    assert_same_bars(doors.collect(expression, engine), bars)
+    bars = entry_points.eager(case)
+    lazy = pl.scan_parquet(parquet).rangebar.bars(**entry_points.frame_arguments(case))
+    assert_same_bars(entry_points.collect(lazy, engine), bars)
+    expression = pl.scan_parquet(parquet).select(entry_points.expression(case)).unnest("bars")
+    assert_same_bars(entry_points.collect(expression, engine), bars)
 
 
 def test_filters_after_bar_id_do_not_change_it(parquet: Path, engine: str) -> None:
     case = CASES["one threshold"]
-    ids = case.frame.with_columns(doors.bar_id(case))
+    ids = case.frame.with_columns(entry_points.bar_id(case))
     for some in (pl.col("price") > 50_000, pl.col("bar_id") > 3, pl.col("is_buyer_maker")):
         for source in (case.frame.lazy(), pl.scan_parquet(parquet)):
-            plan = source.with_columns(doors.bar_id(case)).filter(some)
-            assert_same_bars(doors.collect(plan, engine), ids.filter(some))
+            plan = source.with_columns(entry_points.bar_id(case)).filter(some)
+            assert_same_bars(entry_points.collect(plan, engine), ids.filter(some))
             assert_same_bars(
-                doors.collect(plan.select("bar_id"), engine), ids.filter(some).select("bar_id")
+                entry_points.collect(plan.select("bar_id"), engine), ids.filter(some).select("bar_id")
             )
 
 
 def test_bar_id_sees_rows_in_order_whatever_follows(parquet: Path, engine: str) -> None:
     case = CASES["one threshold"]
-    ids = case.frame.select(doors.bar_id(case))
-    plan = pl.scan_parquet(parquet).select(doors.bar_id(case))
-    assert doors.collect(plan.max(), engine).item() == ids["bar_id"].max()
-    assert_same_bars(doors.collect(plan.head(500), engine), ids.head(500))
-    assert_same_bars(doors.collect(plan.tail(500), engine), ids.tail(500))
+    ids = case.frame.select(entry_points.bar_id(case))
+    plan = pl.scan_parquet(parquet).select(entry_points.bar_id(case))
+    assert entry_points.collect(plan.max(), engine).item() == ids["bar_id"].max()
+    assert_same_bars(entry_points.collect(plan.head(500), engine), ids.head(500))
+    assert_same_bars(entry_points.collect(plan.tail(500), engine), ids.tail(500))
 
 
 def calls(run: Callable[[], object]) -> int:
@@ -138,12 +138,12 @@ def calls(run: Callable[[], object]) -> int:
 
 def test_the_documented_way_calls_the_plugin_once(parquet: Path, engine: str) -> None:
     case = CASES["two thresholds"]
-    plan = pl.scan_parquet(parquet).select(doors.expression(case)).unnest("bars")
-    assert calls(lambda: doors.collect(plan, engine)) == 1
-    assert calls(lambda: doors.collect(plan.select("close", "ofi").head(3), engine)) == 1
-    assert calls(lambda: doors.eager_expression(case)) == 1
-    ids = case.frame.lazy().with_columns(doors.bar_id(case))
-    assert calls(lambda: doors.collect(ids, engine)) == 1
+    plan = pl.scan_parquet(parquet).select(entry_points.expression(case)).unnest("bars")
+    assert calls(lambda: entry_points.collect(plan, engine)) == 1
+    assert calls(lambda: entry_points.collect(plan.select("close", "ofi").head(3), engine)) == 1
+    assert calls(lambda: entry_points.eager_expression(case)) == 1
+    ids = case.frame.lazy().with_columns(entry_points.bar_id(case))
+    assert calls(lambda: entry_points.collect(ids, engine)) == 1
 
 
 KEYED = long_frame(seed=23, rows=3_000).with_columns(
@@ -154,7 +154,7 @@ KEYED = long_frame(seed=23, rows=3_000).with_columns(
 def test_bar_id_over_a_key_equals_bar_id_by_the_key(engine: str) -> None:
     inside = KEYED.select(rb.bar_id("price", 50, group_by="symbol"))
     over = KEYED.lazy().select(rb.bar_id("price", 50).over("symbol"))
-    assert_same_bars(doors.collect(over, engine), inside)
+    assert_same_bars(entry_points.collect(over, engine), inside)
 
 
 def test_bars_by_group_are_exploded_to_bars_by_key(engine: str) -> None:
@@ -173,7 +173,7 @@ def test_bars_by_group_are_exploded_to_bars_by_key(engine: str) -> None:
         .explode("bars", empty_as_null=False)
         .unnest("bars")
     )
-    assert_same_bars(doors.collect(plan, engine).sort("symbol", "bar_id"), inside)
+    assert_same_bars(entry_points.collect(plan, engine).sort("symbol", "bar_id"), inside)
 
 
 def run_apart(code: str, threads: str) -> str:

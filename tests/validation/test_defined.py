@@ -12,7 +12,7 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 import rangebar_polars as rb
-from properties import doors
+from properties import entry_points
 from properties.frames import cases
 from properties.model import TEN, Case
 from rangebar_polars.catalogue import columns
@@ -57,7 +57,7 @@ def test_every_number_that_may_be_null_has_a_definition() -> None:
 
 @given(cases())
 def test_a_bar_has_a_value_where_its_definition_says_so(case: Case) -> None:
-    bars = doors.eager(Case(**{**vars(case), "features": "microstructure"}))
+    bars = entry_points.eager(Case(**{**vars(case), "features": "microstructure"}))
     for name, definition in DEFINITIONS.items():
         has_value = bars[name].is_not_null()
         for place, condition in enumerate(definition.of_bar):
@@ -76,7 +76,7 @@ def test_a_bar_has_a_value_where_its_definition_says_so(case: Case) -> None:
 @given(cases())
 def test_bars_of_the_package_pass(case: Case) -> None:
     assume(case.features != "core")
-    bars = doors.eager(case)
+    bars = entry_points.eager(case)
     assume(bars.height)
     for frame in (bars, bars.to_pandas()):
         result = validate_tier1(frame)
@@ -111,7 +111,7 @@ def test_what_rounding_does_to_a_deviation_is_no_fault(unit: int, move: int) -> 
 @given(cases(), st.data())
 def test_a_value_that_is_lost_fails(case: Case, data: st.DataObject) -> None:
     assume(case.features != "core")
-    bars = doors.eager(case)
+    bars = entry_points.eager(case)
     places = [
         (name, row)
         for name in bars.columns

@@ -97,7 +97,7 @@ def _unit_numbers(lengths: Sequence[int]) -> pl.Series:
         {"unit": range(len(lengths)), "count": lengths},
         schema={"unit": pl.UInt32, "count": pl.UInt32},
     )
-    return counts.select(pl.col("unit").repeat_by("count").explode().drop_nulls()).to_series()
+    return counts.select(pl.col("unit").repeat_by("count").explode(empty_as_null=False)).to_series()
 
 
 def new_number() -> int:
