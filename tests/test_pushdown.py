@@ -117,7 +117,8 @@ def test_filters_after_bar_id_do_not_change_it(parquet: Path, engine: str) -> No
             plan = source.with_columns(entry_points.bar_id(case)).filter(some)
             assert_same_bars(entry_points.collect(plan, engine), ids.filter(some))
             assert_same_bars(
-                entry_points.collect(plan.select("bar_id"), engine), ids.filter(some).select("bar_id")
+                entry_points.collect(plan.select("bar_id"), engine),
+                ids.filter(some).select("bar_id"),
             )
 
 

@@ -85,8 +85,8 @@ def lazy_frame(
 
 
 def _project(frame: pl.DataFrame, names: list[str]) -> pl.DataFrame:
-    """Select columns and keep the height, which `select([])` would lose."""
-    return frame.select(names) if names else frame.drop(frame.columns)
+    """Select columns and keep the height, which `select([])` loses."""
+    return frame.select(names) if names else pl.DataFrame(height=frame.height)
 
 
 def _first_rows(frames: Iterator[pl.DataFrame], n_rows: int | None) -> Iterator[pl.DataFrame]:

@@ -9,6 +9,9 @@ import polars as pl
 
 __all__ = ["Correlation", "Median"]
 
+#: Relative spread that sums of doubles show for values that are all the same.
+_ROUNDING = 1e-12
+
 
 @dataclass(slots=True)
 class Correlation:
@@ -35,7 +38,8 @@ class Correlation:
         """Pearson's correlation; None if one of the columns does not vary."""
         spread_x = self.n * self.xx - self.x**2
         spread_y = self.n * self.yy - self.y**2
-        if self.n == 0 or not (spread_x > 0 and spread_y > 0):
+        varies = spread_x > _ROUNDING * self.n * self.xx and spread_y > _ROUNDING * self.n * self.yy
+        if self.n == 0 or not varies:
             return None
         value = (self.n * self.xy - self.x * self.y) / math.sqrt(spread_x * spread_y)
         return value if math.isfinite(value) else None

@@ -68,7 +68,9 @@ def rows_of(units: Sequence[pl.DataFrame]) -> list[pl.DataFrame]:
     lengths = pl.Series([bars.height for bars in units], dtype=pl.Int64)
     rows = rows.with_columns(row_hash(rows))
     order = pl.select(
-        pl.int_ranges(0, pl.lit(lengths.filter(lengths > 0)), dtype=pl.UInt32).explode(empty_as_null=False)
+        pl.int_ranges(0, pl.lit(lengths.filter(lengths > 0)), dtype=pl.UInt32).explode(
+            empty_as_null=False
+        )
     )
     rows = order.to_series().alias("bar_seq").to_frame().hstack(rows)
     ends = accumulate(lengths)
