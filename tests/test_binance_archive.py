@@ -11,7 +11,7 @@ import pytest
 
 import rangebar_polars as rb
 from faulty import in_plan
-from properties import doors
+from properties import entry_points
 from properties.comparing import assert_same_bars
 from rangebar_polars.exceptions import TickDataError, TickOrderError
 
@@ -262,7 +262,7 @@ def test_a_broken_zip_is_refused(tmp_path: Path) -> None:
 def test_a_scan_goes_straight_to_bars(tmp_path: Path, engine: str) -> None:
     path = write(tmp_path / "a.csv", ROWS)
     lazy = rb.scan_agg_trades(path).rangebar.bars(250)
-    bars = doors.collect(lazy, engine)
+    bars = entry_points.collect(lazy, engine)
     assert_same_bars(bars, expected(ROWS).rangebar.bars(250))
     assert bars["close"].to_list() == [62100.0] or bars.height
 
@@ -278,4 +278,4 @@ def test_a_scan_is_cut_and_filtered_like_any_plan(tmp_path: Path, engine: str) -
         (lazy.head(2).filter(sells), frame.head(2).filter(sells)),
         (lazy.select("price", "quantity"), frame.select("price", "quantity")),
     ):
-        assert_same_bars(doors.collect(plan, engine).select(wanted.columns), wanted)
+        assert_same_bars(entry_points.collect(plan, engine).select(wanted.columns), wanted)

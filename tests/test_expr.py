@@ -8,7 +8,7 @@ import polars as pl
 import pytest
 
 import rangebar_polars as rb
-from properties import doors
+from properties import entry_points
 from properties.comparing import assert_same_bars
 from properties.model import CORE, STATUS, TEN
 from rangebar_polars.exceptions import ThresholdError
@@ -136,7 +136,7 @@ def test_bars_of_groups_are_lists_that_explode(day: pl.DataFrame) -> None:
 
 
 def test_bars_of_no_rows_is_an_empty_struct_column(day: pl.DataFrame) -> None:
-    for engine in doors.ENGINES:
+    for engine in entry_points.ENGINES:
         for expression in (
             rb.bars("price", 250),
             rb.bars("price", [250, 9], features="ofi", incomplete="keep"),
@@ -170,13 +170,13 @@ def test_keys_may_be_expressions(day: pl.DataFrame) -> None:
 
 def test_bars_take_a_filter_that_stands_before(day: pl.DataFrame) -> None:
     some = pl.col("is_buyer_maker")
-    for engine in doors.ENGINES:
+    for engine in entry_points.ENGINES:
         plan = day.lazy().filter(some).select(rb.bars("price", 20, **BOUND)).unnest("bars")
         assert_same_bars(plan.collect(engine=engine), day.filter(some).rangebar.bars(20))
 
 
 def test_several_expressions_stand_in_one_context(day: pl.DataFrame) -> None:
-    for engine in doors.ENGINES:
+    for engine in entry_points.ENGINES:
         ids = day.lazy().with_columns(
             rb.bar_id("price", 250).alias("wide"), rb.bar_id("price", 10).alias("tight")
         )

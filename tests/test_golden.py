@@ -8,7 +8,7 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from properties import doors
+from properties import entry_points
 from properties.comparing import assert_matches
 from properties.model import STATUS, Case, expect
 
@@ -57,7 +57,7 @@ def case_of(row: dict) -> Case:
 def test_golden_trades_give_golden_bars(row: dict) -> None:
     case = case_of(row)
     expected = bars(row["name"], expect(case).bars)
-    for door in doors.ALL.values():
+    for door in entry_points.ALL.values():
         assert_matches(door(case), expected)
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import polars as pl
 
 import rangebar_polars as rb
-from properties import doors
+from properties import entry_points
 from properties.comparing import assert_matches
 from properties.model import Case, expect
 
@@ -38,7 +38,7 @@ def test_the_sample_is_small() -> None:
 
 def test_the_sample_makes_bars_at_the_default_threshold() -> None:
     case = Case(rb.sample_ticks(), 250, features="microstructure", incomplete="keep")
-    bars = doors.eager(case)
+    bars = entry_points.eager(case)
     assert bars.height > 20
     assert_matches(bars, expect(case).bars)
 

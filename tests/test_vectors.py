@@ -11,7 +11,7 @@ import polars as pl
 import pytest
 
 import rangebar_polars as rb
-from properties import doors
+from properties import entry_points
 from properties.comparing import assert_matches, assert_same_bars, bits
 from properties.model import Case, expect
 
@@ -110,7 +110,7 @@ def check_features(ours: pl.DataFrame, theirs: pl.DataFrame, unwrapped: pl.Serie
 @pytest.mark.parametrize("name", ORDINARY)
 def test_bars_equal_the_vectors(name: str) -> None:
     case = case_of(name)
-    ours = doors.eager(case)
+    ours = entry_points.eager(case)
     theirs = theirs_of(name, ours)
     assert_same_bars(ours.select(EXACT), theirs.select(EXACT))
     times = ours.select(pl.col("open_time", "close_time").dt.epoch("us"))
@@ -127,13 +127,13 @@ def test_bars_equal_the_vectors(name: str) -> None:
 def test_every_door_gives_the_bars_of_the_vectors_trades(name: str) -> None:
     case = case_of(name, "keep")
     expected = expect(case).bars
-    for door in doors.ALL.values():
+    for door in entry_points.ALL.values():
         assert_matches(door(case), expected)
 
 
 @pytest.mark.parametrize("name", ORDINARY)
 def test_the_unfinished_bar_equals_the_vectors(name: str) -> None:
-    forming = doors.eager(case_of(name, "keep")).filter(~pl.col("is_closed"))
+    forming = entry_points.eager(case_of(name, "keep")).filter(~pl.col("is_closed"))
     theirs = VECTORS[name]["incomplete"]
     if theirs is None:
         assert forming.is_empty()
@@ -151,7 +151,7 @@ def test_no_bar_closes_before_its_threshold(name: str) -> None:
     """The move that closes theirs is below open · threshold; none of ours closes, and by the rule none may."""
     case = case_of(name)
     assert len(VECTORS[name]["bars"]) == CUT_BANDS[name]
-    bars = doors.eager(case)
+    bars = entry_points.eager(case)
     assert bars.is_empty()
     for bar in VECTORS[name]["bars"]:
         units = [round(bar[c] * 1e8) for c in ("open", "close")]
@@ -164,13 +164,13 @@ def test_a_last_id_below_the_first_raises_where_a_counter_wrapped(name: str) -> 
     reversed_ids = case.frame["last_trade_id"] < case.frame["first_trade_id"]
     row = reversed_ids.arg_true()[0]
     with pytest.raises(rb.exceptions.TickDataError, match=rf"\b{row}\b"):
-        doors.eager(case)
+        entry_points.eager(case)
 
 
 @pytest.mark.parametrize("name", sorted(REVERSED))
 def test_without_the_reversed_ids_the_rest_equals_the_vectors(name: str) -> None:
     case = case_of(name)
-    ours = doors.eager(case.with_frame(case.frame.drop(FILL_IDS)))
+    ours = entry_points.eager(case.with_frame(case.frame.drop(FILL_IDS)))
     theirs = theirs_of(name, ours)
     rest = [c for c in EXACT if c not in FILL_IDS]
     assert_same_bars(ours.select(rest), theirs.select(rest))
