@@ -1,8 +1,8 @@
-"""From an archive folder to bars that are kept: fetch, store, populate, interrupted and resumed, read.
+"""Run the main job offline: fetch, store, populate, kill, resume, and read back.
 
-The archive is built from generated trades in the layout of Binance's, so the whole way is taken
-that real trades take, all offline. Where real ones lie beside the repository, their bars are drawn
-too. `make demo` runs this.
+The archive is built from generated trades in the layout of Binance's archive, so they take the same
+path as real trades. If real trades are found beside the repository, their bars are drawn too.
+`make demo` runs this.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from zipfile import ZIP_DEFLATED, ZipFile
 import polars as pl
 
 import rangebar_polars as rb
+from rangebar_polars._files.failpoints import Step
 from rangebar_polars.clickhouse.open import open_cache
 from rangebar_polars.readers.cached import count_bars, coverage
 from rangebar_polars.storage.parquet import TickStorage
@@ -36,7 +37,7 @@ ARCHIVE_COLUMNS = ("agg_trade_id", "price", "quantity", "first_trade_id", "last_
 SHOWN = ("open_time", "close_time", "open", "high", "low", "close", "volume", "vwap", "ofi")
 DRAWN_BARS = 400
 
-# A population that says every step it reaches, and waits there until it is told to go on.
+# A population that prints every step it reaches, and waits there for a line on stdin.
 POPULATION = """
 import sys
 from rangebar_polars.checkpoint import populate_cache_resumable
@@ -52,12 +53,12 @@ with on_failpoint(step):
         symbol, start, end, threshold_decimal_bps=[*map(int, thresholds)], verbose=False
     )
 """
-KILLED_AT = "bars_inserted"  # bars are in the table, and nothing says yet that they count
+KILLED_AT = Step.BARS_INSERTED  # bars are in the table, but not published yet
 KILLED_IN_GROUP = 2
 
 
 def generated_days() -> dict[date, pl.DataFrame]:
-    """The bundled trades, once for each day, up or down, prices and ids running on."""
+    """Repeat the bundled trades for each day, up or down, with continuing prices and ids."""
     sample = rb.sample_ticks()
     ids = sample["agg_trade_id"][-1] - sample["agg_trade_id"][0] + 1
     fills = sample["last_trade_id"][-1] - sample["first_trade_id"][0] + 1
@@ -79,7 +80,7 @@ def generated_days() -> dict[date, pl.DataFrame]:
 
 
 def write_archive(folder: Path, trades: dict[date, pl.DataFrame]) -> None:
-    """Zips with their checksums, as the exchange publishes them."""
+    """Write zips with their checksums, as the exchange publishes them."""
     place = folder / "data" / "spot" / "daily" / "aggTrades" / SYMBOL
     place.mkdir(parents=True)
     for day, frame in trades.items():
@@ -98,7 +99,7 @@ def write_archive(folder: Path, trades: dict[date, pl.DataFrame]) -> None:
 
 
 def heading(words: str) -> None:
-    """Print what comes next."""
+    """Print a heading."""
     print(f"\n── {words} ──")
 
 
@@ -118,8 +119,10 @@ def draw(name: str, bars: pl.DataFrame, threshold: int) -> None:
 
 
 def fetch_and_store() -> None:
-    """An archive, and its ticks in the store."""
-    heading("an archive of generated trades, fetched into the tick store, each day proved complete")
+    """Write an archive, and fetch its ticks into the store."""
+    heading(
+        "an archive of generated trades, fetched into the tick store, each day checked for completeness"
+    )
     archive = FOLDER / "archive"
     write_archive(archive, generated_days())
     os.environ["RANGEBAR_BINANCE_ARCHIVE_URL"] = archive.as_uri()
@@ -131,7 +134,7 @@ def fetch_and_store() -> None:
 
 
 def populate_killed() -> None:
-    """A population in a process of its own, which is killed in the middle."""
+    """Populate in a child process, and kill it while it writes."""
     heading("a population, killed by SIGKILL while it writes")
     process: subprocess.Popen[str] = subprocess.Popen(
         [sys.executable, "-P", "-c", POPULATION, SYMBOL, *SPAN, *map(str, THRESHOLDS)],
@@ -149,20 +152,21 @@ def populate_killed() -> None:
             break
         process.stdin.write("\n")
         process.stdin.flush()
+    assert reached == KILLED_IN_GROUP, "the population ended before it was killed"
     print(f"process {process.pid} ended with {process.wait()} at `{KILLED_AT}`")
-    kept = coverage(SYMBOL, THRESHOLDS[0], *SPAN)
-    held = kept.filter(pl.col("state") != "missing")
+    days = coverage(SYMBOL, THRESHOLDS[0], *SPAN)
+    cached = days.filter(pl.col("state") != "missing")
     with open_cache() as cache:
         stored = cache.scalar(f"SELECT count() FROM {cache.table('bars')}")
     visible = sum(count_bars(SYMBOL, threshold) for threshold in THRESHOLDS)
-    last_day = held["unit_day"].to_list()[-1]
-    print(f"days kept: {held.height} of {kept.height}, up to {last_day}")
-    print(f"bars in the table: {stored:,}; published, and so visible: {visible:,}")
+    last_day = cached["unit_day"].to_list()[-1]
+    print(f"days cached: {cached.height} of {days.height}, up to {last_day}")
+    print(f"bars in the table: {stored:,}; published and visible: {visible:,}")
 
 
 def populate_resumed() -> None:
-    """The same population again, and once more."""
-    heading("the same call again goes on from there")
+    """Repeat the same population twice."""
+    heading("the same call again resumes there")
     for _ in range(2):
         start = time.perf_counter()
         report = rb.populate_cache_resumable(
@@ -172,8 +176,8 @@ def populate_resumed() -> None:
 
 
 def compare() -> None:
-    """The bars against those of a population that nobody interrupted."""
-    heading("against a cache that was populated without an interruption")
+    """Compare the bars with those of an uninterrupted population."""
+    heading("compared with a cache that was populated without an interruption")
     other = f"chdb://{FOLDER / 'other'}"
     rb.populate_cache_resumable(
         SYMBOL, *SPAN, threshold_decimal_bps=THRESHOLDS, verbose=False, dsn=other
@@ -189,7 +193,7 @@ def compare() -> None:
 
 
 def read_back() -> None:
-    """Bars lazily, as pandas, as a table and a picture."""
+    """Read the bars lazily and as pandas, and show a table and a picture."""
     heading("read back lazily: two columns of one week")
     week = rb.scan_range_bars(SYMBOL, "2025-09-01", "2025-09-07", 250)
     daily = week.group_by_dynamic("close_time", every="1d").agg(
@@ -210,7 +214,7 @@ def read_back() -> None:
 
 
 def from_files_to_bars(files: list[Path]) -> None:
-    """Bars of archive files at hand."""
+    """Compute and draw the bars of archive files."""
     for file in files:
         name = file.name.partition(".")[0]
         bars = rb.rangebar(rb.scan_agg_trades(file)).bars(10, features="microstructure").collect()
@@ -219,7 +223,7 @@ def from_files_to_bars(files: list[Path]) -> None:
 
 
 def main() -> None:
-    """The generated archive, then the real files at hand."""
+    """Run the demo on the generated archive, then on real files if there are any."""
     shutil.rmtree(FOLDER, ignore_errors=True)
     FOLDER.mkdir(parents=True)
     fetch_and_store()

@@ -186,8 +186,8 @@ def plan_segment(
 ) -> list[SeriesPlan]:
     """Plan where each threshold continues in a segment.
 
-    The earliest-anchored series that reaches the first day is continued from its frontier. If there
-    is none, a new series starts on the first day.
+    The earliest-anchored series that reaches the first day is continued from its frontier. Without
+    such a series, a new one starts on the first day.
     """
     return [_plan_series(requested, spec, chains) for spec in requested.request.specs]
 

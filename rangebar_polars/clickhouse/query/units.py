@@ -1,4 +1,4 @@
-"""Published days of series, and the chains of those that are visible.
+"""Published days of series, and the chains of visible days.
 
 A unit is visible only if it was built on the visible unit of the day before. The visible units of a
 series are therefore a chain from its anchor without a hole, made by one computation.
