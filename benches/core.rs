@@ -74,7 +74,7 @@ impl Trades {
             time: &self.time,
             price: Values::Float(&self.price),
             quantity: Some(Values::Float(&self.quantity)),
-            is_buyer_maker: Some(Bits { bytes: &self.side, offset: 0 }),
+            is_buyer_maker: Some(Bits { bytes: &self.side, offset: 0 }), unsided: None,
             agg_id: Some(&self.agg_id),
             first_id: Some(&self.first_id),
             last_id: Some(&self.last_id),

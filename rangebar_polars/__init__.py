@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING
 
 from rangebar_polars import exceptions as exceptions
 from rangebar_polars._internal import __version__ as __version__
-from rangebar_polars.catalogue import MICROSTRUCTURE_COLUMNS, columns
+from rangebar_polars.catalogue import MICROSTRUCTURE_COLUMNS, REFERENCE_COLUMNS, columns
 from rangebar_polars.compute._plugin import show_versions
+from rangebar_polars.compute.auto import AUTO, known_names
 from rangebar_polars.compute.builder import RangeBarBuilder
 from rangebar_polars.compute.expr import aggregate, bar_id, bars
 from rangebar_polars.compute.frame import iter_bars
@@ -20,6 +21,7 @@ from rangebar_polars.threshold import THRESHOLD_PRESETS
 
 if TYPE_CHECKING:
     from rangebar_polars.clickhouse.open import open_cache
+    from rangebar_polars.compute.binding import binding
     from rangebar_polars.compute.trades import (
         process_trades_chunked,
         process_trades_polars,
@@ -34,19 +36,26 @@ if TYPE_CHECKING:
     from rangebar_polars.populate.precompute import precompute_range_bars
     from rangebar_polars.populate.report import PopulateReport as PopulateReport
     from rangebar_polars.readers.bars import get_n_range_bars, get_range_bars, scan_range_bars
+    from rangebar_polars.readers.cached import count_bars, coverage, get_cached_bars
     from rangebar_polars.readers.ticks import scan_ticks
     from rangebar_polars.sample import sample_ticks
+    from rangebar_polars.storage.parquet import TickStorage
     from rangebar_polars.symbol_registry import TIER1_SYMBOLS
     from rangebar_polars.symbol_registry._minimum import resolve_and_validate_threshold
+    from rangebar_polars.symbol_registry._tier1 import tier1_pairs
+    from rangebar_polars.trade_files.scan import scan_trades
 
 __all__ = ["Distance", "RangeBarBuilder", "aggregate", "bar_id", "bars", "columns", "iter_bars"]
 __all__ += ["process_trades_chunked", "process_trades_polars", "process_trades_to_dataframe"]
-__all__ += ["fetch_ticks", "sample_ticks", "scan_agg_trades", "scan_ticks"]
+__all__ += ["TickStorage", "fetch_ticks", "sample_ticks", "scan_agg_trades", "scan_ticks"]
+__all__ += ["scan_trades"]
 __all__ += ["get_n_range_bars", "get_range_bars", "open_cache", "scan_range_bars"]
+__all__ += ["count_bars", "coverage", "get_cached_bars"]
 __all__ += ["populate_cache_resumable", "precompute_range_bars"]
 __all__ += ["resolve_and_validate_threshold", "to_backtesting"]
-__all__ += ["MICROSTRUCTURE_COLUMNS", "THRESHOLD_PRESETS", "TIER1_SYMBOLS"]
-__all__ += ["show_versions"]
+__all__ += ["MICROSTRUCTURE_COLUMNS", "REFERENCE_COLUMNS"]
+__all__ += ["THRESHOLD_PRESETS", "TIER1_SYMBOLS", "tier1_pairs"]
+__all__ += ["AUTO", "binding", "known_names", "show_versions"]
 
 # Modules of the names that are imported on first use. The names that functions of `__all__` return
 # or pass to a callback are here too.
@@ -55,7 +64,12 @@ _LATE = {
     "PrecomputeProgress": "populate.precompute",
     "PrecomputeResult": "populate.precompute",
     "TIER1_SYMBOLS": "symbol_registry",
+    "TickStorage": "storage.parquet",
+    "binding": "compute.binding",
+    "count_bars": "readers.cached",
+    "coverage": "readers.cached",
     "fetch_ticks": "ingest.fetch",
+    "get_cached_bars": "readers.cached",
     "get_n_range_bars": "readers.bars",
     "get_range_bars": "readers.bars",
     "open_cache": "clickhouse.open",
@@ -69,17 +83,22 @@ _LATE = {
     "scan_agg_trades": "fetch.binance.archive",
     "scan_range_bars": "readers.bars",
     "scan_ticks": "readers.ticks",
+    "scan_trades": "trade_files.scan",
+    "tier1_pairs": "symbol_registry._tier1",
     "to_backtesting": "interop.backtesting",
 }
 
 
 def __getattr__(name: str) -> object:
-    if name not in _LATE:
-        raise AttributeError(f"module `{__name__}` has no attribute `{name}`")
     from importlib import import_module
 
+    if name not in _LATE:
+        unknown = import_module(f"{__name__}._utils.public_names").unknown_name
+        raise AttributeError(unknown(__name__, name, __dir__()))
     return getattr(import_module(f"{__name__}.{_LATE[name]}"), name)
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *_LATE})
+    """List the public names, without the modules that a call has imported."""
+    special = [name for name in globals() if name.startswith("__") and name.endswith("__")]
+    return sorted({*special, *__all__, *_LATE, "exceptions", "rangebar"})

@@ -9,10 +9,10 @@ import polars as pl
 
 from rangebar_polars import _internal
 
-__all__ = ["MICROSTRUCTURE_COLUMNS", "columns"]
+__all__ = ["MICROSTRUCTURE_COLUMNS", "REFERENCE_COLUMNS", "columns"]
 
 #: Columns of the reference library's option `include_microstructure`, in its order.
-MICROSTRUCTURE_COLUMNS: tuple[str, ...] = (
+REFERENCE_COLUMNS: tuple[str, ...] = (
     "vwap",
     "buy_volume",
     "sell_volume",
@@ -28,6 +28,11 @@ MICROSTRUCTURE_COLUMNS: tuple[str, ...] = (
     "aggression_ratio",
     "aggregation_density",
     "turnover_imbalance",
+)
+
+#: Columns of the group `features="microstructure"`, in the order of a bar frame.
+MICROSTRUCTURE_COLUMNS: tuple[str, ...] = tuple(
+    row[0] for row in _internal.columns() if row[3] == "microstructure"
 )
 
 _SCHEMA = {

@@ -10,9 +10,11 @@ from __future__ import annotations
 import os
 import sys
 import tomllib
+from contextlib import contextmanager
 from dataclasses import dataclass, field, fields
 from functools import cache
 from pathlib import Path
+from threading import Lock
 from typing import TYPE_CHECKING, Any, Literal
 
 from rangebar_polars._text import shown
@@ -30,6 +32,7 @@ from rangebar_polars._utils.setting_types import (
     WAIT,
     choice,
 )
+from rangebar_polars._utils.symbol_names import upper_name, variable_suffix
 from rangebar_polars.exceptions import SettingError, nearest, with_hint
 
 if TYPE_CHECKING:
@@ -42,11 +45,14 @@ __all__ = [
     "Settings",
     "certificate_variables",
     "config_folder",
+    "in_time_zone",
     "minimum_threshold_setting",
     "proxy_of",
     "settings",
+    "time_zone_variable",
 ]
 
+_ZONE_LOCK = Lock()
 _APPLICATION = "rangebar-polars"
 _LARGEST_FILE = 1_000_000  # bytes of a settings or symbols file
 _FOLDERS = {
@@ -407,7 +413,8 @@ def read_toml(path: Path) -> dict[str, Any]:
 def minimum_threshold_setting(symbol: str) -> int | None:
     """Return the smallest threshold that the user allows for a symbol, if it is set.
 
-    It is the variable `RANGEBAR_MIN_THRESHOLD_<SYMBOL>`, in decimal basis points.
+    It is the variable `RANGEBAR_MIN_THRESHOLD_<SYMBOL>`, in decimal basis points, with `_` for each
+    of `-`, `.` and `/` in the symbol.
 
     Raises
     ------
@@ -420,7 +427,7 @@ def minimum_threshold_setting(symbol: str) -> int | None:
     >>> minimum_threshold_setting("NOTSET") is None
     True
     """
-    variable = f"RANGEBAR_MIN_THRESHOLD_{symbol.upper()}"
+    variable = f"RANGEBAR_MIN_THRESHOLD_{variable_suffix(upper_name(symbol))}"
     text = os.environ.get(variable, "").strip()
     return int(THRESHOLD.value(text, f"the variable `{variable}`")) if text else None
 
@@ -449,3 +456,23 @@ def certificate_variables() -> dict[str, str]:
     """Return the variables that tell OpenSSL where files are, as far as they are set."""
     names = ("SSL_CERT_FILE", "SSL_CERT_DIR", "SSLKEYLOGFILE")
     return {name: os.environ[name] for name in names if os.environ.get(name)}
+
+
+def time_zone_variable() -> str | None:
+    """Return the variable `TZ`; None if it is not set."""
+    return os.environ.get("TZ")
+
+
+@contextmanager
+def in_time_zone(zone: str) -> Iterator[None]:
+    """Set the variable `TZ` within the block, for a library that reads it as it starts."""
+    with _ZONE_LOCK:
+        before = os.environ.get("TZ")
+        os.environ["TZ"] = zone
+        try:
+            yield
+        finally:
+            if before is None:
+                del os.environ["TZ"]
+            else:
+                os.environ["TZ"] = before

@@ -6,14 +6,14 @@ import math
 import operator
 import re
 from decimal import Decimal
-from typing import TYPE_CHECKING, SupportsIndex, final
+from typing import TYPE_CHECKING, NamedTuple, SupportsIndex, final
 
 from rangebar_polars.exceptions import ThresholdError, with_hint
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-__all__ = ["Distance"]
+__all__ = ["Distance", "GridKind", "grid_text", "parse_grid"]
 
 _DECIMALS = 8
 _GRID_PER_UNIT = 100_000_000
@@ -22,6 +22,32 @@ _TOO_LARGE = 2**63
 _NUMBER = re.compile(r"[0-9]{1,30}(?:\.[0-9]{0,60})?|\.[0-9]{1,60}")
 #: More digits than any distance in range has, in units of 1e-8.
 _MOST_DIGITS = 30
+
+
+class GridKind(NamedTuple):
+    """Words for the errors of a number that must be exact on the 1e-8 grid."""
+
+    noun: str
+    #: Code that gives a number of this kind, with `{}` for its text.
+    code: str
+    example: str
+    unit: str
+    error: type[ValueError]
+
+
+_DISTANCE = GridKind("the distance", 'rb.Distance("{}")', "1.50", "units of price", ThresholdError)
+
+
+def parse_grid(value: object, kind: GridKind) -> int:
+    """Convert text, a Decimal, an int or an exact float above 0 to units of 1e-8."""
+    return _in_range(_to_grid(value, kind), value, kind)
+
+
+def grid_text(grid: int) -> str:
+    """Format a number of units of 1e-8 in decimals."""
+    whole, rest = divmod(grid, _GRID_PER_UNIT)
+    digits = f"{rest:0{_DECIMALS}d}".rstrip("0")
+    return f"{whole}.{digits}" if digits else f"{whole}"
 
 
 @final
@@ -62,7 +88,7 @@ class Distance:
     __slots__ = ("_grid",)
 
     def __init__(self, value: str | Decimal | SupportsIndex | float) -> None:
-        self._grid = _in_range(_to_grid(value), value)
+        self._grid = parse_grid(value, _DISTANCE)
 
     @property
     def grid(self) -> int:
@@ -70,9 +96,7 @@ class Distance:
         return self._grid
 
     def __str__(self) -> str:
-        whole, rest = divmod(self._grid, _GRID_PER_UNIT)
-        digits = f"{rest:0{_DECIMALS}d}".rstrip("0")
-        return f"{whole}.{digits}" if digits else f"{whole}"
+        return grid_text(self._grid)
 
     def __repr__(self) -> str:
         return f'Distance("{self}")'
@@ -87,38 +111,40 @@ class Distance:
         return Distance, (str(self),)
 
 
-def _to_grid(value: object) -> int:
+def _to_grid(value: object, kind: GridKind) -> int:
+    example = kind.code.format(kind.example)
     if isinstance(value, str):
         text = value.strip()
         if _NUMBER.fullmatch(text) is None:
-            raise ThresholdError(
+            raise kind.error(
                 with_hint(
-                    f"the distance `{value[:80]}` is not a plain number above 0",
-                    'write the units of price: rb.Distance("1.50")',
+                    f"{kind.noun} `{value[:80]}` is not a plain number above 0",
+                    f"write the {kind.unit}: {example}",
                 )
             )
-        return _exact(Decimal(text), value)
+        return _exact(Decimal(text), value, kind)
     if isinstance(value, Decimal):
-        return _exact(value, value)
+        return _exact(value, value, kind)
     if isinstance(value, float):
         if not math.isfinite(value):
-            raise ThresholdError(f"the distance `{value}` is not a finite number")
-        return _exact(Decimal(value), value)
+            raise kind.error(f"{kind.noun} `{value}` is not a finite number")
+        return _exact(Decimal(value), value, kind)
     if not isinstance(value, bool) and hasattr(value, "__index__"):
         whole: int = operator.index(value)
         return whole * _GRID_PER_UNIT
+    noun = kind.noun.replace("the distance", "a distance")
     raise TypeError(
         with_hint(
-            f"a distance is text, a Decimal or an int; it is of type `{type(value).__name__}`",
-            'write rb.Distance("1.50")',
+            f"{noun} is text, a Decimal or an int; it is of type `{type(value).__name__}`",
+            f"write {example}",
         )
     )
 
 
-def _exact(number: Decimal, value: object) -> int:
+def _exact(number: Decimal, value: object, kind: GridKind) -> int:
     """Convert a number to units of 1e-8, of which it must be a multiple."""
     if not number.is_finite():
-        raise ThresholdError(f"the distance `{value}` is not a finite number")
+        raise kind.error(f"{kind.noun} `{value}` is not a finite number")
     sign, every_digit, exponent = number.as_tuple()
     text = "".join(map(str, every_digit)).lstrip("0")
     digits = text.rstrip("0")
@@ -130,16 +156,16 @@ def _exact(number: Decimal, value: object) -> int:
         whole = int(digits) if len(digits) + shift <= _MOST_DIGITS else 1
         size: int = whole * 10 ** min(shift, _MOST_DIGITS)
         return -size if sign else size
-    sentence = f"the distance `{str(value)[:80]}` is finer than 1e-8"
+    sentence = f"{kind.noun} `{str(value)[:80]}` is finer than 1e-8"
     if not isinstance(value, float):
-        raise ThresholdError(sentence)
-    sentence = f"the distance `{value}` is a float that is not exactly a multiple of 1e-8"
-    raise ThresholdError(with_hint(sentence, f'write it as text: rb.Distance("{value!r}")'))
+        raise kind.error(sentence)
+    sentence = f"{kind.noun} `{value}` is a float that is not exactly a multiple of 1e-8"
+    raise kind.error(with_hint(sentence, f"write it as text: {kind.code.format(repr(value))}"))
 
 
-def _in_range(grid: int, value: object) -> int:
+def _in_range(grid: int, value: object, kind: GridKind) -> int:
     if 0 < grid < _TOO_LARGE:
         return grid
     bound = "below 92,233,720,368.54775808" if grid > 0 else "above 0"
     shown = f" `{value}`" if abs(grid) < 10**_MOST_DIGITS else ""
-    raise ThresholdError(f"the distance{shown} must be {bound}")
+    raise kind.error(f"{kind.noun}{shown} must be {bound}")

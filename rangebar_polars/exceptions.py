@@ -18,43 +18,64 @@ if TYPE_CHECKING:
 __all__ = [
     "ArchiveMissingError",
     "BarDataError",
+    "BrokenExtraError",
     "BuilderForkedError",
     "CacheError",
     "CacheForkedError",
+    "CacheOpeningsWarning",
     "CacheQueryError",
     "CacheSchemaError",
     "CacheUnavailableError",
     "CacheWriteError",
     "CheckpointError",
+    "ClampWarning",
     "ClockSkewError",
+    "ClockSkewWarning",
     "ConfirmedAbsentError",
     "CorruptSourceError",
     "CoverageError",
+    "CoverageWarning",
+    "DamagedFileError",
+    "DoubleFillWarning",
     "ForkedProcessError",
     "LeaseError",
     "LeaseLostError",
+    "LocalCheckpointWarning",
+    "LockWaitWarning",
     "ManifestError",
     "MissingColumnError",
     "MissingExtraError",
+    "MissingFileWarning",
     "NoAnswerError",
     "NotYetPublishedError",
     "ParquetCorruptionError",
     "PopulationError",
     "RangeBarError",
+    "RangeBarWarning",
+    "RepeatedFillsWarning",
     "SettingError",
     "SnapshotExpiredError",
     "SourceError",
+    "StartDateClampedWarning",
     "StateLimitError",
     "StorageError",
     "SymbolNotRegisteredError",
+    "SymbolNotRegisteredWarning",
     "ThresholdError",
     "TickDataError",
     "TickOrderError",
     "TicksNotCachedError",
+    "TradeFileWarning",
     "TransientSourceError",
+    "UnboundColumnWarning",
+    "UnverifiedFileWarning",
     "ValidationError",
+    "ValidationWarning",
     "WorkerLostError",
 ]
+
+#: Letters of the shortest beginning of a name that stands for the name.
+_SHORTEST_PREFIX = 3
 
 _Error = TypeVar("_Error", bound="RangeBarError")
 
@@ -85,6 +106,73 @@ def _revived(kind: type[_Error], arguments: tuple[Any, ...], attributes: dict[st
     return error
 
 
+class RangeBarWarning(UserWarning):
+    """Base of all warnings of this package."""
+
+
+class UnboundColumnWarning(RangeBarWarning):
+    """No column is recognised as the quantity or the side, though one could be it."""
+
+
+class DoubleFillWarning(RangeBarWarning):
+    """The trade ids of two records overlap, so that fills are counted twice."""
+
+
+class CoverageWarning(RangeBarWarning):
+    """Ticks or bars are returned although others of the span are missing or have changed."""
+
+    #: What the caller misses, as data that a command of the shell can be made from; else None.
+    remedy: object = None
+
+
+class ClampWarning(RangeBarWarning):
+    """Warns that the source gave no answer, so that the newest day of the tick store is taken."""
+
+
+class StartDateClampedWarning(RangeBarWarning):
+    """Warns that a start before the symbol's effective start was moved to it."""
+
+
+class SymbolNotRegisteredWarning(RangeBarWarning):
+    """Warns that a symbol is not registered, if the gate is set to warn."""
+
+
+class TradeFileWarning(RangeBarWarning):
+    """Warns that rows of a file of trades were moved, raised or dropped."""
+
+
+class MissingFileWarning(TradeFileWarning):
+    """Warns that trades are missing between two files; a file of a folder may be missing."""
+
+
+class RepeatedFillsWarning(TradeFileWarning):
+    """Warns that two records hold the same fills, which count twice."""
+
+
+class UnverifiedFileWarning(RangeBarWarning):
+    """Warns that a file is used without a matching checksum, as `RANGEBAR_CHECKSUM=warn` allows."""
+
+
+class ClockSkewWarning(RangeBarWarning):
+    """Warns that the clocks of this machine and of the exchange differ."""
+
+
+class LockWaitWarning(RangeBarWarning):
+    """Another process or thread holds a lock that this one waits for."""
+
+
+class LocalCheckpointWarning(RangeBarWarning):
+    """Warns that a local copy of a state could not be written, or is not usable."""
+
+
+class ValidationWarning(RangeBarWarning):
+    """Warns that stored bars have failed a validation, or that there are none."""
+
+
+class CacheOpeningsWarning(RangeBarWarning, RuntimeWarning):
+    """Warns that the embedded cache was opened and closed so often that it uses up memory."""
+
+
 class ThresholdError(RangeBarError, ValueError):
     """Raised when a threshold is malformed, out of range, or below the symbol's minimum.
 
@@ -109,6 +197,10 @@ class ThresholdError(RangeBarError, ValueError):
 
 class TickDataError(RangeBarError, pl.exceptions.ComputeError, ValueError):
     """Raised when a row is not a valid tick, such as one with a null, a NaN or a price of 0."""
+
+
+class DamagedFileError(TickDataError):
+    """Raised when a file is incomplete or not the expected one. A new copy may be right."""
 
 
 class TickOrderError(TickDataError, RuntimeError):
@@ -366,17 +458,32 @@ class MissingExtraError(RangeBarError, ImportError):
         )
 
 
+class BrokenExtraError(RangeBarError, ImportError):
+    """Raised when an optional library is installed, and cannot be imported."""
+
+
 def with_hint(sentence: str, hint: str) -> str:
     """Format a message of a sentence and a hint."""
     return f"{sentence}\n\nhint: {hint}"
 
 
 def nearest(value: str, choices: Iterable[str]) -> str | None:
-    """Return the choice that is most similar to the value, if any is similar."""
+    """Return the choice that is most similar to the value, or the one that begins with it.
+
+    Examples
+    --------
+    >>> from rangebar_polars.exceptions import nearest
+    >>> nearest("Yaer", ["year", "month"]), nearest("micro", ["core", "microstructure"])
+    ('year', 'microstructure')
+    """
     from difflib import get_close_matches
 
     folded = {choice.casefold(): choice for choice in choices}
-    found = get_close_matches(value.casefold(), folded, n=1, cutoff=0.6)
+    text = value.strip().casefold()
+    found = get_close_matches(text, folded, n=1, cutoff=0.6)
+    if not found and len(text) >= _SHORTEST_PREFIX:
+        begun = [choice for choice in folded if choice.startswith(text)]
+        found = begun if len(begun) == 1 else []
     return folded[found[0]] if found else None
 
 

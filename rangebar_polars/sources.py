@@ -1,7 +1,8 @@
 """The table of sources, and the ticks that they deliver.
 
 Whatever depends on the source of a tick is a field of its row in `SOURCES`. A new source is a row
-here, a folder below `fetch/` and a line in `fetch/registry.py`.
+here, a folder below `fetch/` and a line in `fetch/registry.py`. A user source, whose ticks come from
+`TickStorage.write_ticks` only, has a row that is made from its name.
 """
 
 from __future__ import annotations
@@ -9,11 +10,15 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from enum import Enum
+from functools import lru_cache
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
 import polars as pl
 
-from rangebar_polars.exceptions import unknown_choice, with_hint
+from rangebar_polars._text import shown
+from rangebar_polars._utils.contracts import CONTRACTS
+from rangebar_polars._utils.symbol_names import canonical_name
+from rangebar_polars.exceptions import nearest, unknown_choice, with_hint
 
 if TYPE_CHECKING:
     from datetime import date
@@ -26,8 +31,12 @@ __all__ = [
     "QUOTES",
     "QUOTES_SCHEMA",
     "SOURCES",
+    "TEXT_ID",
+    "TICK_KINDS",
     "TRADES",
     "TRADES_SCHEMA",
+    "TRADES_SUFFIX",
+    "USER_TRADES",
     "DayTicks",
     "IdScheme",
     "Market",
@@ -37,12 +46,18 @@ __all__ = [
     "Venue",
     "canonical_market",
     "canonical_symbol",
+    "delivered_schema",
+    "has_contracts",
     "has_monthly_ids",
     "is_strictly_increasing",
+    "is_user_source",
     "market_names",
+    "market_of_kind",
     "schema_of",
+    "similar_source",
     "source_named",
     "sources_with_monthly_ids",
+    "stored_schema_of",
 ]
 
 
@@ -84,6 +99,16 @@ QUOTES_SCHEMA = pl.Schema(
 )
 
 
+#: Kinds of ticks that an archive has: trades of one order at one price, or single trades.
+TICK_KINDS = ("agg_trades", "trades")
+#: What the name of a market ends in where the store holds its single trades.
+TRADES_SUFFIX = ".trades"
+
+
+#: The column of ids that are texts, such as UUIDs.
+TEXT_ID = "trade_id"
+
+
 class IdScheme(Enum):
     """How the ids of a symbol's ticks follow one another, which proves that none is missing."""
 
@@ -100,9 +125,25 @@ class TickKind:
     name: str
     schema: pl.Schema
     required: tuple[str, ...]
+    #: Columns that only some stored days have, after those of the schema.
+    extra: tuple[tuple[str, pl.DataType], ...] = ()
+
+    @property
+    def stored_schema(self) -> pl.Schema:
+        """Columns and dtypes that a stored day may have."""
+        return pl.Schema([*self.schema.items(), *self.extra])
 
 
-TRADES = TickKind("trades", TRADES_SCHEMA, ("timestamp", "price", "agg_trade_id"))
+TRADES = TickKind(
+    "trades",
+    TRADES_SCHEMA,
+    ("timestamp", "price", "agg_trade_id"),
+    ((CONTRACTS, pl.Float64()),),
+)
+
+
+#: Trades of a user source. Ids are whole numbers in `agg_trade_id`, or texts in `trade_id`, or absent.
+USER_TRADES = TickKind("trades", TRADES_SCHEMA, ("timestamp", "price"), ((TEXT_ID, pl.String()),))
 
 
 QUOTES = TickKind("quotes", QUOTES_SCHEMA, ("timestamp", "price", "bid", "ask", "agg_trade_id"))
@@ -116,6 +157,8 @@ class Market(NamedTuple):
     quantity_unit: str = ""
     #: Its name in a file of symbols, where that differs.
     registry_name: str = ""
+    #: Whether the exchange counts contracts, which become coins when the ticks are stored.
+    has_contracts: bool = False
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -134,6 +177,21 @@ class Source:
     closes_at_weekends: bool
     #: Names of its own fields of `rangebar_polars.config.Settings`.
     settings: tuple[str, ...]
+    #: Whether its ticks come from `TickStorage.write_ticks` only. Its markets then have any name.
+    is_user: bool = False
+    #: Whether its archive also has single trades, which the store holds beside the aggregate ones.
+    has_trades: bool = False
+
+    @property
+    def all_markets(self) -> tuple[Market, ...]:
+        """The markets, and those of single trades."""
+        if not self.has_trades:
+            return self.markets
+        of_trades = (
+            market._replace(name=f"{market.name}{TRADES_SUFFIX}", registry_name="")
+            for market in self.markets
+        )
+        return (*self.markets, *of_trades)
 
     @property
     def market_names(self) -> tuple[str, ...]:
@@ -153,13 +211,14 @@ SOURCES = _by_name(
         markets=(
             Market("spot", "base currency"),
             Market("um", "base currency", "futures-um"),
-            Market("cm", "contracts", "futures-cm"),
+            Market("cm", "base currency, of contracts", "futures-cm", has_contracts=True),
         ),
         ticks=TRADES,
         ids=IdScheme.CHAIN,
         archive_file="day",
         closes_at_weekends=False,
         settings=("binance_archive_url", "binance_rest_url", "checksum", "rest_weight_per_minute"),
+        has_trades=True,
     ),
     Source(
         name="exness",
@@ -189,14 +248,87 @@ def source_named(name: str) -> Source:
     ('spot',)
     """
     source = SOURCES.get(name.lower())
-    if source is None:
-        raise ValueError(unknown_choice("source", name, list(SOURCES)))
-    return source
+    if source is not None:
+        return source
+    if not _NAME_OF_SOURCE.fullmatch(name.lower()):
+        sentence = unknown_choice("source", name, list(SOURCES)).partition("\n")[0]
+        hint = (
+            "a source of your own has a name of 2 to 32 characters a-z, 0-9, `_` and `-` that begins "
+            "with a letter"
+        )
+        raise ValueError(with_hint(sentence, hint))
+    return _user_source(name.lower())
+
+
+@lru_cache(maxsize=256)
+def _user_source(name: str) -> Source:
+    """Make the row of a user source."""
+    return Source(
+        name=name,
+        title=name,
+        markets=(),
+        ticks=USER_TRADES,
+        ids=IdScheme.CHAIN,
+        archive_file="day",
+        closes_at_weekends=False,
+        settings=(),
+        is_user=True,
+    )
+
+
+def is_user_source(source: str) -> bool:
+    """Return whether the ticks of a source come from `TickStorage.write_ticks` only.
+
+    Examples
+    --------
+    >>> from rangebar_polars.sources import is_user_source
+    >>> is_user_source("kraken"), is_user_source("binance")
+    (True, False)
+    """
+    return source_named(source).is_user
+
+
+def similar_source(name: str) -> str | None:
+    """Return the source of the table that the name of a user source may be a misspelling of.
+
+    Examples
+    --------
+    >>> from rangebar_polars.sources import similar_source
+    >>> similar_source("binanc"), similar_source("kraken"), similar_source("binance")
+    ('binance', None, None)
+    """
+    return None if name.lower() in SOURCES else nearest(name.lower(), SOURCES)
 
 
 def schema_of(source: str) -> pl.Schema:
     """Return the schema of the ticks of a source."""
     return source_named(source).ticks.schema
+
+
+def has_contracts(source: str, market: str) -> bool:
+    """Return whether an exchange counts contracts on a market, which are stored beside the coins.
+
+    Examples
+    --------
+    >>> from rangebar_polars.sources import has_contracts
+    >>> has_contracts("binance", "cm"), has_contracts("binance", "um")
+    (True, False)
+    """
+    markets = source_named(source).all_markets
+    return any(row.has_contracts for row in markets if row.name == market)
+
+
+def delivered_schema(source: str, market: str) -> pl.Schema:
+    """Return the schema of the ticks that the fetcher of a market delivers."""
+    schema = schema_of(source)
+    return (
+        pl.Schema({**schema, CONTRACTS: pl.Float64()}) if has_contracts(source, market) else schema
+    )
+
+
+def stored_schema_of(source: str) -> pl.Schema:
+    """Return the columns that a stored day of a source may have."""
+    return source_named(source).ticks.stored_schema
 
 
 def has_monthly_ids(source: str) -> bool:
@@ -241,6 +373,10 @@ class Origin:
     raised: int = 0
     doubled: int = 0
     sentinels: int = 0
+    #: Rows with a decimal that was put on the grid of 1e-8.
+    tails: int = 0
+    #: Rows dropped because an earlier one has the same fills and price.
+    repeated: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -263,7 +399,9 @@ def is_strictly_increasing(values: pl.Series) -> bool:
     return bool((values.diff() > 0).all())
 
 
-_SYMBOL = re.compile(r"[A-Z0-9][A-Z0-9_]*")
+# Both are names of folders of the store.
+_NAME_OF_SOURCE = re.compile(r"[a-z][a-z0-9_-]{1,31}")
+_NAME_OF_MARKET = re.compile(r"[a-z0-9][a-z0-9_-]{0,31}")
 
 
 class Venue(NamedTuple):
@@ -278,6 +416,9 @@ class Venue(NamedTuple):
 
 def canonical_market(source: str, market: str) -> Venue:
     """Return the venue that a source and a market name in any letter case.
+
+    The market of a user source has any name of 1 to 32 characters a-z, 0-9, `_` and `-` that begins
+    with a letter or a digit.
 
     Raises
     ------
@@ -294,33 +435,72 @@ def canonical_market(source: str, market: str) -> Venue:
         if not isinstance(value, str):
             raise TypeError(f"`{name}` must be text; it is of type `{type(value).__name__}`")
     row = source_named(source)
-    for known in row.markets:
+    if row.is_user:
+        return Venue(row.name, _market_of_user(market))
+    for known in row.all_markets:
         if market.lower() in (known.name, known.registry_name or known.name):
             return Venue(row.name, known.name)
     raise ValueError(unknown_choice("market", market, row.market_names))
 
 
-def canonical_symbol(symbol: str) -> str:
-    """Return a symbol in upper case.
+def market_of_kind(venue: Venue, kind: str) -> Venue:
+    """Return the venue under which the store holds ticks of a kind.
 
     Raises
     ------
     ValueError
-        The symbol is empty, or has a character other than a letter, a digit or `_`.
+        The kind is not known, or the source has no single trades.
+
+    Examples
+    --------
+    >>> from rangebar_polars.sources import Venue, market_of_kind
+    >>> market_of_kind(Venue("binance", "um"), "trades")
+    Venue(source='binance', market='um.trades')
+    """
+    if kind not in TICK_KINDS:
+        raise ValueError(unknown_choice("kind", shown(kind), TICK_KINDS))
+    if kind == TICK_KINDS[0] or venue.market.endswith(TRADES_SUFFIX):
+        return venue
+    row = source_named(venue.source)
+    if not row.has_trades:
+        named = ", ".join(f"`{name}`" for name, source in SOURCES.items() if source.has_trades)
+        raise ValueError(
+            with_hint(f"`{row.name}` has no single trades beside its ticks", f"{named} has them")
+        )
+    return Venue(row.name, f"{venue.market}{TRADES_SUFFIX}")
+
+
+def _market_of_user(market: str) -> str:
+    """Return the market of a user source in lower case, after checking its characters."""
+    name = market.lower()
+    if _NAME_OF_MARKET.fullmatch(name):
+        return name
+    raise ValueError(
+        with_hint(
+            f"`market` is `{shown(market)}`, which is not the name of a market",
+            "use 1 to 32 characters a-z, 0-9, `_` and `-` that begin with a letter or a digit",
+        )
+    )
+
+
+def canonical_symbol(symbol: str) -> str:
+    """Return a symbol in NFC and in upper case.
+
+    Raises
+    ------
+    ValueError
+        The symbol is empty or too long, or has a character other than a letter of any script, a
+        digit, `_`, `-`, `.` and `/`.
     TypeError
         The symbol is not text.
 
     Examples
     --------
     >>> from rangebar_polars.sources import canonical_symbol
-    >>> canonical_symbol("btcusd_perp")
-    'BTCUSD_PERP'
+    >>> canonical_symbol("btcusd_perp"), canonical_symbol("eur/usd")
+    ('BTCUSD_PERP', 'EUR/USD')
     """
     if not isinstance(symbol, str):
         raise TypeError(f"`symbol` must be text; it is of type `{type(symbol).__name__}`")
-    name = symbol.strip().upper()
-    if not _SYMBOL.fullmatch(name):
-        raise ValueError(
-            with_hint(f"`{symbol}` is not a symbol", "use letters, digits and `_`, as in BTCUSDT")
-        )
-    return name
+    # The text of a subclass of `str`, such as an enum of instruments.
+    return canonical_name(str.__str__(symbol))

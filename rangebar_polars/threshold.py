@@ -9,14 +9,14 @@ from collections import Counter
 from decimal import Decimal
 from numbers import Real
 from types import MappingProxyType
-from typing import TYPE_CHECKING, SupportsIndex, TypeAlias, cast
+from typing import TYPE_CHECKING, Any, SupportsIndex, TypeAlias, cast
 
 from rangebar_polars._text import shown
 from rangebar_polars.distance import Distance
 from rangebar_polars.exceptions import ThresholdError, nearest, with_hint
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
 __all__ = [
     "THRESHOLD_PRESETS",
@@ -42,6 +42,15 @@ _SMALLEST = 1
 _LARGEST = 100_000
 _DBPS_PER_UNIT = {"%": 1000, "bp": 10, "bps": 10, "dbps": 1}
 # Few enough digits for exact Decimal arithmetic.
+#: A number with a point, short enough for a double.
+_FRACTION = re.compile(r"[0-9]{0,9}\.[0-9]{1,15}|[0-9]{1,9}\.")
+_MOST_DIGITS = 9
+_RANGE_HINT = "write a whole number from 1 (0.001 %) to 100000 (100 %), such as 250 for 0.25 %"
+#: Arrays and series of libraries that hold several thresholds.
+_ARRAYS = (
+    ("numpy", "ndarray"),
+    *((library, kind) for library in ("polars", "pandas") for kind in ("Series", "Index")),
+)
 _WITH_UNIT = re.compile(r"([0-9]{1,9}(?:\.[0-9]{1,15})?|\.[0-9]{1,15})\s*(%|bps?|dbps)")
 
 
@@ -96,10 +105,17 @@ number of decimal basis points: 250 means 0.25 %
                 _remedy(value),
             )
         )
+    if _items(value) is not None or isinstance(value, (set, frozenset)):
+        raise TypeError(
+            with_hint(
+                f"one threshold is expected here, not several: `{shown(value)}`",
+                "write one, such as 250, and call again for each of the others",
+            )
+        )
     raise TypeError(
         with_hint(
-            f"threshold must be a whole number of decimal basis points, text, or a list of those; "
-            f"it is of type `{type(value).__name__}`",
+            "threshold must be a whole number of decimal basis points, or text; it is of type "
+            f"`{type(value).__name__}`",
             'write 250, "medium", "0.25%" or "25bp"',
         )
     )
@@ -122,8 +138,9 @@ def parse_limits(
     >>> parse_limits([Distance("1.50"), Distance(2)])
     ((Distance("1.5"), Distance("2")), True)
     """
-    long = isinstance(value, (list, tuple, range))
-    items = list(value) if isinstance(value, (list, tuple, range)) else [value]
+    listed = _items(value)
+    long = listed is not None
+    items: list[Any] = [value] if listed is None else listed
     distances = tuple(item for item in items if isinstance(item, Distance))
     if not distances:
         return parse_thresholds(cast("ThresholdLike | Sequence[ThresholdLike]", value))
@@ -138,7 +155,8 @@ def parse_limits(
         )
     repeated = [distance for distance, count in Counter(distances).items() if count > 1]
     if repeated:
-        raise ThresholdError(f"the distance `{repeated[0]}` is given twice")
+        sentence = f"the distance `{repeated[0]}` is given twice"
+        raise ThresholdError(with_hint(sentence, "leave one of them out"))
     return distances, long
 
 
@@ -153,28 +171,61 @@ def parse_thresholds(
     >>> parse_thresholds(250), parse_thresholds(["tight", "1%"])
     (((250,), False), ((50, 1000), True))
     """
-    if not isinstance(value, (list, tuple, range)):
+    if isinstance(value, (set, frozenset)):
+        raise TypeError(
+            with_hint(
+                f"thresholds in a set have no order: `{shown(value)}`",
+                f"write a list: {shown(sorted(value, key=str))}",
+            )
+        )
+    items = _items(value)
+    if items is None:
         return (parse_threshold(cast("ThresholdLike", value)),), False
-    parsed = tuple(parse_threshold(item) for item in value)
+    parsed = tuple(parse_threshold(item) for item in items)
     if not parsed:
-        raise ThresholdError("the list of thresholds is empty; it needs at least one")
+        sentence = "the list of thresholds is empty; it needs at least one"
+        raise ThresholdError(with_hint(sentence, "write 250, or [250, 500]"))
     first_index: dict[int, int] = {}
     for index, threshold in enumerate(parsed):
         first = first_index.setdefault(threshold, index)
         if first < index:
             raise ThresholdError(
-                f"thresholds `{shown(value[first])}` and `{shown(value[index])}` are the same: "
-                f"{threshold} decimal basis points"
+                with_hint(
+                    f"thresholds `{shown(items[first])}` and `{shown(items[index])}` are the same: "
+                    f"{threshold} decimal basis points",
+                    "leave one of them out",
+                )
             )
     return parsed, True
+
+
+def _items(value: object) -> list[Any] | None:
+    """Return the items of a list, or of an array or a series of a library; None for one value.
+
+    Examples
+    --------
+    >>> from rangebar_polars.threshold import _items
+    >>> _items(range(100, 300, 100)), _items(250)
+    ([100, 200], None)
+    """
+    if isinstance(value, (list, tuple, range)):
+        return list(value)
+    kind = type(value)
+    library = kind.__module__.partition(".")[0]
+    if (library, kind.__name__) in _ARRAYS and getattr(value, "ndim", 1) == 1:
+        return list(cast("Iterable[Any]", value))
+    return None
 
 
 def _in_range(dbps: int, value: object) -> int:
     if _SMALLEST <= dbps <= _LARGEST:
         return dbps
     raise ThresholdError(
-        f"threshold `{shown(value)}` is out of the range {_SMALLEST} to {_LARGEST} decimal basis points "
-        "(0.001 % to 100 %)"
+        with_hint(
+            f"threshold `{shown(value)}` is out of the range {_SMALLEST} to {_LARGEST} decimal basis "
+            "points (0.001 % to 100 %)",
+            _RANGE_HINT,
+        )
     )
 
 
@@ -201,9 +252,18 @@ def _unreadable(text: str, word: str) -> str:
         f"threshold `{shown(text)}` is neither a preset ({presets}) nor a number with a unit "
         '("0.25%", "25bp")'
     )
+    if not word:
+        return with_hint("threshold is an empty text", 'write 250, "medium", "0.25%" or "25bp"')
     if word.isdecimal() and word.isascii():
         number = shown(word)
-        return with_hint(sentence, f"write {number} without quotes, or with its unit: {number}dbps")
+        if len(word) > _MOST_DIGITS or not _SMALLEST <= int(word) <= _LARGEST:
+            return with_hint(sentence, _RANGE_HINT)
+        return with_hint(
+            sentence, f'write {number} without quotes, or with its unit: "{number}dbps"'
+        )
+    if _FRACTION.fullmatch(word):
+        texts = [f'"{dbps / 1000:g}%"' for dbps in _meant(float(word))]
+        return with_hint(sentence, f"write {', or '.join(texts)}" if texts else _RANGE_HINT)
     near = nearest(word, THRESHOLD_PRESETS)
     return with_hint(sentence, f'did you mean "{near}"?') if near else sentence
 
@@ -214,13 +274,18 @@ def _remedy(fraction: Real | Decimal) -> str:
         value = float(fraction)
     except (OverflowError, ValueError):  # too large for a double, or a signalling NaN
         value = math.inf
+    choices = [f"{dbps} for {dbps / 1000:g} %" for dbps in _meant(value)]
+    return f"write {', or '.join(choices)}" if choices else _RANGE_HINT
+
+
+def _meant(value: float) -> list[int]:
+    """Return thresholds that a number stands for: of percent, of decimal basis points, or of 1."""
     if not math.isfinite(value):
-        return "write 250 for 0.25 %"
+        return []
     meant = [_whole(value * 1000), _whole(value)]
     if not any(meant):
         meant = [_whole(value * 100_000)]
-    choices = [f"{dbps} for {dbps / 1000:g} %" for dbps in meant if dbps]
-    return f"write {', or '.join(choices) or '250 for 0.25 %'}"
+    return [dbps for dbps in meant if dbps]
 
 
 def _whole(dbps: float) -> int | None:

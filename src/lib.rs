@@ -34,6 +34,8 @@ mod module {
         internal.add_function(wrap_pyfunction!(builder::read_checkpoint, internal)?)?;
         internal.add_function(wrap_pyfunction!(module::columns, internal)?)?;
         internal.add_function(wrap_pyfunction!(module::rules, internal)?)?;
+        internal.add_function(wrap_pyfunction!(module::known_names, internal)?)?;
+        internal.add_function(wrap_pyfunction!(module::candidates, internal)?)?;
         internal.add_function(wrap_pyfunction!(module::symbols_toml, internal)?)?;
         internal.add_function(wrap_pyfunction!(module::instruction_set, internal)?)?;
         internal.add_function(wrap_pyfunction!(module::force_instruction_set, internal)?)?;

@@ -104,7 +104,10 @@ def offers() -> Iterator[tuple[str, str, dict[str, Callable[[], object]]]]:
             if role == "last_trade_id" and values.dtype.is_integer():
                 column = (values.cast(pl.Int64) * 0 + 100).cast(values.dtype).alias(role)
             yield role, name, doors(GOOD.with_columns(column), None)
-        sided = GOOD.drop("is_buyer_maker").with_columns(values.alias("side"))
+        sides = values
+        if values.dtype.is_integer():
+            sides = (values.cast(pl.Int64) * 0 + 1).cast(values.dtype)
+        sided = GOOD.drop("is_buyer_maker").with_columns(sides.alias("side"))
         yield "side", name, doors(sided, None)
         yield "key", name, doors(GOOD.with_columns(values.alias("symbol")), "symbol")
         yield "bar_id", name, id_doors(GOOD.with_columns(values.alias("mine")))

@@ -78,9 +78,8 @@ FAULTS = {
     "null first id": Fault("first_trade_id", None, "null"),
     "null last id": Fault("last_trade_id", None, "null"),
     "last id below the first": Fault("last_trade_id", 51, "51"),
-    "null side": Fault("side", None, "null"),
     "unknown side": Fault("side", "hold", "hold"),
-    "empty side": Fault("side", "", ""),
+    "blank side": Fault("side", " ", "` `"),
     "unknown category of side": Fault("side", "hold", "hold", pl.Categorical),
 }
 

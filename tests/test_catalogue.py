@@ -75,6 +75,11 @@ def test_the_catalogue_is_a_new_frame_each_time(catalogue: pl.DataFrame) -> None
 
 
 def test_the_fifteen_of_the_reference_are_in_the_catalogue(catalogue: pl.DataFrame) -> None:
-    assert len(rb.MICROSTRUCTURE_COLUMNS) == 15
-    assert set(rb.MICROSTRUCTURE_COLUMNS) <= set(catalogue["name"])
-    assert [c for c in rb.MICROSTRUCTURE_COLUMNS if c in TEN] == TEN
+    assert len(rb.REFERENCE_COLUMNS) == 15
+    assert set(rb.REFERENCE_COLUMNS) <= set(catalogue["name"])
+    assert [c for c in rb.REFERENCE_COLUMNS if c in TEN] == TEN
+
+
+def test_microstructure_columns_are_the_group_of_that_name(catalogue: pl.DataFrame) -> None:
+    group = catalogue.filter(pl.col("group") == "microstructure")["name"]
+    assert list(rb.MICROSTRUCTURE_COLUMNS) == group.to_list() == TEN

@@ -118,7 +118,7 @@ def test_status_has_a_row_for_each_series(kept: Path, capsys: pytest.CaptureFixt
         ("BTCUSDT", 500, 2025, 1),
     ]
     assert "on disk" in heard.err
-    assert main(["cache", "status", "ethusdt"]) == 0
+    assert main(["cache", "status", "ethusdt"]) == 1
     heard = capsys.readouterr()
     assert table_of(heard.out).is_empty()
     assert "no bars of ETHUSDT are cached" in heard.err
@@ -170,7 +170,7 @@ def test_export_of_missing_days_names_the_command_that_populates_them(
 ) -> None:
     export = ["cache", "export", "BTCUSDT", FIRST, "2025-01-01", "-t", "777", "--reset", "month"]
     export += ["--cache-dir", str(copied)]
-    assert main(export) == 0
+    assert main(export) == 1
     heard = capsys.readouterr().err
     assert "3 days are not cached" in heard
     command = heard.partition("hint: rangebar ")[2].partition("\n")[0]
@@ -181,13 +181,13 @@ def test_export_of_missing_days_names_the_command_that_populates_them(
 
 
 def test_update_extends_the_cached_bars(copied: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["cache", "update", "--end", LAST, *QUIET]) == 0
+    assert main(["cache", "update", "--end", LAST, "--no-notify"]) == 0
     assert "1 of 1 days written" in capsys.readouterr().err
     for threshold in THRESHOLDS:
         assert_frame_equal(
             get_cached_bars("BTCUSDT", threshold, FIRST), expected(threshold), check_row_order=True
         )
-    assert main(["cache", "update", "btcusdt", "--end", LAST, *QUIET]) == 0
+    assert main(["cache", "update", "btcusdt", "--end", LAST, "--no-notify"]) == 0
     assert "up to date" in capsys.readouterr().err
 
 
@@ -249,12 +249,12 @@ def test_upgrade_rebuilds_bars_of_another_rule(
 ) -> None:
     relabelled(copied, BAR_SEMANTICS - 1)
     assert get_cached_bars("BTCUSDT", 250).is_empty()
-    assert main(["cache", "upgrade", *QUIET]) == 0
+    assert main(["cache", "upgrade", "--no-notify"]) == 0
     assert "2 of 2 days written" in capsys.readouterr().err
     found = get_cached_bars("BTCUSDT", 250, FIRST, "2025-01-01")
     assert_frame_equal(found, expected().filter(before("2025-01-02")))
     assert main(["cache", "upgrade", *QUIET]) == 0
-    assert "written" not in capsys.readouterr().err
+    assert capsys.readouterr().err == ""
     assert main(["cache", "drop", "--outdated", "--yes"]) == 0
     with open_cache(cache_dir=copied) as cache:
         rules = {one.spec.rules.bar_semantics for one in read_chains(cache)}
@@ -328,7 +328,7 @@ def test_a_count_of_one_is_singular(copied: Path, capsys: pytest.CaptureFixture[
 
 
 def test_an_upgrade_without_work_says_so(kept: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["cache", "upgrade", *QUIET]) == 0
+    assert main(["cache", "upgrade", "--no-notify"]) == 0
     heard = capsys.readouterr().err
     assert "nothing to upgrade" in heard
     assert "no bars are cached" not in heard
@@ -362,7 +362,7 @@ def test_drop_empties_a_cache_with_tables_of_another_version(
         (["count", "BTCUSDT", "--market", "futures"], "`spot`, `um`, `cm`"),
         (["export", "BTCUSDT", "--out", "bars.xlsx"], ".parquet"),
         (["update", "--end", "noon"], "noon"),
-        (["update", "BTC/USDT"], "not a symbol"),
+        (["update", "BTC USDT"], "not a symbol"),
         (["status", "--dsn", "mysql://host"], "mysql"),
         (["upgrade", "--workers", "none"], "none"),
     ],
@@ -430,5 +430,6 @@ def test_every_command_runs_with_its_default_arguments(
     file = tmp_path / "trades.parquet"
     TAPE.ticks.write_parquet(file)
     first = datetime.now(UTC).date() - timedelta(days=3)
-    assert main([word.format(file=file, first=first) for word in words]) == 0
+    is_nothing = place == "empty" and words[1] in ("count", "export")
+    assert main([word.format(file=file, first=first) for word in words]) == int(is_nothing)
     assert "Traceback" not in capsys.readouterr().err

@@ -228,7 +228,7 @@ def test_a_day_that_the_archive_does_not_have_yet_ends_with_0(
         (["populate"], "SYMBOL"),
         (["populate", "BTCUSDT"], "--start"),
         (["populate", "BTCUSD", "-s", FIRST], "did you mean `BTCUSDT`?"),
-        (["populate", "BTC/USDT", "-s", FIRST], "not a symbol"),
+        (["populate", "BTC USDT", "-s", FIRST], "not a symbol"),
         (["populate", "BTCUSDT", "-s", "2024-13-30"], "2024-13-30"),
         (["populate", "BTCUSDT", "-s", LAST, "-e", FIRST], "before `start`"),
         (["populate", "BTCUSDT", LAST, FIRST], "before `start`"),

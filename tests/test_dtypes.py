@@ -19,7 +19,7 @@ TAKEN = {
     "quantity": INTEGERS | {"Float64", "Decimal"},
     "timestamp": {"Datetime ms", "Datetime us", "Datetime ns"},
     "is_buyer_maker": {"Boolean"},
-    "side": {"String", "Categorical", "Enum"},
+    "side": INTEGERS | {"String", "Categorical", "Enum"},
     "agg_trade_id": INTEGERS,
     "first_trade_id": INTEGERS,
     "last_trade_id": INTEGERS,
@@ -152,7 +152,9 @@ def test_absent_columns_are_named() -> None:
         with pytest.raises(absent, match=column):
             list(rb.iter_bars([rest], 250))
     with pytest.raises(pl.exceptions.ColumnNotFoundError, match="quantity"):
-        TIMED.select(rb.bars("price", 250))
+        TIMED.select(rb.bars("price", 250, quantity="quantity"))
+    with pytest.raises(pl.exceptions.PolarsError, match="timestamp"):
+        TIMED.drop("timestamp").select(rb.bars("price", 250))
 
 
 def test_dtypes_are_fixed_by_the_first_push() -> None:

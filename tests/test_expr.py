@@ -98,9 +98,11 @@ def test_the_namespace_delegates_to_the_functions(day: pl.DataFrame) -> None:
     )
 
 
-def test_absent_columns_are_null_and_never_guessed(day: pl.DataFrame) -> None:
+def test_fields_that_are_left_out_are_null(day: pl.DataFrame) -> None:
+    ids = dict.fromkeys(("agg_trade_id", "first_trade_id", "last_trade_id"))
+    aggressor = dict.fromkeys(("is_buyer_maker", "side"))
     bars = day.select(
-        rb.bars("price", 250, quantity=None, is_buyer_maker=None, features="microstructure")
+        rb.bars("price", 250, quantity=None, **aggressor, **ids, features="microstructure")
     )
     flat = bars.unnest("bars")
     null = [c for c in flat.columns if flat[c].null_count() == flat.height]

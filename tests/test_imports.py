@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import json
+import os
 import re
 import subprocess
 import sys
@@ -168,3 +169,51 @@ logging.getLogger("stamina").warning("for the handler")
     command = [sys.executable, "-c", code]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True)
     assert (done.stdout, done.stderr) == ("for the handler\n", "")
+
+
+def test_an_import_error_inside_an_installed_library_is_shown(tmp_path: Path) -> None:
+    (tmp_path / "halflib").mkdir()
+    (tmp_path / "halflib" / "__init__.py").write_text("import no_such_part_of_it\n")
+    (tmp_path / "zonelib.py").write_text(
+        "try:\n    raise RuntimeError('Cannot load time zone Nowhere')\n"
+        "except RuntimeError:\n    raise ImportError('engine not found')\n"
+    )
+    code = """
+import os
+from rangebar_polars._utils.optional import import_extra
+from rangebar_polars.exceptions import BrokenExtraError, MissingExtraError
+os.environ["TZ"] = "Nowhere"
+for name in ("halflib", "zonelib", "missinglib", "missinglib.part"):
+    try:
+        import_extra(name, "cache")
+    except (BrokenExtraError, MissingExtraError) as error:
+        print(type(error).__name__, str(error).replace("\\n", " "))
+"""
+    command = [sys.executable, "-c", code]
+    path = os.pathsep.join([str(tmp_path), str(ROOT)])
+    run = subprocess.run(
+        command, env={**os.environ, "PYTHONPATH": path}, capture_output=True, text=True, check=True
+    )
+    half, zone, *missing = run.stdout.splitlines()
+    assert half.startswith("BrokenExtraError `halflib` is installed")
+    assert "no_such_part_of_it" in half
+    assert "engine not found; Cannot load time zone Nowhere" in zone
+    assert "hint: the variable `TZ` is `Nowhere`" in zone
+    assert all(line.startswith("MissingExtraError `missinglib` is not") for line in missing)
+
+
+def test_the_embedded_cache_starts_in_any_time_zone(tmp_path: Path) -> None:
+    pytest.importorskip("chdb")
+    code = """
+import os, sys
+import rangebar_polars as rb
+from rangebar_polars.clickhouse.open import open_cache
+with open_cache(cache_dir=sys.argv[1], write=True) as cache:
+    print(cache.query("SELECT timezone()").item(), os.environ["TZ"])
+"""
+    for zone in ("JST-9", "Nowhere/City"):
+        run = subprocess.run(
+            [sys.executable, "-c", code, tmp_path / "cache"],
+            env={**os.environ, "TZ": zone}, capture_output=True, text=True, check=False,
+        )  # fmt: skip
+        assert run.stdout.split() == ["UTC", zone], run.stderr

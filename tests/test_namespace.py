@@ -15,11 +15,15 @@ ALIASES = [
     ("quantity", "amount"),
     ("timestamp", "transact_time"),
     ("timestamp", "time"),
-    ("timestamp", "T"),
-    ("agg_trade_id", "a"),
-    ("first_trade_id", "f"),
-    ("last_trade_id", "l"),
-    ("is_buyer_maker", "m"),
+    ("timestamp", "Trade Time"),
+    ("quantity", "baseQty"),
+    ("quantity", "size(base)"),
+    ("quantity", "homeNotional"),
+    ("agg_trade_id", "trade_id"),
+    ("agg_trade_id", "aggTradeId"),
+    ("first_trade_id", "firstTradeId"),
+    ("last_trade_id", "last-id"),
+    ("is_buyer_maker", "isBuyerMaker"),
 ]
 
 

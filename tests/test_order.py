@@ -57,7 +57,9 @@ def test_an_id_that_does_not_increase_is_refused_with_both_rows(
 
 
 def test_an_id_that_is_not_bound_is_not_judged() -> None:
-    bars = ID_BACK.rangebar.bars(250, columns={"agg_trade_id": None}, incomplete="keep")
+    bars = ID_BACK.rangebar.bars(
+        250, columns={"agg_trade_id": None, "symbol": None}, incomplete="keep"
+    )
     assert bars["agg_record_count"].to_list() == [5]
     assert bars["first_agg_trade_id"].to_list() == [None]
 
@@ -114,7 +116,7 @@ def test_each_key_has_its_own_order() -> None:
     bars = mixed.rangebar.bars(250, group_by="symbol", incomplete="keep")
     assert bars["agg_record_count"].to_list() == [3, 2]
     with pytest.raises(TickOrderError):
-        mixed.rangebar.bars(250)
+        mixed.rangebar.bars(250, columns={"symbol": None})
 
 
 @pytest.mark.parametrize("door", [*FRAME_DOORS, "expression", "bar_id"])

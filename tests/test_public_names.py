@@ -94,6 +94,40 @@ def test_a_script_with_the_names_passes_a_strict_type_check(tmp_path: Path) -> N
     assert run.returncode == 0, run.stdout
 
 
-def test_a_name_that_is_none_is_an_attribute_error() -> None:
-    with pytest.raises(AttributeError, match="`PrecomputeResults`"):
-        _ = rb.PrecomputeResults
+# A wrong name, and what the message proposes.
+PROPOSED = {
+    "PrecomputeResults": "did you mean `rb.PrecomputeResult`?",
+    "tickstorage": "did you mean `rb.TickStorage`?",
+    "getrangebars": "did you mean `rb.get_range_bars`?",
+    "tier1_symbols": "did you mean `rb.TIER1_SYMBOLS`?",
+    "RangeBarProcessor": "RangeBarBuilder",
+    "THRESHOLD_DECIMAL_MAX": "100_000",
+    "exness": "import rangebar_polars.exness",
+}
+
+
+@pytest.mark.parametrize("name", PROPOSED)
+def test_a_name_that_is_none_is_an_attribute_error(name: str) -> None:
+    with pytest.raises(AttributeError, match=f"`{name}`") as caught:
+        getattr(rb, name)
+    assert PROPOSED[name] in str(caught.value)
+
+
+@pytest.mark.parametrize("name", ["qqqqqq", "_private", "__wrapped__"])
+def test_nothing_is_proposed_for_a_name_like_none(name: str) -> None:
+    assert not hasattr(rb, name)
+    with pytest.raises(AttributeError) as caught:
+        getattr(rb, name)
+    assert "hint" not in str(caught.value)
+
+
+def test_completion_offers_public_names_alone() -> None:
+    offered = {name for name in dir(rb) if not name.startswith("__")}
+    assert offered == {*rb.__all__, *TYPES, "exceptions", "rangebar"}
+    assert {"TickStorage", "count_bars", "coverage", "get_cached_bars"} <= offered
+
+
+@pytest.mark.parametrize("name", ["TickStorage", "count_bars", "coverage", "get_cached_bars"])
+def test_the_store_and_the_cache_are_at_the_top(name: str) -> None:
+    home = importlib.import_module(f"rangebar_polars.{rb._LATE[name]}")
+    assert getattr(rb, name) is getattr(home, name)

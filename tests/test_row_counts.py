@@ -19,13 +19,13 @@ if TYPE_CHECKING:
 
 TRADES = long_frame(seed=21, rows=4_000, step=8 * 10**9).with_columns(
     bar=pl.int_range(pl.len()) // 17,
-    symbol=(pl.int_range(pl.len()) * 7919 % 3).cast(pl.String),
+    key=(pl.int_range(pl.len()) * 7919 % 3).cast(pl.String),
 )
 BARS: dict[str, Callable] = {
     "bars": lambda f: f.rangebar.bars(50),
     "bars, kept": lambda f: f.rangebar.bars(50, incomplete="keep", features="microstructure"),
     "bars of two thresholds": lambda f: f.rangebar.bars([50, 90]),
-    "bars by key": lambda f: f.rangebar.bars(50, group_by="symbol"),
+    "bars by key": lambda f: f.rangebar.bars(50, group_by="key"),
     "aggregate": lambda f: f.rangebar.aggregate("bar"),
     "process_trades_polars": lambda f: rb.process_trades_polars(f, 50),
 }

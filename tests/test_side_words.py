@@ -62,8 +62,16 @@ def test_the_first_other_word_is_named(dtype: pl.DataType, word: str, row: int) 
 
 
 @pytest.mark.parametrize("dtype", DTYPES.values(), ids=DTYPES)
-def test_a_null_is_named_before_a_later_word(dtype: pl.DataType) -> None:
+def test_a_null_has_no_aggressor(dtype: pl.DataType) -> None:
     row = pl.int_range(pl.len())
-    words = pl.when(row == 20).then(None).when(row == 21).then(pl.lit("neither"))
-    with pytest.raises(TickDataError, match="`side` is null at row 20"):
-        with_side(dtype, words.otherwise("word")).rangebar.bars(250)
+    words = pl.when(row == 20).then(None)
+    frame = with_side(dtype, words.otherwise("word"))
+    for chunks in (frame, pl.concat([frame[:13], frame[13:]], rechunk=False)):
+        bars = chunks.rangebar.bars(250, incomplete="keep")
+        assert bars["buy_volume"].sum() + bars["sell_volume"].sum() == (
+            frame["quantity"].sum() - frame["quantity"][20]
+        )
+        assert bars["volume"].sum() == frame["quantity"].sum()
+    later = words.when(row == 21).then(pl.lit("neither")).otherwise("word")
+    with pytest.raises(TickDataError, match="neither.* at row 21"):
+        with_side(dtype, later).rangebar.bars(250)

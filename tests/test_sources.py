@@ -215,7 +215,7 @@ def test_a_source_of_one_row_has_its_markets(bourse):
         with pytest.raises(ValueError, match="`floor`, `late`"):
             canonical_market("bourse", unknown)
     with pytest.raises(ValueError, match="`binance`, `exness`, `bourse`"):
-        canonical_market("bours", "floor")
+        canonical_market("the bourse", "floor")
 
 
 def test_ticks_of_a_source_of_one_row_are_written_covered_and_scanned(bourse, tmp_path):
@@ -276,5 +276,5 @@ def test_the_help_of_the_commands_names_the_sources_of_the_table(bourse, capsys)
     with pytest.raises(SystemExit):
         main(["ticks", "list", "--help"])
     text = " ".join(capsys.readouterr().out.split())
-    assert "binance, exness or bourse" in text
-    assert "spot, um, cm, floor or late" in text
+    assert "binance, exness or bourse, or one of your own" in text
+    assert "spot, um, cm, floor or late, or one of your own source" in text

@@ -176,7 +176,7 @@ WRONG = {
     "symbols = 3\n": "`symbols`",
     "[symbols]\nBTCUSDT = 3\n": "`BTCUSDT`|[symbols.BTCUSDT]",
     "[symbol.BTCUSDT]\ntier = 1\n": "`symbol` is not a table|[symbols.NAME]",
-    '[symbols."BTC/USDT"]\nasset_class = "crypto"\n': "BTC/USDT",
+    '[symbols."BTC USDT"]\nasset_class = "crypto"\n': "BTC USDT",
     "[symbols.btcusdt]\ntier = 1\n[symbols.BTCUSDT]\ntier = 2\n": "twice",
     "[transitions.A_TO_B]\nold_symbol = 'A'\n": "[transitions.A_TO_B]|has no key `new_symbol`",
     "[symbols.BTCUSDT\n": "not a TOML file",
@@ -257,3 +257,41 @@ def test_a_setting_that_is_no_threshold_is_refused(
     monkeypatch.setenv("RANGEBAR_MIN_THRESHOLD_BTCUSDT", setting)
     with pytest.raises(SettingError, match="RANGEBAR_MIN_THRESHOLD_BTCUSDT"):
         rb.resolve_and_validate_threshold("BTCUSDT", 250)
+
+
+def test_tier_1_pairs_are_symbols_that_pass_the_gate() -> None:
+    pairs = rb.tier1_pairs("usdt")
+    assert pairs == get_registered_symbols(tier=1)
+    assert rb.tier1_pairs() == pairs
+    with pytest.raises(ValueError, match="registered against `GOLD`") as caught:
+        rb.tier1_pairs("GOLD")
+    assert 'rb.tier1_pairs("USDT")' in str(caught.value)
+
+
+@pytest.mark.parametrize("threshold", ["tight", "micro", 100, "0.1%"])
+def test_a_threshold_below_the_minimum_says_where_it_comes_from_and_how_to_lower_it(
+    threshold: str | int, own: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refused() -> str:
+        with pytest.raises(ThresholdError, match=f"a threshold of `{threshold}`") as caught:
+            rb.resolve_and_validate_threshold("BTCUSDT", threshold)
+        return str(caught.value)
+
+    dbps = rb.resolve_and_validate_threshold(None, threshold)
+    said = refused()
+    assert f"{dbps}" in said
+    assert "the setting `crypto_min_threshold` sets it, for symbols of class crypto" in said
+    # Both ways of the hint work when followed.
+    set_variable = f"set RANGEBAR_MIN_THRESHOLD_BTCUSDT={dbps}"
+    assert set_variable in said
+    monkeypatch.setenv(*set_variable.removeprefix("set ").split("="))
+    assert rb.resolve_and_validate_threshold("BTCUSDT", threshold) == dbps
+    monkeypatch.setenv("RANGEBAR_MIN_THRESHOLD_BTCUSDT", "400")
+    assert "the variable RANGEBAR_MIN_THRESHOLD_BTCUSDT sets it" in refused()
+    monkeypatch.delenv("RANGEBAR_MIN_THRESHOLD_BTCUSDT")
+    assert f"min_threshold = {dbps} below [symbols.BTCUSDT] in " in said
+    path = own("[symbols.BTCUSDT]\nmin_threshold = 400\n")
+    assert "`min_threshold` of [symbols.BTCUSDT]" in refused()
+    assert str(path) in said
+    own(f"[symbols.BTCUSDT]\nmin_threshold = {dbps}\n")
+    assert rb.resolve_and_validate_threshold("BTCUSDT", threshold) == dbps

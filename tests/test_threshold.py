@@ -6,6 +6,7 @@ from decimal import Decimal
 from fractions import Fraction
 
 import numpy as np
+import pandas as pd
 import polars as pl
 import pytest
 
@@ -64,7 +65,7 @@ REFUSED = [
     ([250, "0.25%"], ThresholdError, "250"),
     (["medium", 500, 250], ThresholdError, "250"),
     ([250, None], TypeError, "None"),
-    ([[250]], TypeError, "list"),
+    ([[250]], TypeError, "several"),
     ([250, 0.5], ThresholdError, "500"),
 ]
 
@@ -156,3 +157,63 @@ def test_a_threshold_of_any_size_is_refused_in_few_words(wrong: object) -> None:
         parse_threshold(wrong)
     assert len(str(caught.value)) < 2_000
     assert "\x1b" not in str(caught.value)
+
+
+def hint_of(wrong: object) -> str:
+    with pytest.raises((ThresholdError, TypeError)) as caught:
+        parse_thresholds(wrong)
+    return str(caught.value).partition("hint: ")[2]
+
+
+@pytest.mark.parametrize(
+    ("wrong", "hint"),
+    [
+        ("0.25", 'write "0.25%"'),
+        ("0.0025", 'write "0.25%"'),
+        ("2.5", 'write "2.5%"'),
+        ("250.0", 'write "0.25%"'),
+        ("250", 'write 250 without quotes, or with its unit: "250dbps"'),
+        (
+            "1000000",
+            "write a whole number from 1 (0.001 %) to 100000 (100 %), such as 250 for 0.25 %",
+        ),
+        (1e6, "write a whole number from 1 (0.001 %) to 100000 (100 %), such as 250 for 0.25 %"),
+        (
+            float("nan"),
+            "write a whole number from 1 (0.001 %) to 100000 (100 %), such as 250 for 0.25 %",
+        ),
+        (1e-9, "write a whole number from 1 (0.001 %) to 100000 (100 %), such as 250 for 0.25 %"),
+        (0, "write a whole number from 1 (0.001 %) to 100000 (100 %), such as 250 for 0.25 %"),
+        ("tigth", 'did you mean "tight"?'),
+        ("", 'write 250, "medium", "0.25%" or "25bp"'),
+        ([250, 250], "leave one of them out"),
+        ({100, 250}, "write a list: [100, 250]"),
+        ([], "write 250, or [250, 500]"),
+    ],
+)
+def test_each_hint_is_one_that_works(wrong: object, hint: str) -> None:
+    assert hint_of(wrong) == hint
+
+
+@pytest.mark.parametrize(
+    "several", [[250, 500], (250, 500), range(2), np.array([250, 500]), pl.Series([1])]
+)
+def test_where_one_is_expected_several_are_named_as_such(several: object) -> None:
+    with pytest.raises(TypeError, match="one threshold is expected here, not several") as caught:
+        parse_threshold(several)
+    assert "a list of those" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "several",
+    [
+        np.array([100, 250], dtype=np.uint16),
+        pl.Series([100, 250]),
+        pd.Series([100, 250]),
+        pd.Index([100, 250]),
+    ],
+    ids=lambda several: type(several).__module__,
+)
+def test_arrays_and_series_are_lists(several: object) -> None:
+    assert parse_thresholds(several) == ((100, 250), True)
+    assert parse_thresholds(np.array(250)) == ((250,), False)

@@ -43,7 +43,7 @@ def dicts(ticks: pl.DataFrame) -> list[dict[str, object]]:
 
 
 def expected(bars: pl.DataFrame, *, microstructure: bool = False) -> pd.DataFrame:
-    extra = list(rb.MICROSTRUCTURE_COLUMNS) if microstructure else []
+    extra = list(rb.REFERENCE_COLUMNS) if microstructure else []
     columns = ["open", "high", "low", "close", "volume", *extra]
     values = {name: bars[name].cast(pl.Float64).fill_null(math.nan).to_numpy() for name in columns}
     frame = pd.DataFrame(values).set_axis([*OHLCV, *extra], axis=1)
@@ -123,7 +123,7 @@ def test_microstructure_is_the_fifteen_columns(ticks: pl.DataFrame) -> None:
         "vwap_close_deviation", "price_impact", "kyle_lambda_proxy", "trade_intensity", "volume_per_trade",
         "aggression_ratio", "aggregation_density", "turnover_imbalance",
     ]  # fmt: skip
-    assert list(rb.MICROSTRUCTURE_COLUMNS) == fifteen
+    assert list(rb.REFERENCE_COLUMNS) == fifteen
     assert list(frame.columns) == [*OHLCV, *fifteen]
 
 
@@ -132,7 +132,7 @@ def test_undefined_features_are_nan_and_prices_never(ticks: pl.DataFrame) -> Non
     frame = rb.process_trades_to_dataframe(bare.to_pandas(), 50, include_microstructure=True)
     assert not frame[OHLCV].isna().any(axis=None)
     assert frame[["ofi", "vwap", "buy_volume", "kyle_lambda_proxy"]].isna().all(axis=None)
-    assert list(frame.columns) == [*OHLCV, *rb.MICROSTRUCTURE_COLUMNS]
+    assert list(frame.columns) == [*OHLCV, *rb.REFERENCE_COLUMNS]
 
 
 EMPTY = pd.DataFrame({"timestamp": [1], "price": [1.0], "quantity": [1.0]}).head(0)

@@ -1,4 +1,4 @@
-"""Write columns.md, settings.md and sources.md from the tables of the package.
+"""Write columns.md, settings.md, sources.md, layouts.md and names.md from the tables of the package.
 
 Run with the package installed: python docs/reference/generate.py
 """
@@ -7,21 +7,29 @@ from __future__ import annotations
 
 from dataclasses import MISSING, fields
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import rangebar_polars as rb
 from rangebar_polars.config import Settings
 from rangebar_polars.sources import SOURCES
+from rangebar_polars.trade_layouts import LAYOUTS
+
+if TYPE_CHECKING:
+    from rangebar_polars.trade_layouts import TradeLayout
 
 PAGE = Path(__file__).with_name("columns.md")
 SETTINGS_PAGE = Path(__file__).with_name("settings.md")
 SOURCES_PAGE = Path(__file__).with_name("sources.md")
+LAYOUTS_PAGE = Path(__file__).with_name("layouts.md")
+NAMES_PAGE = Path(__file__).with_name("names.md")
 HEAD = """\
 # Columns of a bar frame
 
 Generated from `rb.columns()` by `docs/reference/generate.py`; do not edit. Keys of `group_by` come
 first, with their own dtypes. A list of thresholds adds `threshold`, and `incomplete="keep"` adds
 `is_closed` and `ended_by`. Every frame has the group `core`. `features="microstructure"`, or single
-names, add the others. The order is always that of this page.
+names, add the others. The order is always that of this page. Volumes are in the unit of the quantity
+of the trades: coins for stored ticks of coin-margined futures, contracts for raw files of them.
 """
 TABLE = """
 ## {group}
@@ -55,6 +63,33 @@ basis points. It has no key in the settings file, because the file of symbols ha
 | setting | variable | value | default | meaning |
 |---|---|---|---|---|
 """
+LAYOUTS_HEAD = """\
+# Layouts of trade files
+
+Generated from `rangebar_polars.trade_layouts` by `docs/reference/generate.py`; do not edit.
+
+`rb.scan_trades` recognises these by the names of the columns and the values of the first row;
+`layout=` takes the name. Case, blanks and `_`, `-`, `.` in names do not matter, and a file may have
+more columns. The side is that of the taker unless the table says so. Times are UTC.
+
+| layout | time | price | quantity | unit | side | ids | symbol | header | files | note |
+|---|---|---|---|---|---|---|---|---|---|---|
+"""
+LAYOUTS_TAIL = """
+`parquet` and `csv` find fields by the known names of columns, or by `columns=`. Times that are
+numbers need `time_unit=` there. Side words are those of the taker.
+
+Whole-number ids that exchanges count are `agg_trade_id`, `first_trade_id` and `last_trade_id`; others
+stay text in `trade_id`. `is_buyer_maker` is null where nobody was the aggressor.
+
+Left out, because no public document says what is in them: `.bi5` files of Dukascopy (the scale of
+prices depends on the instrument), the side of Polygon's crypto trades (its condition codes), trades
+of Coinbase's Advanced Trade API saved as CSV (whose side they name), and BitMEX dumps (times
+with a `D` in the middle: read them with `pl.read_csv`).
+
+## Where this is documented
+
+"""
 SOURCES_HEAD = """\
 # Sources
 
@@ -63,12 +98,51 @@ Generated from `rangebar_polars.sources` by `docs/reference/generate.py`; do not
 The arguments `source` and `market` of a function, and `--source` and `--market` of a command, name a
 market of this table, in any letter case. A file of symbols writes `um` and `cm` as `futures-um` and
 `futures-cm`; the arguments take these names too.
+
+Any other name is a source of your own: `source="kraken"`, of 2 to 32 characters a-z, 0-9, `_` and `-`
+that begin with a letter. Its ticks come from `TickStorage.write_ticks` only. Its market has any name
+of 1 to 32 such characters. Its ids are whole numbers, which form a chain and prove that no tick is
+missing, or texts in the column `trade_id`, such as UUIDs, which prove that no tick is there twice, or
+absent. Days of the last two kinds are complete as written.
+
+On coin-margined futures (`cm`), Binance counts contracts. The tick store holds coins as the quantity,
+contracts · contract size / price, rounded half to even to 8 decimals, and the contracts in the column
+`contracts`. The contract size is `contract_size` of the file of symbols: 100 for contracts of BTC, 10
+for most others (Binance, "COIN-Margined Futures Contract Specifications"). A day that was stored
+before has no column `contracts`; its quantity is converted when it is read, and bars of it are
+computed again. Files that you read yourself (`scan_agg_trades`, `BinanceArchive`) keep contracts.
+
+Exness names a symbol with its type of account: `EURUSD_Raw_Spread` (the default), `EURUSD`,
+`EURUSDm`, `EURUSD_Zero_Spread`, `EURUSD_Pro`, `EURUSD_Standart_Plus`. The key `archive_name` of the
+file of symbols names another one. A month without a file comes from the file of its year
+(`2024/Exness_NAME_2024.zip`) or from those of its days (`2024/01/02/Exness_NAME_2024_01_02.zip`).
 """
 SOURCE_TABLE = """
 ## {source.title}: `source="{source.name}"`
 
 | | |
 |---|---|
+"""
+
+NAMES_HEAD = """\
+# Names of the columns of trades
+
+Generated from `rb.known_names()` by `docs/reference/generate.py`; do not edit.
+
+A column with one of these names is read as the field, in frames, plans, builders and expressions. Letter
+case, blanks and the characters `_`, `-`, `.` do not matter: `baseQty` and `Base Qty` are `base_qty`. The
+name of the field itself wins over the others; two columns with other names of one field are an error.
+`columns={"quantity": "my_size"}` of a frame, or `quantity="my_size"` of an expression, names any other
+column, and `None` leaves a field out. `rb.binding(trades)` shows what is read.
+
+- Names of ids count only for integer columns.
+- A single letter counts only as the signature of Binance's streams: `p`, `q` and `T` together, `a` and `m`
+  beside them, `f` and `l` beside them and together.
+- `is_buyer_maker` and `side` say the same. If a frame has both, `is_buyer_maker` is read.
+- `symbol` is not an input of bars: without `group_by`, a text column of such a name must hold one value.
+
+| field | names | letter |
+|---|---|---|
 """
 
 
@@ -146,7 +220,61 @@ def sources_page() -> str:
     return text
 
 
+def side_words(layout: TradeLayout) -> str:
+    """Return the column of the side of a layout, and whose side it is."""
+    if layout.buyer_maker:
+        return f"`{layout.buyer_maker}`"
+    if not layout.side:
+        return "none"
+    return f"`{layout.side}`" + (", the maker's" if layout.side_of == "maker" else "")
+
+
+def quantity_words(layout: TradeLayout) -> str:
+    """Return the column of the quantity of a layout, or what it is computed from."""
+    if layout.quantity:
+        return f"`{layout.quantity}`"
+    return f"`{layout.contracts}` / `{layout.price}`" if layout.contracts else "none"
+
+
+def layouts_page() -> str:
+    """Return the page of the layouts of trade files."""
+    text = LAYOUTS_HEAD
+    for layout in LAYOUTS:
+        units = (unit if "%" not in unit else "text" for unit in layout.time_units)
+        ids = f"`{layout.id}`, {layout.id_kind}" if layout.id else "none"
+        cells = [
+            f"`{layout.name}`" + (f" {layout.form}" if layout.form else ""),
+            f"`{layout.time}`, {' or '.join(units)}",
+            f"`{layout.price}`" if layout.price else f"`{layout.bid}`, `{layout.ask}`",
+            quantity_words(layout),
+            layout.unit,
+            side_words(layout),
+            ids,
+            f"`{layout.symbol}`" if layout.symbol else "none",
+            layout.header,
+            layout.compression or "plain",
+            layout.note,
+        ]
+        text += f"| {' | '.join(cells)} |\n"
+    sources = dict.fromkeys((layout.name, layout.source) for layout in LAYOUTS)
+    return text + LAYOUTS_TAIL + "".join(f"- `{name}`: {source}.\n" for name, source in sources)
+
+
+def names_page() -> str:
+    """Return the page of the known names."""
+    text = NAMES_HEAD
+    for (field,), names in rb.known_names().group_by("field", maintain_order=True):
+        listed = names["name"].to_list()
+        # The letter is the last name; `s` of the symbols is a name like the others.
+        letters = [listed.pop()] if field != "symbol" and len(listed[-1]) == 1 else []
+        cells = [", ".join(f"`{name}`" for name in group) for group in (listed, letters)]
+        text += f"| `{field}` | {' | '.join(cells)} |\n"
+    return text
+
+
 if __name__ == "__main__":
     PAGE.write_text(page(), encoding="utf-8")
     SETTINGS_PAGE.write_text(settings_page(), encoding="utf-8")
     SOURCES_PAGE.write_text(sources_page(), encoding="utf-8")
+    LAYOUTS_PAGE.write_text(layouts_page(), encoding="utf-8")
+    NAMES_PAGE.write_text(names_page(), encoding="utf-8")

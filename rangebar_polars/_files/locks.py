@@ -22,7 +22,11 @@ from typing import TYPE_CHECKING
 from rangebar_polars._files.interrupts import raise_if_interrupted
 from rangebar_polars._utils.fork import after_fork_in_child
 from rangebar_polars.config import settings
-from rangebar_polars.exceptions import StorageError, with_hint
+from rangebar_polars.exceptions import (
+    LockWaitWarning,
+    StorageError,
+    with_hint,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -51,10 +55,6 @@ _COMMAND_ARGUMENTS = 3
 _FLOCK = "hhqqi"
 #: The length of a range that reaches to the end of the file, wherever that is.
 _TO_THE_END = 0
-
-
-class LockWaitWarning(UserWarning):
-    """Another process or thread holds a lock that this one waits for."""
 
 
 class LockFile:

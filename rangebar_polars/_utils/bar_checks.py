@@ -9,6 +9,7 @@ import polars as pl
 
 from rangebar_polars._text import shown
 from rangebar_polars.exceptions import BarDataError, MissingColumnError, with_hint
+from rangebar_polars.interop.pandas_frames import frame_from_pandas, is_pandas
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -26,7 +27,8 @@ TIMES = ("open_time", "close_time")
 def check_bars(bars: object, columns: Sequence[str], make_bars: str) -> pl.DataFrame:
     """Check that a frame has these columns, each with a data type that bars can have.
 
-    `make_bars` is the code that the hint suggests if the frame holds trades.
+    A LazyFrame is collected, and a pandas frame with these columns is converted. `make_bars` is the
+    code that the hint suggests if the frame holds trades.
 
     Raises
     ------
@@ -35,21 +37,20 @@ def check_bars(bars: object, columns: Sequence[str], make_bars: str) -> pl.DataF
     MissingColumnError
         A column is missing.
     """
+    if isinstance(bars, pl.LazyFrame):
+        bars = bars.collect(engine="streaming")
+    elif is_pandas(bars):
+        bars = frame_from_pandas(bars)
     if not isinstance(bars, pl.DataFrame):
         raise TypeError(
             with_hint(
                 f"bars must be a Polars DataFrame; they are of type `{type(bars).__name__}`",
-                "collect a LazyFrame first",
+                "pass the frame that trades.rangebar.bars(250) returns",
             )
         )
     for name in columns:
         if name not in bars.columns:
-            raise MissingColumnError(
-                with_hint(
-                    f"these are not bars: there is no column `{name}`",
-                    f"make bars of trades first: {make_bars}",
-                )
-            )
+            raise _missing(name, bars, make_bars)
     for name in keys_of(bars):
         dtype = bars.schema[name]
         if dtype.is_nested() or dtype == pl.Object:
@@ -107,6 +108,24 @@ def keys_of(bars: pl.DataFrame) -> list[str]:
         if name in bars.columns
     )
     return bars.columns[:first]
+
+
+def _missing(name: str, bars: pl.DataFrame, make_bars: str) -> MissingColumnError:
+    """Return the error for bars, or something else, without a column."""
+    columns = set(bars.columns)
+    if {"Open", "High", "Low", "Close"} <= columns:
+        sentence = (
+            f"these bars have no column `{name}`: it is not part of a frame for backtesting.py"
+        )
+        hint = "take Polars bars: rb.scan_range_bars(...).collect(), with the same arguments"
+    elif name in TIMES and {"open", "high", "low", "close", *TIMES} - columns == {name}:
+        other = next(time for time in TIMES if time != name)
+        sentence = f"these bars have no column `{name}`"
+        hint = f'keep it, or add it: bars.with_columns({name}="{other}")'
+    else:
+        sentence = f"these are not bars: there is no column `{name}`"
+        hint = f"make bars of trades first: {make_bars}"
+    return MissingColumnError(with_hint(sentence, hint))
 
 
 def _limits(dtype: pl.DataType) -> tuple[int, int] | None:

@@ -6,18 +6,28 @@ import operator
 import stat
 from typing import TYPE_CHECKING
 
-from rangebar_polars.exceptions import StorageError, with_hint
+from rangebar_polars.exceptions import StorageError, unknown_choice, with_hint
 
 if TYPE_CHECKING:
     from pathlib import Path
     from typing import SupportsIndex
 
-__all__ = ["ACCESS_HINT", "count_of", "is_folder", "require_bool", "require_folder"]
+__all__ = [
+    "ACCESS_HINT",
+    "count_of",
+    "is_folder",
+    "keeps_incomplete",
+    "require_bool",
+    "require_folder",
+]
 
 ACCESS_HINT = (
     "let this user read and write the folder: chmod -R g+rwX, with setgid on the folders and "
     "umask 002 for users of one group; or give another folder: cache_dir=, or RANGEBAR_CACHE_DIR"
 )
+
+_INCOMPLETE = {"drop": False, "keep": True}
+_MOST_MEANT = 10**9
 
 
 def require_bool(**flags: object) -> None:
@@ -55,7 +65,7 @@ def count_of(n_bars: SupportsIndex) -> int:
     ValueError
         The number is below 1.
     TypeError
-        The value is not a whole number.
+        The value is not a whole number, or a bool.
 
     Examples
     --------
@@ -63,10 +73,53 @@ def count_of(n_bars: SupportsIndex) -> int:
     >>> count_of(1_000)
     1000
     """
-    count = operator.index(n_bars)
-    if isinstance(n_bars, bool) or count < 1:
-        raise ValueError(f"`n_bars` must be a number from 1 on; it is `{n_bars}`")
-    return count
+    whole = _whole_number(n_bars)
+    if whole is None:
+        sentence = f"`n_bars` must be a whole number; it is `{n_bars!r}`, of type `{type(n_bars).__name__}`"
+        raise TypeError(with_hint(sentence, f"n_bars={_meant(n_bars)}"))
+    if whole < 1:
+        raise ValueError(
+            with_hint(f"`n_bars` must be at least 1; it is `{n_bars}`", "n_bars=1_000")
+        )
+    return whole
+
+
+def _whole_number(value: object) -> int | None:
+    """Return a value as an int; None for a bool and for what is not a whole number."""
+    if isinstance(value, bool) or _is_of_numpy(type(value)):
+        return None
+    try:
+        return operator.index(value)  # type: ignore[arg-type]
+    except TypeError:
+        return None
+
+
+def _meant(value: object) -> int:
+    """Return the whole number that a float or a text shows, else an example."""
+    try:
+        number = float(str(value).replace("_", ""))
+    except ValueError:
+        return 1000
+    return int(number) if 1 <= number < _MOST_MEANT and number.is_integer() else 1000
+
+
+def keeps_incomplete(incomplete: object, name: str = "incomplete") -> bool:
+    """Return whether the argument `incomplete` keeps bars: "keep" and True, or "drop" and False.
+
+    Examples
+    --------
+    >>> from rangebar_polars._utils.checks import keeps_incomplete
+    >>> keeps_incomplete("keep"), keeps_incomplete(False)
+    (True, False)
+    """
+    if isinstance(incomplete, bool) or _is_of_numpy(type(incomplete)):
+        return bool(incomplete)
+    if not isinstance(incomplete, str):
+        sentence = f'`{name}` must be "drop" or "keep"; it is of type `{type(incomplete).__name__}`'
+        raise TypeError(with_hint(sentence, f'{name}="keep", which is the same as {name}=True'))
+    if incomplete not in _INCOMPLETE:
+        raise ValueError(unknown_choice(name, incomplete, list(_INCOMPLETE)))
+    return _INCOMPLETE[incomplete]
 
 
 def is_folder(path: Path) -> bool:

@@ -6,7 +6,7 @@ import logging
 from importlib import import_module
 from typing import TYPE_CHECKING
 
-from rangebar_polars.exceptions import MissingExtraError
+from rangebar_polars.exceptions import BrokenExtraError, MissingExtraError, with_hint
 
 if TYPE_CHECKING:
     from types import ModuleType
@@ -21,6 +21,8 @@ def import_extra(module: str, extra: str) -> ModuleType:
     ------
     MissingExtraError
         The library is not installed. The message contains the command that installs it.
+    BrokenExtraError
+        The library is installed, and its import fails. The message contains the reason.
 
     Examples
     --------
@@ -35,12 +37,31 @@ def import_extra(module: str, extra: str) -> ModuleType:
     library = module.partition(".")[0]
     try:
         found = import_module(module)
-    except ModuleNotFoundError as error:
-        if error.name is None or error.name.partition(".")[0] != library:
-            raise
-        raise MissingExtraError.of(library, extra) from error
+    except ImportError as error:
+        if isinstance(error, ModuleNotFoundError) and error.name == library:
+            raise MissingExtraError.of(library, extra) from error
+        raise BrokenExtraError(_broken(library, extra, error)) from error
     _keep_from_stderr(library)
     return found
+
+
+def _broken(library: str, extra: str, error: ImportError) -> str:
+    """Describe why an installed library cannot be imported, with the errors behind the first."""
+    reasons: list[str] = []
+    link: BaseException | None = error
+    while link is not None and len(reasons) < 3:  # noqa: PLR2004 - the rest repeats the reason
+        reason = str(link).partition("\n")[0][:200]
+        reasons += [reason] if reason and reason not in reasons else []
+        link = link.__cause__ or link.__context__
+    sentence = f"`{library}` is installed, but its import fails: {'; '.join(reasons)}"
+    from rangebar_polars.config import time_zone_variable
+
+    zone = time_zone_variable()
+    if zone and any("time zone" in reason for reason in reasons):
+        hint = f"the variable `TZ` is `{zone}`, which `{library}` does not know: TZ=UTC"
+    else:
+        hint = f"pip install --force-reinstall 'rangebar-polars[{extra}]'"
+    return with_hint(sentence, hint)
 
 
 def _keep_from_stderr(library: str) -> None:

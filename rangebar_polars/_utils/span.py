@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import json
 import re
+from calendar import monthrange
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from rangebar_polars.exceptions import with_hint
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
+
+    import numpy as np
 
 __all__ = [
     "ONE_DAY",
@@ -20,21 +24,32 @@ __all__ = [
     "describe_days",
     "microseconds",
     "parse_day",
+    "parse_instant",
     "parse_span",
 ]
 
 
-When: TypeAlias = "date | datetime | str"
+#: A day or an instant; those of pandas are datetimes.
+When: TypeAlias = "date | datetime | str | np.datetime64"
 
 ONE_DAY = timedelta(days=1)
 _ONE_MICROSECOND = timedelta(microseconds=1)
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-_DAY = re.compile(r"\d{4}-\d{2}-\d{2}")
+_YEAR_FIRST = re.compile(r"([0-9]{4})[-/.]([0-9]{1,2})[-/.]([0-9]{1,2})")
+_COMPACT = re.compile(r"[0-9]{8}")
+_DAY_FIRST = re.compile(r"([0-9]{1,2})[-/.]([0-9]{1,2})[-/.]([0-9]{4})")
+_MONTH = re.compile(r"([0-9]{4})[-/.]?([0-9]{2})")
+_MONTHS = 12
+#: Units of NumPy that are longer than a day.
+_LONG_UNITS = ("Y", "M", "W", "D")
 #: Days with a day before and after them, so that adding a day never leaves the calendar.
 _EARLIEST, _LATEST = date(1, 1, 2), date(9998, 12, 31)
 #: Runs of days that a message lists.
 _LISTED = 5
-_HINT = 'take a date ("2024-03-01" means that whole UTC day) or a datetime with a time zone'
+_HINT = (
+    'take a date ("2024-03-01" means that whole UTC day) or a time ("2024-03-01 12:00"; without a '
+    "time zone it is UTC)"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,13 +106,28 @@ def parse_day(value: When, name: str = "day") -> date:
     return instant.date()
 
 
+def parse_instant(value: When, name: str) -> datetime:
+    """Return an instant in UTC; of a date, its 00:00 UTC.
+
+    Examples
+    --------
+    >>> from rangebar_polars._utils.span import parse_instant
+    >>> parse_instant("2024-03-01 12:00", "before").isoformat()
+    '2024-03-01T12:00:00+00:00'
+    """
+    return _instant(value, name)[0]
+
+
 def parse_span(start: When, end: When) -> Span:
     """Parse a span of two dates, both days included, or of two instants, the second excluded.
+
+    Dates and instants may be of Python, pandas or NumPy, or text. An instant without a time zone is
+    UTC.
 
     Raises
     ------
     ValueError
-        A value is not a date, a datetime has no time zone, or the end is not after the start.
+        A value is not a date, or the end is not after the start.
     TypeError
         A value is not a date, a datetime or text.
 
@@ -118,12 +148,6 @@ def parse_span(start: When, end: When) -> Span:
     return Span(first, last)
 
 
-def _without_zone(value: object, name: str, remedy: str) -> ValueError:
-    return ValueError(
-        with_hint(f"`{name}` is `{value}`, a time without a zone", f"write {remedy} if it is UTC")
-    )
-
-
 def _instant(value: object, name: str) -> tuple[datetime, bool]:
     """Return the instant in UTC, and whether the value is a whole day."""
     try:
@@ -141,26 +165,88 @@ def _out_of_range(value: object, name: str) -> ValueError:
 
 
 def _converted(value: object, name: str) -> tuple[datetime, bool]:
+    if isinstance(value, str):
+        return _parsed(value, name)
+    if type(value).__module__ == "numpy" and type(value).__name__ == "datetime64":
+        return _of_numpy(value, name)
     if isinstance(value, datetime):
-        if value.tzinfo is None:
-            raise _without_zone(value, name, f"{name}.replace(tzinfo=datetime.UTC)")
-        return value.astimezone(UTC), False
+        return _in_utc(value, name), False
     if isinstance(value, date):
         return day_start(value), True
-    if not isinstance(value, str):
-        raise TypeError(
-            with_hint(f"`{name}` must be a date; it is of type `{type(value).__name__}`", _HINT)
-        )
+    raise TypeError(
+        with_hint(f"`{name}` must be a date; it is of type `{type(value).__name__}`", _HINT)
+    )
+
+
+def _in_utc(value: datetime, name: str) -> datetime:
+    """Return a plain datetime in UTC. A time without a zone is UTC.
+
+    Nanoseconds of pandas are rounded up: a tick, in microseconds, is then on the same side.
+    """
+    if value != value:  # noqa: PLR0124 - NaT of pandas
+        raise _not_a_date(value, name)
+    nanosecond = getattr(value, "nanosecond", 0)
+    plain = datetime(
+        *(value.year, value.month, value.day, value.hour, value.minute, value.second),
+        value.microsecond,
+        tzinfo=UTC if value.tzinfo is None else value.tzinfo,
+        fold=value.fold,
+    )
+    instant = plain.astimezone(UTC)
+    return instant + _ONE_MICROSECOND if nanosecond else instant
+
+
+def _of_numpy(value: Any, name: str) -> tuple[datetime, bool]:  # noqa: ANN401
+    """Convert a datetime64: one of days is a day, one of a smaller unit an instant in UTC."""
+    unit = value.dtype.str.partition("[")[2].rstrip("]")
+    if unit == "D" and isinstance(value.item(), date):
+        return day_start(value.item()), True
+    rounded = value.astype("datetime64[us]")
+    if isinstance(rounded.item(), datetime) and unit not in _LONG_UNITS:
+        plain = rounded.item().replace(tzinfo=UTC)
+        return plain + _ONE_MICROSECOND if rounded < value else plain, False
+    raise _not_a_date(value, name)
+
+
+def _parsed(value: str, name: str) -> tuple[datetime, bool]:
+    """Parse a day ("2024-03-01", "20240301", "2024/3/1") or an instant of ISO 8601."""
     text = value.strip()
     try:
-        if _DAY.fullmatch(text):
+        found = _YEAR_FIRST.fullmatch(text)
+        if found is not None:
+            return day_start(date(*map(int, found.groups()))), True
+        if _COMPACT.fullmatch(text):
             return day_start(date.fromisoformat(text)), True
-        parsed = datetime.fromisoformat(text)
-    except ValueError as error:
-        raise ValueError(with_hint(f"`{name}` is `{value}`, which is not a date", _HINT)) from error
-    if parsed.tzinfo is None:
-        raise _without_zone(value, name, f"`{text}Z`")
-    return _converted(parsed, name)
+        return _in_utc(datetime.fromisoformat(text), name), False
+    except ValueError:
+        raise _not_a_date(value, name) from None
+
+
+def _not_a_date(value: object, name: str) -> ValueError:
+    hint = _meant(value.strip()) if isinstance(value, str) else None
+    return ValueError(with_hint(f"`{name}` is `{value}`, which is not a date", hint or _HINT))
+
+
+def _meant(text: str) -> str | None:
+    """Return the hint for a date that is written in another way, if it is one."""
+    month = _MONTH.fullmatch(text)
+    if month is not None:
+        year, number = map(int, month.groups())
+        if 1 <= number <= _MONTHS:
+            last = monthrange(year, number)[1]
+            start, end = f"{year:04}-{number:02}-01", f"{year:04}-{number:02}-{last}"
+            return f'take "{start}" to "{end}" for the whole month'
+    day_first = _DAY_FIRST.fullmatch(text)
+    if day_first is not None:
+        first, second, year = map(int, day_first.groups())
+        days = dict.fromkeys(
+            f"{year:04}-{month:02}-{day:02}"
+            for day, month in ((first, second), (second, first))
+            if 1 <= month <= _MONTHS and 1 <= day <= monthrange(year, month)[1]
+        )
+        if days:
+            return f"take {' or '.join(json.dumps(day) for day in days)}"
+    return None
 
 
 def describe_days(days: Iterable[date]) -> str:

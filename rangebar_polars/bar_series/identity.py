@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from rangebar_polars._utils.checks import require_bool
 from rangebar_polars._utils.span import day_start, microseconds
+from rangebar_polars._utils.symbol_names import file_name_part, shortened
 from rangebar_polars.bar_series.segments import EARLIEST, reset_mode, segment_of
 from rangebar_polars.sources import Venue, canonical_market, canonical_symbol
 
@@ -87,6 +88,10 @@ class BarSpecKey(NamedTuple):
     threshold: int
     reset: str
     config_id: int
+
+
+#: Longest name of a file of a spec, to which others append a segment, an anchor and an ending.
+LONGEST_FILE_NAME = 160
 
 
 class SeriesKey(NamedTuple):
@@ -212,7 +217,9 @@ class LeaseKey(NamedTuple):
     @property
     def spec_file_name(self) -> str:
         """A file name that is unique to the spec."""
-        return "-".join(str(part) for part in (*self[:5], f"{self.config_id:016x}"))
+        names = (file_name_part(name) for name in (self.source, self.market, self.symbol))
+        name = "-".join((*names, str(self.threshold), self.reset, f"{self.config_id:016x}"))
+        return shortened(name, LONGEST_FILE_NAME)
 
     @property
     def file_name(self) -> str:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
-from rangebar_polars._utils.span import Span, day_start, parse_span
+from rangebar_polars._utils.span import Span, day_start, parse_instant, parse_span
 from rangebar_polars.bar_series.identity import BarRules, BarSpec
 from rangebar_polars.bar_series.segments import parts, reset_of
 from rangebar_polars.bar_series.selection import (
@@ -41,7 +41,7 @@ _FAR = date(9998, 12, 31)
 
 
 def instant(value: When, name: str) -> datetime:
-    """Convert a datetime with a zone, or a date (00:00 UTC), to an instant.
+    """Convert a datetime, or a date (00:00 UTC), to an instant.
 
     Examples
     --------
@@ -49,10 +49,7 @@ def instant(value: When, name: str) -> datetime:
     >>> instant("2024-03-01", "before").isoformat()
     '2024-03-01T00:00:00+00:00'
     """
-    try:
-        return parse_span(value, _FAR).start
-    except (TypeError, ValueError) as error:
-        raise type(error)(str(error).replace("`start`", f"`{name}`")) from error
+    return parse_instant(value, name)
 
 
 def span_of(symbol: str, start: When, end: When | None) -> Span:
@@ -107,8 +104,7 @@ class SeriesQuery:
             reset=reset_of(ouroboros, ouroboros_mode),
             rules=BarRules(prevent_same_timestamp_close=prevent_same_timestamp_close),
         )
-        start = anchor if anchor is None or anchor == "segment" else instant(anchor, "anchor")
-        return cls(spec, start, frozenset(groups))  # type: ignore[arg-type]
+        return cls(spec, _anchor(anchor), frozenset(groups))
 
     @property
     def first_day(self) -> date | None:
@@ -147,6 +143,19 @@ class SeriesQuery:
     def newest(self, chains: Mapping[BarSeries, Chain], end: datetime | None) -> Iterator[Chain]:
         """Yield the chains of the newest bars before an instant, the newest segment first."""
         return walk_back(self.matching(chains), self.spec.reset, end, groups=self.groups)
+
+
+def _anchor(anchor: Anchor | None) -> Literal["segment"] | datetime | None:
+    if anchor is None:
+        return None
+    if isinstance(anchor, str) and anchor == "segment":
+        return "segment"
+    try:
+        return instant(anchor, "anchor")
+    except ValueError as error:
+        sentence = str(error).partition("\n")[0]
+        hint = 'write anchor="segment" for the start of each segment, or a time'
+        raise ValueError(with_hint(sentence, hint)) from error
 
 
 def _has_anchor(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
+from types import NoneType
 from typing import TYPE_CHECKING
 
 from rangebar_polars._utils.span import ONE_DAY, Span, day_start, microseconds
@@ -53,7 +54,8 @@ def reset_mode(reset: str | None, name: str = "reset") -> str:
     >>> reset_mode("1mo"), reset_mode(None)
     ('month', 'none')
     """
-    mode = _MODES.get(reset)
+    value: object = reset
+    mode = _MODES.get(reset) if isinstance(value, (str, NoneType)) else None
     if mode is None:
         raise ValueError(unknown_choice(name, str(reset), [mode for mode in _MODES if mode]))
     return mode

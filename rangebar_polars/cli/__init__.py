@@ -18,7 +18,16 @@ import polars as pl
 from rangebar_polars import __version__
 from rangebar_polars._text import shown
 from rangebar_polars.cli import bars, cache, populate, symbols, ticks
-from rangebar_polars.cli._output import UsageError, error_text, fail, warnings_to_stderr
+from rangebar_polars.cli._output import (
+    UsageError,
+    error_text,
+    fail,
+    hold_messages,
+    log_to_stderr,
+    release_messages,
+    warnings_to_stderr,
+)
+from rangebar_polars.cli._parser import CommandParser
 from rangebar_polars.events import flush_hooks
 from rangebar_polars.exceptions import (
     RangeBarError,
@@ -62,9 +71,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     1
     """
     ending = Ending(is_command=argv is None)
-    with ending, warnings_to_stderr():
+    with ending, warnings_to_stderr(), log_to_stderr():
         arguments = parser().parse_args(argv)
         let_interrupts_end_waits()
+        if getattr(arguments, "quiet", False):
+            hold_messages()
         ending.status = arguments.run(arguments) or 0
     return ending.status
 
@@ -86,6 +97,7 @@ class Ending(AbstractContextManager["Ending"]):
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> bool:
+        release_messages(shown=error is not None or self.status != 0)
         if error is None or isinstance(error, SystemExit):
             return False
         self.status = self._status_of(error)
@@ -135,7 +147,7 @@ def interrupted(*, is_command: bool) -> int:
 
 def parser() -> argparse.ArgumentParser:
     """Build the parser of the whole command."""
-    command = argparse.ArgumentParser(
+    command = CommandParser(
         prog="rangebar",
         description="Build exact range bars, and manage the ticks behind them.",
         epilog=EXAMPLES,

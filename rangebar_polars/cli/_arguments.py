@@ -22,7 +22,7 @@ from rangebar_polars.symbol_registry import get_symbol_entries
 from rangebar_polars.threshold import parse_threshold
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
     from typing import TypeVar
 
     from rangebar_polars.cli._output import Verbs
@@ -33,6 +33,7 @@ __all__ = [
     "THRESHOLD_HELP",
     "add_action",
     "add_cache_arguments",
+    "add_cache_dir_argument",
     "add_threshold_argument",
     "add_venue_arguments",
     "cache_arguments",
@@ -96,20 +97,30 @@ def venue_of(symbol: str, source: str | None, market: str | None) -> Venue:
     return parsed(canonical_market, name, market or default)
 
 
-def venues_of(source: str | None, market: str | None) -> list[Venue]:
-    """Return all venues, or those of a source, a market or both."""
+def venues_of(source: str | None, market: str | None, stored: Sequence[Venue] = ()) -> list[Venue]:
+    """Return all venues, or those of a source, a market or both. `stored` adds user sources."""
     if source is not None:
         source = parsed(canonical_market, source, DEFAULT_MARKET).source
-    if market is not None:
+    known = [Venue(name, of_name) for name, row in SOURCES.items() for of_name in row.market_names]
+    venues = [*known, *(venue for venue in stored if venue not in known)]
+    if market is not None and market.lower() not in {venue.market for venue in venues}:
         market = parsed(canonical_market, source or DEFAULT_SOURCE, market).market
-    venues = [Venue(name, of_name) for name, row in SOURCES.items() for of_name in row.market_names]
-    return [v for v in venues if source in (None, v.source) and market in (None, v.market)]
+    return [
+        venue
+        for venue in venues
+        if source in (None, venue.source) and (market is None or market.lower() == venue.market)
+    ]
 
 
 def add_venue_arguments(command: argparse._ActionsContainer) -> None:
     """Add the options for source and market."""
-    command.add_argument("--source", help=f"{either(SOURCES)} (default: from the registry)")
-    command.add_argument("--market", help=f"{either(market_names())} (default: from the registry)")
+    command.add_argument(
+        "--source", help=f"{either(SOURCES)}, or one of your own (default: from the registry)"
+    )
+    command.add_argument(
+        "--market",
+        help=f"{either(market_names())}, or one of your own source (default: from the registry)",
+    )
 
 
 def add_threshold_argument(command: argparse._ActionsContainer, *, default: str) -> None:
@@ -132,6 +143,11 @@ def add_cache_arguments(command: argparse._ActionsContainer) -> None:
         help="address of the bar cache, such as http://host:8123 (default: "
         "RANGEBAR_CLICKHOUSE_DSN, else a local folder)",
     )
+    add_cache_dir_argument(command)
+
+
+def add_cache_dir_argument(command: argparse._ActionsContainer) -> None:
+    """Add the option for the cache folder."""
     command.add_argument(
         "--cache-dir",
         type=Path,

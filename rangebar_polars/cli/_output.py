@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import sys
 import warnings
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, TextIO, TypeAlias
+from typing import TYPE_CHECKING, ClassVar, TextIO, TypeAlias
 
 import polars as pl
 
 from rangebar_polars._text import printable
+from rangebar_polars.exceptions import SourceError, with_hint
 
 if TYPE_CHECKING:
     import argparse
@@ -22,10 +24,15 @@ if TYPE_CHECKING:
 
 __all__ = [
     "UsageError",
+    "csv_text",
     "emit",
     "emit_frame",
     "error_text",
     "fail",
+    "hold_messages",
+    "log_to_stderr",
+    "release_messages",
+    "report",
     "say",
     "text_table",
     "warnings_to_stderr",
@@ -33,7 +40,15 @@ __all__ = [
 ]
 
 TABLE_ROWS = 20
+#: Parts of the package that log a long wait.
+WAITING = ("fetch", "clickhouse")
 WIDEST_TABLE = 1000  # one line per row; the terminal may wrap it
+
+
+class Held:
+    """Messages of a command with `--quiet`, which are shown only if it fails."""
+
+    messages: ClassVar[list[str] | None] = None
 
 
 class UsageError(Exception):
@@ -72,7 +87,26 @@ def emit_frame(frame: pl.DataFrame) -> None:
     if sys.stdout is not None and sys.stdout.isatty():
         emit(text_table(frame, rows=-1) + "\n")
     else:
-        emit(frame.write_csv())
+        emit(csv_text(frame))
+
+
+def csv_text(frame: pl.DataFrame) -> str:
+    """Return rows as CSV, with times in UTC as RFC 3339 writes them.
+
+    Examples
+    --------
+    >>> from datetime import datetime
+    >>> import polars as pl
+    >>> from rangebar_polars.cli._output import csv_text
+    >>> time = pl.Series([datetime(2024, 1, 1)]).dt.replace_time_zone("Asia/Tokyo")
+    >>> print(csv_text(pl.DataFrame({"time": time})), end="")
+    time
+    2023-12-31T15:00:00.000000Z
+    """
+    zoned = pl.selectors.datetime(time_zone="*").dt.convert_time_zone("UTC")
+    units = {dtype.time_unit for dtype in frame.dtypes if isinstance(dtype, pl.Datetime)}
+    places = 9 if "ns" in units else 6
+    return frame.with_columns(zoned).write_csv(datetime_format=f"%Y-%m-%dT%H:%M:%S%.{places}fZ")
 
 
 def emit(text: str) -> None:
@@ -97,11 +131,53 @@ def warnings_to_stderr() -> Iterator[None]:
         yield
 
 
+class MessageHandler(logging.Handler):
+    """Shows what the package logs, such as a long wait, as messages on stderr."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Write the message of a record."""
+        say(record.getMessage())
+
+
+@contextmanager
+def log_to_stderr() -> Iterator[None]:
+    """Show what the package logs as messages on stderr."""
+    handler = MessageHandler(logging.WARNING)
+    loggers = [logging.getLogger(f"rangebar_polars.{name}") for name in WAITING]
+    for logger in loggers:
+        logger.addHandler(handler)
+    try:
+        yield
+    finally:
+        for logger in loggers:
+            logger.removeHandler(handler)
+
+
 def say(text: str) -> None:
     """Write a message to stderr. If that fails, the data are still written."""
-    if sys.stderr is not None:  # with file=None, print would write to stdout, where the data go
+    if Held.messages is not None:
+        Held.messages.append(text)
+    elif sys.stderr is not None:  # with file=None, print would write to stdout, where the data go
         with suppress(OSError):
             print(_encodable(f"rangebar: {printable(text)}", sys.stderr), file=sys.stderr)
+
+
+def report(text: object) -> None:
+    """Write the lines of a report to stderr, each as a message."""
+    for line in str(text).splitlines():
+        say(line)
+
+
+def hold_messages() -> None:
+    """Hold messages back until `release_messages`."""
+    Held.messages = []
+
+
+def release_messages(*, shown: bool) -> None:
+    """Show the messages that were held back, or drop them."""
+    held, Held.messages = Held.messages, None
+    for text in held or () if shown else ():
+        say(text)
 
 
 def _write(text: str) -> None:
@@ -116,18 +192,27 @@ def _encodable(text: str, stream: TextIO) -> str:
 
 
 def error_text(error: BaseException) -> str:
-    """Return the message of an error together with its notes."""
-    return "\n".join([_in_shell(error), *getattr(error, "__notes__", ())])
+    """Return the message of an error together with its notes.
+
+    What a source does not deliver is one paragraph, and begins with the symbol and the day.
+    """
+    notes = getattr(error, "__notes__", ())
+    if not isinstance(error, SourceError):
+        return "\n".join([_in_shell(error), *notes])
+    sentence, _, hint = _in_shell(error).partition("\n\nhint: ")
+    day = "" if error.day is None or str(error.day) in error.symbol else str(error.day)
+    what = " ".join(filter(None, (error.symbol, day)))
+    stored = "".join(f". {note[0].upper()}{note[1:]}" for note in notes)
+    text = f"{what}: {sentence}{stored}" if what else f"{sentence}{stored}"
+    return with_hint(text, hint.replace("the same call", "the same command")) if hint else text
 
 
 def _in_shell(message: BaseException | str) -> str:
     """Return the text of an error or a warning with commands where it names Python calls."""
-    missing = getattr(message, "remedy", None)
-    if missing is None:
-        return str(message)
-    from rangebar_polars.cli._remedies import shell_text
+    from rangebar_polars.cli._remedies import shell_text, with_options
 
-    return shell_text(str(message), missing)
+    missing = getattr(message, "remedy", None)
+    return with_options(str(message) if missing is None else shell_text(str(message), missing))
 
 
 def fail(text: str, status: int) -> int:

@@ -2,16 +2,49 @@
 
 from __future__ import annotations
 
+import ast
+import re
 import shlex
 from typing import TYPE_CHECKING
 
 from rangebar_polars.readers.hints import MissingBars, MissingTicks, python_call
+from rangebar_polars.sources import DEFAULT_MARKET, DEFAULT_SOURCE, is_user_source
 from rangebar_polars.symbol_registry import get_symbol_entries
 
 if TYPE_CHECKING:
     from rangebar_polars.readers.hints import Remedied
 
-__all__ = ["command", "shell_text"]
+__all__ = ["command", "shell_text", "with_options"]
+
+HINT = "\n\nhint: "
+#: Arguments of Python calls that hints name, and the options of the commands.
+OPTIONS = {
+    "cache_dir": "--cache-dir",
+    "end": "--end",
+    "end_date": "--end",
+    "group_by": "--group-by",
+    "layout": "--layout",
+    "market": "--market",
+    "source": "--source",
+    "start": "--start",
+    "start_date": "--start",
+    "symbol": "--symbol",
+    "time_unit": "--time-unit",
+}
+SWITCHES = {
+    "force_refresh=True": "--force-refresh",
+    "refresh_stale=True": "--refresh-stale",
+    "use_cache=False": "--no-cache",
+    "the same call": "the same command",
+}
+#: Functions whose names stand behind a message, which a command does not have.
+OPERATION = re.compile(
+    r" \((scan_range_bars|get_range_bars|fetch_ticks|write_ticks|populate_cache_resumable|coverage"
+    r"|count_bars|get_cached_bars|get_ticks|scan_ticks)\)"
+)
+FROM_EPOCH = re.compile(r"""`?pl\.from_epoch\([^`\n]*?time_unit=["'](s|ms|us|ns)["']\)`?""")
+COLUMNS = re.compile(r"columns=(\{[^{}]*\})")
+ARGUMENT = re.compile(rf"""\b({"|".join(OPTIONS)})=["']([^"'\n]*)["']""")
 
 
 def shell_text(text: str, missing: Remedied) -> str:
@@ -26,6 +59,39 @@ def shell_text(text: str, missing: Remedied) -> str:
     'rangebar populate with --refresh-stale builds them again'
     """
     return text.replace(python_call(missing), command(missing))
+
+
+def with_options(text: str) -> str:
+    r"""Return a message whose hint names options in the place of arguments of Python calls.
+
+    Examples
+    --------
+    >>> from rangebar_polars.cli._remedies import with_options
+    >>> print(with_options('the times are numbers\n\nhint: pl.from_epoch("t", time_unit="us")'))
+    the times are numbers
+    <BLANKLINE>
+    hint: --time-unit us
+    >>> print(with_options('unbound\n\nhint: silence: columns={"quantity": None}'))
+    unbound
+    <BLANKLINE>
+    hint: silence: --columns quantity=
+    """
+    sentence, mark, hint = OPERATION.sub("", text).partition(HINT)
+    for call, option in SWITCHES.items():
+        hint = hint.replace(call, option)
+    hint = FROM_EPOCH.sub(r"--time-unit \1", hint)
+    hint = COLUMNS.sub(_columns_option, hint)
+    hint = ARGUMENT.sub(lambda found: shlex.join([OPTIONS[found[1]], found[2]]), hint)
+    return sentence + mark + hint
+
+
+def _columns_option(found: re.Match[str]) -> str:
+    """Return the option `--columns` for a mapping of fields to columns."""
+    try:
+        pairs = ast.literal_eval(found[1]).items()
+    except (ValueError, SyntaxError, AttributeError):
+        return found[0]
+    return shlex.join(["--columns", ",".join(f"{field}={name or ''}" for field, name in pairs)])
 
 
 def command(missing: Remedied) -> str:
@@ -56,15 +122,22 @@ def command(missing: Remedied) -> str:
             }
             return _line(["populate", spec.symbol, *days], options)
         case MissingTicks(symbol, source, market, first_day, last_day):
+            if is_user_source(source):
+                options = {
+                    "--source": source,
+                    "--market": None if market == DEFAULT_MARKET else market,
+                }
+                return _line(["ticks", "import", "FILES", symbol], options)
             days = [str(first_day), str(last_day)]
-            return _line(["fetch", symbol, *days], _venue(symbol, source, market))
+            options = _venue(symbol, source, market) | {"--cache-dir": missing.cache_dir}
+            return _line(["fetch", symbol, *days], options)
     return "rangebar populate with --refresh-stale"
 
 
 def _venue(symbol: str, source: str, market: str) -> dict[str, str | None]:
     """Return the options of a source and market, which the registry knows for most symbols."""
     entry = get_symbol_entries().get(symbol)
-    home = ("binance", "spot") if entry is None else (entry.exchange, entry.market)
+    home = (DEFAULT_SOURCE, DEFAULT_MARKET) if entry is None else (entry.exchange, entry.market)
     is_home = (source, market) == home
     return {"--source": None if is_home else source, "--market": None if is_home else market}
 

@@ -20,13 +20,17 @@ from rangebar_polars.cli._arguments import (
     symbol_of,
     venue_of,
 )
-from rangebar_polars.cli._output import UsageError, emit, say, text_table, whole_file
+from rangebar_polars.cli._output import UsageError, csv_text, emit, say, text_table, whole_file
+from rangebar_polars.cli._trades import (
+    TradeInput,
+    add_file_arguments,
+    is_file_name,
+    opened_trades,
+)
 from rangebar_polars.compute._options import parse_options
 from rangebar_polars.compute.frame import bars_frame
-from rangebar_polars.compute.trades import with_times
 from rangebar_polars.distance import Distance
-from rangebar_polars.exceptions import TickDataError, with_hint
-from rangebar_polars.fetch.binance.archive import GLOB_CHARACTERS, resolve_paths, scan_agg_trades
+from rangebar_polars.exceptions import with_hint
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -55,8 +59,9 @@ Build range bars of a symbol between two dates, or of trade files.
 
 Symbol and dates: cached bars are read, and the rest is computed from ticks; missing ticks are
 fetched. At most 31 days are computed; run `rangebar populate` first for longer spans.
-Files: Binance aggTrades files (CSV or zip, spot or futures) or Parquet files of trades, read in
-the given order.
+Files: the trades of an exchange or data vendor as CSV, zip, gzip or Parquet, read in the given
+order; also folders, quoted patterns, addresses and `-` for standard input. The layout is recognised
+and shown on stderr.
 Without --out, the bars go to stdout: as a table of the main columns on a terminal, as CSV with all
 columns otherwise.
 """
@@ -67,6 +72,8 @@ examples:
   rangebar bars 'BTCUSDT-aggTrades-*.zip' --threshold 0.25% --threshold 0.5% --out bars.parquet
   rangebar bars trades.parquet --rule high_low --distance 1.50
   rangebar bars trades.parquet --features microstructure --reset month --plot bars.png > bars.csv
+  rangebar bars fills.csv --columns price=px,quantity=sz --time-unit ms
+  zcat trades.csv.gz | rangebar bars - --group-by symbol --out bars.parquet
 """
 
 
@@ -83,7 +90,7 @@ def add_parser(verbs: Verbs) -> None:
         "trades",
         nargs="+",
         metavar="SYMBOL START END | TRADES",
-        help="a symbol and two dates (UTC, both included); or files, or quoted patterns",
+        help="a symbol and two dates (UTC, both included); or files, folders, quoted patterns or `-`",
     )
     add_threshold_argument(bars, default=f"{DEFAULT_THRESHOLD}; several add a column `threshold`")
     bars.add_argument(
@@ -118,8 +125,23 @@ def add_parser(verbs: Verbs) -> None:
     bars.add_argument(
         "--plot", type=Path, metavar="FILE", help="draw candlesticks to this .png file"
     )
+    bars.add_argument("--quiet", action="store_true", help="print nothing on success")
+    _add_file_arguments(bars.add_argument_group("options for files"))
     _add_symbol_arguments(bars.add_argument_group("options for symbols"))
     bars.set_defaults(run=run_bars)
+
+
+def _add_file_arguments(group: argparse._ArgumentGroup) -> None:
+    add_file_arguments(group)
+    group.add_argument(
+        "--symbol", metavar="SYMBOL", help="the symbol to read from files that hold several"
+    )
+    group.add_argument(
+        "--group-by",
+        action="append",
+        metavar="COLUMN,...",
+        help="build the bars of each key by itself, such as symbol",
+    )
 
 
 def _add_symbol_arguments(group: argparse._ArgumentGroup) -> None:
@@ -151,9 +173,9 @@ def run_bars(arguments: argparse.Namespace) -> None:
     if arguments.out:
         write(bars, arguments.out)
     elif sys.stdout is not None and sys.stdout.isatty():
-        emit(table(bars, features) + "\n")
+        emit(table(bars, features, TradeInput.of(arguments).group_by) + "\n")
     else:
-        emit(bars.write_csv())
+        emit(csv_text(bars))
 
 
 def distances_of(arguments: argparse.Namespace) -> list[Distance]:
@@ -177,15 +199,19 @@ def bars_of_files(
     arguments: argparse.Namespace, limits: Sequence[LimitLike], features: list[str]
 ) -> pl.DataFrame:
     """Build the bars of trade files."""
-    trades = read_trades(arguments.trades, (arguments.out, arguments.plot))
-    bars = bars_frame(
-        trades,
-        limits if len(limits) > 1 else limits[0],
-        rule=arguments.rule,
-        features=features,
-        reset=reset(arguments),
-    )
-    return bars.collect()
+    wanted = TradeInput.of(arguments)
+    written = (arguments.out, arguments.plot)
+    with opened_trades(arguments.trades, wanted, written) as trades:
+        bars = bars_frame(
+            trades,
+            limits if len(limits) > 1 else limits[0],
+            rule=arguments.rule,
+            features=features,
+            reset=reset(arguments),
+            group_by=wanted.group_by or None,
+            columns=wanted.columns if wanted.group_by else None,
+        )
+        return bars.collect()
 
 
 def reset(arguments: argparse.Namespace) -> Reset | None:
@@ -280,20 +306,6 @@ def check_span(name: str, *dates: str) -> None:
     parsed(parse_span, *dates)
 
 
-def is_file_name(text: str) -> bool:
-    """Return whether an argument names files: it exists, is a path or pattern, or has a suffix.
-
-    Examples
-    --------
-    >>> from rangebar_polars.cli.bars import is_file_name
-    >>> [is_file_name(text) for text in ("trades.csv", "data/*", "BTCUSDT")]
-    [True, True, False]
-    """
-    path = Path(text)
-    pattern = any(character in text for character in GLOB_CHARACTERS)
-    return pattern or len(path.parts) > 1 or bool(path.suffix) or path.exists()
-
-
 def check_output_path(option: str, path: Path | None, suffixes: Sequence[str]) -> None:
     """Check the suffix and the folder of an output file."""
     if path is None:
@@ -302,25 +314,6 @@ def check_output_path(option: str, path: Path | None, suffixes: Sequence[str]) -
         raise UsageError(f"{option} must end in {' or '.join(suffixes)}; it is `{path}`")
     if not path.parent.is_dir():
         raise UsageError(f"{option}: folder `{path.parent}` does not exist")
-
-
-def read_trades(names: Sequence[str], written: Sequence[Path | None] = ()) -> pl.LazyFrame:
-    """Scan the trades of all files; none of the files may be `written`."""
-    paths = resolve_paths(names)
-    for path in written:
-        if path is not None and path.exists() and any(path.samefile(trades) for trades in paths):
-            raise UsageError(f"`{path}` is among the trades; write to another file")
-    parquet = [path for path in paths if path.suffix.lower() == ".parquet"]
-    if not parquet:
-        return scan_agg_trades(paths)
-    if len(parquet) < len(paths):
-        raise UsageError("pass either Parquet files or aggTrades files, not both")
-    for path in paths:
-        try:
-            pl.read_parquet_schema(path)
-        except pl.exceptions.PolarsError as error:
-            raise TickDataError(f"`{path}` is not a Parquet file: {error}") from error
-    return with_times(pl.scan_parquet(paths))
 
 
 def draw(bars: pl.DataFrame, path: Path) -> None:
@@ -337,13 +330,13 @@ def write(bars: pl.DataFrame, path: Path) -> None:
     """Write the bars to a Parquet or CSV file."""
     with whole_file(path) as part:
         if path.suffix.lower() == ".csv":
-            bars.write_csv(part)
+            part.write_text(csv_text(bars), encoding="utf-8", newline="")
         else:
             bars.write_parquet(part)
     say(f"wrote {path}")
 
 
-def table(bars: pl.DataFrame, features: Sequence[str]) -> str:
+def table(bars: pl.DataFrame, features: Sequence[str], keys: Sequence[str] = ()) -> str:
     """Format the main columns and the first rows for a terminal."""
-    names = [name for name in (*TABLE_COLUMNS, *features) if name in bars.columns]
+    names = [name for name in (*keys, *TABLE_COLUMNS, *features) if name in bars.columns]
     return text_table(bars.select(list(dict.fromkeys(names))))

@@ -22,11 +22,17 @@ from rangebar_polars.cli._arguments import (
     symbol_of,
     venue_of,
 )
-from rangebar_polars.cli._output import emit, emit_frame, error_text, fail, say
+from rangebar_polars.cli._output import csv_text, emit, emit_frame, error_text, fail, report, say
 from rangebar_polars.cli.bars import SUFFIXES, check_output_path, write
 from rangebar_polars.cli.cache_drop import add_removal
-from rangebar_polars.cli.populate import add_work_arguments, unanswered, workers
-from rangebar_polars.exceptions import PopulationError
+from rangebar_polars.cli.cache_status import add_status
+from rangebar_polars.cli.populate import (
+    add_work_arguments,
+    split_symbols,
+    unanswered,
+    workers,
+)
+from rangebar_polars.exceptions import PopulationError, with_hint
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -70,9 +76,7 @@ def add_parser(verbs: Verbs) -> None:
 
 def _add_reading(actions: Verbs) -> None:
     """Add the commands that read cached bars."""
-    status = add_action(actions, "status", "list the cached series", run_status)
-    status.add_argument("symbol", nargs="?", metavar="SYMBOL", help="only this symbol")
-    add_cache_arguments(status)
+    add_status(actions)
     coverage = add_action(
         actions,
         "coverage",
@@ -102,6 +106,7 @@ def _add_reading(actions: Verbs) -> None:
         metavar="FILE",
         help="write to this .parquet or .csv file (default: CSV to stdout)",
     )
+    export.add_argument("--quiet", action="store_true", help="print nothing on success")
 
 
 def _add_bars_arguments(command: argparse.ArgumentParser, *, span: bool) -> None:
@@ -144,26 +149,6 @@ def _add_work(actions: Verbs) -> None:
     add_work_arguments(upgrade)
 
 
-def run_status(arguments: argparse.Namespace) -> None:
-    """Run `rangebar cache status`."""
-    from rangebar_polars.clickhouse.open import engine_use, reading
-    from rangebar_polars.clickhouse.query.status import sizes, stored_series
-
-    symbol = None if arguments.symbol is None else symbol_of(arguments.symbol)
-    with reading(arguments.dsn, cache_dir=arguments.cache_dir) as cache:
-        series, disk = stored_series(cache), sizes(cache)
-        is_embedded = cache is not None and cache.is_embedded
-    if symbol is not None:
-        series = series.filter(pl.col("symbol") == symbol)
-    emit_frame(series.with_columns(pl.col("feature_groups").list.join(" ")))
-    if series.is_empty():
-        say("no bars are cached" if symbol is None else f"no bars of {symbol} are cached")
-    else:
-        say(f"{float(disk['bytes'].sum()) / 1e6:,.1f} MB on disk")
-    if is_embedded:
-        say(str(engine_use()))
-
-
 def run_coverage(arguments: argparse.Namespace) -> None:
     """Run `rangebar cache coverage`."""
     from rangebar_polars.readers.cached import coverage
@@ -176,8 +161,8 @@ def run_coverage(arguments: argparse.Namespace) -> None:
     )
 
 
-def run_count(arguments: argparse.Namespace) -> None:
-    """Run `rangebar cache count`."""
+def run_count(arguments: argparse.Namespace) -> int:
+    """Run `rangebar cache count`; return 1 if there are no bars."""
     from rangebar_polars.readers.cached import count_bars
 
     before = arguments.before
@@ -191,10 +176,11 @@ def run_count(arguments: argparse.Namespace) -> None:
         emit(f"{next(iter(counts.values()))}\n")
     else:
         emit_frame(pl.DataFrame({"threshold": list(counts), "bars": list(counts.values())}))
+    return 0 if any(counts.values()) else fail(f"no bars of {symbol} are cached", INCOMPLETE)
 
 
-def run_export(arguments: argparse.Namespace) -> None:
-    """Run `rangebar cache export`."""
+def run_export(arguments: argparse.Namespace) -> int:
+    """Run `rangebar cache export`; return 1 if there are no bars."""
     from rangebar_polars.readers.cached import get_cached_bars
     from rangebar_polars.readers.hints import count_text
 
@@ -207,11 +193,17 @@ def run_export(arguments: argparse.Namespace) -> None:
             symbol, dbps, *span, features=features, **options
         ),
     )
+    if bars.is_empty():
+        symbol, dbps = symbol_of(arguments.symbol), ", ".join(map(str, _thresholds(arguments)))
+        sentence = f"no bars of {symbol} at {dbps} dbps are cached for these days"
+        hint = "`rangebar cache status` lists the cached series"
+        return fail(with_hint(sentence, hint), INCOMPLETE)
     say(count_text(bars.height, "bar"))
     if arguments.out:
         write(bars, arguments.out)
     else:
-        emit(bars.write_csv())
+        emit(csv_text(bars))
+    return 0
 
 
 def _by_threshold(
@@ -234,7 +226,7 @@ def run_update(arguments: argparse.Namespace) -> int:
     """Run `rangebar cache update`; return 1 if it is incomplete."""
     from rangebar_polars.maintenance.update import update
 
-    symbols = [symbol_of(symbol) for symbol in arguments.symbols]
+    symbols = [symbol_of(symbol) for symbol in split_symbols(arguments.symbols)]
     if arguments.end is not None:
         parsed(parse_day, arguments.end, "end")
     return _run_maintenance(
@@ -263,23 +255,23 @@ def _run_maintenance(
         **cache_arguments(arguments),
     }
     try:
-        report = run(options)
+        outcome = run(options)
     except PopulationError as error:
-        say(str(error.report))
+        report(error.report)
         return fail(error_text(error), INCOMPLETE)
     except KeyboardInterrupt:
         say("published days are stored; the same command resumes from there")
         raise
-    say(_describe(report))
-    if report.unanswered:
-        return fail(unanswered(report.unanswered), INCOMPLETE)
+    report(_describe(outcome))
+    if outcome.unanswered:
+        return fail(unanswered(outcome.unanswered), INCOMPLETE)
     return 0
 
 
-def _describe(report: UpdateReport) -> str:
-    if report.schema_version and not (report.done or report.current or report.skipped):
+def _describe(outcome: UpdateReport) -> str:
+    if outcome.schema_version and not (outcome.done or outcome.current or outcome.skipped):
         return "nothing to upgrade: the tables and all bars are up to date with this version"
-    return str(report)
+    return str(outcome)
 
 
 def _span(arguments: argparse.Namespace) -> tuple[str | None, str | None]:

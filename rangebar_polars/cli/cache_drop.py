@@ -91,6 +91,8 @@ def run_drop(arguments: argparse.Namespace) -> int:
         say("the cache is empty")
         return 0
     if not selected:
+        if symbol is not None and not _is_cached(symbol, arguments):
+            return _not_cached(symbol)
         say("nothing to remove")
         return 0
     listed = "\n".join(str(series) for series in selected.series)
@@ -102,6 +104,21 @@ def run_drop(arguments: argparse.Namespace) -> int:
     _remove(series_filter, cache_arguments(arguments))
     say(f"removed {count} {rows}")
     return 0
+
+
+def _is_cached(symbol: str, arguments: argparse.Namespace) -> bool:
+    """Return whether any bars of a symbol are cached, whatever the filter selects."""
+    from rangebar_polars.maintenance.drop import SeriesFilter, remove
+
+    every = SeriesFilter(symbol, None, False, False)  # noqa: FBT003
+    return bool(remove(every, dry_run=True, **cache_arguments(arguments)))
+
+
+def _not_cached(symbol: str) -> int:
+    return fail(
+        with_hint(f"no bars of {symbol} are cached", "`rangebar cache status` lists the series"),
+        INCOMPLETE,
+    )
 
 
 def _remove(series_filter: SeriesFilter, cache_options: dict[str, Any]) -> None:

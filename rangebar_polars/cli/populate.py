@@ -22,7 +22,7 @@ from rangebar_polars.cli._arguments import (
     symbol_of,
     venue_of,
 )
-from rangebar_polars.cli._output import UsageError, error_text, fail, say
+from rangebar_polars.cli._output import UsageError, error_text, fail, report, say
 from rangebar_polars.clickhouse.connection.dsn import resolve
 from rangebar_polars.exceptions import CacheError, PopulationError, with_hint
 
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from rangebar_polars.cli._output import Verbs
     from rangebar_polars.sources import Venue
 
-__all__ = ["add_parser", "add_work_arguments", "unanswered", "workers"]
+__all__ = ["add_parser", "add_work_arguments", "split_symbols", "unanswered", "workers"]
 
 DAY_ARGUMENTS = ("start", "end")
 
@@ -47,6 +47,7 @@ POPULATE_EXAMPLES = """\
 examples:
   rangebar populate BTCUSDT 2023-01-01              to the newest whole day
   rangebar populate BTCUSDT ETHUSDT -s 2024-01-01 -e 2024-12-31 -t 250,500,1000 --workers 2
+  rangebar populate BTCUSDT,ETHUSDT 2024-01-01      symbols may be separated by commas
   rangebar populate EURUSD 2024-01-01 2024-03-31 -t 50      Exness quotes, by the registry
 """
 
@@ -113,7 +114,7 @@ def add_work_arguments(command: argparse.ArgumentParser) -> None:
         help="send events to the configured event log, hooks and alerts (default)",
     )
     command.add_argument("--no-notify", action="store_true", help="do not send events")
-    command.add_argument("--quiet", action="store_true", help="hide the progress bar")
+    command.add_argument("--quiet", action="store_true", help="print nothing on success")
     add_cache_arguments(command)
 
 
@@ -140,7 +141,7 @@ def run_populate(arguments: argparse.Namespace) -> int:
 
 def split_words(arguments: argparse.Namespace) -> None:
     """Split the positional arguments into symbols and days; refuse a day that an option sets too."""
-    words: list[str] = arguments.words
+    words = split_symbols(arguments.words)
     count = next((n for n, word in enumerate(words) if is_day(word)), len(words))
     arguments.symbols, days = words[:count], words[count:]
     if not arguments.symbols:
@@ -162,9 +163,21 @@ def split_words(arguments: argparse.Namespace) -> None:
         raise UsageError(with_hint("START, the first day, is missing", hint))
 
 
+def split_symbols(words: Iterable[str]) -> list[str]:
+    """Split arguments at commas.
+
+    Examples
+    --------
+    >>> from rangebar_polars.cli.populate import split_symbols
+    >>> split_symbols(["BTCUSDT,ETHUSDT", "2024-01-01"])
+    ['BTCUSDT', 'ETHUSDT', '2024-01-01']
+    """
+    return [part.strip() for word in words for part in word.split(",") if part.strip()] or [*words]
+
+
 def is_day(word: str) -> bool:
-    """Return whether an argument is a day: no symbol has a `-` after four digits."""
-    return word[:4].isdecimal() and word[4:5] == "-"
+    """Return whether an argument is a day: no symbol has a `-` after four digits, or eight digits."""
+    return word[:4].isdecimal() and (word[4:5] == "-" or (word.isdecimal() and len(word) == 8))  # noqa: PLR2004
 
 
 def check_arguments(arguments: argparse.Namespace) -> None:
@@ -181,7 +194,7 @@ def populate(arguments: argparse.Namespace, venue: Venue, symbols: list[str]) ->
     from rangebar_polars.populate.populate import populate_cache_resumable
 
     try:
-        report = populate_cache_resumable(
+        outcome = populate_cache_resumable(
             symbols,
             arguments.start,
             arguments.end,
@@ -198,11 +211,11 @@ def populate(arguments: argparse.Namespace, venue: Venue, symbols: list[str]) ->
             dsn=arguments.dsn,
         )
     except PopulationError as error:
-        say(str(error.report))
+        report(error.report)
         return fail(error_text(error), INCOMPLETE)
-    say(str(report))
-    if report.unanswered:
-        return fail(unanswered(report.unanswered), INCOMPLETE)
+    report(outcome)
+    if outcome.unanswered:
+        return fail(unanswered(outcome.unanswered), INCOMPLETE)
     return 0
 
 

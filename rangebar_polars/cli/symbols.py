@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 from typing import TYPE_CHECKING
 
 import polars as pl
@@ -9,8 +10,6 @@ import polars as pl
 from rangebar_polars.cli._output import emit_frame, say
 
 if TYPE_CHECKING:
-    import argparse
-
     from rangebar_polars.cli._output import Verbs
 
 __all__ = ["add_parser"]
@@ -44,6 +43,8 @@ def add_parser(verbs: Verbs) -> None:
         "--tier", type=int, metavar="N", help="only this tier; 1 is the most liquid"
     )
     symbols.add_argument("--all", action="store_true", help="include disabled symbols")
+    # Every command takes the option, so that a script may pass it to all of them.
+    symbols.add_argument("--cache-dir", help=argparse.SUPPRESS)
     symbols.set_defaults(run=run_symbols)
 
 

@@ -10,13 +10,15 @@ import polars as pl
 
 from rangebar_polars._utils.span import parse_span
 from rangebar_polars.cli._arguments import (
+    add_cache_dir_argument,
     add_venue_arguments,
     parsed,
     symbol_of,
     venue_of,
     venues_of,
 )
-from rangebar_polars.cli._output import emit_frame, say
+from rangebar_polars.cli._output import emit_frame, report, say
+from rangebar_polars.cli.ticks_import import add_import
 from rangebar_polars.exceptions import TicksNotCachedError, nearest, with_hint
 from rangebar_polars.symbol_registry import get_symbol_entries
 
@@ -53,10 +55,10 @@ examples:
   rangebar fetch EURUSD 2024-01-01 2024-03-31       Exness quotes, by the registry
 """
 TICKS_HELP = """\
-List, verify and clean up the tick store.
+List, import, verify and clean up the tick store.
 
-The store lies in the folder that RANGEBAR_CACHE_DIR names, by default the platform's cache folder.
-Lists go to stdout: as a table on a terminal, as CSV otherwise.
+The store lies in the folder that --cache-dir or RANGEBAR_CACHE_DIR names, by default the platform's
+cache folder. Lists go to stdout: as a table on a terminal, as CSV otherwise.
 """
 
 
@@ -75,11 +77,11 @@ def add_parser(verbs: Verbs) -> None:
         action="store_true",
         help="fetch stored days again, in case their archive was republished",
     )
-    fetch.add_argument("--quiet", action="store_true", help="hide the progress bar")
+    fetch.add_argument("--quiet", action="store_true", help="print nothing on success")
     fetch.set_defaults(run=run_fetch)
     ticks = verbs.add_parser(
         "ticks",
-        help="list, verify and clean up the tick store",
+        help="list, import, verify and clean up the tick store",
         description=TICKS_HELP,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
@@ -92,16 +94,20 @@ def _add_actions(actions: Verbs) -> None:
     coverage.set_defaults(run=run_coverage)
     verify = _action(actions, "verify", "read and check every file; exit with 1 if one is damaged")
     verify.add_argument("symbol", nargs="?", metavar="SYMBOL", help="only this symbol")
+    add_cache_dir_argument(verify)
     verify.set_defaults(run=run_verify)
     listing = _action(actions, "list", "list the stored symbols, or the stored days of one symbol")
     listing.add_argument("symbol", nargs="?", metavar="SYMBOL", help="list the days of this symbol")
     add_venue_arguments(listing)
+    add_cache_dir_argument(listing)
     listing.set_defaults(run=run_list)
     collect = _action(actions, "gc", "delete files that no manifest has named for a week")
     collect.add_argument(
         "--dry-run", action="store_true", help="list what would be deleted, and delete nothing"
     )
+    add_cache_dir_argument(collect)
     collect.set_defaults(run=run_gc)
+    add_import(actions)
 
 
 def _action(actions: Verbs, name: str, text: str) -> argparse.ArgumentParser:
@@ -115,16 +121,17 @@ def run_fetch(arguments: argparse.Namespace) -> None:
     symbol = symbol_of(arguments.symbol)
     venue = venue_of(symbol, arguments.source, arguments.market)
     parsed(span_to_now, arguments.start, arguments.end)
-    report = fetch_ticks(
+    outcome = fetch_ticks(
         symbol,
         arguments.start,
         arguments.end,
         source=venue.source,
         market=venue.market,
+        cache_dir=arguments.cache_dir,
         refresh=arguments.refresh,
         verbose=False if arguments.quiet else None,
     )
-    say(str(report))
+    report(outcome)
 
 
 def run_coverage(arguments: argparse.Namespace) -> None:
@@ -133,14 +140,16 @@ def run_coverage(arguments: argparse.Namespace) -> None:
     venue = venue_of(symbol, arguments.source, arguments.market)
     span = parsed(parse_span, arguments.start, arguments.end)
     emit_frame(
-        _storage().coverage(symbol, span.start, span.end, source=venue.source, market=venue.market)
+        _storage(arguments).coverage(
+            symbol, span.start, span.end, source=venue.source, market=venue.market
+        )
     )
 
 
 def run_verify(arguments: argparse.Namespace) -> int:
     """Run `rangebar ticks verify`; return 1 if a file is damaged."""
     symbol = None if arguments.symbol is None else symbol_of(arguments.symbol)
-    found = _storage().verify(symbol)
+    found = _storage(arguments).verify(symbol)
     if symbol is not None and found.is_empty():
         raise _not_stored(symbol)
     emit_frame(found)
@@ -158,17 +167,17 @@ def run_list(arguments: argparse.Namespace) -> None:
         return
     symbol = symbol_of(arguments.symbol)
     venue = venue_of(symbol, arguments.source, arguments.market)
-    days = _storage().list_days(symbol, source=venue.source, market=venue.market)
+    days = _storage(arguments).list_days(symbol, source=venue.source, market=venue.market)
     if not days:
         raise _not_stored(symbol, f" ({venue})")
     emit_frame(pl.DataFrame({"day": days}, schema={"day": pl.Date()}))
 
 
 def _list_symbols(arguments: argparse.Namespace) -> None:
-    storage = _storage()
+    storage = _storage(arguments)
     rows = [
         storage.stats(name, source=venue.source, market=venue.market)
-        for venue in venues_of(arguments.source, arguments.market)
+        for venue in venues_of(arguments.source, arguments.market, storage.list_venues())
         for name in storage.list_symbols(source=venue.source, market=venue.market)
     ]
     emit_frame(pl.DataFrame([[row[name] for name in LISTED] for row in rows], LISTED, orient="row"))
@@ -176,15 +185,15 @@ def _list_symbols(arguments: argparse.Namespace) -> None:
 
 def run_gc(arguments: argparse.Namespace) -> None:
     """Run `rangebar ticks gc`."""
-    files = _storage().gc(dry_run=arguments.dry_run)
+    files = _storage(arguments).gc(dry_run=arguments.dry_run)
     emit_frame(files)
     say(f"{files.height:,} files {'would be deleted' if arguments.dry_run else 'deleted'}")
 
 
-def _storage() -> TickStorage:
+def _storage(arguments: argparse.Namespace) -> TickStorage:
     from rangebar_polars.storage.parquet import TickStorage
 
-    return TickStorage()
+    return TickStorage(arguments.cache_dir)
 
 
 def _not_stored(symbol: str, where: str = "") -> TicksNotCachedError:
@@ -204,3 +213,4 @@ def _span_arguments(command: argparse.ArgumentParser) -> None:
         "end", metavar="END", nargs="?", default=today, help="last day (default: today)"
     )
     add_venue_arguments(command)
+    add_cache_dir_argument(command)

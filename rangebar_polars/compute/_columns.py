@@ -6,33 +6,27 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+import polars as pl
+
+from rangebar_polars import _internal
 from rangebar_polars.catalogue import column_names
 from rangebar_polars.exceptions import MissingColumnError, unknown_choice, with_hint
+from rangebar_polars.interop.fields import mid_price, quote_columns
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Collection, Sequence
 
     from rangebar_polars._typing import ColumnMap, GroupBy
 
-__all__ = ["FIELDS", "Inputs", "bind", "parse_columns", "parse_keys"]
+__all__ = ["FIELDS", "SYMBOL", "Binding", "Inputs", "bind", "find_columns", "parse_columns"]
+__all__ += ["parse_keys"]
 
-# Names that exchanges, their files and other libraries give to a field. Not included, because they
-# are ambiguous: `id` and `trade_id` (often text, or the id of a single fill), `t` (a trade id or a
-# time), `E` and `event_time` (the time at which a message was sent).
-_ALIASES: dict[str, tuple[str, ...]] = {
-    "price": ("px", "p", "P"),
-    "timestamp": ("transact_time", "time", "T", "ts", "datetime", "trade_time"),
-    "quantity": ("volume", "qty", "size", "amount", "vol", "q", "Q"),
-    "is_buyer_maker": ("m", "buyer_maker", "isBuyerMaker"),
-    "side": (),
-    "agg_trade_id": ("a", "agg_id", "aggTradeId"),
-    "first_trade_id": ("f", "first_id", "firstTradeId"),
-    "last_trade_id": ("l", "last_id", "lastTradeId"),
-}
+SYMBOL = "symbol"
+
 _REQUIRED = ("price", "timestamp")
 
 #: The fields of a trade, in binding order.
-FIELDS = tuple(_ALIASES)
+FIELDS = tuple(field for field, _, _ in _internal.known_names() if field != "symbol")
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +35,12 @@ class Inputs:
 
     roles: tuple[str, ...]
     names: tuple[str, ...]
+    #: Columns that could tell symbols apart, for messages.
+    apart: tuple[str, ...] = ()
+
+    def of(self, role: str) -> str:
+        """Return the name of the column with a role."""
+        return self.names[self.roles.index(role)]
 
 
 def parse_columns(columns: ColumnMap | None) -> dict[str, str | None]:
@@ -66,9 +66,10 @@ def parse_columns(columns: ColumnMap | None) -> dict[str, str | None]:
 
 
 def _check_override(field: str, name: str | None) -> None:
-    if field not in FIELDS:
-        message = unknown_choice("columns", str(field), FIELDS)
-        if name in FIELDS:
+    known = (*FIELDS, SYMBOL)
+    if field not in known:
+        message = unknown_choice("columns", str(field), known)
+        if name in known:
             message = with_hint(message, f'the field comes first: columns={{"{name}": "{field}"}}')
         raise ValueError(message)
     if name is None and field in _REQUIRED:
@@ -116,55 +117,151 @@ def check_keys(keys: Sequence[str]) -> None:
             )
 
 
+@dataclass(frozen=True, slots=True)
+class Binding:
+    """Columns of one frame: of each field its candidates, and which one is taken."""
+
+    present: tuple[str, ...]
+    #: Columns by field; a field without a column is missing.
+    columns: Mapping[str, str]
+    #: Columns that hold one symbol where there is no key.
+    symbols: tuple[str, ...]
+    #: Fields whose column was named by the caller.
+    given: frozenset[str]
+
+    def unbound(self, keys: Collection[str | None] = ()) -> list[str]:
+        """Return the columns that no field and no key takes."""
+        taken = {*self.columns.values(), *self.symbols, *keys}
+        return [name for name in self.present if name not in taken]
+
+
 def bind(
-    present: Sequence[str],
+    schema: Mapping[str, pl.DataType],
     columns: ColumnMap,
     *,
     keys: Sequence[str] = (),
     bar_id: str | None = None,
 ) -> Inputs:
-    """Find the column of each field: by `columns`, by the name of the field, or by an alias."""
-    found = _fields(present, columns, {*columns.values(), *keys, bar_id})
+    """Find the column of each field: by `columns`, by the name of the field, or by a known name."""
+    binding = find_columns(schema, columns, keys=keys, bar_id=bar_id)
     extra = [("key", key) for key in keys]
     if bar_id is not None:
         extra.append(("bar_id", bar_id))
     for role, name in extra:
-        if name not in present:
+        if name not in schema:
             used_for = "group_by" if role == "key" else role
-            raise MissingColumnError.of(name, present, used_for=used_for)
-    pairs = [*found.items(), *extra]
-    return Inputs(tuple(role for role, _ in pairs), tuple(name for _, name in pairs))
+            raise MissingColumnError.of(name, schema, used_for=used_for)
+    _check_keys_unbound(keys, binding)
+    symbols = [(SYMBOL, name) for name in binding.symbols] if not extra else []
+    pairs = [*binding.columns.items(), *extra, *symbols]
+    apart = () if keys else _could_tell_apart(schema, binding)
+    return Inputs(tuple(role for role, _ in pairs), tuple(name for _, name in pairs), apart)
 
 
-def _fields(present: Sequence[str], columns: ColumnMap, claimed: set[str | None]) -> dict[str, str]:
-    found: dict[str, str] = {}
-    for field in FIELDS:
-        name = _column_of(field, present, columns, claimed)
-        if name is not None:
-            found[field] = name
+def _check_keys_unbound(keys: Sequence[str], binding: Binding) -> None:
+    """Refuse a key that is a field of the trades, such as their price."""
+    fields = {name: field for field, name in binding.columns.items()}
+    for key in keys:
+        if key in fields:
+            field = fields[key]
+            hint = f'if it is a key and no `{field}`, say so: columns={{"{field}": None}}'
+            if field in _REQUIRED:
+                hint = (
+                    f"compute the key as a column of its own, with "
+                    f'.with_columns(my_{key}=pl.col("{key}")), and pass group_by="my_{key}"'
+                )
+            raise ValueError(
+                with_hint(f"`group_by` names `{key}`, which is the `{field}` of the trades", hint)
+            )
+
+
+def _could_tell_apart(schema: Mapping[str, pl.DataType], binding: Binding) -> tuple[str, ...]:
+    """Return the text columns that may be symbols, the most likely first."""
+    described = [(name, _kind(dtype), True) for name, dtype in schema.items()]
+    known = {
+        field: {binding.present[at] for at in positions}
+        for field, positions in _internal.candidates(described)
+    }
+    likely = known.pop(SYMBOL) - set(binding.symbols)
+    others = {name for name in binding.unbound() if _kind(schema[name]) == "text"}
+    others -= likely.union(*known.values())
+    return (*sorted(likely), *(name for name in schema if name in others))
+
+
+def find_columns(
+    schema: Mapping[str, pl.DataType],
+    columns: ColumnMap,
+    *,
+    keys: Sequence[str] = (),
+    bar_id: str | None = None,
+) -> Binding:
+    """Find the column of each field that has one.
+
+    Raises
+    ------
+    MissingColumnError
+        A column that was named, or one without which there are no bars, is missing.
+    ValueError
+        A field has two candidates.
+    """
+    claimed = {*columns.values(), *keys, bar_id}
+    described = [(name, _kind(dtype), name not in claimed) for name, dtype in schema.items()]
+    present = tuple(schema)
+    candidates = {
+        field: [present[at] for at in positions]
+        for field, positions in _internal.candidates(described)
+    }
+    symbols = candidates.pop(SYMBOL)
+    if SYMBOL in columns:
+        named = _named_column(SYMBOL, columns[SYMBOL], present)
+        symbols = [] if named is None else [named]
+    found = {
+        field: name
+        for field, names in candidates.items()
+        if (name := _column_of(field, names, present, columns)) is not None
+    }
     # Both identify the aggressor: the one in `columns` wins, else `is_buyer_maker`.
     if "side" in found and "is_buyer_maker" in found:
         del found["side" if columns.get("side") is None else "is_buyer_maker"]
-    return found
+    given = frozenset(field for field in found if columns.get(field) is not None)
+    return Binding(present, found, tuple(symbols), given)
+
+
+def _kind(dtype: pl.DataType) -> str:
+    if dtype.is_integer():
+        return "integer"
+    return "text" if isinstance(dtype, (pl.String, pl.Categorical, pl.Enum)) else "other"
+
+
+def _named_column(field: str, name: str | None, present: Sequence[str]) -> str | None:
+    if name is None or name in present:
+        return name
+    raise MissingColumnError.of(name, present, used_for=field, renamed_by=field)
 
 
 def _column_of(
-    field: str, present: Sequence[str], columns: ColumnMap, claimed: set[str | None]
+    field: str, candidates: Sequence[str], present: Sequence[str], columns: ColumnMap
 ) -> str | None:
-    name = columns.get(field, field)
-    if name is None or name in present:
-        return name
     if field in columns:
-        raise MissingColumnError.of(name, present, used_for=field, renamed_by=field)
-    aliases = [name for name in _ALIASES[field] if name in present and name not in claimed]
-    if len(aliases) > 1:
-        listed = " and ".join(f"`{alias}`" for alias in aliases)
+        return _named_column(field, columns[field], present)
+    if len(candidates) > 1:
+        listed = " and ".join(f"`{name}`" for name in candidates)
         raise ValueError(
             with_hint(
-                f"the frame has no column `{field}`, and each of {listed} could stand for it",
-                f'name the column: columns={{"{field}": "{aliases[0]}"}}',
+                f"the frame has no column `{field}`, and {listed} could each be it",
+                f'say which: columns={{"{field}": "{candidates[0]}"}}',
             )
         )
-    if not aliases and field in _REQUIRED:
+    if not candidates and field == "price":
+        quotes = quote_columns(present)
+        if quotes is not None:
+            raise MissingColumnError(
+                with_hint(
+                    f"the frame has no column `price`, but quotes, `{quotes[0]}` and `{quotes[1]}`",
+                    f"build bars of the mid price: .with_columns({mid_price(*quotes)}); for the "
+                    "files of Exness see rangebar_polars.exness",
+                )
+            )
+    if not candidates and field in _REQUIRED:
         raise MissingColumnError.of(field, present, used_for=field, renamed_by=field)
-    return aliases[0] if aliases else None
+    return candidates[0] if candidates else None

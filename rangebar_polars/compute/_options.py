@@ -9,15 +9,16 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 from rangebar_polars import _internal
+from rangebar_polars._utils.checks import keeps_incomplete
 from rangebar_polars.catalogue import column_names
-from rangebar_polars.distance import Distance
+from rangebar_polars.distance import Distance, GridKind, grid_text, parse_grid
 from rangebar_polars.exceptions import unknown_choice, with_hint
 from rangebar_polars.threshold import parse_limits
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
 
-    from rangebar_polars._typing import Features, MaxGap
+    from rangebar_polars._typing import ContractSize, Features, MaxGap
     from rangebar_polars.threshold import LimitLike
 
 __all__ = ["Options", "fold_options", "parse_options"]
@@ -33,7 +34,11 @@ _RESETS = {
     "1w": "week_monday",
     "1d": "day",
 }
-_INCOMPLETE = ("drop", "keep")
+_NO_RESET = "none"
+_SIDES = ("taker", "maker")
+_CONTRACT = GridKind(
+    "`contract_size`", 'contract_size="{}"', "100", "quote units of one contract", ValueError
+)
 DEFAULT_RULE = "open"
 _DEFAULTS: dict[str, object] = {
     "features": [],
@@ -71,6 +76,10 @@ class Options:
     max_gap_ns: int | None = None
     keep: bool = False
     gate: bool = True
+    #: Whose side a column of sides holds.
+    side_is: str = "taker"
+    #: Worth of a contract in quote units of 1e-8, where quantities count contracts.
+    contract_size: int | None = None
 
     def kernel(
         self,
@@ -94,6 +103,8 @@ class Options:
             "max_gap_ns": self.max_gap_ns,
             "keep": self.keep,
             "gate": self.gate,
+            "side_is_maker": self.side_is == "maker",
+            "contract_size": self.contract_size,
             "project": None if project is None else list(project),
             "absolute_rows": absolute_rows,
         }
@@ -110,11 +121,20 @@ class Options:
             "max_gap": None if self.max_gap_ns is None else f"{self.max_gap_ns}ns",
             "incomplete": "keep" if self.keep else "drop",
             "prevent_same_timestamp_close": self.gate,
+            **self._amounts(),
         }
+
+    def _amounts(self) -> dict[str, str]:
+        """Return the arguments about sides and quantities that are not the default."""
+        given = {} if self.side_is == _SIDES[0] else {"side_is": self.side_is}
+        if self.contract_size is not None:
+            given["contract_size"] = grid_text(self.contract_size)
+        return given
 
     def describe(self) -> str:
         """List the arguments that differ from the defaults, for query plans and `repr`."""
-        arguments = self.arguments() if self.thresholds else {"features": list(self.features)}
+        fold = {"features": list(self.features), **self._amounts()}
+        arguments = self.arguments() if self.thresholds else fold
         facts = {name: value for name, value in arguments.items() if value != _DEFAULTS.get(name)}
         return ", ".join(f"{name}={value!r}" for name, value in facts.items())
 
@@ -126,8 +146,10 @@ def parse_options(
     features: Features = "core",
     reset: str | None = None,
     max_gap: MaxGap | None = None,
-    incomplete: str = "drop",
+    incomplete: str | bool = "drop",
     prevent_same_timestamp_close: bool = True,
+    side_is: str = "taker",
+    contract_size: ContractSize | None = None,
 ) -> Options:
     """Check the settings for bars of one or several thresholds."""
     thresholds, long = parse_limits(threshold)
@@ -138,16 +160,39 @@ def parse_options(
         long=long,
         features=_parse_features(features),
         rule=_choose("rule", rule, _internal.rules()),
-        reset=None if reset is None else _RESETS[_choose("reset", reset, _RESETS)],
+        reset=_parse_reset(reset),
         max_gap_ns=None if max_gap is None else _parse_gap(max_gap),
-        keep=_choose("incomplete", incomplete, _INCOMPLETE) == "keep",
+        keep=keeps_incomplete(incomplete),
         gate=prevent_same_timestamp_close,
+        side_is=_choose("side_is", side_is, _SIDES),
+        contract_size=_parse_contract(contract_size),
     )
 
 
-def fold_options(features: Features = "core") -> Options:
+def fold_options(
+    features: Features = "core",
+    side_is: str = "taker",
+    contract_size: ContractSize | None = None,
+) -> Options:
     """Check the settings for bars that the caller numbered."""
-    return Options(thresholds=(), long=False, features=_parse_features(features))
+    return Options(
+        thresholds=(),
+        long=False,
+        features=_parse_features(features),
+        side_is=_choose("side_is", side_is, _SIDES),
+        contract_size=_parse_contract(contract_size),
+    )
+
+
+def _parse_contract(size: ContractSize | None) -> int | None:
+    return None if size is None else parse_grid(size, _CONTRACT)
+
+
+def _parse_reset(reset: str | None) -> str | None:
+    """Return the kernel's name of a reset; None and "none" are no reset."""
+    if reset is None or reset == _NO_RESET:
+        return None
+    return _RESETS[_choose("reset", reset, (*_RESETS, _NO_RESET))]
 
 
 def _choose(what: str, value: str, choices: Collection[str]) -> str:

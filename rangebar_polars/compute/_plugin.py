@@ -41,6 +41,10 @@ def plugin(
         args=arguments,
         kwargs=dict(options),
         changes_length=changes_length,
+        # A selector of known names gives as many inputs as there are such columns, also none.
+        input_wildcard_expansion=True,
+        # In `group_by(...).agg(...)`, too, inputs are known by their names.
+        pass_name_to_apply=True,
     )
 
 

@@ -12,16 +12,23 @@ import polars as pl
 from rangebar_polars import _internal
 from rangebar_polars._typing import FrameOptions
 from rangebar_polars._utils.keywords import check_keywords
-from rangebar_polars.compute._columns import bind, check_keys, parse_columns, parse_keys
+from rangebar_polars._utils.warn import warn_caller
+from rangebar_polars.compute._columns import SYMBOL, bind, check_keys, parse_columns, parse_keys
 from rangebar_polars.compute._options import fold_options, parse_options
 from rangebar_polars.compute._pieces import in_pieces
-from rangebar_polars.exceptions import MissingColumnError, with_hint
+from rangebar_polars.exceptions import DoubleFillWarning, MissingColumnError, with_hint
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
     from typing import Self, Unpack
 
-    from rangebar_polars._typing import ColumnMap, Features, GroupBy, KernelOptions
+    from rangebar_polars._typing import (
+        ColumnMap,
+        ContractSize,
+        Features,
+        GroupBy,
+        KernelOptions,
+    )
     from rangebar_polars.compute._columns import Inputs
     from rangebar_polars.compute._options import Options
     from rangebar_polars.threshold import LimitLike
@@ -55,14 +62,23 @@ class FrameRequest:
         return cls(options, parse_columns(columns), keys)
 
     @classmethod
-    def of_aggregate(cls, bar_id: str, features: Features, columns: ColumnMap | None) -> Self:
+    def of_aggregate(
+        cls,
+        bar_id: str,
+        columns: ColumnMap | None,
+        *,
+        features: Features,
+        side_is: str,
+        contract_size: ContractSize | None,
+    ) -> Self:
         """Check the arguments for bars that the caller numbered."""
         if not isinstance(bar_id, str):
             raise TypeError(
                 f"`bar_id` of a frame must be the name of a column; it is of type "
                 f"`{type(bar_id).__name__}`"
             )
-        return cls(fold_options(features), parse_columns(columns), bar_id=bar_id)
+        options = fold_options(features, side_is, contract_size)
+        return cls(options, parse_columns(columns), bar_id=bar_id)
 
     def bind(
         self,
@@ -70,18 +86,37 @@ class FrameRequest:
         *,
         project: Sequence[str] | None = None,
         absolute_rows: bool = False,
+        warns: bool = True,
+        trades: pl.DataFrame | None = None,
     ) -> Bound:
-        """Find the columns in a frame of this schema and check their data types."""
-        inputs = bind(list(schema), self.columns, keys=self.keys, bar_id=self.bar_id)
+        """Find the columns in a frame of this schema and check their data types.
+
+        Where the frame itself is at hand, an error names the unit that its times show.
+        """
+        inputs = bind(schema, self.columns, keys=self.keys, bar_id=self.bar_id)
+        if self.options.contract_size is not None and "quantity" not in inputs.roles:
+            raise _without_quantity(schema)
         dtypes = tuple(schema[name] for name in inputs.names)
         options = self.options.kernel(
             inputs.roles, inputs.names, project=project, absolute_rows=absolute_rows
         )
-        return Bound(_core(options, dtypes), inputs, dtypes)
+        options.update(apart=list(inputs.apart), watch_fills=True)
+        times = None
+        if trades is not None and not isinstance(schema[inputs.of("timestamp")], pl.Datetime):
+            times = trades.get_column(inputs.of("timestamp")).drop_nulls().head(1)
+        bound = Bound(_core(options, dtypes, times), inputs, dtypes)
+        if warns and not _is_whole(inputs.roles):
+            self._warn(schema)
+        return bound
+
+    def _warn(self, schema: Mapping[str, pl.DataType]) -> None:
+        from rangebar_polars.compute.binding import warn_of_unbound
+
+        warn_of_unbound(schema, self.columns, keys=self.keys, bar_id=self.bar_id)
 
     def bind_again(self, bound: Bound, schema: Mapping[str, pl.DataType]) -> Bound:
         """Continue from the state of `bound` with columns of other data types."""
-        rebound = self.bind(schema, absolute_rows=True)
+        rebound = self.bind(schema, absolute_rows=True, warns=False)
         rebound.core.restore(bound.core.checkpoint("{}"))
         return rebound
 
@@ -91,9 +126,27 @@ class FrameRequest:
         return _core(self.options.kernel(roles, roles), (pl.Float64(), pl.Datetime()))
 
 
-def _core(options: Mapping[str, Any], dtypes: Sequence[pl.DataType]) -> _internal.Builder:
+def _without_quantity(schema: Mapping[str, pl.DataType]) -> MissingColumnError:
+    listed = ", ".join(f"`{name}`" for name in schema)
+    return MissingColumnError(
+        with_hint(
+            "`contract_size` converts the quantity, but no column is recognised as `quantity`; "
+            f"the frame has {listed}",
+            'name it: columns={"quantity": "..."}, or leave `contract_size` out',
+        )
+    )
+
+
+def _is_whole(roles: Sequence[str]) -> bool:
+    """Tell whether quantity and aggressor are bound."""
+    return "quantity" in roles and ("is_buyer_maker" in roles or "side" in roles)
+
+
+def _core(
+    options: Mapping[str, Any], dtypes: Sequence[pl.DataType], times: pl.Series | None = None
+) -> _internal.Builder:
     core = _internal.Builder(json.dumps(options))
-    core.bind(pl.DataFrame(schema=[(str(i), dtype) for i, dtype in enumerate(dtypes)]))
+    core.bind(pl.DataFrame(schema=[(str(i), dtype) for i, dtype in enumerate(dtypes)]), times)
     return core
 
 
@@ -119,11 +172,20 @@ class Bound:
             return [trades.get_column(name) for name in self.inputs.names]
         except pl.exceptions.ColumnNotFoundError:
             present = trades.columns
-            missing = next(name for name in self.inputs.names if name not in present)
+            roles = dict(zip(self.inputs.names, self.inputs.roles, strict=True))
+            absent = [name for name in self.inputs.names if name not in present]
+            if all(roles[name] == SYMBOL for name in absent):
+                # It is only checked, so that later pushes may be without it.
+                return self.columns(trades.with_columns(self._without_symbols(absent)))
+            missing = next(name for name in absent if roles[name] != SYMBOL)
             raise MissingColumnError(
                 f"the frame has no column `{missing}`, which the first push had; it has "
                 f"{', '.join(f'`{column}`' for column in present) or 'none'}"
             ) from None
+
+    def _without_symbols(self, names: Sequence[str]) -> list[pl.Expr]:
+        dtypes = dict(zip(self.inputs.names, self.dtypes, strict=True))
+        return [pl.lit(None, dtype=dtypes[name]).alias(name) for name in names]
 
     def push(self, trades: pl.DataFrame) -> pl.DataFrame:
         """Add trades, whose columns are found by name, and return the bars that end in them.
@@ -155,7 +217,13 @@ class Bound:
         except TypeError:
             self._require_dtypes(columns)
             raise
+        if self._has_fills and (text := self.core.double_fill()) is not None:
+            warn_caller(text, DoubleFillWarning)
         return None if bars is None else self._ordered(bars)
+
+    @cached_property
+    def _has_fills(self) -> bool:
+        return {"first_trade_id", "last_trade_id"} <= {*self.inputs.roles}
 
     @cached_property
     def _empty(self) -> pl.DataFrame:

@@ -14,6 +14,7 @@ from rangebar_polars.compute._request import FrameRequest
 from rangebar_polars.compute.frame import bars_frame
 from rangebar_polars.distance import Distance
 from rangebar_polars.exceptions import CheckpointError, with_hint
+from rangebar_polars.interop.pandas_frames import frame_from_pandas, is_pandas
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -119,17 +120,19 @@ class RangeBarBuilder:
         TypeError
             A column has an unsupported data type, or not the one that it had in the first push.
         """
+        if is_pandas(trades):
+            trades = frame_from_pandas(trades)
         if not isinstance(trades, pl.DataFrame):
             raise TypeError(
                 with_hint(
                     f"`push` takes a Polars DataFrame; it was given a `{type(trades).__name__}`",
-                    "pass a LazyFrame to `rb.iter_bars` or use `lf.rangebar.bars`; convert a pandas "
-                    "frame with `pl.from_pandas`",
+                    "pass a LazyFrame to `rb.iter_bars` or use `lf.rangebar.bars`; convert "
+                    "dictionaries with `pl.DataFrame`",
                 )
             )
         bound = self._bound
         if bound is None:
-            own = self._request.bind(trades.schema)
+            own = self._request.bind(trades.schema, trades=trades)
             bars = own.push(trades)
             bound = self._first.setdefault("bound", own)
             if bound is own:
@@ -196,7 +199,7 @@ class RangeBarBuilder:
         bound = header["bound"]
         if bound is not None:
             dtypes = map(decode_dtype, bound["dtypes"])
-            own = self._request.bind(dict(zip(bound["names"], dtypes, strict=True)))
+            own = self._request.bind(dict(zip(bound["names"], dtypes, strict=True)), warns=False)
             if _columns_of(own) != bound:
                 raise ValueError("its columns do not fit its arguments")
             self._first["bound"] = own

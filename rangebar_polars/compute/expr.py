@@ -6,16 +6,27 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import polars as pl
 
-from rangebar_polars.compute._columns import check_keys
+from rangebar_polars._utils.keywords import checked_keywords
+from rangebar_polars.compute._columns import SYMBOL, check_keys
 from rangebar_polars.compute._options import fold_options, parse_options
 from rangebar_polars.compute._plugin import plugin
+from rangebar_polars.compute.auto import AUTO, by_name
 from rangebar_polars.exceptions import with_hint
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from rangebar_polars._typing import Features, Incomplete, IntoColumn, MaxGap, Reset, Rule
+    from rangebar_polars._typing import (
+        Features,
+        Incomplete,
+        IntoColumn,
+        MaxGap,
+        Reset,
+        Rule,
+        SideIs,
+    )
     from rangebar_polars.compute._options import Options
+    from rangebar_polars.compute.auto import Auto
     from rangebar_polars.threshold import LimitLike
 
 __all__ = ["aggregate", "bar_id", "bars"]
@@ -30,6 +41,8 @@ class _Inputs(NamedTuple):
     roles: list[str]
     names: list[str]
     columns: list[IntoColumn]
+    #: Fields that are found by name when the expression runs.
+    by_name: list[str]
 
     def keys(self) -> list[str]:
         """Return the names of the keys."""
@@ -37,17 +50,20 @@ class _Inputs(NamedTuple):
         return [name for role, name in pairs if role == "key"]
 
 
+@checked_keywords
 def bars(
     price: IntoColumn,
     threshold: LimitLike | Sequence[LimitLike],
     *,
-    timestamp: IntoColumn = "timestamp",
-    quantity: IntoColumn | None = "quantity",
-    is_buyer_maker: IntoColumn | None = _MAKER,
-    side: IntoColumn | None = None,
-    agg_trade_id: IntoColumn | None = None,
-    first_trade_id: IntoColumn | None = None,
-    last_trade_id: IntoColumn | None = None,
+    timestamp: IntoColumn | Auto = AUTO,
+    quantity: IntoColumn | Auto | None = AUTO,
+    is_buyer_maker: IntoColumn | Auto | None = AUTO,
+    side: IntoColumn | Auto | None = AUTO,
+    agg_trade_id: IntoColumn | Auto | None = AUTO,
+    first_trade_id: IntoColumn | Auto | None = AUTO,
+    last_trade_id: IntoColumn | Auto | None = AUTO,
+    symbol: IntoColumn | Auto | None = AUTO,
+    side_is: SideIs = "taker",
     group_by: IntoColumn | Sequence[IntoColumn] | None = None,
     rule: Rule = "open",
     features: Features = "core",
@@ -80,9 +96,12 @@ def bars(
     is_buyer_maker
         Whether the buyer was the maker, so that the seller was the aggressor.
     side
-        The aggressor as text such as `"buy"` or `"sell"`, in place of `is_buyer_maker`.
+        The aggressor as text such as `"buy"`, `"sell"` or `"none"`, or as 1, -1 or 0, in place of
+        `is_buyer_maker`, which is read if the frame has both and neither is named.
     agg_trade_id, first_trade_id, last_trade_id
         Id of the record, which must increase, and ids of its first and last fill.
+    side_is
+        Whose side `side` is: the `"taker"`'s or, as at some exchanges, the `"maker"`'s.
     group_by
         Key or keys, such as the symbol. Each key has bars of its own; the keys become the first
         fields.
@@ -157,6 +176,7 @@ def bars(
         max_gap=max_gap,
         incomplete=incomplete,
         prevent_same_timestamp_close=prevent_same_timestamp_close,
+        side_is=side_is,
     )
     fields = {
         "price": price,
@@ -167,16 +187,18 @@ def bars(
         "first_trade_id": first_trade_id,
         "last_trade_id": last_trade_id,
     }
-    inputs = _inputs(fields, group_by)
+    inputs = _inputs({**fields, SYMBOL: symbol}, group_by)
     check_keys(inputs.keys())
     return _call("bars", inputs, options)
 
 
+@checked_keywords
 def bar_id(
     price: IntoColumn,
     threshold: LimitLike | Sequence[LimitLike],
     *,
-    timestamp: IntoColumn = "timestamp",
+    timestamp: IntoColumn | Auto = AUTO,
+    symbol: IntoColumn | Auto | None = AUTO,
     group_by: IntoColumn | Sequence[IntoColumn] | None = None,
     rule: Rule = "open",
     reset: Reset | None = None,
@@ -225,21 +247,24 @@ def bar_id(
         incomplete=incomplete,
         prevent_same_timestamp_close=prevent_same_timestamp_close,
     )
-    inputs = _inputs({"price": price, "timestamp": timestamp}, group_by)
+    fields = {"price": price, "timestamp": timestamp, SYMBOL: symbol}
+    inputs = _inputs(fields, group_by)
     return _call("bar_id", inputs, options)
 
 
+@checked_keywords
 def aggregate(
     price: IntoColumn,
     bar_id: IntoColumn,
     *,
-    timestamp: IntoColumn = "timestamp",
-    quantity: IntoColumn | None = "quantity",
-    is_buyer_maker: IntoColumn | None = _MAKER,
-    side: IntoColumn | None = None,
-    agg_trade_id: IntoColumn | None = None,
-    first_trade_id: IntoColumn | None = None,
-    last_trade_id: IntoColumn | None = None,
+    timestamp: IntoColumn | Auto = AUTO,
+    quantity: IntoColumn | Auto | None = AUTO,
+    is_buyer_maker: IntoColumn | Auto | None = AUTO,
+    side: IntoColumn | Auto | None = AUTO,
+    agg_trade_id: IntoColumn | Auto | None = AUTO,
+    first_trade_id: IntoColumn | Auto | None = AUTO,
+    last_trade_id: IntoColumn | Auto | None = AUTO,
+    side_is: SideIs = "taker",
     features: Features = "core",
 ) -> pl.Expr:
     """Compute the columns of range bars for bars of your own, such as tick, volume or time bars.
@@ -251,7 +276,7 @@ def aggregate(
     bar_id
         Integers. A bar is a run of trades with the same id; a trade with a null id belongs to no
         bar. An id that appears again after its bar has ended is an error.
-    features
+    side_is, features
         As for `rb.bars`.
 
     Returns
@@ -286,45 +311,89 @@ def aggregate(
         "last_trade_id": last_trade_id,
         "bar_id": bar_id,
     }
-    return _call("aggregate", _inputs(fields, None), fold_options(features))
+    return _call("aggregate", _inputs(fields, None), fold_options(features, side_is))
 
 
 def _call(function: str, inputs: _Inputs, options: Options) -> pl.Expr:
     same_length = function == "bar_id"
     kernel = options.kernel(inputs.roles, inputs.names)
-    expression = plugin(function, inputs.columns, kernel, changes_length=not same_length)
+    kernel["by_name"] = inputs.by_name
+    columns = list(inputs.columns)
+    if inputs.by_name:
+        columns.append(by_name(frozenset(inputs.by_name)))
+    expression = plugin(function, columns, kernel, changes_length=not same_length)
     return expression.alias("bar_id" if same_length else "bars")
 
 
-def _aggressor(maker: IntoColumn | None, side: IntoColumn | None) -> dict[str, IntoColumn | None]:
-    """Return the column that identifies the aggressor; `side` replaces the default of the other."""
-    if side is None:
-        return {_MAKER: maker}
-    if maker is None or (isinstance(maker, str) and maker == _MAKER):
-        return {"side": side}
-    raise ValueError(
-        with_hint(
-            f"`side` and `{_MAKER}` are both given, but they hold the same information",
-            "leave one of them out",
+def _aggressor(
+    maker: IntoColumn | Auto | None, side: IntoColumn | Auto | None
+) -> dict[str, IntoColumn | Auto | None]:
+    """Return the columns that may say who the aggressor was: a named one stands alone."""
+    is_named = [column is not None and column is not AUTO for column in (maker, side)]
+    if all(is_named):
+        raise ValueError(
+            with_hint(
+                f"`side` and `{_MAKER}` are both given, but they hold the same information",
+                "leave one of them out",
+            )
         )
-    )
+    if any(is_named):
+        return {_MAKER: maker} if is_named[0] else {"side": side}
+    return {_MAKER: maker, "side": side}
 
 
 def _inputs(
-    fields: Mapping[str, IntoColumn | None],
+    fields: Mapping[str, IntoColumn | Auto | None],
     group_by: IntoColumn | Sequence[IntoColumn] | None,
 ) -> _Inputs:
     keys = _listed(group_by)
     for role in _REQUIRED:
         if role in fields and fields[role] is None:
             raise TypeError(f"`{role}` cannot be left out")
-    columns = [(role, column) for role, column in fields.items() if column is not None]
+    columns: list[tuple[str, IntoColumn]] = [
+        (role, column)
+        for role, column in fields.items()
+        if column is not None and column is not AUTO
+    ]
+    if keys:
+        columns = [(role, column) for role, column in columns if role != SYMBOL]
     names = [_name(role, column) or role for role, column in columns]
+    _check_keys_unbound(keys, columns)
     return _Inputs(
         [role for role, _ in columns] + ["key"] * len(keys),
         names + [_key_name(key) for key in keys],
         [column for _, column in columns] + keys,
+        [
+            role
+            for role, column in fields.items()
+            if column is AUTO and not (keys and role == SYMBOL)
+        ],
     )
+
+
+def _check_keys_unbound(
+    keys: Sequence[IntoColumn], columns: Sequence[tuple[str, IntoColumn]]
+) -> None:
+    """Refuse a key that is a field of the trades, such as their price."""
+    fields = {_plain(column): role for role, column in columns}
+    for name in map(_plain, keys):
+        if name is not None and name in fields:
+            raise ValueError(
+                with_hint(
+                    f"`group_by` names `{name}`, which is the `{fields[name]}` of the trades",
+                    "pass another column, or an expression of it with a name of its own: "
+                    f'pl.col("{name}").alias("my_{name}")',
+                )
+            )
+
+
+def _plain(column: IntoColumn) -> str | None:
+    """Return the name of a column that is passed as it is."""
+    if isinstance(column, str):
+        return column
+    if isinstance(column, pl.Expr) and column.meta.is_column():
+        return column.meta.output_name()
+    return None
 
 
 def _listed(group_by: IntoColumn | Sequence[IntoColumn] | None) -> list[IntoColumn]:
@@ -351,6 +420,13 @@ def _name(role: str, column: IntoColumn) -> str | None:
         raise TypeError(
             f"`{role}` must be the name of a column or an expression; it is of type "
             f"`{type(column).__name__}`"
+        )
+    if column.meta.has_multiple_outputs():
+        raise ValueError(
+            with_hint(
+                f"`{role}` selects several columns; it must be one",
+                'name the column: pl.col("name")',
+            )
         )
     name = column.meta.output_name(raise_if_undetermined=False)
     return None if name == "literal" else name

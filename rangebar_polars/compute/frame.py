@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import json
+from collections.abc import Iterable, Mapping
 from itertools import chain
 from typing import TYPE_CHECKING
 
@@ -12,6 +13,7 @@ from rangebar_polars._utils.io_source import batches, lazy_frame
 from rangebar_polars._utils.keywords import keywords_of
 from rangebar_polars.compute._request import FrameRequest
 from rangebar_polars.exceptions import with_hint
+from rangebar_polars.interop.pandas_frames import frame_from_pandas, is_pandas
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -19,6 +21,7 @@ if TYPE_CHECKING:
 
     from rangebar_polars._typing import (
         ColumnMap,
+        ContractSize,
         Features,
         FrameOptions,
         FrameT,
@@ -27,6 +30,7 @@ if TYPE_CHECKING:
         MaxGap,
         Reset,
         Rule,
+        SideIs,
     )
     from rangebar_polars.compute._request import Bound
     from rangebar_polars.threshold import LimitLike
@@ -45,6 +49,8 @@ def bars_frame(
     max_gap: MaxGap | None = None,
     incomplete: Incomplete = "drop",
     prevent_same_timestamp_close: bool = True,
+    side_is: SideIs = "taker",
+    contract_size: ContractSize | None = None,
     columns: ColumnMap | None = None,
 ) -> FrameT:
     """Compute range bars of a frame of trades; also `trades.rangebar.bars(...)`.
@@ -72,15 +78,25 @@ def bars_frame(
         `"core"`, `"microstructure"`, the name of a column, or a list of these.
     reset
         Calendar boundary, in UTC, that ends the forming bar: `"year"`, `"month"`, `"week"`
-        (Sunday), `"day"`, or as Polars truncates: `"1y"`, `"1mo"`, `"1w"` (Monday), `"1d"`.
+        (Sunday), `"day"`, or as Polars truncates: `"1y"`, `"1mo"`, `"1w"` (Monday), `"1d"`. None,
+        or `"none"`, for no reset.
     max_gap
         Longest time between two trades of a bar, as a timedelta or a duration such as `"1h"`. A
         longer gap ends the forming bar.
     incomplete
-        What to do with bars that did not reach the threshold: `"drop"` them, or `"keep"` them and
-        add the columns `is_closed` and `ended_by`.
+        What to do with bars that did not reach the threshold: `"drop"` (or False) them, or
+        `"keep"` (or True) them and add the columns `is_closed` and `ended_by`.
     prevent_same_timestamp_close
         Whether a bar can close only at a timestamp later than that of its first trade.
+    side_is
+        Whose side a column `side` holds: the `"taker"`'s or, as at some exchanges, the `"maker"`'s.
+        Values are text such as `"buy"`, `"sell"` and `"none"`, or 1, -1 and 0. A record without an
+        aggressor counts in `volume`, and neither as bought nor as sold. If the trades also have
+        `is_buyer_maker`, that is read and `side` is not.
+    contract_size
+        Worth of one contract in the quote currency, if the quantity counts contracts, as for
+        coin-margined futures: text, a Decimal or an int. The quantity of a record then is
+        `contracts * contract_size / price` coins, rounded half to even to 1e-8.
     columns
         Names of columns that are not found by themselves, by field: `{"price": "px"}`. None
         ignores a field: `{"agg_trade_id": None}`.
@@ -124,6 +140,8 @@ def bars_frame(
         max_gap=max_gap,
         incomplete=incomplete,
         prevent_same_timestamp_close=prevent_same_timestamp_close,
+        side_is=side_is,
+        contract_size=contract_size,
         columns=columns,
     )
     return _bars_like(request, trades)
@@ -134,6 +152,8 @@ def aggregate_frame(
     bar_id: str,
     *,
     features: Features = "core",
+    side_is: SideIs = "taker",
+    contract_size: ContractSize | None = None,
     columns: ColumnMap | None = None,
 ) -> FrameT:
     """Compute the columns of range bars for bars of your own.
@@ -148,7 +168,7 @@ def aggregate_frame(
     bar_id
         Column of integers. A bar is a run of trades with the same id; a trade with a null id
         belongs to no bar.
-    features, columns
+    features, side_is, contract_size, columns
         As for `bars_frame`.
 
     Returns
@@ -179,7 +199,10 @@ def aggregate_frame(
     │ 1      ┆ 102.0 ┆ 103.0 ┆ 12.0   │
     └────────┴───────┴───────┴────────┘
     """
-    return _bars_like(FrameRequest.of_aggregate(bar_id, features, columns), trades)
+    request = FrameRequest.of_aggregate(
+        bar_id, columns, features=features, side_is=side_is, contract_size=contract_size
+    )
+    return _bars_like(request, trades)
 
 
 @keywords_of(bars_frame)
@@ -195,8 +218,8 @@ def iter_bars(
     Parameters
     ----------
     trades
-        A LazyFrame, a DataFrame, or an iterable of DataFrames. How the trades are split between
-        frames makes no difference to the bars.
+        A LazyFrame, a DataFrame of Polars or pandas, or an iterable of DataFrames. How the trades
+        are split between frames makes no difference to the bars.
     threshold
         As for `trades.rangebar.bars`.
     **arguments
@@ -226,10 +249,11 @@ def iter_bars(
     if isinstance(trades, pl.LazyFrame):
         bound = request.bind(trades.collect_schema(), absolute_rows=True)
         return _run(bound, _batches(bound, trades))
-    if isinstance(trades, pl.DataFrame):
-        bound = request.bind(trades.schema, absolute_rows=True)
-        return _run(bound, [bound.columns(trades)])
-    if not isinstance(trades, Iterable):
+    if isinstance(trades, pl.DataFrame) or is_pandas(trades):
+        frame = _frame(trades)
+        bound = request.bind(frame.schema, absolute_rows=True, trades=frame)
+        return _run(bound, [bound.columns(frame)])
+    if isinstance(trades, (str, bytes, Mapping)) or not isinstance(trades, Iterable):
         _frame(trades)
     return _bind_first(request, trades)
 
@@ -238,7 +262,7 @@ def _bars_like(request: FrameRequest, trades: FrameT) -> FrameT:
     if isinstance(trades, pl.LazyFrame):
         return _lazy(request, trades)
     frame = _frame(trades)
-    bound = request.bind(frame.schema)
+    bound = request.bind(frame.schema, trades=frame)
     frames = list(_run(bound, [bound.columns(frame)]))
     return frames[0] if len(frames) == 1 else frames[0].vstack(frames[1])
 
@@ -247,7 +271,7 @@ def _lazy(request: FrameRequest, trades: pl.LazyFrame) -> pl.LazyFrame:
     schema = trades.collect_schema()
 
     def frames(project: list[str] | None) -> Iterator[pl.DataFrame]:
-        bound = request.bind(schema, project=project, absolute_rows=True)
+        bound = request.bind(schema, project=project, absolute_rows=True, warns=False)
         return _run(bound, _batches(bound, trades))
 
     return lazy_frame(
@@ -281,16 +305,22 @@ def _bind_first(request: FrameRequest, trades: Iterable[pl.DataFrame]) -> Iterat
     frames = map(_frame, trades)
     first = next(frames, None)
     if first is not None:
-        bound = request.bind(first.schema, absolute_rows=True)
+        bound = request.bind(first.schema, absolute_rows=True, trades=first)
         yield from _run(bound, map(bound.columns, chain([first], frames)))
 
 
 def _frame(trades: object) -> pl.DataFrame:
     if isinstance(trades, pl.DataFrame):
         return trades
+    if is_pandas(trades):
+        return frame_from_pandas(trades)
+    hint = "convert them: pl.DataFrame(...)"
+    if isinstance(trades, str):
+        hint = f"read the file first: pl.scan_parquet({json.dumps(trades)})"
+    elif isinstance(trades, pl.LazyFrame):
+        hint = "pass the LazyFrame itself: rb.iter_bars(trades, 250)"
     raise TypeError(
         with_hint(
-            f"trades must be a Polars frame; they are of type `{type(trades).__name__}`",
-            "convert them with pl.from_pandas(...) or pl.DataFrame(...)",
+            f"trades must be a Polars frame; they are of type `{type(trades).__name__}`", hint
         )
     )

@@ -1,10 +1,11 @@
 """The namespace `rangebar` of expressions, frames and plans.
 
-Each method delegates to the function named in its first line, which documents the arguments.
+Each method passes its arguments to a function, whose docstring and signature it shows.
 """
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING, overload
 
 import polars as pl
@@ -12,6 +13,10 @@ import polars as pl
 from rangebar_polars._utils.keywords import keywords_of
 from rangebar_polars.compute import expr
 from rangebar_polars.compute.frame import aggregate_frame, bars_frame
+from rangebar_polars.exceptions import with_hint
+from rangebar_polars.interop.backtesting import to_backtesting
+from rangebar_polars.interop.pandas_frames import is_pandas
+from rangebar_polars.plot.chart import plot_bars
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -25,10 +30,12 @@ if TYPE_CHECKING:
         BarIdOptions,
         BarOptions,
         ColumnMap,
+        ContractSize,
         Features,
         FrameOptions,
         IntoColumn,
         PlotOptions,
+        SideIs,
     )
     from rangebar_polars.threshold import LimitLike
 
@@ -42,27 +49,27 @@ class ExprBars:
     def __init__(self, price: pl.Expr) -> None:
         self._price = price
 
-    @keywords_of(expr.bars)
+    @keywords_of(expr.bars, documented=True)
     def bars(
         self,
         threshold: LimitLike | Sequence[LimitLike],
         **arguments: Unpack[BarOptions],
     ) -> pl.Expr:
-        """Compute range bars as a Struct `bars`: see `rangebar_polars.bars`."""
+        """Delegate to a function, whose docstring replaces this one."""
         return expr.bars(self._price, threshold, **arguments)
 
-    @keywords_of(expr.bar_id)
+    @keywords_of(expr.bar_id, documented=True)
     def bar_id(
         self,
         threshold: LimitLike | Sequence[LimitLike],
         **arguments: Unpack[BarIdOptions],
     ) -> pl.Expr:
-        """Assign each trade the number of its bar: see `rangebar_polars.bar_id`."""
+        """Delegate to a function, whose docstring replaces this one."""
         return expr.bar_id(self._price, threshold, **arguments)
 
-    @keywords_of(expr.aggregate)
+    @keywords_of(expr.aggregate, documented=True)
     def aggregate(self, bar_id: IntoColumn, **arguments: Unpack[AggregateOptions]) -> pl.Expr:
-        """Compute bars of your own as a Struct `bars`: see `rangebar_polars.aggregate`."""
+        """Delegate to a function, whose docstring replaces this one."""
         return expr.aggregate(self._price, bar_id, **arguments)
 
 
@@ -73,34 +80,43 @@ class DataFrameBars:
     def __init__(self, frame: pl.DataFrame) -> None:
         self._frame = frame
 
-    @keywords_of(bars_frame)
+    @keywords_of(bars_frame, documented=True)
     def bars(
         self,
         threshold: LimitLike | Sequence[LimitLike],
         **arguments: Unpack[FrameOptions],
     ) -> pl.DataFrame:
-        """Compute range bars of these trades: see `rangebar_polars.compute.frame.bars_frame`."""
+        """Delegate to a function, whose docstring replaces this one."""
         return bars_frame(self._frame, threshold, **arguments)
 
+    @keywords_of(aggregate_frame, documented=True)
     def aggregate(
-        self, bar_id: str, *, features: Features = "core", columns: ColumnMap | None = None
+        self,
+        bar_id: str,
+        *,
+        features: Features = "core",
+        side_is: SideIs = "taker",
+        contract_size: ContractSize | None = None,
+        columns: ColumnMap | None = None,
     ) -> pl.DataFrame:
-        """Compute bars of your own: see `rangebar_polars.compute.frame.aggregate_frame`."""
-        return aggregate_frame(self._frame, bar_id, features=features, columns=columns)
+        """Delegate to a function, whose docstring replaces this one."""
+        return aggregate_frame(
+            self._frame,
+            bar_id,
+            features=features,
+            side_is=side_is,
+            contract_size=contract_size,
+            columns=columns,
+        )
 
+    @keywords_of(to_backtesting, documented=True)
     def to_backtesting(self) -> pd.DataFrame:
-        """Convert these bars for backtesting.py: see `rangebar_polars.to_backtesting`."""
-        from rangebar_polars.interop.backtesting import to_backtesting
-
+        """Delegate to a function, whose docstring replaces this one."""
         return to_backtesting(self._frame)
 
+    @keywords_of(plot_bars, documented=True)
     def plot(self, **arguments: Unpack[PlotOptions]) -> alt.VConcatChart:
-        """Draw a candlestick chart of these bars: see `rangebar_polars.plot.chart.plot_bars`.
-
-        The keywords are `max_bars`, `width`, `height`, `title` and `volume`.
-        """
-        from rangebar_polars.plot.chart import plot_bars
-
+        """Delegate to a function, whose docstring replaces this one."""
         return plot_bars(self._frame, **arguments)
 
 
@@ -111,20 +127,44 @@ class LazyFrameBars:
     def __init__(self, plan: pl.LazyFrame) -> None:
         self._plan = plan
 
-    @keywords_of(bars_frame)
+    @keywords_of(bars_frame, documented=True)
     def bars(
         self,
         threshold: LimitLike | Sequence[LimitLike],
         **arguments: Unpack[FrameOptions],
     ) -> pl.LazyFrame:
-        """Compute range bars of these trades: see `rangebar_polars.compute.frame.bars_frame`."""
+        """Delegate to a function, whose docstring replaces this one."""
         return bars_frame(self._plan, threshold, **arguments)
 
+    @keywords_of(aggregate_frame, documented=True)
     def aggregate(
-        self, bar_id: str, *, features: Features = "core", columns: ColumnMap | None = None
+        self,
+        bar_id: str,
+        *,
+        features: Features = "core",
+        side_is: SideIs = "taker",
+        contract_size: ContractSize | None = None,
+        columns: ColumnMap | None = None,
     ) -> pl.LazyFrame:
-        """Compute bars of your own: see `rangebar_polars.compute.frame.aggregate_frame`."""
-        return aggregate_frame(self._plan, bar_id, features=features, columns=columns)
+        """Delegate to a function, whose docstring replaces this one."""
+        return aggregate_frame(
+            self._plan,
+            bar_id,
+            features=features,
+            side_is=side_is,
+            contract_size=contract_size,
+            columns=columns,
+        )
+
+    @keywords_of(to_backtesting, documented=True)
+    def to_backtesting(self) -> pd.DataFrame:
+        """Delegate to a function, whose docstring replaces this one."""
+        return to_backtesting(self._plan)
+
+    @keywords_of(plot_bars, documented=True)
+    def plot(self, **arguments: Unpack[PlotOptions]) -> alt.VConcatChart:
+        """Delegate to a function, whose docstring replaces this one."""
+        return plot_bars(self._plan, **arguments)
 
 
 @overload
@@ -138,6 +178,11 @@ def rangebar(
 ) -> ExprBars | DataFrameBars | LazyFrameBars:
     """Return the namespace of an expression, a frame or a plan, with types for type checkers.
 
+    Raises
+    ------
+    TypeError
+        The value is neither an expression nor a Polars frame.
+
     Examples
     --------
     >>> import polars as pl
@@ -149,4 +194,23 @@ def rangebar(
         return DataFrameBars(polars)
     if isinstance(polars, pl.LazyFrame):
         return LazyFrameBars(polars)
-    return ExprBars(polars)
+    if isinstance(polars, pl.Expr):
+        return ExprBars(polars)
+    raise _refused(polars)
+
+
+def _refused(value: object) -> TypeError:
+    """Return the error for a value that has no namespace, with the conversion to write."""
+    kind = type(value).__name__
+    if is_pandas(value):
+        kind, hint = "pandas DataFrame", "convert it: rb.rangebar(pl.from_pandas(df))"
+    elif isinstance(value, pl.Series):
+        kind, hint = "Polars Series", "pass the frame: rb.rangebar(df)"
+    elif isinstance(value, str):
+        hint = f"write rb.rangebar(pl.col({json.dumps(value)})) for a column"
+    elif isinstance(value, (dict, list)):
+        hint = "make a frame of it: rb.rangebar(pl.DataFrame(trades))"
+    else:
+        hint = 'pass pl.col("price"), a DataFrame or a LazyFrame'
+    sentence = f"`rb.rangebar` takes a Polars expression, DataFrame or LazyFrame, not a `{kind}`"
+    return TypeError(with_hint(sentence, hint))

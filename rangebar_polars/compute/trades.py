@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import polars as pl
 
 from rangebar_polars._utils.fork import raise_if_forked
-from rangebar_polars.catalogue import MICROSTRUCTURE_COLUMNS
+from rangebar_polars._utils.keywords import checked_keywords
+from rangebar_polars.catalogue import REFERENCE_COLUMNS
 from rangebar_polars.compute._request import FrameRequest
 from rangebar_polars.compute.frame import bars_frame
 from rangebar_polars.exceptions import TickDataError, with_hint
@@ -55,6 +56,7 @@ UNITS = {
 }
 
 
+@checked_keywords
 def process_trades_polars(
     trades: FrameT,
     threshold_decimal_bps: ThresholdLike = 250,
@@ -116,16 +118,18 @@ def process_trades_polars(
     """
     threshold = admitted_threshold(symbol, threshold_decimal_bps, "process_trades_polars")
     if not isinstance(trades, (pl.DataFrame, pl.LazyFrame)):
+        kind = f"pandas {type(trades).__name__}" if is_pandas(trades) else type(trades).__name__
         raise TypeError(
             with_hint(
-                f"trades must be a Polars frame; they are of type `{type(trades).__name__}`",
-                "use process_trades_to_dataframe for pandas frames and lists of dictionaries",
+                f"trades must be a Polars frame; they are of type `{kind}`",
+                "use rb.process_trades_to_dataframe for pandas frames and lists of dictionaries",
             )
         )
     features = "microstructure" if include_microstructure else "core"
     return bars_frame(fields_only(trades), threshold, features=features)
 
 
+@checked_keywords
 def process_trades_to_dataframe(
     trades: Trades,
     threshold_decimal_bps: ThresholdLike = 250,
@@ -142,7 +146,7 @@ def process_trades_to_dataframe(
     threshold_decimal_bps, symbol
         As for `process_trades_polars`.
     include_microstructure
-        Whether to add the columns of `rb.MICROSTRUCTURE_COLUMNS`; undefined values are NaN.
+        Whether to add the columns of `rb.REFERENCE_COLUMNS`; undefined values are NaN.
 
     Returns
     -------
@@ -166,9 +170,10 @@ def process_trades_to_dataframe(
     frame = fields_only(frame_of(trades))
     features = "microstructure" if include_microstructure else "core"
     bars = bars_frame(frame, threshold, features=features)
-    return bars_to_pandas(bars, MICROSTRUCTURE_COLUMNS if include_microstructure else ())
+    return bars_to_pandas(bars, REFERENCE_COLUMNS if include_microstructure else ())
 
 
+@checked_keywords
 def process_trades_chunked(
     trades_iterator: Chunks,
     threshold_decimal_bps: ThresholdLike = 250,
@@ -215,7 +220,7 @@ def process_trades_chunked(
     size = whole_number("chunk_size", chunk_size)
     items = [trades_iterator] if is_frame(trades_iterator) else iterable(trades_iterator)
     features = "microstructure" if include_microstructure else "core"
-    extra = MICROSTRUCTURE_COLUMNS if include_microstructure else ()
+    extra = REFERENCE_COLUMNS if include_microstructure else ()
     request = FrameRequest.of_bars(threshold, features=features)
     pieces = bars_of_chunks(request, numbered(chunk_frames(items, size)))
     return (bars_to_pandas(bars, extra) for bars in pieces if bars.height)
@@ -288,7 +293,7 @@ def bars_of_chunks(request: FrameRequest, chunks: Iterable[pl.DataFrame]) -> Ite
     bound: Bound | None = None
     for chunk in chunks:
         if bound is None:
-            bound = request.bind(chunk.schema, absolute_rows=True)
+            bound = request.bind(chunk.schema, absolute_rows=True, trades=chunk)
         elif decimals_begin(bound, chunk):
             bound = request.bind_again(bound, chunk.schema)
         yield bound.push(chunk)

@@ -170,7 +170,7 @@ def fetch_exness_ticks(
     instrument
         An `ExnessInstrument`, or any registered symbol.
     start, end
-        Dates (the end's day included) or datetimes with a zone (the end excluded).
+        Dates (the end's day included) or datetimes (the end excluded).
     url
         Host of the archive, before `/ticks/`; else the setting `exness_url`.
 
@@ -191,7 +191,7 @@ def fetch_exness_ticks(
     source = Exness(url=url)
     months = [month for month, _ in groupby(span.days(), key=lambda day: (day.year, day.month))]
     frames = [QUOTES_SCHEMA.to_frame()]
-    with progress(len(months), name, "month", verbose=settings().verbose) as advance:
+    with progress(len(months), f"fetch {name}", "month", verbose=settings().verbose) as advance:
         for year, month in months:
             frames += [day.ticks for day in source.fetch_month(name, year, month)]
             advance(1)

@@ -15,11 +15,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, urljoin, urlsplit
 
-from rangebar_polars._utils.address import Address, scrubbed
+from rangebar_polars._utils.address import Address
 from rangebar_polars._utils.optional import import_extra
 from rangebar_polars.config import certificate_variables, proxy_of, settings
 from rangebar_polars.exceptions import RangeBarError, SettingError, with_hint
 from rangebar_polars.fetch._decoding import decoded
+from rangebar_polars.fetch.failures.causes import cause_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -39,7 +40,14 @@ AS_IT_IS = "%/:?#[]@!$&'()*+,;=-._~"
 
 
 class RequestFailedError(Exception):
-    """Raised when a request gets no complete answer. The message contains no secrets."""
+    """Raised when a request gets no complete answer. The message contains no secrets.
+
+    `hint` says what to do, if the cause tells.
+    """
+
+    def __init__(self, message: str, hint: str = "") -> None:
+        super().__init__(message)
+        self.hint = hint
 
 
 class Answer:
@@ -299,8 +307,8 @@ def _failures(address: Address) -> Iterator[None]:
     except TooSlowError as error:
         raise RequestFailedError(str(error)) from None
     except Exception as error:  # noqa: BLE001 - raised again without its cause, which may hold secrets
-        text = scrubbed(f"{type(error).__name__}: {error}".rstrip(": "), address)
-        raise RequestFailedError(text.partition("\n")[0][:300]) from None
+        cause = cause_of(error, address)
+        raise RequestFailedError(cause.text, cause.hint) from None
 
 
 def _origin_of(address: Address) -> tuple[str, str | None, int | None]:

@@ -10,11 +10,12 @@ from decimal import Decimal
 from typing import TYPE_CHECKING
 
 from rangebar_polars.exceptions import RangeBarError, TickDataError, with_hint
+from rangebar_polars.fetch.decimals import is_near_grid, point_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
-__all__ = ["first_fault", "is_exact", "lines_of", "parsing"]
+__all__ = ["first_fault", "is_exact", "lines_of", "number_of", "parsing"]
 
 WHOLE_NUMBER = re.compile(r"[+-]?[0-9]+")
 DECIMAL_NUMBER = re.compile(r"[+-]?([0-9]*)\.?([0-9]*)(?:[eE]([+-]?[0-9]+))?")
@@ -111,9 +112,10 @@ def wrong_decimal(value: str) -> str | None:
     if places is None or not math.isfinite(float(value)):
         return "not a number"
     if places > PLACES:
-        return f"more than {PLACES} decimals"
-    is_zero = float(value) == 0  # `Decimal` may not support its exponent
-    return None if is_zero or is_exact(value) else "more digits than a Float64 holds"
+        return None if is_near_grid(value) else f"more than {PLACES} decimals"
+    is_zero = float(value) == 0  # its exponent may be beyond those that `Decimal` reads
+    is_number = is_zero or number_of(value) is not None
+    return None if is_number else "more digits than a Float64 holds"
 
 
 def places_of(value: str) -> int | None:
@@ -151,9 +153,28 @@ def is_exact(value: str) -> bool:
     return Decimal(f"{float(value):.{PLACES}f}") == Decimal(value)
 
 
+def number_of(value: str) -> float | None:
+    """Return the double of a number of eight decimals, with a tail or not; None if it is none.
+
+    Examples
+    --------
+    >>> from rangebar_polars.fetch.csv_lines import number_of
+    >>> number_of("61837.630000000005"), number_of("99999999999.1234567")
+    (61837.63, None)
+    """
+    if is_exact(value):
+        return float(value)
+    point = point_of(value)
+    return float(point) if point is not None and is_exact(str(point)) else None
+
+
 def wrong_value(row: Mapping[str, str]) -> str | None:
-    """Describe which value of a trade is out of range, if one is."""
-    price, quantity = float(row.get("price", 1)), float(row.get("quantity", 0))
+    """Which value of a trade is out of range, if one is."""
+    # A tail below the grid is nothing.
+    price, quantity = (
+        round(float(row.get(name, default)), PLACES)
+        for name, default in (("price", 1), ("quantity", 0))
+    )
     number, first, last = (
         int(without_zeros(row.get(name, "0")))
         for name in ("agg_trade_id", "first_trade_id", "last_trade_id")

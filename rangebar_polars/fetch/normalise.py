@@ -6,6 +6,7 @@ is counted. A fault that cannot be repaired without guessing is an error that na
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import dataclass, field, fields, replace
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, NamedTuple
@@ -13,7 +14,14 @@ from typing import TYPE_CHECKING, NamedTuple
 import polars as pl
 
 from rangebar_polars._utils.span import ONE_DAY, day_start
-from rangebar_polars.exceptions import TickDataError, TickOrderError, with_hint
+from rangebar_polars.exceptions import (
+    MissingFileWarning,
+    RepeatedFillsWarning,
+    TickDataError,
+    TickOrderError,
+    TradeFileWarning,
+    with_hint,
+)
 from rangebar_polars.sources import LONGEST_STEP_BACK_US, TRADES_SCHEMA, is_strictly_increasing
 
 if TYPE_CHECKING:
@@ -21,18 +29,29 @@ if TYPE_CHECKING:
 
     from rangebar_polars.sources import Origin
 
-__all__ = ["TRADES_SCHEMA", "FileTimes", "Repairs", "TradeFileWarning", "is_sentinel", "normalise"]
+__all__ = ["TRADES_SCHEMA", "FileTimes", "MissingFileWarning", "Repairs", "RepeatedFillsWarning"]
+__all__ += ["TradeFileWarning", "is_sentinel", "normalise", "warn_of_file", "warn_of_tails"]
 
 ID = "agg_trade_id"
 TIME = "timestamp"
 LINE = "line"
 UNITS = {"ms": ("milliseconds", 1000), "us": ("microseconds", 1)}  # and their length in µs
-# Tolerance of times outside the days of a file, because clocks of an exchange differ a little.
+TAILS = "rounded to 8 decimals (they had the tail of a binary fraction)"
+# How far outside its days a file's time may be: an exchange's clock and its calendar differ.
 SLACK_US = 1_000_000
 
 
-class TradeFileWarning(UserWarning):
-    """Warns that rows of a file of trades were moved, raised or dropped."""
+def warn_of_file(
+    message: str, kind: type[TradeFileWarning] = TradeFileWarning, depth: int = 2
+) -> None:
+    """Warn of what was changed in a file, or is wrong with it."""
+    warnings.warn(message, kind, stacklevel=depth + 1)
+
+
+def warn_of_tails(count: int, source: str) -> None:
+    """Warn of decimals of a fetched file that were put on the grid of 1e-8."""
+    if count:
+        warn_of_file(f"rows of `{source}`: {count:,} {TAILS}")
 
 
 class FileTimes(NamedTuple):
@@ -76,6 +95,7 @@ class Repairs:
     raised: pl.Series = field(default_factory=no_times)
     doubled: pl.Series = field(default_factory=no_times)
     sentinels: pl.Series = field(default_factory=no_times)
+    tails: pl.Series = field(default_factory=no_times)
 
     def counts(self, day: date | None = None) -> dict[str, int]:
         """Count the rows of each kind, of one UTC day or of the whole file."""
@@ -83,8 +103,10 @@ class Repairs:
 
     def recorded_in(self, origin: Origin, day: date | None = None) -> Origin:
         """Return an origin with the counts of a day, or of the whole file."""
-        moved, raised, doubled, sentinels = self.counts(day).values()
-        return replace(origin, moved=moved, raised=raised, doubled=doubled, sentinels=sentinels)
+        moved, raised, doubled, sentinels, tails = self.counts(day).values()
+        return replace(
+            origin, moved=moved, raised=raised, doubled=doubled, sentinels=sentinels, tails=tails
+        )
 
     def warning(self, source: str) -> str:
         """Describe all repairs; empty if there are none."""
@@ -93,6 +115,7 @@ class Repairs:
             "raised": "raised to the time of the trade before",
             "doubled": "dropped as exact copies",
             "sentinels": "dropped as sentinels (price 0, trade id -1)",
+            "tails": TAILS,
         }
         parts = [f"{count:,} {phrases[kind]}" for kind, count in self.counts().items() if count]
         return f"rows of `{source}`: {'; '.join(parts)}" if parts else ""
@@ -120,7 +143,11 @@ def is_sentinel() -> pl.Expr:
 
 
 def normalise(
-    raw: pl.DataFrame, source: str, first_line: int, times: FileTimes | None = None
+    raw: pl.DataFrame,
+    source: str,
+    first_line: int,
+    times: FileTimes | None = None,
+    tails: pl.Series | None = None,
 ) -> Clean:
     """Convert the trades of one file to the canonical columns, in id order and with ordered times.
 
@@ -133,7 +160,9 @@ def normalise(
     first_line
         Line of the first row in the file.
     times
-        Unit and range of the times; inferred from the first trade if None.
+        Unit and range of the times; by the first trade if None.
+    tails
+        Which rows had a decimal that was put on the grid of 1e-8.
 
     Raises
     ------
@@ -160,6 +189,8 @@ def normalise(
         times = FileTimes.of_value(trades[TIME][0] if trades.height else 0)
     _, unit_us = UNITS[times.unit]
     repairs.sentinels = raw[TIME].filter(sentinel) * unit_us
+    if tails is not None:
+        repairs.tails = raw[TIME].filter(tails) * unit_us
     trades = to_microseconds(trades, source, times)
     if not is_strictly_increasing(trades[ID]):
         trades = order_by_id(trades, source, repairs)

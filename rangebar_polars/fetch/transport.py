@@ -27,6 +27,7 @@ from rangebar_polars.exceptions import (
     with_hint,
 )
 from rangebar_polars.fetch._http import HttpClient, RequestFailedError, date_of
+from rangebar_polars.fetch.failures.patience import announced
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
     from stamina import Attempt
 
     from rangebar_polars.fetch._http import Answer
+    from rangebar_polars.fetch.failures.patience import Attempted
 
 __all__ = ["Fetched", "FileFacts", "Transport"]
 
@@ -151,12 +153,14 @@ class Transport:
         if fresh:
             address = address.with_query(f"fresh={secrets.token_hex(4)}")
         partial = _Partial(largest_bytes or LARGEST_FILE_BYTES)
-        for attempt in self._attempts():
-            with attempt, self._failures(path, f"`{self.url_of(path)}` could not be fetched"):
-                headers = AS_IT_IS | (UNCACHED if fresh else {}) | partial.headers()
-                with self._client.ask("GET", address, headers) as answer:
-                    self._check_status(answer, path, OK, *partial.statuses)
-                    return partial.finish(answer)
+        with announced(self.url_of(path), self.tries) as attempted:
+            for attempt in self._attempts():
+                with attempt, self._failures(path, "could not be fetched", attempted):
+                    headers = AS_IT_IS | (UNCACHED if fresh else {}) | partial.headers()
+                    with self._client.ask("GET", address, headers) as answer:
+                        self._check_status(answer, path, OK, *partial.statuses)
+                        attempted.answered()
+                        return partial.finish(answer)
         raise AssertionError  # the last attempt returns or raises
 
     def exists(self, path: str) -> bool:
@@ -195,17 +199,19 @@ class Transport:
         """Request the metadata of a file from a web server."""
         address = self._address.joined(path)
         method = "HEAD"
-        for attempt in self._attempts():
-            with attempt, self._failures(path, f"`{self.url_of(path)}` gave no answer"):
-                with self._client.ask(method, address, AS_IT_IS) as answer:
-                    status = answer.status
-                if method == "HEAD" and status in NO_HEAD:
-                    method = "GET"  # the body is left unread
+        with announced(self.url_of(path), self.tries) as attempted:
+            for attempt in self._attempts():
+                with attempt, self._failures(path, "gave no answer", attempted):
                     with self._client.ask(method, address, AS_IT_IS) as answer:
-                        pass
-                self.noticed(answer)
-                self._check_status(answer, path, OK)
-                return FileFacts(answer.header("ETag"), date_of(answer.header("Last-Modified")))
+                        status = answer.status
+                    if method == "HEAD" and status in NO_HEAD:
+                        method = "GET"  # the body is left unread
+                        with self._client.ask(method, address, AS_IT_IS) as answer:
+                            pass
+                    self.noticed(answer)
+                    self._check_status(answer, path, OK)
+                    tag = answer.header("ETag")
+                    return FileFacts(tag, date_of(answer.header("Last-Modified")))
         raise AssertionError  # the last attempt returns or raises
 
     def _attempts(self) -> Iterable[Attempt]:
@@ -246,15 +252,19 @@ class Transport:
         )
 
     @contextmanager
-    def _failures(self, path: str, sentence: str) -> Iterator[None]:
+    def _failures(self, path: str, what: str, attempted: Attempted) -> Iterator[None]:
         """Convert a failed request to `NoAnswerError`."""
+        url = self.url_of(path)
         try:
             yield
         except RequestFailedError as error:
-            hint = "nothing is known about the file; is the network up?"
-            raise NoAnswerError(
-                with_hint(f"{sentence} ({error})", hint), url=self.url_of(path)
-            ) from error
+            attempted.failed(str(error))
+            hint = f"{error.hint or 'try again later'}; nothing is known about the file"
+            # Without the frames of the libraries, which say nothing more.
+            raise NoAnswerError(with_hint(f"`{url}` {what} ({error})", hint), url=url) from None
+        except _RetryableError as error:
+            attempted.failed(str(error).partition(": ")[2].partition("\n")[0])
+            raise
 
     @cached_property
     def _client(self) -> HttpClient:

@@ -1,4 +1,4 @@
-"""Streaming of the one CSV in a zip file, with a check of its length and checksum at the end.
+"""Streaming of the one CSV in a zip or gzip file, with a check of its length and checksum at the end.
 
 A malicious file cannot exhaust memory. Data are decompressed in pieces of limited size, at most up to
 the length in the directory, and a length that is implausible for trades is rejected beforehand.
@@ -10,18 +10,27 @@ import bz2
 import io
 import lzma
 import zlib
+from functools import partial
+from itertools import chain
 from typing import TYPE_CHECKING, Protocol
 from zipfile import ZIP_BZIP2, ZIP_DEFLATED, ZIP_LZMA, ZIP_STORED, BadZipFile, ZipFile
 
-from rangebar_polars.exceptions import RangeBarError, TickDataError, with_hint
+from rangebar_polars.exceptions import (
+    DamagedFileError,
+    RangeBarError,
+    with_hint,
+)
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
+    from pathlib import Path
     from zipfile import ZipInfo
 
-__all__ = ["PIECE_BYTES", "DamagedFileError", "is_zip", "member_pieces"]
+__all__ = ["PIECE_BYTES", "DamagedFileError", "gzip_pieces", "is_gzip", "is_zip", "member_pieces"]
+__all__ += ["text_pieces"]
 
 ZIP_MAGIC = b"PK"
+GZIP_MAGIC = b"\x1f\x8b"
 ENCRYPTED = 1  # bit 0 of the flags of a member
 LOCAL_HEADER_BYTES = 30
 INPUT_BYTES = 256 << 10  # decompressed, this still fits into the cache of a processor
@@ -38,10 +47,6 @@ SMALLEST_DICTIONARY = 4096
 FETCH_AGAIN = "fetch the file again"
 
 
-class DamagedFileError(TickDataError):
-    """Raised when a file is incomplete or not the expected one. A new copy may be right."""
-
-
 def is_zip(head: bytes) -> bool:
     """Return whether a file with these first bytes is a zip file.
 
@@ -52,6 +57,78 @@ def is_zip(head: bytes) -> bool:
     False
     """
     return head.startswith(ZIP_MAGIC)
+
+
+def is_gzip(head: bytes) -> bool:
+    """Whether a file that begins so is a gzip file."""
+    return head.startswith(GZIP_MAGIC)
+
+
+def text_pieces(path: Path, piece_bytes: int = PIECE_BYTES) -> Iterator[bytes]:
+    """Yield the text of a file that is plain, gzipped, or the one CSV in a zip; its content says which.
+
+    Raises
+    ------
+    DamagedFileError
+        As in `member_pieces` and `gzip_pieces`.
+    """
+    with path.open("rb") as file:
+        piece = file.read(piece_bytes)
+        if is_zip(piece):
+            yield from member_pieces(piece + file.read(), str(path))
+            return
+        pieces = chain([piece], iter(partial(file.read, piece_bytes), b""))
+        yield from gzip_pieces(pieces, str(path)) if is_gzip(piece) else filter(None, pieces)
+
+
+def gzip_pieces(pieces: Iterable[bytes], source: str) -> Iterator[bytes]:
+    r"""Decompress a gzip file of one or several members, piece by piece.
+
+    Raises
+    ------
+    DamagedFileError
+        The data are damaged or cut off, or grow beyond what trades can be compressed to. It may
+        only be known at the end: what came before is not to be trusted until the pieces are exhausted.
+
+    Examples
+    --------
+    >>> import gzip
+    >>> from rangebar_polars.fetch.zipped import gzip_pieces
+    >>> b"".join(gzip_pieces([gzip.compress(b"1,2\n"), gzip.compress(b"3,4\n")], "day.csv.gz"))
+    b'1,2\n3,4\n'
+    """
+    came = made = 0
+    decoder, fault = None, ""
+    try:
+        for piece in pieces:
+            came += len(piece)
+            rest, is_full = piece, False
+            while rest or is_full:
+                # Blocks of tape are padded with zeros.
+                if (decoder is None or decoder.eof) and not (rest := rest.lstrip(b"\0")):
+                    break
+                if decoder is None or decoder.eof:
+                    decoder = zlib.decompressobj(zlib.MAX_WBITS | 16)
+                out = decoder.decompress(rest, PIECE_BYTES)
+                rest = decoder.unused_data if decoder.eof else decoder.unconsumed_tail
+                is_full = len(out) == PIECE_BYTES and not decoder.eof
+                made += len(out)
+                check_growth(came, made)
+                if out:
+                    yield out
+        fault = "it is cut off" if decoder is not None and not decoder.eof else ""
+    except (zlib.error, BadZipFile) as error:
+        fault = str(error)[:200]
+    if fault:
+        raise DamagedFileError(
+            with_hint(f"`{source}` is a damaged gzip file: {fault}", FETCH_AGAIN)
+        )
+
+
+def check_growth(came: int, made: int) -> None:
+    """Refuse data that grow beyond what trades can be compressed to."""
+    if made > ALWAYS_ALLOWED_BYTES + LARGEST_RATIO * came:
+        raise BadZipFile(f"{came} bytes of it grow to more than {made}")
 
 
 def member_pieces(content: bytes, source: str, member: str | None = None) -> Iterator[bytes]:
@@ -112,12 +189,12 @@ class DirectoryReader(io.BytesIO):
 def only_member(archive: ZipFile, source: str, member: str | None) -> ZipInfo:
     """Return the only CSV of an archive."""
     names = archive.namelist()
-    if member is not None and names != [member]:
+    if member is not None and [_unicode_name(name) for name in names] != [member]:
         found = ", ".join(f"`{name[:80]}`" for name in names[:3]) or "nothing"
         raise DamagedFileError(
             with_hint(f"`{source}` holds {found} instead of `{member}`", FETCH_AGAIN)
         )
-    tables = [name for name in names if name.lower().endswith(".csv")]
+    tables = [name for name in names if name.lower().endswith(".csv") and not is_of_mac(name)]
     if len(tables) != 1:
         raise DamagedFileError(
             with_hint(f"`{source}` holds {len(tables)} CSV files", "an archive holds one")
@@ -128,6 +205,19 @@ def only_member(archive: ZipFile, source: str, member: str | None) -> ZipInfo:
             with_hint(f"`{source}` is encrypted", "an archive is never encrypted")
         )
     return info
+
+
+def is_of_mac(name: str) -> bool:
+    """Return whether a member holds only what macOS stores about another file."""
+    return name.startswith("__MACOSX/") or name.rpartition("/")[2].startswith("._")
+
+
+def _unicode_name(name: str) -> str:
+    """Return the name of a member, which is UTF-8 also where its flag is not set."""
+    try:
+        return name.encode("cp437").decode()
+    except UnicodeError:
+        return name
 
 
 def check_length(info: ZipInfo) -> None:

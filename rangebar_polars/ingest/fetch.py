@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import polars as pl
 
 from rangebar_polars._utils.fork import raise_if_forked
+from rangebar_polars._utils.names import both_names
 from rangebar_polars._utils.progress import progress
 from rangebar_polars._utils.span import Span, parse_span
 from rangebar_polars.config import settings
@@ -22,7 +23,8 @@ from rangebar_polars.fetch.registry import day_source
 from rangebar_polars.fetch.source import ARCHIVE_PATIENCE
 from rangebar_polars.ingest.editions import Editions, StoredIds
 from rangebar_polars.ingest.report import FetchReport
-from rangebar_polars.sources import DEFAULT_SOURCE, canonical_market
+from rangebar_polars.ingest.user_source import check_user_days
+from rangebar_polars.sources import DEFAULT_SOURCE, canonical_market, is_user_source, market_of_kind
 from rangebar_polars.storage.coverage import Gap
 from rangebar_polars.storage.parquet import TickStorage
 from rangebar_polars.symbol_registry import (
@@ -56,6 +58,7 @@ __all__ = [
 _WIDEST_GAP = 20_000_000
 
 
+@both_names
 def fetch_ticks(
     symbol: str,
     start: When,
@@ -63,6 +66,7 @@ def fetch_ticks(
     *,
     source: str = "binance",
     market: str = "spot",
+    kind: str = "agg_trades",
     cache_dir: Path | str | None = None,
     refresh: bool = False,
     verbose: bool | None = None,
@@ -78,13 +82,18 @@ def fetch_ticks(
     symbol
         A registered symbol, in any letter case.
     start, end
-        Dates (the end's day included) or datetimes with a zone (the end excluded). Days before the
+        Dates (the end's day included) or datetimes (the end excluded). Days before the
         symbol's effective start are skipped, with a warning.
     source, market
         Where the symbol is traded, such as `"binance"` and `"um"`; `docs/reference/sources.md` lists
         them.
+    kind
+        `"agg_trades"`, or `"trades"` for the single trades of Binance's archive, which the store
+        holds beside the others, as the market `"spot.trades"`, `"um.trades"` or `"cm.trades"`.
     cache_dir
         Folder of the store; by default `RANGEBAR_CACHE_DIR`, else the platform's cache folder.
+        Coin-margined futures (`"cm"`) are stored with a quantity in coins, and with the contracts
+        that the exchange publishes in the column `contracts`; the registry has the contract size.
     refresh
         Fetch stored days again, in case their archive was republished, and replace those whose
         ticks differ. Days that the user wrote are left alone.
@@ -103,6 +112,9 @@ def fetch_ticks(
         The symbol is not registered or not enabled.
     ValueError
         The span is empty or lies in the future, or the symbol is traded at another source.
+    TicksNotCachedError
+        Days are missing, and their source is one of your own, whose ticks come from
+        `TickStorage.write_ticks` only.
     SourceError
         A day could not be fetched: the source did not answer (`TransientSourceError`), or sent
         damaged data (`CorruptSourceError`).
@@ -125,7 +137,7 @@ def fetch_ticks(
     """
     raise_if_forked("fetch_ticks")
     show_progress = settings(verbose=verbose).verbose
-    venue = canonical_market(source, market)
+    venue = market_of_kind(canonical_market(source, market), kind)
     name = validate_symbol_registered(symbol, operation="fetch_ticks")
     span = span_of_symbol(name, start, end)
     return ensure_days(
@@ -157,7 +169,9 @@ def ensure_days(
     fetch = _Fetch(TickStorage(cache_dir), venue, span, FetchReport(symbol))
     with past_gate(symbol):
         fetch.sort_days(refresh=refresh)
-        if fetch.is_needed():
+        if is_user_source(venue.source):
+            check_user_days(fetch.storage, symbol, venue, fetch.missing)
+        elif fetch.is_needed():
             _check_source(symbol, venue.source)
             with closing(day_source(symbol, venue.source, venue.market)) as days:
                 fetch.extend_tails(days)
@@ -176,6 +190,8 @@ def fetch_again(storage: TickStorage, symbol: str, day: date, venue: Venue) -> D
     DayTicks or None
         None if the source does not have the day now.
     """
+    if is_user_source(venue.source):
+        return None
     with past_gate(symbol), closing(day_source(symbol, venue.source, venue.market)) as source:
         fetched = _fetch_day(source, day)
         if fetched is None or source.by_id is None:
@@ -328,7 +344,7 @@ class _Fetch:
         """Fetch the missing days, and store each as it arrives."""
         remaining = dict.fromkeys(self.missing)
         with (
-            progress(len(remaining), self.symbol, "day", verbose=verbose) as advance,
+            progress(len(remaining), f"fetch {self.symbol}", "day", verbose=verbose) as advance,
             self._noting_where_it_stopped(),
             closing(source.days(self.missing)) as batches,
         ):
@@ -390,7 +406,7 @@ class _Fetch:
         if source.by_id is None:
             return
         gaps = [gap for gap in self._gaps() if gap.last_id - gap.first_id < _WIDEST_GAP]
-        with progress(len(gaps), f"{self.symbol} ids", "gap", verbose=verbose) as advance:
+        with progress(len(gaps), f"fetch {self.symbol} ids", "gap", verbose=verbose) as advance:
             for _, of_day in groupby(gaps, key=attrgetter("day")):
                 advance(self._fill_day(list(of_day), source.by_id))
 

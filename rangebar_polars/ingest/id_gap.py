@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from rangebar_polars._utils.span import ONE_DAY
-from rangebar_polars.sources import has_monthly_ids
+from rangebar_polars.sources import has_monthly_ids, is_user_source
 from rangebar_polars.storage.coverage import IdSpans
 
 if TYPE_CHECKING:
@@ -46,7 +46,10 @@ def gap_before(ticks: TickSnapshot, chain: Chain, day: date) -> Hole | None:
     the ids itself.
     """
     before, here = ticks[day - ONE_DAY], ticks[day]
-    ids = [u.tick_last_id for u in chain.units if u.day < day and u.tick_last_id is not None]
+    ends = [unit.tick_last_id for unit in chain.units if unit.day < day]
+    if is_user_source(chain.series.spec.source) and ends and ends[-1] is None:
+        return None  # ticks without numbers lie between
+    ids = [number for number in ends if number is not None]
     entry = here.coverage.entry
     is_checked = before.coverage.is_stored or has_monthly_ids(chain.series.spec.source)
     if is_checked or not ids or entry is None or entry.first_id is None:

@@ -11,12 +11,15 @@ from typing import TYPE_CHECKING
 from rangebar_polars._utils.span import ONE_DAY, Span, day_start
 from rangebar_polars.exceptions import (
     ArchiveMissingError,
+    ClampWarning,
     ClockSkewError,
     NoAnswerError,
+    TicksNotCachedError,
     with_hint,
 )
 from rangebar_polars.fetch.registry import archive_probe
-from rangebar_polars.sources import Venue
+from rangebar_polars.sources import Venue, is_user_source
+from rangebar_polars.storage.layout import write_hint
 from rangebar_polars.storage.parquet import TickStorage
 from rangebar_polars.storage.reading.plan import covered_days, entries_around
 from rangebar_polars.storage.snapshot import SETTLED
@@ -33,10 +36,6 @@ if TYPE_CHECKING:
 __all__ = ["Clamp", "ClampWarning", "newest_day"]
 
 _STORED = "the tick store holds it"
-
-
-class ClampWarning(UserWarning):
-    """Warns that the source gave no answer, so that the newest day of the tick store is taken."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +62,7 @@ def newest_day(
     symbol: str,
     last_day: date | None,
     *,
+    first_day: date | None = None,
     venue: Venue = _DEFAULT_VENUE,
     cache_dir: Path | str | None = None,
     now: Callable[[], float] = time.time,
@@ -71,7 +71,8 @@ def newest_day(
 
     The source is asked only if the store holds neither the requested day nor yesterday. The search
     then goes back day by day, at most ten days, and ends at the first day that the archive or the
-    store has.
+    store has. With `first_day` it goes on to that day in longer steps, as for a mirror that is no
+    longer updated.
 
     Parameters
     ----------
@@ -79,6 +80,8 @@ def newest_day(
         A symbol in upper case that has passed the gate.
     last_day
         The requested day; None for the newest day of all.
+    first_day
+        The earliest day of interest; None to go back no further than ten days.
     venue
         The source and market that the symbol is traded at.
     cache_dir
@@ -95,6 +98,8 @@ def newest_day(
     TransientSourceError
         The source could be reached but did not answer, or could not be reached while the store
         holds no day.
+    TicksNotCachedError
+        The source is one of your own, and the store holds no day of it.
     MissingExtraError
         The source has to be asked, and the extra `fetch` is not installed.
 
@@ -116,8 +121,10 @@ def newest_day(
     latest = yesterday if last_day is None else min(last_day, yesterday)
     if _is_stored(symbol_dir, latest):
         return Clamp(latest, last_day, _STORED)
+    if is_user_source(venue.source):
+        return _newest_of_user(symbol_dir, last_day, latest)
     probe = archive_probe(symbol, venue.source, venue.market, now=now)
-    return _Search(symbol_dir, probe, last_day, started).run()
+    return _Search(symbol_dir, probe, last_day, started, first_day).run()
 
 
 def _day_before(seconds: float) -> date:
@@ -131,6 +138,38 @@ def _is_stored(symbol_dir: SymbolDir, day: date) -> bool:
     return covered_days(symbol_dir, span, entries_around(symbol_dir, span))[0].state in SETTLED
 
 
+def _newest_of_user(symbol_dir: SymbolDir, requested: date | None, latest: date) -> Clamp:
+    """Return the newest stored day of a user source, which has no archive.
+
+    Raises
+    ------
+    TicksNotCachedError
+        The store holds no day up to the latest possible one.
+    """
+    day = _newest_stored(symbol_dir, latest)
+    if day is not None:
+        return Clamp(day, requested, _STORED)
+    raise TicksNotCachedError(
+        with_hint(
+            f"the store holds no day of {symbol_dir.label} up to {latest}; ticks of "
+            f"`{symbol_dir.source}` come from write_ticks only",
+            write_hint(symbol_dir),
+        ),
+        symbol=symbol_dir.symbol,
+        days=[latest],
+    )
+
+
+def _newest_stored(symbol_dir: SymbolDir, latest: date) -> date | None:
+    """Return the newest whole day of the store, up to the latest possible day."""
+    days = (
+        day
+        for day, entry in stored_days(symbol_dir).items()
+        if entry.state in SETTLED and day <= latest
+    )
+    return max(days, default=None)
+
+
 @dataclass(frozen=True, slots=True)
 class _Search:
     """One search for the newest day; `started` decides which day is yesterday."""
@@ -139,6 +178,7 @@ class _Search:
     probe: ArchiveProbe
     requested: date | None
     started: float
+    first_day: date | None = None
 
     @property
     def latest(self) -> date:
@@ -164,7 +204,39 @@ class _Search:
             if is_published:
                 return Clamp(day, self.requested, "the archive has it")
             day = self.probe.before(day)
-        raise self._not_found()
+        found = self._search_back(day)
+        if found is None:
+            raise self._not_found()
+        self._warn_of_age(found)
+        return Clamp(found, self.requested, "the archive and the tick store have nothing newer")
+
+    def _search_back(self, missing: date) -> date | None:
+        """Search from a day without ticks back to `first_day`: in doubling steps, then by halves."""
+        first, stride = self.first_day, ONE_DAY
+        if first is None or missing < first:
+            return None
+        day = missing
+        while not self._has(day):
+            if day == first:
+                return None
+            missing, stride = day, stride * 2
+            day = max(first, day - stride)
+        while missing - day > ONE_DAY:
+            middle = day + (missing - day) // 2
+            day, missing = (middle, missing) if self._has(middle) else (day, middle)
+        return day
+
+    def _has(self, day: date) -> bool:
+        return _is_stored(self.symbol_dir, day) or self.probe.has(day)
+
+    def _warn_of_age(self, found: date) -> None:
+        """Warn that the newest day is old, which nothing else shows."""
+        label, url = self.symbol_dir.label, self.probe.transport.url
+        message = with_hint(
+            f"the newest day of {label} in the archive `{url}` is `{found}`",
+            "if that is a mirror, check that it is updated; a symbol may have been delisted",
+        )
+        warnings.warn(message, ClampWarning, stacklevel=2)
 
     def _check_clock(self) -> None:
         """Refuse an answer that depends on today's date if the two clocks differ."""
@@ -182,8 +254,9 @@ class _Search:
 
     def _fall_back(self, error: NoAnswerError) -> Clamp:
         """Take the newest stored day, with a warning."""
-        stored = self._newest_stored()
+        stored = _newest_stored(self.symbol_dir, self.latest)
         if stored is None:
+            error.symbol, error.day = self.symbol_dir.symbol, self.latest
             error.add_note(f"the tick store holds no whole day of {self.symbol_dir.label} either")
             raise error
         reason = f"{error}".partition("\n")[0]
@@ -196,17 +269,8 @@ class _Search:
         why = f"{_STORED}; the source gave no answer"
         return Clamp(stored, self.requested, why, is_certain=False)
 
-    def _newest_stored(self) -> date | None:
-        """Return the newest whole day of the store, up to the latest possible day."""
-        days = (
-            day
-            for day, entry in stored_days(self.symbol_dir).items()
-            if entry.state in SETTLED and day <= self.latest
-        )
-        return max(days, default=None)
-
     def _not_found(self) -> ArchiveMissingError:
-        symbol_dir, stored = self.symbol_dir, self._newest_stored()
+        symbol_dir, stored = self.symbol_dir, _newest_stored(self.symbol_dir, self.latest)
         earliest = self.latest - timedelta(days=self.probe.patience)
         sentence = f"the archive has no whole day of {symbol_dir.label} from `{earliest}` to `{self.latest}`"
         hint = "check `source` and `market`; the symbol may have been delisted"

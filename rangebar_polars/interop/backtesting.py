@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from rangebar_polars._utils.bar_checks import check_bars, check_values, keys_of
+from rangebar_polars._utils.keywords import checked_keywords
 from rangebar_polars.exceptions import BarDataError, with_hint
-from rangebar_polars.interop.pandas_frames import OHLCV, bars_to_pandas
+from rangebar_polars.interop.pandas_frames import OHLCV, bars_to_pandas, is_pandas
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -17,7 +18,8 @@ __all__ = ["to_backtesting"]
 COLUMNS = ("close_time", *OHLCV.values())
 
 
-def to_backtesting(bars: pl.DataFrame) -> pd.DataFrame:
+@checked_keywords
+def to_backtesting(bars: pl.DataFrame | pl.LazyFrame | pd.DataFrame) -> pd.DataFrame:
     """Convert bars to a pandas frame for backtesting.py; also `bars.rangebar.to_backtesting()`.
 
     Bars that did not reach the threshold (`is_closed` is false) are dropped.
@@ -25,7 +27,8 @@ def to_backtesting(bars: pl.DataFrame) -> pd.DataFrame:
     Parameters
     ----------
     bars
-        Bars of one threshold and one key, as the functions of this package return them.
+        Bars of one threshold and one key, as the functions of this package return them. A pandas
+        frame that has the columns already is copied.
 
     Returns
     -------
@@ -48,6 +51,8 @@ def to_backtesting(bars: pl.DataFrame) -> pd.DataFrame:
     >>> list(rb.to_backtesting(bars).columns)
     ['Open', 'High', 'Low', 'Close', 'Volume']
     """
+    if is_pandas(bars) and set(OHLCV) <= set(bars.columns):
+        return bars.copy()
     frame = check_bars(bars, COLUMNS, "trades.rangebar.bars(250)")
     check_series(frame)
     return bars_to_pandas(frame.filter("is_closed") if "is_closed" in frame.columns else frame)

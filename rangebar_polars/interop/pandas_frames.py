@@ -16,7 +16,13 @@ if TYPE_CHECKING:
 
     import pandas as pd
 
-__all__ = ["bars_to_pandas", "import_pandas", "is_pandas", "trades_from_pandas"]
+__all__ = [
+    "bars_to_pandas",
+    "frame_from_pandas",
+    "import_pandas",
+    "is_pandas",
+    "trades_from_pandas",
+]
 
 # Names that backtesting.py and similar libraries expect.
 OHLCV = {"Open": "open", "High": "high", "Low": "low", "Close": "close", "Volume": "volume"}
@@ -49,6 +55,30 @@ def is_pandas(value: object) -> TypeGuard[pd.DataFrame]:
     """Return whether a value is a pandas frame, without importing pandas."""
     kind = type(value)
     return kind.__name__ == "DataFrame" and kind.__module__.partition(".")[0] == "pandas"
+
+
+def frame_from_pandas(frame: pd.DataFrame) -> pl.DataFrame:
+    """Convert a pandas frame with all its columns, and with a named index of times as a column.
+
+    Times become UTC without a zone, as in the frames that this package returns.
+
+    Examples
+    --------
+    >>> import pandas as pd
+    >>> from rangebar_polars.interop.pandas_frames import frame_from_pandas
+    >>> frame_from_pandas(pd.DataFrame({"price": [1.5], "symbol": ["A"]})).row(0, named=True)
+    {'price': 1.5, 'symbol': 'A'}
+    """
+    every: list[object] = list(frame.columns)
+    labels = [label for label in every if isinstance(label, str)]
+    if len(labels) < len(every) or not frame.columns.is_unique:
+        raise ValueError("the columns of a pandas frame must have different texts as names")
+    index = frame.index
+    columns = []
+    if isinstance(index.name, str) and index.name not in labels and index.dtype.kind == "M":
+        columns.append(times(index.name, index.to_series()))
+    columns += [column(name, name, frame[name], {}) for name in labels]
+    return pl.DataFrame(columns)
 
 
 def trades_from_pandas(

@@ -249,9 +249,12 @@ def truths(values: list[Any]) -> pl.Series:
     return pl.Series(list(map(bool, values)), dtype=pl.Boolean)
 
 
-def texts(values: list[Any]) -> pl.Series:
-    """Convert text."""
-    if not all_of(values, lambda kind: issubclass(kind, str)):
+def sides(values: list[Any]) -> pl.Series:
+    """Convert sides: text or the integers 1, -1, 0; None means that there was no aggressor."""
+    present = [value for value in values if value is not None]
+    if present and all_of(present, is_whole):
+        return pl.Series([None if v is None else int(v) for v in values], dtype=pl.Int64)
+    if not all_of(present, lambda kind: issubclass(kind, str)):
         raise TypeError
     return pl.Series(values, dtype=pl.String)
 
@@ -275,7 +278,7 @@ KINDS = {
     "bid": NUMBER,
     "ask": NUMBER,
     "is_buyer_maker": Kind("a bool", truths),
-    "side": Kind("text", texts),
+    "side": Kind("text, or 1, -1 or 0", sides),
     "agg_trade_id": ID,
     "first_trade_id": ID,
     "last_trade_id": ID,

@@ -63,7 +63,9 @@ class UpdateReport:
         lines = [str(report) for report in self.done]
         lines += [self._describe_current(task) for task in self.current]
         lines += [f"{series}: skipped, {reason}" for series, reason in self.skipped]
-        lines += [f"{task}: failed, {first_line(error)}" for task, error in self.failed]
+        # The error of the whole run has the reason of the first failure.
+        lines += [f"{task}: failed" for task, _ in self.failed[:1]]
+        lines += [f"{task}: failed, {first_line(error)}" for task, error in self.failed[1:]]
         return "\n".join(lines) or "no bars are cached"
 
     def _describe_current(self, task: PopulateTask) -> str:
@@ -239,7 +241,11 @@ class _NewestDays:
         key = (task.venue, task.symbol)
         if key not in self._known:
             self._known[key] = newest_day(
-                task.symbol, self._last_day, venue=task.venue, cache_dir=self._cache_dir
+                task.symbol,
+                self._last_day,
+                first_day=task.start,
+                venue=task.venue,
+                cache_dir=self._cache_dir,
             )
         return self._known[key]
 

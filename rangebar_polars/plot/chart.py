@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from rangebar_polars._text import printable, shown
 from rangebar_polars._utils.bar_checks import check_bars, check_finite, check_values
+from rangebar_polars._utils.keywords import checked_keywords
 from rangebar_polars.exceptions import BarDataError, MissingExtraError, with_hint
 from rangebar_polars.plot.candles import (
     bars_per_candle,
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from os import PathLike
 
     import altair as alt
+    import pandas as pd
     import polars as pl
 
     ColourT = TypeVar("ColourT", alt.Color, alt.Stroke)
@@ -47,8 +49,9 @@ LONGEST_TITLE = 1000
 NEEDED = ("open_time", "close_time", "open", "high", "low", "close")
 
 
+@checked_keywords
 def plot_bars(
-    bars: pl.DataFrame,
+    bars: pl.DataFrame | pl.LazyFrame | pd.DataFrame,
     *,
     max_bars: int = 600,
     width: int = 960,
@@ -64,7 +67,7 @@ def plot_bars(
     Parameters
     ----------
     bars
-        Bars as the functions of this package return them.
+        Bars as the functions of this package return them; a LazyFrame is collected.
     max_bars
         Largest number of candles. If there are more bars, neighbours are merged into one candle
         with the first open, the last close, the highest high and the lowest low.
@@ -101,7 +104,7 @@ def plot_bars(
     import altair as alt
 
     check_arguments(max_bars, width, height)
-    check_drawable(bars)
+    bars = check_drawable(bars)
     parts = split(bars)
     if len(parts) > MOST_PANELS:
         raise BarDataError(
@@ -195,12 +198,15 @@ def check_arguments(max_bars: int, width: int, height: int) -> None:
     """Check that sizes are within the limits."""
     limits = {"max_bars": MOST_CANDLES, "width": LARGEST_SIDE, "height": LARGEST_SIDE}
     for name, value in {"max_bars": max_bars, "width": width, "height": height}.items():
+        if isinstance(value, bool) or not isinstance(value, int):
+            sentence = f"`{name}` must be an integer; it is of type `{type(value).__name__}`"
+            raise TypeError(with_hint(sentence, f"{name}={min(600, limits[name])}"))
         if not 1 <= value <= limits[name]:
             raise ValueError(f"`{name}` must be from 1 to {limits[name]}; it is {shown(value)}")
 
 
-def check_drawable(bars: pl.DataFrame) -> None:
-    """Check that bars can be drawn."""
+def check_drawable(bars: object) -> pl.DataFrame:
+    """Return bars as a Polars frame, after checking that they can be drawn."""
     frame = check_bars(bars, NEEDED, "trades.rangebar.bars(250).rangebar.plot()")
     if frame.is_empty():
         raise BarDataError(
@@ -209,6 +215,7 @@ def check_drawable(bars: pl.DataFrame) -> None:
     check_values(frame, NEEDED)
     if "volume" in frame.columns:
         check_finite(frame, ["volume"])
+    return frame
 
 
 class Panel:

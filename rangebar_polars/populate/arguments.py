@@ -73,7 +73,7 @@ def build_request(
         The first day lies after the newest whole day.
     """
     first_day, last_day = days
-    clamp = newest_day(symbol, last_day, venue=venue, cache_dir=cache_dir)
+    clamp = newest_day(symbol, last_day, first_day=first_day, venue=venue, cache_dir=cache_dir)
     if clamp.day < first_day:
         sentence = f"`start_date` ({first_day}) lies after the newest whole day of `{symbol}`"
         raise ValueError(with_hint(sentence, f"that day is {clamp.day} ({clamp.why})"))

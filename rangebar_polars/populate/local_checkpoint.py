@@ -25,6 +25,7 @@ from rangebar_polars._files.disk import Disk
 from rangebar_polars._files.failpoints import Step, failpoint
 from rangebar_polars.bar_series.identity import BarRules, BarSeries, BarSpec, BarSpecKey
 from rangebar_polars.config import settings
+from rangebar_polars.exceptions import LocalCheckpointWarning
 from rangebar_polars.storage.layout import listed
 
 if TYPE_CHECKING:
@@ -53,10 +54,6 @@ _STALE_S = 3600.0
 
 
 _DISK = Disk()
-
-
-class LocalCheckpointWarning(UserWarning):
-    """Warns that a local copy of a state could not be written, or is not usable."""
 
 
 def local_path(cache_dir: Path | str | None, series: BarSeries) -> Path:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
+from rangebar_polars._utils.names import REQUIRED, both_names
 from rangebar_polars.bar_series.identity import BarRules
 from rangebar_polars.bar_series.segments import reset_of
 from rangebar_polars.events import PopulationCompleted, PopulationFailed, emit
@@ -24,8 +25,9 @@ if TYPE_CHECKING:
     from concurrent.futures import Executor
     from datetime import date
     from pathlib import Path
+    from typing import Unpack
 
-    from rangebar_polars._typing import Features
+    from rangebar_polars._typing import Features, PopulateNames
     from rangebar_polars._utils.span import When
     from rangebar_polars.populate.plan import Request
     from rangebar_polars.populate.workers.publish import OnPublished
@@ -36,9 +38,10 @@ __all__ = ["populate_cache_resumable", "populate_requests"]
 _MOST_LISTED = 5
 
 
+@both_names
 def populate_cache_resumable(
     symbol: str | Sequence[str],
-    start_date: When,
+    start_date: When = REQUIRED,
     end_date: When | None = None,
     *,
     threshold_decimal_bps: ThresholdLike | Sequence[ThresholdLike] = 250,
@@ -56,6 +59,7 @@ def populate_cache_resumable(
     cache_dir: str | Path | None = None,
     dsn: str | None = None,
     ouroboros_mode: str | None = None,
+    **_names: Unpack[PopulateNames],
 ) -> PopulateReport:
     """Compute and store bars for whole UTC days. An interrupted run resumes where it stopped.
 
@@ -93,7 +97,7 @@ def populate_cache_resumable(
         is split by symbol and reset segment.
     source, market
         Where the symbol is traded, such as `"binance"` and `"um"`; `docs/reference/sources.md` lists
-        them.
+        them. Volumes of coin-margined futures (`"cm"`) are in coins, not in contracts.
     cache_dir
         Folder of the tick store and of an embedded cache.
     dsn

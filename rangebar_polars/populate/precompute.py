@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 import time
-import warnings
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from itertools import groupby
 from typing import TYPE_CHECKING, Literal, TypeAlias, get_args
 
+from rangebar_polars._utils.names import REQUIRED, both_names
 from rangebar_polars._utils.span import ONE_DAY
+from rangebar_polars._utils.warn import warn_caller
 from rangebar_polars.bar_series.identity import BarRules
 from rangebar_polars.bar_series.segments import reset_of
-from rangebar_polars.exceptions import ValidationError, unknown_choice, with_hint
+from rangebar_polars.exceptions import (
+    ValidationError,
+    ValidationWarning,
+    unknown_choice,
+    with_hint,
+)
 from rangebar_polars.populate.arguments import build_request, check_features, requested_days
 from rangebar_polars.populate.populate import populate_requests
 from rangebar_polars.populate.state import PopulationOptions
@@ -26,8 +32,9 @@ if TYPE_CHECKING:
     from concurrent.futures import Executor
     from datetime import date
     from pathlib import Path
+    from typing import Unpack
 
-    from rangebar_polars._typing import Features
+    from rangebar_polars._typing import Features, PrecomputeNames
     from rangebar_polars._utils.span import When
     from rangebar_polars.bar_series.units import UnitDraft
     from rangebar_polars.populate.plan import Request
@@ -45,10 +52,6 @@ __all__ = [
 
 Phase: TypeAlias = Literal["fetching", "processing", "caching"]
 OnComplete: TypeAlias = Literal["error", "warn", "skip"]
-
-
-class ValidationWarning(UserWarning):
-    """Warns that stored bars have failed a validation, or that there are none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,9 +110,10 @@ class PrecomputeResult:
         return "\n".join(lines)
 
 
+@both_names
 def precompute_range_bars(
     symbol: str,
-    start_date: When,
+    start_date: When = REQUIRED,
     end_date: When | None = None,
     threshold_decimal_bps: ThresholdLike = 250,
     *,
@@ -129,6 +133,7 @@ def precompute_range_bars(
     cache_dir: str | Path | None = None,
     dsn: str | None = None,
     ouroboros_mode: str | None = None,
+    **_names: Unpack[PrecomputeNames],
 ) -> PrecomputeResult:
     """Compute and store bars of one symbol at one threshold, then validate the stored bars.
 
@@ -249,7 +254,7 @@ def _validated(result: PrecomputeResult, on_complete: OnComplete) -> PrecomputeR
 
 
 def _warn(message: str) -> None:
-    warnings.warn(message, ValidationWarning, stacklevel=4)
+    warn_caller(message, ValidationWarning)
 
 
 class _Progress:

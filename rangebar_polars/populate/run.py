@@ -104,7 +104,7 @@ class PopulationRun:
     def _run_rounds(self, shared: SharedCache, leases: Leases) -> None:
         days = sum(_days_of_pass(segment.before) for segment in self._state.segments)
         name = ", ".join(request.symbol for request in self._requests)
-        with progress(days, name, "day", verbose=self._options.verbose) as advance:
+        with progress(days, f"bars {name}", "day", verbose=self._options.verbose) as advance:
             round_ = Round(self._state, shared, leases, advance)
             pending = self._state.segments
             for _ in range(_ROUNDS):

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from rangebar_polars._utils.span import ONE_DAY, Span, day_start
 from rangebar_polars.bar_series.days import is_readable
 from rangebar_polars.clickhouse.query.units import states_of
-from rangebar_polars.exceptions import SourceError, TickDataError
+from rangebar_polars.exceptions import SourceError, TickDataError, TicksNotCachedError
 from rangebar_polars.ingest.fetch import ensure_days
 from rangebar_polars.ingest.id_gap import Hole, first_hole, first_line, gap_before
 from rangebar_polars.populate.refresh import RebuiltState, rebuild_state, stale_days
@@ -99,7 +99,7 @@ class PopulationTicks:
                 ensure_days(
                     spec.venue, spec.symbol, span, cache_dir=self.cache_dir, verbose=self.verbose
                 )
-            except (SourceError, TickDataError) as error:
+            except (SourceError, TickDataError, TicksNotCachedError) as error:
                 self.failures[spec.symbol, chain.series.segment_start] = error
                 return
 

@@ -2,30 +2,31 @@
 
 from __future__ import annotations
 
-import warnings
 from typing import TYPE_CHECKING
 
 from rangebar_polars._utils.checks import count_of, require_bool
+from rangebar_polars._utils.names import REQUIRED, both_names
+from rangebar_polars._utils.warn import warn_caller
 from rangebar_polars.bar_series.query import SeriesQuery, span_of
 from rangebar_polars.catalogue import column_names
 from rangebar_polars.compute._options import fold_options
+from rangebar_polars.exceptions import CoverageWarning
 from rangebar_polars.interop.pandas_frames import bars_to_pandas, import_pandas
 from rangebar_polars.readers.execute import execute
 from rangebar_polars.readers.lazy import planned_frame
 from rangebar_polars.readers.newest import end_of, hole_warnings, too_few
-from rangebar_polars.readers.request import ReadRequest, groups_of, in_order, microstructure_of
-from rangebar_polars.storage.coverage import CoverageWarning
+from rangebar_polars.readers.request import ReadRequest, extra_columns, groups_of, in_order
 from rangebar_polars.symbol_registry import past_gate, validate_symbol_registered
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
     from pathlib import Path
-    from typing import SupportsIndex
+    from typing import SupportsIndex, Unpack
 
     import pandas as pd
     import polars as pl
 
-    from rangebar_polars._typing import Features
+    from rangebar_polars._typing import Features, NewestNames, RangeBarNames, ScanNames
     from rangebar_polars._utils.span import When
     from rangebar_polars.bar_series.query import Anchor
     from rangebar_polars.readers.execute import ReadResult
@@ -37,16 +38,18 @@ _CHART_COLUMNS = {"close_time", "open", "high", "low", "close", "volume"}
 _ENDING = {"is_closed", "ended_by"}
 
 
+@both_names
 def get_range_bars(
     symbol: str,
-    start_date: When,
-    end_date: When,
+    start_date: When = REQUIRED,
+    end_date: When = REQUIRED,
     threshold_decimal_bps: ThresholdLike = 250,
     *,
     ouroboros: str | None = "year",
     source: str = "binance",
     market: str = "spot",
     include_microstructure: bool = False,
+    features: Features = "core",
     include_orphaned_bars: bool = False,
     include_incomplete: bool = False,
     use_cache: bool = True,
@@ -56,6 +59,7 @@ def get_range_bars(
     cache_dir: Path | str | None = None,
     dsn: str | None = None,
     ouroboros_mode: str | None = None,
+    **_names: Unpack[RangeBarNames],
 ) -> pd.DataFrame:
     """Return the range bars of a symbol between two dates, ready for backtesting.py.
 
@@ -68,18 +72,21 @@ def get_range_bars(
     symbol
         A registered symbol, in any letter case.
     start_date, end_date
-        Dates (the last day included) or datetimes with a zone (the end excluded): the bars that
-        close in between. The end is cut to now and, with a warning, to the newest available tick.
-        Days before the symbol's effective start are left out, with a warning.
+        Dates (the last day included) or datetimes (the end excluded; without a zone they are UTC):
+        the bars that close in between. The index of a result can be passed back. The end is cut to
+        now and, with a warning, to the newest available tick. Days before the symbol's effective
+        start are left out, with a warning.
     threshold_decimal_bps
         250 is 0.25 %; also `"0.25%"`, `"25bp"` or the name of a preset.
     ouroboros, ouroboros_mode
         When bars are reset: "year", "month", "week", "day" or None. Two names for one argument.
     source, market
         Where the symbol is traded, such as `"binance"` and `"um"`; `docs/reference/sources.md` lists
-        them.
+        them. Volumes of coin-margined futures (`"cm"`) are in coins, not in contracts.
     include_microstructure
-        Add the columns of `rb.MICROSTRUCTURE_COLUMNS`. An undefined value is NaN.
+        Add the columns of `rb.REFERENCE_COLUMNS`. An undefined value is NaN.
+    features
+        Instead of `include_microstructure`: groups or names of columns to add.
     include_orphaned_bars
         Include bars that a reset ended, and add the columns `is_closed` and `is_orphan`. The last
         orphan is included if the end of the read reaches the reset.
@@ -144,7 +151,7 @@ def get_range_bars(
     name = validate_symbol_registered(symbol, operation="get_range_bars")
     with past_gate(name):
         span = span_of(name, start_date, end_date)
-        extra = microstructure_of(include_microstructure)
+        extra = extra_columns(features, include_microstructure=include_microstructure)
         series = SeriesQuery.of(
             name,
             threshold_decimal_bps,
@@ -175,6 +182,7 @@ def get_range_bars(
     return _to_pandas(request, result, extra)
 
 
+@both_names
 def get_n_range_bars(
     symbol: str,
     n_bars: SupportsIndex,
@@ -186,6 +194,7 @@ def get_n_range_bars(
     source: str = "binance",
     market: str = "spot",
     include_microstructure: bool = False,
+    features: Features = "core",
     use_cache: bool = True,
     fetch_if_missing: bool = True,
     prevent_same_timestamp_close: bool = True,
@@ -193,6 +202,7 @@ def get_n_range_bars(
     cache_dir: Path | str | None = None,
     dsn: str | None = None,
     ouroboros_mode: str | None = None,
+    **_names: Unpack[NewestNames],
 ) -> pd.DataFrame:
     """Return the newest range bars of a symbol, ready for backtesting.py.
 
@@ -204,11 +214,11 @@ def get_n_range_bars(
     n_bars
         Number of bars, at least 1.
     end_date
-        A date (that day included) or a datetime with a zone (excluded). Default: the newest tick.
+        A date (that day included) or a datetime (excluded). Default: the newest tick.
     allow_fewer
         If fewer bars are available, return them with a warning instead of raising.
     symbol, threshold_decimal_bps, ouroboros, ouroboros_mode, source, market, \
-include_microstructure, use_cache, fetch_if_missing, prevent_same_timestamp_close, anchor, \
+include_microstructure, features, use_cache, fetch_if_missing, prevent_same_timestamp_close, anchor, \
 cache_dir, dsn
         As for `get_range_bars`.
 
@@ -250,7 +260,7 @@ SourceError
     count = count_of(n_bars)
     require_bool(allow_fewer=allow_fewer)
     with past_gate(name):
-        extra = microstructure_of(include_microstructure)
+        extra = extra_columns(features, include_microstructure=include_microstructure)
         series = SeriesQuery.of(
             name,
             threshold_decimal_bps,
@@ -286,10 +296,11 @@ SourceError
     return _to_pandas(request, result, extra)
 
 
+@both_names
 def scan_range_bars(
     symbol: str,
-    start: When,
-    end: When,
+    start: When = REQUIRED,
+    end: When = REQUIRED,
     threshold: ThresholdLike = 250,
     *,
     features: Features = "core",
@@ -305,6 +316,7 @@ def scan_range_bars(
     cache_dir: Path | str | None = None,
     dsn: str | None = None,
     ouroboros_mode: str | None = None,
+    **_names: Unpack[ScanNames],
 ) -> pl.LazyFrame:
     """Return the range bars of a symbol between two dates as a lazy frame.
 
@@ -404,7 +416,7 @@ CacheUnavailableError, SourceError
 def _warn(found: Iterable[CoverageWarning]) -> None:
     """Issue warnings to the caller of the public function."""
     for warning in found:
-        warnings.warn(warning, stacklevel=3)
+        warn_caller(warning)
 
 
 def _to_pandas(request: ReadRequest, result: ReadResult, extra: tuple[str, ...]) -> pd.DataFrame:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import operator
-import warnings
 from contextlib import suppress
 from typing import TYPE_CHECKING, TypeVar
 
-from rangebar_polars._utils.checks import require_bool
+from rangebar_polars._utils.checks import count_of, require_bool
+from rangebar_polars._utils.names import both_names
 from rangebar_polars._utils.span import microseconds, parse_span
+from rangebar_polars._utils.warn import warn_caller
 from rangebar_polars.bar_series.query import SeriesQuery, instant, span_of
 from rangebar_polars.catalogue import column_names
 from rangebar_polars.clickhouse.open import reading
@@ -24,11 +24,17 @@ from rangebar_polars.symbol_registry import validate_symbol_registered
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from pathlib import Path
-    from typing import SupportsIndex
+    from typing import SupportsIndex, Unpack
 
     import polars as pl
 
-    from rangebar_polars._typing import Features
+    from rangebar_polars._typing import (
+        CachedNames,
+        CountNames,
+        CoverageNames,
+        Features,
+        NewestCachedNames,
+    )
     from rangebar_polars._utils.span import When
     from rangebar_polars.bar_series.query import Anchor
     from rangebar_polars.bar_series.units import Unit
@@ -41,6 +47,7 @@ __all__ = ["count_bars", "coverage", "get_cached_bars", "get_n_bars"]
 _Result = TypeVar("_Result")
 
 
+@both_names
 def get_cached_bars(
     symbol: str,
     threshold: ThresholdLike = 250,
@@ -57,6 +64,7 @@ def get_cached_bars(
     cache_dir: Path | str | None = None,
     dsn: str | None = None,
     ouroboros_mode: str | None = None,
+    **_names: Unpack[CachedNames],
 ) -> pl.DataFrame:
     """Return the cached bars of a span. Nothing is computed or fetched.
 
@@ -71,7 +79,7 @@ def get_cached_bars(
     threshold
         250, "0.25%", "25bp" or the name of a preset.
     start, end
-        Dates (the last day included) or datetimes with a zone (the end excluded). Default for the
+        Dates (the last day included) or datetimes (the end excluded). Default for the
         end: the newest cached bar.
     ouroboros, ouroboros_mode
         When bars are reset: "year", "month", "week", "day" or None. Two names for one argument.
@@ -150,6 +158,7 @@ def get_cached_bars(
     return query.no_bars(columns) if bars is None else bars
 
 
+@both_names
 def get_n_bars(
     symbol: str,
     n_bars: SupportsIndex,
@@ -165,6 +174,7 @@ def get_n_bars(
     cache_dir: Path | str | None = None,
     dsn: str | None = None,
     ouroboros_mode: str | None = None,
+    **_names: Unpack[NewestCachedNames],
 ) -> pl.DataFrame:
     """Return the newest cached bars in order, at most `n_bars`.
 
@@ -201,9 +211,7 @@ def get_n_bars(
     0
     """
     name = validate_symbol_registered(symbol, operation="get_n_bars")
-    count = operator.index(n_bars)
-    if isinstance(n_bars, bool) or count < 1:
-        raise ValueError(f"`n_bars` must be an integer of at least 1; it is `{n_bars}`")
+    count = count_of(n_bars)
     until = None if before is None else instant(before, "before")
     columns, groups = _columns(features)
     series = SeriesQuery.of(
@@ -232,6 +240,7 @@ def get_n_bars(
     return query.no_bars(columns) if bars is None else bars
 
 
+@both_names
 def count_bars(
     symbol: str,
     threshold: ThresholdLike = 250,
@@ -245,6 +254,7 @@ def count_bars(
     cache_dir: Path | str | None = None,
     dsn: str | None = None,
     ouroboros_mode: str | None = None,
+    **_names: Unpack[CountNames],
 ) -> int:
     """Return the number of bars that `get_n_bars` can return.
 
@@ -291,6 +301,7 @@ def count_bars(
     return count or 0
 
 
+@both_names
 def coverage(
     symbol: str,
     threshold: ThresholdLike = 250,
@@ -305,6 +316,7 @@ def coverage(
     cache_dir: Path | str | None = None,
     dsn: str | None = None,
     ouroboros_mode: str | None = None,
+    **_names: Unpack[CoverageNames],
 ) -> pl.DataFrame:
     """Return a row for each day of a span and each series that stores it.
 
@@ -404,4 +416,4 @@ def _warn(request: ReadRequest, plan: CachedPlan) -> None:
     found = [missing_days_warning(request, plan.missing)] if plan.missing else []
     found += stale_warnings(request.spec, plan.units_of_span, request.cache_dir)
     for warning in found:
-        warnings.warn(warning, stacklevel=3)
+        warn_caller(warning)

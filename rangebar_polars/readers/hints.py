@@ -14,6 +14,7 @@ from rangebar_polars.bar_series.identity import BAR_SEMANTICS
 from rangebar_polars.clickhouse.connection.dsn import resolve
 from rangebar_polars.exceptions import CoverageError, RangeBarError, with_hint
 from rangebar_polars.readers.request import MAX_COMPUTED_DAYS
+from rangebar_polars.sources import is_user_source
 from rangebar_polars.storage.coverage import CoverageWarning
 
 if TYPE_CHECKING:
@@ -115,15 +116,22 @@ threshold_decimal_bps=500, ouroboros="month")
                 "market": (market, "spot"),
                 "cache_dir": (cache_dir, None),
             }
+            if is_user_source(source):
+                del options["cache_dir"]
+                folder = "" if cache_dir is None else _literal(cache_dir)
+                return _call(f"TickStorage({folder}).write_ticks", (symbol,), options, "ticks")
             return _call("fetch_ticks", (symbol, str(first_day), str(last_day)), options)
     return "populate_cache_resumable(..., refresh_stale=True)"
 
 
 def _call(
-    function: str, arguments: Sequence[str], options: Mapping[str, tuple[object, object]]
+    function: str,
+    arguments: Sequence[str],
+    options: Mapping[str, tuple[object, object]],
+    *variables: str,
 ) -> str:
     """Return a call with its arguments, leaving out options that have their default."""
-    listed = [_literal(argument) for argument in arguments]
+    listed = [*map(_literal, arguments), *variables]
     listed += [
         f"{name}={_literal(value)}"
         for name, (value, default) in options.items()
@@ -133,7 +141,7 @@ def _call(
 
 
 def _literal(value: object) -> str:
-    return json.dumps(value) if isinstance(value, str) else repr(value)
+    return json.dumps(value, ensure_ascii=False) if isinstance(value, str) else repr(value)
 
 
 def count_text(count: int, noun: str) -> str:

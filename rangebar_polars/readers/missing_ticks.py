@@ -21,6 +21,7 @@ from rangebar_polars.fetch.source import ARCHIVE_PATIENCE
 from rangebar_polars.ingest.fetch import ensure_days
 from rangebar_polars.ingest.id_gap import gap_before
 from rangebar_polars.readers.hints import MissingTicks, python_call, with_remedy
+from rangebar_polars.sources import is_user_source
 from rangebar_polars.storage.coverage import MISSING, CoverageWarning
 from rangebar_polars.storage.parquet import TickStorage
 from rangebar_polars.storage.snapshot import snapshot
@@ -248,7 +249,8 @@ def _check_days(request: ReadRequest, ticks: TickSnapshot) -> None:
     fault = "are not in the tick store" if missing else "have missing ticks"
     sentence = f"{len(days):,} days of {symbol} {fault}: {describe_days(days)}{_reason(bad)}"
     remedy = _missing_ticks(request, days[0], days[-1])
-    message = with_hint(sentence, f"fetch them: {python_call(remedy)}")
+    verb = "write" if is_user_source(request.spec.source) else "fetch"
+    message = with_hint(sentence, f"{verb} them: {python_call(remedy)}")
     if missing:
         raise with_remedy(TicksNotCachedError(message, symbol=symbol, days=days), remedy)
     raise with_remedy(CoverageError(message, symbol=symbol, days=days), remedy)

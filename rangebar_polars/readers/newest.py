@@ -36,11 +36,7 @@ def end_of(end_date: When | None) -> datetime | None:
     """Return the end of the bars, at most now; None without an `end_date`."""
     if end_date is None:
         return None
-    try:
-        end = parse_span("1971-01-01", end_date).end
-    except (TypeError, ValueError) as error:
-        raise type(error)(str(error).replace("`end`", "`end_date`")) from error
-    return min(end, datetime.now(UTC))
+    return min(parse_span("1971-01-01", end_date).end, datetime.now(UTC))
 
 
 def hole_warnings(

@@ -21,6 +21,7 @@ from rangebar_polars.exceptions import CoverageError, with_hint
 from rangebar_polars.readers.coverage import other_semantics
 from rangebar_polars.readers.hints import too_many_days
 from rangebar_polars.readers.request import MAX_COMPUTED_DAYS
+from rangebar_polars.sources import is_user_source
 from rangebar_polars.storage.parquet import TickStorage
 
 if TYPE_CHECKING:
@@ -198,18 +199,22 @@ def _selections(
 
 def _newest_end(request: ReadRequest, chains: Mapping[BarSeries, Chain]) -> datetime:
     """Return the end of a read without one: now, or the end of what is stored without a fetch."""
-    if request.fetch:
-        return datetime.now(UTC)
     spec = request.spec
+    is_of_user = is_user_source(spec.source)
+    if request.fetch and not is_of_user:
+        return datetime.now(UTC)
     days = TickStorage(request.cache_dir).list_days(
         spec.symbol, source=spec.source, market=spec.market
     )
     ends = [day_start(day + ONE_DAY) for day in days]
     ends += [day_start(chain.frontier) for chain in request.matching(chains) if chain.units]
     if not ends:
-        message = with_hint(
-            f"neither ticks nor bars of `{spec.symbol}` are stored", "fetch_if_missing=True"
+        hint = (
+            f"write its ticks with source={spec.source!r}"
+            if is_of_user
+            else "fetch_if_missing=True"
         )
+        message = with_hint(f"neither ticks nor bars of `{spec.symbol}` are stored", hint)
         raise CoverageError(message, symbol=spec.symbol)
     return min(max(ends), datetime.now(UTC))
 

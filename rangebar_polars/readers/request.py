@@ -8,19 +8,24 @@ from typing import TYPE_CHECKING
 from rangebar_polars._utils.checks import require_bool
 from rangebar_polars.bar_series.query import SeriesQuery
 from rangebar_polars.bar_series.segments import segments
-from rangebar_polars.catalogue import MICROSTRUCTURE_COLUMNS, column_names
+from rangebar_polars.catalogue import REFERENCE_COLUMNS, column_names
+from rangebar_polars.compute._options import fold_options
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
     from datetime import date, datetime
     from pathlib import Path
 
+    from rangebar_polars._typing import Features
     from rangebar_polars._utils.span import Span
 
-__all__ = ["MAX_COMPUTED_DAYS", "ReadRequest", "groups_of", "in_order", "microstructure_of"]
+__all__ = ["MAX_COMPUTED_DAYS", "ReadRequest", "extra_columns", "groups_of", "in_order"]
 
 #: Most UTC days that one read computes from ticks.
 MAX_COMPUTED_DAYS = 31
+
+#: Columns of a bar frame that the bars of one series do not have.
+_NOT_STORED = frozenset({"threshold", "bar_id"})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,10 +71,24 @@ class ReadRequest(SeriesQuery):
         return [segment.start for segment in segments(self.span, self.spec.reset)]
 
 
-def microstructure_of(include_microstructure: bool) -> tuple[str, ...]:  # noqa: FBT001
-    """Return the columns that the argument `include_microstructure` adds to the core."""
+def extra_columns(
+    features: Features = "core", *, include_microstructure: bool = False
+) -> tuple[str, ...]:
+    """Return the columns that a pandas reader adds to open, high, low, close and volume.
+
+    Examples
+    --------
+    >>> from rangebar_polars.readers.request import extra_columns
+    >>> extra_columns(["vwap", "ofi"]), extra_columns("core")
+    (('vwap', 'ofi'), ())
+    """
     require_bool(include_microstructure=include_microstructure)
-    return MICROSTRUCTURE_COLUMNS if include_microstructure else ()
+    optional = fold_options(features).features
+    if include_microstructure:
+        return REFERENCE_COLUMNS
+    named = {features} if isinstance(features, str) else set(features)
+    always = {"open_time", "close_time", "open", "high", "low", "close", "volume"}
+    return in_order((named & set(column_names().core) | set(optional)) - always - _NOT_STORED)
 
 
 def groups_of(names: Iterable[str]) -> set[str]:

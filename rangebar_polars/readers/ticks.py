@@ -2,24 +2,31 @@
 
 from __future__ import annotations
 
-import warnings
 from typing import TYPE_CHECKING, Literal
 
 from rangebar_polars._utils.fork import raise_if_forked
+from rangebar_polars._utils.names import REQUIRED, both_names
 from rangebar_polars._utils.span import Span, day_start
-from rangebar_polars.exceptions import NotYetPublishedError, unknown_choice, with_hint
+from rangebar_polars._utils.warn import warn_caller
+from rangebar_polars.exceptions import (
+    CoverageWarning,
+    NotYetPublishedError,
+    unknown_choice,
+    with_hint,
+)
 from rangebar_polars.ingest.fetch import ensure_days, fetch_again, span_of_symbol
-from rangebar_polars.sources import canonical_market
-from rangebar_polars.storage.coverage import CoverageWarning
+from rangebar_polars.sources import canonical_market, market_of_kind
 from rangebar_polars.storage.parquet import TickStorage
 from rangebar_polars.symbol_registry import past_gate, validate_symbol_registered
 
 if TYPE_CHECKING:
     from datetime import date
     from pathlib import Path
+    from typing import Unpack
 
     import polars as pl
 
+    from rangebar_polars._typing import TickNames
     from rangebar_polars._utils.span import When
     from rangebar_polars.ingest.report import FetchReport
     from rangebar_polars.sources import DayTicks
@@ -27,16 +34,19 @@ if TYPE_CHECKING:
 __all__ = ["scan_ticks"]
 
 
+@both_names
 def scan_ticks(
     symbol: str,
-    start: When,
-    end: When,
+    start: When = REQUIRED,
+    end: When = REQUIRED,
     *,
     source: str = "binance",
     market: str = "spot",
+    kind: str = "agg_trades",
     fetch: bool = True,
     on_gap: Literal["raise", "report"] = "raise",
     cache_dir: Path | str | None = None,
+    **_names: Unpack[TickNames],
 ) -> pl.LazyFrame:
     """Return the ticks of a symbol as a lazy frame.
 
@@ -48,12 +58,15 @@ def scan_ticks(
     symbol
         A registered symbol, in any letter case.
     start, end
-        Dates (the last day included) or datetimes with a zone (the end excluded). The end is cut
+        Dates (the last day included) or datetimes (the end excluded). The end is cut
         to now and, with a warning, to the newest available day. Days before the symbol's effective
         start are left out, with a warning.
     source, market
         Where the symbol is traded, such as `"binance"` and `"um"`; `docs/reference/sources.md` lists
         them.
+    kind
+        `"agg_trades"`, or `"trades"` for the single trades of Binance's archive, whose ids are those
+        of the fills.
     fetch
         Whether to fetch missing days.
     on_gap
@@ -66,7 +79,9 @@ def scan_ticks(
     LazyFrame
         For trades the columns timestamp (Datetime in µs, UTC), price, quantity (Float64),
         agg_trade_id, first_trade_id, last_trade_id (Int64) and is_buyer_maker; for quotes
-        timestamp, price (the mid), bid, ask and agg_trade_id.
+        timestamp, price (the mid), bid, ask and agg_trade_id. The quantity of coin-margined futures
+        (`market="cm"`) is in coins: contracts · contract size / price; the column `contracts` has
+        the contracts that the exchange publishes.
 
     Raises
     ------
@@ -98,7 +113,7 @@ def scan_ticks(
     True
     """
     raise_if_forked("scan_ticks")
-    venue = canonical_market(source, market)
+    venue = market_of_kind(canonical_market(source, market), kind)
     name = validate_symbol_registered(symbol, operation="scan_ticks")
     span = span_of_symbol(name, start, end)
     if on_gap not in ("raise", "report"):
@@ -139,5 +154,5 @@ def _up_to_the_newest(span: Span, report: FetchReport) -> Span:
             day=first,
         )
     message = f"ticks of {report.symbol} end with {days[count - 1]}: {first} has no tick yet"
-    warnings.warn(message, CoverageWarning, stacklevel=3)
+    warn_caller(message, CoverageWarning)
     return Span(span.start, day_start(first))

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import polars as pl
 
 from rangebar_polars._utils.span import ONE_DAY
+from rangebar_polars.exceptions import CoverageWarning
 from rangebar_polars.sources import IDS_PER_MONTH
 
 if TYPE_CHECKING:
@@ -45,13 +46,6 @@ COVERAGE_SCHEMA = pl.Schema(
 )
 
 _LISTED = 3
-
-
-class CoverageWarning(UserWarning):
-    """Ticks are returned although other ticks of the span are missing."""
-
-    #: What the caller misses, as data that a command of the shell can be made from; else None.
-    remedy: object = None
 
 
 class Gap(NamedTuple):
@@ -114,6 +108,8 @@ def chain(
             gaps += breaks(before, (day, entry))
             gaps += [Gap(day, *span) for span in entry.id_gaps]
             before = day, entry
+        elif entry is not None and entry.is_stored and entry.rows:
+            before = None  # ticks without numbers: nothing is known of the ids before them
         if check_end and day == days[-1]:
             gaps += _after(day, entries, breaks)
         left = tuple(part for gap in gaps for part in _without(gap, absent))
@@ -145,6 +141,8 @@ def _before(day: date, entries: Mapping[date, DayEntry]) -> tuple[date, DayEntry
     while (entry := entries.get(earlier)) is not None and entry.is_stored:
         if entry.last_id is not None:
             return earlier, entry
+        if entry.rows:
+            return None
         earlier -= ONE_DAY
     return None
 

@@ -1,6 +1,6 @@
 """The folder layout of the store, and the folder of one symbol.
 
-{root}/{source}/{market}/{symbol}/.lock
+{root}/{source}/{market}/{symbol}/.lock, with names as `folder_name` writes them
 /{year}/{day}.{first 16 digits of its SHA-256}.parquet
 /{month}.manifest/{version}.json
 /quarantine/…
@@ -17,8 +17,16 @@ from typing import TYPE_CHECKING
 
 from rangebar_polars._files.disk import Disk
 from rangebar_polars._utils.checks import ACCESS_HINT, is_folder
+from rangebar_polars._utils.symbol_names import folder_name, name_of_folder
 from rangebar_polars.exceptions import StorageError, with_hint
-from rangebar_polars.sources import SOURCES
+from rangebar_polars.sources import (
+    DEFAULT_MARKET,
+    SOURCES,
+    Venue,
+    canonical_market,
+    is_user_source,
+    similar_source,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -29,10 +37,12 @@ __all__ = [
     "SymbolDir",
     "day_file_name",
     "day_of_file",
+    "fetch_hint",
     "is_folder",
     "listed",
     "month_of",
     "symbol_dirs",
+    "write_hint",
 ]
 
 #: The version of the layout, as the name of the folder below `ticks`.
@@ -56,7 +66,7 @@ class SymbolDir:
     @property
     def folder(self) -> Path:
         """The folder of the symbol."""
-        return self.root / self.source / self.market / self.symbol
+        return self.root.joinpath(*map(folder_name, (self.source, self.market, self.symbol)))
 
     @property
     def lock_file(self) -> Path:
@@ -118,13 +128,57 @@ def symbol_dirs(
     root: Path, source: str | None, market: str | None, symbol: str | None, disk: Disk
 ) -> Iterator[SymbolDir]:
     """Yield the symbols in the store. A source, market or symbol other than None filters them."""
-    for found_source, row in SOURCES.items():
-        for found_market in row.market_names:
-            if source not in (None, found_source) or market not in (None, found_market):
-                continue
-            for folder in _folders(root / found_source / found_market):
-                if symbol in (None, folder.name):
-                    yield SymbolDir(root, found_source, found_market, folder.name, disk)
+    for found_source, found_market in _venues(root):
+        if source not in (None, found_source) or market not in (None, found_market):
+            continue
+        for folder in _folders(root.joinpath(*map(folder_name, (found_source, found_market)))):
+            name = name_of_folder(folder.name)
+            if name is not None and symbol in (None, name):
+                yield SymbolDir(root, found_source, found_market, name, disk)
+
+
+def is_venue(source: str, market: str) -> bool:
+    """Return whether two names are those of a venue, in the form that the store uses."""
+    try:
+        return canonical_market(source, market) == (source, market)
+    except ValueError:
+        return False
+
+
+def _venues(root: Path) -> Iterator[Venue]:
+    """Yield the venues of the table, and then the user sources in the store with their markets."""
+    for name, row in SOURCES.items():
+        yield from (Venue(name, market.name) for market in row.all_markets)
+    for folder in _folders(root):
+        source = name_of_folder(folder.name)
+        if source is None or source in SOURCES:
+            continue
+        for below in _folders(folder):
+            market = name_of_folder(below.name)
+            if market is not None and is_venue(source, market):
+                yield Venue(source, market)
+
+
+def fetch_hint(symbol_dir: SymbolDir, first_day: date, last_day: date) -> str:
+    """Return how missing days come into the store."""
+    if is_user_source(symbol_dir.source):
+        return write_hint(symbol_dir)
+    return f"fetch them: rangebar fetch {symbol_dir.symbol} {first_day} {last_day}"
+
+
+def write_hint(symbol_dir: SymbolDir) -> str:
+    """Return how ticks of a user source come into the store.
+
+    If it holds none of the source at all, the name may be a misspelling of a known one.
+    """
+    source, market = symbol_dir.source, symbol_dir.market
+    near = similar_source(source)
+    is_empty = near is not None and not _folders(symbol_dir.root / folder_name(source))
+    question = f'did you mean source="{near}"? else ' if is_empty else ""
+    place = f'source="{source}"' + (f', market="{market}"' if market != DEFAULT_MARKET else "")
+    return (
+        f'{question}write them: rb.TickStorage().write_ticks("{symbol_dir.symbol}", ticks, {place})'
+    )
 
 
 def listed(folder: Path) -> list[Path]:

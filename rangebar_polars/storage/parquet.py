@@ -13,10 +13,11 @@ from rangebar_polars._files.disk import Disk
 from rangebar_polars._utils.checks import require_folder
 from rangebar_polars._utils.fork import raise_if_forked
 from rangebar_polars._utils.io_source import lazy_frame
+from rangebar_polars._utils.keywords import checked_methods
 from rangebar_polars._utils.span import parse_day, parse_span
 from rangebar_polars.config import settings
 from rangebar_polars.exceptions import SnapshotExpiredError
-from rangebar_polars.sources import canonical_market, canonical_symbol
+from rangebar_polars.sources import Venue, canonical_market, canonical_symbol, market_of_kind
 from rangebar_polars.storage import gc
 from rangebar_polars.storage import verify as verification
 from rangebar_polars.storage.coverage import coverage_frame
@@ -56,6 +57,7 @@ __all__ = ["TickStorage", "WriteReport"]
 _TRIES = 3
 
 
+@checked_methods
 class TickStorage:
     """The ticks of all symbols in one folder.
 
@@ -104,6 +106,7 @@ class TickStorage:
         *,
         source: str = "binance",
         market: str = "spot",
+        kind: str = "agg_trades",
     ) -> WriteReport:
         """Add ticks to the store, skipping those already present.
 
@@ -122,7 +125,16 @@ class TickStorage:
             the highest time before it.
         source, market
             Where the symbol is traded, see `docs/reference/sources.md`. Quotes have `bid`, `ask`
-            and their mid as `price`.
+            and their mid as `price`. Any other source, such as `"kraken"`, is one of your own: its
+            ticks come from this method only, and its market has any name of a-z, 0-9, `_` and `-`.
+            Its ids may also be texts, such as UUIDs, or be absent. Such days are complete as
+            written, and without ids, rows that overlap stored ones must be equal to them.
+            The quantity of coin-margined futures (`market="cm"`) is in contracts, as the exchange
+            publishes it, and is stored as coins; the contracts stay in the column `contracts`. A
+            frame that has this column has coins as its quantity.
+        kind
+            `"agg_trades"`, or `"trades"` for single trades of Binance, which the store holds
+            beside the others as the market `"spot.trades"`, `"um.trades"` or `"cm.trades"`.
 
         Returns
         -------
@@ -132,15 +144,17 @@ class TickStorage:
         Raises
         ------
         TickDataError
-            A row is not a valid tick, two ticks with the same id differ, or a final day does not
-            contain a row. Nothing of that month is written.
+            A row is not a valid tick, two ticks with the same id differ, a final day does not
+            contain a row, or rows without ids differ from stored ones of the same time. Nothing of
+            that month is written.
         TickOrderError
             In the order of the ids, time runs back by more than a second.
         StorageError
             The files could not be written. The stored ticks are unchanged.
         """
+        market = market_of_kind(canonical_market(source, market), kind).market
         symbol_dir = self.symbol_dir(symbol, source, market, operation="write_ticks")
-        return write_user_ticks(symbol_dir, user_ticks(ticks, symbol_dir.source))
+        return write_user_ticks(symbol_dir, user_ticks(ticks, symbol_dir))
 
     def get_ticks(
         self,
@@ -159,7 +173,7 @@ class TickStorage:
         symbol
             A registered symbol, in any letter case.
         start, end
-            Dates (the day of `end` included) or datetimes with a time zone (`end` excluded).
+            Dates (the day of `end` included) or datetimes (`end` excluded).
         on_gap
             `"raise"`, or `"report"` to return the available ticks with a warning.
         source, market
@@ -194,6 +208,7 @@ class TickStorage:
         on_gap: OnGap = "raise",
         source: str = "binance",
         market: str = "spot",
+        kind: str = "agg_trades",
         refetch: Refetch | None = None,
     ) -> pl.LazyFrame:
         """Return the ticks of a span as a lazy frame that reads part of a day at a time.
@@ -206,6 +221,8 @@ class TickStorage:
         ----------
         symbol, start, end, on_gap, source, market
             As for `get_ticks`.
+        kind
+            As for `write_ticks`.
         refetch
             A function that fetches the ticks of a day whose file is corrupt.
 
@@ -219,6 +236,7 @@ class TickStorage:
             When the frame is collected: a file was replaced at least a week ago, and removed.
         """
         span = parse_span(start, end)
+        market = market_of_kind(canonical_market(source, market), kind).market
         symbol_dir = self.symbol_dir(symbol, source, market, operation="scan_ticks")
         plan = self._plan(symbol_dir, span, on_gap, refetch)
 
@@ -305,7 +323,7 @@ class TickStorage:
         spans: dict[date, list[tuple[int, int]]] = {}
         for gap in absent:
             spans.setdefault(gap.day, []).append((gap.first_id, gap.last_id))
-        return fill_days(symbol_dir, user_ticks(ticks, symbol_dir.source).ticks, spans)
+        return fill_days(symbol_dir, user_ticks(ticks, symbol_dir).ticks, spans)
 
     def delete_ticks(
         self,
@@ -335,6 +353,23 @@ class TickStorage:
         raise_if_forked("list_symbols")
         dirs = symbol_dirs(self._root, *canonical_market(source, market), None, self._disk)
         return [symbol_dir.symbol for symbol_dir in dirs if verification.stored_days(symbol_dir)]
+
+    def list_venues(self) -> list[Venue]:
+        """Return the sources and markets that have symbols in the store, with those of the user.
+
+        Examples
+        --------
+        >>> from tempfile import mkdtemp
+        >>> import rangebar_polars as rb
+        >>> from rangebar_polars.storage.parquet import TickStorage
+        >>> storage = TickStorage(mkdtemp())
+        >>> report = storage.write_ticks("ETHUSDT", rb.sample_ticks(), source="kraken")
+        >>> storage.list_venues()
+        [Venue(source='kraken', market='spot')]
+        """
+        raise_if_forked("list_venues")
+        dirs = symbol_dirs(self._root, None, None, None, self._disk)
+        return list(dict.fromkeys(Venue(found.source, found.market) for found in dirs))
 
     def list_days(
         self, symbol: str, *, source: str = "binance", market: str = "spot"

@@ -7,6 +7,7 @@ from hashlib import blake2b
 from typing import TYPE_CHECKING
 
 from rangebar_polars._utils.span import ONE_DAY, Span, day_start, microseconds, parse_span
+from rangebar_polars.storage.days.contracts import is_in_contracts
 from rangebar_polars.storage.reading.plan import (
     covered_days,
     current_entries,
@@ -131,7 +132,7 @@ def snapshot(
     span = parse_span(start, end)
     symbol_dir = storage.symbol_dir(symbol, source, market)
     entries = current_entries(symbol_dir, span)
-    hashes = _tick_hashes(span, entries)
+    hashes = _tick_hashes(symbol_dir, span, entries)
     covered = covered_days(symbol_dir, span, entries, check_end=check_end)
     days = tuple(SnapshotDay(item, hashes[item.day]) for item in covered)
     return TickSnapshot(days, symbol_dir, entries)
@@ -148,8 +149,9 @@ def stored_hashes(
 ) -> dict[date, str]:
     """Return the tick hashes of the stored days of a span, as `snapshot` computes them."""
     span = parse_span(start, end)
-    entries = entries_around(storage.symbol_dir(symbol, source, market), span)
-    hashes = _tick_hashes(span, entries)
+    symbol_dir = storage.symbol_dir(symbol, source, market)
+    entries = entries_around(symbol_dir, span)
+    hashes = _tick_hashes(symbol_dir, span, entries)
     return {
         day: tick_hash
         for day, tick_hash in hashes.items()
@@ -157,7 +159,9 @@ def stored_hashes(
     }
 
 
-def _tick_hashes(span: Span, entries: Mapping[date, DayEntry]) -> dict[date, str]:
+def _tick_hashes(
+    symbol_dir: SymbolDir, span: Span, entries: Mapping[date, DayEntry]
+) -> dict[date, str]:
     """Return a hash for each day of the files with its ticks: its own, and rarely its neighbours'."""
     files = {item.day: item for item in planned_days(span, entries)}
     hashes = {}
@@ -165,7 +169,7 @@ def _tick_hashes(span: Span, entries: Mapping[date, DayEntry]) -> dict[date, str
         start_us = microseconds(day_start(day))
         beside = (files.get(day - ONE_DAY), files.get(day), files.get(day + ONE_DAY))
         parts = [
-            _describe_file(item)
+            _describe_file(symbol_dir, item)
             for item in beside
             if item is not None and item.has_between(start_us, start_us + _DAY_US)
         ]
@@ -174,6 +178,8 @@ def _tick_hashes(span: Span, entries: Mapping[date, DayEntry]) -> dict[date, str
     return hashes
 
 
-def _describe_file(item: PlannedDay) -> str:
+def _describe_file(symbol_dir: SymbolDir, item: PlannedDay) -> str:
     """Return the content of a file, and by how much its first time is raised."""
-    return f"{item.day}:{item.entry.content}:{item.first_us - (item.entry.min_ts_us or 0)}"
+    text = f"{item.day}:{item.entry.content}:{item.first_us - (item.entry.min_ts_us or 0)}"
+    # Bars of before have volumes in contracts.
+    return f"{text}:coins" if is_in_contracts(symbol_dir, item.entry.columns) else text

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import polars as pl
 
-from rangebar_polars.compute._columns import bind
+from rangebar_polars.compute._columns import SYMBOL, bind
 from rangebar_polars.exceptions import (
     MissingColumnError,
     TickDataError,
@@ -19,18 +19,27 @@ from rangebar_polars.sources import (
     LONGEST_STEP_BACK_US,
     QUOTES,
     TRADES,
+    USER_TRADES,
     IdScheme,
+    has_contracts,
     is_strictly_increasing,
     schema_of,
     source_named,
+    stored_schema_of,
 )
+from rangebar_polars.storage.days.contracts import CONTRACTS, in_coins, is_in_contracts
+from rangebar_polars.storage.days.merge_by_time import conflict, in_order_of_times
+from rangebar_polars.storage.id_kinds import ID, id_names, text_id_column, text_ids
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Iterator, Sequence
+
+    import pandas as pd
+
+    from rangebar_polars.storage.layout import SymbolDir
 
 __all__ = ["UserTicks", "check_tick_values", "in_order_of_ids", "raised_times", "user_ticks"]
 
-ID = "agg_trade_id"
 TIME = "timestamp"
 # The last instant whose year has four digits, in microseconds since 1970.
 LATEST_US = 253_402_300_799_999_999
@@ -52,7 +61,7 @@ class UserTicks:
     raised: tuple[int, ...] = ()
 
 
-def user_ticks(frame: object, source: str) -> UserTicks:
+def user_ticks(frame: object, symbol_dir: SymbolDir) -> UserTicks:
     """Validate a user's frame, and convert it to the columns and dtypes of the store.
 
     Raises
@@ -66,10 +75,15 @@ def user_ticks(frame: object, source: str) -> UserTicks:
     TickOrderError
         In the order of the ids, time runs back by more than a second.
     """
-    ticks = _columns(_polars_frame(frame, source), source)
+    source = symbol_dir.source
+    ticks = _columns(_polars_frame(frame, source), source, symbol_dir.market)
     if ticks.is_empty():
         return UserTicks(ticks)
     check_tick_values(ticks)
+    if is_in_contracts(symbol_dir, ticks.columns):
+        ticks = in_coins(symbol_dir, ticks)
+    if ID not in ticks.columns:
+        return UserTicks(*in_order_of_times(ticks))
     ordered = in_order_of_ids(ticks)
     times = raised_times(ordered.ticks)
     return UserTicks(times.ticks, ordered.duplicates, ordered.moved, times.raised)
@@ -87,28 +101,56 @@ def _polars_frame(frame: object, source: str) -> pl.DataFrame:
                 "pass a Polars or a pandas frame",
             )
         )
-    if source_named(source).ticks is TRADES:
-        return trades_from_pandas(frame)
+    kind = source_named(source).ticks
+    if kind is TRADES:
+        trades = trades_from_pandas(frame)
+        if CONTRACTS in frame.columns:
+            return trades.with_columns(column("quantity", CONTRACTS, frame[CONTRACTS]))
+        return trades
+    if kind is USER_TRADES:
+        return _with_text_ids(trades_from_pandas(frame), frame)
     labels: list[object] = list(frame.columns)
     names = [name for name in schema_of(source).names() if name in labels]
     return pl.DataFrame([column(name, name, frame[name]) for name in names])
 
 
-def _columns(frame: pl.DataFrame, source: str) -> pl.DataFrame:
+def _with_text_ids(trades: pl.DataFrame, frame: pd.DataFrame) -> pl.DataFrame:
+    """Add the columns of a pandas frame that may hold ids as texts."""
+    names = [str(name) for name in frame.columns if name not in trades.columns]
+    return trades.with_columns(column(ID, name, frame[name]) for name in id_names(names))
+
+
+def _columns(frame: pl.DataFrame, source: str, market: str) -> pl.DataFrame:
     """Select the columns of the store's schema, and cast them to its dtypes."""
     present = _named(frame, source)
+    if has_contracts(source, market) and CONTRACTS in frame.columns:
+        present = present.with_columns(frame.get_column(CONTRACTS))
     for name in source_named(source).ticks.required:
         if name not in present.columns:
             error = MissingColumnError.of(name, frame.columns, used_for=name)
             if name == ID:
                 sentence = str(error).partition("\n")[0]
-                raise MissingColumnError(with_hint(sentence, ID_HINTS[source_named(source).ids]))
+                raise MissingColumnError(with_hint(sentence, _id_hint(frame, source)))
             raise error
-    schema = schema_of(source)
+    schema = stored_schema_of(source)
     return present.select(
         _cast(present.get_column(name), dtype)
         for name, dtype in schema.items()
         if name in present.columns
+    )
+
+
+def _id_hint(frame: pl.DataFrame, source: str) -> str:
+    """Return the hint for a frame without ids."""
+    present = id_names(frame.columns)
+    if not present:
+        return ID_HINTS[source_named(source).ids]
+    name, dtype = present[0], frame.schema[present[0]]
+    if dtype.is_integer():
+        return f'rename it: .rename({{"{name}": "{ID}"}})'
+    return (
+        f"`{name}` is `{dtype}`, and ids of this source are whole numbers: "
+        f'.with_columns({ID}=pl.col("{name}").cast(pl.Int64))'
     )
 
 
@@ -119,21 +161,41 @@ def _named(frame: pl.DataFrame, source: str) -> pl.DataFrame:
             mid = ((pl.col("bid") + pl.col("ask")) / 2).round(8)
             frame = frame.with_columns(price=mid)
         return frame.select(name for name in schema_of(source).names() if name in frame.columns)
-    inputs = bind(frame.columns, {})
+    inputs = bind(frame.schema, {SYMBOL: None})
     roles = dict(zip(inputs.roles, inputs.names, strict=True))
+    if source_named(source).ticks is USER_TRADES:
+        return _named_trades(frame, roles)
     if "side" in roles:
-        raise TypeError(
-            with_hint(
-                "the frame has a column `side`, which the store holds as `is_buyer_maker`",
-                'convert it: .with_columns(is_buyer_maker=pl.col("side") == "sell")',
-            )
-        )
+        raise _side_error()
     return frame.select(pl.col(name).alias(role) for role, name in roles.items())
+
+
+def _named_trades(frame: pl.DataFrame, roles: dict[str, str]) -> pl.DataFrame:
+    """Select the columns of trades of a user source, whose ids may be texts or absent."""
+    if "side" in roles:
+        raise _side_error()
+    number = roles.get(ID)
+    if number is not None and not frame.schema[number].is_integer():
+        del roles[ID]
+    named = frame.select(pl.col(name).alias(role) for role, name in roles.items())
+    text = None if ID in roles else text_id_column(frame.schema)
+    return named if text is None else named.with_columns(text_ids(frame.get_column(text)))
+
+
+def _side_error() -> TypeError:
+    return TypeError(
+        with_hint(
+            "the frame has a column `side`, which the store holds as `is_buyer_maker`",
+            'convert it: .with_columns(is_buyer_maker=pl.col("side") == "sell")',
+        )
+    )
 
 
 def _cast(values: pl.Series, dtype: pl.DataType) -> pl.Series:
     if isinstance(dtype, pl.Datetime):
         return _instants(values)
+    if dtype == pl.String():
+        return values
     kinds = {pl.Boolean(): values.dtype == pl.Boolean(), pl.Int64(): values.dtype.is_integer()}
     if not kinds.get(dtype, values.dtype.is_numeric()):
         raise TypeError(
@@ -191,17 +253,18 @@ def _faults(columns: Sequence[str]) -> Iterator[tuple[str, str, pl.Expr]]:
     for name in present.keys() & {"price", "bid", "ask"}:
         sane = present[name].is_finite() & (present[name] > 0)
         yield name, "not a finite number above 0", ~sane
-    if "quantity" in present:
-        quantity = present["quantity"]
+    for name in present.keys() & {"quantity", CONTRACTS}:
+        quantity = present[name]
         yield (
-            "quantity",
+            name,
             "not a finite number, 0 or above",
             ~(quantity.is_finite() & (quantity >= 0)),
         )
     for low, high in (("bid", "ask"), ("first_trade_id", "last_trade_id")):
         if present.keys() >= {low, high}:
             yield high, f"below its {low}", present[high] < present[low]
-    yield ID, "below 0", present[ID] < 0
+    if ID in present:
+        yield ID, "below 0", present[ID] < 0
     outside = ~present[TIME].to_physical().is_between(0, LATEST_US)
     yield TIME, "before 1970 or after 9999", outside
 
@@ -235,25 +298,8 @@ def in_order_of_ids(ticks: pl.DataFrame) -> UserTicks:
     single = ordered.unique(maintain_order=True, keep="first")
     if not is_strictly_increasing(single.get_column(ID)):
         number = single.filter(pl.col(ID).is_duplicated()).get_column(ID)[0]
-        raise conflict(number, ordered.filter(pl.col(ID) == number))
+        raise conflict(ID, ordered.filter(pl.col(ID) == number))
     return UserTicks(single, duplicates=ordered.height - single.height, moved=moved)
-
-
-def conflict(number: int, rows: pl.DataFrame) -> TickDataError:
-    """Return the error for rows that differ and have the same id."""
-    first, second = rows.head(2).rows(named=True)
-    parts = [f"{name} `{first[name]}` and `{second[name]}`" for name in differing(first, second)]
-    return TickDataError(
-        with_hint(
-            f"two different ticks have the {ID} `{number}`: {', '.join(parts)}",
-            "an exchange uses an id only once; find out which tick is right",
-        )
-    )
-
-
-def differing(first: Mapping[str, Any], second: Mapping[str, Any]) -> Sequence[str]:
-    """Return the names of the values in which two rows differ."""
-    return [name for name in first if first[name] != second[name]]
 
 
 def raised_times(ticks: pl.DataFrame) -> UserTicks:

@@ -17,6 +17,7 @@ from rangebar_polars.symbol_registry._gate import (
 from rangebar_polars.symbol_registry._registry import (
     TIER1_SYMBOLS,
     clear_symbol_registry_cache,
+    get_contract_size,
     get_effective_start_date,
     get_registered_symbols,
     get_symbol_entries,
@@ -31,6 +32,7 @@ __all__ = [
     "SymbolNotRegisteredWarning",
     "SymbolTransition",
     "clear_symbol_registry_cache",
+    "get_contract_size",
     "get_effective_start_date",
     "get_registered_symbols",
     "get_symbol_entries",

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import MISSING, dataclass, field, fields
 from typing import TYPE_CHECKING, Any
 
+from rangebar_polars._text import either
 from rangebar_polars._utils.setting_types import (
     COUNT,
     DATE,
@@ -16,13 +18,20 @@ from rangebar_polars._utils.setting_types import (
     whole_number,
 )
 from rangebar_polars.exceptions import SettingError, nearest, with_hint
-from rangebar_polars.sources import DEFAULT_MARKET, DEFAULT_SOURCE, SOURCES
+from rangebar_polars.sources import (
+    DEFAULT_MARKET,
+    DEFAULT_SOURCE,
+    SOURCES,
+    canonical_market,
+    source_named,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from datetime import date
 
-__all__ = ["KnownGap", "SymbolEntry", "SymbolTransition", "checked_keys", "entry_of"]
+__all__ = ["KnownGap", "SymbolEntry", "SymbolTransition", "check_venue", "checked_keys"]
+__all__ += ["entry_of"]
 
 
 def _texts(value: object) -> tuple[str, ...]:
@@ -70,6 +79,34 @@ _MARKETS = dict.fromkeys(
 )
 
 
+def _source(value: object) -> str:
+    if not isinstance(value, str):
+        raise TypeError
+    return source_named(value.strip()).name
+
+
+def _market(value: object) -> str:
+    if not isinstance(value, str):
+        raise TypeError
+    return value.strip().lower()
+
+
+def _archive_name(value: object) -> str:
+    # A part of an address.
+    if not isinstance(value, str) or not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}", value):
+        raise ValueError
+    return value
+
+
+EXCHANGE = Kind(
+    f"{either(SOURCES)}, or a source of your own: 2 to 32 characters a-z, 0-9, `_` and `-`",
+    _source,
+    tuple(SOURCES),
+)
+# Which names a market has depends on the exchange, see `check_venue`.
+MARKET = Kind("a text", _market)
+MARKET_OF_TABLE = choice(*_MARKETS)
+ARCHIVE_NAME = Kind("a name of letters, digits, `_`, `-` and `.`", _archive_name)
 GAPS = Kind("a list of spans with start_date, end_date and reason", _list_of(_gap))
 
 
@@ -86,7 +123,8 @@ class SymbolEntry:
     asset_class
         crypto, forex or equities. It decides the smallest threshold if `min_threshold` is None.
     exchange, market
-        Where the symbol is traded.
+        Where the symbol is traded. An `exchange` other than those of the table of sources is a
+        source of your own, whose `market` has any name.
     listing_date
         First trading day, if known.
     effective_start, reason
@@ -99,6 +137,11 @@ class SymbolEntry:
         Smallest threshold in decimal basis points.
     data_anomalies, known_gaps
         Known faults of the source, and spans that are known to have no data.
+    archive_name
+        The symbol in the archive of Exness with its type of account, such as EURUSDm, where that is
+        not Raw_Spread.
+    contract_size
+        Value of a contract in the currency of the price, for coin-margined futures.
     processing_notes, keywords, reference
         Notes for people; the package does not read them.
     """
@@ -106,8 +149,8 @@ class SymbolEntry:
     name: str = field(metadata={"kind": TEXT})
     asset_class: str = field(metadata={"kind": choice("crypto", "forex", "equities")})
     enabled: bool = field(default=True, metadata={"kind": SWITCH})
-    exchange: str = field(default=DEFAULT_SOURCE, metadata={"kind": choice(*SOURCES)})
-    market: str = field(default=DEFAULT_MARKET, metadata={"kind": choice(*_MARKETS)})
+    exchange: str = field(default=DEFAULT_SOURCE, metadata={"kind": EXCHANGE})
+    market: str = field(default=DEFAULT_MARKET, metadata={"kind": MARKET})
     listing_date: date | None = field(default=None, metadata={"kind": DATE})
     effective_start: date | None = field(default=None, metadata={"kind": DATE})
     reason: str = field(default="", metadata={"kind": TEXT})
@@ -116,6 +159,8 @@ class SymbolEntry:
     min_threshold: int | None = field(default=None, metadata={"kind": THRESHOLD})
     data_anomalies: tuple[str, ...] = field(default=(), metadata={"kind": TEXTS})
     known_gaps: tuple[KnownGap, ...] = field(default=(), metadata={"kind": GAPS})
+    archive_name: str = field(default="", metadata={"kind": ARCHIVE_NAME})
+    contract_size: int | None = field(default=None, metadata={"kind": COUNT})
     processing_notes: str = field(default="", metadata={"kind": TEXT})
     keywords: tuple[str, ...] = field(default=(), metadata={"kind": TEXTS})
     reference: str = field(default="", metadata={"kind": TEXT})
@@ -154,6 +199,27 @@ def checked_keys(cls: type[Any], table: Mapping[str, object], place: str) -> dic
             hint = f"did you mean `{near}`?" if near else f"its keys are {', '.join(sorted(keys))}"
             raise SettingError(with_hint(sentence, hint))
     return {key: kinds[key].value(value, f"`{key}` of {place}") for key, value in table.items()}
+
+
+def check_venue(values: Mapping[str, object], place: str) -> None:
+    """Check the market of an entry against its exchange.
+
+    Raises
+    ------
+    SettingError
+        The exchange has no such market.
+    """
+    market = values.get("market")
+    if market is None:
+        return
+    source = str(values.get("exchange", DEFAULT_SOURCE))
+    if not source_named(source).is_user:
+        MARKET_OF_TABLE.value(market, f"`market` of {place}")
+        return
+    try:
+        canonical_market(source, str(market))
+    except ValueError as error:
+        raise SettingError(f"{place}: {error}") from error
 
 
 def entry_of(cls: type[Any], values: Mapping[str, object], place: str) -> Any:  # noqa: ANN401

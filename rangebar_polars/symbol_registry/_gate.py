@@ -2,17 +2,28 @@
 
 from __future__ import annotations
 
-import inspect
-import warnings
 from contextlib import contextmanager
 from contextvars import ContextVar
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, TypeVar, cast
 
 from rangebar_polars._utils.span import day_start, parse_day
+from rangebar_polars._utils.symbol_names import (
+    SYMBOL_HINT,
+    has_symbol_characters,
+    toml_key,
+    upper_name,
+)
+from rangebar_polars._utils.warn import warn_caller
 from rangebar_polars.config import config_folder, settings
 from rangebar_polars.events import SymbolNotRegistered, emit
-from rangebar_polars.exceptions import SymbolNotRegisteredError, nearest, with_hint
+from rangebar_polars.exceptions import (
+    StartDateClampedWarning,
+    SymbolNotRegisteredError,
+    SymbolNotRegisteredWarning,
+    nearest,
+    with_hint,
+)
 from rangebar_polars.symbol_registry._registry import get_registered_symbols, get_symbol_entries
 
 if TYPE_CHECKING:
@@ -34,14 +45,6 @@ __all__ = [
 _PAST_GATE: ContextVar[frozenset[str]] = ContextVar("past_gate", default=frozenset())
 
 WhenT = TypeVar("WhenT", bound="When")
-
-
-class SymbolNotRegisteredWarning(UserWarning):
-    """Warns that a symbol is not registered, if the gate is set to warn."""
-
-
-class StartDateClampedWarning(UserWarning):
-    """Warns that a start before the symbol's effective start was moved to it."""
 
 
 def validate_symbol_registered(symbol: str, *, operation: str = "") -> str:
@@ -98,7 +101,7 @@ def validate_symbols_registered(symbols: Iterable[str], *, operation: str = "") 
         emit(SymbolNotRegistered(name, operation, len(get_registered_symbols())))
     if gate == "strict":
         raise SymbolNotRegisteredError(message, symbol=rejected[0], operation=operation)
-    _warn_caller(message, SymbolNotRegisteredWarning)
+    warn_caller(message, SymbolNotRegisteredWarning)
     return names
 
 
@@ -113,7 +116,7 @@ def validate_and_clamp_start_date(symbol: str, start: WhenT) -> WhenT:
     symbol
         A symbol in any letter case.
     start
-        A date, its text, or a datetime with a zone.
+        A date, its text, or a datetime; without a zone it is UTC.
 
     Returns
     -------
@@ -144,14 +147,15 @@ def validate_and_clamp_start_date(symbol: str, start: WhenT) -> WhenT:
     sentence = f"{name} starts on `{entry.effective_start}`, not on `{first_day}`"
     message = f"{sentence}: {entry.reason}" if entry.reason else sentence
     hint = f"start on {entry.effective_start} or later"
-    _warn_caller(with_hint(message, hint), StartDateClampedWarning)
+    warn_caller(with_hint(message, hint), StartDateClampedWarning)
     return _in_kind_of(start, entry.effective_start)
 
 
 def _in_kind_of(start: WhenT, day: date) -> WhenT:
     """Return a day as a value of the kind of `start`."""
     if isinstance(start, datetime):
-        return cast("WhenT", day_start(day).astimezone(start.tzinfo))
+        zone = start.tzinfo or UTC
+        return cast("WhenT", day_start(day).astimezone(zone).replace(tzinfo=start.tzinfo))
     return cast("WhenT", day.isoformat() if isinstance(start, str) else day)
 
 
@@ -172,7 +176,7 @@ def _is_past(name: str) -> bool:
 def _upper(symbol: str) -> str:
     if not isinstance(symbol, str):
         raise TypeError(f"`symbol` must be text; it is of type `{type(symbol).__name__}`")
-    return symbol.strip().upper()
+    return upper_name(symbol)
 
 
 def _is_enabled(name: str) -> bool:
@@ -192,20 +196,8 @@ def _describe_rejection(rejected: Sequence[str], operation: str) -> str:
     file = settings().symbols or config_folder() / "symbols.toml"
     near = None if disabled else nearest(name, get_registered_symbols())
     question = f"did you mean `{near}`? else " if near else ""
-    if not name.replace("_", "").isalnum():
-        return with_hint(sentence, f"{question}use letters, digits and `_`, as in BTCUSDT")
+    if not has_symbol_characters(name):
+        return with_hint(sentence, f"{question}{SYMBOL_HINT}")
     line = "enabled = true" if disabled else 'asset_class = "crypto"'
-    remedy = f"write [symbols.{name}] and below it {line} in {file}"
+    remedy = f"write [symbols.{toml_key(name)}] and below it {line} in {file}"
     return with_hint(sentence, f"{question}{remedy}, or set RANGEBAR_SYMBOL_GATE=warn")
-
-
-def _warn_caller(message: str, category: type[Warning]) -> None:
-    """Warn at the line outside this package that made the call."""
-    level, frame = 1, inspect.currentframe()
-    while frame is not None and _is_ours(frame.f_globals.get("__name__", "")):
-        level, frame = level + 1, frame.f_back
-    warnings.warn(message, category, stacklevel=level)
-
-
-def _is_ours(module: str) -> bool:
-    return module.partition(".")[0] == "rangebar_polars"

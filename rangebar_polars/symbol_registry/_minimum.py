@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from rangebar_polars.config import minimum_threshold_setting, settings
+from rangebar_polars._utils.keywords import checked_keywords
+from rangebar_polars._utils.symbol_names import upper_name, variable_suffix
+from rangebar_polars.config import config_folder, minimum_threshold_setting, settings
 from rangebar_polars.events import ThresholdViolation, emit
 from rangebar_polars.exceptions import ThresholdError, with_hint
 from rangebar_polars.symbol_registry import TIER1_SYMBOLS, get_symbol_entries
@@ -19,6 +21,7 @@ STABLE_COINS = ("USDT", "BUSD", "USDC", "TUSD", "FDUSD", "USDE", "USDM")
 CURRENCIES = ("USD", "EUR", "GBP", "JPY", "AUD", "CAD", "NZD", "CHF", "XAU", "XAG")
 
 
+@checked_keywords
 def resolve_and_validate_threshold(symbol: str | None, threshold: ThresholdLike) -> int:
     """Parse a threshold to decimal basis points and check it against the symbol's minimum.
 
@@ -54,15 +57,17 @@ def resolve_and_validate_threshold(symbol: str | None, threshold: ThresholdLike)
         return dbps
     if not isinstance(symbol, str):
         raise TypeError(f"`symbol` must be text or None; it is of type `{type(symbol).__name__}`")
-    name = symbol.strip().upper()
+    name = upper_name(symbol)
     asset_class = asset_class_of(name)
     minimum = minimum_threshold(name, asset_class)
     if dbps < minimum:
         emit(ThresholdViolation(name, dbps, minimum, asset_class))
+        preset = f"`{threshold}`, which is " if isinstance(threshold, str) else ""
+        number = dbps if preset else f"`{dbps}`"
         message = with_hint(
-            f"a threshold of `{dbps}` ({percent(dbps)}) is below the minimum of {name}, "
-            f"which is {minimum} ({percent(minimum)})",
-            f"take {minimum} or more, or set RANGEBAR_MIN_THRESHOLD_{name}={dbps}",
+            f"a threshold of {preset}{number} ({percent(dbps)}) is below the minimum of {name}, "
+            f"which is {minimum} ({percent(minimum)}): {_origin(name, asset_class)}",
+            f"take {minimum} or more; or lower the minimum: {_lowered(name, dbps)}",
         )
         raise ThresholdError(
             message,
@@ -84,6 +89,32 @@ def minimum_threshold(name: str, asset_class: str) -> int:
         return entry.min_threshold
     of_class: int = getattr(settings(), f"{asset_class}_min_threshold")
     return of_class
+
+
+def _origin(name: str, asset_class: str) -> str:
+    """Describe where the minimum of a symbol comes from."""
+    if minimum_threshold_setting(name) is not None:
+        return f"the variable {_variable(name)} sets it"
+    entry = get_symbol_entries().get(name)
+    if entry is not None and entry.min_threshold is not None:
+        return f"the registry sets it, `min_threshold` of [symbols.{name}]"
+    return (
+        f"the setting `{asset_class}_min_threshold` sets it, for symbols of class {asset_class} "
+        "without a minimum of their own"
+    )
+
+
+def _lowered(name: str, dbps: int) -> str:
+    """Describe how to lower the minimum of a symbol."""
+    variable = _variable(name)
+    file = settings().symbols or config_folder() / "symbols.toml"
+    in_file = f"min_threshold = {dbps} below [symbols.{name}] in {file}"
+    # A shell cannot set a variable with a dash or a slash in its name.
+    return f"set {variable}={dbps}, or write {in_file}" if variable.isidentifier() else in_file
+
+
+def _variable(name: str) -> str:
+    return f"RANGEBAR_MIN_THRESHOLD_{variable_suffix(name)}"
 
 
 def asset_class_of(name: str) -> str:

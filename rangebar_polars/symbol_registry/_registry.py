@@ -9,12 +9,14 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from rangebar_polars import _internal
-from rangebar_polars.config import read_toml, settings
+from rangebar_polars._utils.symbol_names import toml_key, upper_name
+from rangebar_polars.config import config_folder, read_toml, settings
 from rangebar_polars.exceptions import SettingError, nearest, with_hint
 from rangebar_polars.sources import canonical_symbol
 from rangebar_polars.symbol_registry._entries import (
     SymbolEntry,
     SymbolTransition,
+    check_venue,
     checked_keys,
     entry_of,
 )
@@ -26,6 +28,7 @@ if TYPE_CHECKING:
 __all__ = [
     "TIER1_SYMBOLS",
     "clear_symbol_registry_cache",
+    "get_contract_size",
     "get_effective_start_date",
     "get_registered_symbols",
     "get_symbol_entries",
@@ -131,9 +134,41 @@ def get_effective_start_date(symbol: str) -> str | None:
     >>> get_effective_start_date("btcusdt"), get_effective_start_date("SOLUSDT")
     ('2018-01-16', None)
     """
-    entry = get_symbol_entries().get(symbol.strip().upper())
+    entry = get_symbol_entries().get(upper_name(symbol))
     start = entry.effective_start if entry else None
     return start.isoformat() if start else None
+
+
+def get_contract_size(symbol: str) -> int:
+    """Return the value of a contract of coin-margined futures, in the currency of the price.
+
+    Raises
+    ------
+    SettingError
+        The registry has none for the symbol.
+
+    Examples
+    --------
+    >>> from rangebar_polars.symbol_registry import get_contract_size
+    >>> get_contract_size("BTCUSD_PERP")
+    100
+    """
+    name = upper_name(symbol)
+    entry = get_symbol_entries().get(name)
+    if entry is not None and entry.contract_size is not None:
+        return entry.contract_size
+    file = settings().symbols or config_folder() / "symbols.toml"
+    size = 100 if name.startswith("BTCUSD") else 10
+    lines = [f"[symbols.{toml_key(name)}]", f"contract_size = {size}"]
+    if entry is None:
+        lines += ['asset_class = "crypto"', 'market = "futures-cm"']
+    raise SettingError(
+        with_hint(
+            f"the registry has no contract_size for `{name}`, whose quantities are in contracts",
+            f"a contract of BTC is worth 100 USD on Binance, and of most other coins 10 USD; in {file}, "
+            f"write\n" + "\n".join(lines),
+        )
+    )
 
 
 def clear_symbol_registry_cache() -> None:
@@ -196,7 +231,9 @@ def _read_section(section: str, entries: object, file: str) -> dict[str, dict[st
         except ValueError as error:
             raise SettingError(f"{place}: {error}") from error
         if not isinstance(table, dict):
-            raise SettingError(f"`{written}` of {file} is not a table: write [{section}.{name}]")
+            raise SettingError(
+                f"`{written}` of {file} is not a table: write [{section}.{toml_key(name)}]"
+            )
         if name in found:
             raise SettingError(f"{place} appears twice, in different letter cases")
         found[name] = checked_keys(_SECTIONS[section], table, place)
@@ -204,6 +241,8 @@ def _read_section(section: str, entries: object, file: str) -> dict[str, dict[st
 
 
 def _built(known: Mapping[str, Mapping[str, Mapping[str, object]]], file: str) -> Registry:
+    for name, values in known["symbols"].items():
+        check_venue(values, f"[symbols.{toml_key(name)}] in {file}")
     built = {
         section: MappingProxyType(
             {

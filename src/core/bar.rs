@@ -3,7 +3,8 @@
 /// Exact sums of consecutive records. Merging neighbours gives the sums of the whole, bit for bit,
 /// so chunking cannot change a bar.
 ///
-/// Volumes are on the 1e-8 grid, turnovers on the 1e-16 grid. Buys are the total less the sells.
+/// Volumes are on the 1e-8 grid, turnovers on the 1e-16 grid. A record is bought or sold by its
+/// aggressor, or unsided where there was none. Buys are the total less the other two.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Sums {
     pub records: i64,
@@ -23,6 +24,9 @@ pub struct Sums {
     pub sell_volume: i128,
     pub turnover: i128,
     pub sell_turnover: i128,
+    pub unsided_fills: i64,
+    pub unsided_volume: i128,
+    pub unsided_turnover: i128,
 }
 
 /// A sum that overflowed its integer type.
@@ -38,6 +42,21 @@ impl Sums {
     #[inline]
     pub fn is_empty(&self) -> bool {
         self.records == 0
+    }
+
+    #[inline]
+    pub fn buy_fills(&self) -> i64 {
+        self.fills - self.sell_fills - self.unsided_fills
+    }
+
+    #[inline]
+    pub fn buy_volume(&self) -> i128 {
+        self.volume - self.sell_volume - self.unsided_volume
+    }
+
+    #[inline]
+    pub fn buy_turnover(&self) -> i128 {
+        self.turnover - self.sell_turnover - self.unsided_turnover
     }
 
     /// Appends the sums of the records that follow.
@@ -57,6 +76,9 @@ impl Sums {
         // Parts of the sums above, so they cannot overflow.
         self.sell_turnover += next.sell_turnover;
         self.sell_fills += next.sell_fills;
+        self.unsided_turnover += next.unsided_turnover;
+        self.unsided_fills += next.unsided_fills;
+        self.unsided_volume += next.unsided_volume;
         self.records += next.records;
         self.volume += next.volume;
         self.sell_volume += next.sell_volume;

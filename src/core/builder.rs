@@ -7,7 +7,7 @@ use crate::core::fold::FoldError;
 use crate::core::keys::buckets::{Buckets, Filled, block_size};
 use crate::core::keys::states::KeyStates;
 use crate::core::search::Cut;
-use crate::core::simd::InstructionSet;
+use crate::core::simd::{self, InstructionSet};
 use crate::core::simd::fold::LONGEST_SPAN;
 use crate::core::simd::intrinsics::{HERE, NEXT_LINE, prefetch};
 use crate::core::state::{KeyState, Output, Rows, Settings};
@@ -42,6 +42,14 @@ pub struct RangeBarBuilder {
     retraced_from: Option<u64>,
     cuts: Vec<Cut>,
     buckets: Buckets,
+    fills: FillWatch,
+}
+
+/// Keys whose fills do not follow one another, and may therefore be counted twice.
+#[derive(Debug, Default)]
+struct FillWatch {
+    is_on: bool,
+    keys: Vec<u32>,
 }
 
 impl RangeBarBuilder {
@@ -57,6 +65,7 @@ impl RangeBarBuilder {
             retraced_from: None,
             cuts: Vec::new(),
             buckets: Buckets::default(),
+            fills: FillWatch::default(),
         }
     }
 
@@ -86,6 +95,30 @@ impl RangeBarBuilder {
         self.commit();
     }
 
+    /// Notes from now on, or no longer, whose fills do not follow those of the record before them.
+    pub fn watch_fills(&mut self, is_on: bool) {
+        self.fills = FillWatch { is_on, keys: Vec::new() };
+    }
+
+    /// Keys in which a record was noted since the last call, at most a few.
+    pub fn take_noted_keys(&mut self) -> Vec<u32> {
+        std::mem::take(&mut self.fills.keys)
+    }
+
+    /// Notes a key if a record of the chunk does not follow the one before it; `before` is the last id before.
+    #[inline]
+    fn note_fills(&mut self, set: InstructionSet, chunk: &Ticks, key: u32, before: Option<i64>) {
+        const MOST_KEYS: usize = 8;
+        let (true, Some(first), Some(last)) = (self.fills.is_on, chunk.first_id, chunk.last_id) else { return };
+        let follows = first.first().zip(before).is_none_or(|(id, before)| *id > before || before == i64::MIN);
+        if (!follows || simd::is_overlapping(set, first, last))
+            && self.fills.keys.len() < MOST_KEYS
+            && !self.fills.keys.contains(&key)
+        {
+            self.fills.keys.push(key);
+        }
+    }
+
     /// Emits unfinished bars as well from now on, as labels require.
     pub fn keep_unfinished(&mut self) {
         self.settings.keeps_unfinished = true;
@@ -107,6 +140,7 @@ impl RangeBarBuilder {
     pub fn roll_back(&mut self) {
         self.states.roll_back();
         self.rows = self.rows_at_begin;
+        self.fills.keys.clear();
         (self.suspect, self.retraced_from) = (None, None);
     }
 
@@ -170,12 +204,16 @@ impl RangeBarBuilder {
     ) -> Result<(), FoldError> {
         self.cuts.clear();
         let state = self.states.get_mut(key);
+        let last_fill = state.search.last.map(|record| record.fill_id);
         if !state.search.scan(&self.settings, set, chunk, rows, &mut self.cuts) {
             return Err(FoldError::Record);
         }
         let mut out = Output { bars, rows, key };
         let from = state.fold.fold(set, chunk, &self.cuts, self.settings.keeps_unfinished, &mut out)?;
-        state.fold.absorb(set, chunk, from, chunk.len())
+        state.fold.absorb(set, chunk, from, chunk.len())?;
+        // The fold has read these columns, so that they are still in a cache.
+        self.note_fills(set, chunk, key, last_fill);
+        Ok(())
     }
 
     /// Records that the block at the current row was refused. The error is provisional.
@@ -414,7 +452,7 @@ mod tests {
             time: &time,
             price: Values::Grid(&price),
             quantity: None,
-            is_buyer_maker: None,
+            is_buyer_maker: None, unsided: None,
             agg_id: None,
             first_id: None,
             last_id: None,

@@ -256,7 +256,7 @@ pub const CORE: &[Column] = &[
     price("high", "highest price", |bars, _, out| fill(bars, out, |bar| from_grid(bar.sums.high))),
     price("low", "lowest price", |bars, _, out| fill(bars, out, |bar| from_grid(bar.sums.low))),
     price("close", "price of the last record", |bars, _, out| fill(bars, out, |bar| from_grid(bar.sums.close))),
-    amount("volume", "base currency", Inputs::QUANTITY, "sum of quantities", |bars, _, out| {
+    amount("volume", "base currency", Inputs::QUANTITY, "sum of quantities; contracts become coins with contract_size", |bars, _, out| {
         fill(bars, out, Bar::volume);
     }),
     amount(
@@ -278,13 +278,13 @@ pub const CORE: &[Column] = &[
         fill(bars, out, Bar::sell_volume);
     }),
     amount("buy_turnover", "quote currency", Inputs::FLOW, "turnover with the buyer as aggressor", |bars, _, out| {
-        fill(bars, out, |bar| money(bar.sums.turnover - bar.sums.sell_turnover));
+        fill(bars, out, |bar| money(bar.sums.buy_turnover()));
     }),
     amount("sell_turnover", "quote currency", Inputs::FLOW, "turnover with the seller as aggressor", |bars, _, out| {
         fill(bars, out, |bar| money(bar.sums.sell_turnover));
     }),
     count("buy_trade_count", "fills", Inputs::SIDE, 0.0, "fills with the buyer as aggressor", |bars, _, out| {
-        fill(bars, out, |bar| bar.sums.fills - bar.sums.sell_fills);
+        fill(bars, out, |bar| bar.sums.buy_fills());
     }),
     count("sell_trade_count", "fills", Inputs::SIDE, 0.0, "fills with the seller as aggressor", |bars, _, out| {
         fill(bars, out, |bar| bar.sums.sell_fills);
@@ -325,7 +325,7 @@ impl Bar {
 
     #[inline]
     pub fn buy_volume(&self) -> f64 {
-        to_f64(self.sums.volume - self.sums.sell_volume) / 1e8
+        to_f64(self.sums.buy_volume()) / 1e8
     }
 
     #[inline]

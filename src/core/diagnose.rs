@@ -17,6 +17,11 @@ pub struct Names {
     pub first_id: String,
     pub last_id: String,
     pub bar_id: String,
+    /// Columns that could tell symbols apart, where the trades have no key.
+    pub apart: Vec<String>,
+    pub is_keyed: bool,
+    /// Whether the trades are the inputs of an expression, and not a frame.
+    pub is_expression: bool,
 }
 
 /// The last record so far, for the check of order across pushes.
@@ -25,6 +30,8 @@ pub struct Last {
     pub time: i64,
     /// Meaningful only if ids are bound.
     pub agg_id: i64,
+    /// Id of the last fill; the smallest integer where it is not known.
+    pub fill_id: i64,
     /// Counted over all pushes.
     pub row: u64,
 }
@@ -33,7 +40,8 @@ impl Last {
     /// The record at an index, whose row over all pushes is `row`.
     #[inline]
     pub fn of(ticks: &Ticks, at: usize, row: u64) -> Self {
-        Self { time: ticks.time[at], agg_id: ticks.agg_id.map_or(0, |ids| ids[at]), row }
+        let fill_id = ticks.last_id.map_or(i64::MIN, |ids| ids[at]);
+        Self { time: ticks.time[at], agg_id: ticks.agg_id.map_or(0, |ids| ids[at]), fill_id, row }
     }
 }
 
@@ -92,10 +100,11 @@ fn check_order(ticks: &Ticks, at: usize, row: u64, last: Last, context: FaultCon
         return Err(DataError::order(
             number,
             format!(
-                "`{}` runs back at row {number}: `{now}` after `{before}` in {}\n\nhint: sort the trades by their id \
+                "`{}` runs back at row {number}: `{now}` after `{before}` in {}\n\nhint: {}sort the trades by their id \
                  (or by time), or raise late times with `pl.col(\"{0}\").cum_max()`",
                 names.time,
                 context.earlier(last.row),
+                apart(names),
             ),
         ));
     }
@@ -103,15 +112,29 @@ fn check_order(ticks: &Ticks, at: usize, row: u64, last: Last, context: FaultCon
         Some(ids) if ids[at] <= last.agg_id => Err(DataError::order(
             number,
             format!(
-                "`{}` does not increase at row {number}: `{}` after `{}` in {}\n\nhint: sort the trades by this id and \
+                "`{}` does not increase at row {number}: `{}` after `{}` in {}\n\nhint: {}sort the trades by this id and \
                  drop repeated ones, or leave the id column out",
                 names.agg_id,
                 ids[at],
                 last.agg_id,
                 context.earlier(last.row),
+                apart(names),
             ),
         )),
         _ => Ok(()),
+    }
+}
+
+/// Says how several symbols are told apart, which is the most frequent reason of disorder.
+fn apart(names: &Names) -> String {
+    if names.is_keyed {
+        return String::new();
+    }
+    match names.apart.as_slice() {
+        [] => "no column tells symbols apart; if these are several, add one and pass its name: group_by=\"symbol\". \
+               Else "
+            .to_owned(),
+        [column, ..] => format!("if `{column}` tells several symbols apart, pass group_by=\"{column}\". Else "),
     }
 }
 
@@ -154,7 +177,11 @@ fn check_price(values: Values, at: usize, row: u64, context: FaultContext) -> Re
     }
 }
 
-fn check_quantity(values: Values, at: usize, row: u64, context: FaultContext) -> Result<(), DataError> {
+/// Checks a quantity; `row` counts over all pushes.
+///
+/// # Errors
+/// When it is not on the grid or negative.
+pub fn check_quantity(values: Values, at: usize, row: u64, context: FaultContext) -> Result<(), DataError> {
     let (name, number) = (&context.names.quantity, context.row(row));
     let is_negative = match values {
         Values::Float(floats) if !floats[at].is_finite() => {
@@ -165,12 +192,21 @@ fn check_quantity(values: Values, at: usize, row: u64, context: FaultContext) ->
         Values::Grid(grids) => grids[at] < 0,
     };
     if is_negative {
-        return Err(invalid(name, number, &show(values, at), "zero or positive", DROP_HINT));
+        let hint = signed_hint(name, context.names.is_expression);
+        return Err(invalid(name, number, &show(values, at), "zero or positive", &hint));
     }
     match values.grid(at) {
         Some(_) => Ok(()),
         None => Err(invalid(name, number, &show(values, at), "below 92233720368.54775808", "rescale the quantity")),
     }
+}
+
+/// What to write where a sale is a negative quantity.
+fn signed_hint(name: &str, is_expression: bool) -> String {
+    let column = format!("pl.col({name:?})");
+    let code = format!("quantity={column}.abs(), is_buyer_maker={column} < 0");
+    let code = if is_expression { format!("`{code}` as arguments") } else { format!("`.with_columns({code})`") };
+    format!("if the sales are the negative ones, write {code}; else {DROP_HINT}")
 }
 
 fn check_fills(ticks: &Ticks, at: usize, row: u64, context: FaultContext) -> Result<(), DataError> {

@@ -119,6 +119,10 @@ fn fold_checked(chunk: &Ticks, from: usize, to: usize) -> Result<Sums, FoldError
             sums.sell_turnover += turnover;
             sums.sell_fills += fills;
             sums.sell_volume += i128::from(quantity);
+        } else if chunk.unsided.is_some_and(|bits| bits.get(row)) {
+            sums.unsided_turnover += turnover;
+            sums.unsided_fills += fills;
+            sums.unsided_volume += i128::from(quantity);
         }
         sums.high = sums.high.max(price);
         sums.low = sums.low.min(price);

@@ -46,6 +46,12 @@ impl<'a> Bits<'a> {
         self.bytes[bit / 8] >> (bit % 8) & 1 == 1
     }
 
+    /// Whether any of the first `rows` bits is set.
+    pub fn any(&self, rows: usize) -> bool {
+        let mask = |row: usize| if rows - row < 8 { (1u8 << (rows - row)) - 1 } else { u8::MAX };
+        (0..rows).step_by(8).any(|row| self.byte(row) & mask(row) != 0)
+    }
+
     /// The bits of eight rows from `row` on; rows past the end are 0.
     #[inline(always)]
     pub fn byte(self, row: usize) -> u8 {
@@ -68,6 +74,8 @@ impl Inputs {
     pub const AGG_ID: Self = Self(4);
     pub const FIRST_ID: Self = Self(8);
     pub const LAST_ID: Self = Self(16);
+    /// The side may be missing in some rows.
+    pub const UNSIDED: Self = Self(32);
     pub const FILLS: Self = Self(8 | 16);
     pub const FLOW: Self = Self(1 | 2);
 
@@ -93,6 +101,8 @@ pub struct Ticks<'a> {
     pub price: Values<'a>,
     pub quantity: Option<Values<'a>>,
     pub is_buyer_maker: Option<Bits<'a>>,
+    /// Rows without an aggressor, whose bit of `is_buyer_maker` is clear; absent if there are none.
+    pub unsided: Option<Bits<'a>>,
     pub agg_id: Option<&'a [i64]>,
     pub first_id: Option<&'a [i64]>,
     pub last_id: Option<&'a [i64]>,
@@ -118,6 +128,7 @@ impl Ticks<'_> {
             price: self.price.slice(from, to),
             quantity: self.quantity.map(|values| values.slice(from, to)),
             is_buyer_maker: self.is_buyer_maker.map(|bits| bits.slice(from)),
+            unsided: self.unsided.map(|bits| bits.slice(from)),
             agg_id: self.agg_id.map(|ids| &ids[from..to]),
             first_id: self.first_id.map(|ids| &ids[from..to]),
             last_id: self.last_id.map(|ids| &ids[from..to]),
@@ -128,6 +139,7 @@ impl Ticks<'_> {
         let bound = [
             (self.quantity.is_some(), Inputs::QUANTITY),
             (self.is_buyer_maker.is_some(), Inputs::SIDE),
+            (self.unsided.is_some(), Inputs::UNSIDED),
             (self.agg_id.is_some(), Inputs::AGG_ID),
             (self.first_id.is_some(), Inputs::FIRST_ID),
             (self.last_id.is_some(), Inputs::LAST_ID),

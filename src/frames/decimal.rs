@@ -3,6 +3,8 @@
 use polars::prelude::*;
 use polars_arrow::array::{Array, PrimitiveArray};
 
+use crate::core::arithmetic::contracts::coins;
+use crate::core::arithmetic::grid::grid;
 use crate::core::arithmetic::scale::Scale;
 use crate::frames::chunks::Chunks;
 use crate::frames::error::FrameError;
@@ -130,6 +132,50 @@ fn as_doubles(chunks: Vec<Vec<i64>>) -> Chunks {
 
 fn as_integers(chunks: Vec<Vec<i64>>) -> Chunks {
     Chunks::Integers(chunks.into_iter().map(PrimitiveArray::from_vec).collect())
+}
+
+/// Quantities in coins, converted from contracts.
+pub struct Coins {
+    pub chunks: Chunks,
+    /// First row whose contracts are not a quantity, although its price is one.
+    pub invalid: Option<usize>,
+    /// First row whose coins do not fit the grid.
+    pub too_large: Option<usize>,
+}
+
+/// The grid values of a column; `None` where a double has none.
+fn grids(column: &Chunks) -> Box<dyn Iterator<Item = Option<i64>> + '_> {
+    match column {
+        Chunks::Floats(chunks) => Box::new(chunks.iter().flat_map(|chunk| chunk.values().iter().map(|x| grid(*x)))),
+        Chunks::Integers(chunks) => Box::new(chunks.iter().flat_map(|chunk| chunk.values().iter().map(|x| Some(*x)))),
+        Chunks::Absent | Chunks::Bits(_) => Box::new(std::iter::empty()),
+    }
+}
+
+/// Converts contracts to coins at the price of each record.
+///
+/// A record whose price is not valid gets no coins; its price is refused later.
+pub fn to_coins(price: &Chunks, contracts: &Chunks, size: i64) -> Coins {
+    let (mut converted, mut largest) = (Vec::new(), 0);
+    let (mut invalid, mut too_large) = (None, None);
+    for (row, (price, contracts)) in grids(price).zip(grids(contracts)).enumerate() {
+        let value = match (price, contracts) {
+            (Some(price @ 1..), Some(contracts @ 0..)) => {
+                let value = coins(contracts, size, price);
+                too_large = too_large.or(value.is_none().then_some(row));
+                value.unwrap_or(0)
+            }
+            (Some(1..), _) => {
+                invalid = invalid.or(Some(row));
+                0
+            }
+            _ => 0,
+        };
+        largest = largest.max(value.unsigned_abs());
+        converted.push(value);
+    }
+    let chunks = vec![converted];
+    Coins { chunks: if largest <= EXACT_IN_DOUBLE { as_doubles(chunks) } else { as_integers(chunks) }, invalid, too_large }
 }
 
 /// A column on the grid, under construction; nulls become 0.

@@ -1,22 +1,20 @@
 //! Conversion of Series to core columns. It checks types and nulls; the core checks values and order.
 
 use polars::prelude::*;
+use polars_arrow::bitmap::Bitmap;
 
 use crate::core::error::DataError;
-use crate::core::ticks::Ticks;
+use crate::core::diagnose::{FaultContext, Names, check_quantity};
+use crate::core::ticks::{Bits, Ticks, Values};
 use crate::core::time::TimeUnit as CoreUnit;
 use crate::frames::chunks::{Chunks, Position, flags, integers};
-use crate::frames::decimal::Converted;
+use crate::frames::decimal::{Converted, to_coins};
 use crate::frames::error::FrameError;
+use crate::frames::faults::{Fault, wrong_type};
+use crate::frames::names::Kind;
 use crate::frames::options::{Options, Role};
 use crate::frames::side;
-
-/// A fault found during conversion, before the core sees the row.
-pub struct Fault {
-    pub row: usize,
-    /// Describes the fault, with the row number for messages.
-    pub describe: Box<dyn FnOnce(u64) -> DataError>,
-}
+use crate::frames::times::{range_fault, time_unit};
 
 /// Every bound column of a push, converted.
 pub struct Columns {
@@ -25,37 +23,13 @@ pub struct Columns {
     time: Chunks,
     quantity: Chunks,
     side: Chunks,
+    /// Rows without an aggressor in each chunk of `side` that has such rows.
+    unsided: Vec<Option<Bitmap>>,
     agg_id: Chunks,
     first_id: Chunks,
     last_id: Chunks,
     /// The first row that could not be converted.
     pub fault: Option<Fault>,
-}
-
-/// Time unit of a time type.
-///
-/// # Errors
-/// When it is not a Datetime. The message has the conversion to write.
-pub fn time_unit(name: &str, dtype: &DataType) -> Result<CoreUnit, FrameError> {
-    match dtype {
-        DataType::Datetime(TimeUnit::Milliseconds, _) => Ok(CoreUnit::Milliseconds),
-        DataType::Datetime(TimeUnit::Microseconds, _) => Ok(CoreUnit::Microseconds),
-        DataType::Datetime(TimeUnit::Nanoseconds, _) => Ok(CoreUnit::Nanoseconds),
-        other if other.is_integer() => Err(wrong_type(
-            name,
-            "Datetime",
-            other,
-            &format!("name the unit: `pl.from_epoch(\"{name}\", time_unit=\"ms\")` (or \"us\", \"ns\")"),
-        )),
-        DataType::String => {
-            Err(wrong_type(name, "Datetime", dtype, &format!("parse it: `pl.col(\"{name}\").str.to_datetime()`")))
-        }
-        other => Err(wrong_type(name, "Datetime", other, "cast or parse it to Datetime first")),
-    }
-}
-
-fn wrong_type(name: &str, expected: &str, dtype: &DataType, hint: &str) -> FrameError {
-    FrameError::Type(format!("`{name}` must be {expected}, got {dtype:?}\n\nhint: {hint}"))
 }
 
 /// Checks that a column of a role has a supported type.
@@ -65,10 +39,15 @@ fn wrong_type(name: &str, expected: &str, dtype: &DataType, hint: &str) -> Frame
 pub fn check_type(role: Role, name: &str, dtype: &DataType) -> Result<(), FrameError> {
     let is_number =
         |dtype: &DataType| dtype.is_integer() || matches!(dtype, DataType::Float64 | DataType::Decimal(_, _));
+    if let Some(hint) = nested_hint(name, dtype) {
+        return Err(wrong_type(name, "a column of single values", dtype, &hint));
+    }
     match role {
         Role::Timestamp => time_unit(name, dtype).map(|_| ()),
         Role::Price | Role::Quantity if !is_number(dtype) => {
-            let hint = format!("cast it: `pl.col(\"{name}\").cast(pl.Float64)`");
+            let through_text = dtype.is_categorical() || dtype.is_enum() || *dtype == DataType::Binary;
+            let cast = if through_text { ".cast(pl.String)" } else { "" };
+            let hint = format!("cast it: `pl.col(\"{name}\"){cast}.cast(pl.Float64)`");
             Err(wrong_type(name, "Float64, Decimal or an integer", dtype, &hint))
         }
         Role::IsBuyerMaker if *dtype != DataType::Boolean => {
@@ -76,17 +55,45 @@ pub fn check_type(role: Role, name: &str, dtype: &DataType) -> Result<(), FrameE
                 "cast it to Boolean (true: the seller is the aggressor), or pass the side of the aggressor as `side`";
             Err(wrong_type(name, "Boolean", dtype, hint))
         }
-        Role::Side if !matches!(dtype, DataType::String | DataType::Categorical(_, _) | DataType::Enum(_, _)) => {
-            Err(wrong_type(name, "String, Categorical or Enum", dtype, "pass the aggressor as \"buy\" or \"sell\""))
+        Role::Side if !is_side(dtype) => {
+            let hint = match dtype {
+                DataType::Boolean => format!("if true is the taker's sale, it is `is_buyer_maker`: `.rename({{\"{name}\": \"is_buyer_maker\"}})`"),
+                dtype if dtype.is_float() || dtype.is_decimal() => format!("cast it: `pl.col(\"{name}\").cast(pl.Int8)`"),
+                _ => "pass the aggressor as \"buy\", \"sell\" or \"none\", or as 1, -1 or 0".to_owned(),
+            };
+            Err(wrong_type(name, "String, Categorical, Enum or an integer", dtype, &hint))
         }
-        Role::AggTradeId | Role::FirstTradeId | Role::LastTradeId | Role::BarId
+        Role::BarId if !dtype.is_integer() || matches!(dtype, DataType::Int128 | DataType::UInt128) => {
+            let hint = format!("number its runs: `pl.col(\"{name}\").rle_id()`");
+            Err(wrong_type(name, "an integer of at most 64 bits", dtype, &hint))
+        }
+        Role::AggTradeId | Role::FirstTradeId | Role::LastTradeId
             if !dtype.is_integer() || matches!(dtype, DataType::Int128 | DataType::UInt128) =>
         {
             let hint = format!("cast it: `pl.col(\"{name}\").cast(pl.Int64)`");
             Err(wrong_type(name, "an integer of at most 64 bits", dtype, &hint))
         }
         Role::Key => crate::frames::keys::check_type(name, dtype),
+        Role::Symbol if Kind::from(dtype) != Kind::Text => {
+            Err(wrong_type(name, "String, Categorical or Enum", dtype, "leave it out: `symbol=None`"))
+        }
         _ => Ok(()),
+    }
+}
+
+fn is_side(dtype: &DataType) -> bool {
+    let is_number = dtype.is_integer() && !matches!(dtype, DataType::Int128 | DataType::UInt128);
+    is_number || matches!(dtype, DataType::String | DataType::Categorical(_, _) | DataType::Enum(_, _))
+}
+
+/// What to write where a column holds several values in a row.
+fn nested_hint(name: &str, dtype: &DataType) -> Option<String> {
+    match dtype {
+        DataType::List(_) | DataType::Array(_, _) => {
+            Some(format!("give each value a row of its own: `.explode(\"{name}\")`"))
+        }
+        DataType::Struct(_) => Some(format!("make its fields columns: `.unnest(\"{name}\")`")),
+        _ => None,
     }
 }
 
@@ -120,6 +127,7 @@ impl Columns {
             time: Chunks::Absent,
             quantity: Chunks::Absent,
             side: Chunks::Absent,
+            unsided: Vec::new(),
             agg_id: Chunks::Absent,
             first_id: Chunks::Absent,
             last_id: Chunks::Absent,
@@ -127,25 +135,34 @@ impl Columns {
         };
         for ((role, name), series) in options.roles.iter().zip(&options.names).zip(inputs) {
             check_type(*role, name, series.dtype())?;
-            if !matches!(role, Role::Key | Role::BarId) {
+            if !matches!(role, Role::Key | Role::BarId | Role::Symbol | Role::Side) {
                 columns.check_nulls(name, series);
             }
             match role {
                 Role::Price => columns.price = columns.prices(name, series)?,
                 Role::Quantity => columns.quantity = columns.values(name, series)?,
-                Role::Timestamp => columns.time = integers(&series.to_physical_repr())?,
+                Role::Timestamp => {
+                    if let Some(fault) = range_fault(name, series) {
+                        columns.add_fault(fault);
+                    }
+                    columns.time = integers(&series.to_physical_repr())?;
+                }
                 Role::IsBuyerMaker => columns.side = flags(series)?,
-                Role::Side => columns.side = columns.sides(name, series)?,
+                Role::Side => columns.side = columns.sides(name, series, options.side_is_maker)?,
                 Role::AggTradeId => columns.agg_id = columns.ids(name, series)?,
                 Role::FirstTradeId => columns.first_id = columns.ids(name, series)?,
                 Role::LastTradeId => columns.last_id = columns.ids(name, series)?,
-                Role::BarId | Role::Key => {}
+                Role::BarId | Role::Key | Role::Symbol => {}
             }
+        }
+        if let Some(size) = options.contract_size {
+            columns.convert_contracts(options, inputs, size)?;
         }
         Ok(columns)
     }
 
-    fn add_fault(&mut self, fault: Fault) {
+    /// Keeps the fault of the earliest row.
+    pub fn add_fault(&mut self, fault: Fault) {
         if self.fault.as_ref().is_none_or(|earlier| fault.row < earlier.row) {
             self.fault = Some(fault);
         }
@@ -210,13 +227,44 @@ impl Columns {
         Ok(converted.chunks)
     }
 
-    fn sides(&mut self, name: &str, series: &Series) -> Result<Chunks, FrameError> {
-        let sides = side::to_bits(series)?;
+    /// Replaces contracts by coins, at the price of each record.
+    fn convert_contracts(&mut self, options: &Options, inputs: &[Series], size: i64) -> Result<(), FrameError> {
+        let Some(at) = options.position(Role::Quantity) else { return Ok(()) };
+        let (name, series) = (&options.names[at], &inputs[at]);
+        let coins = to_coins(&self.price, &self.quantity, size);
+        if let Some(row) = coins.too_large {
+            let rule = "below 92233720368.54775808 coins at its price";
+            self.add_value_fault(name, series, row, rule, "give the worth of one contract: contract_size=\"100\"")?;
+        }
+        if let Some(row) = coins.invalid {
+            let value = series.slice(row as i64, 1).cast(&DataType::Float64)?.f64()?.get(0).unwrap_or(f64::NAN);
+            let names = Names { quantity: name.clone(), is_expression: options.is_expression, ..Names::default() };
+            let describe = move |number: u64| {
+                let unit = CoreUnit::Microseconds;
+                let context = FaultContext { names: &names, unit, push_row: 0, is_absolute: true };
+                let checked = check_quantity(Values::Float(&[value]), 0, number, context);
+                checked.err().unwrap_or_else(|| DataError::value(number, format!("`{}` is no quantity", names.quantity)))
+            };
+            self.add_fault(Fault { row, describe: Box::new(describe) });
+        }
+        self.quantity = coins.chunks;
+        Ok(())
+    }
+
+    fn sides(&mut self, name: &str, series: &Series, is_maker: bool) -> Result<Chunks, FrameError> {
+        let sides = side::to_bits(series, is_maker)?;
         if let Some(row) = sides.unknown {
             let hint = "it is the aggressor's side; rename or drop other values first";
-            self.add_value_fault(name, &series.cast(&DataType::String)?, row, "buy or sell (also b/s, bid/ask)", hint)?;
+            let rule = "buy, sell or none (also b/s, bid/ask, 1/-1/0)";
+            self.add_value_fault(name, &series.cast(&DataType::String)?, row, rule, hint)?;
         }
-        Ok(Chunks::Bits(sides.chunks))
+        self.unsided = sides.unsided;
+        Ok(Chunks::Bits(sides.sells))
+    }
+
+    fn unsided(&self, position: Position) -> Option<Bits<'_>> {
+        let (bytes, offset, _) = self.unsided.get(position.chunk)?.as_ref()?.as_slice();
+        Some(Bits { bytes, offset }.slice(position.offset))
     }
 
     fn ids(&mut self, name: &str, series: &Series) -> Result<Chunks, FrameError> {
@@ -278,6 +326,7 @@ impl<'a> Iterator for Pieces<'a> {
             price: columns.price.values(price, len)?,
             quantity: columns.quantity.values(quantity, len),
             is_buyer_maker: columns.side.bits(side),
+            unsided: columns.unsided(side),
             agg_id: columns.agg_id.integers(agg_id, len),
             first_id: columns.first_id.integers(first_id, len),
             last_id: columns.last_id.integers(last_id, len),

@@ -25,6 +25,8 @@ pub enum Role {
     LastTradeId,
     BarId,
     Key,
+    /// Tells symbols apart where there is no key; only checked.
+    Symbol,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
@@ -54,6 +56,9 @@ impl From<ResetName> for Reset {
 pub struct Options {
     pub roles: Vec<Role>,
     pub names: Vec<String>,
+    /// Fields to find by name among the inputs that follow those of `roles`.
+    #[serde(default)]
+    pub by_name: Vec<Role>,
     #[serde(default)]
     pub thresholds: Vec<u32>,
     /// Absolute distances in grid units, instead of thresholds.
@@ -82,6 +87,21 @@ pub struct Options {
     /// Whether messages count rows over all pushes.
     #[serde(default)]
     pub absolute_rows: bool,
+    /// Whether a column of sides holds the maker's.
+    #[serde(default)]
+    pub side_is_maker: bool,
+    /// Worth of a contract in quote units on the grid, if quantities count contracts.
+    #[serde(default)]
+    pub contract_size: Option<i64>,
+    /// Whether to look for fills that are counted twice.
+    #[serde(default)]
+    pub watch_fills: bool,
+    /// Columns that could tell symbols apart, for messages.
+    #[serde(default)]
+    pub apart: Vec<String>,
+    /// Whether the inputs are those of an expression, for messages.
+    #[serde(default)]
+    pub is_expression: bool,
 }
 
 fn yes() -> bool {
@@ -120,6 +140,8 @@ impl Options {
     }
 
     pub fn column_names(&self) -> Names {
+        let symbols = self.roles.iter().zip(&self.names).filter(|(role, _)| **role == Role::Symbol);
+        let symbols = symbols.map(|(_, name)| name).chain(&self.apart);
         Names {
             time: self.name(Role::Timestamp),
             price: self.name(Role::Price),
@@ -128,6 +150,9 @@ impl Options {
             first_id: self.name(Role::FirstTradeId),
             last_id: self.name(Role::LastTradeId),
             bar_id: self.name(Role::BarId),
+            apart: symbols.cloned().collect(),
+            is_keyed: self.is_keyed(),
+            is_expression: self.is_expression,
         }
     }
 
@@ -183,6 +208,9 @@ impl Options {
         }
         if !self.thresholds.is_empty() && !self.distances.is_empty() {
             return invalid("a list cannot mix percentages and distances");
+        }
+        if self.contract_size.is_some_and(|size| size <= 0) {
+            return invalid("a contract must be worth more than nothing");
         }
         self.rule()?;
         if count > usize::from(u16::MAX) {

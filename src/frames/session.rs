@@ -13,10 +13,13 @@ use crate::core::keys::buckets::block_size;
 use crate::core::rule::threshold::Threshold;
 use crate::core::ticks::{Bits, Inputs, Ticks};
 use crate::frames::error::FrameError;
-use crate::frames::input::{Columns, align, check_type, time_unit};
+use crate::frames::fills::Fills;
+use crate::frames::input::{Columns, align, check_type};
 use crate::frames::keys::Keyer;
 use crate::frames::options::{Options, Role};
 use crate::frames::output::{BarTable, dtype, entries};
+use crate::frames::symbols::Symbols;
+use crate::frames::times::time_unit;
 
 /// Takes bars that ended and leaves the vector empty.
 type Sink<'a> = &'a mut dyn FnMut(&mut Vec<Bar>, Context);
@@ -38,6 +41,8 @@ pub struct Session {
     /// Empty columns of the keys, for their types.
     empty_keys: Vec<Series>,
     keyer: Keyer,
+    symbols: Symbols,
+    fills: Fills,
     engine: Engine,
     id_dtype: DataType,
 }
@@ -47,11 +52,12 @@ fn inputs_of(options: &Options) -> Inputs {
     options.roles.iter().fold(Inputs::NONE, |all, role| {
         all.with(match role {
             Role::Quantity => Inputs::QUANTITY,
-            Role::IsBuyerMaker | Role::Side => Inputs::SIDE,
+            Role::IsBuyerMaker => Inputs::SIDE,
+            Role::Side => Inputs::SIDE.with(Inputs::UNSIDED),
             Role::AggTradeId => Inputs::AGG_ID,
             Role::FirstTradeId => Inputs::FIRST_ID,
             Role::LastTradeId => Inputs::LAST_ID,
-            Role::Price | Role::Timestamp | Role::BarId | Role::Key => Inputs::NONE,
+            Role::Price | Role::Timestamp | Role::BarId | Role::Key | Role::Symbol => Inputs::NONE,
         })
     })
 }
@@ -83,11 +89,16 @@ impl Session {
         let engine = if options.is_aggregate() {
             Engine::Aggregator(Box::new(Aggregator::new(unit, names, options.absolute_rows)))
         } else {
-            Engine::Builder(Box::new(RangeBarBuilder::new(settings, names, options.absolute_rows)))
+            let mut builder = RangeBarBuilder::new(settings, names, options.absolute_rows);
+            builder.watch_fills(options.watch_fills);
+            Engine::Builder(Box::new(builder))
         };
         let (inputs, keyer, id_dtype) = (inputs_of(&options), Keyer::new(&empty_keys), dtype_of(Role::BarId));
         let dtypes = fields.iter().map(|(_, dtype)| dtype.clone()).collect();
-        let session = Self { options, thresholds, dtypes, time, inputs, empty_keys, keyer, engine, id_dtype };
+        let symbols = Symbols::new(&options);
+        let fills = Fills::new(options.watch_fills);
+        let session =
+            Self { options, thresholds, dtypes, time, inputs, empty_keys, keyer, symbols, fills, engine, id_dtype };
         if session.schema()?.is_empty() {
             // The number of bars would be lost.
             return Err(FrameError::Options("at least one column of the bars must be selected".to_owned()));
@@ -223,6 +234,7 @@ impl Session {
         sink: Sink,
     ) -> Result<(), E> {
         let keys_before = self.keyer.count();
+        let symbols_before = self.symbols.clone();
         match &mut self.engine {
             Engine::Builder(builder) => builder.begin(),
             Engine::Aggregator(aggregator) => aggregator.begin(),
@@ -236,6 +248,8 @@ impl Session {
             if result.is_err() {
                 builder.roll_back();
                 self.keyer.truncate(keys_before);
+                self.symbols = symbols_before;
+                self.fills.forget(builder.rows());
             } else {
                 builder.commit();
             }
@@ -304,12 +318,21 @@ impl Session {
 
     fn extend_builder(&mut self, inputs: &[Series], sink: Sink) -> Result<(), FrameError> {
         let mut columns = Columns::of(&self.options, inputs)?;
+        if let Some(fault) = self.symbols.check(inputs) {
+            columns.add_fault(fault);
+        }
         let keys = Keyer::select(&self.options, inputs);
         let Engine::Builder(builder) = &mut self.engine else {
             return Err(FrameError::Options("bars need a threshold".to_owned()));
         };
         let context = Context { unit: builder.settings().unit, thresholds: &self.thresholds };
-        push_pieces(builder, &mut columns, &mut self.keyer, &keys, &mut |bars| sink(bars, context))
+        push_pieces(builder, &mut columns, &mut self.keyer, &keys, &mut |bars| sink(bars, context))?;
+        self.fills.compare(builder, &self.options, inputs, (&keys, &mut self.keyer))
+    }
+
+    /// The message about fills that are counted twice, once.
+    pub fn take_double_fill(&mut self) -> Option<String> {
+        self.fills.take()
     }
 
     fn extend_aggregator(&mut self, inputs: &[Series], sink: Sink) -> Result<(), FrameError> {

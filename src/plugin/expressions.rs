@@ -4,25 +4,38 @@ use polars::prelude::*;
 use pyo3_polars::derive::polars_expr;
 
 use crate::core::label::NO_BAR;
+use crate::frames::binding::resolve;
 use crate::frames::calls;
 use crate::frames::options::Options;
 use crate::frames::session::Session;
 
-fn bind(inputs: &[Series], options: Options) -> PolarsResult<Session> {
+/// A session for these inputs, and the inputs that it takes.
+fn bind(inputs: &[Series], options: Options) -> PolarsResult<(Session, Vec<Series>)> {
     calls::note();
     let fields: Vec<_> = inputs.iter().map(|series| (series.name().clone(), series.dtype().clone())).collect();
-    Ok(Session::bind(options, &fields)?)
+    let resolved = resolve(options, &fields)?;
+    let taken = resolved.pick(inputs);
+    let fields: Vec<_> = taken.iter().map(|series| (series.name().clone(), series.dtype().clone())).collect();
+    Ok((Session::bind(resolved.options, &fields)?, taken))
+}
+
+/// A session for inputs of these names and types.
+fn bind_fields(fields: &[Field], options: Options) -> PolarsResult<Session> {
+    let fields: Vec<_> = fields.iter().map(|field| (field.name().clone(), field.dtype().clone())).collect();
+    let resolved = resolve(options, &fields)?;
+    let taken: Vec<_> = resolved.positions.iter().map(|at| fields[*at].clone()).collect();
+    Ok(Session::bind(resolved.options, &taken)?)
 }
 
 fn bars_field(fields: &[Field], kwargs: Options) -> PolarsResult<Field> {
-    let fields: Vec<_> = fields.iter().map(|field| (field.name().clone(), field.dtype().clone())).collect();
-    let schema = Session::bind(kwargs, &fields)?.schema()?;
+    let schema = bind_fields(fields, kwargs)?.schema()?;
     let columns = schema.into_iter().map(|(name, dtype)| Field::new(name, dtype)).collect();
     Ok(Field::new("bars".into(), DataType::Struct(columns)))
 }
 
 fn run(inputs: &[Series], options: Options) -> PolarsResult<Series> {
-    let columns = bind(inputs, options)?.run(inputs)?;
+    let (mut session, inputs) = bind(inputs, options)?;
+    let columns = session.run(&inputs)?;
     let len = columns.first().map_or(0, |series| series.len());
     Ok(StructChunked::from_series("bars".into(), len, columns.iter())?.into_series())
 }
@@ -50,9 +63,8 @@ fn id_names(options: &Options) -> Vec<PlSmallStr> {
 }
 
 fn bar_id_field(fields: &[Field], kwargs: Options) -> PolarsResult<Field> {
-    let inputs: Vec<_> = fields.iter().map(|field| (field.name().clone(), field.dtype().clone())).collect();
     let (names, is_long) = (id_names(&kwargs), kwargs.long);
-    Session::bind(kwargs, &inputs)?;
+    bind_fields(fields, kwargs)?;
     let dtype = if is_long {
         DataType::Struct(names.into_iter().map(|name| Field::new(name, DataType::UInt32)).collect())
     } else {
@@ -73,7 +85,8 @@ fn id_column(name: PlSmallStr, ids: Vec<u32>) -> Series {
 #[polars_expr(output_type_func_with_kwargs=bar_id_field)]
 fn bar_id(inputs: &[Series], kwargs: Options) -> PolarsResult<Series> {
     let (names, is_long) = (id_names(&kwargs), kwargs.long);
-    let ids = bind(inputs, kwargs)?.label(inputs)?;
+    let (mut session, inputs) = bind(inputs, kwargs)?;
+    let ids = session.label(&inputs)?;
     let columns: Vec<Series> = names.into_iter().zip(ids).map(|(name, ids)| id_column(name, ids)).collect();
     match columns.first() {
         Some(only) if !is_long => Ok(only.clone().with_name("bar_id".into())),

@@ -12,6 +12,7 @@ use crate::core::checkpoint::{open, seal};
 use crate::frames::error::FrameError;
 use crate::frames::options::Options;
 use crate::frames::session::Session;
+use crate::frames::times::check_times;
 
 use crate::python::exclusive::Exclusive;
 
@@ -84,8 +85,12 @@ impl Builder {
         Ok(Self { state: Exclusive::new(State { options, session: None }) })
     }
 
-    /// Fixes the column types.
-    fn bind(&self, py: Python, frame: PyDataFrame) -> PyResult<()> {
+    /// Fixes the column types. `times` are values of the column of times, if it is no Datetime.
+    #[pyo3(signature = (frame, times=None))]
+    fn bind(&self, py: Python, frame: PyDataFrame, times: Option<PySeries>) -> PyResult<()> {
+        if let Some(times) = times {
+            check_times(times.0.name(), &times.0)?;
+        }
         let field = |series: &Series| (series.name().clone(), series.dtype().clone());
         let fields: Vec<_> = series_of(&frame.0).iter().map(field).collect();
         Ok(self.with(py, |state| {
@@ -106,6 +111,11 @@ impl Builder {
     fn push<'py>(&self, py: Python<'py>, pieces: Py<PyAny>) -> PyResult<Option<Bound<'py, PyAny>>> {
         let bars = self.with(py, |state| Ok(state.session()?.push(|| iterate(&pieces))))??;
         bars.map(|bars| frame(py, bars)).transpose()
+    }
+
+    /// The message about fills that two records count, once; None if there are none.
+    fn double_fill(&self, py: Python) -> PyResult<Option<String>> {
+        Ok(self.with(py, |state| Ok(state.session()?.take_double_fill()))?)
     }
 
     /// The forming bars.

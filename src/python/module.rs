@@ -7,6 +7,7 @@ use crate::core::rule::table::RuleName;
 use crate::core::simd::InstructionSet;
 use crate::features::catalogue;
 use crate::frames::calls;
+use crate::frames::names::{Candidates, FIELDS, Kind, SYMBOLS};
 
 type ColumnRow = (&'static str, &'static str, &'static str, &'static str, bool, Option<f64>, Option<f64>, &'static str);
 
@@ -67,4 +68,30 @@ pub fn force_instruction_set(name: Option<&str>) -> PyResult<()> {
 #[pyfunction]
 pub fn plugin_calls() -> u64 {
     calls::count()
+}
+
+/// Fields of a trade with the names by which a column is known as each, and its single letter.
+#[pyfunction]
+pub fn known_names() -> Vec<(&'static str, Vec<&'static str>, Option<&'static str>)> {
+    let fields = FIELDS.iter().map(|field| {
+        let names = std::iter::once(field.name).chain(field.known.iter().copied()).collect();
+        (field.name, names, field.letter)
+    });
+    fields.chain(std::iter::once(("symbol", SYMBOLS.to_vec(), None))).collect()
+}
+
+/// For each field the positions of the columns that it could be, by their names; the last are the symbols.
+///
+/// A column has a name, a kind (`integer`, `text` or another word), and whether it may be bound by its name.
+#[pyfunction]
+pub fn candidates(columns: Vec<(String, String, bool)>) -> Vec<(&'static str, Vec<usize>)> {
+    let kind = |word: &str| match word {
+        "integer" => Kind::Integer,
+        "text" => Kind::Text,
+        _ => Kind::Other,
+    };
+    let columns = columns.iter().map(|(name, word, is_free)| (name.as_str(), kind(word), *is_free));
+    let candidates = Candidates::new(columns.collect());
+    let found = FIELDS.iter().map(|field| (field.name, candidates.of(field)));
+    found.chain(std::iter::once(("symbol", candidates.symbols()))).collect()
 }

@@ -165,7 +165,7 @@ proptest! {
         let expected = [overflow, bad].into_iter().flatten().min();
         let valid = bitmap(&ids.iter().map(Option::is_some).collect::<Vec<_>>(), 0);
         let ticks = Ticks {
-            time: &time, price: Values::Float(&price), quantity: Some(Values::Float(&quantity)), is_buyer_maker: None,
+            time: &time, price: Values::Float(&price), quantity: Some(Values::Float(&quantity)), is_buyer_maker: None, unsided: None,
             agg_id: None, first_id: None, last_id: None,
         };
         let mut aggregator = Aggregator::new(TimeUnit::Microseconds, Names::default(), false);

@@ -12,7 +12,7 @@ use rangebar_polars::core::time::TimeUnit;
 use crate::properties::{any_settings, codes_of};
 use crate::trades::{any_walk, bitmap, take, walk};
 
-const COLUMNS: [Inputs; 3] = [Inputs::FLOW, Inputs::AGG_ID, Inputs::FILLS];
+const COLUMNS: [Inputs; 4] = [Inputs::FLOW, Inputs::UNSIDED, Inputs::AGG_ID, Inputs::FILLS];
 
 fn all_inputs() -> Inputs {
     COLUMNS.into_iter().fold(Inputs::NONE, Inputs::with)
@@ -32,6 +32,9 @@ fn is_accepted(settings: &Settings, state: &[u8], inputs: Inputs) -> bool {
         assert!(sums.low <= sums.open && sums.open <= sums.high && sums.low <= sums.close && sums.close <= sums.high);
         assert!(sums.records > 0 && (0..=sums.fills).contains(&sums.sell_fills));
         assert!((0..=sums.volume).contains(&sums.sell_volume) && (0..=sums.turnover).contains(&sums.sell_turnover));
+        assert!((0..=sums.fills).contains(&sums.unsided_fills) && sums.buy_fills() >= 0);
+        assert!(sums.unsided_volume >= 0 && sums.buy_volume() >= 0);
+        assert!(sums.unsided_turnover >= 0 && sums.buy_turnover() >= 0);
     }
     let trades = walk(300, 3, 1e9, 1);
     let bytes = bitmap(&trades.is_sell, 0);
@@ -117,6 +120,23 @@ const FIELDS: [(&str, usize); 27] = [
     ("turnover", 32),
 ];
 
+/// What follows in a state whose bar has records without an aggressor.
+const UNSIDED_FIELDS: [(&str, usize); 3] = [("unsided fills", 8), ("unsided volume", 16), ("unsided turnover", 16)];
+
+/// The state of one record, and of one record without an aggressor.
+fn single(settings: &Settings, is_unsided: bool) -> Vec<u8> {
+    let mut trades = walk(1, 1, 1.0, 1);
+    (trades.quantity[0], trades.is_sell[0]) = (2.0, true);
+    (trades.agg_id[0], trades.first_id[0], trades.last_id[0]) = (7, 20, 29);
+    if is_unsided {
+        trades = trades.without_aggressor(1);
+    }
+    let bytes = bitmap(&trades.is_sell, 0);
+    let mut builder = RangeBarBuilder::new(settings.clone(), Names::default(), false);
+    take(&mut builder, &[(trades.ticks(&bytes, 0), None)]).unwrap();
+    builder.save()
+}
+
 #[test]
 fn every_field_is_checked_against_the_others() {
     let settings = Settings {
@@ -128,25 +148,23 @@ fn every_field_is_checked_against_the_others() {
         is_gated: true,
         keeps_unfinished: false,
     };
-    let mut trades = walk(1, 1, 1.0, 1);
-    (trades.quantity[0], trades.is_sell[0]) = (2.0, true);
-    (trades.agg_id[0], trades.first_id[0], trades.last_id[0]) = (7, 20, 29);
-    let bytes = bitmap(&trades.is_sell, 0);
-    let mut builder = RangeBarBuilder::new(settings.clone(), Names::default(), false);
-    take(&mut builder, &[(trades.ticks(&bytes, 0), None)]).unwrap();
-    let state = builder.save();
-    assert_eq!(state.len(), FIELDS.iter().map(|(_, len)| len).sum::<usize>());
-    let mut at = 0;
-    for (name, len) in FIELDS {
-        for change in [1i16, -1, 0x40] {
-            let mut bytes = state.clone();
-            bytes[at] = (i16::from(bytes[at]) + change) as u8;
-            assert!(!is_accepted(&settings, &bytes, all_inputs()), "{name} {change}");
+    for is_unsided in [false, true] {
+        let state = single(&settings, is_unsided);
+        let more = if is_unsided { UNSIDED_FIELDS.as_slice() } else { &[] };
+        let fields: Vec<_> = FIELDS.iter().chain(more).collect();
+        assert_eq!(state.len(), fields.iter().map(|(_, len)| len).sum::<usize>());
+        let mut at = 0;
+        for (name, len) in fields {
+            for change in [1i16, -1, 0x40] {
+                let mut bytes = state.clone();
+                bytes[at] = (i16::from(bytes[at]) + change) as u8;
+                assert!(!is_accepted(&settings, &bytes, all_inputs()), "{name} {change}");
+            }
+            at += len;
         }
-        at += len;
-    }
-    for absent in COLUMNS {
-        let bound = COLUMNS.into_iter().filter(|input| *input != absent).fold(Inputs::NONE, Inputs::with);
-        assert!(!is_accepted(&settings, &state, bound), "{absent:?}");
+        for absent in COLUMNS.into_iter().filter(|absent| is_unsided || *absent != Inputs::UNSIDED) {
+            let bound = COLUMNS.into_iter().filter(|input| *input != absent).fold(Inputs::NONE, Inputs::with);
+            assert!(!is_accepted(&settings, &state, bound), "{absent:?}");
+        }
     }
 }

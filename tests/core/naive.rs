@@ -48,7 +48,7 @@ fn one(trades: &Trades, row: usize) -> Sums {
     let (price, quantity) = (grid(trades.price[row]), grid(trades.quantity[row]));
     let fills = trades.last_id[row] - trades.first_id[row] + 1;
     let turnover = i128::from(price) * i128::from(quantity);
-    let is_sell = trades.is_sell[row];
+    let (is_sell, is_unsided) = (trades.is_sell[row], trades.is_unsided[row]);
     Sums {
         records: 1,
         open_time: trades.time[row],
@@ -67,6 +67,9 @@ fn one(trades: &Trades, row: usize) -> Sums {
         sell_volume: if is_sell { i128::from(quantity) } else { 0 },
         turnover,
         sell_turnover: if is_sell { turnover } else { 0 },
+        unsided_fills: if is_unsided { fills } else { 0 },
+        unsided_volume: if is_unsided { i128::from(quantity) } else { 0 },
+        unsided_turnover: if is_unsided { turnover } else { 0 },
     }
 }
 
@@ -84,6 +87,9 @@ fn add(bar: &mut Sums, next: &Sums) {
     bar.sell_volume += next.sell_volume;
     bar.turnover += next.turnover;
     bar.sell_turnover += next.sell_turnover;
+    bar.unsided_fills += next.unsided_fills;
+    bar.unsided_volume += next.unsided_volume;
+    bar.unsided_turnover += next.unsided_turnover;
 }
 
 /// Ended bars in order, and the forming bars.

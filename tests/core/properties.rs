@@ -264,7 +264,14 @@ proptest! {
 #[test]
 fn every_instruction_set_gives_the_same_bits() {
     let trades = crate::trades::walk(50_000, 42, 60_000.0, 5);
-    let codes = codes_of(&trades);
+    for one_in in [1, 3, 700] {
+        check_instruction_sets(&trades.clone().without_aggressor(one_in));
+    }
+    check_instruction_sets(&trades);
+}
+
+fn check_instruction_sets(trades: &Trades) {
+    let codes = codes_of(trades);
     let settings = Settings {
         rule: RuleName::Open,
         thresholds: [10, 50, 250].map(|dbps| Threshold::try_from(dbps).unwrap()).to_vec(),
@@ -274,16 +281,16 @@ fn every_instruction_set_gives_the_same_bits() {
         is_gated: true,
         keeps_unfinished: true,
     };
-    let (ended, forming) = naive::bars(&trades, &vec![0; trades.len()], &settings);
-    let (keyed_ended, keyed_forming) = naive::bars(&trades, &codes, &settings);
+    let (ended, forming) = naive::bars(trades, &vec![0; trades.len()], &settings);
+    let (keyed_ended, keyed_forming) = naive::bars(trades, &codes, &settings);
     assert!(ended.iter().any(|bar| bar.ended_by == Some(Cause::Gap)));
     assert!(ended.iter().any(|bar| bar.ended_by == Some(Cause::Reset)));
     for set in InstructionSet::ALL {
         if InstructionSet::force(Some(set)) {
-            let (all, partial) = build(&trades, None, &settings, &[10_000], false);
+            let (all, partial) = build(trades, None, &settings, &[10_000], false);
             assert_same(&all, &ended);
             assert_same(&partial, &forming);
-            let (all, partial) = build(&trades, Some(&codes), &settings, &[9_999], false);
+            let (all, partial) = build(trades, Some(&codes), &settings, &[9_999], false);
             assert_same(&all, &keyed_ended);
             assert_same(&partial, &keyed_forming);
         }

@@ -13,6 +13,9 @@ pub struct Trades {
     pub price: Vec<f64>,
     pub quantity: Vec<f64>,
     pub is_sell: Vec<bool>,
+    pub is_unsided: Vec<bool>,
+    /// Bitmap of `is_unsided` from its first bit on; empty if no record is.
+    pub unsided: Vec<u8>,
     pub agg_id: Vec<i64>,
     pub first_id: Vec<i64>,
     pub last_id: Vec<i64>,
@@ -34,12 +37,21 @@ impl Trades {
         self.time.len()
     }
 
+    /// Takes the aggressor from one in so many records.
+    pub fn without_aggressor(mut self, one_in: u64) -> Self {
+        self.is_unsided = (0..self.len() as u64).map(|row| (row * row + 7 * row).is_multiple_of(one_in)).collect();
+        self.is_sell.iter_mut().zip(&self.is_unsided).for_each(|(is_sell, is_unsided)| *is_sell &= !is_unsided);
+        self.unsided = bitmap(&self.is_unsided, 0);
+        self
+    }
+
     pub fn ticks<'a>(&'a self, bytes: &'a [u8], offset: usize) -> Ticks<'a> {
         Ticks {
             time: &self.time,
             price: Values::Float(&self.price),
             quantity: Some(Values::Float(&self.quantity)),
             is_buyer_maker: Some(Bits { bytes, offset }),
+            unsided: (!self.unsided.is_empty()).then_some(Bits { bytes: &self.unsided, offset: 0 }),
             agg_id: Some(&self.agg_id),
             first_id: Some(&self.first_id),
             last_id: Some(&self.last_id),
@@ -77,6 +89,7 @@ pub fn walk(rows: usize, seed: u64, scale: f64, keys: u32) -> Trades {
         };
         trades.quantity.push(quantity);
         trades.is_sell.push(bits >> 50 & 1 == 1);
+        trades.is_unsided.push(false);
         trades.agg_id.push(row as i64 * 2 + (bits >> 51 & 1) as i64);
         trades.first_id.push(id);
         id += (bits >> 52 & 7) as i64;
@@ -91,7 +104,11 @@ pub fn walk(rows: usize, seed: u64, scale: f64, keys: u32) -> Trades {
 pub fn any_walk(keys: u32) -> impl Strategy<Value = Trades> {
     let scale = prop_oneof![Just(1e-6), Just(0.5), Just(60_000.0), Just(44_999_000.0), Just(9e8)];
     let rows = prop_oneof![1usize..200, 1usize..12_000];
-    (rows, any::<u64>(), scale).prop_map(move |(rows, seed, scale)| walk(rows, seed, scale, keys))
+    let one_in = prop_oneof![3 => Just(0u64), 1 => Just(1), 1 => Just(2), 1 => 3u64..40, 1 => 500u64..5_000];
+    (rows, any::<u64>(), scale, one_in).prop_map(move |(rows, seed, scale, one_in)| {
+        let trades = walk(rows, seed, scale, keys);
+        if one_in == 0 { trades } else { trades.without_aggressor(one_in) }
+    })
 }
 
 /// One piece of a push and its keys.

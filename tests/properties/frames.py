@@ -43,11 +43,11 @@ QUANTITIES = (10**8, 0, 1, 12_345, 33_333_333, 10**11 + 1, 250_000, 99)
 SPANS = (0, 0, 1, 5, 2**31, 2**40, 0, 3)
 ID_STEPS = (1, 1, 2, 977)
 THRESHOLDS = (250, 1, 10, 100, 333, 1000, 100_000)
-# Just before a year, 1970, a leap day, a Sunday and a Monday.
+# Just before a year, 1970 and the end of its first day, a leap day, a Sunday and a Monday.
 STARTS = (
     1_704_067_199_900_000,
     0,
-    -1_500,
+    86_399_998_500,
     1_709_251_199_999_000,
     1_735_430_399_000_000,
     1_735_516_799_500_000,
@@ -83,6 +83,7 @@ class Tape:
         self.start = times_in_unit(start, unit)
         self.clocks: dict[int, int] = {}
         self.ids: dict[int, int] = {}
+        self.next_fill = -30
 
     def record(self, number: int) -> tuple[object, ...]:
         digits = Digits(number)
@@ -93,10 +94,12 @@ class Tape:
         self.clocks[key] = self.clocks.get(key, self.start + key) + step
         self.ids[key] = self.ids.get(key, -3) + ID_STEPS[digits.take(4)]
         quantity = QUANTITIES[digits.take(8)]
-        first_id = self.ids[key] * 10
+        # No fill is in two records, of any key.
+        first_id = self.next_fill
         half_a_unit = digits.take(8) == 7
         sell = digits.take(2) == 1
         last_id = first_id + SPANS[digits.take(8)]
+        self.next_fill = last_id + 1 + first_id % 3
         if digits.take(16) == 15:
             self.base = price
         return (
@@ -193,6 +196,28 @@ def distances(base: int, thresholds: Sequence[int]) -> list[rb.Distance]:
     return [rb.Distance(Decimal(grid).scaleb(-8)) for grid in grids]
 
 
+# Values of a column of sides: buys, sells and records without an aggressor.
+WORDS = ("buy", "Sell", "none", "B", "S", "N", "unknown", "", None, "bid", "ask", "UNKNOWN")
+SIGNS = (1, -1, 0, None)
+SIDE_DTYPES = (
+    pl.String(),
+    pl.Categorical(),
+    pl.Enum([word for word in WORDS if word is not None]),
+    pl.Int8(),
+    pl.Int64(),
+)
+
+
+@st.composite
+def sides(draw: st.DrawFn, rows: int) -> pl.Series:
+    """Draw a column of sides of any dtype, in which all or few or none have an aggressor."""
+    dtype = draw(st.sampled_from(SIDE_DTYPES))
+    choices = SIGNS if dtype.is_integer() else WORDS
+    some = draw(st.lists(st.sampled_from(choices), min_size=1, max_size=4))
+    values = draw(st.lists(st.sampled_from(some), min_size=rows, max_size=rows))
+    return pl.Series("side", values, dtype=dtype)
+
+
 @st.composite
 def cases(
     draw: st.DrawFn, *, rows: int = 50, keys: Sequence[str | None] = (None, "string", "two")
@@ -210,12 +235,14 @@ def cases(
     size = draw(st.integers(0, rows))
     numbers = draw(st.lists(st.integers(0, RECORDS - 1), min_size=size, max_size=size))
     frame = assemble([tape.record(n) for n in numbers], unit, zone, exact=exact, key=key)
+    if draw(st.booleans()):
+        frame = frame.drop("is_buyer_maker").with_columns(draw(sides(frame.height)))
     group_by = {None: None, "two": ["symbol", "venue"]}.get(key, "symbol")
     thresholds = [threshold, *(t for t in several if t != threshold)]
     if draw(st.integers(0, 3)) == 0:
         thresholds = distances(base, thresholds)
     return Case(
-        frame.drop(draw(ABSENT)),
+        frame.drop(draw(ABSENT), strict=False),
         threshold=thresholds if several else thresholds[0],
         rule=draw(st.sampled_from(["open", "high_low"])),
         group_by=group_by,

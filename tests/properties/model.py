@@ -30,7 +30,8 @@ INTEGERS = {
     "last_trade_id", "first_agg_trade_id", "last_agg_trade_id", "duration_us",
 }  # fmt: skip
 OPTIONAL = ("quantity", "is_buyer_maker", "side", "agg_trade_id", "first_trade_id", "last_trade_id")
-SELLERS = {"sell", "s", "ask"}
+SELLERS = {"sell", "s", "ask", "-1"}
+BUYERS = {"buy", "b", "bid", "1"}
 
 
 @dataclass(frozen=True)
@@ -110,7 +111,9 @@ def trades_of(case: Case) -> list[oracle.Trade]:
 
     sells = column("is_buyer_maker")
     if "is_buyer_maker" not in frame.columns and "side" in frame.columns:
-        sells = [str(v).lower() in SELLERS for v in frame["side"].to_list()]
+        words = [str(v).lower() for v in frame["side"].to_list()]
+        sells = [w in SELLERS if w in SELLERS | BUYERS else None for w in words]
+    sided = "is_buyer_maker" in frame.columns or "side" in frame.columns
     keys = frame.select(case.keys).rows() if case.keys else [None] * rows
     columns = (
         frame["timestamp"].to_physical().to_list(),
@@ -122,7 +125,10 @@ def trades_of(case: Case) -> list[oracle.Trade]:
         column("last_trade_id"),
         keys,
     )
-    return [oracle.Trade(row, *values) for row, values in enumerate(zip(*columns, strict=True))]
+    return [
+        oracle.Trade(row, *values, sided=sided)
+        for row, values in enumerate(zip(*columns, strict=True))
+    ]
 
 
 def rules_of(case: Case) -> oracle.Rules:

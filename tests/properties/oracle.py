@@ -62,6 +62,8 @@ class Trade:
     first_id: int | None
     last_id: int | None
     key: Hashable = None
+    #: Whether there is a column of sides; without an aggressor `sell` is None.
+    sided: bool = False
 
     @property
     def fills(self) -> int:
@@ -200,7 +202,7 @@ def core(bar: Bar) -> dict[str, object]:
     """Return the core columns of a bar."""
     trades = bar.trades
     first, last = trades[0], trades[-1]
-    sided = first.sell is not None
+    sided = first.sided
     buys = [t for t in trades if t.sell is False]
     sells = [t for t in trades if t.sell is True]
 
@@ -274,12 +276,14 @@ def order_flow_imbalance(buy: float | None, sell: float | None) -> float | None:
 def aggression(buys: int | None, sells: int | None) -> float | None:
     if buys is None or sells is None:
         return None
+    if not buys and not sells:
+        return None
     return min(float(buys) / float(sells), 100.0) if sells else 100.0
 
 
 def turnover_imbalance(bar: Bar) -> float | None:
-    if bar.trades[0].quantity is None or bar.trades[0].sell is None:
+    if bar.trades[0].quantity is None or not bar.trades[0].sided:
         return None
-    signed = [(t.price * (t.quantity or 0), t.sell) for t in bar.trades]
+    signed = [(t.price * (t.quantity or 0), t.sell) for t in bar.trades if t.sell is not None]
     both = sum(money for money, _ in signed)
     return sum(-m if sell else m for m, sell in signed) / both if both else None

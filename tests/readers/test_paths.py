@@ -112,7 +112,7 @@ def test_columns_of_microstructure_are_those_of_trades_in_hand(shared):
     frame = month(shared, ("2023-01-01", "2023-01-03"), include_microstructure=True)
     trades = ticks_between(january(1), january(4))
     expected = rb.process_trades_to_dataframe(trades, THRESHOLD, include_microstructure=True)
-    assert list(frame.columns) == [*OHLCV, *rb.MICROSTRUCTURE_COLUMNS]
+    assert list(frame.columns) == [*OHLCV, *rb.REFERENCE_COLUMNS]
     pd.testing.assert_frame_equal(frame, expected)
 
 
@@ -195,6 +195,9 @@ def test_all_forms_of_a_date_mean_the_same(shared):
             (january(3), january(6)),
             ("2023-01-03T00:00:00Z", "2023-01-06T02:00:00+02:00"),
             (january(3).astimezone(timezone(timedelta(hours=-5))), date(2023, 1, 5)),
+            (january(3).replace(tzinfo=None), "2023-01-06 00:00"),
+            (pd.Timestamp("2023-01-03"), np.datetime64("2023-01-05")),
+            ("20230103", np.datetime64("2023-01-06T00:00:00.000000000")),
         )
     ]
     for frame in frames[1:]:
@@ -204,7 +207,6 @@ def test_all_forms_of_a_date_mean_the_same(shared):
 @pytest.mark.parametrize(
     ("arguments", "options", "error", "words"),
     [
-        ((SYMBOL, january(3).replace(tzinfo=None), "2023-01-05"), {}, ValueError, "without a zone"),
         ((SYMBOL, "2023-01-05", "2023-01-03"), {}, ValueError, "not after"),
         ((SYMBOL, "2123-01-05", "2123-01-07"), {}, ValueError, "future"),
         ((SYMBOL, 20230105, "2023-01-07"), {}, TypeError, "date"),
@@ -212,7 +214,7 @@ def test_all_forms_of_a_date_mean_the_same(shared):
         ((SYMBOL, "2023-01-05", "2023-01-06", 0.25), {}, ThresholdError, "250"),
         ((SYMBOL, "2023-01-05", "2023-01-06", 100), {}, ThresholdError, "minimum"),
         ((SYMBOL, "2023-01-05", "2023-01-06"), {"ouroboros": "yaer"}, ValueError, "yaer"),
-        ((SYMBOL, "2023-01-05", "2023-01-06"), {"source": "kraken"}, ValueError, "kraken"),
+        ((SYMBOL, "2023-01-05", "2023-01-06"), {"source": "kraken!"}, ValueError, "kraken!"),
         ((SYMBOL, "2023-01-05", "2023-01-06"), {"market": "swap"}, ValueError, "swap"),
         ((SYMBOL, "2023-01-05", "2023-01-06"), {"anchor": "2023-01-06"}, ValueError, "anchor"),
         ((SYMBOL, "2023-01-05", "2023-01-06"), {"anchor": "start"}, ValueError, "anchor"),

@@ -77,7 +77,7 @@ def test_a_silent_exchange_is_given_up(stand, clock, monkeypatch):
     stand.replies.extend([Answer(wait_s=600.0)] * 2)
     with (
         BinanceRest(url=stand.url, budget=clock.budget()) as rest,
-        pytest.raises(TransientSourceError, match="Timeout"),
+        pytest.raises(TransientSourceError, match="timeout"),
     ):
         rest.newest_id("BTCUSDT")
     while len(stand.seen) < 2:  # a slow thread may read a request after it was given up
@@ -88,7 +88,7 @@ def test_a_silent_exchange_is_given_up(stand, clock, monkeypatch):
 def test_an_address_where_nobody_listens_is_a_transient_error(clock):
     with (
         BinanceRest(url="http://127.0.0.1:9", budget=clock.budget()) as rest,
-        pytest.raises(TransientSourceError, match="ConnectError"),
+        pytest.raises(TransientSourceError, match="connection refused"),
     ):
         rest.newest_id("BTCUSDT")
 

@@ -27,7 +27,7 @@ pytest.importorskip("pandas")
 
 MAY_BE_NULL = {name for name, may in columns().select("name", "nullable").iter_rows() if may}
 IDS = {"first_trade_id", "last_trade_id"}
-JUDGED = [name for name in rb.MICROSTRUCTURE_COLUMNS if name in MAY_BE_NULL]
+JUDGED = [name for name in rb.REFERENCE_COLUMNS if name in MAY_BE_NULL]
 TICKS = rb.sample_ticks().with_columns(
     quantity=pl.when(pl.col("agg_trade_id") % 4000 > 2000).then(0.0).otherwise("quantity")
 )
@@ -38,7 +38,7 @@ NO_VOLUME = TICKS.drop("quantity", "is_buyer_maker").rangebar.bars(100, features
 
 def as_read(bars: pl.DataFrame) -> pd.DataFrame:
     """Return the bars as readers give them: OHLCV and the fifteen, in pandas."""
-    return bars_to_pandas(bars, rb.MICROSTRUCTURE_COLUMNS)
+    return bars_to_pandas(bars, rb.REFERENCE_COLUMNS)
 
 
 def without(bars: pl.DataFrame, name: str, row: int, value: float | None = None) -> pl.DataFrame:
@@ -115,7 +115,7 @@ def test_a_value_that_is_lost_fails(case: Case, data: st.DataObject) -> None:
     places = [
         (name, row)
         for name in bars.columns
-        if name in {*rb.MICROSTRUCTURE_COLUMNS, *TEN, "volume"}
+        if name in {*rb.REFERENCE_COLUMNS, *TEN, "volume"}
         for row in bars[name].is_not_null().arg_true()
     ]
     assume(places)

@@ -19,7 +19,7 @@ from functools import cache as cached
 from functools import partial
 from itertools import groupby
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from rangebar_polars._files.failpoints import Step, failpoint
 from rangebar_polars._files.interrupts import Uninterrupted
@@ -48,7 +48,14 @@ if TYPE_CHECKING:
 
     _Opened = AbstractContextManager[Cache]
 
-__all__ = ["HEARTBEAT_S", "Leases", "hold_leases", "refuse_if_at_work"]
+__all__ = [
+    "HEARTBEAT_S",
+    "Leases",
+    "RunningWriter",
+    "hold_leases",
+    "refuse_if_at_work",
+    "running_writers",
+]
 
 #: Seconds between two heartbeats. After three missed ones a writer counts as dead.
 HEARTBEAT_S = 10.0
@@ -319,10 +326,16 @@ def _excludes(cache: Cache, claim: _Claim, leases: Leases) -> bool:
 
 def _claims(cache: Cache, keys: Sequence[LeaseKey]) -> dict[LeaseKey, _Claim]:
     """Read the claim with the highest number on each series."""
+    requested = set(keys)
+    found = _claims_where(cache, _where(keys))
+    return {key: claim for key, claim in found.items() if key in requested}
+
+
+def _claims_where(cache: Cache, conditions: Iterable[str]) -> dict[LeaseKey, _Claim]:
     names = ", ".join(LeaseKey._fields)
-    width, requested = len(LeaseKey._fields), set(keys)
+    width = len(LeaseKey._fields)
     found: dict[LeaseKey, _Claim] = {}
-    for condition in _where(keys):
+    for condition in conditions:
         rows = cache.query(
             f"SELECT {names}, fencing, argMax(holder, (beat_us, holder)), "  # noqa: S608
             "argMax(host, (beat_us, holder)), argMax(boot_id, (beat_us, holder)), "
@@ -332,10 +345,33 @@ def _claims(cache: Cache, keys: Sequence[LeaseKey]) -> dict[LeaseKey, _Claim]:
             f"GROUP BY {names}, fencing ORDER BY fencing DESC LIMIT 1 BY {names}"
         )
         for row in rows.iter_rows():
-            key = LeaseKey(*row[:width])
-            if key in requested:
-                found[key] = _Claim(*row[width:])
+            found[LeaseKey(*row[:width])] = _Claim(*row[width:])
     return found
+
+
+class RunningWriter(NamedTuple):
+    """A series that is being written, and the process that writes it."""
+
+    key: LeaseKey
+    process: int
+    host: str
+
+
+def running_writers(cache: Cache, folder: Path | None) -> list[RunningWriter]:
+    """Return the series that are being written at this moment, by their order.
+
+    In an embedded cache, which `folder` names, the kernel's locks tell; on a server the heartbeats.
+    """
+    writers = []
+    for key, claim in sorted(_claims_where(cache, ["true"]).items()):
+        if claim.released or (folder is None and claim.is_dead(HEARTBEAT_S)):
+            continue
+        if folder is not None:
+            ((locks, starts),) = _lock_files(folder, [key])
+            if locks.first_taken(starts) is None:
+                continue
+        writers.append(RunningWriter(key, claim.process, claim.host))
+    return writers
 
 
 def _where(keys: Sequence[LeaseKey]) -> list[str]:

@@ -16,6 +16,7 @@ from rangebar_polars._utils.optional import import_extra
 from rangebar_polars.clickhouse.connection.engine_folder import USE_TICKS, repair_folder
 from rangebar_polars.clickhouse.connection.engine_path import EnginePath, is_plain, with_folders
 from rangebar_polars.clickhouse.connection.sql import identifier, literal
+from rangebar_polars.config import in_time_zone
 from rangebar_polars.exceptions import (
     CacheError,
     CacheLostError,
@@ -108,14 +109,18 @@ def folder_client(folder: Path) -> Any:  # noqa: ANN401
         Another process has the folder open.
     """
     connect = import_extra("clickhouse_connect", "cache")
-    import_extra("chdb", "cache")
+    # Made first: if the import fails, a later read sees that there is a cache that it cannot open.
     folder.mkdir(parents=True, exist_ok=True)
+    # The engine refuses to start with rules such as `JST-9` in the variable `TZ`.
+    with in_time_zone("UTC"):
+        import_extra("chdb", "cache")
     # Checked before as well, since the engine would print to standard error.
     _check_lock(folder)
     repair_folder(folder)
     path = EnginePath(folder)
     try:
-        client = connect.get_client(interface="chdb", path=path.text, chdb_options=_ENGINE)
+        with in_time_zone("UTC"):
+            client = connect.get_client(interface="chdb", path=path.text, chdb_options=_ENGINE)
     except BaseException as error:
         path.close()
         if isinstance(error, _exceptions().ProgrammingError):

@@ -12,12 +12,12 @@ import os
 import sys
 import threading
 import time
-import warnings
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from rangebar_polars._files.interrupts import raise_if_interrupted
 from rangebar_polars._utils.fork import after_fork_in_child, raise_if_forked
+from rangebar_polars._utils.warn import warn_caller
 from rangebar_polars.clickhouse.connection.descriptors import (
     descriptors,
     raise_descriptor_limit,
@@ -26,6 +26,7 @@ from rangebar_polars.clickhouse.connection.descriptors import (
 from rangebar_polars.exceptions import (
     CacheError,
     CacheForkedError,
+    CacheOpeningsWarning,
     CacheUnavailableError,
     with_hint,
 )
@@ -133,7 +134,7 @@ class ConnectionPool:
         self.check_process(target)
         if self.count >= _MANY_OPENINGS and not self._has_warned:
             self._has_warned = True
-            warnings.warn(_TOO_MANY_OPENINGS, RuntimeWarning, stacklevel=7)
+            warn_caller(_TOO_MANY_OPENINGS, CacheOpeningsWarning)
         entry = self._join(target)
         if entry.connection is not None:
             return entry.connection.cache

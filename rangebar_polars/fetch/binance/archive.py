@@ -17,6 +17,7 @@ from rangebar_polars.exceptions import (
     CorruptSourceError,
     NotYetPublishedError,
     TickDataError,
+    UnverifiedFileWarning,
     with_hint,
 )
 from rangebar_polars.fetch.binance.csv import parse_trades
@@ -28,7 +29,7 @@ from rangebar_polars.fetch.binance.files import (
 )
 from rangebar_polars.fetch.checksum import MISSING, SUFFIX, parse_checksum
 from rangebar_polars.fetch.downloads import download
-from rangebar_polars.fetch.normalise import FileTimes, micros, normalise
+from rangebar_polars.fetch.normalise import FileTimes, micros, normalise, warn_of_tails
 from rangebar_polars.fetch.transport import Transport
 from rangebar_polars.fetch.zipped import DamagedFileError, member_pieces
 from rangebar_polars.sources import DayTicks, Origin, canonical_market, canonical_symbol
@@ -53,10 +54,6 @@ LARGEST_CHECKSUM_BYTES = 1 << 16
 # A day is published on the next day or one later, and a month on the Monday after its end.
 DAY_PATIENCE = timedelta(days=2)
 MONTH_PATIENCE = timedelta(days=8)
-
-
-class UnverifiedFileWarning(UserWarning):
-    """Warns that a file is used without a matching checksum, as `RANGEBAR_CHECKSUM=warn` allows."""
 
 
 class UnverifiedError(Exception):
@@ -228,7 +225,7 @@ class BinanceArchive:
         if fault and (self.is_strict or not (fresh or published == MISSING)):
             raise UnverifiedError(fault)
         url = self._transport.url_of(file.path)
-        clean = trades_of(fetched, file, url)
+        clean = self._parse(fetched, file, url)
         if fault:
             message = f"`{url}` is used unverified: {fault}"
             warnings.warn(message, UnverifiedFileWarning, stacklevel=2)
@@ -242,6 +239,10 @@ class BinanceArchive:
             unit=clean.unit,
         )
         return clean, clean.repairs.recorded_in(origin), len(fetched.content)
+
+    def _parse(self, fetched: Fetched, file: ArchiveFile, url: str) -> Clean:
+        """Parse the trades in a file."""
+        return trades_of(fetched, file, url)
 
     def _published_checksum(self, file: ArchiveFile, *, fresh: bool) -> PublishedChecksum:
         """Fetch the checksum of a file. It counts as missing only if a request past caches says so."""
@@ -291,7 +292,9 @@ def trades_of(fetched: Fetched, file: ArchiveFile, url: str) -> Clean:
         for _piece in member_pieces(fetched.content, url, file.member):
             pass
         raise
-    return normalise(raw.frame, url, raw.first_line, times)
+    clean = normalise(raw.frame, url, raw.first_line, times, raw.tails)
+    warn_of_tails(len(clean.repairs.tails), url)
+    return clean
 
 
 def by_day(clean: Clean, origin: Origin, file: ArchiveFile) -> Iterator[DayTicks]:

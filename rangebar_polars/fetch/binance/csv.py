@@ -1,13 +1,15 @@
 r"""Parser of aggTrades files in all published layouts, which names the line of an error.
 
 Prices and quantities are decimal text and become the nearest Float64. A value is accepted only if
-that double, formatted with eight places, has the digits of the text. A ninth decimal is an error with
+that double, formatted with eight places, has the digits of the text. The tail of a double that was
+printed with all its digits is cut off (`fetch.decimals`). Any other ninth decimal is an error with
 its line, and so is a number with more digits than a double can hold. Two cases that do not change the
 double are not noticed: zeros after the eighth place, and below 2^20 digits from the tenth place on.
 """
 
 from __future__ import annotations
 
+import re
 from concurrent.futures import ThreadPoolExecutor
 from itertools import chain
 from typing import TYPE_CHECKING, NamedTuple
@@ -15,13 +17,18 @@ from typing import TYPE_CHECKING, NamedTuple
 import polars as pl
 
 from rangebar_polars.exceptions import TickDataError, with_hint
-from rangebar_polars.fetch.csv_lines import first_fault, is_exact, parsing
+from rangebar_polars.fetch.csv_lines import first_fault, is_exact, number_of, parsing
+from rangebar_polars.fetch.decimals import TELLING_BELOW, has_eight_places, on_grid
 from rangebar_polars.fetch.normalise import is_sentinel
 from rangebar_polars.fetch.zipped import DamagedFileError
 from rangebar_polars.sources import TRADES_SCHEMA
+from rangebar_polars.trade_layouts import AGG_TRADES
+from rangebar_polars.trade_matching import matching
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
+
+    from rangebar_polars.trade_layouts import TradeLayout
 
 __all__ = ["RawTrades", "parse_trades"]
 
@@ -30,6 +37,7 @@ BLOCK_BYTES = 8 << 20
 LONGEST_LINE_BYTES = 1 << 20
 HINT = "fetch the file again, or remove the line"
 BYTE_ORDER_MARK = b"\xef\xbb\xbf"
+PARQUET_MAGIC = b"PAR1"
 
 FUTURES_COLUMNS = (
     "agg_trade_id",
@@ -50,22 +58,25 @@ FILE_DTYPES: dict[str, pl.DataType] = {
     "is_best_match": pl.Boolean(),
 }
 DECIMALS = ("price", "quantity")
-GRID = 100_000_000  # units of the eighth place
-# Doubles below this are dense enough to distinguish nine decimals from eight.
-TELLING_BELOW = 2**20
+TAIL = "has_tail"
 # Doubles below this reproduce eight decimals.
 EXACT_BELOW = 2**26
 # Doubles below this hold every whole number.
 WHOLE_BELOW = 2**53
 EIGHT_PLACES = r"^[0-9]+(\.[0-9]{0,8}0*)?$"
 NO_PLACES = r"^[0-9]+(\.0*)?$"
+BLANKS = re.compile(rb"[ \t]*([,\r\n]|^|$)[ \t]*")
 
 
 class RawTrades(NamedTuple):
-    """Trades in file order, with time as whole numbers, and the line of the first trade."""
+    """Trades in file order, with time as whole numbers, and the line of the first trade.
+
+    `tails` marks the rows whose price or quantity had the tail of a double; None if none had.
+    """
 
     frame: pl.DataFrame
     first_line: int
+    tails: pl.Series | None = None
 
 
 def parse_trades(pieces: Iterable[bytes], source: str) -> RawTrades:
@@ -101,11 +112,16 @@ def parse_trades(pieces: Iterable[bytes], source: str) -> RawTrades:
             line += frames[-1].height
     except EndlessLineError as error:
         raise error.in_file(source, line) from None
-    return RawTrades(pl.concat(frames), layout.first_line)
+    frame = pl.concat(frames, how="diagonal")
+    if TAIL not in frame.columns:
+        return RawTrades(frame, layout.first_line)
+    return RawTrades(frame.drop(TAIL), layout.first_line, frame[TAIL].fill_null(value=False))
 
 
-def whole_lines(pieces: Iterable[bytes]) -> Iterator[bytes]:
+def whole_lines(pieces: Iterable[bytes], block_bytes: int | None = None) -> Iterator[bytes]:
     r"""Group pieces into blocks of whole lines, leaving out empty lines at the end of the file.
+
+    A block has at least `block_bytes`, by default 8 MiB.
 
     Raises
     ------
@@ -119,7 +135,7 @@ def whole_lines(pieces: Iterable[bytes]) -> Iterator[bytes]:
     [b'1,2\n3,4\n']
     """
     pending: list[bytes] = []
-    size = 0
+    size, least = 0, block_bytes or BLOCK_BYTES
     tail = Tail()
     for piece in pieces:
         fault = tail.fault_after(piece)
@@ -131,7 +147,7 @@ def whole_lines(pieces: Iterable[bytes]) -> Iterator[bytes]:
             raise EndlessLineError(text.count(b"\n") if text else -1, fault)
         size += len(piece)
         # Hold back empty lines until another line follows.
-        end = end_of_text(piece[: piece.rfind(b"\n") + 1]) if size >= BLOCK_BYTES else 0
+        end = end_of_text(piece[: piece.rfind(b"\n") + 1]) if size >= least else 0
         if end:
             pending[-1] = piece[:end]
             yield b"".join(pending)
@@ -208,20 +224,36 @@ def layout_of(block: bytes, source: str) -> Layout:
     start = len(BYTE_ORDER_MARK) if block.startswith(BYTE_ORDER_MARK) else 0
     end = block.find(b"\n") + 1 or len(block)
     fields = block[start:end].decode("utf-8", "replace").strip().split(",")
-    if fields[0].strip().isdigit():
-        columns = SPOT_COLUMNS[: len(fields)]
-        if len(fields) in (len(FUTURES_COLUMNS), len(SPOT_COLUMNS)):
-            return Layout(columns, 1, start)
-        sentence = f"`{source}`, line 1: {len(fields)} fields"
-    else:
-        names = [field.strip().strip('"').lower() for field in fields]
-        columns = tuple(HEADER_NAMES.get(name, name) for name in names)
-        if is_known_header(columns):
-            return Layout(columns, 2, end)
+    is_row = fields[0].strip().isdigit()
+    names = [field.strip().strip('"').lower() for field in fields]
+    columns = tuple(HEADER_NAMES.get(name, name) for name in names)
+    row = block[end : block.find(b"\n", end)].decode("utf-8", "replace").strip().split(",")
+    others = matching(None, names) if is_row else matching(names, row)
+    if others and all(other.name != AGG_TRADES for other in others):
+        raise other_layout(others[0], source)
+    if is_row and len(fields) in (len(FUTURES_COLUMNS), len(SPOT_COLUMNS)):
+        return Layout(SPOT_COLUMNS[: len(fields)], 1, start)
+    if not is_row and is_known_header(columns):
+        return Layout(columns, 2, end)
+    sentence = f"`{source}`, line 1: {len(fields)} fields"
+    if block[start:].startswith(PARQUET_MAGIC):
+        sentence = f"`{source}` is a Parquet file"
+    elif not is_row:
         text = ",".join(fields)[:80]
         sentence = f"`{source}`, line 1: neither a trade nor a known header: `{text}`"
-    raise DamagedFileError(
-        with_hint(sentence, "an aggTrades file has 7 columns (futures) or 8 (spot)")
+    hint = "an aggTrades file has 7 columns (futures) or 8 (spot); rb.scan_trades reads other files"
+    raise DamagedFileError(with_hint(sentence, hint))
+
+
+def other_layout(layout: TradeLayout, source: str) -> DamagedFileError:
+    """Return the error for a file of trades that are not the aggregate trades of Binance."""
+    kind = "single trades" if layout.name == "binance-trades" else "trades"
+    text = " (the archive's `trades`)" if layout.name == "binance-trades" else ""
+    return DamagedFileError(
+        with_hint(
+            f"`{source}` has {kind} of the layout `{layout.name}`{text}, not aggregate trades",
+            f'read it with rb.scan_trades(r"{source}")',
+        )
     )
 
 
@@ -239,11 +271,16 @@ def parse(block: bytes, columns: Sequence[str], source: str, line: int) -> pl.Da
     cause: pl.exceptions.PolarsError | None = None
     with parsing(source, line, HINT):
         try:
-            frame = pl.read_csv(block, has_header=False, schema=schema, quote_char=None)
-            if frame.height == line_count(block) and is_valid(frame, block, columns):
-                return frame.select(TRADES_SCHEMA.names())
+            sound = read_sound(block, schema)
         except pl.exceptions.PolarsError as error:
-            cause = error
+            sound, cause = None, error
+        if sound is None and (plain := without_blanks(block)) != block:
+            try:
+                sound, block = read_sound(plain, schema), plain
+            except pl.exceptions.PolarsError as error:
+                block, cause = plain, error
+        if sound is not None:
+            return sound
         fault = first_fault(block, columns, line)
     fault = fault or f"lines from {line} on cannot be read: {cause}"
     raise TickDataError(with_hint(f"`{source}`, {fault}", HINT)) from cause
@@ -254,22 +291,58 @@ def line_count(block: bytes) -> int:
     return block.count(b"\n") + (not block.endswith(b"\n"))
 
 
-def is_valid(frame: pl.DataFrame, block: bytes, columns: Sequence[str]) -> bool:
-    """Return whether every line is a trade, and every decimal number is exact."""
-    readable, large = frame.select(
-        is_readable().all(), large=pl.any_horizontal(is_large(name).any() for name in DECIMALS)
+def without_blanks(block: bytes) -> bytes:
+    r"""Lines without blanks around their values, which programs add.
+
+    Examples
+    --------
+    >>> from rangebar_polars.fetch.binance.csv import without_blanks
+    >>> without_blanks(b"1, 0.5 , true\n")
+    b'1,0.5,true\n'
+    """
+    return BLANKS.sub(rb"\1", block)
+
+
+def read_sound(block: bytes, schema: Mapping[str, pl.DataType]) -> pl.DataFrame | None:
+    """Trades of a block, with a column that marks tails if there are any; None if one is none."""
+    frame = pl.read_csv(block, has_header=False, schema=schema, quote_char=None)
+    if frame.height != line_count(block):
+        return None
+    readable, exact, large = frame.select(
+        is_readable().all(),
+        exact=pl.all_horizontal(is_large(name) | has_eight_places(name) for name in DECIMALS).all(),
+        large=pl.any_horizontal(is_large(name).any() for name in DECIMALS),
     ).row(0)
-    return bool(readable) and not (large and loses_digits(frame, block, columns))
+    if not readable:
+        return None
+    if exact and not large:
+        return frame.select(TRADES_SCHEMA.names())
+    if not exact:
+        frame = without_tails(frame)
+    if large:
+        frame = exact_large(frame, block, schema)
+    decimals = (is_large(name) | has_eight_places(name) for name in DECIMALS)
+    if not frame.select(pl.all_horizontal(is_readable(), *decimals).all()).item():
+        return None
+    return frame.select(
+        *TRADES_SCHEMA.names(), *(name for name in (TAIL,) if name in frame.columns)
+    )
+
+
+def without_tails(frame: pl.DataFrame) -> pl.DataFrame:
+    """Cut off the tails that the doubles of a frame show, and mark their rows."""
+    parts = [on_grid(frame[name]) for name in DECIMALS]
+    tails = parts[0][1].fill_null(value=False) | parts[1][1].fill_null(value=False)
+    return frame.with_columns(*(values for values, _ in parts), tails.alias(TAIL))
 
 
 def is_readable() -> pl.Expr:
-    """Return the condition of rows that are a trade or a sentinel."""
+    """Rows that are a trade, or a sentinel that stands for none, whatever their decimals."""
     price, quantity = pl.col("price"), pl.col("quantity")
     amounts = price.is_finite() & (price > 0) & quantity.is_finite() & (quantity >= 0)
     ids = pl.col("first_trade_id").is_between(0, pl.col("last_trade_id"))
-    valid = (amounts & ids & (pl.col("agg_trade_id") >= 0)) | is_sentinel()
-    decimals = (is_large(name) | has_eight_places(name) for name in DECIMALS)
-    return pl.all_horizontal(pl.all().is_not_null(), valid, *decimals)
+    sound = (amounts & ids & (pl.col("agg_trade_id") >= 0)) | is_sentinel()
+    return pl.all_horizontal(pl.all().is_not_null(), sound)
 
 
 def is_large(name: str) -> pl.Expr:
@@ -277,23 +350,48 @@ def is_large(name: str) -> pl.Expr:
     return pl.col(name).abs() >= TELLING_BELOW
 
 
-def has_eight_places(name: str) -> pl.Expr:
-    """Return the condition of values that are the nearest double of a number with eight decimals."""
-    value = pl.col(name)
-    # Polars replaces division by a scalar with a product with its reciprocal, which is not exact.
-    grid = value * 0 + GRID
-    return (value * GRID).round() / grid == value
+def exact_large(
+    frame: pl.DataFrame, block: bytes, schema: Mapping[str, pl.DataType]
+) -> pl.DataFrame:
+    """Compare large values with their text, and cut off their tails.
 
-
-def loses_digits(frame: pl.DataFrame, block: bytes, columns: Sequence[str]) -> bool:
-    """Return whether the double of a large value differs from its text."""
-    schema = {name: pl.String if name in DECIMALS else FILE_DTYPES[name] for name in columns}
-    texts = pl.read_csv(block, has_header=False, schema=schema, quote_char=None)
+    A value that is not the number of its text becomes null.
+    """
+    as_text = {name: pl.String() if name in DECIMALS else dtype for name, dtype in schema.items()}
+    texts = pl.read_csv(block, has_header=False, schema=as_text, quote_char=None)
     for name in DECIMALS:
         large = frame.select(is_large(name)).to_series()
-        text, value = texts[name].filter(large), frame[name].filter(large)
-        short = text.str.contains(EIGHT_PLACES) & (value < EXACT_BELOW)
-        whole = text.str.contains(NO_PLACES) & (value < WHOLE_BELOW)
-        if not all(map(is_exact, text.filter(~(short | whole)))):
-            return True
-    return False
+        if large.any():
+            frame = replace_large(frame, name, large, texts[name])
+    return frame
+
+
+def replace_large(
+    frame: pl.DataFrame, name: str, large: pl.Series, texts: pl.Series
+) -> pl.DataFrame:
+    """Replace the large values of a column by what their texts say, null if it says something else."""
+    text, value = texts.filter(large), frame[name].filter(large)
+    short = text.str.contains(EIGHT_PLACES) & (value < EXACT_BELOW)
+    whole = text.str.contains(NO_PLACES) & (value < WHOLE_BELOW)
+    plain = (short | whole).fill_null(value=False)
+    rows = large.arg_true().filter(~plain)
+    if not len(rows):
+        return frame
+    others = text.filter(~plain).to_list()
+    numbers = pl.Series([number_of(other) for other in others], dtype=pl.Float64)
+    tails = rows.filter(
+        pl.Series([not is_exact(other) for other in others]) & numbers.is_not_null()
+    )
+    marks = (
+        frame[TAIL] if TAIL in frame.columns else pl.repeat(value=False, n=frame.height, eager=True)
+    )
+    # Another array than that of the frame: `scatter` writes into its own.
+    values, marks = (
+        frame[name].clone().scatter(rows, numbers),
+        marks.clone().scatter(tails, values=True),
+    )
+    return (
+        frame.with_columns(values)
+        if not len(tails)
+        else frame.with_columns(values, marks.alias(TAIL))
+    )

@@ -10,21 +10,23 @@ from typing import TYPE_CHECKING
 
 import polars as pl
 
+from rangebar_polars._utils.contracts import with_coins
 from rangebar_polars.config import settings
 from rangebar_polars.exceptions import ArchiveMissingError, NotYetPublishedError
 from rangebar_polars.fetch.binance.archive import BinanceArchive
 from rangebar_polars.fetch.binance.rest import BinanceRest
+from rangebar_polars.fetch.binance.trades import BinanceTradeDays, TradesArchive
 from rangebar_polars.fetch.http_probe import ProbingTransport
 from rangebar_polars.fetch.prefetch import prefetch
 from rangebar_polars.fetch.source import ARCHIVE_PATIENCE, ArchiveProbe, Fetcher
-from rangebar_polars.sources import TRADES_SCHEMA, DayTicks, Origin
-from rangebar_polars.symbol_registry import get_symbol_entries
+from rangebar_polars.sources import TRADES_SCHEMA, TRADES_SUFFIX, DayTicks, Origin, has_contracts
+from rangebar_polars.symbol_registry import get_contract_size, get_symbol_entries
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Sequence
     from datetime import date
 
-    from rangebar_polars.fetch.source import IdSpans
+    from rangebar_polars.fetch.source import DaySource, IdSpans
 
 __all__ = ["BINANCE", "BinanceDays", "BinanceProbe"]
 
@@ -41,7 +43,8 @@ class BinanceProbe(ArchiveProbe):
             options.binance_archive_url, with_checksum=options.checksum == "require", now=now
         )
         super().__init__(symbol, transport)
-        self._archive = BinanceArchive(market, transport=transport)
+        archive = TradesArchive if market.endswith(TRADES_SUFFIX) else BinanceArchive
+        self._archive = archive(market.removesuffix(TRADES_SUFFIX), transport=transport)
 
     def has(self, day: date) -> bool:
         """Return whether the file of the day is published, and its checksum."""
@@ -57,12 +60,17 @@ _FEWEST_IDS, _MOST_IDS = 1_000, 64_000
 
 
 class BinanceDays:
-    """Days of a Binance symbol from the archive, the known gaps of the registry, or REST."""
+    """Days of a Binance symbol from the archive, the known gaps of the registry, or REST.
+
+    The quantity of coin-margined futures, which the exchange counts in contracts, becomes coins.
+    """
 
     def __init__(self, symbol: str, market: str) -> None:
         self._symbol = symbol
         self._archive = BinanceArchive(market)
         self._rest = BinanceRest(market)
+        is_in_contracts = has_contracts(self._archive.source, self._archive.market)
+        self._contract_size = get_contract_size(symbol) if is_in_contracts else None
         self._month: tuple[tuple[int, int], dict[date, DayTicks]] | None = None
         self._of_one_month = Lock()
 
@@ -75,7 +83,7 @@ class BinanceDays:
         """Yield the days in order, prefetching the next ones."""
         for day in prefetch(self._day, wanted, count=_AHEAD):
             if day is not None:
-                yield [day]
+                yield [replace(day, ticks=self._in_coins(day.ticks))]
 
     def is_published(self, day: date) -> bool:
         """Return whether the archive has the day."""
@@ -98,11 +106,16 @@ class BinanceDays:
             if of_day.height < rows.height:
                 break
             first, count = first + count, min(2 * count, _MOST_IDS)
-        return pl.concat(found), [span for span in absent if span[1] < end]
+        return self._in_coins(pl.concat(found)), [span for span in absent if span[1] < end]
 
     def ids(self, first: int, last: int) -> tuple[pl.DataFrame, IdSpans]:
         """Return the ticks with these ids, and the spans of ids that the exchange does not have."""
-        return self._rest.fetch_ids(self._symbol, first, last)
+        ticks, absent = self._rest.fetch_ids(self._symbol, first, last)
+        return self._in_coins(ticks), absent
+
+    def _in_coins(self, ticks: pl.DataFrame) -> pl.DataFrame:
+        """Convert quantities in contracts to coins."""
+        return ticks if self._contract_size is None else with_coins(ticks, self._contract_size)
 
     def close(self) -> None:
         """Close the connections."""
@@ -158,4 +171,11 @@ class BinanceDays:
         return (datetime.now(UTC) - timedelta(seconds=self._rest.clock_skew_s or 0.0)).date()
 
 
-BINANCE = Fetcher(BinanceDays, BinanceProbe)
+def _days_of(symbol: str, market: str) -> DaySource:
+    """Return the source of the days of a market, which may be one of single trades."""
+    if market.endswith(TRADES_SUFFIX):
+        return BinanceTradeDays(symbol, market)
+    return BinanceDays(symbol, market)
+
+
+BINANCE = Fetcher(_days_of, BinanceProbe)

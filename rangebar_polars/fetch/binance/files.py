@@ -3,18 +3,25 @@
 from __future__ import annotations
 
 import glob
-import warnings
-from itertools import chain
+import re
+from dataclasses import dataclass
 from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 
-from rangebar_polars._utils.fork import ForkSafeLock, raise_if_forked
+from rangebar_polars._utils.fork import raise_if_forked
 from rangebar_polars._utils.io_source import lazy_frame
+from rangebar_polars._utils.keywords import checked_keywords
 from rangebar_polars.exceptions import with_hint
 from rangebar_polars.fetch.binance.csv import parse_trades
-from rangebar_polars.fetch.normalise import TradeFileWarning, normalise
-from rangebar_polars.fetch.zipped import is_zip, member_pieces
+from rangebar_polars.fetch.binance.file_chain import FileChain, Once, repeated_words
+from rangebar_polars.fetch.normalise import (
+    MissingFileWarning,
+    RepeatedFillsWarning,
+    normalise,
+    warn_of_file,
+)
+from rangebar_polars.fetch.zipped import text_pieces
 from rangebar_polars.sources import TRADES_SCHEMA
 
 if TYPE_CHECKING:
@@ -28,17 +35,23 @@ AnyPath: TypeAlias = str | PathLike[str]
 
 SLICE_ROWS = 250_000
 PIECE_BYTES = 1 << 20
+ID = "agg_trade_id"
+ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+://")
 GLOB_CHARACTERS = "*?["
 
 
+@checked_keywords
 def scan_agg_trades(source: AnyPath | Iterable[AnyPath]) -> pl.LazyFrame:
     r"""Scan files of Binance aggregate trades, with one file in memory at a time.
 
     The files may be of spot (8 columns, no header) or futures markets (7 columns, header or none),
-    plain or zipped, with times in milliseconds or microseconds. Each file is sorted by
+    plain, zipped or gzipped, with times in milliseconds or microseconds. Each file is sorted by
     `agg_trade_id`. A time that then runs back by at most a second is raised to that of the trade
-    before. Sentinel rows (price 0, trade id -1) and exact copies are dropped. One warning per file
-    counts the changes. Files are read in the order of the argument, those of a pattern by name.
+    before. Sentinel rows (price 0, trade id -1) and exact copies are dropped. The tail of a binary
+    fraction (`1.1375899999999999`) is rounded to eight decimals. One warning per file counts the
+    changes. Ids that are missing between files, and fills that a record repeats, are warned of as
+    well. Files are read in the order of the argument, those of a pattern by name. `scan_trades`
+    reads files of other layouts.
 
     Parameters
     ----------
@@ -67,14 +80,26 @@ def scan_agg_trades(source: AnyPath | Iterable[AnyPath]) -> pl.LazyFrame:
     (61837.63, 0.02, 1, 71, 71, True)
     """
     paths = resolve_paths(source)
-    warn = once(warn_of_file)
-
-    def frames(_wanted: list[str] | None) -> Iterator[pl.DataFrame]:
-        # Slices free the memory of a file while the next one is read.
-        return chain.from_iterable(read(path, warn).iter_slices(SLICE_ROWS) for path in paths)
-
     detail = f"{paths[0]}" if len(paths) == 1 else f"{len(paths)} files from {paths[0]}"
+    frames = AggTradeFiles(tuple(paths), Once(warn_of_file))
     return lazy_frame(frames, schema=TRADES_SCHEMA, name="AGG_TRADES", detail=detail)
+
+
+@dataclass(frozen=True)
+class AggTradeFiles:
+    """Frames of files of aggregate trades, one file in memory at a time; it can be pickled."""
+
+    paths: tuple[Path, ...]
+    warn: Once
+
+    def __call__(self, _wanted: list[str] | None) -> Iterator[pl.DataFrame]:
+        """Read the files in order."""
+        chain = FileChain()
+        for path in self.paths:
+            # Slices let go of a file while the next is read.
+            yield from read(path, self.warn, chain).iter_slices(SLICE_ROWS)
+        if message := chain.missing():
+            self.warn(message, MissingFileWarning)
 
 
 def resolve_paths(source: AnyPath | Iterable[AnyPath]) -> list[Path]:
@@ -94,6 +119,13 @@ def expand(source: object) -> list[Path]:
     if not isinstance(source, (str, PathLike)):
         raise TypeError(
             with_hint(f"`{source!r}` is not a path", "pass a path, a pattern, or a list of them")
+        )
+    if ADDRESS.match(str(source)):
+        raise ValueError(
+            with_hint(
+                f"`{source}` is an address, not a path",
+                "download the file; `rb.scan_trades` reads an address of a CSV or Parquet file",
+            )
         )
     path = Path(source)
     if path.is_file():
@@ -125,48 +157,23 @@ def read_agg_trades(path: AnyPath) -> pl.DataFrame:
     >>> read_agg_trades(file)["timestamp"].dt.to_string().item()
     '2024-08-08 23:54:15.342000+00:00'
     """
-    return read(Path(path), warn_of_file)
+    return read(Path(path), warn_of_file, FileChain())
 
 
-def read(path: Path, warn: Callable[[str], None]) -> pl.DataFrame:
-    """Read the trades of one file, and pass a description of repairs to `warn`."""
+def read(path: Path, warn: Callable[..., None], chain: FileChain) -> pl.DataFrame:
+    """Trades of one file; `warn` is told what was mended in it, and what comes twice."""
     raise_if_forked("reading a file of trades")
     source = str(path)
-    raw = parse_trades(pieces_of(path), source)
-    clean = normalise(raw.frame, source, raw.first_line)
-    message = clean.repairs.warning(source)
-    if message:
+    raw = parse_trades(text_pieces(path, PIECE_BYTES), source)
+    clean = normalise(raw.frame, source, raw.first_line, tails=raw.tails)
+    if message := clean.repairs.warning(source):
         warn(message)
-    return clean.ticks
-
-
-def pieces_of(path: Path) -> Iterator[bytes]:
-    """Yield the bytes of a CSV file, or of the only CSV in a zip file, detected by its content."""
-    with path.open("rb") as file:
-        piece = file.read(PIECE_BYTES)
-        if is_zip(piece):
-            yield from member_pieces(piece + file.read(), str(path))
-            return
-        while piece:
-            yield piece
-            piece = file.read(PIECE_BYTES)
-
-
-def warn_of_file(message: str) -> None:
-    """Warn about the repairs of a file."""
-    warnings.warn(message, TradeFileWarning, stacklevel=2)
-
-
-def once(warn: Callable[[str], None]) -> Callable[[str], None]:
-    """Wrap a function so that it is called once per message, over all threads."""
-    seen: set[str] = set()
-    lock = ForkSafeLock()
-
-    def warn_once(message: str) -> None:
-        with lock:
-            is_new = message not in seen
-            seen.add(message)
-        if is_new:
-            warn(message)
-
-    return warn_once
+    ticks = clean.ticks
+    if ticks.height:
+        chain.follow_ids(source, ticks[ID][0], ticks[ID][-1])
+    repeated = chain.repeated_fills(ticks)
+    if repeated is not None:
+        line = raw.frame[ID].index_of(repeated[ID][0])
+        words = repeated_words(source, repeated, None if line is None else line + raw.first_line)
+        warn(words, RepeatedFillsWarning)
+    return ticks

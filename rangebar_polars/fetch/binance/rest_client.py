@@ -15,6 +15,7 @@ from rangebar_polars._utils.address import Address, fault_of, scrubbed
 from rangebar_polars._utils.optional import import_extra
 from rangebar_polars.config import settings
 from rangebar_polars.exceptions import (
+    ClockSkewWarning,
     CorruptSourceError,
     SettingError,
     SourceError,
@@ -23,6 +24,7 @@ from rangebar_polars.exceptions import (
 )
 from rangebar_polars.fetch._http import HttpClient, RequestFailedError, date_of
 from rangebar_polars.fetch.binance.rate_limit import LONGEST_WAIT_S, HostClosedError, budget_of
+from rangebar_polars.fetch.failures.patience import announced
 from rangebar_polars.fetch.http_probe import LARGEST_SKEW_S
 
 if TYPE_CHECKING:
@@ -64,10 +66,6 @@ SHORTEST_BAN_S = 120.0
 #: More than a hundred times the size of a page of 1000 trades.
 LARGEST_ANSWER_BYTES = 16 << 20
 _LATER = "try again later"
-
-
-class ClockSkewWarning(UserWarning):
-    """Warns that the clocks of this machine and of the exchange differ."""
 
 
 class HostBlockedError(TransientSourceError):
@@ -133,16 +131,21 @@ class RestClient:
         """
         import stamina
 
-        for attempt in stamina.retry_context(
-            on=_is_retryable,
-            attempts=self._tries,
-            timeout=None,
-            wait_initial=0.5,
-            wait_max=30.0,
-            wait_jitter=0.5,
-        ):
-            with attempt:
-                return parse(self._answer(parameters), self.url)
+        with announced(self.url, self._tries) as attempted:
+            for attempt in stamina.retry_context(
+                on=_is_retryable,
+                attempts=self._tries,
+                timeout=None,
+                wait_initial=0.5,
+                wait_max=30.0,
+                wait_jitter=0.5,
+            ):
+                with attempt:
+                    try:
+                        return parse(self._answer(parameters), self.url)
+                    except TransientSourceError as error:
+                        attempted.failed(_reason(error))
+                        raise
         raise AssertionError  # the last attempt returns or raises
 
     def _answer(self, parameters: Mapping[str, str | int]) -> bytes:
@@ -159,8 +162,8 @@ class RestClient:
         except RequestFailedError as error:
             sentence = f"`{self.url}` gave no answer for `{symbol}` ({error})"
             raise TransientSourceError(
-                with_hint(sentence, _LATER), symbol=symbol, url=self.url
-            ) from error
+                with_hint(sentence, error.hint or _LATER), symbol=symbol, url=self.url
+            ) from None
         self._record(answer)
         code, message = _error_of(body)
         message = scrubbed(message, self._address)[:200]  # a server may repeat the request
@@ -244,3 +247,9 @@ def _error_of(body: bytes) -> tuple[int | None, str]:
     # JSON may have lone surrogates, which cannot be encoded.
     text = str(message).encode("utf-8", "replace").decode()
     return (code, text) if isinstance(code, int) else (None, "")
+
+
+def _reason(error: TransientSourceError) -> str:
+    """Return what the first line of an error says behind the address."""
+    line = str(error).partition("\n")[0]
+    return line.partition("(")[2].removesuffix(")") or line

@@ -8,6 +8,8 @@ from hashlib import sha256
 from itertools import groupby
 from typing import TYPE_CHECKING
 
+import polars as pl
+
 from rangebar_polars._utils.fork import raise_if_forked
 from rangebar_polars._utils.span import ONE_DAY, day_start, parse_day, parse_span
 from rangebar_polars.exceptions import (
@@ -20,16 +22,16 @@ from rangebar_polars.exceptions import (
     with_hint,
 )
 from rangebar_polars.fetch.downloads import download
-from rangebar_polars.fetch.exness.csv import MonthFile, read_month
+from rangebar_polars.fetch.exness.csv import MonthFile, first_id, read_month
+from rangebar_polars.fetch.normalise import warn_of_tails
 from rangebar_polars.fetch.transport import Transport
 from rangebar_polars.fetch.zipped import DamagedFileError, member_pieces
 from rangebar_polars.sources import QUOTES_SCHEMA, DayTicks, Origin, canonical_symbol
+from rangebar_polars.symbol_registry import get_symbol_entries
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from datetime import date
-
-    import polars as pl
 
     from rangebar_polars._utils.span import When
     from rangebar_polars.fetch.downloads import Receipt
@@ -43,6 +45,7 @@ EMPTY_SO_FAR = "no quotes in the file of a running month"
 
 # The file of a month may be published this long after its end.
 PATIENCE = timedelta(days=2)
+WEEKEND_DAYS = (6, 7)
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +63,10 @@ class Exness:
 
     The archive publishes no ids and no checksums. The id numbers the rows of a month, so it is the
     same in every fetch. The SHA-256 of the file is recorded as the origin of its days. The last
-    month stays in memory, so a loop over its days fetches it once.
+    month stays in memory, so a loop over its days fetches it once. A month without a file of its own
+    comes from the file of its year or from those of its days, where the archive has them. The key
+    `archive_name` of the symbol registry names another type of account than Raw_Spread, such as
+    EURUSDm, EURUSD_Zero_Spread or EURUSD_Pro.
 
     Parameters
     ----------
@@ -96,6 +102,8 @@ class Exness:
         self._archive = Transport(settings(exness_url=url).exness_url)
         self._today = today or utc_today
         self._last_month: Month | None = None
+        # The zipped file of a year, for its other months.
+        self._last_year: tuple[str, Fetched] | None = None
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}(url={self._archive.url!r})"
@@ -149,7 +157,7 @@ class Exness:
         TickDataError, TickOrderError
             A line is not a valid quote of the symbol, or its time runs back by more than a second.
         """
-        self._last_month = self._fetch(MonthFile(canonical_symbol(symbol), year, month))
+        self._last_month = self._fetch(month_file(canonical_symbol(symbol), year, month))
         return list(self._last_month.days.values())
 
     def days(self, symbol: str, start: When, end: When) -> Iterator[date]:
@@ -165,7 +173,7 @@ class Exness:
 
     def _month(self, name: str, year: int, month: int) -> Month:
         """Return the month from memory if it is current, else fetch it."""
-        file, last = MonthFile(name, year, month), self._last_month
+        file, last = month_file(name, year, month), self._last_month
         if last is None or last.file != file or self._is_outdated(last):
             last = self._last_month = self._fetch(file)
         return last
@@ -186,7 +194,10 @@ class Exness:
             try:
                 return self._checked(file, receipt)
             except FileNotFoundError as error:
-                raise self._missing(file) from error
+                month = self._of_other_files(file, receipt)
+                if month is None:
+                    raise self._missing(file) from error
+                return month
             except DamagedFileError as error:
                 raise CorruptSourceError(
                     f"{error}",
@@ -202,18 +213,59 @@ class Exness:
         except DamagedFileError:
             return self._once(file, receipt, fresh=True)
 
+    def _of_other_files(self, file: MonthFile, receipt: Receipt) -> Month | None:
+        """Return the month from the file of its year, or from those of its days; None without."""
+        path = file.path_of_year
+        try:
+            if self._last_year is None or self._last_year[0] != path:
+                self._last_year = (path, self._archive.get(path))
+            return self._parsed(file._replace(is_of_year=True), path, self._last_year[1], receipt)
+        except FileNotFoundError:
+            return self._of_days(file, receipt)
+
+    def _of_days(self, file: MonthFile, receipt: Receipt) -> Month | None:
+        """Return the month from the files of its days, up to the first weekday without one."""
+        found: list[tuple[date, Fetched]] = []
+        day = file.first_day
+        while day <= min(file.last_day, self._today()):
+            try:
+                found.append((day, self._archive.get(file.path_of_day(day))))
+            except FileNotFoundError:
+                if day.isoweekday() not in WEEKEND_DAYS:
+                    break
+            day += ONE_DAY
+        if not found:
+            return None
+        frames = []
+        for of_day, fetched in found:
+            url = self._archive.url_of(file.path_of_day(of_day))
+            frames.append(quotes_of(fetched, file._replace(source=url)))
+        quotes = numbered(pl.concat(frames), file)
+        joined = sha256(b"".join(sha256(fetched.content).digest() for _, fetched in found))
+        first_url = self._archive.url_of(file.path_of_day(found[0][0]))
+        origin = Origin("archive", url=first_url, sha256=joined.hexdigest(), unit="ms")
+        receipt.rows, receipt.size_bytes = quotes.height, sum(len(f.content) for _, f in found)
+        is_running = day <= file.last_day
+        return Month(
+            file, dict(by_day(quotes, file, origin, is_running=is_running)), is_running, ""
+        )
+
     def _once(self, file: MonthFile, receipt: Receipt, *, fresh: bool) -> Month:
         """Fetch the month with one download."""
-        fetched = self._archive.get(file.path, fresh=fresh)
+        return self._parsed(file, file.path, self._archive.get(file.path, fresh=fresh), receipt)
+
+    def _parsed(self, file: MonthFile, path: str, fetched: Fetched, receipt: Receipt) -> Month:
+        """Parse the quotes of the month in a file."""
         origin = Origin(
             "archive",
-            url=self._archive.url_of(file.path),
+            url=self._archive.url_of(path),
             sha256=sha256(fetched.content).hexdigest(),
             etag=fetched.etag,
             last_modified=fetched.last_modified,
             unit="ms",
         )
         quotes = quotes_of(fetched, file._replace(source=origin.url))
+        warn_of_tails(int(quotes["tails"].sum()), origin.url)
         is_running = self._is_running(file, fetched)
         if quotes.is_empty() and not is_running:
             raise DamagedFileError(
@@ -221,7 +273,7 @@ class Exness:
             )
         receipt.rows, receipt.size_bytes = quotes.height, len(fetched.content)
         days = dict(by_day(quotes, file, origin, is_running=is_running))
-        return Month(file, days, is_running, origin.etag)
+        return Month(file._replace(is_of_year=False), days, is_running, origin.etag)
 
     def _is_running(self, file: MonthFile, fetched: Fetched) -> bool:
         """Return whether more quotes may follow, because the file was written before the month ended."""
@@ -242,6 +294,22 @@ class Exness:
             kind, hint = NotYetPublishedError, "it may still be published"
         url = self._archive.url_of(file.path)
         return kind(with_hint(sentence, hint), symbol=file.symbol, day=file.first_day, url=url)
+
+
+def month_file(symbol: str, year: int, month: int) -> MonthFile:
+    """Return the file of a month, with the name that the registry has for the symbol."""
+    entry = get_symbol_entries().get(symbol)
+    return MonthFile(symbol, year, month, archive_name=entry.archive_name if entry else "")
+
+
+def numbered(quotes: pl.DataFrame, file: MonthFile) -> pl.DataFrame:
+    """Give quotes of successive files the ids of one file, and times that do not run back."""
+    times = quotes["timestamp"]
+    highest = times.cum_max()
+    ids = pl.int_range(pl.len(), dtype=pl.Int64) + first_id(file.year, file.month)
+    return quotes.with_columns(
+        highest, pl.col("raised") | (highest > times), ids.alias("agg_trade_id")
+    )
 
 
 def utc_today() -> date:
@@ -275,6 +343,6 @@ def by_day(
         if is_running and start == quotes.height:
             return
         reason = "" if part.height else EMPTY_SO_FAR if is_running else EMPTY_DAY
-        repaired = replace(origin, raised=int(part["raised"].sum()))
+        repaired = replace(origin, raised=int(part["raised"].sum()), tails=int(part["tails"].sum()))
         ticks = part.select(QUOTES_SCHEMA.names())
         yield day, DayTicks(day, ticks, repaired, is_tail=is_running, reason=reason)

@@ -24,6 +24,7 @@ from rangebar_polars.fetch.binance.csv import (
     whole_lines,
 )
 from rangebar_polars.fetch.csv_lines import lines_of, parsing
+from rangebar_polars.fetch.decimals import is_near_grid, on_grid
 from rangebar_polars.fetch.zipped import DamagedFileError
 from rangebar_polars.sources import IDS_PER_MONTH, QUOTES_SCHEMA
 
@@ -35,6 +36,7 @@ __all__ += ["read_month"]
 
 PER_UNIT = 1e8
 LARGEST_PRICE = 2**53 / PER_UNIT  # above this, a double cannot distinguish the points of the grid
+LEAST_PRICE = 1 / PER_UNIT - 1e-10
 BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 LONGEST_STEP_BACK = timedelta(seconds=1)
 # Tolerance of times outside the month. They belong to the nearest day.
@@ -51,6 +53,7 @@ FILE_SCHEMA: dict[str, pl.DataType] = {
 TIME_PATTERN = r"^[0-9]{4}-[0-9]{2}-[0-9]{2}[ T][0-9]{2}:[0-5][0-9]:[0-5][0-9](\.[0-9]{1,6})?Z$"
 TIME_FORMAT = "%Y-%m-%d %H:%M:%S%.fZ"
 # The type of account follows the symbol: EURUSDm, EURUSD_Raw_Spread.
+DEFAULT_ACCOUNT = "_Raw_Spread"
 ACCOUNT = r"([a-z]|_[A-Za-z_]+)?"
 DECIMAL_NUMBER = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?")
 HINT = "fetch the file again, or remove the line"
@@ -63,13 +66,34 @@ class MonthFile(NamedTuple):
     year: int
     month: int
     source: str = ""
+    #: The symbol with its type of account, as the archive writes it. Raw_Spread if empty.
+    archive_name: str = ""
+    #: Whether the quotes are those of a year, of which the month is a part.
+    is_of_year: bool = False
 
     @property
     def path(self) -> str:
         """The path below the address of the archive."""
-        when = f"{self.year:04}/{self.month:02}"
-        account = f"{self.symbol}_Raw_Spread"
-        return f"ticks/{account}/{when}/Exness_{account}_{when.replace('/', '_')}.zip"
+        return self._path(f"{self.year:04}/{self.month:02}")
+
+    @property
+    def path_of_year(self) -> str:
+        """The path of the file of the whole year, which some years have instead."""
+        return self._path(f"{self.year:04}")
+
+    def path_of_day(self, day: date) -> str:
+        """Return the path of the file of a day."""
+        return self._path(f"{day:%Y/%m/%d}")
+
+    def _path(self, when: str) -> str:
+        name = self.archive_name or f"{self.symbol}{DEFAULT_ACCOUNT}"
+        return f"ticks/{name}/{when}/Exness_{name}_{when.replace('/', '_')}.zip"
+
+    def is_spelled(self, text: str) -> bool:
+        """Return whether a text is the symbol as the file may spell it."""
+        if self.archive_name:
+            return text == self.archive_name
+        return re.fullmatch(re.escape(self.symbol) + ACCOUNT, text) is not None
 
     @property
     def first_day(self) -> date:
@@ -83,9 +107,11 @@ class MonthFile(NamedTuple):
 
     @property
     def times(self) -> tuple[datetime, datetime]:
-        """The allowed range of times: the month, with a tolerance of a second."""
-        end = day_start(self.last_day) + ONE_DAY
-        return day_start(self.first_day) - SLACK, end + SLACK
+        """The allowed range of times: the month or the year, with a tolerance of a second."""
+        first, last = self.first_day, self.last_day
+        if self.is_of_year:
+            first, last = date(self.year, 1, 1), date(self.year, 12, 31)
+        return day_start(first) - SLACK, day_start(last) + ONE_DAY + SLACK
 
 
 def first_id(year: int, month: int) -> int:
@@ -165,22 +191,33 @@ def read_month(pieces: Iterable[bytes], file: MonthFile) -> pl.DataFrame:
     >>> text = b"Exness,Symbol,Timestamp,Bid,Ask\nexness,EURUSD,2024-01-15T00:00:00Z,1.25,1.27\n"
     >>> file = MonthFile("EURUSD", 2024, 1, "Exness_EURUSD_Raw_Spread_2024_01.zip")
     >>> read_month([text], file).drop("timestamp").row(0)
-    (1.26, 1.25, 1.27, 20240100000000, False)
+    (1.26, 1.25, 1.27, 20240100000000, False, False)
     """
     line, spelled, frames = 2, "", []
     try:
         for block in body(whole_lines(pieces), file):
             frame, spelled = parse(block, line, spelled, file)
-            frames.append(frame)
+            frames.append(frame.filter(of_month(file)) if file.is_of_year else frame)
             line += frame.height
     except EndlessLineError as error:
         raise error.in_file(file.source, line if frames else 1) from None
-    empty = pl.DataFrame(schema={name: QUOTES_SCHEMA[name] for name in ("timestamp", "bid", "ask")})
+    schema = {name: QUOTES_SCHEMA[name] for name in ("timestamp", "bid", "ask")}
+    empty = pl.DataFrame(schema=schema | {"tails": pl.Boolean()})
     quotes = in_order(pl.concat([empty, *frames]), file)
     numbers = pl.int_range(pl.len(), dtype=pl.Int64) + first_id(file.year, file.month)
     price = mid_price(*(grid_units(quotes[name]) for name in ("bid", "ask")))
     quotes = quotes.with_columns(price, numbers.alias("agg_trade_id"))
-    return quotes.select(*QUOTES_SCHEMA, "raised")
+    return quotes.select(*QUOTES_SCHEMA, "raised", "tails")
+
+
+def of_month(file: MonthFile) -> pl.Expr:
+    """Return the condition of the quotes of a year that belong to the month."""
+    start, end = file.times
+    if file.month > 1:
+        start = day_start(file.first_day)
+    if file.month < 12:  # noqa: PLR2004
+        end = day_start(file.last_day) + ONE_DAY
+    return pl.col("timestamp").is_between(start, end, closed="left")
 
 
 def body(blocks: Iterator[bytes], file: MonthFile) -> Iterator[bytes]:
@@ -207,10 +244,10 @@ def parse(block: bytes, line: int, spelled: str, file: MonthFile) -> tuple[pl.Da
         try:
             raw = pl.read_csv(block, has_header=False, schema=FILE_SCHEMA, quote_char='"')
             spelled = spelled or str(raw["symbol"][0])
-            quotes = raw.with_columns(times())
+            quotes = without_tails(raw.with_columns(times()))
             whole = quotes.height == line_count(block) and is_on_grid(quotes)
             if whole and quotes.select(is_valid(spelled, file).all()).item():
-                return quotes.select("timestamp", "bid", "ask"), spelled
+                return quotes.select("timestamp", "bid", "ask", "tails"), spelled
         except pl.exceptions.PolarsError as error:
             cause = error
         fault = first_fault(block, line, spelled, file)
@@ -230,7 +267,7 @@ def is_valid(spelled: str, file: MonthFile) -> pl.Expr:
     """Return the condition of rows that are a quote of the symbol and month of the file."""
     return pl.all_horizontal(
         pl.all().is_not_null(),
-        pl.lit(bool(re.fullmatch(file.symbol + ACCOUNT, spelled))),
+        pl.lit(file.is_spelled(spelled)),
         pl.col("symbol") == spelled,
         pl.col("timestamp").is_between(*file.times, closed="left"),
         is_quote(),
@@ -241,6 +278,14 @@ def is_on_grid(quotes: pl.DataFrame) -> bool:
     """Return whether every price has at most 8 decimals."""
     prices = (quotes[name] for name in ("bid", "ask"))
     return all((quotient(grid_units(price), PER_UNIT) == price).all() for price in prices)
+
+
+def without_tails(quotes: pl.DataFrame) -> pl.DataFrame:
+    """Cut off the tails of prices, and mark their rows in a column `tails`."""
+    if is_on_grid(quotes):
+        return quotes.with_columns(tails=pl.lit(value=False))
+    bid, ask = (on_grid(quotes[name]) for name in ("bid", "ask"))
+    return quotes.with_columns(bid[0], ask[0], (bid[1] | ask[1]).alias("tails"))
 
 
 def in_order(quotes: pl.DataFrame, file: MonthFile) -> pl.DataFrame:
@@ -280,8 +325,8 @@ def fault_of(fields: list[str], spelled: str, file: MonthFile) -> str | None:
     if len(fields) != len(HEADER):
         return f"{len(fields)} fields instead of {len(HEADER)}: `{','.join(fields)[:80]}`"
     _, symbol, time, bid, ask = fields
-    if not re.fullmatch(file.symbol + ACCOUNT, symbol):
-        return f"the symbol is `{symbol[:40]}`, not `{file.symbol}`"
+    if not file.is_spelled(symbol):
+        return f"the symbol is `{symbol[:40]}`, not `{file.archive_name or file.symbol}`"
     if spelled and symbol != spelled:
         return f"the symbol is `{symbol[:40]}`, not `{spelled}` as in the first line"
     fault = wrong_time(time, file) or wrong_price("bid", bid) or wrong_price("ask", ask)
@@ -311,6 +356,6 @@ def wrong_price(name: str, text: str) -> str | None:
     value = float(text)
     if value <= 0:
         return f"`{name}` is `{text[:40]}`, not above 0"
-    if value < 1 / PER_UNIT or round(value * PER_UNIT) / PER_UNIT != value:
+    if value < LEAST_PRICE or not is_near_grid(text.strip(" ")):
         return f"`{name}` is `{text[:40]}`, with more than 8 decimals"
     return None if value < LARGEST_PRICE else f"`{name}` is `{text[:40]}`, too large for a price"

@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING
 from rangebar_polars._utils.span import ONE_DAY, day_start
 from rangebar_polars.config import settings
 from rangebar_polars.exceptions import NotYetPublishedError
-from rangebar_polars.fetch.exness.archive import Exness
-from rangebar_polars.fetch.exness.csv import MonthFile
+from rangebar_polars.fetch.exness.archive import Exness, month_file
 from rangebar_polars.fetch.http_probe import UNKNOWN_TIME, ProbingTransport
 from rangebar_polars.fetch.prefetch import prefetch
 from rangebar_polars.fetch.source import ArchiveProbe, Fetcher, by_month
@@ -35,8 +34,10 @@ class ExnessProbe(ArchiveProbe):
 
     def has(self, day: date) -> bool:
         """Return whether the month's file holds the whole month."""
-        file = MonthFile(self.symbol, day.year, day.month)
+        file = month_file(self.symbol, day.year, day.month)
         written = self.transport.changed(file.path)
+        if written is None:
+            written = self.transport.changed(file.path_of_year)
         return written is not None and (
             written == UNKNOWN_TIME or written >= day_start(file.last_day + ONE_DAY)
         )

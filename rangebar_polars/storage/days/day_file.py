@@ -12,13 +12,15 @@ import polars as pl
 from rangebar_polars._files.atomic import disk_errors, sha256_of
 from rangebar_polars._internal import __version__
 from rangebar_polars.exceptions import StorageError, with_hint
-from rangebar_polars.sources import Origin, schema_of
+from rangebar_polars.sources import Origin, stored_schema_of
+from rangebar_polars.storage.days.contracts import in_coins, is_in_contracts
 from rangebar_polars.storage.days.merge import id_gaps
 from rangebar_polars.storage.files.codec import content_hash, decode, encode
 from rangebar_polars.storage.files.content_file import move_aside, place, read_file
+from rangebar_polars.storage.id_kinds import ID
 from rangebar_polars.storage.layout import day_file_name
 from rangebar_polars.storage.manifest.entry import DayEntry
-from rangebar_polars.storage.user_ticks import ID, TIME
+from rangebar_polars.storage.user_ticks import TIME
 
 if TYPE_CHECKING:
     from datetime import date
@@ -63,17 +65,19 @@ class Content:
         )
         if ticks.is_empty():
             return common
-        ids, times = ticks.get_column(ID), ticks.get_column(TIME).to_physical()
-        return replace(
+        times = ticks.get_column(TIME).to_physical()
+        entry = replace(
             common,
             columns=tuple(ticks.columns),
             rows=ticks.height,
-            first_id=int(ids[0]),
-            last_id=int(ids[-1]),
-            id_gaps=id_gaps(ids),
             min_ts_us=int(times[0]),
             max_ts_us=int(times[-1]),
         )
+        if ID not in ticks.columns:  # texts, or no ids, cannot prove that none is missing
+            return entry
+        ids = ticks.get_column(ID)
+        first_id, last_id = int(ids[0]), int(ids[-1])
+        return replace(entry, first_id=first_id, last_id=last_id, id_gaps=id_gaps(ids))
 
 
 def store_day(
@@ -166,7 +170,8 @@ def read_day(symbol_dir: SymbolDir, day: date, entry: DayEntry) -> pl.DataFrame:
     FileFaultError
         The file is gone or has other bytes.
     """
-    schema = {name: schema_of(symbol_dir.source)[name] for name in entry.columns}
-    return decode(
-        read_verified(symbol_dir, day, entry), schema, symbol_dir.day_file(day, entry.file)
-    )
+    known = stored_schema_of(symbol_dir.source)
+    schema = {name: known[name] for name in entry.columns}
+    data = read_verified(symbol_dir, day, entry)
+    ticks = decode(data, schema, symbol_dir.day_file(day, entry.file))
+    return in_coins(symbol_dir, ticks) if is_in_contracts(symbol_dir, entry.columns) else ticks

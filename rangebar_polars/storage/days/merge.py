@@ -10,12 +10,9 @@ import polars as pl
 
 from rangebar_polars.exceptions import TickOrderError, with_hint
 from rangebar_polars.sources import LONGEST_STEP_BACK_US, is_strictly_increasing
-from rangebar_polars.storage.user_ticks import (
-    ID,
-    TIME,
-    conflict,
-    raised_times,
-)
+from rangebar_polars.storage.days.merge_by_time import conflict, join_by_text, join_by_time
+from rangebar_polars.storage.id_kinds import ID, IdKind, check_same_kind
+from rangebar_polars.storage.user_ticks import TIME, raised_times
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -46,15 +43,21 @@ class Merged:
 def merge(stored: pl.DataFrame, offered: pl.DataFrame) -> Merged:
     """Add to the stored rows the offered rows whose ids are new.
 
+    Texts as ids, and ticks without ids, are merged in the order of their times.
+
     Raises
     ------
     TickDataError
-        An offered row has the id of a stored row and other values.
+        An offered row has the id of a stored row and other values, or the ids are of another kind.
     TickOrderError
         In the order of the ids, time runs back by more than a second.
     """
     if stored.is_empty():
         return Merged(offered, offered)
+    kind = check_same_kind(stored.columns, offered.columns)
+    if kind is not IdKind.NUMBERS:
+        join = join_by_text if kind is IdKind.TEXTS else join_by_time
+        return Merged(*join(stored, offered))
     new = offered.join(stored, on=ID, how="anti")
     duplicates = offered.height - new.height
     if duplicates:
@@ -87,7 +90,7 @@ def _check_duplicates(stored: pl.DataFrame, offered: pl.DataFrame) -> None:
         number = different.get_column(ID)[0]
         columns = [ID, *names]
         rows = [frame.select(columns).filter(pl.col(ID) == number) for frame in (stored, offered)]
-        raise conflict(number, pl.concat(rows))
+        raise conflict(ID, pl.concat(rows))
 
 
 def id_gaps(ids: pl.Series) -> tuple[IdSpan, ...]:

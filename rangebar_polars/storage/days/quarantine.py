@@ -15,10 +15,11 @@ from rangebar_polars.exceptions import (
     StorageError,
     with_hint,
 )
+from rangebar_polars.sources import is_user_source
 from rangebar_polars.storage.days.day_file import FileFaultError, read_verified
 from rangebar_polars.storage.files.content_file import make_folders, move_aside, read_file
 from rangebar_polars.storage.files.lock import writing
-from rangebar_polars.storage.layout import listed, month_of
+from rangebar_polars.storage.layout import listed, month_of, write_hint
 from rangebar_polars.storage.manifest.versions import read_manifest, update_manifest
 
 if TYPE_CHECKING:
@@ -192,14 +193,22 @@ def _put_back(symbol_dir: SymbolDir, found: Path, path: Path) -> None:
         symbol_dir.disk.sync_folder(symbol_dir.quarantine)
 
 
+def _again_hint(symbol_dir: SymbolDir, day: date) -> str:
+    if is_user_source(symbol_dir.source):
+        return f"{write_hint(symbol_dir)}, with the whole day"
+    return (
+        f"fetch the day again: rangebar fetch {symbol_dir.symbol} {day} {day}; write it again "
+        "if the ticks are your own"
+    )
+
+
 def corruption(symbol_dir: SymbolDir, day: date, fault: FileFaultError) -> ParquetCorruptionError:
     """Return the error for a day whose file is faulty and could not be replaced."""
     return ParquetCorruptionError(
         with_hint(
             f"the file of {day} of {symbol_dir.label}, `{fault.path}`, is not what was written: "
             f"{fault.reason}",
-            f"fetch the day again: rangebar fetch {symbol_dir.symbol} {day} {day}; write it again "
-            f"if the ticks are your own; the faulty file is in `{symbol_dir.quarantine}`",
+            f"{_again_hint(symbol_dir, day)}; the faulty file is in `{symbol_dir.quarantine}`",
         ),
         path=fault.path,
         reason=fault.reason,

@@ -6,6 +6,8 @@ from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from typing import TYPE_CHECKING, TypeAlias
 
+import polars as pl
+
 from rangebar_polars._utils.span import ONE_DAY, day_start
 from rangebar_polars.events import TicksWritten, emit
 from rangebar_polars.exceptions import (
@@ -15,15 +17,16 @@ from rangebar_polars.exceptions import (
     TicksNotCachedError,
     with_hint,
 )
-from rangebar_polars.sources import LONGEST_STEP_BACK_US, is_strictly_increasing, schema_of
+from rangebar_polars.sources import LONGEST_STEP_BACK_US, delivered_schema, is_strictly_increasing
 from rangebar_polars.storage.days.day_file import Content, FileFaultError, read_day, store_day
 from rangebar_polars.storage.days.merge import check_order_of_days, merge
 from rangebar_polars.storage.days.quarantine import corruption, set_aside_locked
+from rangebar_polars.storage.days.repeated import single_fills, with_single_fills
 from rangebar_polars.storage.files.lock import writing
+from rangebar_polars.storage.id_kinds import ID
 from rangebar_polars.storage.layout import is_folder, month_of
 from rangebar_polars.storage.manifest.versions import read_manifest, update_manifest
 from rangebar_polars.storage.user_ticks import (
-    ID,
     TIME,
     check_tick_values,
 )
@@ -31,8 +34,6 @@ from rangebar_polars.storage.user_ticks import (
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
     from datetime import date
-
-    import polars as pl
 
     from rangebar_polars.sources import DayTicks
     from rangebar_polars.storage.days.merge import Merged
@@ -104,7 +105,7 @@ def put_days(symbol_dir: SymbolDir, days: Sequence[DayTicks]) -> WriteReport:
     if len(by_date) < len(days):
         raise ValueError(f"a day of {symbol_dir.label} appears twice in one call")
     for item in days:
-        _check_source_day(item, symbol_dir.source)
+        _check_source_day(item, symbol_dir)
 
     def put(old: Manifest, day: date, tally: _Tally) -> DayEntry | None:
         return _put_day(symbol_dir, old.days.get(day), by_date[day], tally)
@@ -299,12 +300,15 @@ def _merge_day(
     if old is not None and not old.is_stored:
         _check_replaces_quarantined(symbol_dir, old, day, offered)
     merged = _merged(symbol_dir, old, day, offered, tally)
-    if not merged.added:
+    repeated = single_fills(merged.ticks).dropped.height if merged.added else 0
+    tally.added -= repeated
+    tally.duplicates += repeated
+    if merged.added <= repeated:
         return None
     if old is not None and old.state == "final":
         raise TickDataError(
             with_hint(
-                f"{day} of {symbol_dir.label} is final: {merged.added:,} of {offered.height:,} rows "
+                f"{day} of {symbol_dir.label} is final: {merged.added - repeated:,} of {offered.height:,} rows "
                 "are not among its ticks",
                 "the source delivered the whole day; if your ticks are right, delete the day first "
                 "(`delete_ticks`)",
@@ -312,9 +316,13 @@ def _merge_day(
         )
     is_tail = old is not None and old.state == "tail"
     before = Content(merged.ticks, "given") if old is None or not is_tail else _content(old, merged)
+    if old is not None and old.is_stored and not is_tail:
+        origin = replace(before.origin, repeated=old.origin.repeated)
+        before = replace(before, source_absent=old.source_absent, origin=origin)
     count = int(merged.new.get_column(ID).is_in(raised).sum()) if raised else 0
     if old is not None and old.is_stored and not is_tail:
         count += old.origin.raised
+    before = with_single_fills(before, day, symbol_dir.label)
     return store_day(symbol_dir, day, _with_raised(before, count + merged.raised), old)
 
 
@@ -346,12 +354,23 @@ def _check_replaces_quarantined(
     symbol_dir: SymbolDir, old: DayEntry, day: date, offered: pl.DataFrame
 ) -> None:
     """Check that the rows for a quarantined day reach as far as the lost ones."""
-    ids = offered.get_column(ID)
-    if old.first_id is None or (ids[0] <= old.first_id and ids[-1] >= old.last_id):
+    what = "ids"
+    low, high = (None if end is None else str(end) for end in (old.first_id, old.last_id))
+    if old.first_id is None and old.min_ts_us is not None:
+        times = offered.get_column(TIME)
+        what, ends = "times", pl.Series([old.min_ts_us, old.max_ts_us], dtype=times.dtype)
+        low, high = (str(end) for end in ends)
+        covers = times[0] <= ends[0] and times[-1] >= ends[1] and offered.height >= old.rows
+    elif old.first_id is not None and ID in offered.columns:
+        ids = offered.get_column(ID)
+        covers = ids[0] <= old.first_id and ids[-1] >= old.last_id
+    else:
+        covers = old.first_id is None
+    if covers:
         return
     raise StorageError(
         with_hint(
-            f"{day} of {symbol_dir.label} is quarantined: its ids `{old.first_id}` to `{old.last_id}` "
+            f"{day} of {symbol_dir.label} is quarantined: its {what} `{low}` to `{high}` "
             "cannot be read, and the new rows do not cover them",
             "write all ticks of the day in one call, or fetch the day again",
         )
@@ -378,6 +397,7 @@ def _fill_day(
     merged = _merged(symbol_dir, old, day, offered, tally)
     state: State = "tail" if old.state == "absent_confirmed" else old.state
     content = replace(_content(old, merged, state), source_absent=known)
+    content = with_single_fills(content, day, symbol_dir.label)
     return store_day(symbol_dir, day, _with_raised(content, merged.raised), old)
 
 
@@ -389,20 +409,25 @@ def _put_day(
     if old is not None and state == "tail" and old.state in ("final", "absent_confirmed"):
         return None
     content = Content(item.ticks, state, item.origin, item.source_absent, item.reason)  # type: ignore[arg-type]
+    content = with_single_fills(content, item.day, symbol_dir.label)
     entry = store_day(symbol_dir, item.day, content, old)
     if entry is not None:
         tally.raised += item.origin.raised
         is_new = old is None or not old.is_stored or not old.rows
-        tally.added += item.ticks.height if is_new else max(0, item.ticks.height - old.rows)  # type: ignore[union-attr]
+        rows = content.ticks.height
+        tally.added += rows if is_new else max(0, rows - old.rows)  # type: ignore[union-attr]
         if not is_new and entry.content != old.content:  # type: ignore[union-attr]
             tally.replaced.append(item.day)
     return entry
 
 
-def _check_source_day(item: DayTicks, source: str) -> None:
+def _check_source_day(item: DayTicks, symbol_dir: SymbolDir) -> None:
     """Check a day from a source: its columns, values, times and order."""
-    if item.ticks.schema != schema_of(source):
-        raise TypeError(f"ticks of {item.day} have other columns than those of `{source}`")
+    source, market = symbol_dir.source, symbol_dir.market
+    if item.ticks.schema != delivered_schema(source, market):
+        raise TypeError(
+            f"ticks of {item.day} have other columns than those of `{source}` `{market}`"
+        )
     if item.ticks.is_empty():
         if not (item.reason or item.is_tail):
             raise TickDataError(f"{item.day} has no ticks and no reason for it")

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
     from pathlib import Path
 
-__all__ = ["ENCODING", "content_hash", "decode", "decode_slices", "encode"]
+__all__ = ["ENCODING", "LONGEST_TEXT", "content_hash", "decode", "decode_slices", "encode"]
 
 #: Parquet options of day files.
 ENCODING = {"compression": "zstd", "compression_level": 3, "row_group_size": 131_072}
@@ -30,7 +30,12 @@ _FACTORS = (
     0xA0761D6478BD642F,
     0xE7037ED1A0B428DB,
     0x8EBC6AF09C88C6E3,
+    0xEB44ACCAB455D165,
+    0x589965CC75374CC3,
 )
+#: Longest text of a column, in bytes.
+LONGEST_TEXT = 128
+_ID, _ROW = "agg_trade_id", "row"
 _FEW_ROWS = 100_000
 _NULL_BITS = 0x94D049BB133111EB
 
@@ -102,7 +107,9 @@ def _decoding(path: Path) -> Iterator[None]:
 
 
 def content_hash(ticks: pl.DataFrame) -> str:
-    """Return a hash of the rows in hex, independent of their order and encoding.
+    """Return a hash of the rows in hex, independent of their encoding.
+
+    It does not depend on the order of the rows where they have numbers as ids, which order them.
 
     It uses integer arithmetic only, so that it is the same in every version of Polars.
 
@@ -114,9 +121,12 @@ def content_hash(ticks: pl.DataFrame) -> str:
     >>> content_hash(ticks) == content_hash(ticks.reverse())
     True
     """
+    if _ID not in ticks.columns:
+        ticks = ticks.with_columns(pl.int_range(pl.len(), dtype=pl.Int64).alias(_ROW))
     row = pl.lit(len(ticks.columns), pl.UInt64)
     for factor, (name, dtype) in zip(_FACTORS, ticks.schema.items(), strict=False):
-        row += _bits(name, dtype).fill_null(_NULL_BITS) * pl.lit(factor, pl.UInt64)
+        bits = _text_bits(ticks.get_column(name)) if dtype == pl.String() else _bits(name, dtype)
+        row += bits.fill_null(_NULL_BITS) * pl.lit(factor, pl.UInt64)
     row = (row ^ (row // 2**32)) * pl.lit(_FACTORS[0], pl.UInt64)
     row ^= row // 2**29
     # The streaming engine works on blocks that stay in the CPU cache, but starts threads for them.
@@ -133,3 +143,18 @@ def _bits(name: str, dtype: pl.DataType) -> pl.Expr:
     if dtype.is_float():
         return column.reinterpret(dtype=pl.UInt64)
     return column.to_physical().reinterpret(signed=False)
+
+
+def _text_bits(texts: pl.Series) -> pl.Expr:
+    """Combine the length and the bytes of texts, eight bytes at a time."""
+    data = pl.col(texts.name).cast(pl.Binary)
+    bits = data.bin.size().cast(pl.UInt64)
+    longest = int(texts.str.len_bytes().cast(pl.Int64).max() or 0)  # type: ignore[arg-type]
+    factor = _FACTORS[1]
+    for start in range(0, longest, 8):
+        word = (data.bin.slice(start, 8) + pl.lit(bytes(8))).bin.slice(0, 8)
+        bits += word.bin.reinterpret(dtype=pl.UInt64, endianness="little") * pl.lit(
+            factor, pl.UInt64
+        )
+        factor = factor * _FACTORS[0] % 2**64
+    return bits

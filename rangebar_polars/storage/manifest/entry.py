@@ -97,5 +97,8 @@ class DayEntry:
         for name in ("id_gaps", "source_absent"):
             arguments[name] = tuple((first, last) for first, last in arguments.get(name, ()))
         arguments["columns"] = tuple(arguments.get("columns", ()))
-        arguments["origin"] = Origin(**arguments["origin"])
+        # A newer version may have recorded more.
+        names = {item.name for item in fields(Origin)}
+        origin = arguments["origin"]
+        arguments["origin"] = Origin(**{name: origin[name] for name in names & origin.keys()})
         return cls(**arguments)

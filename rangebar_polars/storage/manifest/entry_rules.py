@@ -6,7 +6,7 @@ import re
 from dataclasses import fields
 from typing import TYPE_CHECKING
 
-from rangebar_polars.sources import Origin, schema_of
+from rangebar_polars.sources import Origin, source_named
 from rangebar_polars.storage.layout import day_file_name, month_of
 from rangebar_polars.storage.manifest.entry import STATES
 
@@ -18,9 +18,9 @@ if TYPE_CHECKING:
 
 __all__ = ["check_entry"]
 
+_ID = "agg_trade_id"
 _HIGHEST = 2**63 - 1
 _LOWEST = -(2**63)
-_REQUIRED = frozenset({"timestamp", "price", "agg_trade_id"})
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 _TEXTS = ("file", "sha256", "content", "reason", "fetched_at", "writer", "kept_reason")
 _COUNTS = ("bytes", "rows")
@@ -86,7 +86,9 @@ def _span_faults(entry: DayEntry) -> Iterable[str]:
     for low, high in (("first_id", "last_id"), ("min_ts_us", "max_ts_us")):
         ends = (getattr(entry, low), getattr(entry, high))
         if None in ends:
-            if ends != (None, None) or entry.rows:
+            # Ticks of a user source may have no numbers.
+            may_lack = low == "first_id" and _ID not in entry.columns
+            if ends != (None, None) or (entry.rows and not may_lack):
                 yield f"`{low}` or `{high}` is missing"
         elif not entry.rows or ends[0] > ends[1]:
             yield f"`{low}` and `{high}` are not those of {entry.rows} rows"
@@ -104,10 +106,11 @@ def _file_faults(day: date, entry: DayEntry) -> Iterable[str]:
 def _column_faults(source: str, entry: DayEntry) -> Iterable[str]:
     # In any order: a later write may have added some.
     columns = entry.columns
-    is_known = all(name in schema_of(source) for name in columns)
+    kind = source_named(source).ticks
+    is_known = all(name in kind.stored_schema for name in columns)
     if not is_known or len(set(columns)) < len(columns):
         yield "`columns` are not those of its source"
-    elif entry.rows and not _REQUIRED.issubset(columns):
+    elif entry.rows and not set(kind.required).issubset(columns):
         yield "`columns` do not include all that a tick needs"
 
 

@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-import warnings
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
 import polars as pl
 
 from rangebar_polars._utils.span import ONE_DAY, microseconds
+from rangebar_polars._utils.warn import warn_caller
 from rangebar_polars.events import CoverageGap, emit
 from rangebar_polars.exceptions import CoverageError, TicksNotCachedError, with_hint
-from rangebar_polars.sources import has_monthly_ids, schema_of
+from rangebar_polars.sources import has_monthly_ids, is_user_source, source_named
 from rangebar_polars.storage.coverage import CoverageWarning, chain
+from rangebar_polars.storage.days.contracts import CONTRACTS, is_in_contracts
 from rangebar_polars.storage.days.quarantine import heal
-from rangebar_polars.storage.layout import month_of
+from rangebar_polars.storage.layout import fetch_hint, month_of
 from rangebar_polars.storage.manifest.versions import read_manifest
 from rangebar_polars.symbol_registry import get_symbol_entries
 
@@ -122,7 +123,7 @@ def make_plan(symbol_dir: SymbolDir, span: Span, entries: Mapping[date, DayEntry
     """
     planned = planned_days(span, entries)
     start_us, end_us = microseconds(span.start), microseconds(span.end)
-    return Plan(symbol_dir, start_us, end_us, planned, _schema(symbol_dir.source, planned))
+    return Plan(symbol_dir, start_us, end_us, planned, _schema(symbol_dir, planned))
 
 
 def planned_days(span: Span, entries: Mapping[date, DayEntry]) -> tuple[PlannedDay, ...]:
@@ -145,11 +146,14 @@ def _floor(day: date, entries: Mapping[date, DayEntry]) -> int:
     return before.max_ts_us or 0 if before is not None and before.is_stored else 0
 
 
-def _schema(source: str, days: Sequence[PlannedDay]) -> pl.Schema:
+def _schema(symbol_dir: SymbolDir, days: Sequence[PlannedDay]) -> pl.Schema:
     """Return the columns that any of the files has, or all of the source's without files."""
-    whole = schema_of(source)
+    kind = source_named(symbol_dir.source).ticks
     present = {name for item in days for name in item.entry.columns}
-    return pl.Schema({name: dtype for name, dtype in whole.items() if name in present}) or whole
+    if any(is_in_contracts(symbol_dir, item.entry.columns) for item in days):
+        present.add(CONTRACTS)
+    found = {name: dtype for name, dtype in kind.stored_schema.items() if name in present}
+    return pl.Schema(found) or kind.schema
 
 
 def check_coverage(symbol_dir: SymbolDir, days: Sequence[DayCoverage], on_gap: OnGap) -> None:
@@ -172,9 +176,7 @@ def check_coverage(symbol_dir: SymbolDir, days: Sequence[DayCoverage], on_gap: O
     kinds = ((missing, "not in the store"), (broken, "incomplete"))
     parts = [f"{kind}: {_describe_days(found)}" for found, kind in kinds if found]
     if parts:
-        warnings.warn(
-            f"ticks of {symbol_dir.label}: {'; '.join(parts)}", CoverageWarning, stacklevel=4
-        )
+        warn_caller(f"ticks of {symbol_dir.label}: {'; '.join(parts)}", CoverageWarning)
 
 
 def _describe_days(days: Sequence[DayCoverage]) -> str:
@@ -194,12 +196,19 @@ def _not_cached(symbol_dir: SymbolDir, missing: Sequence[DayCoverage]) -> TicksN
     return TicksNotCachedError(
         with_hint(
             f"{len(days):,} days of {symbol_dir.label} are not in the store: {_describe_days(missing)}",
-            f"fetch them: rangebar fetch {symbol_dir.symbol} {days[0]} {days[-1]}; or return the "
-            'available ticks: on_gap="report"',
+            f"{fetch_hint(symbol_dir, days[0], days[-1])}; or return the available ticks: "
+            'on_gap="report"',
         ),
         symbol=symbol_dir.symbol,
         days=days,
     )
+
+
+def _gap_hint(symbol_dir: SymbolDir, days: Sequence[date]) -> str:
+    hint = fetch_hint(symbol_dir, days[0], days[-1])
+    if not is_user_source(symbol_dir.source):
+        return hint
+    return f"{hint}; if the exchange leaves out numbers, write the ticks without the column of ids"
 
 
 def _broken(symbol_dir: SymbolDir, broken: Sequence[DayCoverage]) -> CoverageError:
@@ -207,8 +216,7 @@ def _broken(symbol_dir: SymbolDir, broken: Sequence[DayCoverage]) -> CoverageErr
     return CoverageError(
         with_hint(
             f"ticks of {symbol_dir.label} have gaps on {len(days):,} days: {_describe_days(broken)}",
-            f"fetch them: rangebar fetch {symbol_dir.symbol} {days[0]} {days[-1]}; or return the "
-            'available ticks: on_gap="report"',
+            f'{_gap_hint(symbol_dir, days)}; or return the available ticks: on_gap="report"',
         ),
         symbol=symbol_dir.symbol,
         days=days,

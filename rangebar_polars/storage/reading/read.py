@@ -11,6 +11,7 @@ import polars as pl
 from rangebar_polars._utils.fork import fork_count, raise_if_forked, raise_if_inherited
 from rangebar_polars._utils.span import ONE_DAY
 from rangebar_polars.exceptions import StorageError
+from rangebar_polars.storage.days.contracts import columns_to_read, in_coins, is_in_contracts
 from rangebar_polars.storage.days.day_file import FileFaultError, read_verified
 from rangebar_polars.storage.days.quarantine import corruption, expired, set_aside
 from rangebar_polars.storage.days.write import put_days
@@ -141,12 +142,14 @@ def _rows_in_span(
     first_us, last_us = entry.min_ts_us or 0, entry.max_ts_us or 0
     is_raised = first_us < item.floor_us
     is_cut = first_us < plan.start_us or last_us >= plan.end_us or item.floor_us >= plan.end_us
-    stored = [name for name in names if name in entry.columns]
+    is_converted = is_in_contracts(plan.symbol_dir, entry.columns)
+    wanted = columns_to_read(names) if is_converted else names
+    stored = [name for name in wanted if name in entry.columns]
     if (is_raised or is_cut or not stored) and TIME not in stored:
         stored = [TIME, *stored]
     times = pl.col(TIME).to_physical()
     for decoded in slices({name: plan.schema[name] for name in stored}):
-        rows = decoded
+        rows = in_coins(plan.symbol_dir, decoded) if is_converted else decoded
         if is_raised:
             floor = pl.lit(item.floor_us, pl.Int64).cast(plan.schema[TIME])
             rows = rows.with_columns(pl.max_horizontal(TIME, floor).alias(TIME))

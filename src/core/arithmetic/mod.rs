@@ -1,5 +1,6 @@
 //! Exact arithmetic: conversion to the grid, and quotients of sums on it.
 
+pub mod contracts;
 pub mod grid;
 pub mod quotient;
 pub mod scale;

@@ -123,19 +123,24 @@ impl Bounds<'_> {
 
     fn check_amounts(&self, sums: &Sums) -> Result<(), &'static str> {
         const REASON: &str = "the sums of a bar contradict each other";
-        let buy_fills = sums.fills.checked_sub(sums.sell_fills).ok_or(REASON)?;
+        let less = |total: i128, sells: i128, unsided: i128| total.checked_sub(sells)?.checked_sub(unsided);
+        let buy_fills = sums.fills.checked_sub(sums.sell_fills).and_then(|fills| fills.checked_sub(sums.unsided_fills));
         let buys = (
-            sums.volume.checked_sub(sums.sell_volume).ok_or(REASON)?,
-            sums.turnover.checked_sub(sums.sell_turnover).ok_or(REASON)?,
+            buy_fills.ok_or(REASON)?,
+            less(sums.volume, sums.sell_volume, sums.unsided_volume).ok_or(REASON)?,
+            less(sums.turnover, sums.sell_turnover, sums.unsided_turnover).ok_or(REASON)?,
         );
-        let sells = (sums.sell_volume, sums.sell_turnover);
+        let sells = (sums.sell_fills, sums.sell_volume, sums.sell_turnover);
+        let unsided = (sums.unsided_fills, sums.unsided_volume, sums.unsided_turnover);
         require(self.inputs.has(Inputs::QUANTITY) || (sums.volume, sums.turnover) == (0, 0), REASON)?;
-        require(self.inputs.has(Inputs::SIDE) || (sums.sell_fills, sells) == (0, (0, 0)), REASON)?;
-        let sides = [(sums.sell_fills, buy_fills, sells), (buy_fills, sums.sell_fills, buys)];
-        for (fills, others, (volume, turnover)) in sides {
+        require(self.inputs.has(Inputs::SIDE) || sells == (0, 0, 0), REASON)?;
+        require(self.inputs.has(Inputs::UNSIDED) || unsided == (0, 0, 0), REASON)?;
+        let sides = [buys, sells, unsided];
+        let most_sides = sides.iter().filter(|(fills, _, _)| *fills > 0).count() as i64;
+        for (fills, volume, turnover) in sides {
             require(fills >= 0 && (fills > 0 || (volume, turnover) == (0, 0)), REASON)?;
             // A record has one side and at least one fill.
-            let records = fills.min(sums.records - i64::from(others > 0));
+            let records = fills.min(sums.records - (most_sides - i64::from(fills > 0)));
             require(records > 0 || fills == 0, REASON)?;
             require((0..=i128::from(records) * i128::from(i64::MAX)).contains(&volume), REASON)?;
             // A product that overflows 128 bits is above every turnover.

@@ -10,6 +10,10 @@ use crate::core::rule::table::Searches;
 use crate::core::state::{KeyFold, KeySearch, KeyState, Settings, ThresholdFold};
 use crate::core::ticks::Inputs;
 
+/// Marks a forming bar whose sums are followed by those of its records without an aggressor. A bar
+/// without such records is written as it was before there were any.
+const UNSIDED: u8 = 2;
+
 fn put_optional(out: &mut Vec<u8>, parts: Option<&[i64]>) {
     out.push(u8::from(parts.is_some()));
     for part in parts.into_iter().flatten() {
@@ -44,6 +48,19 @@ fn narrow_sums(sums: &Sums) -> [i64; 13] {
     ]
 }
 
+fn put_unsided(out: &mut Vec<u8>, sums: &Sums) {
+    out.extend_from_slice(&sums.unsided_fills.to_le_bytes());
+    out.extend_from_slice(&sums.unsided_volume.to_le_bytes());
+    out.extend_from_slice(&sums.unsided_turnover.to_le_bytes());
+}
+
+fn read_unsided(reader: &mut Reader, sums: &mut Sums) -> Result<(), CoreError> {
+    sums.unsided_fills = reader.i64()?;
+    sums.unsided_volume = reader.i128()?;
+    sums.unsided_turnover = reader.i128()?;
+    if sums.unsided_fills > 0 { Ok(()) } else { Err(unusable("a bar says that it has trades without an aggressor, and has none")) }
+}
+
 fn read_sums(reader: &mut Reader) -> Result<Sums, CoreError> {
     Ok(Sums {
         records: reader.i64()?,
@@ -63,6 +80,7 @@ fn read_sums(reader: &mut Reader) -> Result<Sums, CoreError> {
         sell_volume: reader.i128()?,
         turnover: reader.i128()?,
         sell_turnover: reader.i128()?,
+        ..Sums::default()
     })
 }
 
@@ -73,19 +91,33 @@ fn put_key(out: &mut Vec<u8>, state: &KeyState) {
     for fold in &state.fold.thresholds {
         // The state of the search follows from the sums.
         let opening = (!fold.sums.is_empty()).then_some([fold.sums.open_time, fold.sums.open]);
+        let tag = out.len();
         put_optional(out, opening.as_ref().map(<[i64; 2]>::as_slice));
         out.extend_from_slice(&fold.next_id.to_le_bytes());
         put_sums(out, &fold.sums);
+        if fold.sums.unsided_fills > 0 {
+            out[tag] = UNSIDED;
+            put_unsided(out, &fold.sums);
+        }
     }
 }
 
 fn read_key(reader: &mut Reader, settings: &Settings) -> Result<KeyState, CoreError> {
-    let last = reader.optional(|reader| Ok(Last { time: reader.i64()?, agg_id: reader.i64()?, row: reader.u64()? }))?;
+    let last = reader.optional(|reader| Ok(Last { time: reader.i64()?, agg_id: reader.i64()?, fill_id: i64::MIN, row: reader.u64()? }))?;
     let segment_end = reader.optional(Reader::i64)?;
     let mut thresholds = Vec::new();
     for _ in &settings.thresholds {
-        let opening = reader.optional(|reader| Ok((reader.i64()?, reader.i64()?)))?;
-        let fold = ThresholdFold { next_id: reader.u32()?, sums: read_sums(reader)? };
+        let has_unsided = reader.0.first() == Some(&UNSIDED);
+        let opening = if has_unsided {
+            reader.u8()?;
+            Some((reader.i64()?, reader.i64()?))
+        } else {
+            reader.optional(|reader| Ok((reader.i64()?, reader.i64()?)))?
+        };
+        let mut fold = ThresholdFold { next_id: reader.u32()?, sums: read_sums(reader)? };
+        if has_unsided {
+            read_unsided(reader, &mut fold.sums)?;
+        }
         if opening != (!fold.sums.is_empty()).then_some((fold.sums.open_time, fold.sums.open)) {
             return Err(unusable("a forming bar does not fit its opening"));
         }

@@ -36,6 +36,8 @@ pub struct Buckets {
     firsts: Vec<u32>,
     records: Vec<Record>,
     unpacked: Unpacked,
+    /// Rows of a bucket without an aggressor, as a bitmap.
+    unsided: Vec<u8>,
     /// Bucket of each row, and key of each bucket, if there are many keys.
     slots: Vec<u32>,
     keys: Vec<u32>,
@@ -180,6 +182,10 @@ impl Buckets {
         let records = if self.has_ids { &self.records[from..to] } else { &self.records[from / 2..to / 2] };
         simd::unpack(set, records, self.has_ids, &mut self.unpacked);
         let Unpacked { columns, rows, side } = &self.unpacked;
+        let rows = &rows.as_flattened()[..len];
+        if let Some(bits) = block.unsided {
+            gather(bits, rows, &mut self.unsided);
+        }
         let [time, price, quantity, agg_id, first_id, last_id] =
             columns.each_ref().map(|column| &column.as_flattened()[..len]);
         let ticks = Ticks {
@@ -187,11 +193,12 @@ impl Buckets {
             price: values_like(price, block.price),
             quantity: block.quantity.map(|values| values_like(quantity, values)),
             is_buyer_maker: block.is_buyer_maker.map(|_| Bits { bytes: side, offset: 0 }),
+            unsided: block.unsided.map(|_| Bits { bytes: &self.unsided, offset: 0 }),
             agg_id: block.agg_id.map(|_| cast_slice(agg_id)),
             first_id: block.first_id.map(|_| cast_slice(first_id)),
             last_id: block.last_id.map(|_| cast_slice(last_id)),
         };
-        (ticks, &rows.as_flattened()[..len])
+        (ticks, rows)
     }
 
     pub fn is_empty(&self, slot: usize) -> bool {
@@ -201,6 +208,15 @@ impl Buckets {
     pub fn clear(&mut self, slot: usize) {
         self.rooms[slot].at = self.firsts[slot];
     }
+}
+
+/// The bits of some rows, as a bitmap.
+fn gather(bits: Bits, rows: &[u32], out: &mut Vec<u8>) {
+    let byte = |group: &[u32]| {
+        group.iter().enumerate().fold(0, |byte, (lane, row)| byte | u8::from(bits.get(*row as usize)) << lane)
+    };
+    out.clear();
+    out.extend(rows.chunks(8).map(byte));
 }
 
 #[cfg(test)]
@@ -218,6 +234,7 @@ mod tests {
             price: Values::Grid(time),
             quantity: None,
             is_buyer_maker: Some(Bits { bytes: &bytes, offset }),
+            unsided: Some(Bits { bytes: &bytes, offset }),
             agg_id: None,
             first_id: None,
             last_id: has_ids.then_some(time),
@@ -233,6 +250,7 @@ mod tests {
                 let row = *row as usize;
                 assert_eq!((ticks.time[at], ticks.price.grid(at)), (time[row], Some(time[row])));
                 assert_eq!(ticks.is_buyer_maker.unwrap().get(at), is_sell[row]);
+                assert_eq!(ticks.unsided.unwrap().get(at), is_sell[row]);
                 assert_eq!(ticks.last_id.map(|ids| ids[at]), has_ids.then(|| time[row]));
                 seen[key].push(row);
             }

@@ -4,7 +4,7 @@ use std::arch::x86_64::*;
 
 use crate::core::bar::Sums;
 use crate::core::simd::fold::{QuickSpan, fold_lanes};
-use crate::core::simd::order::scan_lanes;
+use crate::core::simd::order::{is_overlapping_lanes, scan_lanes};
 use crate::core::simd::search::{first_extreme_lanes, first_outside_lanes};
 use crate::core::simd::transpose::{HALF, LANES, Lines, Record, Spreading, Unpacked, spread_lanes, unpack_lanes};
 
@@ -46,6 +46,16 @@ pub fn scan_avx2(time: &[i64]) -> Option<u64> {
 #[target_feature(enable = "avx512f,avx512dq,avx512vl,avx512bw,avx2,bmi1,bmi2,lzcnt,popcnt")]
 pub fn scan_avx512(time: &[i64]) -> Option<u64> {
     scan_lanes(time)
+}
+
+#[target_feature(enable = "avx2,bmi1,bmi2,lzcnt,popcnt")]
+pub fn is_overlapping_avx2(first: &[i64], last: &[i64]) -> bool {
+    is_overlapping_lanes(first, last)
+}
+
+#[target_feature(enable = "avx512f,avx512dq,avx512vl,avx512bw,avx2,bmi1,bmi2,lzcnt,popcnt")]
+pub fn is_overlapping_avx512(first: &[i64], last: &[i64]) -> bool {
+    is_overlapping_lanes(first, last)
 }
 
 #[target_feature(enable = "avx2,bmi1,bmi2,lzcnt,popcnt")]

@@ -24,6 +24,8 @@ pub struct QuickSpan<'a> {
     time: &'a [i64],
     quantity: Option<&'a [f64]>,
     side: Option<Bits<'a>>,
+    /// Rows without an aggressor, if there are any.
+    unsided: Option<Bits<'a>>,
     fills: Option<(&'a [i64], &'a [i64])>,
     agg_id: Option<&'a [i64]>,
 }
@@ -38,7 +40,9 @@ impl<'a> QuickSpan<'a> {
             Some(Values::Grid(_)) => return None,
         };
         let fills = span.first_id.zip(span.last_id);
-        Some(Self { price, time: span.time, quantity, side: span.is_buyer_maker, fills, agg_id: span.agg_id })
+        let unsided = span.unsided.filter(|bits| bits.any(price.len()));
+        let side = span.is_buyer_maker;
+        Some(Self { price, time: span.time, quantity, side, unsided, fills, agg_id: span.agg_id })
     }
 }
 
@@ -50,17 +54,21 @@ pub fn fold_lanes(span: &QuickSpan) -> Option<Sums> {
 
 #[inline(always)]
 fn with_quantity<const Q: bool>(span: &QuickSpan) -> Option<Sums> {
-    if span.side.is_some() { with_side::<Q, true>(span) } else { with_side::<Q, false>(span) }
+    match (span.side, span.unsided) {
+        (None, _) => with_side::<Q, false, false>(span),
+        (Some(_), None) => with_side::<Q, true, false>(span),
+        (Some(_), Some(_)) => with_side::<Q, true, true>(span),
+    }
 }
 
 #[inline(always)]
-fn with_side<const Q: bool, const S: bool>(span: &QuickSpan) -> Option<Sums> {
-    if span.fills.is_some() { with_fills::<Q, S, true>(span) } else { with_fills::<Q, S, false>(span) }
+fn with_side<const Q: bool, const S: bool, const U: bool>(span: &QuickSpan) -> Option<Sums> {
+    if span.fills.is_some() { with_fills::<Q, S, U, true>(span) } else { with_fills::<Q, S, U, false>(span) }
 }
 
 #[inline(always)]
-fn with_fills<const Q: bool, const S: bool, const F: bool>(span: &QuickSpan) -> Option<Sums> {
-    if span.agg_id.is_some() { run::<Q, S, F, true>(span) } else { run::<Q, S, F, false>(span) }
+fn with_fills<const Q: bool, const S: bool, const U: bool, const F: bool>(span: &QuickSpan) -> Option<Sums> {
+    if span.agg_id.is_some() { run::<Q, S, U, F, true>(span) } else { run::<Q, S, U, F, false>(span) }
 }
 
 /// Whole lanes of a column; nothing for an absent column.
@@ -94,26 +102,30 @@ fn rest<T: Copy>(values: &[T], from: usize, filler: T) -> [T; LANES] {
     lanes
 }
 
-/// One pass over all columns; the flags tell which of quantity, side, fills and agg ids are bound.
+/// One pass over all columns; the flags tell which of quantity, side, fills and agg ids are bound, and
+/// whether there are rows without an aggressor.
 #[inline(always)]
-fn run<const Q: bool, const S: bool, const F: bool, const A: bool>(span: &QuickSpan) -> Option<Sums> {
+fn run<const Q: bool, const S: bool, const U: bool, const F: bool, const A: bool>(span: &QuickSpan) -> Option<Sums> {
     let price = span.price;
     let quantity = span.quantity.unwrap_or_default();
     let (first, last) = span.fills.unwrap_or_default();
-    let side = span.side.unwrap_or(Bits { bytes: &[], offset: 0 });
+    let no_bits = Bits { bytes: &[], offset: 0 };
+    let (side, unsided) = (span.side.unwrap_or(no_bits), span.unsided.unwrap_or(no_bits));
     let agg_id = span.agg_id.unwrap_or_default();
     let zeros = &([0.0; LANES], [0i64; LANES]);
     let (quantities, firsts, lasts) = (whole(quantity), whole(first), whole(last));
     let (times, ids) = (whole(span.time), whole(agg_id));
     let (next_times, next_ids) = (whole(&span.time[1..]), whole(agg_id.get(1..).unwrap_or_default()));
-    let (mut lanes, mut sells) = (Lanes::new(), 0u32);
+    let mut lanes = Lanes::new();
     for (at, block) in whole(price).iter().enumerate() {
-        let byte = if S { side.byte(at * LANES) } else { 0 };
-        sells += byte.count_ones();
-        lanes.step::<Q, S, F>(
+        let sides = Sides {
+            sells: if S { side.byte(at * LANES) } else { 0 },
+            unsided: if U { unsided.byte(at * LANES) } else { 0 },
+        };
+        lanes.step::<Q, S, U, F>(
             block,
             lanes_at::<Q, f64>(quantities, at, &zeros.0)?,
-            byte,
+            sides,
             lanes_at::<F, i64>(firsts, at, &zeros.1)?,
             lanes_at::<F, i64>(lasts, at, &zeros.1)?,
         );
@@ -131,19 +143,29 @@ fn run<const Q: bool, const S: bool, const F: bool, const A: bool>(span: &QuickS
         let prices = rest(price, row, price[row]);
         let quantities = if Q { rest(quantity, row, 0.0) } else { zeros.0 };
         let (firsts, lasts) = if F { (rest(first, row, 0), rest(last, row, 0)) } else { (zeros.1, zeros.1) };
-        let byte = if S { side.byte(row) & ((1u8 << (price.len() - row)) - 1) } else { 0 };
-        sells += byte.count_ones();
-        lanes.step::<Q, S, F>(&prices, &quantities, byte, &firsts, &lasts);
+        let mask = (1u8 << (price.len() - row)) - 1;
+        let sides = Sides {
+            sells: if S { side.byte(row) & mask } else { 0 },
+            unsided: if U { unsided.byte(row) & mask } else { 0 },
+        };
+        lanes.step::<Q, S, U, F>(&prices, &quantities, sides, &firsts, &lasts);
     }
     let ordered = next_times.len() * LANES;
     let is_tail_ordered = is_rising(&span.time[ordered..], 0) && (!A || is_rising(&agg_id[ordered..], 1));
-    if is_tail_ordered { lanes.finish(price, sells) } else { None }
+    if is_tail_ordered { lanes.finish(price) } else { None }
 }
 
 /// Whether each value is at least `step` above the one before it, for the last few.
 #[inline(always)]
 fn is_rising(values: &[i64], step: i64) -> bool {
     values.windows(2).all(|pair| if step == 0 { pair[1] >= pair[0] } else { pair[1] > pair[0] })
+}
+
+/// Which of eight rows were sold by their aggressor, and which have none.
+#[derive(Clone, Copy)]
+struct Sides {
+    sells: u8,
+    unsided: u8,
 }
 
 /// Independent accumulators, eight to a column.
@@ -156,11 +178,16 @@ struct Lanes {
     low: [f64; LANES],
     volume: [u64; LANES],
     sell_volume: [u64; LANES],
+    unsided_volume: [u64; LANES],
     /// Products by limbs: high, middle, low.
     turnover: [[u64; LANES]; 3],
     sell_turnover: [[u64; LANES]; 3],
+    unsided_turnover: [[u64; LANES]; 3],
+    sells: u32,
+    unsided: u32,
     extra_fills: [i64; LANES],
     sell_extra_fills: [i64; LANES],
+    unsided_extra_fills: [i64; LANES],
 }
 
 /// The grid value of a double in `0..=LARGEST_QUICK`, rounded half away from zero.
@@ -171,6 +198,12 @@ fn quick_grid(x: f64) -> u64 {
     // The addition rounds half to even; a remainder of exactly half was rounded down.
     let is_half_lost = scaled - (shifted - TWO_52) == 0.5;
     (shifted.to_bits() & TWO_52_MANTISSA) + u64::from(is_half_lost)
+}
+
+/// All bits set where the bit of a lane is.
+#[inline(always)]
+fn mask(byte: u8, lane: usize) -> u64 {
+    0u64.wrapping_sub(u64::from(byte >> lane & 1))
 }
 
 #[inline(always)]
@@ -190,10 +223,15 @@ impl Lanes {
             low: [f64::INFINITY; LANES],
             volume: ZERO,
             sell_volume: ZERO,
+            unsided_volume: ZERO,
             turnover: [ZERO; 3],
             sell_turnover: [ZERO; 3],
+            unsided_turnover: [ZERO; 3],
+            sells: 0,
+            unsided: 0,
             extra_fills: [0; LANES],
             sell_extra_fills: [0; LANES],
+            unsided_extra_fills: [0; LANES],
         }
     }
 
@@ -207,17 +245,20 @@ impl Lanes {
     }
 
     #[inline(always)]
-    fn step<const Q: bool, const S: bool, const F: bool>(
+    fn step<const Q: bool, const S: bool, const U: bool, const F: bool>(
         &mut self,
         price: &[f64; LANES],
         quantity: &[f64; LANES],
-        sells: u8,
+        sides: Sides,
         first: &[i64; LANES],
         last: &[i64; LANES],
     ) {
+        self.sells += sides.sells.count_ones();
+        self.unsided += sides.unsided.count_ones();
         for lane in 0..LANES {
             let x = price[lane];
-            let sell_mask = if S { 0u64.wrapping_sub(u64::from(sells >> lane & 1)) } else { 0 };
+            let sell_mask = if S { mask(sides.sells, lane) } else { 0 };
+            let unsided_mask = if U { mask(sides.unsided, lane) } else { 0 };
             self.doubt[lane] |= doubt(x);
             self.high[lane] = if x > self.high[lane] { x } else { self.high[lane] };
             self.low[lane] = if x < self.low[lane] { x } else { self.low[lane] };
@@ -230,9 +271,15 @@ impl Lanes {
                     if S {
                         self.sell_turnover[limb][lane] += product & sell_mask;
                     }
+                    if U {
+                        self.unsided_turnover[limb][lane] += product & unsided_mask;
+                    }
                 }
                 if S {
                     self.sell_volume[lane] += q & sell_mask;
+                }
+                if U {
+                    self.unsided_volume[lane] += q & unsided_mask;
                 }
             }
             if F {
@@ -245,12 +292,16 @@ impl Lanes {
                 if S {
                     self.sell_extra_fills[lane] = self.sell_extra_fills[lane].wrapping_add(extra & sell_mask as i64);
                 }
+                if U {
+                    let masked = extra & unsided_mask as i64;
+                    self.unsided_extra_fills[lane] = self.unsided_extra_fills[lane].wrapping_add(masked);
+                }
             }
         }
     }
 
     #[inline(always)]
-    fn finish(&self, price: &[f64], sells: u32) -> Option<Sums> {
+    fn finish(&self, price: &[f64]) -> Option<Sums> {
         let (mut doubt, mut disorder) = (0, 0);
         let (mut high, mut low) = (self.high[0], self.low[0]);
         for lane in 0..LANES {
@@ -271,11 +322,14 @@ impl Lanes {
             low,
             close: quick_grid(price[price.len() - 1]) as i64,
             fills: records + self.extra_fills.iter().sum::<i64>(),
-            sell_fills: i64::from(sells) + self.sell_extra_fills.iter().sum::<i64>(),
+            sell_fills: i64::from(self.sells) + self.sell_extra_fills.iter().sum::<i64>(),
+            unsided_fills: i64::from(self.unsided) + self.unsided_extra_fills.iter().sum::<i64>(),
             volume: widen(&self.volume),
             sell_volume: widen(&self.sell_volume),
             turnover: join(&self.turnover),
             sell_turnover: join(&self.sell_turnover),
+            unsided_volume: widen(&self.unsided_volume),
+            unsided_turnover: join(&self.unsided_turnover),
             ..Sums::default()
         })
     }

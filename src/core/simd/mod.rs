@@ -17,7 +17,7 @@ pub use crate::core::simd::instruction_set::InstructionSet;
 
 use crate::core::bar::Sums;
 use crate::core::simd::fold::{QuickSpan, fold_lanes};
-use crate::core::simd::order::scan_lanes;
+use crate::core::simd::order::{is_overlapping_lanes, scan_lanes};
 use crate::core::simd::search::{first_extreme_lanes, first_outside_lanes};
 use crate::core::simd::transpose::{Baseline, Record, Spreading, Unpacked, spread_lanes, unpack_lanes};
 
@@ -75,6 +75,20 @@ pub fn widest_step(set: InstructionSet, time: &[i64]) -> Option<u64> {
     }
     let _ = set;
     scan_lanes(time)
+}
+
+/// Whether the fills of a record do not come after those of the record before it.
+#[inline]
+pub fn is_overlapping(set: InstructionSet, first: &[i64], last: &[i64]) -> bool {
+    #[cfg(target_arch = "x86_64")]
+    match set {
+        // SAFETY: as above.
+        InstructionSet::Avx512 => return unsafe { avx::is_overlapping_avx512(first, last) },
+        InstructionSet::Avx2 => return unsafe { avx::is_overlapping_avx2(first, last) },
+        InstructionSet::Baseline => {}
+    }
+    let _ = set;
+    is_overlapping_lanes(first, last)
 }
 
 /// Puts rows into their buckets. Returns the first row whose bucket is full.

@@ -20,8 +20,7 @@ pub const COLUMN: Column = feature(
 
 #[inline]
 fn aggression_ratio(bar: &Bar) -> Option<f64> {
-    let sells = bar.sums.sell_fills;
-    let buys = bar.sums.fills - sells;
+    let (buys, sells) = (bar.sums.buy_fills(), bar.sums.sell_fills);
     match (buys, sells) {
         (0, 0) => None,
         (_, 0) => Some(CAP),

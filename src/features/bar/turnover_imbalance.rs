@@ -18,8 +18,8 @@ pub const COLUMN: Column = feature(
 
 #[inline]
 fn turnover_imbalance(bar: &Bar) -> Option<f64> {
-    let total = to_f64(bar.sums.turnover);
-    let buys = to_f64(bar.sums.turnover - bar.sums.sell_turnover);
+    let total = to_f64(bar.sums.turnover - bar.sums.unsided_turnover);
+    let buys = to_f64(bar.sums.buy_turnover());
     let sells = to_f64(bar.sums.sell_turnover);
     (total > EPSILON).then(|| (buys - sells) * (1.0 / total))
 }

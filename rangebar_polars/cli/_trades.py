@@ -1,0 +1,277 @@
+"""Trade files of a command: any known layout, a table with keys, or standard input."""
+
+from __future__ import annotations
+
+import gzip
+import shutil
+import sys
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING
+
+import polars as pl
+
+from rangebar_polars.cli._output import UsageError, say
+from rangebar_polars.compute._columns import bind
+from rangebar_polars.exceptions import TickDataError, with_hint
+from rangebar_polars.fetch.binance.archive import GLOB_CHARACTERS
+from rangebar_polars.fetch.zipped import is_zip, member_pieces
+
+if TYPE_CHECKING:
+    import argparse
+    from collections.abc import Iterator, Sequence
+
+__all__ = ["STDIN", "TradeInput", "add_file_arguments", "is_file_name", "opened_trades"]
+
+STDIN = "-"
+TIME_UNITS = {"s": 1, "ms": 10**3, "us": 10**6, "ns": 10**9}
+# 2000 and 2100, in seconds: the numbers of no two units overlap.
+EARLIEST_S, LATEST_S = 946_684_800, 4_102_444_800
+COPIED_BYTES = 1 << 20
+INFERRED_ROWS = 10_000
+PARQUET_MAGIC, GZIP_MAGIC = b"PAR1", b"\x1f\x8b"
+
+
+@dataclass(frozen=True, slots=True)
+class TradeInput:
+    """What the options say about trade files."""
+
+    layout: str = "auto"
+    symbol: str | None = None
+    columns: dict[str, str | None] | None = None
+    time_unit: str | None = None
+    group_by: tuple[str, ...] = ()
+
+    @classmethod
+    def of(cls, arguments: argparse.Namespace) -> TradeInput:
+        """Read the options of a command."""
+        group_by = [name for text in arguments.group_by or () for name in text.split(",")]
+        return cls(
+            arguments.layout,
+            arguments.symbol,
+            columns_of(arguments.columns or ()),
+            arguments.time_unit,
+            tuple(name.strip() for name in group_by if name.strip()),
+        )
+
+
+def columns_of(texts: Sequence[str]) -> dict[str, str | None] | None:
+    """Parse `price=px,quantity=sz`; a field without a column is absent.
+
+    Examples
+    --------
+    >>> from rangebar_polars.cli._trades import columns_of
+    >>> columns_of(["price=px, quantity=sz", "side="])
+    {'price': 'px', 'quantity': 'sz', 'side': None}
+    """
+    columns: dict[str, str | None] = {}
+    for part in (part for text in texts for part in text.split(",") if part.strip()):
+        field, equals, name = part.partition("=")
+        if not equals or not field.strip():
+            sentence = f"--columns takes fields with their columns, not `{part.strip()}`"
+            raise UsageError(with_hint(sentence, "--columns price=px,quantity=sz"))
+        columns[field.strip()] = name.strip() or None
+    return columns or None
+
+
+def add_file_arguments(group: argparse._ActionsContainer) -> None:
+    """Add the options for trade files."""
+    group.add_argument(
+        "--layout",
+        default="auto",
+        metavar="NAME",
+        help="the layout of the files, such as binance-trades, bybit or csv (default: recognised "
+        "by names and values)",
+    )
+    group.add_argument(
+        "--columns",
+        action="append",
+        metavar="FIELD=NAME,...",
+        help="which column is which field, such as price=px,quantity=sz; `side=` says that there is "
+        "none",
+    )
+    group.add_argument(
+        "--time-unit", choices=tuple(TIME_UNITS), help="the unit of times that are numbers"
+    )
+
+
+def is_file_name(text: str) -> bool:
+    """Return whether an argument names files: it exists, is a path or pattern, or has a suffix.
+
+    Examples
+    --------
+    >>> from rangebar_polars.cli._trades import is_file_name
+    >>> [is_file_name(text) for text in ("trades.csv", "data/*", "-", "BTCUSDT")]
+    [True, True, True, False]
+    """
+    path = Path(text)
+    pattern = any(character in text for character in GLOB_CHARACTERS)
+    return text == STDIN or pattern or len(path.parts) > 1 or bool(path.suffix) or path.exists()
+
+
+@contextmanager
+def opened_trades(
+    names: Sequence[str], wanted: TradeInput, written: Sequence[Path | None] = ()
+) -> Iterator[pl.LazyFrame]:
+    """Scan the trades of files, and say which layout they have; none of them may be `written`."""
+    with ExitStack() as stack:
+        paths = [stack.enter_context(_standard_input()) if n == STDIN else n for n in names]
+        if names.count(STDIN) > 1:
+            raise UsageError(f"`{STDIN}` (standard input) can be read once")
+        files = list(_local_files(paths))
+        for path in written:
+            if path is not None and path.exists() and any(path.samefile(f) for f in files):
+                raise UsageError(f"`{path}` is among the trades; write to another file")
+        if wanted.group_by:
+            yield _tables(files, wanted, stack)
+        else:
+            yield _layout(paths, wanted)
+
+
+def _layout(paths: Sequence[str | Path], wanted: TradeInput) -> pl.LazyFrame:
+    """Scan files of a known layout."""
+    from rangebar_polars.trade_files.inputs import inputs_of
+    from rangebar_polars.trade_files.scan import parse_request, scan_trades
+
+    request = parse_request(wanted.layout, wanted.symbol, wanted.columns, wanted.time_unit)
+    first = inputs_of(paths, request)[0].opened()
+    say(f"layout: {first.note}")
+    return scan_trades(
+        paths,
+        layout=wanted.layout,
+        symbol=wanted.symbol,
+        columns=wanted.columns,
+        time_unit=wanted.time_unit,
+    )
+
+
+def _magic(path: Path) -> bytes:
+    with path.open("rb") as file:
+        return file.read(4)
+
+
+@contextmanager
+def _standard_input() -> Iterator[Path]:
+    """Copy standard input to a file, since a layout is recognised before the trades are read."""
+    if sys.stdin is None or sys.stdin.isatty():
+        sentence = "standard input is a terminal; `-` reads trades that another command writes"
+        raise UsageError(with_hint(sentence, "zcat trades.csv.gz | rangebar bars -"))
+    with TemporaryDirectory(prefix="rangebar-") as folder:
+        path = Path(folder) / "stdin"
+        with path.open("wb") as file:
+            shutil.copyfileobj(sys.stdin.buffer, file, COPIED_BYTES)
+        yield path
+
+
+def _local_files(paths: Sequence[str | Path]) -> Iterator[Path]:
+    """Yield the files of paths, patterns and folders; addresses have none."""
+    from rangebar_polars.fetch.binance.files import resolve_paths
+
+    for path in paths:
+        if "://" in str(path):
+            continue
+        if Path(path).is_dir():
+            yield from (file for file in sorted(Path(path).rglob("*")) if file.is_file())
+        else:
+            yield from resolve_paths(path)
+
+
+def _tables(files: Sequence[Path], wanted: TradeInput, stack: ExitStack) -> pl.LazyFrame:
+    """Scan tables with their key columns, which the frame methods group."""
+    if not files:
+        sentence = "--group-by reads files of this machine"
+        raise UsageError(with_hint(sentence, "download the file first, and give its path"))
+    folder = Path(stack.enter_context(TemporaryDirectory(prefix="rangebar-")))
+    frames = []
+    for number, path in enumerate(files):
+        frame = _table(path, folder / f"{number}.csv")
+        missing = [name for name in wanted.group_by if name not in frame.collect_schema()]
+        if missing:
+            names = ", ".join(f"`{name}`" for name in frame.collect_schema())
+            raise TickDataError(
+                f"`{path}` has no column `{missing[0]}` to group by; it has {names}"
+            )
+        frames.append(_timed(frame, path, wanted))
+    say(f"layout: table with {', '.join(wanted.group_by)}")
+    return pl.concat(frames) if len(frames) > 1 else frames[0]
+
+
+def _table(path: Path, unpacked: Path) -> pl.LazyFrame:
+    """Scan a Parquet or CSV file; a compressed one is unpacked first."""
+    magic = _magic(path)
+    try:
+        if magic == PARQUET_MAGIC:
+            plan = pl.scan_parquet(path)
+        else:
+            text = unpacked if is_zip(magic) or magic.startswith(GZIP_MAGIC) else path
+            if text == unpacked:
+                _unpack(path, unpacked, magic)
+            plan = pl.scan_csv(text, infer_schema_length=INFERRED_ROWS)
+        plan.collect_schema()
+    except (pl.exceptions.PolarsError, OSError, EOFError) as error:
+        what = str(error).partition("\n")[0][:200]
+        raise TickDataError(f"`{path}` cannot be read as a table: {what}") from error
+    return plan
+
+
+def _unpack(path: Path, unpacked: Path, magic: bytes) -> None:
+    """Write the text of a compressed file to another file."""
+    with unpacked.open("wb") as file:
+        if is_zip(magic):
+            file.writelines(member_pieces(path.read_bytes(), str(path)))
+        else:
+            with gzip.open(path) as packed:
+                shutil.copyfileobj(packed, file, COPIED_BYTES)
+
+
+def _timed(plan: pl.LazyFrame, path: Path, wanted: TradeInput) -> pl.LazyFrame:
+    """Convert the column of times, which may be numbers or text."""
+    schema = plan.collect_schema()
+    name = bind(schema, wanted.columns or {}, keys=wanted.group_by).of("timestamp")
+    dtype, time = schema[name], pl.col(name)
+    if isinstance(dtype, pl.Datetime):
+        return plan
+    if dtype == pl.String:
+        return plan.with_columns(time.str.to_datetime(time_unit="us", time_zone="UTC"))
+    if not dtype.is_numeric():
+        return plan
+    unit = wanted.time_unit
+    if unit is None:
+        first = plan.select(time.drop_nulls().first()).collect().item()
+        sentence = (
+            f"`{path}`: the times in `{name}`, such as `{first}`, are numbers, and nothing says of "
+            "which unit"
+        )
+        raise TickDataError(with_hint(sentence, f"--time-unit {_unit_of(first) or 'ms'}"))
+    if dtype.is_float():
+        return plan.with_columns(_from_float(time, unit))
+    return plan.with_columns(_from_integer(time, unit).dt.replace_time_zone("UTC"))
+
+
+def _from_integer(time: pl.Expr, unit: str) -> pl.Expr:
+    if unit == "s":
+        return (time.cast(pl.Int64) * 1_000).cast(pl.Datetime("ms"))
+    return time.cast(pl.Int64).cast(pl.Datetime(unit))  # type: ignore[arg-type]
+
+
+def _from_float(time: pl.Expr, unit: str) -> pl.Expr:
+    """Return times that are floats, to the microsecond."""
+    us = (time * (1_000_000 / TIME_UNITS[unit])).round().cast(pl.Int64)
+    return pl.from_epoch(us, time_unit="us").dt.replace_time_zone("UTC")
+
+
+def _unit_of(value: float | None) -> str | None:
+    """Return the unit in which a number is a time of this century.
+
+    Examples
+    --------
+    >>> from rangebar_polars.cli._trades import _unit_of
+    >>> _unit_of(1_723_161_255_342), _unit_of(1_723_161_255.25), _unit_of(7)
+    ('ms', 's', None)
+    """
+    if value is None:
+        return None
+    units = (unit for unit, count in TIME_UNITS.items() if EARLIEST_S <= value / count < LATEST_S)
+    return next(units, None)

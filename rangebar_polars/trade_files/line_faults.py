@@ -1,0 +1,141 @@
+"""Why a line of a trade file is not valid; used once a block could not be read."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+import polars as pl
+
+from rangebar_polars.fetch.csv_lines import wrong_decimal
+from rangebar_polars.trade_files.opening import fields_of
+from rangebar_polars.trade_files.values import amounts, is_time, raw_schema
+from rangebar_polars.trade_layouts import BUY, NO_SIDE, SELL, TIME_UNITS, TRUTH, column_key
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from rangebar_polars.trade_files.opening import Opened
+
+__all__ = ["first_fault"]
+
+WHOLE = re.compile(r"[+-]?[0-9]{1,18}")
+UNIT_WORDS = {"s": "seconds", "ms": "milliseconds", "us": "microseconds", "ns": "nanoseconds"}
+
+
+def first_fault(lines: Iterable[tuple[int, str]], opened: Opened, symbol: str | None) -> str | None:
+    """Return the first line that is no trade, and why; None if each is one."""
+    keys = [column_key(name) for name in opened.names]
+    places = {
+        field: keys.index(column_key(name)) for field, (name, _) in raw_schema(opened).items()
+    }
+    for number, text in lines:
+        values = fields_of(text, opened.separator)
+        if len(values) != len(opened.names):
+            count = f"{len(values)} fields instead of {len(opened.names)}"
+            return f"line {number}: {count}: `{text[:80]}`"
+        row = {field: values[at] for field, at in places.items()}
+        only = opened.layout.only
+        if only is not None and row["only"] != only[1]:
+            continue
+        if symbol is not None and "symbol" in row and row["symbol"].lower() != symbol.lower():
+            continue
+        fault = None if is_sentinel(row) else fault_of(row, opened)
+        if fault:
+            return f"line {number}: {fault}"
+    return None
+
+
+def is_sentinel(row: dict[str, str]) -> bool:
+    """Whether a row stands for no trade: price 0 and fills of -1."""
+    fills = (row.get("first_id"), row.get("last_id"))
+    return fills == ("-1", "-1") and not row.get("price", "1").strip("0.")
+
+
+def fault_of(row: dict[str, str], opened: Opened) -> str | None:
+    """Return why the fields of a row are no trade, if they are none."""
+    fault = wrong_time(row["time"], opened)
+    for field in amounts(opened.layout):
+        fault = fault or wrong_amount(field, row[field], opened)
+    if fault is None and "bid" in row and float(row["bid"]) > float(row["ask"]):
+        fault = f"the quote is crossed: bid `{row['bid'][:40]}` is above ask `{row['ask'][:40]}`"
+    return fault or wrong_id(row, opened) or wrong_side(row, opened)
+
+
+def wrong_id(row: dict[str, str], opened: Opened) -> str | None:
+    """Return which id is not valid, if one is not."""
+    layout = opened.layout
+    for field in ("id", "first_id", "last_id"):
+        if field not in row or (field == "id" and layout.id_kind == "text"):
+            continue
+        if not WHOLE.fullmatch(row[field]):
+            return f"`{getattr(layout, field)}` is `{row[field][:40]}`, not a whole number"
+        if int(row[field]) < 0:
+            return f"`{getattr(layout, field)}` is `{row[field]}`, below 0"
+    if "first_id" in row and "last_id" in row and int(row["last_id"]) < int(row["first_id"]):
+        return f"`{layout.last_id}` is below `{layout.first_id}`"
+    return None
+
+
+def wrong_side(row: dict[str, str], opened: Opened) -> str | None:
+    """Return why a row does not say whose trade it is."""
+    layout = opened.layout
+    if "buyer_maker" in row and row["buyer_maker"].lower() not in TRUTH:
+        return f"`{layout.buyer_maker}` is `{row['buyer_maker'][:40]}`, neither true nor false"
+    if "side" in row and row["side"].lower() not in BUY | SELL | NO_SIDE:
+        return f"`{layout.side}` is `{row['side'][:40]}`, neither a purchase nor a sale"
+    return None
+
+
+def wrong_amount(field: str, text: str, opened: Opened) -> str | None:
+    """Return why a text is not the decimal of its field, if it is none."""
+    name = getattr(opened.layout, field)
+    if field == "price" and opened.is_scaled:
+        fault = wrong_scaled(text)
+        return f"`{name}` is `{text[:40]}`, {fault}" if fault else None
+    fault = wrong_decimal(text)
+    if fault:
+        return f"`{name}` is `{text[:40]}`, {fault}"
+    value = round(float(text), 8)
+    if field in ("price", "bid", "ask") and value <= 0:
+        return f"`{name}` is `{text[:40]}`, not above 0"
+    if value < 0:
+        return (
+            f"`{name}` is `{text[:40]}`, below 0. If a negative size is a sale, read the file with "
+            f'`pl.scan_csv`, and bind `pl.col("{name}").abs()` and `pl.col("{name}") < 0` as '
+            "`quantity` and `is_buyer_maker`"
+        )
+    return None
+
+
+def wrong_scaled(text: str) -> str | None:
+    """Return why a text is not a price in units of 1e-9."""
+    if not WHOLE.fullmatch(text):
+        return "not a whole number of 1e-9"
+    if int(text) % 10:
+        return "a number of 1e-9, with more than 8 decimals"
+    return None if int(text) > 0 else "not above 0"
+
+
+def wrong_time(text: str, opened: Opened) -> str | None:
+    """Return why a text is no time of the file, if it is none."""
+    name = opened.layout.time
+    if opened.unit in TIME_UNITS:
+        try:
+            value = float(text) if opened.unit == "s" else int(text)
+        except ValueError:
+            return f"the time `{name}` is `{text[:40]}`, not a number of {UNIT_WORDS[opened.unit]}"
+        if abs(value) >= 2**63 or value != value:  # noqa: PLR0124 - not a number
+            return f"the time `{name}` is `{text[:40]}`, outside 2000 to 2100"
+        frame = pl.DataFrame({"time": [value]})
+        if not frame.select(is_time(opened.unit)).item():
+            return (
+                f"the time `{name}` is `{text[:40]}`, outside 2000 to 2100 taken as "
+                f"{UNIT_WORDS[opened.unit]} since 1970"
+            )
+        return None
+    frame = pl.DataFrame({"time": [text]})
+    if not frame.select(is_time(opened.unit).fill_null(value=False)).item():
+        form = "ISO 8601" if opened.unit == "iso" else f"`{opened.unit}`"
+        return f"the time `{name}` is `{text[:40]}`, not {form} or outside 2000 to 2100"
+    return None

@@ -1,0 +1,312 @@
+"""Trade files on the command line: layouts, columns, units, keys, standard input and import."""
+
+from __future__ import annotations
+
+import gzip
+import io
+import json
+import subprocess
+import sys
+from typing import TYPE_CHECKING
+
+import polars as pl
+import pytest
+from polars.testing import assert_frame_equal
+
+import rangebar_polars as rb
+from rangebar_polars.cli import main
+from rangebar_polars.cli._remedies import with_options
+from rangebar_polars.storage.parquet import TickStorage
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+TICKS = rb.sample_ticks().head(4_000)
+
+
+def run(*words: object, data: bytes | None = None) -> subprocess.CompletedProcess[bytes]:
+    program = [sys.executable, "-m", "rangebar_polars", *map(str, words)]
+    done = subprocess.run(
+        program, input=data or b"", capture_output=True, timeout=1200, check=False
+    )
+    assert b"Traceback" not in done.stderr
+    return done
+
+
+def two_symbols(unit: str | None = None) -> pl.DataFrame:
+    parts = [TICKS.with_columns(symbol=pl.lit(name)) for name in ("A", "B")]
+    both = pl.concat(parts).sort("timestamp", maintain_order=True)
+    return both if unit is None else both.with_columns(pl.col("timestamp").dt.epoch(unit))
+
+
+def bars_csv(text: str) -> pl.DataFrame:
+    return pl.read_csv(io.StringIO(text), try_parse_dates=True)
+
+
+@pytest.mark.parametrize("unit", ["ms", "us", "ns"])
+def test_times_of_any_unit_are_read(
+    unit: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "t.parquet"
+    two_symbols(unit).write_parquet(path)
+    words = ["bars", str(path), "--group-by", "symbol"]
+    assert main(words) == 1
+    assert f"hint: --time-unit {unit}" in capsys.readouterr().err
+    assert main([*words, "--time-unit", unit]) == 0
+    heard = capsys.readouterr()
+    assert "layout: " in heard.err
+    found = bars_csv(heard.out)
+    ticks = two_symbols() if unit != "ms" else two_symbols().with_columns(
+        pl.col("timestamp").dt.truncate("1ms")
+    )  # fmt: skip
+    wanted = ticks.rangebar.bars(250, group_by="symbol")
+    assert found["close_time"].to_list() == wanted["close_time"].to_list()
+    assert found["symbol"].to_list() == wanted["symbol"].to_list()
+
+
+def test_times_of_float_seconds_are_read(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "t.csv"
+    ticks = two_symbols("us").with_columns(pl.col("timestamp") / 1_000_000)
+    ticks.write_csv(path)
+    assert main(["bars", str(path), "--group-by", "symbol", "--time-unit", "s"]) == 0
+    wanted = two_symbols().rangebar.bars(250, group_by="symbol")
+    assert bars_csv(capsys.readouterr().out)["open_time"].to_list() == wanted["open_time"].to_list()
+
+
+def test_standard_input_is_read_as_a_file_is(tmp_path: Path) -> None:
+    path = tmp_path / "t.csv.gz"
+    content = gzip.compress(two_symbols("us").write_csv().encode())
+    path.write_bytes(content)
+    options = ["--group-by", "symbol", "--time-unit", "us"]
+    piped = run("bars", "-", *options, data=content)
+    assert piped.returncode == 0, piped.stderr
+    assert piped.stdout == run("bars", path, *options).stdout
+    assert len(piped.stdout.splitlines()) > 1
+
+
+def test_files_of_any_layout_are_recognised(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    binance = tmp_path / "ETHUSDT-trades-2024-08-08.csv"
+    rows = [(7, 3200.5, 0.02), (8, 3210.5, 0.5), (9, 3219.5, 1.0)]
+    lines = [f"{i},{p},{q},1.0,{1_723_075_200_000 + i},true,true" for i, p, q in rows]
+    binance.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    assert main(["bars", str(binance)]) == 0
+    heard = capsys.readouterr()
+    assert "rangebar: layout: binance-trades (spot)" in heard.err
+    assert bars_csv(heard.out)["close"].to_list() == [3210.5, 3219.5][:1]
+    own = tmp_path / "own.csv"
+    own.write_text("when,px,sz\n1723075200000,100,1\n1723075201000,100.5,2\n", encoding="utf-8")
+    assert main(["bars", str(own)]) == 1
+    assert "--layout csv" in capsys.readouterr().err
+    columns = "timestamp=when,price=px,quantity=sz"
+    assert main(["bars", str(own), "--columns", columns, "--time-unit", "ms"]) == 0
+    assert bars_csv(capsys.readouterr().out)["volume"].to_list() == [3.0]
+    folder = tmp_path / "folder"
+    folder.mkdir()
+    own.rename(folder / "own.csv")
+    assert main(["bars", str(folder), "--columns", columns, "--time-unit", "ms"]) == 0
+    assert bars_csv(capsys.readouterr().out).height == 1
+
+
+def test_a_missing_key_names_the_columns(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "t.parquet"
+    TICKS.write_parquet(path)
+    assert main(["bars", str(path), "--group-by", "coin"]) == 1
+    heard = capsys.readouterr()
+    assert "`coin`" in heard.err
+    assert "`price`" in heard.err
+
+
+def test_several_symbols_without_a_key_propose_the_option(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "t.parquet"
+    two_symbols().drop("agg_trade_id", "first_trade_id", "last_trade_id").write_parquet(path)
+    assert main(["bars", str(path)]) == 1
+    heard = capsys.readouterr().err
+    assert "--group-by symbol" in heard or "--symbol" in heard
+    assert "group_by=" not in heard
+
+
+@pytest.mark.parametrize("columns", ["price", "=px", "price px"])
+def test_malformed_columns_are_a_usage_error(
+    columns: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "t.parquet"
+    TICKS.write_parquet(path)
+    assert main(["bars", str(path), "--columns", columns]) == 2
+    assert "--columns price=px,quantity=sz" in capsys.readouterr().err
+
+
+def test_times_in_csv_end_in_z(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path, out = tmp_path / "t.parquet", tmp_path / "bars.csv"
+    TICKS.write_parquet(path)
+    assert main(["bars", str(path)]) == 0
+    text = capsys.readouterr().out
+    assert "+0000" not in text
+    first = text.splitlines()[1].split(",")[1]
+    assert first == "2024-08-08T00:00:00.932115Z"
+    assert main(["bars", str(path), "--out", str(out)]) == 0
+    assert out.read_text(encoding="utf-8") == text
+
+
+def test_quiet_prints_nothing_on_success_and_the_reason_of_a_failure(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path, out = tmp_path / "t.parquet", tmp_path / "bars.parquet"
+    TICKS.write_parquet(path)
+    assert main(["bars", str(path), "--quiet", "--out", str(out)]) == 0
+    heard = capsys.readouterr()
+    assert (heard.out, heard.err) == ("", "")
+    assert main(["bars", str(tmp_path / "no.parquet"), "--quiet"]) == 1
+    assert "no.parquet" in capsys.readouterr().err
+
+
+def test_import_writes_the_ticks_of_files(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file, folder = tmp_path / "t.parquet", tmp_path / "store"
+    ticks = rb.sample_ticks()
+    moved = ticks.with_columns(
+        pl.col("timestamp") + pl.duration(days=1),
+        pl.col("agg_trade_id") + ticks.height,
+        pl.col("first_trade_id", "last_trade_id") + 10_000_000,
+    )
+    pl.concat([ticks, moved]).write_parquet(file)
+    words = ["ticks", "import", str(file), "--cache-dir", str(folder), "ETHUSDT"]
+    assert main(words) == 0
+    assert f"{2 * ticks.height:,} ticks of 2 days imported" in capsys.readouterr().err
+    stored = TickStorage(folder).get_ticks("ETHUSDT", "2024-08-08", "2024-08-08")
+    assert_frame_equal(stored, ticks)
+    assert main(words) == 0
+    assert "already stored" in capsys.readouterr().err
+    assert main([*words, "--quiet"]) == 0
+    assert capsys.readouterr().err == ""
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["ticks", "import", "a.csv"], "symbol"),
+        (["ticks", "import", "BTCUSDT"], "file"),
+        (["ticks", "import", "a.csv", "b.csv"], "symbol"),
+        (["bars", "-", "-"], "once"),
+        (["bars", "x.csv", "--time-unit", "minutes"], "ms"),
+    ],
+    ids=" ".join,
+)
+def test_misused_files_are_usage_errors(
+    words: list[str], message: str, monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(b"")))
+    try:
+        status = main(words)
+    except SystemExit as ended:
+        status = int(ended.code or 0)
+    assert status == 2
+    assert message in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["status"], "rangebar cache status"),
+        (["clear"], "rangebar cache drop"),
+        (["poplate"], "rangebar populate"),
+        (["cache", "statsu"], "rangebar cache status"),
+        (["bars", "--threshhold", "250", "x.csv"], "--threshold"),
+        (["fetch", "BTCUSDT", "2024-01-01", "--cachedir", "x"], "--cache-dir"),
+        ([], "rangebar --help"),
+    ],
+    ids=" ".join,
+)
+def test_a_misspelt_word_names_the_nearest(
+    words: list[str], message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main(words)
+    assert ended.value.code == 2
+    heard = capsys.readouterr().err
+    assert message in heard
+    if words[:1] in (["bars"], ["fetch"]):
+        assert heard.startswith(f"usage: rangebar {words[0]}")
+
+
+def commands() -> list[list[str]]:
+    """Return every command that runs something."""
+    from argparse import _SubParsersAction
+
+    from rangebar_polars.cli import parser
+
+    found: list[list[str]] = []
+
+    def collect(one: object, words: list[str]) -> None:
+        verbs = [a for a in one._actions if isinstance(a, _SubParsersAction)]  # type: ignore[attr-defined]
+        for name, inner in verbs[0].choices.items() if verbs else ():
+            collect(inner, [*words, name])
+        if not verbs:
+            found.append(words)
+
+    collect(parser(), [])
+    return found
+
+
+@pytest.mark.parametrize("words", commands(), ids=" ".join)
+def test_every_command_takes_a_cache_folder(words: list[str]) -> None:
+    from rangebar_polars.cli import parser
+
+    one: object = parser()
+    for word in words:
+        one = next(a for a in one._actions if a.choices and word in a.choices).choices[word]  # type: ignore[attr-defined]
+    assert "--cache-dir" in one._option_string_actions  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize(
+    ("hint", "option"),
+    [
+        ('end_date="2024-01-31"', "--end 2024-01-31"),
+        ("refresh_stale=True rebuilds them", "--refresh-stale rebuilds them"),
+        ('`pl.from_epoch("t", time_unit="ns")`', "--time-unit ns"),
+        ('layout="csv", columns={"price": "p x"}', "--layout csv, --columns 'price=p x'"),
+        ("columns={...}", "columns={...}"),
+    ],
+)
+def test_hints_name_options(hint: str, option: str) -> None:
+    assert with_options(f"wrong\n\nhint: {hint}") == f"wrong\n\nhint: {option}"
+    assert with_options(hint) == hint
+
+
+def test_status_is_a_list_for_people_and_for_programs(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pytest.importorskip("chdb")
+    where = ["--cache-dir", str(tmp_path)]
+    TickStorage(tmp_path).write_ticks("ETHUSDT", rb.sample_ticks())
+    populate = ["populate", "ETHUSDT,ETHUSDT", "2024-08-08", "2024-08-08", "--no-notify", *where]
+    assert main([*populate, "--quiet"]) == 0
+    heard = capsys.readouterr()
+    assert (heard.out, heard.err) == ("", "")
+    assert main(["cache", "status", "--format", "table", *where]) == 0
+    heard = capsys.readouterr()
+    assert all(len(line) <= 80 for line in (heard.out + heard.err).splitlines())
+    assert "ETHUSDT" in heard.out
+    assert main(["cache", "status", "--format", "table", "--wide", *where]) == 0
+    assert "bar_semantics" in capsys.readouterr().out
+    assert main(["cache", "status", "--format", "json", *where]) == 0
+    (series,) = json.loads(capsys.readouterr().out)
+    assert (series["symbol"], series["anchor"]) == ("ETHUSDT", "2024-08-08T00:00:00Z")
+    nothing = [
+        ["status", "NOPE"],
+        ["drop", "NOPE", "--yes"],
+        ["count", "ETHUSDT", "-t", "999"],
+        ["export", "ETHUSDT", "-t", "999"],
+    ]
+    for words in nothing:
+        assert main(["cache", *words, *where]) == 1
+        assert "no bars of " in capsys.readouterr().err

@@ -1,0 +1,89 @@
+"""Every warning of the package is a documented class of `rb.exceptions`."""
+
+from __future__ import annotations
+
+import ast
+import importlib
+import warnings
+from pathlib import Path
+
+import pytest
+
+import rangebar_polars as rb
+from rangebar_polars import exceptions
+from rangebar_polars.exceptions import DamagedFileError, RangeBarWarning
+
+ROOT = Path(__file__).resolve().parent.parent
+CLASSES = [name for name in exceptions.__all__ if name.endswith("Warning")]
+# Modules in which the names stood before, and stay importable.
+FORMER = {
+    "_files.locks": "LockWaitWarning",
+    "populate.precompute": "ValidationWarning",
+    "populate.local_checkpoint": "LocalCheckpointWarning",
+    "symbol_registry": "StartDateClampedWarning",
+    "symbol_registry._gate": "SymbolNotRegisteredWarning",
+    "fetch": "TradeFileWarning",
+    "fetch.binance.rest_client": "ClockSkewWarning",
+    "fetch.binance.archive": "UnverifiedFileWarning",
+    "fetch.zipped": "DamagedFileError",
+    "storage": "CoverageWarning",
+    "storage.coverage": "CoverageWarning",
+    "ingest.newest_day": "ClampWarning",
+}
+
+
+def syntax_trees() -> dict[str, ast.Module]:
+    files = sorted((ROOT / "rangebar_polars").rglob("*.py"))
+    return {str(path.relative_to(ROOT)): ast.parse(path.read_text()) for path in files}
+
+
+@pytest.mark.parametrize("name", CLASSES)
+def test_one_filter_covers_all_warnings(name: str) -> None:
+    kind = getattr(exceptions, name)
+    assert issubclass(kind, RangeBarWarning)
+    assert issubclass(kind, UserWarning)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("error")
+        warnings.simplefilter("ignore", rb.exceptions.RangeBarWarning)
+        warnings.warn(kind("text"), stacklevel=1)
+    assert caught == []
+
+
+@pytest.mark.parametrize("name", CLASSES)
+def test_the_guide_to_errors_lists_each_warning(name: str) -> None:
+    assert f"| `{name}`" in (ROOT / "docs/concepts/errors.md").read_text()
+
+
+def test_warnings_are_defined_in_one_module() -> None:
+    elsewhere = [
+        f"{file}: {node.name}"
+        for file, tree in syntax_trees().items()
+        for node in ast.walk(tree)
+        if isinstance(node, ast.ClassDef)
+        and any("Warning" in ast.unparse(base) for base in node.bases)
+        and not file.endswith("exceptions.py")
+    ]
+    assert elsewhere == []
+
+
+def test_no_warning_has_a_class_of_python_itself() -> None:
+    bare = {"UserWarning", "RuntimeWarning", "DeprecationWarning", "FutureWarning"}
+    for file, tree in syntax_trees().items():
+        for node in ast.walk(tree):
+            if isinstance(node, ast.Call) and ast.unparse(node.func).endswith(
+                ("warnings.warn", "warn_caller")
+            ):
+                named = {ast.unparse(argument) for argument in node.args}
+                assert not named & bare, f"{file}:{node.lineno}"
+
+
+@pytest.mark.parametrize("module", FORMER)
+def test_former_places_still_have_the_names(module: str) -> None:
+    name = FORMER[module]
+    home = importlib.import_module(f"rangebar_polars.{module}")
+    assert getattr(home, name) is getattr(exceptions, name)
+
+
+def test_a_damaged_file_is_an_error_about_ticks() -> None:
+    assert issubclass(DamagedFileError, rb.exceptions.TickDataError)
+    assert "DamagedFileError" in exceptions.__all__
