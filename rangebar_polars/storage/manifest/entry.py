@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, fields, replace
 from typing import Any, Literal, TypeAlias, get_args
 
-from rangebar_polars.sources import Origin
+from rangebar_polars.day_ticks import Origin
 
 __all__ = ["STATES", "STORED_STATES", "DayEntry", "IdSpan", "State"]
 
