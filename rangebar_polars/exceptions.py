@@ -68,6 +68,7 @@ __all__ = [
     "TradeFileWarning",
     "TransientSourceError",
     "UnboundColumnWarning",
+    "UnknownVariableWarning",
     "UnverifiedFileWarning",
     "ValidationError",
     "ValidationWarning",
@@ -147,6 +148,10 @@ class MissingFileWarning(TradeFileWarning):
 
 class RepeatedFillsWarning(TradeFileWarning):
     """Warns that two records hold the same fills, which count twice."""
+
+
+class UnknownVariableWarning(RangeBarWarning):
+    """Warns that a variable of the environment is nearly the name of a setting, and has no effect."""
 
 
 class UnverifiedFileWarning(RangeBarWarning):
