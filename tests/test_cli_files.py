@@ -180,11 +180,11 @@ def test_import_writes_the_ticks_of_files(
     pl.concat([ticks, moved]).write_parquet(file)
     words = ["ticks", "import", str(file), "--cache-dir", str(folder), "ETHUSDT"]
     assert main(words) == 0
-    assert f"{2 * ticks.height:,} ticks of 2 days imported" in capsys.readouterr().err
+    assert f"{2 * ticks.height:,} ticks of 2 days imported" in capsys.readouterr().out
     stored = TickStorage(folder).get_ticks("ETHUSDT", "2024-08-08", "2024-08-08")
     assert_frame_equal(stored, ticks)
     assert main(words) == 0
-    assert "already stored" in capsys.readouterr().err
+    assert "already stored" in capsys.readouterr().out
     assert main([*words, "--quiet"]) == 0
     assert capsys.readouterr().err == ""
 
