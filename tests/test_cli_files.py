@@ -133,6 +133,24 @@ def test_several_symbols_without_a_key_propose_the_option(
     assert "group_by=" not in heard
 
 
+@pytest.mark.parametrize("suffix", [".parquet", ".csv"])
+def test_the_symbol_of_files_with_several_is_chosen(
+    suffix: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    ids = [name for name in TICKS.columns if name.endswith("_id")]
+    both = two_symbols().drop(ids).select(pl.lit("spot").alias("market"), pl.all())
+    path = tmp_path / f"t{suffix}"
+    (both.write_parquet if suffix == ".parquet" else both.write_csv)(path)
+    assert main(["bars", str(path)]) == 1
+    heard = capsys.readouterr().err
+    assert "`B` after `A`" in heard
+    assert "--symbol A" in heard
+    assert main(["bars", str(path), "--symbol", "b"]) == 0
+    wanted = TICKS.drop(ids).rangebar.bars(250)
+    assert bars_csv(capsys.readouterr().out)["close"].to_list() == wanted["close"].to_list()
+    assert main(["bars", str(path), "--columns", "symbol="]) == 0
+
+
 @pytest.mark.parametrize("columns", ["price", "=px", "price px"])
 def test_malformed_columns_are_a_usage_error(
     columns: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]

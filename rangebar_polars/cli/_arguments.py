@@ -108,7 +108,11 @@ def venue_of(symbol: str, source: str | None, market: str | None) -> Venue:
 def venues_of(source: str | None, market: str | None, stored: Sequence[Venue] = ()) -> list[Venue]:
     """Return all venues, or those of a source, a market or both. `stored` adds user sources."""
     if source is not None:
-        source = parsed(canonical_market, source, DEFAULT_MARKET).source
+        # Checks a market that another source may have.
+        venue = parsed(canonical_market, source, market or DEFAULT_MARKET)
+        if market is not None:
+            return [venue]
+        source = venue.source
     known = [Venue(name, of_name) for name, row in SOURCES.items() for of_name in row.market_names]
     venues = [*known, *(venue for venue in stored if venue not in known)]
     if market is not None and market.lower() not in {venue.market for venue in venues}:

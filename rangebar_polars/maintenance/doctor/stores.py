@@ -14,7 +14,7 @@ from rangebar_polars.clickhouse.connection.sql import literal
 from rangebar_polars.clickhouse.damage import is_sound
 from rangebar_polars.clickhouse.open import engine_use, open_target
 from rangebar_polars.clickhouse.query.status import sizes, stored_series
-from rangebar_polars.clickhouse.schema.migrate import has_tables
+from rangebar_polars.clickhouse.schema.migrate import check_schema
 from rangebar_polars.config import proxy_of
 from rangebar_polars.exceptions import CacheQueryError, CacheUnavailableError
 from rangebar_polars.fetch.failures.causes import Cause, cause_of
@@ -135,7 +135,7 @@ def _connection_fault(target: Target, timeout_s: float) -> Cause | None:
 def _of_cache(cache: Cache, end: float) -> Iterator[Finding]:
     """Check the tables of an open cache."""
     address = cache.target.address
-    if not has_tables(cache):
+    if not check_schema(cache):
         yield Finding(BARS, "bars", "ok", f"{address} has no tables yet")
         return
     series = stored_series(cache)
