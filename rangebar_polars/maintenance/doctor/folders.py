@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from rangebar_polars._files.disk import Disk
 from rangebar_polars._files.locks import LockFile
-from rangebar_polars._utils.checks import ACCESS_HINT, is_folder, require_folder
+from rangebar_polars._utils.arguments.checks import ACCESS_HINT, is_folder, require_folder
 from rangebar_polars.config import config_folder, settings
 from rangebar_polars.maintenance.doctor.findings import Finding
 from rangebar_polars.symbol_registry import get_symbol_entries

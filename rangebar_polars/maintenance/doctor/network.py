@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 from urllib.request import url2pathname
 
 from rangebar_polars._utils.address import Address
-from rangebar_polars._utils.checks import is_folder
+from rangebar_polars._utils.arguments.checks import is_folder
 from rangebar_polars.config import proxy_of, settings
 from rangebar_polars.fetch.binance.rest_client import HOSTS
 from rangebar_polars.fetch.http_probe import LARGEST_SKEW_S

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from rangebar_polars._files.disk import Disk
-from rangebar_polars._utils.checks import is_folder
+from rangebar_polars._utils.arguments.checks import is_folder
 from rangebar_polars.clickhouse.connection.dsn import resolve
 from rangebar_polars.clickhouse.connection.sql import literal
 from rangebar_polars.clickhouse.damage import is_sound

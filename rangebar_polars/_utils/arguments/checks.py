@@ -35,7 +35,7 @@ def require_bool(**flags: object) -> None:
 
     Examples
     --------
-    >>> from rangebar_polars._utils.checks import require_bool
+    >>> from rangebar_polars._utils.arguments.checks import require_bool
     >>> require_bool(notify=True, verbose=False)
     >>> require_bool(notify="no")
     Traceback (most recent call last):
@@ -69,7 +69,7 @@ def count_of(n_bars: SupportsIndex) -> int:
 
     Examples
     --------
-    >>> from rangebar_polars._utils.checks import count_of
+    >>> from rangebar_polars._utils.arguments.checks import count_of
     >>> count_of(1_000)
     1000
     """
@@ -108,7 +108,7 @@ def keeps_incomplete(incomplete: object, name: str = "incomplete") -> bool:
 
     Examples
     --------
-    >>> from rangebar_polars._utils.checks import keeps_incomplete
+    >>> from rangebar_polars._utils.arguments.checks import keeps_incomplete
     >>> keeps_incomplete("keep"), keeps_incomplete(False)
     (True, False)
     """
