@@ -75,7 +75,7 @@ def test_a_sound_machine_has_no_problem(
     assert "chdb" in rows["extras", "cache"]["text"]
     assert str(folder) in rows["settings", "cache_dir"]["text"]
     assert "RANGEBAR_CACHE_DIR" in rows["settings", "cache_dir"]["text"]
-    assert rows["tick store", "ticks"]["text"].startswith("1 symbols, 1 days")
+    assert rows["tick store", "ticks"]["text"].startswith("1 symbol, 1 day,")
     assert "no bars are cached" in rows["bar cache", "bars"]["text"]
     for name in ("binance archive", "binance rest spot", "exness"):
         assert served.url in rows["network", name]["text"]
@@ -171,9 +171,7 @@ def test_damage_of_the_tick_store_is_a_problem(folder: Path) -> None:
     file.chmod(0o644)
     file.write_bytes(file.read_bytes()[:-1])
     found = problems(examine(offline=True))
-    assert "2024-08-08 have a file that is missing or has another size" in next(
-        iter(found.values())
-    )
+    assert "1 day from 2024-08-08 on: with a file that is missing" in next(iter(found.values()))
     assert "rangebar fetch ETHUSDT 2024-08-08 2024-08-08" in next(iter(found.values()))
     with pytest.raises((OSError, TicksNotCachedError)):
         storage.get_ticks("ETHUSDT", "2024-08-08", "2024-08-08")
@@ -197,7 +195,7 @@ def test_the_bar_cache_is_opened_and_its_files_are_checked(folder: Path) -> None
     assert problems(found) == {}
     shown = texts(found, "bar cache")
     assert "bars: 1 series" in shown
-    assert "parts were checked" in shown
+    assert "parts checked" in shown
     assert "opened the embedded engine" in shown
     with open_cache(cache_dir=folder) as cache:
         cache.command(f"INSERT INTO {cache.table('schema_version')} (version) VALUES (99)")

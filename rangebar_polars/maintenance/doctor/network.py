@@ -109,7 +109,7 @@ def _of_status(place: Place, status: int) -> Finding:
     """Judge the status of an answer: any says that the address can be reached."""
     proxy = proxy_of(*urlsplit(place.address.full)[:2])
     through = "" if proxy is None else f" through the proxy {proxy[1]} ({proxy[0]})"
-    text = f"{place.address} answers with status {status}{through}"
+    text = f"{place.address} answers{through} (status {status})"
     hint = ""
     if status in (UNAUTHORIZED, PROXY_LOGIN):
         hint = f"the address needs a user and a password: https://user:password@host in {_variable(place)}"

@@ -18,7 +18,7 @@ from rangebar_polars.clickhouse.schema.migrate import check_schema
 from rangebar_polars.config import proxy_of
 from rangebar_polars.exceptions import CacheQueryError, CacheUnavailableError
 from rangebar_polars.fetch.failures.causes import Cause, cause_of
-from rangebar_polars.maintenance.doctor.findings import Finding, of_error
+from rangebar_polars.maintenance.doctor.findings import Finding, counted, of_error
 from rangebar_polars.storage.layout import fetch_hint, symbol_dirs
 from rangebar_polars.storage.parquet import TickStorage
 from rangebar_polars.storage.verify import inspect
@@ -57,11 +57,13 @@ def check_tick_store(cache_dir: str | Path | None, budget_s: float) -> Iterator[
         found.append(inspect(symbol_dir))
         yield from _faults(symbol_dir, found[-1])
     days, size = sum(one.days for one in found), sum(one.bytes for one in found) / 1e6
-    text = f"{len(found):,} symbols, {days:,} days, {size:,.1f} MB in {storage.root}"
+    symbols = counted(len(found), "symbol")
+    text = f"{symbols}, {counted(days, 'day')}, {size:,.1f} MB in {storage.root}"
     if len(found) == len(dirs):
         yield Finding(TICKS, "ticks", "ok", text)
     else:
-        text += f"; {len(dirs) - len(found):,} more symbols were not checked in {budget_s:g} s"
+        left = counted(len(dirs) - len(found), "symbol")
+        text += f"; {left} more could not be checked within {budget_s:g} s"
         yield Finding(TICKS, "ticks", "note", text, "rangebar ticks verify")
 
 
@@ -72,16 +74,16 @@ def _faults(symbol_dir: SymbolDir, found: Inspection) -> Iterator[Finding]:
         text = f"the manifest of {month} cannot be read"
         yield Finding(TICKS, name, "problem", text, "`rangebar ticks verify` says why")
     for days, what in (
-        (found.quarantined, "were damaged and are in quarantine"),
-        (found.damaged, "have a file that is missing or has another size"),
+        (found.quarantined, "damaged and in quarantine"),
+        (found.damaged, "with a file that is missing or has another size"),
     ):
         if days:
             hint = fetch_hint(symbol_dir, days[0], days[-1])
-            yield Finding(TICKS, name, "problem", f"{_days(days)} {what}", hint)
+            yield Finding(TICKS, name, "problem", f"{_days(days)}: {what}", hint)
 
 
 def _days(days: list[date]) -> str:
-    return f"the day {days[0]}" if len(days) == 1 else f"{len(days):,} days from {days[0]}"
+    return f"{counted(len(days), 'day')} from {days[0]} on"
 
 
 def check_bar_cache(
@@ -140,7 +142,8 @@ def _of_cache(cache: Cache, end: float) -> Iterator[Finding]:
         return
     series = stored_series(cache)
     size = float(sizes(cache)["bytes"].sum()) / 1e6
-    text = f"{series.height:,} series, {series['bars'].sum():,} bars, {size:,.1f} MB in {address}"
+    bars = counted(int(series["bars"].sum()), "bar")
+    text = f"{counted(series.height, 'series')}, {bars}, {size:,.1f} MB in {address}"
     yield Finding(BARS, "bars", "ok", text)
     for column, what, hint in (
         ("open_rebuilds", "unfinished rebuilds", "repeat the command that began them"),
@@ -173,7 +176,5 @@ def _check_parts(cache: Cache, end: float) -> Iterator[Finding]:
             text, hint = of_error(BARS, "files", error).text, of_error(BARS, "files", error).hint
         yield Finding(BARS, "files", "problem", text, hint)
     left = len(parts) - checked
-    text = f"{checked:,} parts were checked"
-    yield Finding(
-        BARS, "files", "ok", f"{text}, {left:,} were not for want of time" if left else text
-    )
+    text = f"{counted(checked, 'part')} checked"
+    yield Finding(BARS, "files", "ok", f"{text}, {left:,} not for lack of time" if left else text)
