@@ -17,6 +17,7 @@ __all__ = [
     "SymbolNotRegisteredWarning",
     "TradeFileWarning",
     "UnboundColumnWarning",
+    "UnknownVariableWarning",
     "UnverifiedFileWarning",
     "ValidationWarning",
 ]
@@ -63,6 +64,10 @@ class MissingFileWarning(TradeFileWarning):
 
 class RepeatedFillsWarning(TradeFileWarning):
     """Warns that two records hold the same fills, which count twice."""
+
+
+class UnknownVariableWarning(RangeBarWarning):
+    """Warns that a variable of the environment is nearly the name of a setting, and has no effect."""
 
 
 class UnverifiedFileWarning(RangeBarWarning):

@@ -25,6 +25,7 @@ from rangebar_polars._warnings import (
     SymbolNotRegisteredWarning,
     TradeFileWarning,
     UnboundColumnWarning,
+    UnknownVariableWarning,
     UnverifiedFileWarning,
     ValidationWarning,
 )
@@ -87,6 +88,7 @@ __all__ = [
     "TradeFileWarning",
     "TransientSourceError",
     "UnboundColumnWarning",
+    "UnknownVariableWarning",
     "UnverifiedFileWarning",
     "ValidationError",
     "ValidationWarning",

@@ -46,7 +46,8 @@ An argument of a function wins over the environment, which wins over the setting
 over the default. Every call reads them again. The variable of a setting is `RANGEBAR_` followed by its
 name in capitals. An empty variable counts as not set. The file is TOML, with the name as the key:
 `symbol_gate = "warn"`. A relative path in it starts from the folder of the file, and a key that is not
-a setting is an error.
+a setting is an error. A variable that is nearly the name of a setting is warned about. `rangebar config`
+prints the settings in force with their origin, and `rangebar doctor` checks them.
 
 | platform | configuration folder | cache folder |
 |---|---|---|

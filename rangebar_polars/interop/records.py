@@ -104,7 +104,7 @@ class ColumnReader:
     """
 
     def __init__(self, field: str) -> None:
-        self.kind = KINDS[field]
+        self.kind = KINDS.get(field, OTHER)
         self.amount_type: type | None = None
 
     def read(self, name: str, values: list[Any], first_row: int = 0) -> pl.Series:
@@ -271,6 +271,12 @@ def is_whole(kind: type) -> bool:
 
 NUMBER = Kind("a float, an int or a Decimal", numbers)
 ID = Kind("an int", whole_numbers)
+def plain(values: list[Any]) -> pl.Series:
+    """Convert values of a column that is no field of a trade."""
+    return pl.Series(values=values)
+
+
+OTHER = Kind("of the type of the others", plain)
 KINDS = {
     "timestamp": Kind("an int of milliseconds, or a datetime", times),
     "price": NUMBER,

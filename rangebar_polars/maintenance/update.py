@@ -243,7 +243,8 @@ class _NewestDays:
             self._known[key] = newest_day(
                 task.symbol,
                 self._last_day,
-                first_day=task.start,
+                # The day before is cached: if there is no newer one, the bars are up to date.
+                first_day=task.start.date() - ONE_DAY,
                 venue=task.venue,
                 cache_dir=self._cache_dir,
             )

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
     ColourT = TypeVar("ColourT", alt.Color, alt.Stroke)
 
-__all__ = ["plot_bars", "save_png"]
+__all__ = ["plot_bars", "save_png", "save_svg"]
 
 # Blue and vermilion of Okabe and Ito: distinct with any kind of colour vision, and in print.
 UP = "#0072B2"
@@ -144,6 +144,21 @@ def save_png(chart: alt.TopLevelMixin, path: str | PathLike[str], *, scale: floa
     svg = vl_convert.vegalite_to_svg(drawable(chart.to_dict(validate=False)))
     check_size(svg, scale)
     Path(path).write_bytes(vl_convert.svg_to_png(svg, scale=scale))
+
+
+def save_svg(chart: alt.TopLevelMixin, path: str | PathLike[str]) -> None:
+    """Write a chart as an SVG file, without a browser or network access.
+
+    Raises
+    ------
+    MissingExtraError
+        Altair or vl-convert is not installed.
+    """
+    require_extra()
+    import vl_convert
+
+    svg = vl_convert.vegalite_to_svg(drawable(chart.to_dict(validate=False)))
+    Path(path).write_text(svg, encoding="utf-8", newline="\n")
 
 
 def drawable(part: Any) -> Any:  # noqa: ANN401
