@@ -435,7 +435,9 @@ class MissingColumnError(RangeBarError, pl.exceptions.ColumnNotFoundError, Value
         sentence = f"the frame has no column `{name}`{wanted}; it has {listed}"
         near = nearest(name, columns) or nearest(renamed_by or name, columns)
         if near is None:
-            return cls(with_hint(sentence, "pass the name of one of these") if columns else sentence)
+            return cls(
+                with_hint(sentence, "pass the name of one of these") if columns else sentence
+            )
         hint = f"did you mean `{near}`?"
         if renamed_by is not None:
             hint += f' name your column: columns={{"{renamed_by}": "{near}"}}'

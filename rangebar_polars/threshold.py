@@ -279,14 +279,17 @@ def _unreadable(text: str, word: str) -> str:
     if _FRACTION.fullmatch(word):
         texts = [f'"{dbps / 1000:g}%"' for dbps in _meant(float(word))]
         return with_hint(sentence, f"write {', or '.join(texts)}" if texts else _RANGE_HINT)
+    return with_hint(sentence, _meant_text(word))
+
+
+def _meant_text(word: str) -> str:
+    """Suggest a preset, or a number with a unit that is written in another way."""
     near = nearest(word, THRESHOLD_PRESETS)
     if near:
-        return with_hint(sentence, f'did you mean "{near}"?')
+        return f'did you mean "{near}"?'
     spelt = _SPELT_OUT.fullmatch(word)
     meant = f"{spelt[1].replace(',', '.')}{_UNITS.get(spelt[2], spelt[2])}" if spelt else ""
-    if _WITH_UNIT.fullmatch(meant):
-        return with_hint(sentence, f'write "{meant}"')
-    return with_hint(sentence, _TEXT_HINT)
+    return f'write "{meant}"' if _WITH_UNIT.fullmatch(meant) else _TEXT_HINT
 
 
 def _nearby(dbps: Decimal) -> str:

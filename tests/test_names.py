@@ -288,7 +288,7 @@ def test_a_keyword_of_another_function_says_what_to_write_here(
 
 
 def test_expressions_say_where_columns_went() -> None:
-    with pytest.raises(TypeError, match='one by one: quantity="size", price="p"$'):
+    with pytest.raises(TypeError, match=r'one by one: quantity="size", price="p"$'):
         rb.bars("price", 250, columns={"quantity": "size", "price": "p"})
     with pytest.raises(TypeError, match="did you mean `quantity`"):
         rb.bars("price", 250, quantitiy="size")

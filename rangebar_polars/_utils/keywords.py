@@ -33,7 +33,10 @@ _ANY_SPLIT = "leave it out; how trades are split makes no difference to the bars
 _ELSEWHERE: dict[str, tuple[tuple[str | None, str], ...]] = {
     "include_microstructure": (("features", 'write features="microstructure"'),),
     "ouroboros": (("reset", 'write reset=<"year">'),),
-    "ouroboros_mode": (("reset", 'write reset=<"year">'), ("ouroboros", 'write ouroboros=<"year">')),
+    "ouroboros_mode": (
+        ("reset", 'write reset=<"year">'),
+        ("ouroboros", 'write ouroboros=<"year">'),
+    ),
     "include_incomplete": (("incomplete", 'write incomplete="keep"'),),
     "include_orphaned_bars": (("incomplete", 'write incomplete="keep"'),),
     "by": (("group_by", 'write group_by=<"symbol">'),),
@@ -41,7 +44,7 @@ _ELSEWHERE: dict[str, tuple[tuple[str | None, str], ...]] = {
     "partition_by": (("group_by", 'write group_by=<"symbol">'),),
     "threshold_decimal_bps": (("threshold", "write threshold=<250>"),),
     "threshold": (("threshold_decimal_bps", "write threshold_decimal_bps=<250>"),),
-    "columns": (("quantity", "name columns one by one: <quantity=\"your_column\">"),),
+    "columns": (("quantity", 'name columns one by one: <quantity="your_column">'),),
     "workers": (("executor", "write executor=concurrent.futures.ProcessPoolExecutor"),),
     "validation": ((None, "leave it out; every row is validated"),),
     "materialize": ((None, "leave it out; rb.scan_range_bars returns a lazy frame"),),

@@ -27,10 +27,12 @@ _NO_SIDE = "buy and sell columns of the bars are null"
 _WORD = re.compile(r"[A-Z]?[a-z]+|[A-Z]+(?![a-z])")
 # Words of names of ids, times and quotes, and endings of such names without a separator.
 _NO_AMOUNTS = frozenset(
-    "id ids uid oid tid seq seqno sequence nonce index idx row rownum nr "
-    "time times timestamp ts date day datetime epoch ms us ns millis micros nanos "
-    "millisecond microsecond nanosecond milliseconds microseconds nanoseconds "
-    "bid bids ask asks".split()
+    {
+        *("id", "ids", "uid", "oid", "tid", "seq", "seqno", "sequence", "nonce", "nr"),
+        *("index", "idx", "row", "rownum", "date", "day", "datetime", "epoch"),
+        *("time", "times", "timestamp", "ts", "ms", "us", "ns", "millis", "micros", "nanos"),
+        *("milliseconds", "microseconds", "nanoseconds", "bid", "bids", "ask", "asks"),
+    }
 )
 _NO_AMOUNT = re.compile(
     "(best)?(bid|ask)(price|px|size|sz|qty|quantity|volume|vol|amount)?"

@@ -22,13 +22,16 @@ import pytest
 
 import rangebar_polars as rb
 
-START = dt.datetime(2024, 1, 1)
+START = dt.datetime(2024, 1, 1)  # noqa: DTZ001 - a time without a zone is UTC
 _CLOSING = {"(": ")", "[": "]", "{": "}"}
 _STARTS = {
     "value": re.compile(r'write (?=["\d\[])'),
     "keyword": re.compile(r'\b(?=[a-z_]+=["\[{\w])'),
-    "call": re.compile(r"(?=\b(?:pl|rb|df|lf|trades|builder|bars|plan|trade)\.[a-zA-Z]|(?<![\w)\]`])\.[a-z])|(?<=`)(?=\.[a-z])"),
-}  # fmt: skip
+    "call": re.compile(
+        r"(?=\b(?:pl|rb|df|lf|trades|builder|bars|plan|trade)\.[a-zA-Z])"
+        r"|(?<![\w)\]`])(?=\.[a-z])|(?<=`)(?=\.[a-z])"
+    ),
+}
 
 
 @dataclass(frozen=True)
@@ -59,7 +62,9 @@ def trades(**columns: Any) -> pl.DataFrame:
         "is_buyer_maker": [False, True] * 3,
         "agg_trade_id": list(range(1, 7)),
     }
-    return pl.DataFrame({name: value for name, value in (base | columns).items() if value is not None})
+    return pl.DataFrame(
+        {name: value for name, value in (base | columns).items() if value is not None}
+    )
 
 
 def at_row_3(column: str, value: object) -> pl.DataFrame:
@@ -79,9 +84,22 @@ def names() -> dict[str, Any]:
     two = pl.concat([frame.with_columns(symbol=pl.lit(name)) for name in ("AAA", "BBB")])
     us = pl.col("timestamp").dt.timestamp("us")
     return {
-        **{"pl": pl, "rb": rb, "np": np, "pd": pd, "dt": dt, "Decimal": Decimal, "Path": Path},
-        **{"make": trades, "at_row_3": at_row_3, "us": us, "df": frame, "trades": frame},
-        **{"lf": frame.lazy(), "day": day, "bars": bars, "two": two},
+        "pl": pl,
+        "rb": rb,
+        "np": np,
+        "pd": pd,
+        "dt": dt,
+        "Decimal": Decimal,
+        "Path": Path,
+        "make": trades,
+        "at_row_3": at_row_3,
+        "us": us,
+        "df": frame,
+        "trades": frame,
+        "lf": frame.lazy(),
+        "day": day,
+        "bars": bars,
+        "two": two,
         "pandas": pd.DataFrame({name: frame[name].to_list() for name in frame.columns}),
         "pandas_bars": pd.DataFrame({name: bars[name].to_list() for name in bars.columns}),
         "numbered": frame.with_columns(n=pl.int_range(pl.len()) // 2),

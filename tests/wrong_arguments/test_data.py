@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from typing import TYPE_CHECKING
 
 import pytest
 
@@ -12,9 +13,10 @@ from rangebar_polars.exceptions import (
     TickOrderError,
     UnboundColumnWarning,
 )
+from wrong_arguments.table import check, code_of, run, wrong
 
-from .table import Wrong, check, code_of, run, wrong
-
+if TYPE_CHECKING:
+    from wrong_arguments.table import Wrong
 
 
 def _of(frame: str, error: type[Exception], *words: str, fix: str | None = None) -> Wrong:
@@ -62,7 +64,7 @@ VALUES = [
 
 ORDER = [
     _of("df.reverse()", TickOrderError, "`timestamp` runs back at row 1", "in row 0",
-        "group_by=\"symbol\"", fix="df.reverse(){call}"),
+        'group_by="symbol"', fix="df.reverse(){call}"),
     _of("df.drop('agg_trade_id').reverse()", TickOrderError, "runs back at row 1",
         fix="df.drop('agg_trade_id').reverse(){call}"),
     _of("df[[0, 3, 1, 2, 4, 5]]", TickOrderError, "runs back at row 2", "in row 1",

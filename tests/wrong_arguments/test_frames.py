@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from typing import TYPE_CHECKING
 
 import pandas as pd
 import pytest
@@ -17,8 +18,10 @@ from rangebar_polars.exceptions import (
     TickDataError,
     TickOrderError,
 )
+from wrong_arguments.table import check, run, wrong
 
-from .table import Wrong, check, run, wrong
+if TYPE_CHECKING:
+    from wrong_arguments.table import Wrong
 
 NAMESPACES = [
     wrong("df['price'].rangebar.bars(250)", AttributeError, "a Series has no `rangebar.bars`",
@@ -212,7 +215,9 @@ def test_a_value_without_a_namespace(row: Wrong) -> None:
     check(row)
 
 
-@pytest.mark.parametrize("order", ["pandas as pd, rangebar_polars", "rangebar_polars, pandas as pd"])
+@pytest.mark.parametrize(
+    "order", ["pandas as pd, rangebar_polars", "rangebar_polars, pandas as pd"]
+)
 def test_a_pandas_frame_says_how_to_get_at_the_bars(order: str) -> None:
     # A library that is loaded later is noticed by the first function that returns its frames.
     script = f"""

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import pytest
 
 from rangebar_polars.exceptions import MissingColumnError, TickDataError
+from wrong_arguments.table import check, run, wrong
 
-from .table import Wrong, check, run, wrong
+if TYPE_CHECKING:
+    from wrong_arguments.table import Wrong
 
 RETRY = "df.rangebar.bars(250, {keyword})"
 WORDS = ("unknown value", "choose from")
@@ -86,7 +90,7 @@ VALUES = [
     *(_is(f"prevent_same_timestamp_close={value}", TypeError, "must be a bool", value)
       for value in ("'yes'", "1", "None")),
     _is("contract_size=0", ValueError, "`contract_size` `0` must be above 0", retry=None),
-    _is("contract_size='x'", ValueError, "`x`", 'write the quote units', 'contract_size="100"'),
+    _is("contract_size='x'", ValueError, "`x`", "write the quote units", 'contract_size="100"'),
     _is("contract_size=True", TypeError, "`bool`", 'contract_size="100"'),
     _is("contract_size=0.1", ValueError, "not exactly a multiple", 'contract_size="0.1"'),
 ]  # fmt: skip

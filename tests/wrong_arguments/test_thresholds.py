@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import pytest
 
 from rangebar_polars.exceptions import ThresholdError
+from wrong_arguments.table import check, run, wrong
 
-from .table import Wrong, check, run, wrong
+if TYPE_CHECKING:
+    from wrong_arguments.table import Wrong
 
 RETRY = "day.rangebar.bars({value})"
 RANGE = "out of the range 1 to 100000"
@@ -83,7 +87,15 @@ WRONG = [
 ]
 
 ACCEPTED = [
-    *("'0.25 %'", "'25bps'", "'25.5bp'", "'Medium'", "' medium '", "np.int64(250)", "np.uint8(250)"),
+    *(
+        "'0.25 %'",
+        "'25bps'",
+        "'25.5bp'",
+        "'Medium'",
+        "' medium '",
+        "np.int64(250)",
+        "np.uint8(250)",
+    ),
     *("range(100, 300, 100)", "(100, 250)", "np.array([100, 250])", "pl.Series([100, 250])"),
     *("pd.Series([100, 250])", "['tight', 250]", "rb.Distance(50)"),
 ]
