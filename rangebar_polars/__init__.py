@@ -93,7 +93,7 @@ def __getattr__(name: str) -> object:
     from importlib import import_module
 
     if name not in _LATE:
-        unknown = import_module(f"{__name__}._utils.public_names").unknown_name
+        unknown = import_module(f"{__name__}._utils.arguments.public_names").unknown_name
         raise AttributeError(unknown(__name__, name, __dir__()))
     return getattr(import_module(f"{__name__}.{_LATE[name]}"), name)
 

@@ -10,7 +10,7 @@ import pytest
 
 import rangebar_polars as rb
 from rangebar_polars import _typing
-from rangebar_polars._utils.names import NAMES
+from rangebar_polars._utils.arguments.names import NAMES
 from rangebar_polars.readers.cached import get_n_bars
 
 if TYPE_CHECKING:

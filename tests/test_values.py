@@ -370,9 +370,9 @@ def test_disorder_asks_first_for_several_symbols(entry_point: str, column: str |
 
 def test_disorder_names_a_text_column_that_may_be_the_symbol() -> None:
     frame = trades().with_columns(sym=pl.Series(["A", "B"] * 30), agg_trade_id=pl.lit(1))
-    with pytest.raises(TickOrderError, match='if `sym` tells .* group_by="sym"'):
+    with pytest.raises(TickOrderError, match=r'if `sym` tells .* group_by="sym"'):
         frame.rangebar.bars(250)
-    with pytest.raises(TickOrderError, match='if `symbol` tells .* group_by="symbol"'):
+    with pytest.raises(TickOrderError, match=r'if `symbol` tells .* group_by="symbol"'):
         frame.rename({"sym": "symbol"}).rangebar.bars(250, columns={"symbol": None})
     with pytest.raises(TickOrderError) as caught:
         frame.rangebar.bars(250, group_by="sym")

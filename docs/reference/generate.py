@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING
 import rangebar_polars as rb
 from rangebar_polars.config import Settings
 from rangebar_polars.sources import SOURCES
-from rangebar_polars.trade_layouts import LAYOUTS
+from rangebar_polars.trade_layouts.table import LAYOUTS
 
 if TYPE_CHECKING:
-    from rangebar_polars.trade_layouts import TradeLayout
+    from rangebar_polars.trade_layouts.table import TradeLayout
 
 PAGE = Path(__file__).with_name("columns.md")
 SETTINGS_PAGE = Path(__file__).with_name("settings.md")
@@ -66,7 +66,7 @@ basis points. It has no key in the settings file, because the file of symbols ha
 LAYOUTS_HEAD = """\
 # Layouts of trade files
 
-Generated from `rangebar_polars.trade_layouts` by `docs/reference/generate.py`; do not edit.
+Generated from `rangebar_polars.trade_layouts.table` by `docs/reference/generate.py`; do not edit.
 
 `rb.scan_trades` recognises these by the names of the columns and the values of the first row;
 `layout=` takes the name. Case, blanks and `_`, `-`, `.` in names do not matter, and a file may have

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from rangebar_polars import _internal
 from rangebar_polars._text import shown
-from rangebar_polars._utils.checks import keeps_incomplete, require_bool
+from rangebar_polars._utils.arguments.checks import keeps_incomplete, require_bool
 from rangebar_polars.catalogue import column_names
 from rangebar_polars.distance import Distance, GridKind, grid_text, parse_grid
 from rangebar_polars.exceptions import unknown_choice, with_hint

@@ -11,7 +11,7 @@ import polars as pl
 
 from rangebar_polars import _internal
 from rangebar_polars._typing import FrameOptions
-from rangebar_polars._utils.keywords import check_keywords
+from rangebar_polars._utils.arguments.keywords import check_keywords
 from rangebar_polars._utils.warn import warn_caller
 from rangebar_polars.compute._columns import SYMBOL, bind, check_keys, parse_columns, parse_keys
 from rangebar_polars.compute._options import fold_options, parse_options

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import polars as pl
 
-from rangebar_polars._utils.keywords import checked_keywords
+from rangebar_polars._utils.arguments.keywords import checked_keywords
 from rangebar_polars._utils.warn import warn_caller
 from rangebar_polars.compute._columns import FIELDS, SYMBOL, find_columns, parse_columns
 from rangebar_polars.exceptions import UnboundColumnWarning, nearest, with_hint

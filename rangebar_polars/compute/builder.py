@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import polars as pl
 
 from rangebar_polars import _internal
-from rangebar_polars._utils.keywords import keywords_of
+from rangebar_polars._utils.arguments.keywords import keywords_of
 from rangebar_polars.compute._dtypes import decode_dtype, encode_dtype
 from rangebar_polars.compute._request import FrameRequest
 from rangebar_polars.compute.frame import bars_frame

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import polars as pl
 
-from rangebar_polars._utils.keywords import checked_keywords
+from rangebar_polars._utils.arguments.keywords import checked_keywords
 from rangebar_polars.compute._columns import SYMBOL, check_keys
 from rangebar_polars.compute._options import fold_options, parse_options
 from rangebar_polars.compute._plugin import plugin

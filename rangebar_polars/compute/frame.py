@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 
 import polars as pl
 
+from rangebar_polars._utils.arguments.keywords import keywords_of
 from rangebar_polars._utils.io_source import batches, lazy_frame
-from rangebar_polars._utils.keywords import keywords_of
 from rangebar_polars.compute._request import FrameRequest
 from rangebar_polars.exceptions import with_hint
 from rangebar_polars.interop.pandas_frames import frame_from_pandas, is_pandas

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, NoReturn, overload
 
 import polars as pl
 
-from rangebar_polars._utils.keywords import keywords_of
+from rangebar_polars._utils.arguments.keywords import keywords_of
 from rangebar_polars.compute import expr
 from rangebar_polars.compute.frame import aggregate_frame, bars_frame
 from rangebar_polars.exceptions import with_hint

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 import polars as pl
 
+from rangebar_polars._utils.arguments.keywords import checked_keywords
 from rangebar_polars._utils.fork import raise_if_forked
-from rangebar_polars._utils.keywords import checked_keywords
 from rangebar_polars.catalogue import REFERENCE_COLUMNS
 from rangebar_polars.compute._request import FrameRequest
 from rangebar_polars.compute.frame import bars_frame

@@ -6,8 +6,8 @@ import json
 import math
 from typing import TYPE_CHECKING
 
+from rangebar_polars._utils.arguments.keywords import checked_keywords
 from rangebar_polars._utils.bar_checks import check_bars, check_values, keys_of
-from rangebar_polars._utils.keywords import checked_keywords
 from rangebar_polars.exceptions import BarDataError, with_hint
 from rangebar_polars.interop.pandas_frames import OHLCV, bars_to_pandas, is_pandas
 

@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from rangebar_polars._text import printable, shown
+from rangebar_polars._utils.arguments.checks import require_bool, whole_number
+from rangebar_polars._utils.arguments.keywords import checked_keywords
 from rangebar_polars._utils.bar_checks import check_bars, check_finite, check_values
-from rangebar_polars._utils.checks import require_bool, whole_number
-from rangebar_polars._utils.keywords import checked_keywords
 from rangebar_polars.exceptions import BarDataError, MissingExtraError, with_hint
 from rangebar_polars.plot.candles import (
     bars_per_candle,

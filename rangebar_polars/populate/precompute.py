@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from itertools import groupby
 from typing import TYPE_CHECKING, Literal, TypeAlias, get_args
 
-from rangebar_polars._utils.names import REQUIRED, both_names
+from rangebar_polars._utils.arguments.names import REQUIRED, both_names
 from rangebar_polars._utils.span import ONE_DAY
 from rangebar_polars._utils.warn import warn_caller
 from rangebar_polars.bar_series.identity import BarRules

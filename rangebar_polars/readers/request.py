@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from rangebar_polars._utils.checks import require_bool
+from rangebar_polars._utils.arguments.checks import require_bool
 from rangebar_polars.bar_series.query import SeriesQuery
 from rangebar_polars.bar_series.segments import segments
 from rangebar_polars.catalogue import REFERENCE_COLUMNS, column_names

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Literal
 
+from rangebar_polars._utils.arguments.names import REQUIRED, both_names
 from rangebar_polars._utils.fork import raise_if_forked
-from rangebar_polars._utils.names import REQUIRED, both_names
 from rangebar_polars._utils.span import Span, day_start
 from rangebar_polars._utils.warn import warn_caller
 from rangebar_polars.exceptions import (
@@ -28,8 +28,8 @@ if TYPE_CHECKING:
 
     from rangebar_polars._typing import TickNames
     from rangebar_polars._utils.span import When
+    from rangebar_polars.day_ticks import DayTicks
     from rangebar_polars.ingest.report import FetchReport
-    from rangebar_polars.sources import DayTicks
 
 __all__ = ["scan_ticks"]
 

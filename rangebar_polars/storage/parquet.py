@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING
 import polars as pl
 
 from rangebar_polars._files.disk import Disk
-from rangebar_polars._utils.checks import require_folder
+from rangebar_polars._utils.arguments.checks import require_folder
+from rangebar_polars._utils.arguments.keywords import checked_methods
 from rangebar_polars._utils.fork import raise_if_forked
 from rangebar_polars._utils.io_source import lazy_frame
-from rangebar_polars._utils.keywords import checked_methods
 from rangebar_polars._utils.span import parse_day, parse_span
 from rangebar_polars.config import settings
 from rangebar_polars.exceptions import SnapshotExpiredError
@@ -47,7 +47,7 @@ if TYPE_CHECKING:
 
     from rangebar_polars._utils.io_source import Frames
     from rangebar_polars._utils.span import Span, When
-    from rangebar_polars.sources import DayTicks
+    from rangebar_polars.day_ticks import DayTicks
     from rangebar_polars.storage.coverage import DayCoverage, Gap
     from rangebar_polars.storage.reading.plan import OnGap, Plan
     from rangebar_polars.storage.reading.read import Refetch

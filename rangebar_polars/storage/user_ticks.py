@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import polars as pl
 
 from rangebar_polars.compute._columns import SYMBOL, bind
+from rangebar_polars.day_ticks import is_strictly_increasing
 from rangebar_polars.exceptions import (
     MissingColumnError,
     TickDataError,
@@ -22,7 +23,6 @@ from rangebar_polars.sources import (
     USER_TRADES,
     IdScheme,
     has_contracts,
-    is_strictly_increasing,
     schema_of,
     source_named,
     stored_schema_of,

@@ -10,14 +10,14 @@ import polars as pl
 
 from rangebar_polars.compute._columns import bind
 from rangebar_polars.exceptions import MissingColumnError, TickDataError, with_hint
-from rangebar_polars.trade_layouts import (
+from rangebar_polars.trade_layouts.matching import matching, unit_of_number
+from rangebar_polars.trade_layouts.table import (
     LAYOUTS,
     NAMES,
     TIME_UNITS,
     TradeLayout,
     column_key,
 )
-from rangebar_polars.trade_matching import matching, unit_of_number
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence

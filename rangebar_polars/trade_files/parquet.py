@@ -18,14 +18,14 @@ from rangebar_polars.trade_files.values import (
     raw_schema,
     taker_side,
 )
-from rangebar_polars.trade_layouts import LAYOUTS, TIME_UNITS, column_key
-from rangebar_polars.trade_matching import matching, unit_of_number
+from rangebar_polars.trade_layouts.matching import matching, unit_of_number
+from rangebar_polars.trade_layouts.table import LAYOUTS, TIME_UNITS, column_key
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from rangebar_polars.trade_files.opening import Request
-    from rangebar_polars.trade_layouts import TradeLayout
+    from rangebar_polars.trade_layouts.table import TradeLayout
 
 __all__ = ["PARQUET_MAGIC", "ParquetFile"]
 

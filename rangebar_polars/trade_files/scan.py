@@ -21,7 +21,7 @@ from rangebar_polars.trade_files.inputs import inputs_of
 from rangebar_polars.trade_files.opening import Request
 from rangebar_polars.trade_files.sequence import Sequence
 from rangebar_polars.trade_files.values import LINE, schema_of
-from rangebar_polars.trade_layouts import NAMES, TIME_UNITS
+from rangebar_polars.trade_layouts.table import NAMES, TIME_UNITS
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from rangebar_polars._typing import ColumnMap
     from rangebar_polars.fetch.binance.files import AnyPath
     from rangebar_polars.trade_files.inputs import Input
-    from rangebar_polars.trade_layouts import TradeLayout
+    from rangebar_polars.trade_layouts.table import TradeLayout
 
 __all__ = ["scan_trades"]
 

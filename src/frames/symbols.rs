@@ -5,7 +5,7 @@ use polars_arrow::array::{Array, PrimitiveArray, Utf8ViewArray, View};
 use polars_arrow::types::NativeType;
 
 use crate::core::error::DataError;
-use crate::frames::faults::Fault;
+use crate::frames::error::Fault;
 use crate::frames::options::{Options, Role};
 
 /// The columns that tell symbols apart, and the symbol that each has had so far.

@@ -4,8 +4,7 @@ use polars::prelude::*;
 
 use crate::core::error::DataError;
 use crate::core::time::TimeUnit as CoreUnit;
-use crate::frames::error::FrameError;
-use crate::frames::faults::{Fault, wrong_type};
+use crate::frames::error::{Fault, FrameError, wrong_type};
 
 /// Seconds from 1970 to the year 2200.
 const LATEST_S: i64 = 7_258_118_400;

@@ -12,8 +12,8 @@ import pytest
 import rangebar_polars as rb
 from pipeline.tapes import SYMBOL, chains, day, of_days, store, tape
 from rangebar_polars.clickhouse.open import open_cache
+from rangebar_polars.day_ticks import DayTicks, Origin
 from rangebar_polars.exceptions import CoverageError, LeaseError, PopulationError, ThresholdError
-from rangebar_polars.sources import DayTicks, Origin
 from rangebar_polars.storage.parquet import TickStorage
 from rangebar_polars.symbol_registry import StartDateClampedWarning
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, TypeAlias
 import polars as pl
 
 from rangebar_polars._utils.span import ONE_DAY, day_start
+from rangebar_polars.day_ticks import is_strictly_increasing
 from rangebar_polars.events import TicksWritten, emit
 from rangebar_polars.exceptions import (
     RangeBarError,
@@ -17,7 +18,7 @@ from rangebar_polars.exceptions import (
     TicksNotCachedError,
     with_hint,
 )
-from rangebar_polars.sources import LONGEST_STEP_BACK_US, delivered_schema, is_strictly_increasing
+from rangebar_polars.sources import LONGEST_STEP_BACK_US, delivered_schema
 from rangebar_polars.storage.days.day_file import Content, FileFaultError, read_day, store_day
 from rangebar_polars.storage.days.merge import check_order_of_days, merge
 from rangebar_polars.storage.days.quarantine import corruption, set_aside_locked
@@ -36,7 +37,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
     from datetime import date
 
-    from rangebar_polars.sources import DayTicks
+    from rangebar_polars.day_ticks import DayTicks
     from rangebar_polars.storage.days.merge import Merged
     from rangebar_polars.storage.layout import SymbolDir
     from rangebar_polars.storage.manifest.entry import DayEntry, IdSpan, State

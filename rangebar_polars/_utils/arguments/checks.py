@@ -37,7 +37,7 @@ def require_bool(**flags: object) -> None:
 
     Examples
     --------
-    >>> from rangebar_polars._utils.checks import require_bool
+    >>> from rangebar_polars._utils.arguments.checks import require_bool
     >>> require_bool(notify=True, verbose=False)
     >>> require_bool(notify="no")
     Traceback (most recent call last):
@@ -71,7 +71,7 @@ def count_of(n_bars: SupportsIndex) -> int:
 
     Examples
     --------
-    >>> from rangebar_polars._utils.checks import count_of
+    >>> from rangebar_polars._utils.arguments.checks import count_of
     >>> count_of(1_000)
     1000
     """
@@ -94,7 +94,7 @@ def whole_number(name: str, value: object, *, meant: int) -> int:
 
     Examples
     --------
-    >>> from rangebar_polars._utils.checks import whole_number
+    >>> from rangebar_polars._utils.arguments.checks import whole_number
     >>> whole_number("width", 960.0, meant=600)
     Traceback (most recent call last):
         ...
@@ -127,7 +127,7 @@ def keeps_incomplete(incomplete: object, name: str = "incomplete") -> bool:
 
     Examples
     --------
-    >>> from rangebar_polars._utils.checks import keeps_incomplete
+    >>> from rangebar_polars._utils.arguments.checks import keeps_incomplete
     >>> keeps_incomplete("keep"), keeps_incomplete(False)
     (True, False)
     """

@@ -29,7 +29,7 @@ def unknown_name(package: str, name: str, names: Iterable[str]) -> str:
 
     Examples
     --------
-    >>> from rangebar_polars._utils.public_names import unknown_name
+    >>> from rangebar_polars._utils.arguments.public_names import unknown_name
     >>> print(unknown_name("rangebar_polars", "range_bar_builder", ["RangeBarBuilder", "bars"]))
     module `rangebar_polars` has no attribute `range_bar_builder`
     <BLANKLINE>

@@ -115,7 +115,7 @@ def checked_keywords(function: _Function) -> _Function:
 
     Examples
     --------
-    >>> from rangebar_polars._utils.keywords import checked_keywords
+    >>> from rangebar_polars._utils.arguments.keywords import checked_keywords
     >>> @checked_keywords
     ... def read(*, fetch=True):
     ...     return fetch
