@@ -407,7 +407,7 @@ class TickStorage:
         source: str | None = None,
         market: str | None = None,
     ) -> pl.DataFrame:
-        """Remove the files that no manifest has named for a week. By default, only list them.
+        """Remove the files that no manifest has referenced for a week. By default, only list them.
 
         Quarantined files stay.
 

@@ -81,7 +81,7 @@ def scan_trades(
     FileNotFoundError
         A file is missing, or a folder or pattern has none; at the call.
     TickDataError
-        The layout is unknown; at the call. A row is no trade, with file and line; when the frame is
+        The layout is unknown; at the call. A row is not a valid trade, with file and line; when the frame is
         collected.
     TickOrderError
         When the frame is collected: time runs back by more than a second.

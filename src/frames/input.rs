@@ -259,7 +259,7 @@ impl Columns {
                 let unit = CoreUnit::Microseconds;
                 let context = FaultContext { names: &names, unit, push_row: 0, is_absolute: true };
                 let checked = check_quantity(Values::Float(&[value]), 0, number, context);
-                checked.err().unwrap_or_else(|| DataError::value(number, format!("`{}` is no quantity", names.quantity)))
+                checked.err().unwrap_or_else(|| DataError::value(number, format!("`{}` is not a quantity", names.quantity)))
             };
             self.add_fault(Fault { row, describe: Box::new(describe) });
         }
