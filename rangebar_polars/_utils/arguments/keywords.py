@@ -25,6 +25,7 @@ _EXAMPLE = re.compile("<(.+?)>")
 _LONGEST_CODE = 80
 #: Values of required arguments.
 _EXAMPLES = {"threshold": "250", "price": '"price"', "bar_id": '"my_bar"'}
+_BOUNDED = "leave it out; memory is bounded without a setting"
 _ANY_SPLIT = "leave it out; how trades are split makes no difference to the bars"
 
 #: Keywords of other functions, of other versions or of the reference library: the argument that
@@ -50,7 +51,10 @@ _ELSEWHERE: dict[str, tuple[tuple[str | None, str], ...]] = {
     "materialize": ((None, "leave it out; rb.scan_range_bars returns a lazy frame"),),
     "batch_size": ((None, _ANY_SPLIT),),
     "chunk_size": ((None, _ANY_SPLIT),),
-    "max_memory_mb": ((None, "leave it out; memory is bounded without a setting"),),
+    "max_memory_mb": ((None, _BOUNDED),),
+    "max_memory_gb": ((None, _BOUNDED),),
+    "invalidate_existing": (("force_refresh", "write force_refresh=True to compute all again"),),
+    "num_async_writers": (("executor", "leave it out, or pass executor="), (None, "leave it out")),
     "verify_checksum": ((None, "leave it out; every file is verified (RANGEBAR_CHECKSUM)"),),
     "max_lookback_days": (
         (None, "leave it out; rb.populate_cache_resumable stores as many days as you like"),
