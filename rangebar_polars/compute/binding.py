@@ -131,6 +131,7 @@ def _candidates(
     has_side = "side" in found.columns or "is_buyer_maker" in found.columns
     if not has_side and "side" not in columns and "is_buyer_maker" not in columns:
         named = [name for name in unbound if any(word in name.lower() for word in _SIDE_WORDS)]
+        named = [name for name in named if not _is_id_time_or_quote(name)]
         could_be = [name for name in named if _may_be_side(schema[name])]
         could_be += [name for name in unbound if schema[name] == pl.Boolean]
         if could_be:
@@ -151,11 +152,12 @@ def _may_be_amount(name: str, dtype: pl.DataType) -> bool:
     >>> [name for name in names if _may_be_amount(name, pl.Int64())]
     ['lots', 'baseAmount']
     """
-    if not dtype.is_numeric():
-        return False
-    words = {word.lower() for word in _WORD.findall(name)}
-    plain = "".join(_WORD.findall(name)).lower()
-    return not (words & _NO_AMOUNTS or _NO_AMOUNT.fullmatch(plain))
+    return dtype.is_numeric() and not _is_id_time_or_quote(name)
+
+
+def _is_id_time_or_quote(name: str) -> bool:
+    words = [word.lower() for word in _WORD.findall(name)]
+    return bool(_NO_AMOUNTS.intersection(words) or _NO_AMOUNT.fullmatch("".join(words)))
 
 
 def _may_be_side(dtype: pl.DataType) -> bool:

@@ -112,7 +112,7 @@ def bars_frame(
     --------
     >>> from datetime import datetime
     >>> import polars as pl
-    >>> from rangebar_polars.compute.frame import bars_frame
+    >>> import rangebar_polars as rb
     >>> trades = pl.DataFrame(
     ...     {
     ...         "timestamp": [datetime(2024, 1, 1, 0, 0, second) for second in range(6)],
@@ -120,7 +120,7 @@ def bars_frame(
     ...         "volume": [1.0, 2.0, 4.0, 8.0, 16.0, 32.0],
     ...     }
     ... )
-    >>> bars = bars_frame(trades, 250)
+    >>> bars = trades.rangebar.bars(250)
     >>> bars.select("bar_id", "open", "high", "low", "close", "volume")
     shape: (2, 6)
     ┌────────┬───────┬────────┬───────┬────────┬────────┐
@@ -181,7 +181,7 @@ def aggregate_frame(
     --------
     >>> from datetime import datetime
     >>> import polars as pl
-    >>> from rangebar_polars.compute.frame import aggregate_frame
+    >>> import rangebar_polars as rb
     >>> trades = pl.DataFrame(
     ...     {
     ...         "timestamp": [datetime(2024, 1, 1, 0, 0, second) for second in range(4)],
@@ -189,7 +189,7 @@ def aggregate_frame(
     ...         "quantity": [1.0, 2.0, 4.0, 8.0],
     ...     }
     ... ).with_columns(pl.int_range(pl.len()).floordiv(2).alias("bar_id"))
-    >>> aggregate_frame(trades, "bar_id").select("bar_id", "open", "close", "volume")
+    >>> trades.rangebar.aggregate("bar_id").select("bar_id", "open", "close", "volume")
     shape: (2, 4)
     ┌────────┬───────┬───────┬────────┐
     │ bar_id ┆ open  ┆ close ┆ volume │

@@ -55,7 +55,7 @@ def lines_html(text: str) -> str:
     Examples
     --------
     >>> from rangebar_polars.interop.report_html import lines_html
-    >>> lines_html("1 < 2\\nend")
+    >>> lines_html("1 < 2\nend")
     '<p>1 &lt; 2<br>end</p>'
     """
     return f"<p>{'<br>'.join(_text(line) for line in text.splitlines())}</p>" if text else ""

@@ -169,8 +169,9 @@ class PopulateReport:
         if len(lines) > _MOST_LINES:
             left = len(lines) - _MOST_LINES + 1
             lines = [*lines[: _MOST_LINES - 1], f"and {left:,} more; `.frame()` has all of them"]
-        total = f"{self.bars:,} bars written, {len(self.series):,} series"
-        return f"<{type(self).__name__}: {total}{''.join(f'{chr(10)}  {one}' for one in lines)}>"
+        total = f"{type(self).__name__}: {self.bars:,} bars written, {len(self.series):,} series"
+        text = "\n  ".join([total, *lines])
+        return f"<{text}>"
 
     def _repr_html_(self) -> str:
         """Return the report as a table, for notebooks."""

@@ -120,11 +120,7 @@ def hint_of(message: str) -> str:
 
 
 def code_of(message: str, kind: str) -> str:
-    """Return the first code of a kind in the hint of a message.
-
-    >>> code_of("bad\\n\\nhint: write `pl.col(\\"a\\") == 1`, or not", "call")
-    'pl.col("a") == 1'
-    """
+    """Return the first code of a kind in the hint of a message."""
     hint = hint_of(message)
     start = _STARTS[kind].search(hint)
     assert start is not None, f"no {kind} in: {hint}"
