@@ -45,12 +45,12 @@ _LEAST_FRACTION = 100
 _DBPS_PER_UNIT = {"%": 1000, "bp": 10, "bps": 10, "dbps": 1}
 # Few enough digits for exact Decimal arithmetic.
 #: A number with a point, short enough for a double.
-_FRACTION = re.compile(r"[0-9]{0,9}\.[0-9]{1,15}|[0-9]{1,9}\.")
+_FRACTION = r"[0-9]{0,9}\.[0-9]{1,15}|[0-9]{1,9}\."
 _MOST_DIGITS = 9
 _RANGE_HINT = "write a whole number from 1 (0.001 %) to 100000 (100 %), such as 250 for 0.25 %"
 _TEXT_HINT = 'write 250, "medium", "0.25%" or "25bp"'
 #: A number with a decimal comma, or with its unit in words.
-_SPELT_OUT = re.compile(r"([0-9]{1,9}(?:[.,][0-9]{1,15})?)\s*([a-z%]{1,20}(?: points?)?)")
+_SPELT_OUT = r"([0-9]{1,9}(?:[.,][0-9]{1,15})?)\s*([a-z%]{1,20}(?: points?)?)"
 _UNITS = {
     **dict.fromkeys(("pct", "percent", "perc"), "%"),
     **dict.fromkeys(("basis points", "basis point", "bips", "bip"), "bp"),
@@ -168,7 +168,7 @@ def parse_limits(
     repeated = [distance for distance, count in Counter(distances).items() if count > 1]
     if repeated:
         sentence = f"the distance `{repeated[0]}` is given twice"
-        raise ThresholdError(with_hint(sentence, "leave one of them out"))
+        raise ThresholdError(with_hint(sentence, "remove one of them"))
     return distances, long
 
 
@@ -203,7 +203,7 @@ def parse_thresholds(
         if first < index:
             raise ThresholdError(
                 with_hint(
-                    f"thresholds `{shown(items[first])}` and `{shown(items[index])}` are the same, "
+                    f"thresholds `{shown(items[first])}` and `{shown(items[index])}` are the same: "
                     f"{threshold} decimal basis points ({threshold / 1000:g} %)",
                     "remove one of them",
                 )
@@ -276,7 +276,7 @@ def _unreadable(text: str, word: str) -> str:
         return with_hint(
             sentence, f'write {number} without quotes, or with its unit: "{number}dbps"'
         )
-    if _FRACTION.fullmatch(word):
+    if re.fullmatch(_FRACTION, word):
         texts = [f'"{dbps / 1000:g}%"' for dbps in _meant(float(word))]
         return with_hint(sentence, f"write {', or '.join(texts)}" if texts else _RANGE_HINT)
     return with_hint(sentence, _meant_text(word))
@@ -287,7 +287,7 @@ def _meant_text(word: str) -> str:
     near = nearest(word, THRESHOLD_PRESETS)
     if near:
         return f'did you mean "{near}"?'
-    spelt = _SPELT_OUT.fullmatch(word)
+    spelt = re.fullmatch(_SPELT_OUT, word)
     meant = f"{spelt[1].replace(',', '.')}{_UNITS.get(spelt[2], spelt[2])}" if spelt else ""
     return f'write "{meant}"' if _WITH_UNIT.fullmatch(meant) else _TEXT_HINT
 

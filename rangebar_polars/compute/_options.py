@@ -64,7 +64,7 @@ _DURATION = re.compile(rf"(?:{_DURATION_PART.pattern})+")
 _LONGEST_GAP = 2**63 - 1
 _GAP_HINT = 'write max_gap="1h"; the units are ns, us, ms, s, m and h'
 #: A number and a unit, in the ways in which they are also written.
-_LOOSE_DURATION = re.compile(r"[+-]?\s*([0-9]{1,9})\s*([A-Za-zµμ]+)")
+_LOOSE_DURATION = r"[+-]?\s*([0-9]{1,9})\s*([A-Za-zµμ]+)"
 _MONTH = "M"
 _HOURS = {"d": 24, "day": 24, "days": 24, "w": 168, "week": 168, "weeks": 168}
 _UNIT_NAMES = {
@@ -274,7 +274,7 @@ def _parse_duration(text: str) -> int:
 
 def _meant_duration(text: str) -> str | None:
     """Return the hint for a duration with a blank, a sign or a unit of days; None for others."""
-    found = _LOOSE_DURATION.fullmatch(text)
+    found = re.fullmatch(_LOOSE_DURATION, text)
     if found is None:
         return None
     number, unit = int(found[1]), found[2].lower() if found[2] != _MONTH else _MONTH

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import polars as pl
 
+from rangebar_polars._utils.arguments.keywords import checked_keywords
 from rangebar_polars._utils.fork import raise_if_forked
 from rangebar_polars._utils.io_source import lazy_frame
 from rangebar_polars.compute._columns import parse_columns
@@ -37,6 +38,7 @@ ID = "agg_trade_id"
 TIME = "timestamp"
 
 
+@checked_keywords
 def scan_trades(
     paths: AnyPath | Iterable[AnyPath],
     *,

@@ -21,7 +21,8 @@ _Class = TypeVar("_Class", bound=type)
 
 _COLUMNS = 'write columns={{"{name}": <"your_column">}}'
 _VALIDATE = "leave it out; rangebar_polars.validation.continuity.validate_continuity checks a frame"
-_EXAMPLE = re.compile("<(.+?)>")
+# Compiled when a message needs it, so that the import stays fast.
+_EXAMPLE = "<(.+?)>"
 _LONGEST_CODE = 80
 #: Values of required arguments.
 _EXAMPLES = {"threshold": "250", "price": '"price"', "bar_id": '"my_bar"'}
@@ -201,7 +202,7 @@ def check_keywords(keywords: Mapping[str, object], known: Iterable[str]) -> None
 def _hint(name: str, value: object, names: list[str]) -> str | None:
     for needed, hint in _ELSEWHERE.get(name, ()):
         if needed is None or needed in names:
-            return _EXAMPLE.sub(lambda found: _as_code(value) or found[1], hint)
+            return re.sub(_EXAMPLE, lambda found: _as_code(value) or found[1], hint)
     near = nearest(name, names)
     return f"did you mean `{near}`?" if near else None
 
