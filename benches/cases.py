@@ -102,7 +102,7 @@ def against_open(bench: Bench) -> Result:
 
 
 def lazy_bars(path: Path) -> pl.DataFrame:
-    """Bars of a Parquet file through the lazy door."""
+    """Bars of a Parquet file through the lazy entry point."""
     return rb.rangebar(pl.scan_parquet(path)).bars(THRESHOLD).collect(engine=ENGINE)
 
 

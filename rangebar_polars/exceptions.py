@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import polars as pl
 
+from rangebar_polars._text import shown
 from rangebar_polars._warnings import (
     CacheOpeningsWarning,
     ClampWarning,
@@ -385,11 +386,15 @@ class MissingColumnError(RangeBarError, pl.exceptions.ColumnNotFoundError, Value
         listed = ", ".join(f"`{column}`" for column in columns) or "none"
         wanted = f" for `{used_for}`" if used_for != name else ""
         sentence = f"the frame has no column `{name}`{wanted}; it has {listed}"
-        near = nearest(name, columns)
-        hints = [f"did you mean `{near}`?"] if near else []
+        near = nearest(name, columns) or nearest(renamed_by or name, columns)
+        if near is None:
+            return cls(
+                with_hint(sentence, "pass the name of one of these") if columns else sentence
+            )
+        hint = f"did you mean `{near}`?"
         if renamed_by is not None:
-            hints.append(f'name your column: columns={{"{renamed_by}": "{near or "your_column"}"}}')
-        return cls(with_hint(sentence, " ".join(hints)) if hints else sentence)
+            hint += f' name your column: columns={{"{renamed_by}": "{near}"}}'
+        return cls(with_hint(sentence, hint))
 
 
 class MissingExtraError(RangeBarError, ImportError):
@@ -448,11 +453,11 @@ def unknown_choice(what: str, value: str, choices: Sequence[str]) -> str:
     --------
     >>> from rangebar_polars.exceptions import unknown_choice
     >>> print(unknown_choice("incomplete", "kep", ["drop", "keep"]))
-    `incomplete` does not know `kep`; choose from `drop`, `keep`
+    `incomplete`: unknown value `kep`; choose from `drop`, `keep`
     <BLANKLINE>
     hint: did you mean `keep`?
     """
     listed = ", ".join(f"`{choice}`" for choice in choices)
-    sentence = f"`{what}` does not know `{value}`; choose from {listed}"
+    sentence = f"`{what}`: unknown value `{shown(value)}`; choose from {listed}"
     near = nearest(value, choices)
     return with_hint(sentence, f"did you mean `{near}`?") if near else sentence

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from os import PathLike
 from typing import TYPE_CHECKING, Any
 
 import polars as pl
@@ -123,13 +124,11 @@ class RangeBarBuilder:
         if is_pandas(trades):
             trades = frame_from_pandas(trades)
         if not isinstance(trades, pl.DataFrame):
-            raise TypeError(
-                with_hint(
-                    f"`push` takes a Polars DataFrame; it was given a `{type(trades).__name__}`",
-                    "pass a LazyFrame to `rb.iter_bars` or use `lf.rangebar.bars`; convert "
-                    "dictionaries with `pl.DataFrame`",
-                )
+            sentence = (
+                f"`push` takes a DataFrame of Polars or pandas; it was given a "
+                f"`{type(trades).__name__}`"
             )
+            raise TypeError(with_hint(sentence, _push_hint(trades)))
         bound = self._bound
         if bound is None:
             own = self._request.bind(trades.schema, trades=trades)
@@ -175,7 +174,12 @@ class RangeBarBuilder:
         RangeBarBuilder(threshold=250)
         """
         if not isinstance(data, (bytes, bytearray, memoryview)):
-            raise CheckpointError(f"a checkpoint is bytes, not `{type(data).__name__}`")
+            sentence = f"a checkpoint is bytes, not `{type(data).__name__}`"
+            if isinstance(data, (str, PathLike)):
+                hint = "read the file: rb.RangeBarBuilder.from_checkpoint(Path(path).read_bytes())"
+            else:
+                hint = "pass the bytes that `checkpoint()` returned"
+            raise CheckpointError(with_hint(sentence, hint))
         state = bytes(data)
         header = _internal.read_checkpoint(state)
         try:
@@ -222,6 +226,16 @@ class RangeBarBuilder:
     def __repr__(self) -> str:
         keys = f", group_by={list(self._request.keys)}" if self._request.keys else ""
         return f"{type(self).__name__}({self._request.options.describe()}{keys})"
+
+
+def _push_hint(trades: object) -> str:
+    if isinstance(trades, pl.LazyFrame):
+        return "collect it, or compute its bars in bounded memory: lf.rangebar.bars(250)"
+    if isinstance(trades, dict):
+        return "make a frame of it: builder.push(pl.DataFrame([trade]))"
+    if isinstance(trades, list):
+        return "make a frame of them: builder.push(pl.DataFrame(trades))"
+    return "pass a frame with the columns `timestamp` and `price`"
 
 
 def _encode_limits(limits: Any) -> Any:  # noqa: ANN401

@@ -5,13 +5,14 @@ from __future__ import annotations
 from datetime import date
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
 import polars as pl
 
 from rangebar_polars._files.disk import Disk
 from rangebar_polars._utils.arguments.checks import require_folder
 from rangebar_polars._utils.arguments.keywords import checked_methods
+from rangebar_polars._utils.arguments.public_names import unknown_method
 from rangebar_polars._utils.fork import raise_if_forked
 from rangebar_polars._utils.io_source import lazy_frame
 from rangebar_polars._utils.span import parse_day, parse_span
@@ -57,6 +58,16 @@ __all__ = ["TickStorage", "WriteReport"]
 _TRIES = 3
 
 
+#: Methods of the reference library, and what to write here.
+_REPLACED = {
+    "read_ticks": "storage.get_ticks(symbol, start, end)",
+    "read_ticks_streaming": "storage.scan_ticks(symbol, start, end)",
+    "fetch_month": "rb.fetch_ticks(symbol, start, end)",
+    "list_months": "storage.list_days(symbol)",
+    "get_stats": "storage.stats(symbol)",
+}
+
+
 @checked_methods
 class TickStorage:
     """The ticks of all symbols in one folder.
@@ -93,6 +104,12 @@ class TickStorage:
 
     def __repr__(self) -> str:
         return f"TickStorage({str(self._root.parent.parent)!r})"
+
+    if not TYPE_CHECKING:
+
+        def __getattr__(self, name: str) -> NoReturn:
+            """Name the method that replaces one of the reference library, or the nearest one."""
+            raise AttributeError(unknown_method(self, name, _REPLACED))
 
     @property
     def root(self) -> Path:
@@ -407,7 +424,7 @@ class TickStorage:
         source: str | None = None,
         market: str | None = None,
     ) -> pl.DataFrame:
-        """Remove the files that no manifest has named for a week. By default, only list them.
+        """Remove the files that no manifest has referenced for a week. By default, only list them.
 
         Quarantined files stay.
 

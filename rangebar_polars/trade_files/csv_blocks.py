@@ -95,7 +95,7 @@ class TextReader:
         Raises
         ------
         TickDataError
-            A line is no trade.
+            A line is not a valid trade.
         """
         opened = self.opened
         if not block:

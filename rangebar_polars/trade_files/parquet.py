@@ -149,10 +149,12 @@ def typed_field(field: str, is_now: pl.DataType, dtype: pl.DataType) -> pl.Expr:
 
 
 def fault_of(frame: pl.DataFrame, opened: Opened) -> str:
-    """Return the first row that is no trade."""
+    """Return the first row that is not a valid trade."""
     _, is_known = taker_side(frame, opened.layout)
     if not is_known:
-        return f"`{opened.source}`: `{opened.layout.side}` has values that are no side of a trade"
+        return (
+            f"`{opened.source}`: `{opened.layout.side}` has values that are not the side of a trade"
+        )
     rules = is_trade(opened.layout, opened.unit) + on_grid_rules(opened.layout)
     sound = pl.all_horizontal(rules).fill_null(value=False)
     bad = frame.filter(~sound)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import polars as pl
 
+from rangebar_polars._utils.arguments.keywords import checked_keywords
 from rangebar_polars._utils.fork import raise_if_forked
 from rangebar_polars._utils.io_source import lazy_frame
 from rangebar_polars.compute._columns import parse_columns
@@ -37,6 +38,7 @@ ID = "agg_trade_id"
 TIME = "timestamp"
 
 
+@checked_keywords
 def scan_trades(
     paths: AnyPath | Iterable[AnyPath],
     *,
@@ -81,7 +83,7 @@ def scan_trades(
     FileNotFoundError
         A file is missing, or a folder or pattern has none; at the call.
     TickDataError
-        The layout is unknown; at the call. A row is no trade, with file and line; when the frame is
+        The layout is unknown; at the call. A row is not a valid trade, with file and line; when the frame is
         collected.
     TickOrderError
         When the frame is collected: time runs back by more than a second.

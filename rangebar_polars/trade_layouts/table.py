@@ -345,7 +345,7 @@ LAYOUTS: tuple[TradeLayout, ...] = (
             compression="",
             unit="shares or contracts",
             source="Databento, Schemas, Trades; Conventions, Prices",
-            note="Raw and pretty files. Rows of another action than T are no trades.",
+            note="Raw and pretty files. Rows with an action other than T are not trades.",
         )
         for form in ("symbols", "instrument ids")
     ),

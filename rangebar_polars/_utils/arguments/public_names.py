@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 from rangebar_polars.exceptions import nearest, with_hint
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping
 
-__all__ = ["unknown_name"]
+__all__ = ["unknown_method", "unknown_name"]
 
 #: Names of the reference library, and what to use here.
 _FOREIGN = {
@@ -44,6 +44,26 @@ def unknown_name(package: str, name: str, names: Iterable[str]) -> str:
         return with_hint(sentence, f"import {package}.{name}")
     near = _nearest(name, [public for public in names if not public.startswith("_")])
     return with_hint(sentence, f"did you mean `rb.{near}`?") if near else sentence
+
+
+def unknown_method(thing: object, name: str, replaced: Mapping[str, str]) -> str:
+    """Return the message for an attribute that an object does not have.
+
+    Examples
+    --------
+    >>> from rangebar_polars._utils.arguments.public_names import unknown_method
+    >>> print(unknown_method([], "add", {"add": "things.append(thing)"}))
+    `list` has no attribute `add`
+    <BLANKLINE>
+    hint: write things.append(thing)
+    """
+    kind = type(thing)
+    sentence = f"`{kind.__name__}` has no attribute `{name}`"
+    if name in replaced:
+        return with_hint(sentence, f"write {replaced[name]}")
+    public = [known for known in dir(kind) if not known.startswith("_")]
+    near = None if name.startswith("_") else _nearest(name, public)
+    return with_hint(sentence, f"did you mean `{near}`?") if near else sentence
 
 
 def _nearest(name: str, names: list[str]) -> str | None:

@@ -23,6 +23,7 @@ from rangebar_polars.storage.days.day_file import Content, FileFaultError, read_
 from rangebar_polars.storage.days.merge import check_order_of_days, merge
 from rangebar_polars.storage.days.quarantine import corruption, set_aside_locked
 from rangebar_polars.storage.days.repeated import single_fills, with_single_fills
+from rangebar_polars.storage.days.report import WriteReport
 from rangebar_polars.storage.files.lock import writing
 from rangebar_polars.storage.id_kinds import ID
 from rangebar_polars.storage.layout import is_folder, month_of
@@ -47,29 +48,6 @@ __all__ = ["WriteReport", "fill_days", "put_days", "remove_days", "write_user_ti
 
 #: Returns the new entry of a day, or None if the old one stays.
 Change: TypeAlias = "Callable[[Manifest, date, _Tally], DayEntry | None]"
-
-
-@dataclass(frozen=True, slots=True)
-class WriteReport:
-    """The result of a write. All that it names is in the store and survives a loss of power."""
-
-    symbol: str
-    #: Days of the ticks, in order.
-    days: tuple[date, ...] = ()
-    #: Months of these days. Each was written as a whole.
-    months: tuple[str, ...] = ()
-    #: Rows that were not in the store before.
-    rows_added: int = 0
-    #: Rows that were in the frame twice, or in the store already.
-    duplicates: int = 0
-    #: Rows moved into the order of their ids.
-    moved: int = 0
-    #: Rows whose time was raised to that of the row before.
-    raised: int = 0
-    #: Days whose stored rows a source replaced with other rows.
-    replaced: tuple[date, ...] = ()
-    #: Days that the store held exactly so already.
-    unchanged: tuple[date, ...] = ()
 
 
 @dataclass(slots=True)
