@@ -81,7 +81,9 @@ fn hint(name: &str, dtype: &DataType, first: Option<f64>) -> String {
             format!("a day has no order of trades; a cast makes it midnight: `{column}.cast(pl.Datetime(\"us\"))`")
         }
         DataType::Time => format!("a time of day needs its day: `pl.col(\"date\").dt.combine({column})`"),
-        DataType::Duration(_) => format!("add it to the instant it is counted from: `pl.datetime(2024, 1, 1) + {column}`"),
+        DataType::Duration(_) => {
+            format!("add it to the instant it is counted from: `pl.datetime(2024, 1, 1) + {column}`")
+        }
         _ => "this column has no times; name the one that has".to_owned(),
     }
 }
@@ -140,6 +142,8 @@ fn meant(name: &str, value: i64, unit: TimeUnit) -> String {
             plain(unit),
             plain(taken)
         ),
-        None => format!("\n\nhint: drop or repair such rows first, e.g. `.filter(pl.col({name:?}).dt.year().is_between(1970, 2200))`"),
+        None => format!(
+            "\n\nhint: drop or repair such rows first, e.g. `.filter(pl.col({name:?}).dt.year().is_between(1970, 2200))`"
+        ),
     }
 }
