@@ -90,6 +90,7 @@ class FrameRequest:
         absolute_rows: bool = False,
         warns: bool = True,
         trades: pl.DataFrame | None = None,
+        watch_fills: bool = True,
     ) -> Bound:
         """Find the columns in a frame of this schema and check their data types.
 
@@ -105,7 +106,7 @@ class FrameRequest:
         options = self.options.kernel(
             inputs.roles, inputs.names, project=project, absolute_rows=absolute_rows
         )
-        options.update(apart=list(inputs.apart), watch_fills=True)
+        options.update(apart=list(inputs.apart), watch_fills=watch_fills)
         times = None
         if trades is not None and not isinstance(schema[inputs.of("timestamp")], pl.Datetime):
             times = trades.get_column(inputs.of("timestamp")).drop_nulls().head(1)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from os import PathLike
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import polars as pl
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from rangebar_polars.compute._request import Bound
     from rangebar_polars.threshold import LimitLike
 
-__all__ = ["RangeBarBuilder"]
+__all__ = ["RangeBarBuilder", "StoredTicksBuilder"]
 
 _FORMAT = 1
 # Raised by the JSON parser and by the checks of the arguments.
@@ -89,6 +89,9 @@ class RangeBarBuilder:
     └────────┴───────┴───────┴───────────┘
     """
 
+    #: Whether pushes warn of fills that two records count.
+    _watches_fills: ClassVar[bool] = True
+
     @keywords_of(bars_frame)
     def __init__(
         self,
@@ -131,7 +134,7 @@ class RangeBarBuilder:
             raise TypeError(with_hint(sentence, _push_hint(trades)))
         bound = self._bound
         if bound is None:
-            own = self._request.bind(trades.schema, trades=trades)
+            own = self._request.bind(trades.schema, trades=trades, watch_fills=self._watches_fills)
             bars = own.push(trades)
             bound = self._first.setdefault("bound", own)
             if bound is own:
@@ -203,7 +206,8 @@ class RangeBarBuilder:
         bound = header["bound"]
         if bound is not None:
             dtypes = map(decode_dtype, bound["dtypes"])
-            own = self._request.bind(dict(zip(bound["names"], dtypes, strict=True)), warns=False)
+            schema = dict(zip(bound["names"], dtypes, strict=True))
+            own = self._request.bind(schema, warns=False, watch_fills=cls._watches_fills)
             if _columns_of(own) != bound:
                 raise ValueError("its columns do not fit its arguments")
             self._first["bound"] = own
@@ -226,6 +230,12 @@ class RangeBarBuilder:
     def __repr__(self) -> str:
         keys = f", group_by={list(self._request.keys)}" if self._request.keys else ""
         return f"{type(self).__name__}({self._request.options.describe()}{keys})"
+
+
+class StoredTicksBuilder(RangeBarBuilder):
+    """A builder for ticks of the tick store, which counted their repeated fills when it took them."""
+
+    _watches_fills = False
 
 
 def _push_hint(trades: object) -> str:
