@@ -22,6 +22,7 @@ __all__ = [
     "THRESHOLD_PRESETS",
     "LimitLike",
     "ThresholdLike",
+    "items_of",
     "parse_limits",
     "parse_threshold",
     "parse_thresholds",
@@ -105,7 +106,7 @@ number of decimal basis points: 250 means 0.25 %
                 _remedy(value),
             )
         )
-    if _items(value) is not None or isinstance(value, (set, frozenset)):
+    if items_of(value) is not None or isinstance(value, (set, frozenset)):
         raise TypeError(
             with_hint(
                 f"one threshold is expected here, not several: `{shown(value)}`",
@@ -138,7 +139,7 @@ def parse_limits(
     >>> parse_limits([Distance("1.50"), Distance(2)])
     ((Distance("1.5"), Distance("2")), True)
     """
-    listed = _items(value)
+    listed = items_of(value)
     long = listed is not None
     items: list[Any] = [value] if listed is None else listed
     distances = tuple(item for item in items if isinstance(item, Distance))
@@ -178,7 +179,7 @@ def parse_thresholds(
                 f"write a list: {shown(sorted(value, key=str))}",
             )
         )
-    items = _items(value)
+    items = items_of(value)
     if items is None:
         return (parse_threshold(cast("ThresholdLike", value)),), False
     parsed = tuple(parse_threshold(item) for item in items)
@@ -199,13 +200,13 @@ def parse_thresholds(
     return parsed, True
 
 
-def _items(value: object) -> list[Any] | None:
+def items_of(value: object) -> list[Any] | None:
     """Return the items of a list, or of an array or a series of a library; None for one value.
 
     Examples
     --------
-    >>> from rangebar_polars.threshold import _items
-    >>> _items(range(100, 300, 100)), _items(250)
+    >>> from rangebar_polars.threshold import items_of
+    >>> items_of(range(100, 300, 100)), items_of(250)
     ([100, 200], None)
     """
     if isinstance(value, (list, tuple, range)):
