@@ -24,6 +24,7 @@ from rangebar_polars._utils.setting_types import (
     COUNT,
     DSN,
     PATH,
+    PREFIX,
     RATE,
     SECONDS,
     SWITCH,
@@ -31,9 +32,11 @@ from rangebar_polars._utils.setting_types import (
     THRESHOLD,
     WAIT,
     choice,
+    misspelt,
 )
 from rangebar_polars._utils.symbol_names import upper_name, variable_suffix
-from rangebar_polars.exceptions import SettingError, nearest, with_hint
+from rangebar_polars._utils.warn import warn_caller
+from rangebar_polars.exceptions import SettingError, UnknownSettingWarning, nearest, with_hint
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
@@ -316,6 +319,7 @@ require or warn
     for name in arguments:
         if name not in known:
             raise TypeError(_unknown(f"there is no setting `{name}`", name, known))
+    _warn_of_misspelt_variables(known)
     config = _value(known["config"], [*_of_caller("config", known["config"], arguments)])
     table = _read_file(config or _config_file(), required=config is not None)
     values = {"config": config}
@@ -324,6 +328,22 @@ require or warn
             known[name], [*_of_caller(name, known[name], arguments), *_of_file(name, table)]
         )
     return Settings(**{name: value for name, value in values.items() if value is not None})
+
+
+#: Variables of the environment that were looked at.
+_LOOKED_AT: set[str] = set()
+
+
+def _warn_of_misspelt_variables(known: Mapping[str, Field[Any]]) -> None:
+    """Warn once of variables that have almost the name of a setting."""
+    new = [name for name in os.environ if name.startswith(PREFIX) and name not in _LOOKED_AT]
+    _LOOKED_AT.update(new)
+    for name in new:
+        if (meant := misspelt(name, known)) is not None:
+            message = with_hint(
+                f"the variable `{name}` is not a setting", f"did you mean `{meant}`?"
+            )
+            warn_caller(message, UnknownSettingWarning)
 
 
 @dataclass(frozen=True, slots=True)

@@ -68,6 +68,7 @@ __all__ = [
     "TradeFileWarning",
     "TransientSourceError",
     "UnboundColumnWarning",
+    "UnknownSettingWarning",
     "UnverifiedFileWarning",
     "ValidationError",
     "ValidationWarning",
@@ -171,6 +172,10 @@ class ValidationWarning(RangeBarWarning):
 
 class CacheOpeningsWarning(RangeBarWarning, RuntimeWarning):
     """Warns that the embedded cache was opened and closed so often that it uses up memory."""
+
+
+class UnknownSettingWarning(RangeBarWarning):
+    """Warns that a variable of the environment looks like a setting, and is none."""
 
 
 class ThresholdError(RangeBarError, ValueError):

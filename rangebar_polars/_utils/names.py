@@ -184,8 +184,8 @@ def _reword(error: Exception, spoken: Mapping[str, str]) -> None:
     text = error.args[0]
     for name, chosen in spoken.items():
         if name != chosen:
-            # Only the first: the value that follows may be the same word.
-            text = text.replace(f"`{name}`", f"`{chosen}`", 1)
+            # Neither a value, which may be the same word, nor what follows the first mention.
+            text = re.sub(rf"(?<!\bis )`{name}`", f"`{chosen}`", text, count=1)
             # A call in a hint stays as it is: the command line looks for it.
             written = re.compile(rf"rb\.\w+\(.*?\)|(?<![\w`.]){name}=")
             text = written.sub(partial(_renamed, chosen), text)
