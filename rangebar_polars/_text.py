@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-__all__ = ["either", "printable", "shown"]
+__all__ = ["count_text", "either", "printable", "shown"]
 
 LONGEST = 200
 # Control characters except tab and newline, lone surrogates, and noncharacters. XML parsers,
@@ -69,6 +69,18 @@ def either(choices: Iterable[str]) -> str:
     """
     *most, last = choices
     return f"{', '.join(most)} or {last}" if most else last
+
+
+def count_text(count: int, noun: str) -> str:
+    """Return a number with its noun in the singular or plural.
+
+    Examples
+    --------
+    >>> from rangebar_polars._text import count_text
+    >>> count_text(1, "day"), count_text(2_000, "day")
+    ('1 day', '2,000 days')
+    """
+    return f"{count:,} {noun}" if count == 1 else f"{count:,} {noun}s"
 
 
 def _escaped(found: re.Match[str]) -> str:

@@ -22,6 +22,7 @@ __all__ = [
     "THRESHOLD_PRESETS",
     "LimitLike",
     "ThresholdLike",
+    "items_of",
     "parse_limits",
     "parse_threshold",
     "parse_thresholds",
@@ -114,7 +115,7 @@ number of decimal basis points: 250 means 0.25 %
                 _remedy(value),
             )
         )
-    several = list(value) if isinstance(value, (set, frozenset)) else _items(value)
+    several = list(value) if isinstance(value, (set, frozenset)) else items_of(value)
     if several is not None:
         first = next((one for one in several if isinstance(one, (int, str))), 250)
         one = f'"{shown(first)}"' if isinstance(first, str) else f"{first:d}"
@@ -150,7 +151,7 @@ def parse_limits(
     >>> parse_limits([Distance("1.50"), Distance(2)])
     ((Distance("1.5"), Distance("2")), True)
     """
-    listed = _items(value)
+    listed = items_of(value)
     long = listed is not None
     items: list[Any] = [value] if listed is None else listed
     distances = tuple(item for item in items if isinstance(item, Distance))
@@ -190,7 +191,7 @@ def parse_thresholds(
                 f"write a list: {shown(sorted(value, key=str))}",
             )
         )
-    items = _items(value)
+    items = items_of(value)
     if items is None:
         return (parse_threshold(cast("ThresholdLike", value)),), False
     parsed = tuple(parse_threshold(item) for item in items)
@@ -211,13 +212,13 @@ def parse_thresholds(
     return parsed, True
 
 
-def _items(value: object) -> list[Any] | None:
+def items_of(value: object) -> list[Any] | None:
     """Return the items of a list, or of an array or a series of a library; None for one value.
 
     Examples
     --------
-    >>> from rangebar_polars.threshold import _items
-    >>> _items(range(100, 300, 100)), _items(250)
+    >>> from rangebar_polars.threshold import items_of
+    >>> items_of(range(100, 300, 100)), items_of(250)
     ([100, 200], None)
     """
     if isinstance(value, (list, tuple, range)):

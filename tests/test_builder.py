@@ -46,6 +46,30 @@ def test_partial_is_an_empty_frame_before_the_first_push() -> None:
         assert partial.is_empty()
 
 
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        {"threshold": 250},
+        {"threshold": [250, 500], "features": "microstructure"},
+        {"threshold": rb.Distance("1")},
+        {"threshold": [rb.Distance("1"), rb.Distance("2")], "group_by": ["symbol", "venue"]},
+        {"threshold": 250, "group_by": "symbol", "columns": {"quantity": None}},
+    ],
+    ids=str,
+)
+def test_partial_has_the_columns_of_later_ones_before_the_first_push(
+    day: pl.DataFrame, arguments: dict
+) -> None:
+    builder = rb.RangeBarBuilder(**arguments)
+    resumed = rb.RangeBarBuilder.from_checkpoint(builder.checkpoint())
+    before = builder.partial()
+    assert before.is_empty()
+    builder.push(day.with_columns(symbol=pl.lit("ETHUSDT"), venue=pl.lit("a")))
+    after = builder.partial()
+    assert resumed.partial().schema == before.schema == after.schema
+    assert pl.concat([before, after]).equals(after)
+
+
 @pytest.mark.parametrize("incomplete", ["drop", "keep"])
 def test_partial_gives_the_forming_bars_with_their_status(
     day: pl.DataFrame, incomplete: str

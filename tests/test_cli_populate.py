@@ -322,8 +322,10 @@ def test_an_interrupted_population_reports_its_stored_days_and_resumes(
         out, words = process.communicate(timeout=600)
     assert (process.returncode, out) == (130, "")
     lines = words.splitlines()
-    assert "rangebar: BTCUSDT at 250 dbps: 2 days are stored, the last is 2024-12-31" in lines
-    assert lines[-1] == "rangebar: interrupted"
+    stored = "of 2 of 4 days are stored, the last is 2024-12-31"
+    assert f"rangebar: BTCUSDT: ticks {stored}" in lines
+    assert f"rangebar: BTCUSDT at 250 dbps: bars {stored}" in lines
+    assert lines[-2:] == ["rangebar: run it again to resume from there", "rangebar: interrupted"]
     rule.cancel()
     assert main([*ASKED, *QUIET]) == 0
     assert_frame_equal(get_cached_bars("BTCUSDT", 250), expected(250, exchange_tape))

@@ -80,6 +80,9 @@ LAYOUTS_TAIL = """
 `parquet` and `csv` find fields by the known names of columns, or by `columns=`. Times that are
 numbers need `time_unit=` there. Side words are those of the taker.
 
+`rb.scan_trades(files).rangebar.binding()` says which layout was recognised, and which column of a
+file each field is read from.
+
 Whole-number ids that exchanges count are `agg_trade_id`, `first_trade_id` and `last_trade_id`; others
 stay text in `trade_id`. `is_buyer_maker` is null where nobody was the aggressor.
 

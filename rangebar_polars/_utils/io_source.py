@@ -19,10 +19,31 @@ if TYPE_CHECKING:
 
     Frames = Callable[[list[str] | None], Iterator[pl.DataFrame]]
 
-__all__ = ["batches", "lazy_frame"]
+__all__ = ["Origin", "batches", "lazy_frame", "origin_of", "with_inner_plan"]
 
 _LONGEST_WAIT_SECONDS = 30
 _BATCH_ROWS = 1 << 16
+#: Attribute of a plan that was made here.
+_ORIGIN = "_rangebar_origin"
+#: Origins that plans made from a plan can be looked up in.
+_MOST_ORIGINS = 1_000
+#: Lines of an inner plan that a description shows.
+_MOST_LINES = 30
+
+
+class Origin:
+    """What the rows of a plan were made from, in words."""
+
+    # A named tuple would take longer to make, at each import of the package.
+    __slots__ = ("columns", "how", "note")
+
+    def __init__(self, how: str, note: str, columns: dict[str, str]) -> None:
+        #: "given" or "recognised".
+        self.how = how
+        #: The layout first.
+        self.note = note
+        #: What each column is read from.
+        self.columns = columns
 
 
 def batches(plan: pl.LazyFrame, names: Sequence[str]) -> Iterator[pl.DataFrame]:
@@ -47,6 +68,7 @@ def lazy_frame(
     name: str,
     detail: str,
     pruned: Callable[[pl.Expr], Frames] | None = None,
+    origin: Origin | None = None,
 ) -> pl.LazyFrame:
     """Make a lazy frame whose rows come from `frames`, called with the names of the columns.
 
@@ -81,7 +103,55 @@ def lazy_frame(
         return running
 
     explain = {"explain_name": name, "explain_detail": detail} if _explains() else {}
-    return register_io_source(source, schema=schema, validate_schema=True, is_pure=True, **explain)
+    plan = register_io_source(source, schema=schema, validate_schema=True, is_pure=True, **explain)
+    if origin is not None:
+        _note_origin(plan, detail, origin)
+    return plan
+
+
+#: Origins by the detail that `explain` shows; None if two plans share it.
+_ORIGINS: dict[str, Origin | None] = {}
+
+
+def _note_origin(plan: pl.LazyFrame, detail: str, origin: Origin) -> None:
+    setattr(plan, _ORIGIN, origin)
+    known = _ORIGINS.pop(detail, origin)
+    is_same = known is not None and (known.note, known.columns) == (origin.note, origin.columns)
+    _ORIGINS[detail] = origin if is_same else None
+    while len(_ORIGINS) > _MOST_ORIGINS:
+        del _ORIGINS[next(iter(_ORIGINS))]
+
+
+def origin_of(plan: pl.LazyFrame) -> Origin | None:
+    """Return what a plan, or the only source of its kind within it, says that it is made from.
+
+    A plan that was made from another one has no attributes of it, so that its source is found by the
+    text of `explain`, where Polars shows it.
+    """
+    own: Origin | None = getattr(plan, _ORIGIN, None)
+    if own is not None or not _ORIGINS:
+        return own
+    lines = (line.strip() for line in plan.explain(optimized=False).splitlines())
+    details = [line.removeprefix("INFO: ") for line in lines if line.startswith("INFO: ")]
+    found = [_ORIGINS[detail] for detail in details if detail in _ORIGINS]
+    return found[0] if len(found) == 1 else None
+
+
+def with_inner_plan(detail: str, plan: pl.LazyFrame, names: Sequence[str]) -> str:
+    """Add the optimised plan of what a source reads to its detail, for `explain`.
+
+    It shows the columns and filters that are pushed down to the files when all columns of the source
+    are wanted.
+    """
+    if not _explains():
+        return detail
+    try:
+        lines = plan.select(list(dict.fromkeys(names))).explain().splitlines()
+    except pl.exceptions.PolarsError:  # collecting the plan says what is wrong with it
+        return detail
+    if len(lines) > _MOST_LINES:
+        lines[_MOST_LINES:] = [f"... and {len(lines) - _MOST_LINES:,} more lines"]
+    return "\n  | ".join([f"{detail}, from", *lines])
 
 
 def _project(frame: pl.DataFrame, names: list[str]) -> pl.DataFrame:

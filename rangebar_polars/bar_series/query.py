@@ -154,6 +154,8 @@ def _anchor(anchor: Anchor | None) -> Literal["segment"] | datetime | None:
         return instant(anchor, "anchor")
     except ValueError as error:
         sentence = str(error).partition("\n")[0]
+        if not isinstance(anchor, str) or "not a date" not in sentence:
+            raise
         hint = 'write anchor="segment" for the start of each segment, or a time'
         raise ValueError(with_hint(sentence, hint)) from error
 

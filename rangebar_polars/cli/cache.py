@@ -28,6 +28,7 @@ from rangebar_polars.cli.cache_drop import add_removal
 from rangebar_polars.cli.cache_status import add_status
 from rangebar_polars.cli.populate import (
     add_work_arguments,
+    reporting_interrupt,
     split_symbols,
     unanswered,
     workers,
@@ -185,8 +186,8 @@ def run_count(arguments: argparse.Namespace) -> int:
 
 def run_export(arguments: argparse.Namespace) -> int:
     """Run `rangebar cache export`; return 1 if there are no bars."""
+    from rangebar_polars._text import count_text
     from rangebar_polars.readers.cached import get_cached_bars
-    from rangebar_polars.readers.hints import count_text
 
     check_output_path("--out", arguments.out, SUFFIXES)
     span = _span(arguments)
@@ -262,13 +263,11 @@ def _run_maintenance(
         **cache_arguments(arguments),
     }
     try:
-        outcome = run(options)
+        with reporting_interrupt():
+            outcome = run(options)
     except PopulationError as error:
         report(error.report)
         return fail(error_text(error), INCOMPLETE)
-    except KeyboardInterrupt:
-        say("published days are stored; the same command resumes from there")
-        raise
     report(_describe(outcome))
     if outcome.unanswered:
         return fail(unanswered(outcome.unanswered), INCOMPLETE)

@@ -73,9 +73,9 @@ def _rows(removed: Removed) -> pl.DataFrame:
 
 def run_drop(arguments: argparse.Namespace) -> int:
     """Run `rangebar cache drop`; return 1 if it was not confirmed."""
+    from rangebar_polars._text import count_text
     from rangebar_polars.clickhouse.connection.driver import is_damage
     from rangebar_polars.maintenance.drop import SeriesFilter, remove, remove_tables
-    from rangebar_polars.readers.hints import count_text
 
     symbol = None if arguments.symbol is None else symbol_of(arguments.symbol)
     series_filter = SeriesFilter(

@@ -10,7 +10,6 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from rangebar_polars._utils.span import parse_day
-from rangebar_polars.bar_series.identity import BarSpec
 from rangebar_polars.bar_series.segments import reset_mode
 from rangebar_polars.cli._arguments import (
     DEFAULT_THRESHOLD,
@@ -24,7 +23,7 @@ from rangebar_polars.cli._arguments import (
 )
 from rangebar_polars.cli._output import UsageError, error_text, fail, report, say
 from rangebar_polars.clickhouse.connection.dsn import resolve
-from rangebar_polars.exceptions import CacheError, PopulationError, with_hint
+from rangebar_polars.exceptions import PopulationError, with_hint
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -33,7 +32,8 @@ if TYPE_CHECKING:
     from rangebar_polars.cli._output import Verbs
     from rangebar_polars.sources import Venue
 
-__all__ = ["add_parser", "add_work_arguments", "split_symbols", "unanswered", "workers"]
+__all__ = ["add_parser", "add_work_arguments", "reporting_interrupt", "split_symbols"]
+__all__ += ["unanswered", "workers"]
 
 DAY_ARGUMENTS = ("start", "end")
 
@@ -134,7 +134,7 @@ def run_populate(arguments: argparse.Namespace) -> int:
         by_venue.setdefault(venue, []).append(symbol)
     status = 0
     for venue, symbols in by_venue.items():
-        with reporting_progress(arguments, venue, symbols):
+        with reporting_interrupt():
             status = max(status, populate(arguments, venue, symbols))
     return status
 
@@ -245,41 +245,11 @@ def workers(count: int) -> Callable[[], Executor] | None:
 
 
 @contextmanager
-def reporting_progress(
-    arguments: argparse.Namespace, venue: Venue, symbols: list[str]
-) -> Iterator[None]:
-    """On an interruption, report how far the bars are stored."""
+def reporting_interrupt() -> Iterator[None]:
+    """On an interruption, report what a population has stored, which its notes say."""
     try:
         yield
-    except KeyboardInterrupt:
-        try:
-            for line in frontiers(arguments, venue, symbols):
-                say(line)
-            say("the same command resumes from there")
-        except CacheError as error:
-            # The interruption still ends the command; stored bars are not affected.
-            say(error_text(error))
+    except KeyboardInterrupt as interrupt:
+        for note in getattr(interrupt, "__notes__", ()):
+            say(note)
         raise
-
-
-def frontiers(arguments: argparse.Namespace, venue: Venue, symbols: list[str]) -> Iterator[str]:
-    """Describe the stored days of each symbol and threshold."""
-    from rangebar_polars.clickhouse.open import reading
-    from rangebar_polars.clickhouse.query.units import read_chains
-
-    specs = [
-        BarSpec.of(name, dbps, source=venue.source, market=venue.market, reset=arguments.reset)
-        for name in symbols
-        for dbps in thresholds(arguments)
-    ]
-    with reading(arguments.dsn, cache_dir=arguments.cache_dir) as cache:
-        chains = {} if cache is None else read_chains(cache, specs)
-    first = parse_day(arguments.start)
-    for spec in specs:
-        of_spec = [chain for series, chain in chains.items() if series.spec == spec]
-        days = [u.day for chain in of_spec for u in chain.units if u.day >= first]
-        name = f"{spec.symbol} at {spec.threshold} dbps"
-        if days:
-            yield f"{name}: {len(set(days)):,} days are stored, the last is {max(days)}"
-        else:
-            yield f"{name}: no bars are stored yet"

@@ -71,7 +71,7 @@ def add_import(actions: Verbs) -> None:
 
 def run_import(arguments: argparse.Namespace) -> None:
     """Run `rangebar ticks import`."""
-    from rangebar_polars.readers.hints import count_text
+    from rangebar_polars._text import count_text
     from rangebar_polars.storage.parquet import TickStorage
 
     *names, name = arguments.words

@@ -82,6 +82,13 @@ class FrameRequest:
         options = fold_options(features, side_is, contract_size)
         return cls(options, parse_columns(columns), bar_id=bar_id)
 
+    def describe(self) -> str:
+        """List the arguments that differ from the defaults, for query plans and `repr`."""
+        facts = [] if self.bar_id is None else [f"bar_id={self.bar_id!r}"]
+        facts.append(self.options.describe())
+        facts += [f"group_by={list(self.keys)}"] if self.keys else []
+        return ", ".join(filter(None, facts))
+
     def bind(
         self,
         schema: Mapping[str, pl.DataType],
@@ -130,6 +137,13 @@ class FrameRequest:
         """Return a kernel's builder without columns, for a checkpoint before the first push."""
         roles = ("price", "timestamp")
         return _core(self.options.kernel(roles, roles), (pl.Float64(), pl.Datetime()))
+
+    def no_partial(self) -> pl.DataFrame:
+        """Return an empty frame of forming bars, for times in UTC and keys that are text."""
+        roles = ("price", "timestamp", *("key" for _ in self.keys))
+        options = self.options.kernel(roles, ("price", "timestamp", *self.keys))
+        dtypes = (pl.Float64(), pl.Datetime("us", "UTC"), *(pl.String() for _ in self.keys))
+        return _core(options, dtypes).partial()
 
 
 def _without_quantity(schema: Mapping[str, pl.DataType]) -> MissingColumnError:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import polars as pl
 
 from rangebar_polars._utils.arguments.keywords import checked_keywords
+from rangebar_polars._utils.io_source import origin_of
 from rangebar_polars._utils.warn import warn_caller
 from rangebar_polars.compute._columns import FIELDS, SYMBOL, find_columns, parse_columns
 from rangebar_polars.exceptions import UnboundColumnWarning, nearest, with_hint
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
 
     from rangebar_polars._typing import ColumnMap
+    from rangebar_polars._utils.io_source import Origin
     from rangebar_polars.compute._columns import Binding
 
 __all__ = ["binding", "warn_of_unbound"]
@@ -49,6 +51,8 @@ def binding(
 ) -> pl.DataFrame:
     """Show which column of a frame of trades each field is read from.
 
+    Also `trades.rangebar.binding(...)`.
+
     Parameters
     ----------
     trades
@@ -61,7 +65,9 @@ def binding(
     DataFrame
         A row for each field, with the columns `field`, `column`, `dtype`, `how` and `note`
         (String). `how` is `given` (named in `columns`), `name` (recognised by its name) or
-        `absent`. A row `symbol` stands for each column that is checked to hold one symbol.
+        `absent`. A row `symbol` stands for each column that is checked to hold one symbol. A plan
+        from `rb.scan_trades` has a row `layout` with the layout of its files (`recognised` or
+        `given`), and the notes say which column of a file each field is read from.
 
     Raises
     ------
@@ -88,7 +94,8 @@ def binding(
     schema = trades.collect_schema()
     named = parse_columns(columns)
     found = find_columns(schema, named)
-    notes = _notes(schema, found, named)
+    origin = origin_of(trades) if isinstance(trades, pl.LazyFrame) else None
+    notes = {**_read_from(origin, found), **_notes(schema, found, named)}
     rows = [
         (
             field,
@@ -103,7 +110,15 @@ def binding(
         (SYMBOL, name, str(schema[name]), "given" if SYMBOL in named else "name", "one value only")
         for name in found.symbols
     ]
+    if origin is not None:
+        rows.append(("layout", None, None, origin.how, origin.note))
     return pl.DataFrame(rows, schema=dict.fromkeys(_SCHEMA, pl.String), orient="row")
+
+
+def _read_from(origin: Origin | None, found: Binding) -> dict[str, str]:
+    """Return for a field what its column is read from."""
+    sources = {} if origin is None else origin.columns
+    return {field: sources[name] for field, name in found.columns.items() if name in sources}
 
 
 def _notes(schema: Mapping[str, pl.DataType], found: Binding, columns: ColumnMap) -> dict[str, str]:

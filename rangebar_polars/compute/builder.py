@@ -145,10 +145,20 @@ class RangeBarBuilder:
     def partial(self) -> pl.DataFrame:
         """Return the forming bars, with `is_closed` and `ended_by`.
 
-        Before the first push the frame is empty.
+        Before the first push the frame is empty. Its times are then in UTC, to the microsecond, and
+        its keys are text, as the types of the trades are not known yet.
+
+        Examples
+        --------
+        >>> import rangebar_polars as rb
+        >>> builder = rb.RangeBarBuilder(250)
+        >>> before = builder.partial()
+        >>> _ = builder.push(rb.sample_ticks())
+        >>> before.height, before.schema == builder.partial().schema
+        (0, True)
         """
         bound = self._bound
-        return pl.DataFrame() if bound is None else bound.core.partial()
+        return self._request.no_partial() if bound is None else bound.core.partial()
 
     def checkpoint(self) -> bytes:
         """Return the state as bytes. Equal states give equal bytes."""
@@ -228,8 +238,7 @@ class RangeBarBuilder:
         return type(self).from_checkpoint, (self.checkpoint(),)
 
     def __repr__(self) -> str:
-        keys = f", group_by={list(self._request.keys)}" if self._request.keys else ""
-        return f"{type(self).__name__}({self._request.options.describe()}{keys})"
+        return f"{type(self).__name__}({self._request.describe()})"
 
 
 class StoredTicksBuilder(RangeBarBuilder):

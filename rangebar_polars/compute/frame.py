@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import polars as pl
 
 from rangebar_polars._utils.arguments.keywords import keywords_of
-from rangebar_polars._utils.io_source import batches, lazy_frame
+from rangebar_polars._utils.io_source import batches, lazy_frame, with_inner_plan
 from rangebar_polars.compute._request import FrameRequest
 from rangebar_polars.exceptions import with_hint
 from rangebar_polars.interop.pandas_frames import frame_from_pandas, is_pandas
@@ -275,11 +275,12 @@ def _lazy(request: FrameRequest, trades: pl.LazyFrame) -> pl.LazyFrame:
         bound = request.bind(schema, project=project, absolute_rows=True, warns=False)
         return _run(bound, _batches(bound, trades))
 
+    bound = request.bind(schema)
     return lazy_frame(
         frames,
-        schema=request.bind(schema).schema(),
+        schema=bound.schema(),
         name="RANGE_BARS",
-        detail=request.options.describe(),
+        detail=with_inner_plan(request.describe(), trades, bound.inputs.names),
     )
 
 

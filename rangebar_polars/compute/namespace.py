@@ -12,6 +12,7 @@ import polars as pl
 
 from rangebar_polars._utils.arguments.keywords import keywords_of
 from rangebar_polars.compute import expr
+from rangebar_polars.compute.binding import binding
 from rangebar_polars.compute.frame import aggregate_frame, bars_frame
 from rangebar_polars.exceptions import with_hint
 from rangebar_polars.interop.backtesting import to_backtesting
@@ -113,6 +114,11 @@ class DataFrameBars:
             columns=columns,
         )
 
+    @keywords_of(binding, documented=True)
+    def binding(self, *, columns: ColumnMap | None = None) -> pl.DataFrame:
+        """Delegate to a function, whose docstring replaces this one."""
+        return binding(self._frame, columns=columns)
+
     @keywords_of(to_backtesting, documented=True)
     def to_backtesting(self) -> pd.DataFrame:
         """Delegate to a function, whose docstring replaces this one."""
@@ -159,6 +165,11 @@ class LazyFrameBars:
             contract_size=contract_size,
             columns=columns,
         )
+
+    @keywords_of(binding, documented=True)
+    def binding(self, *, columns: ColumnMap | None = None) -> pl.DataFrame:
+        """Delegate to a function, whose docstring replaces this one."""
+        return binding(self._plan, columns=columns)
 
     @keywords_of(to_backtesting, documented=True)
     def to_backtesting(self) -> pd.DataFrame:

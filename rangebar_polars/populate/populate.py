@@ -12,6 +12,7 @@ from rangebar_polars.events import PopulationCompleted, PopulationFailed, emit
 from rangebar_polars.exceptions import PopulationError, RangeBarError, with_hint
 from rangebar_polars.ingest.id_gap import first_line
 from rangebar_polars.populate.arguments import build_request, check_features, requested_days
+from rangebar_polars.populate.interrupted import note_stored
 from rangebar_polars.populate.report import PopulateReport
 from rangebar_polars.populate.run import PopulationRun
 from rangebar_polars.populate.state import PopulationOptions
@@ -63,10 +64,11 @@ def populate_cache_resumable(
 ) -> PopulateReport:
     """Compute and store bars for whole UTC days. An interrupted run resumes where it stopped.
 
-    Missing ticks are fetched first. Days are published in groups, each day together with the
-    processor state after it. The same call, or one with a later end, therefore resumes from the
-    last published day, on any machine; once everything is stored, it writes nothing. Several
-    thresholds share one pass over the ticks.
+    Missing ticks are fetched a month at a time, and the bars of a month are stored before the next
+    one is fetched. Days are published in groups, each day together with the processor state after
+    it. The same call, or one with a later end, therefore resumes from the last published day, on any
+    machine; once everything is stored, it writes nothing. Several thresholds share one pass over the
+    ticks. The notes of a `KeyboardInterrupt` say which days of ticks and bars are stored.
 
     Parameters
     ----------
@@ -224,6 +226,9 @@ def populate_requests(
             raise run.error
         if not report.is_complete:
             raise _incomplete(report) from run.source_error
+    except KeyboardInterrupt as interrupt:
+        note_stored(interrupt, requests, cache_dir=options.cache_dir, dsn=options.dsn)
+        raise
     except RangeBarError as error:
         if options.notify:
             for request in requests:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from rangebar_polars.clickhouse.commit.generations import publish_generation
 from rangebar_polars.ingest.id_gap import Hole
 from rangebar_polars.populate.plan import Job, SeriesJob, by_lease, plan_segment
 from rangebar_polars.populate.refresh import begin_refresh, discard_others
-from rangebar_polars.populate.workers.executors import run_jobs
+from rangebar_polars.populate.workers.executors import ExecutorRunner
 from rangebar_polars.populate.workers.in_process import InProcessRunner
 from rangebar_polars.populate.workers.publish import Publisher
 
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
     from datetime import date
 
-    from rangebar_polars.bar_series.identity import BarSeries
+    from rangebar_polars.bar_series.identity import BarSeries, LeaseKey
     from rangebar_polars.bar_series.units import Chain, UnitDraft
     from rangebar_polars.clickhouse.commit.leases import Leases
     from rangebar_polars.clickhouse.shared import SharedCache
@@ -26,6 +27,20 @@ if TYPE_CHECKING:
     from rangebar_polars.populate.state import PopulationState, SegmentRun
 
 __all__ = ["Round"]
+
+
+@dataclass(slots=True)
+class _Remaining:
+    """The days of a segment for which jobs are still to be made."""
+
+    segment: SegmentRun
+    #: The last day of the jobs that were made.
+    through: date | None = None
+    is_done: bool = False
+
+    def has_passed(self, day: date) -> bool:
+        """Return whether a job was made for a day: a series that still misses it is stuck there."""
+        return self.through is not None and day <= self.through
 
 
 class Round:
@@ -85,7 +100,17 @@ class Round:
                 else:
                     self._publish_refresh(refresh)
             for with_same_end in plans.values():
-                yield from self._job(segment, with_same_end)
+                job = self._refresh_job(segment, with_same_end)
+                if job is not None:
+                    yield job
+
+    def _refresh_job(self, segment: SegmentRun, plans: Sequence[SeriesPlan]) -> Job | None:
+        """Fetch all ticks of days to rebuild: their bars become visible together."""
+        first_day = min(plan.first_day for plan in plans)
+        last_day = max(plan.last_day for plan in plans)
+        ticks = self._state.ticks
+        ticks.fetch(plans[0].chain, first_day, last_day, self._shared, before=self._runner.flush)
+        return self._job(segment, plans)
 
     def _begin_refresh(self, plan: SeriesPlan) -> Refresh | None:
         first_day = self._first_day_to_refresh(plan)
@@ -124,38 +149,81 @@ class Round:
     # Days to add
 
     def extend(self, pending: Sequence[SegmentRun]) -> None:
-        """Add the days after the stored ones."""
-        stored = by_lease(self._state.read_chains(self._shared.cache))
-        jobs = (
-            job
-            for segment in pending
-            for job in self._job(segment, plan_segment(segment.requested, stored))
-        )
-        for result in self._results(jobs):
+        """Add the days after the stored ones; a fetch of ticks and their bars take turns."""
+        for result in self._extensions(pending):
             self._state.note(result, is_refresh=False)
 
-    def _job(self, segment: SegmentRun, plans: Sequence[SeriesPlan]) -> Iterator[Job]:
-        """Fetch the ticks of the plans that miss days, and yield their job, if there is one."""
-        plans = [plan for plan in plans if plan.days]
-        if not plans:
+    def _extensions(self, pending: Sequence[SegmentRun]) -> Iterator[JobResult]:
+        remaining = [_Remaining(segment) for segment in pending]
+        if self._options.executor is None:
+            stored = self._stored()
+            jobs = (job for part in remaining for job in self._parts(part, stored))
+            yield from self._runner.run(jobs)
             return
+        with self._executor() as executor:
+            # A job starts from the state after the one before it, which has to be published first.
+            while remaining:
+                stored = self._stored()
+                nexts = (self._next_job(part, stored) for part in remaining)
+                yield from executor.run(job for job in nexts if job is not None)
+                remaining = [part for part in remaining if not part.is_done]
+
+    def _parts(self, part: _Remaining, stored: Mapping[LeaseKey, Sequence[Chain]]) -> Iterator[Job]:
+        """Yield the jobs of a segment, each once the one before it is published."""
+        while not part.is_done:
+            if part.through is not None:
+                self._runner.flush()
+                only = part.segment.requested
+                stored = by_lease(self._state.read_chains(self._shared.cache, only))
+            job = self._next_job(part, stored)
+            if job is not None:
+                yield job
+
+    def _stored(self) -> Mapping[LeaseKey, Sequence[Chain]]:
+        return by_lease(self._state.read_chains(self._shared.cache))
+
+    def _next_job(self, part: _Remaining, stored: Mapping[LeaseKey, Sequence[Chain]]) -> Job | None:
+        """Fetch ticks that come next in a segment, and return the job of the days that have them.
+
+        None if there is nothing to compute, as a series stops at a hole.
+        """
+        plans = [
+            plan
+            for plan in plan_segment(part.segment.requested, stored)
+            if plan.days and not part.has_passed(plan.first_day)
+        ]
+        if not plans:
+            part.is_done = True
+            return None
         first_day = min(plan.first_day for plan in plans)
         last_day = max(plan.last_day for plan in plans)
-        self._state.ticks.fetch(
+        through = self._state.ticks.fetch_next(
             plans[0].chain, first_day, last_day, self._shared, before=self._runner.flush
         )
+        part.through, part.is_done = through, through >= last_day
+        return self._job(
+            part.segment,
+            [
+                replace(plan, last_day=min(plan.last_day, through))
+                for plan in plans
+                if plan.first_day <= through
+            ],
+        )
+
+    def _job(self, segment: SegmentRun, plans: Sequence[SeriesPlan]) -> Job | None:
+        """Return the job of plans whose ticks are fetched; None if no series can be continued."""
         with self._state.ticks.frozen():
             series_jobs = [job for plan in plans for job in self._series_jobs(segment, plan)]
         if not series_jobs:
-            return
+            return None
         spec, options = plans[0].series.spec, self._options
-        yield Job(
+        return Job(
             spec.symbol,
             spec.venue,
             spec.reset,
             segment.requested.segment.start,
             min(job.first_day for job in series_jobs),
-            last_day,
+            max(plan.last_day for plan in plans),
             tuple(series_jobs),
             None if options.cache_dir is None else str(options.cache_dir),
             options.dsn,
@@ -185,12 +253,17 @@ class Round:
     # Both
 
     def _results(self, jobs: Iterable[Job]) -> Iterator[JobResult]:
-        executor = self._options.executor
-        if executor is not None:
-            publish = self._publisher.publish
-            yield from run_jobs(jobs, executor, publish, on_days=self._advance)
+        if self._options.executor is None:
+            yield from self._runner.run(jobs)
             return
-        yield from self._runner.run(jobs)
+        with self._executor() as executor:
+            yield from executor.run(jobs)
+
+    def _executor(self) -> ExecutorRunner:
+        assert self._options.executor is not None  # noqa: S101
+        return ExecutorRunner(
+            self._options.executor, self._publisher.publish, on_days=self._advance
+        )
 
     def _publish(self, drafts: list[UnitDraft]) -> None:
         self._publisher.publish(drafts)

@@ -97,8 +97,13 @@ class PopulationState:
         self.segments = segments
         self._segment_of = {plan.series: segment for segment in segments for plan in segment.before}
 
-    def read_chains(self, cache: Cache) -> Mapping[BarSeries, Chain]:
-        """Read the visible chains of the requested specs and segments."""
+    def read_chains(
+        self, cache: Cache, only: RequestSegment | None = None
+    ) -> Mapping[BarSeries, Chain]:
+        """Read the visible chains of the requested specs and segments, or of one segment."""
+        if only is not None:
+            specs = dict.fromkeys(only.request.specs)
+            return read_chains(cache, specs, segment_starts={only.segment.start})
         starts = {part.segment.start for part in self.requested}
         return read_chains(cache, self._specs, segment_starts=starts)
 

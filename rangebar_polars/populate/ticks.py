@@ -14,6 +14,7 @@ from rangebar_polars.exceptions import SourceError, TickDataError, TicksNotCache
 from rangebar_polars.ingest.fetch import ensure_days
 from rangebar_polars.ingest.id_gap import Hole, first_hole, first_line, gap_before
 from rangebar_polars.populate.refresh import RebuiltState, rebuild_state, stale_days
+from rangebar_polars.sources import has_monthly_ids
 from rangebar_polars.storage.parquet import TickStorage
 from rangebar_polars.storage.snapshot import snapshot
 
@@ -29,6 +30,10 @@ if TYPE_CHECKING:
     from rangebar_polars.storage.snapshot import TickSnapshot
 
 __all__ = ["PopulationTicks"]
+
+
+def _first_of_month(day: date) -> date:
+    return day.replace(day=1)
 
 
 @dataclass(slots=True)
@@ -82,26 +87,82 @@ class PopulationTicks:
         `before` is called if anything is missing, since a fetch may take long. An error of the
         source is noted as a failure; the days before it can still be used.
         """
-        spec = chain.series.spec
-        days = self.snapshot(spec, first_day, last_day).days
-        missing = [day.day for day in days if not day.is_final]
+        missing = self._missing(chain, first_day, last_day)
         if not missing:
             return
         before()
-        # Other processes would wait for the folder as long as the fetch takes.
+        self._release(shared)
+        for _, month in groupby(missing, key=_first_of_month):
+            if not self._fetched(chain, list(month)):
+                return
+
+    def fetch_next(
+        self,
+        chain: Chain,
+        first_day: date,
+        last_day: date,
+        shared: SharedCache,
+        *,
+        before: Callable[[], object],
+    ) -> date:
+        """Fetch the missing days of the first month, and return the last day to compute now.
+
+        Months that are stored already are computed before a fetch, and each month before the next one
+        is fetched. The first day of the next month is fetched too: an archive that was published again
+        may have moved ticks over midnight. An error of the source is noted as a failure. All days are
+        computed then, up to the missing one.
+
+        Parameters
+        ----------
+        chain
+            A series of the segment.
+        first_day, last_day
+            The days of the segment that are not computed yet.
+        shared
+            The cache, which is closed during a fetch.
+        before
+            Called before a fetch, since that may take long.
+        """
+        missing = self._missing(chain, first_day, last_day)
+        if not missing:
+            return last_day
+        month = _first_of_month(missing[0])
+        following = month if month > first_day else _first_of_month(month + 31 * ONE_DAY)
+        wanted = [day for day in missing if day < following]
+        later = next((day for day in missing if day >= following), None)
+        boundary = None if later is None else _first_of_month(later)
+        if boundary in missing and not has_monthly_ids(chain.series.spec.source):
+            wanted.append(boundary)
+        if wanted:
+            before()
+            self._release(shared)
+            if not self._fetched(chain, wanted):
+                return last_day
+        return last_day if boundary is None else boundary - ONE_DAY
+
+    def _missing(self, chain: Chain, first_day: date, last_day: date) -> list[date]:
+        """Return the days that the store does not hold, or that may have grown."""
+        days = self.snapshot(chain.series.spec, first_day, last_day).days
+        return [day.day for day in days if not day.is_final]
+
+    def _release(self, shared: SharedCache) -> None:
+        """Close the cache: other processes would wait for the folder as long as a fetch takes."""
         shared.close()
         if self._snapshots is not None:
             self._snapshots.clear()
-        for _, month in groupby(missing, key=lambda day: (day.year, day.month)):
-            of_month = list(month)
-            span = Span(day_start(of_month[0]), day_start(of_month[-1] + ONE_DAY))
-            try:
-                ensure_days(
-                    spec.venue, spec.symbol, span, cache_dir=self.cache_dir, verbose=self.verbose
-                )
-            except (SourceError, TickDataError, TicksNotCachedError) as error:
-                self.failures[spec.symbol, chain.series.segment_start] = error
-                return
+
+    def _fetched(self, chain: Chain, days: Sequence[date]) -> bool:
+        """Fetch days, and return whether the source could give them; note its error if not."""
+        spec = chain.series.spec
+        span = Span(day_start(days[0]), day_start(days[-1] + ONE_DAY))
+        try:
+            ensure_days(
+                spec.venue, spec.symbol, span, cache_dir=self.cache_dir, verbose=self.verbose
+            )
+        except (SourceError, TickDataError, TicksNotCachedError) as error:
+            self.failures[spec.symbol, chain.series.segment_start] = error
+            return False
+        return True
 
     def stale(self, chain: Chain, last_day: date) -> tuple[date, ...]:
         """Return the days up to a last day whose stored ticks differ from those of their units."""

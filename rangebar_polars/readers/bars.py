@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+from itertools import product
 from typing import TYPE_CHECKING
 
 from rangebar_polars._utils.arguments.checks import count_of, require_bool
@@ -10,16 +12,25 @@ from rangebar_polars._utils.warn import warn_caller
 from rangebar_polars.bar_series.query import SeriesQuery, span_of
 from rangebar_polars.catalogue import column_names
 from rangebar_polars.compute._options import fold_options
-from rangebar_polars.exceptions import CoverageWarning
 from rangebar_polars.interop.pandas_frames import bars_to_pandas, import_pandas
 from rangebar_polars.readers.execute import execute
 from rangebar_polars.readers.lazy import planned_frame
-from rangebar_polars.readers.newest import end_of, hole_warnings, too_few
-from rangebar_polars.readers.request import ReadRequest, extra_columns, groups_of, in_order
+from rangebar_polars.readers.newest import end_of, fewer, newest_warnings
+from rangebar_polars.readers.request import (
+    Fetches,
+    ReadRequest,
+    extra_columns,
+    groups_of,
+    in_order,
+    past_gates,
+    registered_symbols,
+    require_one,
+)
 from rangebar_polars.symbol_registry import past_gate, validate_symbol_registered
+from rangebar_polars.threshold import parse_thresholds
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
     from pathlib import Path
     from typing import SupportsIndex, Unpack
 
@@ -29,6 +40,7 @@ if TYPE_CHECKING:
     from rangebar_polars._typing import Features, NewestNames, RangeBarNames, ScanNames
     from rangebar_polars._utils.span import When
     from rangebar_polars.bar_series.query import Anchor
+    from rangebar_polars.exceptions import CoverageWarning
     from rangebar_polars.readers.execute import ReadResult
     from rangebar_polars.threshold import ThresholdLike
 
@@ -148,6 +160,7 @@ def get_range_bars(
     True
     """
     import_pandas()
+    require_one("get_range_bars", symbol, threshold_decimal_bps, start=start_date, end=end_date)
     name = validate_symbol_registered(symbol, operation="get_range_bars")
     with past_gate(name):
         span = span_of(name, start_date, end_date)
@@ -206,8 +219,10 @@ def get_n_range_bars(
 ) -> pd.DataFrame:
     """Return the newest range bars of a symbol, ready for backtesting.py.
 
-    The newest cached series is continued with ticks up to the end, at most 31 days. Older bars are
-    cached ones, as in `get_n_bars`. If no bars are cached, the 30 days before the end are computed.
+    The newest cached series is continued with ticks up to the end, at most 31 days. Without
+    `end_date`, the bars end with the cached ones, with a warning, if more days would follow. Older
+    bars are cached ones, as in `get_n_bars`. If no bars are cached, the 30 days before the end are
+    computed.
 
     Parameters
     ----------
@@ -256,6 +271,7 @@ SourceError
     20
     """
     import_pandas()
+    require_one("get_n_range_bars", symbol, threshold_decimal_bps, n_bars)
     name = validate_symbol_registered(symbol, operation="get_n_range_bars")
     count = count_of(n_bars)
     require_bool(allow_fewer=allow_fewer)
@@ -286,22 +302,19 @@ SourceError
             dsn=dsn,
         )
         result = execute(request)
-    found = [*result.warnings, *hole_warnings(request, result.bars, result.segments)]
+    found = [*result.warnings, *newest_warnings(request, result.bars, result.segments)]
     if result.bars.height < count:
-        error = too_few(request, result.bars, result.segments)
-        if not allow_fewer:
-            raise error
-        found.append(CoverageWarning(str(error).partition("\n")[0]))
+        found.append(fewer(request, result.bars, result.segments, allowed=allow_fewer))
     _warn(found)
     return _to_pandas(request, result, extra)
 
 
 @both_names
 def scan_range_bars(
-    symbol: str,
+    symbol: str | Sequence[str],
     start: When = REQUIRED,
     end: When = REQUIRED,
-    threshold: ThresholdLike = 250,
+    threshold: ThresholdLike | Sequence[ThresholdLike] = 250,
     *,
     features: Features = "core",
     anchor: Anchor | None = None,
@@ -318,21 +331,25 @@ def scan_range_bars(
     ouroboros_mode: str | None = None,
     **_names: Unpack[ScanNames],
 ) -> pl.LazyFrame:
-    """Return the range bars of a symbol between two dates as a lazy frame.
+    """Return the range bars of symbols between two dates as a lazy frame.
 
     This call selects the series and fetches missing ticks. Bars are read or computed when the
     frame is collected: only the columns that the query needs and, if it filters `close_time`, only
     the cached days that may pass. The frame gives the bars of this call, even if cached bars or
     ticks are replaced before it is collected.
 
+    Several symbols or thresholds are one plan, which reads one series after another: a filter on
+    `symbol` or `threshold` skips whole series, and memory use is that of one series.
+
     Parameters
     ----------
     symbol
-        A registered symbol, in any letter case.
+        A registered symbol, in any letter case, or a list of them, which adds the column `symbol`.
     start, end
         As `start_date` and `end_date` of `get_range_bars`.
     threshold
-        250 is 0.25 %; also `"0.25%"`, `"25bp"` or the name of a preset.
+        250 is 0.25 %; also `"0.25%"`, `"25bp"` or the name of a preset. A list of them adds the
+        column `threshold`.
     features
         Groups or names of columns beyond the core.
     include_orphaned_bars, include_incomplete
@@ -346,7 +363,8 @@ cache_dir, dsn
     Returns
     -------
     LazyFrame
-        Columns of a bar frame without `bar_id`, ordered by close time.
+        Columns of a bar frame without `bar_id`, ordered by close time. With lists, the bars of the
+        first symbol come first, those of its first threshold before those of its second.
 
     Warns
     -----
@@ -357,7 +375,9 @@ cache_dir, dsn
     ------
     SymbolNotRegisteredError, ThresholdError, CoverageError, TicksNotCachedError, \
 CacheUnavailableError, SourceError
-        As for `get_range_bars`, at this call.
+        As for `get_range_bars`, at this call. At most 31 days are computed of each series.
+    ValueError
+        A list is empty, or names a symbol twice.
     ParquetCorruptionError
         When the frame is collected: a tick file is corrupt. The next call fetches its day again.
     SnapshotExpiredError
@@ -375,17 +395,19 @@ CacheUnavailableError, SourceError
     >>> bars = rb.scan_range_bars("ETHUSDT", "2024-08-08", "2024-08-08", cache_dir=folder)
     >>> bars.collect().equals(day.rangebar.bars(250).drop("bar_id"))
     True
+    >>> both = rb.scan_range_bars(
+    ...     ["ETHUSDT"], "2024-08-08", "2024-08-08", [250, 500], cache_dir=folder
+    ... )
+    >>> both.group_by("symbol", "threshold", maintain_order=True).len().collect().rows()
+    [('ETHUSDT', 250, 41), ('ETHUSDT', 500, 9)]
     """
-    name = validate_symbol_registered(symbol, operation="scan_range_bars")
-    with past_gate(name):
-        span = span_of(name, start, end)
+    names, has_symbols = registered_symbols(symbol, operation="scan_range_bars")
+    thresholds, has_thresholds = parse_thresholds(threshold)
+    with past_gates(names):
+        spans = {name: span_of(name, start, end) for name in names}
         extra = fold_options(features).features
-        core = set(column_names().core) - {"threshold", "bar_id"}
-        if not (include_orphaned_bars or include_incomplete):
-            core -= _ENDING
-        series = SeriesQuery.of(
-            name,
-            threshold,
+        query = partial(
+            SeriesQuery.of,
             ouroboros=ouroboros,
             ouroboros_mode=ouroboros_mode,
             source=source,
@@ -394,23 +416,36 @@ CacheUnavailableError, SourceError
             anchor=anchor,
             groups=groups_of(extra),
         )
-        request = ReadRequest(
-            series.spec,
-            series.anchor,
-            series.groups,
-            columns=in_order(core | set(extra)),
-            span=span,
-            end=span.end,
+        request = partial(
+            ReadRequest,
+            columns=_scanned(extra, with_endings=include_orphaned_bars or include_incomplete),
             include_orphans=include_orphaned_bars,
             include_incomplete=include_incomplete,
             use_cache=use_cache,
             fetch=fetch_if_missing,
             cache_dir=cache_dir,
             dsn=dsn,
+            fetches=Fetches(),
         )
-        frame, found = planned_frame(request)
+        requests = []
+        for name, dbps in product(names, thresholds):
+            # Messages show a text as it was written.
+            written = threshold if isinstance(threshold, str) else dbps
+            series, span = query(name, written), spans[name]
+            requests.append(
+                request(series.spec, series.anchor, series.groups, span=span, end=span.end)
+            )
+        frame, found = planned_frame(
+            requests, with_symbol=has_symbols, with_threshold=has_thresholds
+        )
     _warn(found)
     return frame
+
+
+def _scanned(extra: Iterable[str], *, with_endings: bool) -> tuple[str, ...]:
+    """Return the columns of a plan of bars."""
+    core = set(column_names().core) - {"threshold", "bar_id"}
+    return in_order((core if with_endings else core - _ENDING) | set(extra))
 
 
 def _warn(found: Iterable[CoverageWarning]) -> None:

@@ -18,7 +18,7 @@ from rangebar_polars.compute._options import fold_options
 from rangebar_polars.readers.cached_plan import plan_cached
 from rangebar_polars.readers.coverage import coverage_rows, stale_warnings
 from rangebar_polars.readers.hints import missing_days_warning
-from rangebar_polars.readers.request import ReadRequest, in_order
+from rangebar_polars.readers.request import ReadRequest, in_order, require_one
 from rangebar_polars.symbol_registry import validate_symbol_registered
 
 if TYPE_CHECKING:
@@ -126,6 +126,7 @@ def get_cached_bars(
     0
     """
     require_bool(include_orphaned_bars=include_orphaned_bars)
+    require_one("get_cached_bars", symbol, threshold, start=start, end=end)
     name = validate_symbol_registered(symbol, operation="get_cached_bars")
     span = None if start is None else span_of(name, start, end)
     until = None if end is None else parse_span("1971-01-01", end).end
@@ -210,6 +211,7 @@ def get_n_bars(
     >>> get_n_bars("BTCUSDT", 1_000, threshold=250, cache_dir=mkdtemp()).height
     0
     """
+    require_one("get_n_bars", symbol, threshold, n_bars)
     name = validate_symbol_registered(symbol, operation="get_n_bars")
     count = count_of(n_bars)
     until = None if before is None else instant(before, "before")
@@ -280,6 +282,7 @@ def count_bars(
     >>> count_bars("BTCUSDT", threshold=250, cache_dir=mkdtemp())
     0
     """
+    require_one("count_bars", symbol, threshold)
     name = validate_symbol_registered(symbol, operation="count_bars")
     until = None if before is None else instant(before, "before")
     series = SeriesQuery.of(
@@ -350,6 +353,7 @@ def coverage(
     >>> rows["state"].to_list()
     ['missing', 'missing']
     """
+    require_one("coverage", symbol, threshold)
     name = validate_symbol_registered(symbol, operation="coverage")
     first = None if start is None else span_of(name, start, end).start
     last = None if end is None else parse_span("1971-01-01", end).end

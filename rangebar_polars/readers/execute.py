@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import polars as pl
@@ -23,14 +23,17 @@ from rangebar_polars.clickhouse.query.bars import (
 from rangebar_polars.exceptions import (
     CacheForkedError,
     CacheUnavailableError,
+    CoverageError,
     MissingExtraError,
     ParquetCorruptionError,
     SnapshotExpiredError,
     with_hint,
 )
 from rangebar_polars.readers.coverage import stale_warnings
+from rangebar_polars.readers.hints import MissingBars, too_many_days_of_several
 from rangebar_polars.readers.missing_ticks import with_ticks
 from rangebar_polars.readers.plan import plan_read
+from rangebar_polars.readers.request import Fetches
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -47,6 +50,7 @@ __all__ = [
     "ensure_ticks",
     "execute",
     "open_if_wanted",
+    "plan_all",
     "settle",
 ]
 
@@ -73,7 +77,7 @@ def execute(request: ReadRequest) -> ReadResult:
             raise
     except SnapshotExpiredError:
         pass
-    return _execute(request)
+    return _execute(replace(request, fetches=Fetches()))
 
 
 def _execute(request: ReadRequest) -> ReadResult:
@@ -88,11 +92,16 @@ def _execute(request: ReadRequest) -> ReadResult:
     return ReadResult(bars, settled.segments, settled.warnings)
 
 
-def settle(request: ReadRequest, *, with_bars: bool = True) -> ReadResult:
+def settle(
+    request: ReadRequest,
+    *,
+    with_bars: bool = True,
+    planned: list[SegmentRead] | None = None,
+) -> ReadResult:
     """Plan a read, read its stored bars, and take a snapshot of the ticks that continue them.
 
     Stored bars and the ticks that continue them belong together. If both were replaced between the
-    two steps, start again. Without `with_bars`, only plan.
+    two steps, start again. Without `with_bars`, only plan, or begin with a plan that was just made.
 
     Raises
     ------
@@ -100,11 +109,12 @@ def settle(request: ReadRequest, *, with_bars: bool = True) -> ReadResult:
         The bars were replaced during every try.
     """
     for _ in range(_TRIES):
-        with open_if_wanted(request) as cache:
-            if with_bars:
+        if with_bars:
+            with open_if_wanted(request) as cache:
                 planned, bars = _plan_and_read(cache, request)
-            else:
-                planned, bars = plan_read(cache, request), no_bars(request.columns)
+        else:
+            planned = planned or plan_all([request])[0]
+            bars = no_bars(request.columns)
         reads, warnings = ensure_ticks(request, planned)
         # After the snapshot, to notice a day that was replaced before it.
         units = [unit for read in planned for unit in read.units_of_span]
@@ -112,11 +122,36 @@ def settle(request: ReadRequest, *, with_bars: bool = True) -> ReadResult:
         is_continued = any(read.units_of_span and read.computes_bars for read in reads)
         if not (stale and is_continued) or _is_current(request, planned):
             return ReadResult(bars, tuple(reads), (*stale, *warnings))
+        planned, request = None, replace(request, fetches=Fetches())
     sentence = (
-        f"stored bars of {request.spec.symbol} were replaced while they were read, {_TRIES} times "
-        "in a row"
+        f"stored bars of {request.spec.symbol} at {request.spec.threshold} dbps were replaced while "
+        f"they were read, {_TRIES} times in a row"
     )
     raise SnapshotExpiredError(with_hint(sentence, "read them again when the population is done"))
+
+
+def plan_all(requests: Sequence[ReadRequest]) -> list[list[SegmentRead]]:
+    """Plan the reads of requests for one cache, before anything is fetched for any of them.
+
+    Raises
+    ------
+    CoverageError
+        Too many days would have to be computed. It names all requests of which this is true.
+    """
+    plans, refused = [], []
+    with open_if_wanted(requests[0]) as cache:
+        for request in requests:
+            try:
+                plans.append(plan_read(cache, request))
+            except CoverageError as error:
+                if not isinstance(error.remedy, MissingBars):
+                    raise
+                refused.append(error)
+    if refused:
+        if len(refused) == 1:
+            raise refused[0]
+        raise too_many_days_of_several(refused, uses_cache=requests[0].use_cache)
+    return plans
 
 
 def _plan_and_read(

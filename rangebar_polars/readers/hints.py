@@ -9,6 +9,7 @@ import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeAlias, TypeVar
 
+from rangebar_polars._text import count_text
 from rangebar_polars._utils.span import describe_days
 from rangebar_polars.bar_series.identity import BAR_SEMANTICS
 from rangebar_polars.clickhouse.connection.dsn import resolve
@@ -29,14 +30,17 @@ __all__ = [
     "MissingTicks",
     "Remedied",
     "StaleBars",
-    "count_text",
     "missing_bars",
     "missing_days_warning",
     "python_call",
     "stale_warning",
     "too_many_days",
+    "too_many_days_of_several",
     "with_remedy",
 ]
+
+#: Series that a message names.
+_MOST_NAMED = 5
 
 _Message = TypeVar("_Message", RangeBarError, CoverageError, CoverageWarning)
 
@@ -98,18 +102,8 @@ threshold_decimal_bps=500, ouroboros="month")
     rb.fetch_ticks("BTCUSDT", "2024-01-01", "2024-01-02", market="um")
     """
     match missing:
-        case MissingBars(spec, first_day, last_day, cache_dir, address):
-            options = {
-                "threshold_decimal_bps": (spec.threshold, 250),
-                "ouroboros": (spec.reset, "year"),
-                "prevent_same_timestamp_close": (spec.rules.prevent_same_timestamp_close, True),
-                "source": (spec.source, "binance"),
-                "market": (spec.market, "spot"),
-                "cache_dir": (cache_dir, None),
-                "dsn": (address, None),
-            }
-            days = (str(first_day), str(last_day))
-            return _call("populate_cache_resumable", (spec.symbol, *days), options)
+        case MissingBars():
+            return _populate_call([missing])
         case MissingTicks(symbol, source, market, first_day, last_day, cache_dir):
             options = {
                 "source": (source, "binance"),
@@ -124,9 +118,32 @@ threshold_decimal_bps=500, ouroboros="month")
     return "populate_cache_resumable(..., refresh_stale=True)"
 
 
+def _populate_call(missing: Sequence[MissingBars]) -> str:
+    """Return the call that stores bars of series that differ in symbol and threshold only."""
+    spec = missing[0].spec
+    symbols = list(dict.fromkeys(one.spec.symbol for one in missing))
+    thresholds = list(dict.fromkeys(one.spec.threshold for one in missing))
+    options = {
+        "threshold_decimal_bps": (thresholds if len(thresholds) > 1 else thresholds[0], 250),
+        "ouroboros": (spec.reset, "year"),
+        "prevent_same_timestamp_close": (spec.rules.prevent_same_timestamp_close, True),
+        "source": (spec.source, "binance"),
+        "market": (spec.market, "spot"),
+        "cache_dir": (missing[0].cache_dir, None),
+        "dsn": (missing[0].address, None),
+    }
+    first_day, last_day = (
+        min(one.first_day for one in missing),
+        max(one.last_day for one in missing),
+    )
+    of_symbols = symbols if len(symbols) > 1 else symbols[0]
+    days = (str(first_day), str(last_day))
+    return _call("populate_cache_resumable", (of_symbols, *days), options)
+
+
 def _call(
     function: str,
-    arguments: Sequence[str],
+    arguments: Sequence[object],
     options: Mapping[str, tuple[object, object]],
     *variables: str,
 ) -> str:
@@ -141,19 +158,9 @@ def _call(
 
 
 def _literal(value: object) -> str:
-    return json.dumps(value, ensure_ascii=False) if isinstance(value, str) else repr(value)
-
-
-def count_text(count: int, noun: str) -> str:
-    """Return a number with its noun in the singular or plural.
-
-    Examples
-    --------
-    >>> from rangebar_polars.readers.hints import count_text
-    >>> count_text(1, "day"), count_text(2_000, "day")
-    ('1 day', '2,000 days')
-    """
-    return f"{count:,} {noun}" if count == 1 else f"{count:,} {noun}s"
+    if isinstance(value, (str, list)):
+        return json.dumps(value, ensure_ascii=False)
+    return repr(value)
 
 
 def missing_bars(request: ReadRequest, first_day: date, last_day: date) -> MissingBars:
@@ -191,6 +198,30 @@ def too_many_days(
         )
     error = CoverageError(with_hint(sentence, hint), symbol=spec.symbol, days=days)
     return with_remedy(error, missing)
+
+
+def too_many_days_of_several(
+    refused: Sequence[CoverageError], *, uses_cache: bool
+) -> CoverageError:
+    """Return one error for several series that a read would compute too many days of.
+
+    The remedy of each of the errors is a `MissingBars`; they differ in symbol and threshold.
+    """
+    missing: list[MissingBars] = [error.remedy for error in refused]
+    named = [
+        f"{one.spec.symbol} at {one.spec.threshold} dbps ({describe_days(error.days)})"
+        for one, error in zip(missing, refused, strict=True)
+    ]
+    more = f" and {len(named) - _MOST_NAMED:,} more" if len(named) > _MOST_NAMED else ""
+    sentence = (
+        f"bars are not cached for `{len(named):,}` series, and a read computes at most "
+        f"{MAX_COMPUTED_DAYS} days of each: {', '.join(named[:_MOST_NAMED])}{more}"
+    )
+    days = sorted({day for error in refused for day in error.days})
+    hint = f"populate the cache first: {_populate_call(missing)}"
+    if not uses_cache:
+        hint += ", and read them with use_cache=True"
+    return CoverageError(with_hint(sentence, hint), symbol=missing[0].spec.symbol, days=days)
 
 
 def missing_days_warning(request: ReadRequest, days: Sequence[date]) -> CoverageWarning:

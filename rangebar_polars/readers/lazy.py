@@ -7,67 +7,120 @@ the bars of these alone, whatever is published or fetched before it is collected
 from __future__ import annotations
 
 from contextlib import suppress
-from dataclasses import replace
-from functools import partial
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from rangebar_polars._utils.io_source import lazy_frame
+import polars as pl
+
+from rangebar_polars._text import count_text
 from rangebar_polars._utils.span import microseconds
 from rangebar_polars.clickhouse.query.bars import READ_TRIES, DamagedBarsError, no_bars, read_bars
 from rangebar_polars.clickhouse.query.units import read_chains
-from rangebar_polars.exceptions import SnapshotExpiredError, with_hint
-from rangebar_polars.readers.execute import compute_segment, open_if_wanted, settle
-from rangebar_polars.storage.reading.pruning import Bounds, time_bounds
+from rangebar_polars.exceptions import RangeBarError, SnapshotExpiredError, with_hint
+from rangebar_polars.readers.execute import compute_segment, open_if_wanted, plan_all, settle
+from rangebar_polars.storage.reading.keyed import KeyedRows, keyed_frame
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    import polars as pl
-
-    from rangebar_polars._utils.io_source import Frames
+    from rangebar_polars.bar_series.identity import BarSpec
     from rangebar_polars.bar_series.units import Unit
     from rangebar_polars.clickhouse.connection.client import Cache
+    from rangebar_polars.readers.execute import ReadResult
     from rangebar_polars.readers.plan import SegmentRead
     from rangebar_polars.readers.request import ReadRequest
     from rangebar_polars.storage.coverage import CoverageWarning
+    from rangebar_polars.storage.reading.pruning import Bounds
 
 __all__ = ["planned_frame"]
 
 #: Most stored bars in memory at a time.
 _MOST_ROWS = 250_000
+#: Symbols and thresholds that the description of a plan lists.
+_MOST_LISTED = 5
 
 _AGAIN = "make the plan again: call scan_range_bars"
 
 
-def planned_frame(request: ReadRequest) -> tuple[pl.LazyFrame, tuple[CoverageWarning, ...]]:
-    """Plan a read, and return it as a lazy frame with its warnings.
+def planned_frame(
+    requests: Sequence[ReadRequest], *, with_symbol: bool = False, with_threshold: bool = False
+) -> tuple[pl.LazyFrame, tuple[CoverageWarning, ...]]:
+    """Plan reads of one cache, and return them as a lazy frame with their warnings.
 
-    Collecting the frame opens the cache for one part of the rows at a time.
+    The requests differ in symbol and threshold only; the frame has their bars one request after
+    another, with columns for the two if asked. Collecting it opens the cache for one part of the
+    rows at a time.
     """
-    settled = settle(request, with_bars=False)
-    reads = settled.segments
-
-    def pruned(predicate: pl.Expr) -> Frames:
-        return partial(_frames, request, reads, time_bounds(predicate, "close_time"))
-
-    spec = request.spec
-    frame = lazy_frame(
-        partial(_frames, request, reads, Bounds()),
-        schema=no_bars(request.columns).schema,
-        name="RANGE BARS",
-        detail=f"{spec.symbol} at {spec.threshold} dbps, {len(reads)} segments",
-        pruned=pruned,
+    plans = plan_all(requests)
+    planned = [
+        _Planned(request, settle(request, with_bars=False, planned=plan), len(requests) > 1)
+        for request, plan in zip(requests, plans, strict=True)
+    ]
+    dtypes: dict[str, pl.DataType] = {"symbol": pl.String()} if with_symbol else {}
+    if with_threshold:
+        dtypes["threshold"] = pl.UInt32()
+    frame = keyed_frame(
+        [KeyedRows(one.keys, one.rows) for one in planned],
+        schema=no_bars(requests[0].columns).schema,
+        key_dtypes=dtypes,
+        time="close_time",
+        name="RANGE_BARS",
+        detail=_described(planned),
     )
-    return frame, settled.warnings
+    found = {str(warning): warning for one in planned for warning in one.result.warnings}
+    return frame, tuple(found.values())
+
+
+def _described(planned: Sequence[_Planned]) -> str:
+    symbols = list(dict.fromkeys(one.request.spec.symbol for one in planned))
+    thresholds = list(dict.fromkeys(str(one.request.spec.threshold) for one in planned))
+    segments = count_text(sum(len(one.result.segments) for one in planned), "segment")
+    return f"{_some(symbols)} at {_some(thresholds)} dbps, {segments}"
+
+
+def _some(names: Sequence[str]) -> str:
+    more = len(names) - _MOST_LISTED
+    return ", ".join(names[:_MOST_LISTED]) + (f" and {more:,} more" if more > 0 else "")
+
+
+@dataclass(frozen=True, slots=True)
+class _Planned:
+    """A request with the reads of its segments."""
+
+    request: ReadRequest
+    result: ReadResult
+    #: Whether errors have to name the series.
+    is_one_of_several: bool = False
+
+    @property
+    def keys(self) -> dict[str, object]:
+        """Symbol and threshold."""
+        spec = self.request.spec
+        return {"symbol": spec.symbol, "threshold": spec.threshold}
+
+    def rows(self, names: list[str], bounds: Bounds) -> Iterator[pl.DataFrame]:
+        """Yield the bars in order. Bars outside the bounds may be left out."""
+        columns = tuple(name for name in self.request.columns if name in names)
+        request = replace(self.request, columns=columns)
+        try:
+            yield from _frames(request, self.result.segments, bounds)
+        except RangeBarError as error:
+            if self.is_one_of_several:
+                _name_series(error, self.request.spec)
+            raise
+
+
+def _name_series(error: RangeBarError, spec: BarSpec) -> None:
+    """Add the symbol and the threshold to a message that does not name them."""
+    text, threshold = str(error), f"at {spec.threshold} dbps"
+    if spec.symbol not in text or threshold not in text:
+        error.args = (f"bars of {spec.symbol} {threshold}: {text}", *error.args[1:])
 
 
 def _frames(
-    request: ReadRequest, reads: Sequence[SegmentRead], bounds: Bounds, names: list[str] | None
+    request: ReadRequest, reads: Sequence[SegmentRead], bounds: Bounds
 ) -> Iterator[pl.DataFrame]:
-    """Yield the bars in order. Bars outside the bounds may be left out."""
-    if names is not None:
-        columns = tuple(name for name in request.columns if name in names)
-        request = replace(request, columns=columns)
+    """Yield the bars of the reads in order."""
     for run in _runs(reads):
         for units in _groups(run, bounds):
             yield _stored(request, run, units, bounds)

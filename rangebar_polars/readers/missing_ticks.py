@@ -6,6 +6,7 @@ from dataclasses import replace
 from datetime import UTC, date, datetime
 from typing import TYPE_CHECKING
 
+from rangebar_polars._text import count_text
 from rangebar_polars._utils.span import ONE_DAY, Span, day_start, describe_days, microseconds
 from rangebar_polars.bar_series.units import Chain
 from rangebar_polars.exceptions import (
@@ -18,7 +19,6 @@ from rangebar_polars.exceptions import (
 )
 from rangebar_polars.fetch.http_probe import ProbingTransport
 from rangebar_polars.fetch.source import ARCHIVE_PATIENCE
-from rangebar_polars.ingest.fetch import ensure_days
 from rangebar_polars.ingest.id_gap import gap_before
 from rangebar_polars.readers.hints import MissingTicks, python_call, with_remedy
 from rangebar_polars.sources import is_user_source
@@ -73,7 +73,7 @@ def _fetch(request: ReadRequest, reads: Sequence[SegmentRead]) -> datetime | Non
     """Fetch the missing days, and return the first day without a tick yet; None without one."""
     spec = request.spec
     for span in _joined([read.ticks for read in reads if read.ticks is not None]):
-        report = ensure_days(spec.venue, spec.symbol, span, cache_dir=request.cache_dir)
+        report = request.fetches.ensure(spec.venue, spec.symbol, span, request.cache_dir)
         end = _newest_end(span, report)
         if end < span.end:
             return end
@@ -246,8 +246,13 @@ def _check_days(request: ReadRequest, ticks: TickSnapshot) -> None:
     missing = [day for day in bad if not day.coverage.is_stored]
     bad = missing or bad
     symbol, days = request.spec.symbol, [day.day for day in bad]
-    fault = "are not in the tick store" if missing else "have missing ticks"
-    sentence = f"{len(days):,} days of {symbol} {fault}: {describe_days(days)}{_reason(bad)}"
+    is_one = len(days) == 1
+    if missing:
+        fault = f"{'is' if is_one else 'are'} not in the tick store"
+    else:
+        fault = f"{'has' if is_one else 'have'} missing ticks"
+    count = count_text(len(days), "day")
+    sentence = f"{count} of {symbol} {fault}: {describe_days(days)}{_reason(bad)}"
     remedy = _missing_ticks(request, days[0], days[-1])
     verb = "write" if is_user_source(request.spec.source) else "fetch"
     message = with_hint(sentence, f"{verb} them: {python_call(remedy)}")

@@ -7,13 +7,15 @@ from itertools import pairwise
 from typing import TYPE_CHECKING
 
 from rangebar_polars._utils.span import ONE_DAY, Span, day_start, parse_span
-from rangebar_polars.exceptions import CoverageError, with_hint
+from rangebar_polars.exceptions import CoverageError, CoverageWarning, with_hint
 from rangebar_polars.readers.hints import (
     missing_bars,
     missing_days_warning,
     python_call,
     with_remedy,
 )
+from rangebar_polars.readers.plan import newest_end
+from rangebar_polars.readers.request import MAX_COMPUTED_DAYS
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -24,9 +26,8 @@ if TYPE_CHECKING:
     from rangebar_polars._utils.span import When
     from rangebar_polars.readers.plan import SegmentRead
     from rangebar_polars.readers.request import ReadRequest
-    from rangebar_polars.storage.coverage import CoverageWarning
 
-__all__ = ["end_of", "hole_warnings", "too_few"]
+__all__ = ["end_of", "fewer", "newest_warnings"]
 
 #: More bars than any span of time has.
 _MANY = 10**15
@@ -39,7 +40,34 @@ def end_of(end_date: When | None) -> datetime | None:
     return min(parse_span("1971-01-01", end_date).end, datetime.now(UTC))
 
 
-def hole_warnings(
+def newest_warnings(
+    request: ReadRequest, bars: pl.DataFrame, reads: Sequence[SegmentRead]
+) -> list[CoverageWarning]:
+    """Return warnings for days without bars between the newest bars, and after them."""
+    return [*_hole_warnings(request, bars, reads), *_early_end_warnings(request, reads)]
+
+
+def fewer(
+    request: ReadRequest,
+    bars: pl.DataFrame,
+    reads: Sequence[SegmentRead],
+    *,
+    allowed: bool,
+) -> CoverageWarning:
+    """Return the warning for fewer bars than requested, or raise the error if it is not allowed.
+
+    Raises
+    ------
+    CoverageError
+        It names the call that stores enough.
+    """
+    error = _too_few(request, bars, reads)
+    if not allowed:
+        raise error
+    return CoverageWarning(str(error).partition("\n")[0])
+
+
+def _hole_warnings(
     request: ReadRequest, bars: pl.DataFrame, reads: Sequence[SegmentRead]
 ) -> list[CoverageWarning]:
     """Return a warning for days without stored bars between the newest bars."""
@@ -54,7 +82,31 @@ def hole_warnings(
     return [missing_days_warning(request, days)] if days else []
 
 
-def too_few(
+def _early_end_warnings(
+    request: ReadRequest, reads: Sequence[SegmentRead]
+) -> list[CoverageWarning]:
+    """Return a warning if bars without a requested end do not reach the newest tick.
+
+    They then end with the stored ones, as more days follow than a read computes.
+    """
+    end = reads[-1].span.end
+    if not request.is_open or reads[-1].ticks is not None:
+        return []
+    newest = newest_end(request)
+    days = Span(end, newest).days() if newest is not None and newest > end else []
+    if len(days) <= MAX_COMPUTED_DAYS:
+        return []
+    spec = request.spec
+    sentence = (
+        f"bars of {spec.symbol} at {spec.threshold} dbps end with {days[0] - ONE_DAY}: the "
+        f"{len(days):,} days after it are not cached, and a read computes at most "
+        f"{MAX_COMPUTED_DAYS}"
+    )
+    missing = missing_bars(request, days[0], days[-1])
+    return [with_remedy(CoverageWarning(with_hint(sentence, python_call(missing))), missing)]
+
+
+def _too_few(
     request: ReadRequest, bars: pl.DataFrame, reads: Sequence[SegmentRead]
 ) -> CoverageError:
     """Return the error for fewer bars than requested; it names the call that stores enough."""

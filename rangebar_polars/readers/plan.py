@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from rangebar_polars._utils.span import ONE_DAY, Span, day_start, microseconds
@@ -35,7 +36,7 @@ if TYPE_CHECKING:
     from rangebar_polars.readers.request import ReadRequest
     from rangebar_polars.storage.snapshot import TickSnapshot
 
-__all__ = ["SegmentRead", "days_from_ticks", "plan_read", "visible_chains"]
+__all__ = ["SegmentRead", "days_from_ticks", "newest_end", "plan_read", "visible_chains"]
 
 _ONE_MICROSECOND = timedelta(microseconds=1)
 #: Days before the last one that a read of the newest bars computes where no bars are stored.
@@ -185,7 +186,12 @@ def _selections(
 ) -> Sequence[SegmentSelection]:
     """Select the series of each segment."""
     if request.span is None:
-        end = request.end or _newest_end(request, chains)
+        end = request.end
+        if end is None:
+            newest = newest_end(request, chains)
+            if newest is None:
+                raise _nothing_stored(request)
+            end = _within_reach(request, chains, newest)
         return _newest(request, end, chains) or _window(request, end)
     return select_series(
         request.spec,
@@ -197,26 +203,39 @@ def _selections(
     )
 
 
-def _newest_end(request: ReadRequest, chains: Mapping[BarSeries, Chain]) -> datetime:
+def _within_reach(
+    request: ReadRequest, chains: Mapping[BarSeries, Chain], end: datetime
+) -> datetime:
+    """Return the end of the stored bars if a read cannot compute all days from there to an end."""
+    newest = next(request.newest(chains, end), None)
+    if newest is None:
+        return end
+    frontier = day_start(newest.frontier)
+    is_far = frontier < end and len(Span(frontier, end).days()) > MAX_COMPUTED_DAYS
+    return frontier if is_far else end
+
+
+def newest_end(
+    request: ReadRequest, chains: Mapping[BarSeries, Chain] = MappingProxyType({})
+) -> datetime | None:
     """Return the end of a read without one: now, or the end of what is stored without a fetch."""
     spec = request.spec
-    is_of_user = is_user_source(spec.source)
-    if request.fetch and not is_of_user:
+    if request.fetch and not is_user_source(spec.source):
         return datetime.now(UTC)
     days = TickStorage(request.cache_dir).list_days(
         spec.symbol, source=spec.source, market=spec.market
     )
     ends = [day_start(day + ONE_DAY) for day in days]
     ends += [day_start(chain.frontier) for chain in request.matching(chains) if chain.units]
-    if not ends:
-        hint = (
-            f"write its ticks with source={spec.source!r}"
-            if is_of_user
-            else "fetch_if_missing=True"
-        )
-        message = with_hint(f"neither ticks nor bars of `{spec.symbol}` are stored", hint)
-        raise CoverageError(message, symbol=spec.symbol)
-    return min(max(ends), datetime.now(UTC))
+    return min(max(ends), datetime.now(UTC)) if ends else None
+
+
+def _nothing_stored(request: ReadRequest) -> CoverageError:
+    spec = request.spec
+    is_of_user = is_user_source(spec.source)
+    hint = f"write its ticks with source={spec.source!r}" if is_of_user else "fetch_if_missing=True"
+    sentence = f"neither ticks nor bars of `{spec.symbol}` are stored"
+    return CoverageError(with_hint(sentence, hint), symbol=spec.symbol)
 
 
 def _newest(

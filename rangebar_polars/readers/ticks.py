@@ -1,7 +1,8 @@
-"""Ticks of a symbol as a lazy frame: fetched if missing, verified as they are read."""
+"""Ticks of symbols as a lazy frame: fetched if missing, verified as they are read."""
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Literal
 
 from rangebar_polars._utils.arguments.names import REQUIRED, both_names
@@ -15,12 +16,13 @@ from rangebar_polars.exceptions import (
     with_hint,
 )
 from rangebar_polars.ingest.fetch import ensure_days, fetch_again, span_of_symbol
+from rangebar_polars.readers.request import past_gates, registered_symbols
 from rangebar_polars.sources import canonical_market, market_of_kind
 from rangebar_polars.storage.parquet import TickStorage
-from rangebar_polars.symbol_registry import past_gate, validate_symbol_registered
+from rangebar_polars.storage.reading.lazy import tick_frame
 
 if TYPE_CHECKING:
-    from datetime import date
+    from collections.abc import Sequence
     from pathlib import Path
     from typing import Unpack
 
@@ -28,15 +30,15 @@ if TYPE_CHECKING:
 
     from rangebar_polars._typing import TickNames
     from rangebar_polars._utils.span import When
-    from rangebar_polars.day_ticks import DayTicks
     from rangebar_polars.ingest.report import FetchReport
+    from rangebar_polars.storage.reading.lazy import PlannedTicks
 
 __all__ = ["scan_ticks"]
 
 
 @both_names
 def scan_ticks(
-    symbol: str,
+    symbol: str | Sequence[str],
     start: When = REQUIRED,
     end: When = REQUIRED,
     *,
@@ -48,15 +50,18 @@ def scan_ticks(
     cache_dir: Path | str | None = None,
     **_names: Unpack[TickNames],
 ) -> pl.LazyFrame:
-    """Return the ticks of a symbol as a lazy frame.
+    """Return the ticks of symbols as a lazy frame.
 
     This call fetches missing ticks. The frame reads the files that are in the store now, one day
     in memory at a time, whatever is written before it is collected, and verifies their content.
 
+    Several symbols are one plan, which reads one symbol after another: a filter on `symbol` skips
+    whole symbols, and `bars(250, group_by="symbol")` computes the bars of each.
+
     Parameters
     ----------
     symbol
-        A registered symbol, in any letter case.
+        A registered symbol, in any letter case, or a list of them, which adds the column `symbol`.
     start, end
         Dates (the last day included) or datetimes (the end excluded). The end is cut
         to now and, with a warning, to the newest available day. Days before the symbol's effective
@@ -81,12 +86,16 @@ def scan_ticks(
         agg_trade_id, first_trade_id, last_trade_id (Int64) and is_buyer_maker; for quotes
         timestamp, price (the mid), bid, ask and agg_trade_id. The quantity of coin-margined futures
         (`market="cm"`) is in coins: contracts · contract size / price; the column `contracts` has
-        the contracts that the exchange publishes.
+        the contracts that the exchange publishes. With a list, the first column is symbol
+        (String), and the ticks of each symbol follow those of the one before it in the list, in
+        order of time. A column that a symbol does not have is null in its rows.
 
     Raises
     ------
     SymbolNotRegisteredError
-        The symbol is not registered, or not enabled.
+        A symbol is not registered, or not enabled.
+    ValueError
+        The list is empty, or names a symbol twice.
     TicksNotCachedError
         Days are missing and `fetch` is False.
     CoverageError
@@ -114,28 +123,29 @@ def scan_ticks(
     """
     raise_if_forked("scan_ticks")
     venue = market_of_kind(canonical_market(source, market), kind)
-    name = validate_symbol_registered(symbol, operation="scan_ticks")
-    span = span_of_symbol(name, start, end)
+    names, has_symbols = registered_symbols(symbol, operation="scan_ticks")
+    spans = {name: span_of_symbol(name, start, end) for name in names}
     if on_gap not in ("raise", "report"):
         raise ValueError(unknown_choice("on_gap", on_gap, ["raise", "report"]))
-    with past_gate(name):
+    storage = TickStorage(cache_dir)
+
+    def planned(name: str, span: Span) -> PlannedTicks:
         if fetch:
             report = ensure_days(venue, name, span, cache_dir=cache_dir)
             span = _up_to_the_newest(span, report)
-        storage = TickStorage(cache_dir)
-
-        def refetch(day: date) -> DayTicks | None:
-            return fetch_again(storage, name, day, venue)
-
-        return storage.scan_ticks(
+        return storage.plan_ticks(
             name,
             span.start,
             span.end,
             source=venue.source,
             market=venue.market,
             on_gap=on_gap,
-            refetch=refetch if fetch else None,
+            refetch=partial(fetch_again, storage, name, venue=venue) if fetch else None,
         )
+
+    with past_gates(names):
+        plans = [planned(name, span) for name, span in spans.items()]
+        return tick_frame(plans, with_symbol=has_symbols)
 
 
 def _up_to_the_newest(span: Span, report: FetchReport) -> Span:

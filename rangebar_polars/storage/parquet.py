@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from datetime import date
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
@@ -14,7 +13,6 @@ from rangebar_polars._utils.arguments.checks import require_folder
 from rangebar_polars._utils.arguments.keywords import checked_methods
 from rangebar_polars._utils.arguments.public_names import unknown_method
 from rangebar_polars._utils.fork import raise_if_forked
-from rangebar_polars._utils.io_source import lazy_frame
 from rangebar_polars._utils.span import parse_day, parse_span
 from rangebar_polars.config import settings
 from rangebar_polars.exceptions import SnapshotExpiredError
@@ -30,7 +28,7 @@ from rangebar_polars.storage.days.write import (
     write_user_ticks,
 )
 from rangebar_polars.storage.layout import LAYOUT, SymbolDir, symbol_dirs
-from rangebar_polars.storage.reading import pruning
+from rangebar_polars.storage.reading.lazy import PlannedTicks, tick_frame
 from rangebar_polars.storage.reading.plan import (
     check_coverage,
     covered_days,
@@ -38,7 +36,7 @@ from rangebar_polars.storage.reading.plan import (
     make_plan,
 )
 from rangebar_polars.storage.reading.read import read_plan, refetch_quarantined
-from rangebar_polars.storage.user_ticks import TIME, user_ticks
+from rangebar_polars.storage.user_ticks import user_ticks
 from rangebar_polars.symbol_registry import validate_symbol_registered
 
 if TYPE_CHECKING:
@@ -46,7 +44,6 @@ if TYPE_CHECKING:
 
     import pandas as pd
 
-    from rangebar_polars._utils.io_source import Frames
     from rangebar_polars._utils.span import Span, When
     from rangebar_polars.day_ticks import DayTicks
     from rangebar_polars.storage.coverage import DayCoverage, Gap
@@ -252,22 +249,38 @@ class TickStorage:
         SnapshotExpiredError
             When the frame is collected: a file was replaced at least a week ago, and removed.
         """
+        planned = self.plan_ticks(
+            symbol,
+            start,
+            end,
+            on_gap=on_gap,
+            source=source,
+            market=market,
+            kind=kind,
+            refetch=refetch,
+        )
+        return tick_frame([planned])
+
+    def plan_ticks(
+        self,
+        symbol: str,
+        start: When,
+        end: When,
+        *,
+        on_gap: OnGap = "raise",
+        source: str = "binance",
+        market: str = "spot",
+        kind: str = "agg_trades",
+        refetch: Refetch | None = None,
+    ) -> PlannedTicks:
+        """Plan what `scan_ticks` reads, so that plans of several symbols can be one frame.
+
+        The parameters and errors are those of `scan_ticks`.
+        """
         span = parse_span(start, end)
         market = market_of_kind(canonical_market(source, market), kind).market
         symbol_dir = self.symbol_dir(symbol, source, market, operation="scan_ticks")
-        plan = self._plan(symbol_dir, span, on_gap, refetch)
-
-        def pruned(predicate: pl.Expr) -> Frames:
-            bounds = pruning.time_bounds(predicate, TIME)
-            return partial(read_plan, plan.within(bounds.low, bounds.high), refetch=refetch)
-
-        return lazy_frame(
-            partial(read_plan, plan, refetch=refetch),
-            schema=plan.schema,
-            name="TICKS",
-            detail=f"{symbol_dir.label}, {len(plan.days)} files",
-            pruned=pruned,
-        )
+        return PlannedTicks(self._plan(symbol_dir, span, on_gap, refetch), refetch)
 
     def coverage(
         self, symbol: str, start: When, end: When, *, source: str = "binance", market: str = "spot"

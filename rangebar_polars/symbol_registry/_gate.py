@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from contextlib import contextmanager
 from contextvars import ContextVar
 from datetime import UTC, datetime
@@ -24,10 +25,14 @@ from rangebar_polars.exceptions import (
     nearest,
     with_hint,
 )
-from rangebar_polars.symbol_registry._registry import get_registered_symbols, get_symbol_entries
+from rangebar_polars.symbol_registry._registry import (
+    TIER1_SYMBOLS,
+    get_registered_symbols,
+    get_symbol_entries,
+)
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Iterator, Sequence
     from datetime import date
 
     from rangebar_polars._utils.span import When
@@ -174,9 +179,17 @@ def _is_past(name: str) -> bool:
 
 
 def _upper(symbol: str) -> str:
-    if not isinstance(symbol, str):
-        raise TypeError(f"`symbol` must be text; it is of type `{type(symbol).__name__}`")
-    return upper_name(symbol)
+    if isinstance(symbol, str):
+        return upper_name(symbol)
+    hint = 'write "BTCUSDT"'
+    if isinstance(symbol, Iterable):
+        hint = (
+            "pass one symbol at a time; rb.scan_ticks, rb.scan_range_bars and "
+            "rb.populate_cache_resumable take a list of symbols"
+        )
+    raise TypeError(
+        with_hint(f"`symbol` must be text; it is of type `{type(symbol).__name__}`", hint)
+    )
 
 
 def _is_enabled(name: str) -> bool:
@@ -198,6 +211,9 @@ def _describe_rejection(rejected: Sequence[str], operation: str, gate: str) -> s
     question = f"did you mean `{near}`? " if near else ""
     if not has_symbol_characters(name):
         return with_hint(sentence, f"{question}{SYMBOL_HINT}")
+    if len(rejected) > 1 and set(rejected) <= set(TIER1_SYMBOLS):
+        hint = 'these are coins; rb.tier1_pairs("USDT") returns their symbols'
+        return with_hint(sentence, hint)
     line = "enabled = true" if disabled else 'asset_class = "crypto"'
     task = "enable" if disabled else "register"
     softer = "off" if gate == "warn" else "warn"

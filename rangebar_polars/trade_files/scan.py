@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import polars as pl
 
+from rangebar_polars._text import count_text
 from rangebar_polars._utils.arguments.keywords import checked_keywords
 from rangebar_polars._utils.fork import raise_if_forked
 from rangebar_polars._utils.io_source import lazy_frame
@@ -20,6 +21,7 @@ from rangebar_polars.fetch.normalise import (
 )
 from rangebar_polars.trade_files.inputs import inputs_of
 from rangebar_polars.trade_files.opening import Request
+from rangebar_polars.trade_files.origin import origin_of_files
 from rangebar_polars.trade_files.sequence import Sequence
 from rangebar_polars.trade_files.values import LINE, schema_of
 from rangebar_polars.trade_layouts.table import NAMES, TIME_UNITS
@@ -60,7 +62,8 @@ def scan_trades(
     Every value is checked: decimals are exact to eight places, rows are put in order, exact copies
     are dropped, and a time that runs back by at most a second is raised. What was changed is warned
     of once a file; so are trades that are missing between files. `docs/reference/layouts.md` lists
-    the layouts. The plan names the layout in `explain()`, and it can be pickled.
+    the layouts. `plan.rangebar.binding()` and `explain()` say which one was taken. The plan can be
+    pickled.
 
     Parameters
     ----------
@@ -103,12 +106,12 @@ def scan_trades(
     inputs = inputs_of(paths, request)
     opened = inputs[0].opened()
     schema = schema_of(opened.layout)
-    noun = "1 file" if len(inputs) == 1 else f"{len(inputs)} files"
-    detail = f"{noun} from {inputs[0].source} ({opened.note})"
+    detail = f"{count_text(len(inputs), 'file')} from {inputs[0].source} ({opened.note})"
     frames = TradeFiles(
         tuple(inputs), tuple(schema.items()), opened.layout.title, Once(warn_of_file)
     )
-    return lazy_frame(frames, schema=schema, name="TRADES", detail=detail)
+    origin = origin_of_files(inputs, opened, is_given=layout != "auto")
+    return lazy_frame(frames, schema=schema, name="TRADES", detail=detail, origin=origin)
 
 
 def parse_request(

@@ -231,7 +231,7 @@ def test_a_start_before_the_symbols_first_day_is_moved_with_a_warning(shared):
     span = ("2017-01-01", "2018-01-16")
     with (
         pytest.warns(StartDateClampedWarning, match="2018-01-16") as said,
-        pytest.raises(TicksNotCachedError, match=r"1 days .* 2018-01-16"),
+        pytest.raises(TicksNotCachedError, match=r"1 day .* 2018-01-16"),
     ):
         month(shared, span)
     assert said[0].filename == __file__

@@ -90,11 +90,7 @@ def keywords_of(
     Any other keyword raises a TypeError that suggests the nearest name. With `documented`, the
     function also gets the docstring of `model`.
     """
-    shown = [
-        parameter
-        for parameter in inspect.signature(model).parameters.values()
-        if parameter.kind is parameter.KEYWORD_ONLY
-    ]
+    shown = _keyword_only(model)
 
     def decorate(function: _Function) -> _Function:
         signature = inspect.signature(function)
@@ -111,6 +107,16 @@ def keywords_of(
         return checked
 
     return decorate
+
+
+@functools.cache
+def _keyword_only(model: Callable[..., Any]) -> tuple[inspect.Parameter, ...]:
+    """Return the parameters of a function that are keywords only.
+
+    Several methods show those of one function, and the package is imported in little time.
+    """
+    parameters = inspect.signature(model).parameters.values()
+    return tuple(one for one in parameters if one.kind is one.KEYWORD_ONLY)
 
 
 def checked_keywords(function: _Function) -> _Function:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, TypeAlias
 
 from rangebar_polars._utils.arguments.keywords import checked_keywords
 from rangebar_polars._utils.fork import raise_if_forked
-from rangebar_polars._utils.io_source import lazy_frame
+from rangebar_polars._utils.io_source import Origin, lazy_frame
 from rangebar_polars.exceptions import with_hint
 from rangebar_polars.fetch.binance.csv import parse_trades
 from rangebar_polars.fetch.binance.file_chain import FileChain, Once, repeated_words
@@ -82,7 +82,8 @@ def scan_agg_trades(source: AnyPath | Iterable[AnyPath]) -> pl.LazyFrame:
     paths = resolve_paths(source)
     detail = f"{paths[0]}" if len(paths) == 1 else f"{len(paths)} files from {paths[0]}"
     frames = AggTradeFiles(tuple(paths), Once(warn_of_file))
-    return lazy_frame(frames, schema=TRADES_SCHEMA, name="AGG_TRADES", detail=detail)
+    origin = Origin("given", f"binance-agg-trades; {detail}", {})
+    return lazy_frame(frames, schema=TRADES_SCHEMA, name="AGG_TRADES", detail=detail, origin=origin)
 
 
 @dataclass(frozen=True)

@@ -39,12 +39,14 @@ from rangebar_polars.populate.workers.staging import Receipt, staging_folder
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
+    from types import TracebackType
+    from typing import Self
 
     from rangebar_polars.bar_series.units import UnitDraft
     from rangebar_polars.populate.plan import Job
     from rangebar_polars.populate.workers.delivery import Delivery
 
-__all__ = ["check_executor", "end_with_parent", "run_jobs"]
+__all__ = ["ExecutorRunner", "check_executor", "end_with_parent", "run_jobs"]
 
 #: Runs of a job in a row that may end without publishing anything, because its worker is killed.
 _TRIES = 3
@@ -89,19 +91,56 @@ def run_jobs(
         The function does not return an executor, or the executor does not return futures with the
         results of the jobs.
     """
-    with ExitStack() as stack:
-        workers = stack.enter_context(closing(_Workers(executor)))
+    with ExecutorRunner(executor, publish, on_days=on_days) as runner:
+        yield from runner.run(jobs)
+
+
+class ExecutorRunner:
+    """Runs jobs in an executor, one set of jobs after another; a context that ends its workers.
+
+    The parameters are those of `run_jobs`.
+    """
+
+    def __init__(
+        self,
+        executor: Executor | Callable[[], Executor],
+        publish: Callable[[list[UnitDraft]], object],
+        *,
+        on_days: Callable[[int], object] = lambda _: None,
+    ) -> None:
+        self._stack = ExitStack()
+        self._workers = self._stack.enter_context(closing(_Workers(executor)))
+        self._publish = publish
+        self._on_days = on_days
+        self._delivery: Delivery | None = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self._stack.close()
+
+    def run(self, jobs: Iterable[Job]) -> Iterator[JobResult]:
+        """Run jobs, and yield each as it ends. All jobs of a runner are for one cache."""
         source = map(_with_settings, jobs)
         first = next(source, None)
         if first is None:
             return
-        folder = resolve(first.dsn, first.cache_dir).folder
-        delivery: Delivery = (
-            DirectDelivery(on_days)
-            if folder is None
-            else StagedDelivery(stack.enter_context(staging_folder(folder)), publish, on_days)
-        )
-        yield from _Run(chain([first], source), workers, delivery).results()
+        if self._delivery is None:
+            self._delivery = self._delivery_of(first)
+        yield from _Run(chain([first], source), self._workers, self._delivery).results()
+
+    def _delivery_of(self, job: Job) -> Delivery:
+        folder = resolve(job.dsn, job.cache_dir).folder
+        if folder is None:
+            return DirectDelivery(self._on_days)
+        staging = self._stack.enter_context(staging_folder(folder))
+        return StagedDelivery(staging, self._publish, self._on_days)
 
 
 def _with_settings(job: Job) -> Job:

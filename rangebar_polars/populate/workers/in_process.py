@@ -56,7 +56,9 @@ class InProcessRunner:
         self._groups: _Groups | None = None
 
     def run(self, jobs: Iterable[Job]) -> Iterator[JobResult]:
-        """Run jobs of different segments; each is drawn once the previous one is computed.
+        """Run jobs; each is drawn once the previous one is computed.
+
+        A job that continues the one before it is made after `flush`, which publishes that one.
 
         Yields
         ------

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Literal, TypeAlias
 
 import polars as pl
 
+from rangebar_polars._text import count_text
 from rangebar_polars._utils.span import ONE_DAY, microseconds
 from rangebar_polars._utils.warn import warn_caller
 from rangebar_polars.events import CoverageGap, emit
@@ -195,7 +196,8 @@ def _not_cached(symbol_dir: SymbolDir, missing: Sequence[DayCoverage]) -> TicksN
     days = [item.day for item in missing]
     return TicksNotCachedError(
         with_hint(
-            f"{len(days):,} days of {symbol_dir.label} are not in the store: {_describe_days(missing)}",
+            f"{count_text(len(days), 'day')} of {symbol_dir.label} {'is' if len(days) == 1 else 'are'} "
+            f"not in the store: {_describe_days(missing)}",
             f"{fetch_hint(symbol_dir, days[0], days[-1])}; or return the available ticks: "
             'on_gap="report"',
         ),
@@ -215,7 +217,8 @@ def _broken(symbol_dir: SymbolDir, broken: Sequence[DayCoverage]) -> CoverageErr
     days = [item.day for item in broken]
     return CoverageError(
         with_hint(
-            f"ticks of {symbol_dir.label} have gaps on {len(days):,} days: {_describe_days(broken)}",
+            f"ticks of {symbol_dir.label} have gaps on {count_text(len(days), 'day')}: "
+            f"{_describe_days(broken)}",
             f'{_gap_hint(symbol_dir, days)}; or return the available ticks: on_gap="report"',
         ),
         symbol=symbol_dir.symbol,

@@ -5,6 +5,7 @@ An expression that is not understood passes every time. The filter itself is app
 
 from __future__ import annotations
 
+import io
 import json
 from dataclasses import dataclass
 from typing import Any
@@ -26,17 +27,38 @@ class Bounds:
     low: int = LOWEST
     high: int = HIGHEST
 
+    @property
+    def is_empty(self) -> bool:
+        """Whether no row passes."""
+        return self.low > self.high
+
     def __and__(self, other: Bounds) -> Bounds:
         return Bounds(max(self.low, other.low), min(self.high, other.high))
 
     def __or__(self, other: Bounds) -> Bounds:
+        if self.is_empty or other.is_empty:
+            return other if self.is_empty else self
         return Bounds(min(self.low, other.low), max(self.high, other.high))
 
 
-def time_bounds(predicate: pl.Expr, column: str) -> Bounds:
+#: The bounds of a filter that no row passes.
+_NO_TIME = Bounds(HIGHEST, LOWEST)
+
+
+def time_bounds(predicate: pl.Expr, column: str, constants: pl.DataFrame | None = None) -> Bounds:
     """Return the range of times of a column that a filter can pass.
 
-    It understands comparisons of the column with a literal, `is_between`, `&` and `|`.
+    It understands comparisons of the column with a literal, `is_between`, `&` and `|`, and any
+    condition on columns that have one value in all rows.
+
+    Parameters
+    ----------
+    predicate
+        The filter.
+    column
+        The column of times.
+    constants
+        A row with the columns that have one value.
 
     Examples
     --------
@@ -46,18 +68,23 @@ def time_bounds(predicate: pl.Expr, column: str) -> Bounds:
     >>> late = pl.col("timestamp") >= datetime(1970, 1, 2, tzinfo=UTC)
     >>> time_bounds(late & (pl.col("price") > 3), "timestamp").low
     86400000000
+    >>> ethereum = pl.DataFrame({"symbol": ["ETHUSDT"]})
+    >>> time_bounds(late & (pl.col("symbol") == "BTCUSDT"), "timestamp", ethereum).is_empty
+    True
     """
     try:
         tree = json.loads(predicate.meta.serialize(format="json"))
     except (pl.exceptions.PolarsError, TypeError, ValueError):
         return Bounds()
-    return _bounds(tree, column)
+    return _bounds(tree, column, constants)
 
 
-def _bounds(tree: Any, column: str) -> Bounds:  # noqa: ANN401
+def _bounds(tree: Any, column: str, constants: pl.DataFrame | None) -> Bounds:  # noqa: ANN401
     try:
+        if constants is not None and _columns_of(tree) <= set(constants.columns):
+            return Bounds() if _passes(tree, constants) else _NO_TIME
         if "BinaryExpr" in tree:
-            return _of_binary(tree["BinaryExpr"], column)
+            return _of_binary(tree["BinaryExpr"], column, constants)
         if "Function" in tree:
             return _of_between(tree["Function"], column)
     except (KeyError, TypeError, ValueError, AttributeError):
@@ -65,13 +92,36 @@ def _bounds(tree: Any, column: str) -> Bounds:  # noqa: ANN401
     return Bounds()
 
 
-def _of_binary(node: dict[str, Any], column: str) -> Bounds:
-    operator = node["op"]
+def _columns_of(tree: Any) -> set[str]:  # noqa: ANN401
+    """Return the names of the columns in an expression."""
+    if isinstance(tree, dict):
+        if set(tree) == {"Column"}:
+            return {tree["Column"]}
+        # A literal holds data, which may look like anything.
+        parts = [part for name, part in tree.items() if name != "Literal"]
+    else:
+        parts = tree if isinstance(tree, list) else []
+    return set().union(*map(_columns_of, parts))
+
+
+def _passes(tree: Any, constants: pl.DataFrame) -> bool:  # noqa: ANN401
+    """Return whether a condition on constant columns holds; True if it cannot be evaluated."""
+    text = json.dumps(tree)
+    if '"AnonymousFunction"' in text:  # of Python, which may raise anything
+        return True
+    try:
+        condition = pl.Expr.deserialize(io.BytesIO(text.encode()), format="json")
+        return not constants.filter(condition).is_empty()
+    except pl.exceptions.PolarsError:
+        return True
+
+
+def _of_binary(node: dict[str, Any], column: str, constants: pl.DataFrame | None) -> Bounds:
+    operator, left, right = node["op"], node["left"], node["right"]
     if operator in ("And", "LogicalAnd"):
-        return _bounds(node["left"], column) & _bounds(node["right"], column)
+        return _bounds(left, column, constants) & _bounds(right, column, constants)
     if operator in ("Or", "LogicalOr"):
-        return _bounds(node["left"], column) | _bounds(node["right"], column)
-    left, right = node["left"], node["right"]
+        return _bounds(left, column, constants) | _bounds(right, column, constants)
     if left == {"Column": column}:
         return _compared(operator, right)
     if right == {"Column": column}:
