@@ -218,7 +218,7 @@ def find_columns(
     ValueError
         A field has two candidates.
     """
-    claimed = {*columns.values(), *keys, bar_id}
+    claimed = {name for name in (*columns.values(), *keys, bar_id) if name is not None}
     described = [(name, _kind(dtype), name not in claimed) for name, dtype in schema.items()]
     present = tuple(schema)
     candidates = {
