@@ -20,7 +20,7 @@ _PRICES_OF_BARS = {"open", "high", "low", "close"}
 
 
 def missing_field(
-    field: str, schema: Mapping[str, pl.DataType], taken: Collection[str]
+    field: str, schema: Mapping[str, pl.DataType], taken: Collection[str | None]
 ) -> MissingColumnError:
     """Return the error for trades without the column of a required field.
 
@@ -54,7 +54,9 @@ def missing_field(
     return MissingColumnError(with_hint(sentence, hint))
 
 
-def _naming(field: str, schema: Mapping[str, pl.DataType], taken: Collection[str]) -> str:
+def _naming(
+    field: str, schema: Mapping[str, pl.DataType], taken: Collection[str | None]
+) -> str:
     free = [name for name in schema if name not in taken]
     near = nearest(field, free)
     column = near or _by_dtype(field, schema, free)
