@@ -41,7 +41,7 @@ from rangebar_polars.exceptions import (
     nearest,
     with_hint,
 )
-from rangebar_polars.installation.variables import nearest_variables
+from rangebar_polars.installation.variables import is_worker, nearest_variables
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
@@ -421,7 +421,7 @@ def _variables() -> frozenset[str]:
 
 def _warn_of_misspelt_variables() -> None:
     for name, near in unknown_variables().items():
-        if near is not None and name not in _WARNED:
+        if near is not None and name not in _WARNED and not is_worker():
             _WARNED.add(name)
             sentence = f"the variable `{shown(name)}` is not a setting, and has no effect"
             hint = f"did you mean `{near}`?"

@@ -97,6 +97,23 @@ def test_each_known_variable_is_its_own_nearest_after_a_slip() -> None:
             assert nearest_variables([slip], KNOWN)[slip] == name
 
 
+def test_worker_processes_leave_the_warning_to_their_parent() -> None:
+    code = """
+import multiprocessing, operator
+from concurrent.futures import ProcessPoolExecutor
+from rangebar_polars.config import settings
+if __name__ == "__main__":
+    with ProcessPoolExecutor(2, mp_context=multiprocessing.get_context("spawn")) as pool:
+        list(pool.map(operator.call, [settings] * 4))
+"""
+    run = subprocess.run(
+        [sys.executable, "-c", code],
+        env={**os.environ, "RANGEBAR_CACHEDIR": "/data"},
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert (run.returncode, run.stderr) == (0, "")
+
+
 def test_a_command_shows_the_warning_on_stderr() -> None:
     run = subprocess.run(
         [sys.executable, "-m", "rangebar_polars", "ticks", "list"],

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from difflib import get_close_matches
 from functools import lru_cache
 from typing import TYPE_CHECKING
@@ -9,7 +10,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable
 
-__all__ = ["nearest_variables"]
+__all__ = ["is_worker", "nearest_variables"]
 
 _PREFIX = "RANGEBAR"
 #: Variables of the tests of this package.
@@ -48,6 +49,19 @@ def nearest_variables(names: Iterable[str], known: Collection[str]) -> dict[str,
         and name not in known
         and not (name.startswith(_MINIMUM) and name != _MINIMUM)
     }
+
+
+def is_worker() -> bool:
+    """Return whether another process of Python has started this one, and warns in its place.
+
+    Examples
+    --------
+    >>> from rangebar_polars.installation.variables import is_worker
+    >>> is_worker()
+    False
+    """
+    module = sys.modules.get("multiprocessing.process")
+    return module is not None and module.parent_process() is not None
 
 
 @lru_cache(maxsize=256)
