@@ -54,9 +54,7 @@ def missing_field(
     return MissingColumnError(with_hint(sentence, hint))
 
 
-def _naming(
-    field: str, schema: Mapping[str, pl.DataType], taken: Collection[str | None]
-) -> str:
+def _naming(field: str, schema: Mapping[str, pl.DataType], taken: Collection[str | None]) -> str:
     free = [name for name in schema if name not in taken]
     near = nearest(field, free)
     column = near or _by_dtype(field, schema, free)
