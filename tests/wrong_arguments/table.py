@@ -127,7 +127,7 @@ def code_of(message: str, kind: str) -> str:
     rest = hint[start.end() :]
     if hint[: start.end()].endswith("`"):
         return rest.partition("`")[0]
-    return rest[: _length(rest)]
+    return rest[: _length(rest)].rstrip(".")
 
 
 def _length(text: str) -> int:

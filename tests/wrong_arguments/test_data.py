@@ -69,8 +69,9 @@ ORDER = [
         fix="df.drop('agg_trade_id').reverse(){call}"),
     _of("df[[0, 3, 1, 2, 4, 5]]", TickOrderError, "runs back at row 2", "in row 1",
         fix="df[[0, 3, 1, 2, 4, 5]]{call}"),
-    _of("two.rename({'symbol': 'desk'})", TickOrderError, "runs back at row 6",
-        'if `desk` tells several symbols apart, pass group_by="desk"'),
+    wrong("two.rename({'symbol': 'desk'}).rangebar.bars(250)", TickOrderError, "runs back at row 6",
+          'if `desk` tells several symbols apart, pass group_by="desk"',
+          retry="two.rename({'symbol': 'desk'}).rangebar.bars(250, {keyword})"),
     _of("df[[0, 1, 2, 2, 3, 4, 5]]", TickOrderError, "`agg_trade_id` does not increase at row 3",
         "`3` after `3` in row 2", fix="df[[0, 1, 2, 2, 3, 4, 5]]{call}"),
     _of("df.with_columns(agg_trade_id=pl.lit(1))", TickOrderError, "`1` after `1` in row 0",
@@ -93,7 +94,9 @@ TYPES = [
         ".drop('price'){call}"),
     _of("make(price=[object()] * 6)", TypeError, "`price` holds Python objects", "convert it"),
     _of("df.with_columns(pl.Series('price', [Decimal(100 + i) for i in range(6)], "
-        "dtype=pl.Object))", TypeError, "Python objects"),
+        "dtype=pl.Object))", TypeError, "Python objects",
+        fix="[{call} for trades in [df.with_columns(pl.Series('price', [Decimal(100 + i) "
+        "for i in range(6)], dtype=pl.Object))]][0]"),
     _typed("agg_trade_id", "pl.col('agg_trade_id').cast(pl.String)", "String", "cast it"),
     _typed("agg_trade_id", "pl.col('agg_trade_id').cast(pl.Float64)", "Float64", "cast it"),
     _typed("is_buyer_maker", "pl.lit(1, pl.Int8)", "Int8", "the seller is the aggressor"),
@@ -124,7 +127,9 @@ TIMES = [
         fix="df.with_columns(timestamp=pl.from_epoch(us, time_unit='ms'))"
         ".with_columns(timestamp={call})"),
     _of("df.with_columns(timestamp=pl.from_epoch(us // 10**6, time_unit='us') "
-        "- pl.duration(days=30_000))", TickDataError, "lies before 1970", "row 0"),
+        "- pl.duration(days=30_000))", TickDataError, "lies before 1970", "row 0",
+        fix="df.with_columns(timestamp=pl.from_epoch(us // 10**6, time_unit='us') "
+        "- pl.duration(days=30_000)){call}"),
     wrong("lf.with_columns(timestamp=us).rangebar.bars(250).collect()", TypeError, "got Int64",
           retry="lf.with_columns(timestamp=us).with_columns(timestamp={call})"
           ".rangebar.bars(250).collect()"),

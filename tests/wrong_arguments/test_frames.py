@@ -33,7 +33,8 @@ NAMESPACES = [
           retry="df.select(({call}).bars(250))"),
     wrong("rb.rangebar(df.to_dict(as_series=False))", TypeError, "not a `dict`",
           retry="({call}).bars(250)"),
-    *(wrong(f"rb.rangebar({value})", TypeError, f"not a `{kind}`")
+    *(wrong(f"rb.rangebar({value})", TypeError, f"not a `{kind}`",
+            retry="df.select(rb.rangebar({call}).bars(250))")
       for value, kind in (("None", "NoneType"), ("5", "int"), ("np.zeros(3)", "ndarray"))),
     wrong("rb.bars(df, 250)", TypeError, "`DataFrame`", retry="{call}"),
     wrong("rb.bars(lf, 250)", TypeError, "`LazyFrame`", retry="{call}"),
@@ -131,8 +132,10 @@ REFERENCE = [
             TickDataError, "trade 1: `price` is", kind, "a float, an int or a Decimal")
       for value, kind in (("None", "`NoneType`"), ("'100'", "`str`"), ("True", "`bool`"))),
     wrong("rb.process_trades_to_dataframe([records[0], records[1] | {'price': float('nan')}])",
-          TickDataError, "must be finite", "row 1"),
-    wrong("rb.process_trades_to_dataframe(records[::-1])", TickOrderError, "runs back at row 1"),
+          TickDataError, "must be finite", "row 1",
+          retry="rb.process_trades_to_dataframe(pl.DataFrame(records){call})"),
+    wrong("rb.process_trades_to_dataframe(records[::-1])", TickOrderError, "runs back at row 1",
+          retry="rb.process_trades_to_dataframe(pl.DataFrame(records[::-1]){call})"),
     wrong("rb.process_trades_polars(df, symbol='BTCUSD')", SymbolNotRegisteredError,
           "did you mean `BTCUSDT`?", "[symbols.BTCUSD]"),
     wrong("rb.process_trades_polars(df, 100, symbol='BTCUSDT')", ThresholdError,
@@ -152,7 +155,8 @@ CHARTS = [
           "for bars in [two.rangebar.bars(250, group_by='symbol')]]"),
     wrong("df.rangebar.to_backtesting()", MissingColumnError, "not a frame of bars",
           retry="({call}).rangebar.to_backtesting()"),
-    wrong("lf.rangebar.to_backtesting()", MissingColumnError, "column `close_time` is missing"),
+    wrong("lf.rangebar.to_backtesting()", MissingColumnError, "column `close_time` is missing",
+          retry="({call}).rangebar.to_backtesting()"),
     wrong("rb.to_backtesting(pandas)", MissingColumnError, "column `close_time` is missing"),
     *(wrong(f"rb.to_backtesting({value})", TypeError, f"`{kind}`", "a frame of Polars or pandas")
       for value, kind in (("None", "NoneType"), ("'x'", "str"), ("bars['close']", "Series"))),
@@ -180,7 +184,8 @@ CHARTS = [
           "room for 8 panels", "9 thresholds"),
     wrong("df.rangebar.plot()", MissingColumnError, "not a frame of bars",
           retry="[{call} for trades in [day]]"),
-    wrong("lf.rangebar.plot()", MissingColumnError, "column `open_time` is missing"),
+    wrong("lf.rangebar.plot()", MissingColumnError, "column `open_time` is missing",
+          retry="[{call} for trades in [day.lazy()]]"),
     wrong("bars.drop('open_time').rangebar.plot()", MissingColumnError,
           "these bars have no column `open_time`",
           retry="[({call}).rangebar.plot() for bars in [bars.drop('open_time')]]"),
