@@ -259,6 +259,11 @@ def sides(values: list[Any]) -> pl.Series:
     return pl.Series(values, dtype=pl.String)
 
 
+def plain(values: list[Any]) -> pl.Series:
+    """Convert values of a column that is no field of a trade."""
+    return pl.Series(values=values)
+
+
 def all_of(values: list[Any], accepts: Callable[[type], bool]) -> bool:
     """Return whether the types of all values are accepted."""
     return all(map(accepts, set(map(type, values))))
@@ -271,11 +276,6 @@ def is_whole(kind: type) -> bool:
 
 NUMBER = Kind("a float, an int or a Decimal", numbers)
 ID = Kind("an int", whole_numbers)
-def plain(values: list[Any]) -> pl.Series:
-    """Convert values of a column that is no field of a trade."""
-    return pl.Series(values=values)
-
-
 OTHER = Kind("of the type of the others", plain)
 KINDS = {
     "timestamp": Kind("an int of milliseconds, or a datetime", times),
