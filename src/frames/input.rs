@@ -3,8 +3,8 @@
 use polars::prelude::*;
 use polars_arrow::bitmap::Bitmap;
 
-use crate::core::error::DataError;
 use crate::core::diagnose::{FaultContext, Names, check_quantity};
+use crate::core::error::DataError;
 use crate::core::ticks::{Bits, Ticks, Values};
 use crate::core::time::TimeUnit as CoreUnit;
 use crate::frames::chunks::{Chunks, Position, flags, integers};
@@ -56,8 +56,12 @@ pub fn check_type(role: Role, name: &str, dtype: &DataType) -> Result<(), FrameE
         }
         Role::Side if !is_side(dtype) => {
             let hint = match dtype {
-                DataType::Boolean => format!("if true is the taker's sale, it is `is_buyer_maker`: `.rename({{\"{name}\": \"is_buyer_maker\"}})`"),
-                dtype if dtype.is_float() || dtype.is_decimal() => format!("cast it: `pl.col(\"{name}\").cast(pl.Int8)`"),
+                DataType::Boolean => format!(
+                    "if true is the taker's sale, it is `is_buyer_maker`: `.rename({{\"{name}\": \"is_buyer_maker\"}})`"
+                ),
+                dtype if dtype.is_float() || dtype.is_decimal() => {
+                    format!("cast it: `pl.col(\"{name}\").cast(pl.Int8)`")
+                }
                 _ => "pass the aggressor as \"buy\", \"sell\" or \"none\", or as 1, -1 or 0".to_owned(),
             };
             Err(wrong_type(name, "String, Categorical, Enum or an integer", dtype, &hint))
@@ -242,7 +246,9 @@ impl Columns {
                 let unit = CoreUnit::Microseconds;
                 let context = FaultContext { names: &names, unit, push_row: 0, is_absolute: true };
                 let checked = check_quantity(Values::Float(&[value]), 0, number, context);
-                checked.err().unwrap_or_else(|| DataError::value(number, format!("`{}` is no quantity", names.quantity)))
+                checked
+                    .err()
+                    .unwrap_or_else(|| DataError::value(number, format!("`{}` is no quantity", names.quantity)))
             };
             self.add_fault(Fault { row, describe: Box::new(describe) });
         }
