@@ -259,11 +259,6 @@ def sides(values: list[Any]) -> pl.Series:
     return pl.Series(values, dtype=pl.String)
 
 
-def plain(values: list[Any]) -> pl.Series:
-    """Convert values of a column that is no field of a trade."""
-    return pl.Series(values=values)
-
-
 def all_of(values: list[Any], accepts: Callable[[type], bool]) -> bool:
     """Return whether the types of all values are accepted."""
     return all(map(accepts, set(map(type, values))))
