@@ -16,7 +16,13 @@ from rangebar_polars._utils.warn import warn_caller
 from rangebar_polars.compute._columns import SYMBOL, bind, check_keys, parse_columns, parse_keys
 from rangebar_polars.compute._options import fold_options, parse_options
 from rangebar_polars.compute._pieces import in_pieces
-from rangebar_polars.exceptions import DoubleFillWarning, MissingColumnError, with_hint
+from rangebar_polars.compute._symbol_codes import SymbolCodes
+from rangebar_polars.exceptions import (
+    DoubleFillWarning,
+    MissingColumnError,
+    TickDataError,
+    with_hint,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -117,7 +123,8 @@ class FrameRequest:
         times = None
         if trades is not None and not isinstance(schema[inputs.of("timestamp")], pl.Datetime):
             times = trades.get_column(inputs.of("timestamp")).drop_nulls().head(1)
-        bound = Bound(_core(options, dtypes, times), inputs, dtypes)
+        codes = SymbolCodes(inputs.roles, inputs.names, dtypes)
+        bound = Bound(_core(options, codes.dtypes, times), inputs, dtypes, codes)
         if warns and not _is_whole(inputs.roles):
             self._warn(schema)
         return bound
@@ -187,6 +194,7 @@ class Bound:
     core: _internal.Builder
     inputs: Inputs
     dtypes: tuple[pl.DataType, ...]
+    codes: SymbolCodes
 
     def schema(self) -> pl.Schema:
         """Return the schema of the frames of bars."""
@@ -224,7 +232,7 @@ class Bound:
         handler could use the same builder.
         """
         columns = self.columns(trades)
-        bars = self._push(columns, tuple(in_pieces(columns)))
+        bars = self._push(columns, tuple(in_pieces(self._encoded(columns))))
         return self.empty() if bars is None else bars
 
     def push_columns(self, columns: Sequence[pl.Series]) -> pl.DataFrame | None:
@@ -232,7 +240,7 @@ class Bound:
 
         The builder must not be shared: chunks are copied one at a time while the kernel runs.
         """
-        return self._push(columns, in_pieces(columns))
+        return self._push(columns, in_pieces(self._encoded(columns)))
 
     def finish(self) -> pl.DataFrame | None:
         """Return the bars that the end of the input adds; None if there are none."""
@@ -247,9 +255,22 @@ class Bound:
         except TypeError:
             self._require_dtypes(columns)
             raise
+        except TickDataError as error:
+            text = self.codes.reword(str(error), columns)
+            if text == str(error):
+                raise
+            raise type(error)(text) from None
+        self.codes.note(columns)
         if self._has_fills and (text := self.core.double_fill()) is not None:
             warn_caller(text, DoubleFillWarning)
         return None if bars is None else self._ordered(bars)
+
+    def _encoded(self, columns: Sequence[pl.Series]) -> Sequence[pl.Series]:
+        if not self.codes.is_used:
+            return columns
+        # Codes of other categories would pass for those of the first push.
+        self._require_dtypes(columns)
+        return self.codes.encoded(columns)
 
     @cached_property
     def _has_fills(self) -> bool:

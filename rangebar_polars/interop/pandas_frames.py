@@ -9,13 +9,14 @@ import polars as pl
 from rangebar_polars.exceptions import MissingColumnError, MissingExtraError, with_hint
 from rangebar_polars.interop.fields import require
 from rangebar_polars.interop.pandas_accessor import register_accessor
-from rangebar_polars.interop.records import ColumnReader
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from types import ModuleType
 
     import pandas as pd
+
+    from rangebar_polars.interop.records import ColumnReader
 
 __all__ = [
     "bars_to_pandas",

@@ -38,7 +38,7 @@ impl From<FrameError> for PolarsError {
 pub struct Fault {
     pub row: usize,
     /// Describes the fault, with the row number for messages.
-    pub describe: Box<dyn FnOnce(u64) -> DataError>,
+    pub describe: Box<dyn FnOnce(u64) -> DataError + Send>,
 }
 
 /// A column of a type that is not supported, with what to write instead.

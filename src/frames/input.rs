@@ -7,13 +7,13 @@ use crate::core::diagnose::{FaultContext, Names, check_quantity};
 use crate::core::error::DataError;
 use crate::core::ticks::{Bits, Ticks, Values};
 use crate::core::time::TimeUnit as CoreUnit;
+use crate::frames::checks::times::{range_fault, time_unit};
 use crate::frames::chunks::{Chunks, Position, flags, integers};
 use crate::frames::decimal::{Converted, to_coins};
 use crate::frames::error::{Fault, FrameError, wrong_type};
 use crate::frames::names::Kind;
 use crate::frames::options::{Options, Role};
 use crate::frames::side;
-use crate::frames::times::{range_fault, time_unit};
 
 /// Every bound column of a push, converted.
 pub struct Columns {
@@ -84,11 +84,16 @@ pub fn check_type(role: Role, name: &str, dtype: &DataType) -> Result<(), FrameE
             Err(wrong_type(name, "an integer of at most 64 bits", dtype, &hint))
         }
         Role::Key => crate::frames::keys::check_type(name, dtype),
-        Role::Symbol if Kind::from(dtype) != Kind::Text => {
+        // Codes stand for the categories of a column of few symbols.
+        Role::Symbol if Kind::from(dtype) != Kind::Text && !is_code(dtype) => {
             Err(wrong_type(name, "String, Categorical or Enum", dtype, "leave it out: `symbol=None`"))
         }
         _ => Ok(()),
     }
+}
+
+fn is_code(dtype: &DataType) -> bool {
+    matches!(dtype, DataType::UInt8 | DataType::UInt16 | DataType::UInt32)
 }
 
 /// What to write where prices or quantities are not numbers.

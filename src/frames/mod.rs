@@ -2,16 +2,15 @@
 
 pub mod binding;
 pub mod calls;
+pub mod checks;
 pub mod chunks;
 pub mod decimal;
 pub mod error;
-pub mod fills;
 pub mod input;
 pub mod keys;
 pub mod names;
 pub mod options;
 pub mod output;
+pub mod pieces;
 pub mod session;
 pub mod side;
-pub mod symbols;
-pub mod times;

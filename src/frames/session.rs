@@ -4,22 +4,25 @@ use std::iter;
 
 use polars::prelude::*;
 
-use crate::core::aggregate::{Aggregator, Ids};
+use crate::core::aggregate::Aggregator;
 use crate::core::bar::Bar;
 use crate::core::builder::RangeBarBuilder;
 use crate::core::checkpoint::{Reader, unusable};
 use crate::core::columns::Context;
-use crate::core::keys::buckets::block_size;
 use crate::core::rule::threshold::Threshold;
-use crate::core::ticks::{Bits, Inputs, Ticks};
+use crate::core::ticks::Inputs;
+use crate::frames::checks::fills::Fills;
+use crate::frames::checks::symbols::{Symbols, beside};
+use crate::frames::checks::times::time_unit;
 use crate::frames::error::FrameError;
-use crate::frames::fills::Fills;
 use crate::frames::input::{Columns, align, check_type};
 use crate::frames::keys::Keyer;
 use crate::frames::options::{Options, Role};
 use crate::frames::output::{BarTable, dtype, entries};
-use crate::frames::symbols::Symbols;
-use crate::frames::times::time_unit;
+use crate::frames::pieces::{push_ids, push_pieces, raise_fault};
+
+/// Rows of a piece from which on symbols are checked by another thread.
+const CHECKED_BESIDE: usize = 131_072;
 
 /// Takes bars that ended and leaves the vector empty.
 type Sink<'a> = &'a mut dyn FnMut(&mut Vec<Bar>, Context);
@@ -42,6 +45,8 @@ pub struct Session {
     empty_keys: Vec<Series>,
     keyer: Keyer,
     symbols: Symbols,
+    /// Whether symbols are checked before a piece is processed, as an error has to name the first row.
+    checks_symbols_first: bool,
     fills: Fills,
     engine: Engine,
     id_dtype: DataType,
@@ -97,8 +102,20 @@ impl Session {
         let dtypes = fields.iter().map(|(_, dtype)| dtype.clone()).collect();
         let symbols = Symbols::new(&options);
         let fills = Fills::new(options.watch_fills);
-        let session =
-            Self { options, thresholds, dtypes, time, inputs, empty_keys, keyer, symbols, fills, engine, id_dtype };
+        let session = Self {
+            options,
+            thresholds,
+            dtypes,
+            time,
+            inputs,
+            empty_keys,
+            keyer,
+            symbols,
+            checks_symbols_first: false,
+            fills,
+            engine,
+            id_dtype,
+        };
         if session.schema()?.is_empty() {
             // The number of bars would be lost.
             return Err(FrameError::Options("at least one column of the bars must be selected".to_owned()));
@@ -240,7 +257,12 @@ impl Session {
             Engine::Aggregator(aggregator) => aggregator.begin(),
         }
         let mut result = self.extend_all(pieces(), sink);
+        if result.is_err() && self.begin_again() {
+            self.symbols = symbols_before.clone();
+            result = self.extend_all(pieces(), &mut |bars, _| bars.clear());
+        }
         if result.is_err() && self.retrace() {
+            self.symbols = symbols_before.clone();
             result = self.extend_all(pieces(), &mut |bars, _| bars.clear());
         }
         // An aggregation ends at its first error and cannot be rolled back.
@@ -254,7 +276,18 @@ impl Session {
                 builder.commit();
             }
         }
+        self.checks_symbols_first = false;
         result
+    }
+
+    /// Starts the push anew if it has two faults, of which the first must be found.
+    fn begin_again(&mut self) -> bool {
+        let Engine::Builder(builder) = &mut self.engine else { return false };
+        if self.checks_symbols_first {
+            builder.roll_back();
+            builder.begin();
+        }
+        self.checks_symbols_first
     }
 
     fn retrace(&mut self) -> bool {
@@ -318,7 +351,9 @@ impl Session {
 
     fn extend_builder(&mut self, inputs: &[Series], sink: Sink) -> Result<(), FrameError> {
         let mut columns = Columns::of(&self.options, inputs)?;
-        if let Some(fault) = self.symbols.check(inputs) {
+        let rows = inputs.first().map_or(0, |series| series.len());
+        let is_beside = rows >= CHECKED_BESIDE && !self.symbols.is_empty() && !self.checks_symbols_first;
+        if !is_beside && let Some(fault) = self.symbols.check(inputs) {
             columns.add_fault(fault);
         }
         let keys = Keyer::select(&self.options, inputs);
@@ -326,7 +361,25 @@ impl Session {
             return Err(FrameError::Options("bars need a threshold".to_owned()));
         };
         let context = Context { unit: builder.settings().unit, thresholds: &self.thresholds };
-        push_pieces(builder, &mut columns, &mut self.keyer, &keys, &mut |bars| sink(bars, context))?;
+        let first_row = builder.rows();
+        let keyer = &mut self.keyer;
+        let mut push = || push_pieces(builder, &mut columns, keyer, &keys, &mut |bars| sink(bars, context));
+        if is_beside {
+            let check = || {
+                let mut symbols = self.symbols.clone();
+                let fault = symbols.check(inputs);
+                (symbols, fault)
+            };
+            let (pushed, (symbols, fault)) = beside(push, check);
+            self.symbols = symbols;
+            self.checks_symbols_first = pushed.is_err() && fault.is_some();
+            pushed?;
+            if let Some(fault) = fault {
+                return Err((fault.describe)(builder.fault_context().row(first_row + fault.row as u64)).into());
+            }
+        } else {
+            push()?;
+        }
         self.fills.compare(builder, &self.options, inputs, (&keys, &mut self.keyer))
     }
 
@@ -389,94 +442,5 @@ impl Session {
             return Err(unusable("its keys do not fit its states").into());
         }
         Ok(rows)
-    }
-}
-
-/// Least number of records whose keys are encoded at once, so that the codes of few keys stay in the
-/// cache.
-const CODED_ROWS: usize = 65_536;
-
-fn push_pieces(
-    builder: &mut RangeBarBuilder,
-    columns: &mut Columns,
-    keyer: &mut Keyer,
-    keys: &[Series],
-    sink: &mut dyn FnMut(&mut Vec<Bar>),
-) -> Result<(), FrameError> {
-    let first_row = builder.rows();
-    let mut bars = Vec::new();
-    for (row, ticks) in columns.pieces() {
-        if keys.is_empty() {
-            builder.push(&ticks, None, &mut bars, sink)?;
-            continue;
-        }
-        let mut to = 0;
-        while to < ticks.len() {
-            let from = to;
-            to = ticks.len().min(from + block_size(keyer.count()).max(CODED_ROWS));
-            let part = keys.iter().map(|series| series.slice((row + from) as i64, to - from)).collect::<Vec<_>>();
-            let codes = keyer.codes(&part)?;
-            builder.push(&ticks.slice(from, to), Some(&codes), &mut bars, sink)?;
-        }
-    }
-    raise_fault(columns, |row| builder.fault_context().row(first_row + row as u64))
-}
-
-fn raise_fault(columns: &mut Columns, number: impl Fn(usize) -> u64) -> Result<(), FrameError> {
-    match columns.fault.take() {
-        None => Ok(()),
-        Some(fault) => Err((fault.describe)(number(fault.row)).into()),
-    }
-}
-
-/// Pushes a piece with the matching part of an id column of any width.
-fn push_ids(
-    aggregator: &mut Aggregator,
-    ids: &Series,
-    row: usize,
-    ticks: &Ticks,
-    bars: &mut Vec<Bar>,
-    flush: &mut dyn FnMut(&mut Vec<Bar>),
-) -> Result<(), FrameError> {
-    let mut push = IdPush { aggregator, ticks, row, bars, flush };
-    match ids.dtype() {
-        DataType::Int8 => push.chunks(ids.i8()?),
-        DataType::Int16 => push.chunks(ids.i16()?),
-        DataType::Int32 => push.chunks(ids.i32()?),
-        DataType::Int64 => push.chunks(ids.i64()?),
-        DataType::UInt8 => push.chunks(ids.u8()?),
-        DataType::UInt16 => push.chunks(ids.u16()?),
-        DataType::UInt32 => push.chunks(ids.u32()?),
-        DataType::UInt64 => push.chunks(ids.u64()?),
-        other => Err(FrameError::Type(format!("bar ids must be integers, got {other:?}"))),
-    }
-}
-
-/// A push of a piece to the aggregator, generic over the width of its ids.
-struct IdPush<'a, 'b> {
-    aggregator: &'a mut Aggregator,
-    ticks: &'a Ticks<'b>,
-    row: usize,
-    bars: &'a mut Vec<Bar>,
-    flush: &'a mut dyn FnMut(&mut Vec<Bar>),
-}
-
-impl IdPush<'_, '_> {
-    fn chunks<T: PolarsNumericType>(&mut self, ids: &ChunkedArray<T>) -> Result<(), FrameError>
-    where
-        T::Native: Into<i128>,
-    {
-        let mut from = 0;
-        for chunk in ids.slice(self.row as i64, self.ticks.len()).downcast_iter() {
-            let to = from + chunk.len();
-            let validity = chunk.validity().map(|validity| {
-                let (bytes, offset, _) = validity.as_slice();
-                Bits { bytes, offset }
-            });
-            let ids = Ids { values: chunk.values().as_slice(), validity };
-            self.aggregator.push(&self.ticks.slice(from, to), ids, self.bars, self.flush)?;
-            from = to;
-        }
-        Ok(())
     }
 }

@@ -9,10 +9,10 @@ use pyo3::types::{PyBytes, PyIterator};
 use pyo3_polars::{PyDataFrame, PySeries};
 
 use crate::core::checkpoint::{open, seal};
+use crate::frames::checks::times::check_times;
 use crate::frames::error::FrameError;
 use crate::frames::options::Options;
 use crate::frames::session::Session;
-use crate::frames::times::check_times;
 
 use crate::python::exclusive::Exclusive;
 

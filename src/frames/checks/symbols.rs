@@ -29,6 +29,11 @@ impl Symbols {
         Self { columns: symbols.map(|(at, (_, name))| Column { at, name: name.clone(), symbol: None }).collect() }
     }
 
+    /// Whether there is a column to check.
+    pub fn is_empty(&self) -> bool {
+        self.columns.is_empty()
+    }
+
     /// The first row with another symbol than the rows before it, of this push or an earlier one.
     pub fn check(&mut self, inputs: &[Series]) -> Option<Fault> {
         self.columns.iter_mut().filter_map(|column| column.check(&inputs[column.at])).min_by_key(|fault| fault.row)
@@ -53,6 +58,19 @@ impl Column {
         };
         Some(Fault { row, describe: Box::new(describe) })
     }
+}
+
+/// Runs `work` here, and `check` beside it in a thread of its own.
+pub fn beside<W, C: Send>(work: impl FnOnce() -> W, check: impl Fn() -> C + Sync) -> (W, C) {
+    std::thread::scope(|scope| {
+        let thread = std::thread::Builder::new().spawn_scoped(scope, &check);
+        let done = work();
+        let checked = match thread {
+            Ok(thread) => thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)),
+            Err(_) => check(),
+        };
+        (done, checked)
+    })
 }
 
 fn first_valid(series: &Series) -> Option<usize> {
