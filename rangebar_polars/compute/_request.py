@@ -256,10 +256,10 @@ class Bound:
             self._require_dtypes(columns)
             raise
         except TickDataError as error:
-            text = self.codes.reword(str(error), columns)
-            if text == str(error):
+            message = self.codes.reword(str(error), columns)
+            if message == str(error):
                 raise
-            raise type(error)(text) from None
+            raise type(error)(message) from None
         self.codes.note(columns)
         if self._has_fills and (text := self.core.double_fill()) is not None:
             warn_caller(text, DoubleFillWarning)

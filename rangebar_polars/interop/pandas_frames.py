@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     import pandas as pd
 
-    from rangebar_polars.interop.records import ColumnReader
+    from rangebar_polars.interop.records import ColumnReader as Reader
 
 __all__ = [
     "bars_to_pandas",
@@ -85,7 +85,7 @@ def frame_from_pandas(frame: pd.DataFrame) -> pl.DataFrame:
 
 
 def trades_from_pandas(
-    trades: pd.DataFrame, readers: dict[str, ColumnReader] | None = None, first_row: int = 0
+    trades: pd.DataFrame, readers: dict[str, Reader] | None = None, first_row: int = 0
 ) -> pl.DataFrame:
     """Select the columns of a pandas frame that are fields of a trade.
 
@@ -125,10 +125,12 @@ def column(
     field: str,
     name: str,
     values: pd.Series[Any],
-    readers: dict[str, ColumnReader] | None = None,
+    readers: dict[str, Reader] | None = None,
     first_row: int = 0,
 ) -> pl.Series:
     """Convert one column of trades."""
+    from rangebar_polars.interop.records import ColumnReader
+
     reader = ({} if readers is None else readers).setdefault(field, ColumnReader(field))
     kind = getattr(values.dtype, "kind", "O")
     if kind == "O" and values.empty:
@@ -154,7 +156,7 @@ def times(name: str, values: pd.Series[Any]) -> pl.Series:
     return pl.Series(name, array)
 
 
-def objects(name: str, values: pd.Series[Any], reader: ColumnReader, first_row: int) -> pl.Series:
+def objects(name: str, values: pd.Series[Any], reader: Reader, first_row: int) -> pl.Series:
     """Convert a column of Python objects, with a null for each missing value."""
     plain = values.astype(object)
     items: list[Any] = plain.where(plain.notna(), None).tolist()
