@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 from rangebar_polars.exceptions import nearest, with_hint
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping
 
-__all__ = ["unknown_name"]
+__all__ = ["unknown_method", "unknown_name"]
 
 #: Names of the reference library, and what to use here.
 _FOREIGN = {
@@ -44,6 +44,28 @@ def unknown_name(package: str, name: str, names: Iterable[str]) -> str:
         return with_hint(sentence, f"import {package}.{name}")
     near = _nearest(name, [public for public in names if not public.startswith("_")])
     return with_hint(sentence, f"did you mean `rb.{near}`?") if near else sentence
+
+
+def unknown_method(kind: type, name: str, former: Mapping[str, str]) -> str:
+    """Return the message for an attribute that objects of a class do not have.
+
+    `former` has hints for names of the reference library.
+
+    Examples
+    --------
+    >>> from rangebar_polars._utils.public_names import unknown_method
+    >>> print(unknown_method(str, "uper", {}))
+    `str` has no attribute `uper`
+    <BLANKLINE>
+    hint: did you mean `upper`?
+    """
+    sentence = f"`{kind.__name__}` has no attribute `{name}`"
+    if name.startswith("_"):
+        return sentence
+    if name in former:
+        return with_hint(sentence, former[name])
+    near = _nearest(name, [public for public in dir(kind) if not public.startswith("_")])
+    return with_hint(sentence, f"did you mean `{near}`?") if near else sentence
 
 
 def _nearest(name: str, names: list[str]) -> str | None:

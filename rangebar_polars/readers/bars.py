@@ -399,7 +399,7 @@ CacheUnavailableError, SourceError
     ...     ["ETHUSDT"], "2024-08-08", "2024-08-08", [250, 500], cache_dir=folder
     ... )
     >>> both.group_by("symbol", "threshold", maintain_order=True).len().collect().rows()
-    [('ETHUSDT', 250, 41), ('ETHUSDT', 500, 9)]
+    [('ETHUSDT', 250, 244), ('ETHUSDT', 500, 63)]
     """
     names, has_symbols = registered_symbols(symbol, operation="scan_range_bars")
     thresholds, has_thresholds = parse_thresholds(threshold)

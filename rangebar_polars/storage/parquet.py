@@ -12,6 +12,7 @@ from rangebar_polars._files.disk import Disk
 from rangebar_polars._utils.checks import require_folder
 from rangebar_polars._utils.fork import raise_if_forked
 from rangebar_polars._utils.keywords import checked_methods
+from rangebar_polars._utils.public_names import unknown_method
 from rangebar_polars._utils.span import parse_day, parse_span
 from rangebar_polars.config import settings
 from rangebar_polars.exceptions import SnapshotExpiredError
@@ -52,6 +53,11 @@ if TYPE_CHECKING:
 __all__ = ["TickStorage", "WriteReport"]
 
 _TRIES = 3
+#: Methods of the store of the reference library, and what to use here.
+_FORMER = {
+    "read_ticks": "use `get_ticks`, or `scan_ticks` for a lazy frame",
+    "fetch_month": 'use rb.fetch_ticks("BTCUSDT", "2024-01-01", "2024-01-31")',
+}
 
 
 @checked_methods
@@ -90,6 +96,11 @@ class TickStorage:
 
     def __repr__(self) -> str:
         return f"TickStorage({str(self._root.parent.parent)!r})"
+
+    if not TYPE_CHECKING:  # a type checker would take any name then
+
+        def __getattr__(self, name: str) -> object:
+            raise AttributeError(unknown_method(type(self), name, _FORMER))
 
     @property
     def root(self) -> Path:

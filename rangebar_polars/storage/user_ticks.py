@@ -44,8 +44,9 @@ TIME = "timestamp"
 # The last instant whose year has four digits, in microseconds since 1970.
 LATEST_US = 253_402_300_799_999_999
 ID_HINTS = {
-    IdScheme.CHAIN: "the store uses the ids to prove that no tick is missing; number the rows if they "
-    "have none: .with_row_index('agg_trade_id')",
+    IdScheme.CHAIN: "the store uses the ids to prove that no tick is missing; ticks without ids are those "
+    'of a source of your own: source="mine"; or number the rows of all files, each number once: '
+    ".with_row_index('agg_trade_id')",
     IdScheme.MONTHLY: "number the quotes of a month: (100 · year + month) · 10⁸ + row",
 }
 
