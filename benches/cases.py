@@ -102,7 +102,7 @@ def against_open(bench: Bench) -> Result:
 
 
 def lazy_bars(path: Path) -> pl.DataFrame:
-    """Bars of a Parquet file through the lazy door."""
+    """Bars of a Parquet file through the lazy entry point."""
     return rb.rangebar(pl.scan_parquet(path)).bars(THRESHOLD).collect(engine=ENGINE)
 
 
@@ -158,9 +158,9 @@ def many_symbols(bench: Bench, dtype: str, *, plain: bool = False) -> Result:
     single = (
         trades if plain else bench.trades.with_columns(symbol[:1].new_from_index(0, bench.rows))
     )
-    group_by = None if plain else "symbol"
+    options = {"symbol": None} if plain else {"group_by": "symbol"}
     ours = bench.side(lambda: bars(trades, THRESHOLD, group_by="symbol"))
-    one = bench.side(lambda: bars(single, THRESHOLD, group_by=group_by))
+    one = bench.side(lambda: bars(single, THRESHOLD, **options))
     name = "without group_by" if plain else "one symbol"
     result = cost(bench.compare(ours, one), bench.rows, name)
     result.notes.append(f"{bars(trades, THRESHOLD, group_by='symbol').height:,} bars")

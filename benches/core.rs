@@ -74,7 +74,8 @@ impl Trades {
             time: &self.time,
             price: Values::Float(&self.price),
             quantity: Some(Values::Float(&self.quantity)),
-            is_buyer_maker: Some(Bits { bytes: &self.side, offset: 0 }), unsided: None,
+            is_buyer_maker: Some(Bits { bytes: &self.side, offset: 0 }),
+            unsided: None,
             agg_id: Some(&self.agg_id),
             first_id: Some(&self.first_id),
             last_id: Some(&self.last_id),
@@ -124,10 +125,14 @@ fn build(bencher: Bencher, rows: usize, thresholds: &[u32], keys: Option<Turns>)
 }
 
 fn build_by(bencher: Bencher, rule: RuleName, rows: usize, thresholds: &[u32], keys: Option<Turns>) {
+    build_with(bencher, || builder(rule, thresholds), rows, keys);
+}
+
+fn build_with(bencher: Bencher, begun: impl Fn() -> RangeBarBuilder, rows: usize, keys: Option<Turns>) {
     let trades = Trades::walk(rows);
     let codes = keys.map(|keys| keys.codes(rows));
     bencher.counter(ItemsCount::new(rows)).bench_local(|| {
-        let mut builder = builder(rule, thresholds);
+        let mut builder = begun();
         let (mut bars, mut count) = (Vec::new(), 0usize);
         builder.begin();
         let result = builder.push(&trades.ticks(), codes.as_deref(), &mut bars, &mut |bars: &mut Vec<Bar>| {
@@ -168,6 +173,16 @@ fn bars_250_dbps_10m(bencher: Bencher, name: &str) {
 #[divan::bench]
 fn bars_250_dbps_1m(bencher: Bencher) {
     build(bencher, 1_000_000, &[250], None);
+}
+
+#[divan::bench(args = [false, true])]
+fn bars_watching_fills_1m(bencher: Bencher, is_on: bool) {
+    let begun = || {
+        let mut builder = builder(RuleName::Open, &[250]);
+        builder.watch_fills(is_on);
+        builder
+    };
+    build_with(bencher, begun, 1_000_000, None);
 }
 
 #[divan::bench]

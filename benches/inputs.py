@@ -46,6 +46,23 @@ def with_side(bench: Bench, dtype: str) -> Result:
     return against_plain(bench, bench.trades.drop("is_buyer_maker").with_columns(side))
 
 
+def with_no_side(bench: Bench, share: float) -> Result:
+    """Time sides of which some say that there was no aggressor, against none of those."""
+    words = pl.Series("side", SIDES).gather(bench.trades["is_buyer_maker"].cast(pl.UInt32))
+    plain = bench.trades.drop("is_buyer_maker").with_columns(words)
+    is_none = pl.Series(np.random.default_rng(data.SEED).random(bench.rows) < share)
+    mixed = plain.with_columns(side=pl.when(is_none).then(pl.lit("none")).otherwise("side"))
+    ours = bench.side(lambda: mixed.rangebar.bars(THRESHOLD))
+    without = bench.side(lambda: plain.rangebar.bars(THRESHOLD))
+    return cost(bench.compare(ours, without), bench.rows, "without")
+
+
+def with_one_symbol(bench: Bench, dtype: type[pl.DataType]) -> Result:
+    """Time the check that a column `symbol` has one value, against no such column."""
+    symbol = pl.Series("symbol", ["BTCUSDT"], dtype=dtype).new_from_index(0, bench.rows)
+    return against_plain(bench, bench.trades.with_columns(symbol))
+
+
 def with_prices(bench: Bench, dtype: pl.DataType) -> Result:
     """Prices of another dtype than Float64."""
     return against_plain(bench, bench.trades.with_columns(pl.col("price").round().cast(dtype)))
@@ -95,6 +112,27 @@ INPUTS = (
         case(f"side-{dtype.lower()}", f"side as {dtype}, against plain", 12, measure)
         for dtype in SIDE_DTYPES
         for measure in [partial(with_side, dtype=dtype)]
+    ),
+    Case(
+        "side-none",
+        "a tenth without an aggressor (String)",
+        Goal("≤", 1.3, None, "×"),
+        partial(with_no_side, share=0.1),
+    ),
+    Case(
+        "side-mixed",
+        "half without an aggressor (String)",
+        Goal("≤", 1.3, None, "×"),
+        partial(with_no_side, share=0.5),
+    ),
+    *(
+        Case(
+            f"one-symbol-{dtype.__name__.lower()}",
+            f"a symbol column ({dtype.__name__})",
+            Goal("≤", 1.1, None, "×"),
+            partial(with_one_symbol, dtype=dtype),
+        )
+        for dtype in (pl.String, pl.Categorical)
     ),
     case("price-int32", "prices as Int32", 8, partial(with_prices, dtype=pl.Int32())),
     case("price-uint64", "prices as UInt64", 8, partial(with_prices, dtype=pl.UInt64())),

@@ -1,4 +1,4 @@
-"""Peak memory of a process that makes bars of a Parquet file through the lazy door.
+"""Peak memory of a process that makes bars of a Parquet file through the lazy entry point.
 
     python memory.py FILE       prints bytes and bars
 

@@ -1,4 +1,4 @@
-"""Benchmarks through the doors of the package: every figure is a ratio taken in one run.
+"""Benchmarks through the entry points of the package: every figure is a ratio taken in one run.
 
     python benches/run.py                                    all rows
     python benches/run.py --only reading --only parquet      some of them

@@ -59,7 +59,7 @@ def day_of_trades(day: date, rows: int, first_id: int) -> pl.DataFrame:
 
 def day_ticks(day: date, rows: int, first_id: int):
     """The same as a source gives them."""
-    from rangebar_polars.sources import DayTicks, Origin
+    from rangebar_polars.day_ticks import DayTicks, Origin
 
     return DayTicks(day, day_of_trades(day, rows, first_id), Origin(kind="archive"))
 

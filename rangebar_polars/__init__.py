@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING
 from rangebar_polars import exceptions as exceptions
 from rangebar_polars._internal import __version__ as __version__
 from rangebar_polars.catalogue import MICROSTRUCTURE_COLUMNS, REFERENCE_COLUMNS, columns
-from rangebar_polars.compute._plugin import show_versions
 from rangebar_polars.compute.auto import AUTO, known_names
 from rangebar_polars.compute.builder import RangeBarBuilder
 from rangebar_polars.compute.expr import aggregate, bar_id, bars
@@ -29,6 +28,7 @@ if TYPE_CHECKING:
     )
     from rangebar_polars.fetch.binance.archive import scan_agg_trades
     from rangebar_polars.ingest.fetch import fetch_ticks
+    from rangebar_polars.installation.versions import show_versions
     from rangebar_polars.interop.backtesting import to_backtesting
     from rangebar_polars.populate.populate import populate_cache_resumable
     from rangebar_polars.populate.precompute import PrecomputeProgress as PrecomputeProgress
@@ -84,6 +84,7 @@ _LATE = {
     "scan_range_bars": "readers.bars",
     "scan_ticks": "readers.ticks",
     "scan_trades": "trade_files.scan",
+    "show_versions": "installation.versions",
     "tier1_pairs": "symbol_registry._tier1",
     "to_backtesting": "interop.backtesting",
 }
@@ -93,7 +94,7 @@ def __getattr__(name: str) -> object:
     from importlib import import_module
 
     if name not in _LATE:
-        unknown = import_module(f"{__name__}._utils.public_names").unknown_name
+        unknown = import_module(f"{__name__}._utils.arguments.public_names").unknown_name
         raise AttributeError(unknown(__name__, name, __dir__()))
     return getattr(import_module(f"{__name__}.{_LATE[name]}"), name)
 

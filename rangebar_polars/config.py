@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import os
 import sys
-import tomllib
 from contextlib import contextmanager
 from dataclasses import dataclass, field, fields
 from functools import cache
@@ -17,6 +16,8 @@ from pathlib import Path
 from threading import Lock
 from typing import TYPE_CHECKING, Any, Literal
 
+from rangebar_polars._files.folders import application_folder
+from rangebar_polars._files.toml import is_there, read_toml
 from rangebar_polars._text import shown
 from rangebar_polars._utils.address import Address
 from rangebar_polars._utils.setting_types import (
@@ -24,7 +25,6 @@ from rangebar_polars._utils.setting_types import (
     COUNT,
     DSN,
     PATH,
-    PREFIX,
     RATE,
     SECONDS,
     SWITCH,
@@ -32,11 +32,16 @@ from rangebar_polars._utils.setting_types import (
     THRESHOLD,
     WAIT,
     choice,
-    misspelt,
 )
 from rangebar_polars._utils.symbol_names import upper_name, variable_suffix
 from rangebar_polars._utils.warn import warn_caller
-from rangebar_polars.exceptions import SettingError, UnknownSettingWarning, nearest, with_hint
+from rangebar_polars.exceptions import (
+    SettingError,
+    UnknownVariableWarning,
+    nearest,
+    with_hint,
+)
+from rangebar_polars.installation.variables import is_worker, nearest_variables
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
@@ -46,46 +51,31 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Settings",
+    "Written",
     "certificate_variables",
+    "config_file_values",
     "config_folder",
     "in_time_zone",
     "minimum_threshold_setting",
+    "minimum_threshold_variables",
+    "parsed_value",
     "proxy_of",
+    "require_known",
     "settings",
     "time_zone_variable",
+    "unknown_variables",
+    "variable_of",
+    "written_value",
 ]
 
 _ZONE_LOCK = Lock()
-_APPLICATION = "rangebar-polars"
-_LARGEST_FILE = 1_000_000  # bytes of a settings or symbols file
-_FOLDERS = {
-    "darwin": {"cache": "Library/Caches", "config": "Library/Application Support"},
-    "other": {"cache": ".cache", "config": ".config"},
-}
 
 
 def platform_folder(use: Literal["cache", "config"], platform: str = sys.platform) -> Path:
     """Return the folder of this application for a use, by the convention of the platform."""
     name = "LOCALAPPDATA" if platform == "win32" else f"XDG_{use.upper()}_HOME"
     home = os.path.expanduser("~")  # noqa: PTH111  (text is faster, and every call reads it)
-    return _folder(use, platform, os.environ.get(name, ""), home)
-
-
-@cache
-def _folder(use: str, platform: str, chosen: str, home: str) -> Path:
-    """Return the folder for a use, below the one that the user has chosen or the home folder."""
-    is_chosen = chosen != "" if platform == "win32" else Path(chosen).is_absolute()
-    if home == "~" and not is_chosen:
-        raise SettingError(
-            with_hint(
-                "the user has no home folder", "set HOME, or XDG_CACHE_HOME and XDG_CONFIG_HOME"
-            )
-        )
-    if platform == "win32":
-        local = Path(chosen) if is_chosen else Path(home) / "AppData" / "Local"
-        return local / _APPLICATION / ("Cache" if use == "cache" else "")
-    usual = _FOLDERS.get(platform, _FOLDERS["other"])
-    return (Path(chosen) if is_chosen else Path(home) / usual[use]) / _APPLICATION
+    return application_folder(use, platform, os.environ.get(name, ""), home)
 
 
 def config_folder() -> Path:
@@ -110,17 +100,7 @@ def _config_file() -> Path:
 
 def _symbols_file() -> Path | None:
     path = config_folder() / "symbols.toml"
-    return path if _is_there(path) and path.is_file() else None
-
-
-def _is_there(path: Path) -> bool:
-    try:
-        path.stat()
-    except (FileNotFoundError, NotADirectoryError):
-        return False
-    except OSError as error:
-        raise SettingError(f"`{path}` cannot be read: {error.strerror or error}") from error
-    return True
+    return path if is_there(path) and path.is_file() else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -315,73 +295,72 @@ def settings(**arguments: object) -> Settings:
     rangebar_polars.exceptions.SettingError: the argument `checksum` is `maybe`, which is not \
 require or warn
     """
+    require_known(arguments)
+    _warn_of_misspelt_variables()
+    table = config_file_values(arguments)
+    found = ((name, written_value(name, arguments, table)) for name in _fields())
+    return Settings(**{name: parsed_value(name, item) for name, item in found if item is not None})
+
+
+def require_known(arguments: Mapping[str, object]) -> None:
+    """Check that arguments are settings."""
     known = _fields()
     for name in arguments:
         if name not in known:
             raise TypeError(_unknown(f"there is no setting `{name}`", name, known))
-    _warn_of_misspelt_variables(known)
-    config = _value(known["config"], [*_of_caller("config", known["config"], arguments)])
-    table = _read_file(config or _config_file(), required=config is not None)
-    values = {"config": config}
-    for name in known.keys() - {"config"}:
-        values[name] = _value(
-            known[name], [*_of_caller(name, known[name], arguments), *_of_file(name, table)]
-        )
-    return Settings(**{name: value for name, value in values.items() if value is not None})
-
-
-#: Variables of the environment that were looked at.
-_LOOKED_AT: set[str] = set()
-
-
-def _warn_of_misspelt_variables(known: Mapping[str, Field[Any]]) -> None:
-    """Warn once of variables that have almost the name of a setting."""
-    new = [name for name in os.environ if name.startswith(PREFIX) and name not in _LOOKED_AT]
-    _LOOKED_AT.update(new)
-    for name in new:
-        if (meant := misspelt(name, known)) is not None:
-            message = with_hint(
-                f"the variable `{name}` is not a setting", f"did you mean `{meant}`?"
-            )
-            warn_caller(message, UnknownSettingWarning)
 
 
 @dataclass(frozen=True, slots=True)
-class _Written:
+class Written:
     """A value as the user wrote it, and where it stands."""
 
     value: object
+    origin: Literal["argument", "environment", "file"]
+    #: The argument, the variable or the path of the file.
+    by: str
+    #: The place in a sentence.
     place: str
     folder: Path = field(default_factory=Path)
 
 
-def _of_caller(name: str, item: Field[Any], arguments: Mapping[str, object]) -> Iterator[_Written]:
-    """Yield the argument and the variables that set a setting."""
+def written_value(
+    name: str, arguments: Mapping[str, object], table: Mapping[str, Written]
+) -> Written | None:
+    """Return the value that is in force for a setting, as it is written; None for the default."""
     if arguments.get(name) is not None:
-        yield _Written(arguments[name], f"the argument `{name}`")
-    for variable in (f"RANGEBAR_{name.upper()}", *item.metadata["setting"].other_variables):
+        return Written(arguments[name], "argument", name, f"the argument `{name}`")
+    described: Described = _fields()[name].metadata["setting"]
+    for variable in (variable_of(name), *described.other_variables):
         if text := os.environ.get(variable, "").strip():
-            yield _Written(text, f"the variable `{variable}`")
+            return Written(text, "environment", variable, f"the variable `{variable}`")
+    return table.get(name)
 
 
-def _of_file(name: str, table: Mapping[str, _Written]) -> Iterator[_Written]:
-    if name in table:
-        yield table[name]
-
-
-def _value(item: Field[Any], found: list[_Written]) -> Any:  # noqa: ANN401
-    """Parse the first value that was found; None if there is none."""
-    if not found:
-        return None
-    first, described = found[0], item.metadata["setting"]
-    value = described.kind.value(first.value, first.place, secret=not item.repr)
+def parsed_value(name: str, written: Written) -> Any:  # noqa: ANN401
+    """Parse the value of a setting."""
+    item = _fields()[name]
+    kind: Kind = item.metadata["setting"].kind
+    value = kind.value(written.value, written.place, secret=not item.repr)
     # A relative path in a file starts from the file's folder.
-    return first.folder / value if isinstance(value, Path) else value
+    return written.folder / value if isinstance(value, Path) else value
 
 
-def _read_file(path: Path, *, required: bool) -> dict[str, _Written]:
-    """Read the keys of a settings file, which may be missing if it is not required."""
-    if not required and not _is_there(path):
+def variable_of(name: str) -> str:
+    """Return the variable of a setting."""
+    return f"RANGEBAR_{name.upper()}"
+
+
+def config_file_values(arguments: Mapping[str, object]) -> dict[str, Written]:
+    """Read the keys of the settings file, which may be missing unless the user names it.
+
+    Raises
+    ------
+    SettingError
+        The file cannot be read, or has a key that is not a setting.
+    """
+    named = written_value("config", arguments, {})
+    path = _config_file() if named is None else parsed_value("config", named)
+    if named is None and not is_there(path):
         return {}
     known = _fields().keys() - {"config"}
     table = read_toml(path)
@@ -391,7 +370,7 @@ def _read_file(path: Path, *, required: bool) -> dict[str, _Written]:
                 _unknown(f"`{shown(key)}` in `{shown(path)}` is not a setting", key, known)
             )
     return {
-        key: _Written(value, f"`{key}` in `{shown(path)}`", path.parent)
+        key: Written(value, "file", str(path), f"`{key}` in `{shown(path)}`", path.parent)
         for key, value in table.items()
     }
 
@@ -401,33 +380,52 @@ def _unknown(sentence: str, name: str, known: Iterable[str]) -> str:
     return with_hint(sentence, f"did you mean `{near}`?") if near else sentence
 
 
-def read_toml(path: Path) -> dict[str, Any]:
-    """Read a TOML file of the user.
+_MINIMUM = "RANGEBAR_MIN_THRESHOLD_"
 
-    Raises
-    ------
-    SettingError
-        The file cannot be read, or is not valid TOML.
+
+def minimum_threshold_variables() -> dict[str, str]:
+    """Return the variables of smallest thresholds that are set, by the end of their names."""
+    return {
+        name.removeprefix(_MINIMUM): value
+        for name, value in os.environ.items()
+        if name.startswith(_MINIMUM) and value.strip()
+    }
+
+
+#: Misspelt variables that this process has warned about.
+_WARNED: set[str] = set()
+
+
+def unknown_variables() -> dict[str, str | None]:
+    """Return the set variables that look like settings and are none, each with the nearest one.
+
+    Examples
+    --------
+    >>> import os
+    >>> from rangebar_polars.config import unknown_variables
+    >>> os.environ["RANGEBAR_CACHEDIR"] = "/data"
+    >>> unknown_variables()["RANGEBAR_CACHEDIR"]
+    'RANGEBAR_CACHE_DIR'
+    >>> del os.environ["RANGEBAR_CACHEDIR"]
     """
-    try:
-        with path.open("rb") as file:
-            data = file.read(_LARGEST_FILE + 1)
-    except OSError as error:
-        raise SettingError(f"`{shown(path)}` cannot be read: {error.strerror}") from error
-    except ValueError as error:  # a NUL in the path
-        raise SettingError(f"`{shown(path)}` cannot be read: {error}") from error
-    if len(data) > _LARGEST_FILE:
-        raise SettingError(
-            f"`{shown(path)}` is not a settings or symbols file: it has more than "
-            f"{_LARGEST_FILE:,} bytes"
-        )
-    try:
-        return tomllib.loads(data.decode())
-    except RecursionError as error:
-        raise SettingError(f"`{shown(path)}` has tables or arrays nested too deeply") from error
-    except Exception as error:
-        # The parser raises more than TOMLDecodeError for a malformed file.
-        raise SettingError(f"`{shown(path)}` is not a TOML file: {shown(error)}") from error
+    names = [name for name in os.environ if name[:1] in "Rr"]
+    # Checked first: every call reads the settings.
+    names = [name for name in names if name not in _variables()]
+    return nearest_variables(names, _variables()) if names else {}
+
+
+@cache
+def _variables() -> frozenset[str]:
+    return frozenset(map(variable_of, _fields()))
+
+
+def _warn_of_misspelt_variables() -> None:
+    for name, near in unknown_variables().items():
+        if near is not None and name not in _WARNED and not is_worker():
+            _WARNED.add(name)
+            sentence = f"the variable `{shown(name)}` is not a setting, and has no effect"
+            hint = f"did you mean `{near}`?"
+            warn_caller(with_hint(sentence, hint), UnknownVariableWarning)
 
 
 def minimum_threshold_setting(symbol: str) -> int | None:
@@ -447,7 +445,7 @@ def minimum_threshold_setting(symbol: str) -> int | None:
     >>> minimum_threshold_setting("NOTSET") is None
     True
     """
-    variable = f"RANGEBAR_MIN_THRESHOLD_{variable_suffix(upper_name(symbol))}"
+    variable = f"{_MINIMUM}{variable_suffix(upper_name(symbol))}"
     text = os.environ.get(variable, "").strip()
     return int(THRESHOLD.value(text, f"the variable `{variable}`")) if text else None
 

@@ -10,6 +10,27 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import polars as pl
 
+from rangebar_polars._text import shown
+from rangebar_polars._warnings import (
+    CacheOpeningsWarning,
+    ClampWarning,
+    ClockSkewWarning,
+    CoverageWarning,
+    DoubleFillWarning,
+    LocalCheckpointWarning,
+    LockWaitWarning,
+    MissingFileWarning,
+    RangeBarWarning,
+    RepeatedFillsWarning,
+    StartDateClampedWarning,
+    SymbolNotRegisteredWarning,
+    TradeFileWarning,
+    UnboundColumnWarning,
+    UnknownVariableWarning,
+    UnverifiedFileWarning,
+    ValidationWarning,
+)
+
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
     from datetime import date
@@ -68,7 +89,7 @@ __all__ = [
     "TradeFileWarning",
     "TransientSourceError",
     "UnboundColumnWarning",
-    "UnknownSettingWarning",
+    "UnknownVariableWarning",
     "UnverifiedFileWarning",
     "ValidationError",
     "ValidationWarning",
@@ -105,77 +126,6 @@ def _revived(kind: type[_Error], arguments: tuple[Any, ...], attributes: dict[st
     error.args = arguments
     vars(error).update(attributes)
     return error
-
-
-class RangeBarWarning(UserWarning):
-    """Base of all warnings of this package."""
-
-
-class UnboundColumnWarning(RangeBarWarning):
-    """No column is recognised as the quantity or the side, though one could be it."""
-
-
-class DoubleFillWarning(RangeBarWarning):
-    """The trade ids of two records overlap, so that fills are counted twice."""
-
-
-class CoverageWarning(RangeBarWarning):
-    """Ticks or bars are returned although others of the span are missing or have changed."""
-
-    #: What the caller misses, as data that a command of the shell can be made from; else None.
-    remedy: object = None
-
-
-class ClampWarning(RangeBarWarning):
-    """Warns that the source gave no answer, so that the newest day of the tick store is taken."""
-
-
-class StartDateClampedWarning(RangeBarWarning):
-    """Warns that a start before the symbol's effective start was moved to it."""
-
-
-class SymbolNotRegisteredWarning(RangeBarWarning):
-    """Warns that a symbol is not registered, if the gate is set to warn."""
-
-
-class TradeFileWarning(RangeBarWarning):
-    """Warns that rows of a file of trades were moved, raised or dropped."""
-
-
-class MissingFileWarning(TradeFileWarning):
-    """Warns that trades are missing between two files; a file of a folder may be missing."""
-
-
-class RepeatedFillsWarning(TradeFileWarning):
-    """Warns that two records hold the same fills, which count twice."""
-
-
-class UnverifiedFileWarning(RangeBarWarning):
-    """Warns that a file is used without a matching checksum, as `RANGEBAR_CHECKSUM=warn` allows."""
-
-
-class ClockSkewWarning(RangeBarWarning):
-    """Warns that the clocks of this machine and of the exchange differ."""
-
-
-class LockWaitWarning(RangeBarWarning):
-    """Another process or thread holds a lock that this one waits for."""
-
-
-class LocalCheckpointWarning(RangeBarWarning):
-    """Warns that a local copy of a state could not be written, or is not usable."""
-
-
-class ValidationWarning(RangeBarWarning):
-    """Warns that stored bars have failed a validation, or that there are none."""
-
-
-class CacheOpeningsWarning(RangeBarWarning, RuntimeWarning):
-    """Warns that the embedded cache was opened and closed so often that it uses up memory."""
-
-
-class UnknownSettingWarning(RangeBarWarning):
-    """Warns that a variable of the environment looks like a setting, and is none."""
 
 
 class ThresholdError(RangeBarError, ValueError):
@@ -436,11 +386,15 @@ class MissingColumnError(RangeBarError, pl.exceptions.ColumnNotFoundError, Value
         listed = ", ".join(f"`{column}`" for column in columns) or "none"
         wanted = f" for `{used_for}`" if used_for != name else ""
         sentence = f"the frame has no column `{name}`{wanted}; it has {listed}"
-        near = nearest(name, columns)
-        hints = [f"did you mean `{near}`?"] if near else []
+        near = nearest(name, columns) or nearest(renamed_by or name, columns)
+        if near is None:
+            return cls(
+                with_hint(sentence, "pass the name of one of these") if columns else sentence
+            )
+        hint = f"did you mean `{near}`?"
         if renamed_by is not None:
-            hints.append(f'name your column: columns={{"{renamed_by}": "{near or "your_column"}"}}')
-        return cls(with_hint(sentence, " ".join(hints)) if hints else sentence)
+            hint += f' name your column: columns={{"{renamed_by}": "{near}"}}'
+        return cls(with_hint(sentence, hint))
 
 
 class MissingExtraError(RangeBarError, ImportError):
@@ -499,11 +453,11 @@ def unknown_choice(what: str, value: str, choices: Sequence[str]) -> str:
     --------
     >>> from rangebar_polars.exceptions import unknown_choice
     >>> print(unknown_choice("incomplete", "kep", ["drop", "keep"]))
-    `incomplete` does not know `kep`; choose from `drop`, `keep`
+    `incomplete`: unknown value `kep`; choose from `drop`, `keep`
     <BLANKLINE>
     hint: did you mean `keep`?
     """
     listed = ", ".join(f"`{choice}`" for choice in choices)
-    sentence = f"`{what}` does not know `{value}`; choose from {listed}"
+    sentence = f"`{what}`: unknown value `{shown(value)}`; choose from {listed}"
     near = nearest(value, choices)
     return with_hint(sentence, f"did you mean `{near}`?") if near else sentence

@@ -11,7 +11,7 @@ import re
 from dataclasses import dataclass
 from enum import Enum
 from functools import lru_cache
-from typing import TYPE_CHECKING, Literal, NamedTuple
+from typing import Literal, NamedTuple
 
 import polars as pl
 
@@ -19,9 +19,6 @@ from rangebar_polars._text import shown
 from rangebar_polars._utils.contracts import CONTRACTS
 from rangebar_polars._utils.symbol_names import canonical_name
 from rangebar_polars.exceptions import nearest, unknown_choice, with_hint
-
-if TYPE_CHECKING:
-    from datetime import date
 
 __all__ = [
     "DEFAULT_MARKET",
@@ -37,10 +34,8 @@ __all__ = [
     "TRADES_SCHEMA",
     "TRADES_SUFFIX",
     "USER_TRADES",
-    "DayTicks",
     "IdScheme",
     "Market",
-    "Origin",
     "Source",
     "TickKind",
     "Venue",
@@ -49,7 +44,6 @@ __all__ = [
     "delivered_schema",
     "has_contracts",
     "has_monthly_ids",
-    "is_strictly_increasing",
     "is_user_source",
     "market_names",
     "market_of_kind",
@@ -351,52 +345,6 @@ def market_names() -> tuple[str, ...]:
     ('spot', 'um', 'cm')
     """
     return tuple(dict.fromkeys(name for row in SOURCES.values() for name in row.market_names))
-
-
-@dataclass(frozen=True, slots=True)
-class Origin:
-    """Where the ticks of a day came from, and which of their rows were repaired."""
-
-    #: "archive", "rest" or "user".
-    kind: str
-    url: str = ""
-    #: SHA-256 of the fetched file, in hex.
-    sha256: str = ""
-    #: The published checksum; empty if there was none.
-    checksum: str = ""
-    etag: str = ""
-    last_modified: str = ""
-    #: Unit of time at the source: "ms" or "us".
-    unit: str = ""
-    #: Rows that were moved into id order, raised in time, dropped as copies, dropped as sentinels.
-    moved: int = 0
-    raised: int = 0
-    doubled: int = 0
-    sentinels: int = 0
-    #: Rows with a decimal that was put on the grid of 1e-8.
-    tails: int = 0
-    #: Rows dropped because an earlier one has the same fills and price.
-    repeated: int = 0
-
-
-@dataclass(frozen=True, slots=True)
-class DayTicks:
-    """Ticks of one UTC day, in id order."""
-
-    day: date
-    ticks: pl.DataFrame
-    origin: Origin
-    #: Spans of ids, both ends included, that do not exist at the source.
-    source_absent: tuple[tuple[int, int], ...] = ()
-    #: Whether more ticks may follow: in a running month of quotes, on a day not yet archived.
-    is_tail: bool = False
-    #: Why a day without ticks is complete.
-    reason: str = ""
-
-
-def is_strictly_increasing(values: pl.Series) -> bool:
-    """Return whether each value is greater than the one before."""
-    return bool((values.diff() > 0).all())
 
 
 # Both are names of folders of the store.

@@ -41,12 +41,21 @@ THRESHOLD_PRESETS: Mapping[str, int] = MappingProxyType(
 
 _SMALLEST = 1
 _LARGEST = 100_000
+#: A larger number that is not whole counts decimal basis points, not percent.
+_LEAST_FRACTION = 100
 _DBPS_PER_UNIT = {"%": 1000, "bp": 10, "bps": 10, "dbps": 1}
 # Few enough digits for exact Decimal arithmetic.
 #: A number with a point, short enough for a double.
-_FRACTION = re.compile(r"[0-9]{0,9}\.[0-9]{1,15}|[0-9]{1,9}\.")
+_FRACTION = r"[0-9]{0,9}\.[0-9]{1,15}|[0-9]{1,9}\."
 _MOST_DIGITS = 9
 _RANGE_HINT = "write a whole number from 1 (0.001 %) to 100000 (100 %), such as 250 for 0.25 %"
+_TEXT_HINT = 'write 250, "medium", "0.25%" or "25bp"'
+#: A number with a decimal comma, or with its unit in words.
+_SPELT_OUT = r"([0-9]{1,9}(?:[.,][0-9]{1,15})?)\s*([a-z%]{1,20}(?: points?)?)"
+_UNITS = {
+    **dict.fromkeys(("pct", "percent", "perc"), "%"),
+    **dict.fromkeys(("basis points", "basis point", "bips", "bip"), "bp"),
+}
 #: Arrays and series of libraries that hold several thresholds.
 _ARRAYS = (
     ("numpy", "ndarray"),
@@ -106,18 +115,21 @@ number of decimal basis points: 250 means 0.25 %
                 _remedy(value),
             )
         )
-    if items_of(value) is not None or isinstance(value, (set, frozenset)):
+    several = list(value) if isinstance(value, (set, frozenset)) else items_of(value)
+    if several is not None:
+        first = next((one for one in several if isinstance(one, (int, str))), 250)
+        one = f'"{shown(first)}"' if isinstance(first, str) else f"{first:d}"
         raise TypeError(
             with_hint(
                 f"one threshold is expected here, not several: `{shown(value)}`",
-                "write one, such as 250, and call again for each of the others",
+                f"write {one}, and call again for each of the others",
             )
         )
     raise TypeError(
         with_hint(
             "threshold must be a whole number of decimal basis points, or text; it is of type "
             f"`{type(value).__name__}`",
-            'write 250, "medium", "0.25%" or "25bp"',
+            _TEXT_HINT,
         )
     )
 
@@ -157,7 +169,7 @@ def parse_limits(
     repeated = [distance for distance, count in Counter(distances).items() if count > 1]
     if repeated:
         sentence = f"the distance `{repeated[0]}` is given twice"
-        raise ThresholdError(with_hint(sentence, "leave one of them out"))
+        raise ThresholdError(with_hint(sentence, "remove one of them"))
     return distances, long
 
 
@@ -193,8 +205,8 @@ def parse_thresholds(
             raise ThresholdError(
                 with_hint(
                     f"thresholds `{shown(items[first])}` and `{shown(items[index])}` are the same: "
-                    f"{threshold} decimal basis points",
-                    "leave one of them out",
+                    f"{threshold} decimal basis points ({threshold / 1000:g} %)",
+                    "remove one of them",
                 )
             )
     return parsed, True
@@ -241,8 +253,11 @@ def _parse_text(text: str) -> int:
     dbps = Decimal(number) * _DBPS_PER_UNIT[unit]
     if dbps != int(dbps):
         raise ThresholdError(
-            f"threshold `{shown(text)}` is {dbps.normalize():f} decimal basis points, which is not a whole "
-            "number (1 is 0.001 %)"
+            with_hint(
+                f"threshold `{shown(text)}` is {dbps.normalize():f} decimal basis points, which is "
+                "not a whole number (1 is 0.001 %)",
+                _nearby(dbps),
+            )
         )
     return int(dbps)
 
@@ -254,7 +269,7 @@ def _unreadable(text: str, word: str) -> str:
         '("0.25%", "25bp")'
     )
     if not word:
-        return with_hint("threshold is an empty text", 'write 250, "medium", "0.25%" or "25bp"')
+        return with_hint("threshold is an empty text", _TEXT_HINT)
     if word.isdecimal() and word.isascii():
         number = shown(word)
         if len(word) > _MOST_DIGITS or not _SMALLEST <= int(word) <= _LARGEST:
@@ -262,11 +277,28 @@ def _unreadable(text: str, word: str) -> str:
         return with_hint(
             sentence, f'write {number} without quotes, or with its unit: "{number}dbps"'
         )
-    if _FRACTION.fullmatch(word):
+    if re.fullmatch(_FRACTION, word):
         texts = [f'"{dbps / 1000:g}%"' for dbps in _meant(float(word))]
         return with_hint(sentence, f"write {', or '.join(texts)}" if texts else _RANGE_HINT)
+    return with_hint(sentence, _meant_text(word))
+
+
+def _meant_text(word: str) -> str:
+    """Suggest a preset, or a number with a unit that is written in another way."""
     near = nearest(word, THRESHOLD_PRESETS)
-    return with_hint(sentence, f'did you mean "{near}"?') if near else sentence
+    if near:
+        return f'did you mean "{near}"?'
+    spelt = re.fullmatch(_SPELT_OUT, word)
+    meant = f"{spelt[1].replace(',', '.')}{_UNITS.get(spelt[2], spelt[2])}" if spelt else ""
+    return f'write "{meant}"' if _WITH_UNIT.fullmatch(meant) else _TEXT_HINT
+
+
+def _nearby(dbps: Decimal) -> str:
+    """Suggest the whole numbers below and above a fraction of decimal basis points."""
+    lower = int(dbps)
+    whole = [number for number in (lower, lower + 1) if _SMALLEST <= number <= _LARGEST]
+    choices = [f"{number} for {number / 1000:g} %" for number in whole]
+    return f"write {', or '.join(choices)}" if choices else _RANGE_HINT
 
 
 def _remedy(fraction: Real | Decimal) -> str:
@@ -276,6 +308,8 @@ def _remedy(fraction: Real | Decimal) -> str:
     except (OverflowError, ValueError):  # too large for a double, or a signalling NaN
         value = math.inf
     choices = [f"{dbps} for {dbps / 1000:g} %" for dbps in _meant(value)]
+    if not choices and _LEAST_FRACTION <= value <= _LARGEST:
+        return _nearby(Decimal(value))
     return f"write {', or '.join(choices)}" if choices else _RANGE_HINT
 
 

@@ -79,7 +79,7 @@ FAULTS = {
     "null last id": Fault("last_trade_id", None, "null"),
     "last id below the first": Fault("last_trade_id", 51, "51"),
     "unknown side": Fault("side", "hold", "hold"),
-    "blank side": Fault("side", " ", "` `"),
+    "blank side": Fault("side", " ", '`" "`'),
     "unknown category of side": Fault("side", "hold", "hold", pl.Categorical),
 }
 

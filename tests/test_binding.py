@@ -200,6 +200,39 @@ def test_nothing_is_warned_of_where_no_column_could_be_it() -> None:
         trades().select("timestamp", "price").rangebar.bars(250)
 
 
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("order_id", "orderId", "buyerorderid", "match_id", "seq", "sequence", "rowNum", "index"),
+        *("local_timestamp", "recvTime", "ts_recv", "event_time_ms", "epoch", "date", "eventtime"),
+        *("bid", "ask", "bidPrice", "ask_px", "best_bid", "bestAsk", "bid_size", "askQty", "Bid"),
+    ],
+)
+def test_ids_times_and_quotes_are_not_taken_for_a_quantity(name: str) -> None:
+    numbers = pl.int_range(1, pl.len() + 1)
+    frame = trades().drop("quantity").with_columns(numbers.alias(name))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        frame.rangebar.bars(250)
+        assert rb.binding(frame).filter(field="quantity")["note"].item() is None
+
+
+@pytest.mark.parametrize("name", ["lots", "baseAmount", "filled", "paid", "grid", "task_units"])
+def test_other_numbers_may_be_the_quantity_beside_them(name: str) -> None:
+    numbers = pl.int_range(1, pl.len() + 1)
+    beside = {"order_id": numbers, "local_timestamp": numbers, "bid": pl.col("price")}
+    frame = trades().drop("quantity").with_columns(**beside, **{name: numbers.cast(pl.Float64)})
+    with pytest.warns(UnboundColumnWarning, match=f"`{name}` could be it"):
+        frame.rangebar.bars(250)
+
+
+def test_an_id_of_a_buyer_is_not_taken_for_a_side() -> None:
+    frame = trades().drop("is_buyer_maker").with_columns(buyer_order_id=pl.lit("3f2a"))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        frame.rangebar.bars(250)
+
+
 SYMBOL_NAMES = ["symbol", "Ticker", "INSTRUMENT", "pair", "market", "coin", "s"]
 DTYPES = [
     pl.String,

@@ -42,8 +42,8 @@ class Rendezvous:
         self._request = request
         self._barrier = threading.Barrier(parties)
 
-    def bind(self, schema: Mapping[str, pl.DataType]) -> Any:
-        bound = self._request.bind(schema)
+    def bind(self, schema: Mapping[str, pl.DataType], **options: Any) -> Any:
+        bound = self._request.bind(schema, **options)
         self._barrier.wait(timeout=300)
         return bound
 

@@ -79,7 +79,7 @@ def test_files_take_a_rule_and_distances(
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["TRADES", "--rule", "hilo"], "`rule` does not know `hilo`"),
+        (["TRADES", "--rule", "hilo"], "`rule`: unknown value `hilo`"),
         (["TRADES", "--distance", "x"], "is not a plain number"),
         (["TRADES", "--distance", "1", "--threshold", "250"], "not both"),
         (["BTCUSDT", "2024-01-01", "2024-01-02", "--rule", "high_low"], "are for files"),

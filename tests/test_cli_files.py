@@ -133,6 +133,24 @@ def test_several_symbols_without_a_key_propose_the_option(
     assert "group_by=" not in heard
 
 
+@pytest.mark.parametrize("suffix", [".parquet", ".csv"])
+def test_the_symbol_of_files_with_several_is_chosen(
+    suffix: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    ids = [name for name in TICKS.columns if name.endswith("_id")]
+    both = two_symbols().drop(ids).select(pl.lit("spot").alias("market"), pl.all())
+    path = tmp_path / f"t{suffix}"
+    (both.write_parquet if suffix == ".parquet" else both.write_csv)(path)
+    assert main(["bars", str(path)]) == 1
+    heard = capsys.readouterr().err
+    assert "`B` after `A`" in heard
+    assert "--symbol A" in heard
+    assert main(["bars", str(path), "--symbol", "b"]) == 0
+    wanted = TICKS.drop(ids).rangebar.bars(250)
+    assert bars_csv(capsys.readouterr().out)["close"].to_list() == wanted["close"].to_list()
+    assert main(["bars", str(path), "--columns", "symbol="]) == 0
+
+
 @pytest.mark.parametrize("columns", ["price", "=px", "price px"])
 def test_malformed_columns_are_a_usage_error(
     columns: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
@@ -180,11 +198,11 @@ def test_import_writes_the_ticks_of_files(
     pl.concat([ticks, moved]).write_parquet(file)
     words = ["ticks", "import", str(file), "--cache-dir", str(folder), "ETHUSDT"]
     assert main(words) == 0
-    assert f"{2 * ticks.height:,} ticks of 2 days imported" in capsys.readouterr().err
+    assert f"{2 * ticks.height:,} ticks of 2 days imported" in capsys.readouterr().out
     stored = TickStorage(folder).get_ticks("ETHUSDT", "2024-08-08", "2024-08-08")
     assert_frame_equal(stored, ticks)
     assert main(words) == 0
-    assert "already stored" in capsys.readouterr().err
+    assert "already stored" in capsys.readouterr().out
     assert main([*words, "--quiet"]) == 0
     assert capsys.readouterr().err == ""
 

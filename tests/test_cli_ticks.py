@@ -108,8 +108,8 @@ def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> TickStorage:
 def test_a_fetch_puts_every_tick_into_the_store(exchange: Exchange, exchange_tape: Tape) -> None:
     run = command("fetch", *SPAN)
     assert run.returncode == 0, run.stderr
-    assert run.stdout == ""
-    assert "4 days fetched" in run.stderr
+    assert run.stderr == ""
+    assert "4 days fetched" in run.stdout
     kept = TickStorage().get_ticks(*SPAN)
     assert_frame_equal(kept, pl.concat([exchange_tape.day(day) for day in exchange_tape.days]))
 
@@ -120,8 +120,8 @@ def test_a_second_fetch_finds_every_day_stored(capsys: pytest.CaptureFixture[str
     capsys.readouterr()
     assert main(["fetch", *SPAN]) == 0
     words = capsys.readouterr()
-    assert "0 days fetched" in words.err
-    assert "4 already stored" in words.err
+    assert "0 days fetched" in words.out
+    assert "4 already stored" in words.out
 
 
 def test_source_and_market_are_those_of_the_registry_unless_given(
@@ -307,6 +307,65 @@ def test_the_symbols_are_a_table_of_the_registry(capsys: pytest.CaptureFixture[s
     assert "no registered symbol" in heard.err
 
 
+def test_drop_removes_the_days_before_a_day(
+    store: TickStorage, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    ticks = rb.sample_ticks()
+    later = ticks.with_columns(
+        pl.col("timestamp") + pl.duration(days=1), pl.col("agg_trade_id") + ticks.height
+    )
+    store.write_ticks("ETHUSDT", later)
+    monkeypatch.setattr(sys, "stdin", io.StringIO("y\n"))  # no terminal
+    drop = ["ticks", "drop", "ethusdt", "--before", "2024-08-09"]
+    assert main(drop) == 2
+    heard = capsys.readouterr().err
+    assert "1 day of ticks of ETHUSDT (binance/spot): 2024-08-08" in heard
+    assert "--yes" in heard
+    assert len(store.list_days("ETHUSDT")) == 2
+    assert main([*drop, "--yes"]) == 0
+    assert "removed 1 day of ticks" in capsys.readouterr().out
+    assert [str(day) for day in store.list_days("ETHUSDT")] == ["2024-08-09"]
+    assert main([*drop, "--yes"]) == 0
+    assert "nothing to remove" in capsys.readouterr().err
+    assert main(["ticks", "drop", "ETHUSDT", "--yes", "--quiet"]) == 0
+    assert capsys.readouterr() == ("", "")
+    assert main(["ticks", "drop", "ETHUSDT", "--yes"]) == 1
+    assert "no day of `ETHUSDT`" in capsys.readouterr().err
+
+
+def test_quiet_maintenance_prints_only_what_is_wrong(
+    store: TickStorage, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for words in (["verify"], ["gc"]):
+        assert main(["ticks", *words, "--quiet"]) == 0
+        assert capsys.readouterr() == ("", "")
+    store.write_ticks("BTCUSDT", rb.sample_ticks())
+    spoil(Path(store.verify("ETHUSDT")["file"].item()))
+    assert main(["ticks", "verify", "--quiet"]) == 1
+    heard = capsys.readouterr()
+    assert table_of(heard.out)["symbol"].to_list() == ["ETHUSDT"]
+    assert "2 files, 1 bad" in heard.err
+
+
+@pytest.mark.usefixtures("exchange")
+def test_a_source_of_ones_own_with_a_similar_name_is_confirmed_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "trades.parquet"
+    rb.sample_ticks().write_parquet(file)
+    words = ["ticks", "import", str(file), "ABC", "--source", "exnes"]
+    monkeypatch.setenv("RANGEBAR_SYMBOL_GATE", "off")
+    assert main(words) == 2
+    heard = capsys.readouterr().err
+    assert "did you mean `exness`?" in heard
+    assert "--own-source" in heard
+    assert main([*words, "--own-source"]) == 0
+    assert main(["ticks", "list", "ABC", "--source", "exnes"]) == 0
+    # Names that differ more are taken as they are.
+    for name in ("kraken", "binance-us"):
+        assert main([*words[:-1], name]) == 0
+
+
 @pytest.mark.skipif(sys.platform == "win32", reason="has no terminal of this kind")
 def test_a_terminal_shows_whole_values(store: TickStorage) -> None:
     import pty
@@ -360,7 +419,8 @@ def test_a_wait_for_another_writer_can_be_interrupted(store: TickStorage) -> Non
 @pytest.mark.parametrize(
     "words",
     [[], ["fetch"], ["ticks"], ["symbols"], ["bars"]]
-    + [["ticks", action] for action in ("coverage", "verify", "list", "gc")],
+    + [["doctor"], ["config"]]
+    + [["ticks", action] for action in ("coverage", "verify", "list", "gc", "drop", "import")],
     ids=" ".join,
 )
 def test_every_verb_has_help_with_a_description(

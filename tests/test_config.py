@@ -5,7 +5,6 @@ from __future__ import annotations
 import runpy
 import subprocess
 import sys
-import warnings
 from dataclasses import fields
 from pathlib import Path
 
@@ -14,7 +13,7 @@ import pytest
 from platformdirs import macos, unix, windows
 
 from rangebar_polars.config import Settings, minimum_threshold_setting, platform_folder, settings
-from rangebar_polars.exceptions import SettingError, UnknownSettingWarning
+from rangebar_polars.exceptions import SettingError
 
 # What the file, the environment and an argument say, one more binding than the other.
 ADDRESSES = ("http://file", "http://variable", "http://argument")
@@ -282,22 +281,3 @@ def test_the_reference_of_the_settings_is_that_of_the_code(root: Path) -> None:
     assert page == generate["settings_page"]()
     for item in fields(Settings):
         assert f"`RANGEBAR_{item.name.upper()}`" in page
-
-
-def test_a_variable_that_is_almost_a_setting_is_warned_of_once(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setattr("rangebar_polars.config._LOOKED_AT", set())
-    for name in ("CACHEDIR", "HTTP_TIMEOUT", "TEST_CLICKHOUSE_DSN", "MIN_THRESHOLD_BTCUSDT"):
-        monkeypatch.setenv(f"RANGEBAR_{name}", "250")
-    monkeypatch.setenv("RANGEBAR_SOMETHING_ELSE", "1")
-    with pytest.warns(UnknownSettingWarning) as caught:
-        settings()
-    hints = {str(one.message).partition(" is not a setting\n\nhint: ")[::2] for one in caught}
-    assert hints == {
-        ("the variable `RANGEBAR_CACHEDIR`", "did you mean `RANGEBAR_CACHE_DIR`?"),
-        ("the variable `RANGEBAR_HTTP_TIMEOUT`", "did you mean `RANGEBAR_HTTP_TIMEOUT_S`?"),
-    }
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        settings()

@@ -4,18 +4,23 @@ from __future__ import annotations
 
 import doctest
 import importlib
+import inspect
+import operator
 import pkgutil
+import pydoc
 import re
 import subprocess
 import sys
 from typing import TYPE_CHECKING
 
+import polars as pl
 import pytest
 
 import rangebar_polars as rb
 
 if TYPE_CHECKING:
     from pathlib import Path
+    from types import ModuleType
 
 BLOCK = re.compile(r"^```python\n(.*?)^```", re.MULTILINE | re.DOTALL)
 LINK = re.compile(r"\]\(([^)#\s]+)(?:#[^)]*)?\)")
@@ -92,11 +97,68 @@ def test_the_readme_is_short_and_starts_with_what_a_bar_is(root: Path) -> None:
     assert "![" in start
 
 
+class Finder(doctest.DocTestFinder):
+    """A finder that also collects functions whose decorator stands in another module."""
+
+    def _from_module(self, module, thing):  # type: ignore[no-untyped-def]
+        return super()._from_module(module, inspect.unwrap(thing))
+
+
+def examples_of(module: ModuleType) -> list[doctest.DocTest]:
+    return [found for found in Finder().find(module, module.__name__) if found.examples]
+
+
 @pytest.mark.parametrize("name", MODULES)
 def test_examples_of_the_docstrings_run(name: str) -> None:
-    module = importlib.import_module(name)
     flags = doctest.NORMALIZE_WHITESPACE | doctest.ELLIPSIS
-    assert doctest.testmod(module, optionflags=flags).failed == 0
+    runner = doctest.DocTestRunner(optionflags=flags)
+    for example in examples_of(importlib.import_module(name)):
+        runner.run(example)
+    assert runner.summarize(verbose=False).failed == 0
+
+
+def test_examples_of_decorated_functions_are_among_them() -> None:
+    run = {
+        example.name for name in MODULES for example in examples_of(importlib.import_module(name))
+    }
+    for name in rb.__all__:
+        thing = getattr(rb, name)
+        if inspect.isroutine(thing):
+            original = inspect.unwrap(thing)
+            assert f"{original.__module__}.{original.__qualname__}" in run, name
+    methods = {"bars": "bars_frame", "aggregate": "aggregate_frame"}
+    for kind in ("DataFrameBars", "LazyFrameBars"):
+        for method in (*methods, "plot", "to_backtesting"):
+            assert f"rangebar_polars.compute.namespace.{kind}.{method}" in run
+    for method in ("bars", "bar_id", "aggregate"):
+        assert f"rangebar_polars.compute.namespace.ExprBars.{method}" in run
+
+
+HELPED = {
+    "df.rangebar.bars": ("threshold:", "*, group_by:", "reset:", "columns:"),
+    "df.rangebar.aggregate": ("bar_id:", "*, features:", "columns:"),
+    "df.rangebar.plot": ("*, max_bars:", "width:", "title:"),
+    "df.rangebar.to_backtesting": ("()",),
+    "lf.rangebar.bars": ("threshold:", "*, group_by:"),
+    "lf.rangebar.plot": ("*, max_bars:",),
+    "price.rangebar.bars": ("threshold:", "*, timestamp:", "quantity:"),
+    "price.rangebar.bar_id": ("threshold:", "*, timestamp:"),
+    "price.rangebar.aggregate": ("bar_id:", "*, timestamp:"),
+}
+
+
+@pytest.mark.parametrize("method", HELPED)
+def test_help_of_a_method_has_signature_text_and_example(method: str) -> None:
+    frame = rb.sample_ticks().head(3)
+    names = {"df": frame, "lf": frame.lazy(), "price": pl.col("price")}
+    name, _, path = method.partition(".")
+    text = pydoc.render_doc(operator.attrgetter(path)(names[name]), renderer=pydoc.plaintext)
+    signature = text.split("\n", 3)[2]
+    assert all(part in signature for part in HELPED[method]), signature
+    assert "**" not in signature
+    for section in ("Examples\n", "Returns\n", ">>> import rangebar_polars as rb"):
+        assert section in text, section
+    assert "Delegate" not in text
 
 
 def test_every_public_name_has_an_example() -> None:

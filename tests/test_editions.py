@@ -16,9 +16,9 @@ from exchange import Exchange, Tape
 from exchange.tape import instant_us
 from faulty import in_plan
 from pipeline.oracle import SPAN, SYMBOL, point_at
+from rangebar_polars.day_ticks import DayTicks, Origin
 from rangebar_polars.exceptions import SnapshotExpiredError, StorageError, TickOrderError
 from rangebar_polars.ingest.editions import Editions, StoredIds
-from rangebar_polars.sources import DayTicks, Origin
 from rangebar_polars.storage.parquet import TickStorage
 from storage.disks import FailingDisk
 from storage.stock import FEBRUARY, JANUARY, day_files, given_day, trades

@@ -281,7 +281,7 @@ def test_a_whole_store_needs_no_source(
 
 
 def test_a_wrong_word_is_refused_before_anything_is_fetched(exchange: Exchange) -> None:
-    with pytest.raises(ValueError, match="`on_gap` does not know `reprt`"):
+    with pytest.raises(ValueError, match="`on_gap`: unknown value `reprt`"):
         rb.scan_ticks("BTCUSDT", FIRST, LAST, on_gap="reprt")
     assert exchange.requests == []
 

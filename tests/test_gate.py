@@ -34,8 +34,9 @@ if TYPE_CHECKING:
 
     import polars as pl
 
-# Asks for a minimum, which an unknown symbol has too.
-NOT_GATED = {"resolve_and_validate_threshold"}
+# One asks for a minimum, which an unknown symbol has too. For the others `symbol` is a column of
+# the trades, or says which trades of a file are meant: of any venue, whether registered or not.
+NOT_GATED = {"resolve_and_validate_threshold", "bars", "bar_id", "scan_trades"}
 GATED = sorted(
     name
     for name in rb.__all__
@@ -240,10 +241,16 @@ def test_a_start_at_or_after_the_effective_one_stays_as_it_is(start: str | date)
         assert validate_and_clamp_start_date("SOLUSDT", start) is start
 
 
-@pytest.mark.parametrize("start", ["2018-1-5", "yesterday", datetime(2018, 1, 5), 20180105])  # noqa: DTZ001
+@pytest.mark.parametrize("start", ["2018-13-5", "yesterday", 20180105])
 def test_a_start_that_is_no_date_is_refused(start: object) -> None:
     with pytest.raises((ValueError, TypeError), match="start"):
         validate_and_clamp_start_date("BTCUSDT", start)
+
+
+def test_a_naive_start_is_utc() -> None:
+    naive = datetime(2018, 1, 5)  # noqa: DTZ001
+    with pytest.warns(StartDateClampedWarning):
+        assert validate_and_clamp_start_date("BTCUSDT", naive) != naive
 
 
 def test_the_gate_comes_before_the_threshold(day: pl.DataFrame) -> None:

@@ -89,14 +89,16 @@ def expression() -> pl.Expr:
 
 MADE: dict[str, Callable[[pl.DataFrame], object]] = {
     "frame": lambda frame: frame.rangebar.bars(250, group_by="symbol"),
-    "two keys": lambda frame: frame.rangebar.bars(250, group_by=["symbol", "quantity"]),
+    "two keys": lambda frame: frame.rangebar.bars(
+        250, group_by=["symbol", "quantity"], columns={"quantity": None}
+    ),
     "head": lambda frame: frame.rangebar.bars(250, group_by="symbol").head(2),
     "iter_bars": lambda frame: next(rb.iter_bars([frame], 250, group_by="symbol")),
     "lazy": lambda frame: frame.lazy().rangebar.bars(250, group_by="symbol").collect(),
     "expression": lambda frame: frame.select(expression()),
     "lists": lambda frame: frame.group_by(pl.lit(1)).agg(expression()),
     "bar_id": lambda frame: frame.select(rb.bar_id("price", 250, group_by="symbol")),
-    "aggregate": lambda frame: frame.rangebar.aggregate("agg_trade_id"),
+    "aggregate": lambda frame: frame.rangebar.aggregate("agg_trade_id", columns={"symbol": None}),
 }
 
 
@@ -173,10 +175,11 @@ def test_keys_are_as_they_were_given() -> None:
         enum=pl.col("text").cast(pl.Enum([text for text in values["text"] if text is not None])),
     )
     names = keys.columns
+    absent = {"quantity": None, "is_buyer_maker": None}
     start = keys.with_columns(timestamp=pl.lit(0).cast(pl.Datetime("us")), price=100.0)
     rise = start.with_columns(timestamp=pl.lit(1).cast(pl.Datetime("us")), price=101.0)
     for group_by in [[name] for name in names] + [names]:
-        builder = rb.RangeBarBuilder(250, group_by=group_by)
+        builder = rb.RangeBarBuilder(250, group_by=group_by, columns=absent)
         builder.push(start.reverse())
         builder = rb.RangeBarBuilder.from_checkpoint(builder.checkpoint())
         expected = start.select(group_by).unique(maintain_order=True)

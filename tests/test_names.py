@@ -10,7 +10,7 @@ import pytest
 
 import rangebar_polars as rb
 from rangebar_polars import _typing
-from rangebar_polars._utils.names import NAMES
+from rangebar_polars._utils.arguments.names import NAMES
 from rangebar_polars.readers.cached import get_n_bars
 
 if TYPE_CHECKING:
@@ -194,11 +194,11 @@ def test_messages_about_other_arguments_name_what_was_written() -> None:
     for name in ("fetch", "fetch_if_missing"):
         with pytest.raises(TypeError, match=f"^`{name}` must be a bool") as caught:
             rb.get_range_bars(*DAY, **{name: "no"})
-        assert f"hint: {name}=True or {name}=False" in str(caught.value)
+        assert f"hint: write {name}=True or {name}=False" in str(caught.value)
     for name in ("reset", "ouroboros"):
-        with pytest.raises(ValueError, match=f"^`{name}` does not know `quarter`"):
+        with pytest.raises(ValueError, match=f"^`{name}`: unknown value `quarter`"):
             rb.get_range_bars(*DAY, **{name: "quarter"})
-    with pytest.raises(ValueError, match=r"^`incomplete` does not know `all`"):
+    with pytest.raises(ValueError, match=r"^`incomplete`: unknown value `all`"):
         rb.get_range_bars(*DAY, incomplete="all")
     with pytest.raises(TypeError, match=r"^`incomplete` must be"):
         rb.get_range_bars(*DAY, incomplete=3)
@@ -265,28 +265,30 @@ def test_a_keyword_of_the_reference_library_says_where_it_went(
 
 
 @pytest.mark.parametrize(
-    ("keyword", "hint"),
+    ("keyword", "value", "hint"),
     [
-        ("include_microstructure", 'features="microstructure"'),
-        ("ouroboros", 'reset="year"'),
-        ("include_incomplete", 'incomplete="keep"'),
-        ("by", 'group_by="symbol"'),
-        ("threshold_decimal_bps", "threshold=250"),
-        ("timestamp", 'columns={"timestamp": "your_column"}'),
-        ("price", 'columns={"price": "your_column"}'),
-        ("quantitty", "did you mean"),
+        ("include_microstructure", True, 'features="microstructure"'),
+        ("ouroboros", "month", 'reset="month"'),
+        ("ouroboros", None, 'reset="year"'),
+        ("include_incomplete", True, 'incomplete="keep"'),
+        ("by", "coin", 'group_by="coin"'),
+        ("by", pl.col("coin"), 'group_by="symbol"'),
+        ("threshold_decimal_bps", 500, "threshold=500"),
+        ("timestamp", "t", 'columns={"timestamp": "t"}'),
+        ("price", pl.col("p"), 'columns={"price": "your_column"}'),
     ],
 )
-def test_a_keyword_of_another_function_says_what_to_write_here(keyword: str, hint: str) -> None:
+def test_a_keyword_of_another_function_says_what_to_write_here(
+    keyword: str, value: object, hint: str
+) -> None:
     trades = rb.sample_ticks()
     with pytest.raises(TypeError, match=f"there is no argument `{keyword}`") as caught:
-        trades.rangebar.bars(250, **{keyword: "x"})
-    if keyword != "quantitty":
-        assert hint in str(caught.value)
+        trades.rangebar.bars(250, **{keyword: value})
+    assert f"hint: write {hint}" in str(caught.value)
 
 
 def test_expressions_say_where_columns_went() -> None:
-    with pytest.raises(TypeError, match='quantity="your_column"'):
-        rb.bars("price", 250, columns={"quantity": "size"})
+    with pytest.raises(TypeError, match=r'one by one: quantity="size", price="p"$'):
+        rb.bars("price", 250, columns={"quantity": "size", "price": "p"})
     with pytest.raises(TypeError, match="did you mean `quantity`"):
         rb.bars("price", 250, quantitiy="size")

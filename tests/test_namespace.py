@@ -170,6 +170,18 @@ def test_methods_are_listed_and_documented(day: pl.DataFrame) -> None:
     assert "bar_id" in dir(pl.col("price").rangebar)
 
 
+def test_completion_of_a_namespace_offers_its_methods_alone(day: pl.DataFrame) -> None:
+    frame = {"bars", "aggregate", "plot", "to_backtesting"}
+    for target, methods in (
+        (pl.col("price"), {"bars", "bar_id", "aggregate"}),
+        (day, frame),
+        (day.lazy(), frame),
+        (day["price"], set()),
+    ):
+        offered = {name for name in dir(target.rangebar) if not name.startswith("_")}
+        assert offered - {"binding"} == methods
+
+
 def test_public_names_are_there() -> None:
     names = [
         "bars", "bar_id", "aggregate", "iter_bars", "RangeBarBuilder", "to_backtesting", "columns",

@@ -272,12 +272,19 @@ def test_the_time_a_candle_took_is_exact_over_centuries() -> None:
 
 @pytest.mark.parametrize(
     "wrong",
-    [{"width": 0}, {"height": -1}, {"width": 10**9}, {"height": 10**6000}, {"width": math.nan}, {"max_bars": 0}],
+    [{"width": 0}, {"height": -1}, {"width": 10**9}, {"height": 10**6000}, {"max_bars": 0}],
     ids=lambda wrong: next(iter(wrong)),
 )  # fmt: skip
 def test_sizes_that_cannot_be_drawn_are_refused(wrong: dict[str, int]) -> None:
     with pytest.raises(ValueError, match=next(iter(wrong))):
         bars().rangebar.plot(**wrong)
+
+
+@pytest.mark.parametrize("wrong", [math.nan, math.inf, 960.5, "960", None, True])
+def test_a_size_that_is_not_a_whole_number_is_refused(wrong: object) -> None:
+    with pytest.raises(TypeError, match="`width` must be a whole number") as caught:
+        bars().rangebar.plot(width=wrong)
+    assert "hint: write width=" in str(caught.value)
 
 
 @pytest.mark.parametrize("scale", [0, -1, math.nan, math.inf, 1e6])

@@ -73,5 +73,5 @@ def test_a_null_has_no_aggressor(dtype: pl.DataType) -> None:
         )
         assert bars["volume"].sum() == frame["quantity"].sum()
     later = words.when(row == 21).then(pl.lit("neither")).otherwise("word")
-    with pytest.raises(TickDataError, match="neither.* at row 21"):
+    with pytest.raises(TickDataError, match=r"neither.* at row 21"):
         with_side(dtype, later).rangebar.bars(250)

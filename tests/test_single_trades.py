@@ -128,7 +128,7 @@ def test_ones_own_single_trades_stand_beside_the_aggregate_ones(tmp_path):
 
 
 def test_kinds_are_checked():
-    with pytest.raises(ValueError, match=r"`kind` does not know `trade`.*\n.*\n.*`trades`"):
+    with pytest.raises(ValueError, match=r"`kind`: unknown value `trade`.*\n.*\n.*`trades`"):
         market_of_kind(Venue(), "trade")
     for source in ("kraken", "exness"):
         with pytest.raises(ValueError, match="has no single trades"):

@@ -26,7 +26,7 @@ PARAMETERS = 10
 REPEATED_LINES = 12
 PUBLIC_NAMES = 37
 
-# Doors whose keywords the users' contract lists one by one.
+# Entry points whose keywords the users' contract lists one by one.
 CONTRACT_FUNCTIONS = {
     "bars_frame",
     "bars",
@@ -185,7 +185,7 @@ def test_no_function_takes_more_parameters_than_the_limit(language):
 def python_lines(path: Path) -> list[tuple[int, str]]:
     """Numbered lines of code without docstrings, signatures, imports and `name=name,`.
 
-    The doors share their keywords and their documentation by contract.
+    The entry points share their keywords and their documentation by contract.
     """
     source = path.read_text(encoding="utf-8")
     hidden: set[int] = set()

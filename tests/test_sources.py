@@ -15,6 +15,7 @@ from polars.testing import assert_frame_equal
 import rangebar_polars as rb
 from rangebar_polars.cli import main
 from rangebar_polars.config import Settings
+from rangebar_polars.day_ticks import DayTicks, Origin
 from rangebar_polars.exceptions import CoverageError, MissingColumnError
 from rangebar_polars.fetch.registry import FETCHERS
 from rangebar_polars.fetch.source import ArchiveProbe, Fetcher
@@ -22,10 +23,8 @@ from rangebar_polars.sources import (
     QUOTES,
     SOURCES,
     TRADES,
-    DayTicks,
     IdScheme,
     Market,
-    Origin,
     Source,
     canonical_market,
 )

@@ -201,7 +201,7 @@ def test_the_hint_of_the_gate_registers_the_symbol(symbol, tmp_path, monkeypatch
     monkeypatch.setenv("RANGEBAR_SYMBOLS", str(file))
     with pytest.raises(SymbolNotRegisteredError) as caught:
         validate_symbol_registered(symbol)
-    table, line = re.search(r"write (\[.*\]) and below it (.*) in ", str(caught.value)).groups()
+    table, line = re.search(r"add to .*:\n(\[.*\])\n(.*)\n", str(caught.value)).groups()
     file.write_text(f"{table}\n{line}\n", encoding="utf-8")
     assert validate_symbol_registered(symbol.lower()) == symbol
     assert {symbol, "BTCUSDT"} <= set(get_registered_symbols())

@@ -186,7 +186,7 @@ def hint_of(wrong: object) -> str:
         (0, "write a whole number from 1 (0.001 %) to 100000 (100 %), such as 250 for 0.25 %"),
         ("tigth", 'did you mean "tight"?'),
         ("", 'write 250, "medium", "0.25%" or "25bp"'),
-        ([250, 250], "leave one of them out"),
+        ([250, 250], "remove one of them"),
         ({100, 250}, "write a list: [100, 250]"),
         ([], "write 250, or [250, 500]"),
     ],

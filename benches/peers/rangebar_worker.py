@@ -1,4 +1,4 @@
-"""The existing library's Arrow door: `rangebar`, or its successor `opendeviationbar`.
+"""The existing library's Arrow entry point: `rangebar`, or its successor `opendeviationbar`.
 
 python rangebar_worker.py TRADES.parquet
 """

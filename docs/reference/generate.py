@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING
 import rangebar_polars as rb
 from rangebar_polars.config import Settings
 from rangebar_polars.sources import SOURCES
-from rangebar_polars.trade_layouts import LAYOUTS
+from rangebar_polars.trade_layouts.table import LAYOUTS
 
 if TYPE_CHECKING:
-    from rangebar_polars.trade_layouts import TradeLayout
+    from rangebar_polars.trade_layouts.table import TradeLayout
 
 PAGE = Path(__file__).with_name("columns.md")
 SETTINGS_PAGE = Path(__file__).with_name("settings.md")
@@ -46,7 +46,8 @@ An argument of a function wins over the environment, which wins over the setting
 over the default. Every call reads them again. The variable of a setting is `RANGEBAR_` followed by its
 name in capitals. An empty variable counts as not set. The file is TOML, with the name as the key:
 `symbol_gate = "warn"`. A relative path in it starts from the folder of the file, and a key that is not
-a setting is an error.
+a setting is an error. A variable that is nearly the name of a setting is warned about. `rangebar config`
+prints the settings in force with their origin, and `rangebar doctor` checks them.
 
 | platform | configuration folder | cache folder |
 |---|---|---|
@@ -66,7 +67,7 @@ basis points. It has no key in the settings file, because the file of symbols ha
 LAYOUTS_HEAD = """\
 # Layouts of trade files
 
-Generated from `rangebar_polars.trade_layouts` by `docs/reference/generate.py`; do not edit.
+Generated from `rangebar_polars.trade_layouts.table` by `docs/reference/generate.py`; do not edit.
 
 `rb.scan_trades` recognises these by the names of the columns and the values of the first row;
 `layout=` takes the name. Case, blanks and `_`, `-`, `.` in names do not matter, and a file may have

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from rangebar_polars._files.failpoints import Step, failpoint
-from rangebar_polars._utils.checks import ACCESS_HINT
+from rangebar_polars._utils.arguments.checks import ACCESS_HINT
 from rangebar_polars.exceptions import RangeBarError, StorageError, with_hint
 
 if TYPE_CHECKING:

@@ -44,7 +44,7 @@ def check_bars(bars: object, columns: Sequence[str], make_bars: str) -> pl.DataF
     if not isinstance(bars, pl.DataFrame):
         raise TypeError(
             with_hint(
-                f"bars must be a Polars DataFrame; they are of type `{type(bars).__name__}`",
+                f"bars must be a frame of Polars or pandas; they are of type `{type(bars).__name__}`",
                 "pass the frame that trades.rangebar.bars(250) returns",
             )
         )
@@ -117,13 +117,13 @@ def _missing(name: str, bars: pl.DataFrame, make_bars: str) -> MissingColumnErro
         sentence = (
             f"these bars have no column `{name}`: it is not part of a frame for backtesting.py"
         )
-        hint = "take Polars bars: rb.scan_range_bars(...).collect(), with the same arguments"
+        hint = "take the bars as a Polars frame, from `rb.scan_range_bars` with the same arguments"
     elif name in TIMES and {"open", "high", "low", "close", *TIMES} - columns == {name}:
         other = next(time for time in TIMES if time != name)
         sentence = f"these bars have no column `{name}`"
         hint = f'keep it, or add it: bars.with_columns({name}="{other}")'
     else:
-        sentence = f"these are not bars: there is no column `{name}`"
+        sentence = f"this is not a frame of bars: column `{name}` is missing"
         hint = f"make bars of trades first: {make_bars}"
     return MissingColumnError(with_hint(sentence, hint))
 

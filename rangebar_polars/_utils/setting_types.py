@@ -13,16 +13,9 @@ from rangebar_polars._utils.address import shown as address_shown
 from rangebar_polars.exceptions import SettingError, nearest, with_hint
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable
 
-__all__ = ["PREFIX", "Kind", "choice", "misspelt", "whole_number"]
-
-#: What the variables of settings begin with.
-PREFIX = "RANGEBAR_"
-#: Beginnings of other variables: of symbols, and of the tests.
-OTHERS = ("min_threshold_", "test_")
-#: How alike two names are, from 0 to 1, where one is meant as the other.
-LOOKS_LIKE = 0.85
+__all__ = ["Kind", "choice", "whole_number"]
 
 MOST_SECONDS = 10**9  # about 30 years; sockets and locks reject much longer waits
 _ENCODED = "write `/`, `?`, `#` and `@` in a user or password as %2F, %3F, %23 and %40"
@@ -168,24 +161,3 @@ DATE = Kind("a date", _date)
 COUNT = whole_number(1, 10**9)
 RATE = whole_number(0, 10**12, "whole number of bytes per second")
 THRESHOLD = whole_number(1, 100_000, "whole number of decimal basis points")
-
-
-def misspelt(variable: str, settings: Iterable[str]) -> str | None:
-    """Return the variable of a setting that another variable is almost named like.
-
-    Examples
-    --------
-    >>> from rangebar_polars._utils.setting_types import misspelt
-    >>> misspelt("RANGEBAR_CACHEDIR", ["cache_dir", "config"])
-    'RANGEBAR_CACHE_DIR'
-    >>> misspelt("RANGEBAR_CACHE_DIR", ["cache_dir"]), misspelt("RANGEBAR_MODE", ["cache_dir"])
-    (None, None)
-    """
-    from difflib import get_close_matches
-
-    name = variable.removeprefix(PREFIX).casefold()
-    plain = {setting.replace("_", ""): setting for setting in settings}
-    if name in plain.values() or name.startswith(OTHERS):
-        return None
-    near = get_close_matches(name.replace("_", ""), plain, n=1, cutoff=LOOKS_LIKE)
-    return f"{PREFIX}{plain[near[0]].upper()}" if near else None

@@ -14,7 +14,7 @@ import polars as pl
 
 from rangebar_polars._utils.span import ONE_DAY, day_start
 from rangebar_polars.bar_series.columns import ENDINGS
-from rangebar_polars.compute.builder import RangeBarBuilder
+from rangebar_polars.compute.builder import RangeBarBuilder, StoredTicksBuilder
 from rangebar_polars.exceptions import CheckpointError
 from rangebar_polars.sources import TRADES_SCHEMA
 
@@ -49,7 +49,7 @@ def new_builder(spec: BarSpec) -> RangeBarBuilder:
     """
     rules = spec.rules
     gap_us = rules.max_gap_us
-    return RangeBarBuilder(
+    return StoredTicksBuilder(
         spec.threshold,
         features="microstructure",
         incomplete="keep",
@@ -66,7 +66,7 @@ def restored(state: bytes) -> RangeBarBuilder:
     CheckpointError
         This version cannot load the state.
     """
-    return RangeBarBuilder.from_checkpoint(state)
+    return StoredTicksBuilder.from_checkpoint(state)
 
 
 def is_readable(state: bytes) -> bool:

@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 from hashlib import blake2b
 from typing import TYPE_CHECKING, NamedTuple
 
-from rangebar_polars._utils.checks import require_bool
+from rangebar_polars._utils.arguments.checks import require_bool
 from rangebar_polars._utils.span import day_start, microseconds
 from rangebar_polars._utils.symbol_names import file_name_part, shortened
 from rangebar_polars.bar_series.segments import EARLIEST, reset_mode, segment_of

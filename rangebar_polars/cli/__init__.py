@@ -1,4 +1,4 @@
-"""The command `rangebar`: data go to stdout or a file, messages to stderr.
+"""The command `rangebar`: data and reports go to stdout or a file, messages to stderr.
 
 The exit status is 2 for a usage error, and 1 for invalid or missing data.
 """
@@ -17,7 +17,8 @@ import polars as pl
 
 from rangebar_polars import __version__
 from rangebar_polars._text import shown
-from rangebar_polars.cli import bars, cache, populate, symbols, ticks
+from rangebar_polars.cli import bars, cache, health, populate, symbols, ticks
+from rangebar_polars.cli._arguments import check_source
 from rangebar_polars.cli._output import (
     UsageError,
     error_text,
@@ -76,6 +77,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         let_interrupts_end_waits()
         if getattr(arguments, "quiet", False):
             hold_messages()
+        check_source(arguments)
         ending.status = arguments.run(arguments) or 0
     return ending.status
 
@@ -155,6 +157,6 @@ def parser() -> argparse.ArgumentParser:
     )
     command.add_argument("--version", action="version", version=f"rangebar-polars {__version__}")
     verbs = command.add_subparsers(required=True, metavar="COMMAND")
-    for group in (bars, populate, cache, ticks, symbols):
+    for group in (bars, populate, cache, ticks, symbols, health):
         group.add_parser(verbs)
     return command

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import argparse
+from difflib import get_close_matches
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rangebar_polars._text import either
 from rangebar_polars.cli._output import UsageError
-from rangebar_polars.exceptions import ThresholdError
+from rangebar_polars.exceptions import ThresholdError, with_hint
 from rangebar_polars.sources import (
     DEFAULT_MARKET,
     DEFAULT_SOURCE,
@@ -34,9 +35,12 @@ __all__ = [
     "add_action",
     "add_cache_arguments",
     "add_cache_dir_argument",
+    "add_quiet_argument",
     "add_threshold_argument",
     "add_venue_arguments",
     "cache_arguments",
+    "check_source",
+    "misspelt_source",
     "parsed",
     "symbol_of",
     "threshold",
@@ -54,6 +58,10 @@ INCOMPLETE = 1
 
 
 DEFAULT_THRESHOLD = 250
+
+
+#: How similar a name must be to that of a source to be taken for a misspelling.
+SIMILAR_SOURCE = 0.8
 
 
 THRESHOLD_HELP = "250 (decimal basis points), 0.25%%, 25bp or a preset"
@@ -100,7 +108,11 @@ def venue_of(symbol: str, source: str | None, market: str | None) -> Venue:
 def venues_of(source: str | None, market: str | None, stored: Sequence[Venue] = ()) -> list[Venue]:
     """Return all venues, or those of a source, a market or both. `stored` adds user sources."""
     if source is not None:
-        source = parsed(canonical_market, source, DEFAULT_MARKET).source
+        # Checks a market that another source may have.
+        venue = parsed(canonical_market, source, market or DEFAULT_MARKET)
+        if market is not None:
+            return [venue]
+        source = venue.source
     known = [Venue(name, of_name) for name, row in SOURCES.items() for of_name in row.market_names]
     venues = [*known, *(venue for venue in stored if venue not in known)]
     if market is not None and market.lower() not in {venue.market for venue in venues}:
@@ -121,6 +133,54 @@ def add_venue_arguments(command: argparse._ActionsContainer) -> None:
         "--market",
         help=f"{either(market_names())}, or one of your own source (default: from the registry)",
     )
+    command.add_argument(
+        "--own-source",
+        action="store_true",
+        help="--source is your own, although its name is nearly that of another one",
+    )
+
+
+def check_source(arguments: argparse.Namespace) -> None:
+    """Refuse the name of a user source that is probably a misspelling of a source of the package.
+
+    A source that has ticks in the store, or a symbol in the registry, is not asked about.
+    """
+    name = getattr(arguments, "source", None)
+    if name is None:
+        return
+    near = misspelt_source(name)
+    if near is None or arguments.own_source or _is_used(name.lower(), arguments.cache_dir):
+        return
+    sentence = f"there is no source `{name}`; did you mean `{near}`?"
+    hint = f"--source {near}; or, if `{name}` is a source of your own, add --own-source once"
+    raise UsageError(with_hint(sentence, hint))
+
+
+def misspelt_source(name: str) -> str | None:
+    """Return the source of the package that a name is probably a misspelling of.
+
+    A longer name that contains it, such as that of another exchange of a group, is none.
+
+    Examples
+    --------
+    >>> from rangebar_polars.cli._arguments import misspelt_source
+    >>> [misspelt_source(name) for name in ("exnes", "Binanec", "kraken", "binance-us", "exness")]
+    ['exness', 'binance', None, None, None]
+    """
+    text = name.strip().lower()
+    if text in SOURCES or any(known in text and len(text) > len(known) + 1 for known in SOURCES):
+        return None
+    found = get_close_matches(text, SOURCES, n=1, cutoff=SIMILAR_SOURCE)
+    return found[0] if found else None
+
+
+def _is_used(source: str, cache_dir: Path | None) -> bool:
+    """Return whether a user source is known from the registry or from the tick store."""
+    from rangebar_polars.storage.parquet import TickStorage
+
+    if any(entry.exchange == source for entry in get_symbol_entries().values()):
+        return True
+    return any(venue.source == source for venue in TickStorage(cache_dir).list_venues())
 
 
 def add_threshold_argument(command: argparse._ActionsContainer, *, default: str) -> None:
@@ -164,6 +224,11 @@ def add_action(
     action = actions.add_parser(name, help=text, description=f"{text[0].upper()}{text[1:]}.")
     action.set_defaults(run=run)
     return action
+
+
+def add_quiet_argument(command: argparse._ActionsContainer) -> None:
+    """Add the option that holds messages back unless the command fails."""
+    command.add_argument("--quiet", action="store_true", help="print nothing on success")
 
 
 def cache_arguments(arguments: argparse.Namespace) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Output of the commands: messages to stderr, data to stdout or a file."""
+"""Output of the commands: messages to stderr, data and reports to stdout or a file."""
 
 from __future__ import annotations
 
@@ -163,9 +163,15 @@ def say(text: str) -> None:
 
 
 def report(text: object) -> None:
-    """Write the lines of a report to stderr, each as a message."""
-    for line in str(text).splitlines():
-        say(line)
+    """Write the report of a command that has no data to stdout.
+
+    With `--quiet`, it is held back as a message, and shown on stderr if the command fails.
+    """
+    lines = str(text).splitlines()
+    if Held.messages is not None:
+        Held.messages += lines
+    elif sys.stdout is not None:
+        emit("".join(f"{printable(line)}\n" for line in lines))
 
 
 def hold_messages() -> None:

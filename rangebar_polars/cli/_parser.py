@@ -67,12 +67,17 @@ class CommandParser(argparse.ArgumentParser):
         options = [word for word in unknown if word.startswith("-") and word != "-"]
         if not options:
             return f"unexpected arguments: {' '.join(unknown)}"
-        known = [name for name in self._option_string_actions if name.startswith("--")]
+        known = {
+            name.removeprefix("--"): name
+            for name in self._option_string_actions
+            if name.startswith("--")
+        }
         parts = []
         for option in options:
             name = option.partition("=")[0]
-            near = nearest(name, known)
-            parts.append(f"unknown option `{name}`" + (f"; did you mean `{near}`?" if near else ""))
+            near = nearest(name.strip("-"), known)
+            meant = f"; did you mean `{known[near]}`?" if near else ""
+            parts.append(f"unknown option `{name}`{meant}")
         return "; ".join(parts)
 
     def _describe_command(self, value: str, action: Any) -> str:  # noqa: ANN401

@@ -42,6 +42,7 @@ if TYPE_CHECKING:
 __all__ = ["add_parser"]
 
 SUFFIXES = (".parquet", ".csv")
+PICTURES = (".png", ".svg")
 TABLE_COLUMNS = (
     "threshold",
     "bar_id",
@@ -123,7 +124,7 @@ def add_parser(verbs: Verbs) -> None:
         "--out", type=Path, metavar="FILE", help="write the bars to this .parquet or .csv file"
     )
     bars.add_argument(
-        "--plot", type=Path, metavar="FILE", help="draw candlesticks to this .png file"
+        "--plot", type=Path, metavar="FILE", help="draw candlesticks to this .png or .svg file"
     )
     bars.add_argument("--quiet", action="store_true", help="print nothing on success")
     _add_file_arguments(bars.add_argument_group("options for files"))
@@ -285,7 +286,7 @@ def check_arguments(arguments: argparse.Namespace, limits: Sequence[LimitLike]) 
         check_span(*arguments.trades)
         anchor(arguments.anchor)
     check_output_path("--out", arguments.out, SUFFIXES)
-    check_output_path("--plot", arguments.plot, (".png",))
+    check_output_path("--plot", arguments.plot, PICTURES)
     if arguments.plot:
         from rangebar_polars.plot.chart import require_extra
 
@@ -318,11 +319,11 @@ def check_output_path(option: str, path: Path | None, suffixes: Sequence[str]) -
 
 def draw(bars: pl.DataFrame, path: Path) -> None:
     """Draw the bars as candlesticks."""
-    from rangebar_polars.plot.chart import plot_bars, save_png
+    from rangebar_polars.plot.chart import plot_bars, save_png, save_svg
 
     chart = plot_bars(bars)
     with whole_file(path) as part:
-        save_png(chart, part)
+        (save_svg if path.suffix.lower() == ".svg" else save_png)(chart, part)
     say(f"wrote {path}")
 
 

@@ -33,7 +33,7 @@ from rangebar_polars.cli.populate import (
     unanswered,
     workers,
 )
-from rangebar_polars.exceptions import PopulationError, with_hint
+from rangebar_polars.exceptions import PopulationError, SymbolNotRegisteredError, with_hint
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -170,9 +170,13 @@ def run_count(arguments: argparse.Namespace) -> int:
     if before is not None:
         parsed(parse_day, before, "before")
     symbol, options = _bar_options(arguments)
-    counts = {
-        dbps: count_bars(symbol, dbps, before=before, **options) for dbps in _thresholds(arguments)
-    }
+    try:
+        counts = {
+            dbps: count_bars(symbol, dbps, before=before, **options)
+            for dbps in _thresholds(arguments)
+        }
+    except SymbolNotRegisteredError as error:
+        return fail(error_text(error), INCOMPLETE)
     if len(counts) == 1:
         emit(f"{next(iter(counts.values()))}\n")
     else:
@@ -188,12 +192,15 @@ def run_export(arguments: argparse.Namespace) -> int:
     check_output_path("--out", arguments.out, SUFFIXES)
     span = _span(arguments)
     features = arguments.features or ["microstructure"]
-    bars = _by_threshold(
-        arguments,
-        lambda symbol, dbps, options: get_cached_bars(
-            symbol, dbps, *span, features=features, **options
-        ),
-    )
+    try:
+        bars = _by_threshold(
+            arguments,
+            lambda symbol, dbps, options: get_cached_bars(
+                symbol, dbps, *span, features=features, **options
+            ),
+        )
+    except SymbolNotRegisteredError as error:
+        return fail(error_text(error), INCOMPLETE)
     if bars.is_empty():
         symbol, dbps = symbol_of(arguments.symbol), ", ".join(map(str, _thresholds(arguments)))
         sentence = f"no bars of {symbol} at {dbps} dbps are cached for these days"

@@ -11,6 +11,7 @@ from rangebar_polars.cli._arguments import (
     INCOMPLETE,
     add_action,
     add_cache_arguments,
+    add_quiet_argument,
     add_threshold_argument,
     cache_arguments,
     symbol_of,
@@ -36,6 +37,7 @@ def add_removal(actions: Verbs) -> None:
     collect.add_argument(
         "--dry-run", action="store_true", help="count what would be deleted, and delete nothing"
     )
+    add_quiet_argument(collect)
     add_cache_arguments(collect)
     drop = add_action(actions, "drop", "remove cached bars; ticks stay", run_drop)
     drop.add_argument("symbol", nargs="?", metavar="SYMBOL", help="only this symbol (default: all)")
@@ -59,7 +61,8 @@ def run_gc(arguments: argparse.Namespace) -> None:
 
     with reading(arguments.dsn, cache_dir=arguments.cache_dir) as cache:
         removed = Removed() if cache is None else gc(cache, dry_run=arguments.dry_run)
-    emit_frame(_rows(removed))
+    if not arguments.quiet:
+        emit_frame(_rows(removed))
     say("these rows would be deleted" if arguments.dry_run else "deleted these rows")
 
 

@@ -3,21 +3,23 @@
 from __future__ import annotations
 
 import argparse
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from typing import TYPE_CHECKING
 
 import polars as pl
 
-from rangebar_polars._utils.span import parse_span
+from rangebar_polars._utils.span import parse_day, parse_span
 from rangebar_polars.cli._arguments import (
     add_cache_dir_argument,
+    add_quiet_argument,
     add_venue_arguments,
     parsed,
     symbol_of,
     venue_of,
     venues_of,
 )
-from rangebar_polars.cli._output import emit_frame, report, say
+from rangebar_polars.cli._output import emit_frame, fail, report, say
+from rangebar_polars.cli.cache_drop import confirmed
 from rangebar_polars.cli.ticks_import import add_import
 from rangebar_polars.exceptions import TicksNotCachedError, nearest, with_hint
 from rangebar_polars.symbol_registry import get_symbol_entries
@@ -28,7 +30,7 @@ if TYPE_CHECKING:
 
 __all__ = ["add_parser"]
 
-FAULTS_FOUND = 1
+FAULTS_FOUND = NOT_CONFIRMED = 1
 SOUND = ["ok", "unreferenced", "quarantined"]
 LISTED = pl.Schema(
     {
@@ -55,7 +57,7 @@ examples:
   rangebar fetch EURUSD 2024-01-01 2024-03-31       Exness quotes, by the registry
 """
 TICKS_HELP = """\
-List, import, verify and clean up the tick store.
+List, import, verify, remove and clean up the ticks of the store.
 
 The store lies in the folder that --cache-dir or RANGEBAR_CACHE_DIR names, by default the platform's
 cache folder. Lists go to stdout: as a table on a terminal, as CSV otherwise.
@@ -77,11 +79,11 @@ def add_parser(verbs: Verbs) -> None:
         action="store_true",
         help="fetch stored days again, in case their archive was republished",
     )
-    fetch.add_argument("--quiet", action="store_true", help="print nothing on success")
+    add_quiet_argument(fetch)
     fetch.set_defaults(run=run_fetch)
     ticks = verbs.add_parser(
         "ticks",
-        help="list, import, verify and clean up the tick store",
+        help="list, import, verify, remove and clean up the ticks of the store",
         description=TICKS_HELP,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
@@ -94,6 +96,7 @@ def _add_actions(actions: Verbs) -> None:
     coverage.set_defaults(run=run_coverage)
     verify = _action(actions, "verify", "read and check every file; exit with 1 if one is damaged")
     verify.add_argument("symbol", nargs="?", metavar="SYMBOL", help="only this symbol")
+    add_quiet_argument(verify)
     add_cache_dir_argument(verify)
     verify.set_defaults(run=run_verify)
     listing = _action(actions, "list", "list the stored symbols, or the stored days of one symbol")
@@ -105,9 +108,20 @@ def _add_actions(actions: Verbs) -> None:
     collect.add_argument(
         "--dry-run", action="store_true", help="list what would be deleted, and delete nothing"
     )
+    add_quiet_argument(collect)
     add_cache_dir_argument(collect)
     collect.set_defaults(run=run_gc)
     add_import(actions)
+    drop = _action(actions, "drop", "remove stored ticks of a symbol; cached bars stay")
+    drop.add_argument("symbol", metavar="SYMBOL", help="see `rangebar ticks list` for a list")
+    drop.add_argument(
+        "--before", metavar="DAY", help="only days before this one (UTC; default: all days)"
+    )
+    drop.add_argument("--yes", action="store_true", help="do not ask for confirmation")
+    add_venue_arguments(drop)
+    add_quiet_argument(drop)
+    add_cache_dir_argument(drop)
+    drop.set_defaults(run=run_drop)
 
 
 def _action(actions: Verbs, name: str, text: str) -> argparse.ArgumentParser:
@@ -152,12 +166,13 @@ def run_verify(arguments: argparse.Namespace) -> int:
     found = _storage(arguments).verify(symbol)
     if symbol is not None and found.is_empty():
         raise _not_stored(symbol)
-    emit_frame(found)
     # The reason is set while the day waits to be fetched again, and empty once it was.
     is_lost = (pl.col("state") == "quarantined") & pl.col("reason").is_not_null()
-    bad = found.filter(~pl.col("state").is_in(SOUND) | is_lost).height
-    say(f"{found.height:,} files, {bad:,} bad")
-    return FAULTS_FOUND if bad else 0
+    bad = found.filter(~pl.col("state").is_in(SOUND) | is_lost)
+    if bad.height or not arguments.quiet:
+        emit_frame(bad if arguments.quiet else found)
+    say(f"{found.height:,} files, {bad.height:,} bad")
+    return FAULTS_FOUND if bad.height else 0
 
 
 def run_list(arguments: argparse.Namespace) -> None:
@@ -186,8 +201,31 @@ def _list_symbols(arguments: argparse.Namespace) -> None:
 def run_gc(arguments: argparse.Namespace) -> None:
     """Run `rangebar ticks gc`."""
     files = _storage(arguments).gc(dry_run=arguments.dry_run)
-    emit_frame(files)
+    if not arguments.quiet:
+        emit_frame(files)
     say(f"{files.height:,} files {'would be deleted' if arguments.dry_run else 'deleted'}")
+
+
+def run_drop(arguments: argparse.Namespace) -> int:
+    """Run `rangebar ticks drop`; return 1 if nothing is stored, or if it was not confirmed."""
+    symbol = symbol_of(arguments.symbol)
+    venue = venue_of(symbol, arguments.source, arguments.market)
+    before = date.max if arguments.before is None else parsed(parse_day, arguments.before, "before")
+    storage = _storage(arguments)
+    stored = storage.list_days(symbol, source=venue.source, market=venue.market)
+    if not stored:
+        raise _not_stored(symbol, f" ({venue})")
+    days = [day for day in stored if day < before]
+    if not days:
+        say(f"nothing to remove: the first stored day is {stored[0]}")
+        return 0
+    span = f"{days[0]} to {days[-1]}" if len(days) > 1 else f"{days[0]}"
+    what = f"{len(days):,} {'days' if len(days) > 1 else 'day'} of ticks of {symbol} ({venue})"
+    if not confirmed(arguments, f"{what}: {span}", what):
+        return fail("nothing was removed", NOT_CONFIRMED)
+    storage.delete_ticks(symbol, days[0], days[-1], source=venue.source, market=venue.market)
+    report(f"removed {what}; `rangebar ticks gc` frees their space after a week")
+    return 0
 
 
 def _storage(arguments: argparse.Namespace) -> TickStorage:

@@ -13,7 +13,7 @@ from rangebar_polars.cli._arguments import (
     symbol_of,
     venue_of,
 )
-from rangebar_polars.cli._output import UsageError, say
+from rangebar_polars.cli._output import UsageError, report
 from rangebar_polars.cli._trades import TradeInput, add_file_arguments, is_file_name, opened_trades
 from rangebar_polars.exceptions import TickDataError, with_hint
 
@@ -94,7 +94,7 @@ def run_import(arguments: argparse.Namespace) -> None:
     if not rows + duplicates:
         raise TickDataError(with_hint("the files have no trades", "check the files"))
     stored = f", {duplicates:,} already stored" if duplicates else ""
-    say(f"{symbol} ({venue}): {rows:,} ticks of {count_text(len(days), 'day')} imported{stored}")
+    report(f"{symbol} ({venue}): {rows:,} ticks of {count_text(len(days), 'day')} imported{stored}")
 
 
 def whole_days(trades: pl.LazyFrame) -> Iterator[pl.DataFrame]:

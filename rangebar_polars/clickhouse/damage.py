@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from rangebar_polars.clickhouse.connection.client import Cache
 
-__all__ = ["set_damaged_aside"]
+__all__ = ["is_sound", "set_damaged_aside"]
 
 
 def set_damaged_aside(cache: Cache, days: Iterable[date] | None = None) -> list[str]:
@@ -33,7 +33,7 @@ def set_damaged_aside(cache: Cache, days: Iterable[date] | None = None) -> list[
     if days is not None:
         where += f" AND {among(['partition_id'], [(f'{day:%Y%m}',) for day in days])}"
     parts = cache.query(f"SELECT name FROM system.parts WHERE {where}")  # noqa: S608
-    damaged = [name for name in parts.to_series() if not _is_sound(cache, name)]
+    damaged = [name for name in parts.to_series() if not is_sound(cache, "bars", name)]
     for name in damaged:
         cache.command(f"ALTER TABLE {cache.table('bars')} DETACH PART {literal(name)}")
         note = with_hint(
@@ -45,7 +45,8 @@ def set_damaged_aside(cache: Cache, days: Iterable[date] | None = None) -> list[
     return damaged
 
 
-def _is_sound(cache: Cache, part: str) -> bool:
-    answer = cache.query(f"CHECK TABLE {cache.table('bars')} PART {literal(part)}")
+def is_sound(cache: Cache, table: str, part: str) -> bool:
+    """Return whether the files of a part of a table have the checksums that were written."""
+    answer = cache.query(f"CHECK TABLE {cache.table(table)} PART {literal(part)}")
     # An old server, or one with such a setting, answers with a number only.
     return bool(answer["is_passed" if "is_passed" in answer.columns else "result"].item())

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from rangebar_polars._files.failpoints import Step, failpoint
 from rangebar_polars._files.interrupts import Uninterrupted
 from rangebar_polars._files.locks import wait_a_little
-from rangebar_polars._utils.keywords import checked_keywords
+from rangebar_polars._utils.arguments.keywords import checked_keywords
 from rangebar_polars.clickhouse.connection import driver
 from rangebar_polars.clickhouse.connection.client import READS, Cache
 from rangebar_polars.clickhouse.connection.connection import Connection

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from itertools import chain
 from typing import TYPE_CHECKING
 
 import polars as pl
 
 from rangebar_polars import _internal
 from rangebar_polars.catalogue import column_names
+from rangebar_polars.compute._missing import missing_field
 from rangebar_polars.exceptions import MissingColumnError, unknown_choice, with_hint
-from rangebar_polars.interop.fields import mid_price, quote_columns
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
@@ -69,16 +70,22 @@ def _check_override(field: str, name: str | None) -> None:
     known = (*FIELDS, SYMBOL)
     if field not in known:
         message = unknown_choice("columns", str(field), known)
-        if name in known:
+        if name in known and str(field).casefold() != name:
+            # One hint: the order is the likelier mistake, and the nearest name would confuse.
+            message = message.partition("\n\n")[0]
             message = with_hint(message, f'the field comes first: columns={{"{name}": "{field}"}}')
         raise ValueError(message)
     if name is None and field in _REQUIRED:
-        raise ValueError(f"`columns` leaves out `{field}`, which bars require")
+        sentence = f"`columns` leaves out `{field}`, which bars require"
+        hint = f'name the column, as in columns={{"{field}": "{field}"}}'
+        raise ValueError(with_hint(sentence, hint))
     if name is not None and not isinstance(name, str):
-        raise TypeError(
+        sentence = (
             f"`columns` must map `{field}` to the name of a column or to None, not to a value of "
             f"type `{type(name).__name__}`"
         )
+        hint = "add an expression as a column first, with `with_columns`, and pass its name"
+        raise TypeError(with_hint(sentence, hint))
 
 
 def parse_keys(group_by: GroupBy | None) -> tuple[str, ...]:
@@ -87,15 +94,22 @@ def parse_keys(group_by: GroupBy | None) -> tuple[str, ...]:
         return ()
     keys = (group_by,) if isinstance(group_by, str) else group_by
     if not isinstance(keys, (list, tuple)) or not all(isinstance(key, str) for key in keys):
+        odd = keys if not isinstance(keys, (list, tuple)) else _first_odd(keys)
         raise TypeError(
             with_hint(
-                "`group_by` of a frame must be the name of a column or a list of names",
-                "compute a key with `with_columns` first, then pass its name",
+                "`group_by` of a frame must be the name of a column or a list of names; it is of "
+                f"type `{type(odd).__name__}`",
+                "compute a key with `with_columns` first, and pass its name, such as "
+                'group_by="symbol"',
             )
         )
     if not keys:
         raise ValueError("`group_by` is an empty list; leave it out for a single series of trades")
     return tuple(keys)
+
+
+def _first_odd(keys: Sequence[object]) -> object:
+    return next(key for key in keys if not isinstance(key, str))
 
 
 def check_keys(keys: Sequence[str]) -> None:
@@ -204,7 +218,7 @@ def find_columns(
     ValueError
         A field has two candidates.
     """
-    claimed = {*columns.values(), *keys, bar_id}
+    claimed = {name for name in (*columns.values(), *keys, bar_id) if name is not None}
     described = [(name, _kind(dtype), name not in claimed) for name, dtype in schema.items()]
     present = tuple(schema)
     candidates = {
@@ -215,11 +229,13 @@ def find_columns(
     if SYMBOL in columns:
         named = _named_column(SYMBOL, columns[SYMBOL], present)
         symbols = [] if named is None else [named]
-    found = {
-        field: name
-        for field, names in candidates.items()
-        if (name := _column_of(field, names, present, columns)) is not None
-    }
+    found = {}
+    for field, names in candidates.items():
+        if not names and field in _REQUIRED and field not in columns:
+            raise missing_field(field, schema, {*chain(*candidates.values()), *claimed})
+        name = _column_of(field, names, present, columns)
+        if name is not None:
+            found[field] = name
     # Both identify the aggressor: the one in `columns` wins, else `is_buyer_maker`.
     if "side" in found and "is_buyer_maker" in found:
         del found["side" if columns.get("side") is None else "is_buyer_maker"]
@@ -252,16 +268,4 @@ def _column_of(
                 f'say which: columns={{"{field}": "{candidates[0]}"}}',
             )
         )
-    if not candidates and field == "price":
-        quotes = quote_columns(present)
-        if quotes is not None:
-            raise MissingColumnError(
-                with_hint(
-                    f"the frame has no column `price`, but quotes, `{quotes[0]}` and `{quotes[1]}`",
-                    f"build bars of the mid price: .with_columns({mid_price(*quotes)}); for the "
-                    "files of Exness see rangebar_polars.exness",
-                )
-            )
-    if not candidates and field in _REQUIRED:
-        raise MissingColumnError.of(field, present, used_for=field, renamed_by=field)
     return candidates[0] if candidates else None

@@ -9,7 +9,8 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 from rangebar_polars import _internal
-from rangebar_polars._utils.checks import keeps_incomplete
+from rangebar_polars._text import shown
+from rangebar_polars._utils.arguments.checks import keeps_incomplete, require_bool
 from rangebar_polars.catalogue import column_names
 from rangebar_polars.distance import Distance, GridKind, grid_text, parse_grid
 from rangebar_polars.exceptions import unknown_choice, with_hint
@@ -61,6 +62,16 @@ _NANOSECONDS = {
 _DURATION_PART = re.compile(r"([0-9]{1,19})([a-zµμ]+)")
 _DURATION = re.compile(rf"(?:{_DURATION_PART.pattern})+")
 _LONGEST_GAP = 2**63 - 1
+_GAP_HINT = 'write max_gap="1h"; the units are ns, us, ms, s, m and h'
+#: A number and a unit, in the ways in which they are also written.
+_LOOSE_DURATION = r"[+-]?\s*([0-9]{1,9})\s*([A-Za-zµμ]+)"
+_MONTH = "M"
+_HOURS = {"d": 24, "day": 24, "days": 24, "w": 168, "week": 168, "weeks": 168}
+_UNIT_NAMES = {
+    **dict.fromkeys(("hour", "hours", "hr", "hrs"), "h"),
+    **dict.fromkeys(("minute", "minutes", "min", "mins", "t"), "m"),
+    **dict.fromkeys(("second", "seconds", "sec", "secs"), "s"),
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,8 +164,7 @@ def parse_options(
 ) -> Options:
     """Check the settings for bars of one or several thresholds."""
     thresholds, long = parse_limits(threshold)
-    if not isinstance(prevent_same_timestamp_close, bool):
-        raise _wrong_type("prevent_same_timestamp_close", "a bool", prevent_same_timestamp_close)
+    require_bool(prevent_same_timestamp_close=prevent_same_timestamp_close)
     return Options(
         thresholds=thresholds,
         long=long,
@@ -163,7 +173,7 @@ def parse_options(
         reset=_parse_reset(reset),
         max_gap_ns=None if max_gap is None else _parse_gap(max_gap),
         keep=keeps_incomplete(incomplete),
-        gate=prevent_same_timestamp_close,
+        gate=bool(prevent_same_timestamp_close),
         side_is=_choose("side_is", side_is, _SIDES),
         contract_size=_parse_contract(contract_size),
     )
@@ -197,8 +207,9 @@ def _parse_reset(reset: str | None) -> str | None:
 
 def _choose(what: str, value: str, choices: Collection[str]) -> str:
     if not isinstance(value, str):
-        listed = ", ".join(f'"{choice}"' for choice in choices)
-        raise _wrong_type(what, f"one of {listed}", value)
+        first, *rest = [f'"{choice}"' for choice in choices]
+        expected = f"one of {', '.join([first, *rest])}"
+        raise _wrong_type(what, expected, value, f"write {what}={first}")
     if value not in choices:
         raise ValueError(unknown_choice(what, value, list(choices)))
     return value
@@ -220,12 +231,13 @@ def _parse_features(features: Features) -> tuple[str, ...]:
 
 def _names(features: object) -> list[str]:
     expected = "the name of a group or of a column, or a list of these"
-    if not isinstance(features, Iterable):
-        raise _wrong_type("features", expected, features)
+    if not isinstance(features, Iterable) or isinstance(features, (bytes, bytearray)):
+        group = "microstructure" if features is True else "core"
+        raise _wrong_type("features", expected, features, f'write features="{group}"')
     names = list(features)
     for name in names:
         if not isinstance(name, str):
-            raise _wrong_type("features", expected, name)
+            raise _wrong_type("features", expected, name, 'write features=["ofi", "duration_us"]')
     return names
 
 
@@ -235,9 +247,13 @@ def _parse_gap(gap: MaxGap) -> int:
     elif isinstance(gap, str):
         nanoseconds = _parse_duration(gap)
     else:
-        raise _wrong_type("max_gap", 'a timedelta or a duration such as "1h" or "30m"', gap)
+        is_seconds = isinstance(gap, int) and not isinstance(gap, bool) and gap > 0
+        hint = f'if these are seconds, write max_gap="{gap}s"' if is_seconds else _GAP_HINT
+        expected = 'a timedelta or a duration such as "1h" or "30m"'
+        raise _wrong_type("max_gap", expected, gap, hint)
     if not 0 < nanoseconds <= _LONGEST_GAP:
-        raise ValueError(f"`max_gap` must be longer than 0 and below 292 years; it is `{gap}`")
+        sentence = f"`max_gap` must be longer than 0 and below 292 years; it is `{gap}`"
+        raise ValueError(with_hint(sentence, f"{_GAP_HINT}. None is no limit"))
     return nanoseconds
 
 
@@ -247,14 +263,27 @@ def _parse_duration(text: str) -> int:
     if not parts or any(unit not in _NANOSECONDS for _, unit in parts):
         raise ValueError(
             with_hint(
-                f"`max_gap` cannot be `{text}`: it must consist of numbers, each with a unit of "
-                "fixed length: ns, us, ms, s, m, h",
-                'write "30m", "1h", "36h" or a timedelta; the length of days, weeks, months, '
-                "quarters and years depends on the calendar",
+                f"`max_gap` cannot be `{shown(text)}`: it must consist of numbers, each with a unit "
+                "of fixed length: ns, us, ms, s, m, h",
+                _meant_duration(stripped)
+                or f"{_GAP_HINT}. The length of months, quarters and years depends on the calendar",
             )
         )
     return sum(int(number) * _NANOSECONDS[unit] for number, unit in parts)
 
 
-def _wrong_type(what: str, expected: str, value: object) -> TypeError:
-    return TypeError(f"`{what}` must be {expected}; it is of type `{type(value).__name__}`")
+def _meant_duration(text: str) -> str | None:
+    """Return the hint for a duration with a blank, a sign or a unit of days; None for others."""
+    found = re.fullmatch(_LOOSE_DURATION, text)
+    if found is None:
+        return None
+    number, unit = int(found[1]), found[2].lower() if found[2] != _MONTH else _MONTH
+    hours = _HOURS.get(unit)
+    meant = f"{number * hours}h" if hours else f"{number}{_UNIT_NAMES.get(unit, unit)}"
+    is_known = hours is not None or unit in _NANOSECONDS or unit in _UNIT_NAMES
+    return f'write max_gap="{meant}"' if number and is_known else None
+
+
+def _wrong_type(what: str, expected: str, value: object, hint: str) -> TypeError:
+    sentence = f"`{what}` must be {expected}; it is of type `{type(value).__name__}`"
+    return TypeError(with_hint(sentence, hint))

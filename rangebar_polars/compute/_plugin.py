@@ -1,12 +1,10 @@
-"""The compiled library: its path, the call of its expressions, and versions."""
+"""The compiled library: its path, and the call of its expressions."""
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import polars as pl
 from polars.plugins import register_plugin_function
 
 from rangebar_polars import _internal
@@ -15,9 +13,11 @@ from rangebar_polars._utils.fork import raise_if_forked
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    import polars as pl
+
     from rangebar_polars._typing import IntoColumn
 
-__all__ = ["plugin", "show_versions"]
+__all__ = ["plugin"]
 
 # The file, not its folder: given a folder, Polars takes the first library that it finds there.
 _LIBRARY = Path(_internal.__file__)
@@ -46,25 +46,3 @@ def plugin(
         # In `group_by(...).agg(...)`, too, inputs are known by their names.
         pass_name_to_apply=True,
     )
-
-
-def show_versions() -> None:
-    """Print the versions for a bug report.
-
-    Examples
-    --------
-    >>> import rangebar_polars as rb
-    >>> rb.show_versions()
-    rangebar-polars: ...
-    polars: ...
-    """
-    build = "debug" if _internal.__debug_build__ else "release"
-    facts = {
-        "rangebar-polars": f"{_internal.__version__} ({build} build)",
-        "polars": pl.__version__,
-        "python": sys.version.split(maxsplit=1)[0],
-        "platform": sys.platform,
-        "instruction set": _internal.instruction_set(),
-        "library": str(_LIBRARY),
-    }
-    print("\n".join(f"{name}: {fact}" for name, fact in facts.items()))  # noqa: T201

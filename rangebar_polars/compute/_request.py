@@ -11,7 +11,7 @@ import polars as pl
 
 from rangebar_polars import _internal
 from rangebar_polars._typing import FrameOptions
-from rangebar_polars._utils.keywords import check_keywords
+from rangebar_polars._utils.arguments.keywords import check_keywords
 from rangebar_polars._utils.warn import warn_caller
 from rangebar_polars.compute._columns import SYMBOL, bind, check_keys, parse_columns, parse_keys
 from rangebar_polars.compute._options import fold_options, parse_options
@@ -73,10 +73,12 @@ class FrameRequest:
     ) -> Self:
         """Check the arguments for bars that the caller numbered."""
         if not isinstance(bar_id, str):
-            raise TypeError(
+            sentence = (
                 f"`bar_id` of a frame must be the name of a column; it is of type "
                 f"`{type(bar_id).__name__}`"
             )
+            hint = "add the ids as a column first, with `with_columns`, and pass its name"
+            raise TypeError(with_hint(sentence, hint))
         options = fold_options(features, side_is, contract_size)
         return cls(options, parse_columns(columns), bar_id=bar_id)
 
@@ -95,6 +97,7 @@ class FrameRequest:
         absolute_rows: bool = False,
         warns: bool = True,
         trades: pl.DataFrame | None = None,
+        watch_fills: bool = True,
     ) -> Bound:
         """Find the columns in a frame of this schema and check their data types.
 
@@ -103,11 +106,14 @@ class FrameRequest:
         inputs = bind(schema, self.columns, keys=self.keys, bar_id=self.bar_id)
         if self.options.contract_size is not None and "quantity" not in inputs.roles:
             raise _without_quantity(schema)
+        for name in inputs.names:
+            if schema[name] == pl.Object:
+                raise _of_objects(name)
         dtypes = tuple(schema[name] for name in inputs.names)
         options = self.options.kernel(
             inputs.roles, inputs.names, project=project, absolute_rows=absolute_rows
         )
-        options.update(apart=list(inputs.apart), watch_fills=True)
+        options.update(apart=list(inputs.apart), watch_fills=watch_fills)
         times = None
         if trades is not None and not isinstance(schema[inputs.of("timestamp")], pl.Datetime):
             times = trades.get_column(inputs.of("timestamp")).drop_nulls().head(1)
@@ -147,6 +153,16 @@ def _without_quantity(schema: Mapping[str, pl.DataType]) -> MissingColumnError:
             "`contract_size` converts the quantity, but no column is recognised as `quantity`; "
             f"the frame has {listed}",
             'name it: columns={"quantity": "..."}, or leave `contract_size` out',
+        )
+    )
+
+
+def _of_objects(name: str) -> TypeError:
+    column = json.dumps(name)
+    return TypeError(
+        with_hint(
+            f"`{name}` holds Python objects, not values of one data type",
+            f"convert it: trades.with_columns(pl.Series({column}, trades[{column}].to_list()))",
         )
     )
 

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING
 
 import polars as pl
 
+from rangebar_polars._utils.arguments.keywords import checked_keywords
 from rangebar_polars._utils.io_source import origin_of
-from rangebar_polars._utils.keywords import checked_keywords
 from rangebar_polars._utils.warn import warn_caller
 from rangebar_polars.compute._columns import FIELDS, SYMBOL, find_columns, parse_columns
 from rangebar_polars.exceptions import UnboundColumnWarning, nearest, with_hint
-from rangebar_polars.interop.fields import quote_columns
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
@@ -25,6 +25,22 @@ __all__ = ["binding", "warn_of_unbound"]
 _SCHEMA = ["field", "column", "dtype", "how", "note"]
 _NO_QUANTITY = "volume, vwap and turnover of the bars are null"
 _NO_SIDE = "buy and sell columns of the bars are null"
+# Words of a name, in snake or in camel case.
+_WORD = re.compile(r"[A-Z]?[a-z]+|[A-Z]+(?![a-z])")
+# Words of names of ids, times and quotes, and endings of such names without a separator.
+_NO_AMOUNTS = frozenset(
+    {
+        *("id", "ids", "uid", "oid", "tid", "seq", "seqno", "sequence", "nonce", "nr"),
+        *("index", "idx", "row", "rownum", "date", "day", "datetime", "epoch"),
+        *("time", "times", "timestamp", "ts", "ms", "us", "ns", "millis", "micros", "nanos"),
+        *("milliseconds", "microseconds", "nanoseconds", "bid", "bids", "ask", "asks"),
+    }
+)
+_NO_AMOUNT = re.compile(
+    "(best)?(bid|ask)(price|px|size|sz|qty|quantity|volume|vol|amount)?"
+    "|.*(trade|order|match|deal|fill|agg|buyer|seller|maker|taker|user|event|update|record|exec)ids?"
+    "|.*(time|timestamp|timems|timeus|timens|sequence|number)"
+)
 # Parts of names by which a column could tell the aggressor.
 _SIDE_WORDS = ("side", "maker", "taker", "aggress", "buy", "sell", "direction")
 
@@ -124,13 +140,13 @@ def _candidates(
     unbound = found.unbound(keys)
     candidates = {}
     if "quantity" not in found.columns and "quantity" not in columns:
-        quotes = quote_columns(tuple(schema)) or ()
-        numeric = [name for name in unbound if schema[name].is_numeric() and name not in quotes]
+        numeric = [name for name in unbound if _may_be_amount(name, schema[name])]
         if numeric:
             candidates["quantity"] = nearest("quantity", numeric) or numeric[0]
     has_side = "side" in found.columns or "is_buyer_maker" in found.columns
     if not has_side and "side" not in columns and "is_buyer_maker" not in columns:
         named = [name for name in unbound if any(word in name.lower() for word in _SIDE_WORDS)]
+        named = [name for name in named if not _is_id_time_or_quote(name)]
         could_be = [name for name in named if _may_be_side(schema[name])]
         could_be += [name for name in unbound if schema[name] == pl.Boolean]
         if could_be:
@@ -138,6 +154,25 @@ def _candidates(
                 could_be[0]
             )
     return candidates
+
+
+def _may_be_amount(name: str, dtype: pl.DataType) -> bool:
+    """Return whether a column may be the quantity: numbers other than ids, times and quotes.
+
+    Examples
+    --------
+    >>> import polars as pl
+    >>> from rangebar_polars.compute.binding import _may_be_amount
+    >>> names = ["lots", "baseAmount", "tradeId", "seq", "local_timestamp", "bid", "askSize"]
+    >>> [name for name in names if _may_be_amount(name, pl.Int64())]
+    ['lots', 'baseAmount']
+    """
+    return dtype.is_numeric() and not _is_id_time_or_quote(name)
+
+
+def _is_id_time_or_quote(name: str) -> bool:
+    words = [word.lower() for word in _WORD.findall(name)]
+    return bool(_NO_AMOUNTS.intersection(words) or _NO_AMOUNT.fullmatch("".join(words)))
 
 
 def _may_be_side(dtype: pl.DataType) -> bool:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, Any
+from os import PathLike
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import polars as pl
 
 from rangebar_polars import _internal
-from rangebar_polars._utils.keywords import keywords_of
+from rangebar_polars._utils.arguments.keywords import keywords_of
 from rangebar_polars.compute._dtypes import decode_dtype, encode_dtype
 from rangebar_polars.compute._request import FrameRequest
 from rangebar_polars.compute.frame import bars_frame
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
     from rangebar_polars.compute._request import Bound
     from rangebar_polars.threshold import LimitLike
 
-__all__ = ["RangeBarBuilder"]
+__all__ = ["RangeBarBuilder", "StoredTicksBuilder"]
 
 _FORMAT = 1
 # Raised by the JSON parser and by the checks of the arguments.
@@ -88,6 +89,9 @@ class RangeBarBuilder:
     └────────┴───────┴───────┴───────────┘
     """
 
+    #: Whether pushes warn of fills that two records count.
+    _watches_fills: ClassVar[bool] = True
+
     @keywords_of(bars_frame)
     def __init__(
         self,
@@ -123,16 +127,14 @@ class RangeBarBuilder:
         if is_pandas(trades):
             trades = frame_from_pandas(trades)
         if not isinstance(trades, pl.DataFrame):
-            raise TypeError(
-                with_hint(
-                    f"`push` takes a Polars DataFrame; it was given a `{type(trades).__name__}`",
-                    "pass a LazyFrame to `rb.iter_bars` or use `lf.rangebar.bars`; convert "
-                    "dictionaries with `pl.DataFrame`",
-                )
+            sentence = (
+                f"`push` takes a DataFrame of Polars or pandas; it was given a "
+                f"`{type(trades).__name__}`"
             )
+            raise TypeError(with_hint(sentence, _push_hint(trades)))
         bound = self._bound
         if bound is None:
-            own = self._request.bind(trades.schema, trades=trades)
+            own = self._request.bind(trades.schema, trades=trades, watch_fills=self._watches_fills)
             bars = own.push(trades)
             bound = self._first.setdefault("bound", own)
             if bound is own:
@@ -185,7 +187,12 @@ class RangeBarBuilder:
         RangeBarBuilder(threshold=250)
         """
         if not isinstance(data, (bytes, bytearray, memoryview)):
-            raise CheckpointError(f"a checkpoint is bytes, not `{type(data).__name__}`")
+            sentence = f"a checkpoint is bytes, not `{type(data).__name__}`"
+            if isinstance(data, (str, PathLike)):
+                hint = "read the file: rb.RangeBarBuilder.from_checkpoint(Path(path).read_bytes())"
+            else:
+                hint = "pass the bytes that `checkpoint()` returned"
+            raise CheckpointError(with_hint(sentence, hint))
         state = bytes(data)
         header = _internal.read_checkpoint(state)
         try:
@@ -209,7 +216,8 @@ class RangeBarBuilder:
         bound = header["bound"]
         if bound is not None:
             dtypes = map(decode_dtype, bound["dtypes"])
-            own = self._request.bind(dict(zip(bound["names"], dtypes, strict=True)), warns=False)
+            schema = dict(zip(bound["names"], dtypes, strict=True))
+            own = self._request.bind(schema, warns=False, watch_fills=cls._watches_fills)
             if _columns_of(own) != bound:
                 raise ValueError("its columns do not fit its arguments")
             self._first["bound"] = own
@@ -231,6 +239,22 @@ class RangeBarBuilder:
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self._request.describe()})"
+
+
+class StoredTicksBuilder(RangeBarBuilder):
+    """A builder for ticks of the tick store, which counted their repeated fills when it took them."""
+
+    _watches_fills = False
+
+
+def _push_hint(trades: object) -> str:
+    if isinstance(trades, pl.LazyFrame):
+        return "collect it, or compute its bars in bounded memory: lf.rangebar.bars(250)"
+    if isinstance(trades, dict):
+        return "make a frame of it: builder.push(pl.DataFrame([trade]))"
+    if isinstance(trades, list):
+        return "make a frame of them: builder.push(pl.DataFrame(trades))"
+    return "pass a frame with the columns `timestamp` and `price`"
 
 
 def _encode_limits(limits: Any) -> Any:  # noqa: ANN401

@@ -6,12 +6,13 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import polars as pl
 
-from rangebar_polars._utils.keywords import checked_keywords
+from rangebar_polars._utils.arguments.keywords import checked_keywords
 from rangebar_polars.compute._columns import SYMBOL, check_keys
 from rangebar_polars.compute._options import fold_options, parse_options
 from rangebar_polars.compute._plugin import plugin
 from rangebar_polars.compute.auto import AUTO, by_name
 from rangebar_polars.exceptions import with_hint
+from rangebar_polars.interop.pandas_frames import is_pandas
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -77,8 +78,9 @@ def bars(
     Select it alone and unnest the frame: `.select(rb.bars(...)).unnest("bars")` runs the kernel
     once. Selecting fields of the Struct separately (`struct.field`, `struct.unnest`) runs it once
     per field. Where Polars requires columns of one length (`with_columns`, `select` with other
-    columns, `over`), a column of bars raises ShapeError. Use `group_by=`, `group_by(...).agg(...)`
-    or `rb.bar_id`, which has one row per trade.
+    columns, `over`), it raises ShapeError or InvalidOperationError, because there are fewer bars
+    than trades. Use `group_by=`, `group_by(...).agg(...)` or `rb.bar_id`, which has one row per
+    trade.
 
     Parameters
     ----------
@@ -349,7 +351,8 @@ def _inputs(
     keys = _listed(group_by)
     for role in _REQUIRED:
         if role in fields and fields[role] is None:
-            raise TypeError(f"`{role}` cannot be left out")
+            hint = f'write the name of a column: {role}="{role}"'
+            raise TypeError(with_hint(f"`{role}` cannot be left out", hint))
     columns: list[tuple[str, IntoColumn]] = [
         (role, column)
         for role, column in fields.items()
@@ -402,10 +405,11 @@ def _listed(group_by: IntoColumn | Sequence[IntoColumn] | None) -> list[IntoColu
     if isinstance(group_by, (str, pl.Expr, pl.Series)):
         return [group_by]
     if not isinstance(group_by, (list, tuple)):
-        raise TypeError(
+        sentence = (
             f"`group_by` must be a column, an expression or a list of those; it is of type "
             f"`{type(group_by).__name__}`"
         )
+        raise TypeError(with_hint(sentence, 'write group_by="symbol"'))
     if not group_by:
         raise ValueError("`group_by` is an empty list; leave it out for a single series of trades")
     return list(group_by)
@@ -417,10 +421,11 @@ def _name(role: str, column: IntoColumn) -> str | None:
     if isinstance(column, pl.Series):
         return column.name
     if not isinstance(column, pl.Expr):
-        raise TypeError(
+        sentence = (
             f"`{role}` must be the name of a column or an expression; it is of type "
             f"`{type(column).__name__}`"
         )
+        raise TypeError(with_hint(sentence, _column_hint(role, column)))
     if column.meta.has_multiple_outputs():
         raise ValueError(
             with_hint(
@@ -430,6 +435,17 @@ def _name(role: str, column: IntoColumn) -> str | None:
         )
     name = column.meta.output_name(raise_if_undetermined=False)
     return None if name == "literal" else name
+
+
+def _column_hint(role: str, value: object) -> str:
+    """Return what to write in place of a value that is no column."""
+    if isinstance(value, (pl.DataFrame, pl.LazyFrame)):
+        return "for the bars of a whole frame write df.rangebar.bars(250)"
+    if is_pandas(value):
+        return "for the bars of a pandas frame write pl.from_pandas(df).rangebar.bars(250)"
+    if role == "price":
+        return 'the price comes first, then the threshold: rb.bars("price", 250)'
+    return f'write {role}="{role}", or {role}=pl.col("{role}")'
 
 
 def _key_name(key: IntoColumn) -> str:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping
-from itertools import chain
+from itertools import chain, count
+from os import PathLike
 from typing import TYPE_CHECKING
 
 import polars as pl
 
+from rangebar_polars._utils.arguments.keywords import keywords_of
 from rangebar_polars._utils.io_source import batches, lazy_frame, with_inner_plan
-from rangebar_polars._utils.keywords import keywords_of
 from rangebar_polars.compute._request import FrameRequest
 from rangebar_polars.exceptions import with_hint
 from rangebar_polars.interop.pandas_frames import frame_from_pandas, is_pandas
@@ -111,7 +112,7 @@ def bars_frame(
     --------
     >>> from datetime import datetime
     >>> import polars as pl
-    >>> from rangebar_polars.compute.frame import bars_frame
+    >>> import rangebar_polars as rb
     >>> trades = pl.DataFrame(
     ...     {
     ...         "timestamp": [datetime(2024, 1, 1, 0, 0, second) for second in range(6)],
@@ -119,7 +120,7 @@ def bars_frame(
     ...         "volume": [1.0, 2.0, 4.0, 8.0, 16.0, 32.0],
     ...     }
     ... )
-    >>> bars = bars_frame(trades, 250)
+    >>> bars = trades.rangebar.bars(250)
     >>> bars.select("bar_id", "open", "high", "low", "close", "volume")
     shape: (2, 6)
     ┌────────┬───────┬────────┬───────┬────────┬────────┐
@@ -180,7 +181,7 @@ def aggregate_frame(
     --------
     >>> from datetime import datetime
     >>> import polars as pl
-    >>> from rangebar_polars.compute.frame import aggregate_frame
+    >>> import rangebar_polars as rb
     >>> trades = pl.DataFrame(
     ...     {
     ...         "timestamp": [datetime(2024, 1, 1, 0, 0, second) for second in range(4)],
@@ -188,7 +189,7 @@ def aggregate_frame(
     ...         "quantity": [1.0, 2.0, 4.0, 8.0],
     ...     }
     ... ).with_columns(pl.int_range(pl.len()).floordiv(2).alias("bar_id"))
-    >>> aggregate_frame(trades, "bar_id").select("bar_id", "open", "close", "volume")
+    >>> trades.rangebar.aggregate("bar_id").select("bar_id", "open", "close", "volume")
     shape: (2, 4)
     ┌────────┬───────┬───────┬────────┐
     │ bar_id ┆ open  ┆ close ┆ volume │
@@ -254,8 +255,8 @@ def iter_bars(
         bound = request.bind(frame.schema, absolute_rows=True, trades=frame)
         return _run(bound, [bound.columns(frame)])
     if isinstance(trades, (str, bytes, Mapping)) or not isinstance(trades, Iterable):
-        _frame(trades)
-    return _bind_first(request, trades)
+        raise _no_frame("trades", trades)
+    return _bind_first(request, map(_item, count(), trades))
 
 
 def _bars_like(request: FrameRequest, trades: FrameT) -> FrameT:
@@ -301,9 +302,8 @@ def _run(bound: Bound, trades: Iterable[Sequence[pl.Series]]) -> Iterator[pl.Dat
         yield bound.empty()
 
 
-def _bind_first(request: FrameRequest, trades: Iterable[pl.DataFrame]) -> Iterator[pl.DataFrame]:
+def _bind_first(request: FrameRequest, frames: Iterator[pl.DataFrame]) -> Iterator[pl.DataFrame]:
     """Yield the bars of frames, whose schema is that of the first one."""
-    frames = map(_frame, trades)
     first = next(frames, None)
     if first is not None:
         bound = request.bind(first.schema, absolute_rows=True, trades=first)
@@ -315,13 +315,29 @@ def _frame(trades: object) -> pl.DataFrame:
         return trades
     if is_pandas(trades):
         return frame_from_pandas(trades)
-    hint = "convert them: pl.DataFrame(...)"
-    if isinstance(trades, str):
-        hint = f"read the file first: pl.scan_parquet({json.dumps(trades)})"
-    elif isinstance(trades, pl.LazyFrame):
-        hint = "pass the LazyFrame itself: rb.iter_bars(trades, 250)"
-    raise TypeError(
-        with_hint(
-            f"trades must be a Polars frame; they are of type `{type(trades).__name__}`", hint
-        )
-    )
+    raise _no_frame("trades", trades)
+
+
+def _item(index: int, trades: object) -> pl.DataFrame:
+    """Return an item of an iterable of frames."""
+    if isinstance(trades, pl.DataFrame):
+        return trades
+    if is_pandas(trades):
+        return frame_from_pandas(trades)
+    raise _no_frame(f"item {index} of the trades", trades, is_item=True)
+
+
+def _no_frame(what: str, value: object, *, is_item: bool = False) -> TypeError:
+    """Return the error for something that is not a frame, with the call to write."""
+    if isinstance(value, (str, PathLike)):
+        path = json.dumps(str(value))
+        hint = f"read the file first: rb.iter_bars(pl.scan_parquet({path}), 250)"
+    elif isinstance(value, pl.LazyFrame):
+        hint = "pass one plan instead of several: rb.iter_bars(pl.concat(trades), 250)"
+    elif isinstance(value, Mapping):
+        hint = "make a frame of it: rb.iter_bars(pl.DataFrame(trades), 250)"
+    else:
+        hint = "pass a frame, a LazyFrame or an iterable of frames"
+    kind = type(value).__name__
+    expected = "a DataFrame" if is_item else "a frame of Polars or pandas"
+    return TypeError(with_hint(f"{what} must be {expected}; it is of type `{kind}`", hint))

@@ -6,16 +6,17 @@ Each method passes its arguments to a function, whose docstring and signature it
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, overload
+from typing import TYPE_CHECKING, NoReturn, overload
 
 import polars as pl
 
-from rangebar_polars._utils.keywords import keywords_of
+from rangebar_polars._utils.arguments.keywords import keywords_of
 from rangebar_polars.compute import expr
 from rangebar_polars.compute.binding import binding
 from rangebar_polars.compute.frame import aggregate_frame, bars_frame
 from rangebar_polars.exceptions import with_hint
 from rangebar_polars.interop.backtesting import to_backtesting
+from rangebar_polars.interop.pandas_accessor import register_accessor
 from rangebar_polars.interop.pandas_frames import is_pandas
 from rangebar_polars.plot.chart import plot_bars
 
@@ -41,6 +42,9 @@ if TYPE_CHECKING:
     from rangebar_polars.threshold import LimitLike
 
 __all__ = ["DataFrameBars", "ExprBars", "LazyFrameBars", "rangebar"]
+
+
+register_accessor()
 
 
 @pl.api.register_expr_namespace("rangebar")
@@ -176,6 +180,20 @@ class LazyFrameBars:
     def plot(self, **arguments: Unpack[PlotOptions]) -> alt.VConcatChart:
         """Delegate to a function, whose docstring replaces this one."""
         return plot_bars(self._plan, **arguments)
+
+
+@pl.api.register_series_namespace("rangebar")
+class SeriesBars:
+    """Stand-in for the namespace of a frame: a Series of prices has no times."""
+
+    def __init__(self, series: pl.Series) -> None:
+        self._series = series
+
+    def __getattr__(self, name: str) -> NoReturn:
+        """Refuse every method, with the call to write."""
+        sentence = f"a Series has no `rangebar.{name}`, because bars also need the times"
+        hint = f"write df.rangebar.{name} for a frame with the column `{self._series.name}`"
+        raise AttributeError(with_hint(sentence, hint))
 
 
 @overload

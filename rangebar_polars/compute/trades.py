@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Mapping
+from os import PathLike
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import polars as pl
 
+from rangebar_polars._utils.arguments.keywords import checked_keywords
 from rangebar_polars._utils.fork import raise_if_forked
-from rangebar_polars._utils.keywords import checked_keywords
 from rangebar_polars.catalogue import REFERENCE_COLUMNS
 from rangebar_polars.compute._request import FrameRequest
 from rangebar_polars.compute.frame import bars_frame
@@ -119,12 +121,9 @@ def process_trades_polars(
     threshold = admitted_threshold(symbol, threshold_decimal_bps, "process_trades_polars")
     if not isinstance(trades, (pl.DataFrame, pl.LazyFrame)):
         kind = f"pandas {type(trades).__name__}" if is_pandas(trades) else type(trades).__name__
-        raise TypeError(
-            with_hint(
-                f"trades must be a Polars frame; they are of type `{kind}`",
-                "use rb.process_trades_to_dataframe for pandas frames and lists of dictionaries",
-            )
-        )
+        hint = "for pandas frames and lists of dictionaries write "
+        hint += "rb.process_trades_to_dataframe(trades, 250)"
+        raise TypeError(with_hint(f"trades must be a Polars frame, not a `{kind}`", hint))
     features = "microstructure" if include_microstructure else "core"
     return bars_frame(fields_only(trades), threshold, features=features)
 
@@ -237,7 +236,8 @@ def admitted_threshold(symbol: str | None, threshold: ThresholdLike, operation: 
 def whole_number(what: str, value: object) -> int:
     """Check that a value is an integer above 0, and return it."""
     if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-        raise ValueError(f"`{what}` must be a whole number above 0; it is `{value!r}`")
+        sentence = f"`{what}` must be a whole number above 0; it is `{value!r}`"
+        raise ValueError(with_hint(sentence, f"write {what}=100_000"))
     return value
 
 
@@ -248,12 +248,18 @@ def is_frame(value: object) -> bool:
 
 def iterable(trades: object) -> Iterable[Any]:
     """Check that trades can be iterated over, and return them."""
-    hint = "pass a frame or an iterable of dictionaries"
+    hint = "pass a frame, or a list of dictionaries with timestamp, price and quantity"
     if isinstance(trades, pl.LazyFrame):
-        hint = "use process_trades_polars or rb.iter_bars for a LazyFrame"
-    elif isinstance(trades, Iterable) and not isinstance(trades, (Mapping, str, bytes)):
+        hint = "write rb.process_trades_polars(trades, 250).collect() for a LazyFrame"
+    elif isinstance(trades, Mapping):
+        hint = "write pl.DataFrame(trades) for columns, or [trades] for a single trade"
+    elif isinstance(trades, (str, PathLike)):
+        hint = f"read the file first: pl.read_parquet({json.dumps(str(trades))})"
+    elif isinstance(trades, Iterable) and not isinstance(trades, (str, bytes)):
         return trades
-    raise TypeError(with_hint(f"trades cannot be a value of type `{type(trades).__name__}`", hint))
+    kind = type(trades).__name__
+    expected = "trades must be a frame or an iterable of dictionaries"
+    raise TypeError(with_hint(f"{expected}, not a `{kind}`", hint))
 
 
 def frame_of(

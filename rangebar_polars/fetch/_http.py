@@ -99,13 +99,15 @@ class Answer:
 class HttpClient:
     """Connections to servers, kept open between requests; threads may share it.
 
-    The limits are those of the settings `http_timeout_s`, `http_total_timeout_s` and
+    The limits are by default those of the settings `http_timeout_s`, `http_total_timeout_s` and
     `http_min_bytes_per_s`.
     """
 
-    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self, clock: Callable[[], float] = time.monotonic, *, limits: Limits | None = None
+    ) -> None:
         import_extra("httpcore2", "fetch")
-        self._limits = _limits()
+        self._limits = limits or _limits()
         self._clock = clock
         self._pools: dict[tuple[int, str, str], Any] = {}
         self.close = weakref.finalize(self, _close, self._pools)

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import polars as pl
 
 from rangebar_polars._utils.span import ONE_DAY, day_start
+from rangebar_polars.day_ticks import is_strictly_increasing
 from rangebar_polars.exceptions import (
     MissingFileWarning,
     RepeatedFillsWarning,
@@ -22,12 +23,12 @@ from rangebar_polars.exceptions import (
     TradeFileWarning,
     with_hint,
 )
-from rangebar_polars.sources import LONGEST_STEP_BACK_US, TRADES_SCHEMA, is_strictly_increasing
+from rangebar_polars.sources import LONGEST_STEP_BACK_US, TRADES_SCHEMA
 
 if TYPE_CHECKING:
     from datetime import date
 
-    from rangebar_polars.sources import Origin
+    from rangebar_polars.day_ticks import Origin
 
 __all__ = ["TRADES_SCHEMA", "FileTimes", "MissingFileWarning", "Repairs", "RepeatedFillsWarning"]
 __all__ += ["TradeFileWarning", "is_sentinel", "normalise", "warn_of_file", "warn_of_tails"]

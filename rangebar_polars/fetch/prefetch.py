@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections import deque
 from concurrent.futures import Future, wait
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterable
     from types import TracebackType
 
-__all__ = ["prefetch"]
+__all__ = ["DaemonTask", "prefetch"]
 
 ItemT = TypeVar("ItemT")
 ResultT = TypeVar("ResultT")
@@ -39,13 +40,13 @@ def prefetch(
     >>> list(prefetch(len, ["a", "bc", ""], count=2))
     [1, 2, 0]
     """
-    in_progress: deque[_Task[ItemT, ResultT]] = deque()
+    in_progress: deque[DaemonTask[ItemT, ResultT]] = deque()
     left = iter(items)
     begun = fork_count()
     try:
         while True:
             while len(in_progress) < count and (more := next(left, _NOTHING)) is not _NOTHING:
-                in_progress.append(_Task(work, more))  # type: ignore[arg-type]
+                in_progress.append(DaemonTask(work, more))  # type: ignore[arg-type]
             if not in_progress:
                 return
             raise_if_inherited(begun, "fetching")
@@ -57,7 +58,7 @@ def prefetch(
 _NOTHING = object()
 
 
-class _Task(Thread, Generic[ItemT, ResultT]):
+class DaemonTask(Thread, Generic[ItemT, ResultT]):
     """A call in a daemon thread, which does not keep the interpreter running."""
 
     def __init__(self, work: Callable[[ItemT], ResultT], item: ItemT) -> None:
@@ -67,6 +68,7 @@ class _Task(Thread, Generic[ItemT, ResultT]):
         self.start()
 
     def run(self) -> None:
+        """Make the call, and keep its result or its error."""
         with ExitStack() as stack:
             stack.push(self._failed)
             self._future.set_result(self._work(self._item))
@@ -82,14 +84,24 @@ class _Task(Thread, Generic[ItemT, ResultT]):
             self._future.set_exception(error)
         return True
 
-    def result(self) -> ResultT:
-        """Wait for the call, and return its result or raise its error."""
+    def result(self, limit_s: float = math.inf) -> ResultT:
+        """Wait for the call, and return its result or raise its error.
+
+        Raises
+        ------
+        TimeoutError
+            The call has not ended after `limit_s` seconds. It goes on in its thread.
+        """
+        end = time.monotonic() + limit_s
         while not self._future.done():
-            wait([self._future], timeout=_WAIT_S)
+            left_s = end - time.monotonic()
+            if left_s <= 0:
+                raise TimeoutError
+            wait([self._future], timeout=min(_WAIT_S, left_s))
         return self._future.result()
 
 
-def _abandon(tasks: Iterable[_Task[ItemT, ResultT]]) -> None:
+def _abandon(tasks: Iterable[DaemonTask[ItemT, ResultT]]) -> None:
     end = time.monotonic() + _GRACE_S
     for task in tasks:
         task.join(max(0.0, end - time.monotonic()))

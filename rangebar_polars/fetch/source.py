@@ -13,8 +13,8 @@ if TYPE_CHECKING:
 
     import polars as pl
 
+    from rangebar_polars.day_ticks import DayTicks
     from rangebar_polars.fetch.http_probe import ProbingTransport
-    from rangebar_polars.sources import DayTicks
 
     IdSpans = list[tuple[int, int]]
 

@@ -16,8 +16,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterable, Sequence
     from datetime import date
 
+    from rangebar_polars.day_ticks import DayTicks
     from rangebar_polars.fetch.source import IdSource
-    from rangebar_polars.sources import DayTicks
 
 __all__ = ["Editions", "StoredIds"]
 

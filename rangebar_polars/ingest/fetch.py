@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
+from rangebar_polars._utils.arguments.names import both_names
 from rangebar_polars._utils.fork import raise_if_forked
-from rangebar_polars._utils.names import both_names
 from rangebar_polars._utils.progress import progress
 from rangebar_polars._utils.span import Span, parse_span
 from rangebar_polars.config import settings
@@ -40,8 +40,9 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from rangebar_polars._utils.span import When
+    from rangebar_polars.day_ticks import DayTicks
     from rangebar_polars.fetch.source import DaySource, IdSource
-    from rangebar_polars.sources import DayTicks, Venue
+    from rangebar_polars.sources import Venue
 
 __all__ = [
     "days_to_fetch",

@@ -5,6 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from rangebar_polars._utils.span import describe_days
+from rangebar_polars.interop.report_html import facts_html
+
 if TYPE_CHECKING:
     from datetime import date
 
@@ -43,16 +46,33 @@ class FetchReport:
             f"{len(self.fetched):,} days fetched ({self.rows:,} ticks)",
             f"{len(self.kept):,} already stored",
         ]
-        if self.tail:
-            parts.append(f"{len(self.tail):,} still growing")
-        if self.absent:
-            parts.append(f"{len(self.absent):,} without ticks at the source")
-        if self.to_come:
-            parts.append(f"{len(self.to_come):,} not published yet")
-        if self.replaced:
-            parts.append(f"{len(self.replaced):,} replaced")
+        parts += [f"{len(days):,} {what}" for what, days in self._further() if days]
         if self.filled_ids or self.absent_ids:
             parts.append(
                 f"{self.filled_ids:,} ids filled in, {self.absent_ids:,} not found at the source"
             )
         return f"{self.symbol}: {', '.join(parts)}"
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {self}>"
+
+    def _further(self) -> list[tuple[str, list[date]]]:
+        return [
+            ("still growing", self.tail),
+            ("without ticks at the source", self.absent),
+            ("not published yet", self.to_come),
+            ("replaced", self.replaced),
+        ]
+
+    def _repr_html_(self) -> str:
+        """Return the report as a table, for notebooks."""
+        days = [("fetched", self.fetched), ("already stored", self.kept), *self._further()]
+        facts: list[tuple[str, object]] = [
+            (f"days {what}", f"{len(listed):,} ({describe_days(listed)})")
+            for what, listed in days
+            if listed
+        ]
+        facts += [("ticks fetched", self.rows)]
+        facts += [("ids filled in", self.filled_ids)] if self.filled_ids else []
+        facts += [("ids not found at the source", self.absent_ids)] if self.absent_ids else []
+        return facts_html(f"Ticks of {self.symbol}", facts)

@@ -8,6 +8,7 @@ import polars as pl
 
 from rangebar_polars.exceptions import MissingColumnError, MissingExtraError, with_hint
 from rangebar_polars.interop.fields import require
+from rangebar_polars.interop.pandas_accessor import register_accessor
 from rangebar_polars.interop.records import ColumnReader
 
 if TYPE_CHECKING:
@@ -48,6 +49,7 @@ def import_pandas() -> ModuleType:
         import pandas as pd
     except ImportError as error:
         raise MissingExtraError.of("pandas", "pandas") from error
+    register_accessor()
     return pd
 
 

@@ -104,7 +104,7 @@ class ColumnReader:
     """
 
     def __init__(self, field: str) -> None:
-        self.kind = KINDS[field]
+        self.kind = KINDS.get(field, ANY)
         self.amount_type: type | None = None
 
     def read(self, name: str, values: list[Any], first_row: int = 0) -> pl.Series:
@@ -269,8 +269,19 @@ def is_whole(kind: type) -> bool:
     return issubclass(kind, Integral) and not issubclass(kind, bool)
 
 
+def any_values(values: list[Any]) -> pl.Series:
+    """Convert values of a column that is not a field of a trade, such as a symbol or a note."""
+    try:
+        series = pl.Series(values, strict=True)
+    except (TypeError, ValueError, OverflowError, pl.exceptions.PolarsError):
+        series = pl.Series(dtype=pl.Object)
+    texts = (str(value) for value in values)
+    return pl.Series(texts, dtype=pl.String) if series.dtype == pl.Object else series
+
+
 NUMBER = Kind("a float, an int or a Decimal", numbers)
 ID = Kind("an int", whole_numbers)
+ANY = Kind("any value", any_values)
 KINDS = {
     "timestamp": Kind("an int of milliseconds, or a datetime", times),
     "price": NUMBER,

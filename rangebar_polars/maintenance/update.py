@@ -59,6 +59,10 @@ class UpdateReport:
     #: Series that cannot be rebuilt, and why.
     skipped: list[tuple[BarSeries, str]] = field(default_factory=list)
 
+    def __repr__(self) -> str:
+        counts = f"{len(self.done):,} updated, {len(self.current):,} up to date"
+        return f"<{type(self).__name__}: {counts}, {len(self.failed):,} failed>"
+
     def __str__(self) -> str:
         lines = [str(report) for report in self.done]
         lines += [self._describe_current(task) for task in self.current]
@@ -243,7 +247,8 @@ class _NewestDays:
             self._known[key] = newest_day(
                 task.symbol,
                 self._last_day,
-                first_day=task.start,
+                # The day before is cached: if there is no newer one, the bars are up to date.
+                first_day=task.start.date() - ONE_DAY,
                 venue=task.venue,
                 cache_dir=self._cache_dir,
             )

@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from rangebar_polars.plot.chart import plot_bars, require_extra, save_png
+from rangebar_polars.plot.chart import plot_bars, require_extra, save_png, save_svg
 
-__all__ = ["plot_bars", "require_extra", "save_png"]
+__all__ = ["plot_bars", "require_extra", "save_png", "save_svg"]

@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from rangebar_polars._text import printable, shown
+from rangebar_polars._utils.arguments.checks import require_bool, whole_number
+from rangebar_polars._utils.arguments.keywords import checked_keywords
 from rangebar_polars._utils.bar_checks import check_bars, check_finite, check_values
-from rangebar_polars._utils.keywords import checked_keywords
 from rangebar_polars.exceptions import BarDataError, MissingExtraError, with_hint
 from rangebar_polars.plot.candles import (
     bars_per_candle,
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
 
     ColourT = TypeVar("ColourT", alt.Color, alt.Stroke)
 
-__all__ = ["plot_bars", "save_png"]
+__all__ = ["plot_bars", "save_png", "save_svg"]
 
 # Blue and vermilion of Okabe and Ito: distinct with any kind of colour vision, and in print.
 UP = "#0072B2"
@@ -103,7 +104,8 @@ def plot_bars(
     require_extra()
     import altair as alt
 
-    check_arguments(max_bars, width, height)
+    max_bars, width, height = sizes(max_bars=max_bars, width=width, height=height)
+    require_bool(volume=volume)
     bars = check_drawable(bars)
     parts = split(bars)
     if len(parts) > MOST_PANELS:
@@ -144,6 +146,21 @@ def save_png(chart: alt.TopLevelMixin, path: str | PathLike[str], *, scale: floa
     svg = vl_convert.vegalite_to_svg(drawable(chart.to_dict(validate=False)))
     check_size(svg, scale)
     Path(path).write_bytes(vl_convert.svg_to_png(svg, scale=scale))
+
+
+def save_svg(chart: alt.TopLevelMixin, path: str | PathLike[str]) -> None:
+    """Write a chart as an SVG file, without a browser or network access.
+
+    Raises
+    ------
+    MissingExtraError
+        Altair or vl-convert is not installed.
+    """
+    require_extra()
+    import vl_convert
+
+    svg = vl_convert.vegalite_to_svg(drawable(chart.to_dict(validate=False)))
+    Path(path).write_text(svg, encoding="utf-8", newline="\n")
 
 
 def drawable(part: Any) -> Any:  # noqa: ANN401
@@ -194,15 +211,16 @@ def require_extra() -> None:
             raise MissingExtraError.of(library, "plot")
 
 
-def check_arguments(max_bars: int, width: int, height: int) -> None:
-    """Check that sizes are within the limits."""
+def sizes(**values: object) -> list[int]:
+    """Return sizes as ints, after checking that they are within the limits."""
     limits = {"max_bars": MOST_CANDLES, "width": LARGEST_SIDE, "height": LARGEST_SIDE}
-    for name, value in {"max_bars": max_bars, "width": width, "height": height}.items():
-        if isinstance(value, bool) or not isinstance(value, int):
-            sentence = f"`{name}` must be an integer; it is of type `{type(value).__name__}`"
-            raise TypeError(with_hint(sentence, f"{name}={min(600, limits[name])}"))
+    whole = [whole_number(name, value, meant=600) for name, value in values.items()]
+    for name, value in zip(values, whole, strict=True):
         if not 1 <= value <= limits[name]:
-            raise ValueError(f"`{name}` must be from 1 to {limits[name]}; it is {shown(value)}")
+            meant = limits[name] if value > limits[name] else 600
+            sentence = f"`{name}` must be from 1 to {limits[name]}; it is {shown(value)}"
+            raise ValueError(with_hint(sentence, f"write {name}={meant}"))
+    return whole
 
 
 def check_drawable(bars: object) -> pl.DataFrame:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import date
 from typing import TYPE_CHECKING
 
-from rangebar_polars._utils.checks import require_bool
+from rangebar_polars._utils.arguments.checks import require_bool
 from rangebar_polars._utils.span import ONE_DAY, Span, day_start, parse_span
 from rangebar_polars.bar_series.identity import BarSpec
 from rangebar_polars.compute._options import parse_options

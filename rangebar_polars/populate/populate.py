@@ -5,7 +5,7 @@ from __future__ import annotations
 from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
-from rangebar_polars._utils.names import REQUIRED, both_names
+from rangebar_polars._utils.arguments.names import REQUIRED, both_names
 from rangebar_polars.bar_series.identity import BarRules
 from rangebar_polars.bar_series.segments import reset_of
 from rangebar_polars.events import PopulationCompleted, PopulationFailed, emit

@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from itertools import groupby
 from typing import TYPE_CHECKING, Literal, TypeAlias, get_args
 
-from rangebar_polars._utils.names import REQUIRED, both_names
+from rangebar_polars._utils.arguments.names import REQUIRED, both_names
 from rangebar_polars._utils.span import ONE_DAY
 from rangebar_polars._utils.warn import warn_caller
 from rangebar_polars.bar_series.identity import BarRules
@@ -19,6 +19,7 @@ from rangebar_polars.exceptions import (
     unknown_choice,
     with_hint,
 )
+from rangebar_polars.interop.report_html import facts_html
 from rangebar_polars.populate.arguments import build_request, check_features, requested_days
 from rangebar_polars.populate.populate import populate_requests
 from rangebar_polars.populate.state import PopulationOptions
@@ -99,6 +100,29 @@ class PrecomputeResult:
     def cache_key(self) -> str:
         """Symbol and threshold."""
         return f"{self.symbol}_{self.threshold_decimal_bps}"
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__}: {str(self).splitlines()[0]}; {self._verdict()}>"
+
+    def _verdict(self) -> str:
+        if self.tier1 is None or self.continuity is None:
+            return "not validated"
+        tier1 = "passed" if self.tier1["tier1_passed"] else "failed"
+        breaks = len(self.continuity.breaks)
+        return f"tier 1 {tier1}, {breaks:,} breaks in the chain of ids"
+
+    def _repr_html_(self) -> str:
+        """Return the result as tables, for notebooks."""
+        facts: list[tuple[str, object]] = [
+            ("threshold", f"{self.threshold_decimal_bps} dbps"),
+            ("days", f"{self.start_date} to {self.end_date}"),
+            ("bars", self.total_bars),
+            ("bars written now", int(self.report)),
+            ("ticks", self.total_ticks),
+            ("seconds", f"{self.elapsed_seconds:,.1f}"),
+            ("validation", self._verdict()),
+        ]
+        return facts_html(f"Bars of {self.symbol}", facts) + self.report._repr_html_()
 
     def __str__(self) -> str:
         days = f"{self.start_date} to {self.end_date}"

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import TYPE_CHECKING
 
 import polars as pl
 
+from rangebar_polars.interop.report_html import lines_html, rows_html
+
 if TYPE_CHECKING:
     from collections.abc import Iterable
-    from datetime import date, datetime
+    from datetime import date
 
     from rangebar_polars.bar_series.identity import BarSeries
     from rangebar_polars.ingest.id_gap import Hole
@@ -19,6 +22,7 @@ if TYPE_CHECKING:
 __all__ = ["PopulateReport", "SeriesReport"]
 
 _MOST_LISTED = 5
+_MOST_LINES = 8
 
 
 @dataclass(slots=True)
@@ -69,6 +73,9 @@ class SeriesReport:
     def anchor(self) -> datetime:
         """The instant at which the computation of the series begins."""
         return self.series.anchor
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {self}>"
 
     def __str__(self) -> str:
         how = "new" if self.is_new else "continued"
@@ -158,12 +165,20 @@ class PopulateReport:
         return "\n".join([*lines, *map(str, self.series)])
 
     def __repr__(self) -> str:
-        return f"<{type(self).__name__}\n{self}>"
+        lines = str(self).splitlines()
+        if len(lines) > _MOST_LINES:
+            left = len(lines) - _MOST_LINES + 1
+            lines = [*lines[: _MOST_LINES - 1], f"and {left:,} more; `.frame()` has all of them"]
+        total = f"{type(self).__name__}: {self.bars:,} bars written, {len(self.series):,} series"
+        text = "\n  ".join([total, *lines])
+        return f"<{text}>"
 
     def _repr_html_(self) -> str:
-        """Return the table of the report, for notebooks."""
-        html: str = self.frame()._repr_html_()
-        return html
+        """Return the report as a table, for notebooks."""
+        clamps = {**self.clamps, **self.unanswered}
+        notes = "\n".join(_describe_clamp(symbol, clamp) for symbol, clamp in clamps.items())
+        rows = [[_cell(value) for value in _row(report)] for report in self.series]
+        return lines_html(notes) + rows_html(list(_SCHEMA), rows)
 
     def frame(self) -> pl.DataFrame:
         """Return a frame with a row for each series."""
@@ -215,6 +230,10 @@ def _row(report: SeriesReport) -> tuple[object, ...]:
         None if hole is None else hole.day,
         None if hole is None else hole.reason,
     )
+
+
+def _cell(value: object) -> object:
+    return value.date() if isinstance(value, datetime) else value
 
 
 def _days(days: Iterable[date]) -> str:

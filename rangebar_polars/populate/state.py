@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from rangebar_polars._utils.checks import require_bool
+from rangebar_polars._utils.arguments.checks import require_bool
 from rangebar_polars.clickhouse.query.units import read_chains
 from rangebar_polars.exceptions import SourceError, TickDataError
 from rangebar_polars.ingest.id_gap import Hole, first_line

@@ -6,8 +6,8 @@ from functools import partial
 from itertools import product
 from typing import TYPE_CHECKING
 
-from rangebar_polars._utils.checks import count_of, require_bool
-from rangebar_polars._utils.names import REQUIRED, both_names
+from rangebar_polars._utils.arguments.checks import count_of, require_bool
+from rangebar_polars._utils.arguments.names import REQUIRED, both_names
 from rangebar_polars._utils.warn import warn_caller
 from rangebar_polars.bar_series.query import SeriesQuery, span_of
 from rangebar_polars.catalogue import column_names

@@ -5,8 +5,8 @@ from __future__ import annotations
 from contextlib import suppress
 from typing import TYPE_CHECKING, TypeVar
 
-from rangebar_polars._utils.checks import count_of, require_bool
-from rangebar_polars._utils.names import both_names
+from rangebar_polars._utils.arguments.checks import count_of, require_bool
+from rangebar_polars._utils.arguments.names import both_names
 from rangebar_polars._utils.span import microseconds, parse_span
 from rangebar_polars._utils.warn import warn_caller
 from rangebar_polars.bar_series.query import SeriesQuery, instant, span_of

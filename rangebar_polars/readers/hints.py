@@ -183,8 +183,8 @@ def too_many_days(
     """
     spec = request.spec
     sentence = (
-        f"bars of {spec.symbol} at {spec.threshold} dbps are not cached for `{len(days):,}` "
-        f"days, and a read computes at most {MAX_COMPUTED_DAYS}: {describe_days(days)}"
+        f"bars of {spec.symbol} at {spec.threshold} dbps are not cached for {len(days):,} days "
+        f"({describe_days(days)}), and a read computes at most {MAX_COMPUTED_DAYS} days"
     )
     missing = missing_bars(request, days[0], days[-1])
     hint = f"populate the cache first: {python_call(missing)}"

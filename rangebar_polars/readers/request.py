@@ -12,7 +12,7 @@ from numbers import Integral
 from typing import TYPE_CHECKING, Any
 
 from rangebar_polars._text import shown
-from rangebar_polars._utils.checks import require_bool
+from rangebar_polars._utils.arguments.checks import require_bool
 from rangebar_polars.bar_series.query import SeriesQuery
 from rangebar_polars.bar_series.segments import segments
 from rangebar_polars.catalogue import REFERENCE_COLUMNS, column_names

@@ -5,8 +5,8 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING, Literal
 
+from rangebar_polars._utils.arguments.names import REQUIRED, both_names
 from rangebar_polars._utils.fork import raise_if_forked
-from rangebar_polars._utils.names import REQUIRED, both_names
 from rangebar_polars._utils.span import Span, day_start
 from rangebar_polars._utils.warn import warn_caller
 from rangebar_polars.exceptions import (

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rangebar_polars._files.disk import Disk
-from rangebar_polars._utils.checks import ACCESS_HINT, is_folder
+from rangebar_polars._utils.arguments.checks import ACCESS_HINT, is_folder
 from rangebar_polars._utils.symbol_names import folder_name, name_of_folder
 from rangebar_polars.exceptions import StorageError, with_hint
 from rangebar_polars.sources import (

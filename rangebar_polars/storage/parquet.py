@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from datetime import date
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
 import polars as pl
 
 from rangebar_polars._files.disk import Disk
-from rangebar_polars._utils.checks import require_folder
+from rangebar_polars._utils.arguments.checks import require_folder
+from rangebar_polars._utils.arguments.keywords import checked_methods
+from rangebar_polars._utils.arguments.public_names import unknown_method
 from rangebar_polars._utils.fork import raise_if_forked
-from rangebar_polars._utils.keywords import checked_methods
-from rangebar_polars._utils.public_names import unknown_method
 from rangebar_polars._utils.span import parse_day, parse_span
 from rangebar_polars.config import settings
 from rangebar_polars.exceptions import SnapshotExpiredError
@@ -45,7 +45,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from rangebar_polars._utils.span import Span, When
-    from rangebar_polars.sources import DayTicks
+    from rangebar_polars.day_ticks import DayTicks
     from rangebar_polars.storage.coverage import DayCoverage, Gap
     from rangebar_polars.storage.reading.plan import OnGap, Plan
     from rangebar_polars.storage.reading.read import Refetch
@@ -53,10 +53,15 @@ if TYPE_CHECKING:
 __all__ = ["TickStorage", "WriteReport"]
 
 _TRIES = 3
-#: Methods of the store of the reference library, and what to use here.
-_FORMER = {
-    "read_ticks": "use `get_ticks`, or `scan_ticks` for a lazy frame",
-    "fetch_month": 'use rb.fetch_ticks("BTCUSDT", "2024-01-01", "2024-01-31")',
+
+
+#: Methods of the reference library, and what to write here.
+_REPLACED = {
+    "read_ticks": "storage.get_ticks(symbol, start, end)",
+    "read_ticks_streaming": "storage.scan_ticks(symbol, start, end)",
+    "fetch_month": "rb.fetch_ticks(symbol, start, end)",
+    "list_months": "storage.list_days(symbol)",
+    "get_stats": "storage.stats(symbol)",
 }
 
 
@@ -97,10 +102,11 @@ class TickStorage:
     def __repr__(self) -> str:
         return f"TickStorage({str(self._root.parent.parent)!r})"
 
-    if not TYPE_CHECKING:  # a type checker would take any name then
+    if not TYPE_CHECKING:
 
-        def __getattr__(self, name: str) -> object:
-            raise AttributeError(unknown_method(type(self), name, _FORMER))
+        def __getattr__(self, name: str) -> NoReturn:
+            """Name the method that replaces one of the reference library, or the nearest one."""
+            raise AttributeError(unknown_method(self, name, _REPLACED))
 
     @property
     def root(self) -> Path:
@@ -431,7 +437,7 @@ class TickStorage:
         source: str | None = None,
         market: str | None = None,
     ) -> pl.DataFrame:
-        """Remove the files that no manifest has named for a week. By default, only list them.
+        """Remove the files that no manifest has referenced for a week. By default, only list them.
 
         Quarantined files stay.
 

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 import polars as pl
 
 from rangebar_polars.compute._columns import SYMBOL, bind
+from rangebar_polars.compute._request import FrameRequest
+from rangebar_polars.day_ticks import is_strictly_increasing
 from rangebar_polars.exceptions import (
     MissingColumnError,
     TickDataError,
@@ -22,7 +24,6 @@ from rangebar_polars.sources import (
     USER_TRADES,
     IdScheme,
     has_contracts,
-    is_strictly_increasing,
     schema_of,
     source_named,
     stored_schema_of,
@@ -44,9 +45,8 @@ TIME = "timestamp"
 # The last instant whose year has four digits, in microseconds since 1970.
 LATEST_US = 253_402_300_799_999_999
 ID_HINTS = {
-    IdScheme.CHAIN: "the store uses the ids to prove that no tick is missing; ticks without ids are those "
-    'of a source of your own: source="mine"; or number the rows of all files, each number once: '
-    ".with_row_index('agg_trade_id')",
+    IdScheme.CHAIN: "the store uses the ids to prove that no tick is missing; ticks of a source of your "
+    'own need none: source="my_venue"',
     IdScheme.MONTHLY: "number the quotes of a month: (100 · year + month) · 10⁸ + row",
 }
 
@@ -215,12 +215,7 @@ def _instants(values: pl.Series) -> pl.Series:
     """Convert times to microseconds in UTC. Times without a zone are taken as UTC."""
     dtype = values.dtype
     if not isinstance(dtype, pl.Datetime):
-        raise TypeError(
-            with_hint(
-                f"column `{values.name}` must be a Datetime; it is `{dtype}`",
-                f'write pl.from_epoch("{values.name}", time_unit="ms"), or "us" or "ns"',
-            )
-        )
+        raise _wrong_times(values)
     zoned = (
         values.dt.replace_time_zone("UTC")
         if dtype.time_zone is None
@@ -235,6 +230,19 @@ def _instants(values: pl.Series) -> pl.Series:
             )
         )
     return exact
+
+
+def _wrong_times(values: pl.Series) -> TypeError:
+    """Return the error for times of another data type, with the unit that the values show."""
+    name, dtype = values.name, values.dtype
+    sentence = f"column `{name}` must be a Datetime; it is `{dtype}`"
+    request = FrameRequest.of_bars(250, columns={"timestamp": name, "price": "price"})
+    frame = values.to_frame().with_columns(price=1.0)
+    try:
+        request.bind(frame.schema, trades=frame, warns=False)
+    except TypeError as error:
+        return TypeError(with_hint(sentence, str(error).partition("hint: ")[2]))
+    return TypeError(sentence)
 
 
 def check_tick_values(ticks: pl.DataFrame) -> None:

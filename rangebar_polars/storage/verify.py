@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, TypeAlias
 
 import polars as pl
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
     from rangebar_polars.storage.layout import SymbolDir
     from rangebar_polars.storage.manifest.entry import DayEntry
 
-__all__ = ["VERIFY_SCHEMA", "stats", "stored_days", "verify"]
+__all__ = ["VERIFY_SCHEMA", "Inspection", "inspect", "stats", "stored_days", "verify"]
 
 #: Columns and dtypes of `TickStorage.verify`.
 VERIFY_SCHEMA = pl.Schema(
@@ -84,6 +85,45 @@ def _file(symbol_dir: SymbolDir, day: date, entry: DayEntry) -> _Row:
     except StorageError as error:
         return day, path, "unreadable", str(error).partition("\n")[0]
     return day, path, "ok", None
+
+
+@dataclass(slots=True)
+class Inspection:
+    """What the manifests of a symbol name, and what is wrong with it."""
+
+    days: int = 0
+    bytes: int = 0
+    quarantined: list[date] = field(default_factory=list)
+    #: Days whose file is missing or has another size.
+    damaged: list[date] = field(default_factory=list)
+    #: Months whose manifest cannot be read.
+    unreadable: list[str] = field(default_factory=list)
+
+
+def inspect(symbol_dir: SymbolDir) -> Inspection:
+    """Check the manifests and the sizes of the files of a symbol, without reading the files."""
+    found = Inspection()
+    for month in symbol_dir.months():
+        try:
+            days = read_manifest(symbol_dir, month).days
+        except ManifestError:
+            found.unreadable.append(month)
+            continue
+        for day, entry in sorted(days.items()):
+            if not entry.is_stored:
+                found.quarantined.append(day)
+                continue
+            found.days, found.bytes = found.days + 1, found.bytes + entry.bytes
+            if entry.file and _size(symbol_dir.day_file(day, entry.file)) != entry.bytes:
+                found.damaged.append(day)
+    return found
+
+
+def _size(path: Path) -> int | None:
+    try:
+        return path.stat().st_size
+    except OSError:
+        return None
 
 
 def all_days(symbol_dir: SymbolDir) -> dict[date, DayEntry]:

@@ -101,7 +101,7 @@ def validate_symbols_registered(symbols: Iterable[str], *, operation: str = "") 
     rejected = [name for name in dict.fromkeys(names) if not (_is_enabled(name) or _is_past(name))]
     if not rejected:
         return names
-    message = _describe_rejection(rejected, operation)
+    message = _describe_rejection(rejected, operation, gate)
     for name in rejected:
         emit(SymbolNotRegistered(name, operation, len(get_registered_symbols())))
     if gate == "strict":
@@ -197,7 +197,7 @@ def _is_enabled(name: str) -> bool:
     return entry is not None and entry.enabled
 
 
-def _describe_rejection(rejected: Sequence[str], operation: str) -> str:
+def _describe_rejection(rejected: Sequence[str], operation: str, gate: str) -> str:
     """Describe why symbols are rejected, with a hint."""
     entries = get_symbol_entries()
     listed = ", ".join(f"`{name}`" for name in rejected)
@@ -208,14 +208,17 @@ def _describe_rejection(rejected: Sequence[str], operation: str) -> str:
     name = rejected[0]
     file = settings().symbols or config_folder() / "symbols.toml"
     near = None if disabled else nearest(name, get_registered_symbols())
-    question = f"did you mean `{near}`? else " if near else ""
+    question = f"did you mean `{near}`? " if near else ""
     if not has_symbol_characters(name):
         return with_hint(sentence, f"{question}{SYMBOL_HINT}")
     if len(rejected) > 1 and set(rejected) <= set(TIER1_SYMBOLS):
         hint = 'these are coins; rb.tier1_pairs("USDT") returns their symbols'
         return with_hint(sentence, hint)
     line = "enabled = true" if disabled else 'asset_class = "crypto"'
-    remedy = f"write [symbols.{toml_key(name)}] and below it {line} in {file}"
-    # Under `warn`, the next step is to hear nothing of it.
-    gate = "warn" if settings().symbol_gate == "strict" else "off"
-    return with_hint(sentence, f"{question}{remedy}, or set RANGEBAR_SYMBOL_GATE={gate}")
+    task = "enable" if disabled else "register"
+    softer = "off" if gate == "warn" else "warn"
+    remedy = (
+        f"{'To' if near else 'to'} {task} `{name}`, add to {file}:\n[symbols.{toml_key(name)}]\n{line}\n"
+        f"or set RANGEBAR_SYMBOL_GATE={softer}"
+    )
+    return with_hint(sentence, f"{question}{remedy}")

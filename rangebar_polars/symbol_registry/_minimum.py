@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from rangebar_polars._utils.keywords import checked_keywords
+from rangebar_polars._utils.arguments.keywords import checked_keywords
 from rangebar_polars._utils.symbol_names import upper_name, variable_suffix
 from rangebar_polars.config import config_folder, minimum_threshold_setting, settings
 from rangebar_polars.events import ThresholdViolation, emit

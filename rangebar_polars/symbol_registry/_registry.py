@@ -9,8 +9,9 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from rangebar_polars import _internal
+from rangebar_polars._files.toml import read_toml
 from rangebar_polars._utils.symbol_names import toml_key, upper_name
-from rangebar_polars.config import config_folder, read_toml, settings
+from rangebar_polars.config import config_folder, settings
 from rangebar_polars.exceptions import SettingError, nearest, with_hint
 from rangebar_polars.sources import canonical_symbol
 from rangebar_polars.symbol_registry._entries import (

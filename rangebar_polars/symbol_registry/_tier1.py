@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from rangebar_polars._utils.keywords import checked_keywords
+from rangebar_polars._utils.arguments.keywords import checked_keywords
 from rangebar_polars.exceptions import nearest, with_hint
 from rangebar_polars.symbol_registry._registry import TIER1_SYMBOLS, get_symbol_entries
 

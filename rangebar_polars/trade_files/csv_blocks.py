@@ -31,7 +31,7 @@ from rangebar_polars.trade_files.values import (
     raw_schema,
     schema_of,
 )
-from rangebar_polars.trade_layouts import column_key
+from rangebar_polars.trade_layouts.table import column_key
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -95,7 +95,7 @@ class TextReader:
         Raises
         ------
         TickDataError
-            A line is no trade.
+            A line is not a valid trade.
         """
         opened = self.opened
         if not block:

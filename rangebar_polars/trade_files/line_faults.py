@@ -10,7 +10,7 @@ import polars as pl
 from rangebar_polars.fetch.csv_lines import wrong_decimal
 from rangebar_polars.trade_files.opening import fields_of
 from rangebar_polars.trade_files.values import amounts, is_time, raw_schema
-from rangebar_polars.trade_layouts import BUY, NO_SIDE, SELL, TIME_UNITS, TRUTH, column_key
+from rangebar_polars.trade_layouts.table import BUY, NO_SIDE, SELL, TIME_UNITS, TRUTH, column_key
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -24,7 +24,7 @@ UNIT_WORDS = {"s": "seconds", "ms": "milliseconds", "us": "microseconds", "ns": 
 
 
 def first_fault(lines: Iterable[tuple[int, str]], opened: Opened, symbol: str | None) -> str | None:
-    """Return the first line that is no trade, and why; None if each is one."""
+    """Return the first line that is not a valid trade, and why; None if each is one."""
     keys = [column_key(name) for name in opened.names]
     places = {
         field: keys.index(column_key(name)) for field, (name, _) in raw_schema(opened).items()
@@ -53,7 +53,7 @@ def is_sentinel(row: dict[str, str]) -> bool:
 
 
 def fault_of(row: dict[str, str], opened: Opened) -> str | None:
-    """Return why the fields of a row are no trade, if they are none."""
+    """Return why the fields of a row are not a valid trade, if they are not."""
     fault = wrong_time(row["time"], opened)
     for field in amounts(opened.layout):
         fault = fault or wrong_amount(field, row[field], opened)
@@ -88,7 +88,7 @@ def wrong_side(row: dict[str, str], opened: Opened) -> str | None:
 
 
 def wrong_amount(field: str, text: str, opened: Opened) -> str | None:
-    """Return why a text is not the decimal of its field, if it is none."""
+    """Return why a text is not the decimal of its field, if it is not."""
     name = getattr(opened.layout, field)
     if field == "price" and opened.is_scaled:
         fault = wrong_scaled(text)
@@ -118,7 +118,7 @@ def wrong_scaled(text: str) -> str | None:
 
 
 def wrong_time(text: str, opened: Opened) -> str | None:
-    """Return why a text is no time of the file, if it is none."""
+    """Return why a text is not a time of the file, if it is not."""
     name = opened.layout.time
     if opened.unit in TIME_UNITS:
         try:

@@ -8,16 +8,17 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import polars as pl
 
-from rangebar_polars.compute._columns import bind
+from rangebar_polars import _internal
+from rangebar_polars.compute._columns import SYMBOL, bind
 from rangebar_polars.exceptions import MissingColumnError, TickDataError, with_hint
-from rangebar_polars.trade_layouts import (
+from rangebar_polars.trade_layouts.matching import matching, unit_of_number
+from rangebar_polars.trade_layouts.table import (
     LAYOUTS,
     NAMES,
     TIME_UNITS,
     TradeLayout,
     column_key,
 )
-from rangebar_polars.trade_matching import matching, unit_of_number
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -203,6 +204,7 @@ def with_columns(layout: TradeLayout, columns: Mapping[str, str | None], head: H
         id=text.get("agg_trade_id", layout.id),
         first_id=text.get("first_trade_id", layout.first_id),
         last_id=text.get("last_trade_id", layout.last_id),
+        symbol=text.get("symbol", layout.symbol),
     )
 
 
@@ -238,6 +240,7 @@ def bound_layout(
     """Return the layout of columns with known names."""
     found = bind(schema, columns)
     roles = dict(zip(found.roles, found.names, strict=True))
+    symbols = [name for role, name in zip(found.roles, found.names, strict=True) if role == SYMBOL]
     return TradeLayout(
         name,
         "",
@@ -253,8 +256,18 @@ def bound_layout(
         id_kind="increasing" if "agg_trade_id" in roles else "",
         first_id=roles.get("first_trade_id", ""),
         last_id=roles.get("last_trade_id", ""),
+        # Of a pair such as `market` and `symbol`, the more telling name.
+        symbol=min(symbols, key=_rank_of_symbol, default=""),
         never_closes=False,
     )
+
+
+def _rank_of_symbol(name: str) -> int:
+    """Return the place of a column in the order of the known names of symbols."""
+    known = next(names for field, names, _ in _internal.known_names() if field == SYMBOL)
+    keys = [column_key(one) for one in known]
+    key = column_key(name)
+    return keys.index(key) if key in keys else -1
 
 
 def unit_for(layout: TradeLayout, time: str, head: Head) -> str:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from rangebar_polars._text import count_text
 from rangebar_polars._utils.io_source import Origin
 from rangebar_polars.trade_files.values import schema_of
-from rangebar_polars.trade_layouts import TIME_UNITS, column_key
+from rangebar_polars.trade_layouts.table import TIME_UNITS, column_key
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

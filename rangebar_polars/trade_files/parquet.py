@@ -18,14 +18,14 @@ from rangebar_polars.trade_files.values import (
     raw_schema,
     taker_side,
 )
-from rangebar_polars.trade_layouts import LAYOUTS, TIME_UNITS, column_key
-from rangebar_polars.trade_matching import matching, unit_of_number
+from rangebar_polars.trade_layouts.matching import matching, unit_of_number
+from rangebar_polars.trade_layouts.table import LAYOUTS, TIME_UNITS, column_key
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from rangebar_polars.trade_files.opening import Request
-    from rangebar_polars.trade_layouts import TradeLayout
+    from rangebar_polars.trade_layouts.table import TradeLayout
 
 __all__ = ["PARQUET_MAGIC", "ParquetFile"]
 
@@ -149,10 +149,12 @@ def typed_field(field: str, is_now: pl.DataType, dtype: pl.DataType) -> pl.Expr:
 
 
 def fault_of(frame: pl.DataFrame, opened: Opened) -> str:
-    """Return the first row that is no trade."""
+    """Return the first row that is not a valid trade."""
     _, is_known = taker_side(frame, opened.layout)
     if not is_known:
-        return f"`{opened.source}`: `{opened.layout.side}` has values that are no side of a trade"
+        return (
+            f"`{opened.source}`: `{opened.layout.side}` has values that are not the side of a trade"
+        )
     rules = is_trade(opened.layout, opened.unit) + on_grid_rules(opened.layout)
     sound = pl.all_horizontal(rules).fill_null(value=False)
     bad = frame.filter(~sound)

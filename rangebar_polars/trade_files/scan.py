@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import polars as pl
 
 from rangebar_polars._text import count_text
+from rangebar_polars._utils.arguments.keywords import checked_keywords
 from rangebar_polars._utils.fork import raise_if_forked
 from rangebar_polars._utils.io_source import lazy_frame
 from rangebar_polars.compute._columns import parse_columns
@@ -23,7 +24,7 @@ from rangebar_polars.trade_files.opening import Request
 from rangebar_polars.trade_files.origin import origin_of_files
 from rangebar_polars.trade_files.sequence import Sequence
 from rangebar_polars.trade_files.values import LINE, schema_of
-from rangebar_polars.trade_layouts import NAMES, TIME_UNITS
+from rangebar_polars.trade_layouts.table import NAMES, TIME_UNITS
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -31,7 +32,7 @@ if TYPE_CHECKING:
     from rangebar_polars._typing import ColumnMap
     from rangebar_polars.fetch.binance.files import AnyPath
     from rangebar_polars.trade_files.inputs import Input
-    from rangebar_polars.trade_layouts import TradeLayout
+    from rangebar_polars.trade_layouts.table import TradeLayout
 
 __all__ = ["scan_trades"]
 
@@ -39,6 +40,7 @@ ID = "agg_trade_id"
 TIME = "timestamp"
 
 
+@checked_keywords
 def scan_trades(
     paths: AnyPath | Iterable[AnyPath],
     *,
@@ -84,7 +86,7 @@ def scan_trades(
     FileNotFoundError
         A file is missing, or a folder or pattern has none; at the call.
     TickDataError
-        The layout is unknown; at the call. A row is no trade, with file and line; when the frame is
+        The layout is unknown; at the call. A row is not a valid trade, with file and line; when the frame is
         collected.
     TickOrderError
         When the frame is collected: time runs back by more than a second.

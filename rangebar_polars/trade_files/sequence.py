@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING
 
 import polars as pl
 
+from rangebar_polars.day_ticks import is_strictly_increasing
 from rangebar_polars.exceptions import TickDataError, TickOrderError, with_hint
-from rangebar_polars.sources import LONGEST_STEP_BACK_US, is_strictly_increasing
+from rangebar_polars.sources import LONGEST_STEP_BACK_US
 from rangebar_polars.trade_files.values import LINE, TAIL
 
 if TYPE_CHECKING:

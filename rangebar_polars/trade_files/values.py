@@ -9,11 +9,11 @@ import polars as pl
 from rangebar_polars.exceptions import TickDataError, with_hint
 from rangebar_polars.fetch.decimals import TELLING_BELOW, has_eight_places, on_grid
 from rangebar_polars.fetch.exness.csv import grid_units, is_quote, mid_price
-from rangebar_polars.trade_layouts import BUY, NO_SIDE, SELL, TIME_UNITS
+from rangebar_polars.trade_layouts.table import BUY, NO_SIDE, SELL, TIME_UNITS
 
 if TYPE_CHECKING:
     from rangebar_polars.trade_files.opening import Opened
-    from rangebar_polars.trade_layouts import TradeLayout
+    from rangebar_polars.trade_layouts.table import TradeLayout
 
 __all__ = ["LINE", "TAIL", "Symbols", "amounts", "checked", "raw_schema", "schema_of"]
 

@@ -80,6 +80,9 @@ class ContinuityReport:
     def __bool__(self) -> bool:
         return self.is_valid
 
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {self}>"
+
     def __str__(self) -> str:
         """Format a readable report."""
         count = len(self.breaks)

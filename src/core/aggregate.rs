@@ -264,7 +264,8 @@ impl Aggregator {
             number,
             format!(
                 "`{}` is `{id}` again at row {number}, after that bar had ended\n\nhint: a bar is a run of equal ids; \
-                 sort the trades so that the records of each bar are adjacent, or renumber the bars",
+                 sort the trades so that the records of each bar are adjacent, or number the runs: \
+                 `pl.col({0:?}).rle_id()`",
                 self.names.bar_id
             ),
         )

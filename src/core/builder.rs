@@ -7,9 +7,9 @@ use crate::core::fold::FoldError;
 use crate::core::keys::buckets::{Buckets, Filled, block_size};
 use crate::core::keys::states::KeyStates;
 use crate::core::search::Cut;
-use crate::core::simd::{self, InstructionSet};
 use crate::core::simd::fold::LONGEST_SPAN;
 use crate::core::simd::intrinsics::{HERE, NEXT_LINE, prefetch};
+use crate::core::simd::{self, InstructionSet};
 use crate::core::state::{KeyState, Output, Rows, Settings};
 use crate::core::ticks::Ticks;
 
@@ -452,7 +452,8 @@ mod tests {
             time: &time,
             price: Values::Grid(&price),
             quantity: None,
-            is_buyer_maker: None, unsided: None,
+            is_buyer_maker: None,
+            unsided: None,
             agg_id: None,
             first_id: None,
             last_id: None,

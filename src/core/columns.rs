@@ -256,9 +256,15 @@ pub const CORE: &[Column] = &[
     price("high", "highest price", |bars, _, out| fill(bars, out, |bar| from_grid(bar.sums.high))),
     price("low", "lowest price", |bars, _, out| fill(bars, out, |bar| from_grid(bar.sums.low))),
     price("close", "price of the last record", |bars, _, out| fill(bars, out, |bar| from_grid(bar.sums.close))),
-    amount("volume", "base currency", Inputs::QUANTITY, "sum of quantities; contracts become coins with contract_size", |bars, _, out| {
-        fill(bars, out, Bar::volume);
-    }),
+    amount(
+        "volume",
+        "base currency",
+        Inputs::QUANTITY,
+        "sum of quantities; contracts become coins with contract_size",
+        |bars, _, out| {
+            fill(bars, out, Bar::volume);
+        },
+    ),
     amount(
         "vwap",
         "quote currency",

@@ -100,11 +100,12 @@ fn check_order(ticks: &Ticks, at: usize, row: u64, last: Last, context: FaultCon
         return Err(DataError::order(
             number,
             format!(
-                "`{}` runs back at row {number}: `{now}` after `{before}` in {}\n\nhint: {}sort the trades by their id \
-                 (or by time), or raise late times with `pl.col(\"{0}\").cum_max()`",
+                "`{}` runs back at row {number}: `{now}` after `{before}` in {}\n\nhint: {}{}, or raise late times with \
+                 `pl.col(\"{0}\").cum_max()`",
                 names.time,
                 context.earlier(last.row),
                 apart(names),
+                sort_hint(ticks.agg_id.is_some(), last, context),
             ),
         ));
     }
@@ -112,16 +113,28 @@ fn check_order(ticks: &Ticks, at: usize, row: u64, last: Last, context: FaultCon
         Some(ids) if ids[at] <= last.agg_id => Err(DataError::order(
             number,
             format!(
-                "`{}` does not increase at row {number}: `{}` after `{}` in {}\n\nhint: {}sort the trades by this id and \
-                 drop repeated ones, or leave the id column out",
+                "`{}` does not increase at row {number}: `{}` after `{}` in {}\n\nhint: {}{}, or leave the id column out",
                 names.agg_id,
                 ids[at],
                 last.agg_id,
                 context.earlier(last.row),
                 apart(names),
+                sort_hint(true, last, context),
             ),
         )),
         _ => Ok(()),
+    }
+}
+
+/// How trades are put in order, or how those are left out that an earlier push had.
+fn sort_hint(has_ids: bool, last: Last, context: FaultContext) -> String {
+    let Names { time, agg_id: id, .. } = context.names;
+    let is_earlier_push = !context.is_absolute && last.row < context.push_row;
+    match (is_earlier_push, has_ids) {
+        (true, true) => format!("drop the trades that were pushed before: `.filter(pl.col({id:?}) > {})`", last.agg_id),
+        (true, false) => "drop the trades that were pushed before".to_owned(),
+        (false, true) => format!("sort the trades and drop repeated ones: `.unique({id:?}).sort({id:?})`"),
+        (false, false) => format!("sort the trades: `.sort({time:?}, maintain_order=True)`"),
     }
 }
 
@@ -154,14 +167,21 @@ fn show(values: Values, at: usize) -> String {
     }
 }
 
-const DROP_HINT: &str = "drop or repair such rows first, e.g. with `filter`";
+/// Code that drops invalid rows, for the end of a hint.
+fn drop_hint(condition: &str) -> String {
+    format!("drop or repair such rows first, e.g. `.filter({condition})`")
+}
+
+fn drop_infinite(name: &str) -> String {
+    drop_hint(&format!("pl.col({name:?}).is_finite()"))
+}
 
 fn check_price(values: Values, at: usize, row: u64, context: FaultContext) -> Result<(), DataError> {
     let (name, number) = (&context.names.price, context.row(row));
     if let Values::Float(floats) = values {
         let x = floats[at];
         if !x.is_finite() {
-            return Err(invalid(name, number, &show(values, at), "finite", DROP_HINT));
+            return Err(invalid(name, number, &show(values, at), "finite", &drop_infinite(name)));
         }
         if x > 0.0 && grid(x) == Some(0) {
             let hint = "prices have 8 decimals; rescale the price, e.g. quote a thousand units";
@@ -173,7 +193,7 @@ fn check_price(values: Values, at: usize, row: u64, context: FaultContext) -> Re
     }
     match values.grid(at) {
         Some(price) if price > 0 => Ok(()),
-        _ => Err(invalid(name, number, &show(values, at), "positive", DROP_HINT)),
+        _ => Err(invalid(name, number, &show(values, at), "positive", &drop_hint(&format!("pl.col({name:?}) > 0")))),
     }
 }
 
@@ -185,7 +205,7 @@ pub fn check_quantity(values: Values, at: usize, row: u64, context: FaultContext
     let (name, number) = (&context.names.quantity, context.row(row));
     let is_negative = match values {
         Values::Float(floats) if !floats[at].is_finite() => {
-            return Err(invalid(name, number, &show(values, at), "finite", DROP_HINT));
+            return Err(invalid(name, number, &show(values, at), "finite", &drop_infinite(name)));
         }
         // Checked on the grid, as other data types are: a value that rounds to zero is zero.
         Values::Float(floats) => grid(floats[at]).map_or(floats[at] < 0.0, |quantity| quantity < 0),
@@ -206,7 +226,7 @@ fn signed_hint(name: &str, is_expression: bool) -> String {
     let column = format!("pl.col({name:?})");
     let code = format!("quantity={column}.abs(), is_buyer_maker={column} < 0");
     let code = if is_expression { format!("`{code}` as arguments") } else { format!("`.with_columns({code})`") };
-    format!("if the sales are the negative ones, write {code}; else {DROP_HINT}")
+    format!("if the sales are the negative ones, write {code}; else {}", drop_hint(&format!("{column} >= 0")))
 }
 
 fn check_fills(ticks: &Ticks, at: usize, row: u64, context: FaultContext) -> Result<(), DataError> {
@@ -217,8 +237,9 @@ fn check_fills(ticks: &Ticks, at: usize, row: u64, context: FaultContext) -> Res
         return Err(DataError::value(
             number,
             format!(
-                "`{last_name}` is below `{first_name}` at row {number}: `{last}` < `{first}`\n\nhint: drop such rows, \
-                 or leave the two id columns out"
+                "`{last_name}` is below `{first_name}` at row {number}: `{last}` < `{first}`\n\nhint: {}, or leave the \
+                 two id columns out",
+                drop_hint(&format!("pl.col({last_name:?}) >= pl.col({first_name:?})"))
             ),
         ));
     }
@@ -288,7 +309,8 @@ mod tests {
         let error = check_price(Values::Float(&[1.0, f64::NAN]), 1, 12, context).unwrap_err();
         assert_eq!(
             error.message,
-            "`px` must be finite, got `NaN` at row 2\n\nhint: drop or repair such rows first, e.g. with `filter`"
+            "`px` must be finite, got `NaN` at row 2\n\nhint: drop or repair such rows first, e.g. \
+             `.filter(pl.col(\"px\").is_finite())`"
         );
     }
 }

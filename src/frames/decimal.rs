@@ -175,7 +175,11 @@ pub fn to_coins(price: &Chunks, contracts: &Chunks, size: i64) -> Coins {
         converted.push(value);
     }
     let chunks = vec![converted];
-    Coins { chunks: if largest <= EXACT_IN_DOUBLE { as_doubles(chunks) } else { as_integers(chunks) }, invalid, too_large }
+    Coins {
+        chunks: if largest <= EXACT_IN_DOUBLE { as_doubles(chunks) } else { as_integers(chunks) },
+        invalid,
+        too_large,
+    }
 }
 
 /// A column on the grid, under construction; nulls become 0.

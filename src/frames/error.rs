@@ -1,6 +1,6 @@
-//! Errors of the entry points.
+//! Errors of the entry points, and faults of rows that are found before the core sees them.
 
-use polars::prelude::PolarsError;
+use polars::prelude::{DataType, PolarsError};
 use thiserror::Error;
 
 use crate::core::error::{CoreError, DataError};
@@ -32,4 +32,16 @@ impl From<FrameError> for PolarsError {
             other => PolarsError::ComputeError(other.to_string().into()),
         }
     }
+}
+
+/// A fault found during conversion, before the core sees the row.
+pub struct Fault {
+    pub row: usize,
+    /// Describes the fault, with the row number for messages.
+    pub describe: Box<dyn FnOnce(u64) -> DataError>,
+}
+
+/// A column of a type that is not supported, with what to write instead.
+pub fn wrong_type(name: &str, expected: &str, dtype: &DataType, hint: &str) -> FrameError {
+    FrameError::Type(format!("`{name}` must be {expected}, got {dtype:?}\n\nhint: {hint}"))
 }

@@ -60,7 +60,8 @@ impl Fills {
         (keys, keyer): (&[Series], &mut Keyer),
     ) -> Result<(), FrameError> {
         let column = |role| options.position(role).map(|at| &inputs[at]);
-        let (true, Some(first), Some(last)) = (self.is_on, column(Role::FirstTradeId), column(Role::LastTradeId)) else {
+        let (true, Some(first), Some(last)) = (self.is_on, column(Role::FirstTradeId), column(Role::LastTradeId))
+        else {
             return Ok(());
         };
         let first_row = builder.rows() - first.len() as u64;
@@ -205,7 +206,10 @@ mod tests {
     use super::*;
 
     fn of(ids: &[(i64, i64)]) -> Vec<Span> {
-        ids.iter().enumerate().map(|(row, (first, last))| Span { row: row as u64, first: *first, last: *last }).collect()
+        ids.iter()
+            .enumerate()
+            .map(|(row, (first, last))| Span { row: row as u64, first: *first, last: *last })
+            .collect()
     }
 
     #[test]

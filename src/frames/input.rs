@@ -3,14 +3,13 @@
 use polars::prelude::*;
 use polars_arrow::bitmap::Bitmap;
 
-use crate::core::error::DataError;
 use crate::core::diagnose::{FaultContext, Names, check_quantity};
+use crate::core::error::DataError;
 use crate::core::ticks::{Bits, Ticks, Values};
 use crate::core::time::TimeUnit as CoreUnit;
 use crate::frames::chunks::{Chunks, Position, flags, integers};
 use crate::frames::decimal::{Converted, to_coins};
-use crate::frames::error::FrameError;
-use crate::frames::faults::{Fault, wrong_type};
+use crate::frames::error::{Fault, FrameError, wrong_type};
 use crate::frames::names::Kind;
 use crate::frames::options::{Options, Role};
 use crate::frames::side;
@@ -45,20 +44,30 @@ pub fn check_type(role: Role, name: &str, dtype: &DataType) -> Result<(), FrameE
     match role {
         Role::Timestamp => time_unit(name, dtype).map(|_| ()),
         Role::Price | Role::Quantity if !is_number(dtype) => {
-            let through_text = dtype.is_categorical() || dtype.is_enum() || *dtype == DataType::Binary;
-            let cast = if through_text { ".cast(pl.String)" } else { "" };
-            let hint = format!("cast it: `pl.col(\"{name}\"){cast}.cast(pl.Float64)`");
-            Err(wrong_type(name, "Float64, Decimal or an integer", dtype, &hint))
+            Err(wrong_type(name, "Float64, Decimal or an integer", dtype, &number_hint(name, dtype)))
         }
         Role::IsBuyerMaker if *dtype != DataType::Boolean => {
-            let hint =
-                "cast it to Boolean (true: the seller is the aggressor), or pass the side of the aggressor as `side`";
-            Err(wrong_type(name, "Boolean", dtype, hint))
+            let code = match dtype {
+                DataType::String => format!("pl.col({name:?}).str.to_lowercase() == \"true\""),
+                dtype if dtype.is_primitive_numeric() => format!("pl.col({name:?}).cast(pl.Boolean)"),
+                _ => format!("pl.col({name:?}).cast(pl.String).str.to_lowercase() == \"true\""),
+            };
+            let hint = format!(
+                "convert it (true: the seller is the aggressor): `{code}`; or pass the side of the aggressor as `side`"
+            );
+            Err(wrong_type(name, "Boolean", dtype, &hint))
         }
         Role::Side if !is_side(dtype) => {
             let hint = match dtype {
-                DataType::Boolean => format!("if true is the taker's sale, it is `is_buyer_maker`: `.rename({{\"{name}\": \"is_buyer_maker\"}})`"),
-                dtype if dtype.is_float() || dtype.is_decimal() => format!("cast it: `pl.col(\"{name}\").cast(pl.Int8)`"),
+                DataType::Boolean if name == "is_buyer_maker" => {
+                    "leave `side` out; `is_buyer_maker` is found by its name".to_owned()
+                }
+                DataType::Boolean => format!(
+                    "if true is the taker's sale, it is `is_buyer_maker`: `.rename({{\"{name}\": \"is_buyer_maker\"}})`"
+                ),
+                dtype if dtype.is_float() || dtype.is_decimal() => {
+                    format!("cast it: `pl.col(\"{name}\").cast(pl.Int8)`")
+                }
                 _ => "pass the aggressor as \"buy\", \"sell\" or \"none\", or as 1, -1 or 0".to_owned(),
             };
             Err(wrong_type(name, "String, Categorical, Enum or an integer", dtype, &hint))
@@ -70,7 +79,8 @@ pub fn check_type(role: Role, name: &str, dtype: &DataType) -> Result<(), FrameE
         Role::AggTradeId | Role::FirstTradeId | Role::LastTradeId
             if !dtype.is_integer() || matches!(dtype, DataType::Int128 | DataType::UInt128) =>
         {
-            let hint = format!("cast it: `pl.col(\"{name}\").cast(pl.Int64)`");
+            let unless = if dtype.is_string() { "; or leave it out, if the ids are not numbers" } else { "" };
+            let hint = format!("cast it: `pl.col(\"{name}\").cast(pl.Int64)`{unless}");
             Err(wrong_type(name, "an integer of at most 64 bits", dtype, &hint))
         }
         Role::Key => crate::frames::keys::check_type(name, dtype),
@@ -79,6 +89,16 @@ pub fn check_type(role: Role, name: &str, dtype: &DataType) -> Result<(), FrameE
         }
         _ => Ok(()),
     }
+}
+
+/// What to write where prices or quantities are not numbers.
+fn number_hint(name: &str, dtype: &DataType) -> String {
+    let cast = match dtype {
+        DataType::Boolean => return "truth values are not amounts; name another column".to_owned(),
+        DataType::Binary | DataType::Categorical(_, _) | DataType::Enum(_, _) => ".cast(pl.String)",
+        _ => "",
+    };
+    format!("cast it: `pl.col({name:?}){cast}.cast(pl.Float64)`")
 }
 
 fn is_side(dtype: &DataType) -> bool {
@@ -177,7 +197,7 @@ impl Columns {
         let describe = move |number: u64| {
             DataError::value(
                 number,
-                format!("`{name}` is null at row {number}\n\nhint: drop such rows first: `drop_nulls(\"{name}\")`"),
+                format!("`{name}` is null at row {number}\n\nhint: drop such rows first: `.drop_nulls(\"{name}\")`"),
             )
         };
         self.add_fault(Fault { row, describe: Box::new(describe) });
@@ -243,7 +263,9 @@ impl Columns {
                 let unit = CoreUnit::Microseconds;
                 let context = FaultContext { names: &names, unit, push_row: 0, is_absolute: true };
                 let checked = check_quantity(Values::Float(&[value]), 0, number, context);
-                checked.err().unwrap_or_else(|| DataError::value(number, format!("`{}` is no quantity", names.quantity)))
+                checked
+                    .err()
+                    .unwrap_or_else(|| DataError::value(number, format!("`{}` is not a quantity", names.quantity)))
             };
             self.add_fault(Fault { row, describe: Box::new(describe) });
         }
@@ -254,7 +276,7 @@ impl Columns {
     fn sides(&mut self, name: &str, series: &Series, is_maker: bool) -> Result<Chunks, FrameError> {
         let sides = side::to_bits(series, is_maker)?;
         if let Some(row) = sides.unknown {
-            let hint = "it is the aggressor's side; rename or drop other values first";
+            let hint = "it is the aggressor's side; recode other values first, with `replace`";
             let rule = "buy, sell or none (also b/s, bid/ask, 1/-1/0)";
             self.add_value_fault(name, &series.cast(&DataType::String)?, row, rule, hint)?;
         }

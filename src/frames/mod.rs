@@ -5,7 +5,6 @@ pub mod calls;
 pub mod chunks;
 pub mod decimal;
 pub mod error;
-pub mod faults;
 pub mod fills;
 pub mod input;
 pub mod keys;

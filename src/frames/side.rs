@@ -282,7 +282,9 @@ pub fn to_bits(series: &Series, is_maker: bool) -> Result<Sides, FrameError> {
         let cache = &mut Signs { buy: if is_maker { -1 } else { 1 } };
         let numbers = match series.dtype() {
             // No side is as large as 2, so that a number beyond 63 bits may become it.
-            DataType::UInt64 => series.u64()?.apply_values(|number| number.min(2)).into_series().cast(&DataType::Int64)?,
+            DataType::UInt64 => {
+                series.u64()?.apply_values(|number| number.min(2)).into_series().cast(&DataType::Int64)?
+            }
             _ => series.cast(&DataType::Int64)?,
         };
         numbers.i64()?.downcast_iter().for_each(|chunk| sides.add(chunk.values(), chunk.validity(), cache));

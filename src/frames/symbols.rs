@@ -5,7 +5,7 @@ use polars_arrow::array::{Array, PrimitiveArray, Utf8ViewArray, View};
 use polars_arrow::types::NativeType;
 
 use crate::core::error::DataError;
-use crate::frames::faults::Fault;
+use crate::frames::error::Fault;
 use crate::frames::options::{Options, Role};
 
 /// The columns that tell symbols apart, and the symbol that each has had so far.
@@ -71,7 +71,9 @@ fn other_row(series: &Series, first: usize) -> Option<usize> {
     let numbers = series.to_physical_repr();
     match numbers.dtype() {
         DataType::UInt8 => position(numbers.u8().ok()?.downcast_iter(), other_number(numbers.u8().ok()?.get(first)?)),
-        DataType::UInt16 => position(numbers.u16().ok()?.downcast_iter(), other_number(numbers.u16().ok()?.get(first)?)),
+        DataType::UInt16 => {
+            position(numbers.u16().ok()?.downcast_iter(), other_number(numbers.u16().ok()?.get(first)?))
+        }
         _ => position(numbers.u32().ok()?.downcast_iter(), other_number(numbers.u32().ok()?.get(first)?)),
     }
 }

@@ -4,8 +4,7 @@ use polars::prelude::*;
 
 use crate::core::error::DataError;
 use crate::core::time::TimeUnit as CoreUnit;
-use crate::frames::error::FrameError;
-use crate::frames::faults::{Fault, wrong_type};
+use crate::frames::error::{Fault, FrameError, wrong_type};
 
 /// Seconds from 1970 to the year 2200.
 const LATEST_S: i64 = 7_258_118_400;
@@ -78,10 +77,14 @@ fn hint(name: &str, dtype: &DataType, first: Option<f64>) -> String {
             format!("write `pl.from_epoch({integers}, time_unit=\"us\")`{unless}")
         }
         DataType::String => format!("parse it: `{column}.str.to_datetime()`"),
-        DataType::Date => format!("a day has no order of trades; a cast makes it midnight: `{column}.cast(pl.Datetime(\"us\"))`"),
+        DataType::Date => {
+            format!("a day has no order of trades; a cast makes it midnight: `{column}.cast(pl.Datetime(\"us\"))`")
+        }
         DataType::Time => format!("a time of day needs its day: `pl.col(\"date\").dt.combine({column})`"),
-        DataType::Duration(_) => format!("add it to the instant it is counted from: `pl.datetime(2024, 1, 1) + {column}`"),
-        _ => "name the column of the times: columns={\"timestamp\": \"...\"}".to_owned(),
+        DataType::Duration(_) => {
+            format!("add it to the instant it is counted from: `pl.datetime(2024, 1, 1) + {column}`")
+        }
+        _ => "this column has no times; name the one that has".to_owned(),
     }
 }
 
@@ -91,9 +94,15 @@ pub fn range_fault(name: &str, times: &Series) -> Option<Fault> {
     let numbers = times.to_physical_repr();
     let numbers = numbers.i64().ok()?;
     let rows = [numbers.first_non_null(), numbers.last_non_null()];
-    let row = rows.into_iter().flatten().find(|row| numbers.get(*row).is_some_and(|value| is_out_of_range(value, *unit)))?;
+    let row =
+        rows.into_iter().flatten().find(|row| numbers.get(*row).is_some_and(|value| is_out_of_range(value, *unit)))?;
     let (name, value, unit) = (name.to_owned(), numbers.get(row)?, *unit);
-    let describe = move |number: u64| DataError::value(number, format!("`{name}` {} at row {number}{}", shown(value, unit), meant(&name, value, unit)));
+    let describe = move |number: u64| {
+        DataError::value(
+            number,
+            format!("`{name}` {} at row {number}{}", shown(value, unit), meant(&name, value, unit)),
+        )
+    };
     Some(Fault { row, describe: Box::new(describe) })
 }
 
@@ -133,6 +142,8 @@ fn meant(name: &str, value: i64, unit: TimeUnit) -> String {
             plain(unit),
             plain(taken)
         ),
-        None => "\n\nhint: drop or repair such rows first, e.g. with `filter`".to_owned(),
+        None => format!(
+            "\n\nhint: drop or repair such rows first, e.g. `.filter(pl.col({name:?}).dt.year().is_between(1970, 2200))`"
+        ),
     }
 }

@@ -58,7 +58,10 @@ def test_leases_are_taken_and_released(place):
 
 def test_a_second_writer_in_the_same_process_is_refused(place):
     with hold(place, [KEYS[1]]):
-        with pytest.raises(LeaseError, match="is at work on BTCUSDT") as caught, hold(place, KEYS):
+        with (
+            pytest.raises(LeaseError, match="is already writing BTCUSDT") as caught,
+            hold(place, KEYS),
+        ):
             pass
         assert str(os.getpid()) in caught.value.holder
         # All or none: leases taken before the refusal are free again.

@@ -13,7 +13,8 @@ from rangebar_polars.bar_series.identity import BarRules, BarSpec
 from rangebar_polars.clickhouse.open import open_cache
 from rangebar_polars.clickhouse.query.bars import read_bars
 from rangebar_polars.clickhouse.query.units import read_chains
-from rangebar_polars.sources import TRADES_SCHEMA, DayTicks, Origin
+from rangebar_polars.day_ticks import DayTicks, Origin
+from rangebar_polars.sources import TRADES_SCHEMA
 from rangebar_polars.storage.parquet import TickStorage
 
 if TYPE_CHECKING:

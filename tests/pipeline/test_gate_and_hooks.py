@@ -35,7 +35,7 @@ STRANGER = ("NOSUCHUSDT", "2024-12-30", "2024-12-30")
 WAYS = {
     "fetch_ticks": lambda: rb.fetch_ticks(*STRANGER),
     "scan_ticks": lambda: rb.scan_ticks(*STRANGER).collect(),
-    "rangebar fetch": lambda: main(["fetch", *STRANGER, "--quiet"]),
+    "rangebar fetch": lambda: main(["fetch", *STRANGER]),
 }
 
 

@@ -12,8 +12,8 @@ import pytest
 import rangebar_polars as rb
 from pipeline.tapes import SYMBOL, chains, day, of_days, store, tape
 from rangebar_polars.clickhouse.open import open_cache
+from rangebar_polars.day_ticks import DayTicks, Origin
 from rangebar_polars.exceptions import CoverageError, LeaseError, PopulationError, ThresholdError
-from rangebar_polars.sources import DayTicks, Origin
 from rangebar_polars.storage.parquet import TickStorage
 from rangebar_polars.symbol_registry import StartDateClampedWarning
 
@@ -139,7 +139,7 @@ def test_another_run_is_refused_at_once_though_the_first_has_the_folder_open(fol
     try:
         assert child.stdout.readline() == "held\n"
         started = time.monotonic()
-        with pytest.raises(LeaseError, match=f"process `{child.pid}` is at work"):
+        with pytest.raises(LeaseError, match=f"process `{child.pid}` is already writing"):
             populate(folder, 1, 8)
         # A wait for the folder would take ten minutes.
         assert time.monotonic() - started < 300

@@ -63,7 +63,9 @@ def test_a_population_that_waits_for_the_exchange_keeps_its_lease(workers, embed
         with embedded.open():
             before = counts(embedded)
             for thresholds in (250, [1000, 250]):
-                with pytest.raises(LeaseError, match=f"process `{child.process}` is at work"):
+                with pytest.raises(
+                    LeaseError, match=f"process `{child.process}` is already writing"
+                ):
                     embedded.populate(*days, thresholds)
             assert counts(embedded) == before
         rule.cancel()

@@ -137,8 +137,8 @@ def test_more_kept_bars_than_there_can_be_are_all_that_are_kept(count, shared):
     [
         ({"ouroboros": "month", "ouroboros_mode": "day"}, "leave one of them out"),
         ({"ouroboros": None, "ouroboros_mode": "day"}, "leave one of them out"),
-        ({"ouroboros": "hour"}, "`ouroboros` does not know `hour`"),
-        ({"ouroboros_mode": "hour"}, "`ouroboros_mode` does not know `hour`"),
+        ({"ouroboros": "hour"}, "`ouroboros`: unknown value `hour`"),
+        ({"ouroboros_mode": "hour"}, "`ouroboros_mode`: unknown value `hour`"),
     ],
 )
 @pytest.mark.parametrize(

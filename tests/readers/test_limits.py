@@ -24,14 +24,14 @@ def line_of(error):
 def test_31_days_are_computed_and_32_are_not(shared):
     span = (SYMBOL, january(2))
     assert len(get_range_bars(*span, january(33), 400, **shared.place)) > 100
-    with pytest.raises(CoverageError, match="`32` days") as refused:
+    with pytest.raises(CoverageError, match="for 32 days") as refused:
         get_range_bars(*span, january(33) + timedelta(microseconds=1), 400, **shared.place)
     assert refused.value.days == tuple((january(2 + n)).date() for n in range(32))
     assert refused.value.symbol == SYMBOL
 
 
 def test_days_that_are_kept_do_not_count(shared):
-    with pytest.raises(CoverageError, match="`35` days"):
+    with pytest.raises(CoverageError, match="for 35 days"):
         get_range_bars(SYMBOL, january(1), january(36), use_cache=False, **shared.place)
     frame = get_range_bars(SYMBOL, january(1), january(60), **shared.place)
     assert frame.attrs["rangebar"][0]["source"] == "cache+ticks"
@@ -65,9 +65,9 @@ def test_the_call_continues_what_is_kept(shared, shared_cache):
 
 def test_missing_days_are_named_as_runs(shared):
     # Of the weeks, some are kept; the days of the others are not.
-    with pytest.raises(CoverageError, match="`33` days") as refused:
+    with pytest.raises(CoverageError, match="for 33 days") as refused:
         get_range_bars(SYMBOL, january(1), january(60), ouroboros="week", **shared.place)
-    assert "2023-01-13 to 2023-01-21, 2023-02-05 to 2023-02-28\n" in str(refused.value)
+    assert "2023-01-13 to 2023-01-21, 2023-02-05 to 2023-02-28)" in str(refused.value)
 
 
 def test_all_arguments_that_are_not_the_usual_ones_are_in_the_call(shared):
@@ -86,7 +86,7 @@ def test_all_arguments_that_are_not_the_usual_ones_are_in_the_call(shared):
 
 
 def test_nothing_is_asked_for_before_the_days_are_counted(exchange, shared):
-    with pytest.raises(CoverageError, match="`366` days"):
+    with pytest.raises(CoverageError, match="for 366 days"):
         get_range_bars(SYMBOL, "2024-01-01", "2024-12-31", cache_dir=shared.folder)
     assert not exchange.requests
 
@@ -112,7 +112,7 @@ def test_a_state_that_cannot_be_read_is_no_way_around_the_limit(shared, shared_c
         state=b"of another version",
     )
     assert len(get_range_bars(SYMBOL, january(1), january(41), 450, **shared.place))
-    with pytest.raises(CoverageError, match="`41` days"):
+    with pytest.raises(CoverageError, match="for 41 days"):
         get_range_bars(SYMBOL, january(1), january(42), 450, **shared.place)
 
 
@@ -179,7 +179,7 @@ def test_without_an_end_the_newest_are_those_of_the_newest_tick_that_is_kept(sha
 
 def test_the_newest_bars_are_not_computed_over_more_than_31_days(shared, shared_cache):
     keep(shared_cache, shared.folder, BarSpec.of(SYMBOL, 490), january(1), january(10).date())
-    with pytest.raises(CoverageError, match="`32` days"):
+    with pytest.raises(CoverageError, match="for 32 days"):
         counted(shared, 5, 490, end_date=january(42).date())
     assert len(counted(shared, 5, 490, end_date=january(41).date())) == 5
 

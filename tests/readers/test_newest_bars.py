@@ -118,7 +118,7 @@ def test_they_are_the_kept_ones_and_those_that_ticks_add(shared, kept, question)
     options = {"ouroboros": reset, "end_date": end, "allow_fewer": True, **shared.place}
     if days > 31:
         event("too long")
-        with pytest.raises(CoverageError, match=f"`{days}` days"):
+        with pytest.raises(CoverageError, match=f"for {days} days"):
             get_n_range_bars(SYMBOL, count, threshold, **options)
         return
     place = {"ouroboros": reset, "before": end, "cache_dir": shared.folder}

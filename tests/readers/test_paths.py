@@ -13,6 +13,7 @@ import pytest
 
 import rangebar_polars as rb
 from rangebar_polars.bar_series.identity import BarRules, BarSpec
+from rangebar_polars.day_ticks import DayTicks, Origin
 from rangebar_polars.exceptions import (
     CoverageError,
     SymbolNotRegisteredError,
@@ -20,7 +21,6 @@ from rangebar_polars.exceptions import (
     TicksNotCachedError,
 )
 from rangebar_polars.readers.bars import get_n_range_bars, get_range_bars, scan_range_bars
-from rangebar_polars.sources import DayTicks, Origin
 from rangebar_polars.storage.coverage import CoverageWarning
 from rangebar_polars.storage.parquet import TickStorage
 from rangebar_polars.symbol_registry import StartDateClampedWarning

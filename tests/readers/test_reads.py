@@ -109,7 +109,7 @@ def test_a_read_is_the_slice_of_one_series_in_each_segment(
     }
     event("too long" if days > 31 else "cache" if not days else "ticks")
     if days > 31:
-        with pytest.raises(CoverageError, match=f"`{days}` days"):
+        with pytest.raises(CoverageError, match=f"for {days} days"):
             scan_range_bars(SYMBOL, *span, **options)
         return
     if not (orphans or incomplete):
@@ -135,7 +135,7 @@ def test_from_an_anchor_on_a_read_is_the_slice_of_the_whole_tape(shared, span, r
         "fetch_if_missing": False,
     }
     if days > 31:
-        with pytest.raises(CoverageError, match=f"`{days}` days"):
+        with pytest.raises(CoverageError, match=f"for {days} days"):
             scan_range_bars(SYMBOL, *span, **options)
         return
     found = quiet(scan_range_bars, SYMBOL, *span, **options).collect()

@@ -99,7 +99,7 @@ def test_the_columns_are_those_of_the_frame_methods(folder):
         ((name for name in [SYMBOL]), ["0.25%"], ["symbol", "threshold"]),
         ("btcusdt", 250, []),
     ],
-    ids=str,
+    ids=["a list", "a list of thresholds", "tuples", "series", "a generator", "neither"],
 )
 def test_a_list_adds_its_column(folder, symbols, thresholds, columns):
     plan = scan(folder, symbols, thresholds)
@@ -322,7 +322,7 @@ def test_a_file_that_is_damaged_is_named_with_its_series(in_memory):
         ([SYMBOL, 5], TypeError, "`symbol` must be text; it is of type `int`"),
         ([SYMBOL, "NOPE", "NIX"], SymbolNotRegisteredError, "`NOPE`, `NIX` are not registered"),
     ],
-    ids=str,
+    ids=["none", "twice", "a set", "a number", "a mapping", "a number inside", "unknown"],
 )
 @pytest.mark.parametrize("scanned", [rb.scan_ticks, rb.scan_range_bars])
 def test_a_list_that_is_not_one_of_symbols_is_refused(folder, scanned, symbols, error, words):

@@ -13,9 +13,9 @@ from exchange import Exchange, QuoteTape, Tape, faults
 from rangebar_polars._utils.span import day_start
 from rangebar_polars.bar_series.identity import BarSpec
 from rangebar_polars.clickhouse.open import open_cache
+from rangebar_polars.day_ticks import DayTicks, Origin
 from rangebar_polars.exceptions import CoverageError, TicksNotCachedError, TransientSourceError
 from rangebar_polars.readers.bars import get_n_range_bars, get_range_bars, scan_range_bars
-from rangebar_polars.sources import DayTicks, Origin
 from rangebar_polars.storage.coverage import CoverageWarning
 from rangebar_polars.storage.parquet import TickStorage
 from readers.shared import SYMBOL, keep

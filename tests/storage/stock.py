@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 
 import polars as pl
 
-from rangebar_polars.sources import QUOTES_SCHEMA, TRADES_SCHEMA, DayTicks, Origin
+from rangebar_polars.day_ticks import DayTicks, Origin
+from rangebar_polars.sources import QUOTES_SCHEMA, TRADES_SCHEMA
 
 if TYPE_CHECKING:
     from pathlib import Path

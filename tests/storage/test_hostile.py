@@ -140,7 +140,7 @@ def test_an_absolute_path_to_another_file_is_refused(storage, outside):
         {"columns": 1},
         {"origin": {"kind": 3}},
         {"origin": {"kind": "user", "raised": -1}},
-        {"origin": {"kind": "user", "surprise": 1}},
+        {"origin": {"surprise": 1}},
         {"origin": []},
         {"state": "unheard of"},
         {"state": ["final"]},
@@ -153,6 +153,11 @@ def test_an_absolute_path_to_another_file_is_refused(storage, outside):
 def test_a_value_that_the_package_never_writes_is_refused(storage, values):
     forge_day(storage, **values)
     refused(storage, "cannot be read")
+
+
+def test_what_a_newer_version_records_of_an_origin_is_ignored(storage):
+    forge_day(storage, origin={"kind": "user", "surprise": 1})
+    assert storage.get_ticks(SYMBOL, JANUARY, JANUARY).height
 
 
 @pytest.mark.parametrize(

@@ -10,8 +10,9 @@ import polars as pl
 import pytest
 from polars.testing import assert_frame_equal
 
+from rangebar_polars.day_ticks import DayTicks, Origin
 from rangebar_polars.fetch.normalise import TradeFileWarning
-from rangebar_polars.sources import TRADES_SCHEMA, DayTicks, Origin
+from rangebar_polars.sources import TRADES_SCHEMA
 from rangebar_polars.storage import TickStorage
 from rangebar_polars.storage.manifest.entry import DayEntry
 from rangebar_polars.storage.manifest.versions import read_manifest

@@ -252,7 +252,7 @@ def test_a_damaged_day_is_written_again_as_a_whole(storage, tmp_path):
 
 
 def test_ids_are_required_of_a_source_of_the_table_and_the_hint_is_a_rename_or_a_cast(storage):
-    with pytest.raises(MissingColumnError, match="with_row_index"):
+    with pytest.raises(MissingColumnError, match='need none: source="my_venue"'):
         storage.write_ticks(SYMBOL, PLAIN)
     with pytest.raises(MissingColumnError) as caught:
         storage.write_ticks(

@@ -116,7 +116,7 @@ def test_folders_patterns_lists_and_symbols(tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     with pytest.raises(FileNotFoundError, match="no trade files"):
         rb.scan_trades(tmp_path / "empty")
-    with pytest.raises(ValueError, match="no file was given"):
+    with pytest.raises(ValueError, match="the list of files is empty"):
         rb.scan_trades([])
 
 

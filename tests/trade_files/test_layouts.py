@@ -10,7 +10,7 @@ import pytest
 
 import rangebar_polars as rb
 from rangebar_polars.exceptions import TickDataError
-from rangebar_polars.trade_layouts import LAYOUTS, NAMES
+from rangebar_polars.trade_layouts.table import LAYOUTS, NAMES
 from trade_files.samples import SAMPLES, content
 
 EVERY = pytest.mark.parametrize("name", SAMPLES)

@@ -283,7 +283,7 @@ def _refuse_while(
             continue
         process = locks.holder(start)
         holder = "another process" if process is None else f"process `{process}`"
-        sentence = f"{holder} is at work on {starts[start]}"
+        sentence = f"{holder} is already writing {starts[start]}"
         raise LeaseError(with_hint(sentence, _HINT), holder=holder)
 
 
@@ -294,7 +294,7 @@ def _take(cache: Cache, keys: list[LeaseKey], leases: Leases) -> None:
         claims = _claims(cache, open_keys)
         for key, claim in claims.items():
             if _excludes(cache, claim, leases):
-                sentence = f"{claim} is at work on {key}"
+                sentence = f"{claim} is already writing {key}"
                 raise LeaseError(with_hint(sentence, _HINT), holder=str(claim))
         numbers = {key: claims[key].fencing + 1 if key in claims else 1 for key in open_keys}
         leases.fencing |= numbers

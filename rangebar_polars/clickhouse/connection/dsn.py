@@ -9,7 +9,7 @@ from urllib.parse import parse_qsl, quote, unquote, urlencode, urlsplit, urlunsp
 
 from rangebar_polars import config
 from rangebar_polars._utils.address import Address, fault_of, shown
-from rangebar_polars._utils.checks import require_folder
+from rangebar_polars._utils.arguments.checks import require_folder
 from rangebar_polars.exceptions import SettingError, unknown_choice, with_hint
 
 if TYPE_CHECKING:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from rangebar_polars._utils.fork import raise_if_forked
 from rangebar_polars._utils.span import day_start, parse_day, parse_span
 from rangebar_polars.config import settings
+from rangebar_polars.day_ticks import DayTicks, Origin
 from rangebar_polars.exceptions import (
     ArchiveMissingError,
     CorruptSourceError,
@@ -32,7 +33,7 @@ from rangebar_polars.fetch.downloads import download
 from rangebar_polars.fetch.normalise import FileTimes, micros, normalise, warn_of_tails
 from rangebar_polars.fetch.transport import Transport
 from rangebar_polars.fetch.zipped import DamagedFileError, member_pieces
-from rangebar_polars.sources import DayTicks, Origin, canonical_market, canonical_symbol
+from rangebar_polars.sources import canonical_market, canonical_symbol
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

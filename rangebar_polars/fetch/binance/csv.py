@@ -22,13 +22,13 @@ from rangebar_polars.fetch.decimals import TELLING_BELOW, has_eight_places, on_g
 from rangebar_polars.fetch.normalise import is_sentinel
 from rangebar_polars.fetch.zipped import DamagedFileError
 from rangebar_polars.sources import TRADES_SCHEMA
-from rangebar_polars.trade_layouts import AGG_TRADES
-from rangebar_polars.trade_matching import matching
+from rangebar_polars.trade_layouts.matching import matching
+from rangebar_polars.trade_layouts.table import AGG_TRADES
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
 
-    from rangebar_polars.trade_layouts import TradeLayout
+    from rangebar_polars.trade_layouts.table import TradeLayout
 
 __all__ = ["RawTrades", "parse_trades"]
 

@@ -12,6 +12,7 @@ import polars as pl
 
 from rangebar_polars._utils.contracts import with_coins
 from rangebar_polars.config import settings
+from rangebar_polars.day_ticks import DayTicks, Origin
 from rangebar_polars.exceptions import ArchiveMissingError, NotYetPublishedError
 from rangebar_polars.fetch.binance.archive import BinanceArchive
 from rangebar_polars.fetch.binance.rest import BinanceRest
@@ -19,7 +20,7 @@ from rangebar_polars.fetch.binance.trades import BinanceTradeDays, TradesArchive
 from rangebar_polars.fetch.http_probe import ProbingTransport
 from rangebar_polars.fetch.prefetch import prefetch
 from rangebar_polars.fetch.source import ARCHIVE_PATIENCE, ArchiveProbe, Fetcher
-from rangebar_polars.sources import TRADES_SCHEMA, TRADES_SUFFIX, DayTicks, Origin, has_contracts
+from rangebar_polars.sources import TRADES_SCHEMA, TRADES_SUFFIX, has_contracts
 from rangebar_polars.symbol_registry import get_contract_size, get_symbol_entries
 
 if TYPE_CHECKING:

@@ -9,9 +9,9 @@ from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 
+from rangebar_polars._utils.arguments.keywords import checked_keywords
 from rangebar_polars._utils.fork import raise_if_forked
 from rangebar_polars._utils.io_source import Origin, lazy_frame
-from rangebar_polars._utils.keywords import checked_keywords
 from rangebar_polars.exceptions import with_hint
 from rangebar_polars.fetch.binance.csv import parse_trades
 from rangebar_polars.fetch.binance.file_chain import FileChain, Once, repeated_words

@@ -12,6 +12,7 @@ import polars as pl
 
 from rangebar_polars._utils.fork import raise_if_forked
 from rangebar_polars._utils.span import ONE_DAY, day_start, parse_day, parse_span
+from rangebar_polars.day_ticks import DayTicks, Origin
 from rangebar_polars.exceptions import (
     ConfirmedAbsentError,
     CorruptSourceError,
@@ -26,8 +27,6 @@ from rangebar_polars.fetch.normalise import micros, normalise
 from rangebar_polars.sources import (
     LONGEST_STEP_BACK_US,
     TRADES_SCHEMA,
-    DayTicks,
-    Origin,
     canonical_market,
     canonical_symbol,
 )

@@ -32,10 +32,10 @@ if TYPE_CHECKING:
     from collections.abc import Generator, Iterable, Iterator, Sequence
     from datetime import date
 
+    from rangebar_polars.day_ticks import DayTicks
     from rangebar_polars.fetch.binance.archive import ArchiveFile
     from rangebar_polars.fetch.normalise import Clean
     from rangebar_polars.fetch.transport import Fetched
-    from rangebar_polars.sources import DayTicks
 
 __all__ = ["BinanceTradeDays", "TradesArchive", "as_agg_trades"]
 

@@ -12,6 +12,7 @@ import polars as pl
 
 from rangebar_polars._utils.fork import raise_if_forked
 from rangebar_polars._utils.span import ONE_DAY, day_start, parse_day, parse_span
+from rangebar_polars.day_ticks import DayTicks, Origin
 from rangebar_polars.exceptions import (
     ArchiveMissingError,
     ConfirmedAbsentError,
@@ -26,7 +27,7 @@ from rangebar_polars.fetch.exness.csv import MonthFile, first_id, read_month
 from rangebar_polars.fetch.normalise import warn_of_tails
 from rangebar_polars.fetch.transport import Transport
 from rangebar_polars.fetch.zipped import DamagedFileError, member_pieces
-from rangebar_polars.sources import QUOTES_SCHEMA, DayTicks, Origin, canonical_symbol
+from rangebar_polars.sources import QUOTES_SCHEMA, canonical_symbol
 from rangebar_polars.symbol_registry import get_symbol_entries
 
 if TYPE_CHECKING:

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Sequence
     from datetime import date
 
-    from rangebar_polars.sources import DayTicks
+    from rangebar_polars.day_ticks import DayTicks
 
 __all__ = ["EXNESS", "ExnessDays", "ExnessProbe"]
 

@@ -11,8 +11,9 @@ import polars as pl
 
 from rangebar_polars._files.atomic import disk_errors, sha256_of
 from rangebar_polars._internal import __version__
+from rangebar_polars.day_ticks import Origin
 from rangebar_polars.exceptions import StorageError, with_hint
-from rangebar_polars.sources import Origin, stored_schema_of
+from rangebar_polars.sources import stored_schema_of
 from rangebar_polars.storage.days.contracts import in_coins, is_in_contracts
 from rangebar_polars.storage.days.merge import id_gaps
 from rangebar_polars.storage.files.codec import content_hash, decode, encode

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING
 
 import polars as pl
 
+from rangebar_polars.day_ticks import is_strictly_increasing
 from rangebar_polars.exceptions import TickOrderError, with_hint
-from rangebar_polars.sources import LONGEST_STEP_BACK_US, is_strictly_increasing
+from rangebar_polars.sources import LONGEST_STEP_BACK_US
 from rangebar_polars.storage.days.merge_by_time import conflict, join_by_text, join_by_time
 from rangebar_polars.storage.id_kinds import ID, IdKind, check_same_kind
 from rangebar_polars.storage.user_ticks import TIME, raised_times

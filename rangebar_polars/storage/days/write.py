@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, TypeAlias
 import polars as pl
 
 from rangebar_polars._utils.span import ONE_DAY, day_start
+from rangebar_polars.day_ticks import is_strictly_increasing
 from rangebar_polars.events import TicksWritten, emit
 from rangebar_polars.exceptions import (
     RangeBarError,
@@ -17,11 +18,12 @@ from rangebar_polars.exceptions import (
     TicksNotCachedError,
     with_hint,
 )
-from rangebar_polars.sources import LONGEST_STEP_BACK_US, delivered_schema, is_strictly_increasing
+from rangebar_polars.sources import LONGEST_STEP_BACK_US, delivered_schema
 from rangebar_polars.storage.days.day_file import Content, FileFaultError, read_day, store_day
 from rangebar_polars.storage.days.merge import check_order_of_days, merge
 from rangebar_polars.storage.days.quarantine import corruption, set_aside_locked
 from rangebar_polars.storage.days.repeated import single_fills, with_single_fills
+from rangebar_polars.storage.days.report import WriteReport
 from rangebar_polars.storage.files.lock import writing
 from rangebar_polars.storage.id_kinds import ID
 from rangebar_polars.storage.layout import is_folder, month_of
@@ -35,7 +37,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
     from datetime import date
 
-    from rangebar_polars.sources import DayTicks
+    from rangebar_polars.day_ticks import DayTicks
     from rangebar_polars.storage.days.merge import Merged
     from rangebar_polars.storage.layout import SymbolDir
     from rangebar_polars.storage.manifest.entry import DayEntry, IdSpan, State
@@ -46,29 +48,6 @@ __all__ = ["WriteReport", "fill_days", "put_days", "remove_days", "write_user_ti
 
 #: Returns the new entry of a day, or None if the old one stays.
 Change: TypeAlias = "Callable[[Manifest, date, _Tally], DayEntry | None]"
-
-
-@dataclass(frozen=True, slots=True)
-class WriteReport:
-    """The result of a write. All that it names is in the store and survives a loss of power."""
-
-    symbol: str
-    #: Days of the ticks, in order.
-    days: tuple[date, ...] = ()
-    #: Months of these days. Each was written as a whole.
-    months: tuple[str, ...] = ()
-    #: Rows that were not in the store before.
-    rows_added: int = 0
-    #: Rows that were in the frame twice, or in the store already.
-    duplicates: int = 0
-    #: Rows moved into the order of their ids.
-    moved: int = 0
-    #: Rows whose time was raised to that of the row before.
-    raised: int = 0
-    #: Days whose stored rows a source replaced with other rows.
-    replaced: tuple[date, ...] = ()
-    #: Days that the store held exactly so already.
-    unchanged: tuple[date, ...] = ()
 
 
 @dataclass(slots=True)

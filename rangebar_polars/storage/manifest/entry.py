@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, fields, replace
 from typing import Any, Literal, TypeAlias, get_args
 
-from rangebar_polars.sources import Origin
+from rangebar_polars.day_ticks import Origin
 
 __all__ = ["STATES", "STORED_STATES", "DayEntry", "IdSpan", "State"]
 
@@ -98,7 +98,7 @@ class DayEntry:
             arguments[name] = tuple((first, last) for first, last in arguments.get(name, ()))
         arguments["columns"] = tuple(arguments.get("columns", ()))
         # A newer version may have recorded more.
-        names = {item.name for item in fields(Origin)}
-        origin = arguments["origin"]
-        arguments["origin"] = Origin(**{name: origin[name] for name in names & origin.keys()})
+        names = [item.name for item in fields(Origin)]
+        recorded = dict(arguments["origin"])
+        arguments["origin"] = Origin(**{name: recorded[name] for name in names if name in recorded})
         return cls(**arguments)

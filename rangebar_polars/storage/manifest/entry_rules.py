@@ -6,7 +6,8 @@ import re
 from dataclasses import fields
 from typing import TYPE_CHECKING
 
-from rangebar_polars.sources import Origin, source_named
+from rangebar_polars.day_ticks import Origin
+from rangebar_polars.sources import source_named
 from rangebar_polars.storage.layout import day_file_name, month_of
 from rangebar_polars.storage.manifest.entry import STATES
 

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from datetime import date
 
     from rangebar_polars._utils.span import Span
-    from rangebar_polars.sources import DayTicks
+    from rangebar_polars.day_ticks import DayTicks
     from rangebar_polars.storage.layout import SymbolDir
     from rangebar_polars.storage.manifest.entry import DayEntry
     from rangebar_polars.storage.reading.plan import Plan, PlannedDay

@@ -58,7 +58,11 @@ fn read_unsided(reader: &mut Reader, sums: &mut Sums) -> Result<(), CoreError> {
     sums.unsided_fills = reader.i64()?;
     sums.unsided_volume = reader.i128()?;
     sums.unsided_turnover = reader.i128()?;
-    if sums.unsided_fills > 0 { Ok(()) } else { Err(unusable("a bar says that it has trades without an aggressor, and has none")) }
+    if sums.unsided_fills > 0 {
+        Ok(())
+    } else {
+        Err(unusable("a bar says that it has trades without an aggressor, and has none"))
+    }
 }
 
 fn read_sums(reader: &mut Reader) -> Result<Sums, CoreError> {
@@ -103,7 +107,9 @@ fn put_key(out: &mut Vec<u8>, state: &KeyState) {
 }
 
 fn read_key(reader: &mut Reader, settings: &Settings) -> Result<KeyState, CoreError> {
-    let last = reader.optional(|reader| Ok(Last { time: reader.i64()?, agg_id: reader.i64()?, fill_id: i64::MIN, row: reader.u64()? }))?;
+    let last = reader.optional(|reader| {
+        Ok(Last { time: reader.i64()?, agg_id: reader.i64()?, fill_id: i64::MIN, row: reader.u64()? })
+    })?;
     let segment_end = reader.optional(Reader::i64)?;
     let mut thresholds = Vec::new();
     for _ in &settings.thresholds {

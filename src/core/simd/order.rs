@@ -29,15 +29,7 @@ pub fn scan_lanes(time: &[i64]) -> Option<u64> {
 /// Whether the fills of a record do not come after those of the record before it.
 #[inline(always)]
 pub fn is_overlapping_lanes(first: &[i64], last: &[i64]) -> bool {
-    let later = &first[first.len().min(1)..];
-    let (blocks, rest) = later.as_chunks::<LANES>();
-    let (before_blocks, _) = last.as_chunks::<LANES>();
-    let mut overlap = [0i64; LANES];
-    for (block, before) in blocks.iter().zip(before_blocks) {
-        for lane in 0..LANES {
-            overlap[lane] |= i64::from(block[lane] <= before[lane]);
-        }
-    }
-    let done = later.len() - rest.len();
-    overlap != [0; LANES] || rest.iter().zip(&last[done..]).any(|(first, last)| first <= last)
+    let later = first.get(1..).unwrap_or_default();
+    // Without a branch, and over slices as they are, which compilers turn into vectors best.
+    later.iter().zip(last).fold(0, |any, (first, before)| any | i64::from(first <= before)) != 0
 }

@@ -48,6 +48,8 @@ class TradeLayout:
     last_id: str = ""
     #: The quantity in contracts, where `quantity` is in coins: contracts / price if no column has it.
     contracts: str = ""
+    #: The turnover, price times quantity, by which files of the same columns are told apart.
+    turnover: str = ""
     symbol: str = ""
     #: Rows to read: a column and the value that it must have.
     only: tuple[str, str] | None = None
@@ -80,7 +82,7 @@ def column_key(name: str) -> str:
 
     Examples
     --------
-    >>> from rangebar_polars.trade_layouts import column_key
+    >>> from rangebar_polars.trade_layouts.table import column_key
     >>> column_key("isBuyerMaker"), column_key("is_buyer_maker"), column_key('"price/价格"')
     ('isbuyermaker', 'isbuyermaker', 'price')
     """
@@ -98,6 +100,7 @@ def _split(names: str) -> tuple[str, ...]:
 BINANCE = "Binance, `binance/binance-public-data`, README"
 AGG_TRADES = "binance-agg-trades"
 _AGG = "agg_trade_id,price,quantity,first_trade_id,last_trade_id,transact_time,is_buyer_maker"
+_SPOT_AGG = _AGG.replace("transact_time", "timestamp") + ",is_best_match"
 
 LAYOUTS: tuple[TradeLayout, ...] = (
     *(
@@ -105,9 +108,9 @@ LAYOUTS: tuple[TradeLayout, ...] = (
             AGG_TRADES,
             form,
             _split(columns),
-            header=header,
-            time="timestamp" if form == "spot" else "transact_time",
-            time_units=("ms", "us") if form == "spot" else ("ms",),
+            header="either",
+            time=time,
+            time_units=units,
             price="price",
             quantity="quantity",
             buyer_maker="is_buyer_maker",
@@ -119,9 +122,9 @@ LAYOUTS: tuple[TradeLayout, ...] = (
             source=BINANCE,
             note="`scan_agg_trades` puts a whole file in order in memory; this reads blocks.",
         )
-        for form, columns, header in (
-            ("spot", _AGG.replace("transact_time", "timestamp") + ",is_best_match", "either"),
-            ("futures", _AGG, "either"),
+        for form, columns, time, units in (
+            ("spot", _SPOT_AGG, "timestamp", ("ms", "us")),
+            ("futures", _AGG, "transact_time", ("ms",)),
         )
     ),
     TradeLayout(
@@ -148,6 +151,7 @@ LAYOUTS: tuple[TradeLayout, ...] = (
         time_units=("ms",),
         price="price",
         quantity="qty",
+        turnover="quote_qty",
         buyer_maker="is_buyer_maker",
         id="id",
         id_kind="increasing",
@@ -341,7 +345,7 @@ LAYOUTS: tuple[TradeLayout, ...] = (
             compression="",
             unit="shares or contracts",
             source="Databento, Schemas, Trades; Conventions, Prices",
-            note="Raw and pretty files. Rows of another action than T are no trades.",
+            note="Raw and pretty files. Rows with an action other than T are not trades.",
         )
         for form in ("symbols", "instrument ids")
     ),

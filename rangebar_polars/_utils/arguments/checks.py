@@ -6,6 +6,7 @@ import operator
 import stat
 from typing import TYPE_CHECKING
 
+from rangebar_polars._text import shown
 from rangebar_polars.exceptions import StorageError, unknown_choice, with_hint
 
 if TYPE_CHECKING:
@@ -19,6 +20,7 @@ __all__ = [
     "keeps_incomplete",
     "require_bool",
     "require_folder",
+    "whole_number",
 ]
 
 ACCESS_HINT = (
@@ -35,21 +37,21 @@ def require_bool(**flags: object) -> None:
 
     Examples
     --------
-    >>> from rangebar_polars._utils.checks import require_bool
+    >>> from rangebar_polars._utils.arguments.checks import require_bool
     >>> require_bool(notify=True, verbose=False)
     >>> require_bool(notify="no")
     Traceback (most recent call last):
         ...
     TypeError: `notify` must be a bool; it is `'no'`, of type `str`
     <BLANKLINE>
-    hint: notify=True or notify=False
+    hint: write notify=True or notify=False
     """
     for name, value in flags.items():
         if not (isinstance(value, bool) or _is_of_numpy(type(value))):
             sentence = (
                 f"`{name}` must be a bool; it is `{value!r}`, of type `{type(value).__name__}`"
             )
-            raise TypeError(with_hint(sentence, f"{name}=True or {name}=False"))
+            raise TypeError(with_hint(sentence, f"write {name}=True or {name}=False"))
 
 
 def _is_of_numpy(kind: type) -> bool:
@@ -69,38 +71,55 @@ def count_of(n_bars: SupportsIndex) -> int:
 
     Examples
     --------
-    >>> from rangebar_polars._utils.checks import count_of
+    >>> from rangebar_polars._utils.arguments.checks import count_of
     >>> count_of(1_000)
     1000
     """
-    whole = _whole_number(n_bars)
-    if whole is None:
-        sentence = f"`n_bars` must be a whole number; it is `{n_bars!r}`, of type `{type(n_bars).__name__}`"
-        raise TypeError(with_hint(sentence, f"n_bars={_meant(n_bars)}"))
+    whole = whole_number("n_bars", n_bars, meant=1000)
     if whole < 1:
-        raise ValueError(
-            with_hint(f"`n_bars` must be at least 1; it is `{n_bars}`", "n_bars=1_000")
-        )
+        sentence = f"`n_bars` must be at least 1; it is `{whole}`"
+        raise ValueError(with_hint(sentence, "write n_bars=1_000"))
     return whole
 
 
-def _whole_number(value: object) -> int | None:
-    """Return a value as an int; None for a bool and for what is not a whole number."""
-    if isinstance(value, bool) or _is_of_numpy(type(value)):
-        return None
-    try:
-        return operator.index(value)  # type: ignore[arg-type]
-    except TypeError:
-        return None
+def whole_number(name: str, value: object, *, meant: int) -> int:
+    """Return an argument as an int.
+
+    `meant` is the number that the hint writes if the value does not show one.
+
+    Raises
+    ------
+    TypeError
+        The value is not a whole number, or a bool.
+
+    Examples
+    --------
+    >>> from rangebar_polars._utils.arguments.checks import whole_number
+    >>> whole_number("width", 960.0, meant=600)
+    Traceback (most recent call last):
+        ...
+    TypeError: `width` must be a whole number; it is `960.0`, of type `float`
+    <BLANKLINE>
+    hint: write width=960
+    """
+    if not (isinstance(value, bool) or _is_of_numpy(type(value))):
+        try:
+            return operator.index(value)  # type: ignore[arg-type]
+        except TypeError:
+            pass
+    sentence = (
+        f"`{name}` must be a whole number; it is `{shown(value)}`, of type `{type(value).__name__}`"
+    )
+    raise TypeError(with_hint(sentence, f"write {name}={_meant(value, meant)}"))
 
 
-def _meant(value: object) -> int:
+def _meant(value: object, example: int) -> int:
     """Return the whole number that a float or a text shows, else an example."""
     try:
         number = float(str(value).replace("_", ""))
     except ValueError:
-        return 1000
-    return int(number) if 1 <= number < _MOST_MEANT and number.is_integer() else 1000
+        return example
+    return int(number) if 1 <= number < _MOST_MEANT and number.is_integer() else example
 
 
 def keeps_incomplete(incomplete: object, name: str = "incomplete") -> bool:
@@ -108,7 +127,7 @@ def keeps_incomplete(incomplete: object, name: str = "incomplete") -> bool:
 
     Examples
     --------
-    >>> from rangebar_polars._utils.checks import keeps_incomplete
+    >>> from rangebar_polars._utils.arguments.checks import keeps_incomplete
     >>> keeps_incomplete("keep"), keeps_incomplete(False)
     (True, False)
     """
@@ -116,7 +135,8 @@ def keeps_incomplete(incomplete: object, name: str = "incomplete") -> bool:
         return bool(incomplete)
     if not isinstance(incomplete, str):
         sentence = f'`{name}` must be "drop" or "keep"; it is of type `{type(incomplete).__name__}`'
-        raise TypeError(with_hint(sentence, f'{name}="keep", which is the same as {name}=True'))
+        hint = f'write {name}="keep", which is the same as {name}=True'
+        raise TypeError(with_hint(sentence, hint))
     if incomplete not in _INCOMPLETE:
         raise ValueError(unknown_choice(name, incomplete, list(_INCOMPLETE)))
     return _INCOMPLETE[incomplete]

@@ -14,8 +14,8 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from rangebar_polars._utils.checks import keeps_incomplete, require_bool
-from rangebar_polars._utils.keywords import check_keywords
+from rangebar_polars._utils.arguments.checks import keeps_incomplete, require_bool
+from rangebar_polars._utils.arguments.keywords import check_keywords
 from rangebar_polars.exceptions import RangeBarError
 
 if TYPE_CHECKING:
@@ -63,7 +63,7 @@ def both_names(function: _Function) -> _Function:
 
     Examples
     --------
-    >>> from rangebar_polars._utils.names import both_names
+    >>> from rangebar_polars._utils.arguments.names import both_names
     >>> @both_names
     ... def read(symbol, start_date, *, fetch_if_missing=True):
     ...     return symbol, start_date, fetch_if_missing
@@ -184,8 +184,8 @@ def _reword(error: Exception, spoken: Mapping[str, str]) -> None:
     text = error.args[0]
     for name, chosen in spoken.items():
         if name != chosen:
-            # Neither a value, which may be the same word, nor what follows the first mention.
-            text = re.sub(rf"(?<!\bis )`{name}`", f"`{chosen}`", text, count=1)
+            # Only the first, and no value, which may be the same word.
+            text = re.sub(f"(?<!is )`{name}`", f"`{chosen}`", text, count=1)
             # A call in a hint stays as it is: the command line looks for it.
             written = re.compile(rf"rb\.\w+\(.*?\)|(?<![\w`.]){name}=")
             text = written.sub(partial(_renamed, chosen), text)

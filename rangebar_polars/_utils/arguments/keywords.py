@@ -4,43 +4,58 @@ from __future__ import annotations
 
 import functools
 import inspect
+import json
+import re
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from rangebar_polars.exceptions import nearest, with_hint
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable, Mapping, Sequence
 
 __all__ = ["check_keywords", "checked_keywords", "checked_methods", "keywords_of"]
 
 _Function = TypeVar("_Function", bound=Callable[..., Any])
 _Class = TypeVar("_Class", bound=type)
 
-_COLUMNS = 'name columns with columns={{"{name}": "your_column"}}'
+_COLUMNS = 'write columns={{"{name}": <"your_column">}}'
 _VALIDATE = "leave it out; rangebar_polars.validation.continuity.validate_continuity checks a frame"
+# Compiled when a message needs it, so that the import stays fast.
+_EXAMPLE = "<(.+?)>"
+_LONGEST_CODE = 80
+#: Values of required arguments.
+_EXAMPLES = {"threshold": "250", "price": '"price"', "bar_id": '"my_bar"'}
+_BOUNDED = "leave it out; memory is bounded without a setting"
 _ANY_SPLIT = "leave it out; how trades are split makes no difference to the bars"
 
 #: Keywords of other functions, of other versions or of the reference library: the argument that
-#: has to be there for the hint to apply (None for any function), and the hint.
+#: has to be there for the hint to apply (None for any function), and the hint. What stands in
+#: brackets is an example, in place of the value that was given.
 _ELSEWHERE: dict[str, tuple[tuple[str | None, str], ...]] = {
     "include_microstructure": (("features", 'write features="microstructure"'),),
-    "ouroboros": (("reset", 'write reset="year"'),),
-    "ouroboros_mode": (("reset", 'write reset="year"'), ("ouroboros", 'write ouroboros="year"')),
+    "ouroboros": (("reset", 'write reset=<"year">'),),
+    "ouroboros_mode": (
+        ("reset", 'write reset=<"year">'),
+        ("ouroboros", 'write ouroboros=<"year">'),
+    ),
     "include_incomplete": (("incomplete", 'write incomplete="keep"'),),
     "include_orphaned_bars": (("incomplete", 'write incomplete="keep"'),),
-    "by": (("group_by", 'write group_by="symbol"'),),
-    "over": (("group_by", 'write group_by="symbol"'),),
-    "partition_by": (("group_by", 'write group_by="symbol"'),),
-    "threshold_decimal_bps": (("threshold", "write threshold=250"),),
-    "threshold": (("threshold_decimal_bps", "write threshold_decimal_bps=250"),),
-    "columns": (("quantity", 'name columns one by one: quantity="your_column"'),),
+    "by": (("group_by", 'write group_by=<"symbol">'),),
+    "over": (("group_by", 'write group_by=<"symbol">'),),
+    "partition_by": (("group_by", 'write group_by=<"symbol">'),),
+    "threshold_decimal_bps": (("threshold", "write threshold=<250>"),),
+    "threshold": (("threshold_decimal_bps", "write threshold_decimal_bps=<250>"),),
+    "columns": (("quantity", 'name columns one by one: <quantity="your_column">'),),
     "workers": (("executor", "write executor=concurrent.futures.ProcessPoolExecutor"),),
     "validation": ((None, "leave it out; every row is validated"),),
     "materialize": ((None, "leave it out; rb.scan_range_bars returns a lazy frame"),),
     "batch_size": ((None, _ANY_SPLIT),),
     "chunk_size": ((None, _ANY_SPLIT),),
-    "max_memory_mb": ((None, "leave it out; memory is bounded without a setting"),),
+    "max_memory_mb": ((None, _BOUNDED),),
+    "max_memory_gb": ((None, _BOUNDED),),
+    "invalidate_existing": (("force_refresh", "write force_refresh=True to compute all again"),),
+    "num_async_writers": (("executor", "leave it out, or pass executor="), (None, "leave it out")),
     "verify_checksum": ((None, "leave it out; every file is verified (RANGEBAR_CHECKSUM)"),),
     "max_lookback_days": (
         (None, "leave it out; rb.populate_cache_resumable stores as many days as you like"),
@@ -86,11 +101,9 @@ def keywords_of(
         ]
         named = {parameter.name for parameter in own}
         shown_here = [parameter for parameter in shown if parameter.name not in named]
-        known = [parameter.name for parameter in (*own, *shown_here)]
-        checked = _checked(function, known)
+        checked = _checked(function, signature.replace(parameters=[*own, *shown_here]))
         if documented:
             checked.__doc__ = model.__doc__
-        checked.__signature__ = signature.replace(parameters=[*own, *shown_here])  # type: ignore[attr-defined]
         return checked
 
     return decorate
@@ -109,9 +122,11 @@ def _keyword_only(model: Callable[..., Any]) -> tuple[inspect.Parameter, ...]:
 def checked_keywords(function: _Function) -> _Function:
     """Raise for unknown keywords of a function, suggesting the nearest name.
 
+    A missing argument, or a positional one too many, raises a TypeError with the call to write.
+
     Examples
     --------
-    >>> from rangebar_polars._utils.keywords import checked_keywords
+    >>> from rangebar_polars._utils.arguments.keywords import checked_keywords
     >>> @checked_keywords
     ... def read(*, fetch=True):
     ...     return fetch
@@ -122,10 +137,7 @@ def checked_keywords(function: _Function) -> _Function:
     <BLANKLINE>
     hint: did you mean `fetch`?
     """
-    signature = inspect.signature(function)
-    checked = _checked(function, list(signature.parameters))
-    checked.__signature__ = signature  # type: ignore[attr-defined]
-    return checked
+    return _checked(function, inspect.signature(function))
 
 
 def checked_methods(kind: _Class) -> _Class:
@@ -136,13 +148,50 @@ def checked_methods(kind: _Class) -> _Class:
     return kind
 
 
-def _checked(function: _Function, known: list[str]) -> _Function:
+def _checked(function: _Function, signature: inspect.Signature) -> _Function:
+    known = list(signature.parameters)
+
     @functools.wraps(function)
     def checked(*positional: object, **keywords: object) -> object:
         check_keywords(keywords, known)
-        return function(*positional, **keywords)
+        try:
+            return function(*positional, **keywords)
+        except TypeError as error:
+            # Without a further frame, Python refused the call before the function began.
+            if error.__traceback__ is None or error.__traceback__.tb_next is not None:
+                raise
+            message = _refused_call(function, signature, positional, keywords)
+            raise TypeError(message or str(error)) from None
 
+    checked.__signature__ = signature  # type: ignore[attr-defined]
     return checked  # type: ignore[return-value]
+
+
+def _refused_call(
+    function: Callable[..., Any],
+    signature: inspect.Signature,
+    positional: Sequence[object],
+    keywords: Mapping[str, object],
+) -> str | None:
+    """Return the message for a call with a missing, repeated or positional argument."""
+    name = function.__qualname__.removesuffix(".__init__").rpartition(".")[2]
+    parameters = signature.parameters.values()
+    places = [one.name for one in parameters if one.kind is not one.KEYWORD_ONLY]
+    given = {*places[: len(positional)], *keywords}
+    repeated = [place for place in places[: len(positional)] if place in keywords]
+    if repeated:
+        return f"`{name}` was given `{repeated[0]}` twice, by position and by name"
+    if len(positional) > len(places):
+        listed = ", ".join(f"`{place}`" for place in places if place != "self") or "none"
+        by_name = ", ".join(f"{one.name}=…" for one in parameters if one.name not in places)
+        sentence = f"`{name}` was given too many positional arguments; it takes {listed}"
+        return with_hint(sentence, f"pass the others by name: {by_name}") if by_name else sentence
+    missing = [one.name for one in parameters if one.default is one.empty and one.name not in given]
+    if not missing:
+        return None
+    sentence = f"`{name}` needs the argument `{missing[0]}`"
+    example = _EXAMPLES.get(missing[0])
+    return with_hint(sentence, f"write {missing[0]}={example}") if example else sentence
 
 
 def check_keywords(keywords: Mapping[str, object], known: Iterable[str]) -> None:
@@ -152,13 +201,25 @@ def check_keywords(keywords: Mapping[str, object], known: Iterable[str]) -> None
             names = sorted(set(known) - {"self"})
             listed = ", ".join(f"`{choice}`" for choice in names)
             sentence = f"there is no argument `{name}`; the arguments are {listed}"
-            hint = _hint(name, names)
+            hint = _hint(name, keywords[name], names)
             raise TypeError(with_hint(sentence, hint) if hint else sentence)
 
 
-def _hint(name: str, names: list[str]) -> str | None:
+def _hint(name: str, value: object, names: list[str]) -> str | None:
     for needed, hint in _ELSEWHERE.get(name, ()):
         if needed is None or needed in names:
-            return hint
+            return re.sub(_EXAMPLE, lambda found: _as_code(value) or found[1], hint)
     near = nearest(name, names)
     return f"did you mean `{near}`?" if near else None
+
+
+def _as_code(value: object) -> str | None:
+    """Return the code of a short text or number, and of a mapping as keywords; else None."""
+    if isinstance(value, bool) or not isinstance(value, (str, int, dict)):
+        return None
+    if isinstance(value, dict):
+        pairs = [(field, _as_code(column)) for field, column in value.items()]
+        written = [f"{field}={code}" for field, code in pairs if code and str(field).isidentifier()]
+        return ", ".join(written) if pairs and len(written) == len(pairs) else None
+    code = json.dumps(value, ensure_ascii=False)
+    return code if len(code) <= _LONGEST_CODE else None

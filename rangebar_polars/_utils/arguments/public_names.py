@@ -29,7 +29,7 @@ def unknown_name(package: str, name: str, names: Iterable[str]) -> str:
 
     Examples
     --------
-    >>> from rangebar_polars._utils.public_names import unknown_name
+    >>> from rangebar_polars._utils.arguments.public_names import unknown_name
     >>> print(unknown_name("rangebar_polars", "range_bar_builder", ["RangeBarBuilder", "bars"]))
     module `rangebar_polars` has no attribute `range_bar_builder`
     <BLANKLINE>
@@ -46,25 +46,23 @@ def unknown_name(package: str, name: str, names: Iterable[str]) -> str:
     return with_hint(sentence, f"did you mean `rb.{near}`?") if near else sentence
 
 
-def unknown_method(kind: type, name: str, former: Mapping[str, str]) -> str:
-    """Return the message for an attribute that objects of a class do not have.
-
-    `former` has hints for names of the reference library.
+def unknown_method(thing: object, name: str, replaced: Mapping[str, str]) -> str:
+    """Return the message for an attribute that an object does not have.
 
     Examples
     --------
-    >>> from rangebar_polars._utils.public_names import unknown_method
-    >>> print(unknown_method(str, "uper", {}))
-    `str` has no attribute `uper`
+    >>> from rangebar_polars._utils.arguments.public_names import unknown_method
+    >>> print(unknown_method([], "add", {"add": "things.append(thing)"}))
+    `list` has no attribute `add`
     <BLANKLINE>
-    hint: did you mean `upper`?
+    hint: write things.append(thing)
     """
+    kind = type(thing)
     sentence = f"`{kind.__name__}` has no attribute `{name}`"
-    if name.startswith("_"):
-        return sentence
-    if name in former:
-        return with_hint(sentence, former[name])
-    near = _nearest(name, [public for public in dir(kind) if not public.startswith("_")])
+    if name in replaced:
+        return with_hint(sentence, f"write {replaced[name]}")
+    public = [known for known in dir(kind) if not known.startswith("_")]
+    near = None if name.startswith("_") else _nearest(name, public)
     return with_hint(sentence, f"did you mean `{near}`?") if near else sentence
 
 

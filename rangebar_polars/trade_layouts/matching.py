@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
-from rangebar_polars.trade_layouts import (
+from rangebar_polars.trade_layouts.table import (
     BUY,
     LAYOUTS,
     NO_SIDE,
@@ -16,7 +16,7 @@ from rangebar_polars.trade_layouts import (
 )
 
 if TYPE_CHECKING:
-    from rangebar_polars.trade_layouts import (
+    from rangebar_polars.trade_layouts.table import (
         TradeLayout,
     )
 
@@ -34,7 +34,7 @@ def unit_of_number(text: str) -> str | None:
 
     Examples
     --------
-    >>> from rangebar_polars.trade_matching import unit_of_number
+    >>> from rangebar_polars.trade_layouts.matching import unit_of_number
     >>> unit_of_number("1585180700.0647"), unit_of_number("1735689600015523"), unit_of_number("7")
     ('s', 'us', None)
     """
@@ -61,7 +61,7 @@ def matching(
 
     Examples
     --------
-    >>> from rangebar_polars.trade_matching import matching
+    >>> from rangebar_polars.trade_layouts.matching import matching
     >>> [layout.title for layout in matching(None, ["1381095255", "123.61", "0.1"])]
     ['kraken']
     """
@@ -117,12 +117,13 @@ def _is_form(layout: TradeLayout, symbol: str) -> bool:
 
 
 def _fits_amounts(layout: TradeLayout, values: dict[str, str]) -> bool:
-    """Whether the turnover of a row is in the column that the layout says."""
-    if layout.form not in ("um", "cm"):
+    """Whether the third amount of a row is the turnover, or the coins, that the layout says."""
+    if not layout.turnover and not (layout.contracts and layout.quantity):
         return True
-    price, quantity = float(values["price"]), float(values["qty"])
-    third = float(values[column_key(layout.columns[3])])
-    if layout.form == "um":
-        return abs(third - price * quantity) <= _NEAR * price * quantity
-    sizes = [size * quantity / price for size in (10, 100)]
-    return any(abs(third - coins) <= _NEAR * coins for coins in sizes)
+    price = float(values[column_key(layout.price)])
+    if layout.turnover:
+        traded = price * float(values[column_key(layout.quantity)])
+        return abs(float(values[column_key(layout.turnover)]) - traded) <= _NEAR * traded
+    contracts, coins = (float(values[column_key(n)]) for n in (layout.contracts, layout.quantity))
+    sizes = [size * contracts / price for size in (10, 100)]
+    return any(abs(coins - expected) <= _NEAR * expected for expected in sizes)

@@ -1,0 +1,1 @@
+"""Arguments of public functions: their names, and the validation that many share."""

@@ -1,0 +1,1 @@
+"""What is installed and set: versions, extras, settings in force and misspelt variables."""

@@ -1,0 +1,94 @@
+"""Variables of the environment that look like settings of this package and are none."""
+
+from __future__ import annotations
+
+import sys
+from difflib import get_close_matches
+from functools import lru_cache
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterable
+
+__all__ = ["is_worker", "nearest_variables"]
+
+_PREFIX = "RANGEBAR"
+#: Variables of the tests of this package.
+_OF_TESTS = "RANGEBARTEST"
+#: Smallest threshold of one symbol, whose name follows.
+_MINIMUM = "RANGEBAR_MIN_THRESHOLD_"
+_SYMBOL = "<SYMBOL>"
+#: How similar a name must be to be taken for a misspelling. Names of other programs are less so.
+_SIMILAR = 0.76
+#: Letters of the shortest name that stands for one that begins with it, or with which one begins.
+_SHORTEST = 5
+
+
+def nearest_variables(names: Iterable[str], known: Collection[str]) -> dict[str, str | None]:
+    """Return the names that look like settings and are none, each with the nearest known name.
+
+    Letter case and `_` do not matter. Names of other packages, which are similar to no setting, have
+    None.
+
+    Examples
+    --------
+    >>> from rangebar_polars.installation.variables import nearest_variables
+    >>> known = ["RANGEBAR_CACHE_DIR", "RANGEBAR_CACHE_WAIT_S"]
+    >>> nearest_variables(["RANGEBAR_CACHEDIR", "rangebar_cache_wait", "RANGEBAR_MODE"], known)
+    {'RANGEBAR_CACHEDIR': 'RANGEBAR_CACHE_DIR', 'rangebar_cache_wait': 'RANGEBAR_CACHE_WAIT_S', \
+'RANGEBAR_MODE': None}
+    >>> nearest_variables(["RANGEBAR_MIN_TRESHOLD_BTCUSDT"], known)
+    {'RANGEBAR_MIN_TRESHOLD_BTCUSDT': 'RANGEBAR_MIN_THRESHOLD_BTCUSDT'}
+    """
+    spellings = tuple(sorted(known))
+    return {
+        name: _nearest(name, spellings)
+        for name in names
+        if _squeezed(name).startswith(_PREFIX)
+        and not _squeezed(name).startswith(_OF_TESTS)
+        and name not in known
+        and not (name.startswith(_MINIMUM) and name != _MINIMUM)
+    }
+
+
+def is_worker() -> bool:
+    """Return whether another process of Python has started this one, and warns in its place.
+
+    Examples
+    --------
+    >>> from rangebar_polars.installation.variables import is_worker
+    >>> is_worker()
+    False
+    """
+    module = sys.modules.get("multiprocessing.process")
+    return module is not None and module.parent_process() is not None
+
+
+@lru_cache(maxsize=256)
+def _nearest(name: str, known: tuple[str, ...]) -> str | None:
+    """Return the known variable that a name is a misspelling of."""
+    rest, head = (_squeezed(text).removeprefix(_PREFIX) for text in (name, _MINIMUM))
+    of_symbol = _with_symbol(name, head)
+    if of_symbol is not None:
+        return of_symbol
+    spellings = {_squeezed(one).removeprefix(_PREFIX): one for one in known}
+    spellings[head] = f"{_MINIMUM}{_SYMBOL}"
+    found = get_close_matches(rest, spellings, n=1, cutoff=_SIMILAR) or [
+        text
+        for text in spellings
+        if min(len(text), len(rest)) >= _SHORTEST
+        and (text.startswith(rest) or rest.startswith(text))
+    ]
+    return spellings[found[0]] if len(found) == 1 else None
+
+
+def _with_symbol(name: str, head: str) -> str | None:
+    """Return the variable of the smallest threshold of the symbol that ends a name."""
+    words = name.upper().replace("-", "_").strip("_").split("_")
+    begins = {_squeezed("".join(words[:n])).removeprefix(_PREFIX): n for n in range(1, len(words))}
+    found = get_close_matches(head, begins, n=1, cutoff=_SIMILAR)
+    return _MINIMUM + "_".join(words[begins[found[0]] :]) if found else None
+
+
+def _squeezed(name: str) -> str:
+    return name.upper().replace("_", "").replace("-", "")

@@ -1,0 +1,1 @@
+"""Layouts of public trade files, and which of them a file has."""
