@@ -120,6 +120,20 @@ def test_a_warning_gate_lets_through_and_warns_the_caller(
     assert len(logged(log)) == 1
 
 
+def test_the_hint_names_the_next_weaker_gate(monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(SymbolNotRegisteredError, match="or set RANGEBAR_SYMBOL_GATE=warn"):
+        validate_symbol_registered("nosuchusdt")
+    monkeypatch.setenv("RANGEBAR_SYMBOL_GATE", "warn")
+    with pytest.warns(SymbolNotRegisteredWarning, match="or set RANGEBAR_SYMBOL_GATE=off"):
+        validate_symbol_registered("nosuchusdt")
+
+
+def test_names_of_coins_are_no_symbols() -> None:
+    with pytest.raises(SymbolNotRegisteredError) as caught:
+        rb.scan_ticks(rb.TIER1_SYMBOLS, "2024-01-01", "2024-01-02")
+    assert str(caught.value).endswith('rb.tier1_pairs("USDT") returns their symbols')
+
+
 @pytest.mark.parametrize("mode", ["off", "OFF"])
 def test_a_gate_that_is_off_lets_through_in_silence(
     mode: str, log: Path, monkeypatch: pytest.MonkeyPatch

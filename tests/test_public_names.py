@@ -6,6 +6,7 @@ import ast
 import importlib
 import inspect
 import json
+import pickle
 import subprocess
 import sys
 from pathlib import Path
@@ -135,3 +136,23 @@ def test_completion_offers_public_names_alone() -> None:
 def test_the_store_and_the_cache_are_at_the_top(name: str) -> None:
     home = importlib.import_module(f"rangebar_polars.{rb._LATE[name]}")
     assert getattr(rb, name) is getattr(home, name)
+
+
+@pytest.mark.parametrize(
+    ("name", "hint"),
+    [
+        ("read_ticks", "write storage.get_ticks("),
+        ("fetch_month", "write rb.fetch_ticks("),
+        ("get_tick", "did you mean `get_ticks`?"),
+        ("writeTicks", "did you mean `write_ticks`?"),
+    ],
+)
+def test_a_method_that_the_store_does_not_have_names_another(
+    name: str, hint: str, tmp_path: Path
+) -> None:
+    storage = rb.TickStorage(tmp_path)
+    with pytest.raises(AttributeError) as caught:
+        getattr(storage, name)
+    assert str(caught.value).startswith(f"`TickStorage` has no attribute `{name}`\n\nhint: {hint}")
+    assert not hasattr(storage, "_something")
+    assert pickle.loads(pickle.dumps(storage)).root == storage.root

@@ -25,8 +25,9 @@ __all__ = ["binding", "warn_of_unbound"]
 _SCHEMA = ["field", "column", "dtype", "how", "note"]
 _NO_QUANTITY = "volume, vwap and turnover of the bars are null"
 _NO_SIDE = "buy and sell columns of the bars are null"
+# Patterns are compiled at their first use, since the package imports this module.
 # Words of a name, in snake or in camel case.
-_WORD = re.compile(r"[A-Z]?[a-z]+|[A-Z]+(?![a-z])")
+_WORD = r"[A-Z]?[a-z]+|[A-Z]+(?![a-z])"
 # Words of names of ids, times and quotes, and endings of such names without a separator.
 _NO_AMOUNTS = frozenset(
     {
@@ -36,7 +37,7 @@ _NO_AMOUNTS = frozenset(
         *("milliseconds", "microseconds", "nanoseconds", "bid", "bids", "ask", "asks"),
     }
 )
-_NO_AMOUNT = re.compile(
+_NO_AMOUNT = (
     "(best)?(bid|ask)(price|px|size|sz|qty|quantity|volume|vol|amount)?"
     "|.*(trade|order|match|deal|fill|agg|buyer|seller|maker|taker|user|event|update|record|exec)ids?"
     "|.*(time|timestamp|timems|timeus|timens|sequence|number)"
@@ -171,8 +172,8 @@ def _may_be_amount(name: str, dtype: pl.DataType) -> bool:
 
 
 def _is_id_time_or_quote(name: str) -> bool:
-    words = [word.lower() for word in _WORD.findall(name)]
-    return bool(_NO_AMOUNTS.intersection(words) or _NO_AMOUNT.fullmatch("".join(words)))
+    words = [word.lower() for word in re.findall(_WORD, name)]
+    return bool(_NO_AMOUNTS.intersection(words) or re.fullmatch(_NO_AMOUNT, "".join(words)))
 
 
 def _may_be_side(dtype: pl.DataType) -> bool:

@@ -78,12 +78,23 @@ class ExprBars:
         return expr.aggregate(self._price, bar_id, **arguments)
 
 
+class _Trades:
+    """What frames and plans of trades have in common."""
+
+    _trades: pl.DataFrame | pl.LazyFrame
+
+    @keywords_of(binding, documented=True)
+    def binding(self, *, columns: ColumnMap | None = None) -> pl.DataFrame:
+        """Delegate to a function, whose docstring replaces this one."""
+        return binding(self._trades, columns=columns)
+
+
 @pl.api.register_dataframe_namespace("rangebar")
-class DataFrameBars:
+class DataFrameBars(_Trades):
     """Range bars of a frame of trades; exports and charts of a frame of bars."""
 
     def __init__(self, frame: pl.DataFrame) -> None:
-        self._frame = frame
+        self._frame = self._trades = frame
 
     @keywords_of(bars_frame, documented=True)
     def bars(
@@ -114,11 +125,6 @@ class DataFrameBars:
             columns=columns,
         )
 
-    @keywords_of(binding, documented=True)
-    def binding(self, *, columns: ColumnMap | None = None) -> pl.DataFrame:
-        """Delegate to a function, whose docstring replaces this one."""
-        return binding(self._frame, columns=columns)
-
     @keywords_of(to_backtesting, documented=True)
     def to_backtesting(self) -> pd.DataFrame:
         """Delegate to a function, whose docstring replaces this one."""
@@ -131,11 +137,11 @@ class DataFrameBars:
 
 
 @pl.api.register_lazyframe_namespace("rangebar")
-class LazyFrameBars:
+class LazyFrameBars(_Trades):
     """Range bars of a plan of trades, in bounded memory."""
 
     def __init__(self, plan: pl.LazyFrame) -> None:
-        self._plan = plan
+        self._plan = self._trades = plan
 
     @keywords_of(bars_frame, documented=True)
     def bars(
@@ -165,11 +171,6 @@ class LazyFrameBars:
             contract_size=contract_size,
             columns=columns,
         )
-
-    @keywords_of(binding, documented=True)
-    def binding(self, *, columns: ColumnMap | None = None) -> pl.DataFrame:
-        """Delegate to a function, whose docstring replaces this one."""
-        return binding(self._plan, columns=columns)
 
     @keywords_of(to_backtesting, documented=True)
     def to_backtesting(self) -> pd.DataFrame:

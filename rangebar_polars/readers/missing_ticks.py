@@ -184,7 +184,8 @@ def _unreachable_reason(error: TransientSourceError) -> str | None:
     Ask it once more: the error about a file does not tell the two apart.
     """
     # A refusal is an answer: no failed connection has caused it.
-    if error.__cause__ is None or not error.url.startswith(("http://", "https://")):
+    has_failed = isinstance(error, NoAnswerError) or error.__cause__ is not None
+    if not has_failed or not error.url.startswith(("http://", "https://")):
         return None
     base, _, name = error.url.rpartition("/")
     probe = ProbingTransport(base)

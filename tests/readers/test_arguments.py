@@ -156,3 +156,13 @@ def test_two_names_of_a_reset_may_say_the_same(place):
     plain = get_range_bars(*SPAN, ouroboros="day", **options)
     for names in ({"ouroboros_mode": "day"}, {"ouroboros": "1d", "ouroboros_mode": "day"}):
         assert get_range_bars(*SPAN, **names, **options).equals(plain)
+
+
+@pytest.mark.parametrize("word", ["start", "end", "threshold", "reset"])
+def test_a_value_that_is_the_name_of_an_argument_is_shown_as_it_was_written(word, place):
+    for read in (rb.get_range_bars, rb.scan_range_bars):
+        with pytest.raises(
+            ValueError, match=f"^`anchor` is `{word}`, which is not a date\n"
+        ) as error:
+            read(SYMBOL, DAY, DAY, anchor=word, **place)
+        assert 'anchor="segment"' in str(error.value)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 
 import pandas as pd
 import polars as pl
@@ -221,3 +221,39 @@ def test_days_that_are_not_kept_of_older_segments_do_not_count_for_the_limit(sha
     assert "29 days are not cached" in notes[0]
     assert frame.index[0] < pd.Timestamp("2023-01-03")
     assert not len(frame.loc["2023-01-03":"2023-01-31"])
+
+
+@pytest.mark.parametrize("threshold", [486, 487])
+def test_without_an_end_an_old_cache_gives_its_newest_bars_with_a_warning(
+    shared, shared_cache, exchange, threshold
+):
+    """Years of days would have to be computed; nothing is asked of the source."""
+    spec = BarSpec.of(SYMBOL, threshold, reset="month")
+    keep(shared_cache, shared.folder, spec, january(1), january(31).date())
+    keep(shared_cache, shared.folder, spec, january(32), january(40).date())
+    options = {"ouroboros": "month", "cache_dir": shared.folder}
+    with pytest.warns(CoverageWarning) as caught:
+        frame = get_n_range_bars(SYMBOL, 50, threshold, **options)
+    whole = get_range_bars(SYMBOL, january(1), january(41), threshold, **options)
+    pd.testing.assert_frame_equal(frame, whole.tail(50))
+    (one,) = caught
+    assert f"bars of BTCUSDT at {threshold} dbps end with 2023-02-09: the " in str(one.message)
+    assert f'"BTCUSDT", "2023-02-10", "{datetime.now(UTC):%Y-%m}-' in str(one.message)
+    assert one.message.remedy.first_day == january(41).date()
+    assert not exchange.requests
+    with pytest.raises(CoverageError, match=r"has `\d+` bars .* not 100,000"):
+        get_n_range_bars(SYMBOL, 100_000, threshold, **options)
+    # An end that is asked for is not moved.
+    with pytest.raises(CoverageError, match="and a read computes at most 31"):
+        get_n_range_bars(SYMBOL, 50, threshold, end_date="2023-06-01", **options)
+
+
+def test_without_an_end_and_a_fetch_the_stored_ticks_are_the_end(shared, shared_cache):
+    """The ticks end 55 days after the bars, which is more than a read computes."""
+    spec = BarSpec.of(SYMBOL, 488)
+    keep(shared_cache, shared.folder, spec, january(1), january(9).date())
+    with pytest.warns(CoverageWarning, match="end with 2023-01-09: the 55 days after it"):
+        frame = get_n_range_bars(SYMBOL, 5, 488, **shared.place)
+    assert frame.index[-1] < pd.Timestamp("2023-01-10")
+    _, notes = said(get_n_range_bars, SYMBOL, 5, 489, **shared.place)
+    assert notes == []

@@ -275,7 +275,9 @@ def test_an_error_names_all_series_that_are_not_cached(folder):
 
 
 def test_an_error_of_one_series_is_that_of_a_read_of_it(folder):
-    with pytest.raises(CoverageError, match="bars of ETHUSDT at 480 dbps are not cached for `35`"):
+    with pytest.raises(
+        CoverageError, match="bars of ETHUSDT at 480 dbps are not cached for 35 days"
+    ):
         rb.scan_range_bars(
             [OTHER], january(1), january(36), [480, 250], fetch=False, cache_dir=folder
         )

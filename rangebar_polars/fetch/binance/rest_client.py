@@ -17,6 +17,7 @@ from rangebar_polars.config import settings
 from rangebar_polars.exceptions import (
     ClockSkewWarning,
     CorruptSourceError,
+    NoAnswerError,
     SettingError,
     SourceError,
     TransientSourceError,
@@ -161,7 +162,7 @@ class RestClient:
                 body = answer.read(LARGEST_ANSWER_BYTES)
         except RequestFailedError as error:
             sentence = f"`{self.url}` gave no answer for `{symbol}` ({error})"
-            raise TransientSourceError(
+            raise NoAnswerError(
                 with_hint(sentence, error.hint or _LATER), symbol=symbol, url=self.url
             ) from None
         self._record(answer)
