@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from rangebar_polars._typing import IntoColumn
 
-__all__ = ["plugin"]
+__all__ = ["calls_library", "plugin"]
 
 # The file, not its folder: given a folder, Polars takes the first library that it finds there.
 _LIBRARY = Path(_internal.__file__)
@@ -46,3 +46,11 @@ def plugin(
         # In `group_by(...).agg(...)`, too, inputs are known by their names.
         pass_name_to_apply=True,
     )
+
+
+def calls_library(expression: pl.Expr) -> bool:
+    """Tell whether an expression calls a function of the library.
+
+    Its result is one column, though selectors are among its inputs.
+    """
+    return f"{_LIBRARY}:" in str(expression)

@@ -9,7 +9,7 @@ import polars as pl
 from rangebar_polars._utils.arguments.keywords import checked_keywords
 from rangebar_polars.compute._columns import SYMBOL, check_keys
 from rangebar_polars.compute._options import fold_options, parse_options
-from rangebar_polars.compute._plugin import plugin
+from rangebar_polars.compute._plugin import calls_library, plugin
 from rangebar_polars.compute.auto import AUTO, by_name
 from rangebar_polars.exceptions import with_hint
 from rangebar_polars.interop.pandas_frames import is_pandas
@@ -426,7 +426,7 @@ def _name(role: str, column: IntoColumn) -> str | None:
             f"`{type(column).__name__}`"
         )
         raise TypeError(with_hint(sentence, _column_hint(role, column)))
-    if column.meta.has_multiple_outputs():
+    if column.meta.has_multiple_outputs() and not calls_library(column):
         raise ValueError(
             with_hint(
                 f"`{role}` selects several columns; it must be one",

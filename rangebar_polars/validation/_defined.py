@@ -54,6 +54,7 @@ _ALWAYS = pl.lit(value=True)
 _TRADED = _exceeds(pl.col("volume"))
 _BUYS, _SELLS = pl.col("buy_volume"), pl.col("sell_volume")
 _FLOWED = _exceeds(_BUYS + _SELLS)
+_SIDED = _exceeds(pl.col("buy_trade_count") + pl.col("sell_trade_count"))
 _IMBALANCE = (_BUYS - _SELLS) * (1.0 / (_BUYS + _SELLS))
 _RANGE = pl.col("high") - pl.col("low")
 _HAS_RANGE = _exceeds(_RANGE, _ZERO)
@@ -70,7 +71,8 @@ DEFINITIONS: dict[str, Definition] = {
     "first_trade_id": Definition((_has("aggregation_density"),)),
     "last_trade_id": Definition((_has("aggregation_density"),)),
     **_pair("first_agg_trade_id", "last_agg_trade_id"),
-    "ofi": Definition((_FLOWED,), _TRADED),
+    # A bar whose trades have no aggressor has none of the features of order flow.
+    "ofi": Definition((_FLOWED,)),
     "vwap_close_deviation": Definition((_HAS_RANGE & _TRADED, _HAS_RANGE & _has("vwap"))),
     "price_impact": Definition((_TRADED, _has("vwap"))),
     "kyle_lambda_proxy": Definition(
@@ -81,10 +83,11 @@ DEFINITIONS: dict[str, Definition] = {
     ),
     "trade_intensity": Definition((_exceeds(pl.col("duration_us")), _exceeds(_LASTED))),
     "volume_per_trade": Definition((_has("turnover"),), _ALWAYS),
-    "aggression_ratio": Definition((_has("buy_trade_count"), _has("buy_volume")), _ALWAYS),
+    # Without the counts, trades of no volume could still have an aggressor.
+    "aggression_ratio": Definition((_SIDED, pl.when(_FLOWED).then(_ALWAYS))),
     "aggregation_density": Definition((_has("first_trade_id", "last_trade_id"),), _ALWAYS),
     "turnover_imbalance": Definition(
-        (_exceeds(pl.col("buy_turnover") + pl.col("sell_turnover")), _FLOWED), _TRADED
+        (_exceeds(pl.col("buy_turnover") + pl.col("sell_turnover")), _FLOWED)
     ),
 }
 

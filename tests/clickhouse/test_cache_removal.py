@@ -282,7 +282,7 @@ def test_a_series_with_a_writer_at_work_is_not_dropped(cache):
     publish(cache, drafts(1, series=other))
     with (
         hold_leases([SERIES.lease_key], cache.target),
-        pytest.raises(LeaseError, match="at work on BTCUSDT"),
+        pytest.raises(LeaseError, match="is already writing BTCUSDT"),
     ):
         drop(cache, [other, SERIES])
     assert bars_in(cache).equals(expected(days(2)))

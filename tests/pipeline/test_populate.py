@@ -335,7 +335,7 @@ def test_the_report_is_a_number_a_text_and_a_table(place):
     assert int(report) == sum(one.bars for one in report.series)
     assert report.frame()["bars"].sum() == int(report)
     assert "BTCUSDT at 250 dbps, year 2024, new from 2024-12-23: 9 of 9 days" in str(report)
-    assert report._repr_html_().startswith("<div>")
+    assert report._repr_html_().startswith("<table>")
     assert report.clamped_to is None
 
 

@@ -67,6 +67,7 @@ def given_to(function, tape, file):
         "bars": made.filter("is_closed"),
         "df": made.filter("is_closed"),
         "source": file,
+        "paths": file,
     }
     needed = [
         name

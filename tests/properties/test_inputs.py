@@ -153,7 +153,9 @@ def test_a_frame_with_both_takes_the_flag(day: pl.DataFrame) -> None:
 
 @given(cases(keys=(None,)))
 def test_literals_stand_for_whole_columns(case: Case) -> None:
-    frame = case.frame.with_columns(quantity=pl.lit(2.0), is_buyer_maker=pl.lit(value=True))
+    frame = case.frame.drop("side", strict=False).with_columns(
+        quantity=pl.lit(2.0), is_buyer_maker=pl.lit(value=True)
+    )
     whole = Case(**{**vars(case), "frame": frame})
     bound = {**whole.bound, "quantity": pl.lit(2.0), "is_buyer_maker": pl.lit(value=True)}
     literal = rb.bars("price", case.threshold, **bound, **case.arguments)
