@@ -15,8 +15,7 @@ from rangebar_polars._utils.arguments.keywords import check_keywords
 from rangebar_polars._utils.warn import warn_caller
 from rangebar_polars.compute._columns import SYMBOL, bind, check_keys, parse_columns, parse_keys
 from rangebar_polars.compute._options import fold_options, parse_options
-from rangebar_polars.compute._pieces import in_pieces
-from rangebar_polars.compute._symbol_codes import SymbolCodes
+from rangebar_polars.compute._pieces import SymbolCodes, in_pieces
 from rangebar_polars.exceptions import (
     DoubleFillWarning,
     MissingColumnError,

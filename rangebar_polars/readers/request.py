@@ -139,7 +139,7 @@ def extra_columns(
     (('vwap', 'ofi'), ())
     """
     require_bool(include_microstructure=include_microstructure)
-    optional = fold_options(features).features
+    optional = () if features == "core" else fold_options(features).features
     if include_microstructure:
         return REFERENCE_COLUMNS
     named = {features} if isinstance(features, str) else set(features)

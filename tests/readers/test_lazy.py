@@ -123,7 +123,7 @@ def test_groups_of_rows_make_no_difference(shared, monkeypatch):
 def test_a_plan_is_wrong_at_the_call_not_when_it_is_collected(shared):
     with pytest.raises(ValueError, match="ofl"):
         months(shared, features="ofl")
-    with pytest.raises(CoverageError, match="`59` days"):
+    with pytest.raises(CoverageError, match="59 days"):
         scan_range_bars(
             SYMBOL, january(1), january(60), 500, fetch_if_missing=False, cache_dir=shared.folder
         )

@@ -364,6 +364,6 @@ def test_backtesting_runs_on_it(shared):
 def test_get_n_is_judged_like_the_others(shared):
     with pytest.raises(SymbolNotRegisteredError):
         get_n_range_bars("BTCUSTD", 5)
-    for count, error in ((0, ValueError), (-3, ValueError), (True, ValueError), (2.5, TypeError)):
+    for count, error in ((0, ValueError), (-3, ValueError), (True, TypeError), (2.5, TypeError)):
         with pytest.raises(error):
             get_n_range_bars(SYMBOL, count, **shared.place)
