@@ -96,7 +96,7 @@ impl SideCache<View> for Texts<'_> {
         let (is_sell, is_none) = (view == sell, view == none);
         // Sides are in no order, so that a branch would often be mispredicted.
         let is_unseen = !(is_sell | is_none | (view == buy));
-        u8::from(is_sell) * SELL | u8::from(is_none) * NONE | u8::from(is_unseen) * UNSEEN
+        (u8::from(is_sell) * SELL) | (u8::from(is_none) * NONE) | (u8::from(is_unseen) * UNSEEN)
     }
 
     fn read(&mut self, view: View, row: usize) -> u8 {
@@ -150,7 +150,7 @@ impl SideCache<i64> for Signs {
     fn get(&self, value: i64) -> u8 {
         let (is_sell, is_none) = (value == -self.buy, value == 0);
         let is_unknown = !(is_sell | is_none | (value == self.buy));
-        u8::from(is_sell) * SELL | u8::from(is_none) * NONE | u8::from(is_unknown) * UNKNOWN
+        (u8::from(is_sell) * SELL) | (u8::from(is_none) * NONE) | (u8::from(is_unknown) * UNKNOWN)
     }
 
     fn read(&mut self, value: i64, _row: usize) -> u8 {
