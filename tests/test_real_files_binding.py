@@ -92,7 +92,7 @@ def test_an_expression_gives_the_bars_of_the_frame(frame: pl.DataFrame, features
             )
             assert plan.collect_schema() == plan.collect(engine=engine).schema
         keyed = frame.with_columns(key=pl.lit(1)).group_by("key").agg(expression)
-        flat = keyed.explode("bars").drop("key").unnest("bars")
+        flat = keyed.explode("bars", empty_as_null=False).drop("key").unnest("bars")
         assert_frame_equal(flat, expected, check_exact=True)
     lazy = frame.lazy().rangebar.bars(20, features=features)
     for engine in ENGINES:

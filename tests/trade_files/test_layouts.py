@@ -34,7 +34,12 @@ def test_a_sample_is_read_as_what_it_is(name: str, tmp_path: Path) -> None:
 
 @EVERY
 def test_the_plan_says_which_layout_was_taken(name: str, tmp_path: Path) -> None:
-    assert f"({SAMPLES[name].layout}, " in rb.scan_trades(written(tmp_path, name)).explain()
+    plan = rb.scan_trades(written(tmp_path, name))
+    taken = plan.rangebar.binding().filter(field="layout")
+    assert SAMPLES[name].layout in str(taken.row(0))
+    # Polars before 2.0 does not show the names of sources.
+    if int(pl.__version__.split(".")[0]) >= 2:
+        assert f"({SAMPLES[name].layout}, " in plan.explain()
 
 
 @EVERY
