@@ -40,7 +40,7 @@ NUMBERS = {"price": pl.Float64, "quantity": pl.Float64}
 
 
 def files() -> dict[str, tuple[list[pl.Expr], dict[str, type[pl.DataType] | pl.DataType]]]:
-    """Columns of a file of each layout, and the dtypes of those that are no text."""
+    """Columns of a file of each layout, and the dtypes of those that do not hold text."""
     agg = [pl.col(c) for c in ("agg_trade_id", P, Q, "first_trade_id", "last_trade_id")]
     ids = dict.fromkeys(("agg_trade_id", "first_trade_id", "last_trade_id"), pl.Int64)
     flag = {"is_buyer_maker": pl.Boolean}

@@ -159,7 +159,7 @@ def check_source(arguments: argparse.Namespace) -> None:
 def misspelt_source(name: str) -> str | None:
     """Return the source of the package that a name is probably a misspelling of.
 
-    A longer name that contains it, such as that of another exchange of a group, is none.
+    A longer name that contains it, such as `binance-us`, is not a misspelling.
 
     Examples
     --------

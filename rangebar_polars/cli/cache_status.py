@@ -1,4 +1,4 @@
-"""The command `rangebar cache status`: the cached series, and those that are being written."""
+"""The command `rangebar cache status`: cached series and running populations."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ DEFAULT_VENUE = "binance/spot"
 def add_status(actions: Verbs) -> None:
     """Add the command to those of `rangebar cache`."""
     status = add_action(
-        actions, "status", "list the cached series, and those that are being written", run_status
+        actions, "status", "list cached series and running populations", run_status
     )
     status.add_argument("symbol", nargs="?", metavar="SYMBOL", help="only this symbol")
     status.add_argument("--wide", action="store_true", help="show all columns")

@@ -199,5 +199,5 @@ def warn_of_unbound(
     ]
     named = ", ".join(f'"{field}": "{name}"' for field, name in candidates.items())
     silent = ", ".join(f'"{field}": None' for field in candidates)
-    hint = f"name it: columns={{{named}}}, or say that there is none: columns={{{silent}}}"
+    hint = f"name it: columns={{{named}}}; or declare it absent: columns={{{silent}}}"
     warn_caller(with_hint("; ".join(sentences), hint), UnboundColumnWarning)

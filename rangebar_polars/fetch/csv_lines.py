@@ -154,7 +154,9 @@ def is_exact(value: str) -> bool:
 
 
 def number_of(value: str) -> float | None:
-    """Return the double of a number of eight decimals, with a tail or not; None if it is none.
+    """Return a number of at most eight decimals as a double, or None if it has more.
+
+    A binary tail does not count.
 
     Examples
     --------

@@ -152,7 +152,7 @@ def open_text(head: Head, request: Request) -> Opened:
 
 
 def value_of(column: str, names: Sequence[str], row: Sequence[str]) -> str:
-    """Value of a column in a row; empty if there is none."""
+    """Return the value of a column in a row, or empty text if the row does not have it."""
     keys = [column_key(name) for name in names]
     index = keys.index(column_key(column)) if column_key(column) in keys else len(row)
     return row[index] if index < len(row) else ""

@@ -252,18 +252,17 @@ impl Session {
     ) -> Result<(), E> {
         let keys_before = self.keyer.count();
         let symbols_before = self.symbols.clone();
+        let fills_before = self.fills.mark();
         match &mut self.engine {
             Engine::Builder(builder) => builder.begin(),
             Engine::Aggregator(aggregator) => aggregator.begin(),
         }
         let mut result = self.extend_all(pieces(), sink);
-        if result.is_err() && self.begin_again() {
-            self.symbols = symbols_before.clone();
-            result = self.extend_all(pieces(), &mut |bars, _| bars.clear());
-        }
-        if result.is_err() && self.retrace() {
-            self.symbols = symbols_before.clone();
-            result = self.extend_all(pieces(), &mut |bars, _| bars.clear());
+        for restart in [Self::begin_again, Self::retrace] {
+            if result.is_err() && restart(self) {
+                self.symbols = symbols_before.clone();
+                result = self.extend_all(pieces(), &mut |bars, _| bars.clear());
+            }
         }
         // An aggregation ends at its first error and cannot be rolled back.
         if let Engine::Builder(builder) = &mut self.engine {
@@ -271,7 +270,8 @@ impl Session {
                 builder.roll_back();
                 self.keyer.truncate(keys_before);
                 self.symbols = symbols_before;
-                self.fills.forget(builder.rows());
+                self.fills.forget(builder.rows(), fills_before);
+                builder.watch_fills(self.fills.is_on());
             } else {
                 builder.commit();
             }
@@ -280,7 +280,7 @@ impl Session {
         result
     }
 
-    /// Starts the push anew if it has two faults, of which the first must be found.
+    /// Restarts the push if it has two faults, to find out which of them comes first.
     fn begin_again(&mut self) -> bool {
         let Engine::Builder(builder) = &mut self.engine else { return false };
         if self.checks_symbols_first {

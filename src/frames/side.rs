@@ -1,4 +1,5 @@
-//! Conversion of the aggressor's side to bitmaps: the seller is the aggressor, and there is none.
+//! Conversion of the aggressor's side to two bitmaps: records sold by the aggressor, and records
+//! without an aggressor.
 
 use polars::prelude::*;
 use polars_arrow::array::{Array, PrimitiveArray, Utf8ViewArray, View};

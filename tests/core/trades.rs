@@ -37,7 +37,7 @@ impl Trades {
         self.time.len()
     }
 
-    /// Takes the aggressor from one in so many records.
+    /// Removes the aggressor from one record in `one_in`.
     pub fn without_aggressor(mut self, one_in: u64) -> Self {
         self.is_unsided = (0..self.len() as u64).map(|row| (row * row + 7 * row).is_multiple_of(one_in)).collect();
         self.is_sell.iter_mut().zip(&self.is_unsided).for_each(|(is_sell, is_unsided)| *is_sell &= !is_unsided);

@@ -304,7 +304,10 @@ def without_blanks(block: bytes) -> bytes:
 
 
 def read_sound(block: bytes, schema: Mapping[str, pl.DataType]) -> pl.DataFrame | None:
-    """Trades of a block, with a column that marks tails if there are any; None if one is none."""
+    """Parse the trades of a block, or return None if a line is not valid.
+
+    If decimals have binary tails, a further column marks them.
+    """
     frame = pl.read_csv(block, has_header=False, schema=schema, quote_char=None)
     if frame.height != line_count(block):
         return None

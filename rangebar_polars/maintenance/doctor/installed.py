@@ -78,7 +78,7 @@ def _fault(requirement: Requirement, extra: str) -> ImportError | None:
 
 
 def check_settings(arguments: Mapping[str, object]) -> Iterator[Finding]:
-    """Report the settings that are not defaults, and those that are not valid or misspelt."""
+    """Report settings that differ from their defaults, are invalid, or are misspelt."""
     chosen = settings_in_force(**arguments)
     for one in chosen:
         if one.fault:

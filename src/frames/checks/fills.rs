@@ -88,9 +88,20 @@ impl Fills {
         self.found.take()
     }
 
-    /// Forgets the records of a push that was refused, from this row on.
-    pub fn forget(&mut self, row: u64) {
+    /// Whether further pushes are compared.
+    pub fn is_on(&self) -> bool {
+        self.is_on
+    }
+
+    /// What a push changes besides the records kept: whether pushes are compared, and the false alarms.
+    pub fn mark(&self) -> (bool, u8) {
+        (self.is_on, self.false_alarms)
+    }
+
+    /// Forgets a push that was refused: its records, from this row on, and what was found in it.
+    pub fn forget(&mut self, row: u64, mark: (bool, u8)) {
         self.recent.retain(|span| span.row < row);
+        (self.is_on, self.false_alarms) = mark;
         self.found = None;
     }
 
