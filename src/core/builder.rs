@@ -6,6 +6,9 @@ use crate::core::error::DataError;
 use crate::core::fold::FoldError;
 use crate::core::keys::buckets::{Buckets, Filled, block_size};
 use crate::core::keys::states::KeyStates;
+use crate::core::sample::fold::FeatureFold;
+use crate::core::sample::key::Chunk;
+use crate::core::sample::plan::Plan;
 use crate::core::search::Cut;
 use crate::core::simd::{self, InstructionSet};
 use crate::core::simd::fold::LONGEST_SPAN;
@@ -41,8 +44,11 @@ pub struct RangeBarBuilder {
     /// Row from which on records are processed one at a time.
     retraced_from: Option<u64>,
     cuts: Vec<Cut>,
+    /// Rows at which resets and gaps take effect.
+    starts: Vec<u32>,
     buckets: Buckets,
     fills: FillWatch,
+    features: Option<Box<FeatureFold>>,
 }
 
 /// Keys whose fills do not follow one another, and may therefore be counted twice.
@@ -64,9 +70,26 @@ impl RangeBarBuilder {
             suspect: None,
             retraced_from: None,
             cuts: Vec::new(),
+            starts: Vec::new(),
             buckets: Buckets::default(),
             fills: FillWatch::default(),
+            features: None,
         }
+    }
+
+    /// Computes the features of a plan as well, from the first record on.
+    pub fn compute(&mut self, plan: Plan) {
+        self.features = Some(Box::new(FeatureFold::new(plan, self.settings.thresholds.len())));
+    }
+
+    /// The state of the features, if any are computed.
+    pub fn features(&self) -> Option<&FeatureFold> {
+        self.features.as_deref()
+    }
+
+    /// Look-back windows that reached the limit of records, since the last call.
+    pub fn take_cut_windows(&mut self) -> u64 {
+        self.features.as_mut().map_or(0, |features| features.take_cut_windows())
     }
 
     pub fn settings(&self) -> &Settings {
@@ -89,9 +112,10 @@ impl RangeBarBuilder {
     }
 
     /// Replaces the state between pushes: the rows so far and the states of their keys.
-    pub fn restore(&mut self, rows: u64, states: Vec<KeyState>) {
+    pub fn restore(&mut self, rows: u64, states: Vec<KeyState>, features: Option<FeatureFold>) {
         self.rows = rows;
         self.states.replace(states);
+        self.features = features.map(Box::new);
         self.commit();
     }
 
@@ -128,6 +152,9 @@ impl RangeBarBuilder {
     pub fn begin(&mut self) {
         self.rows_at_begin = self.rows;
         self.states.begin();
+        if let Some(features) = &mut self.features {
+            features.begin();
+        }
     }
 
     /// Makes the push final.
@@ -139,6 +166,9 @@ impl RangeBarBuilder {
     /// Restores the state at `begin`.
     pub fn roll_back(&mut self) {
         self.states.roll_back();
+        if let Some(features) = &mut self.features {
+            features.roll_back();
+        }
         self.rows = self.rows_at_begin;
         self.fills.keys.clear();
         (self.suspect, self.retraced_from) = (None, None);
@@ -203,17 +233,37 @@ impl RangeBarBuilder {
         bars: &mut Vec<Bar>,
     ) -> Result<(), FoldError> {
         self.cuts.clear();
+        self.starts.clear();
         let state = self.states.get_mut(key);
         let last_fill = state.search.last.map(|record| record.fill_id);
-        if !state.search.scan(&self.settings, set, chunk, rows, &mut self.cuts) {
+        if !state.search.scan(&self.settings, set, chunk, rows, (&mut self.cuts, &mut self.starts)) {
             return Err(FoldError::Record);
         }
+        let ended = bars.len();
         let mut out = Output { bars, rows, key };
         let from = state.fold.fold(set, chunk, &self.cuts, self.settings.keeps_unfinished, &mut out)?;
         state.fold.absorb(set, chunk, from, chunk.len())?;
         // The fold has read these columns, so that they are still in a cache.
         self.note_fills(set, chunk, key, last_fill);
+        if self.features.is_some() {
+            self.step_features(chunk, key, &mut bars[ended..]);
+        }
         Ok(())
+    }
+
+    /// Computes the features of a chunk that the fold has admitted.
+    fn step_features(&mut self, chunk: &Ticks, key: u32, ended: &mut [Bar]) {
+        // A push that is retraced will be rolled back.
+        if let (Some(features), None) = (&mut self.features, self.retraced_from) {
+            let chunk = Chunk {
+                ticks: chunk,
+                cuts: &self.cuts,
+                breaks: &self.starts,
+                is_outside: false,
+                keeps_unfinished: self.settings.keeps_unfinished,
+            };
+            features.step(key, &chunk, ended);
+        }
     }
 
     /// Records that the block at the current row was refused. The error is provisional.
@@ -416,6 +466,7 @@ impl RangeBarBuilder {
                     threshold: threshold as u16,
                     bar_id: fold.next_id,
                     ended_by: None,
+                    values: self.features.as_ref().and_then(|all| all.partial(key, threshold, &fold.sums)),
                 });
             }
         }

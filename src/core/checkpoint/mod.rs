@@ -74,6 +74,14 @@ impl<'a> Reader<'a> {
         self.take(N)?.try_into().map_err(|_| unusable("it ends too early"))
     }
 
+    /// Checks that nothing is left of a state.
+    ///
+    /// # Errors
+    /// When something is.
+    pub fn end(&self) -> Result<(), CoreError> {
+        if self.0.is_empty() { Ok(()) } else { Err(unusable("it was taken with other settings")) }
+    }
+
     pub fn part(&mut self) -> Result<&'a [u8], CoreError> {
         let len = u64::from_le_bytes(self.array()?);
         self.take(usize::try_from(len).map_err(|_| unusable("it ends too early"))?)

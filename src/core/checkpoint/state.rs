@@ -7,6 +7,7 @@ use crate::core::checkpoint::{Reader, unusable};
 use crate::core::diagnose::Last;
 use crate::core::error::CoreError;
 use crate::core::rule::table::Searches;
+use crate::core::sample::fold::KeySums;
 use crate::core::state::{KeyFold, KeySearch, KeyState, Settings, ThresholdFold};
 use crate::core::ticks::Inputs;
 
@@ -137,6 +138,9 @@ impl RangeBarBuilder {
         for state in self.states() {
             put_key(&mut out, state);
         }
+        if let Some(features) = self.features() {
+            features.save(&mut out);
+        }
         out
     }
 
@@ -155,12 +159,20 @@ impl RangeBarBuilder {
             }
             states.push(read_key(&mut reader, self.settings())?);
         }
-        if !reader.0.is_empty() {
-            return Err(unusable("it was taken with other settings"));
+        let mut features = self.features().cloned();
+        if features.is_none() {
+            reader.end()?;
         }
         let bounds = Bounds { settings: self.settings(), inputs, rows };
         bounds.check(&states).map_err(unusable)?;
-        self.restore(rows, states);
+        if let Some(features) = &mut features {
+            let sums = |state: &KeyState| state.fold.thresholds.iter().map(|fold| fold.sums).collect();
+            let last_time = |state: &KeyState| state.search.last.map_or(0, |last| last.time);
+            let keys = states.iter().map(|state| KeySums { last_time: last_time(state), sums: sums(state) });
+            features.load(&mut reader, &keys.collect::<Vec<_>>())?;
+            reader.end()?;
+        }
+        self.restore(rows, states, features);
         Ok(())
     }
 }

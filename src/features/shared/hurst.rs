@@ -1,0 +1,212 @@
+//! Hurst exponent by detrended fluctuation analysis of order 1 on price changes (Peng et al., 1994).
+//!
+//! The slope of `ln F(s)` on `ln s` over the scales `8·2^j` and `12·2^j` up to a quarter of the records.
+//! `F²(s)` is the mean squared residual of least-squares lines in segments of `s` prices from the left;
+//! the remainder is dropped. Undefined when any of them is 0. About 0.5 for a random walk.
+//!
+//! A segment with `S = Σe`, `Q = Σe²` and `M = Σke`, where `e` is a price less the first of the sample and
+//! `k` counts from 0, has the residual `(AC - B²) / (Cs)` with `A = sQ - S²`, `B = sM - s(s-1)/2·S` and
+//! `C = s²(s²-1)/12`, all of them integers. The sums are differences of sums over the whole sample, so
+//! that a record costs the same whatever the number of scales.
+
+use crate::core::arithmetic::wide::{Int, Wide};
+use crate::core::error::CoreError;
+use crate::core::sample::codec::Codec;
+use crate::core::sample::family::{Cell, Entry, Family, Formula, RecordFamily, float};
+use crate::core::sample::records::{Records, Uses};
+use crate::core::sample::summary::Summary;
+use crate::core::ticks::Inputs;
+use crate::features::shared::{ANY, Definition, records};
+
+pub const HURST: Definition = records("exponent", Inputs::NONE, ANY, 128, Formula::Records(&FLUCTUATION, 0));
+
+const FLUCTUATION: Entry<dyn RecordFamily> =
+    Entry { name: "fluctuation", uses: Uses::PRICE, new: || Box::new(Fluctuation::default()) };
+
+/// Exponents of two of the smallest scales, 8 and 12, which are 1 and 3 times these powers.
+const SMALLEST: [(u64, u32); 2] = [(1, 3), (3, 2)];
+const MOST_SCALES: usize = 62;
+
+/// Sums over the first records of a sample.
+#[derive(Clone, Copy, Debug, Default)]
+struct Prefix {
+    count: u64,
+    values: i128,
+    squares: Int<3>,
+    moments: Int<3>,
+}
+
+/// Fluctuation at one scale.
+#[derive(Clone, Copy, Debug, Default)]
+struct Scale {
+    /// Sum of `AC - B²` over segments.
+    total: Wide,
+    /// Sums at the end of the last segment.
+    done: Prefix,
+}
+
+#[derive(Clone, Debug, Default)]
+struct Fluctuation {
+    sums: Prefix,
+    /// Largest distance from the first price, at least.
+    reach: u64,
+    scales: [Vec<Scale>; 2],
+}
+
+impl Prefix {
+    /// Adds a value, at a number of records that the caller raises.
+    #[inline(always)]
+    fn add(&mut self, value: i64) {
+        self.values += i128::from(value);
+        let size = u128::from(value.unsigned_abs());
+        self.squares.add_unsigned(size * size);
+        self.moments.add_signed(i128::from(value) * i128::from(self.count));
+        self.count += 1;
+    }
+}
+
+/// The low two words, in which differences that fit them are exact.
+fn low<const N: usize>(value: &Int<N>) -> i128 {
+    (u128::from(value.0[0]) | u128::from(value.0[1]) << 64) as i128
+}
+
+impl Scale {
+    /// Adds the segment of `len` records that ends at `end`.
+    fn add(&mut self, len: u64, end: &Prefix, reach: u64) {
+        let bits = |value: u64| u64::BITS - value.leading_zeros();
+        // Prices differ by at most twice the reach, so that AC is below 2^126.
+        if 2 * (bits(reach) + 1) + 6 * bits(len) <= 126 { self.add_narrow(len, end) } else { self.add_wide(len, end) }
+        self.done = *end;
+    }
+
+    fn add_narrow(&mut self, len: u64, end: &Prefix) {
+        let (done, len) = (&self.done, i128::from(len));
+        let sum = end.values.wrapping_sub(done.values);
+        let squares = low(&end.squares).wrapping_sub(low(&done.squares));
+        let moments = low(&end.moments).wrapping_sub(low(&done.moments));
+        let moments = moments.wrapping_sub(i128::from(done.count).wrapping_mul(sum));
+        let a = len.wrapping_mul(squares).wrapping_sub(sum.wrapping_mul(sum));
+        let b = len.wrapping_mul(moments).wrapping_sub((len * (len - 1) / 2).wrapping_mul(sum));
+        let c = len * len * (len * len - 1) / 12;
+        self.total.add_signed(a.wrapping_mul(c).wrapping_sub(b.wrapping_mul(b)));
+    }
+
+    fn add_wide(&mut self, len: u64, end: &Prefix) {
+        let done = &self.done;
+        let sum = Int::<2>::from(end.values.wrapping_sub(done.values));
+        let squares = end.squares - done.squares;
+        let moments = (end.moments - done.moments).wide() - sum.by(i128::from(done.count));
+        let (a, b, c) = Self::parts(len, &sum, &squares, &moments);
+        self.total = self.total + a.times(&c) - b.square();
+    }
+
+    fn parts(len: u64, sum: &Int<2>, squares: &Int<3>, moments: &Wide) -> (Wide, Wide, Wide) {
+        let s = i128::from(len);
+        let a = squares.by(s) - sum.square();
+        let b = moments.by(s) - sum.by(s * (s - 1) / 2);
+        // Divided first: s is a multiple of 4, and either s or s² - 1 of 3.
+        let (left, right) = if s % 3 == 0 { (s / 12 * s, s * s - 1) } else { (s / 4 * s, (s * s - 1) / 3) };
+        (a, b, Int::<2>::from(left).by(right))
+    }
+}
+
+impl Fluctuation {
+    /// Ends the segments that end with the last record.
+    fn end_segments(&mut self) {
+        let count = self.sums.count;
+        for ((factor, smallest), scales) in SMALLEST.into_iter().zip(&mut self.scales) {
+            let (twos, is_multiple) = (count.trailing_zeros(), count.is_multiple_of(factor));
+            for exponent in smallest..=twos {
+                let len = factor << exponent;
+                if !is_multiple || len > count {
+                    break;
+                }
+                let at = (exponent - smallest) as usize;
+                if at == scales.len() {
+                    scales.push(Scale::default());
+                }
+                if let Some(scale) = scales.get_mut(at) {
+                    scale.add(len, &self.sums, self.reach);
+                }
+            }
+        }
+    }
+
+    /// `ln s` and `ln F(s)` of every scale, in ascending order; `None` if one is undefined.
+    fn points(&self, records: u64) -> Option<Vec<(f64, f64)>> {
+        let mut points = Vec::new();
+        for at in 0..MOST_SCALES {
+            for ((factor, smallest), scales) in SMALLEST.into_iter().zip(&self.scales) {
+                let len = factor << (smallest as usize + at).min(60);
+                if len > records / 4 {
+                    return Some(points);
+                }
+                let total = scales.get(at)?.total.to_f64();
+                let s = len as f64;
+                let denominator = s * s * (s * s - 1.0) / 12.0 * s * (records / len) as f64 * s;
+                if total <= 0.0 {
+                    return None;
+                }
+                points.push((libm::log(s), 0.5 * libm::log(total / denominator)));
+            }
+        }
+        Some(points)
+    }
+}
+
+fn slope(points: &[(f64, f64)]) -> f64 {
+    let count = points.len() as f64;
+    let mean_x = points.iter().map(|(x, _)| x).sum::<f64>() / count;
+    let mean_y = points.iter().map(|(_, y)| y).sum::<f64>() / count;
+    let products = points.iter().map(|(x, y)| (x - mean_x) * (y - mean_y)).sum::<f64>();
+    products / points.iter().map(|(x, _)| (x - mean_x) * (x - mean_x)).sum::<f64>()
+}
+
+impl Family for Fluctuation {
+    fn value(&self, _: usize, summary: &Summary) -> Cell {
+        float(self.points(summary.records as u64).map(|points| slope(&points)))
+    }
+
+    fn reset(&mut self) {
+        (self.sums, self.reach) = (Prefix::default(), 0);
+        self.scales.iter_mut().for_each(Vec::clear);
+    }
+
+    fn transfer(&mut self, codec: &mut Codec) -> Result<(), CoreError> {
+        transfer_prefix(&mut self.sums, codec)?;
+        codec.word(&mut self.reach)?;
+        for scales in &mut self.scales {
+            codec.list(scales, MOST_SCALES, |codec, scale: &mut Scale| {
+                codec.int(&mut scale.total)?;
+                transfer_prefix(&mut scale.done, codec)
+            })?;
+        }
+        Ok(())
+    }
+}
+
+fn transfer_prefix(prefix: &mut Prefix, codec: &mut Codec) -> Result<(), CoreError> {
+    codec.count(&mut prefix.count)?;
+    codec.sum(&mut prefix.values)?;
+    codec.int(&mut prefix.squares)?;
+    codec.int(&mut prefix.moments)
+}
+
+impl RecordFamily for Fluctuation {
+    fn absorb(&mut self, records: &Records) {
+        let open = records.open();
+        let reach = |reach: u64, price: &i64| reach.max(price.abs_diff(open));
+        self.reach = records.piece.price.iter().fold(self.reach, reach);
+        for price in records.piece.price {
+            self.sums.add(price.wrapping_sub(open));
+            // All scales are multiples of 4.
+            if self.sums.count.is_multiple_of(4) {
+                self.end_segments();
+            }
+        }
+    }
+
+    fn boxed(&self) -> Box<dyn RecordFamily> {
+        Box::new(self.clone())
+    }
+}
