@@ -85,6 +85,24 @@ impl<const N: usize> Int<N> {
         }
     }
 
+    /// Adds the square of an integer of two words.
+    #[inline]
+    pub fn add_square(&mut self, value: i128) {
+        match u64::try_from(value.unsigned_abs()) {
+            Ok(narrow) => self.add_unsigned(u128::from(narrow) * u128::from(narrow)),
+            Err(_) => *self = *self + Int::<2>::from(value).square().to(),
+        }
+    }
+
+    /// Adds a product.
+    #[inline]
+    pub fn add_product(&mut self, left: i64, right: i128) {
+        match i64::try_from(right) {
+            Ok(narrow) => self.add_signed(i128::from(left) * i128::from(narrow)),
+            Err(_) => *self = *self + Int::<2>::from(right).by(left.into()).to(),
+        }
+    }
+
     #[inline]
     fn carry(&mut self, from: usize, mut is_set: bool) {
         for word in self.0.iter_mut().skip(from) {

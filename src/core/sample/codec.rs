@@ -60,6 +60,15 @@ impl Codec<'_, '_> {
         if *value > LARGEST_COUNT { Err(unusable("a feature counts too much")) } else { Ok(()) }
     }
 
+    /// A sum of sides.
+    ///
+    /// # Errors
+    /// As above.
+    pub fn signed_count(&mut self, value: &mut i64) -> Result<(), CoreError> {
+        self.long(value)?;
+        if value.unsigned_abs() > LARGEST_COUNT { Err(unusable("a feature counts too much")) } else { Ok(()) }
+    }
+
     /// # Errors
     /// When a byte is not -1, 0 or 1.
     pub fn side(&mut self, value: &mut i8) -> Result<(), CoreError> {
