@@ -37,6 +37,7 @@ __all__ = [
     "CoverageWarning",
     "DamagedFileError",
     "DoubleFillWarning",
+    "FeatureWarning",
     "ForkedProcessError",
     "LeaseError",
     "LeaseLostError",
@@ -112,6 +113,10 @@ class RangeBarWarning(UserWarning):
 
 class UnboundColumnWarning(RangeBarWarning):
     """No column is recognised as the quantity or the side, though one could be it."""
+
+
+class FeatureWarning(RangeBarWarning):
+    """A feature is not computed as requested, such as over a window that was cut."""
 
 
 class DoubleFillWarning(RangeBarWarning):

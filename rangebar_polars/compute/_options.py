@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable
 from dataclasses import dataclass
-from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 from rangebar_polars import _internal
 from rangebar_polars._utils.checks import keeps_incomplete
 from rangebar_polars.catalogue import column_names
+from rangebar_polars.compute._durations import parse_gap, parse_lookback
 from rangebar_polars.distance import Distance, GridKind, grid_text, parse_grid
 from rangebar_polars.exceptions import unknown_choice, with_hint
 from rangebar_polars.threshold import parse_limits
@@ -18,7 +17,8 @@ from rangebar_polars.threshold import parse_limits
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
 
-    from rangebar_polars._typing import ContractSize, Features, MaxGap
+    from rangebar_polars._typing import ContractSize, Features, Lookback, MaxGap
+    from rangebar_polars.compute._durations import Window
     from rangebar_polars.threshold import LimitLike
 
 __all__ = ["Options", "fold_options", "parse_options"]
@@ -35,6 +35,7 @@ _RESETS = {
     "1d": "day",
 }
 _NO_RESET = "none"
+_ALL = "all"
 _SIDES = ("taker", "maker")
 _CONTRACT = GridKind(
     "`contract_size`", 'contract_size="{}"', "100", "quote units of one contract", ValueError
@@ -47,20 +48,6 @@ _DEFAULTS: dict[str, object] = {
     "incomplete": "drop",
     "prevent_same_timestamp_close": True,
 }
-_SECOND = 1_000_000_000
-_NANOSECONDS = {
-    "ns": 1,
-    "us": 1_000,
-    "µs": 1_000,
-    "μs": 1_000,
-    "ms": 1_000_000,
-    "s": _SECOND,
-    "m": 60 * _SECOND,
-    "h": 3600 * _SECOND,
-}
-_DURATION_PART = re.compile(r"([0-9]{1,19})([a-zµμ]+)")
-_DURATION = re.compile(rf"(?:{_DURATION_PART.pattern})+")
-_LONGEST_GAP = 2**63 - 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +58,8 @@ class Options:
     thresholds: tuple[int, ...] | tuple[Distance, ...]
     long: bool
     features: tuple[str, ...]
+    #: The look-back window; None for the default, or where no column needs one.
+    lookback: Window | None = None
     rule: str = DEFAULT_RULE
     reset: str | None = None
     max_gap_ns: int | None = None
@@ -99,6 +88,7 @@ class Options:
             "distances": distances,
             "long": self.long,
             "features": list(self.features),
+            **({} if self.lookback is None else self.lookback.kernel()),
             "reset": self.reset,
             "max_gap_ns": self.max_gap_ns,
             "keep": self.keep,
@@ -116,13 +106,18 @@ class Options:
         return {
             **rule,
             "threshold": list(self.thresholds) if self.long else self.thresholds[0],
-            "features": list(self.features),
+            **self._columns(),
             "reset": None if self.reset is None else resets[self.reset],
             "max_gap": None if self.max_gap_ns is None else f"{self.max_gap_ns}ns",
             "incomplete": "keep" if self.keep else "drop",
             "prevent_same_timestamp_close": self.gate,
             **self._amounts(),
         }
+
+    def _columns(self) -> dict[str, Any]:
+        """Return the arguments that decide the columns, with the window unless it is the default."""
+        window = {} if self.lookback is None else {"lookback": str(self.lookback)}
+        return {"features": list(self.features), **window}
 
     def _amounts(self) -> dict[str, str]:
         """Return the arguments about sides and quantities that are not the default."""
@@ -133,7 +128,7 @@ class Options:
 
     def describe(self) -> str:
         """List the arguments that differ from the defaults, for query plans and `repr`."""
-        fold = {"features": list(self.features), **self._amounts()}
+        fold = {**self._columns(), **self._amounts()}
         arguments = self.arguments() if self.thresholds else fold
         facts = {name: value for name, value in arguments.items() if value != _DEFAULTS.get(name)}
         return ", ".join(f"{name}={value!r}" for name, value in facts.items())
@@ -144,6 +139,7 @@ def parse_options(
     *,
     rule: str = DEFAULT_RULE,
     features: Features = "core",
+    lookback: Lookback | None = None,
     reset: str | None = None,
     max_gap: MaxGap | None = None,
     incomplete: str | bool = "drop",
@@ -155,13 +151,15 @@ def parse_options(
     thresholds, long = parse_limits(threshold)
     if not isinstance(prevent_same_timestamp_close, bool):
         raise _wrong_type("prevent_same_timestamp_close", "a bool", prevent_same_timestamp_close)
+    names = _parse_features(features)
     return Options(
         thresholds=thresholds,
         long=long,
-        features=_parse_features(features),
+        features=names,
+        lookback=_parse_window(lookback, names),
         rule=_choose("rule", rule, _internal.rules()),
         reset=_parse_reset(reset),
-        max_gap_ns=None if max_gap is None else _parse_gap(max_gap),
+        max_gap_ns=None if max_gap is None else parse_gap(max_gap),
         keep=keeps_incomplete(incomplete),
         gate=prevent_same_timestamp_close,
         side_is=_choose("side_is", side_is, _SIDES),
@@ -173,12 +171,15 @@ def fold_options(
     features: Features = "core",
     side_is: str = "taker",
     contract_size: ContractSize | None = None,
+    lookback: Lookback | None = None,
 ) -> Options:
     """Check the settings for bars that the caller numbered."""
+    names = _parse_features(features)
     return Options(
         thresholds=(),
         long=False,
-        features=_parse_features(features),
+        features=names,
+        lookback=_parse_window(lookback, names),
         side_is=_choose("side_is", side_is, _SIDES),
         contract_size=_parse_contract(contract_size),
     )
@@ -204,17 +205,34 @@ def _choose(what: str, value: str, choices: Collection[str]) -> str:
     return value
 
 
+def _parse_window(lookback: Lookback | None, features: Collection[str]) -> Window | None:
+    """Return the window that a caller gave, which needs a column that uses it."""
+    if lookback is None:
+        return None
+    window = parse_lookback(lookback)
+    if not any(name in features for name in column_names().groups["lookback"]):
+        raise ValueError(
+            with_hint(
+                "`lookback` is the window of look-back columns, of which none is requested",
+                'request them: features="lookback", or leave `lookback` out',
+            )
+        )
+    return window
+
+
 def _parse_features(features: Features) -> tuple[str, ...]:
     """Return the names of columns beyond the core, in catalogue order."""
     core, optional, groups = column_names()
     chosen: set[str] = set()
     for name in [features] if isinstance(features, str) else _names(features):
-        if name in groups:
+        if name == _ALL:
+            chosen.update(optional)
+        elif name in groups:
             chosen.update(groups[name])
         elif name in core or name in optional:
             chosen.add(name)
         else:
-            raise ValueError(unknown_choice("features", name, [*groups, *optional]))
+            raise ValueError(unknown_choice("features", name, [*groups, _ALL, *optional]))
     return tuple(name for name in optional if name in chosen)
 
 
@@ -227,33 +245,6 @@ def _names(features: object) -> list[str]:
         if not isinstance(name, str):
             raise _wrong_type("features", expected, name)
     return names
-
-
-def _parse_gap(gap: MaxGap) -> int:
-    if isinstance(gap, timedelta):
-        nanoseconds = (gap.days * 86_400 + gap.seconds) * _SECOND + gap.microseconds * 1000
-    elif isinstance(gap, str):
-        nanoseconds = _parse_duration(gap)
-    else:
-        raise _wrong_type("max_gap", 'a timedelta or a duration such as "1h" or "30m"', gap)
-    if not 0 < nanoseconds <= _LONGEST_GAP:
-        raise ValueError(f"`max_gap` must be longer than 0 and below 292 years; it is `{gap}`")
-    return nanoseconds
-
-
-def _parse_duration(text: str) -> int:
-    stripped = text.strip()
-    parts = _DURATION_PART.findall(stripped) if _DURATION.fullmatch(stripped) else []
-    if not parts or any(unit not in _NANOSECONDS for _, unit in parts):
-        raise ValueError(
-            with_hint(
-                f"`max_gap` cannot be `{text}`: it must consist of numbers, each with a unit of "
-                "fixed length: ns, us, ms, s, m, h",
-                'write "30m", "1h", "36h" or a timedelta; the length of days, weeks, months, '
-                "quarters and years depends on the calendar",
-            )
-        )
-    return sum(int(number) * _NANOSECONDS[unit] for number, unit in parts)
 
 
 def _wrong_type(what: str, expected: str, value: object) -> TypeError:

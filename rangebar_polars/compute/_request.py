@@ -16,7 +16,12 @@ from rangebar_polars._utils.warn import warn_caller
 from rangebar_polars.compute._columns import SYMBOL, bind, check_keys, parse_columns, parse_keys
 from rangebar_polars.compute._options import fold_options, parse_options
 from rangebar_polars.compute._pieces import in_pieces
-from rangebar_polars.exceptions import DoubleFillWarning, MissingColumnError, with_hint
+from rangebar_polars.exceptions import (
+    DoubleFillWarning,
+    FeatureWarning,
+    MissingColumnError,
+    with_hint,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -28,6 +33,7 @@ if TYPE_CHECKING:
         Features,
         GroupBy,
         KernelOptions,
+        Lookback,
     )
     from rangebar_polars.compute._columns import Inputs
     from rangebar_polars.compute._options import Options
@@ -70,6 +76,7 @@ class FrameRequest:
         features: Features,
         side_is: str,
         contract_size: ContractSize | None,
+        lookback: Lookback | None = None,
     ) -> Self:
         """Check the arguments for bars that the caller numbered."""
         if not isinstance(bar_id, str):
@@ -77,7 +84,7 @@ class FrameRequest:
                 f"`bar_id` of a frame must be the name of a column; it is of type "
                 f"`{type(bar_id).__name__}`"
             )
-        options = fold_options(features, side_is, contract_size)
+        options = fold_options(features, side_is, contract_size, lookback)
         return cls(options, parse_columns(columns), bar_id=bar_id)
 
     def bind(
@@ -104,7 +111,9 @@ class FrameRequest:
         times = None
         if trades is not None and not isinstance(schema[inputs.of("timestamp")], pl.Datetime):
             times = trades.get_column(inputs.of("timestamp")).drop_nulls().head(1)
-        bound = Bound(_core(options, dtypes, times), inputs, dtypes)
+        window = self.options.lookback
+        has_limit = window is not None and window.kind != "records"
+        bound = Bound(_core(options, dtypes, times), inputs, dtypes, has_limit)
         if warns and not _is_whole(inputs.roles):
             self._warn(schema)
         return bound
@@ -157,6 +166,8 @@ class Bound:
     core: _internal.Builder
     inputs: Inputs
     dtypes: tuple[pl.DataType, ...]
+    #: Whether a look-back window may be cut to the limit of records.
+    has_limit: bool = False
 
     def schema(self) -> pl.Schema:
         """Return the schema of the frames of bars."""
@@ -195,6 +206,7 @@ class Bound:
         """
         columns = self.columns(trades)
         bars = self._push(columns, tuple(in_pieces(columns)))
+        self._warn_of_cut_windows()
         return self.empty() if bars is None else bars
 
     def push_columns(self, columns: Sequence[pl.Series]) -> pl.DataFrame | None:
@@ -207,6 +219,7 @@ class Bound:
     def finish(self) -> pl.DataFrame | None:
         """Return the bars that the end of the input adds; None if there are none."""
         bars = self.core.finish()
+        self._warn_of_cut_windows()
         return None if bars is None else self._ordered(bars)
 
     def _push(
@@ -220,6 +233,14 @@ class Bound:
         if self._has_fills and (text := self.core.double_fill()) is not None:
             warn_caller(text, DoubleFillWarning)
         return None if bars is None else self._ordered(bars)
+
+    def _warn_of_cut_windows(self) -> None:
+        if self.has_limit and (count := self.core.cut_windows()):
+            warn_caller(
+                f"{count} look-back windows reached the limit of 10000 records and were cut to the "
+                "newest; their `lookback_trade_count` is 10000",
+                FeatureWarning,
+            )
 
     @cached_property
     def _has_fills(self) -> bool:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from rangebar_polars._utils.checks import count_of, require_bool
 from rangebar_polars._utils.names import REQUIRED, both_names
 from rangebar_polars._utils.warn import warn_caller
+from rangebar_polars.bar_series.columns import require_stored
 from rangebar_polars.bar_series.query import SeriesQuery, span_of
 from rangebar_polars.catalogue import column_names
 from rangebar_polars.compute._options import fold_options
@@ -379,7 +380,7 @@ CacheUnavailableError, SourceError
     name = validate_symbol_registered(symbol, operation="scan_range_bars")
     with past_gate(name):
         span = span_of(name, start, end)
-        extra = fold_options(features).features
+        extra = require_stored(fold_options(features).features)
         core = set(column_names().core) - {"threshold", "bar_id"}
         if not (include_orphaned_bars or include_incomplete):
             core -= _ENDING

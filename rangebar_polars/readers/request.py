@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from rangebar_polars._utils.checks import require_bool
+from rangebar_polars.bar_series.columns import require_stored
 from rangebar_polars.bar_series.query import SeriesQuery
 from rangebar_polars.bar_series.segments import segments
 from rangebar_polars.catalogue import REFERENCE_COLUMNS, column_names
@@ -83,7 +84,7 @@ def extra_columns(
     (('vwap', 'ofi'), ())
     """
     require_bool(include_microstructure=include_microstructure)
-    optional = fold_options(features).features
+    optional = require_stored(fold_options(features).features)
     if include_microstructure:
         return REFERENCE_COLUMNS
     named = {features} if isinstance(features, str) else set(features)

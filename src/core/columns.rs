@@ -118,6 +118,12 @@ pub struct Column {
     pub extract: Extract,
 }
 
+impl std::fmt::Debug for Column {
+    fn fmt(&self, f: &mut std::fmt::Formatter) -> std::fmt::Result {
+        f.write_str(self.name)
+    }
+}
+
 /// Appends one value per bar.
 #[inline(always)]
 pub fn fill<T>(bars: &[Bar], out: &mut Vec<T>, value: impl Fn(&Bar) -> T) {

@@ -37,10 +37,7 @@ pub fn catalogue() -> impl Iterator<Item = &'static Column> + Clone {
 
 /// Columns among these that are computed record by record, and whose inputs are bound. A bar carries
 /// their values in this order.
-pub fn computed<'a>(
-    columns: impl Iterator<Item = &'a Column> + 'a,
-    inputs: Inputs,
-) -> impl Iterator<Item = &'a Column> + 'a {
+pub fn computed<'a, I: Iterator<Item = &'a Column>>(columns: I, inputs: Inputs) -> impl Iterator<Item = &'a Column> {
     columns.filter(move |column| matches!(column.extract, Extract::Computed(_)) && inputs.has(column.needs))
 }
 

@@ -7,7 +7,7 @@ use polars::prelude::*;
 use crate::core::aggregate::{Aggregator, Ids};
 use crate::core::bar::Bar;
 use crate::core::builder::RangeBarBuilder;
-use crate::core::checkpoint::{Reader, unusable};
+use crate::core::checkpoint::{Reader, VERSION, VERSION_WITH_FEATURES, unusable};
 use crate::core::columns::Context;
 use crate::core::keys::buckets::block_size;
 use crate::core::rule::threshold::Threshold;
@@ -17,7 +17,7 @@ use crate::frames::fills::Fills;
 use crate::frames::input::{Columns, align, check_type};
 use crate::frames::keys::Keyer;
 use crate::frames::options::{Options, Role};
-use crate::frames::output::{BarTable, dtype, entries};
+use crate::frames::output::{BarTable, dtype, entries, plan};
 use crate::frames::symbols::Symbols;
 use crate::frames::times::time_unit;
 
@@ -45,21 +45,8 @@ pub struct Session {
     fills: Fills,
     engine: Engine,
     id_dtype: DataType,
-}
-
-/// Optional inputs among the roles.
-fn inputs_of(options: &Options) -> Inputs {
-    options.roles.iter().fold(Inputs::NONE, |all, role| {
-        all.with(match role {
-            Role::Quantity => Inputs::QUANTITY,
-            Role::IsBuyerMaker => Inputs::SIDE,
-            Role::Side => Inputs::SIDE.with(Inputs::UNSIDED),
-            Role::AggTradeId => Inputs::AGG_ID,
-            Role::FirstTradeId => Inputs::FIRST_ID,
-            Role::LastTradeId => Inputs::LAST_ID,
-            Role::Price | Role::Timestamp | Role::BarId | Role::Key | Role::Symbol => Inputs::NONE,
-        })
-    })
+    /// Whether the state has parts that a checkpoint of version 1 has no place for.
+    has_features: bool,
 }
 
 impl Session {
@@ -86,19 +73,25 @@ impl Session {
         };
         let empty_keys: Vec<Series> = options.roles.iter().zip(&options.names).zip(fields).filter_map(empty).collect();
         let thresholds = settings.thresholds.clone();
+        let (inputs, keyer, id_dtype) = (options.inputs(), Keyer::new(&empty_keys), dtype_of(Role::BarId));
+        let plan = plan(&options, inputs, unit);
+        let has_features = plan.is_some();
         let engine = if options.is_aggregate() {
-            Engine::Aggregator(Box::new(Aggregator::new(unit, names, options.absolute_rows)))
+            let mut aggregator = Aggregator::new(unit, names, options.absolute_rows);
+            plan.into_iter().for_each(|plan| aggregator.compute(plan));
+            Engine::Aggregator(Box::new(aggregator))
         } else {
             let mut builder = RangeBarBuilder::new(settings, names, options.absolute_rows);
             builder.watch_fills(options.watch_fills);
+            plan.into_iter().for_each(|plan| builder.compute(plan));
             Engine::Builder(Box::new(builder))
         };
-        let (inputs, keyer, id_dtype) = (inputs_of(&options), Keyer::new(&empty_keys), dtype_of(Role::BarId));
         let dtypes = fields.iter().map(|(_, dtype)| dtype.clone()).collect();
         let symbols = Symbols::new(&options);
         let fills = Fills::new(options.watch_fills);
-        let session =
-            Self { options, thresholds, dtypes, time, inputs, empty_keys, keyer, symbols, fills, engine, id_dtype };
+        let session = Self {
+            options, thresholds, dtypes, time, inputs, empty_keys, keyer, symbols, fills, engine, id_dtype, has_features,
+        };
         if session.schema()?.is_empty() {
             // The number of bars would be lost.
             return Err(FrameError::Options("at least one column of the bars must be selected".to_owned()));
@@ -328,6 +321,19 @@ impl Session {
         let context = Context { unit: builder.settings().unit, thresholds: &self.thresholds };
         push_pieces(builder, &mut columns, &mut self.keyer, &keys, &mut |bars| sink(bars, context))?;
         self.fills.compare(builder, &self.options, inputs, (&keys, &mut self.keyer))
+    }
+
+    /// Number of look-back windows that reached the limit of records, since the last call.
+    pub fn take_cut_windows(&mut self) -> u64 {
+        match &mut self.engine {
+            Engine::Builder(builder) => builder.take_cut_windows(),
+            Engine::Aggregator(aggregator) => aggregator.take_cut_windows(),
+        }
+    }
+
+    /// Version of the checkpoints of this session.
+    pub fn version(&self) -> u32 {
+        if self.has_features { VERSION_WITH_FEATURES } else { VERSION }
     }
 
     /// The message about fills that are counted twice, once.

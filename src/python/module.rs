@@ -9,9 +9,21 @@ use crate::features::catalogue;
 use crate::frames::calls;
 use crate::frames::names::{Candidates, FIELDS, Kind, SYMBOLS};
 
-type ColumnRow = (&'static str, &'static str, &'static str, &'static str, bool, Option<f64>, Option<f64>, &'static str);
+type ColumnRow = (
+    &'static str,
+    &'static str,
+    &'static str,
+    &'static str,
+    bool,
+    Option<f64>,
+    Option<f64>,
+    &'static str,
+    String,
+    &'static str,
+    u32,
+);
 
-/// The catalogue: name, dtype, unit, group, nullable, lower, upper, meaning.
+/// The catalogue: name, dtype, unit, group, nullable, lower, upper, meaning, needs, sample, min_sample.
 #[pyfunction]
 pub fn columns() -> Vec<ColumnRow> {
     let row = |entry: &crate::core::columns::Column| -> ColumnRow {
@@ -24,6 +36,9 @@ pub fn columns() -> Vec<ColumnRow> {
             entry.lower,
             entry.upper,
             entry.meaning,
+            entry.needs.names(),
+            entry.sample.name(),
+            entry.min_sample,
         )
     };
     catalogue().map(row).collect()
