@@ -5,12 +5,13 @@ use crate::core::diagnose::{FaultContext, Names, check_record, limit_error, over
 use crate::core::error::DataError;
 use crate::core::fold::FoldError;
 use crate::core::keys::buckets::{Buckets, Filled, block_size};
+use crate::core::keys::fills::FillWatch;
 use crate::core::keys::states::KeyStates;
 use crate::core::sample::fold::FeatureFold;
 use crate::core::sample::key::Chunk;
 use crate::core::sample::plan::Plan;
 use crate::core::search::Cut;
-use crate::core::simd::{self, InstructionSet};
+use crate::core::simd::InstructionSet;
 use crate::core::simd::fold::LONGEST_SPAN;
 use crate::core::simd::intrinsics::{HERE, NEXT_LINE, prefetch};
 use crate::core::state::{KeyState, Output, Rows, Settings};
@@ -49,13 +50,6 @@ pub struct RangeBarBuilder {
     buckets: Buckets,
     fills: FillWatch,
     features: Option<Box<FeatureFold>>,
-}
-
-/// Keys whose fills do not follow one another, and may therefore be counted twice.
-#[derive(Debug, Default)]
-struct FillWatch {
-    is_on: bool,
-    keys: Vec<u32>,
 }
 
 impl RangeBarBuilder {
@@ -121,26 +115,12 @@ impl RangeBarBuilder {
 
     /// Notes from now on, or no longer, whose fills do not follow those of the record before them.
     pub fn watch_fills(&mut self, is_on: bool) {
-        self.fills = FillWatch { is_on, keys: Vec::new() };
+        self.fills = FillWatch::new(is_on);
     }
 
     /// Keys in which a record was noted since the last call, at most a few.
     pub fn take_noted_keys(&mut self) -> Vec<u32> {
-        std::mem::take(&mut self.fills.keys)
-    }
-
-    /// Notes a key if a record of the chunk does not follow the one before it; `before` is the last id before.
-    #[inline]
-    fn note_fills(&mut self, set: InstructionSet, chunk: &Ticks, key: u32, before: Option<i64>) {
-        const MOST_KEYS: usize = 8;
-        let (true, Some(first), Some(last)) = (self.fills.is_on, chunk.first_id, chunk.last_id) else { return };
-        let follows = first.first().zip(before).is_none_or(|(id, before)| *id > before || before == i64::MIN);
-        if (!follows || simd::is_overlapping(set, first, last))
-            && self.fills.keys.len() < MOST_KEYS
-            && !self.fills.keys.contains(&key)
-        {
-            self.fills.keys.push(key);
-        }
+        self.fills.take()
     }
 
     /// Emits unfinished bars as well from now on, as labels require.
@@ -170,7 +150,7 @@ impl RangeBarBuilder {
             features.roll_back();
         }
         self.rows = self.rows_at_begin;
-        self.fills.keys.clear();
+        self.fills.take();
         (self.suspect, self.retraced_from) = (None, None);
     }
 
@@ -244,7 +224,7 @@ impl RangeBarBuilder {
         let from = state.fold.fold(set, chunk, &self.cuts, self.settings.keeps_unfinished, &mut out)?;
         state.fold.absorb(set, chunk, from, chunk.len())?;
         // The fold has read these columns, so that they are still in a cache.
-        self.note_fills(set, chunk, key, last_fill);
+        self.fills.note(set, chunk, key, last_fill);
         if self.features.is_some() {
             self.step_features(chunk, key, &mut bars[ended..]);
         }
@@ -452,27 +432,66 @@ impl RangeBarBuilder {
     }
 }
 
-impl RangeBarBuilder {
-    /// The forming bars, ordered by first appearance of the key, then by threshold.
-    pub fn partial(&self) -> Vec<Bar> {
-        let mut bars = Vec::new();
-        for (key, state) in self.states.as_slice().iter().enumerate() {
-            for (threshold, fold) in state.fold.thresholds.iter().enumerate().filter(|(_, fold)| !fold.sums.is_empty())
-            {
-                bars.push(Bar {
-                    sums: fold.sums,
-                    end_row: self.rows.saturating_sub(1),
-                    key: key as u32,
-                    threshold: threshold as u16,
-                    bar_id: fold.next_id,
-                    ended_by: None,
-                    values: self.features.as_ref().and_then(|all| all.partial(key, threshold, &fold.sums)),
-                });
-            }
-        }
-        bars
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::core::rule::table::RuleName;
+    use crate::core::rule::threshold::Threshold;
+    use crate::core::ticks::Values;
+    use crate::core::time::TimeUnit;
+
+    const KEYS: u32 = 50_000;
+
+    fn builder() -> RangeBarBuilder {
+        let settings = Settings {
+            rule: RuleName::default(),
+            thresholds: vec![Threshold::try_from(250).unwrap()],
+            unit: TimeUnit::Microseconds,
+            reset: None,
+            max_gap: None,
+            is_gated: true,
+            keeps_unfinished: false,
+        };
+        RangeBarBuilder::new(settings, Names::default(), false)
+    }
+
+    fn push(builder: &mut RangeBarBuilder, time: i64, codes: &[u32]) -> Result<(), DataError> {
+        let (time, price) = (vec![time; codes.len()], vec![100_0000_0000; codes.len()]);
+        let ticks = Ticks {
+            time: &time,
+            price: Values::Grid(&price),
+            quantity: None,
+            is_buyer_maker: None, unsided: None,
+            agg_id: None,
+            first_id: None,
+            last_id: None,
+        };
+        builder.push(&ticks, Some(codes), &mut Vec::new(), &mut |bars| bars.clear())
+    }
+
+    #[test]
+    fn a_push_copies_the_states_of_its_own_keys_only() {
+        let mut builder = builder();
+        let all: Vec<u32> = (0..KEYS).collect();
+        builder.begin();
+        push(&mut builder, 1, &all).unwrap();
+        assert!(builder.states.copied() == 0, "new keys are cut off");
+        builder.commit();
+        let some: Vec<u32> = (0..100).map(|at| at * 400).collect();
+        builder.begin();
+        push(&mut builder, 2, &[some.clone(), some.clone()].concat()).unwrap();
+        assert_eq!(builder.states.copied(), some.len());
+        builder.commit();
+        assert!(builder.states.copied() == 0);
+        builder.begin();
+        push(&mut builder, 3, &some[..7]).unwrap();
+        assert_eq!(builder.states.copied(), 7);
+        let before = builder.states().to_vec();
+        builder.commit();
+        builder.begin();
+        push(&mut builder, 4, &[some[3], KEYS, some[5]]).unwrap();
+        assert!(push(&mut builder, 2, &[some[9], some[3]]).is_err());
+        builder.roll_back();
+        assert_eq!(builder.states(), before);
     }
 }
-
-#[cfg(test)]
-mod tests;

@@ -23,6 +23,7 @@ pub mod error;
 pub mod fold;
 pub mod keys;
 pub mod label;
+pub mod partial;
 pub mod rule;
 pub mod sample;
 pub mod search;

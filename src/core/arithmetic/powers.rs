@@ -45,7 +45,11 @@ impl PowerSums {
             if count == 0 {
                 return;
             }
-            if bits < 1 << 29 { self.add_narrow(some) } else { some.for_each(|value| self.add_one(value)) }
+            if bits < 1 << 29 {
+                self.add_narrow(some)
+            } else {
+                some.for_each(|value| self.add_one(value))
+            }
             if count < AT_ONCE {
                 return;
             }

@@ -186,11 +186,10 @@ impl<const N: usize> Add for Int<N> {
     #[inline]
     fn add(self, other: Self) -> Self {
         let mut words = self.0;
-        let mut carry = false;
+        let mut carry = 0;
         for (word, addend) in words.iter_mut().zip(other.0) {
-            let (sum, first) = word.overflowing_add(addend);
-            let (sum, second) = sum.overflowing_add(u64::from(carry));
-            (*word, carry) = (sum, first | second);
+            let sum = u128::from(*word) + u128::from(addend) + carry;
+            (*word, carry) = (sum as u64, sum >> 64);
         }
         Self(words)
     }

@@ -80,6 +80,15 @@ impl Codec<'_, '_> {
     }
 
     /// # Errors
+    /// When a byte is not 0 or 1.
+    pub fn flag(&mut self, value: &mut bool) -> Result<(), CoreError> {
+        let mut byte = i8::from(*value);
+        self.side(&mut byte)?;
+        *value = byte == 1;
+        if byte < 0 { Err(unusable("a flag of a feature is neither set nor clear")) } else { Ok(()) }
+    }
+
+    /// # Errors
     /// When it is impossibly large.
     pub fn sum(&mut self, value: &mut i128) -> Result<(), CoreError> {
         match self {

@@ -166,12 +166,7 @@ fn load_key(plan: &Plan, reader: &mut Reader, key: &KeySums) -> Result<KeyFeatur
 }
 
 /// Writes or reads the features of a bar, whose sums say whether it is forming.
-fn transfer_state(
-    state: &mut ThresholdFeatures,
-    plan: &Plan,
-    end: u64,
-    codec: &mut Codec,
-) -> Result<(), CoreError> {
+fn transfer_state(state: &mut ThresholdFeatures, plan: &Plan, end: u64, codec: &mut Codec) -> Result<(), CoreError> {
     if !state.forming.is_empty() {
         state.forming.transfer(codec)?;
         state.window.resize(plan.before.len(), 0);

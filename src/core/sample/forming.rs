@@ -41,17 +41,16 @@ impl FormingSample {
         }
         if self.has_orders {
             let families = &mut self.orders;
-            self.cutter.cut(piece, buffer, &mut |orders| {
-                families.iter_mut().for_each(|family| family.absorb(orders));
-            });
+            self.cutter.cut(piece, buffer, |orders| families.iter_mut().for_each(|family| family.absorb(orders)));
         }
         self.before.advance(piece);
     }
 
     /// Ends the sample: appends its values and starts another.
     pub fn finish(&mut self, plan: &SamplePlan, mut summary: Summary, held: &[Vec<Cell>], out: &mut Vec<Cell>) {
-        if self.cutter.last.records > 0 {
-            let last = Orders { list: &[self.cutter.last], count: self.cutter.count };
+        if self.cutter.is_open {
+            let last = [self.cutter.last];
+            let last = Orders::new(&last, self.cutter.count);
             self.orders.iter_mut().for_each(|family| family.absorb(&last));
         }
         summary.orders = self.cutter.total();
@@ -82,15 +81,16 @@ impl FormingSample {
 }
 
 fn transfer_cutter(cutter: &mut OrderCutter, codec: &mut Codec) -> Result<(), CoreError> {
-    let last = &mut cutter.last;
     codec.count(&mut cutter.count)?;
-    codec.long(&mut last.time)?;
-    codec.price(&mut last.price)?;
+    codec.flag(&mut cutter.is_open)?;
+    codec.long(&mut cutter.time)?;
+    let last = &mut cutter.last;
     codec.sum(&mut last.size)?;
-    codec.count(&mut last.records)?;
+    codec.price(&mut last.price)?;
     codec.long(&mut last.gap)?;
     codec.long(&mut last.change)?;
     codec.word(&mut last.interval)?;
     codec.side(&mut last.side)?;
-    codec.side(&mut last.side_before)
+    codec.side(&mut last.side_before)?;
+    codec.flag(&mut last.is_sweep)
 }

@@ -72,12 +72,7 @@ impl Work {
 
 impl ThresholdFeatures {
     pub fn new(plan: &Plan) -> Self {
-        Self {
-            forming: FormingSample::new(&plan.bar),
-            opened: 0,
-            window: Vec::new(),
-            openings: Openings::default(),
-        }
+        Self { forming: FormingSample::new(&plan.bar), opened: 0, window: Vec::new(), openings: Openings::default() }
     }
 }
 

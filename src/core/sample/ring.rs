@@ -101,9 +101,10 @@ impl Ring {
         }
         let mut from = 0;
         while from < piece.len() {
-            let is_new = self.blocks.back().is_none_or(|block| {
-                block.end() != start || block.records.len() as u64 >= self.block_len
-            });
+            let is_new = self
+                .blocks
+                .back()
+                .is_none_or(|block| block.end() != start || block.records.len() as u64 >= self.block_len);
             if is_new {
                 self.blocks.push_back(Block { start, records: Buffer::default() });
             }

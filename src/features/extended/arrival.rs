@@ -17,8 +17,7 @@ use crate::features::shared::{Definition, POSITIVE, SIGNED_SHARE, orders, record
 
 pub const BURSTINESS_KIM_JO: Definition = orders("ratio", Inputs::NONE, SIGNED_SHARE, 3, Formula::Orders(&ARRIVAL, 0));
 pub const INTERVAL_MEMORY: Definition = orders("ratio", Inputs::NONE, SIGNED_SHARE, 10, Formula::Orders(&ARRIVAL, 1));
-pub const MAX_SILENCE_US: Definition =
-    whole(records("µs", Inputs::NONE, POSITIVE, 2, Formula::Records(&SILENCE, 0)));
+pub const MAX_SILENCE_US: Definition = whole(records("µs", Inputs::NONE, POSITIVE, 2, Formula::Records(&SILENCE, 0)));
 
 const ARRIVAL: Entry<dyn OrderFamily> =
     Entry { name: "arrival", uses: Uses::TIME, new: || Box::new(Arrival::default()) };
@@ -58,9 +57,14 @@ impl Arrival {
     }
 }
 
+#[inline(always)]
+fn multiply(left: u64, right: u64) -> u128 {
+    u128::from(left) * u128::from(right)
+}
+
 fn square(interval: u64) -> Int<3> {
     let mut squared = Int::<3>::default();
-    squared.add_unsigned(u128::from(interval) * u128::from(interval));
+    squared.add_unsigned(multiply(interval, interval));
     squared
 }
 
@@ -85,18 +89,29 @@ impl Family for Arrival {
 
 impl OrderFamily for Arrival {
     fn absorb(&mut self, orders: &Orders) {
+        let (mut squares, mut products, mut sum) = (0u128, 0u128, 0u128);
+        let mut last = self.last;
         for order in orders.later() {
             let interval = order.interval;
             if self.count == 0 {
-                self.first = interval;
-            } else {
-                self.products.add_unsigned(u128::from(interval) * u128::from(self.last));
+                (self.first, last) = (interval, 0);
             }
-            self.squares.add_unsigned(u128::from(interval) * u128::from(interval));
-            self.sum += i128::from(interval);
-            self.last = interval;
+            let (square, product) = (multiply(interval, interval), multiply(interval, last));
+            if orders.is_narrow && last >> 59 == 0 {
+                squares += square;
+                products += product;
+            } else {
+                self.squares.add_unsigned(square);
+                self.products.add_unsigned(product);
+            }
+            sum += u128::from(interval);
+            last = interval;
             self.count += 1;
         }
+        self.last = last;
+        self.sum += sum as i128;
+        self.squares.add_unsigned(squares);
+        self.products.add_unsigned(products);
     }
 
     fn boxed(&self) -> Box<dyn OrderFamily> {

@@ -87,9 +87,24 @@ impl Family for BySize {
 
 impl RecordFamily for BySize {
     fn absorb(&mut self, records: &Records) {
-        let open = records.open();
-        for (price, size) in records.piece.price.iter().zip(records.piece.size) {
-            let distance = price.wrapping_sub(open);
+        let (open, piece) = (records.open(), records.piece);
+        let distances = piece.price.iter().map(|price| price.wrapping_sub(open));
+        let bits = |values: u64| u64::BITS - values.leading_zeros();
+        let far = bits(distances.clone().fold(0, |bits, distance| bits | distance.unsigned_abs()));
+        let large = bits(piece.size.iter().fold(0, |bits, size| bits | size.unsigned_abs()));
+        // A piece has at most 2^12 records.
+        if 2 * far + large + 12 <= 126 {
+            let (mut sum, mut squares) = (0i128, 0i128);
+            for (distance, size) in distances.zip(piece.size) {
+                let weighted = i128::from(distance) * i128::from(*size);
+                sum += weighted;
+                squares += weighted * i128::from(distance);
+            }
+            self.distances.add_signed(sum);
+            self.squares.add_signed(squares);
+            return;
+        }
+        for (distance, size) in distances.zip(piece.size) {
             let weighted = i128::from(distance) * i128::from(*size);
             self.distances.add_signed(weighted);
             self.squares.add_product(distance, weighted);

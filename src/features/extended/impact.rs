@@ -11,7 +11,7 @@ use crate::core::arithmetic::wide::{Int, Wide};
 use crate::core::error::CoreError;
 use crate::core::sample::codec::Codec;
 use crate::core::sample::family::{Cell, Entry, Family, Formula, OrderFamily, float};
-use crate::core::sample::orders::Orders;
+use crate::core::sample::orders::{Order, Orders};
 use crate::core::sample::records::Uses;
 use crate::core::sample::summary::Summary;
 use crate::core::ticks::Inputs;
@@ -85,19 +85,52 @@ impl Family for Impact {
     }
 }
 
-impl OrderFamily for Impact {
-    fn absorb(&mut self, orders: &Orders) {
-        for order in orders.later() {
-            let change = i128::from(order.change);
-            let flip = i128::from(order.side) - i128::from(order.side_before);
-            let size = order.size * i128::from(order.side);
-            self.change_change.add_unsigned((change * change) as u128);
-            self.change_flip += change * flip;
-            self.change_size.add_product(order.change, size);
+/// Factors of the sums of one order: price change, change of side and signed size.
+#[inline(always)]
+fn factors(order: &Order) -> (i64, i64, i128) {
+    let flip = i64::from(order.side) - i64::from(order.side_before);
+    (order.change, flip, order.size)
+}
+
+impl Impact {
+    fn add_narrow(&mut self, orders: &[Order]) {
+        let [mut change_change, mut change_flip, mut change_size] = [0i128; 3];
+        let [mut flip_flip, mut flip_size, mut size_size] = [0i128; 3];
+        for order in orders {
+            let (change, flip, size) = factors(order);
+            let size = size as i64 * i64::from(order.side);
+            change_change += i128::from(change) * i128::from(change);
+            change_flip += i128::from(change * flip);
+            change_size += i128::from(change) * i128::from(size);
+            flip_flip += i128::from(flip * flip);
+            flip_size += i128::from(flip * size);
+            size_size += i128::from(size) * i128::from(size);
+        }
+        self.change_change.add_signed(change_change);
+        self.change_flip += change_flip;
+        self.change_size.add_signed(change_size);
+        self.flip_flip += flip_flip;
+        self.flip_size += flip_size;
+        self.size_size.add_signed(size_size);
+    }
+
+    fn add_wide(&mut self, orders: &[Order]) {
+        for order in orders {
+            let (change, flip, size) = factors(order);
+            let (flip, size) = (i128::from(flip), size * i128::from(order.side));
+            self.change_change.add_square(change.into());
+            self.change_flip += i128::from(change) * flip;
+            self.change_size.add_product(change, size);
             self.flip_flip += flip * flip;
             self.flip_size += flip * size;
             self.size_size.add_square(size);
         }
+    }
+}
+
+impl OrderFamily for Impact {
+    fn absorb(&mut self, orders: &Orders) {
+        if orders.is_narrow { self.add_narrow(orders.later()) } else { self.add_wide(orders.later()) }
     }
 
     fn boxed(&self) -> Box<dyn OrderFamily> {

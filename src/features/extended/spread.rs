@@ -73,7 +73,7 @@ impl OrderFamily for Spread {
                 _ => &mut self.reversals,
             };
             steps.count += 1;
-            steps.sum += i128::from(order.gap) * i128::from(order.side);
+            steps.sum += i128::from(order.gap.wrapping_mul(order.side.into()));
         }
     }
 

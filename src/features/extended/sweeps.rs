@@ -81,13 +81,19 @@ impl Family for Sweeps {
 
 impl OrderFamily for Sweeps {
     fn absorb(&mut self, orders: &Orders) {
+        let mut squares = 0i128;
         for order in orders.list {
-            if order.records > 1 {
+            if order.is_sweep {
                 self.swept += order.size;
             }
             self.largest = self.largest.max(order.size);
-            self.squares.add_square(order.size);
+            if orders.is_narrow {
+                squares += i128::from(order.size as i64) * i128::from(order.size as i64);
+            } else {
+                self.squares.add_square(order.size);
+            }
         }
+        self.squares.add_signed(squares);
     }
 
     fn boxed(&self) -> Box<dyn OrderFamily> {

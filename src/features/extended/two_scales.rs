@@ -73,15 +73,24 @@ impl Family for Scales {
 
 impl OrderFamily for Scales {
     fn absorb(&mut self, orders: &Orders) {
+        let (mut slow, mut fast) = (0u128, 0u128);
         for order in orders.list {
             let slot = &mut self.prices[(self.count % LAG as u64) as usize];
-            if self.count >= LAG as u64 {
-                self.slow.add_unsigned(square(order.price.abs_diff(*slot)));
-            }
+            let moved = if self.count < LAG as u64 { 0 } else { order.price.abs_diff(*slot) };
             *slot = order.price;
-            self.fast.add_unsigned(square(order.change.unsigned_abs()));
             self.count += 1;
+            let change = order.change.unsigned_abs();
+            // At most 256 squares of so few bits are added.
+            if (moved | change) >> 60 == 0 {
+                slow += square(moved);
+                fast += square(change);
+            } else {
+                self.slow.add_unsigned(square(moved));
+                self.fast.add_unsigned(square(change));
+            }
         }
+        self.slow.add_unsigned(slow);
+        self.fast.add_unsigned(fast);
     }
 
     fn boxed(&self) -> Box<dyn OrderFamily> {

@@ -61,16 +61,22 @@ impl Family for Variation {
 
 impl OrderFamily for Variation {
     fn absorb(&mut self, orders: &Orders) {
+        let (mut squares, mut up_squares) = (0u128, 0u128);
         for order in orders.later() {
             let size = order.change.unsigned_abs();
             let square = u128::from(size) * u128::from(size);
-            self.squares.add_unsigned(square);
-            if order.change > 0 {
-                self.up_squares.add_unsigned(square);
+            if orders.is_narrow {
+                squares += square;
+                up_squares += if order.change > 0 { square } else { 0 };
+            } else {
+                self.squares.add_unsigned(square);
+                self.up_squares.add_unsigned(if order.change > 0 { square } else { 0 });
             }
             self.largest = self.largest.max(size);
             self.unchanged += u64::from(size == 0);
         }
+        self.squares.add_unsigned(squares);
+        self.up_squares.add_unsigned(up_squares);
     }
 
     fn boxed(&self) -> Box<dyn OrderFamily> {

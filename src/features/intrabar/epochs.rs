@@ -129,7 +129,7 @@ impl HeldFamily for Epochs {
             (row, before) = (row + 1, *price);
         }
         let records = summary.records as f64;
-        let value = |column: &usize| if column % 2 == 0 { &bull } else { &bear }.value(column / 2, records);
+        let value = |column: &usize| if column.is_multiple_of(2) { &bull } else { &bear }.value(column / 2, records);
         wanted.iter().map(value).collect()
     }
 }

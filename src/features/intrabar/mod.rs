@@ -12,8 +12,16 @@ const GROUP: Group = Group::Intrabar;
 
 /// The columns in output order.
 pub const COLUMNS: &[Column] = &[
-    epochs::DENSITY_BULL.column(GROUP, "intra_bull_epoch_density", "logistic of the share of bull epochs in the records"),
-    epochs::DENSITY_BEAR.column(GROUP, "intra_bear_epoch_density", "logistic of the share of bear epochs in the records"),
+    epochs::DENSITY_BULL.column(
+        GROUP,
+        "intra_bull_epoch_density",
+        "logistic of the share of bull epochs in the records",
+    ),
+    epochs::DENSITY_BEAR.column(
+        GROUP,
+        "intra_bear_epoch_density",
+        "logistic of the share of bear epochs in the records",
+    ),
     epochs::EXCESS_BULL.column(GROUP, "intra_bull_excess_gain", "tanh of the sum of gains of the bull walk"),
     epochs::EXCESS_BEAR.column(GROUP, "intra_bear_excess_gain", "tanh of the sum of gains of the bear walk"),
     epochs::CV_BULL.column(GROUP, "intra_bull_cv", "logistic of the variation of the distances of bull epochs"),
@@ -39,7 +47,11 @@ pub const COLUMNS: &[Column] = &[
     sizes::VOLUME_SKEW.column(GROUP, "intra_volume_skew", "skewness of the sizes of records"),
     sizes::VOLUME_KURT.column(GROUP, "intra_volume_kurt", "excess kurtosis of the sizes of records"),
     kaufman::KAUFMAN_ER.column(GROUP, "intra_kaufman_er", "net over absolute price changes between records"),
-    price_range::GARMAN_KLASS_VOL.column(GROUP, "intra_garman_klass_vol", "Garman-Klass volatility of the range of the bar"),
+    price_range::GARMAN_KLASS_VOL.column(
+        GROUP,
+        "intra_garman_klass_vol",
+        "Garman-Klass volatility of the range of the bar",
+    ),
     hurst::HURST.column(GROUP, "intra_hurst", "slope of the detrended fluctuation of prices: 0.5 for a random walk"),
     permutation_entropy::PERMUTATION_ENTROPY.column(
         GROUP,

@@ -23,7 +23,11 @@ pub const COLUMNS: &[Column] = &[
     ),
     vwap::VWAP.column(GROUP, "lookback_vwap", "turnover over volume of the window"),
     vwap::VWAP_POSITION.column(GROUP, "lookback_vwap_position", "vwap less low over high less low, of the window"),
-    flow::COUNT_IMBALANCE.column(GROUP, "lookback_count_imbalance", "bought less sold records over both, of the window"),
+    flow::COUNT_IMBALANCE.column(
+        GROUP,
+        "lookback_count_imbalance",
+        "bought less sold records over both, of the window",
+    ),
     flow::KYLE_LAMBDA.column(
         GROUP,
         "lookback_kyle_lambda",

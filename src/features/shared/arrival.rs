@@ -14,8 +14,13 @@ use crate::core::ticks::Inputs;
 use crate::features::shared::ratio::{ratio, scaled_deviation, signed_share};
 use crate::features::shared::{Definition, POSITIVE, SIGNED_SHARE, records, whole};
 
-pub const COUNT: Definition =
-    whole(records("records", Inputs::NONE, POSITIVE, 0, Formula::Summary(|sample| integer(Some(sample.records)), Uses::TIME)));
+pub const COUNT: Definition = whole(records(
+    "records",
+    Inputs::NONE,
+    POSITIVE,
+    0,
+    Formula::Summary(|sample| integer(Some(sample.records)), Uses::TIME),
+));
 
 pub const DURATION: Definition = whole(records(
     "µs",

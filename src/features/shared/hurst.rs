@@ -65,29 +65,68 @@ impl Prefix {
     }
 }
 
+impl Prefix {
+    /// Adds four values.
+    #[inline(always)]
+    fn add_four(&mut self, values: [i64; 4]) {
+        let [a, b, c, d] = values.map(i128::from);
+        let sum = a + b + c + d;
+        let squares = values.map(|value| {
+            let size = u128::from(value.unsigned_abs());
+            size * size
+        });
+        self.values += sum;
+        // Below 2^126 each.
+        self.squares.add_unsigned(squares[0] + squares[1]);
+        self.squares.add_unsigned(squares[2] + squares[3]);
+        self.moments.add_signed(b + 2 * c + 3 * d);
+        match i64::try_from(sum) {
+            Ok(narrow) => self.moments.add_signed(i128::from(narrow) * i128::from(self.count)),
+            Err(_) => self.moments = self.moments + Int::<2>::from(sum).by(self.count.into()).to(),
+        }
+        self.count += 4;
+    }
+}
+
 /// The low two words, in which differences that fit them are exact.
 fn low<const N: usize>(value: &Int<N>) -> i128 {
     (u128::from(value.0[0]) | u128::from(value.0[1]) << 64) as i128
 }
 
+/// The largest scale whose `C` is a product of two integers of 64 bits.
+const LARGEST_NARROW: u64 = 1 << 15;
+
 impl Scale {
     /// Adds the segment of `len` records that ends at `end`.
+    #[inline]
     fn add(&mut self, len: u64, end: &Prefix, reach: u64) {
         let bits = |value: u64| u64::BITS - value.leading_zeros();
-        // Prices differ by at most twice the reach, so that AC is below 2^126.
-        if 2 * (bits(reach) + 1) + 6 * bits(len) <= 126 { self.add_narrow(len, end) } else { self.add_wide(len, end) }
+        // Prices differ by at most twice the reach: the first moment of a segment, and AC.
+        let (of_moment, of_total) = (bits(reach) + 1 + 2 * bits(len), 2 * (bits(reach) + 1) + 6 * bits(len));
+        match (of_moment <= 62 && len <= LARGEST_NARROW, of_total <= 126) {
+            (true, true) => self.add_narrow(len, end),
+            _ => self.add_wide(len, end),
+        }
         self.done = *end;
     }
 
+    /// For sums of a segment that fit 64 bits, and totals that fit 128.
+    #[inline]
     fn add_narrow(&mut self, len: u64, end: &Prefix) {
-        let (done, len) = (&self.done, i128::from(len));
-        let sum = end.values.wrapping_sub(done.values);
+        let done = &self.done;
+        let product = |left: i64, right: i64| i128::from(left) * i128::from(right);
+        let sum = end.values.wrapping_sub(done.values) as i64;
         let squares = low(&end.squares).wrapping_sub(low(&done.squares));
         let moments = low(&end.moments).wrapping_sub(low(&done.moments));
-        let moments = moments.wrapping_sub(i128::from(done.count).wrapping_mul(sum));
-        let a = len.wrapping_mul(squares).wrapping_sub(sum.wrapping_mul(sum));
-        let b = len.wrapping_mul(moments).wrapping_sub((len * (len - 1) / 2).wrapping_mul(sum));
-        let c = len * len * (len * len - 1) / 12;
+        let moment = moments.wrapping_sub(product(done.count as i64, sum)) as i64;
+        let len = len as i64;
+        // Divided first: s is a multiple of 4, and either s or s² - 1 of 3.
+        let square = len * len;
+        let (first, second) =
+            if len % 3 == 0 { (len / 12 * len, square - 1) } else { (len / 4 * len, (square - 1) / 3) };
+        let a = squares.wrapping_mul(len.into()).wrapping_sub(product(sum, sum));
+        let b = product(moment, len) - product(sum, len * (len - 1) / 2);
+        let c = product(first, second);
         self.total.add_signed(a.wrapping_mul(c).wrapping_sub(b.wrapping_mul(b)));
     }
 
@@ -104,9 +143,8 @@ impl Scale {
         let s = i128::from(len);
         let a = squares.by(s) - sum.square();
         let b = moments.by(s) - sum.by(s * (s - 1) / 2);
-        // Divided first: s is a multiple of 4, and either s or s² - 1 of 3.
-        let (left, right) = if s % 3 == 0 { (s / 12 * s, s * s - 1) } else { (s / 4 * s, (s * s - 1) / 3) };
-        (a, b, Int::<2>::from(left).by(right))
+        let (first, second) = if s % 3 == 0 { (s / 12 * s, s * s - 1) } else { (s / 4 * s, (s * s - 1) / 3) };
+        (a, b, Int::<2>::from(first).by(second))
     }
 }
 
@@ -197,13 +235,20 @@ impl RecordFamily for Fluctuation {
         let open = records.open();
         let reach = |reach: u64, price: &i64| reach.max(price.abs_diff(open));
         self.reach = records.piece.price.iter().fold(self.reach, reach);
-        for price in records.piece.price {
-            self.sums.add(price.wrapping_sub(open));
-            // All scales are multiples of 4.
-            if self.sums.count.is_multiple_of(4) {
-                self.end_segments();
-            }
+        let distance = |price: &i64| price.wrapping_sub(open);
+        // All scales are multiples of 4, so that four records can be added at once.
+        let ahead = ((4 - self.sums.count % 4) % 4) as usize;
+        let (head, rest) = records.piece.price.split_at(ahead.min(records.piece.len()));
+        head.iter().for_each(|price| self.sums.add(distance(price)));
+        if self.sums.count.is_multiple_of(4) && !head.is_empty() {
+            self.end_segments();
         }
+        let (groups, tail) = rest.as_chunks::<4>();
+        for group in groups {
+            self.sums.add_four(group.each_ref().map(distance));
+            self.end_segments();
+        }
+        tail.iter().for_each(|price| self.sums.add(distance(price)));
     }
 
     fn boxed(&self) -> Box<dyn RecordFamily> {

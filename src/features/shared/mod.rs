@@ -12,7 +12,7 @@ pub mod ratio;
 pub mod sizes;
 pub mod vwap;
 
-use crate::core::columns::{BASE, Column, Extract, Group, SampleKind, Type};
+use crate::core::columns::{Column, Extract, Group, SampleKind, Type};
 use crate::core::sample::family::Formula;
 use crate::core::ticks::Inputs;
 
@@ -78,7 +78,6 @@ impl Definition {
             sample: self.sample,
             min_sample: self.least,
             extract: Extract::Computed(self.formula),
-            ..BASE
         }
     }
 

@@ -10,8 +10,7 @@ use crate::core::sample::summary::Summary;
 use crate::core::ticks::Inputs;
 use crate::features::shared::{Definition, SHARE, records};
 
-pub const PERMUTATION_ENTROPY: Definition =
-    records("ratio", Inputs::NONE, SHARE, 60, Formula::Records(&PATTERNS, 0));
+pub const PERMUTATION_ENTROPY: Definition = records("ratio", Inputs::NONE, SHARE, 60, Formula::Records(&PATTERNS, 0));
 
 const PATTERNS: Entry<dyn RecordFamily> =
     Entry { name: "patterns", uses: Uses::PRICE, new: || Box::new(Patterns::default()) };

@@ -17,8 +17,7 @@ pub const VOLUME_SKEW: Definition = records("ratio", Inputs::QUANTITY, ANY, 3, F
 pub const VOLUME_KURT: Definition =
     records("ratio", Inputs::QUANTITY, (Some(-2.0), None), 4, Formula::Records(&SIZES, 1));
 
-const SIZES: Entry<dyn RecordFamily> =
-    Entry { name: "sizes", uses: Uses::SIZE, new: || Box::new(Sizes::default()) };
+const SIZES: Entry<dyn RecordFamily> = Entry { name: "sizes", uses: Uses::SIZE, new: || Box::new(Sizes::default()) };
 
 #[derive(Clone, Debug, Default)]
 struct Sizes {
