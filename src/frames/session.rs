@@ -358,19 +358,19 @@ impl Session {
         raise_fault(&mut columns, |row| aggregator.fault_context().row(first_row + row as u64))
     }
 
-    /// State and keys as bytes.
+    /// State and keys as bytes, with the version of such a state; `is_plain` leaves the features out.
     ///
     /// # Errors
     /// In aggregate mode, which has no checkpoints.
-    pub fn save(&self) -> Result<Vec<u8>, FrameError> {
+    pub fn save(&self, is_plain: bool) -> Result<(u32, Vec<u8>), FrameError> {
         let Engine::Builder(builder) = &self.engine else {
             return Err(FrameError::Options("an aggregation has no checkpoint".to_owned()));
         };
-        let state = builder.save();
+        let state = if is_plain { builder.save_sums() } else { builder.save() };
         let mut out = (state.len() as u64).to_le_bytes().to_vec();
         out.extend_from_slice(&state);
         out.extend_from_slice(&self.keyer.save());
-        Ok(out)
+        Ok((if is_plain { VERSION } else { self.version() }, out))
     }
 
     /// Restores a saved state. Returns the number of rows pushed before it was saved. After an error
@@ -391,7 +391,7 @@ impl Session {
         let has_fitting_keys = if self.options.is_keyed() { keyer.count() == keys } else { keys <= 1 };
         self.keyer = keyer;
         // Several byte sequences can be read as the same state, but only one of them is ever written.
-        if !has_fitting_keys || self.save()? != bytes {
+        if !has_fitting_keys || self.save(false)?.1 != bytes {
             return Err(unusable("its keys do not fit its states").into());
         }
         Ok(rows)

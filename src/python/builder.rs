@@ -133,12 +133,10 @@ impl Builder {
         self.with(py, |state| state.session()?.finish())?.map(|bars| frame(py, bars)).transpose()
     }
 
-    /// The state and a header of the caller as bytes.
-    fn checkpoint<'py>(&self, py: Python<'py>, header: &str) -> PyResult<Bound<'py, PyBytes>> {
-        let (version, state) = self.with(py, |state| {
-            let session = state.session()?;
-            Ok((session.version(), session.save()?))
-        })?;
+    /// The state and a header of the caller as bytes; `plain` leaves the features out.
+    #[pyo3(signature = (header, plain=false))]
+    fn checkpoint<'py>(&self, py: Python<'py>, header: &str, plain: bool) -> PyResult<Bound<'py, PyBytes>> {
+        let (version, state) = self.with(py, |state| state.session()?.save(plain))?;
         Ok(PyBytes::new(py, &py.detach(|| seal(version, header, &state))))
     }
 

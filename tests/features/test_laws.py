@@ -70,6 +70,16 @@ def test_a_checkpoint_without_features_keeps_its_version(trades: pl.DataFrame) -
         assert int.from_bytes(builder.checkpoint()[8:12], "little") == version, features
 
 
+def test_a_plain_checkpoint_is_that_of_a_builder_without_features(trades: pl.DataFrame) -> None:
+    full = rb.RangeBarBuilder([20, 50], features="all", lookback="5s")
+    plain = rb.RangeBarBuilder([20, 50], features="microstructure")
+    for rows in (0, 1_000, 3_000):
+        if rows:
+            full.push(trades[rows - 1_000 : rows])
+            plain.push(trades[rows - 1_000 : rows])
+        assert full._plain_checkpoint() == plain.checkpoint() == plain._plain_checkpoint()
+
+
 def test_every_instruction_set_gives_the_same_bits(trades: pl.DataFrame) -> None:
     from rangebar_polars import _internal
 

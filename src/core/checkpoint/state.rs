@@ -132,14 +132,20 @@ fn read_key(reader: &mut Reader, settings: &Settings) -> Result<KeyState, CoreEr
 impl RangeBarBuilder {
     /// The state between pushes, as bytes.
     pub fn save(&self) -> Vec<u8> {
+        let mut out = self.save_sums();
+        if let Some(features) = self.features() {
+            features.save(&mut out);
+        }
+        out
+    }
+
+    /// The state of a builder of the same trades without features.
+    pub fn save_sums(&self) -> Vec<u8> {
         let mut out = Vec::new();
         out.extend_from_slice(&self.rows().to_le_bytes());
         out.extend_from_slice(&(self.states().len() as u64).to_le_bytes());
         for state in self.states() {
             put_key(&mut out, state);
-        }
-        if let Some(features) = self.features() {
-            features.save(&mut out);
         }
         out
     }

@@ -33,54 +33,72 @@ const ORDER_SIZES: Entry<dyn HeldFamily> =
 #[derive(Debug)]
 struct OrderSizes;
 
-/// The smallest size with at least so many percent of the sizes at or below it.
-fn quantile<T: Copy + Ord + Default>(sizes: &mut [T], percent: usize) -> T {
-    let rank = (percent * sizes.len()).div_ceil(100).saturating_sub(1);
-    if rank < sizes.len() { *sizes.select_nth_unstable(rank).1 } else { T::default() }
+/// An integer of a size, as narrow as the sizes allow: a long bar has many.
+trait Size: Copy + Ord + TryFrom<i128> {
+    fn wide(self) -> i128;
 }
 
-/// The quantiles of 50 and 90 percent.
-fn quantiles(orders: &[(i128, i8)]) -> [i128; 2] {
-    let narrow: Option<Vec<i64>> = orders.iter().map(|(size, _)| i64::try_from(*size).ok()).collect();
-    match narrow {
-        Some(mut sizes) => [90, 50].map(|percent| i128::from(quantile(&mut sizes, percent))),
-        None => {
-            let mut sizes: Vec<i128> = orders.iter().map(|(size, _)| *size).collect();
-            [90, 50].map(|percent| quantile(&mut sizes, percent))
-        }
+impl Size for i64 {
+    fn wide(self) -> i128 {
+        self.into()
     }
 }
 
-/// Sizes and sides of orders.
-fn orders(pieces: &[Piece]) -> Vec<(i128, i8)> {
+impl Size for i128 {
+    fn wide(self) -> i128 {
+        self
+    }
+}
+
+/// The smallest size with at least so many percent of the sizes at or below it.
+fn quantile<T: Size>(sizes: &mut [T], percent: usize) -> i128 {
+    let rank = (percent * sizes.len()).div_ceil(100).saturating_sub(1);
+    if rank < sizes.len() { sizes.select_nth_unstable(rank).1.wide() } else { 0 }
+}
+
+/// Sizes and sides of orders; `None` if a size does not fit the type.
+fn orders<T: Size>(pieces: &[Piece]) -> Option<(Vec<T>, Vec<i8>)> {
     let (mut cutter, mut buffer) = (OrderCutter::default(), Vec::new());
-    let mut orders = Vec::new();
-    let order = |order: &Order| (order.size, order.side);
+    let (mut sizes, mut sides, mut is_fitting) = (Vec::new(), Vec::new(), true);
+    let mut take = |list: &[Order]| {
+        sides.extend(list.iter().map(|order| order.side));
+        sizes.extend(list.iter().map_while(|order| T::try_from(order.size).ok()));
+        is_fitting &= sizes.len() == sides.len();
+    };
     for piece in pieces {
-        cutter.cut(piece, &mut buffer, |some| orders.extend(some.list.iter().map(order)));
+        cutter.cut(piece, &mut buffer, |orders| take(orders.list));
     }
     if cutter.is_open {
-        orders.push(order(&cutter.last));
+        take(&[cutter.last]);
     }
-    orders
+    is_fitting.then_some((sizes, sides))
+}
+
+/// Values of the requested columns; `None` if a size does not fit the type.
+fn values_of<T: Size>(pieces: &[Piece], wanted: &[usize], volume: f64) -> Option<Vec<Cell>> {
+    let (sizes, sides) = orders::<T>(pieces)?;
+    let mut selected = sizes.clone();
+    let large = quantile(&mut selected, 90);
+    let median = quantile(&mut selected, 50);
+    let of_large = |weight: fn(i8) -> i8| -> f64 {
+        let large = sizes.iter().zip(&sides).filter(|(size, _)| size.wide() >= large);
+        to_f64(large.map(|(size, side)| size.wide() * i128::from(weight(*side))).sum())
+    };
+    let has_tenth = sizes.len() >= LEAST as usize;
+    let value = |column: &usize| match column {
+        0 => Some(to_f64(median) / 1e8),
+        1 => Some(to_f64(large) / 1e8),
+        2 if has_tenth => share(of_large(|_| 1), volume),
+        3 if has_tenth => signed_share(of_large(|side| side), of_large(i8::abs)),
+        _ => None,
+    };
+    Some(wanted.iter().map(value).map(float).collect())
 }
 
 impl HeldFamily for OrderSizes {
     fn values(&self, pieces: &[Piece], wanted: &[usize], summary: &Summary) -> Vec<Cell> {
-        let orders = orders(pieces);
-        let [large, median] = quantiles(&orders);
-        let of_large = |weight: fn(i8) -> i8| -> f64 {
-            let large = orders.iter().filter(|(size, _)| *size >= large);
-            to_f64(large.map(|(size, side)| size * i128::from(weight(*side))).sum())
-        };
-        let has_tenth = orders.len() >= LEAST as usize;
-        let value = |column: &usize| match column {
-            0 => Some(to_f64(median) / 1e8),
-            1 => Some(to_f64(large) / 1e8),
-            2 if has_tenth => share(of_large(|_| 1), to_f64(summary.volume)),
-            3 if has_tenth => signed_share(of_large(|side| side), of_large(i8::abs)),
-            _ => None,
-        };
-        wanted.iter().map(value).map(float).collect()
+        let volume = to_f64(summary.volume);
+        let narrow = values_of::<i64>(pieces, wanted, volume);
+        narrow.or_else(|| values_of::<i128>(pieces, wanted, volume)).unwrap_or_default()
     }
 }
