@@ -12,6 +12,7 @@ use crate::features::{self, catalogue, computed};
 use crate::frames::options::Options;
 
 /// Values of one output column so far.
+#[derive(Clone)]
 enum Data {
     Float(Vec<f64>),
     Int(Vec<i64>),
@@ -26,6 +27,7 @@ enum Data {
 }
 
 /// A table of bars under construction.
+#[derive(Clone)]
 pub struct BarTable {
     columns: Vec<(&'static Entry, Data)>,
     /// Keys of the bars, if they have keys.
@@ -62,6 +64,7 @@ pub fn dtype(entry: &Entry, time: &DataType) -> PolarsResult<DataType> {
 }
 
 impl BarTable {
+    /// An empty table, to be cloned for every push: to choose the columns takes longer than a short push.
     pub fn new(options: &Options, inputs: Inputs, with_state: bool) -> Self {
         let computed: Vec<_> = computed(entries(options, with_state), inputs).map(|entry| entry.name).collect();
         let slot = |entry: &Entry| computed.iter().position(|name| *name == entry.name).unwrap_or_default();

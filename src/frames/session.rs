@@ -45,8 +45,8 @@ pub struct Session {
     fills: Fills,
     engine: Engine,
     id_dtype: DataType,
-    /// Whether the state has parts that a checkpoint of version 1 has no place for.
-    has_features: bool,
+    /// Tables without and with the state columns.
+    empty: [BarTable; 2],
 }
 
 impl Session {
@@ -75,7 +75,6 @@ impl Session {
         let thresholds = settings.thresholds.clone();
         let (inputs, keyer, id_dtype) = (options.inputs(), Keyer::new(&empty_keys), dtype_of(Role::BarId));
         let plan = plan(&options, inputs, unit);
-        let has_features = plan.is_some();
         let engine = if options.is_aggregate() {
             let mut aggregator = Aggregator::new(unit, names, options.absolute_rows);
             plan.into_iter().for_each(|plan| aggregator.compute(plan));
@@ -86,11 +85,19 @@ impl Session {
             plan.into_iter().for_each(|plan| builder.compute(plan));
             Engine::Builder(Box::new(builder))
         };
-        let dtypes = fields.iter().map(|(_, dtype)| dtype.clone()).collect();
-        let symbols = Symbols::new(&options);
-        let fills = Fills::new(options.watch_fills);
         let session = Self {
-            options, thresholds, dtypes, time, inputs, empty_keys, keyer, symbols, fills, engine, id_dtype, has_features,
+            thresholds,
+            dtypes: fields.iter().map(|(_, dtype)| dtype.clone()).collect(),
+            time,
+            inputs,
+            empty_keys,
+            keyer,
+            symbols: Symbols::new(&options),
+            fills: Fills::new(options.watch_fills),
+            engine,
+            id_dtype,
+            empty: [false, true].map(|with_state| BarTable::new(&options, inputs, with_state)),
+            options,
         };
         if session.schema()?.is_empty() {
             // The number of bars would be lost.
@@ -115,7 +122,7 @@ impl Session {
     }
 
     fn table(&self, with_state: bool) -> BarTable {
-        BarTable::new(&self.options, self.inputs, with_state)
+        self.empty[usize::from(with_state)].clone()
     }
 
     fn context(&self) -> Context<'_> {
@@ -333,7 +340,10 @@ impl Session {
 
     /// Version of the checkpoints of this session.
     pub fn version(&self) -> u32 {
-        if self.has_features { VERSION_WITH_FEATURES } else { VERSION }
+        match &self.engine {
+            Engine::Builder(builder) if builder.features().is_some() => VERSION_WITH_FEATURES,
+            _ => VERSION,
+        }
     }
 
     /// The message about fills that are counted twice, once.
