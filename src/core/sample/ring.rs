@@ -32,6 +32,8 @@ pub struct Ring {
     first: u64,
     end: u64,
     retired: Vec<Block>,
+    /// An emptied block, for use again.
+    spare: Option<Buffer>,
     begin: Mark,
 }
 
@@ -89,6 +91,10 @@ impl Ring {
             let Some(block) = self.blocks.pop_front() else { break };
             if block.start < self.begin.end {
                 self.retired.push(block);
+            } else {
+                let mut records = block.records;
+                records.clear();
+                self.spare = Some(records);
             }
         }
     }
@@ -106,7 +112,7 @@ impl Ring {
                 .back()
                 .is_none_or(|block| block.end() != start || block.records.len() as u64 >= self.block_len);
             if is_new {
-                self.blocks.push_back(Block { start, records: Buffer::default() });
+                self.blocks.push_back(Block { start, records: self.spare.take().unwrap_or_default() });
             }
             let Some(block) = self.blocks.back_mut() else { return };
             let space = self.block_len as usize - block.records.len();

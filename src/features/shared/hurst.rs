@@ -43,6 +43,33 @@ struct Scale {
     total: Wide,
     /// Sums at the end of the last segment.
     done: Prefix,
+    shape: Shape,
+}
+
+/// What follows from the number of records of a segment.
+#[derive(Clone, Copy, Debug, Default)]
+struct Shape {
+    len: u64,
+    /// `C`, and most bits of the reach of prices with which the sums of a segment fit 64 bits and its total
+    /// 128; none for a long segment.
+    narrow: Option<(i64, u32)>,
+}
+
+impl Shape {
+    fn new(len: u64) -> Self {
+        let bits = bits(len);
+        // Prices differ by at most twice the reach. The first moment has 1 + 2·bits more, `AC` three times these.
+        let of_reach = 61u32.saturating_sub(2 * bits).min(62u32.saturating_sub(3 * bits));
+        let narrow = (len <= LARGEST_NARROW).then(|| {
+            let square = (len * len) as i64;
+            (square / 4 * (square - 1) / 3, of_reach)
+        });
+        Self { len, narrow }
+    }
+}
+
+fn bits(value: u64) -> u32 {
+    u64::BITS - value.leading_zeros()
 }
 
 #[derive(Clone, Debug, Default)]
@@ -63,9 +90,7 @@ impl Prefix {
         self.moments.add_signed(i128::from(value) * i128::from(self.count));
         self.count += 1;
     }
-}
 
-impl Prefix {
     /// Adds four values.
     #[inline(always)]
     fn add_four(&mut self, values: [i64; 4]) {
@@ -93,45 +118,37 @@ fn low<const N: usize>(value: &Int<N>) -> i128 {
     (u128::from(value.0[0]) | u128::from(value.0[1]) << 64) as i128
 }
 
-/// The largest scale whose `C` is a product of two integers of 64 bits.
+/// The largest scale whose `C` fits 64 bits.
 const LARGEST_NARROW: u64 = 1 << 15;
 
 impl Scale {
-    /// Adds the segment of `len` records that ends at `end`.
+    /// Adds the segment that ends at `end`, of prices with a reach of so many bits.
     #[inline]
-    fn add(&mut self, len: u64, end: &Prefix, reach: u64) {
-        let bits = |value: u64| u64::BITS - value.leading_zeros();
-        // Prices differ by at most twice the reach: the first moment of a segment, and AC.
-        let (of_moment, of_total) = (bits(reach) + 1 + 2 * bits(len), 2 * (bits(reach) + 1) + 6 * bits(len));
-        match (of_moment <= 62 && len <= LARGEST_NARROW, of_total <= 126) {
-            (true, true) => self.add_narrow(len, end),
-            _ => self.add_wide(len, end),
+    fn add(&mut self, end: &Prefix, reach: u32) {
+        match self.shape.narrow {
+            Some((c, most)) if reach <= most => self.add_narrow(c, end),
+            _ => self.add_wide(end),
         }
         self.done = *end;
     }
 
-    /// For sums of a segment that fit 64 bits, and totals that fit 128.
     #[inline]
-    fn add_narrow(&mut self, len: u64, end: &Prefix) {
-        let done = &self.done;
+    fn add_narrow(&mut self, c: i64, end: &Prefix) {
+        let (done, len) = (&self.done, self.shape.len as i64);
         let product = |left: i64, right: i64| i128::from(left) * i128::from(right);
         let sum = end.values.wrapping_sub(done.values) as i64;
         let squares = low(&end.squares).wrapping_sub(low(&done.squares));
         let moments = low(&end.moments).wrapping_sub(low(&done.moments));
         let moment = moments.wrapping_sub(product(done.count as i64, sum)) as i64;
-        let len = len as i64;
-        // Divided first: s is a multiple of 4, and either s or s² - 1 of 3.
-        let square = len * len;
-        let (first, second) =
-            if len % 3 == 0 { (len / 12 * len, square - 1) } else { (len / 4 * len, (square - 1) / 3) };
         let a = squares.wrapping_mul(len.into()).wrapping_sub(product(sum, sum));
         let b = product(moment, len) - product(sum, len * (len - 1) / 2);
-        let c = product(first, second);
-        self.total.add_signed(a.wrapping_mul(c).wrapping_sub(b.wrapping_mul(b)));
+        self.total.add_signed(a.wrapping_mul(c.into()).wrapping_sub(b.wrapping_mul(b)));
     }
 
-    fn add_wide(&mut self, len: u64, end: &Prefix) {
-        let done = &self.done;
+    #[cold]
+    #[inline(never)]
+    fn add_wide(&mut self, end: &Prefix) {
+        let (done, len) = (&self.done, self.shape.len);
         let sum = Int::<2>::from(end.values.wrapping_sub(done.values));
         let squares = end.squares - done.squares;
         let moments = (end.moments - done.moments).wide() - sum.by(i128::from(done.count));
@@ -151,7 +168,7 @@ impl Scale {
 impl Fluctuation {
     /// Ends the segments that end with the last record.
     fn end_segments(&mut self) {
-        let count = self.sums.count;
+        let (count, reach) = (self.sums.count, bits(self.reach));
         for ((factor, smallest), scales) in SMALLEST.into_iter().zip(&mut self.scales) {
             let (twos, is_multiple) = (count.trailing_zeros(), count.is_multiple_of(factor));
             for exponent in smallest..=twos {
@@ -161,10 +178,10 @@ impl Fluctuation {
                 }
                 let at = (exponent - smallest) as usize;
                 if at == scales.len() {
-                    scales.push(Scale::default());
+                    scales.push(Scale { shape: Shape::new(len), ..Scale::default() });
                 }
                 if let Some(scale) = scales.get_mut(at) {
-                    scale.add(len, &self.sums, self.reach);
+                    scale.add(&self.sums, reach);
                 }
             }
         }
@@ -213,11 +230,14 @@ impl Family for Fluctuation {
     fn transfer(&mut self, codec: &mut Codec) -> Result<(), CoreError> {
         transfer_prefix(&mut self.sums, codec)?;
         codec.word(&mut self.reach)?;
-        for scales in &mut self.scales {
+        for ((factor, smallest), scales) in SMALLEST.into_iter().zip(&mut self.scales) {
             codec.list(scales, MOST_SCALES, |codec, scale: &mut Scale| {
                 codec.int(&mut scale.total)?;
                 transfer_prefix(&mut scale.done, codec)
             })?;
+            for (scale, exponent) in scales.iter_mut().zip(smallest..) {
+                scale.shape = Shape::new(factor << exponent.min(MOST_SCALES as u32 - 2));
+            }
         }
         Ok(())
     }
