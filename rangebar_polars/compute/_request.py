@@ -126,7 +126,7 @@ class FrameRequest:
         if trades is not None and not isinstance(schema[inputs.of("timestamp")], pl.Datetime):
             times = trades.get_column(inputs.of("timestamp")).drop_nulls().head(1)
         codes = SymbolCodes(inputs.roles, inputs.names, dtypes)
-        window = options.lookback
+        window = self.options.lookback
         has_limit = window is not None and window.kind != "records"
         core = _core(options, codes.dtypes, times)
         bound = Bound(core, inputs, dtypes, codes, has_limit)

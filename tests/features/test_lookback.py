@@ -41,9 +41,9 @@ def test_a_window_has_one_canonical_text(lookback: object, text: str) -> None:
 @pytest.mark.parametrize(
     ("lookback", "error", "text"),
     [
-        (0, ValueError, "1 to 10000 records"),
-        (10_001, ValueError, "1 to 10000 records"),
-        (-1, ValueError, "1 to 10000 records"),
+        (0, ValueError, "1 to 10,000 records"),
+        (10_001, ValueError, "1 to 10,000 records"),
+        (-1, ValueError, "1 to 10,000 records"),
         ("0bars", ValueError, "1 to 100 bars"),
         ("101bars", ValueError, "1 to 100 bars"),
         ("25h", ValueError, "at most 24 hours"),
