@@ -280,10 +280,11 @@ class Bound:
         # Codes of other categories would pass for those of the first push.
         self._require_dtypes(columns)
         return self.codes.encoded(columns)
+
     def _warn_of_cut_windows(self) -> None:
         if self.has_limit and (count := self.core.cut_windows()):
             warn_caller(
-                f"{count} look-back windows reached the limit of 10000 records and were cut to the "
+                f"{count} look-back windows reached the limit of 10,000 records and were cut to the "
                 "newest; their `lookback_trade_count` is 10000",
                 FeatureWarning,
             )
