@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from rangebar_polars import _internal
-from rangebar_polars._text import shown
 from rangebar_polars._utils.arguments.checks import keeps_incomplete, require_bool
 from rangebar_polars.catalogue import column_names
 from rangebar_polars.compute._durations import parse_gap, parse_lookback

@@ -6,6 +6,7 @@ import os
 import random
 from bisect import bisect_left, bisect_right
 from dataclasses import fields
+from itertools import product
 from typing import TYPE_CHECKING
 
 import polars as pl
@@ -164,7 +165,8 @@ def test_bars_that_are_too_long_to_be_held() -> None:
     features = ["intrabar", "extended"]
     long = frame.rangebar.aggregate("bar_id", features=features)
     fits = frame.head(HELD).rangebar.aggregate("bar_id", features=features)
-    held = {f"intra_{side}_{name}" for side in ("bull", "bear") for name in ("epoch_density", "excess_gain", "cv")}  # fmt: skip
+    of_epochs = product(("bull", "bear"), ("epoch_density", "excess_gain", "cv"))
+    held = {f"intra_{side}_{name}" for side, name in of_epochs}
     held |= {"order_size_p50", "order_size_p90", "large_order_share", "large_order_ofi"}
     names = rb.columns().filter(pl.col("group").is_in(features))["name"].to_list()
     assert {name for name in names if long[name][0] is None} == held
