@@ -12,7 +12,9 @@ import polars as pl
 
 from rangebar_polars.exceptions import RangeBarError, TickDataError, with_hint
 from rangebar_polars.fetch.binance.csv import (
+    EXACT_BELOW,
     LONGEST_LINE_BYTES,
+    WHOLE_BELOW,
     EndlessLineError,
     Tail,
     line_count,
@@ -47,9 +49,8 @@ BLOCK_BYTES = 2 << 20
 MAGIC_BYTES = 4
 MOST_WORKERS = 4
 HINT = "correct the line, or take it out"
-EXACT_BELOW = 2**26  # doubles below lie close enough to give back eight decimals
-WHOLE_BELOW = 2**53  # doubles below hold every whole number
-NINE_PLACES = re.compile(rb"[.][0-9]{8}[0-9]*[1-9]|[0-9][eE]")
+# More than eight decimals, decimals of a number of eight digits or more, or an exponent.
+MAY_BE_INEXACT = re.compile(rb"[.][0-9]{8}[0-9]*[1-9]|[0-9]{8}[.][0-9]*[1-9]|[0-9][eE]")
 
 
 class Parsed(NamedTuple):
@@ -205,8 +206,8 @@ class TextReader:
 
 
 def is_plain(values: pl.Series, block: bytes) -> pl.Series:
-    """Find large values that are exact in any case: no text of the block has more than 8 places."""
-    if NINE_PLACES.search(block):
+    """Return which large values are exact whatever their texts; none if a text may not be."""
+    if MAY_BE_INEXACT.search(block):
         return pl.repeat(value=False, n=len(values), eager=True)
     return (values < EXACT_BELOW) | ((values < WHOLE_BELOW) & (values == values.round()))
 

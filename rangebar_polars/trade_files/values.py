@@ -89,9 +89,12 @@ class Symbols:
 
     def own(self, frame: pl.DataFrame) -> tuple[pl.DataFrame, list[str]]:
         """Return the rows that count, and the symbols of the block."""
+        # A comparison with null is null, which `all` passes over.
+        words = [name for name in ("only", "symbol") if name in frame.columns]
+        frame = frame.with_columns(pl.col(words).fill_null(""))
         only = self.opened.layout.only
         if only is not None and not (frame["only"] == only[1]).all():
-            frame = frame.filter(pl.col("only").eq_missing(pl.lit(only[1])))
+            frame = frame.filter(pl.col("only") == only[1])
         if "symbol" not in frame.columns or frame.is_empty():
             return frame, []
         values = frame["symbol"]
@@ -101,7 +104,7 @@ class Symbols:
             found = [str(value) for value in values.unique(maintain_order=True).head(MOST_SYMBOLS)]
         if self.wanted is None:
             if len(found) > 1:
-                line = frame.filter(values.ne_missing(values[0]))[LINE][0]
+                line = frame.filter(values != values[0])[LINE][0]
                 raise self.several(found[0], found[1], line)
             return frame, found
         spelled = pl.col("symbol").str.to_lowercase() == self.wanted.lower()
@@ -121,7 +124,7 @@ class Symbols:
             with_hint(
                 f"`{self.opened.source}`, line {line}: trades of several symbols: `{other}` after "
                 f"`{first}`",
-                f'read one of them: symbol="{first}"',
+                f'read one of them: symbol="{first or other}"',
             )
         )
 
@@ -134,7 +137,7 @@ class Symbols:
         raise TickDataError(
             with_hint(
                 f"`{self.opened.source}` has no trade of `{self.wanted}`; it has {listed}",
-                f'name one of them: symbol="{min(self.seen)}"',
+                f'name one of them: symbol="{max(self.seen, key=bool)}"',
             )
         )
 
