@@ -11,6 +11,7 @@ import polars as pl
 from rangebar_polars import _internal
 from rangebar_polars.compute._columns import SYMBOL, bind
 from rangebar_polars.exceptions import MissingColumnError, TickDataError, with_hint
+from rangebar_polars.trade_files.file_symbols import check_symbol
 from rangebar_polars.trade_layouts.matching import matching, unit_of_number
 from rangebar_polars.trade_layouts.table import (
     LAYOUTS,
@@ -138,7 +139,7 @@ def open_text(head: Head, request: Request) -> Opened:
     Raises
     ------
     TickDataError
-        The layout is unknown, or not the one that was named.
+        The layout is unknown, or not the one that was named; or the trades may be of another symbol.
     """
     layout = choose(head, request)
     names = tuple(head.header or layout.columns)
@@ -146,9 +147,11 @@ def open_text(head: Head, request: Request) -> Opened:
     price = value_of(layout.price, names, head.row) if layout.price else ""
     unit = request.time_unit or unit_for(layout, time, head)
     is_scaled = bool(layout.price_scale) and price.lstrip("+-").isdigit()
-    return Opened(
+    opened = Opened(
         layout, head.source, names, head.separator, unit, is_scaled, head.first_line, head.start
     )
+    check_symbol(opened, request.symbol)
+    return opened
 
 
 def value_of(column: str, names: Sequence[str], row: Sequence[str]) -> str:

@@ -8,6 +8,7 @@ import polars as pl
 
 from rangebar_polars._utils.io_source import batches
 from rangebar_polars.exceptions import MissingColumnError, TickDataError, with_hint
+from rangebar_polars.trade_files.file_symbols import check_symbol
 from rangebar_polars.trade_files.opening import Head, Opened, bound_layout, with_columns
 from rangebar_polars.trade_files.values import (
     LINE,
@@ -68,7 +69,9 @@ class ParquetFile:
         head = Head(self.source, ",", list(schema.names()), row, 1, 0)
         layout = self.layout_of(head, schema)
         unit = self.unit_of(layout, schema, row)
-        return Opened(layout, self.source, tuple(schema.names()), ",", unit, False, 1, 0)  # noqa: FBT003
+        opened = Opened(layout, self.source, tuple(schema.names()), ",", unit, False, 1, 0)  # noqa: FBT003
+        check_symbol(opened, self.request.symbol)
+        return opened
 
     def remedy(self) -> str:
         """Return what to do about a file that cannot be read."""

@@ -74,8 +74,8 @@ def scan_trades(
     layout
         Name of the layout; by default it is recognised by the names and values of each file.
     symbol
-        The symbol to read from files that hold several. For files of one symbol each, those whose
-        name has it.
+        The symbol to read. Of several files, those are read whose names contain it, if any does; of
+        a file with a column of symbols, the rows of the symbol. A file without either is an error.
     columns
         Which column is which field, such as `{"quantity": "sz"}`, for files without known names.
     time_unit

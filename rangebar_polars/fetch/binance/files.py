@@ -109,10 +109,15 @@ def resolve_paths(source: AnyPath | Iterable[AnyPath]) -> list[Path]:
         return expand(source)
     paths = [path for item in source for path in expand(item)]
     if not paths:
-        raise ValueError(
-            with_hint("the list of files is empty", "pass a path, a pattern, or a list of them")
-        )
+        raise no_files()
     return paths
+
+
+def no_files() -> ValueError:
+    """Return the error for an empty list of files."""
+    return ValueError(
+        with_hint("the list of files is empty", "pass a path, a pattern, or a list of them")
+    )
 
 
 def expand(source: object) -> list[Path]:
