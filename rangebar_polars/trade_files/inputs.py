@@ -95,8 +95,10 @@ class TextFile:
 
 def inputs_of(paths: AnyPath | Iterable[AnyPath], request: Request) -> list[Input]:
     """Return the files that a path, folder, pattern, address or several of them stand for."""
-    is_one = isinstance(paths, (str, PathLike)) or not hasattr(paths, "__iter__")
-    found = list(chain.from_iterable(map(places_of, (paths,) if is_one else paths)))
+    if isinstance(paths, (str, PathLike)) or not hasattr(paths, "__iter__"):
+        found = places_of(paths)
+    else:
+        found = list(chain.from_iterable(map(places_of, paths)))
     if not found:
         raise no_files()
     return [
@@ -105,13 +107,14 @@ def inputs_of(paths: AnyPath | Iterable[AnyPath], request: Request) -> list[Inpu
     ]
 
 
-def places_of(path: object) -> list[Path] | list[str]:
+def places_of(path: object) -> list[Path | str]:
     """Return the files of one path, folder or pattern, or an address."""
-    if not isinstance(path, (str, PathLike)):
-        return expand(path)
-    if ADDRESS.match(str(path)):
-        return [str(path)]
-    return in_folder(Path(path)) if Path(path).is_dir() else expand(path)
+    if isinstance(path, (str, PathLike)):
+        if ADDRESS.match(str(path)):
+            return [str(path)]
+        if Path(path).is_dir():
+            return [*in_folder(Path(path))]
+    return [*expand(path)]
 
 
 def of_file(path: Path, request: Request) -> Input:

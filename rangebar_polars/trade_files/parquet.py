@@ -42,8 +42,8 @@ class ParquetFile:
         self.request = request
 
     def plan(self) -> pl.LazyFrame:
-        """Return the plan of the file."""
-        return pl.scan_parquet(self.source)
+        """Return the plan of the file, whose name may contain the signs of a pattern."""
+        return pl.scan_parquet(self.source, glob=False)
 
     def opened_or_empty(self) -> Opened | None:
         """Decide the layout; a Parquet file without rows has one, too."""
@@ -55,7 +55,7 @@ class ParquetFile:
         Raises
         ------
         TickDataError
-            The file is damaged, or its columns have no known names.
+            The file is damaged, or its columns have no known names, or one is of another type.
         """
         try:
             plan = self.plan()
@@ -71,6 +71,10 @@ class ParquetFile:
         unit = self.unit_of(layout, schema, row)
         opened = Opened(layout, self.source, tuple(schema.names()), ",", unit, False, 1, 0)  # noqa: FBT003
         check_symbol(opened, self.request.symbol)
+        for name, dtype in raw_schema(opened).values():
+            column = self.name_of(name, schema)
+            if not holds(schema[column], dtype) and name != layout.time:
+                raise self.wrong_type(column, schema[column], f"`{dtype}`")
         return opened
 
     def remedy(self) -> str:
@@ -96,14 +100,17 @@ class ParquetFile:
 
     def unit_of(self, layout: TradeLayout, schema: pl.Schema, row: list[str]) -> str:
         """Return the unit of times; "us" for times that Parquet knows as such."""
-        dtype = schema[self.name_of(layout.time, schema)]
+        column = self.name_of(layout.time, schema)
+        dtype = schema[column]
         if isinstance(dtype, pl.Datetime):
             return "us"
         if dtype == pl.String:
             return "iso"
+        if not dtype.is_numeric():
+            raise self.wrong_type(column, dtype, "`Datetime` or a whole number")
         if self.request.time_unit:
             return self.request.time_unit
-        value = row[schema.names().index(self.name_of(layout.time, schema))] if row else ""
+        value = row[schema.names().index(column)] if row else ""
         unit = unit_of_number(value)
         if unit is not None and layout.name != "parquet" and unit in layout.time_units:
             return unit
@@ -112,6 +119,15 @@ class ParquetFile:
                 f"`{self.source}`: the time column `{layout.time}` is of type `{dtype}`, and nothing "
                 "says of which unit",
                 f'name it: time_unit="{unit or "ms"}"',
+            )
+        )
+
+    def wrong_type(self, column: str, dtype: pl.DataType, wanted: str) -> TickDataError:
+        """Return the error for a column of a type that does not hold its field."""
+        return TickDataError(
+            with_hint(
+                f"`{self.source}`: the column `{column}` is of type `{dtype}`, not {wanted}",
+                "cast it and write the file again, or name another column with `columns=`",
             )
         )
 
@@ -140,6 +156,18 @@ class ParquetFile:
                 raise TickDataError(with_hint(fault_of(own, opened), HINT))
             yield trades
         symbols.check()
+
+
+def holds(dtype: pl.DataType, wanted: pl.DataType) -> bool:
+    """Return whether values of a type can be read as another; text is read as numbers.
+
+    Polars also casts dates and lists to numbers, which would not be those of the field.
+    """
+    if wanted == pl.String():
+        return not (dtype.is_nested() or dtype in (pl.Binary, pl.Object))
+    if wanted == pl.Boolean():
+        return dtype.is_integer() or dtype in (pl.Boolean, pl.Null)
+    return dtype.is_numeric() or dtype in (pl.String, pl.Null)
 
 
 def typed_field(field: str, is_now: pl.DataType, dtype: pl.DataType) -> pl.Expr:
