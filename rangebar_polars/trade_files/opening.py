@@ -183,8 +183,9 @@ def choose(head: Head, request: Request) -> TradeLayout:
     if request.layout == "auto" and head.header is not None:
         try:
             return bound(head, columns)
-        except (MissingColumnError, ValueError):
-            pass
+        except (MissingColumnError, TickDataError):
+            if columns:
+                raise
     raise unknown(head, request)
 
 
@@ -195,7 +196,8 @@ def with_columns(layout: TradeLayout, columns: Mapping[str, str | None], head: H
     names = head.header or list(layout.columns)
     for field, name in columns.items():
         if name is not None and name not in names:
-            raise MissingColumnError.of(name, names, used_for=field, renamed_by=field)
+            error = MissingColumnError.of(name, names, used_for=field, renamed_by=field)
+            raise in_source(error, head.source)
     text = {field: name or "" for field, name in columns.items()}
     return replace(
         layout,
@@ -221,7 +223,7 @@ def bound(head: Head, columns: Mapping[str, str | None]) -> TradeLayout:
                 'add one, such as "timestamp,price,quantity,side"',
             )
         )
-    layout = bound_layout("csv", dtypes_of(head.header, head.row), columns)
+    layout = bound_layout("csv", head.source, dtypes_of(head.header, head.row), columns)
     if layout.id and not value_of(layout.id, head.header, head.row).lstrip("-").isdigit():
         kind = "text" if head.row else layout.id_kind
         return replace(layout, id_kind=kind)
@@ -238,10 +240,19 @@ def dtypes_of(names: Sequence[str], row: Sequence[str]) -> dict[str, pl.DataType
 
 
 def bound_layout(
-    name: str, schema: Mapping[str, pl.DataType], columns: Mapping[str, str | None]
+    name: str, source: str, schema: Mapping[str, pl.DataType], columns: Mapping[str, str | None]
 ) -> TradeLayout:
-    """Return the layout of columns with known names."""
-    found = bind(schema, columns)
+    """Return the layout of columns with known names.
+
+    Raises
+    ------
+    MissingColumnError, TickDataError
+        A field has no column, or could be any of several.
+    """
+    try:
+        found = bind(schema, columns)
+    except ValueError as error:
+        raise in_source(error, source) from None
     roles = dict(zip(found.roles, found.names, strict=True))
     symbols = [name for role, name in zip(found.roles, found.names, strict=True) if role == SYMBOL]
     return TradeLayout(
@@ -263,6 +274,13 @@ def bound_layout(
         symbol=min(symbols, key=_rank_of_symbol, default=""),
         never_closes=False,
     )
+
+
+def in_source(error: ValueError, source: str) -> MissingColumnError | TickDataError:
+    """Return an error about columns with the name of the file."""
+    what, _, hint = str(error).partition("\n\nhint: ")
+    kind = MissingColumnError if isinstance(error, MissingColumnError) else TickDataError
+    return kind(with_hint(f"`{source}`: {what}", hint or "name the columns"))
 
 
 def _rank_of_symbol(name: str) -> int:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import polars as pl
 
 from rangebar_polars._utils.io_source import batches
-from rangebar_polars.exceptions import MissingColumnError, TickDataError, with_hint
+from rangebar_polars.exceptions import TickDataError, with_hint
 from rangebar_polars.trade_files.file_symbols import check_symbol
 from rangebar_polars.trade_files.opening import Head, Opened, bound_layout, with_columns
 from rangebar_polars.trade_files.values import (
@@ -90,13 +90,7 @@ class ParquetFile:
             found = matching(names, head.row, known)
             if len(found) == 1:
                 return with_columns(found[0], columns, head)
-        try:
-            return bound_layout("parquet", schema, columns)
-        except ValueError as error:
-            what, _, hint = str(error).partition("\n\nhint: ")
-            raise (MissingColumnError if isinstance(error, MissingColumnError) else TickDataError)(
-                with_hint(f"`{self.source}`: {what}", hint or "name the columns")
-            ) from None
+        return bound_layout("parquet", self.source, schema, columns)
 
     def unit_of(self, layout: TradeLayout, schema: pl.Schema, row: list[str]) -> str:
         """Return the unit of times; "us" for times that Parquet knows as such."""

@@ -161,16 +161,13 @@ def checked(frame: pl.DataFrame, opened: Opened) -> tuple[pl.DataFrame, bool]:
     columns = [time_us(opened.unit).alias(TIME), *side]
     if layout.bid:
         columns.append(mid_price(grid_units(frame["bid"]), grid_units(frame["ask"])))
-    if layout.id_kind == "text":
-        columns.append(pl.col("id").alias("trade_id"))
-    elif layout.id:
-        names = ("agg_trade_id", "first_trade_id", "last_trade_id")
-        fields = ("id", "first_id", "last_id")
-        columns += [
-            pl.col(field if field in frame.columns else "id").alias(name)
-            for name, field in zip(names, fields, strict=True)
-            if name in schema_of(layout)
-        ]
+    fields = {"trade_id": "id", "agg_trade_id": "id"}
+    fields |= {"first_trade_id": "first_id", "last_trade_id": "last_id"}
+    columns += [
+        pl.col(field if field in frame.columns else "id").alias(name)
+        for name, field in fields.items()
+        if name in schema_of(layout)
+    ]
     marks = [name for name in (LINE, TAIL) if name in frame.columns]
     return frame.with_columns(columns).select(*schema_of(layout), *marks), True
 
