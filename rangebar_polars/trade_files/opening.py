@@ -207,6 +207,7 @@ def with_columns(layout: TradeLayout, columns: Mapping[str, str | None], head: H
         side=text.get("side", layout.side),
         buyer_maker=text.get("is_buyer_maker", layout.buyer_maker),
         id=text.get("agg_trade_id", layout.id),
+        id_kind=layout.id_kind if text.get("agg_trade_id", layout.id) else "",
         first_id=text.get("first_trade_id", layout.first_id),
         last_id=text.get("last_trade_id", layout.last_id),
         symbol=text.get("symbol", layout.symbol),
