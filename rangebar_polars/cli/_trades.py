@@ -17,7 +17,8 @@ from rangebar_polars.cli._output import UsageError, say
 from rangebar_polars.compute._columns import bind
 from rangebar_polars.exceptions import TickDataError, with_hint
 from rangebar_polars.fetch.binance.archive import GLOB_CHARACTERS
-from rangebar_polars.fetch.zipped import is_zip, member_pieces
+from rangebar_polars.fetch.zipped import PARQUET_MAGIC, is_gzip, is_zip, member_pieces
+from rangebar_polars.trade_layouts.table import EARLIEST_S, LATEST_S, TIME_UNITS
 
 if TYPE_CHECKING:
     import argparse
@@ -26,12 +27,8 @@ if TYPE_CHECKING:
 __all__ = ["STDIN", "TradeInput", "add_file_arguments", "is_file_name", "opened_trades"]
 
 STDIN = "-"
-TIME_UNITS = {"s": 1, "ms": 10**3, "us": 10**6, "ns": 10**9}
-# 2000 and 2100, in seconds: the numbers of no two units overlap.
-EARLIEST_S, LATEST_S = 946_684_800, 4_102_444_800
 COPIED_BYTES = 1 << 20
 INFERRED_ROWS = 10_000
-PARQUET_MAGIC, GZIP_MAGIC = b"PAR1", b"\x1f\x8b"
 
 
 @dataclass(frozen=True, slots=True)
@@ -205,7 +202,7 @@ def _table(path: Path, unpacked: Path) -> pl.LazyFrame:
         if magic == PARQUET_MAGIC:
             plan = pl.scan_parquet(path)
         else:
-            text = unpacked if is_zip(magic) or magic.startswith(GZIP_MAGIC) else path
+            text = unpacked if is_zip(magic) or is_gzip(magic) else path
             if text == unpacked:
                 _unpack(path, unpacked, magic)
             plan = pl.scan_csv(text, infer_schema_length=INFERRED_ROWS)

@@ -26,11 +26,12 @@ if TYPE_CHECKING:
     from pathlib import Path
     from zipfile import ZipInfo
 
-__all__ = ["PIECE_BYTES", "DamagedFileError", "gzip_pieces", "is_gzip", "is_zip", "member_pieces"]
-__all__ += ["text_pieces"]
+__all__ = ["PARQUET_MAGIC", "PIECE_BYTES", "DamagedFileError", "gzip_pieces", "is_gzip", "is_zip"]
+__all__ += ["member_pieces", "text_pieces"]
 
 ZIP_MAGIC = b"PK"
 GZIP_MAGIC = b"\x1f\x8b"
+PARQUET_MAGIC = b"PAR1"
 ENCRYPTED = 1  # bit 0 of the flags of a member
 LOCAL_HEADER_BYTES = 30
 INPUT_BYTES = 256 << 10  # decompressed, this still fits into the cache of a processor
@@ -60,7 +61,7 @@ def is_zip(head: bytes) -> bool:
 
 
 def is_gzip(head: bytes) -> bool:
-    """Whether a file that begins so is a gzip file."""
+    """Return whether a file with these first bytes is a gzip file."""
     return head.startswith(GZIP_MAGIC)
 
 

@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Protocol
 
 from rangebar_polars.exceptions import TickDataError, with_hint
 from rangebar_polars.fetch.binance.files import ADDRESS, GLOB_CHARACTERS, expand, no_files
-from rangebar_polars.fetch.zipped import text_pieces
+from rangebar_polars.fetch.zipped import PARQUET_MAGIC, text_pieces
 from rangebar_polars.trade_files.csv_blocks import blocks_of, parse_blocks
 from rangebar_polars.trade_files.file_symbols import of_symbol
 from rangebar_polars.trade_files.opening import head_of, open_text
-from rangebar_polars.trade_files.parquet import PARQUET_MAGIC, ParquetFile
+from rangebar_polars.trade_files.parquet import ParquetFile
 from rangebar_polars.trade_files.remote import RemoteParquet, RemoteText
 
 if TYPE_CHECKING:

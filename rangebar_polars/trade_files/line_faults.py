@@ -8,8 +8,17 @@ import polars as pl
 
 from rangebar_polars.fetch.csv_lines import places_of, without_zeros, wrong_decimal, wrong_whole
 from rangebar_polars.trade_files.opening import fields_of
-from rangebar_polars.trade_files.values import EARLIEST_S, LATEST_S, amounts, is_time, raw_schema
-from rangebar_polars.trade_layouts.table import BUY, NO_SIDE, SELL, TIME_UNITS, TRUTH, column_key
+from rangebar_polars.trade_files.values import amounts, is_time, raw_schema
+from rangebar_polars.trade_layouts.table import (
+    BUY,
+    EARLIEST_S,
+    LATEST_S,
+    NO_SIDE,
+    SELL,
+    TIME_UNITS,
+    TRUTH,
+    column_key,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence

@@ -11,6 +11,7 @@ import polars as pl
 from rangebar_polars import _internal
 from rangebar_polars.compute._columns import SYMBOL, bind
 from rangebar_polars.exceptions import MissingColumnError, TickDataError, with_hint
+from rangebar_polars.fetch.binance.csv import BYTE_ORDER_MARK
 from rangebar_polars.trade_files.file_symbols import check_symbol
 from rangebar_polars.trade_layouts.matching import matching, unit_of_number
 from rangebar_polars.trade_layouts.table import (
@@ -28,7 +29,6 @@ __all__ = ["Head", "Opened", "Request", "bound_layout", "head_of", "open_text"]
 
 HEAD_BYTES = 1 << 16
 SEPARATORS = ",;\t|"
-UTF8_MARK = b"\xef\xbb\xbf"
 UTF16_MARKS = (b"\xff\xfe", b"\xfe\xff")
 SHOWN = 80
 # What names of columns contain.
@@ -63,7 +63,7 @@ class Head(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Opened:
-    """A file of which everything is known that its values do not say."""
+    """A file whose layout, separator and time unit are known."""
 
     layout: TradeLayout
     source: str
@@ -71,14 +71,14 @@ class Opened:
     separator: str
     #: "s", "ms", "us", "ns", "iso" or a format.
     unit: str
-    #: Whether prices are whole numbers of `price_scale` decimals.
+    #: Whether prices are whole numbers of 1e-9.
     is_scaled: bool
     first_line: int
     start: int
 
     @property
     def note(self) -> str:
-        """Words for what was recognised."""
+        """The layout, and the unit of times."""
         unit = self.unit if self.unit in TIME_UNITS else "text"
         return f"{self.layout.title}, times: {unit}"
 
@@ -112,7 +112,7 @@ def head_of(pieces: Iterable[bytes], source: str) -> Head | None:
         raise TickDataError(
             with_hint(f"`{source}` is encoded in UTF-16", "save it as UTF-8 and read it again")
         )
-    start = len(UTF8_MARK) if head.startswith(UTF8_MARK) else 0
+    start = len(BYTE_ORDER_MARK) if head.startswith(BYTE_ORDER_MARK) else 0
     found: list[tuple[int, int, int, str]] = []
     line = 0
     while start < len(head) and len(found) < 2:  # noqa: PLR2004 - a header and a row
@@ -146,7 +146,7 @@ def open_text(head: Head, request: Request) -> Opened:
     time = value_of(layout.time, names, head.row)
     price = value_of(layout.price, names, head.row) if layout.price else ""
     unit = request.time_unit or unit_for(layout, time, head)
-    is_scaled = bool(layout.price_scale) and price.lstrip("+-").isdigit()
+    is_scaled = layout.has_scaled_price and price.lstrip("+-").isdigit()
     opened = Opened(
         layout, head.source, names, head.separator, unit, is_scaled, head.first_line, head.start
     )
@@ -299,12 +299,11 @@ def unit_for(layout: TradeLayout, time: str, head: Head) -> str:
     if layout.name == "csv":
         if not is_number(time):
             return "iso"
-        words = f'`time_unit="{unit}"`' if unit else '`time_unit="ms"`'
         raise TickDataError(
             with_hint(
                 f"`{head.source}`, line {head.first_line}: the time `{time[:40]}` is a number, and "
                 "nothing says of which unit",
-                f"name it: {words.strip('`')}",
+                f'name it: time_unit="{unit or "ms"}"',
             )
         )
     if unit in units:

@@ -28,9 +28,8 @@ if TYPE_CHECKING:
     from rangebar_polars.trade_files.opening import Request
     from rangebar_polars.trade_layouts.table import TradeLayout
 
-__all__ = ["PARQUET_MAGIC", "ParquetFile"]
+__all__ = ["ParquetFile"]
 
-PARQUET_MAGIC = b"PAR1"
 HINT = "correct the file, or filter it with `pl.scan_parquet`"
 
 

@@ -12,6 +12,7 @@ import polars as pl
 
 from rangebar_polars.day_ticks import is_strictly_increasing
 from rangebar_polars.exceptions import TickDataError, TickOrderError, with_hint
+from rangebar_polars.fetch.normalise import repairs_text
 from rangebar_polars.sources import LONGEST_STEP_BACK_US
 from rangebar_polars.trade_files.values import LINE, TAIL
 
@@ -22,16 +23,11 @@ __all__ = ["Sequence"]
 
 ID = "agg_trade_id"
 TIME = "timestamp"
-COUNTED = {
-    "moved": "moved into the order of their ids",
-    "raised": "raised to the time of the trade before",
-    "doubled": "dropped as exact copies",
-    "tails": "rounded to 8 decimals (they had the tail of a binary fraction)",
-}
+COUNTED = ("moved", "raised", "doubled", "tails")
 
 
 class Sequence:
-    """Puts the blocks of one file in order, and counts what was mended."""
+    """Puts the blocks of one file in order, and counts the repairs."""
 
     def __init__(self, source: str) -> None:
         self.source = source
@@ -41,9 +37,8 @@ class Sequence:
 
     @property
     def warning(self) -> str:
-        """Words for all that was mended; empty if nothing was."""
-        said = [f"{count:,} {COUNTED[kind]}" for kind, count in self.counts.items() if count]
-        return f"rows of `{self.source}`: {'; '.join(said)}" if said else ""
+        """Describe all repairs; empty if there are none."""
+        return repairs_text(self.source, self.counts)
 
     def ordered(self, blocks: Iterable[pl.DataFrame]) -> Iterator[pl.DataFrame]:
         """Yield the trades in order.

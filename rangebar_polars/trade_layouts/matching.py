@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 
 from rangebar_polars.trade_layouts.table import (
     BUY,
+    EARLIEST_S,
+    LATEST_S,
     LAYOUTS,
     NO_SIDE,
     SELL,
@@ -16,14 +18,10 @@ from rangebar_polars.trade_layouts.table import (
 )
 
 if TYPE_CHECKING:
-    from rangebar_polars.trade_layouts.table import (
-        TradeLayout,
-    )
+    from rangebar_polars.trade_layouts.table import TradeLayout
 
 __all__ = ["matching", "unit_of_number"]
 
-# 2000 and 2100, in seconds: the numbers of no two units overlap.
-_EARLIEST, _LATEST = 946_684_800, 4_102_444_800
 _NUMBER = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?")
 _INVERSE = re.compile(r".*USD([A-Z][0-9]{2})?")
 _NEAR = 0.01
@@ -42,7 +40,7 @@ def unit_of_number(text: str) -> str | None:
     if not _NUMBER.fullmatch(text) or "e" in text.lower() or len(text) > 40:  # noqa: PLR2004
         return None
     seconds = {unit: float(text) / parts for unit, parts in TIME_UNITS.items()}
-    return next((unit for unit, at in seconds.items() if _EARLIEST <= at < _LATEST), None)
+    return next((unit for unit, at in seconds.items() if EARLIEST_S <= at < LATEST_S), None)
 
 
 def matching(

@@ -18,6 +18,7 @@ import polars as pl
 from rangebar_polars._utils.span import ONE_DAY, day_start
 from rangebar_polars.exceptions import TickDataError, TickOrderError, with_hint
 from rangebar_polars.fetch.binance.csv import (
+    BYTE_ORDER_MARK,
     EndlessLineError,
     line_count,
     read_ahead,
@@ -37,7 +38,6 @@ __all__ += ["in_order", "read_month"]
 PER_UNIT = 1e8
 LARGEST_PRICE = 2**53 / PER_UNIT  # above this, a double cannot distinguish the points of the grid
 LEAST_PRICE = 1 / PER_UNIT - 1e-10
-BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 LONGEST_STEP_BACK = timedelta(seconds=1)
 # Tolerance of times outside the month. They belong to the nearest day.
 SLACK = timedelta(seconds=1)
