@@ -126,7 +126,7 @@ def wrong_decimal(value: str) -> str | None:
         return "not a number"
     if places > PLACES:
         return None if is_near_grid(value) else f"more than {PLACES} decimals"
-    is_zero = float(value) == 0  # its exponent may be beyond those that `Decimal` reads
+    is_zero = float(value) == 0  # `Decimal` may not support its exponent
     is_number = is_zero or number_of(value) is not None
     return None if is_number else "more digits than a Float64 holds"
 
@@ -184,8 +184,8 @@ def number_of(value: str) -> float | None:
 
 
 def wrong_value(row: Mapping[str, str]) -> str | None:
-    """Which value of a trade is out of range, if one is."""
-    # A tail below the grid is nothing.
+    """Describe which value of a trade is out of range, if one is."""
+    # A tail below the grid counts as zero.
     price, quantity = (
         round(float(row.get(name, default)), PLACES)
         for name, default in (("price", 1), ("quantity", 0))

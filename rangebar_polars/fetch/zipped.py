@@ -105,7 +105,7 @@ def gzip_pieces(pieces: Iterable[bytes], source: str) -> Iterator[bytes]:
             came += len(piece)
             rest, is_full = piece, False
             while rest or is_full:
-                # Blocks of tape are padded with zeros.
+                # A gzip file may be padded with zeros.
                 if (decoder is None or decoder.eof) and not (rest := rest.lstrip(b"\0")):
                     break
                 if decoder is None or decoder.eof:
@@ -262,7 +262,7 @@ class Deflate:
 
     @property
     def eof(self) -> bool:
-        """Whether the compressed data have ended."""
+        """True if the compressed data have ended."""
         return self._decoder.eof
 
     @property

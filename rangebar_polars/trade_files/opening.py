@@ -75,6 +75,8 @@ class Opened:
     is_scaled: bool
     first_line: int
     start: int
+    #: What the numbers of trades in messages count: "line", or "row" of a Parquet file, from 0.
+    counted: str = "line"
 
     @property
     def note(self) -> str:
@@ -84,7 +86,7 @@ class Opened:
 
 
 def fields_of(line: str, separator: str) -> list[str]:
-    """Values of a line, without the blanks around them."""
+    """Return the values of a line, without the blanks around them."""
     try:
         fields = next(csv.reader([line], delimiter=separator, skipinitialspace=True), [])
     except csv.Error:
@@ -93,7 +95,7 @@ def fields_of(line: str, separator: str) -> list[str]:
 
 
 def is_number(text: str) -> bool:
-    """Whether a text is a number."""
+    """Return whether a text is a number."""
     try:
         float(text)
     except ValueError:

@@ -68,7 +68,8 @@ class ParquetFile:
         head = Head(self.source, ",", list(schema.names()), row, 1, 0)
         layout = self.layout_of(head, schema)
         unit = self.unit_of(layout, schema, row)
-        opened = Opened(layout, self.source, tuple(schema.names()), ",", unit, False, 1, 0)  # noqa: FBT003
+        names = tuple(schema.names())
+        opened = Opened(layout, self.source, names, ",", unit, False, 0, 0, "row")  # noqa: FBT003
         check_symbol(opened, self.request.symbol)
         for name, dtype in raw_schema(opened).values():
             column = self.name_of(name, schema)
@@ -134,16 +135,16 @@ class ParquetFile:
         plan = self.plan()
         schema = plan.collect_schema()
         names = [self.name_of(name, schema) for name, _ in fields.values()]
-        line, symbols = 1, Symbols(opened, self.request.symbol)
+        row, symbols = 0, Symbols(opened, self.request.symbol)
         for batch in batches(plan, names):
             raw = batch.rename(dict(zip(batch.columns, fields, strict=True)))
-            raw = raw.with_columns(pl.int_range(line, line + pl.len()).alias(LINE))
+            raw = raw.with_columns(pl.int_range(row, row + pl.len()).alias(LINE))
             typed = raw.with_columns(
                 typed_field(field, raw.schema[field], dtype) for field, (_, dtype) in fields.items()
             )
             own, found = symbols.own(typed)
-            symbols.follow(found, line)
-            line += batch.height
+            symbols.follow(found, row)
+            row += batch.height
             trades, is_sound = checked(own, opened)
             if not is_sound:
                 raise TickDataError(with_hint(fault_of(own, opened), HINT))
@@ -185,4 +186,4 @@ def fault_of(frame: pl.DataFrame, opened: Opened) -> str:
     row = bad.row(0, named=True) if bad.height else {}
     shown = ", ".join(f"{name}={value}" for name, value in row.items() if name != LINE)
     unit = f" (times in `{opened.unit}`)" if opened.unit in TIME_UNITS else ""
-    return f"`{opened.source}`, row {row.get(LINE, 1) - 1}: not a trade{unit}: {shown[:200]}"
+    return f"`{opened.source}`, row {row.get(LINE, 0)}: not a trade{unit}: {shown[:200]}"

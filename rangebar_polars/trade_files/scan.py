@@ -157,7 +157,7 @@ class TradeFiles:
             self.warn(f"`{one.source}` is empty")
             return
         self.check_schema(one, opened.layout)
-        sequence = Sequence(one.source)
+        sequence = Sequence(one.source, opened.counted)
         ends = Ends(opened.layout)
         fills = FileFills(one.source, fill_chain)
         for block in sequence.ordered(one.blocks(opened)):
@@ -167,7 +167,8 @@ class TradeFiles:
             yield block.drop(LINE).select(pl.col(name).cast(dtype) for name, dtype in self.columns)
         if message := sequence.warning:
             self.warn(message)
-        for words in fills.warnings(fills.repeated[LINE] if fills.repeated else None):
+        place = f"{opened.counted} {fills.repeated[LINE]}" if fills.repeated else ""
+        for words in fills.warnings(place):
             self.warn(words, RepeatedFillsWarning)
         ends.tell(chain, one.source)
 

@@ -121,8 +121,8 @@ class Symbols:
         """Return the error for a file of several symbols of which none is named."""
         return TickDataError(
             with_hint(
-                f"`{self.opened.source}`, line {line}: trades of several symbols: `{other}` after "
-                f"`{first}`",
+                f"`{self.opened.source}`, {self.opened.counted} {line}: trades of several symbols: "
+                f"`{other}` after `{first}`",
                 f'read one of them: symbol="{first or other}"',
             )
         )
@@ -224,7 +224,7 @@ def on_grid_rules(layout: TradeLayout) -> list[pl.Expr]:
 
 
 def is_time(unit: str) -> pl.Expr:
-    """Find times between the years 2000 and 2100."""
+    """Return the condition of times between the years 2000 and 2100."""
     time = pl.col("time")
     if unit in TIME_UNITS:
         parts = TIME_UNITS[unit]

@@ -78,7 +78,7 @@ def matching(
 
 
 def _fits_position(layout: TradeLayout, row: list[str]) -> bool:
-    """Whether a row can be one of a file of this layout without a header."""
+    """Return whether a row can be one of a file of this layout without a header."""
     if layout.header == "always" or len(row) != len(layout.columns):
         return False
     keys = map(column_key, layout.columns)
@@ -87,7 +87,7 @@ def _fits_position(layout: TradeLayout, row: list[str]) -> bool:
 
 
 def _fits(layout: TradeLayout, values: dict[str, str]) -> bool:
-    """Whether values can be those of a trade of this layout."""
+    """Return whether values can be those of a trade of this layout."""
 
     def value(column: str) -> str:
         return values.get(column_key(column), "").strip().strip('"')
@@ -110,12 +110,12 @@ def _fits(layout: TradeLayout, values: dict[str, str]) -> bool:
 
 
 def _is_form(layout: TradeLayout, symbol: str) -> bool:
-    """Whether an instrument is margined as the form says: inverse ones are quoted in USD alone."""
+    """Return whether an instrument is margined as the form says: inverse ones are quoted in USD alone."""
     return (layout.form == "inverse") == bool(_INVERSE.fullmatch(symbol.upper()))
 
 
 def _fits_amounts(layout: TradeLayout, values: dict[str, str]) -> bool:
-    """Whether the third amount of a row is the turnover, or the coins, that the layout says."""
+    """Return whether the third amount of a row is the turnover, or the coins, that the layout says."""
     if not layout.turnover and not (layout.contracts and layout.quantity):
         return True
     price = float(values[column_key(layout.price)])

@@ -83,20 +83,20 @@ class FileFills:
             self.repeated = repeated.row(0, named=True)
         self._count += repeated.height
 
-    def warnings(self, line: int | None) -> Iterator[str]:
-        """Yield descriptions of fills that count twice; `line` is that of the first such record."""
+    def warnings(self, place: str) -> Iterator[str]:
+        """Yield descriptions of fills that count twice; `place` is that of the first such record."""
         if self._first is None or self._last is None:
             return
         if self.repeated is not None:
-            yield self._of_records(self.repeated, line)
+            yield self._of_records(self.repeated, place)
         for span in self._chain.spans:
             if self._first < span.first <= self._last:
                 shared = fills(span.first, min(span.last, self._last))
                 yield f"`{self.source}` repeats {shared}, which `{span.source}` has: {TWICE}"
         self._chain.add(Span(self.source, self._first, self._last))
 
-    def _of_records(self, row: Mapping[str, int], line: int | None) -> str:
-        where = f"`{self.source}`" if line is None else f"`{self.source}`, line {line}"
+    def _of_records(self, row: Mapping[str, int], place: str) -> str:
+        where = f"`{self.source}`, {place}" if place else f"`{self.source}`"
         record = f"the record `{row[ID]}`" if ID in row else "the record"
         more = f"; {count_text(self._count - 1, 'more such record')}" if self._count > 1 else ""
         shared = fills(row[FIRST], min(row[LAST], row["fill_before"]))

@@ -107,7 +107,7 @@ class AggTradeFiles:
 
 
 def resolve_paths(source: AnyPath | Iterable[AnyPath]) -> list[Path]:
-    """Files that a path, a pattern or several of them stand for, in order."""
+    """Return the files that a path, a pattern or several of them stand for, in order."""
     if isinstance(source, (str, PathLike)) or not hasattr(source, "__iter__"):
         return expand(source)
     paths = [path for item in source for path in expand(item)]
@@ -185,6 +185,6 @@ def read(
     fills = FileFills(source, fill_chain)
     fills.add(ticks)
     line = raw.frame[ID].index_of(fills.repeated[ID]) if fills.repeated else None
-    for words in fills.warnings(None if line is None else line + raw.first_line):
+    for words in fills.warnings("" if line is None else f"line {line + raw.first_line}"):
         warn(words, RepeatedFillsWarning)
     return ticks
