@@ -397,7 +397,7 @@ _WARNED: set[str] = set()
 
 
 def unknown_variables() -> dict[str, str | None]:
-    """Return the set variables that look like settings and are none, each with the nearest one.
+    """Return the set variables that resemble settings but are not, each with the nearest one.
 
     Examples
     --------

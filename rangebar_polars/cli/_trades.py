@@ -241,8 +241,7 @@ def _timed(plan: pl.LazyFrame, path: Path, wanted: TradeInput) -> pl.LazyFrame:
     if unit is None:
         first = plan.select(time.drop_nulls().first()).collect().item()
         sentence = (
-            f"`{path}`: the times in `{name}`, such as `{first}`, are numbers, and nothing says of "
-            "which unit"
+            f"`{path}`: the times in `{name}`, such as `{first}`, are numbers without a known unit"
         )
         raise TickDataError(with_hint(sentence, f"--time-unit {_unit_of(first) or 'ms'}"))
     if dtype.is_float():

@@ -88,7 +88,7 @@ def _none_of(symbol: str, known: list[str]) -> int:
 
 
 def _write(series: pl.DataFrame, arguments: argparse.Namespace) -> None:
-    """Write the list in the format that is asked for, or that stdout takes."""
+    """Write the list in the requested format, or the default for stdout."""
     whole = series.with_columns(pl.col("feature_groups").list.join(" "))
     is_terminal = sys.stdout is not None and sys.stdout.isatty()
     kind = arguments.format or ("table" if is_terminal else "csv")
@@ -172,7 +172,7 @@ def _progress(writer: RunningWriter, series: pl.DataFrame, cache_dir: Path | Non
 
 
 def _ticks(writer: RunningWriter, cache_dir: Path | None) -> int:
-    """Count the days of ticks from the start of the segment on."""
+    """Count the stored days of ticks in the segment."""
     from rangebar_polars.bar_series.segments import EARLIEST, segment_of
     from rangebar_polars.storage.parquet import TickStorage
 

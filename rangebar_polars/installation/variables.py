@@ -1,4 +1,4 @@
-"""Variables of the environment that look like settings of this package and are none."""
+"""Environment variables that resemble settings of this package but have no effect."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _SHORTEST = 5
 
 
 def nearest_variables(names: Iterable[str], known: Collection[str]) -> dict[str, str | None]:
-    """Return the names that look like settings and are none, each with the nearest known name.
+    """Return the names that resemble settings but are not, each with the nearest known name.
 
     Letter case and `_` do not matter. Names of other packages, which are similar to no setting, have
     None.

@@ -27,8 +27,8 @@ __all__ = ["add_doctor"]
 DOCTOR_HELP = """\
 Check versions, extras, settings, folders, tick store, bar cache and the addresses of the sources.
 
-Nothing is changed. Every check ends after a limited time, also without a network. The exit status is
-1 if there is a problem; a note is no problem.
+Nothing is changed. Every check has a time limit, even without a network. The exit status is 1 if
+there is a problem; notes do not count.
 """
 DOCTOR_EXAMPLES = """\
 examples:
@@ -68,9 +68,7 @@ def add_doctor(verbs: Verbs) -> None:
     doctor.add_argument(
         "--format", choices=("text", "json"), default="text", help="how to write it (default: text)"
     )
-    doctor.add_argument(
-        "--quiet", action="store_true", help="print nothing on success, and else problems only"
-    )
+    doctor.add_argument("--quiet", action="store_true", help="print only problems")
     add_cache_arguments(doctor)
     doctor.set_defaults(run=run_doctor)
 

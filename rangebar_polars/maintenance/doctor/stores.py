@@ -62,8 +62,7 @@ def check_tick_store(cache_dir: str | Path | None, budget_s: float) -> Iterator[
     if len(found) == len(dirs):
         yield Finding(TICKS, "ticks", "ok", text)
     else:
-        left = counted(len(dirs) - len(found), "symbol")
-        text += f"; {left} more could not be checked within {budget_s:g} s"
+        text += f"; {len(dirs) - len(found):,} more could not be checked within {budget_s:g} s"
         yield Finding(TICKS, "ticks", "note", text, "rangebar ticks verify")
 
 
@@ -177,4 +176,4 @@ def _check_parts(cache: Cache, end: float) -> Iterator[Finding]:
         yield Finding(BARS, "files", "problem", text, hint)
     left = len(parts) - checked
     text = f"{counted(checked, 'part')} checked"
-    yield Finding(BARS, "files", "ok", f"{text}, {left:,} not for lack of time" if left else text)
+    yield Finding(BARS, "files", "ok", f"{text}, {left:,} skipped: out of time" if left else text)
