@@ -10,7 +10,7 @@ from dataclasses import asdict
 from itertools import groupby
 from typing import TYPE_CHECKING
 
-from rangebar_polars._text import either
+from rangebar_polars._text import count_text, either
 from rangebar_polars.cli._arguments import INCOMPLETE, add_cache_arguments, cache_arguments
 from rangebar_polars.cli._output import emit, fail
 from rangebar_polars.exceptions import UnknownVariableWarning, nearest
@@ -116,8 +116,7 @@ def run_doctor(arguments: argparse.Namespace) -> int:
         emit("\n".join(_lines(shown)) + "\n")
     if not problems:
         return 0
-    count = "1 problem" if len(problems) == 1 else f"{len(problems):,} problems"
-    return fail(count, INCOMPLETE)
+    return fail(count_text(len(problems), "problem"), INCOMPLETE)
 
 
 def _json(found: Sequence[Finding], problems: int) -> str:
