@@ -5,11 +5,13 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-__all__ = ["AGG_TRADES", "BUY", "LAYOUTS", "NAMES", "NO_SIDE", "SELL", "TIME_UNITS", "TRUTH"]
-__all__ += ["TradeLayout", "column_key"]
+__all__ = ["AGG_TRADES", "BUY", "EARLIEST_S", "LATEST_S", "LAYOUTS", "NAMES", "NO_SIDE", "SELL"]
+__all__ += ["TIME_UNITS", "TRUTH", "TradeLayout", "column_key"]
 
 #: Units of times that are numbers, and how many of each are in a second.
 TIME_UNITS = {"s": 1, "ms": 10**3, "us": 10**6, "ns": 10**9}
+#: 2000 and 2100, in seconds: the numbers of no two units overlap.
+EARLIEST_S, LATEST_S = 946_684_800, 4_102_444_800
 #: Words for the side of a trade, in lower case.
 BUY = frozenset({"buy", "b", "bid", "buyer", "1", "+1", "bid_aggressor"})
 SELL = frozenset({"sell", "s", "ask", "a", "seller", "-1", "ask_aggressor"})
