@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
+from rangebar_polars import _internal
+
 __all__ = ["AGG_TRADES", "BUY", "EARLIEST_S", "LATEST_S", "LAYOUTS", "NAMES", "NO_SIDE", "SELL"]
 __all__ += ["TIME_UNITS", "TRUTH", "TradeLayout", "column_key"]
 
@@ -13,9 +15,7 @@ TIME_UNITS = {"s": 1, "ms": 10**3, "us": 10**6, "ns": 10**9}
 #: 2000 and 2100, in seconds: the numbers of no two units overlap.
 EARLIEST_S, LATEST_S = 946_684_800, 4_102_444_800
 #: Words for the side of a trade, in lower case.
-BUY = frozenset({"buy", "b", "bid", "buyer", "1", "+1", "bid_aggressor"})
-SELL = frozenset({"sell", "s", "ask", "a", "seller", "-1", "ask_aggressor"})
-NO_SIDE = frozenset({"unknown", "none", "n", "", "0"})
+BUY, SELL, NO_SIDE = map(frozenset, _internal.side_words())
 #: Words for true and false.
 TRUTH = ("true", "false", "1", "0")
 
