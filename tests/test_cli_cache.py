@@ -22,7 +22,7 @@ pytest.importorskip("chdb")
 from exchange import Exchange, Tape
 from rangebar_polars.bar_series.identity import BAR_SEMANTICS, BarRules, BarSpec
 from rangebar_polars.cli import main
-from rangebar_polars.cli.cache_status import _progress
+from rangebar_polars.cli.cache_status import _progress, _say_notes
 from rangebar_polars.clickhouse.commit.leases import RunningWriter
 from rangebar_polars.clickhouse.open import open_cache, reading
 from rangebar_polars.clickhouse.query.status import stored_series
@@ -164,6 +164,18 @@ def test_the_progress_of_a_writer_counts_the_bars_of_its_series(
     assert text.startswith(f"running: BTCUSDT (binance/spot) at 250 dbps, year {year}: {days}")
     ticks = {2023: 0, 2024: 2, 2025: 2}[year]
     assert f"; {ticks} days of ticks (process 7 on host)" in text
+
+
+@pytest.mark.parametrize(
+    ("rebuilds", "sentence"), [(1, "1 rebuild is unfinished; "), (2, "2 rebuilds are unfinished; ")]
+)
+def test_unfinished_rebuilds_are_counted(
+    rebuilds: int, sentence: str, kept: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with reading(cache_dir=kept) as cache:
+        series = stored_series(cache).head(1)
+    _say_notes(series.with_columns(open_rebuilds=pl.lit(rebuilds)))
+    assert capsys.readouterr().err.startswith(f"rangebar: {sentence}")
 
 
 def test_count_is_the_number_of_closed_bars(kept: Path, capsys: pytest.CaptureFixture[str]) -> None:

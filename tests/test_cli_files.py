@@ -164,6 +164,7 @@ def test_files_of_any_layout_are_recognised(
     assert main(["bars", str(binance)]) == 0
     heard = capsys.readouterr()
     assert "rangebar: layout: binance-trades (spot)" in heard.err
+    assert "rangebar: 1 bar at 0.25 %\n" in heard.err
     assert bars_csv(heard.out)["close"].to_list() == [3210.5, 3219.5][:1]
     own = tmp_path / "own.csv"
     own.write_text("when,px,sz\n1723075200000,100,1\n1723075201000,100.5,2\n", encoding="utf-8")
@@ -305,6 +306,9 @@ def test_import_writes_the_ticks_of_files(
     assert "already stored" in capsys.readouterr().out
     assert main([*words, "--quiet"]) == 0
     assert capsys.readouterr().err == ""
+    ticks.head(1).write_parquet(file)
+    assert main([*words[:-1], "BTCUSDT"]) == 0
+    assert capsys.readouterr().out == "BTCUSDT (binance/spot): 1 tick of 1 day imported\n"
 
 
 @pytest.mark.parametrize(

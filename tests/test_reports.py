@@ -104,12 +104,16 @@ def test_what_a_report_says() -> None:
     assert repr(PopulateReport()) == "<PopulateReport: 0 bars written, 0 series>"
 
 
-def test_one_break_is_singular() -> None:
+def test_a_count_of_one_is_singular() -> None:
     bars = rb.sample_ticks().rangebar.bars(100, features="microstructure")
     half = bars.height // 2
     torn = pl.concat([bars[:half], bars[half + 1 :]])
     result = replace(precomputed(), continuity=validate_continuity(torn))
     assert ", 1 break in the chain of ids>" in repr(result)
+    assert f"\n{bars.height - 1:,} bars: 1 break\n" in str(result)
+    few = replace(result, total_bars=1, total_ticks=1)
+    assert ": 1 bar of 1 tick, " in str(few)
+    assert str(FetchReport("A", fetched=YEAR[:1], rows=1)).startswith("A: 1 day fetched (1 tick), ")
 
 
 def test_the_table_of_a_long_population_says_how_many_rows_are_left_out() -> None:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Literal
 
 import polars as pl
 
+from rangebar_polars._text import count_text
 from rangebar_polars._utils.span import parse_span
 from rangebar_polars.cli._arguments import (
     DEFAULT_THRESHOLD,
@@ -179,7 +180,7 @@ def run_bars(arguments: argparse.Namespace) -> None:
     else:
         bars = bars_of_symbol(arguments, thresholds, features)
     limits = map(str, distances) if distances else (f"{dbps / 1000:g} %" for dbps in thresholds)
-    say(f"{bars.height:,} bars at {', '.join(limits)}")
+    say(f"{count_text(bars.height, 'bar')} at {', '.join(limits)}")
     if arguments.plot:
         draw(bars, arguments.plot)
     if arguments.out:

@@ -140,7 +140,7 @@ def _narrow(series: pl.DataFrame) -> pl.DataFrame:
 def _say_notes(series: pl.DataFrame) -> None:
     """Say what is to be done about series that are not read."""
     counts = series.select("superseded", "other_semantics").sum().row(0, named=True)
-    rebuilds = series["open_rebuilds"].sum()
+    rebuilds = int(series["open_rebuilds"].sum())
     if counts["superseded"]:
         say(
             f"{counts['superseded']:,} series are covered by one with an earlier anchor; "
@@ -152,7 +152,9 @@ def _say_notes(series: pl.DataFrame) -> None:
             "`rangebar cache upgrade` rebuilds them"
         )
     if rebuilds:
-        say(f"{rebuilds:,} rebuilds are unfinished; repeat the command that began them")
+        are = "is" if rebuilds == 1 else "are"
+        unfinished = f"{count_text(rebuilds, 'rebuild')} {are} unfinished"
+        say(f"{unfinished}; repeat the command that began them")
 
 
 def _progress(writer: RunningWriter, series: pl.DataFrame, cache_dir: Path | None) -> str:

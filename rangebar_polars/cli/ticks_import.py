@@ -102,7 +102,8 @@ def run_import(arguments: argparse.Namespace) -> None:
     if not rows + duplicates:
         raise TickDataError(with_hint("the files have no trades", "check the files"))
     stored = f", {duplicates:,} already stored" if duplicates else ""
-    report(f"{symbol} ({venue}): {rows:,} ticks of {count_text(len(days), 'day')} imported{stored}")
+    new = f"{count_text(rows, 'tick')} of {count_text(len(days), 'day')}"
+    report(f"{symbol} ({venue}): {new} imported{stored}")
 
 
 def whole_days(trades: pl.LazyFrame) -> Iterator[pl.DataFrame]:

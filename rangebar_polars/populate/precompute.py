@@ -127,7 +127,7 @@ class PrecomputeResult:
 
     def __str__(self) -> str:
         days = f"{self.start_date} to {self.end_date}"
-        counts = f"{self.total_bars:,} bars of {self.total_ticks:,} ticks"
+        counts = f"{count_text(self.total_bars, 'bar')} of {count_text(self.total_ticks, 'tick')}"
         new = f"{int(self.report):,} of them new, in {self.elapsed_seconds:,.1f} s"
         lines = [f"{self.symbol} at {self.threshold_decimal_bps} dbps, {days}: {counts}, {new}"]
         if self.tier1 is not None and self.continuity is not None:

@@ -10,7 +10,7 @@ from rangebar_polars.exceptions import TickDataError, with_hint
 from rangebar_polars.fetch.decimals import TELLING_BELOW, has_eight_places, on_grid
 from rangebar_polars.fetch.exness.csv import grid_units, is_quote, mid_price
 from rangebar_polars.trade_layouts.sides import seller_took
-from rangebar_polars.trade_layouts.table import TIME_UNITS
+from rangebar_polars.trade_layouts.table import EARLIEST_S, LATEST_S, TIME_UNITS
 
 if TYPE_CHECKING:
     from rangebar_polars.trade_files.opening import Opened
@@ -21,7 +21,6 @@ __all__ = ["LINE", "TAIL", "Symbols", "amounts", "checked", "raw_schema", "schem
 LINE = "line"
 TAIL = "has_tail"
 TIME = "timestamp"
-EARLIEST_S, LATEST_S = 946_684_800, 4_102_444_800  # the years 2000 and 2100
 GRID = 100_000_000
 MOST_SYMBOLS = 20_000
 LARGEST = 1e300  # what is above is infinite, or no number
