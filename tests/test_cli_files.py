@@ -67,6 +67,23 @@ def test_times_of_any_unit_are_read(
     assert found["symbol"].to_list() == wanted["symbol"].to_list()
 
 
+def test_times_of_another_unit_are_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "t.parquet"
+    two_symbols("us").write_parquet(path)
+    words = ["bars", str(path), "--group-by", "symbol", "--time-unit"]
+    for unit in ("s", "ms", "ns"):
+        assert main([*words, unit]) == 1
+        heard = capsys.readouterr()
+        assert heard.out == ""
+        assert f"`1723075200932115` in `timestamp` is outside 2000 to 2100 in `{unit}`" in heard.err
+        assert "hint: --time-unit us" in heard.err
+    two_symbols().with_columns(timestamp=pl.lit(7)).write_parquet(path)
+    assert main([*words, "s"]) == 1
+    assert "`7` in `timestamp` is outside 2000 to 2100 in `s`" in capsys.readouterr().err
+
+
 def test_times_of_float_seconds_are_read(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

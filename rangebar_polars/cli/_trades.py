@@ -279,13 +279,17 @@ def _timed(plan: pl.LazyFrame, path: Path, wanted: TradeInput) -> pl.LazyFrame:
     if not dtype.is_numeric():
         return plan
     unit = wanted.time_unit
+    first = next(iter(plan.select(time).drop_nulls().head(1).collect()[name]), None)
+    likely = None if first is None else unit_of_time(first)
     if unit is None:
-        first = plan.select(time.drop_nulls().first()).collect().item()
         sentence = (
             f"`{path}`: the times in `{name}`, such as `{first}`, are numbers without a known unit"
         )
-        shown_unit = None if first is None else unit_of_time(first)
-        raise TickDataError(with_hint(sentence, f"--time-unit {shown_unit or 'ms'}"))
+        raise TickDataError(with_hint(sentence, f"--time-unit {likely or 'ms'}"))
+    if first is not None and likely != unit:
+        sentence = f"`{path}`: the time `{first}` in `{name}` is outside 2000 to 2100 in `{unit}`"
+        hint = "correct the times" if likely is None else f"--time-unit {likely}"
+        raise TickDataError(with_hint(sentence, hint))
     if dtype.is_float():
         return plan.with_columns(_from_float(time, unit))
     return plan.with_columns(_from_integer(time, unit).dt.replace_time_zone("UTC"))
