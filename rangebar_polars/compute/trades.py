@@ -25,6 +25,7 @@ from rangebar_polars.interop.pandas_frames import (
 from rangebar_polars.interop.records import GRID_DTYPE, RecordReader
 from rangebar_polars.symbol_registry import validate_symbol_registered
 from rangebar_polars.symbol_registry._minimum import resolve_and_validate_threshold
+from rangebar_polars.trade_layouts.matching import unit_of_time
 from rangebar_polars.trade_layouts.table import EARLIEST_S, LATEST_S
 
 if TYPE_CHECKING:
@@ -49,11 +50,7 @@ NO_TRADES: dict[str, pl.DataType] = {
     "quantity": pl.Float64(),
 }
 
-UNITS = {
-    "seconds": ("s", 1),
-    "microseconds": ("us", 10**6),
-    "nanoseconds": ("ns", 10**9),
-}
+UNIT_NAMES = {"s": "seconds", "us": "microseconds", "ns": "nanoseconds"}
 
 
 @checked_keywords
@@ -368,13 +365,13 @@ def unit_advice(value: int) -> str:
     hint: convert it: pl.from_epoch("timestamp", time_unit="s"), or in pandas \
 pd.to_datetime(trades["timestamp"], unit="s")
     """
-    for unit, (short, per_second) in UNITS.items():
-        if EARLIEST_S * per_second <= value < LATEST_S * per_second:
-            return with_hint(
-                f"looks like {unit} since 1970, not milliseconds",
-                f'convert it: pl.from_epoch("timestamp", time_unit="{short}"), or in pandas '
-                f'pd.to_datetime(trades["timestamp"], unit="{short}")',
-            )
+    unit = unit_of_time(value)
+    if unit in UNIT_NAMES:
+        return with_hint(
+            f"looks like {UNIT_NAMES[unit]} since 1970, not milliseconds",
+            f'convert it: pl.from_epoch("timestamp", time_unit="{unit}"), or in pandas '
+            f'pd.to_datetime(trades["timestamp"], unit="{unit}")',
+        )
     return with_hint(
         "is not a time between 2000 and 2100 in milliseconds since 1970",
         "pass milliseconds, or a column of times",

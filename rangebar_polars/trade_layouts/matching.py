@@ -20,7 +20,7 @@ from rangebar_polars.trade_layouts.table import (
 if TYPE_CHECKING:
     from rangebar_polars.trade_layouts.table import TradeLayout
 
-__all__ = ["matching", "unit_of_number"]
+__all__ = ["matching", "unit_of_number", "unit_of_time"]
 
 _NUMBER = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?")
 _INVERSE = re.compile(r".*USD([A-Z][0-9]{2})?")
@@ -39,8 +39,20 @@ def unit_of_number(text: str) -> str | None:
     # In a spreadsheet, `1.72E+12` has lost its end.
     if not _NUMBER.fullmatch(text) or "e" in text.lower() or len(text) > 40:  # noqa: PLR2004
         return None
-    seconds = {unit: float(text) / parts for unit, parts in TIME_UNITS.items()}
-    return next((unit for unit, at in seconds.items() if EARLIEST_S <= at < LATEST_S), None)
+    return unit_of_time(float(text))
+
+
+def unit_of_time(value: float) -> str | None:
+    """Return the unit in which a number is a time of this century; None if it is in none.
+
+    Examples
+    --------
+    >>> from rangebar_polars.trade_layouts.matching import unit_of_time
+    >>> unit_of_time(1_723_161_255_342), unit_of_time(1_723_161_255.25), unit_of_time(7)
+    ('ms', 's', None)
+    """
+    units = (unit for unit, of_s in TIME_UNITS.items() if EARLIEST_S <= value / of_s < LATEST_S)
+    return next(units, None)
 
 
 def matching(
