@@ -237,7 +237,7 @@ class Settings:
     )
     plugins: Literal["on", "off", "strict"] = field(
         default="on",
-        metadata=_about(choice("on", "off", "strict"), "Load feature plugins; strict raises."),
+        metadata=_about(choice("on", "off", "strict"), "Feature plugins; `strict` raises errors."),
     )
     tick_lock_wait_s: float = field(
         default=30.0,

@@ -108,10 +108,7 @@ def test_a_plugin_that_fails_in_one_series_has_no_values_in_any(
     call = call_of([declare(Plugin(moody, name="moody")), declare(Plugin(ratio, name="ratio"))])
     with pytest.warns(PluginWarning) as caught:
         parts = [
-            pl.concat(
-                [bars, call.columns_of(bars, context=0, symbol=symbol, threshold=250)],
-                how="horizontal",
-            )
+            bars.hstack(call.columns_of(bars, context=0, symbol=symbol, threshold=250))
             for symbol in "ABCD"
         ]
     assert len(caught) == 1

@@ -167,7 +167,7 @@ def test_bars_that_test_nothing_do_not_pass(bars: pl.DataFrame) -> None:
     plugin = Plugin(column(CLOSE.shift(9)), min_bars=9)
     assert "10 bars are too few to test it: pass 11 or more" in problem(plugin, bars.head(10))
     assert check_provider(plugin, bars.head(11)).passed
-    nothing = Plugin(column(pl.lit(None, pl.Float64).repeat_by(1).explode() + CLOSE))
+    nothing = Plugin(column(CLOSE * pl.lit(None, pl.Float64)))
     assert "every value is null" in problem(nothing, bars)
 
 

@@ -73,7 +73,8 @@ print("dist_a" in sys.modules)
 
 
 def in_a_process(code: str, site: Path, **variables: str) -> subprocess.CompletedProcess[str]:
-    environment = {**os.environ, "PYTHONPATH": str(site), **variables}
+    paths = os.pathsep.join([str(site), *filter(None, [os.environ.get("PYTHONPATH")])])
+    environment = {**os.environ, "PYTHONPATH": paths, **variables}
     return subprocess.run(
         [sys.executable, "-W", "error", "-c", code],
         cwd=site, env=environment, capture_output=True, text=True, check=False,
