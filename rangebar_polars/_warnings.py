@@ -12,6 +12,7 @@ __all__ = [
     "LocalCheckpointWarning",
     "LockWaitWarning",
     "MissingFileWarning",
+    "PluginWarning",
     "RangeBarWarning",
     "RepeatedFillsWarning",
     "StartDateClampedWarning",
@@ -89,6 +90,10 @@ class LockWaitWarning(RangeBarWarning):
 
 class LocalCheckpointWarning(RangeBarWarning):
     """Warns that a local copy of a state could not be written, or is not usable."""
+
+
+class PluginWarning(RangeBarWarning):
+    """Warns that a plugin could not be loaded or failed, so that its columns are missing or null."""
 
 
 class ValidationWarning(RangeBarWarning):
