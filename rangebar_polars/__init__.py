@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING
 
 from rangebar_polars import exceptions as exceptions
 from rangebar_polars._internal import __version__ as __version__
+from rangebar_polars.catalogue import INTER_BAR_FEATURE_COLUMNS as INTER_BAR_FEATURE_COLUMNS
+from rangebar_polars.catalogue import INTRA_BAR_FEATURE_COLUMNS as INTRA_BAR_FEATURE_COLUMNS
 from rangebar_polars.catalogue import MICROSTRUCTURE_COLUMNS, REFERENCE_COLUMNS, columns
 from rangebar_polars.compute.auto import AUTO, known_names
 from rangebar_polars.compute.builder import RangeBarBuilder

@@ -8,6 +8,7 @@ __all__ = [
     "ClockSkewWarning",
     "CoverageWarning",
     "DoubleFillWarning",
+    "FeatureWarning",
     "LocalCheckpointWarning",
     "LockWaitWarning",
     "MissingFileWarning",
@@ -30,6 +31,10 @@ class RangeBarWarning(UserWarning):
 
 class UnboundColumnWarning(RangeBarWarning):
     """No column is recognised as the quantity or the side, though one could be it."""
+
+
+class FeatureWarning(RangeBarWarning):
+    """A feature is not computed as requested, such as over a window that was cut."""
 
 
 class DoubleFillWarning(RangeBarWarning):
