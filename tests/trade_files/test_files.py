@@ -63,7 +63,6 @@ def containers(folder: Path) -> dict[str, Path]:
 
 
 def test_each_container_gives_the_same(tmp_path: Path) -> None:
-    plain = rb.scan_trades(tmp_path / "a.csv") if (tmp_path / "a.csv").exists() else None
     paths = containers(tmp_path)
     plain = rb.scan_trades(paths["plain"]).collect()
     assert plain.height == 299
