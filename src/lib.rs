@@ -35,6 +35,7 @@ mod module {
         internal.add_function(wrap_pyfunction!(module::columns, internal)?)?;
         internal.add_function(wrap_pyfunction!(module::rules, internal)?)?;
         internal.add_function(wrap_pyfunction!(module::known_names, internal)?)?;
+        internal.add_function(wrap_pyfunction!(module::side_words, internal)?)?;
         internal.add_function(wrap_pyfunction!(module::candidates, internal)?)?;
         internal.add_function(wrap_pyfunction!(module::symbols_toml, internal)?)?;
         internal.add_function(wrap_pyfunction!(module::instruction_set, internal)?)?;

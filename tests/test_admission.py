@@ -73,7 +73,6 @@ FAULTS = {
     "negative decimal quantity": Fault("quantity", Decimal(-1), "-1", DECIMAL),
     "negative integer quantity": Fault("quantity", -1, "-1", pl.Int32),
     "null time": Fault("timestamp", None, "null"),
-    "null flag": Fault("is_buyer_maker", None, "null"),
     "null id": Fault("agg_trade_id", None, "null"),
     "null first id": Fault("first_trade_id", None, "null"),
     "null last id": Fault("last_trade_id", None, "null"),

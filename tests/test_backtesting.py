@@ -110,3 +110,17 @@ def test_bars_out_of_order_and_of_several_keys_are_refused(bars: pl.DataFrame) -
     keyed = long_frame(seed=41, rows=4_000).with_columns(symbol=pl.int_range(pl.len()) % 2)
     with pytest.raises(ValueError, match=r"symbol|close_time|order|sort"):
         rb.to_backtesting(keyed.rangebar.bars(30, group_by="symbol"))
+
+
+@pytest.mark.parametrize(
+    ("values", "words"),
+    [
+        (pd.array([1.0, None, 3.0], dtype="Float64"), "`Close` of row 1 of the bars is"),
+        (["one", "two", "three"], "column `Close` of the bars is not numeric"),
+    ],
+    ids=["a missing value", "text"],
+)
+def test_values_of_a_pandas_frame_are_checked(values: object, words: str) -> None:
+    frame = pd.DataFrame({name: [1.0, 2.0, 3.0] for name in ("Open", "High", "Low", "Volume")})
+    with pytest.raises(rb.exceptions.BarDataError, match=words):
+        rb.to_backtesting(frame.assign(Close=values))

@@ -42,3 +42,19 @@ def test_one_bar_is_shown_at_a_time(notebook: bool) -> None:
     assert "\\n" not in run.stdout.rstrip().removesuffix("\\n'")
     assert "fetch BTCUSDT" in run.stdout
     assert "bars BTCUSDT: 100%" in run.stdout
+
+
+def test_a_bar_comes_back_after_one_within_it_has_failed() -> None:
+    body = """
+with module.progress(5, "bars BTCUSDT", "day", verbose=True) as bars:
+    try:
+        with module.progress(2, "fetch BTCUSDT", "day", verbose=True) as fetch:
+            raise OSError("no answer")
+    except OSError:
+        pass
+    bars(5)
+print(repr(sys.stderr.getvalue()))
+"""
+    code = CODE.format(notebook=False).partition("with module")[0] + body
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert "bars BTCUSDT: 100%" in run.stdout

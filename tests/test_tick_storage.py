@@ -122,7 +122,6 @@ def test_two_ticks_with_one_id_are_an_error_and_nothing_is_written(storage, colu
         ("agg_trade_id", None, "null"),
         ("agg_trade_id", -4, "below 0"),
         ("timestamp", None, "null"),
-        ("is_buyer_maker", None, "null"),
         ("last_trade_id", 3, "below its first_trade_id"),
     ],
 )

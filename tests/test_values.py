@@ -318,6 +318,22 @@ def test_fills_are_compared_over_pushes_and_chunks() -> None:
     assert double_fills(lambda: builder.push(frame[30:60])) == []
 
 
+def test_a_refused_push_keeps_the_warning_for_the_next_one() -> None:
+    """The fills are found in the first of two pieces, and the fault is in the second."""
+    rows = 300_000
+    sound = twice(with_ids(rows), 10, 9)
+    chunked = pl.concat(list(sound.iter_slices(1_000)), rechunk=False)
+    broken = pl.concat([chunked[:-1], chunked[-1:].with_columns(price=pl.lit(-1.0))])
+    builder = rb.RangeBarBuilder(250)
+
+    def refuse() -> None:
+        with pytest.raises(TickDataError, match=f"row {rows - 1}"):
+            builder.push(broken)
+
+    assert double_fills(refuse) == []
+    assert len(double_fills(lambda: builder.push(chunked))) == 1
+
+
 def test_ids_in_another_order_without_an_overlap_are_no_fault() -> None:
     frame = with_ids()
     later = frame["first_trade_id"].gather([*range(30, 60), *range(30)])

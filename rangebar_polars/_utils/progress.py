@@ -92,15 +92,17 @@ class _Bars:
             outer.hide()
         # The position keeps tqdm from moving the cursor to a line of its own for each bar.
         options = {"delay": SHOWN_AFTER_SECONDS, "position": 0, "leave": outer is None}
-        with bar_type(total=total, desc=what, unit=unit, **options) as made:
-            bar = _Bar(made)
-            self._open.append(bar)
-            try:
-                yield bar
-            finally:
-                self._open.remove(bar)
-        if outer is not None:
-            outer.show()
+        try:
+            with bar_type(total=total, desc=what, unit=unit, **options) as made:
+                bar = _Bar(made)
+                self._open.append(bar)
+                try:
+                    yield bar
+                finally:
+                    self._open.remove(bar)
+        finally:
+            if outer is not None:
+                outer.show()
 
 
 _BARS = _Bars()

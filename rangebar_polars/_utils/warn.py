@@ -14,10 +14,11 @@ def warn_caller(message: str | Warning, category: type[Warning] | None = None) -
     The category of a warning that has been made already is its class.
     """
     level, frame = 1, inspect.currentframe()
-    while frame is not None and _is_ours(frame.f_globals.get("__name__", "")):
+    while frame is not None and _is_skipped(frame.f_globals.get("__name__", "")):
         level, frame = level + 1, frame.f_back
     warnings.warn(message, category, stacklevel=level)
 
 
-def _is_ours(module: str) -> bool:
-    return module.partition(".")[0] == "rangebar_polars"
+def _is_skipped(module: str) -> bool:
+    """Whether a frame is of this package, or of a decorator between it and the caller."""
+    return module.partition(".")[0] in {"rangebar_polars", "contextlib", "functools"}

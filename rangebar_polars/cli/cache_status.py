@@ -35,9 +35,7 @@ DEFAULT_VENUE = "binance/spot"
 
 def add_status(actions: Verbs) -> None:
     """Add the command to those of `rangebar cache`."""
-    status = add_action(
-        actions, "status", "list cached series and running populations", run_status
-    )
+    status = add_action(actions, "status", "list cached series and running populations", run_status)
     status.add_argument("symbol", nargs="?", metavar="SYMBOL", help="only this symbol")
     status.add_argument("--wide", action="store_true", help="show all columns")
     status.add_argument(

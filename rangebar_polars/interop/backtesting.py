@@ -66,10 +66,15 @@ def closed_bars(bars: pd.DataFrame) -> pd.DataFrame:
     if "is_closed" in bars.columns:
         bars = bars[bars["is_closed"].astype(bool)]
     for name in OHLCV:
+        try:
+            values = bars[name].to_numpy(dtype="float64", na_value=math.nan)
+        except (TypeError, ValueError) as error:
+            sentence = f"column `{name}` of the bars is not numeric"
+            raise BarDataError(with_hint(sentence, f"convert `{name}` to floats")) from error
         # Comparisons with NaN are false.
-        sound = (bars[name] > -math.inf) & (bars[name] < math.inf)
+        sound = (values > -math.inf) & (values < math.inf)
         if not sound.all():
-            row = int((~sound).to_numpy().argmax())
+            row = int((~sound).argmax())
             raise BarDataError(
                 with_hint(
                     f"`{name}` of row {row} of the bars is `{bars[name].iloc[row]}`, which is not a "

@@ -275,7 +275,7 @@ def any_values(values: list[Any]) -> pl.Series:
         series = pl.Series(values, strict=True)
     except (TypeError, ValueError, OverflowError, pl.exceptions.PolarsError):
         series = pl.Series(dtype=pl.Object)
-    texts = (str(value) for value in values)
+    texts = (None if value is None else str(value) for value in values)
     return pl.Series(texts, dtype=pl.String) if series.dtype == pl.Object else series
 
 

@@ -139,6 +139,7 @@ def extra_columns(
     (('vwap', 'ofi'), ())
     """
     require_bool(include_microstructure=include_microstructure)
+    features = features if isinstance(features, str) else tuple(features)
     optional = () if features == "core" else fold_options(features).features
     if include_microstructure:
         return REFERENCE_COLUMNS

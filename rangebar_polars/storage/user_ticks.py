@@ -31,6 +31,8 @@ from rangebar_polars.sources import (
 from rangebar_polars.storage.days.contracts import CONTRACTS, in_coins, is_in_contracts
 from rangebar_polars.storage.days.merge_by_time import conflict, in_order_of_times
 from rangebar_polars.storage.id_kinds import ID, id_names, text_id_column, text_ids
+from rangebar_polars.trade_layouts.sides import seller_took
+from rangebar_polars.trade_layouts.table import BUY, NO_SIDE, SELL
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -44,6 +46,7 @@ __all__ = ["UserTicks", "check_tick_values", "in_order_of_ids", "raised_times", 
 TIME = "timestamp"
 # The last instant whose year has four digits, in microseconds since 1970.
 LATEST_US = 253_402_300_799_999_999
+_SIDE_DTYPES = (pl.String, pl.Categorical, pl.Enum)
 ID_HINTS = {
     IdScheme.CHAIN: "the store uses the ids to prove that no tick is missing; ticks of a source of your "
     'own need none: source="my_venue"',
@@ -166,28 +169,42 @@ def _named(frame: pl.DataFrame, source: str) -> pl.DataFrame:
     roles = dict(zip(inputs.roles, inputs.names, strict=True))
     if source_named(source).ticks is USER_TRADES:
         return _named_trades(frame, roles)
-    if "side" in roles:
-        raise _side_error()
-    return frame.select(pl.col(name).alias(role) for role, name in roles.items())
+    return _renamed(frame, roles)
 
 
 def _named_trades(frame: pl.DataFrame, roles: dict[str, str]) -> pl.DataFrame:
     """Select the columns of trades of a user source, whose ids may be texts or absent."""
-    if "side" in roles:
-        raise _side_error()
     number = roles.get(ID)
     if number is not None and not frame.schema[number].is_integer():
         del roles[ID]
-    named = frame.select(pl.col(name).alias(role) for role, name in roles.items())
+    named = _renamed(frame, roles)
     text = None if ID in roles else text_id_column(frame.schema)
     return named if text is None else named.with_columns(text_ids(frame.get_column(text)))
 
 
-def _side_error() -> TypeError:
-    return TypeError(
+def _renamed(frame: pl.DataFrame, roles: dict[str, str]) -> pl.DataFrame:
+    """Select columns under the names of the store, which holds a side as `is_buyer_maker`."""
+    columns = {role: frame.get_column(name) for role, name in roles.items()}
+    if "side" in columns:
+        columns["is_buyer_maker"] = _buyer_is_maker(columns.pop("side"))
+    return frame.select(values.alias(role) for role, values in columns.items())
+
+
+def _buyer_is_maker(side: pl.Series) -> pl.Series:
+    """Convert sides of the taker; null where there was none."""
+    if not (side.dtype.is_integer() or isinstance(side.dtype, _SIDE_DTYPES)):
+        sentence = f"column `{side.name}` is of type `{side.dtype}`, which cannot hold a side"
+        hint = 'write the side of the taker as "buy", "sell" or "none"'
+        raise TypeError(with_hint(sentence, hint))
+    flags = seller_took(side)
+    if flags is not None:
+        return flags
+    words = side.cast(pl.String).str.to_lowercase()
+    row = int((~words.fill_null("").is_in(list(BUY | SELL | NO_SIDE))).arg_true()[0])
+    raise TickDataError(
         with_hint(
-            "the frame has a column `side`, which the store holds as `is_buyer_maker`",
-            'convert it: .with_columns(is_buyer_maker=pl.col("side") == "sell")',
+            f"row {row}: `{side.name}` is `{side[row]}`, which is not a side",
+            'recode it first: the side of the taker is "buy", "sell" or "none"',
         )
     )
 
@@ -258,7 +275,9 @@ def _faults(columns: Sequence[str]) -> Iterator[tuple[str, str, pl.Expr]]:
     """Yield each possible fault of a row: its column, its description, and its test."""
     present = {name: pl.col(name) for name in columns}
     for name, values in present.items():
-        yield name, "null", values.is_null()
+        # Without a value, there was no aggressor.
+        if name != "is_buyer_maker":
+            yield name, "null", values.is_null()
     for name in present.keys() & {"price", "bid", "ask"}:
         sane = present[name].is_finite() & (present[name] > 0)
         yield name, "not a finite number above 0", ~sane

@@ -9,7 +9,8 @@ import polars as pl
 from rangebar_polars.exceptions import TickDataError, with_hint
 from rangebar_polars.fetch.decimals import TELLING_BELOW, has_eight_places, on_grid
 from rangebar_polars.fetch.exness.csv import grid_units, is_quote, mid_price
-from rangebar_polars.trade_layouts.table import BUY, NO_SIDE, SELL, TIME_UNITS
+from rangebar_polars.trade_layouts.sides import seller_took
+from rangebar_polars.trade_layouts.table import TIME_UNITS
 
 if TYPE_CHECKING:
     from rangebar_polars.trade_files.opening import Opened
@@ -156,7 +157,7 @@ def checked(frame: pl.DataFrame, opened: Opened) -> tuple[pl.DataFrame, bool]:
         return frame, False
     columns = [time_us(opened.unit).alias(TIME), *side]
     if layout.bid:
-        columns.append(mid_price(grid_units(frame["bid"]), grid_units(frame["ask"])))  # type: ignore[arg-type]
+        columns.append(mid_price(grid_units(frame["bid"]), grid_units(frame["ask"])))
     if layout.id_kind == "text":
         columns.append(pl.col("id").alias("trade_id"))
     elif layout.id:
@@ -255,19 +256,11 @@ def time_us(unit: str) -> pl.Expr:
     return moment.dt.epoch("us")
 
 
-def taker_side(frame: pl.DataFrame, layout: TradeLayout) -> tuple[list[pl.Expr], bool]:
-    """Return who the buyer was, null where nobody took; and whether each word is known."""
+def taker_side(frame: pl.DataFrame, layout: TradeLayout) -> tuple[list[pl.Expr | pl.Series], bool]:
+    """Return `is_buyer_maker`, null without an aggressor, and whether every side is a known word."""
     if layout.buyer_maker:
         return [pl.col("buyer_maker").alias("is_buyer_maker")], True
     if not layout.side:
         return [], True
-    words = {word: str(word or "").strip().lower() for word in frame["side"].unique()}
-    if not all(word in BUY | SELL | NO_SIDE for word in words.values()):
-        return [], False
-    maker_bought = SELL if layout.side_of == "taker" else BUY
-    maker_sold = BUY if layout.side_of == "taker" else SELL
-    side = pl.col("side")
-    true = [side == word for word, plain in words.items() if plain in maker_bought]
-    false = [side == word for word, plain in words.items() if plain in maker_sold]
-    bought, sold = (pl.any_horizontal(one) if one else pl.lit(value=False) for one in (true, false))
-    return [pl.when(bought).then(True).when(sold).then(False).alias("is_buyer_maker")], True  # noqa: FBT003
+    flags = seller_took(frame["side"], is_maker=layout.side_of != "taker", plain=str.strip)
+    return [] if flags is None else [flags.alias("is_buyer_maker")], flags is not None

@@ -5,15 +5,15 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
+from rangebar_polars import _internal
+
 __all__ = ["AGG_TRADES", "BUY", "LAYOUTS", "NAMES", "NO_SIDE", "SELL", "TIME_UNITS", "TRUTH"]
 __all__ += ["TradeLayout", "column_key"]
 
 #: Units of times that are numbers, and how many of each are in a second.
 TIME_UNITS = {"s": 1, "ms": 10**3, "us": 10**6, "ns": 10**9}
 #: Words for the side of a trade, in lower case.
-BUY = frozenset({"buy", "b", "bid", "buyer", "1", "+1", "bid_aggressor"})
-SELL = frozenset({"sell", "s", "ask", "a", "seller", "-1", "ask_aggressor"})
-NO_SIDE = frozenset({"unknown", "none", "n", "", "0"})
+BUY, SELL, NO_SIDE = map(frozenset, _internal.side_words())
 #: Words for true and false.
 TRUTH = ("true", "false", "1", "0")
 

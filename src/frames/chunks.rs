@@ -69,10 +69,17 @@ pub fn integers(series: &Series) -> Result<Chunks, FrameError> {
     Ok(Chunks::Integers(series.i64()?.downcast_iter().cloned().collect()))
 }
 
-/// Chunks of a Boolean column.
+/// Chunks of a Boolean column, and the nulls of each chunk that has some. Where a value is null, its
+/// flag is clear.
 ///
 /// # Errors
 /// When the column is of another type.
-pub fn flags(series: &Series) -> Result<Chunks, FrameError> {
-    Ok(Chunks::Bits(series.bool()?.downcast_iter().map(|chunk| chunk.values().clone()).collect()))
+pub fn flags(series: &Series) -> Result<(Chunks, Vec<Option<Bitmap>>), FrameError> {
+    let (mut flags, mut nulls) = (Vec::new(), Vec::new());
+    for chunk in series.bool()?.downcast_iter() {
+        let validity = chunk.validity().filter(|validity| validity.unset_bits() > 0);
+        flags.push(validity.map_or_else(|| chunk.values().clone(), |validity| chunk.values() & validity));
+        nulls.push(validity.map(|validity| !validity));
+    }
+    Ok((Chunks::Bits(flags), nulls))
 }

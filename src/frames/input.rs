@@ -160,7 +160,7 @@ impl Columns {
         };
         for ((role, name), series) in options.roles.iter().zip(&options.names).zip(inputs) {
             check_type(*role, name, series.dtype())?;
-            if !matches!(role, Role::Key | Role::BarId | Role::Symbol | Role::Side) {
+            if !matches!(role, Role::Key | Role::BarId | Role::Symbol | Role::Side | Role::IsBuyerMaker) {
                 columns.check_nulls(name, series);
             }
             match role {
@@ -172,7 +172,8 @@ impl Columns {
                     }
                     columns.time = integers(&series.to_physical_repr())?;
                 }
-                Role::IsBuyerMaker => columns.side = flags(series)?,
+                // As an empty side, a null says that there was no aggressor.
+                Role::IsBuyerMaker => (columns.side, columns.unsided) = flags(series)?,
                 Role::Side => columns.side = columns.sides(name, series, options.side_is_maker)?,
                 Role::AggTradeId => columns.agg_id = columns.ids(name, series)?,
                 Role::FirstTradeId => columns.first_id = columns.ids(name, series)?,

@@ -57,8 +57,7 @@ fn inputs_of(options: &Options) -> Inputs {
     options.roles.iter().fold(Inputs::NONE, |all, role| {
         all.with(match role {
             Role::Quantity => Inputs::QUANTITY,
-            Role::IsBuyerMaker => Inputs::SIDE,
-            Role::Side => Inputs::SIDE.with(Inputs::UNSIDED),
+            Role::IsBuyerMaker | Role::Side => Inputs::SIDE.with(Inputs::UNSIDED),
             Role::AggTradeId => Inputs::AGG_ID,
             Role::FirstTradeId => Inputs::FIRST_ID,
             Role::LastTradeId => Inputs::LAST_ID,

@@ -25,8 +25,8 @@ const UNKNOWN: u8 = 4;
 /// The text has not been read yet.
 const UNSEEN: u8 = 8;
 
-/// Texts of a side, in lower case.
-const TEXTS: [(&[&str], u8); 3] = [
+/// Texts of a buy, of a sell, and of a record without an aggressor, in lower case.
+pub const TEXTS: [(&[&str], u8); 3] = [
     (&["buy", "b", "bid", "buyer", "1", "+1", "bid_aggressor", "buy_aggressor"], BUY),
     (&["sell", "s", "ask", "seller", "a", "-1", "\u{2212}1", "ask_aggressor", "sell_aggressor"], SELL),
     (&["", "unknown", "none", "n", "0", "no_aggressor"], NONE),

@@ -8,6 +8,7 @@ use crate::core::simd::InstructionSet;
 use crate::features::catalogue;
 use crate::frames::calls;
 use crate::frames::names::{Candidates, FIELDS, Kind, SYMBOLS};
+use crate::frames::side::TEXTS;
 
 type ColumnRow = (&'static str, &'static str, &'static str, &'static str, bool, Option<f64>, Option<f64>, &'static str);
 
@@ -78,6 +79,12 @@ pub fn known_names() -> Vec<(&'static str, Vec<&'static str>, Option<&'static st
         (field.name, names, field.letter)
     });
     fields.chain(std::iter::once(("symbol", SYMBOLS.to_vec(), None))).collect()
+}
+
+/// Words of a side in lower case: of a buy, of a sell, and of a record without an aggressor.
+#[pyfunction]
+pub fn side_words() -> Vec<Vec<&'static str>> {
+    TEXTS.iter().map(|(words, _)| words.to_vec()).collect()
 }
 
 /// For each field the positions of the columns that it could be, by their names; the last are the symbols.

@@ -97,7 +97,8 @@ class Tape:
         # No fill is in two records, of any key.
         first_id = self.next_fill
         half_a_unit = digits.take(8) == 7
-        sell = digits.take(2) == 1
+        # None: a record without an aggressor.
+        sell = (False, True, False, True, None)[digits.take(5)]
         last_id = first_id + SPANS[digits.take(8)]
         self.next_fill = last_id + 1 + first_id % 3
         if digits.take(16) == 15:

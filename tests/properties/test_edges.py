@@ -20,7 +20,6 @@ FIRST = -(2**63)
 BAD = {
     "price": [0.0, -1.0, float("nan"), float("inf"), 1e300, None],
     "quantity": [-1.0, float("nan"), float("-inf"), 1e12, None],
-    "is_buyer_maker": [None],
     "timestamp": [None],
     "agg_trade_id": [None, FIRST],
     "first_trade_id": [None, LAST],

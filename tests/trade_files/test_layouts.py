@@ -33,6 +33,24 @@ def test_a_sample_is_read_as_what_it_is(name: str, tmp_path: Path) -> None:
 
 
 @EVERY
+def test_a_sample_gives_bars_of_all_its_trades(name: str, tmp_path: Path) -> None:
+    plan = rb.scan_trades(written(tmp_path, name))
+    trades = plan.collect()
+    absent = {field: None for field in ("quantity",) if field not in trades.columns}
+    options = {"incomplete": "keep", "columns": {"symbol": None, **absent}}
+    bars = trades.rangebar.bars(250, **options)
+    assert bars["agg_record_count"].sum() == trades.height
+    assert plan.rangebar.bars(250, **options).collect().equals(bars)
+    if absent:
+        return
+    assert bars["volume"].sum() == pytest.approx(trades["quantity"].sum())
+    if "is_buyer_maker" in trades.columns:
+        for column, is_sell in (("sell_volume", True), ("buy_volume", False)):
+            of_side = trades.filter(pl.col("is_buyer_maker") == is_sell)["quantity"].sum()
+            assert bars[column].sum() == pytest.approx(of_side)
+
+
+@EVERY
 def test_the_plan_says_which_layout_was_taken(name: str, tmp_path: Path) -> None:
     plan = rb.scan_trades(written(tmp_path, name))
     taken = plan.rangebar.binding().filter(field="layout")

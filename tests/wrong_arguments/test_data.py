@@ -49,7 +49,6 @@ VALUES = [
     _value("quantity", "float('nan')", "must be finite, got `NaN`"),
     _value("quantity", "-1.0", "zero or positive, got `-1.0`", "if the sales are the negative ones"),
     _value("quantity", "1e300", "must be below", "rescale the quantity", fix=None),
-    _value("is_buyer_maker", "None", "is null"),
     _value("timestamp", "None", "is null"),
     _value("agg_trade_id", "None", "is null"),
     _of("df.with_columns(agg_trade_id=pl.col('agg_trade_id').cast(pl.UInt64) + 2**63)",
@@ -181,7 +180,8 @@ UNBOUND = [
 ]
 
 ACCEPTED = [
-    *("at_row_3('quantity', 0.0)", "df.head(0)", "df.head(1)", "make(quantity=None)"),
+    *("at_row_3('quantity', 0.0)", "at_row_3('is_buyer_maker', None)", "df.head(0)", "df.head(1)"),
+    "make(quantity=None)",
     *(f"df.with_columns(pl.col('price').cast({dtype}))"
       for dtype in ("pl.Decimal(18, 8)", "pl.Decimal(38, 12)", "pl.Int64", "pl.UInt8")),
     *(f"df.with_columns(pl.col('agg_trade_id').cast({dtype}))" for dtype in ("pl.UInt64", "pl.Int32")),
