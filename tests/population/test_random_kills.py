@@ -19,7 +19,7 @@ from population.workers import Workers, wait_for
 FIRST, LAST = date(2024, 1, 10), date(2024, 3, 9)
 TICKS = tape(FIRST, LAST)
 THRESHOLDS = (250, 400)
-KILLS, LONG_KILLS = 50, 200
+KILLS, LONG_KILLS = 16, 200
 ON_SERVER = 6
 
 CALL = {

@@ -1,0 +1,19 @@
+"""How often the tests repeat what is random or slow.
+
+By default, a test repeats it often enough to prove what its name says. With the variable
+`RANGEBAR_TEST_LONG` it looks for rare cases, too, and `HYPOTHESIS_PROFILE=thorough` draws other
+examples in each run.
+"""
+
+from __future__ import annotations
+
+import os
+
+__all__ = ["IS_LONG", "repeated"]
+
+IS_LONG = bool(os.environ.get("RANGEBAR_TEST_LONG"))
+
+
+def repeated(few: int, many: int) -> int:
+    """Return the number of repetitions: few by default, many in a long run."""
+    return many if IS_LONG else few
