@@ -30,6 +30,7 @@ from rangebar_polars.readers.cached import get_n_bars
 from rangebar_polars.storage.parquet import TickStorage
 from rangebar_polars.storage.reading import read
 from readers.shared import SYMBOL, january, keep, ticks_between
+from repetitions import repeated
 
 OTHER = "ETHUSDT"
 SYMBOLS = [OTHER, SYMBOL]
@@ -187,7 +188,7 @@ def test_a_plan_that_asks_for_no_column_has_all_bars(folder, expected, count):
     assert_counts_equal(scan(folder), expected, [COUNTS[count]])
 
 
-@settings(max_examples=15)
+@settings(max_examples=repeated(8, 15))
 @given(
     names=st.lists(
         st.sampled_from(["symbol", "threshold", "close", "close_time", "volume", "ofi"]),
