@@ -8,12 +8,14 @@ examples in each run.
 from __future__ import annotations
 
 import os
+from typing import TypeVar
 
 __all__ = ["IS_LONG", "repeated"]
 
+T = TypeVar("T")
 IS_LONG = bool(os.environ.get("RANGEBAR_TEST_LONG"))
 
 
-def repeated(few: int, many: int) -> int:
-    """Return the number of repetitions: few by default, many in a long run."""
+def repeated(few: T, many: T) -> T:
+    """Return a number of repetitions, or a list of cases: few by default, many in a long run."""
     return many if IS_LONG else few

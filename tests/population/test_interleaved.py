@@ -26,6 +26,7 @@ from rangebar_polars.exceptions import PopulationError
 from rangebar_polars.populate import ticks as population_ticks
 from rangebar_polars.populate.workers import publish
 from rangebar_polars.storage.parquet import TickStorage
+from repetitions import repeated
 
 FIRST, LAST = date(2024, 1, 30), date(2024, 4, 3)
 OTHER = "ETHUSDT"
@@ -113,7 +114,14 @@ def test_each_month_is_computed_before_the_next_one_is_fetched(
         judge(embedded, fetched_before, lambda: embedded.populate(FIRST, LAST, THRESHOLDS))
 
 
-@pytest.mark.parametrize("stop", [1, 2, 4])
+# Each month, and each kind of cache; a long run has all combinations.
+STOPS = repeated(
+    [("embedded", 1), ("server", 2), ("embedded", 4)],
+    [(place, stop) for place in ("embedded", "server") for stop in (1, 2, 4)],
+)
+
+
+@pytest.mark.parametrize(("place", "stop"), STOPS, indirect=["place"])
 def test_an_interrupt_keeps_the_bars_of_every_month_that_was_fetched(
     box, place, turns, fetched_before, stop
 ):
@@ -200,7 +208,14 @@ EXECUTORS = {
 }
 
 
-@pytest.mark.parametrize("name", EXECUTORS)
+# Each executor, and each kind of cache; a long run has all combinations.
+WORKERS = repeated(
+    [("server", "threads"), ("embedded", "processes")],
+    [(place, name) for place in ("embedded", "server") for name in EXECUTORS],
+)
+
+
+@pytest.mark.parametrize(("place", "name"), WORKERS, indirect=["place"])
 def test_workers_compute_each_month_before_the_next_one_is_fetched(
     name, box, place, turns, fetched_before
 ):
