@@ -8,9 +8,11 @@ __all__ = [
     "ClockSkewWarning",
     "CoverageWarning",
     "DoubleFillWarning",
+    "FeatureWarning",
     "LocalCheckpointWarning",
     "LockWaitWarning",
     "MissingFileWarning",
+    "PluginWarning",
     "RangeBarWarning",
     "RepeatedFillsWarning",
     "StartDateClampedWarning",
@@ -31,6 +33,10 @@ class UnboundColumnWarning(RangeBarWarning):
     """No column is recognised as the quantity or the side, though one could be it."""
 
 
+class FeatureWarning(RangeBarWarning):
+    """A feature is not computed as requested, such as over a window that was cut."""
+
+
 class DoubleFillWarning(RangeBarWarning):
     """The trade ids of two records overlap, so that fills are counted twice."""
 
@@ -43,7 +49,7 @@ class CoverageWarning(RangeBarWarning):
 
 
 class ClampWarning(RangeBarWarning):
-    """Warns that the source gave no answer, so that the newest day of the tick store is taken."""
+    """Warns that the source did not answer, so the newest stored day is used instead."""
 
 
 class StartDateClampedWarning(RangeBarWarning):
@@ -67,7 +73,7 @@ class RepeatedFillsWarning(TradeFileWarning):
 
 
 class UnknownVariableWarning(RangeBarWarning):
-    """Warns that a variable of the environment is nearly the name of a setting, and has no effect."""
+    """Warns that an environment variable resembles a setting but has no effect."""
 
 
 class UnverifiedFileWarning(RangeBarWarning):
@@ -86,8 +92,12 @@ class LocalCheckpointWarning(RangeBarWarning):
     """Warns that a local copy of a state could not be written, or is not usable."""
 
 
+class PluginWarning(RangeBarWarning):
+    """Warns that a plugin could not be loaded or failed, so that its columns are missing or null."""
+
+
 class ValidationWarning(RangeBarWarning):
-    """Warns that stored bars have failed a validation, or that there are none."""
+    """Warns that stored bars failed validation, or that no bars are stored."""
 
 
 class CacheOpeningsWarning(RangeBarWarning, RuntimeWarning):

@@ -86,6 +86,7 @@ def test_other_variables_are_left_alone(
     (tmp_path / "config.toml").touch()
     value = {"RANGEBAR_SYMBOL_GATE": "off", "RANGEBAR_CHECKSUM": "warn", "RANGEBAR_VERBOSE": "no"}
     value["RANGEBAR_CONFIG"] = str(tmp_path / "config.toml")
+    value["RANGEBAR_PLUGINS"] = "strict"
     address = "http://here" if name.endswith("_URL") else "1"
     monkeypatch.setenv(name, value.get(name, address))
     with warnings.catch_warnings():
