@@ -1,6 +1,7 @@
 //! Exact sums of powers, and the standardised moments that follow from them.
 
 use crate::core::arithmetic::wide::{Int, Wide};
+use crate::core::simd::{InstructionSet, Kernel, on};
 
 /// Sums of the first four powers of integers of 64 bits, of up to 2^62 of them.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -35,6 +36,71 @@ fn product(value: u128, factor: u64) -> Int<4> {
     Int([low as u64, high as u64, (high >> 64) as u64, 0])
 }
 
+/// Values of a column that are added at once, with sums of 64 bits for products of parts of 29.
+const LANES_AT_ONCE: usize = 64;
+const PART_BITS: u32 = 29;
+const PART: u64 = (1 << PART_BITS) - 1;
+
+/// Adds values of a column.
+struct AddAll<'a> {
+    sums: &'a mut PowerSums,
+    values: &'a [i64],
+}
+
+impl Kernel for AddAll<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run(self) {
+        let mut total = Narrow::default();
+        for some in self.values.chunks(LANES_AT_ONCE) {
+            let bits = some.iter().fold(0, |bits, value| bits | *value as u64);
+            if bits > PART {
+                some.iter().for_each(|value| self.sums.add_one(*value));
+                continue;
+            }
+            // The square is `low + high·2^29`.
+            let [mut first, mut second, mut third, mut third_high] = [0u64; 4];
+            let [mut fourth, mut fourth_middle, mut fourth_high] = [0u64; 3];
+            for value in some {
+                let value = *value as u64 & PART;
+                let square = value * value;
+                let (low, high) = (square & PART, square >> PART_BITS & PART);
+                first += value;
+                second = second.wrapping_add(square);
+                third = third.wrapping_add(value * low);
+                third_high = third_high.wrapping_add(value * high);
+                fourth = fourth.wrapping_add(low * low);
+                fourth_middle = fourth_middle.wrapping_add(low * high);
+                fourth_high = fourth_high.wrapping_add(high * high);
+            }
+            let part = |value: u64, parts: u32| u128::from(value) << (PART_BITS * parts);
+            total.first += i128::from(first);
+            total.second += u128::from(second);
+            total.third += part(third, 0) + part(third_high, 1);
+            let (sum, has_more) = total.fourth.overflowing_add(part(fourth, 0) + part(fourth_middle, 1) * 2);
+            let (sum, has_too) = sum.overflowing_add(part(fourth_high, 2));
+            total.fourth = sum;
+            total.overflows += u64::from(has_more) + u64::from(has_too);
+        }
+        self.sums.first += total.first;
+        self.sums.second.add_unsigned(total.second);
+        self.sums.third.add_unsigned(total.third);
+        self.sums.fourth.add_unsigned(total.fourth);
+        self.sums.fourth = self.sums.fourth + Int([0, 0, total.overflows, 0, 0]);
+    }
+}
+
+/// Sums of powers of values that are not negative, below 2^29 and fewer than 2^40.
+#[derive(Default)]
+struct Narrow {
+    first: i128,
+    second: u128,
+    third: u128,
+    fourth: u128,
+    overflows: u64,
+}
+
 impl PowerSums {
     /// Adds values.
     pub fn add(&mut self, values: impl Iterator<Item = i64> + Clone) {
@@ -55,6 +121,11 @@ impl PowerSums {
             }
             rest.nth(AT_ONCE - 1);
         }
+    }
+
+    /// Adds values of a column.
+    pub fn add_all(&mut self, set: InstructionSet, values: &[i64]) {
+        on(set, AddAll { sums: self, values });
     }
 
     fn add_narrow(&mut self, values: impl Iterator<Item = i64>) {
@@ -118,6 +189,18 @@ mod tests {
             all.add(values.iter().copied());
             values.iter().for_each(|value| single.add_one(*value));
             prop_assert_eq!(all, single);
+        }
+
+        #[test]
+        fn columns_are_added_as_single_values(values in prop::collection::vec(0i64..1 << 30, 0..300), shift in 0u32..30) {
+            let values: Vec<i64> = values.iter().map(|value| value >> shift).collect();
+            let mut single = PowerSums::default();
+            values.iter().for_each(|value| single.add_one(*value));
+            for set in InstructionSet::ALL.into_iter().filter(|set| *set <= InstructionSet::detected()) {
+                let mut all = PowerSums::default();
+                all.add_all(set, &values);
+                prop_assert_eq!(all, single);
+            }
         }
 
         #[test]

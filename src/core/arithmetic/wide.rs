@@ -58,6 +58,14 @@ impl<const N: usize> Int<N> {
         self.to()
     }
 
+    /// The value, if it fits two words.
+    #[inline]
+    pub fn narrow(&self) -> Option<i128> {
+        let value = (u128::from(self.0[0]) | u128::from(*self.0.get(1)?) << 64) as i128;
+        let sign = if value < 0 { u64::MAX } else { 0 };
+        self.0[2..].iter().all(|word| *word == sign).then_some(value)
+    }
+
     /// Adds an unsigned integer of two words.
     #[inline]
     pub fn add_unsigned(&mut self, value: u128) {
@@ -245,6 +253,8 @@ mod tests {
             prop_assert_eq!(x.times(&y), Wide::from(a * b));
             prop_assert_eq!(x.wide() - y.wide(), Wide::from(a - b));
             prop_assert_eq!(Int::<3>::from(value).to_f64(), value as f64);
+            prop_assert_eq!(Int::<3>::from(value).narrow(), Some(value));
+            prop_assert_eq!(x.times(&y).times(&Int::<2>::from(1i128 << 70)).narrow(), (a * b).checked_mul(1 << 70));
             let mut sum = x;
             sum.add_signed(value >> 1);
             prop_assert_eq!(sum.wide(), Wide::from(a) + Wide::from(value >> 1));

@@ -9,6 +9,7 @@ use crate::core::sample::records::{Before, Buffer, Piece};
 use crate::core::sample::ring::Ring;
 use crate::core::sample::summary::Summary;
 use crate::core::search::Cut;
+use crate::core::simd::InstructionSet;
 use crate::core::ticks::Ticks;
 use crate::core::window::{LONGEST_WINDOW, Openings, Window};
 
@@ -154,9 +155,10 @@ impl KeyFeatures {
         let mut values = std::mem::take(&mut state.window);
         values.clear();
         values.reserve(plan.before.len() + plan.bar.len());
+        let set = InstructionSet::current();
         let Work { rows, some, orders, window, .. } = work;
         for piece in pieces(&self.ring, plan, chunk, (first, position), rows, some) {
-            summary.add(&piece);
+            summary.add(set, &piece);
             window.absorb(&piece, orders);
         }
         window.finish(&plan.before, summary, &[], &mut values);
