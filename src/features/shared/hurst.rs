@@ -9,6 +9,8 @@
 //! of them integers. So a scale needs the sums of `S²` and `B²` over its segments, and a segment is joined
 //! from the two of half its length: a record costs the same whatever the number of scales.
 
+use std::marker::PhantomData;
+
 use crate::core::arithmetic::wide::{Int, Wide};
 use crate::core::checkpoint::unusable;
 use crate::core::error::CoreError;
@@ -32,6 +34,9 @@ const BLOCK: usize = 64;
 /// Most bits of the reach of prices with which the sums of a segment of a block fit 64 bits, and their
 /// squares together 128: `B` is below `s²/2` times the reach.
 const NARROW_BITS: u32 = 64 - 2 * (GROUP * BLOCK).ilog2() - 2;
+/// With so few, the squares can be added in parts of 64 bits.
+const SHORT_BITS: u32 = 2 * LIMB_BITS - 2 * (GROUP * BLOCK).ilog2() + 1;
+const LIMB_BITS: u32 = 27;
 const MOST_SCALES: usize = 60;
 
 /// A segment.
@@ -86,77 +91,156 @@ struct Narrow {
 
 const EMPTY: Narrow = Narrow { sums: [0; BLOCK + 2], slopes: [0; BLOCK + 2] };
 
-/// Sums of squares of joined segments.
-#[derive(Default)]
-struct Squared {
-    sums: u128,
-    slopes: u128,
+/// A sum of at most 256 squares.
+trait Squares: Copy + Default {
+    /// The sums before each group of a block and after the last.
+    type List: Default;
+
+    fn add(&mut self, value: i64);
+    fn total(&self) -> u128;
+    fn fill(list: &mut Self::List, groups: &[[i64; GROUP]], open: i64);
+    fn at(list: &Self::List, groups: usize) -> u128;
 }
 
-#[inline(always)]
-fn square(value: i64) -> u128 {
-    let size = u128::from(value.unsigned_abs());
-    size * size
+/// Of integers below 2^54, in parts: each square is `low + 2^28·middle + 2^54·high`.
+#[derive(Clone, Copy, Default)]
+struct Short {
+    low: i64,
+    middle: i64,
+    high: i64,
 }
 
-impl Squared {
+impl Squares for Short {
+    type List = Parts;
+
     #[inline(always)]
-    fn add(&mut self, sum: i64, slope: i64) -> (i64, i64) {
-        self.sums = self.sums.wrapping_add(square(sum));
-        self.slopes = self.slopes.wrapping_add(square(slope));
-        (sum, slope)
+    fn add(&mut self, value: i64) {
+        // The casts tell the compiler that a 32-bit multiplication suffices.
+        let (high, low) = ((value >> LIMB_BITS) as i32 as i64, (value & ((1 << LIMB_BITS) - 1)) as i32 as i64);
+        self.low = self.low.wrapping_add(low * low);
+        self.middle = self.middle.wrapping_add(low * high);
+        self.high = self.high.wrapping_add(high * high);
+    }
+
+    #[inline(always)]
+    fn total(&self) -> u128 {
+        let [low, middle, high] = [self.low, self.middle, self.high].map(i128::from);
+        (low + (middle << (LIMB_BITS + 1)) + (high << (2 * LIMB_BITS))) as u128
+    }
+
+    #[inline(always)]
+    fn fill(list: &mut Parts, groups: &[[i64; GROUP]], open: i64) {
+        let [lows, middles, highs] = &mut list.0;
+        let out = lows[1..].iter_mut().zip(&mut middles[1..]).zip(&mut highs[1..]);
+        for ([a, b, c, d], ((low, middle), high)) in groups.iter().zip(out) {
+            let mut squares = Self::default();
+            [a, b, c, d].into_iter().for_each(|price| squares.add(price.wrapping_sub(open)));
+            (*low, *middle, *high) = (squares.low, squares.middle, squares.high);
+        }
+        for part in &mut list.0 {
+            let mut total = 0i64;
+            for value in &mut part[1..=groups.len()] {
+                total = total.wrapping_add(*value);
+                *value = total;
+            }
+        }
+    }
+
+    #[inline(always)]
+    fn at(list: &Parts, groups: usize) -> u128 {
+        let [low, middle, high] = &list.0;
+        Self { low: low[groups], middle: middle[groups], high: high[groups] }.total()
+    }
+}
+
+/// Lists of the parts of [`Short`].
+struct Parts([[i64; BLOCK + 1]; 3]);
+
+impl Default for Parts {
+    fn default() -> Self {
+        Self([[0; BLOCK + 1]; 3])
+    }
+}
+
+/// Of integers below 2^62.
+#[derive(Clone, Copy, Default)]
+struct Long(u128);
+
+impl Squares for Long {
+    type List = Totals;
+
+    #[inline(always)]
+    fn add(&mut self, value: i64) {
+        self.0 = self.0.wrapping_add((i128::from(value) * i128::from(value)) as u128);
+    }
+
+    #[inline(always)]
+    fn total(&self) -> u128 {
+        self.0
+    }
+
+    #[inline(always)]
+    fn fill(list: &mut Totals, groups: &[[i64; GROUP]], open: i64) {
+        let mut total = Self::default();
+        for (prices, out) in groups.iter().zip(&mut list.0[1..]) {
+            prices.iter().for_each(|price| total.add(price.wrapping_sub(open)));
+            *out = total.0;
+        }
+    }
+
+    #[inline(always)]
+    fn at(list: &Totals, groups: usize) -> u128 {
+        list.0[groups]
+    }
+}
+
+/// A list of [`Long`].
+struct Totals([u128; BLOCK + 1]);
+
+impl Default for Totals {
+    fn default() -> Self {
+        Self([0; BLOCK + 1])
     }
 }
 
 impl Narrow {
-    /// Joins every `N` segments of a length in `from..to` into one from the third on.
+    /// Joins every `N` segments of a length in `from..to` into one from the third on, and adds up the squares of
+    /// their sums and of their slopes.
     #[inline(always)]
-    fn join<const N: usize>(&self, from: usize, to: usize, len: i64, out: &mut Self) -> Squared {
-        let mut squared = Squared::default();
+    fn join<T: Squares, const N: usize>(&self, from: usize, to: usize, len: i64, out: &mut Self) -> (T, T) {
+        let mut squares = (T::default(), T::default());
         let sums = self.sums[from..to].as_chunks::<N>().0;
         let slopes = self.slopes[from..to].as_chunks::<N>().0;
         let joined = out.sums[2..].iter_mut().zip(&mut out.slopes[2..]);
         for ((sums, slopes), (sum, slope)) in sums.iter().zip(slopes).zip(joined) {
             let of = |values: &[i64; N]| values.iter().fold(0i64, |sum, value| sum.wrapping_add(*value));
             let apart = sums[N - 1].wrapping_sub(sums[0]).wrapping_mul(len * (N as i64 - 1));
-            (*sum, *slope) = squared.add(of(sums), of(slopes).wrapping_add(apart));
+            (*sum, *slope) = (of(sums), of(slopes).wrapping_add(apart));
+            squares.0.add(*sum);
+            squares.1.add(*slope);
         }
-        squared
+        squares
     }
 }
 
-/// The groups of a block, with the sum of squares before each and after the last.
-struct Block {
+/// The groups of a block, and the sums of squares in it.
+struct Block<T: Squares> {
     groups: Narrow,
     count: usize,
-    squares: [u128; BLOCK + 1],
+    squares: T::List,
 }
 
-/// Fills a block.
-struct Fill<'a> {
-    groups: &'a [[i64; GROUP]],
-    open: i64,
-    block: &'a mut Block,
-}
-
-impl Kernel for Fill<'_> {
-    type Output = ();
-
+impl<T: Squares> Block<T> {
     #[inline(always)]
-    fn run(self) {
-        let Block { groups, count, squares } = self.block;
-        let mut total = 0u128;
-        *count = self.groups.len();
-        let out = groups.sums[2..].iter_mut().zip(&mut groups.slopes[2..]).zip(&mut squares[1..]);
-        for (prices, ((sum, slope), squares)) in self.groups.iter().zip(out) {
-            let distances = prices.map(|price| price.wrapping_sub(self.open));
-            let [a, b, c, d] = distances;
-            *sum = a.wrapping_add(b).wrapping_add(c.wrapping_add(d));
-            *slope = d.wrapping_sub(a).wrapping_mul(3).wrapping_add(c.wrapping_sub(b));
-            let [a, b, c, d] = distances.map(square);
-            total = total.wrapping_add(a.wrapping_add(b).wrapping_add(c.wrapping_add(d)));
-            *squares = total;
+    fn fill(&mut self, groups: &[[i64; GROUP]], open: i64) {
+        self.count = groups.len();
+        let out = self.groups.sums[2..].iter_mut().zip(&mut self.groups.slopes[2..]);
+        for ([a, b, c, d], (sum, slope)) in groups.iter().zip(out) {
+            let all = a.wrapping_add(*b).wrapping_add(c.wrapping_add(*d));
+            *sum = all.wrapping_sub(open.wrapping_mul(GROUP as i64));
+            *slope = d.wrapping_sub(*a).wrapping_mul(3).wrapping_add(c.wrapping_sub(*b));
         }
+        T::fill(&mut self.squares, groups, open);
     }
 }
 
@@ -205,13 +289,20 @@ impl Ladder {
 
     /// Adds a block after so many groups and squares.
     #[inline(always)]
-    fn add_block(&mut self, smallest: usize, block: &Block, groups_before: u64, squares_before: &Int<3>) {
+    fn add_block<T: Squares>(
+        &mut self,
+        smallest: usize,
+        block: &Block<T>,
+        groups_before: u64,
+        squares_before: &Int<3>,
+    ) {
         let until = |groups: usize| {
             let mut squares = *squares_before;
-            squares.add_unsigned(block.squares[groups]);
+            squares.add_unsigned(T::at(&block.squares, groups));
             squares
         };
-        let (mut now, mut next) = (block.groups, EMPTY);
+        let (mut groups_of_block, mut spare) = (block.groups, EMPTY);
+        let (mut now, mut next) = (&mut groups_of_block, &mut spare);
         let (mut count, mut at) = (block.count, 0);
         while count > 0 {
             let (parts, len) = shape(smallest, at);
@@ -233,12 +324,12 @@ impl Ladder {
             let (joined, left) = ((level.waiting + count) / parts, (level.waiting + count) % parts);
             let to = from + joined * parts;
             if joined > 0 {
-                let squared = match parts {
-                    2 => now.join::<2>(from, to, len as i64, &mut next),
-                    _ => now.join::<3>(from, to, len as i64, &mut next),
+                let (sums, slopes) = match parts {
+                    2 => now.join::<T, 2>(from, to, len as i64, next),
+                    _ => now.join::<T, 3>(from, to, len as i64, next),
                 };
-                level.sums.add_unsigned(squared.sums);
-                level.slopes.add_unsigned(squared.slopes);
+                level.sums.add_unsigned(sums.total());
+                level.slopes.add_unsigned(slopes.total());
                 level.squares = until((first + (to - 3) * groups).min(block.count));
             }
             for row in 0..left {
@@ -263,26 +354,27 @@ struct Fluctuation {
 }
 
 /// Adds groups of prices after so many others.
-struct Add<'a> {
+struct Add<'a, T> {
     fluctuation: &'a mut Fluctuation,
     groups: &'a [[i64; GROUP]],
     before: u64,
     open: i64,
+    squares: PhantomData<T>,
 }
 
-impl Kernel for Add<'_> {
+impl<T: Squares> Kernel for Add<'_, T> {
     type Output = ();
 
     #[inline(always)]
     fn run(self) {
-        let Self { fluctuation, groups, mut before, open } = self;
-        let mut block = Block { groups: EMPTY, count: 0, squares: [0; BLOCK + 1] };
+        let Self { fluctuation, groups, mut before, open, .. } = self;
+        let mut block: Block<T> = Block { groups: EMPTY, count: 0, squares: T::List::default() };
         for groups in groups.chunks(BLOCK) {
-            Fill { groups, open, block: &mut block }.run();
+            block.fill(groups, open);
             for (ladder, smallest) in fluctuation.ladders.iter_mut().zip(SMALLEST) {
                 ladder.add_block(smallest, &block, before, &fluctuation.squares);
             }
-            fluctuation.squares.add_unsigned(block.squares[groups.len()]);
+            fluctuation.squares.add_unsigned(T::at(&block.squares, groups.len()));
             before += groups.len() as u64;
         }
     }
@@ -293,7 +385,7 @@ impl Fluctuation {
     #[inline(never)]
     fn add_wide(&mut self, groups: &[[i64; GROUP]], open: i64) {
         for group in groups {
-            group.iter().for_each(|price| self.squares.add_unsigned(square(price.wrapping_sub(open))));
+            group.iter().for_each(|price| self.squares.add_square(price.wrapping_sub(open).into()));
             let segment = Segment::of_group(group, open);
             for (ladder, smallest) in self.ladders.iter_mut().zip(SMALLEST) {
                 ladder.add(smallest, 0, segment, &self.squares);
@@ -407,14 +499,19 @@ impl RecordFamily for Fluctuation {
         group[..waiting].copy_from_slice(&self.tail[..waiting]);
         group[waiting..waiting + head.len()].copy_from_slice(head);
         let (groups, tail) = rest.as_chunks::<GROUP>();
-        let is_narrow = u64::BITS - self.reach.leading_zeros() <= NARROW_BITS;
+        let reach = u64::BITS - self.reach.leading_zeros();
         let is_whole = waiting + head.len() == GROUP;
         let mut before = before / GROUP as u64;
         for groups in [if is_whole { std::slice::from_ref(&group) } else { &[] }, groups] {
-            if is_narrow {
-                on(records.set, Add { fluctuation: self, groups, before, open });
-            } else {
-                self.add_wide(groups, open);
+            match reach {
+                _ if groups.is_empty() => {}
+                ..=SHORT_BITS => {
+                    on(records.set, Add { fluctuation: self, groups, before, open, squares: PhantomData::<Short> });
+                }
+                ..=NARROW_BITS => {
+                    on(records.set, Add { fluctuation: self, groups, before, open, squares: PhantomData::<Long> });
+                }
+                _ => self.add_wide(groups, open),
             }
             before += groups.len() as u64;
         }
