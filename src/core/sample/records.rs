@@ -230,9 +230,8 @@ impl Buffer {
         Piece { time: &self.time, price: &self.price, size: &self.size, side: &self.side }
     }
 
-    /// Appends the rows `from..to` of a chunk, all of which the fold has admitted.
+    /// Appends prices, sizes and sides of the rows `from..to` of a chunk, all of which the fold has admitted.
     pub fn convert(&mut self, ticks: &Ticks, uses: Uses, from: usize, to: usize) {
-        self.time.extend_from_slice(part(ticks.time, from, to));
         if uses.price {
             convert(ticks.price, &mut self.price, from, to);
         }

@@ -8,6 +8,7 @@ use crate::core::sample::codec::Codec;
 use crate::core::sample::family::{Cell, Entry, Family, Formula, RecordFamily, float};
 use crate::core::sample::records::{Records, Uses};
 use crate::core::sample::summary::Summary;
+use crate::core::simd::{Kernel, on};
 use crate::core::ticks::Inputs;
 use crate::features::shared::ratio::ratio;
 use crate::features::shared::{Definition, POSITIVE, SHARE, records};
@@ -76,6 +77,44 @@ impl Family for Excursions {
     }
 }
 
+/// Prices that are passed over at once.
+const BLOCK: usize = 16;
+
+struct Follow<'a> {
+    excursions: &'a mut Excursions,
+    prices: &'a [i64],
+}
+
+impl Kernel for Follow<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run(self) {
+        let Excursions { mut fall, mut rise } = *self.excursions;
+        for prices in self.prices.chunks(BLOCK) {
+            let (low, high) = (fall.far, rise.far);
+            if !prices.iter().fold(false, |any, price| any | (*price > high) | (*price < low)) {
+                continue;
+            }
+            for price in prices {
+                if *price > fall.extreme {
+                    fall.start(*price);
+                } else if *price < fall.far {
+                    fall.far = *price;
+                    fall.compare();
+                }
+                if *price < rise.extreme {
+                    rise.start(*price);
+                } else if *price > rise.far {
+                    rise.far = *price;
+                    rise.compare();
+                }
+            }
+        }
+        *self.excursions = Excursions { fall, rise };
+    }
+}
+
 impl RecordFamily for Excursions {
     fn absorb(&mut self, records: &Records) {
         let mut prices = records.piece.price;
@@ -86,22 +125,7 @@ impl RecordFamily for Excursions {
             }
             prices = rest;
         }
-        let (mut fall, mut rise) = (self.fall, self.rise);
-        for price in prices {
-            if *price > fall.extreme {
-                fall.start(*price);
-            } else if *price < fall.far {
-                fall.far = *price;
-                fall.compare();
-            }
-            if *price < rise.extreme {
-                rise.start(*price);
-            } else if *price > rise.far {
-                rise.far = *price;
-                rise.compare();
-            }
-        }
-        (self.fall, self.rise) = (fall, rise);
+        on(records.set, Follow { excursions: self, prices });
     }
 
     fn boxed(&self) -> Box<dyn RecordFamily> {
