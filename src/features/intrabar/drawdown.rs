@@ -35,7 +35,7 @@ impl Excursion {
         (self.extreme, self.far) = (price, price);
     }
 
-    /// Compares the distance of the farthest price with the largest so far.
+    /// Compares the distance of the farthest price with the largest before this extreme.
     #[inline(always)]
     fn compare(&mut self) {
         let (distance, over) = (self.far.abs_diff(self.extreme), self.extreme.unsigned_abs());
@@ -44,7 +44,8 @@ impl Excursion {
         }
     }
 
-    fn value(&self) -> Option<f64> {
+    fn value(mut self) -> Option<f64> {
+        self.compare();
         ratio(self.distance as f64, self.over as f64)
     }
 
@@ -92,23 +93,22 @@ impl Kernel for Follow<'_> {
     fn run(self) {
         let Excursions { mut fall, mut rise } = *self.excursions;
         for prices in self.prices.chunks(BLOCK) {
-            let (low, high) = (fall.far, rise.far);
-            if !prices.iter().fold(false, |any, price| any | (*price > high) | (*price < low)) {
+            let is_beyond =
+                |low: i64, high: i64| prices.iter().fold(false, |any, price| any | (*price > high) | (*price < low));
+            if !is_beyond(fall.far, rise.far) {
                 continue;
             }
             for price in prices {
                 if *price > fall.extreme {
-                    fall.start(*price);
-                } else if *price < fall.far {
-                    fall.far = *price;
                     fall.compare();
+                    fall.start(*price);
                 }
+                fall.far = fall.far.min(*price);
                 if *price < rise.extreme {
-                    rise.start(*price);
-                } else if *price > rise.far {
-                    rise.far = *price;
                     rise.compare();
+                    rise.start(*price);
                 }
+                rise.far = rise.far.max(*price);
             }
         }
         *self.excursions = Excursions { fall, rise };
@@ -121,7 +121,6 @@ impl RecordFamily for Excursions {
         if let ([first, rest @ ..], 0) = (prices, records.before.count) {
             for excursion in [&mut self.fall, &mut self.rise] {
                 excursion.start(*first);
-                excursion.compare();
             }
             prices = rest;
         }

@@ -36,7 +36,6 @@ struct Epochs;
 /// A walk over the prices of a bar.
 #[derive(Clone, Copy, Debug, Default)]
 struct Walk {
-    is_bear: bool,
     reference: i64,
     best: i64,
     worst: i64,
@@ -97,8 +96,8 @@ impl Walk {
 
     /// Adds prices from a row on; `before` is the price before them.
     #[inline(always)]
-    fn pass(&mut self, row: u64, prices: &[i64], mut before: i64) {
-        let (low, high) = if self.is_bear { (self.best, self.worst) } else { (self.worst, self.best) };
+    fn pass<const IS_BEAR: bool>(&mut self, row: u64, prices: &[i64], mut before: i64) {
+        let (low, high) = if IS_BEAR { (self.best, self.worst) } else { (self.worst, self.best) };
         if is_within(prices, low, high) {
             self.quiet += prices.len() as u64;
             return;
@@ -106,27 +105,32 @@ impl Walk {
         if self.quiet > 0 {
             self.settle();
         }
+        // A copy that the compiler can keep in registers.
+        let mut walk = *self;
         for (price, row) in prices.iter().zip(row..) {
             if row > 0 {
-                self.step(row, *price, before);
+                walk.step::<IS_BEAR>(row, *price, before);
             }
             before = *price;
         }
+        *self = walk;
     }
 
     #[inline(always)]
-    fn step(&mut self, row: u64, price: i64, before: i64) {
-        let (best, worst, reference) = (self.best, self.worst, self.reference);
-        if if self.is_bear { price < best } else { price > best } {
+    fn step<const IS_BEAR: bool>(&mut self, row: u64, price: i64, before: i64) {
+        let reference = self.reference;
+        let (is_better, is_worse) =
+            if IS_BEAR { (price < self.best, price > self.worst) } else { (price > self.best, price < self.worst) };
+        // The price cannot be both.
+        if is_better {
             self.best = price;
-            self.gain = if self.is_bear { part(reference - price, price) } else { part(price - reference, reference) };
-        }
-        if if self.is_bear { price > worst } else { price < worst } {
+            self.gain = if IS_BEAR { part(reference - price, price) } else { part(price - reference, reference) };
+        } else if is_worse {
             self.worst = price;
-            self.loss = if self.is_bear { part(price - reference, price) } else { part(reference - price, reference) };
+            self.loss = if IS_BEAR { part(price - reference, price) } else { part(reference - price, reference) };
         }
         self.total += self.gain;
-        if self.gain > self.loss && self.gain > self.hurdle {
+        if is_better && self.gain > self.loss && self.gain > self.hurdle {
             let distance = i128::from(row - self.last_epoch);
             self.squares += distance * distance;
             (self.epochs, self.last_epoch) = (self.epochs + 1, row);
@@ -164,6 +168,7 @@ fn is_within(prices: &[i64], low: i64, high: i64) -> bool {
 }
 
 /// The largest fall over the peak before it, and rise over the price reached, so far.
+#[derive(Clone, Copy)]
 struct Hurdles {
     peak: i64,
     trough: i64,
@@ -189,9 +194,8 @@ impl Hurdles {
         if price > self.peak {
             self.fall();
             (self.peak, self.low) = (price, price);
-        } else if price < self.low {
-            self.low = price;
         }
+        self.low = self.low.min(price);
         if price < self.trough {
             self.rise();
             (self.trough, self.high) = (price, price);
@@ -199,9 +203,8 @@ impl Hurdles {
             self.rise();
             self.high = price;
             self.rise();
-        } else if price > self.high {
-            self.high = price;
         }
+        self.high = self.high.max(price);
     }
 }
 
@@ -220,7 +223,9 @@ impl Walks<'_> {
         for prices in self.pieces.iter().flat_map(|piece| piece.price.chunks(BLOCK)) {
             // A high above the largest exact price may follow a higher one.
             if !is_within(prices, hurdles.low, hurdles.high.min(LARGEST_EXACT)) {
-                prices.iter().for_each(|price| hurdles.add(*price));
+                let mut copy = hurdles;
+                prices.iter().for_each(|price| copy.add(*price));
+                hurdles = copy;
             }
         }
         hurdles.fall();
@@ -237,15 +242,20 @@ impl Kernel for Walks<'_> {
         let open = self.open;
         let [fall, rise] = self.hurdles();
         let start = Walk { reference: open, best: open, worst: open, ..Walk::default() };
-        let mut walks = [Walk { hurdle: fall, ..start }, Walk { is_bear: true, hurdle: rise, ..start }];
+        let [mut bull, mut bear] = [fall, rise].map(|hurdle| Walk { hurdle, ..start });
+        let [has_bull, has_bear] = self.wanted;
         let (mut row, mut before) = (0, open);
         for prices in self.pieces.iter().flat_map(|piece| piece.price.chunks(BLOCK)) {
-            for (walk, _) in walks.iter_mut().zip(self.wanted).filter(|(_, is_wanted)| *is_wanted) {
-                walk.pass(row, prices, before);
+            if has_bull {
+                bull.pass::<false>(row, prices, before);
+            }
+            if has_bear {
+                bear.pass::<true>(row, prices, before);
             }
             row += prices.len() as u64;
             before = prices.last().copied().unwrap_or(before);
         }
+        let mut walks = [bull, bear];
         walks.iter_mut().for_each(Walk::settle);
         walks
     }
