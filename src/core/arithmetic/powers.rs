@@ -56,7 +56,11 @@ impl Kernel for AddAll<'_> {
         for some in self.values.chunks(LANES_AT_ONCE) {
             let bits = some.iter().fold(0, |bits, value| bits | *value as u64);
             if bits > PART {
-                some.iter().for_each(|value| self.sums.add_one(*value));
+                if bits >> 32 == 0 {
+                    some.iter().for_each(|value| self.sums.add_medium(*value));
+                } else {
+                    some.iter().for_each(|value| self.sums.add_one(*value));
+                }
                 continue;
             }
             // The square is `low + high·2^29`.
@@ -113,6 +117,8 @@ impl PowerSums {
             }
             if bits < 1 << 29 {
                 self.add_narrow(some)
+            } else if bits < 1 << 32 {
+                some.for_each(|value| self.add_medium(value))
             } else {
                 some.for_each(|value| self.add_one(value))
             }
@@ -141,6 +147,17 @@ impl PowerSums {
         self.second.add_unsigned(second);
         self.third.add_signed(third);
         self.fourth.add_unsigned(fourth);
+    }
+
+    /// Adds a value below 2^32.
+    #[inline(always)]
+    fn add_medium(&mut self, value: i64) {
+        let size = value.unsigned_abs();
+        let square = size * size;
+        self.first += i128::from(value);
+        self.second.add_unsigned(square.into());
+        self.third.add_signed(i128::from(value) * i128::from(square));
+        self.fourth.add_unsigned(u128::from(square) * u128::from(square));
     }
 
     fn add_one(&mut self, value: i64) {
@@ -184,15 +201,16 @@ mod tests {
 
     proptest! {
         #[test]
-        fn narrow_and_wide_sums_agree(values in prop::collection::vec(-(1i64 << 29)..1 << 29, 1..50)) {
+        fn narrow_and_wide_sums_agree(values in prop::collection::vec(-(1i64 << 29)..1 << 29, 1..50), shift in 0u32..6) {
             let (mut all, mut single) = (PowerSums::default(), PowerSums::default());
+            let values: Vec<i64> = values.iter().map(|value| value << shift).collect();
             all.add(values.iter().copied());
             values.iter().for_each(|value| single.add_one(*value));
             prop_assert_eq!(all, single);
         }
 
         #[test]
-        fn columns_are_added_as_single_values(values in prop::collection::vec(0i64..1 << 30, 0..300), shift in 0u32..30) {
+        fn columns_are_added_as_single_values(values in prop::collection::vec(0i64..1 << 36, 0..300), shift in 0u32..30) {
             let values: Vec<i64> = values.iter().map(|value| value >> shift).collect();
             let mut single = PowerSums::default();
             values.iter().for_each(|value| single.add_one(*value));
