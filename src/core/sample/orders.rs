@@ -106,36 +106,42 @@ impl OrderCutter {
             self.last = Order { size: size.into(), price, side, ..Order::default() };
         }
         buffer.resize(ORDERS_AT_ONCE + 1, Order::default());
-        let Self { mut count, mut time, mut last, .. } = *self;
+        let Self { mut count, mut time, last, .. } = *self;
+        let Order { mut size, mut price, mut gap, mut change, mut interval, mut side, mut side_before, .. } = last;
         // The last order is written again and again, and stays once another one begins: without a branch that
         // depends on the trades. That of the first order of the sample has no change.
         let mut ended = 0;
         let mut is_later = i64::from(count > 0);
         buffer[0] = last;
-        for (next_time, price, size, side) in records {
-            let is_new = (time != next_time) | (last.side != side);
-            let step = price.wrapping_sub(last.price);
-            let change = step.wrapping_mul(is_later);
-            last = Order {
-                size: if is_new { 0 } else { last.size } + i128::from(size),
-                price,
-                gap: if is_new { step } else { last.gap },
-                change: if is_new { step } else { last.change.wrapping_add(change) },
-                interval: if is_new { next_time.wrapping_sub(time) as u64 } else { last.interval },
-                side,
-                side_before: if is_new { last.side } else { last.side_before },
-                is_sweep: !is_new,
-            };
-            ended += usize::from(is_new);
+        for (next_time, next_price, more, next_side) in records {
+            let is_new = (time != next_time) | (side != next_side);
+            let step = next_price.wrapping_sub(price);
+            let moved = change.wrapping_add(step.wrapping_mul(is_later));
+            size = if is_new { 0 } else { size } + i128::from(more);
+            gap = if is_new { step } else { gap };
+            change = if is_new { step } else { moved };
+            interval = if is_new { next_time.wrapping_sub(time) as u64 } else { interval };
+            side_before = if is_new { side } else { side_before };
+            (time, price, side) = (next_time, next_price, next_side);
             is_later |= i64::from(is_new);
-            time = next_time;
-            if ended > ORDERS_AT_ONCE - 1 {
+            ended += usize::from(is_new);
+            if ended == ORDERS_AT_ONCE {
                 pass(&Orders::new(&buffer[..ended], count));
                 count += ended as u64;
                 ended = 0;
             }
-            buffer[ended] = last;
+            // Field by field: all of them are in registers.
+            let slot = &mut buffer[ended];
+            slot.size = size;
+            slot.price = price;
+            slot.gap = gap;
+            slot.change = change;
+            slot.interval = interval;
+            slot.side = side;
+            slot.side_before = side_before;
+            slot.is_sweep = !is_new;
         }
+        let last = buffer[ended];
         if ended > 0 {
             pass(&Orders::new(&buffer[..ended], count));
         }
