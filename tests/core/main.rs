@@ -6,6 +6,7 @@ mod features;
 mod forged;
 mod golden;
 mod layers;
+mod memory;
 mod naive;
 mod properties;
 mod trades;

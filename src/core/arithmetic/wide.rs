@@ -155,7 +155,26 @@ impl<const N: usize> Int<N> {
     /// The product with an integer of two words.
     #[inline]
     pub fn by(&self, factor: i128) -> Wide {
-        self.times(&Int::<2>::from(factor))
+        match u64::try_from(factor.unsigned_abs()) {
+            Ok(size) => self.by_word(size, factor < 0),
+            Err(_) => self.times(&Int::<2>::from(factor)),
+        }
+    }
+
+    /// The product with one word, or its negative.
+    fn by_word(&self, factor: u64, is_minus: bool) -> Wide {
+        let (size, is_negative) = self.magnitude();
+        let mut words = [0u64; 8];
+        let mut carry = 0u128;
+        for (out, word) in words.iter_mut().zip(size.0) {
+            carry += u128::from(word) * u128::from(factor);
+            *out = carry as u64;
+            carry >>= 64;
+        }
+        if let Some(out) = words.get_mut(N) {
+            *out = carry as u64;
+        }
+        if is_negative == is_minus { Int(words) } else { -Int(words) }
     }
 
     pub fn square(&self) -> Wide {
@@ -266,6 +285,9 @@ mod tests {
             prop_assert_eq!((a + b).by(c), a.by(c) + b.by(c));
             prop_assert_eq!((a - b).by(c), a.by(c) - b.by(c));
             prop_assert_eq!(a.times(&b), b.times(&a));
+            for factor in [c, c >> 63, c >> 64, c >> 100] {
+                prop_assert_eq!(a.by(factor), a.times(&Int::<2>::from(factor)));
+            }
             prop_assert_eq!((a.wide() + b.wide() - b.wide()).to::<4>(), a);
         }
     }

@@ -219,6 +219,18 @@ impl Buffer {
         self.side.truncate(len);
     }
 
+    /// Makes room for so many records in all, in the columns that a piece has, and for no more.
+    pub fn reserve(&mut self, piece: &Piece, records: usize) {
+        fn room<T>(column: &mut Vec<T>, like: &[T], records: usize) {
+            let wanted = if like.is_empty() { 0 } else { records };
+            column.reserve_exact(wanted.saturating_sub(column.len()));
+        }
+        room(&mut self.time, piece.time, records);
+        room(&mut self.price, piece.price, records);
+        room(&mut self.size, piece.size, records);
+        room(&mut self.side, piece.side, records);
+    }
+
     pub fn append(&mut self, piece: &Piece) {
         self.time.extend_from_slice(piece.time);
         self.price.extend_from_slice(piece.price);
