@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import warnings
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
@@ -70,9 +71,8 @@ def check_count(bars: pl.DataFrame, n_bars: int) -> CountResult:
             bars,
             _PRICES,
             pl.all_horizontal(
-                pl.col("low").is_between(0, float("inf"), closed="none").fill_null(value=False),
+                *(pl.col(name).is_between(0, math.inf, closed="none") for name in _PRICES),
                 pl.col("low") <= pl.min_horizontal("open", "close"),
-                pl.col("high").is_finite(),
                 pl.col("high") >= pl.max_horizontal("open", "close"),
             ).fill_null(value=False),
         ),

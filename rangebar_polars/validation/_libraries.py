@@ -26,7 +26,9 @@ _EXTRA = "validation"
 _LEAST_VALUES = 20
 _STATIONARY_BELOW = 0.05
 _MOST_ROWS = 50_000
-#: What a library raises for a series that it cannot evaluate.
+_MODULES = ("scipy.stats", "statsmodels.tsa.stattools", "sklearn.feature_selection")
+_LIBRARIES = ("numpy", "scipy", "statsmodels", "sklearn")
+#: What a library raises for a series that it cannot evaluate, beside exceptions of its own.
 _FAILURES = (ArithmeticError, LookupError, RuntimeError, TypeError, ValueError)
 
 
@@ -38,13 +40,8 @@ def require_libraries() -> None:
     MissingExtraError
         One of them is not installed.
     """
-    for module in (
-        "numpy",
-        "scipy.stats",
-        "statsmodels.tsa.stattools",
-        "sklearn.feature_selection",
-    ):
-        import_extra(module, _EXTRA)
+    for library in _LIBRARIES:
+        import_extra(library, _EXTRA)
 
 
 @contextmanager
@@ -56,6 +53,9 @@ def quiet_libraries() -> Iterator[None]:
     import numpy as np
 
     with warnings.catch_warnings(), np.errstate(all="ignore"):
+        # The first import of statsmodels shows its warnings always, so it comes before the filter.
+        for module in _MODULES:
+            import_extra(module, _EXTRA)
         warnings.simplefilter("ignore")
         yield
 
@@ -110,6 +110,12 @@ def _computed(compute: Callable[[], Any]) -> list[float] | str:
     """Return finite numbers, or why there are none."""
     try:
         numbers = [float(number) for number in compute()]
-    except _FAILURES as error:
+    except Exception as error:
+        if not (isinstance(error, _FAILURES) or _library_of(error) in _LIBRARIES):
+            raise
         return f"{type(error).__name__}: {str(error).partition(chr(10))[0][:200]}"
     return numbers if all(map(math.isfinite, numbers)) else "the result is not finite"
+
+
+def _library_of(error: Exception) -> str:
+    return type(error).__module__.partition(".")[0]

@@ -160,7 +160,7 @@ class Tier1Check:
         """Check the next bars."""
         frame = polars_bars(bars)
         height = len(bars)
-        if height:
+        if frame.height:  # no rows, or no column of the catalogue
             self._seen |= dict.fromkeys(frame.columns)
             self._check_rows(frame)
             self._count_samples(frame)

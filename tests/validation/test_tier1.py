@@ -131,7 +131,8 @@ def test_no_bars_fail() -> None:
 
 
 def test_bars_without_features_fail() -> None:
-    for bars in (rb.sample_ticks().rangebar.bars(100), bars_to_pandas(BARS)):
+    other = pl.DataFrame({"x": [1.0]})
+    for bars in (rb.sample_ticks().rangebar.bars(100), bars_to_pandas(BARS), other):
         result = validate_tier1(bars)
         assert (result["features_present"], result["features_found"]) == (False, [])
         assert result["tier1_passed"] is False
