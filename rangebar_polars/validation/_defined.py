@@ -160,9 +160,10 @@ def has_sample(column: Column, present: frozenset[str]) -> pl.Expr | None:
         count = "lookback_trade_count"
     else:
         count = "order_count" if column.sample == "orders" else "agg_record_count"
-    inputs = [_BOUND.get(name) for name in column.needs.split(", ") if name]
-    if column.min_sample < 1 or None in inputs:
+    needs = [name for name in column.needs.split(", ") if name]
+    if column.min_sample < 1 or not _BOUND.keys() >= set(needs):
         return None
+    inputs = (_BOUND[name] for name in needs)
     condition = pl.all_horizontal(pl.col(count) >= column.min_sample, *inputs)
     return condition if present.issuperset(condition.meta.root_names()) else None
 
