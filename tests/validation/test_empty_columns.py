@@ -11,6 +11,7 @@ from rangebar_polars.validation.tier1 import Tier1Check, validate_tier1
 
 BARS = rb.sample_ticks().rangebar.bars(100, features="all")
 OPTIONAL = rb.columns().filter(pl.col("group") != "core")["name"].to_list()
+FIFTH = pl.int_range(BARS.height, eager=True) == 5
 NULL = pl.lit(None, pl.Float64)
 
 
@@ -35,7 +36,7 @@ def test_each_bound_of_an_optional_column_is_judged() -> None:
         name, values = row["name"], BARS[row["name"]]
         for bound, step in ((row["lower"], -1), (row["upper"], 1)):
             if bound is not None:
-                beyond = values.set(pl.int_range(BARS.height, eager=True) == 5, bound + step)
+                beyond = values.set(FIFTH, pl.Series([bound + step]).cast(values.dtype)[0])
                 result = validate_tier1(BARS.with_columns(beyond.alias(name)))
                 assert result["tier1_passed"] is False, name
                 assert [rows for _, rows in result.rows_failed.values()] == [[5]], name
