@@ -65,8 +65,8 @@ def scores(codes: Codes) -> Doubles:
     --------
     >>> import numpy as np
     >>> from rangebar_polars.validation._ranks import scores
-    >>> float(scores(np.array([0, 1, 2])) @ scores(np.array([2, 0, 1])))
-    -0.5...
+    >>> round(float(scores(np.array([0, 1, 2])) @ scores(np.array([2, 0, 1]))), 9)
+    -0.5
     """
     counts = np.bincount(codes)
     ranks = np.cumsum(counts) - (counts - 1) / 2

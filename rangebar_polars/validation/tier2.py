@@ -185,8 +185,8 @@ def validate_tier2(
     >>> result = validate_tier2(bars, features=["ofi", "duration_us"])
     >>> result["target"], result["tier2_passed"]
     ('forward_return (Close[i+1]/Close[i] − 1)', False)
-    >>> result["predictive_power"]["ofi"]["significant"]
-    False
+    >>> result["error"]
+    '1 of 2 columns is significant; at least 3 must be'
     """
     started = perf_counter()
     require_libraries()
