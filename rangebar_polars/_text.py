@@ -72,15 +72,15 @@ def either(choices: Iterable[str]) -> str:
 
 
 def count_text(count: int, noun: str) -> str:
-    """Return a number with its noun in the singular or plural.
+    """Return a number with its noun in the singular or plural; a noun in `s` has one form.
 
     Examples
     --------
     >>> from rangebar_polars._text import count_text
-    >>> count_text(1, "day"), count_text(2_000, "day")
-    ('1 day', '2,000 days')
+    >>> count_text(1, "day"), count_text(2_000, "day"), count_text(2, "series")
+    ('1 day', '2,000 days', '2 series')
     """
-    return f"{count:,} {noun}" if count == 1 else f"{count:,} {noun}s"
+    return f"{count:,} {noun}" if count == 1 or noun.endswith("s") else f"{count:,} {noun}s"
 
 
 def _escaped(found: re.Match[str]) -> str:

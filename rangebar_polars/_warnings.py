@@ -43,7 +43,7 @@ class CoverageWarning(RangeBarWarning):
 
 
 class ClampWarning(RangeBarWarning):
-    """Warns that the source gave no answer, so that the newest day of the tick store is taken."""
+    """Warns that the source did not answer, so the newest stored day is used instead."""
 
 
 class StartDateClampedWarning(RangeBarWarning):
@@ -67,7 +67,7 @@ class RepeatedFillsWarning(TradeFileWarning):
 
 
 class UnknownVariableWarning(RangeBarWarning):
-    """Warns that a variable of the environment is nearly the name of a setting, and has no effect."""
+    """Warns that an environment variable resembles a setting but has no effect."""
 
 
 class UnverifiedFileWarning(RangeBarWarning):
@@ -87,7 +87,7 @@ class LocalCheckpointWarning(RangeBarWarning):
 
 
 class ValidationWarning(RangeBarWarning):
-    """Warns that stored bars have failed a validation, or that there are none."""
+    """Warns that stored bars failed validation, or that no bars are stored."""
 
 
 class CacheOpeningsWarning(RangeBarWarning, RuntimeWarning):

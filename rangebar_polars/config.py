@@ -41,7 +41,7 @@ from rangebar_polars.exceptions import (
     nearest,
     with_hint,
 )
-from rangebar_polars.installation.variables import is_worker, nearest_variables
+from rangebar_polars.installation.variables import MINIMUM_THRESHOLD, is_worker, nearest_variables
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
@@ -380,15 +380,12 @@ def _unknown(sentence: str, name: str, known: Iterable[str]) -> str:
     return with_hint(sentence, f"did you mean `{near}`?") if near else sentence
 
 
-_MINIMUM = "RANGEBAR_MIN_THRESHOLD_"
-
-
 def minimum_threshold_variables() -> dict[str, str]:
     """Return the variables of smallest thresholds that are set, by the end of their names."""
     return {
-        name.removeprefix(_MINIMUM): value
+        name.removeprefix(MINIMUM_THRESHOLD): value
         for name, value in os.environ.items()
-        if name.startswith(_MINIMUM) and value.strip()
+        if name.startswith(MINIMUM_THRESHOLD) and value.strip()
     }
 
 
@@ -397,7 +394,7 @@ _WARNED: set[str] = set()
 
 
 def unknown_variables() -> dict[str, str | None]:
-    """Return the set variables that look like settings and are none, each with the nearest one.
+    """Return the set variables that resemble settings but are not, each with the nearest one.
 
     Examples
     --------
@@ -445,7 +442,7 @@ def minimum_threshold_setting(symbol: str) -> int | None:
     >>> minimum_threshold_setting("NOTSET") is None
     True
     """
-    variable = f"{_MINIMUM}{variable_suffix(upper_name(symbol))}"
+    variable = f"{MINIMUM_THRESHOLD}{variable_suffix(upper_name(symbol))}"
     text = os.environ.get(variable, "").strip()
     return int(THRESHOLD.value(text, f"the variable `{variable}`")) if text else None
 

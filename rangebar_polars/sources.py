@@ -205,7 +205,9 @@ SOURCES = _by_name(
         markets=(
             Market("spot", "base currency"),
             Market("um", "base currency", "futures-um"),
-            Market("cm", "base currency, of contracts", "futures-cm", has_contracts=True),
+            Market(
+                "cm", "base currency, converted from contracts", "futures-cm", has_contracts=True
+            ),
         ),
         ticks=TRADES,
         ids=IdScheme.CHAIN,

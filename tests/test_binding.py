@@ -181,8 +181,8 @@ def test_a_field_that_is_not_found_is_warned_of_once(field: str, entry_point: st
     assert len(caught) == 1
     text = str(caught[0].message)
     assert caught[0].filename == __file__
-    named = re.search(r"name it: columns=({.*?}), or", text)
-    silent = re.search(r"none: columns=({.*?})$", text)
+    named = re.search(r"name it: columns=({.*?}); or", text)
+    silent = re.search(r"declare it absent: columns=({.*?})$", text)
     assert named is not None
     assert silent is not None
     assert issubclass(UnboundColumnWarning, RangeBarWarning)

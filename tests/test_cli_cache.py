@@ -22,10 +22,17 @@ pytest.importorskip("chdb")
 from exchange import Exchange, Tape
 from rangebar_polars.bar_series.identity import BAR_SEMANTICS, BarRules, BarSpec
 from rangebar_polars.cli import main
-from rangebar_polars.clickhouse.open import open_cache
+from rangebar_polars.cli.cache_status import _progress, _say_notes
+from rangebar_polars.clickhouse.commit.leases import RunningWriter
+from rangebar_polars.clickhouse.open import open_cache, reading
+from rangebar_polars.clickhouse.query.status import stored_series
 from rangebar_polars.clickhouse.query.units import read_chains
+from rangebar_polars.exceptions import CoverageError
+from rangebar_polars.maintenance.tasks import PopulateTask
+from rangebar_polars.maintenance.update import UpdateReport
 from rangebar_polars.populate.populate import populate_cache_resumable
 from rangebar_polars.readers.cached import count_bars, get_cached_bars
+from rangebar_polars.sources import Venue
 from rangebar_polars.storage.parquet import TickStorage
 
 if TYPE_CHECKING:
@@ -133,6 +140,44 @@ def test_coverage_has_the_state_of_each_day(kept: Path, capsys: pytest.CaptureFi
     assert table["threshold"].to_list() == [250] * 3 + [500] * 3
 
 
+def test_an_unregistered_symbol_has_no_cached_bars(
+    kept: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for action in ("count", "export"):
+        assert main(["cache", action, "BTCUSD"]) == 1
+        assert "did you mean `BTCUSDT`?" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("year", "gate", "days"),
+    [(2023, True, "0 days of bars stored;"), (2024, True, "2 days of bars stored, the last is "),
+     (2025, True, "1 day of bars stored, the last is "), (2024, False, "0 days of bars stored;")],
+)  # fmt: skip
+def test_the_progress_of_a_writer_counts_the_bars_of_its_series(
+    year: int, gate: bool, days: str, kept: Path
+) -> None:
+    with reading(cache_dir=kept) as cache:
+        series = stored_series(cache)
+    spec = BarSpec.of("BTCUSDT", 250, rules=BarRules(prevent_same_timestamp_close=gate))
+    writer = RunningWriter(spec.series(date(year, 1, 1)).lease_key, 7, "host")
+    text = _progress(writer, series, kept)
+    assert text.startswith(f"running: BTCUSDT (binance/spot) at 250 dbps, year {year}: {days}")
+    ticks = {2023: 0, 2024: 2, 2025: 2}[year]
+    assert f"; {ticks} days of ticks (process 7 on host)" in text
+
+
+@pytest.mark.parametrize(
+    ("rebuilds", "sentence"), [(1, "1 rebuild is unfinished; "), (2, "2 rebuilds are unfinished; ")]
+)
+def test_unfinished_rebuilds_are_counted(
+    rebuilds: int, sentence: str, kept: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with reading(cache_dir=kept) as cache:
+        series = stored_series(cache).head(1)
+    _say_notes(series.with_columns(open_rebuilds=pl.lit(rebuilds)))
+    assert capsys.readouterr().err.startswith(f"rangebar: {sentence}")
+
+
 def test_count_is_the_number_of_closed_bars(kept: Path, capsys: pytest.CaptureFixture[str]) -> None:
     wanted = expected().filter(before("2025-01-02") & ~before("2025-01-01")).height
     assert main(["cache", "count", "btcusdt"]) == 0
@@ -144,10 +189,13 @@ def test_count_is_the_number_of_closed_bars(kept: Path, capsys: pytest.CaptureFi
 
 
 @pytest.mark.parametrize("suffix", [".parquet", ".csv"])
-def test_export_writes_the_cached_bars(kept: Path, suffix: str, tmp_path: Path) -> None:
+def test_export_writes_the_cached_bars(
+    kept: Path, suffix: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     out = tmp_path / f"bars{suffix}"
-    assert main(["cache", "export", "BTCUSDT", "2024-12-31", "2025-01-01", "--out", str(out)]) == 0
     wanted = expected(features="microstructure").filter(~before("2024-12-31"), before("2025-01-02"))
+    monkeypatch.setattr("rangebar_polars.cli.bars.csv_text", None)
+    assert main(["cache", "export", "BTCUSDT", "2024-12-31", "2025-01-01", "--out", str(out)]) == 0
     if suffix == ".parquet":
         assert_frame_equal(pl.read_parquet(out), wanted)
     else:
@@ -214,6 +262,21 @@ def test_an_update_without_a_connection_ends_with_1_and_is_not_up_to_date(
     assert "up to date" in capsys.readouterr().out
 
 
+def test_an_update_report_has_the_reason_of_every_failure() -> None:
+    task = PopulateTask(
+        Venue("binance", "spot"),
+        "BTCUSDT",
+        "year",
+        prevent_same_timestamp_close=True,
+        start=datetime(2024, 1, 1, tzinfo=UTC),
+        last_day=None,
+        thresholds=(250,),
+    )
+    failed = [(task, CoverageError("first")), (task, CoverageError("second"))]
+    lines = str(UpdateReport(failed=failed)).splitlines()
+    assert [line.partition(": failed, ")[2] for line in lines] == ["first", "second"]
+
+
 def test_update_takes_only_the_thresholds_that_are_named(copied: Path) -> None:
     assert main(["cache", "update", "-t", "500", "--end", LAST, *QUIET]) == 0
     assert days_of(threshold=500)[-1] == LAST
@@ -242,6 +305,8 @@ def test_an_update_that_fails_ends_with_1_and_the_reason(
     heard = capsys.readouterr().err
     assert "2025-01-02" in heard
     assert "hint: " in heard
+    assert heard.count(": failed, ") == 1
+    assert heard.count("rangebar: 1 population failed\n") == 1
 
 
 def test_upgrade_rebuilds_bars_of_another_rule(

@@ -7,6 +7,8 @@ import io
 import json
 import subprocess
 import sys
+import zipfile
+from datetime import date
 from typing import TYPE_CHECKING
 
 import polars as pl
@@ -15,7 +17,8 @@ from polars.testing import assert_frame_equal
 
 import rangebar_polars as rb
 from rangebar_polars.cli import main
-from rangebar_polars.cli._remedies import with_options
+from rangebar_polars.cli._remedies import command, with_options
+from rangebar_polars.readers.hints import MissingTicks
 from rangebar_polars.storage.parquet import TickStorage
 
 if TYPE_CHECKING:
@@ -64,6 +67,23 @@ def test_times_of_any_unit_are_read(
     assert found["symbol"].to_list() == wanted["symbol"].to_list()
 
 
+def test_times_of_another_unit_are_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "t.parquet"
+    two_symbols("us").write_parquet(path)
+    words = ["bars", str(path), "--group-by", "symbol", "--time-unit"]
+    for unit in ("s", "ms", "ns"):
+        assert main([*words, unit]) == 1
+        heard = capsys.readouterr()
+        assert heard.out == ""
+        assert f"`1723075200932115` in `timestamp` is outside 2000 to 2100 in `{unit}`" in heard.err
+        assert "hint: --time-unit us" in heard.err
+    two_symbols().with_columns(timestamp=pl.lit(7)).write_parquet(path)
+    assert main([*words, "s"]) == 1
+    assert "`7` in `timestamp` is outside 2000 to 2100 in `s`" in capsys.readouterr().err
+
+
 def test_times_of_float_seconds_are_read(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -86,6 +106,71 @@ def test_standard_input_is_read_as_a_file_is(tmp_path: Path) -> None:
     assert len(piped.stdout.splitlines()) > 1
 
 
+@pytest.mark.parametrize("form", ["zip", "gzip"])
+def test_packed_tables_with_keys_are_read_in_pieces(
+    form: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    plain, path = tmp_path / "t.csv", tmp_path / f"t.{form}"
+    plain.write_bytes(two_symbols("us").write_csv().encode())
+    if form == "gzip":
+        path.write_bytes(gzip.compress(plain.read_bytes()))
+    else:
+        with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+            archive.write(plain, "t.csv")
+            archive.writestr("__MACOSX/._t.csv", "x")
+    options = ["--group-by", "symbol", "--time-unit", "us"]
+    assert main(["bars", str(plain), *options]) == 0
+    wanted = capsys.readouterr().out
+    with monkeypatch.context() as patched:
+        if form == "gzip":  # a zip file has its directory at the end
+            patched.setattr("pathlib.Path.read_bytes", None)
+        assert main(["bars", str(path), *options]) == 0
+    assert capsys.readouterr().out == wanted
+    path.write_bytes(path.read_bytes()[:-20])
+    assert main(["bars", str(path), *options]) == 1
+    assert f"is a damaged {form} file" in capsys.readouterr().err
+
+
+def test_hidden_files_of_a_folder_are_not_tables(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    two_symbols().write_csv(tmp_path / "a.csv")
+    (tmp_path / "._a.csv").write_bytes(b"\0\1\2")
+    (tmp_path / "notes.txt").write_text("none", encoding="utf-8")
+    assert main(["bars", str(tmp_path), "--group-by", "symbol"]) == 0
+    wanted = two_symbols().rangebar.bars(250, group_by="symbol")
+    assert bars_csv(capsys.readouterr().out)["close"].to_list() == wanted["close"].to_list()
+
+
+@pytest.mark.parametrize(("row", "text"), [(0, "soon"), (2, "2024-02-30 00:00:00")])
+def test_text_that_is_not_a_time_is_named(
+    row: int, text: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    times = [f"2024-01-01 00:00:0{second}" for second in range(4)]
+    times[row] = text
+    columns = {"timestamp": times, "price": [100.0] * 4, "quantity": [1.0] * 4}
+    good, bad = tmp_path / "good.csv", tmp_path / "bad.csv"
+    two_symbols().head(4).select(
+        pl.Series("timestamp", [f"2023-01-01 00:00:0{second}" for second in range(4)]),
+        *("price", "quantity", "symbol"),
+    ).write_csv(good)
+    pl.DataFrame(columns).with_columns(symbol=pl.lit("A")).write_csv(bad)
+    assert main(["bars", str(good), str(bad), "--group-by", "symbol"]) == 1
+    heard = capsys.readouterr().err
+    assert f"`{bad}`, row {row}: `{text}` in `timestamp` is not a time" in heard
+    assert "2024-01-31T12:00:00Z" in heard
+
+
+def test_standard_input_that_is_named_twice_is_not_read(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    stream = io.TextIOWrapper(io.BytesIO(b"1,2\n"))
+    monkeypatch.setattr(sys, "stdin", stream)
+    assert main(["bars", "-", "-"]) == 2
+    assert "once" in capsys.readouterr().err
+    assert stream.buffer.tell() == 0
+
+
 def test_files_of_any_layout_are_recognised(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -96,6 +181,7 @@ def test_files_of_any_layout_are_recognised(
     assert main(["bars", str(binance)]) == 0
     heard = capsys.readouterr()
     assert "rangebar: layout: binance-trades (spot)" in heard.err
+    assert "rangebar: 1 bar at 0.25 %\n" in heard.err
     assert bars_csv(heard.out)["close"].to_list() == [3210.5, 3219.5][:1]
     own = tmp_path / "own.csv"
     own.write_text("when,px,sz\n1723075200000,100,1\n1723075201000,100.5,2\n", encoding="utf-8")
@@ -185,6 +271,38 @@ def test_quiet_prints_nothing_on_success_and_the_reason_of_a_failure(
     assert "no.parquet" in capsys.readouterr().err
 
 
+def test_a_symbol_with_a_dot_or_slash_or_the_name_of_a_folder_is_imported_and_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("RANGEBAR_CACHE_DIR", str(tmp_path / "store"))
+    monkeypatch.setenv("RANGEBAR_SYMBOL_GATE", "off")
+    (tmp_path / "ABC").mkdir()
+    rb.sample_ticks().write_parquet("t.parquet")
+    for symbol in ("BRK.B", "EUR/USD", "ABC"):
+        assert main(["ticks", "import", "t.parquet", "--source", "mine", symbol]) == 0
+        assert f"{symbol} (mine/spot): " in capsys.readouterr().out
+        days = ["2024-08-08", "2024-08-08"]
+        assert main(["bars", symbol, *days, "--source", "mine", "--no-cache"]) == 0
+        wanted = rb.sample_ticks().rangebar.bars(250)
+        assert bars_csv(capsys.readouterr().out)["close"].to_list() == wanted["close"].to_list()
+
+
+def test_import_takes_the_symbol_of_files_with_several(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("RANGEBAR_SYMBOL_GATE", "off")
+    path = tmp_path / "t.csv"
+    ids = [name for name in TICKS.columns if name.endswith("_id")]
+    two_symbols().drop(ids).write_csv(path)
+    words = ["ticks", "import", str(path), "--source", "mine", "--cache-dir", str(tmp_path), "ABC"]
+    assert main(words) == 1
+    assert "--symbol A" in capsys.readouterr().err
+    for option in ("--symbol", "--only"):
+        assert main([*words, option, "A"]) == 0
+    assert f"{TICKS.height:,} already stored" in capsys.readouterr().out
+
+
 def test_import_writes_the_ticks_of_files(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -205,6 +323,9 @@ def test_import_writes_the_ticks_of_files(
     assert "already stored" in capsys.readouterr().out
     assert main([*words, "--quiet"]) == 0
     assert capsys.readouterr().err == ""
+    ticks.head(1).write_parquet(file)
+    assert main([*words[:-1], "BTCUSDT"]) == 0
+    assert capsys.readouterr().out == "BTCUSDT (binance/spot): 1 tick of 1 day imported\n"
 
 
 @pytest.mark.parametrize(
@@ -215,6 +336,13 @@ def test_import_writes_the_ticks_of_files(
         (["ticks", "import", "a.csv", "b.csv"], "symbol"),
         (["bars", "-", "-"], "once"),
         (["bars", "x.csv", "--time-unit", "minutes"], "ms"),
+        (["bars", "x.csv", "--group-by", "symbol", "--symbol", "A"], "leave out --symbol"),
+        (["bars", "x.csv", "--group-by", "symbol", "--layout", "csv"], "and --layout"),
+        (["bars", "ABC", "2024-08-08", "2024-08-09", "--layout", "csv"], "leave out --layout"),
+        (["bars", "ABC", "2024-08-08", "2024-08-09", "--columns", "price=p"], "out --columns"),
+        (["bars", "ABC", "2024-08-08", "2024-08-09", "--time-unit", "ms"], "out --time-unit"),
+        (["bars", "ABC", "2024-08-08", "2024-08-09", "--group-by", "s"], "out --group-by"),
+        (["bars", "A.B", "2024-08-08", "2024-13-09"], "2024-13-09"),
     ],
     ids=" ".join,
 )
@@ -298,6 +426,12 @@ def test_every_command_takes_a_cache_folder(words: list[str]) -> None:
 def test_hints_name_options(hint: str, option: str) -> None:
     assert with_options(f"wrong\n\nhint: {hint}") == f"wrong\n\nhint: {option}"
     assert with_options(hint) == hint
+
+
+def test_the_command_for_ticks_of_a_user_source_has_the_folder() -> None:
+    day = date(2024, 1, 1)
+    missing = MissingTicks("BRK.B", "mine", "spot", day, day, cache_dir="/data")
+    assert command(missing) == "rangebar ticks import FILES BRK.B --source mine --cache-dir /data"
 
 
 def test_status_is_a_list_for_people_and_for_programs(

@@ -17,13 +17,12 @@ import rangebar_polars as rb
 from exchange import Exchange, Tape, faults
 from rangebar_polars.cli import main
 from rangebar_polars.exceptions import TicksNotCachedError
-from rangebar_polars.maintenance.doctor import examine
+from rangebar_polars.maintenance.doctor import Finding, examine
+from rangebar_polars.maintenance.doctor.findings import Check, run_checks
 from rangebar_polars.storage.parquet import TickStorage
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-
-    from rangebar_polars.maintenance.doctor import Finding
 
 
 @pytest.fixture
@@ -111,6 +110,18 @@ def test_a_misspelt_variable_is_a_problem_and_a_foreign_one_a_note(
     assert heard.out.splitlines()[0] == "settings"
     assert "RANGEBAR_MAX_PENDING_BARS" not in heard.out
     assert heard.err == "rangebar: 1 problem\n"
+
+
+def test_what_a_check_has_found_before_an_error_is_reported() -> None:
+    def work() -> Iterator[Finding]:
+        yield Finding("area", "first", "ok", "sound")
+        raise OSError("no access")
+
+    found = run_checks([Check("area", "check", work, 60.0)])
+    assert [(one.name, one.state, one.text) for one in found] == [
+        ("first", "ok", "sound"),
+        ("check", "problem", "no access"),
+    ]
 
 
 def test_settings_that_are_not_valid_are_reported_once(

@@ -96,6 +96,7 @@ def test_a_population_reports_its_days_and_stores_every_bar(
     "words",
     [
         ("BTCUSDT", FIRST, LAST),
+        ("BTCUSDT", FIRST.replace("-", "/"), LAST.replace("-", ".")),
         ("btcusdt", FIRST, "-e", LAST),
         ("--end", LAST, "--start", FIRST, "BTCUSDT"),
         ("-t", "250", "BTCUSDT", "BTCUSDT", FIRST, LAST),

@@ -234,7 +234,7 @@ def test_verify_ends_with_1_where_a_file_is_corrupt(store: TickStorage) -> None:
     sound = command("ticks", "verify")
     assert sound.returncode == 0, sound.stderr
     assert table_of(sound.stdout)["state"].to_list() == ["ok"]
-    assert "1 files, 0 bad" in sound.stderr
+    assert "1 file, 0 bad" in sound.stderr
     spoil(Path(store.verify()["file"].item()))
     for words in ([], ["ethusdt"]):
         run = command("ticks", "verify", *words)
@@ -293,7 +293,7 @@ def test_gc_removes_unreferenced_files_and_a_dry_run_does_not(store: TickStorage
     assert "would be deleted" in run.stderr
     assert file.exists()
     run = command("ticks", "gc")
-    assert "files deleted" in run.stderr
+    assert "1 file deleted" in run.stderr
     assert not file.exists()
 
 

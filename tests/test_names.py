@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import inspect
 from typing import TYPE_CHECKING, Any
 
@@ -99,6 +100,26 @@ def test_a_missing_argument_is_named_by_both_names() -> None:
         rb.scan_ticks("ETHUSDT")
     with pytest.raises(TypeError, match="`start_date`, also called `start`"):
         rb.populate_cache_resumable("ETHUSDT")
+
+
+@EVERY
+def test_a_call_that_python_would_refuse_says_what_to_write(name: str) -> None:
+    function, _ = FUNCTIONS[name]
+    parameters = inspect.signature(function).parameters.values()
+    required = [one.name for one in parameters if one.default is one.empty]
+    values: dict[str, object] = dict.fromkeys(required, "2024-01-01")
+    for missing in required:
+        given = {other: value for other, value in values.items() if other != missing}
+        with pytest.raises(TypeError, match=f"^`{name}` needs the argument `{missing}`") as caught:
+            function(**given)
+        hint = str(caught.value).partition("\n\nhint: write ")[2]
+        written = ast.parse(f"function({hint})", mode="eval").body
+        assert isinstance(written, ast.Call)
+        assert [keyword.arg for keyword in written.keywords] == [missing]
+    with pytest.raises(TypeError, match=f"^`{name}` was given too many positional arguments"):
+        function(*range(20))
+    with pytest.raises(TypeError, match=f"^`{name}` was given `symbol` twice"):
+        function("ETHUSDT", symbol="ETHUSDT")
 
 
 def test_short_and_long_names_read_the_same_bars(folder: Path) -> None:

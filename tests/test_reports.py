@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import html
 import re
+from dataclasses import replace
 from datetime import date, timedelta
 from typing import TYPE_CHECKING
 
+import polars as pl
 import pytest
 
 import rangebar_polars as rb
@@ -100,6 +102,18 @@ def test_what_a_report_says() -> None:
     assert "and 294 more; `.frame()` has all of them" in repr(REPORTS["long population"])
     assert "tier 1 passed, 0 breaks in the chain of ids>" in repr(REPORTS["precompute"])
     assert repr(PopulateReport()) == "<PopulateReport: 0 bars written, 0 series>"
+
+
+def test_a_count_of_one_is_singular() -> None:
+    bars = rb.sample_ticks().rangebar.bars(100, features="microstructure")
+    half = bars.height // 2
+    torn = pl.concat([bars[:half], bars[half + 1 :]])
+    result = replace(precomputed(), continuity=validate_continuity(torn))
+    assert ", 1 break in the chain of ids>" in repr(result)
+    assert f"\n{bars.height - 1:,} bars: 1 break\n" in str(result)
+    few = replace(result, total_bars=1, total_ticks=1)
+    assert ": 1 bar of 1 tick, " in str(few)
+    assert str(FetchReport("A", fetched=YEAR[:1], rows=1)).startswith("A: 1 day fetched (1 tick), ")
 
 
 def test_the_table_of_a_long_population_says_how_many_rows_are_left_out() -> None:

@@ -37,6 +37,7 @@ __all__ = [
     "text_table",
     "warnings_to_stderr",
     "whole_file",
+    "write_csv",
 ]
 
 TABLE_ROWS = 20
@@ -103,10 +104,21 @@ def csv_text(frame: pl.DataFrame) -> str:
     time
     2023-12-31T15:00:00.000000Z
     """
-    zoned = pl.selectors.datetime(time_zone="*").dt.convert_time_zone("UTC")
+    return _in_utc(frame).write_csv(datetime_format=_time_format(frame))
+
+
+def write_csv(frame: pl.DataFrame, path: Path) -> None:
+    """Write rows to a file, as `csv_text` writes them, without all of the text in memory."""
+    _in_utc(frame).write_csv(path, datetime_format=_time_format(frame))
+
+
+def _in_utc(frame: pl.DataFrame) -> pl.DataFrame:
+    return frame.with_columns(pl.selectors.datetime(time_zone="*").dt.convert_time_zone("UTC"))
+
+
+def _time_format(frame: pl.DataFrame) -> str:
     units = {dtype.time_unit for dtype in frame.dtypes if isinstance(dtype, pl.Datetime)}
-    places = 9 if "ns" in units else 6
-    return frame.with_columns(zoned).write_csv(datetime_format=f"%Y-%m-%dT%H:%M:%S%.{places}fZ")
+    return f"%Y-%m-%dT%H:%M:%S%.{9 if 'ns' in units else 6}fZ"
 
 
 def emit(text: str) -> None:

@@ -126,6 +126,7 @@ def command(missing: Remedied) -> str:
                 options = {
                     "--source": source,
                     "--market": None if market == DEFAULT_MARKET else market,
+                    "--cache-dir": missing.cache_dir,
                 }
                 return _line(["ticks", "import", "FILES", symbol], options)
             days = [str(first_day), str(last_day)]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gzip
 import shutil
 import sys
 from contextlib import ExitStack, contextmanager
@@ -13,25 +12,26 @@ from typing import TYPE_CHECKING
 
 import polars as pl
 
+from rangebar_polars._text import shown
 from rangebar_polars.cli._output import UsageError, say
 from rangebar_polars.compute._columns import bind
 from rangebar_polars.exceptions import TickDataError, with_hint
 from rangebar_polars.fetch.binance.archive import GLOB_CHARACTERS
-from rangebar_polars.fetch.zipped import is_zip, member_pieces
+from rangebar_polars.fetch.zipped import PARQUET_MAGIC, is_gzip, is_zip, text_pieces
+from rangebar_polars.trade_files.inputs import SUFFIXES, in_folder, inputs_of
+from rangebar_polars.trade_layouts.matching import unit_of_time
+from rangebar_polars.trade_layouts.table import TIME_UNITS
 
 if TYPE_CHECKING:
     import argparse
     from collections.abc import Iterator, Sequence
 
-__all__ = ["STDIN", "TradeInput", "add_file_arguments", "is_file_name", "opened_trades"]
+__all__ = ["STDIN", "TradeInput", "add_file_arguments", "is_file_name", "is_trade_file"]
+__all__ += ["opened_trades"]
 
 STDIN = "-"
-TIME_UNITS = {"s": 1, "ms": 10**3, "us": 10**6, "ns": 10**9}
-# 2000 and 2100, in seconds: the numbers of no two units overlap.
-EARLIEST_S, LATEST_S = 946_684_800, 4_102_444_800
 COPIED_BYTES = 1 << 20
 INFERRED_ROWS = 10_000
-PARQUET_MAGIC, GZIP_MAGIC = b"PAR1", b"\x1f\x8b"
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +48,8 @@ class TradeInput:
     def of(cls, arguments: argparse.Namespace) -> TradeInput:
         """Read the options of a command."""
         group_by = [name for text in arguments.group_by or () for name in text.split(",")]
+        if group_by and (arguments.symbol or arguments.layout != "auto"):
+            raise UsageError("--group-by reads plain tables; leave out --symbol and --layout")
         return cls(
             arguments.layout,
             arguments.symbol,
@@ -107,8 +109,26 @@ def is_file_name(text: str) -> bool:
     [True, True, True, False]
     """
     path = Path(text)
-    pattern = any(character in text for character in GLOB_CHARACTERS)
-    return text == STDIN or pattern or len(path.parts) > 1 or bool(path.suffix) or path.exists()
+    return is_trade_file(text) or len(path.parts) > 1 or bool(path.suffix) or path.exists()
+
+
+def is_trade_file(text: str) -> bool:
+    """Return whether an argument names trade files even where a symbol may stand.
+
+    Symbols may have dots and slashes, and folders may be named like symbols.
+
+    Examples
+    --------
+    >>> from rangebar_polars.cli._trades import is_trade_file
+    >>> [is_trade_file(text) for text in ("trades.csv", "data/*", "-", "BRK.B", "EUR/USD")]
+    [True, True, True, False, False]
+    """
+    return (
+        text == STDIN
+        or any(character in text for character in GLOB_CHARACTERS)
+        or text.lower().endswith(SUFFIXES)
+        or Path(text).is_file()
+    )
 
 
 @contextmanager
@@ -117,22 +137,29 @@ def opened_trades(
 ) -> Iterator[pl.LazyFrame]:
     """Scan the trades of files, and say which layout they have; none of them may be `written`."""
     with ExitStack() as stack:
-        paths = [stack.enter_context(_standard_input()) if n == STDIN else n for n in names]
         if names.count(STDIN) > 1:
             raise UsageError(f"`{STDIN}` (standard input) can be read once")
+        paths = [stack.enter_context(_standard_input()) if n == STDIN else n for n in names]
         files = list(_local_files(paths))
         for path in written:
             if path is not None and path.exists() and any(path.samefile(f) for f in files):
                 raise UsageError(f"`{path}` is among the trades; write to another file")
-        if wanted.group_by:
-            yield _tables(files, wanted, stack)
-        else:
+        if not wanted.group_by:
             yield _layout(paths, wanted)
+            return
+        tables = _tables(files, wanted, stack)
+        try:
+            yield pl.concat([_timed(plan, path, wanted) for path, plan in tables])
+        except pl.exceptions.PolarsError as error:
+            faults = (_time_fault(plan, path, wanted) for path, plan in tables)
+            fault = next(filter(None, faults), None)
+            if fault is None:
+                raise
+            raise fault from error
 
 
 def _layout(paths: Sequence[str | Path], wanted: TradeInput) -> pl.LazyFrame:
     """Scan files of a known layout."""
-    from rangebar_polars.trade_files.inputs import inputs_of
     from rangebar_polars.trade_files.scan import parse_request, scan_trades
 
     request = parse_request(wanted.layout, wanted.symbol, wanted.columns, wanted.time_unit)
@@ -145,11 +172,6 @@ def _layout(paths: Sequence[str | Path], wanted: TradeInput) -> pl.LazyFrame:
         columns=wanted.columns,
         time_unit=wanted.time_unit,
     )
-
-
-def _magic(path: Path) -> bytes:
-    with path.open("rb") as file:
-        return file.read(4)
 
 
 @contextmanager
@@ -173,18 +195,20 @@ def _local_files(paths: Sequence[str | Path]) -> Iterator[Path]:
         if "://" in str(path):
             continue
         if Path(path).is_dir():
-            yield from (file for file in sorted(Path(path).rglob("*")) if file.is_file())
+            yield from in_folder(Path(path))
         else:
             yield from resolve_paths(path)
 
 
-def _tables(files: Sequence[Path], wanted: TradeInput, stack: ExitStack) -> pl.LazyFrame:
+def _tables(
+    files: Sequence[Path], wanted: TradeInput, stack: ExitStack
+) -> list[tuple[Path, pl.LazyFrame]]:
     """Scan tables with their key columns, which the frame methods group."""
     if not files:
         sentence = "--group-by reads files of this machine"
         raise UsageError(with_hint(sentence, "download the file first, and give its path"))
     folder = Path(stack.enter_context(TemporaryDirectory(prefix="rangebar-")))
-    frames = []
+    tables = []
     for number, path in enumerate(files):
         frame = _table(path, folder / f"{number}.csv")
         missing = [name for name in wanted.group_by if name not in frame.collect_schema()]
@@ -193,44 +217,60 @@ def _tables(files: Sequence[Path], wanted: TradeInput, stack: ExitStack) -> pl.L
             raise TickDataError(
                 f"`{path}` has no column `{missing[0]}` to group by; it has {names}"
             )
-        frames.append(_timed(frame, path, wanted))
+        tables.append((path, frame))
     say(f"layout: table with {', '.join(wanted.group_by)}")
-    return pl.concat(frames) if len(frames) > 1 else frames[0]
+    return tables
 
 
 def _table(path: Path, unpacked: Path) -> pl.LazyFrame:
     """Scan a Parquet or CSV file; a compressed one is unpacked first."""
-    magic = _magic(path)
     try:
+        with path.open("rb") as file:
+            magic = file.read(len(PARQUET_MAGIC))
         if magic == PARQUET_MAGIC:
             plan = pl.scan_parquet(path)
         else:
-            text = unpacked if is_zip(magic) or magic.startswith(GZIP_MAGIC) else path
-            if text == unpacked:
-                _unpack(path, unpacked, magic)
+            is_packed = is_zip(magic) or is_gzip(magic)
+            if is_packed:
+                with unpacked.open("wb") as file:
+                    file.writelines(text_pieces(path))
+            text = unpacked if is_packed else path
             plan = pl.scan_csv(text, infer_schema_length=INFERRED_ROWS)
         plan.collect_schema()
-    except (pl.exceptions.PolarsError, OSError, EOFError) as error:
+    except (pl.exceptions.PolarsError, OSError) as error:
         what = str(error).partition("\n")[0][:200]
         raise TickDataError(f"`{path}` cannot be read as a table: {what}") from error
     return plan
 
 
-def _unpack(path: Path, unpacked: Path, magic: bytes) -> None:
-    """Write the text of a compressed file to another file."""
-    with unpacked.open("wb") as file:
-        if is_zip(magic):
-            file.writelines(member_pieces(path.read_bytes(), str(path)))
-        else:
-            with gzip.open(path) as packed:
-                shutil.copyfileobj(packed, file, COPIED_BYTES)
+def _time_column(plan: pl.LazyFrame, wanted: TradeInput) -> tuple[str, pl.DataType]:
+    schema = plan.collect_schema()
+    name = bind(schema, wanted.columns or {}, keys=wanted.group_by).of("timestamp")
+    return name, schema[name]
+
+
+def _time_fault(plan: pl.LazyFrame, path: Path, wanted: TradeInput) -> TickDataError | None:
+    """Return the error for the first text that is not a time; None if there is none."""
+    name, dtype = _time_column(plan, wanted)
+    if dtype != pl.String:
+        return None
+    time = pl.col(name).str.to_datetime(time_unit="us", time_zone="UTC", strict=False)
+    columns = plan.select(pl.col(name).alias("text"), time.alias("time")).with_row_index("row")
+    is_fault = pl.col("text").is_not_null() & pl.col("time").is_null()
+    found = columns.filter(is_fault).head(1).collect()
+    if found.is_empty():
+        return None
+    row, text, _ = found.row(0)
+    sentence = f"`{path}`, row {row}: `{shown(text)}` in `{name}` is not a time"
+    return TickDataError(
+        with_hint(sentence, "write all times in one form, such as 2024-01-31T12:00:00Z")
+    )
 
 
 def _timed(plan: pl.LazyFrame, path: Path, wanted: TradeInput) -> pl.LazyFrame:
     """Convert the column of times, which may be numbers or text."""
-    schema = plan.collect_schema()
-    name = bind(schema, wanted.columns or {}, keys=wanted.group_by).of("timestamp")
-    dtype, time = schema[name], pl.col(name)
+    name, dtype = _time_column(plan, wanted)
+    time = pl.col(name)
     if isinstance(dtype, pl.Datetime):
         return plan
     if dtype == pl.String:
@@ -238,13 +278,17 @@ def _timed(plan: pl.LazyFrame, path: Path, wanted: TradeInput) -> pl.LazyFrame:
     if not dtype.is_numeric():
         return plan
     unit = wanted.time_unit
+    first = next(iter(plan.select(time).drop_nulls().head(1).collect()[name]), None)
+    likely = None if first is None else unit_of_time(first)
     if unit is None:
-        first = plan.select(time.drop_nulls().first()).collect().item()
         sentence = (
-            f"`{path}`: the times in `{name}`, such as `{first}`, are numbers, and nothing says of "
-            "which unit"
+            f"`{path}`: the times in `{name}`, such as `{first}`, are numbers without a known unit"
         )
-        raise TickDataError(with_hint(sentence, f"--time-unit {_unit_of(first) or 'ms'}"))
+        raise TickDataError(with_hint(sentence, f"--time-unit {likely or 'ms'}"))
+    if first is not None and likely != unit:
+        sentence = f"`{path}`: the time `{first}` in `{name}` is outside 2000 to 2100 in `{unit}`"
+        hint = "correct the times" if likely is None else f"--time-unit {likely}"
+        raise TickDataError(with_hint(sentence, hint))
     if dtype.is_float():
         return plan.with_columns(_from_float(time, unit))
     return plan.with_columns(_from_integer(time, unit).dt.replace_time_zone("UTC"))
@@ -260,18 +304,3 @@ def _from_float(time: pl.Expr, unit: str) -> pl.Expr:
     """Return times that are floats, to the microsecond."""
     us = (time * (1_000_000 / TIME_UNITS[unit])).round().cast(pl.Int64)
     return pl.from_epoch(us, time_unit="us").dt.replace_time_zone("UTC")
-
-
-def _unit_of(value: float | None) -> str | None:
-    """Return the unit in which a number is a time of this century.
-
-    Examples
-    --------
-    >>> from rangebar_polars.cli._trades import _unit_of
-    >>> _unit_of(1_723_161_255_342), _unit_of(1_723_161_255.25), _unit_of(7)
-    ('ms', 's', None)
-    """
-    if value is None:
-        return None
-    units = (unit for unit, count in TIME_UNITS.items() if EARLIEST_S <= value / count < LATEST_S)
-    return next(units, None)

@@ -10,23 +10,35 @@ from typing import TYPE_CHECKING, Literal
 
 import polars as pl
 
+from rangebar_polars._text import count_text
 from rangebar_polars._utils.span import parse_span
 from rangebar_polars.cli._arguments import (
     DEFAULT_THRESHOLD,
     add_cache_arguments,
+    add_quiet_argument,
     add_threshold_argument,
     add_venue_arguments,
     parsed,
     symbol_of,
     venue_of,
 )
-from rangebar_polars.cli._output import UsageError, csv_text, emit, say, text_table, whole_file
+from rangebar_polars.cli._output import (
+    UsageError,
+    csv_text,
+    emit,
+    say,
+    text_table,
+    whole_file,
+    write_csv,
+)
 from rangebar_polars.cli._trades import (
     TradeInput,
     add_file_arguments,
     is_file_name,
+    is_trade_file,
     opened_trades,
 )
+from rangebar_polars.cli.populate import is_day
 from rangebar_polars.compute._options import parse_options
 from rangebar_polars.compute.frame import bars_frame
 from rangebar_polars.distance import Distance
@@ -126,7 +138,7 @@ def add_parser(verbs: Verbs) -> None:
     bars.add_argument(
         "--plot", type=Path, metavar="FILE", help="draw candlesticks to this .png or .svg file"
     )
-    bars.add_argument("--quiet", action="store_true", help="print nothing on success")
+    add_quiet_argument(bars)
     _add_file_arguments(bars.add_argument_group("options for files"))
     _add_symbol_arguments(bars.add_argument_group("options for symbols"))
     bars.set_defaults(run=run_bars)
@@ -163,12 +175,12 @@ def run_bars(arguments: argparse.Namespace) -> None:
     features: list[str] = arguments.features or []
     distances = distances_of(arguments)
     check_arguments(arguments, distances or thresholds)
-    if is_file_name(arguments.trades[0]):
+    if are_files(arguments.trades):
         bars = bars_of_files(arguments, distances or thresholds, features)
     else:
         bars = bars_of_symbol(arguments, thresholds, features)
     limits = map(str, distances) if distances else (f"{dbps / 1000:g} %" for dbps in thresholds)
-    say(f"{bars.height:,} bars at {', '.join(limits)}")
+    say(f"{count_text(bars.height, 'bar')} at {', '.join(limits)}")
     if arguments.plot:
         draw(bars, arguments.plot)
     if arguments.out:
@@ -179,11 +191,26 @@ def run_bars(arguments: argparse.Namespace) -> None:
         emit(csv_text(bars))
 
 
+def are_files(words: Sequence[str]) -> bool:
+    """Return whether the positional arguments are files, and not a symbol and two dates.
+
+    Examples
+    --------
+    >>> from rangebar_polars.cli.bars import are_files
+    >>> are_files(["BRK.B", "2024-01-01", "2024-01-31"]), are_files(["a.csv", "b.csv", "c.csv"])
+    (False, True)
+    """
+    is_span = len(words) == SPAN_ARGUMENTS and all(map(is_day, words[1:]))
+    if is_span and not any(map(is_trade_file, words)):
+        return False
+    return is_file_name(words[0])
+
+
 def distances_of(arguments: argparse.Namespace) -> list[Distance]:
     """Parse the distances; refuse them for a symbol, or together with thresholds."""
     if not arguments.distance and arguments.rule == "open":
         return []
-    if not is_file_name(arguments.trades[0]):
+    if not are_files(arguments.trades):
         raise UsageError(
             with_hint(
                 "--rule and --distance are for files: the bar cache stores bars by the rule `open` "
@@ -282,8 +309,9 @@ def check_arguments(arguments: argparse.Namespace, limits: Sequence[LimitLike]) 
         )
     except (TypeError, ValueError) as error:
         raise UsageError(str(error)) from error
-    if not is_file_name(arguments.trades[0]):
+    if not are_files(arguments.trades):
         check_span(*arguments.trades)
+        check_no_file_options(arguments)
         anchor(arguments.anchor)
     check_output_path("--out", arguments.out, SUFFIXES)
     check_output_path("--plot", arguments.plot, PICTURES)
@@ -305,6 +333,22 @@ def check_span(name: str, *dates: str) -> None:
             )
         )
     parsed(parse_span, *dates)
+
+
+def check_no_file_options(arguments: argparse.Namespace) -> None:
+    """Refuse options for files beside a symbol and two dates."""
+    given = {
+        "--layout": arguments.layout != "auto",
+        "--columns": arguments.columns,
+        "--time-unit": arguments.time_unit,
+        "--symbol": arguments.symbol,
+        "--group-by": arguments.group_by,
+    }
+    names = [name for name, value in given.items() if value]
+    if names:
+        is_are = "is an option" if len(names) == 1 else "are options"
+        hint = f"leave out {', '.join(names)}, or give files"
+        raise UsageError(with_hint(f"{', '.join(names)} {is_are} for files", hint))
 
 
 def check_output_path(option: str, path: Path | None, suffixes: Sequence[str]) -> None:
@@ -331,7 +375,7 @@ def write(bars: pl.DataFrame, path: Path) -> None:
     """Write the bars to a Parquet or CSV file."""
     with whole_file(path) as part:
         if path.suffix.lower() == ".csv":
-            part.write_text(csv_text(bars), encoding="utf-8", newline="")
+            write_csv(bars, part)
         else:
             bars.write_parquet(part)
     say(f"wrote {path}")

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import argparse
+from functools import wraps
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
+from rangebar_polars._text import count_text
 from rangebar_polars._utils.span import parse_day, parse_span
 from rangebar_polars.bar_series.segments import reset_mode
 from rangebar_polars.cli._arguments import (
@@ -15,6 +17,7 @@ from rangebar_polars.cli._arguments import (
     INCOMPLETE,
     add_action,
     add_cache_arguments,
+    add_quiet_argument,
     add_threshold_argument,
     add_venue_arguments,
     cache_arguments,
@@ -107,7 +110,7 @@ def _add_reading(actions: Verbs) -> None:
         metavar="FILE",
         help="write to this .parquet or .csv file (default: CSV to stdout)",
     )
-    export.add_argument("--quiet", action="store_true", help="print nothing on success")
+    add_quiet_argument(export)
 
 
 def _add_bars_arguments(command: argparse.ArgumentParser, *, span: bool) -> None:
@@ -162,6 +165,22 @@ def run_coverage(arguments: argparse.Namespace) -> None:
     )
 
 
+def _ends_with_1_if_unknown(
+    run: Callable[[argparse.Namespace], int],
+) -> Callable[[argparse.Namespace], int]:
+    """Let an unregistered symbol end a command as one without cached bars does."""
+
+    @wraps(run)
+    def wrapped(arguments: argparse.Namespace) -> int:
+        try:
+            return run(arguments)
+        except SymbolNotRegisteredError as error:
+            return fail(error_text(error), INCOMPLETE)
+
+    return wrapped
+
+
+@_ends_with_1_if_unknown
 def run_count(arguments: argparse.Namespace) -> int:
     """Run `rangebar cache count`; return 1 if there are no bars."""
     from rangebar_polars.readers.cached import count_bars
@@ -170,13 +189,9 @@ def run_count(arguments: argparse.Namespace) -> int:
     if before is not None:
         parsed(parse_day, before, "before")
     symbol, options = _bar_options(arguments)
-    try:
-        counts = {
-            dbps: count_bars(symbol, dbps, before=before, **options)
-            for dbps in _thresholds(arguments)
-        }
-    except SymbolNotRegisteredError as error:
-        return fail(error_text(error), INCOMPLETE)
+    counts = {
+        dbps: count_bars(symbol, dbps, before=before, **options) for dbps in _thresholds(arguments)
+    }
     if len(counts) == 1:
         emit(f"{next(iter(counts.values()))}\n")
     else:
@@ -184,23 +199,20 @@ def run_count(arguments: argparse.Namespace) -> int:
     return 0 if any(counts.values()) else fail(f"no bars of {symbol} are cached", INCOMPLETE)
 
 
+@_ends_with_1_if_unknown
 def run_export(arguments: argparse.Namespace) -> int:
     """Run `rangebar cache export`; return 1 if there are no bars."""
-    from rangebar_polars._text import count_text
     from rangebar_polars.readers.cached import get_cached_bars
 
     check_output_path("--out", arguments.out, SUFFIXES)
     span = _span(arguments)
     features = arguments.features or ["microstructure"]
-    try:
-        bars = _by_threshold(
-            arguments,
-            lambda symbol, dbps, options: get_cached_bars(
-                symbol, dbps, *span, features=features, **options
-            ),
-        )
-    except SymbolNotRegisteredError as error:
-        return fail(error_text(error), INCOMPLETE)
+    bars = _by_threshold(
+        arguments,
+        lambda symbol, dbps, options: get_cached_bars(
+            symbol, dbps, *span, features=features, **options
+        ),
+    )
     if bars.is_empty():
         symbol, dbps = symbol_of(arguments.symbol), ", ".join(map(str, _thresholds(arguments)))
         sentence = f"no bars of {symbol} at {dbps} dbps are cached for these days"
@@ -267,7 +279,10 @@ def _run_maintenance(
             outcome = run(options)
     except PopulationError as error:
         report(error.report)
-        return fail(error_text(error), INCOMPLETE)
+        # The report has the reasons.
+        sentence = f"{count_text(len(error.report.failed), 'population')} failed"
+        hint = "published days are stored; the same command resumes from there"
+        return fail(with_hint(sentence, hint), INCOMPLETE)
     report(_describe(outcome))
     if outcome.unanswered:
         return fail(unanswered(outcome.unanswered), INCOMPLETE)

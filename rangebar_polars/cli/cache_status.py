@@ -8,6 +8,9 @@ from typing import TYPE_CHECKING
 
 import polars as pl
 
+from rangebar_polars._text import count_text
+from rangebar_polars.bar_series.identity import BarRules
+from rangebar_polars.bar_series.segments import EARLIEST, segment_of
 from rangebar_polars.cli._arguments import (
     INCOMPLETE,
     add_action,
@@ -22,6 +25,8 @@ if TYPE_CHECKING:
     import argparse
     from pathlib import Path
 
+    from rangebar_polars.bar_series.identity import LeaseKey
+    from rangebar_polars.bar_series.segments import Segment
     from rangebar_polars.cli._output import Verbs
     from rangebar_polars.clickhouse.commit.leases import RunningWriter
 
@@ -86,7 +91,7 @@ def _none_of(symbol: str, known: list[str]) -> int:
 
 
 def _write(series: pl.DataFrame, arguments: argparse.Namespace) -> None:
-    """Write the list in the format that is asked for, or that stdout takes."""
+    """Write the list in the requested format, or the default for stdout."""
     whole = series.with_columns(pl.col("feature_groups").list.join(" "))
     is_terminal = sys.stdout is not None and sys.stdout.isatty()
     kind = arguments.format or ("table" if is_terminal else "csv")
@@ -135,7 +140,7 @@ def _narrow(series: pl.DataFrame) -> pl.DataFrame:
 def _say_notes(series: pl.DataFrame) -> None:
     """Say what is to be done about series that are not read."""
     counts = series.select("superseded", "other_semantics").sum().row(0, named=True)
-    rebuilds = series["open_rebuilds"].sum()
+    rebuilds = int(series["open_rebuilds"].sum())
     if counts["superseded"]:
         say(
             f"{counts['superseded']:,} series are covered by one with an earlier anchor; "
@@ -147,34 +152,51 @@ def _say_notes(series: pl.DataFrame) -> None:
             "`rangebar cache upgrade` rebuilds them"
         )
     if rebuilds:
-        say(f"{rebuilds:,} rebuilds are unfinished; repeat the command that began them")
+        are = "is" if rebuilds == 1 else "are"
+        unfinished = f"{count_text(rebuilds, 'rebuild')} {are} unfinished"
+        say(f"{unfinished}; repeat the command that began them")
 
 
 def _progress(writer: RunningWriter, series: pl.DataFrame, cache_dir: Path | None) -> str:
     """Describe how far a running population has stored one series."""
     key = writer.key
-    of_key = series.filter(
+    of_key = _of_writer(key, series).sort("first_day")
+    days = int(of_key["units"][0]) if of_key.height else 0
+    last = f", the last is {of_key['last_day'][0]}" if days else ""
+    stored = f"{count_text(days, 'day')} of bars stored{last}"
+    ticks = f"{count_text(_ticks(writer, cache_dir), 'day')} of ticks"
+    return f"running: {key}: {stored}; {ticks} (process {writer.process} on {writer.host})"
+
+
+def _of_writer(key: LeaseKey, series: pl.DataFrame) -> pl.DataFrame:
+    """Return the series of the segment and of the rules that a writer is writing."""
+    of_segment = series.filter(
         pl.col("symbol") == key.symbol,
         pl.col("source") == key.source,
         pl.col("market") == key.market,
         pl.col("threshold") == key.threshold,
         pl.col("reset") == key.reset,
-        pl.col("first_day") >= key.segment_start,
-    ).sort("first_day")
-    days = int(of_key["units"][0]) if of_key.height else 0
-    last = f", the last is {of_key['last_day'][0]}" if days else ""
-    return (
-        f"running: {key}: {days:,} days of bars are stored{last}; {_ticks(writer, cache_dir):,} days "
-        f"of ticks (process {writer.process} on {writer.host})"
+        pl.col("segment") == _segment(key).name,
+        pl.col("first_day").is_not_null(),
     )
+    rules = zip(of_segment["gate"], of_segment["bar_semantics"], strict=True)
+    of_rules = [
+        BarRules(prevent_same_timestamp_close=gate, bar_semantics=semantics).id == key.config_id
+        for gate, semantics in rules
+    ]
+    return of_segment.filter(pl.Series(of_rules, dtype=pl.Boolean))
+
+
+def _segment(key: LeaseKey) -> Segment:
+    """Return the segment that a writer is writing."""
+    return segment_of(max(key.segment_start, EARLIEST), key.reset)
 
 
 def _ticks(writer: RunningWriter, cache_dir: Path | None) -> int:
-    """Count the days of ticks from the start of the segment on."""
-    from rangebar_polars.bar_series.segments import EARLIEST, segment_of
+    """Count the stored days of ticks in the segment."""
     from rangebar_polars.storage.parquet import TickStorage
 
     key = writer.key
-    segment = segment_of(max(key.segment_start, EARLIEST), key.reset)
+    segment = _segment(key)
     days = TickStorage(cache_dir).list_days(key.symbol, source=key.source, market=key.market)
     return sum(segment_of(day, key.reset) == segment for day in days)

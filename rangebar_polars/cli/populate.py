@@ -15,6 +15,7 @@ from rangebar_polars.cli._arguments import (
     DEFAULT_THRESHOLD,
     INCOMPLETE,
     add_cache_arguments,
+    add_quiet_argument,
     add_threshold_argument,
     add_venue_arguments,
     parsed,
@@ -32,7 +33,7 @@ if TYPE_CHECKING:
     from rangebar_polars.cli._output import Verbs
     from rangebar_polars.sources import Venue
 
-__all__ = ["add_parser", "add_work_arguments", "reporting_interrupt", "split_symbols"]
+__all__ = ["add_parser", "add_work_arguments", "is_day", "reporting_interrupt", "split_symbols"]
 __all__ += ["unanswered", "workers"]
 
 DAY_ARGUMENTS = ("start", "end")
@@ -114,7 +115,7 @@ def add_work_arguments(command: argparse.ArgumentParser) -> None:
         help="send events to the configured event log, hooks and alerts (default)",
     )
     command.add_argument("--no-notify", action="store_true", help="do not send events")
-    command.add_argument("--quiet", action="store_true", help="print nothing on success")
+    add_quiet_argument(command)
     add_cache_arguments(command)
 
 
@@ -176,8 +177,16 @@ def split_symbols(words: Iterable[str]) -> list[str]:
 
 
 def is_day(word: str) -> bool:
-    """Return whether an argument is a day: no symbol has a `-` after four digits, or eight digits."""
-    return word[:4].isdecimal() and (word[4:5] == "-" or (word.isdecimal() and len(word) == 8))  # noqa: PLR2004
+    """Return whether an argument is a day: four digits and a separator, or eight digits.
+
+    Examples
+    --------
+    >>> from rangebar_polars.cli.populate import is_day
+    >>> [is_day(word) for word in ("2024-03-01", "2024/3/1", "20240301", "BTCUSDT", "BRK.B")]
+    [True, True, True, False, False]
+    """
+    is_digits = word.isdecimal() and len(word) == 8  # noqa: PLR2004
+    return word[:4].isdecimal() and (word[4:5] in ("-", "/", ".") or is_digits)
 
 
 def check_arguments(arguments: argparse.Namespace) -> None:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import polars as pl
 
+from rangebar_polars._text import count_text
 from rangebar_polars._utils.span import parse_day, parse_span
 from rangebar_polars.cli._arguments import (
     add_cache_dir_argument,
@@ -171,7 +172,7 @@ def run_verify(arguments: argparse.Namespace) -> int:
     bad = found.filter(~pl.col("state").is_in(SOUND) | is_lost)
     if bad.height or not arguments.quiet:
         emit_frame(bad if arguments.quiet else found)
-    say(f"{found.height:,} files, {bad.height:,} bad")
+    say(f"{count_text(found.height, 'file')}, {bad.height:,} bad")
     return FAULTS_FOUND if bad.height else 0
 
 
@@ -203,7 +204,8 @@ def run_gc(arguments: argparse.Namespace) -> None:
     files = _storage(arguments).gc(dry_run=arguments.dry_run)
     if not arguments.quiet:
         emit_frame(files)
-    say(f"{files.height:,} files {'would be deleted' if arguments.dry_run else 'deleted'}")
+    done = "would be deleted" if arguments.dry_run else "deleted"
+    say(f"{count_text(files.height, 'file')} {done}")
 
 
 def run_drop(arguments: argparse.Namespace) -> int:
@@ -220,7 +222,7 @@ def run_drop(arguments: argparse.Namespace) -> int:
         say(f"nothing to remove: the first stored day is {stored[0]}")
         return 0
     span = f"{days[0]} to {days[-1]}" if len(days) > 1 else f"{days[0]}"
-    what = f"{len(days):,} {'days' if len(days) > 1 else 'day'} of ticks of {symbol} ({venue})"
+    what = f"{count_text(len(days), 'day')} of ticks of {symbol} ({venue})"
     if not confirmed(arguments, f"{what}: {span}", what):
         return fail("nothing was removed", NOT_CONFIRMED)
     storage.delete_ticks(symbol, days[0], days[-1], source=venue.source, market=venue.market)

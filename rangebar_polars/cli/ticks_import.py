@@ -9,12 +9,19 @@ import polars as pl
 
 from rangebar_polars.cli._arguments import (
     add_cache_dir_argument,
+    add_quiet_argument,
     add_venue_arguments,
     symbol_of,
     venue_of,
 )
 from rangebar_polars.cli._output import UsageError, report
-from rangebar_polars.cli._trades import TradeInput, add_file_arguments, is_file_name, opened_trades
+from rangebar_polars.cli._trades import (
+    TradeInput,
+    add_file_arguments,
+    is_file_name,
+    is_trade_file,
+    opened_trades,
+)
 from rangebar_polars.exceptions import TickDataError, with_hint
 
 if TYPE_CHECKING:
@@ -59,12 +66,13 @@ def add_import(actions: Verbs) -> None:
     add_venue_arguments(command)
     add_file_arguments(command)
     command.add_argument(
+        "--symbol",
         "--only",
         dest="symbol",
         metavar="NAME",
         help="the name of the symbol in files that hold several",
     )
-    command.add_argument("--quiet", action="store_true", help="print nothing on success")
+    add_quiet_argument(command)
     add_cache_dir_argument(command)
     command.set_defaults(run=run_import, group_by=None)
 
@@ -75,7 +83,7 @@ def run_import(arguments: argparse.Namespace) -> None:
     from rangebar_polars.storage.parquet import TickStorage
 
     *names, name = arguments.words
-    if not names or is_file_name(name):
+    if not names or is_trade_file(name):
         hint = "rangebar ticks import FILES --source NAME SYMBOL"
         missing = (
             "the symbol is missing after the files" if is_file_name(name) else "a file is missing"
@@ -94,7 +102,8 @@ def run_import(arguments: argparse.Namespace) -> None:
     if not rows + duplicates:
         raise TickDataError(with_hint("the files have no trades", "check the files"))
     stored = f", {duplicates:,} already stored" if duplicates else ""
-    report(f"{symbol} ({venue}): {rows:,} ticks of {count_text(len(days), 'day')} imported{stored}")
+    new = f"{count_text(rows, 'tick')} of {count_text(len(days), 'day')}"
+    report(f"{symbol} ({venue}): {new} imported{stored}")
 
 
 def whole_days(trades: pl.LazyFrame) -> Iterator[pl.DataFrame]:

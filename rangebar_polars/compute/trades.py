@@ -25,6 +25,8 @@ from rangebar_polars.interop.pandas_frames import (
 from rangebar_polars.interop.records import GRID_DTYPE, RecordReader
 from rangebar_polars.symbol_registry import validate_symbol_registered
 from rangebar_polars.symbol_registry._minimum import resolve_and_validate_threshold
+from rangebar_polars.trade_layouts.matching import unit_of_time
+from rangebar_polars.trade_layouts.table import EARLIEST_S, LATEST_S
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -48,14 +50,7 @@ NO_TRADES: dict[str, pl.DataType] = {
     "quantity": pl.Float64(),
 }
 
-# 2000 and 2100 in seconds since 1970.
-EARLIEST = 946_684_800
-LATEST = 4_102_444_800
-UNITS = {
-    "seconds": ("s", 1),
-    "microseconds": ("us", 10**6),
-    "nanoseconds": ("ns", 10**9),
-}
+UNIT_NAMES = {"s": "seconds", "us": "microseconds", "ns": "nanoseconds"}
 
 
 @checked_keywords
@@ -349,7 +344,7 @@ def with_times(trades: FrameT, first_row: int = 0) -> FrameT:
 
 def milliseconds(times: pl.Series, first_row: int | None = None) -> pl.Series:
     """Convert integer milliseconds since 1970 to a Datetime. An error names any other unit."""
-    inside = times.is_between(EARLIEST * 1000, LATEST * 1000, closed="left")
+    inside = times.is_between(EARLIEST_S * 1000, LATEST_S * 1000, closed="left")
     if inside.all():
         return times.cast(MILLISECONDS)
     row = int(inside.not_().arg_true()[0])
@@ -370,13 +365,13 @@ def unit_advice(value: int) -> str:
     hint: convert it: pl.from_epoch("timestamp", time_unit="s"), or in pandas \
 pd.to_datetime(trades["timestamp"], unit="s")
     """
-    for unit, (short, per_second) in UNITS.items():
-        if EARLIEST * per_second <= value < LATEST * per_second:
-            return with_hint(
-                f"looks like {unit} since 1970, not milliseconds",
-                f'convert it: pl.from_epoch("timestamp", time_unit="{short}"), or in pandas '
-                f'pd.to_datetime(trades["timestamp"], unit="{short}")',
-            )
+    unit = unit_of_time(value)
+    if unit in UNIT_NAMES:
+        return with_hint(
+            f"looks like {UNIT_NAMES[unit]} since 1970, not milliseconds",
+            f'convert it: pl.from_epoch("timestamp", time_unit="{unit}"), or in pandas '
+            f'pd.to_datetime(trades["timestamp"], unit="{unit}")',
+        )
     return with_hint(
         "is not a time between 2000 and 2100 in milliseconds since 1970",
         "pass milliseconds, or a column of times",

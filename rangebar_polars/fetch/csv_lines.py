@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
 __all__ = ["first_fault", "is_exact", "lines_of", "number_of", "parsing"]
+__all__ += ["without_zeros", "wrong_decimal", "wrong_whole"]
 
 WHOLE_NUMBER = re.compile(r"[+-]?[0-9]+")
 DECIMAL_NUMBER = re.compile(r"[+-]?([0-9]*)\.?([0-9]*)(?:[eE]([+-]?[0-9]+))?")
@@ -92,6 +93,18 @@ def wrong_kind(column: str, value: str) -> str | None:
         return None if value.lower() in TRUTH else "neither true nor false"
     if column in ("price", "quantity"):
         return wrong_decimal(value)
+    return wrong_whole(value)
+
+
+def wrong_whole(value: str) -> str | None:
+    """Describe why a text is not a whole number that an Int64 holds, if it is not.
+
+    Examples
+    --------
+    >>> from rangebar_polars.fetch.csv_lines import wrong_whole
+    >>> wrong_whole("9223372036854775807"), wrong_whole("9223372036854775808"), wrong_whole("1.5")
+    (None, 'not a whole number of 64 bits', 'not a whole number')
+    """
     if not WHOLE_NUMBER.fullmatch(value):
         return "not a whole number"
     # Count the digits first, because Python limits how many of them it parses.
@@ -113,7 +126,7 @@ def wrong_decimal(value: str) -> str | None:
         return "not a number"
     if places > PLACES:
         return None if is_near_grid(value) else f"more than {PLACES} decimals"
-    is_zero = float(value) == 0  # its exponent may be beyond those that `Decimal` reads
+    is_zero = float(value) == 0  # `Decimal` may not support its exponent
     is_number = is_zero or number_of(value) is not None
     return None if is_number else "more digits than a Float64 holds"
 
@@ -171,8 +184,8 @@ def number_of(value: str) -> float | None:
 
 
 def wrong_value(row: Mapping[str, str]) -> str | None:
-    """Which value of a trade is out of range, if one is."""
-    # A tail below the grid is nothing.
+    """Describe which value of a trade is out of range, if one is."""
+    # A tail below the grid counts as zero.
     price, quantity = (
         round(float(row.get(name, default)), PLACES)
         for name, default in (("price", 1), ("quantity", 0))

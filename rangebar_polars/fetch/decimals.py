@@ -28,7 +28,7 @@ DIGITS = 64
 
 def nearest_point(value: pl.Expr) -> pl.Expr:
     """Return the double of the point of the grid that is nearest to a value."""
-    # Polars divides by a scalar as it multiplies by the reciprocal, which is not the same number.
+    # Polars replaces division by a scalar with a product with its reciprocal, which is not exact.
     return (value * GRID).round() / (value * 0 + GRID)
 
 
@@ -83,7 +83,7 @@ def point_of(text: str) -> Decimal | None:
 
 
 def is_near_grid(text: str) -> bool:
-    """Whether the text of a number is within a tail's length of the grid.
+    """Return whether the text of a number is within a tail's length of the grid.
 
     Examples
     --------
@@ -93,6 +93,6 @@ def is_near_grid(text: str) -> bool:
     """
     value = float(text)
     if abs(value) < TELLING_BELOW:
-        frame = pl.DataFrame({"value": [value]})
-        return bool(frame.select(is_near_point("value")).item())
+        allowed = float(LONGEST_TAIL) + abs(value) * HALF_STEP
+        return abs(value - round(value * GRID) / GRID) <= allowed
     return point_of(text) is not None

@@ -26,19 +26,28 @@ from rangebar_polars.exceptions import (
 from rangebar_polars.sources import LONGEST_STEP_BACK_US, TRADES_SCHEMA
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from datetime import date
 
     from rangebar_polars.day_ticks import Origin
 
 __all__ = ["TRADES_SCHEMA", "FileTimes", "MissingFileWarning", "Repairs", "RepeatedFillsWarning"]
-__all__ += ["TradeFileWarning", "is_sentinel", "normalise", "warn_of_file", "warn_of_tails"]
+__all__ += ["TradeFileWarning", "is_sentinel", "normalise", "repairs_text", "warn_of_file"]
+__all__ += ["warn_of_tails"]
 
 ID = "agg_trade_id"
 TIME = "timestamp"
 LINE = "line"
 UNITS = {"ms": ("milliseconds", 1000), "us": ("microseconds", 1)}  # and their length in µs
-TAILS = "rounded to 8 decimals (they had the tail of a binary fraction)"
-# How far outside its days a file's time may be: an exchange's clock and its calendar differ.
+#: Kinds of repairs of rows, and the words for them.
+REPAIRS = {
+    "moved": "moved into the order of their ids",
+    "raised": "raised to the time of the trade before",
+    "doubled": "dropped as exact copies",
+    "sentinels": "dropped as sentinels (price 0, trade id -1)",
+    "tails": "rounded to 8 decimals (they had the tail of a binary fraction)",
+}
+# Tolerance of times outside the days of a file, because clocks of an exchange differ a little.
 SLACK_US = 1_000_000
 
 
@@ -52,7 +61,20 @@ def warn_of_file(
 def warn_of_tails(count: int, source: str) -> None:
     """Warn of decimals of a fetched file that were put on the grid of 1e-8."""
     if count:
-        warn_of_file(f"rows of `{source}`: {count:,} {TAILS}")
+        warn_of_file(repairs_text(source, {"tails": count}))
+
+
+def repairs_text(source: str, counts: Mapping[str, int]) -> str:
+    """Describe the repairs of a file by the number of rows of each kind; empty without any.
+
+    Examples
+    --------
+    >>> from rangebar_polars.fetch.normalise import repairs_text
+    >>> repairs_text("day.csv", {"moved": 0, "doubled": 2})
+    'rows of `day.csv`: 2 dropped as exact copies'
+    """
+    parts = [f"{count:,} {REPAIRS[kind]}" for kind, count in counts.items() if count]
+    return f"rows of `{source}`: {'; '.join(parts)}" if parts else ""
 
 
 class FileTimes(NamedTuple):
@@ -111,15 +133,7 @@ class Repairs:
 
     def warning(self, source: str) -> str:
         """Describe all repairs; empty if there are none."""
-        phrases = {
-            "moved": "moved into the order of their ids",
-            "raised": "raised to the time of the trade before",
-            "doubled": "dropped as exact copies",
-            "sentinels": "dropped as sentinels (price 0, trade id -1)",
-            "tails": TAILS,
-        }
-        parts = [f"{count:,} {phrases[kind]}" for kind, count in self.counts().items() if count]
-        return f"rows of `{source}`: {'; '.join(parts)}" if parts else ""
+        return repairs_text(source, self.counts())
 
     def _count(self, kind: str, day: date | None) -> int:
         times: pl.Series = getattr(self, kind)
@@ -161,7 +175,7 @@ def normalise(
     first_line
         Line of the first row in the file.
     times
-        Unit and range of the times; by the first trade if None.
+        Unit and range of the times; inferred from the first trade if None.
     tails
         Which rows had a decimal that was put on the grid of 1e-8.
 

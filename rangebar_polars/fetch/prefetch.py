@@ -68,7 +68,7 @@ class DaemonTask(Thread, Generic[ItemT, ResultT]):
         self.start()
 
     def run(self) -> None:
-        """Make the call, and keep its result or its error."""
+        """Make the call, and store its result or its error."""
         with ExitStack() as stack:
             stack.push(self._failed)
             self._future.set_result(self._work(self._item))
@@ -90,7 +90,7 @@ class DaemonTask(Thread, Generic[ItemT, ResultT]):
         Raises
         ------
         TimeoutError
-            The call has not ended after `limit_s` seconds. It goes on in its thread.
+            The call has not ended after `limit_s` seconds. It continues in its thread.
         """
         end = time.monotonic() + limit_s
         while not self._future.done():

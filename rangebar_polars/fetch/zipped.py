@@ -26,11 +26,12 @@ if TYPE_CHECKING:
     from pathlib import Path
     from zipfile import ZipInfo
 
-__all__ = ["PIECE_BYTES", "DamagedFileError", "gzip_pieces", "is_gzip", "is_zip", "member_pieces"]
-__all__ += ["text_pieces"]
+__all__ = ["PARQUET_MAGIC", "PIECE_BYTES", "DamagedFileError", "gzip_pieces", "is_gzip", "is_zip"]
+__all__ += ["member_pieces", "text_pieces"]
 
 ZIP_MAGIC = b"PK"
 GZIP_MAGIC = b"\x1f\x8b"
+PARQUET_MAGIC = b"PAR1"
 ENCRYPTED = 1  # bit 0 of the flags of a member
 LOCAL_HEADER_BYTES = 30
 INPUT_BYTES = 256 << 10  # decompressed, this still fits into the cache of a processor
@@ -60,7 +61,7 @@ def is_zip(head: bytes) -> bool:
 
 
 def is_gzip(head: bytes) -> bool:
-    """Whether a file that begins so is a gzip file."""
+    """Return whether a file with these first bytes is a gzip file."""
     return head.startswith(GZIP_MAGIC)
 
 
@@ -104,7 +105,7 @@ def gzip_pieces(pieces: Iterable[bytes], source: str) -> Iterator[bytes]:
             came += len(piece)
             rest, is_full = piece, False
             while rest or is_full:
-                # Blocks of tape are padded with zeros.
+                # A gzip file may be padded with zeros.
                 if (decoder is None or decoder.eof) and not (rest := rest.lstrip(b"\0")):
                     break
                 if decoder is None or decoder.eof:
@@ -261,7 +262,7 @@ class Deflate:
 
     @property
     def eof(self) -> bool:
-        """Whether the compressed data have ended."""
+        """True if the compressed data have ended."""
         return self._decoder.eof
 
     @property

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import time
-import warnings
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
 from rangebar_polars._utils.span import ONE_DAY, Span, day_start
+from rangebar_polars._utils.warn import warn_caller
 from rangebar_polars.exceptions import (
     ArchiveMissingError,
     ClampWarning,
@@ -71,8 +71,8 @@ def newest_day(
 
     The source is asked only if the store holds neither the requested day nor yesterday. The search
     then goes back day by day, at most ten days, and ends at the first day that the archive or the
-    store has. With `first_day` it goes on to that day in longer steps, as for a mirror that is no
-    longer updated.
+    store has. With `first_day`, the search continues back to that day in longer steps, for mirrors
+    that are no longer updated.
 
     Parameters
     ----------
@@ -236,7 +236,7 @@ class _Search:
             f"the newest day of {label} in the archive `{url}` is `{found}`",
             "if that is a mirror, check that it is updated; a symbol may have been delisted",
         )
-        warnings.warn(message, ClampWarning, stacklevel=2)
+        warn_caller(message, ClampWarning)
 
     def _check_clock(self) -> None:
         """Refuse an answer that depends on today's date if the two clocks differ."""
@@ -265,7 +265,7 @@ class _Search:
             f"the tick store: {reason}",
             "run it again with a connection to add newer days",
         )
-        warnings.warn(message, ClampWarning, stacklevel=2)
+        warn_caller(message, ClampWarning)
         why = f"{_STORED}; the source gave no answer"
         return Clamp(stored, self.requested, why, is_certain=False)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from rangebar_polars._text import count_text
 from rangebar_polars._utils.span import describe_days
 from rangebar_polars.interop.report_html import facts_html
 
@@ -43,7 +44,7 @@ class FetchReport:
 
     def __str__(self) -> str:
         parts = [
-            f"{len(self.fetched):,} days fetched ({self.rows:,} ticks)",
+            f"{count_text(len(self.fetched), 'day')} fetched ({count_text(self.rows, 'tick')})",
             f"{len(self.kept):,} already stored",
         ]
         parts += [f"{len(days):,} {what}" for what, days in self._further() if days]

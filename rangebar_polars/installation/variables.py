@@ -1,4 +1,4 @@
-"""Variables of the environment that look like settings of this package and are none."""
+"""Environment variables that resemble settings of this package but have no effect."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable
 
-__all__ = ["is_worker", "nearest_variables"]
+__all__ = ["MINIMUM_THRESHOLD", "is_worker", "nearest_variables"]
 
 _PREFIX = "RANGEBAR"
 #: Variables of the tests of this package.
 _OF_TESTS = "RANGEBARTEST"
-#: Smallest threshold of one symbol, whose name follows.
-_MINIMUM = "RANGEBAR_MIN_THRESHOLD_"
+#: Prefix of the smallest threshold of one symbol, whose name follows.
+MINIMUM_THRESHOLD = "RANGEBAR_MIN_THRESHOLD_"
 _SYMBOL = "<SYMBOL>"
 #: How similar a name must be to be taken for a misspelling. Names of other programs are less so.
 _SIMILAR = 0.76
@@ -25,7 +25,7 @@ _SHORTEST = 5
 
 
 def nearest_variables(names: Iterable[str], known: Collection[str]) -> dict[str, str | None]:
-    """Return the names that look like settings and are none, each with the nearest known name.
+    """Return the names that resemble settings but are not, each with the nearest known name.
 
     Letter case and `_` do not matter. Names of other packages, which are similar to no setting, have
     None.
@@ -47,7 +47,7 @@ def nearest_variables(names: Iterable[str], known: Collection[str]) -> dict[str,
         if _squeezed(name).startswith(_PREFIX)
         and not _squeezed(name).startswith(_OF_TESTS)
         and name not in known
-        and not (name.startswith(_MINIMUM) and name != _MINIMUM)
+        and not (name.startswith(MINIMUM_THRESHOLD) and name != MINIMUM_THRESHOLD)
     }
 
 
@@ -67,12 +67,12 @@ def is_worker() -> bool:
 @lru_cache(maxsize=256)
 def _nearest(name: str, known: tuple[str, ...]) -> str | None:
     """Return the known variable that a name is a misspelling of."""
-    rest, head = (_squeezed(text).removeprefix(_PREFIX) for text in (name, _MINIMUM))
+    rest, head = (_squeezed(text).removeprefix(_PREFIX) for text in (name, MINIMUM_THRESHOLD))
     of_symbol = _with_symbol(name, head)
     if of_symbol is not None:
         return of_symbol
     spellings = {_squeezed(one).removeprefix(_PREFIX): one for one in known}
-    spellings[head] = f"{_MINIMUM}{_SYMBOL}"
+    spellings[head] = f"{MINIMUM_THRESHOLD}{_SYMBOL}"
     found = get_close_matches(rest, spellings, n=1, cutoff=_SIMILAR) or [
         text
         for text in spellings
@@ -87,7 +87,7 @@ def _with_symbol(name: str, head: str) -> str | None:
     words = name.upper().replace("-", "_").strip("_").split("_")
     begins = {_squeezed("".join(words[:n])).removeprefix(_PREFIX): n for n in range(1, len(words))}
     found = get_close_matches(head, begins, n=1, cutoff=_SIMILAR)
-    return _MINIMUM + "_".join(words[begins[found[0]] :]) if found else None
+    return MINIMUM_THRESHOLD + "_".join(words[begins[found[0]] :]) if found else None
 
 
 def _squeezed(name: str) -> str:

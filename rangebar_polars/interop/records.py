@@ -243,20 +243,31 @@ def nanoseconds(values: list[Any]) -> pl.Series:
 
 
 def truths(values: list[Any]) -> pl.Series:
-    """Convert booleans."""
-    if not all_of(values, lambda kind: kind.__name__ in ("bool", "bool_")):
+    """Convert booleans; None means that there was no aggressor."""
+    flags = without_na(values)
+    if not all_of(present(flags), lambda kind: kind.__name__ in ("bool", "bool_")):
         raise TypeError
-    return pl.Series(list(map(bool, values)), dtype=pl.Boolean)
+    return pl.Series([None if v is None else bool(v) for v in flags], dtype=pl.Boolean)
 
 
 def sides(values: list[Any]) -> pl.Series:
     """Convert sides: text or the integers 1, -1, 0; None means that there was no aggressor."""
-    present = [value for value in values if value is not None]
-    if present and all_of(present, is_whole):
-        return pl.Series([None if v is None else int(v) for v in values], dtype=pl.Int64)
-    if not all_of(present, lambda kind: issubclass(kind, str)):
+    words = without_na(values)
+    if (found := present(words)) and all_of(found, is_whole):
+        return pl.Series([None if v is None else int(v) for v in words], dtype=pl.Int64)
+    if not all_of(found, lambda kind: issubclass(kind, str)):
         raise TypeError
-    return pl.Series(values, dtype=pl.String)
+    return pl.Series(words, dtype=pl.String)
+
+
+def without_na(values: list[Any]) -> list[Any]:
+    """Replace the NA of pandas, which has no truth value, by None."""
+    return [None if type(value).__name__ == "NAType" else value for value in values]
+
+
+def present(values: list[Any]) -> list[Any]:
+    """Return the values that are not None."""
+    return [value for value in values if value is not None]
 
 
 def all_of(values: list[Any], accepts: Callable[[type], bool]) -> bool:
@@ -288,7 +299,7 @@ KINDS = {
     "quantity": NUMBER,
     "bid": NUMBER,
     "ask": NUMBER,
-    "is_buyer_maker": Kind("a bool", truths),
+    "is_buyer_maker": Kind("a bool or None", truths),
     "side": Kind("text, or 1, -1 or 0", sides),
     "agg_trade_id": ID,
     "first_trade_id": ID,

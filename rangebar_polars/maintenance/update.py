@@ -67,9 +67,7 @@ class UpdateReport:
         lines = [str(report) for report in self.done]
         lines += [self._describe_current(task) for task in self.current]
         lines += [f"{series}: skipped, {reason}" for series, reason in self.skipped]
-        # The error of the whole run has the reason of the first failure.
-        lines += [f"{task}: failed" for task, _ in self.failed[:1]]
-        lines += [f"{task}: failed, {first_line(error)}" for task, error in self.failed[1:]]
+        lines += [f"{task}: failed, {first_line(error)}" for task, error in self.failed]
         return "\n".join(lines) or "no bars are cached"
 
     def _describe_current(self, task: PopulateTask) -> str:

@@ -76,7 +76,7 @@ def _of_bars(
 def _of_days(stored: Sequence[date] | set[date], request: Request) -> str:
     count = len(_span(request).days())
     if not stored:
-        return f"none of {count_text(count, 'day')} are stored yet"
+        return f"0 of {count_text(count, 'day')} are stored"
     return f"{len(stored):,} of {count_text(count, 'day')} are stored, the last is {max(stored)}"
 
 

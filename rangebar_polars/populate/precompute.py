@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from itertools import groupby
 from typing import TYPE_CHECKING, Literal, TypeAlias, get_args
 
+from rangebar_polars._text import count_text
 from rangebar_polars._utils.arguments.names import REQUIRED, both_names
 from rangebar_polars._utils.span import ONE_DAY
 from rangebar_polars._utils.warn import warn_caller
@@ -108,8 +109,8 @@ class PrecomputeResult:
         if self.tier1 is None or self.continuity is None:
             return "not validated"
         tier1 = "passed" if self.tier1["tier1_passed"] else "failed"
-        breaks = len(self.continuity.breaks)
-        return f"tier 1 {tier1}, {breaks:,} breaks in the chain of ids"
+        breaks = count_text(len(self.continuity.breaks), "break")
+        return f"tier 1 {tier1}, {breaks} in the chain of ids"
 
     def _repr_html_(self) -> str:
         """Return the result as tables, for notebooks."""
@@ -126,7 +127,7 @@ class PrecomputeResult:
 
     def __str__(self) -> str:
         days = f"{self.start_date} to {self.end_date}"
-        counts = f"{self.total_bars:,} bars of {self.total_ticks:,} ticks"
+        counts = f"{count_text(self.total_bars, 'bar')} of {count_text(self.total_ticks, 'tick')}"
         new = f"{int(self.report):,} of them new, in {self.elapsed_seconds:,.1f} s"
         lines = [f"{self.symbol} at {self.threshold_decimal_bps} dbps, {days}: {counts}, {new}"]
         if self.tier1 is not None and self.continuity is not None:

@@ -15,6 +15,7 @@ from rangebar_polars._internal import known_names
 from rangebar_polars.exceptions import TickDataError, with_hint
 from rangebar_polars.sources import TEXT_ID
 from rangebar_polars.storage.files.codec import LONGEST_TEXT
+from rangebar_polars.trade_layouts.table import column_key
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -57,12 +58,8 @@ def id_names(columns: Iterable[str]) -> list[str]:
     >>> id_names(["price", "tradeId", "ID"])
     ['tradeId', 'ID']
     """
-    known = {_plain(name) for field, names, _ in known_names() if field == ID for name in names}
-    return [name for name in columns if _plain(name) in known]
-
-
-def _plain(name: str) -> str:
-    return "".join(character for character in name.lower() if character not in " _-.")
+    known = {column_key(name) for field, names, _ in known_names() if field == ID for name in names}
+    return [name for name in columns if column_key(name) in known]
 
 
 def text_id_column(schema: Mapping[str, pl.DataType]) -> str | None:

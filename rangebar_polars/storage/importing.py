@@ -84,11 +84,12 @@ def import_ticks(
         batch.columns = names
         on_rows(batch.height)
         pending.append(batch)
-        last_day = _last_day(batch)
-        if last_day is not None and _first_day(pending[0]) != last_day:
+        first_day, last_day = _first_day(pending[0]), _last_day(batch)
+        if first_day is not None and last_day is not None and first_day < last_day:
             together = pl.concat(pending)
-            # Rows of the same time stay together.
-            is_over = together.get_column(TIME) < _start_of(last_day, together.schema[TIME])
+            # Rows of the same time stay together. The store refuses a row without a time.
+            start = _start_of(last_day, together.schema[TIME])
+            is_over = (together.get_column(TIME) < start).fill_null(value=True)
             write(together.filter(is_over))
             pending = [together.filter(~is_over)]
     write(pl.concat(pending) if pending else pl.DataFrame())

@@ -181,5 +181,5 @@ def _tick_hashes(
 def _describe_file(symbol_dir: SymbolDir, item: PlannedDay) -> str:
     """Return the content of a file, and by how much its first time is raised."""
     text = f"{item.day}:{item.entry.content}:{item.first_us - (item.entry.min_ts_us or 0)}"
-    # Bars of before have volumes in contracts.
+    # Bars computed earlier have volumes in contracts.
     return f"{text}:coins" if is_in_contracts(symbol_dir, item.entry.columns) else text

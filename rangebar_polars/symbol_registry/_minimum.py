@@ -9,6 +9,7 @@ from rangebar_polars._utils.symbol_names import upper_name, variable_suffix
 from rangebar_polars.config import config_folder, minimum_threshold_setting, settings
 from rangebar_polars.events import ThresholdViolation, emit
 from rangebar_polars.exceptions import ThresholdError, with_hint
+from rangebar_polars.installation.variables import MINIMUM_THRESHOLD
 from rangebar_polars.symbol_registry import TIER1_SYMBOLS, get_symbol_entries
 from rangebar_polars.threshold import parse_threshold
 
@@ -114,7 +115,7 @@ def _lowered(name: str, dbps: int) -> str:
 
 
 def _variable(name: str) -> str:
-    return f"RANGEBAR_MIN_THRESHOLD_{variable_suffix(name)}"
+    return f"{MINIMUM_THRESHOLD}{variable_suffix(name)}"
 
 
 def asset_class_of(name: str) -> str:

@@ -12,7 +12,9 @@ import polars as pl
 
 from rangebar_polars.exceptions import RangeBarError, TickDataError, with_hint
 from rangebar_polars.fetch.binance.csv import (
+    EXACT_BELOW,
     LONGEST_LINE_BYTES,
+    WHOLE_BELOW,
     EndlessLineError,
     Tail,
     line_count,
@@ -47,9 +49,8 @@ BLOCK_BYTES = 2 << 20
 MAGIC_BYTES = 4
 MOST_WORKERS = 4
 HINT = "correct the line, or take it out"
-EXACT_BELOW = 2**26  # doubles below lie close enough to give back eight decimals
-WHOLE_BELOW = 2**53  # doubles below hold every whole number
-NINE_PLACES = re.compile(rb"[.][0-9]{8}[0-9]*[1-9]|[0-9][eE]")
+# More than eight decimals, decimals of a number of eight digits or more, or an exponent.
+MAY_BE_INEXACT = re.compile(rb"[.][0-9]{8}[0-9]*[1-9]|[0-9]{8}[.][0-9]*[1-9]|[0-9][eE]")
 
 
 class Parsed(NamedTuple):
@@ -77,7 +78,7 @@ class TextReader:
         self.reads_last = len(keys) - 1 in {self.fields[field][0] for field in checked_fields}
 
     def try_parse(self, block: bytes) -> Parsed | None:
-        """Trades of a block of clean lines, which are counted from 0; None if it needs a closer look."""
+        """Return the trades of clean lines, counted from 0; None if the block needs a closer look."""
         try:
             raw = self.quickly(block, 0)
             if raw is None:
@@ -90,7 +91,7 @@ class TextReader:
         return None if exact is None else Parsed(exact, found, raw.height)
 
     def parse(self, block: bytes, line: int) -> Parsed:
-        """Trades of a block whose first line has this number.
+        """Return the trades of a block whose first line has this number.
 
         Raises
         ------
@@ -127,7 +128,7 @@ class TextReader:
         return pl.DataFrame(schema=schema)
 
     def quickly(self, block: bytes, line: int) -> pl.DataFrame | None:
-        """Raw fields of a block of clean lines; None if they are not clean."""
+        """Return the raw fields of a block of clean lines; None if they are not clean."""
         separator = self.opened.separator
         dtypes = dict(self.fields.values())
         frame = pl.read_csv(
@@ -139,7 +140,7 @@ class TextReader:
         )
         if frame.height != line_count(block):
             return None
-        # A short line lacks the last column, which is null; unless nobody reads it.
+        # A short line has null in the last column, which goes unnoticed if that column is not read.
         if not self.reads_last and b'"' not in block:
             between = (len(self.columns) - 1) * frame.height
             if block.count(separator.encode()) != between:
@@ -153,7 +154,7 @@ class TextReader:
         )
 
     def line_by_line(self, block: bytes, line: int) -> pl.DataFrame | None:
-        """Raw fields of lines with blanks, quotes or headers between them; None if some are short."""
+        """Return the raw fields of lines with blanks, quotes or headers; None if some are short."""
         rows, numbers = [], []
         for number, row in numbered(block, line, self.opened):
             values = fields_of(row, self.opened.separator)
@@ -193,7 +194,7 @@ class TextReader:
         return trades
 
     def texts(self, field: str, lines: pl.Series, block: bytes, line: int) -> list[str]:
-        """Return what a field is in some lines."""
+        """Return the text of a field in some lines."""
         at = self.fields[field][0]
         wanted = set(lines)
         text = {
@@ -205,8 +206,8 @@ class TextReader:
 
 
 def is_plain(values: pl.Series, block: bytes) -> pl.Series:
-    """Find large values that are exact in any case: no text of the block has more than 8 places."""
-    if NINE_PLACES.search(block):
+    """Return which large values are exact whatever their texts; none if a text may not be."""
+    if MAY_BE_INEXACT.search(block):
         return pl.repeat(value=False, n=len(values), eager=True)
     return (values < EXACT_BELOW) | ((values < WHOLE_BELOW) & (values == values.round()))
 
@@ -224,7 +225,7 @@ def cast(field: str, dtype: pl.DataType) -> pl.Expr:
 
 
 def numbered(block: bytes, line: int, opened: Opened) -> Iterator[tuple[int, str]]:
-    """Lines with their numbers, without empty ones and repeated lines of names."""
+    """Yield lines with their numbers, without empty ones and repeated lines of names."""
     keys = [column_key(name) for name in opened.names]
     for number, raw in enumerate(block.split(b"\n"), start=line):
         text = raw.decode("utf-8", "replace").strip("\r")
@@ -241,7 +242,7 @@ def numbered(block: bytes, line: int, opened: Opened) -> Iterator[tuple[int, str
 def parse_blocks(
     blocks: Iterator[bytes], opened: Opened, symbol: str | None
 ) -> Iterator[pl.DataFrame]:
-    """Trades of the blocks of a text, each row with its line; the next blocks are read ahead."""
+    """Yield the trades of the blocks of a text, each row with its line, and read blocks ahead."""
     reader = TextReader(opened, symbol)
     line = opened.first_line
     try:

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import re
 from itertools import chain
 from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 from rangebar_polars.exceptions import TickDataError, with_hint
-from rangebar_polars.fetch.binance.files import ADDRESS, GLOB_CHARACTERS, expand, resolve_paths
-from rangebar_polars.fetch.zipped import text_pieces
+from rangebar_polars.fetch.binance.files import ADDRESS, GLOB_CHARACTERS, expand, no_files
+from rangebar_polars.fetch.zipped import PARQUET_MAGIC, text_pieces
 from rangebar_polars.trade_files.csv_blocks import blocks_of, parse_blocks
+from rangebar_polars.trade_files.file_symbols import of_symbol
 from rangebar_polars.trade_files.opening import head_of, open_text
-from rangebar_polars.trade_files.parquet import PARQUET_MAGIC, ParquetFile
+from rangebar_polars.trade_files.parquet import ParquetFile
 from rangebar_polars.trade_files.remote import RemoteParquet, RemoteText
 
 if TYPE_CHECKING:
@@ -96,29 +96,25 @@ class TextFile:
 def inputs_of(paths: AnyPath | Iterable[AnyPath], request: Request) -> list[Input]:
     """Return the files that a path, folder, pattern, address or several of them stand for."""
     if isinstance(paths, (str, PathLike)) or not hasattr(paths, "__iter__"):
-        return of_one(paths, request)
-    found = list(chain.from_iterable(of_one(one, request) for one in paths))
-    return found or of_none()
+        found = places_of(paths)
+    else:
+        found = list(chain.from_iterable(map(places_of, paths)))
+    if not found:
+        raise no_files()
+    return [
+        remote(place, request) if isinstance(place, str) else of_file(place, request)
+        for place in of_symbol(found, request.symbol)
+    ]
 
 
-def of_none() -> list[Input]:
-    """Refuse an empty list."""
-    resolve_paths([])
-    return []
-
-
-def of_one(path: object, request: Request) -> list[Input]:
-    """Return the files of one path, folder, pattern or address."""
-    if isinstance(path, (str, PathLike)) and ADDRESS.match(str(path)):
-        return [remote(str(path), request)]
-    files = (
-        in_folder(Path(path))
-        if isinstance(path, (str, PathLike)) and Path(path).is_dir()
-        else expand(path)
-    )
-    if len(files) > 1 and request.symbol:
-        files = of_symbol(files, request.symbol)
-    return [of_file(file, request) for file in files]
+def places_of(path: object) -> list[Path | str]:
+    """Return the files of one path, folder or pattern, or an address."""
+    if isinstance(path, (str, PathLike)):
+        if ADDRESS.match(str(path)):
+            return [str(path)]
+        if Path(path).is_dir():
+            return [*in_folder(Path(path))]
+    return [*expand(path)]
 
 
 def of_file(path: Path, request: Request) -> Input:
@@ -149,12 +145,6 @@ def in_folder(folder: Path) -> list[Path]:
             with_hint(f"the folder `{folder}` has no trade files", f"their names end in {listed}")
         )
     return found
-
-
-def of_symbol(files: list[Path], symbol: str) -> list[Path]:
-    """Return the files whose name has the symbol; all if none has it, as files of many symbols."""
-    token = re.compile(rf"(?<![A-Za-z0-9]){re.escape(symbol)}(?![A-Za-z])", re.IGNORECASE)
-    return [file for file in files if token.search(file.name)] or files
 
 
 def remote(address: str, request: Request) -> Input:

@@ -11,6 +11,8 @@ import polars as pl
 from rangebar_polars import _internal
 from rangebar_polars.compute._columns import SYMBOL, bind
 from rangebar_polars.exceptions import MissingColumnError, TickDataError, with_hint
+from rangebar_polars.fetch.binance.csv import BYTE_ORDER_MARK
+from rangebar_polars.trade_files.file_symbols import check_symbol
 from rangebar_polars.trade_layouts.matching import matching, unit_of_number
 from rangebar_polars.trade_layouts.table import (
     LAYOUTS,
@@ -27,7 +29,6 @@ __all__ = ["Head", "Opened", "Request", "bound_layout", "head_of", "open_text"]
 
 HEAD_BYTES = 1 << 16
 SEPARATORS = ",;\t|"
-UTF8_MARK = b"\xef\xbb\xbf"
 UTF16_MARKS = (b"\xff\xfe", b"\xfe\xff")
 SHOWN = 80
 # What names of columns contain.
@@ -62,7 +63,7 @@ class Head(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Opened:
-    """A file of which everything is known that its values do not say."""
+    """A file whose layout, separator and time unit are known."""
 
     layout: TradeLayout
     source: str
@@ -70,20 +71,22 @@ class Opened:
     separator: str
     #: "s", "ms", "us", "ns", "iso" or a format.
     unit: str
-    #: Whether prices are whole numbers of `price_scale` decimals.
+    #: Whether prices are whole numbers of 1e-9.
     is_scaled: bool
     first_line: int
     start: int
+    #: What the numbers of trades in messages count: "line", or "row" of a Parquet file, from 0.
+    counted: str = "line"
 
     @property
     def note(self) -> str:
-        """Words for what was recognised."""
+        """The layout, and the unit of times."""
         unit = self.unit if self.unit in TIME_UNITS else "text"
         return f"{self.layout.title}, times: {unit}"
 
 
 def fields_of(line: str, separator: str) -> list[str]:
-    """Values of a line, without the blanks around them."""
+    """Return the values of a line, without the blanks around them."""
     try:
         fields = next(csv.reader([line], delimiter=separator, skipinitialspace=True), [])
     except csv.Error:
@@ -92,7 +95,7 @@ def fields_of(line: str, separator: str) -> list[str]:
 
 
 def is_number(text: str) -> bool:
-    """Whether a text is a number."""
+    """Return whether a text is a number."""
     try:
         float(text)
     except ValueError:
@@ -111,7 +114,7 @@ def head_of(pieces: Iterable[bytes], source: str) -> Head | None:
         raise TickDataError(
             with_hint(f"`{source}` is encoded in UTF-16", "save it as UTF-8 and read it again")
         )
-    start = len(UTF8_MARK) if head.startswith(UTF8_MARK) else 0
+    start = len(BYTE_ORDER_MARK) if head.startswith(BYTE_ORDER_MARK) else 0
     found: list[tuple[int, int, int, str]] = []
     line = 0
     while start < len(head) and len(found) < 2:  # noqa: PLR2004 - a header and a row
@@ -138,17 +141,19 @@ def open_text(head: Head, request: Request) -> Opened:
     Raises
     ------
     TickDataError
-        The layout is unknown, or not the one that was named.
+        The layout is unknown, or not the one that was named; or the trades may be of another symbol.
     """
     layout = choose(head, request)
     names = tuple(head.header or layout.columns)
     time = value_of(layout.time, names, head.row)
     price = value_of(layout.price, names, head.row) if layout.price else ""
     unit = request.time_unit or unit_for(layout, time, head)
-    is_scaled = bool(layout.price_scale) and price.lstrip("+-").isdigit()
-    return Opened(
+    is_scaled = layout.has_scaled_price and price.lstrip("+-").isdigit()
+    opened = Opened(
         layout, head.source, names, head.separator, unit, is_scaled, head.first_line, head.start
     )
+    check_symbol(opened, request.symbol)
+    return opened
 
 
 def value_of(column: str, names: Sequence[str], row: Sequence[str]) -> str:
@@ -180,8 +185,9 @@ def choose(head: Head, request: Request) -> TradeLayout:
     if request.layout == "auto" and head.header is not None:
         try:
             return bound(head, columns)
-        except (MissingColumnError, ValueError):
-            pass
+        except (MissingColumnError, TickDataError):
+            if columns:
+                raise
     raise unknown(head, request)
 
 
@@ -192,7 +198,8 @@ def with_columns(layout: TradeLayout, columns: Mapping[str, str | None], head: H
     names = head.header or list(layout.columns)
     for field, name in columns.items():
         if name is not None and name not in names:
-            raise MissingColumnError.of(name, names, used_for=field, renamed_by=field)
+            error = MissingColumnError.of(name, names, used_for=field, renamed_by=field)
+            raise in_source(error, head.source)
     text = {field: name or "" for field, name in columns.items()}
     return replace(
         layout,
@@ -202,6 +209,7 @@ def with_columns(layout: TradeLayout, columns: Mapping[str, str | None], head: H
         side=text.get("side", layout.side),
         buyer_maker=text.get("is_buyer_maker", layout.buyer_maker),
         id=text.get("agg_trade_id", layout.id),
+        id_kind=layout.id_kind if text.get("agg_trade_id", layout.id) else "",
         first_id=text.get("first_trade_id", layout.first_id),
         last_id=text.get("last_trade_id", layout.last_id),
         symbol=text.get("symbol", layout.symbol),
@@ -218,7 +226,7 @@ def bound(head: Head, columns: Mapping[str, str | None]) -> TradeLayout:
                 'add one, such as "timestamp,price,quantity,side"',
             )
         )
-    layout = bound_layout("csv", dtypes_of(head.header, head.row), columns)
+    layout = bound_layout("csv", head.source, dtypes_of(head.header, head.row), columns)
     if layout.id and not value_of(layout.id, head.header, head.row).lstrip("-").isdigit():
         kind = "text" if head.row else layout.id_kind
         return replace(layout, id_kind=kind)
@@ -235,10 +243,19 @@ def dtypes_of(names: Sequence[str], row: Sequence[str]) -> dict[str, pl.DataType
 
 
 def bound_layout(
-    name: str, schema: Mapping[str, pl.DataType], columns: Mapping[str, str | None]
+    name: str, source: str, schema: Mapping[str, pl.DataType], columns: Mapping[str, str | None]
 ) -> TradeLayout:
-    """Return the layout of columns with known names."""
-    found = bind(schema, columns)
+    """Return the layout of columns with known names.
+
+    Raises
+    ------
+    MissingColumnError, TickDataError
+        A field has no column, or could be any of several.
+    """
+    try:
+        found = bind(schema, columns)
+    except ValueError as error:
+        raise in_source(error, source) from None
     roles = dict(zip(found.roles, found.names, strict=True))
     symbols = [name for role, name in zip(found.roles, found.names, strict=True) if role == SYMBOL]
     return TradeLayout(
@@ -262,6 +279,13 @@ def bound_layout(
     )
 
 
+def in_source(error: ValueError, source: str) -> MissingColumnError | TickDataError:
+    """Return an error about columns with the name of the file."""
+    what, _, hint = str(error).partition("\n\nhint: ")
+    kind = MissingColumnError if isinstance(error, MissingColumnError) else TickDataError
+    return kind(with_hint(f"`{source}`: {what}", hint or "name the columns"))
+
+
 def _rank_of_symbol(name: str) -> int:
     """Return the place of a column in the order of the known names of symbols."""
     known = next(names for field, names, _ in _internal.known_names() if field == SYMBOL)
@@ -277,12 +301,11 @@ def unit_for(layout: TradeLayout, time: str, head: Head) -> str:
     if layout.name == "csv":
         if not is_number(time):
             return "iso"
-        words = f'`time_unit="{unit}"`' if unit else '`time_unit="ms"`'
         raise TickDataError(
             with_hint(
                 f"`{head.source}`, line {head.first_line}: the time `{time[:40]}` is a number, and "
                 "nothing says of which unit",
-                f"name it: {words.strip('`')}",
+                f'name it: time_unit="{unit or "ms"}"',
             )
         )
     if unit in units:

@@ -22,9 +22,7 @@ TEXT_TIMES = "as text"
 
 def origin_of_files(files: Sequence[Input], opened: Opened, *, is_given: bool) -> Origin:
     """Return the layout of files, of which the first is opened, and the source of each column."""
-    unit = opened.unit if opened.unit in TIME_UNITS else "text"
-    noun = count_text(len(files), "file")
-    note = f"{opened.layout.title}, times: {unit}; {noun} from {files[0].source}"
+    note = f"{opened.note}; {count_text(len(files), 'file')} from {files[0].source}"
     return Origin("given" if is_given else "recognised", note, dict(_sources(opened)))
 
 

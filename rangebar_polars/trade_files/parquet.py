@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 import polars as pl
 
 from rangebar_polars._utils.io_source import batches
-from rangebar_polars.exceptions import MissingColumnError, TickDataError, with_hint
+from rangebar_polars.exceptions import TickDataError, with_hint
+from rangebar_polars.trade_files.file_symbols import check_symbol
 from rangebar_polars.trade_files.opening import Head, Opened, bound_layout, with_columns
 from rangebar_polars.trade_files.values import (
     LINE,
@@ -27,9 +28,8 @@ if TYPE_CHECKING:
     from rangebar_polars.trade_files.opening import Request
     from rangebar_polars.trade_layouts.table import TradeLayout
 
-__all__ = ["PARQUET_MAGIC", "ParquetFile"]
+__all__ = ["ParquetFile"]
 
-PARQUET_MAGIC = b"PAR1"
 HINT = "correct the file, or filter it with `pl.scan_parquet`"
 
 
@@ -41,8 +41,8 @@ class ParquetFile:
         self.request = request
 
     def plan(self) -> pl.LazyFrame:
-        """Return the plan of the file."""
-        return pl.scan_parquet(self.source)
+        """Return the plan of the file, whose name may contain the signs of a pattern."""
+        return pl.scan_parquet(self.source, glob=False)
 
     def opened_or_empty(self) -> Opened | None:
         """Decide the layout; a Parquet file without rows has one, too."""
@@ -54,7 +54,7 @@ class ParquetFile:
         Raises
         ------
         TickDataError
-            The file is damaged, or its columns have no known names.
+            The file is damaged, or its columns have no known names, or one is of another type.
         """
         try:
             plan = self.plan()
@@ -68,7 +68,14 @@ class ParquetFile:
         head = Head(self.source, ",", list(schema.names()), row, 1, 0)
         layout = self.layout_of(head, schema)
         unit = self.unit_of(layout, schema, row)
-        return Opened(layout, self.source, tuple(schema.names()), ",", unit, False, 1, 0)  # noqa: FBT003
+        names = tuple(schema.names())
+        opened = Opened(layout, self.source, names, ",", unit, False, 0, 0, "row")  # noqa: FBT003
+        check_symbol(opened, self.request.symbol)
+        for name, dtype in raw_schema(opened).values():
+            column = self.name_of(name, schema)
+            if not holds(schema[column], dtype) and name != layout.time:
+                raise self.wrong_type(column, schema[column], f"`{dtype}`")
+        return opened
 
     def remedy(self) -> str:
         """Return what to do about a file that cannot be read."""
@@ -83,24 +90,21 @@ class ParquetFile:
             found = matching(names, head.row, known)
             if len(found) == 1:
                 return with_columns(found[0], columns, head)
-        try:
-            return bound_layout("parquet", schema, columns)
-        except ValueError as error:
-            what, _, hint = str(error).partition("\n\nhint: ")
-            raise (MissingColumnError if isinstance(error, MissingColumnError) else TickDataError)(
-                with_hint(f"`{self.source}`: {what}", hint or "name the columns")
-            ) from None
+        return bound_layout("parquet", self.source, schema, columns)
 
     def unit_of(self, layout: TradeLayout, schema: pl.Schema, row: list[str]) -> str:
         """Return the unit of times; "us" for times that Parquet knows as such."""
-        dtype = schema[self.name_of(layout.time, schema)]
+        column = self.name_of(layout.time, schema)
+        dtype = schema[column]
         if isinstance(dtype, pl.Datetime):
             return "us"
         if dtype == pl.String:
             return "iso"
+        if not dtype.is_numeric():
+            raise self.wrong_type(column, dtype, "`Datetime` or a whole number")
         if self.request.time_unit:
             return self.request.time_unit
-        value = row[schema.names().index(self.name_of(layout.time, schema))] if row else ""
+        value = row[schema.names().index(column)] if row else ""
         unit = unit_of_number(value)
         if unit is not None and layout.name != "parquet" and unit in layout.time_units:
             return unit
@@ -109,6 +113,15 @@ class ParquetFile:
                 f"`{self.source}`: the time column `{layout.time}` is of type `{dtype}`, and nothing "
                 "says of which unit",
                 f'name it: time_unit="{unit or "ms"}"',
+            )
+        )
+
+    def wrong_type(self, column: str, dtype: pl.DataType, wanted: str) -> TickDataError:
+        """Return the error for a column of a type that does not hold its field."""
+        return TickDataError(
+            with_hint(
+                f"`{self.source}`: the column `{column}` is of type `{dtype}`, not {wanted}",
+                "cast it and write the file again, or name another column with `columns=`",
             )
         )
 
@@ -122,21 +135,33 @@ class ParquetFile:
         plan = self.plan()
         schema = plan.collect_schema()
         names = [self.name_of(name, schema) for name, _ in fields.values()]
-        line, symbols = 1, Symbols(opened, self.request.symbol)
+        row, symbols = 0, Symbols(opened, self.request.symbol)
         for batch in batches(plan, names):
             raw = batch.rename(dict(zip(batch.columns, fields, strict=True)))
-            raw = raw.with_columns(pl.int_range(line, line + pl.len()).alias(LINE))
+            raw = raw.with_columns(pl.int_range(row, row + pl.len()).alias(LINE))
             typed = raw.with_columns(
                 typed_field(field, raw.schema[field], dtype) for field, (_, dtype) in fields.items()
             )
             own, found = symbols.own(typed)
-            symbols.follow(found, line)
-            line += batch.height
+            symbols.follow(found, row)
+            row += batch.height
             trades, is_sound = checked(own, opened)
             if not is_sound:
                 raise TickDataError(with_hint(fault_of(own, opened), HINT))
             yield trades
         symbols.check()
+
+
+def holds(dtype: pl.DataType, wanted: pl.DataType) -> bool:
+    """Return whether values of a type can be read as another; text is read as numbers.
+
+    Polars also casts dates and lists to numbers, which would not be those of the field.
+    """
+    if wanted == pl.String():
+        return not (dtype.is_nested() or dtype in (pl.Binary, pl.Object))
+    if wanted == pl.Boolean():
+        return dtype.is_integer() or dtype in (pl.Boolean, pl.Null)
+    return dtype.is_numeric() or dtype in (pl.String, pl.Null)
 
 
 def typed_field(field: str, is_now: pl.DataType, dtype: pl.DataType) -> pl.Expr:
@@ -161,4 +186,4 @@ def fault_of(frame: pl.DataFrame, opened: Opened) -> str:
     row = bad.row(0, named=True) if bad.height else {}
     shown = ", ".join(f"{name}={value}" for name, value in row.items() if name != LINE)
     unit = f" (times in `{opened.unit}`)" if opened.unit in TIME_UNITS else ""
-    return f"`{opened.source}`, row {row.get(LINE, 1) - 1}: not a trade{unit}: {shown[:200]}"
+    return f"`{opened.source}`, row {row.get(LINE, 0)}: not a trade{unit}: {shown[:200]}"

@@ -24,7 +24,11 @@ REMEDY = "check the address and the credentials, or download the file and give i
 
 
 class RemoteParquet(ParquetFile):
-    """A Parquet file at an address."""
+    """A Parquet file at an address, or those of a pattern."""
+
+    def plan(self) -> pl.LazyFrame:
+        """Return the plan of the file."""
+        return pl.scan_parquet(self.source)
 
     def remedy(self) -> str:
         """Return what to do about a file that cannot be read."""

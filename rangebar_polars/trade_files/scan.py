@@ -13,7 +13,8 @@ from rangebar_polars._utils.fork import raise_if_forked
 from rangebar_polars._utils.io_source import lazy_frame
 from rangebar_polars.compute._columns import parse_columns
 from rangebar_polars.exceptions import TickDataError, unknown_choice, with_hint
-from rangebar_polars.fetch.binance.file_chain import FileChain, Once, repeated_words
+from rangebar_polars.fetch.binance.file_chain import FileChain, Once
+from rangebar_polars.fetch.binance.file_fills import FileFills, FillChain
 from rangebar_polars.fetch.normalise import (
     MissingFileWarning,
     RepeatedFillsWarning,
@@ -74,8 +75,8 @@ def scan_trades(
     layout
         Name of the layout; by default it is recognised by the names and values of each file.
     symbol
-        The symbol to read from files that hold several. For files of one symbol each, those whose
-        name has it.
+        The symbol to read. Of several files, those are read whose names contain it, if any does; of
+        a file with a column of symbols, the rows of the symbol. A file without either is an error.
     columns
         Which column is which field, such as `{"quantity": "sz"}`, for files without known names.
     time_unit
@@ -141,28 +142,34 @@ class TradeFiles:
     def __call__(self, _wanted: list[str] | None) -> Iterator[pl.DataFrame]:
         """Read the files in order."""
         raise_if_forked("reading trade files")
-        chain = FileChain()
+        chain, fills = FileChain(), FillChain()
         for one in self.inputs:
-            yield from self.read(one, chain)
+            yield from self.read(one, chain, fills)
         if message := chain.missing():
             self.warn(message, MissingFileWarning)
+        if message := fills.misplaced():
+            self.warn(message)
 
-    def read(self, one: Input, chain: FileChain) -> Iterator[pl.DataFrame]:
+    def read(self, one: Input, chain: FileChain, fill_chain: FillChain) -> Iterator[pl.DataFrame]:
         """Read one file."""
         opened = one.opened_or_empty()
         if opened is None:
             self.warn(f"`{one.source}` is empty")
             return
         self.check_schema(one, opened.layout)
-        sequence = Sequence(one.source)
+        sequence = Sequence(one.source, opened.counted)
         ends = Ends(opened.layout)
+        fills = FileFills(one.source, fill_chain)
         for block in sequence.ordered(one.blocks(opened)):
             ends.follow(block)
             if "first_trade_id" in block.columns:
-                self.warn_of_repeated(block, chain, one.source)
+                fills.add(block)
             yield block.drop(LINE).select(pl.col(name).cast(dtype) for name, dtype in self.columns)
         if message := sequence.warning:
             self.warn(message)
+        place = f"{opened.counted} {fills.repeated[LINE]}" if fills.repeated else ""
+        for words in fills.warnings(place):
+            self.warn(words, RepeatedFillsWarning)
         ends.tell(chain, one.source)
 
     def check_schema(self, one: Input, layout: TradeLayout) -> None:
@@ -176,13 +183,6 @@ class TradeFiles:
                     '`pl.concat([...], how="diagonal")`',
                 )
             )
-
-    def warn_of_repeated(self, block: pl.DataFrame, chain: FileChain, source: str) -> None:
-        """Warn of records whose fills an earlier one has."""
-        repeated = chain.repeated_fills(block)
-        if repeated is not None:
-            words = repeated_words(source, repeated, repeated[LINE][0])
-            self.warn(words, RepeatedFillsWarning)
 
 
 class Ends:

@@ -12,6 +12,7 @@ import polars as pl
 
 from rangebar_polars.day_ticks import is_strictly_increasing
 from rangebar_polars.exceptions import TickDataError, TickOrderError, with_hint
+from rangebar_polars.fetch.normalise import repairs_text
 from rangebar_polars.sources import LONGEST_STEP_BACK_US
 from rangebar_polars.trade_files.values import LINE, TAIL
 
@@ -22,28 +23,24 @@ __all__ = ["Sequence"]
 
 ID = "agg_trade_id"
 TIME = "timestamp"
-COUNTED = {
-    "moved": "moved into the order of their ids",
-    "raised": "raised to the time of the trade before",
-    "doubled": "dropped as exact copies",
-    "tails": "rounded to 8 decimals (they had the tail of a binary fraction)",
-}
+COUNTED = ("moved", "raised", "doubled", "tails")
 
 
 class Sequence:
-    """Puts the blocks of one file in order, and counts what was mended."""
+    """Puts the blocks of one file in order, and counts the repairs."""
 
-    def __init__(self, source: str) -> None:
+    def __init__(self, source: str, counted: str = "line") -> None:
         self.source = source
+        #: What the numbers of trades count: "line" or "row".
+        self.counted = counted
         self.counts = dict.fromkeys(COUNTED, 0)
         self._last_id: int | None = None
         self._last_us: int | None = None
 
     @property
     def warning(self) -> str:
-        """Words for all that was mended; empty if nothing was."""
-        said = [f"{count:,} {COUNTED[kind]}" for kind, count in self.counts.items() if count]
-        return f"rows of `{self.source}`: {'; '.join(said)}" if said else ""
+        """Describe all repairs; empty if there are none."""
+        return repairs_text(self.source, self.counts)
 
     def ordered(self, blocks: Iterable[pl.DataFrame]) -> Iterator[pl.DataFrame]:
         """Yield the trades in order.
@@ -88,9 +85,9 @@ class Sequence:
             first, second = single.filter(pl.col(ID).is_duplicated()).head(2).iter_rows(named=True)
             raise TickDataError(
                 with_hint(
-                    f"`{self.source}`, lines {first[LINE]} and {second[LINE]}: conflicting trades: "
-                    f"two different ones have the id `{first[ID]}`",
-                    "take one of the lines out",
+                    f"`{self.source}`, {self.counted}s {first[LINE]} and {second[LINE]}: "
+                    f"conflicting trades: two different ones have the id `{first[ID]}`",
+                    f"remove one of the {self.counted}s",
                 )
             )
         return single
@@ -102,9 +99,9 @@ class Sequence:
             if self._last_id is not None and first <= self._last_id:
                 raise TickOrderError(
                     with_hint(
-                        f"`{self.source}`, line {frame[LINE][0]}: the id `{first}` comes after "
+                        f"`{self.source}`, {self.counted} {frame[LINE][0]}: the id `{first}` comes after "
                         f"`{self._last_id}`, too far from its place",
-                        "sort the lines of the file by their ids first",
+                        f"sort the {self.counted}s of the file by their ids first",
                     )
                 )
             self._last_id = frame[ID][-1]
@@ -119,9 +116,9 @@ class Sequence:
         if len(far):
             raise TickOrderError(
                 with_hint(
-                    f"`{self.source}`, line {frame[LINE][far[0]]}: the time runs back by more than "
-                    f"a second, by {behind[far[0]] / 1e6:g} s",
-                    "sort the lines of the file by time first",
+                    f"`{self.source}`, {self.counted} {frame[LINE][far[0]]}: the time runs back by "
+                    f"more than a second, by {behind[far[0]] / 1e6:g} s",
+                    f"sort the {self.counted}s of the file by time first",
                 )
             )
         self.counts["raised"] += int((behind > 0).sum())
@@ -130,7 +127,7 @@ class Sequence:
 
 
 def follows(before: pl.DataFrame, after: pl.DataFrame) -> bool:
-    """Whether no row of a block belongs before the end of the other."""
+    """Return whether no row of a block belongs before the end of the other."""
     if ID not in before.columns:
         return True
     return bool((after[ID] > before[ID][-1]).all())
@@ -151,6 +148,6 @@ def forwards(blocks: Iterator[pl.DataFrame]) -> Iterator[pl.DataFrame]:
 
 
 def runs_back(frame: pl.DataFrame) -> bool:
-    """Whether a block runs from the newest trade to the oldest."""
+    """Return whether a block runs from the newest trade to the oldest."""
     key = frame[ID] if ID in frame.columns else frame[TIME]
     return bool(key[0] > key[-1] and key.is_sorted(descending=True))

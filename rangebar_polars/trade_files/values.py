@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING
 import polars as pl
 
 from rangebar_polars.exceptions import TickDataError, with_hint
-from rangebar_polars.fetch.decimals import TELLING_BELOW, has_eight_places, on_grid
+from rangebar_polars.fetch.decimals import GRID, TELLING_BELOW, has_eight_places, on_grid
 from rangebar_polars.fetch.exness.csv import grid_units, is_quote, mid_price
 from rangebar_polars.trade_layouts.sides import seller_took
-from rangebar_polars.trade_layouts.table import TIME_UNITS
+from rangebar_polars.trade_layouts.table import EARLIEST_S, LATEST_S, TIME_UNITS
 
 if TYPE_CHECKING:
     from rangebar_polars.trade_files.opening import Opened
@@ -21,8 +21,6 @@ __all__ = ["LINE", "TAIL", "Symbols", "amounts", "checked", "raw_schema", "schem
 LINE = "line"
 TAIL = "has_tail"
 TIME = "timestamp"
-EARLIEST_S, LATEST_S = 946_684_800, 4_102_444_800  # the years 2000 and 2100
-GRID = 100_000_000
 MOST_SYMBOLS = 20_000
 LARGEST = 1e300  # what is above is infinite, or no number
 
@@ -90,9 +88,12 @@ class Symbols:
 
     def own(self, frame: pl.DataFrame) -> tuple[pl.DataFrame, list[str]]:
         """Return the rows that count, and the symbols of the block."""
+        # A comparison with null is null, which `all` passes over.
+        words = [name for name in ("only", "symbol") if name in frame.columns]
+        frame = frame.with_columns(pl.col(words).fill_null(""))
         only = self.opened.layout.only
         if only is not None and not (frame["only"] == only[1]).all():
-            frame = frame.filter(pl.col("only").eq_missing(pl.lit(only[1])))
+            frame = frame.filter(pl.col("only") == only[1])
         if "symbol" not in frame.columns or frame.is_empty():
             return frame, []
         values = frame["symbol"]
@@ -102,7 +103,7 @@ class Symbols:
             found = [str(value) for value in values.unique(maintain_order=True).head(MOST_SYMBOLS)]
         if self.wanted is None:
             if len(found) > 1:
-                line = frame.filter(values.ne_missing(values[0]))[LINE][0]
+                line = frame.filter(values != values[0])[LINE][0]
                 raise self.several(found[0], found[1], line)
             return frame, found
         spelled = pl.col("symbol").str.to_lowercase() == self.wanted.lower()
@@ -120,9 +121,9 @@ class Symbols:
         """Return the error for a file of several symbols of which none is named."""
         return TickDataError(
             with_hint(
-                f"`{self.opened.source}`, line {line}: trades of several symbols: `{other}` after "
-                f"`{first}`",
-                f'read one of them: symbol="{first}"',
+                f"`{self.opened.source}`, {self.opened.counted} {line}: trades of several symbols: "
+                f"`{other}` after `{first}`",
+                f'read one of them: symbol="{first or other}"',
             )
         )
 
@@ -135,7 +136,7 @@ class Symbols:
         raise TickDataError(
             with_hint(
                 f"`{self.opened.source}` has no trade of `{self.wanted}`; it has {listed}",
-                f'name one of them: symbol="{min(self.seen)}"',
+                f'name one of them: symbol="{max(self.seen, key=bool)}"',
             )
         )
 
@@ -158,16 +159,13 @@ def checked(frame: pl.DataFrame, opened: Opened) -> tuple[pl.DataFrame, bool]:
     columns = [time_us(opened.unit).alias(TIME), *side]
     if layout.bid:
         columns.append(mid_price(grid_units(frame["bid"]), grid_units(frame["ask"])))
-    if layout.id_kind == "text":
-        columns.append(pl.col("id").alias("trade_id"))
-    elif layout.id:
-        names = ("agg_trade_id", "first_trade_id", "last_trade_id")
-        fields = ("id", "first_id", "last_id")
-        columns += [
-            pl.col(field if field in frame.columns else "id").alias(name)
-            for name, field in zip(names, fields, strict=True)
-            if name in schema_of(layout)
-        ]
+    fields = {"trade_id": "id", "agg_trade_id": "id"}
+    fields |= {"first_trade_id": "first_id", "last_trade_id": "last_id"}
+    columns += [
+        pl.col(field if field in frame.columns else "id").alias(name)
+        for name, field in fields.items()
+        if name in schema_of(layout)
+    ]
     marks = [name for name in (LINE, TAIL) if name in frame.columns]
     return frame.with_columns(columns).select(*schema_of(layout), *marks), True
 
@@ -226,7 +224,7 @@ def on_grid_rules(layout: TradeLayout) -> list[pl.Expr]:
 
 
 def is_time(unit: str) -> pl.Expr:
-    """Find times between the years 2000 and 2100."""
+    """Return the condition of times between the years 2000 and 2100."""
     time = pl.col("time")
     if unit in TIME_UNITS:
         parts = TIME_UNITS[unit]

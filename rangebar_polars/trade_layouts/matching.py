@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 
 from rangebar_polars.trade_layouts.table import (
     BUY,
+    EARLIEST_S,
+    LATEST_S,
     LAYOUTS,
     NO_SIDE,
     SELL,
@@ -16,14 +18,10 @@ from rangebar_polars.trade_layouts.table import (
 )
 
 if TYPE_CHECKING:
-    from rangebar_polars.trade_layouts.table import (
-        TradeLayout,
-    )
+    from rangebar_polars.trade_layouts.table import TradeLayout
 
-__all__ = ["matching", "unit_of_number"]
+__all__ = ["matching", "unit_of_number", "unit_of_time"]
 
-# 2000 and 2100, in seconds: the numbers of no two units overlap.
-_EARLIEST, _LATEST = 946_684_800, 4_102_444_800
 _NUMBER = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?")
 _INVERSE = re.compile(r".*USD([A-Z][0-9]{2})?")
 _NEAR = 0.01
@@ -41,8 +39,20 @@ def unit_of_number(text: str) -> str | None:
     # In a spreadsheet, `1.72E+12` has lost its end.
     if not _NUMBER.fullmatch(text) or "e" in text.lower() or len(text) > 40:  # noqa: PLR2004
         return None
-    seconds = {unit: float(text) / parts for unit, parts in TIME_UNITS.items()}
-    return next((unit for unit, at in seconds.items() if _EARLIEST <= at < _LATEST), None)
+    return unit_of_time(float(text))
+
+
+def unit_of_time(value: float) -> str | None:
+    """Return the unit in which a number is a time of this century; None if it is in none.
+
+    Examples
+    --------
+    >>> from rangebar_polars.trade_layouts.matching import unit_of_time
+    >>> unit_of_time(1_723_161_255_342), unit_of_time(1_723_161_255.25), unit_of_time(7)
+    ('ms', 's', None)
+    """
+    units = (unit for unit, of_s in TIME_UNITS.items() if EARLIEST_S <= value / of_s < LATEST_S)
+    return next(units, None)
 
 
 def matching(
@@ -80,7 +90,7 @@ def matching(
 
 
 def _fits_position(layout: TradeLayout, row: list[str]) -> bool:
-    """Whether a row can be one of a file of this layout without a header."""
+    """Return whether a row can be one of a file of this layout without a header."""
     if layout.header == "always" or len(row) != len(layout.columns):
         return False
     keys = map(column_key, layout.columns)
@@ -89,7 +99,7 @@ def _fits_position(layout: TradeLayout, row: list[str]) -> bool:
 
 
 def _fits(layout: TradeLayout, values: dict[str, str]) -> bool:
-    """Whether values can be those of a trade of this layout."""
+    """Return whether values can be those of a trade of this layout."""
 
     def value(column: str) -> str:
         return values.get(column_key(column), "").strip().strip('"')
@@ -112,12 +122,12 @@ def _fits(layout: TradeLayout, values: dict[str, str]) -> bool:
 
 
 def _is_form(layout: TradeLayout, symbol: str) -> bool:
-    """Whether an instrument is margined as the form says: inverse ones are quoted in USD alone."""
+    """Return whether an instrument is margined as the form says: inverse ones are quoted in USD alone."""
     return (layout.form == "inverse") == bool(_INVERSE.fullmatch(symbol.upper()))
 
 
 def _fits_amounts(layout: TradeLayout, values: dict[str, str]) -> bool:
-    """Whether the third amount of a row is the turnover, or the coins, that the layout says."""
+    """Return whether the third amount of a row is the turnover, or the coins, that the layout says."""
     if not layout.turnover and not (layout.contracts and layout.quantity):
         return True
     price = float(values[column_key(layout.price)])

@@ -7,11 +7,13 @@ from dataclasses import dataclass
 
 from rangebar_polars import _internal
 
-__all__ = ["AGG_TRADES", "BUY", "LAYOUTS", "NAMES", "NO_SIDE", "SELL", "TIME_UNITS", "TRUTH"]
-__all__ += ["TradeLayout", "column_key"]
+__all__ = ["AGG_TRADES", "BUY", "EARLIEST_S", "LATEST_S", "LAYOUTS", "NAMES", "NO_SIDE", "SELL"]
+__all__ += ["TIME_UNITS", "TRUTH", "TradeLayout", "column_key"]
 
 #: Units of times that are numbers, and how many of each are in a second.
 TIME_UNITS = {"s": 1, "ms": 10**3, "us": 10**6, "ns": 10**9}
+#: 2000 and 2100, in seconds: the numbers of no two units overlap.
+EARLIEST_S, LATEST_S = 946_684_800, 4_102_444_800
 #: Words for the side of a trade, in lower case.
 BUY, SELL, NO_SIDE = map(frozenset, _internal.side_words())
 #: Words for true and false.
@@ -57,8 +59,8 @@ class TradeLayout:
     required: tuple[str, ...] = ()
     #: Whether a header may have no other columns.
     is_closed: bool = False
-    #: Whole numbers of this many decimals where a price has no point.
-    price_scale: int = 0
+    #: Whether a price without a point is a whole number of 1e-9.
+    has_scaled_price: bool = False
     #: Trades at all hours, so that a day without any is a file that is missing.
     never_closes: bool = True
     compression: str = "zip"
@@ -332,7 +334,7 @@ LAYOUTS: tuple[TradeLayout, ...] = (
             time="ts_event",
             time_units=("ns", "iso"),
             price="price",
-            price_scale=9,
+            has_scaled_price=True,
             quantity="size",
             side="side",
             symbol="symbol" if form == "symbols" else "instrument_id",

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeAlias
 
 import polars as pl
 
+from rangebar_polars._text import count_text
 from rangebar_polars.exceptions import MissingColumnError, unknown_choice, with_hint
 from rangebar_polars.sources import has_monthly_ids
 from rangebar_polars.validation._frames import polars_bars
@@ -86,8 +87,8 @@ class ContinuityReport:
     def __str__(self) -> str:
         """Format a readable report."""
         count = len(self.breaks)
-        verdict = f"{count:,} break{'s' * (count > 1)}" if count else "no trade is missing"
-        lines = [f"{self.bar_count:,} bars: {verdict}"]
+        verdict = count_text(count, "break") if count else "no trade is missing"
+        lines = [f"{count_text(self.bar_count, 'bar')}: {verdict}"]
         lines += [f"  {found}" for found in self.breaks[:_SHOWN]]
         if len(self.breaks) > _SHOWN:
             lines.append(f"  and {len(self.breaks) - _SHOWN:,} more")

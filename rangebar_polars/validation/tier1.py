@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import polars as pl
 
+from rangebar_polars._text import count_text
 from rangebar_polars.catalogue import column_names
 from rangebar_polars.validation._defined import defined, has_sample, rounding, witnesses
 from rangebar_polars.validation._frames import catalogue, polars_bars
@@ -58,7 +59,7 @@ class Tier1Result(dict[str, Any]):
     def __repr__(self) -> str:
         """Format a readable report."""
         verdict = "passed" if self["tier1_passed"] else "failed"
-        lines = [f"tier 1 {verdict}: {self.rows:,} bars"]
+        lines = [f"tier 1 {verdict}: {count_text(self.rows, 'bar')}"]
         if "error" in self:
             lines.append(f"  {self['error']}")
         for name, value in self.items():
@@ -66,7 +67,9 @@ class Tier1Result(dict[str, Any]):
                 lines.append(f"  {name:<28}{_value_text(value)}")
         for name, (count, first) in self.rows_failed.items():
             more = ", …" if count > len(first) else ""
-            lines.append(f"  {name}: {count:,} bars: {', '.join(map(str, first))}{more}")
+            lines.append(
+                f"  {name}: {count_text(count, 'bar')}: {', '.join(map(str, first))}{more}"
+            )
         return "\n".join(lines)
 
 
@@ -206,9 +209,8 @@ class Tier1Check:
             return 'there are no feature columns; compute bars with features="microstructure"'
         parts = []
         for name, failures in self._failed.items():
-            bars = "1 bar" if failures.count == 1 else f"{failures.count:,} bars"
             where = f" ({', '.join(failures.columns)})" if name in _OF_COLUMNS else ""
-            parts.append(f"{name} fails in {bars}{where}")
+            parts.append(f"{name} fails in {count_text(failures.count, 'bar')}{where}")
         return "; ".join(parts) or None
 
     def _check_rows(self, frame: pl.DataFrame) -> None:

@@ -214,8 +214,9 @@ def test_without_a_connection_the_newest_stored_day_is_taken_with_a_warning(
 ) -> None:
     keep(exchange_tape, date(2024, 12, 30), date(2024, 12, 31))
     exchange.close()
-    with pytest.warns(ClampWarning, match="2024-12-31"):
+    with pytest.warns(ClampWarning, match="2024-12-31") as seen:
         clamp = newest_day(SYMBOL, None, now=today)
+    assert [one.filename for one in seen] == [__file__]
     assert (clamp.day, clamp.why.endswith("gave no answer")) == (date(2024, 12, 31), True)
     with pytest.warns(ClampWarning):
         assert newest_day(SYMBOL, LAST, now=today).day == date(2024, 12, 31)

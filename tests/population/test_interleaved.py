@@ -124,7 +124,7 @@ def test_an_interrupt_keeps_the_bars_of_every_month_that_was_fetched(
     days = 0 if end is None else (end - FIRST).days
     notes = interrupt.value.__notes__
     if end is None:
-        none = "none of 65 days are stored yet"
+        none = "0 of 65 days are stored"
         assert notes[:-1] == [
             f"BTCUSDT: ticks of {none}",
             *(f"BTCUSDT at {threshold} dbps: bars of {none}" for threshold in THRESHOLDS),

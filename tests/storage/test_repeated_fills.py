@@ -11,7 +11,7 @@ import pytest
 from polars.testing import assert_frame_equal
 
 from rangebar_polars.day_ticks import DayTicks, Origin
-from rangebar_polars.fetch.normalise import TradeFileWarning
+from rangebar_polars.fetch.normalise import RepeatedFillsWarning
 from rangebar_polars.sources import TRADES_SCHEMA
 from rangebar_polars.storage import TickStorage
 from rangebar_polars.storage.manifest.entry import DayEntry
@@ -84,10 +84,10 @@ def test_ones_own_ticks_too_and_they_are_duplicates_when_written_again(storage):
 
 def test_another_price_or_span_is_stored_with_one_warning(storage):
     with pytest.warns(
-        TradeFileWarning, match=r"the record `51` has fills of an earlier one"
+        RepeatedFillsWarning, match=r"the record `51` has fills of an earlier one"
     ) as caught:
         storage.put_days(SYMBOL, [DayTicks(DAY, OTHER_PRICE, Origin("archive"))])
-    assert len(caught) == 1
+    assert [one.filename for one in caught] == [__file__]
     assert entry_of(storage).rows == 100
 
 

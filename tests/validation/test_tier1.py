@@ -281,7 +281,7 @@ def test_only_the_first_ten_bars_are_named() -> None:
 def test_the_result_can_be_read() -> None:
     lines = repr(validate_tier1(spoiled("ofi", 2.0))).splitlines()
     assert lines[0] == f"tier 1 failed: {BARS.height:,} bars"
-    assert any("ofi_bounded: 1 bars: 7" in line for line in lines)
+    assert any("ofi_bounded: 1 bar: 7" in line for line in lines)
     assert repr(validate_tier1(BARS)).startswith("tier 1 passed")
 
 

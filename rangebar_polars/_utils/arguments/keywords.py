@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from rangebar_polars.exceptions import nearest, with_hint
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Collection, Iterable, Mapping, Sequence
 
-__all__ = ["check_keywords", "checked_keywords", "checked_methods", "keywords_of"]
+__all__ = ["check_keywords", "checked_keywords", "checked_methods", "keywords_of", "refused_call"]
 
 _Function = TypeVar("_Function", bound=Callable[..., Any])
 _Class = TypeVar("_Class", bound=type)
@@ -25,7 +25,17 @@ _VALIDATE = "leave it out; rangebar_polars.validation.continuity.validate_contin
 _EXAMPLE = "<(.+?)>"
 _LONGEST_CODE = 80
 #: Values of required arguments.
-_EXAMPLES = {"threshold": "250", "price": '"price"', "bar_id": '"my_bar"'}
+_EXAMPLES = {
+    "threshold": "250",
+    "price": '"price"',
+    "bar_id": '"my_bar"',
+    "symbol": '"BTCUSDT"',
+    "n_bars": "1_000",
+    "start": '"2024-01-01"',
+    "start_date": '"2024-01-01"',
+    "end": '"2024-01-31"',
+    "end_date": '"2024-01-31"',
+}
 _BOUNDED = "leave it out; memory is bounded without a setting"
 _ANY_SPLIT = "leave it out; how trades are split makes no difference to the bars"
 
@@ -160,38 +170,54 @@ def _checked(function: _Function, signature: inspect.Signature) -> _Function:
             # Without a further frame, Python refused the call before the function began.
             if error.__traceback__ is None or error.__traceback__.tb_next is not None:
                 raise
-            message = _refused_call(function, signature, positional, keywords)
+            name = function.__qualname__.removesuffix(".__init__").rpartition(".")[2]
+            message = refused_call(name, signature.parameters, positional, keywords)
             raise TypeError(message or str(error)) from None
 
     checked.__signature__ = signature  # type: ignore[attr-defined]
     return checked  # type: ignore[return-value]
 
 
-def _refused_call(
-    function: Callable[..., Any],
-    signature: inspect.Signature,
+def refused_call(
+    function: str,
+    parameters: Mapping[str, inspect.Parameter],
     positional: Sequence[object],
-    keywords: Mapping[str, object],
+    keywords: Collection[str],
+    other_names: Mapping[str, str] | None = None,
 ) -> str | None:
-    """Return the message for a call with a missing, repeated or positional argument."""
-    name = function.__qualname__.removesuffix(".__init__").rpartition(".")[2]
-    parameters = signature.parameters.values()
-    places = [one.name for one in parameters if one.kind is not one.KEYWORD_ONLY]
+    """Return the message for a call with a missing, repeated or positional argument; else None.
+
+    `other_names` has the second names of parameters that have one.
+
+    Examples
+    --------
+    >>> import inspect
+    >>> from rangebar_polars._utils.arguments.keywords import refused_call
+    >>> parameters = inspect.signature(lambda symbol, start: None).parameters
+    >>> print(refused_call("read", parameters, ["BTCUSDT"], [], {"start": "start_date"}))
+    `read` needs the argument `start`, also called `start_date`
+    <BLANKLINE>
+    hint: write start="2024-01-01"
+    """
+    places = [one.name for one in parameters.values() if one.kind is not one.KEYWORD_ONLY]
     given = {*places[: len(positional)], *keywords}
     repeated = [place for place in places[: len(positional)] if place in keywords]
     if repeated:
-        return f"`{name}` was given `{repeated[0]}` twice, by position and by name"
+        return f"`{function}` was given `{repeated[0]}` twice, by position and by name"
     if len(positional) > len(places):
         listed = ", ".join(f"`{place}`" for place in places if place != "self") or "none"
-        by_name = ", ".join(f"{one.name}=…" for one in parameters if one.name not in places)
-        sentence = f"`{name}` was given too many positional arguments; it takes {listed}"
+        by_name = ", ".join(f"{name}=…" for name in parameters if name not in places)
+        sentence = f"`{function}` was given too many positional arguments; it takes {listed}"
         return with_hint(sentence, f"pass the others by name: {by_name}") if by_name else sentence
-    missing = [one.name for one in parameters if one.default is one.empty and one.name not in given]
-    if not missing:
+    required = (one.name for one in parameters.values() if one.default is one.empty)
+    missing = next((name for name in required if name not in given), None)
+    if missing is None:
         return None
-    sentence = f"`{name}` needs the argument `{missing[0]}`"
-    example = _EXAMPLES.get(missing[0])
-    return with_hint(sentence, f"write {missing[0]}={example}") if example else sentence
+    other = (other_names or {}).get(missing)
+    also = f", also called `{other}`" if other else ""
+    sentence = f"`{function}` needs the argument `{missing}`{also}"
+    example = _EXAMPLES.get(missing)
+    return with_hint(sentence, f"write {missing}={example}") if example else sentence
 
 
 def check_keywords(keywords: Mapping[str, object], known: Iterable[str]) -> None:

@@ -15,7 +15,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from rangebar_polars._utils.arguments.checks import keeps_incomplete, require_bool
-from rangebar_polars._utils.arguments.keywords import check_keywords
+from rangebar_polars._utils.arguments.keywords import check_keywords, refused_call
 from rangebar_polars.exceptions import RangeBarError
 
 if TYPE_CHECKING:
@@ -124,23 +124,18 @@ class _Signature:
     ) -> tuple[dict[str, object], dict[str, str]]:
         """Return the keywords by the function's own names, and the name to use in messages."""
         check_keywords(keywords, [*self.parameters, *self.aliases])
-        given = {*keywords, *list(self.parameters)[: len(positional)]}
+        places = [one.name for one in self.parameters.values() if one.kind is not one.KEYWORD_ONLY]
+        given = {*keywords, *places[: len(positional)]}
         _refuse_both(given)
         arguments = {name: value for name, value in keywords.items() if name not in self.aliases}
         for alias, own in self.aliases.items():
             if alias in keywords:
                 arguments[own] = _converted(alias, keywords[alias])
-        self._require(given)
+        others = {own: alias for alias, own in self.aliases.items()}
+        message = refused_call(self.name, self.parameters, positional, arguments, others)
+        if message is not None:
+            raise TypeError(message)
         return arguments, self._spoken(given)
-
-    def _require(self, given: set[str]) -> None:
-        other = {own: alias for alias, own in self.aliases.items()}
-        for name, parameter in self.parameters.items():
-            required = parameter.default is parameter.empty and name in other
-            if required and not {name, other[name]} & given:
-                raise TypeError(
-                    f"{self.name}() is missing the argument `{name}`, also called `{other[name]}`"
-                )
 
     def _spoken(self, given: set[str]) -> dict[str, str]:
         spoken = {}

@@ -10,7 +10,7 @@ from dataclasses import asdict
 from itertools import groupby
 from typing import TYPE_CHECKING
 
-from rangebar_polars._text import either
+from rangebar_polars._text import count_text, either
 from rangebar_polars.cli._arguments import INCOMPLETE, add_cache_arguments, cache_arguments
 from rangebar_polars.cli._output import emit, fail
 from rangebar_polars.exceptions import UnknownVariableWarning, nearest
@@ -27,8 +27,8 @@ __all__ = ["add_doctor"]
 DOCTOR_HELP = """\
 Check versions, extras, settings, folders, tick store, bar cache and the addresses of the sources.
 
-Nothing is changed. Every check ends after a limited time, also without a network. The exit status is
-1 if there is a problem; a note is no problem.
+Nothing is changed. Every check has a time limit, even without a network. The exit status is 1 if
+there is a problem; notes do not count.
 """
 DOCTOR_EXAMPLES = """\
 examples:
@@ -68,9 +68,7 @@ def add_doctor(verbs: Verbs) -> None:
     doctor.add_argument(
         "--format", choices=("text", "json"), default="text", help="how to write it (default: text)"
     )
-    doctor.add_argument(
-        "--quiet", action="store_true", help="print nothing on success, and else problems only"
-    )
+    doctor.add_argument("--quiet", action="store_true", help="print only problems")
     add_cache_arguments(doctor)
     doctor.set_defaults(run=run_doctor)
 
@@ -118,8 +116,7 @@ def run_doctor(arguments: argparse.Namespace) -> int:
         emit("\n".join(_lines(shown)) + "\n")
     if not problems:
         return 0
-    count = "1 problem" if len(problems) == 1 else f"{len(problems):,} problems"
-    return fail(count, INCOMPLETE)
+    return fail(count_text(len(problems), "problem"), INCOMPLETE)
 
 
 def _json(found: Sequence[Finding], problems: int) -> str:

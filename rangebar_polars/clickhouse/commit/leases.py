@@ -358,9 +358,9 @@ class RunningWriter(NamedTuple):
 
 
 def running_writers(cache: Cache, folder: Path | None) -> list[RunningWriter]:
-    """Return the series that are being written at this moment, by their order.
+    """Return the series being written now, in key order.
 
-    In an embedded cache, which `folder` names, the kernel's locks tell; on a server the heartbeats.
+    In an embedded cache (`folder`), file locks decide; on a server, heartbeats.
     """
     writers = []
     for key, claim in sorted(_claims_where(cache, ["true"]).items()):

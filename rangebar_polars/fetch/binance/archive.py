@@ -36,7 +36,7 @@ from rangebar_polars.fetch.zipped import DamagedFileError, member_pieces
 from rangebar_polars.sources import canonical_market, canonical_symbol
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
 
     import polars as pl
 
@@ -226,7 +226,7 @@ class BinanceArchive:
         if fault and (self.is_strict or not (fresh or published == MISSING)):
             raise UnverifiedError(fault)
         url = self._transport.url_of(file.path)
-        clean = self._parse(fetched, file, url)
+        clean = trades_of(fetched, file, url, self._lines)
         if fault:
             message = f"`{url}` is used unverified: {fault}"
             warnings.warn(message, UnverifiedFileWarning, stacklevel=2)
@@ -241,9 +241,10 @@ class BinanceArchive:
         )
         return clean, clean.repairs.recorded_in(origin), len(fetched.content)
 
-    def _parse(self, fetched: Fetched, file: ArchiveFile, url: str) -> Clean:
-        """Parse the trades in a file."""
-        return trades_of(fetched, file, url)
+    def _lines(self, pieces: Iterable[bytes], url: str) -> Iterable[bytes]:
+        """Return the text of a file as lines of aggregate trades."""
+        del url
+        return pieces
 
     def _published_checksum(self, file: ArchiveFile, *, fresh: bool) -> PublishedChecksum:
         """Fetch the checksum of a file. It counts as missing only if a request past caches says so."""
@@ -283,11 +284,16 @@ def utc_today() -> date:
     return datetime.now(UTC).date()
 
 
-def trades_of(fetched: Fetched, file: ArchiveFile, url: str) -> Clean:
-    """Parse the trades in a zip file of the archive."""
+def trades_of(
+    fetched: Fetched,
+    file: ArchiveFile,
+    url: str,
+    lines: Callable[[Iterable[bytes], str], Iterable[bytes]],
+) -> Clean:
+    """Parse the trades in a zip file of the archive, whose text `lines` converts."""
     times = FileTimes.of_days(file.first, file.last, file.unit)
     try:
-        raw = parse_trades(member_pieces(fetched.content, url, file.member), url)
+        raw = parse_trades(lines(member_pieces(fetched.content, url, file.member), url), url)
     except TickDataError:
         # An invalid line may come from damaged data, which only shows at their end.
         for _piece in member_pieces(fetched.content, url, file.member):

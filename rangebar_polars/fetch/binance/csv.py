@@ -20,7 +20,7 @@ from rangebar_polars.exceptions import TickDataError, with_hint
 from rangebar_polars.fetch.csv_lines import first_fault, is_exact, number_of, parsing
 from rangebar_polars.fetch.decimals import TELLING_BELOW, has_eight_places, on_grid
 from rangebar_polars.fetch.normalise import is_sentinel
-from rangebar_polars.fetch.zipped import DamagedFileError
+from rangebar_polars.fetch.zipped import PARQUET_MAGIC, DamagedFileError
 from rangebar_polars.sources import TRADES_SCHEMA
 from rangebar_polars.trade_layouts.matching import matching
 from rangebar_polars.trade_layouts.table import AGG_TRADES
@@ -37,7 +37,6 @@ BLOCK_BYTES = 8 << 20
 LONGEST_LINE_BYTES = 1 << 20
 HINT = "fetch the file again, or remove the line"
 BYTE_ORDER_MARK = b"\xef\xbb\xbf"
-PARQUET_MAGIC = b"PAR1"
 
 FUTURES_COLUMNS = (
     "agg_trade_id",
@@ -65,7 +64,9 @@ EXACT_BELOW = 2**26
 WHOLE_BELOW = 2**53
 EIGHT_PLACES = r"^[0-9]+(\.[0-9]{0,8}0*)?$"
 NO_PLACES = r"^[0-9]+(\.0*)?$"
-BLANKS = re.compile(rb"[ \t]*([,\r\n]|^|$)[ \t]*")
+# In two steps, since one pattern would look at each run of blanks from each of its blanks.
+LEADING_BLANKS = re.compile(rb"([,\r\n]|^)[ \t]+")
+TRAILING_BLANKS = re.compile(rb"(?<![ \t])[ \t]++(?=[,\r\n]|$)")
 
 
 class RawTrades(NamedTuple):
@@ -227,7 +228,12 @@ def layout_of(block: bytes, source: str) -> Layout:
     is_row = fields[0].strip().isdigit()
     names = [field.strip().strip('"').lower() for field in fields]
     columns = tuple(HEADER_NAMES.get(name, name) for name in names)
-    row = block[end : block.find(b"\n", end)].decode("utf-8", "replace").strip().split(",")
+    row = (
+        block[end : block.find(b"\n", end) + 1 or None]
+        .decode("utf-8", "replace")
+        .strip()
+        .split(",")
+    )
     others = matching(None, names) if is_row else matching(names, row)
     if others and all(other.name != AGG_TRADES for other in others):
         raise other_layout(others[0], source)
@@ -292,7 +298,7 @@ def line_count(block: bytes) -> int:
 
 
 def without_blanks(block: bytes) -> bytes:
-    r"""Lines without blanks around their values, which programs add.
+    r"""Return lines without blanks around their values, which programs add.
 
     Examples
     --------
@@ -300,7 +306,7 @@ def without_blanks(block: bytes) -> bytes:
     >>> without_blanks(b"1, 0.5 , true\n")
     b'1,0.5,true\n'
     """
-    return BLANKS.sub(rb"\1", block)
+    return TRAILING_BLANKS.sub(b"", LEADING_BLANKS.sub(rb"\1", block))
 
 
 def read_sound(block: bytes, schema: Mapping[str, pl.DataType]) -> pl.DataFrame | None:
@@ -340,7 +346,7 @@ def without_tails(frame: pl.DataFrame) -> pl.DataFrame:
 
 
 def is_readable() -> pl.Expr:
-    """Rows that are a trade, or a sentinel that stands for none, whatever their decimals."""
+    """Return the condition of rows that are a trade or a sentinel, apart from their decimals."""
     price, quantity = pl.col("price"), pl.col("quantity")
     amounts = price.is_finite() & (price > 0) & quantity.is_finite() & (quantity >= 0)
     ids = pl.col("first_trade_id").is_between(0, pl.col("last_trade_id"))
@@ -372,7 +378,7 @@ def exact_large(
 def replace_large(
     frame: pl.DataFrame, name: str, large: pl.Series, texts: pl.Series
 ) -> pl.DataFrame:
-    """Replace the large values of a column by what their texts say, null if it says something else."""
+    """Replace large values by the numbers in their text, or by null if a Float64 cannot hold them."""
     text, value = texts.filter(large), frame[name].filter(large)
     short = text.str.contains(EIGHT_PLACES) & (value < EXACT_BELOW)
     whole = text.str.contains(NO_PLACES) & (value < WHOLE_BELOW)

@@ -5,26 +5,24 @@ from __future__ import annotations
 import time
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
-from threading import Lock
 from typing import TYPE_CHECKING
 
 import polars as pl
 
-from rangebar_polars._utils.contracts import with_coins
 from rangebar_polars.config import settings
 from rangebar_polars.day_ticks import DayTicks, Origin
 from rangebar_polars.exceptions import ArchiveMissingError, NotYetPublishedError
 from rangebar_polars.fetch.binance.archive import BinanceArchive
+from rangebar_polars.fetch.binance.archive_days import ArchiveDays
 from rangebar_polars.fetch.binance.rest import BinanceRest
 from rangebar_polars.fetch.binance.trades import BinanceTradeDays, TradesArchive
 from rangebar_polars.fetch.http_probe import ProbingTransport
-from rangebar_polars.fetch.prefetch import prefetch
 from rangebar_polars.fetch.source import ARCHIVE_PATIENCE, ArchiveProbe, Fetcher
-from rangebar_polars.sources import TRADES_SCHEMA, TRADES_SUFFIX, has_contracts
-from rangebar_polars.symbol_registry import get_contract_size, get_symbol_entries
+from rangebar_polars.sources import TRADES_SCHEMA, TRADES_SUFFIX
+from rangebar_polars.symbol_registry import get_symbol_entries
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator, Sequence
+    from collections.abc import Callable
     from datetime import date
 
     from rangebar_polars.fetch.source import DaySource, IdSpans
@@ -52,39 +50,21 @@ class BinanceProbe(ArchiveProbe):
         return any(self._archive.days(self.symbol, day, day))
 
 
-# One day is parsed while the next is downloaded. More would only take memory.
-_AHEAD = 2
-
-
 # Ids to request at once while the number of ids of a day is unknown.
 _FEWEST_IDS, _MOST_IDS = 1_000, 64_000
 
 
-class BinanceDays:
-    """Days of a Binance symbol from the archive, the known gaps of the registry, or REST.
-
-    The quantity of coin-margined futures, which the exchange counts in contracts, becomes coins.
-    """
+class BinanceDays(ArchiveDays):
+    """Days of a Binance symbol from the archive, the known gaps of the registry, or REST."""
 
     def __init__(self, symbol: str, market: str) -> None:
-        self._symbol = symbol
-        self._archive = BinanceArchive(market)
+        super().__init__(symbol, BinanceArchive(market))
         self._rest = BinanceRest(market)
-        is_in_contracts = has_contracts(self._archive.source, self._archive.market)
-        self._contract_size = get_contract_size(symbol) if is_in_contracts else None
-        self._month: tuple[tuple[int, int], dict[date, DayTicks]] | None = None
-        self._of_one_month = Lock()
 
     @property
     def by_id(self) -> BinanceDays:
         """The same object, which requests ids from REST."""
         return self
-
-    def days(self, wanted: Sequence[date]) -> Generator[list[DayTicks]]:
-        """Yield the days in order, prefetching the next ones."""
-        for day in prefetch(self._day, wanted, count=_AHEAD):
-            if day is not None:
-                yield [replace(day, ticks=self._in_coins(day.ticks))]
 
     def is_published(self, day: date) -> bool:
         """Return whether the archive has the day."""
@@ -114,10 +94,6 @@ class BinanceDays:
         ticks, absent = self._rest.fetch_ids(self._symbol, first, last)
         return self._in_coins(ticks), absent
 
-    def _in_coins(self, ticks: pl.DataFrame) -> pl.DataFrame:
-        """Convert quantities in contracts to coins."""
-        return ticks if self._contract_size is None else with_coins(ticks, self._contract_size)
-
     def close(self) -> None:
         """Close the connections."""
         self._rest.close()
@@ -142,22 +118,6 @@ class BinanceDays:
                 reason = f"known gap: {gap.reason}"
                 return DayTicks(day, TRADES_SCHEMA.to_frame(), Origin("archive"), reason=reason)
         return None
-
-    def _of_month(self, day: date) -> DayTicks | None:
-        """Return the day from the archive of its month, if that has it."""
-        month = (day.year, day.month)
-        with self._of_one_month:  # days in progress at the same time share the file
-            if self._month is None or self._month[0] != month:
-                self._month = None
-                self._month = (month, self._days_of(*month))
-            return self._month[1].get(day)
-
-    def _days_of(self, year: int, month: int) -> dict[date, DayTicks]:
-        try:
-            found = self._archive.fetch_month(self._symbol, year, month)
-        except ArchiveMissingError:
-            return {}
-        return {item.day: item for item in found}
 
     def _of_rest(self, day: date) -> DayTicks | None:
         """Return the day from REST. It is complete once its archive is no longer expected."""

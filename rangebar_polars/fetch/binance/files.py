@@ -14,7 +14,8 @@ from rangebar_polars._utils.fork import raise_if_forked
 from rangebar_polars._utils.io_source import Origin, lazy_frame
 from rangebar_polars.exceptions import with_hint
 from rangebar_polars.fetch.binance.csv import parse_trades
-from rangebar_polars.fetch.binance.file_chain import FileChain, Once, repeated_words
+from rangebar_polars.fetch.binance.file_chain import FileChain, Once
+from rangebar_polars.fetch.binance.file_fills import FileFills, FillChain
 from rangebar_polars.fetch.normalise import (
     MissingFileWarning,
     RepeatedFillsWarning,
@@ -95,24 +96,31 @@ class AggTradeFiles:
 
     def __call__(self, _wanted: list[str] | None) -> Iterator[pl.DataFrame]:
         """Read the files in order."""
-        chain = FileChain()
+        chain, fills = FileChain(), FillChain()
         for path in self.paths:
-            # Slices let go of a file while the next is read.
-            yield from read(path, self.warn, chain).iter_slices(SLICE_ROWS)
+            # Slices free the memory of a file while the next one is read.
+            yield from read(path, self.warn, chain, fills).iter_slices(SLICE_ROWS)
         if message := chain.missing():
             self.warn(message, MissingFileWarning)
+        if message := fills.misplaced():
+            self.warn(message)
 
 
 def resolve_paths(source: AnyPath | Iterable[AnyPath]) -> list[Path]:
-    """Files that a path, a pattern or several of them stand for, in order."""
+    """Return the files that a path, a pattern or several of them stand for, in order."""
     if isinstance(source, (str, PathLike)) or not hasattr(source, "__iter__"):
         return expand(source)
     paths = [path for item in source for path in expand(item)]
     if not paths:
-        raise ValueError(
-            with_hint("the list of files is empty", "pass a path, a pattern, or a list of them")
-        )
+        raise no_files()
     return paths
+
+
+def no_files() -> ValueError:
+    """Return the error for an empty list of files."""
+    return ValueError(
+        with_hint("the list of files is empty", "pass a path, a pattern, or a list of them")
+    )
 
 
 def expand(source: object) -> list[Path]:
@@ -158,11 +166,13 @@ def read_agg_trades(path: AnyPath) -> pl.DataFrame:
     >>> read_agg_trades(file)["timestamp"].dt.to_string().item()
     '2024-08-08 23:54:15.342000+00:00'
     """
-    return read(Path(path), warn_of_file, FileChain())
+    return read(Path(path), warn_of_file, FileChain(), FillChain())
 
 
-def read(path: Path, warn: Callable[..., None], chain: FileChain) -> pl.DataFrame:
-    """Trades of one file; `warn` is told what was mended in it, and what comes twice."""
+def read(
+    path: Path, warn: Callable[..., None], chain: FileChain, fill_chain: FillChain
+) -> pl.DataFrame:
+    """Read the trades of one file, and pass descriptions of repairs and repeated fills to `warn`."""
     raise_if_forked("reading a file of trades")
     source = str(path)
     raw = parse_trades(text_pieces(path, PIECE_BYTES), source)
@@ -172,9 +182,9 @@ def read(path: Path, warn: Callable[..., None], chain: FileChain) -> pl.DataFram
     ticks = clean.ticks
     if ticks.height:
         chain.follow_ids(source, ticks[ID][0], ticks[ID][-1])
-    repeated = chain.repeated_fills(ticks)
-    if repeated is not None:
-        line = raw.frame[ID].index_of(repeated[ID][0])
-        words = repeated_words(source, repeated, None if line is None else line + raw.first_line)
+    fills = FileFills(source, fill_chain)
+    fills.add(ticks)
+    line = raw.frame[ID].index_of(fills.repeated[ID]) if fills.repeated else None
+    for words in fills.warnings("" if line is None else f"line {line + raw.first_line}"):
         warn(words, RepeatedFillsWarning)
     return ticks

@@ -6,42 +6,26 @@ market, is_best_match; with a header or without. (github.com/binance/binance-pub
 
 from __future__ import annotations
 
-from dataclasses import replace
-from threading import Lock
 from typing import TYPE_CHECKING
 
 import polars as pl
 
-from rangebar_polars._utils.contracts import with_coins
-from rangebar_polars.exceptions import (
-    ArchiveMissingError,
-    NotYetPublishedError,
-    TickDataError,
-    with_hint,
-)
+from rangebar_polars.exceptions import TickDataError, with_hint
 from rangebar_polars.fetch.binance.archive import BinanceArchive
-from rangebar_polars.fetch.binance.csv import parse_trades
+from rangebar_polars.fetch.binance.archive_days import ArchiveDays
+from rangebar_polars.fetch.binance.csv import BYTE_ORDER_MARK, EndlessLineError, whole_lines
 from rangebar_polars.fetch.csv_lines import parsing
-from rangebar_polars.fetch.normalise import FileTimes, normalise
-from rangebar_polars.fetch.prefetch import prefetch
-from rangebar_polars.fetch.zipped import DamagedFileError, member_pieces
-from rangebar_polars.sources import TRADES_SUFFIX, has_contracts
-from rangebar_polars.symbol_registry import get_contract_size
+from rangebar_polars.fetch.zipped import DamagedFileError
+from rangebar_polars.sources import TRADES_SUFFIX
 
 if TYPE_CHECKING:
-    from collections.abc import Generator, Iterable, Iterator, Sequence
-    from datetime import date
-
-    from rangebar_polars.day_ticks import DayTicks
-    from rangebar_polars.fetch.binance.archive import ArchiveFile
-    from rangebar_polars.fetch.normalise import Clean
-    from rangebar_polars.fetch.transport import Fetched
+    from collections.abc import Iterable, Iterator
 
 __all__ = ["BinanceTradeDays", "TradesArchive", "as_agg_trades"]
 
 HINT = "fetch the file again"
+HEADER = b"agg_trade_id,price,quantity,first_trade_id,last_trade_id,transact_time,is_buyer_maker\n"
 COLUMNS = ("id", "price", "qty", "quote_qty", "time", "is_buyer_maker", "is_best_match")
-_AHEAD = 2
 
 
 class TradesArchive(BinanceArchive):
@@ -63,17 +47,8 @@ class TradesArchive(BinanceArchive):
         folder = folder.replace("/aggTrades/", "/trades/", 1)
         return f"{folder}/{name.replace('-aggTrades-', '-trades-')}"
 
-    def _parse(self, fetched: Fetched, file: ArchiveFile, url: str) -> Clean:
-        times = FileTimes.of_days(file.first, file.last, file.unit)
-        try:
-            pieces = member_pieces(fetched.content, url, file.member)
-            raw = parse_trades(as_agg_trades(pieces, url), url)
-        except TickDataError:
-            # An invalid line may come from damaged data, which only shows at their end.
-            for _piece in member_pieces(fetched.content, url, file.member):
-                pass
-            raise
-        return normalise(raw.frame, url, raw.first_line, times)
+    def _lines(self, pieces: Iterable[bytes], url: str) -> Iterable[bytes]:
+        return as_agg_trades(pieces, url)
 
 
 def as_agg_trades(pieces: Iterable[bytes], source: str) -> Iterator[bytes]:
@@ -86,21 +61,22 @@ def as_agg_trades(pieces: Iterable[bytes], source: str) -> Iterator[bytes]:
     b'7,1.5,2,7,7,1704067200000,true\n'
     """
     width, line = 0, 1
-    for block in _blocks(pieces):
-        text = block
-        if not width:
-            head, _, rest = block.removeprefix(b"\xef\xbb\xbf").partition(b"\n")
-            width = head.count(b",") + 1
-            if not head.split(b",")[0].strip().isdigit():
-                _check_header(head, source)
-                yield (
-                    b"agg_trade_id,price,quantity,first_trade_id,last_trade_id,transact_time,"
-                    b"is_buyer_maker\n"
-                )
-                text, line = rest, 2
-        if text:
-            yield _converted(text, width, source, line)
-            line += text.count(b"\n")
+    try:
+        for block in whole_lines(pieces):
+            text = block
+            if not width:
+                text = block.removeprefix(BYTE_ORDER_MARK)
+                head, _, rest = text.partition(b"\n")
+                width = head.count(b",") + 1
+                if not head.split(b",")[0].strip().isdigit():
+                    _check_header(head, source)
+                    yield HEADER
+                    text, line = rest, 2
+            if text:
+                yield _converted(text, width, source, line)
+                line += text.count(b"\n")
+    except EndlessLineError as error:
+        raise error.in_file(source, line) from None
 
 
 def _check_header(head: bytes, source: str) -> None:
@@ -140,63 +116,13 @@ def _converted(text: bytes, width: int, source: str, line: int) -> bytes:
     return rows.select(columns).write_csv(include_header=False, quote_style="never").encode()
 
 
-def _blocks(pieces: Iterable[bytes]) -> Iterator[bytes]:
-    """Group pieces into blocks of whole lines."""
-    rest = b""
-    for piece in pieces:
-        rest += piece
-        end = rest.rfind(b"\n") + 1
-        if end:
-            yield rest[:end]
-            rest = rest[end:]
-    if rest:
-        yield rest
-
-
-class BinanceTradeDays:
+class BinanceTradeDays(ArchiveDays):
     """Days of single trades of a Binance symbol from the archive. Ids cannot be requested."""
 
     def __init__(self, symbol: str, market: str) -> None:
-        self._symbol = symbol
-        self._archive = TradesArchive(market.removesuffix(TRADES_SUFFIX))
-        is_in_contracts = has_contracts(self._archive.source, self._archive.market)
-        self._contract_size = get_contract_size(symbol) if is_in_contracts else None
-        self._month: tuple[tuple[int, int], dict[date, DayTicks]] | None = None
-        self._of_one_month = Lock()
+        super().__init__(symbol, TradesArchive(market.removesuffix(TRADES_SUFFIX)))
 
     @property
     def by_id(self) -> None:
         """None: the exchange gives single trades by id only to holders of a key."""
         return
-
-    def days(self, wanted: Sequence[date]) -> Generator[list[DayTicks]]:
-        """Yield the published days in order, prefetching the next ones."""
-        for day in prefetch(self._day, wanted, count=_AHEAD):
-            if day is not None:
-                yield [day]
-
-    def close(self) -> None:
-        """Do nothing: no connection stays open between files."""
-
-    def _day(self, day: date) -> DayTicks | None:
-        try:
-            found = self._archive.fetch_day(self._symbol, day)
-        except NotYetPublishedError:
-            return None
-        except ArchiveMissingError:
-            of_month = self._of_month(day)
-            if of_month is None:
-                raise
-            found = of_month
-        if self._contract_size is None:
-            return found
-        return replace(found, ticks=with_coins(found.ticks, self._contract_size))
-
-    def _of_month(self, day: date) -> DayTicks | None:
-        """Return the day from the archive of its month, if that has it."""
-        month = (day.year, day.month)
-        with self._of_one_month:  # days in progress at the same time share the file
-            if self._month is None or self._month[0] != month:
-                found = self._archive.fetch_month(self._symbol, *month)
-                self._month = (month, {item.day: item for item in found})
-            return self._month[1].get(day)

@@ -23,7 +23,7 @@ from rangebar_polars.exceptions import (
     with_hint,
 )
 from rangebar_polars.fetch.downloads import download
-from rangebar_polars.fetch.exness.csv import MonthFile, first_id, read_month
+from rangebar_polars.fetch.exness.csv import MonthFile, first_id, in_order, read_month
 from rangebar_polars.fetch.normalise import warn_of_tails
 from rangebar_polars.fetch.transport import Transport
 from rangebar_polars.fetch.zipped import DamagedFileError, member_pieces
@@ -31,7 +31,7 @@ from rangebar_polars.sources import QUOTES_SCHEMA, canonical_symbol
 from rangebar_polars.symbol_registry import get_symbol_entries
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
     from datetime import date
 
     from rangebar_polars._utils.span import When
@@ -195,10 +195,7 @@ class Exness:
             try:
                 return self._checked(file, receipt)
             except FileNotFoundError as error:
-                month = self._of_other_files(file, receipt)
-                if month is None:
-                    raise self._missing(file) from error
-                return month
+                raise self._missing(file) from error
             except DamagedFileError as error:
                 raise CorruptSourceError(
                     f"{error}",
@@ -208,43 +205,51 @@ class Exness:
                 ) from error
 
     def _checked(self, file: MonthFile, receipt: Receipt) -> Month:
-        """Fetch the month, and download it again if the first copy is damaged."""
-        try:
-            return self._once(file, receipt, fresh=False)
-        except DamagedFileError:
-            return self._once(file, receipt, fresh=True)
+        """Fetch the month from its own file, or that of its year, or those of its days.
 
-    def _of_other_files(self, file: MonthFile, receipt: Receipt) -> Month | None:
-        """Return the month from the file of its year, or from those of its days; None without."""
+        A damaged file is downloaded again once.
+        """
+        for fetch in (self._once, self._of_year, self._of_days):
+            try:
+                try:
+                    return fetch(file, receipt, fresh=False)
+                except DamagedFileError:
+                    return fetch(file, receipt, fresh=True)
+            except FileNotFoundError:
+                continue
+        raise FileNotFoundError(file.path)
+
+    def _of_year(self, file: MonthFile, receipt: Receipt, *, fresh: bool) -> Month:
+        """Return the month from the file of its year, which stays in memory."""
         path = file.path_of_year
+        if fresh or self._last_year is None or self._last_year[0] != path:
+            self._last_year = None
+            self._last_year = (path, self._archive.get(path, fresh=fresh))
         try:
-            if self._last_year is None or self._last_year[0] != path:
-                self._last_year = (path, self._archive.get(path))
             return self._parsed(file._replace(is_of_year=True), path, self._last_year[1], receipt)
-        except FileNotFoundError:
-            return self._of_days(file, receipt)
+        except DamagedFileError:
+            self._last_year = None
+            raise
 
-    def _of_days(self, file: MonthFile, receipt: Receipt) -> Month | None:
+    def _of_days(self, file: MonthFile, receipt: Receipt, *, fresh: bool) -> Month:
         """Return the month from the files of its days, up to the first weekday without one."""
         found: list[tuple[date, Fetched]] = []
         day = file.first_day
         while day <= min(file.last_day, self._today()):
             try:
-                found.append((day, self._archive.get(file.path_of_day(day))))
+                found.append((day, self._archive.get(file.path_of_day(day), fresh=fresh)))
             except FileNotFoundError:
                 if day.isoweekday() not in WEEKEND_DAYS:
                     break
             day += ONE_DAY
         if not found:
-            return None
-        frames = []
-        for of_day, fetched in found:
-            url = self._archive.url_of(file.path_of_day(of_day))
-            frames.append(quotes_of(fetched, file._replace(source=url)))
-        quotes = numbered(pl.concat(frames), file)
-        joined = sha256(b"".join(sha256(fetched.content).digest() for _, fetched in found))
-        first_url = self._archive.url_of(file.path_of_day(found[0][0]))
-        origin = Origin("archive", url=first_url, sha256=joined.hexdigest(), unit="ms")
+            raise FileNotFoundError(file.path_of_day(file.first_day))
+        urls = [self._archive.url_of(file.path_of_day(of_day)) for of_day, _ in found]
+        quotes = joined([fetched for _, fetched in found], urls, file)
+        digest = sha256(b"".join(sha256(fetched.content).digest() for _, fetched in found))
+        first_url = urls[0]
+        origin = Origin("archive", url=first_url, sha256=digest.hexdigest(), unit="ms")
+        warn_of_tails(int(quotes["tails"].sum()), first_url)
         receipt.rows, receipt.size_bytes = quotes.height, sum(len(f.content) for _, f in found)
         is_running = day <= file.last_day
         return Month(
@@ -303,14 +308,18 @@ def month_file(symbol: str, year: int, month: int) -> MonthFile:
     return MonthFile(symbol, year, month, archive_name=entry.archive_name if entry else "")
 
 
-def numbered(quotes: pl.DataFrame, file: MonthFile) -> pl.DataFrame:
-    """Give quotes of successive files the ids of one file, and times that do not run back."""
-    times = quotes["timestamp"]
-    highest = times.cum_max()
+def joined(files: Sequence[Fetched], urls: Sequence[str], file: MonthFile) -> pl.DataFrame:
+    """Return the quotes of successive files of a month as those of one file."""
+    frames: list[pl.DataFrame] = []
+    last: datetime | None = None
+    for fetched, url in zip(files, urls, strict=True):
+        source = file._replace(source=url)
+        found = quotes_of(fetched, source)
+        quotes = in_order(found, source, after=last)
+        frames.append(quotes.with_columns(pl.col("raised") | found["raised"]))
+        last = quotes["timestamp"][-1] if quotes.height else last
     ids = pl.int_range(pl.len(), dtype=pl.Int64) + first_id(file.year, file.month)
-    return quotes.with_columns(
-        highest, pl.col("raised") | (highest > times), ids.alias("agg_trade_id")
-    )
+    return pl.concat(frames).with_columns(ids.alias("agg_trade_id"))
 
 
 def utc_today() -> date:

@@ -18,6 +18,7 @@ import polars as pl
 from rangebar_polars._utils.span import ONE_DAY, day_start
 from rangebar_polars.exceptions import TickDataError, TickOrderError, with_hint
 from rangebar_polars.fetch.binance.csv import (
+    BYTE_ORDER_MARK,
     EndlessLineError,
     line_count,
     read_ahead,
@@ -32,12 +33,11 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
 __all__ = ["MonthFile", "first_id", "grid_units", "is_price", "is_quote", "mid_price", "quotient"]
-__all__ += ["read_month"]
+__all__ += ["in_order", "read_month"]
 
 PER_UNIT = 1e8
 LARGEST_PRICE = 2**53 / PER_UNIT  # above this, a double cannot distinguish the points of the grid
 LEAST_PRICE = 1 / PER_UNIT - 1e-10
-BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 LONGEST_STEP_BACK = timedelta(seconds=1)
 # Tolerance of times outside the month. They belong to the nearest day.
 SLACK = timedelta(seconds=1)
@@ -288,9 +288,16 @@ def without_tails(quotes: pl.DataFrame) -> pl.DataFrame:
     return quotes.with_columns(bid[0], ask[0], (bid[1] | ask[1]).alias("tails"))
 
 
-def in_order(quotes: pl.DataFrame, file: MonthFile) -> pl.DataFrame:
-    """Raise times that run back by at most a second, and mark them in the column `raised`."""
+def in_order(
+    quotes: pl.DataFrame, file: MonthFile, *, after: datetime | None = None
+) -> pl.DataFrame:
+    """Raise times that run back by at most a second, and mark them in the column `raised`.
+
+    `after` is the time of the quote before the first.
+    """
     highest = quotes["timestamp"].cum_max()
+    if after is not None:
+        highest = highest.clip(lower_bound=after)
     behind = highest - quotes["timestamp"]
     far = (behind > LONGEST_STEP_BACK).arg_true()
     if len(far):

@@ -41,7 +41,7 @@ class Attempted:
         self._cause = cause
 
     def answered(self) -> None:
-        """Note that the source answers, so that nothing more is said."""
+        """Note that the source answers, and stop the announcements."""
         self._is_done.set()
 
     def __str__(self) -> str:

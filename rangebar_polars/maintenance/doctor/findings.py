@@ -14,7 +14,7 @@ from rangebar_polars.fetch.prefetch import DaemonTask
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
-__all__ = ["Check", "Finding", "counted", "of_error", "run_checks"]
+__all__ = ["Check", "Finding", "of_error", "run_checks"]
 
 HINT = "\n\nhint: "
 
@@ -32,18 +32,6 @@ class Finding:
     text: str
     #: What to do about it; empty if there is nothing to do.
     hint: str = ""
-
-
-def counted(count: int, noun: str) -> str:
-    """Return a number with its noun.
-
-    Examples
-    --------
-    >>> from rangebar_polars.maintenance.doctor.findings import counted
-    >>> counted(1, "day"), counted(1200, "day"), counted(2, "series")
-    ('1 day', '1,200 days', '2 series')
-    """
-    return f"{count:,} {noun}{'' if count == 1 or noun.endswith('s') else 's'}"
 
 
 class Check(NamedTuple):
@@ -95,7 +83,10 @@ def run_checks(checks: Sequence[Check]) -> list[Finding]:
 
 
 def _outcome(check: Check) -> list[Finding]:
+    """Return what a check finds; an error ends it and is one more finding."""
+    found: list[Finding] = []
     try:
-        return list(check.work())
+        found.extend(check.work())
     except (RangeBarError, pl.exceptions.PolarsError, OSError, ValueError) as error:
-        return [of_error(check.area, check.name, error)]
+        found.append(of_error(check.area, check.name, error))
+    return found

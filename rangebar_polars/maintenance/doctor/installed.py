@@ -15,6 +15,7 @@ from rangebar_polars.config import (
 )
 from rangebar_polars.exceptions import BrokenExtraError, MissingExtraError, SettingError
 from rangebar_polars.installation.settings import settings_in_force
+from rangebar_polars.installation.variables import MINIMUM_THRESHOLD
 from rangebar_polars.installation.versions import extras, package_facts, requirement_of_polars
 from rangebar_polars.maintenance.doctor.findings import Finding, of_error
 from rangebar_polars.symbol_registry import get_symbol_entries
@@ -107,7 +108,7 @@ def _check_minimums() -> Iterator[Finding]:
         return
     known = {variable_suffix(name) for name in get_symbol_entries()}
     for symbol in variables:
-        name = f"RANGEBAR_MIN_THRESHOLD_{symbol}"
+        name = f"{MINIMUM_THRESHOLD}{symbol}"
         try:
             value = minimum_threshold_setting(symbol)
         except SettingError as error:

@@ -10,7 +10,7 @@ from urllib.request import url2pathname
 
 from rangebar_polars._utils.address import Address
 from rangebar_polars._utils.arguments.checks import is_folder
-from rangebar_polars.config import proxy_of, settings
+from rangebar_polars.config import proxy_of, settings, variable_of
 from rangebar_polars.fetch.binance.rest_client import HOSTS
 from rangebar_polars.fetch.http_probe import LARGEST_SKEW_S
 from rangebar_polars.maintenance.doctor.findings import Finding
@@ -85,7 +85,7 @@ def check_place(place: Place, timeout_s: float) -> Iterator[Finding]:
         with client.ask(place.method, place.address) as answer:
             status, date = answer.status, date_of(answer.header("Date"))
     except RequestFailedError as error:
-        hint = f"{error.hint}; {_variable(place)} names another address"
+        hint = f"{error.hint}; {variable_of(place.setting)} names another address"
         yield Finding(NETWORK, place.name, "problem", f"{place.address}: {error}", hint)
         return
     finally:
@@ -101,7 +101,7 @@ def check_place(place: Place, timeout_s: float) -> Iterator[Finding]:
 def _of_folder(place: Place, folder: Path) -> Finding:
     if is_folder(folder):
         return Finding(NETWORK, place.name, "ok", f"folder {folder}")
-    hint = f"{_variable(place)} names it"
+    hint = f"{variable_of(place.setting)} names it"
     return Finding(NETWORK, place.name, "problem", f"there is no folder `{folder}`", hint)
 
 
@@ -112,15 +112,11 @@ def _of_status(place: Place, status: int) -> Finding:
     text = f"{place.address} answers{through} (status {status})"
     hint = ""
     if status in (UNAUTHORIZED, PROXY_LOGIN):
-        hint = f"the address needs a user and a password: https://user:password@host in {_variable(place)}"
+        hint = f"the address needs a user and a password: https://user:password@host in {variable_of(place.setting)}"
     elif status == NOT_FROM_HERE or (status == FORBIDDEN and place.method == "GET"):
-        hint = f"it does not serve this location; another address may: {_variable(place)}"
+        hint = f"it does not serve this location; another address may: {variable_of(place.setting)}"
     elif status in LATER:
         hint = "it refuses requests for now: wait, and lower RANGEBAR_REST_WEIGHT_PER_MINUTE"
     elif status >= SERVER_FAULT:
         hint = "the server fails; try again later"
     return Finding(NETWORK, place.name, "problem" if hint else "ok", text, hint)
-
-
-def _variable(place: Place) -> str:
-    return f"RANGEBAR_{place.setting.upper()}"

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from rangebar_polars._files.disk import Disk
+from rangebar_polars._text import count_text
 from rangebar_polars._utils.arguments.checks import is_folder
 from rangebar_polars.clickhouse.connection.dsn import resolve
 from rangebar_polars.clickhouse.connection.sql import literal
@@ -18,7 +19,7 @@ from rangebar_polars.clickhouse.schema.migrate import check_schema
 from rangebar_polars.config import proxy_of
 from rangebar_polars.exceptions import CacheQueryError, CacheUnavailableError
 from rangebar_polars.fetch.failures.causes import Cause, cause_of
-from rangebar_polars.maintenance.doctor.findings import Finding, counted, of_error
+from rangebar_polars.maintenance.doctor.findings import Finding, of_error
 from rangebar_polars.storage.layout import fetch_hint, symbol_dirs
 from rangebar_polars.storage.parquet import TickStorage
 from rangebar_polars.storage.verify import inspect
@@ -57,13 +58,12 @@ def check_tick_store(cache_dir: str | Path | None, budget_s: float) -> Iterator[
         found.append(inspect(symbol_dir))
         yield from _faults(symbol_dir, found[-1])
     days, size = sum(one.days for one in found), sum(one.bytes for one in found) / 1e6
-    symbols = counted(len(found), "symbol")
-    text = f"{symbols}, {counted(days, 'day')}, {size:,.1f} MB in {storage.root}"
+    symbols = count_text(len(found), "symbol")
+    text = f"{symbols}, {count_text(days, 'day')}, {size:,.1f} MB in {storage.root}"
     if len(found) == len(dirs):
         yield Finding(TICKS, "ticks", "ok", text)
     else:
-        left = counted(len(dirs) - len(found), "symbol")
-        text += f"; {left} more could not be checked within {budget_s:g} s"
+        text += f"; {len(dirs) - len(found):,} more could not be checked within {budget_s:g} s"
         yield Finding(TICKS, "ticks", "note", text, "rangebar ticks verify")
 
 
@@ -83,7 +83,7 @@ def _faults(symbol_dir: SymbolDir, found: Inspection) -> Iterator[Finding]:
 
 
 def _days(days: list[date]) -> str:
-    return f"{counted(len(days), 'day')} from {days[0]} on"
+    return f"{count_text(len(days), 'day')} from {days[0]} on"
 
 
 def check_bar_cache(
@@ -142,8 +142,8 @@ def _of_cache(cache: Cache, end: float) -> Iterator[Finding]:
         return
     series = stored_series(cache)
     size = float(sizes(cache)["bytes"].sum()) / 1e6
-    bars = counted(int(series["bars"].sum()), "bar")
-    text = f"{counted(series.height, 'series')}, {bars}, {size:,.1f} MB in {address}"
+    bars = count_text(int(series["bars"].sum()), "bar")
+    text = f"{count_text(series.height, 'series')}, {bars}, {size:,.1f} MB in {address}"
     yield Finding(BARS, "bars", "ok", text)
     for column, what, hint in (
         ("open_rebuilds", "unfinished rebuilds", "repeat the command that began them"),
@@ -176,5 +176,5 @@ def _check_parts(cache: Cache, end: float) -> Iterator[Finding]:
             text, hint = of_error(BARS, "files", error).text, of_error(BARS, "files", error).hint
         yield Finding(BARS, "files", "problem", text, hint)
     left = len(parts) - checked
-    text = f"{counted(checked, 'part')} checked"
-    yield Finding(BARS, "files", "ok", f"{text}, {left:,} not for lack of time" if left else text)
+    text = f"{count_text(checked, 'part')} checked"
+    yield Finding(BARS, "files", "ok", f"{text}, {left:,} skipped: out of time" if left else text)

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import warnings
 from dataclasses import replace
 from typing import TYPE_CHECKING, NamedTuple
 
 import polars as pl
 
-from rangebar_polars.exceptions import with_hint
-from rangebar_polars.fetch.normalise import TradeFileWarning
+from rangebar_polars._utils.warn import warn_caller
+from rangebar_polars.exceptions import RepeatedFillsWarning, with_hint
 from rangebar_polars.storage.coverage import IdSpans
 from rangebar_polars.storage.id_kinds import ID
 
@@ -110,4 +109,4 @@ def _warn(row: dict[str, object], day: date, label: str) -> None:
         f"`{row[LAST]}`), at another price or of another span: they count twice"
     )
     hint = "compare the records with the exchange; drop one of them before you write the day"
-    warnings.warn(with_hint(sentence, hint), TradeFileWarning, stacklevel=2)
+    warn_caller(with_hint(sentence, hint), RepeatedFillsWarning)
