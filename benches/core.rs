@@ -7,6 +7,7 @@ use divan::counter::ItemsCount;
 use divan::{Bencher, black_box};
 use rangebar_polars::core::bar::Bar;
 use rangebar_polars::core::builder::RangeBarBuilder;
+use rangebar_polars::core::columns::Column;
 use rangebar_polars::core::diagnose::Names;
 use rangebar_polars::core::rule::table::RuleName;
 use rangebar_polars::core::rule::threshold::Threshold;
@@ -14,6 +15,8 @@ use rangebar_polars::core::simd::InstructionSet;
 use rangebar_polars::core::state::Settings;
 use rangebar_polars::core::ticks::{Bits, Ticks, Values};
 use rangebar_polars::core::time::TimeUnit;
+use rangebar_polars::core::window::Window;
+use rangebar_polars::features::{catalogue, computed, plan};
 
 fn main() {
     if cfg!(debug_assertions) {
@@ -188,6 +191,55 @@ fn bars_watching_fills_1m(bencher: Bencher, is_on: bool) {
 #[divan::bench]
 fn bars_10_dbps_10m(bencher: Bencher) {
     build(bencher, 10_000_000, &[10], None);
+}
+
+/// Columns to compute, besides the core.
+#[derive(Clone, Copy, Debug)]
+struct Features(&'static str, Window);
+
+fn build_features(bencher: Bencher, thresholds: &[u32], Features(wanted, window): Features) {
+    const ROWS: usize = 10_000_000;
+    let trades = Trades::walk(ROWS);
+    let inputs = trades.ticks().inputs();
+    let is_wanted = |column: &&Column| wanted == "all" || column.group.name() == wanted || column.name == wanted;
+    let columns: Vec<&Column> = computed(catalogue(), inputs).filter(is_wanted).collect();
+    bencher.counter(ItemsCount::new(ROWS)).bench_local(|| {
+        let mut builder = builder(RuleName::Open, thresholds);
+        let plan = plan(&columns, inputs, window, TimeUnit::Microseconds);
+        plan.into_iter().for_each(|plan| builder.compute(plan));
+        let (mut bars, mut count) = (Vec::new(), 0usize);
+        builder.begin();
+        let result = builder.push(&trades.ticks(), None, &mut bars, &mut |bars: &mut Vec<Bar>| {
+            count += bars.len();
+            bars.clear();
+        });
+        assert!(result.is_ok());
+        count
+    });
+}
+
+const FEATURES: [Features; 6] = [
+    Features("core", Window::Records(200)),
+    Features("lookback", Window::Records(200)),
+    Features("intrabar", Window::Records(200)),
+    Features("extended", Window::Records(200)),
+    Features("all", Window::Records(200)),
+    Features("max_silence_us", Window::Records(200)),
+];
+
+#[divan::bench(args = FEATURES)]
+fn features_250_dbps_10m(bencher: Bencher, features: Features) {
+    build_features(bencher, &[250], features);
+}
+
+#[divan::bench(args = FEATURES.into_iter().chain([Features("lookback", Window::Records(10_000))]))]
+fn features_10_dbps_10m(bencher: Bencher, features: Features) {
+    build_features(bencher, &[10], features);
+}
+
+#[divan::bench(args = [FEATURES[0], FEATURES[2]])]
+fn features_four_thresholds_10m(bencher: Bencher, features: Features) {
+    build_features(bencher, &[250, 500, 750, 1000], features);
 }
 
 #[divan::bench(args = [250, 10])]

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING
 
 from rangebar_polars import exceptions as exceptions
 from rangebar_polars._internal import __version__ as __version__
+from rangebar_polars.catalogue import INTER_BAR_FEATURE_COLUMNS as INTER_BAR_FEATURE_COLUMNS
+from rangebar_polars.catalogue import INTRA_BAR_FEATURE_COLUMNS as INTRA_BAR_FEATURE_COLUMNS
 from rangebar_polars.catalogue import MICROSTRUCTURE_COLUMNS, REFERENCE_COLUMNS, columns
 from rangebar_polars.compute.auto import AUTO, known_names
 from rangebar_polars.compute.builder import RangeBarBuilder
@@ -19,6 +21,7 @@ from rangebar_polars.distance import Distance
 from rangebar_polars.threshold import THRESHOLD_PRESETS
 
 if TYPE_CHECKING:
+    from rangebar_polars import estimators as estimators
     from rangebar_polars.clickhouse.open import open_cache
     from rangebar_polars.compute.binding import binding
     from rangebar_polars.compute.trades import (
@@ -89,10 +92,15 @@ _LATE = {
     "to_backtesting": "interop.backtesting",
 }
 
+#: Modules that are imported on first use.
+_LATE_MODULES = ("estimators",)
+
 
 def __getattr__(name: str) -> object:
     from importlib import import_module
 
+    if name in _LATE_MODULES:
+        return import_module(f"{__name__}.{name}")
     if name not in _LATE:
         unknown = import_module(f"{__name__}._utils.arguments.public_names").unknown_name
         raise AttributeError(unknown(__name__, name, __dir__()))
@@ -102,4 +110,4 @@ def __getattr__(name: str) -> object:
 def __dir__() -> list[str]:
     """List the public names, without the modules that a call has imported."""
     special = [name for name in globals() if name.startswith("__") and name.endswith("__")]
-    return sorted({*special, *__all__, *_LATE, "exceptions", "rangebar"})
+    return sorted({*special, *__all__, *_LATE, *_LATE_MODULES, "exceptions", "rangebar"})

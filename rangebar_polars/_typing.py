@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import timedelta
 from decimal import Decimal
-from typing import TYPE_CHECKING, Literal, TypeAlias, TypedDict, TypeVar
+from typing import TYPE_CHECKING, Literal, SupportsIndex, TypeAlias, TypedDict, TypeVar
 
 import polars as pl
 
@@ -31,6 +31,7 @@ __all__ = [
     "Incomplete",
     "IntoColumn",
     "KernelOptions",
+    "Lookback",
     "MaxGap",
     "NewestCachedNames",
     "NewestNames",
@@ -53,6 +54,8 @@ ColumnMap: TypeAlias = Mapping[str, str | None]
 #: Worth of one contract in quote units.
 ContractSize: TypeAlias = str | int | float | Decimal
 Features: TypeAlias = str | Iterable[str]
+#: Records, or text such as "3bars" or "5m".
+Lookback: TypeAlias = SupportsIndex | str | timedelta
 GroupBy: TypeAlias = str | Sequence[str]
 Incomplete: TypeAlias = Literal["drop", "keep"] | bool
 MaxGap: TypeAlias = timedelta | str
@@ -75,6 +78,7 @@ class KernelOptions(_Rule, total=False):
     """Keywords of the frame methods that do not depend on the frame."""
 
     features: Features
+    lookback: Lookback | None
     side_is: SideIs
     contract_size: ContractSize | None
 
@@ -105,6 +109,7 @@ class AggregateOptions(TypedDict, total=False):
     last_trade_id: IntoColumn | None
     side_is: SideIs
     features: Features
+    lookback: Lookback | None
 
 
 class BarOptions(BarIdOptions, AggregateOptions, total=False):

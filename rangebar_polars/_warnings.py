@@ -8,9 +8,11 @@ __all__ = [
     "ClockSkewWarning",
     "CoverageWarning",
     "DoubleFillWarning",
+    "FeatureWarning",
     "LocalCheckpointWarning",
     "LockWaitWarning",
     "MissingFileWarning",
+    "PluginWarning",
     "RangeBarWarning",
     "RepeatedFillsWarning",
     "StartDateClampedWarning",
@@ -29,6 +31,10 @@ class RangeBarWarning(UserWarning):
 
 class UnboundColumnWarning(RangeBarWarning):
     """No column is recognised as the quantity or the side, though one could be it."""
+
+
+class FeatureWarning(RangeBarWarning):
+    """A feature is not computed as requested, such as over a window that was cut."""
 
 
 class DoubleFillWarning(RangeBarWarning):
@@ -84,6 +90,10 @@ class LockWaitWarning(RangeBarWarning):
 
 class LocalCheckpointWarning(RangeBarWarning):
     """Warns that a local copy of a state could not be written, or is not usable."""
+
+
+class PluginWarning(RangeBarWarning):
+    """Warns that a plugin could not be loaded or failed, so that its columns are missing or null."""
 
 
 class ValidationWarning(RangeBarWarning):

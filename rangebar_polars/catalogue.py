@@ -9,7 +9,13 @@ import polars as pl
 
 from rangebar_polars import _internal
 
-__all__ = ["MICROSTRUCTURE_COLUMNS", "REFERENCE_COLUMNS", "columns"]
+__all__ = [
+    "INTER_BAR_FEATURE_COLUMNS",
+    "INTRA_BAR_FEATURE_COLUMNS",
+    "MICROSTRUCTURE_COLUMNS",
+    "REFERENCE_COLUMNS",
+    "columns",
+]
 
 #: Columns of the reference library's option `include_microstructure`, in its order.
 REFERENCE_COLUMNS: tuple[str, ...] = (
@@ -30,10 +36,20 @@ REFERENCE_COLUMNS: tuple[str, ...] = (
     "turnover_imbalance",
 )
 
+
+def _group(name: str) -> tuple[str, ...]:
+    return tuple(row[0] for row in _internal.columns() if row[3] == name)
+
+
 #: Columns of the group `features="microstructure"`, in the order of a bar frame.
-MICROSTRUCTURE_COLUMNS: tuple[str, ...] = tuple(
-    row[0] for row in _internal.columns() if row[3] == "microstructure"
-)
+MICROSTRUCTURE_COLUMNS: tuple[str, ...] = _group("microstructure")
+
+#: Columns of the group `features="lookback"`: the reference library's, with `lookback_vwap` in
+#: place of `lookback_vwap_raw`.
+INTER_BAR_FEATURE_COLUMNS: tuple[str, ...] = _group("lookback")
+
+#: Columns of the group `features="intrabar"`, which are the reference library's.
+INTRA_BAR_FEATURE_COLUMNS: tuple[str, ...] = _group("intrabar")
 
 _SCHEMA = {
     "name": pl.String,
@@ -44,6 +60,9 @@ _SCHEMA = {
     "lower": pl.Float64,
     "upper": pl.Float64,
     "meaning": pl.String,
+    "needs": pl.String,
+    "sample": pl.String,
+    "min_sample": pl.UInt32,
 }
 
 
@@ -62,7 +81,10 @@ def columns() -> pl.DataFrame:
     -------
     DataFrame
         One row per column, in the order of a bar frame. `lower` and `upper` are the bounds of a
-        valid value, both included, and null where there is no bound.
+        valid value, both included, and null where there is no bound. `needs` lists the columns of
+        trades without which a column is null. It is also null for a sample of fewer than
+        `min_sample` `sample`: records of the bar or window, or orders, which are runs of records
+        of one time and side.
 
     Examples
     --------

@@ -235,6 +235,10 @@ class Settings:
     telegram_chat_id: str | None = field(
         default=None, repr=False, metadata=_about(TEXT, "Your Telegram chat.", "none")
     )
+    plugins: Literal["on", "off", "strict"] = field(
+        default="on",
+        metadata=_about(choice("on", "off", "strict"), "Feature plugins; `strict` raises errors."),
+    )
     tick_lock_wait_s: float = field(
         default=30.0,
         metadata=_about(

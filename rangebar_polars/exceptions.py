@@ -17,9 +17,11 @@ from rangebar_polars._warnings import (
     ClockSkewWarning,
     CoverageWarning,
     DoubleFillWarning,
+    FeatureWarning,
     LocalCheckpointWarning,
     LockWaitWarning,
     MissingFileWarning,
+    PluginWarning,
     RangeBarWarning,
     RepeatedFillsWarning,
     StartDateClampedWarning,
@@ -58,6 +60,7 @@ __all__ = [
     "CoverageWarning",
     "DamagedFileError",
     "DoubleFillWarning",
+    "FeatureWarning",
     "ForkedProcessError",
     "LeaseError",
     "LeaseLostError",
@@ -70,6 +73,8 @@ __all__ = [
     "NoAnswerError",
     "NotYetPublishedError",
     "ParquetCorruptionError",
+    "PluginError",
+    "PluginWarning",
     "PopulationError",
     "RangeBarError",
     "RangeBarWarning",
@@ -171,7 +176,7 @@ class BuilderForkedError(RangeBarError, RuntimeError):
 
 
 class BarDataError(RangeBarError, ValueError):
-    """Raised when bars cannot be plotted or exported, as with a null, a NaN or an invalid time."""
+    """Raised when bars cannot be plotted, exported or enriched, as with a null or several series."""
 
 
 class CheckpointError(RangeBarError, ValueError):
@@ -294,6 +299,17 @@ class ValidationError(RangeBarError, ValueError):
     def __init__(self, message: str, *, result: Any) -> None:  # noqa: ANN401
         super().__init__(message)
         self.result = result
+
+
+class PluginError(RangeBarError, RuntimeError):
+    """Raised when a plugin cannot be loaded or fails, if `RANGEBAR_PLUGINS` is `strict`.
+
+    `__cause__` is the exception of the plugin, if there is one. `provider` is the name of the plugin.
+    """
+
+    def __init__(self, message: str, *, provider: str = "") -> None:
+        super().__init__(message)
+        self.provider = provider
 
 
 class WorkerLostError(RangeBarError, RuntimeError):

@@ -19,7 +19,7 @@ def catalogue() -> pl.DataFrame:
 @pytest.fixture(scope="module")
 def bars() -> pl.DataFrame:
     frame = long_frame(seed=51, rows=6_000)
-    return frame.rangebar.bars([40, 90], features="microstructure", incomplete="keep")
+    return frame.rangebar.bars([40, 90], features="all", incomplete="keep")
 
 
 def test_the_catalogue_says_what_a_column_is(catalogue: pl.DataFrame) -> None:
@@ -32,10 +32,15 @@ def test_the_catalogue_says_what_a_column_is(catalogue: pl.DataFrame) -> None:
         "lower",
         "upper",
         "meaning",
+        "needs",
+        "sample",
+        "min_sample",
     ]
     assert catalogue["name"].is_unique().all()
     assert catalogue["meaning"].str.len_chars().min() > 5
-    assert set(catalogue["group"]) == {"core", "microstructure"}
+    groups = ["core", "microstructure", "lookback", "intrabar", "extended"]
+    assert catalogue["group"].unique(maintain_order=True).to_list() == groups
+    assert set(catalogue["sample"]) == {"records", "orders"}
     assert catalogue.schema["nullable"] == pl.Boolean
     assert catalogue.schema["lower"] == catalogue.schema["upper"] == pl.Float64
 
@@ -43,7 +48,8 @@ def test_the_catalogue_says_what_a_column_is(catalogue: pl.DataFrame) -> None:
 def test_the_catalogue_lists_the_columns_of_a_frame_in_order(
     catalogue: pl.DataFrame, bars: pl.DataFrame
 ) -> None:
-    assert catalogue["name"].to_list() == bars.columns == ["threshold", *CORE, *STATUS, *TEN]
+    assert catalogue["name"].to_list() == bars.columns
+    assert bars.columns[: len(CORE) + 13] == ["threshold", *CORE, *STATUS, *TEN]
     groups = dict(catalogue.select("name", "group").rows())
     assert {n for n, g in groups.items() if g == "microstructure"} == set(TEN)
 

@@ -70,12 +70,26 @@ def test_each_is_what_the_functions_give_and_take() -> None:
 
 def test_a_late_name_is_the_same_for_a_type_checker() -> None:
     imports = late_imports()
+    modules = {name: imports.pop(name) for name in rb._LATE_MODULES}
+    assert modules == {name: ("rangebar_polars", name) for name in rb._LATE_MODULES}
     assert imports.keys() == rb._LATE.keys()
     for name, (module, alias) in imports.items():
         assert module == f"rangebar_polars.{rb._LATE[name]}"
         assert hasattr(importlib.import_module(module), name)
         # A checker takes a name as exported if it is in `__all__`, or imported as itself.
         assert alias == (None if name in rb.__all__ else name)
+
+
+def test_the_estimators_are_a_module_of_the_package() -> None:
+    home = importlib.import_module("rangebar_polars.estimators")
+    assert rb.estimators is home
+    own = {
+        name
+        for name, item in vars(home).items()
+        if inspect.isfunction(item) and inspect.unwrap(item).__module__ == home.__name__
+    }
+    assert set(home.__all__) == {name for name in own if not name.startswith("_")}
+    assert len(home.__all__) == 9
 
 
 def test_late_names_load_nothing_before_they_are_asked_for(tmp_path: Path) -> None:
@@ -104,6 +118,7 @@ PROPOSED = {
     "RangeBarProcessor": "RangeBarBuilder",
     "THRESHOLD_DECIMAL_MAX": "100_000",
     "exness": "import rangebar_polars.exness",
+    "plugins": "import rangebar_polars.plugins",
 }
 
 
@@ -128,7 +143,7 @@ def test_nothing_is_proposed_for_a_name_like_none(name: str) -> None:
 
 def test_completion_offers_public_names_alone() -> None:
     offered = {name for name in dir(rb) if not name.startswith("__")}
-    assert offered == {*rb.__all__, *TYPES, "exceptions", "rangebar"}
+    assert offered == {*rb.__all__, *TYPES, "estimators", "exceptions", "rangebar"}
     assert {"TickStorage", "count_bars", "coverage", "get_cached_bars"} <= offered
 
 

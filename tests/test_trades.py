@@ -290,7 +290,7 @@ GOOD = {"timestamp": 1_704_067_200_000, "price": 100.0, "quantity": 1.0}
     "wrong",
     [
         {"price": None}, {"price": math.nan}, {"price": math.inf}, {"price": 0.0}, {"price": -1.0},
-        {"quantity": -1.0}, {"quantity": math.nan}, {"timestamp": None}, {"is_buyer_maker": None},
+        {"quantity": -1.0}, {"quantity": math.nan}, {"timestamp": None}, {"is_buyer_maker": 0},
     ],
 )  # fmt: skip
 def test_a_bad_value_among_dictionaries_is_refused(wrong: dict[str, object]) -> None:

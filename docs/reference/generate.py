@@ -27,15 +27,21 @@ HEAD = """\
 
 Generated from `rb.columns()` by `docs/reference/generate.py`; do not edit. Keys of `group_by` come
 first, with their own dtypes. A list of thresholds adds `threshold`, and `incomplete="keep"` adds
-`is_closed` and `ended_by`. Every frame has the group `core`. `features="microstructure"`, or single
-names, add the others. The order is always that of this page. Volumes are in the unit of the quantity
-of the trades: coins for stored ticks of coin-margined futures, contracts for raw files of them.
+`is_closed` and `ended_by`. Every frame has the group `core`. `features="microstructure"`, another
+group, single names, or `"all"` add the others. The order is always that of this page. Volumes are in
+the unit of the quantity of the trades: coins for stored ticks of coin-margined futures, contracts for
+raw files of them.
+
+A column is null in all bars if the trades have no column that it *needs*, and in a bar whose sample is
+below *min*. The sample of `lookback` is the window before the bar, that of the other groups the bar. It
+is counted in records, or in orders: runs of records of one time and side. A value is also null where
+its definition has a denominator of 0.
 """
 TABLE = """
 ## {group}
 
-| column | dtype | unit | null | range | meaning |
-|---|---|---|---|---|---|
+| column | dtype | unit | null | range | needs | min | meaning |
+|---|---|---|---|---|---|---|---|
 """
 SETTINGS_HEAD = """\
 # Settings
@@ -159,6 +165,13 @@ def bounds(lower: float | None, upper: float | None) -> str:
     return f"{left}, {right}"
 
 
+def least(row: dict) -> str:
+    """Format the smallest sample, which is a single record unless something is said."""
+    if row["sample"] == "orders":
+        return f"{row['min_sample']} orders"
+    return "" if row["min_sample"] == 1 else str(row["min_sample"])
+
+
 def page() -> str:
     """Return the page of the columns."""
     text, group = HEAD, None
@@ -172,6 +185,8 @@ def page() -> str:
             row["unit"],
             "yes" if row["nullable"] else "",
             bounds(row["lower"], row["upper"]),
+            row["needs"],
+            least(row),
             row["meaning"].replace("|", "\\|"),
         ]
         text += f"| {' | '.join(cells)} |\n"

@@ -4,10 +4,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cache
+from typing import TYPE_CHECKING
 
 import polars as pl
 
 from rangebar_polars.catalogue import columns
+from rangebar_polars.exceptions import with_hint
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 
 __all__ = [
     "BAR_DTYPES",
@@ -15,6 +20,7 @@ __all__ = [
     "RISING_CODEC",
     "StoredColumn",
     "feature_groups",
+    "require_stored",
     "value_columns",
 ]
 
@@ -25,6 +31,9 @@ ENDINGS = ("threshold", "reset", "gap")
 
 # Keys, and columns that depend on the frame rather than on the bar.
 _NOT_STORED = {"threshold", "bar_id"}
+
+# Other groups are computed from trades only.
+_STORED_GROUPS = {"core", "microstructure"}
 
 
 _TYPES: dict[str, tuple[pl.DataType, str]] = {
@@ -105,10 +114,31 @@ def value_columns() -> tuple[StoredColumn, ...]:
         for name, kind, group, nullable, meaning, unit in columns()
         .select("name", "dtype", "group", "nullable", "meaning", "unit")
         .iter_rows()
-        if name not in _NOT_STORED
+        if name not in _NOT_STORED and group in _STORED_GROUPS
     )
 
 
+def require_stored(features: Iterable[str]) -> tuple[str, ...]:
+    """Return columns, all of which must be stored in a cache.
+
+    Raises
+    ------
+    ValueError
+        A column is computed from trades only.
+    """
+    stored = {column.bar_name for column in value_columns()}
+    names = tuple(features)
+    for name in names:
+        if name not in stored:
+            raise ValueError(
+                with_hint(
+                    f"`features` has `{name}`, which a cache of bars does not store",
+                    f'compute it from trades: trades.rangebar.bars(250, features="{name}")',
+                )
+            )
+    return names
+
+
 def feature_groups() -> tuple[str, ...]:
-    """Return the feature groups of the catalogue, all of which are stored."""
+    """Return the feature groups that are stored."""
     return tuple(dict.fromkeys(column.group for column in value_columns()))

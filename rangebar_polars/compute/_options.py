@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable
 from dataclasses import dataclass
-from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 from rangebar_polars import _internal
-from rangebar_polars._text import shown
 from rangebar_polars._utils.arguments.checks import keeps_incomplete, require_bool
 from rangebar_polars.catalogue import column_names
+from rangebar_polars.compute._durations import parse_gap, parse_lookback
 from rangebar_polars.distance import Distance, GridKind, grid_text, parse_grid
 from rangebar_polars.exceptions import unknown_choice, with_hint
 from rangebar_polars.threshold import parse_limits
@@ -19,7 +17,8 @@ from rangebar_polars.threshold import parse_limits
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
 
-    from rangebar_polars._typing import ContractSize, Features, MaxGap
+    from rangebar_polars._typing import ContractSize, Features, Lookback, MaxGap
+    from rangebar_polars.compute._durations import Window
     from rangebar_polars.threshold import LimitLike
 
 __all__ = ["Options", "fold_options", "parse_options"]
@@ -36,6 +35,7 @@ _RESETS = {
     "1d": "day",
 }
 _NO_RESET = "none"
+_ALL = "all"
 _SIDES = ("taker", "maker")
 _CONTRACT = GridKind(
     "`contract_size`", 'contract_size="{}"', "100", "quote units of one contract", ValueError
@@ -48,30 +48,6 @@ _DEFAULTS: dict[str, object] = {
     "incomplete": "drop",
     "prevent_same_timestamp_close": True,
 }
-_SECOND = 1_000_000_000
-_NANOSECONDS = {
-    "ns": 1,
-    "us": 1_000,
-    "µs": 1_000,
-    "μs": 1_000,
-    "ms": 1_000_000,
-    "s": _SECOND,
-    "m": 60 * _SECOND,
-    "h": 3600 * _SECOND,
-}
-_DURATION_PART = re.compile(r"([0-9]{1,19})([a-zµμ]+)")
-_DURATION = re.compile(rf"(?:{_DURATION_PART.pattern})+")
-_LONGEST_GAP = 2**63 - 1
-_GAP_HINT = 'write max_gap="1h"; the units are ns, us, ms, s, m and h'
-#: A number and a unit, in the ways in which they are also written.
-_LOOSE_DURATION = r"[+-]?\s*([0-9]{1,9})\s*([A-Za-zµμ]+)"
-_MONTH = "M"
-_HOURS = {"d": 24, "day": 24, "days": 24, "w": 168, "week": 168, "weeks": 168}
-_UNIT_NAMES = {
-    **dict.fromkeys(("hour", "hours", "hr", "hrs"), "h"),
-    **dict.fromkeys(("minute", "minutes", "min", "mins", "t"), "m"),
-    **dict.fromkeys(("second", "seconds", "sec", "secs"), "s"),
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +58,8 @@ class Options:
     thresholds: tuple[int, ...] | tuple[Distance, ...]
     long: bool
     features: tuple[str, ...]
+    #: The look-back window; None for the default, or where no column needs one.
+    lookback: Window | None = None
     rule: str = DEFAULT_RULE
     reset: str | None = None
     max_gap_ns: int | None = None
@@ -110,6 +88,7 @@ class Options:
             "distances": distances,
             "long": self.long,
             "features": list(self.features),
+            **({} if self.lookback is None else self.lookback.kernel()),
             "reset": self.reset,
             "max_gap_ns": self.max_gap_ns,
             "keep": self.keep,
@@ -127,13 +106,18 @@ class Options:
         return {
             **rule,
             "threshold": list(self.thresholds) if self.long else self.thresholds[0],
-            "features": list(self.features),
+            **self._columns(),
             "reset": None if self.reset is None else resets[self.reset],
             "max_gap": None if self.max_gap_ns is None else f"{self.max_gap_ns}ns",
             "incomplete": "keep" if self.keep else "drop",
             "prevent_same_timestamp_close": self.gate,
             **self._amounts(),
         }
+
+    def _columns(self) -> dict[str, Any]:
+        """Return the arguments that decide the columns, with the window unless it is the default."""
+        window = {} if self.lookback is None else {"lookback": str(self.lookback)}
+        return {"features": list(self.features), **window}
 
     def _amounts(self) -> dict[str, str]:
         """Return the arguments about sides and quantities that are not the default."""
@@ -144,7 +128,7 @@ class Options:
 
     def describe(self) -> str:
         """List the arguments that differ from the defaults, for query plans and `repr`."""
-        fold = {"features": list(self.features), **self._amounts()}
+        fold = {**self._columns(), **self._amounts()}
         arguments = self.arguments() if self.thresholds else fold
         facts = {name: value for name, value in arguments.items() if value != _DEFAULTS.get(name)}
         return ", ".join(f"{name}={value!r}" for name, value in facts.items())
@@ -155,6 +139,7 @@ def parse_options(
     *,
     rule: str = DEFAULT_RULE,
     features: Features = "core",
+    lookback: Lookback | None = None,
     reset: str | None = None,
     max_gap: MaxGap | None = None,
     incomplete: str | bool = "drop",
@@ -165,13 +150,15 @@ def parse_options(
     """Check the settings for bars of one or several thresholds."""
     thresholds, long = parse_limits(threshold)
     require_bool(prevent_same_timestamp_close=prevent_same_timestamp_close)
+    names = _parse_features(features)
     return Options(
         thresholds=thresholds,
         long=long,
-        features=_parse_features(features),
+        features=names,
+        lookback=_parse_window(lookback, names),
         rule=_choose("rule", rule, _internal.rules()),
         reset=_parse_reset(reset),
-        max_gap_ns=None if max_gap is None else _parse_gap(max_gap),
+        max_gap_ns=None if max_gap is None else parse_gap(max_gap),
         keep=keeps_incomplete(incomplete),
         gate=bool(prevent_same_timestamp_close),
         side_is=_choose("side_is", side_is, _SIDES),
@@ -183,12 +170,15 @@ def fold_options(
     features: Features = "core",
     side_is: str = "taker",
     contract_size: ContractSize | None = None,
+    lookback: Lookback | None = None,
 ) -> Options:
     """Check the settings for bars that the caller numbered."""
+    names = _parse_features(features)
     return Options(
         thresholds=(),
         long=False,
-        features=_parse_features(features),
+        features=names,
+        lookback=_parse_window(lookback, names),
         side_is=_choose("side_is", side_is, _SIDES),
         contract_size=_parse_contract(contract_size),
     )
@@ -215,17 +205,34 @@ def _choose(what: str, value: str, choices: Collection[str]) -> str:
     return value
 
 
+def _parse_window(lookback: Lookback | None, features: Collection[str]) -> Window | None:
+    """Return the window that a caller gave, which needs a column that uses it."""
+    if lookback is None:
+        return None
+    window = parse_lookback(lookback)
+    if not any(name in features for name in column_names().groups["lookback"]):
+        raise ValueError(
+            with_hint(
+                "`lookback` is the window of look-back columns, of which none is requested",
+                'request them: features="lookback", or leave `lookback` out',
+            )
+        )
+    return window
+
+
 def _parse_features(features: Features) -> tuple[str, ...]:
     """Return the names of columns beyond the core, in catalogue order."""
     core, optional, groups = column_names()
     chosen: set[str] = set()
     for name in [features] if isinstance(features, str) else _names(features):
-        if name in groups:
+        if name == _ALL:
+            chosen.update(optional)
+        elif name in groups:
             chosen.update(groups[name])
         elif name in core or name in optional:
             chosen.add(name)
         else:
-            raise ValueError(unknown_choice("features", name, [*groups, *optional]))
+            raise ValueError(unknown_choice("features", name, [*groups, _ALL, *optional]))
     return tuple(name for name in optional if name in chosen)
 
 
@@ -239,49 +246,6 @@ def _names(features: object) -> list[str]:
         if not isinstance(name, str):
             raise _wrong_type("features", expected, name, 'write features=["ofi", "duration_us"]')
     return names
-
-
-def _parse_gap(gap: MaxGap) -> int:
-    if isinstance(gap, timedelta):
-        nanoseconds = (gap.days * 86_400 + gap.seconds) * _SECOND + gap.microseconds * 1000
-    elif isinstance(gap, str):
-        nanoseconds = _parse_duration(gap)
-    else:
-        is_seconds = isinstance(gap, int) and not isinstance(gap, bool) and gap > 0
-        hint = f'if these are seconds, write max_gap="{gap}s"' if is_seconds else _GAP_HINT
-        expected = 'a timedelta or a duration such as "1h" or "30m"'
-        raise _wrong_type("max_gap", expected, gap, hint)
-    if not 0 < nanoseconds <= _LONGEST_GAP:
-        sentence = f"`max_gap` must be longer than 0 and below 292 years; it is `{gap}`"
-        raise ValueError(with_hint(sentence, f"{_GAP_HINT}. None is no limit"))
-    return nanoseconds
-
-
-def _parse_duration(text: str) -> int:
-    stripped = text.strip()
-    parts = _DURATION_PART.findall(stripped) if _DURATION.fullmatch(stripped) else []
-    if not parts or any(unit not in _NANOSECONDS for _, unit in parts):
-        raise ValueError(
-            with_hint(
-                f"`max_gap` cannot be `{shown(text)}`: it must consist of numbers, each with a unit "
-                "of fixed length: ns, us, ms, s, m, h",
-                _meant_duration(stripped)
-                or f"{_GAP_HINT}. The length of months, quarters and years depends on the calendar",
-            )
-        )
-    return sum(int(number) * _NANOSECONDS[unit] for number, unit in parts)
-
-
-def _meant_duration(text: str) -> str | None:
-    """Return the hint for a duration with a blank, a sign or a unit of days; None for others."""
-    found = re.fullmatch(_LOOSE_DURATION, text)
-    if found is None:
-        return None
-    number, unit = int(found[1]), found[2].lower() if found[2] != _MONTH else _MONTH
-    hours = _HOURS.get(unit)
-    meant = f"{number * hours}h" if hours else f"{number}{_UNIT_NAMES.get(unit, unit)}"
-    is_known = hours is not None or unit in _NANOSECONDS or unit in _UNIT_NAMES
-    return f'write max_gap="{meant}"' if number and is_known else None
 
 
 def _wrong_type(what: str, expected: str, value: object, hint: str) -> TypeError:

@@ -18,6 +18,7 @@ from rangebar_polars.compute._options import fold_options, parse_options
 from rangebar_polars.compute._pieces import SymbolCodes, in_pieces
 from rangebar_polars.exceptions import (
     DoubleFillWarning,
+    FeatureWarning,
     MissingColumnError,
     TickDataError,
     with_hint,
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
         Features,
         GroupBy,
         KernelOptions,
+        Lookback,
     )
     from rangebar_polars.compute._columns import Inputs
     from rangebar_polars.compute._options import Options
@@ -75,6 +77,7 @@ class FrameRequest:
         features: Features,
         side_is: str,
         contract_size: ContractSize | None,
+        lookback: Lookback | None = None,
     ) -> Self:
         """Check the arguments for bars that the caller numbered."""
         if not isinstance(bar_id, str):
@@ -84,7 +87,7 @@ class FrameRequest:
             )
             hint = "add the ids as a column first, with `with_columns`, and pass its name"
             raise TypeError(with_hint(sentence, hint))
-        options = fold_options(features, side_is, contract_size)
+        options = fold_options(features, side_is, contract_size, lookback)
         return cls(options, parse_columns(columns), bar_id=bar_id)
 
     def describe(self) -> str:
@@ -123,7 +126,10 @@ class FrameRequest:
         if trades is not None and not isinstance(schema[inputs.of("timestamp")], pl.Datetime):
             times = trades.get_column(inputs.of("timestamp")).drop_nulls().head(1)
         codes = SymbolCodes(inputs.roles, inputs.names, dtypes)
-        bound = Bound(_core(options, codes.dtypes, times), inputs, dtypes, codes)
+        window = self.options.lookback
+        has_limit = window is not None and window.kind != "records"
+        core = _core(options, codes.dtypes, times)
+        bound = Bound(core, inputs, dtypes, codes, has_limit)
         if warns and not _is_whole(inputs.roles):
             self._warn(schema)
         return bound
@@ -194,6 +200,8 @@ class Bound:
     inputs: Inputs
     dtypes: tuple[pl.DataType, ...]
     codes: SymbolCodes
+    #: Whether a look-back window may be cut to the limit of records.
+    has_limit: bool = False
 
     def schema(self) -> pl.Schema:
         """Return the schema of the frames of bars."""
@@ -232,6 +240,7 @@ class Bound:
         """
         columns = self.columns(trades)
         bars = self._push(columns, tuple(in_pieces(self._encoded(columns))))
+        self._warn_of_cut_windows()
         return self.empty() if bars is None else bars
 
     def push_columns(self, columns: Sequence[pl.Series]) -> pl.DataFrame | None:
@@ -244,6 +253,7 @@ class Bound:
     def finish(self) -> pl.DataFrame | None:
         """Return the bars that the end of the input adds; None if there are none."""
         bars = self.core.finish()
+        self._warn_of_cut_windows()
         return None if bars is None else self._ordered(bars)
 
     def _push(
@@ -270,6 +280,14 @@ class Bound:
         # Codes of other categories would pass for those of the first push.
         self._require_dtypes(columns)
         return self.codes.encoded(columns)
+
+    def _warn_of_cut_windows(self) -> None:
+        if self.has_limit and (count := self.core.cut_windows()):
+            warn_caller(
+                f"{count} look-back windows reached the limit of 10,000 records and were cut to the "
+                "newest; their `lookback_trade_count` is 10000",
+                FeatureWarning,
+            )
 
     @cached_property
     def _has_fills(self) -> bool:

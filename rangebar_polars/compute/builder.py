@@ -10,6 +10,7 @@ import polars as pl
 
 from rangebar_polars import _internal
 from rangebar_polars._utils.arguments.keywords import keywords_of
+from rangebar_polars.catalogue import column_names
 from rangebar_polars.compute._dtypes import decode_dtype, encode_dtype
 from rangebar_polars.compute._request import FrameRequest
 from rangebar_polars.compute.frame import bars_frame
@@ -18,7 +19,7 @@ from rangebar_polars.exceptions import CheckpointError, with_hint
 from rangebar_polars.interop.pandas_frames import frame_from_pandas, is_pandas
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
     from typing import Self, Unpack
 
     from rangebar_polars._typing import FrameOptions
@@ -162,14 +163,29 @@ class RangeBarBuilder:
 
     def checkpoint(self) -> bytes:
         """Return the state as bytes. Equal states give equal bytes."""
+        return self._checkpoint(self._arguments())
+
+    def _plain_checkpoint(self) -> bytes:
+        """Return the checkpoint of a builder of the same trades without computed columns.
+
+        Its bytes do not depend on `lookback`, nor on the groups "lookback", "intrabar" and
+        "extended".
+        """
+        arguments = self._arguments()
+        arguments.pop("lookback", None)
+        stays = column_names().groups["microstructure"]
+        arguments["features"] = [name for name in arguments["features"] if name in stays]
+        return self._checkpoint(arguments, plain=True)
+
+    def _checkpoint(self, arguments: Mapping[str, Any], *, plain: bool = False) -> bytes:
         bound = self._bound
         header = {
             "format": _FORMAT,
-            "arguments": self._arguments(),
+            "arguments": arguments,
             "bound": None if bound is None else _columns_of(bound),
         }
         core = self._request.without_trades() if bound is None else bound.core
-        return core.checkpoint(json.dumps(header, sort_keys=True, separators=(",", ":")))
+        return core.checkpoint(json.dumps(header, sort_keys=True, separators=(",", ":")), plain)
 
     @classmethod
     def from_checkpoint(cls, data: bytes) -> Self:

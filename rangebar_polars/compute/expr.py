@@ -21,6 +21,7 @@ if TYPE_CHECKING:
         Features,
         Incomplete,
         IntoColumn,
+        Lookback,
         MaxGap,
         Reset,
         Rule,
@@ -68,6 +69,7 @@ def bars(
     group_by: IntoColumn | Sequence[IntoColumn] | None = None,
     rule: Rule = "open",
     features: Features = "core",
+    lookback: Lookback | None = None,
     reset: Reset | None = None,
     max_gap: MaxGap | None = None,
     incomplete: Incomplete = "drop",
@@ -111,7 +113,13 @@ def bars(
         `"open"`: a bar closes when the distance of the price from the bar's open reaches the
         threshold. `"high_low"`: a bar closes when its high less its low reaches the threshold.
     features
-        `"core"`, `"microstructure"`, the name of a column, or a list of these.
+        A group, the name of a column, or a list of these. The groups are `"core"`,
+        `"microstructure"`, `"lookback"`, `"intrabar"`, `"extended"` and `"all"`.
+    lookback
+        Window of the look-back columns before each bar: a number of records (default 200, at most
+        10,000), the records since the opening of so many bars (`"3bars"`), or a duration up to 24
+        hours (`"5m"`). A window never goes beyond a reset or a gap of `max_gap`, and is cut to its
+        newest 10,000 records.
     reset
         Calendar boundary, in UTC, that ends the forming bar: `"year"`, `"month"`, `"week"`
         (Sunday), `"day"`, or as Polars truncates: `"1y"`, `"1mo"`, `"1w"` (Monday), `"1d"`.
@@ -174,6 +182,7 @@ def bars(
         threshold,
         rule=rule,
         features=features,
+        lookback=lookback,
         reset=reset,
         max_gap=max_gap,
         incomplete=incomplete,
@@ -268,6 +277,7 @@ def aggregate(
     last_trade_id: IntoColumn | Auto | None = AUTO,
     side_is: SideIs = "taker",
     features: Features = "core",
+    lookback: Lookback | None = None,
 ) -> pl.Expr:
     """Compute the columns of range bars for bars of your own, such as tick, volume or time bars.
 
@@ -278,8 +288,8 @@ def aggregate(
     bar_id
         Integers. A bar is a run of trades with the same id; a trade with a null id belongs to no
         bar. An id that appears again after its bar has ended is an error.
-    side_is, features
-        As for `rb.bars`.
+    side_is, features, lookback
+        As for `rb.bars`. Records of no bar are in the windows too.
 
     Returns
     -------
@@ -313,7 +323,9 @@ def aggregate(
         "last_trade_id": last_trade_id,
         "bar_id": bar_id,
     }
-    return _call("aggregate", _inputs(fields, None), fold_options(features, side_is))
+    return _call(
+        "aggregate", _inputs(fields, None), fold_options(features, side_is, lookback=lookback)
+    )
 
 
 def _call(function: str, inputs: _Inputs, options: Options) -> pl.Expr:

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
         FrameT,
         GroupBy,
         Incomplete,
+        Lookback,
         MaxGap,
         Reset,
         Rule,
@@ -46,6 +47,7 @@ def bars_frame(
     group_by: GroupBy | None = None,
     rule: Rule = "open",
     features: Features = "core",
+    lookback: Lookback | None = None,
     reset: Reset | None = None,
     max_gap: MaxGap | None = None,
     incomplete: Incomplete = "drop",
@@ -76,7 +78,13 @@ def bars_frame(
         `"open"`: a bar closes when the distance of the price from the bar's open reaches the
         threshold. `"high_low"`: a bar closes when its high less its low reaches the threshold.
     features
-        `"core"`, `"microstructure"`, the name of a column, or a list of these.
+        A group, the name of a column, or a list of these. The groups are `"core"`,
+        `"microstructure"`, `"lookback"`, `"intrabar"`, `"extended"` and `"all"`.
+    lookback
+        Window of the look-back columns before each bar: a number of records (default 200, at most
+        10,000), the records since the opening of so many bars (`"3bars"`), or a duration up to 24
+        hours (`"5m"`). A window never goes beyond a reset or a gap of `max_gap`, and is cut to its
+        newest 10,000 records.
     reset
         Calendar boundary, in UTC, that ends the forming bar: `"year"`, `"month"`, `"week"`
         (Sunday), `"day"`, or as Polars truncates: `"1y"`, `"1mo"`, `"1w"` (Monday), `"1d"`. None,
@@ -137,6 +145,7 @@ def bars_frame(
         group_by=group_by,
         rule=rule,
         features=features,
+        lookback=lookback,
         reset=reset,
         max_gap=max_gap,
         incomplete=incomplete,
@@ -153,6 +162,7 @@ def aggregate_frame(
     bar_id: str,
     *,
     features: Features = "core",
+    lookback: Lookback | None = None,
     side_is: SideIs = "taker",
     contract_size: ContractSize | None = None,
     columns: ColumnMap | None = None,
@@ -169,8 +179,8 @@ def aggregate_frame(
     bar_id
         Column of integers. A bar is a run of trades with the same id; a trade with a null id
         belongs to no bar.
-    features, side_is, contract_size, columns
-        As for `bars_frame`.
+    features, lookback, side_is, contract_size, columns
+        As for `bars_frame`. Records of no bar are in the windows too.
 
     Returns
     -------
@@ -201,7 +211,12 @@ def aggregate_frame(
     └────────┴───────┴───────┴────────┘
     """
     request = FrameRequest.of_aggregate(
-        bar_id, columns, features=features, side_is=side_is, contract_size=contract_size
+        bar_id,
+        columns,
+        features=features,
+        side_is=side_is,
+        contract_size=contract_size,
+        lookback=lookback,
     )
     return _bars_like(request, trades)
 

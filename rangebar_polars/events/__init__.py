@@ -28,6 +28,8 @@ from rangebar_polars.events._kinds import (
     DownloadFailed,
     DownloadStarted,
     Event,
+    PluginEnrichCompleted,
+    PluginEnrichFailed,
     PopulationCompleted,
     PopulationFailed,
     SymbolNotRegistered,
@@ -43,6 +45,7 @@ __all__ += ["clear_hooks", "emit_hook", "flush_hooks", "register_for_all", "regi
 __all__ += ["register_hook", "unregister_hook"]
 __all__ += ["CheckpointSaved", "PopulationCompleted", "PopulationFailed"]
 __all__ += ["CoverageGap", "DownloadCompleted", "DownloadFailed", "DownloadStarted"]
+__all__ += ["PluginEnrichCompleted", "PluginEnrichFailed"]
 __all__ += ["SymbolNotRegistered", "ThresholdViolation", "TickFileQuarantined"]
 __all__ += ["TickFileRestored", "TicksWritten"]
 

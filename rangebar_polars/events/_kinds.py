@@ -22,6 +22,8 @@ __all__ = [
     "DownloadFailed",
     "DownloadStarted",
     "Event",
+    "PluginEnrichCompleted",
+    "PluginEnrichFailed",
     "PopulationCompleted",
     "PopulationFailed",
     "SymbolNotRegistered",
@@ -220,6 +222,30 @@ class PopulationFailed(Event):
     thresholds: Sequence[int]
     first_day: date
     last_day: date
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class PluginEnrichCompleted(Event):
+    """Emitted when a plugin has computed its columns of `rows` bars of a series."""
+
+    name: ClassVar[str] = "plugin_enrich_complete"
+
+    provider: str
+    version: str
+    threshold: int
+    rows: int
+
+
+@dataclass(frozen=True, slots=True)
+class PluginEnrichFailed(Event):
+    """Emitted when a plugin cannot be loaded or fails, once a call and plugin."""
+
+    name: ClassVar[str] = "plugin_enrich_failed"
+    is_failure: ClassVar[bool] = True
+
+    provider: str
+    version: str
     reason: str
 
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from rangebar_polars._utils.arguments.checks import require_bool
 from rangebar_polars._utils.span import ONE_DAY, Span, day_start, parse_span
+from rangebar_polars.bar_series.columns import require_stored
 from rangebar_polars.bar_series.identity import BarSpec
 from rangebar_polars.compute._options import parse_options
 from rangebar_polars.exceptions import with_hint
@@ -31,7 +32,7 @@ _LATEST = date(2148, 12, 31)
 def check_features(features: Features, *, include_microstructure: bool) -> None:
     """Check the names of feature groups. Core and microstructure are stored in any case."""
     require_bool(include_microstructure=include_microstructure)
-    parse_options(250, features=features)
+    require_stored(parse_options(250, features=features).features)
 
 
 def requested_days(symbol: str, start: When, end: When | None) -> tuple[date, date | None]:

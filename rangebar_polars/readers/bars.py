@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from rangebar_polars._utils.arguments.checks import count_of, require_bool
 from rangebar_polars._utils.arguments.names import REQUIRED, both_names
 from rangebar_polars._utils.warn import warn_caller
+from rangebar_polars.bar_series.columns import require_stored
 from rangebar_polars.bar_series.query import SeriesQuery, span_of
 from rangebar_polars.catalogue import column_names
 from rangebar_polars.compute._options import fold_options
@@ -405,7 +406,7 @@ CacheUnavailableError, SourceError
     thresholds, has_thresholds = parse_thresholds(threshold)
     with past_gates(names):
         spans = {name: span_of(name, start, end) for name in names}
-        extra = fold_options(features).features
+        extra = require_stored(fold_options(features).features)
         query = partial(
             SeriesQuery.of,
             ouroboros=ouroboros,

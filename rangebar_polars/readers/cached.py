@@ -9,6 +9,7 @@ from rangebar_polars._utils.arguments.checks import count_of, require_bool
 from rangebar_polars._utils.arguments.names import both_names
 from rangebar_polars._utils.span import microseconds, parse_span
 from rangebar_polars._utils.warn import warn_caller
+from rangebar_polars.bar_series.columns import require_stored
 from rangebar_polars.bar_series.query import SeriesQuery, instant, span_of
 from rangebar_polars.catalogue import column_names
 from rangebar_polars.clickhouse.open import reading
@@ -411,7 +412,7 @@ def _columns(features: Features, *, endings: bool = False) -> tuple[tuple[str, .
     """Return the columns of a stored bar and the feature groups that they belong to."""
     core, _, groups = column_names()
     left_out = {"threshold", "bar_id"} | (set() if endings else {"is_closed", "ended_by"})
-    names = (set(core) | set(fold_options(features).features)) - left_out
+    names = (set(core) | set(require_stored(fold_options(features).features))) - left_out
     return in_order(names), {group for group, members in groups.items() if set(members) & names}
 
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from rangebar_polars._text import shown
 from rangebar_polars._utils.arguments.checks import require_bool
+from rangebar_polars.bar_series.columns import require_stored
 from rangebar_polars.bar_series.query import SeriesQuery
 from rangebar_polars.bar_series.segments import segments
 from rangebar_polars.catalogue import REFERENCE_COLUMNS, column_names
@@ -140,7 +141,7 @@ def extra_columns(
     """
     require_bool(include_microstructure=include_microstructure)
     features = features if isinstance(features, str) else tuple(features)
-    optional = () if features == "core" else fold_options(features).features
+    optional = () if features == "core" else require_stored(fold_options(features).features)
     if include_microstructure:
         return REFERENCE_COLUMNS
     named = {features} if isinstance(features, str) else set(features)

@@ -139,6 +139,7 @@ class ParquetFile:
         for batch in batches(plan, names):
             raw = batch.rename(dict(zip(batch.columns, fields, strict=True)))
             raw = raw.with_columns(pl.int_range(row, row + pl.len()).alias(LINE))
+            self.check_flags(raw, opened)
             typed = raw.with_columns(
                 typed_field(field, raw.schema[field], dtype) for field, (_, dtype) in fields.items()
             )
@@ -150,6 +151,17 @@ class ParquetFile:
                 raise TickDataError(with_hint(fault_of(own, opened), HINT))
             yield trades
         symbols.check()
+
+    def check_flags(self, raw: pl.DataFrame, opened: Opened) -> None:
+        """Check that flags which are whole numbers are 0 or 1."""
+        if "buyer_maker" not in raw.columns or not raw["buyer_maker"].dtype.is_integer():
+            return
+        wrong = raw.filter(~pl.col("buyer_maker").is_in([0, 1])).select(LINE, "buyer_maker")
+        if wrong.height:
+            row, value = wrong.row(0)
+            column = opened.layout.buyer_maker
+            sentence = f"`{self.source}` row {row}: `{column}` is `{value}`; a flag is 0 or 1"
+            raise TickDataError(with_hint(sentence, HINT))
 
 
 def holds(dtype: pl.DataType, wanted: pl.DataType) -> bool:

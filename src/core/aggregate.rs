@@ -8,6 +8,9 @@ use crate::core::diagnose::{FaultContext, Last, Names, check_record, overflow_er
 use crate::core::error::DataError;
 use crate::core::fold::{FoldError, check, fold};
 use crate::core::rule::table::RuleName;
+use crate::core::sample::fold::FeatureFold;
+use crate::core::sample::key::Chunk;
+use crate::core::sample::plan::Plan;
 use crate::core::search::Cut;
 use crate::core::simd::InstructionSet;
 use crate::core::simd::fold::LONGEST_SPAN;
@@ -47,6 +50,7 @@ pub struct Aggregator {
     seen: Option<HashSet<i128>>,
     highest: Option<i128>,
     cuts: Vec<Cut>,
+    features: Option<Box<FeatureFold>>,
 }
 
 impl Aggregator {
@@ -73,12 +77,26 @@ impl Aggregator {
             seen: None,
             highest: None,
             cuts: Vec::new(),
+            features: None,
         }
+    }
+
+    /// Computes the features of a plan as well, from the first record on.
+    pub fn compute(&mut self, plan: Plan) {
+        self.features = Some(Box::new(FeatureFold::new(plan, 1)));
+    }
+
+    /// Look-back windows that reached the limit of records, since the last call.
+    pub fn take_cut_windows(&mut self) -> u64 {
+        self.features.as_mut().map_or(0, |features| features.take_cut_windows())
     }
 
     /// Starts a push. It cannot be rolled back: clone the aggregator first if that is needed.
     pub fn begin(&mut self) {
         self.push_row = self.rows;
+        if let Some(features) = &mut self.features {
+            features.begin();
+        }
     }
 
     /// Ids of the runs so far; the `bar_id` of a bar is an index into them.
@@ -135,7 +153,7 @@ impl Aggregator {
         let (last, sums) = (self.search.last, self.forming());
         let rows = Rows::From(self.rows);
         self.cuts.clear();
-        let is_ordered = self.search.scan(&self.settings, set, chunk, rows, &mut self.cuts);
+        let is_ordered = self.search.scan(&self.settings, set, chunk, rows, (&mut self.cuts, &mut Vec::new()));
         let repeated = self.find_runs(ids);
         let outcome = if is_ordered {
             self.fold_runs(set, chunk, &mut Output { bars, rows, key: 0 })
@@ -150,12 +168,19 @@ impl Aggregator {
 
     /// Folds the records that belong to a bar and checks the others.
     fn fold_runs(&mut self, set: InstructionSet, chunk: &Ticks, out: &mut Output) -> Result<(), FoldError> {
+        let ended = out.bars.len();
         let from = self.fold.fold(set, chunk, &self.cuts, true, out)?;
-        if self.current == Some(None) {
-            check(set, chunk, from, chunk.len())
+        let is_outside = self.current == Some(None);
+        if is_outside {
+            check(set, chunk, from, chunk.len())?;
         } else {
-            self.fold.absorb(set, chunk, from, chunk.len())
+            self.fold.absorb(set, chunk, from, chunk.len())?;
         }
+        if let Some(features) = &mut self.features {
+            let chunk = Chunk { ticks: chunk, cuts: &self.cuts, breaks: &[], is_outside, keeps_unfinished: true };
+            features.step(0, &chunk, &mut out.bars[ended..]);
+        }
+        Ok(())
     }
 
     /// Sums of the forming bar.
@@ -220,6 +245,7 @@ impl Aggregator {
             threshold: 0,
             bar_id: fold.next_id,
             ended_by: None,
+            values: self.features.as_ref().and_then(|all| all.partial(0, 0, &fold.sums)),
         })
     }
 

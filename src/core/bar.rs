@@ -108,7 +108,7 @@ pub enum Cause {
 }
 
 /// A bar as it is emitted.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Bar {
     pub sums: Sums,
     /// Input row that ended the bar, counted over all pushes.
@@ -120,4 +120,6 @@ pub struct Bar {
     pub bar_id: u32,
     /// `None` while the bar is forming.
     pub ended_by: Option<Cause>,
+    /// Values of the computed columns that were requested, if any, in the order of the catalogue.
+    pub values: Option<Box<[u64]>>,
 }

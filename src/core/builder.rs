@@ -5,11 +5,15 @@ use crate::core::diagnose::{FaultContext, Names, check_record, limit_error, over
 use crate::core::error::DataError;
 use crate::core::fold::FoldError;
 use crate::core::keys::buckets::{Buckets, Filled, block_size};
+use crate::core::keys::fills::FillWatch;
 use crate::core::keys::states::KeyStates;
+use crate::core::sample::fold::FeatureFold;
+use crate::core::sample::key::Chunk;
+use crate::core::sample::plan::Plan;
 use crate::core::search::Cut;
+use crate::core::simd::InstructionSet;
 use crate::core::simd::fold::LONGEST_SPAN;
 use crate::core::simd::intrinsics::{HERE, NEXT_LINE, prefetch};
-use crate::core::simd::{self, InstructionSet};
 use crate::core::state::{KeyState, Output, Rows, Settings};
 use crate::core::ticks::Ticks;
 
@@ -41,15 +45,11 @@ pub struct RangeBarBuilder {
     /// Row from which on records are processed one at a time.
     retraced_from: Option<u64>,
     cuts: Vec<Cut>,
+    /// Rows at which resets and gaps take effect.
+    starts: Vec<u32>,
     buckets: Buckets,
     fills: FillWatch,
-}
-
-/// Keys whose fills do not follow one another, and may therefore be counted twice.
-#[derive(Debug, Default)]
-struct FillWatch {
-    is_on: bool,
-    keys: Vec<u32>,
+    features: Option<Box<FeatureFold>>,
 }
 
 impl RangeBarBuilder {
@@ -64,9 +64,26 @@ impl RangeBarBuilder {
             suspect: None,
             retraced_from: None,
             cuts: Vec::new(),
+            starts: Vec::new(),
             buckets: Buckets::default(),
             fills: FillWatch::default(),
+            features: None,
         }
+    }
+
+    /// Computes the features of a plan as well, from the first record on.
+    pub fn compute(&mut self, plan: Plan) {
+        self.features = Some(Box::new(FeatureFold::new(plan, self.settings.thresholds.len())));
+    }
+
+    /// The state of the features, if any are computed.
+    pub fn features(&self) -> Option<&FeatureFold> {
+        self.features.as_deref()
+    }
+
+    /// Look-back windows that reached the limit of records, since the last call.
+    pub fn take_cut_windows(&mut self) -> u64 {
+        self.features.as_mut().map_or(0, |features| features.take_cut_windows())
     }
 
     pub fn settings(&self) -> &Settings {
@@ -89,34 +106,21 @@ impl RangeBarBuilder {
     }
 
     /// Replaces the state between pushes: the rows so far and the states of their keys.
-    pub fn restore(&mut self, rows: u64, states: Vec<KeyState>) {
+    pub fn restore(&mut self, rows: u64, states: Vec<KeyState>, features: Option<FeatureFold>) {
         self.rows = rows;
         self.states.replace(states);
+        self.features = features.map(Box::new);
         self.commit();
     }
 
     /// Notes from now on, or no longer, whose fills do not follow those of the record before them.
     pub fn watch_fills(&mut self, is_on: bool) {
-        self.fills = FillWatch { is_on, keys: Vec::new() };
+        self.fills = FillWatch::new(is_on);
     }
 
     /// Keys in which a record was noted since the last call, at most a few.
     pub fn take_noted_keys(&mut self) -> Vec<u32> {
-        std::mem::take(&mut self.fills.keys)
-    }
-
-    /// Notes a key if a record of the chunk does not follow the one before it; `before` is the last id before.
-    #[inline]
-    fn note_fills(&mut self, set: InstructionSet, chunk: &Ticks, key: u32, before: Option<i64>) {
-        const MOST_KEYS: usize = 8;
-        let (true, Some(first), Some(last)) = (self.fills.is_on, chunk.first_id, chunk.last_id) else { return };
-        let follows = first.first().zip(before).is_none_or(|(id, before)| *id > before || before == i64::MIN);
-        if (!follows || simd::is_overlapping(set, first, last))
-            && self.fills.keys.len() < MOST_KEYS
-            && !self.fills.keys.contains(&key)
-        {
-            self.fills.keys.push(key);
-        }
+        self.fills.take()
     }
 
     /// Emits unfinished bars as well from now on, as labels require.
@@ -128,6 +132,9 @@ impl RangeBarBuilder {
     pub fn begin(&mut self) {
         self.rows_at_begin = self.rows;
         self.states.begin();
+        if let Some(features) = &mut self.features {
+            features.begin();
+        }
     }
 
     /// Makes the push final.
@@ -139,8 +146,11 @@ impl RangeBarBuilder {
     /// Restores the state at `begin`.
     pub fn roll_back(&mut self) {
         self.states.roll_back();
+        if let Some(features) = &mut self.features {
+            features.roll_back();
+        }
         self.rows = self.rows_at_begin;
-        self.fills.keys.clear();
+        self.fills.take();
         (self.suspect, self.retraced_from) = (None, None);
     }
 
@@ -203,17 +213,37 @@ impl RangeBarBuilder {
         bars: &mut Vec<Bar>,
     ) -> Result<(), FoldError> {
         self.cuts.clear();
+        self.starts.clear();
         let state = self.states.get_mut(key);
         let last_fill = state.search.last.map(|record| record.fill_id);
-        if !state.search.scan(&self.settings, set, chunk, rows, &mut self.cuts) {
+        if !state.search.scan(&self.settings, set, chunk, rows, (&mut self.cuts, &mut self.starts)) {
             return Err(FoldError::Record);
         }
+        let ended = bars.len();
         let mut out = Output { bars, rows, key };
         let from = state.fold.fold(set, chunk, &self.cuts, self.settings.keeps_unfinished, &mut out)?;
         state.fold.absorb(set, chunk, from, chunk.len())?;
         // The fold has read these columns, so that they are still in a cache.
-        self.note_fills(set, chunk, key, last_fill);
+        self.fills.note(set, chunk, key, last_fill);
+        if self.features.is_some() {
+            self.step_features(chunk, key, &mut bars[ended..]);
+        }
         Ok(())
+    }
+
+    /// Computes the features of a chunk that the fold has admitted.
+    fn step_features(&mut self, chunk: &Ticks, key: u32, ended: &mut [Bar]) {
+        // A push that is retraced will be rolled back.
+        if let (Some(features), None) = (&mut self.features, self.retraced_from) {
+            let chunk = Chunk {
+                ticks: chunk,
+                cuts: &self.cuts,
+                breaks: &self.starts,
+                is_outside: false,
+                keeps_unfinished: self.settings.keeps_unfinished,
+            };
+            features.step(key, &chunk, ended);
+        }
     }
 
     /// Records that the block at the current row was refused. The error is provisional.
@@ -399,27 +429,6 @@ impl RangeBarBuilder {
         })?;
         self.rows += 1;
         Ok(())
-    }
-}
-
-impl RangeBarBuilder {
-    /// The forming bars, ordered by first appearance of the key, then by threshold.
-    pub fn partial(&self) -> Vec<Bar> {
-        let mut bars = Vec::new();
-        for (key, state) in self.states.as_slice().iter().enumerate() {
-            for (threshold, fold) in state.fold.thresholds.iter().enumerate().filter(|(_, fold)| !fold.sums.is_empty())
-            {
-                bars.push(Bar {
-                    sums: fold.sums,
-                    end_row: self.rows.saturating_sub(1),
-                    key: key as u32,
-                    threshold: threshold as u16,
-                    bar_id: fold.next_id,
-                    ended_by: None,
-                });
-            }
-        }
-        bars
     }
 }
 

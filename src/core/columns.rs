@@ -6,6 +6,7 @@ use crate::core::arithmetic::grid::{from_grid, to_f64};
 use crate::core::arithmetic::quotient::{money, vwap};
 use crate::core::bar::{Bar, Cause};
 use crate::core::rule::threshold::Threshold;
+use crate::core::sample::family::Formula;
 use crate::core::ticks::Inputs;
 use crate::core::time::TimeUnit;
 
@@ -45,6 +46,9 @@ pub const NOT_ENDED: u8 = u8::MAX;
 pub enum Group {
     Core,
     Microstructure,
+    Lookback,
+    Intrabar,
+    Extended,
 }
 
 impl Group {
@@ -52,6 +56,25 @@ impl Group {
         match self {
             Self::Core => "core",
             Self::Microstructure => "microstructure",
+            Self::Lookback => "lookback",
+            Self::Intrabar => "intrabar",
+            Self::Extended => "extended",
+        }
+    }
+}
+
+/// What a sample consists of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SampleKind {
+    Records,
+    Orders,
+}
+
+impl SampleKind {
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Records => "records",
+            Self::Orders => "orders",
         }
     }
 }
@@ -72,6 +95,8 @@ pub enum Extract {
     UInt(fn(&[Bar], Context, &mut Vec<u32>)),
     Flag(fn(&[Bar], Context, &mut Vec<bool>)),
     EndedBy(fn(&[Bar], Context, &mut Vec<u8>)),
+    /// Computed record by record; the bar carries the value.
+    Computed(Formula),
 }
 
 /// A column of the catalogue.
@@ -87,7 +112,16 @@ pub struct Column {
     pub lower: Option<f64>,
     pub upper: Option<f64>,
     pub meaning: &'static str,
+    /// What the smallest sample for which there is a value consists of, and its size.
+    pub sample: SampleKind,
+    pub min_sample: u32,
     pub extract: Extract,
+}
+
+impl std::fmt::Debug for Column {
+    fn fmt(&self, f: &mut std::fmt::Formatter) -> std::fmt::Result {
+        f.write_str(self.name)
+    }
 }
 
 /// Appends one value per bar.
@@ -102,7 +136,7 @@ pub fn fill_defined(bars: &[Bar], out: &mut Vec<f64>, value: impl Fn(&Bar) -> Op
     out.extend(bars.iter().map(|bar| value(bar).unwrap_or(f64::NAN)));
 }
 
-const BASE: Column = Column {
+pub const BASE: Column = Column {
     name: "",
     dtype: Type::Float64,
     unit: "",
@@ -112,6 +146,8 @@ const BASE: Column = Column {
     lower: None,
     upper: None,
     meaning: "",
+    sample: SampleKind::Records,
+    min_sample: 1,
     extract: Extract::Float(|_, _, _| {}),
 };
 

@@ -66,7 +66,8 @@ impl KeySearch {
         Self { last: None, segment_end: None, searches: Searches::new(rule, thresholds) }
     }
 
-    /// Searches a chunk and lists the ends of bars in output order.
+    /// Searches a chunk and lists the ends of bars in output order, and the rows at which resets and gaps
+    /// take effect.
     ///
     /// Returns false if the chunk does not follow the last one, or if it is out of order and there are
     /// resets or gaps to find, which require order. In other cases the fold detects disorder.
@@ -76,7 +77,7 @@ impl KeySearch {
         set: InstructionSet,
         ticks: &Ticks,
         rows: Rows,
-        cuts: &mut Vec<Cut>,
+        (cuts, starts): (&mut Vec<Cut>, &mut Vec<u32>),
     ) -> bool {
         let Some(first) = ticks.time.first() else { return true };
         let is_joined = self.last.is_none_or(|before| {
@@ -90,7 +91,7 @@ impl KeySearch {
             self.search(settings, scan, (0, ticks.len()), cuts);
         } else {
             let Some(widest_step) = simd::widest_step(set, ticks.time) else { return false };
-            self.search_between_breaks(settings, scan, widest_step, cuts);
+            self.search_between_breaks(settings, scan, widest_step, (cuts, starts));
         }
         if self.searches.len() > 1 {
             cuts.sort_unstable_by_key(Cut::order);
@@ -105,8 +106,15 @@ impl KeySearch {
         self.searches.search(&settings.thresholds, scan, rows, cuts);
     }
 
-    fn search_between_breaks(&mut self, settings: &Settings, scan: Scan, widest_step: u64, cuts: &mut Vec<Cut>) {
+    fn search_between_breaks(
+        &mut self,
+        settings: &Settings,
+        scan: Scan,
+        widest_step: u64,
+        (cuts, starts): (&mut Vec<Cut>, &mut Vec<u32>),
+    ) {
         let breaks = self.breaks(settings, scan.ticks.time, widest_step);
+        starts.extend(breaks.iter().map(|(at, _)| *at as u32));
         let mut from = 0;
         for (at, cause) in breaks {
             self.search(settings, scan, (from, at), cuts);
@@ -229,6 +237,7 @@ impl KeyFold {
                 threshold: cut.threshold,
                 bar_id: fold.next_id,
                 ended_by: Some(cut.cause),
+                values: None,
             });
             fold.next_id = fold.next_id.checked_add(1).ok_or(Overflow::Bars)?;
         }

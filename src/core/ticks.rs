@@ -89,6 +89,19 @@ impl Inputs {
         Self(self.0 | other.0)
     }
 
+    /// Names of the columns of trades.
+    pub fn names(self) -> String {
+        const NAMES: [(Inputs, &str); 5] = [
+            (Inputs::QUANTITY, "quantity"),
+            (Inputs::SIDE, "side"),
+            (Inputs::AGG_ID, "agg_trade_id"),
+            (Inputs::FIRST_ID, "first_trade_id"),
+            (Inputs::LAST_ID, "last_trade_id"),
+        ];
+        let named = NAMES.iter().filter(|(input, _)| self.has(*input)).map(|(_, name)| *name);
+        named.collect::<Vec<_>>().join(", ")
+    }
+
     pub const fn bits(self) -> u8 {
         self.0
     }

@@ -7,9 +7,15 @@ use crate::core::diagnose::Names;
 use crate::core::rule::table::RuleName;
 use crate::core::rule::threshold::Threshold;
 use crate::core::state::Settings;
+use crate::core::ticks::Inputs;
 use crate::core::time::{Reset, TimeUnit};
+use crate::core::window::{LONGEST_WINDOW, MOST_BARS, Window};
 use crate::features::catalogue;
 use crate::frames::error::FrameError;
+
+/// Records of a window where nothing else is requested.
+const DEFAULT_LOOKBACK: u64 = 200;
+const NANOSECONDS_PER_DAY: u64 = 86_400_000_000_000;
 
 /// Role of a column.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
@@ -73,6 +79,13 @@ pub struct Options {
     /// Columns beyond the core.
     #[serde(default)]
     pub features: Vec<String>,
+    /// Look-back window of so many records, bars or nanoseconds; at most one of them.
+    #[serde(default)]
+    pub lookback_records: Option<u64>,
+    #[serde(default)]
+    pub lookback_bars: Option<u64>,
+    #[serde(default)]
+    pub lookback_ns: Option<u64>,
     #[serde(default)]
     pub reset: Option<ResetName>,
     #[serde(default)]
@@ -117,6 +130,20 @@ impl Options {
     /// Name of the column with a role, for messages.
     pub fn name(&self, role: Role) -> String {
         self.position(role).and_then(|at| self.names.get(at)).cloned().unwrap_or_default()
+    }
+
+    /// Optional inputs among the roles.
+    pub fn inputs(&self) -> Inputs {
+        self.roles.iter().fold(Inputs::NONE, |all, role| {
+            all.with(match role {
+                Role::Quantity => Inputs::QUANTITY,
+                Role::IsBuyerMaker | Role::Side => Inputs::SIDE.with(Inputs::UNSIDED),
+                Role::AggTradeId => Inputs::AGG_ID,
+                Role::FirstTradeId => Inputs::FIRST_ID,
+                Role::LastTradeId => Inputs::LAST_ID,
+                Role::Price | Role::Timestamp | Role::BarId | Role::Key | Role::Symbol => Inputs::NONE,
+            })
+        })
     }
 
     fn rule(&self) -> Result<RuleName, FrameError> {
@@ -175,6 +202,28 @@ impl Options {
         })
     }
 
+    /// The look-back window; 200 records by default.
+    pub fn window(&self, unit: TimeUnit) -> Window {
+        match (self.lookback_records, self.lookback_bars, self.lookback_ns) {
+            (_, Some(bars), _) => Window::Bars(bars),
+            (_, _, Some(nanoseconds)) => Window::of_nanoseconds(nanoseconds, unit),
+            (records, None, None) => Window::Records(records.unwrap_or(DEFAULT_LOOKBACK)),
+        }
+    }
+
+    fn check_window(&self) -> Result<(), FrameError> {
+        let is_between = |value: Option<u64>, most| value.is_none_or(|value| (1..=most).contains(&value));
+        let count = [self.lookback_records, self.lookback_bars, self.lookback_ns].iter().flatten().count();
+        let is_valid = is_between(self.lookback_records, LONGEST_WINDOW)
+            && is_between(self.lookback_bars, MOST_BARS)
+            && is_between(self.lookback_ns, NANOSECONDS_PER_DAY);
+        if count <= 1 && is_valid {
+            return Ok(());
+        }
+        let message = "a window has 1 to 10000 records, or is as long as 1 to 100 bars or up to 24 hours";
+        Err(FrameError::Options(message.to_owned()))
+    }
+
     /// Whether a catalogue column is part of the output.
     pub fn includes(&self, name: &str, group: Group, with_state: bool) -> bool {
         let is_available = match name {
@@ -213,6 +262,7 @@ impl Options {
             return invalid("a contract must be worth more than nothing");
         }
         self.rule()?;
+        self.check_window()?;
         if count > usize::from(u16::MAX) {
             return invalid("there can be at most 65535 thresholds");
         }

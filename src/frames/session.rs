@@ -7,7 +7,7 @@ use polars::prelude::*;
 use crate::core::aggregate::Aggregator;
 use crate::core::bar::Bar;
 use crate::core::builder::RangeBarBuilder;
-use crate::core::checkpoint::{Reader, unusable};
+use crate::core::checkpoint::{Reader, VERSION, VERSION_WITH_FEATURES, unusable};
 use crate::core::columns::Context;
 use crate::core::rule::threshold::Threshold;
 use crate::core::ticks::Inputs;
@@ -18,7 +18,7 @@ use crate::frames::error::FrameError;
 use crate::frames::input::{Columns, align, check_type};
 use crate::frames::keys::Keyer;
 use crate::frames::options::{Options, Role};
-use crate::frames::output::{BarTable, dtype, entries};
+use crate::frames::output::{BarTable, dtype, entries, plan};
 use crate::frames::pieces::{push_ids, push_pieces, raise_fault};
 
 /// Rows of a piece from which on symbols are checked by another thread.
@@ -50,20 +50,8 @@ pub struct Session {
     fills: Fills,
     engine: Engine,
     id_dtype: DataType,
-}
-
-/// Optional inputs among the roles.
-fn inputs_of(options: &Options) -> Inputs {
-    options.roles.iter().fold(Inputs::NONE, |all, role| {
-        all.with(match role {
-            Role::Quantity => Inputs::QUANTITY,
-            Role::IsBuyerMaker | Role::Side => Inputs::SIDE.with(Inputs::UNSIDED),
-            Role::AggTradeId => Inputs::AGG_ID,
-            Role::FirstTradeId => Inputs::FIRST_ID,
-            Role::LastTradeId => Inputs::LAST_ID,
-            Role::Price | Role::Timestamp | Role::BarId | Role::Key | Role::Symbol => Inputs::NONE,
-        })
-    })
+    /// Tables without and with the state columns.
+    empty: [BarTable; 2],
 }
 
 impl Session {
@@ -90,30 +78,32 @@ impl Session {
         };
         let empty_keys: Vec<Series> = options.roles.iter().zip(&options.names).zip(fields).filter_map(empty).collect();
         let thresholds = settings.thresholds.clone();
+        let (inputs, keyer, id_dtype) = (options.inputs(), Keyer::new(&empty_keys), dtype_of(Role::BarId));
+        let plan = plan(&options, inputs, unit);
         let engine = if options.is_aggregate() {
-            Engine::Aggregator(Box::new(Aggregator::new(unit, names, options.absolute_rows)))
+            let mut aggregator = Aggregator::new(unit, names, options.absolute_rows);
+            plan.into_iter().for_each(|plan| aggregator.compute(plan));
+            Engine::Aggregator(Box::new(aggregator))
         } else {
             let mut builder = RangeBarBuilder::new(settings, names, options.absolute_rows);
             builder.watch_fills(options.watch_fills);
+            plan.into_iter().for_each(|plan| builder.compute(plan));
             Engine::Builder(Box::new(builder))
         };
-        let (inputs, keyer, id_dtype) = (inputs_of(&options), Keyer::new(&empty_keys), dtype_of(Role::BarId));
-        let dtypes = fields.iter().map(|(_, dtype)| dtype.clone()).collect();
-        let symbols = Symbols::new(&options);
-        let fills = Fills::new(options.watch_fills);
         let session = Self {
-            options,
             thresholds,
-            dtypes,
+            dtypes: fields.iter().map(|(_, dtype)| dtype.clone()).collect(),
             time,
             inputs,
             empty_keys,
             keyer,
-            symbols,
+            symbols: Symbols::new(&options),
             checks_symbols_first: false,
-            fills,
+            fills: Fills::new(options.watch_fills),
             engine,
             id_dtype,
+            empty: [false, true].map(|with_state| BarTable::new(&options, inputs, with_state)),
+            options,
         };
         if session.schema()?.is_empty() {
             // The number of bars would be lost.
@@ -138,7 +128,7 @@ impl Session {
     }
 
     fn table(&self, with_state: bool) -> BarTable {
-        BarTable::new(&self.options, self.inputs, with_state)
+        self.empty[usize::from(with_state)].clone()
     }
 
     fn context(&self) -> Context<'_> {
@@ -382,6 +372,22 @@ impl Session {
         self.fills.compare(builder, &self.options, inputs, (&keys, &mut self.keyer))
     }
 
+    /// Number of look-back windows that reached the limit of records, since the last call.
+    pub fn take_cut_windows(&mut self) -> u64 {
+        match &mut self.engine {
+            Engine::Builder(builder) => builder.take_cut_windows(),
+            Engine::Aggregator(aggregator) => aggregator.take_cut_windows(),
+        }
+    }
+
+    /// Version of the checkpoints of this session.
+    pub fn version(&self) -> u32 {
+        match &self.engine {
+            Engine::Builder(builder) if builder.features().is_some() => VERSION_WITH_FEATURES,
+            _ => VERSION,
+        }
+    }
+
     /// The message about fills that are counted twice, once.
     pub fn take_double_fill(&mut self) -> Option<String> {
         self.fills.take()
@@ -404,19 +410,19 @@ impl Session {
         raise_fault(&mut columns, |row| aggregator.fault_context().row(first_row + row as u64))
     }
 
-    /// State and keys as bytes.
+    /// State and keys as bytes, with the version of such a state; `is_plain` leaves the features out.
     ///
     /// # Errors
     /// In aggregate mode, which has no checkpoints.
-    pub fn save(&self) -> Result<Vec<u8>, FrameError> {
+    pub fn save(&self, is_plain: bool) -> Result<(u32, Vec<u8>), FrameError> {
         let Engine::Builder(builder) = &self.engine else {
             return Err(FrameError::Options("an aggregation has no checkpoint".to_owned()));
         };
-        let state = builder.save();
+        let state = if is_plain { builder.save_sums() } else { builder.save() };
         let mut out = (state.len() as u64).to_le_bytes().to_vec();
         out.extend_from_slice(&state);
         out.extend_from_slice(&self.keyer.save());
-        Ok(out)
+        Ok((if is_plain { VERSION } else { self.version() }, out))
     }
 
     /// Restores a saved state. Returns the number of rows pushed before it was saved. After an error
@@ -437,7 +443,7 @@ impl Session {
         let has_fitting_keys = if self.options.is_keyed() { keyer.count() == keys } else { keys <= 1 };
         self.keyer = keyer;
         // Several byte sequences can be read as the same state, but only one of them is ever written.
-        if !has_fitting_keys || self.save()? != bytes {
+        if !has_fitting_keys || self.save(false)?.1 != bytes {
             return Err(unusable("its keys do not fit its states").into());
         }
         Ok(rows)

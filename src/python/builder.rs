@@ -8,7 +8,7 @@ use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyIterator};
 use pyo3_polars::{PyDataFrame, PySeries};
 
-use crate::core::checkpoint::{open, seal};
+use crate::core::checkpoint::{open, seal, unusable};
 use crate::frames::checks::times::check_times;
 use crate::frames::error::FrameError;
 use crate::frames::options::Options;
@@ -118,6 +118,11 @@ impl Builder {
         Ok(self.with(py, |state| Ok(state.session()?.take_double_fill()))?)
     }
 
+    /// Number of look-back windows that reached the limit of records, since the last call.
+    fn cut_windows(&self, py: Python) -> PyResult<u64> {
+        Ok(self.with(py, |state| Ok(state.session()?.take_cut_windows()))?)
+    }
+
     /// The forming bars.
     fn partial<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
         frame(py, self.with(py, |state| state.session()?.partial())?)
@@ -128,17 +133,22 @@ impl Builder {
         self.with(py, |state| state.session()?.finish())?.map(|bars| frame(py, bars)).transpose()
     }
 
-    /// The state and a header of the caller as bytes.
-    fn checkpoint<'py>(&self, py: Python<'py>, header: &str) -> PyResult<Bound<'py, PyBytes>> {
-        let state = self.with(py, |state| state.session()?.save())?;
-        Ok(PyBytes::new(py, &py.detach(|| seal(header, &state))))
+    /// The state and a header of the caller as bytes; `plain` leaves the features out.
+    #[pyo3(signature = (header, plain=false))]
+    fn checkpoint<'py>(&self, py: Python<'py>, header: &str, plain: bool) -> PyResult<Bound<'py, PyBytes>> {
+        let (version, state) = self.with(py, |state| state.session()?.save(plain))?;
+        Ok(PyBytes::new(py, &py.detach(|| seal(version, header, &state))))
     }
 
     /// Restores the state of a checkpoint. Returns its number of rows.
     fn restore(&self, py: Python, data: &[u8]) -> PyResult<u64> {
         Ok(self.with(py, |state| {
-            let (_, saved) = open(data)?;
-            state.session()?.load(saved)
+            let (version, _, saved) = open(data)?;
+            let session = state.session()?;
+            if version != session.version() {
+                return Err(unusable("it was taken with other features").into());
+            }
+            session.load(saved)
         })?)
     }
 }
@@ -146,6 +156,6 @@ impl Builder {
 /// Verifies a checkpoint and returns its header.
 #[pyfunction]
 pub fn read_checkpoint(data: &[u8]) -> PyResult<String> {
-    let (header, _) = open(data).map_err(FrameError::from)?;
+    let (_, header, _) = open(data).map_err(FrameError::from)?;
     Ok(header.to_owned())
 }

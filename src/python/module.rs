@@ -10,9 +10,21 @@ use crate::frames::calls;
 use crate::frames::names::{Candidates, FIELDS, Kind, SYMBOLS};
 use crate::frames::side::TEXTS;
 
-type ColumnRow = (&'static str, &'static str, &'static str, &'static str, bool, Option<f64>, Option<f64>, &'static str);
+type ColumnRow = (
+    &'static str,
+    &'static str,
+    &'static str,
+    &'static str,
+    bool,
+    Option<f64>,
+    Option<f64>,
+    &'static str,
+    String,
+    &'static str,
+    u32,
+);
 
-/// The catalogue: name, dtype, unit, group, nullable, lower, upper, meaning.
+/// The catalogue: name, dtype, unit, group, nullable, lower, upper, meaning, needs, sample, min_sample.
 #[pyfunction]
 pub fn columns() -> Vec<ColumnRow> {
     let row = |entry: &crate::core::columns::Column| -> ColumnRow {
@@ -25,6 +37,9 @@ pub fn columns() -> Vec<ColumnRow> {
             entry.lower,
             entry.upper,
             entry.meaning,
+            entry.needs.names(),
+            entry.sample.name(),
+            entry.min_sample,
         )
     };
     catalogue().map(row).collect()

@@ -75,6 +75,7 @@ fn value(entry: &rangebar_polars::core::columns::Column, bar: &Bar, context: Con
         Extract::Int(extract) => one(|out| extract(bars, context, out), i64::to_string),
         Extract::UInt(extract) => one(|out| extract(bars, context, out), u32::to_string),
         Extract::Flag(extract) => one(|out| extract(bars, context, out), bool::to_string),
+        Extract::Computed(_) => String::new(),
         Extract::EndedBy(extract) => one(
             |out| extract(bars, context, out),
             |code| if *code == NOT_ENDED { String::new() } else { ENDED_BY[usize::from(*code)].to_owned() },
@@ -116,7 +117,7 @@ fn golden_files_hold() {
         assert_eq!(all.len(), expected.len(), "{name}");
         let context = Context { unit: TimeUnit::Microseconds, thresholds: &settings.thresholds };
         for (row, (bar, expected)) in all.iter().zip(&expected).enumerate() {
-            for entry in catalogue() {
+            for entry in catalogue().filter(|entry| expected.contains_key(entry.name)) {
                 let (got, want) = (value(entry, bar, context), &expected[entry.name]);
                 let numbers = (got.parse::<f64>(), want.parse::<f64>());
                 let slack = slack(entry.name);

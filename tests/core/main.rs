@@ -1,6 +1,8 @@
 //! Tests of the public interface of the core, as one binary that needs neither Polars nor Python.
 
 mod faults;
+mod feature_naive;
+mod features;
 mod forged;
 mod golden;
 mod layers;

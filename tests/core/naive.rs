@@ -108,6 +108,7 @@ pub fn bars(trades: &Trades, codes: &[u32], settings: &Settings) -> (Vec<Bar>, V
                 threshold: index as u16,
                 bar_id,
                 ended_by: Some(cause),
+                values: None,
             };
             let time = trades.time[row];
             if let Some(last) = state.last_time {
@@ -151,6 +152,7 @@ pub fn bars(trades: &Trades, codes: &[u32], settings: &Settings) -> (Vec<Bar>, V
             threshold: (slot % count) as u16,
             bar_id: state.next_id,
             ended_by: None,
+            values: None,
         })
     });
     let forming = forming.collect();

@@ -66,3 +66,11 @@ def test_the_name_of_a_file_is_not_a_pattern(tmp_path: Path) -> None:
     assert rb.scan_trades(tmp_path / "x[1].parquet").collect().equals(TICKS)
     other = rb.scan_trades(tmp_path / "x1.parquet").collect()
     assert other["price"].to_list() == [9.0] * 3
+
+
+def test_flags_of_whole_numbers_are_0_or_1(tmp_path: Path) -> None:
+    flags = TICKS["is_buyer_maker"].cast(pl.Int8)
+    assert rb.scan_trades(with_column(tmp_path, "is_buyer_maker", flags)).collect().equals(TICKS)
+    path = with_column(tmp_path, "is_buyer_maker", pl.Series([0, 1, -1]))
+    with pytest.raises(TickDataError, match="row 2: `is_buyer_maker` is `-1`; a flag is 0 or 1"):
+        rb.scan_trades(path).collect()

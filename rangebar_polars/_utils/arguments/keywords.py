@@ -78,9 +78,18 @@ _ELSEWHERE: dict[str, tuple[tuple[str | None, str], ...]] = {
     "continuity_action": ((None, _VALIDATE),),
     "continuity_tolerance_pct": ((None, _VALIDATE),),
     "checkpoint_dir": ((None, "leave it out; states are stored with the bars, in cache_dir"),),
-    "inter_bar_lookback_count": ((None, "leave it out; rb.columns() lists the features"),),
-    "inter_bar_lookback_bars": ((None, "leave it out; rb.columns() lists the features"),),
-    "include_intra_bar_features": ((None, "leave it out; rb.columns() lists the features"),),
+    "inter_bar_lookback_count": (
+        ("lookback", 'write features="lookback", lookback=200'),
+        (None, "leave it out; rb.columns() lists the features"),
+    ),
+    "inter_bar_lookback_bars": (
+        ("lookback", 'write features="lookback", lookback="3bars"'),
+        (None, "leave it out; rb.columns() lists the features"),
+    ),
+    "include_intra_bar_features": (
+        ("features", 'write features="intrabar"'),
+        (None, "leave it out; rb.columns() lists the features"),
+    ),
     "include_exchange_sessions": ((None, "leave it out; rb.columns() lists the features"),),
     **{
         name: (("columns", _COLUMNS.format(name=name)),)

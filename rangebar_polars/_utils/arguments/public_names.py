@@ -21,7 +21,7 @@ _FOREIGN = {
     "validate_continuity": "use `from rangebar_polars.validation.continuity import validate_continuity`",
 }
 #: Modules for the user that are imported by their own name.
-_MODULES = ("checkpoint", "events", "exness", "symbol_registry", "validation")
+_MODULES = ("checkpoint", "events", "exness", "plugins", "symbol_registry", "validation")
 
 
 def unknown_name(package: str, name: str, names: Iterable[str]) -> str:

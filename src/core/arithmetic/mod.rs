@@ -2,5 +2,7 @@
 
 pub mod contracts;
 pub mod grid;
+pub mod powers;
 pub mod quotient;
 pub mod scale;
+pub mod wide;

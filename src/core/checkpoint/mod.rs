@@ -1,4 +1,5 @@
-//! Checkpoints: a state as bytes, with version and checksum. Equal states give equal bytes.
+//! Checkpoints: a state as bytes, with version and checksum. Equal states give equal bytes, and a state
+//! without features those of version 1.
 //!
 //! Layout: magic, version, header length, header (text of the caller), state length, state,
 //! SHA-256 of all before it. Integers are little-endian.
@@ -11,7 +12,10 @@ use sha2::{Digest, Sha256};
 use crate::core::error::CoreError;
 
 const MAGIC: &[u8; 8] = b"rangebar";
-const VERSION: u32 = 1;
+/// Version of a state that consists of sums.
+pub const VERSION: u32 = 1;
+/// Version of a state that has features computed record by record as well.
+pub const VERSION_WITH_FEATURES: u32 = 2;
 const DIGEST_BYTES: usize = 32;
 
 /// The error for a checkpoint that cannot be used.
@@ -20,10 +24,10 @@ pub fn unusable(reason: &str) -> CoreError {
 }
 
 /// Joins a header and a state to a checkpoint.
-pub fn seal(header: &str, state: &[u8]) -> Vec<u8> {
+pub fn seal(version: u32, header: &str, state: &[u8]) -> Vec<u8> {
     let mut out = Vec::with_capacity(MAGIC.len() + header.len() + state.len() + 64);
     out.extend_from_slice(MAGIC);
-    out.extend_from_slice(&VERSION.to_le_bytes());
+    out.extend_from_slice(&version.to_le_bytes());
     for part in [header.as_bytes(), state] {
         out.extend_from_slice(&(part.len() as u64).to_le_bytes());
         out.extend_from_slice(part);
@@ -33,11 +37,11 @@ pub fn seal(header: &str, state: &[u8]) -> Vec<u8> {
     out
 }
 
-/// Splits a checkpoint into header and state.
+/// Splits a checkpoint into version, header and state.
 ///
 /// # Errors
-/// When a byte was changed, cut or added, or the version is not [`VERSION`].
-pub fn open(bytes: &[u8]) -> Result<(&str, &[u8]), CoreError> {
+/// When a byte was changed, cut or added, or the version is unknown.
+pub fn open(bytes: &[u8]) -> Result<(u32, &str, &[u8]), CoreError> {
     let body_len = bytes.len().checked_sub(DIGEST_BYTES).ok_or_else(|| unusable("it is too short"))?;
     let (body, digest) = bytes.split_at(body_len);
     let mut reader = Reader(body);
@@ -48,8 +52,9 @@ pub fn open(bytes: &[u8]) -> Result<(&str, &[u8]), CoreError> {
         return Err(unusable("its checksum does not match: it was altered or cut"));
     }
     let version = u32::from_le_bytes(reader.array()?);
-    if version != VERSION {
-        return Err(unusable(&format!("it has version {version}, this library reads version {VERSION}")));
+    if !(VERSION..=VERSION_WITH_FEATURES).contains(&version) {
+        let known = format!("this library reads versions {VERSION} to {VERSION_WITH_FEATURES}");
+        return Err(unusable(&format!("it has version {version}, {known}")));
     }
     let header = reader.part()?;
     let state = reader.part()?;
@@ -57,7 +62,7 @@ pub fn open(bytes: &[u8]) -> Result<(&str, &[u8]), CoreError> {
         return Err(unusable("it has bytes after its end"));
     }
     let header = std::str::from_utf8(header).map_err(|_| unusable("its header is not text"))?;
-    Ok((header, state))
+    Ok((version, header, state))
 }
 
 /// Reader of values from the front of a slice.
@@ -72,6 +77,14 @@ impl<'a> Reader<'a> {
 
     fn array<const N: usize>(&mut self) -> Result<[u8; N], CoreError> {
         self.take(N)?.try_into().map_err(|_| unusable("it ends too early"))
+    }
+
+    /// Checks that nothing is left of a state.
+    ///
+    /// # Errors
+    /// When something is.
+    pub fn end(&self) -> Result<(), CoreError> {
+        if self.0.is_empty() { Ok(()) } else { Err(unusable("it was taken with other settings")) }
     }
 
     pub fn part(&mut self) -> Result<&'a [u8], CoreError> {
@@ -114,8 +127,8 @@ mod tests {
 
     #[test]
     fn every_altered_byte_is_refused() {
-        let sealed = seal("{}", &[1, 2, 3]);
-        assert_eq!(open(&sealed).unwrap(), ("{}", [1u8, 2, 3].as_slice()));
+        let sealed = seal(VERSION, "{}", &[1, 2, 3]);
+        assert_eq!(open(&sealed).unwrap(), (VERSION, "{}", [1u8, 2, 3].as_slice()));
         for at in 0..sealed.len() {
             let mut altered = sealed.clone();
             altered[at] ^= 1;

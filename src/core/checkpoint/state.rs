@@ -7,6 +7,7 @@ use crate::core::checkpoint::{Reader, unusable};
 use crate::core::diagnose::Last;
 use crate::core::error::CoreError;
 use crate::core::rule::table::Searches;
+use crate::core::sample::fold::KeySums;
 use crate::core::state::{KeyFold, KeySearch, KeyState, Settings, ThresholdFold};
 use crate::core::ticks::Inputs;
 
@@ -137,6 +138,15 @@ fn read_key(reader: &mut Reader, settings: &Settings) -> Result<KeyState, CoreEr
 impl RangeBarBuilder {
     /// The state between pushes, as bytes.
     pub fn save(&self) -> Vec<u8> {
+        let mut out = self.save_sums();
+        if let Some(features) = self.features() {
+            features.save(&mut out);
+        }
+        out
+    }
+
+    /// The state of a builder of the same trades without features.
+    pub fn save_sums(&self) -> Vec<u8> {
         let mut out = Vec::new();
         out.extend_from_slice(&self.rows().to_le_bytes());
         out.extend_from_slice(&(self.states().len() as u64).to_le_bytes());
@@ -161,12 +171,20 @@ impl RangeBarBuilder {
             }
             states.push(read_key(&mut reader, self.settings())?);
         }
-        if !reader.0.is_empty() {
-            return Err(unusable("it was taken with other settings"));
+        let mut features = self.features().cloned();
+        if features.is_none() {
+            reader.end()?;
         }
         let bounds = Bounds { settings: self.settings(), inputs, rows };
         bounds.check(&states).map_err(unusable)?;
-        self.restore(rows, states);
+        if let Some(features) = &mut features {
+            let sums = |state: &KeyState| state.fold.thresholds.iter().map(|fold| fold.sums).collect();
+            let last_time = |state: &KeyState| state.search.last.map_or(0, |last| last.time);
+            let keys = states.iter().map(|state| KeySums { last_time: last_time(state), sums: sums(state) });
+            features.load(&mut reader, &keys.collect::<Vec<_>>())?;
+            reader.end()?;
+        }
+        self.restore(rows, states, features);
         Ok(())
     }
 }

@@ -2,4 +2,5 @@
 
 pub mod buckets;
 pub mod codes;
+pub mod fills;
 pub mod states;

@@ -9,7 +9,7 @@ use crate::core::ticks::{Bits, Ticks, Values};
 /// Longest span of one quick fold: 512 steps of eight lanes keep every lane sum below 2^63.
 pub const LONGEST_SPAN: usize = 4_096;
 /// Values up to this one have less than 2^52 grid units, as the quick conversion requires.
-const LARGEST_QUICK: f64 = 45_000_000.0;
+pub const LARGEST_QUICK: f64 = 45_000_000.0;
 /// 2^52: adding it leaves the nearest integer in the mantissa.
 const TWO_52: f64 = 4_503_599_627_370_496.0;
 const TWO_52_MANTISSA: u64 = (1 << 52) - 1;
@@ -192,7 +192,7 @@ struct Lanes {
 
 /// The grid value of a double in `0..=LARGEST_QUICK`, rounded half away from zero.
 #[inline(always)]
-fn quick_grid(x: f64) -> u64 {
+pub fn quick_grid(x: f64) -> u64 {
     let scaled = x * GRID_PER_UNIT;
     let shifted = scaled + TWO_52;
     // The addition rounds half to even; a remainder of exactly half was rounded down.

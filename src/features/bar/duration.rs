@@ -1,6 +1,6 @@
 //! Duration: `close_time - open_time` in microseconds, rounded down.
 
-use crate::core::columns::{Column, Extract, Group, Type, fill};
+use crate::core::columns::{BASE, Column, Extract, Group, Type, fill};
 use crate::core::ticks::Inputs;
 
 pub const COLUMN: Column = Column {
@@ -14,4 +14,5 @@ pub const COLUMN: Column = Column {
     upper: None,
     meaning: "time from the first to the last record",
     extract: Extract::Int(|bars, context, out| fill(bars, out, |bar| bar.duration_us(context.unit))),
+    ..BASE
 };

@@ -11,7 +11,7 @@ pub mod turnover_imbalance;
 pub mod volume_per_trade;
 pub mod vwap_close_deviation;
 
-use crate::core::columns::{Column, Context, Extract, Group, Type};
+use crate::core::columns::{BASE, Column, Context, Extract, Group};
 use crate::core::{bar::Bar, ticks::Inputs};
 
 /// Sizes at or below this count as zero in denominators.
@@ -28,7 +28,6 @@ const fn feature(
 ) -> Column {
     Column {
         name,
-        dtype: Type::Float64,
         unit,
         group: Group::Microstructure,
         needs,
@@ -37,5 +36,6 @@ const fn feature(
         upper: bounds.1,
         meaning,
         extract: Extract::Float(extract),
+        ..BASE
     }
 }
