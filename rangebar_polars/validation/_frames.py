@@ -34,10 +34,10 @@ class Column(NamedTuple):
     upper: float | None
     group: str
     #: Columns of the trades without which all values are null.
-    needs: str = ""
+    needs: str
     #: What a sample consists of, and the smallest one that has a value.
-    sample: str = "records"
-    min_sample: int = 0
+    sample: str
+    min_sample: int
 
     @property
     def is_number(self) -> bool:
@@ -60,9 +60,7 @@ class Column(NamedTuple):
 @cache
 def catalogue() -> dict[str, Column]:
     """Return the columns that a bar frame can have, by name."""
-    known = columns()
-    rows = known.select(name for name in Column._fields if name in known.columns)
-    return {row["name"]: Column(**row) for row in rows.iter_rows(named=True)}
+    return {row[0]: Column(*row) for row in columns().select(Column._fields).iter_rows()}
 
 
 def polars_bars(bars: object) -> pl.DataFrame:

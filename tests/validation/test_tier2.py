@@ -295,7 +295,6 @@ def test_columns_stand_in_the_order_of_the_catalogue() -> None:
     assert list(result["stationarity"]) == ["volume", "ofi", "turnover_imbalance", "zeta", "alpha"]
 
 
-@pytest.mark.skipif("needs" not in rb.columns().columns, reason="no column repeats another one")
 def test_repeated_columns_are_not_tested_by_default() -> None:
     bars = rb.sample_ticks().rangebar.bars(250, features="all").head(120)
     repeated = ["intra_trade_count", "intra_ofi", "intra_duration_us", "intra_kyle_lambda"]
