@@ -11,6 +11,7 @@ import data
 import numpy as np
 import polars as pl
 from bench import TRADES_PER_BAR, cost, demand_equal, figure, speed
+from feature_costs import FEATURES
 from goals import Case, Goal
 from inputs import INPUTS
 from pushes import PUSHES
@@ -232,4 +233,5 @@ CASES = (
     Case("import", "import, on top of Polars", Goal("≤", 50, None, " ms"), import_time),
     *INPUTS,
     *PUSHES,
+    *FEATURES,
 )

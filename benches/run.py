@@ -7,7 +7,8 @@
 Two sides of a ratio are timed in turn, so that both meet the same moments of the machine. Ratios
 are by the clock; the same by processor time stands beside them. Other libraries take part where
 their interpreter is named: RANGEBAR_PEER_PYTHON (rangebar 12.39.0, or opendeviationbar 13.75.1) and
-RANGEBAR_FINMLKIT_PYTHON (finmlkit 0.1.11). Timing never decides the exit code; a debug build does.
+RANGEBAR_FINMLKIT_PYTHON (finmlkit 0.1.11). RANGEBAR_BEFORE_PYTHON has a build of this package from
+before the features. Timing never decides the exit code; a debug build does.
 """
 
 from __future__ import annotations

@@ -12,6 +12,7 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 from exchange.fixtures import exchange, exchange_tape, quick_retries
+from repetitions import repeated
 
 __all__ = ["exchange", "exchange_tape", "quick_retries"]
 
@@ -29,7 +30,7 @@ FOLDER = tempfile.TemporaryDirectory(prefix="rangebar-tests-")
 os.environ |= {"XDG_CONFIG_HOME": f"{FOLDER.name}/config", "XDG_CACHE_HOME": f"{FOLDER.name}/cache"}
 
 common = {"deadline": None, "database": None, "suppress_health_check": list(HealthCheck)}
-settings.register_profile("default", max_examples=80, derandomize=True, **common)
+settings.register_profile("default", max_examples=repeated(40, 80), derandomize=True, **common)
 settings.register_profile("thorough", max_examples=1_000, print_blob=True, **common)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "default"))
 

@@ -134,7 +134,8 @@ def test_single_letters_bind_as_a_signature_only(entry_point: str) -> None:
 
 def test_ids_of_text_are_not_bound_by_their_name() -> None:
     frame = trades().drop("agg_trade_id").with_columns(id=pl.lit("3f2a"))
-    assert frame.rangebar.bars(250)["first_agg_trade_id"].null_count() > 0
+    bars = frame.rangebar.bars(250)
+    assert bars["first_agg_trade_id"].null_count() == bars.height > 0
 
 
 @pytest.mark.parametrize("entry_point", ENTRY_POINTS)
@@ -293,15 +294,16 @@ def test_null_symbols_are_no_symbol() -> None:
     assert_same_bars(frame.rangebar.bars(250), trades().rangebar.bars(250))
 
 
+# Times as numbers, and the unit that the proposed call names.
 TIMES = {
     "integer seconds": (pl.col("timestamp").dt.epoch("s"), "s"),
     "integer milliseconds": (pl.col("timestamp").dt.epoch("ms"), "ms"),
     "integer microseconds": (pl.col("timestamp").dt.epoch("us"), "us"),
     "integer nanoseconds": (pl.col("timestamp").dt.epoch("ns"), "ns"),
-    "float seconds": (pl.col("timestamp").dt.epoch("us") / 1e6, None),
-    "float milliseconds": (pl.col("timestamp").dt.epoch("us") / 1e3, None),
-    "float microseconds": (pl.col("timestamp").dt.epoch("us").cast(pl.Float64), None),
-    "decimal seconds": ((pl.col("timestamp").dt.epoch("ms").cast(pl.Decimal(20, 3)) / 1000), None),
+    "float seconds": (pl.col("timestamp").dt.epoch("us") / 1e6, "us"),
+    "float milliseconds": (pl.col("timestamp").dt.epoch("us") / 1e3, "us"),
+    "float microseconds": (pl.col("timestamp").dt.epoch("us").cast(pl.Float64), "us"),
+    "decimal seconds": ((pl.col("timestamp").dt.epoch("ms").cast(pl.Decimal(20, 3)) / 1000), "us"),
 }
 
 
@@ -310,12 +312,13 @@ TIMES = {
 def test_a_time_without_a_unit_is_refused_with_the_call_that_its_values_need(
     kind: str, entry_point: str
 ) -> None:
-    expression, _ = TIMES[kind]
+    expression, unit = TIMES[kind]
     frame = trades().with_columns(timestamp=expression)
     with pytest.raises(TypeError, match="Datetime") as caught:
         ENTRY_POINTS[entry_point](frame)
     code = re.search(r"`(pl\.from_epoch\(.*?\))`(?:$|\s)", str(caught.value))
     assert code is not None, str(caught.value)
+    assert code[1].endswith(f', time_unit="{unit}")')
     mended = frame.with_columns(
         timestamp=eval(code[1]).dt.replace_time_zone("UTC").dt.cast_time_unit("us")
     )

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import argparse
+import re
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -13,8 +16,12 @@ import pytest
 import rangebar_polars as rb
 from properties.comparing import assert_same_bars
 from properties.frames import long_frame
+from rangebar_polars.cli import parser
+from rangebar_polars.symbol_registry import get_registered_symbols
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     Run = subprocess.CompletedProcess[str]
 
 
@@ -289,3 +296,38 @@ def test_messages_that_cannot_be_written_lose_no_data(parquet: Path) -> None:
     )
     assert run.returncode == 0
     assert run.stdout == command("bars", parquet).stdout
+
+
+def helps(command: argparse.ArgumentParser) -> Iterator[argparse.ArgumentParser]:
+    """Yield a command, and all commands below it."""
+    yield command
+    for action in command._actions:
+        if isinstance(action, argparse._SubParsersAction):
+            for below in dict.fromkeys(action.choices.values()):
+                yield from helps(below)
+
+
+def test_the_thresholds_of_the_examples_in_the_help_are_accepted() -> None:
+    """Those of the text, and the default, for each registered symbol of the line."""
+    symbols, judged = set(get_registered_symbols()), set()
+    lines = [line for one in helps(parser()) for line in (one.epilog or "").splitlines()]
+    for line in lines:
+        if not line.startswith("  rangebar "):
+            continue
+        # Three spaces set off a remark.
+        words = shlex.split(re.split(r" {3,}", line.strip())[0])[1:]
+        arguments = parser().parse_args(words)
+        if "threshold" not in arguments or "--distance" in words:
+            continue
+        named = {name for word in words for name in word.split(",")} & symbols
+        for threshold in arguments.threshold or [250]:
+            for symbol in named or {None}:
+                assert rb.resolve_and_validate_threshold(symbol, threshold) == threshold, line
+                judged.add((words[0], symbol, threshold))
+    assert {
+        ("bars", "BTCUSDT", 250),
+        ("bars", None, 500),
+        ("populate", "ETHUSDT", 1000),
+        ("populate", "EURUSD", 50),
+        ("cache", "BTCUSDT", 250),
+    } <= judged

@@ -21,7 +21,7 @@ from polars.testing import assert_frame_equal
 import rangebar_polars as rb
 from exchange import Exchange, QuoteTape, Tape, faults
 from rangebar_polars.cli import main
-from rangebar_polars.exceptions import ParquetCorruptionError
+from rangebar_polars.exceptions import ParquetCorruptionError, ThresholdError
 from rangebar_polars.storage.parquet import TickStorage
 
 if TYPE_CHECKING:
@@ -305,6 +305,25 @@ def test_the_symbols_are_a_table_of_the_registry(capsys: pytest.CaptureFixture[s
     heard = capsys.readouterr()
     assert len(heard.out.splitlines()) == 1
     assert "no registered symbol" in heard.err
+
+
+def test_the_symbols_show_the_smallest_threshold_that_is_accepted(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def minimums() -> dict[str, int]:
+        assert main(["symbols", "--all"]) == 0
+        return dict(table_of(capsys.readouterr().out).select("symbol", "min_threshold").rows())
+
+    shown = minimums()
+    assert (shown["BTCUSDT"], shown["ADAUSDT"], shown["EURUSD"]) == (250, 500, 50)
+    for symbol, minimum in shown.items():
+        assert rb.resolve_and_validate_threshold(symbol, minimum) == minimum
+        with pytest.raises(ThresholdError, match=f"below the minimum of {symbol}"):
+            rb.resolve_and_validate_threshold(symbol, minimum - 1)
+    monkeypatch.setenv("RANGEBAR_MIN_THRESHOLD_BTCUSDT", "400")
+    monkeypatch.setenv("RANGEBAR_FOREX_MIN_THRESHOLD", "75")
+    again = minimums()
+    assert (again["BTCUSDT"], again["ETHUSDT"], again["EURUSD"]) == (400, shown["ETHUSDT"], 75)
 
 
 def test_drop_removes_the_days_before_a_day(

@@ -66,20 +66,6 @@ def test_blocks_of_the_other_documents_run(root: Path, tmp_path: Path) -> None:
             assert run.returncode == 0, f"{path}\n{run.stderr[-3000:]}"
 
 
-def test_a_script_of_the_readme_passes_a_strict_type_check(root: Path, tmp_path: Path) -> None:
-    pytest.importorskip("mypy")
-    blocks = [b for b in BLOCK.findall((root / "README.md").read_text()) if ".rangebar." not in b]
-    code = "\n".join(b for b in blocks if "backtesting" not in b and "wide" not in b)
-    assert "rb.bars(" in code
-    script = tmp_path / "script.py"
-    script.write_text(code)
-    run = subprocess.run(
-        [sys.executable, "-m", "mypy", "--strict", "--cache-dir", str(tmp_path / "cache"), str(script)],
-        capture_output=True, text=True, timeout=1200, check=False, cwd=tmp_path,
-    )  # fmt: skip
-    assert run.returncode == 0, run.stdout
-
-
 def test_links_within_the_repository_lead_somewhere(root: Path) -> None:
     for path in documents(root):
         for target in LINK.findall(path.read_text()):

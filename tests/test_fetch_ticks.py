@@ -13,16 +13,18 @@ import pytest
 from polars.testing import assert_frame_equal
 
 import rangebar_polars as rb
-from exchange import Exchange, QuoteTape, Tape, faults
+from exchange import Exchange, QuoteTape, Tape, faults, spoil
 from rangebar_polars.exceptions import (
     CorruptSourceError,
     CoverageError,
     NotYetPublishedError,
     SymbolNotRegisteredError,
     TicksNotCachedError,
+    TradeFileWarning,
     TransientSourceError,
 )
 from rangebar_polars.storage.coverage import CoverageWarning
+from rangebar_polars.storage.manifest.versions import read_manifest
 from rangebar_polars.storage.parquet import TickStorage
 from rangebar_polars.symbol_registry import StartDateClampedWarning
 from test_archive_source import lines_by_day, publish
@@ -103,6 +105,26 @@ def test_a_day_without_a_trade_is_proved_absent(
         assert len(box.requests) == asked
     coverage = TickStorage().coverage("BTCUSDT", FIRST, LAST)
     assert coverage["state"].to_list() == ["final", "final", "absent_confirmed", "final"]
+
+
+def test_values_that_were_rounded_are_counted_in_the_manifest(exchange: Exchange) -> None:
+    day, tails = "2024-12-31", ("1.1375899999999999", "0.30000000000000004")
+    rounded = [
+        spoil.field(row, spoil.QUANTITY, text) for row, text in zip((3, 40), tails, strict=True)
+    ]
+    exchange.republish(exchange.path(day), lambda text: rounded[0](rounded[1](text)))
+    with pytest.warns(TradeFileWarning, match="2 rounded to 8 decimals"):
+        rb.fetch_ticks("BTCUSDT", FIRST, LAST)
+    storage = TickStorage()
+    stored = storage.get_ticks("BTCUSDT", day, day)["quantity"]
+    assert (stored[3], stored[40]) == (1.13759, 0.3)
+    symbol_dir = storage.symbol_dir("BTCUSDT", "binance", "spot")
+    days = {
+        **read_manifest(symbol_dir, "2024-12").days,
+        **read_manifest(symbol_dir, "2025-01").days,
+    }
+    counts = {str(day): entry.origin.tails for day, entry in days.items()}
+    assert counts == {FIRST: 0, day: 2, "2025-01-01": 0, LAST: 0}
 
 
 def test_a_source_that_is_away_is_an_error_and_what_was_fetched_is_kept(exchange: Exchange) -> None:

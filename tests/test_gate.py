@@ -206,6 +206,7 @@ def test_of_a_list_all_are_judged_before_any_is_worked_on(
 NEW_YORK_WINTER = timezone(timedelta(hours=-5))
 STARTS = [
     ("2017-09-01", "2018-01-16"),
+    ("2018-1-5", "2018-01-16"),
     (date(2017, 9, 1), date(2018, 1, 16)),
     (datetime(2017, 9, 1, 12, tzinfo=UTC), datetime(2018, 1, 16, tzinfo=UTC)),
     (
@@ -248,9 +249,12 @@ def test_a_start_that_is_no_date_is_refused(start: object) -> None:
 
 
 def test_a_naive_start_is_utc() -> None:
-    naive = datetime(2018, 1, 5)  # noqa: DTZ001
+    early, effective = datetime(2018, 1, 5), datetime(2018, 1, 16)  # noqa: DTZ001
     with pytest.warns(StartDateClampedWarning):
-        assert validate_and_clamp_start_date("BTCUSDT", naive) != naive
+        assert validate_and_clamp_start_date("BTCUSDT", early) == effective
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert validate_and_clamp_start_date("BTCUSDT", effective) is effective
 
 
 def test_the_gate_comes_before_the_threshold(day: pl.DataFrame) -> None:

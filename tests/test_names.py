@@ -170,6 +170,41 @@ def test_short_and_long_names_populate_and_count_the_same(folder: Path) -> None:
     assert rows["state"].to_list() == ["given"]
 
 
+def test_short_and_long_names_scan_the_same_ticks(folder: Path) -> None:
+    short = rb.scan_ticks("ETHUSDT", start=DAY[1], end=DAY[2], fetch=False, cache_dir=folder)
+    long = rb.scan_ticks(
+        "ETHUSDT", start_date=DAY[1], end_date=DAY[2], fetch_if_missing=False, cache_dir=folder
+    )
+    assert short.collect().equals(long.collect())
+    assert long.collect().height == rb.sample_ticks().height
+
+
+def test_short_and_long_names_precompute_the_same(tmp_path: Path) -> None:
+    quiet = {"notify": False, "verbose": False}
+    short, long = tmp_path / "short", tmp_path / "long"
+    for one in (short, long):
+        rb.TickStorage(one).write_ticks("ETHUSDT", rb.sample_ticks())
+    results = [
+        rb.precompute_range_bars(
+            "ETHUSDT", start=DAY[1], end=DAY[2], threshold="0.5%", reset="month",
+            cache_dir=short, **quiet,
+        ),
+        rb.precompute_range_bars(
+            "ETHUSDT", start_date=DAY[1], end_date=DAY[2], threshold_decimal_bps=500,
+            ouroboros="month", cache_dir=long, **quiet,
+        ),
+    ]  # fmt: skip
+    kept = [
+        rb.get_cached_bars("ETHUSDT", 500, *DAY[1:], reset="month", cache_dir=one)
+        for one in (short, long)
+    ]
+    assert kept[0].equals(kept[1])
+    assert [result.report.bars for result in results] == [kept[0].height] * 2
+    assert kept[0].height > 10
+    for one in (short, long):
+        assert rb.count_bars("ETHUSDT", 500, reset="year", cache_dir=one) == 0
+
+
 @pytest.mark.parametrize(
     ("features", "added"),
     [

@@ -6,9 +6,9 @@ import shutil
 import socket
 import ssl
 import subprocess
-import sys
 import threading
 from contextlib import contextmanager
+from types import SimpleNamespace
 from typing import TYPE_CHECKING
 
 import pytest
@@ -103,7 +103,8 @@ def fetch(url: str, monkeypatch: pytest.MonkeyPatch) -> int:
 
 def is_one_paragraph(text: str) -> bool:
     """Return whether an error is one paragraph and its hint, without the names of libraries."""
-    message = text.partition("rangebar: BTCUSDT")[2]
+    _, found, message = text.partition("rangebar: BTCUSDT")
+    assert found
     sentence, _, hint = message.partition("\n\nhint: ")
     libraries = ("httpcore", "httpx", "obstore", "stamina", "tenacity", "Traceback", "Errno")
     return (
@@ -177,41 +178,81 @@ def test_a_proxy_that_refuses_is_named_with_its_variable(
     assert is_one_paragraph(heard)
 
 
-def test_a_silent_server_is_announced_and_named(
+def test_a_silent_server_is_announced(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    """The server hangs up once the line is written, so no timeout competes with it."""
+    write, written = patience._write, threading.Event()
+
+    def noted(text: str) -> None:
+        write(text)
+        written.set()
+
+    def hang_up_after_the_line(server: socket.socket) -> None:
+        connection, _ = server.accept()
+        with connection:
+            written.wait()
+
+    monkeypatch.setattr(patience, "_write", noted)
     monkeypatch.setattr(patience, "FIRST_S", 0.05)
-    monkeypatch.setenv("RANGEBAR_HTTP_TIMEOUT_S", "2")
+    monkeypatch.setenv("RANGEBAR_HTTP_TIMEOUT_S", "3600")
     with listening() as server:
+        threading.Thread(target=hang_up_after_the_line, args=(server,), daemon=True).start()
         url = f"http://127.0.0.1:{server.getsockname()[1]}"
         assert fetch(url, monkeypatch) == 1
     heard = capsys.readouterr().err
     assert f"rangebar: waiting for `{url}/" in heard
     assert "try 1 of 1" in heard
+    assert is_one_paragraph(heard)
+
+
+def test_a_silent_server_is_named(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("RANGEBAR_HTTP_TIMEOUT_S", "1")
+    with listening() as server:
+        assert fetch(f"http://127.0.0.1:{server.getsockname()[1]}", monkeypatch) == 1
+    heard = capsys.readouterr().err
     assert "timeout: " in heard
-    assert is_one_paragraph(heard.partition("rangebar: BTCUSDT")[1] + heard.partition(
-        "rangebar: BTCUSDT")[2])  # fmt: skip
+    assert is_one_paragraph(heard)
 
 
-def test_the_line_comes_within_three_seconds_and_stops_with_the_answer() -> None:
-    assert patience.FIRST_S < 3
-    code = """
-import io, sys, threading
-from rangebar_polars.fetch.failures import patience
+def test_the_line_comes_within_three_seconds_and_stops_with_the_answer(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    lines, waits, threads = [], [], []
+    failed, written = threading.Event(), threading.Event()
 
-class Stderr(io.StringIO):
-    def flush(self):
+    class Answered(threading.Event):
+        """An answer whose first wait ends as soon as a try has failed."""
+
+        def wait(self, timeout: float | None = None) -> bool:
+            waits.append(timeout)
+            if len(waits) == 1:
+                assert failed.wait(60)
+                return False
+            return super().wait(timeout)
+
+    def thread(**options: object) -> threading.Thread:
+        threads.append(threading.Thread(**options))
+        return threads[-1]
+
+    def write(text: str) -> None:
+        lines.append(text)
         written.set()
 
-written, sys.stderr = threading.Event(), Stderr()
-patience.FIRST_S = 0.01
-with patience.announced("http://waiting.example/x", 5) as attempted:
-    attempted.failed("connection refused")
-    assert written.wait(600)
-print(sys.stderr.getvalue(), end="")
-"""
-    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert run.stdout.startswith("waiting for `http://waiting.example/x`: ")
+    monkeypatch.setattr(patience, "threading", SimpleNamespace(Event=Answered, Thread=thread))
+    monkeypatch.setattr(patience, "_write", write)
+    with patience.announced("http://waiting.example/x", 5) as attempted:
+        attempted.failed("connection refused")
+        failed.set()
+        assert written.wait(60)
+    (waiting,) = threads
+    waiting.join(60)
+    assert not waiting.is_alive()
+    assert lines == ["waiting for `http://waiting.example/x`: connection refused (try 2 of 5)"]
+    assert waits[0] <= 3
+    assert waits[1:] == [patience.NEXT_S]
 
 
 def test_python_shows_no_chain_of_libraries(monkeypatch: pytest.MonkeyPatch) -> None:

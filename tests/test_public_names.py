@@ -27,19 +27,6 @@ assert rb.PrecomputeResult.__name__ == "PrecomputeResult"
 print(json.dumps([before, "rangebar_polars.populate.precompute" in sys.modules]))
 """
 
-TYPED = """
-import rangebar_polars as rb
-
-def seen(progress: rb.PrecomputeProgress) -> str:
-    return progress.current_month
-
-result: rb.PrecomputeResult = rb.precompute_range_bars(
-    "BTCUSDT", "2024-01-01", "2024-01-02", progress_callback=seen
-)
-report: rb.PopulateReport = result.report
-bars: int = rb.populate_cache_resumable("BTCUSDT", "2024-01-01").bars
-"""
-
 
 def late_imports() -> dict[str, tuple[str, str | None]]:
     """Names that only a type checker imports: their module, and what they are called there."""
@@ -96,17 +83,6 @@ def test_late_names_load_nothing_before_they_are_asked_for(tmp_path: Path) -> No
     command = [sys.executable, "-c", LOADED.format(names=set(TYPES))]
     run = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True)
     assert json.loads(run.stdout) == [[], True]
-
-
-def test_a_script_with_the_names_passes_a_strict_type_check(tmp_path: Path) -> None:
-    pytest.importorskip("mypy")
-    script = tmp_path / "script.py"
-    script.write_text(TYPED)
-    command = [sys.executable, "-m", "mypy", "--strict", "--cache-dir", str(tmp_path / "cache")]
-    run = subprocess.run(
-        [*command, str(script)], cwd=tmp_path, capture_output=True, text=True, timeout=1200, check=False
-    )  # fmt: skip
-    assert run.returncode == 0, run.stdout
 
 
 # A wrong name, and what the message proposes.

@@ -15,6 +15,13 @@ from rangebar_polars.exceptions import DamagedFileError, RangeBarWarning
 
 ROOT = Path(__file__).resolve().parent.parent
 CLASSES = [name for name in exceptions.__all__ if name.endswith("Warning")]
+# Calls that pass on the class, or the warning, that their caller made.
+PASSED_ON = {
+    "rangebar_polars/_utils/warn.py": "category",
+    "rangebar_polars/fetch/normalise.py": "kind",
+    "rangebar_polars/readers/bars.py": "warning",
+    "rangebar_polars/readers/cached.py": "warning",
+}
 # Modules in which the names stood before, and stay importable.
 FORMER = {
     "_files.locks": "LockWaitWarning",
@@ -66,15 +73,27 @@ def test_warnings_are_defined_in_one_module() -> None:
     assert elsewhere == []
 
 
-def test_no_warning_has_a_class_of_python_itself() -> None:
-    bare = {"UserWarning", "RuntimeWarning", "DeprecationWarning", "FutureWarning"}
+def test_every_class_of_the_module_of_warnings_is_public() -> None:
+    tree = syntax_trees()["rangebar_polars/_warnings.py"]
+    defined = {node.name for node in ast.walk(tree) if isinstance(node, ast.ClassDef)}
+    assert defined == set(CLASSES)
+
+
+def test_every_warning_is_issued_with_a_class_of_the_package() -> None:
+    passed_on = set()
     for file, tree in syntax_trees().items():
         for node in ast.walk(tree):
-            if isinstance(node, ast.Call) and ast.unparse(node.func).endswith(
-                ("warnings.warn", "warn_caller")
-            ):
-                named = {ast.unparse(argument) for argument in node.args}
-                assert not named & bare, f"{file}:{node.lineno}"
+            if not isinstance(node, ast.Call):
+                continue
+            if not ast.unparse(node.func).endswith(("warnings.warn", "warn_caller")):
+                continue
+            given = [*node.args, *(keyword.value for keyword in node.keywords)]
+            named = {ast.unparse(value) for value in given}
+            if PASSED_ON.get(file) in named:
+                passed_on.add(file)
+            else:
+                assert named & set(CLASSES), f"{file}:{node.lineno}"
+    assert passed_on == set(PASSED_ON)
 
 
 @pytest.mark.parametrize("module", FORMER)

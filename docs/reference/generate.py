@@ -89,8 +89,8 @@ numbers need `time_unit=` there. Side words are those of the taker.
 `rb.scan_trades(files).rangebar.binding()` says which layout was recognised, and which column of a
 file each field is read from.
 
-Whole-number ids that exchanges count are `agg_trade_id`, `first_trade_id` and `last_trade_id`; others
-stay text in `trade_id`. `is_buyer_maker` is null where nobody was the aggressor.
+Sequential integer ids become `agg_trade_id`, `first_trade_id` and `last_trade_id`; other ids stay text
+in `trade_id`. `is_buyer_maker` is null where nobody was the aggressor.
 
 Left out, because no public document says what is in them: `.bi5` files of Dukascopy (the scale of
 prices depends on the instrument), the side of Polygon's crypto trades (its condition codes), trades
@@ -110,10 +110,10 @@ market of this table, in any letter case. A file of symbols writes `um` and `cm`
 `futures-cm`; the arguments take these names too.
 
 Any other name is a source of your own: `source="kraken"`, of 2 to 32 characters a-z, 0-9, `_` and `-`
-that begin with a letter. Its ticks come from `TickStorage.write_ticks` only. Its market has any name
-of 1 to 32 such characters. Its ids are whole numbers, which form a chain and prove that no tick is
-missing, or texts in the column `trade_id`, such as UUIDs, which prove that no tick is there twice, or
-absent. Days of the last two kinds are complete as written.
+that begin with a letter. Its ticks come from `TickStorage.write_ticks` or `rangebar ticks import`;
+nothing is downloaded. Its market has any name of 1 to 32 such characters. Its ids are whole numbers,
+which form a chain and prove that no tick is missing, or texts in the column `trade_id`, such as UUIDs,
+which prove that no tick is there twice, or absent. Days of the last two kinds are complete as written.
 
 On coin-margined futures (`cm`), Binance counts contracts. The tick store holds coins as the quantity,
 contracts · contract size / price, rounded half to even to 8 decimals, and the contracts in the column
@@ -148,7 +148,7 @@ column, and `None` leaves a field out. `rb.binding(trades)` shows what is read.
 - Names of ids count only for integer columns.
 - A single letter counts only as the signature of Binance's streams: `p`, `q` and `T` together, `a` and `m`
   beside them, `f` and `l` beside them and together.
-- `is_buyer_maker` and `side` say the same. If a frame has both, `is_buyer_maker` is read.
+- `is_buyer_maker` and `side` are two forms of the same field. If a frame has both, `is_buyer_maker` is read.
 - `symbol` is not an input of bars: without `group_by`, a text column of such a name must hold one value.
 
 | field | names | letter |

@@ -35,7 +35,8 @@ def add_parser(verbs: Verbs) -> None:
     symbols = verbs.add_parser(
         "symbols",
         help="list the registered symbols",
-        description="List the registered symbols: a table on a terminal, CSV otherwise. To add "
+        description="List the registered symbols: a table on a terminal, CSV otherwise. "
+        "min_threshold is the smallest threshold that is accepted, in decimal basis points. To add "
         "symbols, point RANGEBAR_SYMBOLS at a file.",
     )
     symbols.add_argument("--asset-class", choices=ASSET_CLASSES, help="only this asset class")
@@ -51,6 +52,7 @@ def add_parser(verbs: Verbs) -> None:
 def run_symbols(arguments: argparse.Namespace) -> None:
     """Run `rangebar symbols`."""
     from rangebar_polars.symbol_registry import get_registered_symbols, get_symbol_entries
+    from rangebar_polars.symbol_registry._minimum import minimum_threshold
 
     entries = get_symbol_entries()
     names = get_registered_symbols(
@@ -60,6 +62,9 @@ def run_symbols(arguments: argparse.Namespace) -> None:
     )
     fields = [name for name in COLUMNS if name != "symbol"]
     rows = [(name, *(getattr(entries[name], field) for field in fields)) for name in names]
-    emit_frame(pl.DataFrame(rows, schema=COLUMNS, orient="row"))
+    # The entry has a minimum only where the registry sets one.
+    minimums = [minimum_threshold(name, entries[name].asset_class) for name in names]
+    listed = pl.DataFrame(rows, schema=COLUMNS, orient="row")
+    emit_frame(listed.with_columns(pl.Series("min_threshold", minimums, pl.Int64)))
     if not names:
         say("no registered symbol matches")

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 from rangebar_polars import _internal
 from rangebar_polars._utils.arguments.checks import keeps_incomplete, require_bool
+from rangebar_polars._utils.arguments.durations import parse_gap, parse_lookback
 from rangebar_polars.catalogue import column_names
-from rangebar_polars.compute._durations import parse_gap, parse_lookback
 from rangebar_polars.distance import Distance, GridKind, grid_text, parse_grid
 from rangebar_polars.exceptions import unknown_choice, with_hint
 from rangebar_polars.threshold import parse_limits
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
 
     from rangebar_polars._typing import ContractSize, Features, Lookback, MaxGap
-    from rangebar_polars.compute._durations import Window
+    from rangebar_polars._utils.arguments.durations import Window
     from rangebar_polars.threshold import LimitLike
 
 __all__ = ["Options", "fold_options", "parse_options"]

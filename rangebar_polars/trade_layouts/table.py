@@ -429,7 +429,7 @@ LAYOUTS: tuple[TradeLayout, ...] = (
                 "bidPrice",
                 "askPrice",
                 "`Leo4815162342/dukascopy-node`, wiki, Downloading tick data",
-                "The commonest exporter.",
+                "The most common exporter.",
             ),
         )
     ),

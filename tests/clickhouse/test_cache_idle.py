@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import resource
 import shutil
 import signal
@@ -22,8 +21,8 @@ from rangebar_polars.clickhouse.connection.folder_lock import FolderLock
 from rangebar_polars.clickhouse.open import _POOL, engine_use, open_cache
 from rangebar_polars.exceptions import CacheQueryError, CacheUnavailableError
 from rangebar_polars.readers.cached import count_bars
+from repetitions import repeated
 
-IS_LONG = bool(os.environ.get("RANGEBAR_TEST_LONG"))
 DAYS = 2
 BARS = DAYS * BARS_A_DAY
 #: Longer than any step takes.
@@ -98,14 +97,14 @@ found = {count() for _ in range(int(sys.argv[2]))}
 print(found, engine_use().openings, engine_use().left_behind)
 """
     )
-    out, errors = run(code, folder, 2_000 if IS_LONG else 150).communicate(timeout=LONGEST_S)
+    out, errors = run(code, folder, repeated(150, 2_000)).communicate(timeout=LONGEST_S)
     assert out == f"{{{BARS}}} 1 0\n", errors
 
 
 def test_two_processes_alternate(folder, run):
     """Each opening leaves files open, so the first one raises the limit of open files."""
     hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
-    rounds = 250 if IS_LONG else 5
+    rounds = repeated(5, 250)
     lowered = f"import resource\nresource.setrlimit(resource.RLIMIT_NOFILE, (min(1024, {hard}), {hard}))\n"
     processes = [run(lowered + IN_TURN, folder) for _ in range(2)]
     for _ in range(rounds):
@@ -256,7 +255,7 @@ def test_another_folder_opens_without_a_wait_for_an_idle_one(folder, tmp_path, m
 
 def test_threads_and_a_second_process_read_at_once(folder, run):
     process = run(IN_TURN, folder)
-    rounds = 200 if IS_LONG else 8
+    rounds = repeated(8, 200)
 
     def reads(_):
         return {count(folder) for _ in range(rounds)}

@@ -27,6 +27,7 @@ from rangebar_polars.clickhouse.query.units import read_chains
 from rangebar_polars.clickhouse.schema.migrate import create_tables_if_missing, has_tables, migrate
 from rangebar_polars.clickhouse.schema.tables import tables
 from rangebar_polars.exceptions import LeaseLostError
+from repetitions import repeated
 
 OTHER = BarSpec.of("BTCUSDT", 500, reset="year").series(FIRST)
 
@@ -108,7 +109,7 @@ CHANGES = (add_day, add_day, add_day_of_another, begin_rebuild, publish_rebuild,
            merge, remove_units, begin_anew, put_by_another_program)  # fmt: skip
 
 
-@settings(max_examples=8)
+@settings(max_examples=repeated(4, 8))
 @given(changes=st.lists(st.sampled_from(CHANGES), min_size=3, max_size=8))
 def test_stored_chains_equal_a_query_after_any_changes(open_folder, changes):
     target = replace(open_folder.target, database=f"test_{uuid.uuid4().hex[:12]}")

@@ -37,7 +37,7 @@ pub fn plan_of(columns: &[&Column], window: Window) -> Plan {
     plan(columns, inputs(), window, UNIT).unwrap()
 }
 
-fn settings(dbps: &[u32], reset: Option<Reset>, max_gap: Option<u64>) -> Settings {
+pub fn settings(dbps: &[u32], reset: Option<Reset>, max_gap: Option<u64>) -> Settings {
     let thresholds = dbps.iter().map(|dbps| Threshold::try_from(*dbps).unwrap()).collect();
     Settings { rule: RuleName::Open, thresholds, unit: UNIT, reset, max_gap, is_gated: true, keeps_unfinished: true }
 }

@@ -6,6 +6,9 @@ mod features;
 mod forged;
 mod golden;
 mod layers;
+// The plugin has an allocator of its own.
+#[cfg(not(feature = "plugin"))]
+mod memory;
 mod naive;
 mod properties;
 mod trades;

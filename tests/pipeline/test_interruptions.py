@@ -21,12 +21,13 @@ import rangebar_polars as rb
 from exchange import Exchange, Tape, faults
 from pipeline.oracle import SPAN, SYMBOL, judge, point_at, truth
 from rangebar_polars.storage.parquet import TickStorage
+from repetitions import repeated
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
 WORKERS = Path(__file__).with_name("workers.py")
-KILLS = 20
+KILLS = repeated(8, 20)
 LONGEST_END_S = 300  # only where it hangs: until a stall of 600 s or a timeout of 3600 s ends
 TAPE = Tape.generate(per_day=2_000, absent=1, archive_lacks=2)
 

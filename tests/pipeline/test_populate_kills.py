@@ -14,6 +14,7 @@ import pytest
 from polars.testing import assert_frame_equal
 
 from pipeline.tapes import SYMBOL, day, facts, kept, of_days, rows, specs, store, tape, whole
+from population.workers import Workers
 from rangebar_polars._files.failpoints import Step, on_failpoint
 from rangebar_polars.clickhouse.commit.generations import open_generation
 from rangebar_polars.clickhouse.open import open_cache
@@ -28,31 +29,17 @@ CACHE_STEPS = [step for step in Step if step.area == "cache"]
 #: Steps that only a refresh reaches.
 OF_REFRESH = {Step.GENERATION_OPENED, Step.GENERATION_PUBLISHED, Step.GENERATION_DISCARDED}
 
-POPULATE_AND_DIE = """
-import json, os, signal, sys
-from rangebar_polars._files.failpoints import on_failpoint
-from rangebar_polars.populate.populate import populate_cache_resumable
-
-folder, wanted, count, arguments = sys.argv[1:]
-seen = []
-
-def die(step):
-    seen.append(step)
-    if step == wanted and seen.count(step) == int(count):
-        os.kill(os.getpid(), signal.SIGKILL)
-
-with on_failpoint(die):
-    populate_cache_resumable(**json.loads(arguments), cache_dir=folder)
-"""
-
 PLAIN = {
     "symbol": SYMBOL,
     "start_date": str(day(1)),
     "end_date": str(day(14)),
     "threshold_decimal_bps": [250, 500],
-    "verbose": False,
 }
 REFRESH = {**PLAIN, "start_date": str(day(4)), "force_refresh": True}
+
+
+def populate(**arguments):
+    return populate_cache_resumable(**arguments, verbose=False, notify=False)
 
 
 @pytest.fixture(scope="module")
@@ -62,14 +49,26 @@ def stocked(in_memory):
     plain, old = in_memory / uuid.uuid4().hex[:12], in_memory / uuid.uuid4().hex[:12]
     store(plain, TICKS)
     storage = store(old, OLD)
-    populate_cache_resumable(
-        **{**PLAIN, "end_date": str(day(8)), "cache_dir": old, "notify": False}
-    )
+    populate(**{**PLAIN, "end_date": str(day(8))}, cache_dir=old)
     storage.delete_ticks(SYMBOL, day(4), day(8))
     storage.write_ticks(SYMBOL, NEW)
     with open_cache(cache_dir=old) as cache:
         open_generation(cache, specs(250)[0].series(day(1)), day(2), fencing=1)
     return {"plain": plain, "refresh": old}
+
+
+@pytest.fixture(scope="module")
+def all_workers(in_memory):
+    """Return a process that forks others, which are there sooner than new ones."""
+    one = Workers(in_memory / "workers")
+    yield one
+    one.stop()
+
+
+@pytest.fixture
+def workers(all_workers):
+    yield all_workers
+    all_workers.end_all()
 
 
 @pytest.fixture
@@ -96,7 +95,7 @@ def reached(stocked, in_memory):
         shutil.copytree(stocked[name], target, symlinks=True)
         steps = []
         with on_failpoint(steps.append):
-            populate_cache_resumable(**arguments, cache_dir=target)
+            populate(**arguments, cache_dir=target)
         found[name] = (facts(target, 250, 500), steps)
     return found
 
@@ -114,21 +113,21 @@ CASES = [
 
 
 @pytest.mark.parametrize(("name", "step"), CASES, ids=str)
-def test_a_kill_and_another_run_are_one_run(copy, run, reached, name, step):
+def test_a_kill_and_another_run_are_one_run(copy, workers, reached, name, step):
     expected, steps = reached[name]
     # A population is killed in its last group, a refresh in its first.
     count = steps.count(step) if name == "plain" else 1
     folder = copy(name)
-    process = run(POPULATE_AND_DIE, folder, step, count, json.dumps(ARGUMENTS[name]))
-    _, errors = process.communicate(timeout=600)
-    assert process.returncode == -signal.SIGKILL, errors
+    die_at = (f"{step.area}:{step.name}", count)
+    child = workers.start("populate", die_at=die_at, cache_dir=str(folder), **ARGUMENTS[name])
+    assert child.ended() == signal.SIGKILL, child.output
     with open_cache(cache_dir=folder, write=True):
         if name == "refresh":
             judge_whole(folder)
-        populate_cache_resumable(**ARGUMENTS[name], cache_dir=folder)
+        populate(**ARGUMENTS[name], cache_dir=folder)
         assert facts(folder, 250, 500) == expected
         before = rows(folder)
-        populate_cache_resumable(**{**ARGUMENTS[name], "force_refresh": False}, cache_dir=folder)
+        populate(**{**ARGUMENTS[name], "force_refresh": False}, cache_dir=folder)
         assert rows(folder) == before
 
 
@@ -147,7 +146,7 @@ def tell(step):
         print(step.name, flush=True)
 
 with on_failpoint(tell):
-    populate_cache_resumable(**json.loads(arguments), cache_dir=folder)
+    populate_cache_resumable(**json.loads(arguments), verbose=False, cache_dir=folder)
 """
 
 
@@ -168,12 +167,12 @@ def test_kills_at_any_moments_and_another_run_are_one_run(folder, run):
         killed += process.wait() == -signal.SIGKILL
     assert killed
     with open_cache(cache_dir=folder, write=True):
-        populate_cache_resumable(**arguments, cache_dir=folder)
+        populate(**arguments, cache_dir=folder)
         for threshold in (250, 500):
             expected = whole(tape(15), threshold, reset="day", last=14)
             assert_frame_equal(kept(folder, threshold, reset="day"), expected)
         before = rows(folder)
-        populate_cache_resumable(**arguments, cache_dir=folder)
+        populate(**arguments, cache_dir=folder)
         assert rows(folder) == before
 
 

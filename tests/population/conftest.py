@@ -17,6 +17,7 @@ if not hasattr(os, "fork"):
 
 from population.places import Bridge, Place
 from population.workers import Workers
+from repetitions import IS_LONG
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -106,4 +107,4 @@ def place(request) -> Place:
 
 @pytest.fixture(scope="package")
 def is_long() -> bool:
-    return bool(os.environ.get("RANGEBAR_TEST_LONG"))
+    return IS_LONG

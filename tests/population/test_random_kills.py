@@ -15,12 +15,13 @@ from population.oracle import judge, kept, spec, table
 from population.places import Place
 from population.tape import SYMBOL, bars, store, tape
 from population.workers import Workers, wait_for
+from repetitions import repeated
 
 FIRST, LAST = date(2024, 1, 10), date(2024, 3, 9)
 TICKS = tape(FIRST, LAST)
 THRESHOLDS = (250, 400)
-KILLS, LONG_KILLS = 50, 200
-ON_SERVER = 6
+KILLS = repeated(16, 200)
+ON_SERVER = repeated(4, 20)
 
 CALL = {
     "symbol": SYMBOL,
@@ -83,9 +84,8 @@ def kill_often(many, places, seed, steps, wanted):
     return disturbed
 
 
-def test_killed_at_random_moments(in_memory, clean, new_folder, is_long):
+def test_killed_at_random_moments(in_memory, clean, new_folder):
     folder, expected, steps = clean
-    wanted = (LONG_KILLS if is_long else KILLS) // 2
 
     def fresh(_number):
         return Place(new_folder()).with_ticks_of(folder)
@@ -96,7 +96,7 @@ def test_killed_at_random_moments(in_memory, clean, new_folder, is_long):
         for seed in (2, 3):
             many = Workers(in_memory / f"seed{seed}")
             stack.callback(many.stop)
-            both.append(threads.submit(kill_often, many, fresh, seed, steps, wanted))
+            both.append(threads.submit(kill_often, many, fresh, seed, steps, KILLS // 2))
         disturbed = [place for one in both for place in one.result()]
     for place in disturbed:
         with place.open():

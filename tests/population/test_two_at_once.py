@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 import signal
+import socket
 import threading
 from datetime import date, timedelta
 
@@ -13,6 +15,7 @@ from population.oracle import chains, counts, judge, spec, table
 from population.places import Place
 from population.tape import ONE_DAY, SYMBOL, store, tape
 from population.workers import go_on, go_on_to_the_end, held
+from rangebar_polars.cli import main
 from rangebar_polars.exceptions import LeaseError
 from rangebar_polars.populate.local_checkpoint import list_local
 
@@ -93,6 +96,45 @@ def test_two_at_once_on_a_server(workers, clean, server, new_folder):
     go_on(steps, 1)
     assert child.result() > 0
     judge(server, expected, lambda: run(server))
+
+
+RUNNING = re.compile(
+    r"rangebar: running: BTCUSDT \(binance/spot\) at (\d+) dbps, week (\S+): (\d+) days? of bars "
+    r".*stored(?:, the last is (\S+))?; (\d+) days? of ticks \(process (\d+) on (\S+)\)"
+)
+
+
+def test_the_status_of_a_cache_names_a_running_population_and_its_progress(
+    workers, clean, server, new_folder, capsys
+):
+    """It pauses when the bars of the first group of days are published."""
+    folder, _ = clean
+    server.with_ticks_of(folder)
+    steps = new_folder()
+    child = workers.start(
+        "populate",
+        hold_at={"folder": str(steps), "prefix": "cache:UNITS_INSERTED"},
+        **CALL,
+        **server.arguments,
+    )
+    held(steps, 1)
+    status = ["cache", "status", "--dsn", server.dsn, "--cache-dir", str(server.folder)]
+    assert main(status) == 0
+    writer = (str(child.process), socket.gethostname())
+    weeks = [
+        ("2024-01-21", "3", "2024-01-27", "3"),
+        ("2024-01-28", "4", "2024-01-31", "7"),
+        ("2024-02-04", "0", None, "2"),
+    ]
+    said = capsys.readouterr().err.splitlines()
+    running = [RUNNING.fullmatch(line) for line in said if "running: " in line]
+    assert [one.groups() for one in running] == [
+        (threshold, *week, *writer) for threshold in ("250", "400") for week in weeks
+    ]
+    go_on_to_the_end(steps)
+    assert child.result() > 0
+    assert main(status) == 0
+    assert "running: " not in capsys.readouterr().err
 
 
 def test_two_that_start_in_the_same_moment(workers, clean, place):

@@ -21,6 +21,7 @@ from rangebar_polars.exceptions import CoverageError, SnapshotExpiredError
 from rangebar_polars.readers import lazy
 from rangebar_polars.readers.bars import scan_range_bars
 from readers.shared import SYMBOL, january, keep
+from repetitions import repeated
 
 pytestmark = pytest.mark.usefixtures("shared_cache")
 
@@ -88,7 +89,7 @@ def test_a_plan_that_asks_for_no_column_has_all_bars(shared, count):
     assert_counts_equal(months(shared), stored(shared), [COUNTS[count]])
 
 
-@settings(max_examples=15)
+@settings(max_examples=repeated(8, 15))
 @given(steps=plans("close_time", january(40)))
 def test_any_counting_plan_equals_that_of_the_frame(shared, steps):
     assert_counts_equal(months(shared), stored(shared), steps)

@@ -19,6 +19,7 @@ from rangebar_polars.readers.bars import get_n_range_bars, get_range_bars
 from rangebar_polars.readers.cached import count_bars, get_n_bars
 from rangebar_polars.storage.coverage import CoverageWarning
 from readers.shared import END, SYMBOL, THRESHOLD, bars, january, keep, ticks_between
+from repetitions import repeated
 
 pytestmark = pytest.mark.usefixtures("shared_cache")
 
@@ -107,7 +108,7 @@ def questions(draw):
     return threshold, reset, end, draw(st.integers(1, 500))
 
 
-@settings(max_examples=120)
+@settings(max_examples=repeated(40, 120))
 @given(question=questions())
 def test_they_are_the_kept_ones_and_those_that_ticks_add(shared, kept, question):
     threshold, reset, end, count = question

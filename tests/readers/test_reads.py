@@ -26,6 +26,7 @@ from readers.shared import (
     quiet,
     ticks_between,
 )
+from repetitions import repeated
 
 pytestmark = pytest.mark.usefixtures("shared_cache")
 
@@ -118,7 +119,7 @@ def test_a_read_is_the_slice_of_one_series_in_each_segment(
     assert_frame_equal(found, wanted)
 
 
-@settings(max_examples=40)
+@settings(max_examples=repeated(24, 40))
 @given(span=spans(), reset=st.sampled_from(RESETS), use_cache=st.booleans())
 def test_from_an_anchor_on_a_read_is_the_slice_of_the_whole_tape(shared, span, reset, use_cache):
     whole = bars(TICKS, reset={"none": None}.get(reset, reset))
@@ -148,7 +149,7 @@ def test_from_an_anchor_on_a_read_is_the_slice_of_the_whole_tape(shared, span, r
     assert_frame_equal(found, whole.filter(ended))
 
 
-@settings(max_examples=15)
+@settings(max_examples=repeated(10, 15))
 @given(span=spans(), reset=st.sampled_from(RESETS))
 def test_pandas_and_polars_have_the_same_bars(shared, span, reset):
     _, days = expected(shared.kept[reset], reset, *span, orphans=True, incomplete=True)

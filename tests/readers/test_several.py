@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import pickle
 import re
 from contextlib import ExitStack
@@ -11,6 +12,7 @@ import polars as pl
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from polars.io.plugins import register_io_source
 from polars.testing import assert_frame_equal
 
 import rangebar_polars as rb
@@ -28,6 +30,7 @@ from rangebar_polars.readers.cached import get_n_bars
 from rangebar_polars.storage.parquet import TickStorage
 from rangebar_polars.storage.reading import read
 from readers.shared import SYMBOL, january, keep, ticks_between
+from repetitions import repeated
 
 OTHER = "ETHUSDT"
 SYMBOLS = [OTHER, SYMBOL]
@@ -185,7 +188,7 @@ def test_a_plan_that_asks_for_no_column_has_all_bars(folder, expected, count):
     assert_counts_equal(scan(folder), expected, [COUNTS[count]])
 
 
-@settings(max_examples=15)
+@settings(max_examples=repeated(8, 15))
 @given(
     names=st.lists(
         st.sampled_from(["symbol", "threshold", "close", "close_time", "volume", "ofi"]),
@@ -244,12 +247,15 @@ def test_a_plan_of_several_can_be_pickled(folder, expected):
     assert_frame_equal(pickle.loads(pickle.dumps(plan)).collect(), expected)
 
 
+@pytest.mark.skipif(
+    "explain_name" not in inspect.signature(register_io_source).parameters,
+    reason="Polars before 2.0 does not show names of sources",
+)
 def test_the_plan_names_its_series(folder):
-    if "INFO" in (text := scan(folder).explain()):
-        assert f"{OTHER}, {SYMBOL} at 500, 250 dbps, 4 segments" in text
-        one = scan(folder, SYMBOL, 250).explain()
-        assert "PYTHON[RANGE_BARS]" in one
-        assert one.rstrip().endswith(f"{SYMBOL} at 250 dbps, 1 segment")
+    assert f"{OTHER}, {SYMBOL} at 500, 250 dbps, 4 segments" in scan(folder).explain()
+    one = scan(folder, SYMBOL, 250).explain()
+    assert "PYTHON[RANGE_BARS]" in one
+    assert one.rstrip().endswith(f"{SYMBOL} at 250 dbps, 1 segment")
 
 
 # Errors

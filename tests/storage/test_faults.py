@@ -26,6 +26,7 @@ from rangebar_polars.exceptions import (
 )
 from rangebar_polars.storage.coverage import CoverageWarning
 from rangebar_polars.storage.parquet import TickStorage
+from repetitions import repeated
 from storage import jobs
 from storage.disks import CountingDisk, FailingDisk
 from storage.stock import (
@@ -42,7 +43,7 @@ from storage.stock import (
 )
 
 WRITING = ("make_folder", "lock", "create", "write", "sync", "link", "touch", "sync_folder")
-BIT_FLIPS = 300
+BIT_FLIPS = repeated(100, 300)
 
 
 @pytest.fixture

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from rangebar_polars.storage.parquet import TickStorage
 from rangebar_polars.storage.reading.pruning import Bounds, time_bounds
+from repetitions import repeated
 from storage.disks import CountingDisk
 from storage.stock import SYMBOL, trades
 
@@ -110,7 +111,7 @@ def predicates() -> st.SearchStrategy[pl.Expr]:
 
 
 @given(predicates())
-@settings(max_examples=150)
+@settings(max_examples=repeated(50, 150))
 def test_a_pruned_scan_gives_what_the_filter_gives(storage, predicate):
     ticks = storage.get_ticks(SYMBOL, DAYS[0], DAYS[-1])
     plan = storage.scan_ticks(SYMBOL, DAYS[0], DAYS[-1])

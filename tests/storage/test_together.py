@@ -29,6 +29,7 @@ from rangebar_polars.storage.manifest.versions import (
     update_manifest,
 )
 from rangebar_polars.storage.parquet import TickStorage
+from repetitions import repeated
 from storage import jobs
 from storage.stock import FEBRUARY, JANUARY, SYMBOL, day_files, given_day, make_old, trades, whole
 
@@ -37,7 +38,7 @@ if TYPE_CHECKING:
 
 WORKERS = Path(__file__).with_name("workers.py")
 WRITERS, WRITES, ROWS = 3, 20, 2_000
-LEAST_REPLACEMENTS = 200
+LEAST_REPLACEMENTS = repeated(60, 200)
 
 
 @contextmanager

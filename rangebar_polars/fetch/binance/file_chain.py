@@ -57,8 +57,9 @@ class FileChain:
     def follow_times(self, source: str, first_us: int, last_us: int) -> None:
         """Continue with a file of a market that never closes, and note a day without a trade."""
         if self._last_us is not None and first_us - self._last_us >= ONE_DAY_US:
-            days = (first_us - self._last_us) / ONE_DAY_US
-            self._gaps.append(f"{days:.3g} days between `{self._source}` and `{source}`")
+            days = f"{(first_us - self._last_us) / ONE_DAY_US:.3g}"
+            unit = "day" if days == "1" else "days"
+            self._gaps.append(f"{days} {unit} between `{self._source}` and `{source}`")
         self._source, self._last_us = source, last_us
 
 

@@ -108,8 +108,7 @@ def _column_faults(source: str, entry: DayEntry) -> Iterable[str]:
     # In any order: a later write may have added some.
     columns = entry.columns
     kind = source_named(source).ticks
-    is_known = all(name in kind.stored_schema for name in columns)
-    if not is_known or len(set(columns)) < len(columns):
+    if not kind.stored_schema.keys() >= set(columns) or len(set(columns)) < len(columns):
         yield "`columns` are not those of its source"
     elif entry.rows and not set(kind.required).issubset(columns):
         yield "`columns` do not include all that a tick needs"

@@ -1,6 +1,7 @@
 //! Exact sums of powers, and the standardised moments that follow from them.
 
 use crate::core::arithmetic::wide::{Int, Wide};
+use crate::core::simd::{InstructionSet, Kernel, on};
 
 /// Sums of the first four powers of integers of 64 bits, of up to 2^62 of them.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -35,6 +36,75 @@ fn product(value: u128, factor: u64) -> Int<4> {
     Int([low as u64, high as u64, (high >> 64) as u64, 0])
 }
 
+/// Values of a column that are added at once, with sums of 64 bits for products of parts of 29.
+const LANES_AT_ONCE: usize = 64;
+const PART_BITS: u32 = 29;
+const PART: u64 = (1 << PART_BITS) - 1;
+
+/// Adds values of a column.
+struct AddAll<'a> {
+    sums: &'a mut PowerSums,
+    values: &'a [i64],
+}
+
+impl Kernel for AddAll<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run(self) {
+        let mut total = Narrow::default();
+        for some in self.values.chunks(LANES_AT_ONCE) {
+            let bits = some.iter().fold(0, |bits, value| bits | *value as u64);
+            if bits > PART {
+                if bits >> 32 == 0 {
+                    some.iter().for_each(|value| self.sums.add_medium(*value));
+                } else {
+                    some.iter().for_each(|value| self.sums.add_one(*value));
+                }
+                continue;
+            }
+            // The square is `low + high·2^29`.
+            let [mut first, mut second, mut third, mut third_high] = [0u64; 4];
+            let [mut fourth, mut fourth_middle, mut fourth_high] = [0u64; 3];
+            for value in some {
+                let value = *value as u64 & PART;
+                let square = value * value;
+                let (low, high) = (square & PART, square >> PART_BITS & PART);
+                first += value;
+                second = second.wrapping_add(square);
+                third = third.wrapping_add(value * low);
+                third_high = third_high.wrapping_add(value * high);
+                fourth = fourth.wrapping_add(low * low);
+                fourth_middle = fourth_middle.wrapping_add(low * high);
+                fourth_high = fourth_high.wrapping_add(high * high);
+            }
+            let part = |value: u64, parts: u32| u128::from(value) << (PART_BITS * parts);
+            total.first += i128::from(first);
+            total.second += u128::from(second);
+            total.third += part(third, 0) + part(third_high, 1);
+            let (sum, has_more) = total.fourth.overflowing_add(part(fourth, 0) + part(fourth_middle, 1) * 2);
+            let (sum, has_too) = sum.overflowing_add(part(fourth_high, 2));
+            total.fourth = sum;
+            total.overflows += u64::from(has_more) + u64::from(has_too);
+        }
+        self.sums.first += total.first;
+        self.sums.second.add_unsigned(total.second);
+        self.sums.third.add_unsigned(total.third);
+        self.sums.fourth.add_unsigned(total.fourth);
+        self.sums.fourth = self.sums.fourth + Int([0, 0, total.overflows, 0, 0]);
+    }
+}
+
+/// Sums of powers of values that are not negative, below 2^29 and fewer than 2^40.
+#[derive(Default)]
+struct Narrow {
+    first: i128,
+    second: u128,
+    third: u128,
+    fourth: u128,
+    overflows: u64,
+}
+
 impl PowerSums {
     /// Adds values.
     pub fn add(&mut self, values: impl Iterator<Item = i64> + Clone) {
@@ -47,6 +117,8 @@ impl PowerSums {
             }
             if bits < 1 << 29 {
                 self.add_narrow(some)
+            } else if bits < 1 << 32 {
+                some.for_each(|value| self.add_medium(value))
             } else {
                 some.for_each(|value| self.add_one(value))
             }
@@ -55,6 +127,11 @@ impl PowerSums {
             }
             rest.nth(AT_ONCE - 1);
         }
+    }
+
+    /// Adds values of a column.
+    pub fn add_all(&mut self, set: InstructionSet, values: &[i64]) {
+        on(set, AddAll { sums: self, values });
     }
 
     fn add_narrow(&mut self, values: impl Iterator<Item = i64>) {
@@ -70,6 +147,17 @@ impl PowerSums {
         self.second.add_unsigned(second);
         self.third.add_signed(third);
         self.fourth.add_unsigned(fourth);
+    }
+
+    /// Adds a value below 2^32.
+    #[inline(always)]
+    fn add_medium(&mut self, value: i64) {
+        let size = value.unsigned_abs();
+        let square = size * size;
+        self.first += i128::from(value);
+        self.second.add_unsigned(square.into());
+        self.third.add_signed(i128::from(value) * i128::from(square));
+        self.fourth.add_unsigned(u128::from(square) * u128::from(square));
     }
 
     fn add_one(&mut self, value: i64) {
@@ -113,11 +201,24 @@ mod tests {
 
     proptest! {
         #[test]
-        fn narrow_and_wide_sums_agree(values in prop::collection::vec(-(1i64 << 29)..1 << 29, 1..50)) {
+        fn narrow_and_wide_sums_agree(values in prop::collection::vec(-(1i64 << 29)..1 << 29, 1..50), shift in 0u32..6) {
             let (mut all, mut single) = (PowerSums::default(), PowerSums::default());
+            let values: Vec<i64> = values.iter().map(|value| value << shift).collect();
             all.add(values.iter().copied());
             values.iter().for_each(|value| single.add_one(*value));
             prop_assert_eq!(all, single);
+        }
+
+        #[test]
+        fn columns_are_added_as_single_values(values in prop::collection::vec(0i64..1 << 36, 0..300), shift in 0u32..30) {
+            let values: Vec<i64> = values.iter().map(|value| value >> shift).collect();
+            let mut single = PowerSums::default();
+            values.iter().for_each(|value| single.add_one(*value));
+            for set in InstructionSet::ALL.into_iter().filter(|set| *set <= InstructionSet::detected()) {
+                let mut all = PowerSums::default();
+                all.add_all(set, &values);
+                prop_assert_eq!(all, single);
+            }
         }
 
         #[test]

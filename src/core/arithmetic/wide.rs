@@ -58,6 +58,14 @@ impl<const N: usize> Int<N> {
         self.to()
     }
 
+    /// The value, if it fits two words.
+    #[inline]
+    pub fn narrow(&self) -> Option<i128> {
+        let value = (u128::from(self.0[0]) | u128::from(*self.0.get(1)?) << 64) as i128;
+        let sign = if value < 0 { u64::MAX } else { 0 };
+        self.0[2..].iter().all(|word| *word == sign).then_some(value)
+    }
+
     /// Adds an unsigned integer of two words.
     #[inline]
     pub fn add_unsigned(&mut self, value: u128) {
@@ -147,7 +155,26 @@ impl<const N: usize> Int<N> {
     /// The product with an integer of two words.
     #[inline]
     pub fn by(&self, factor: i128) -> Wide {
-        self.times(&Int::<2>::from(factor))
+        match u64::try_from(factor.unsigned_abs()) {
+            Ok(size) => self.by_word(size, factor < 0),
+            Err(_) => self.times(&Int::<2>::from(factor)),
+        }
+    }
+
+    /// The product with one word, or its negative.
+    fn by_word(&self, factor: u64, is_minus: bool) -> Wide {
+        let (size, is_negative) = self.magnitude();
+        let mut words = [0u64; 8];
+        let mut carry = 0u128;
+        for (out, word) in words.iter_mut().zip(size.0) {
+            carry += u128::from(word) * u128::from(factor);
+            *out = carry as u64;
+            carry >>= 64;
+        }
+        if let Some(out) = words.get_mut(N) {
+            *out = carry as u64;
+        }
+        if is_negative == is_minus { Int(words) } else { -Int(words) }
     }
 
     pub fn square(&self) -> Wide {
@@ -245,6 +272,8 @@ mod tests {
             prop_assert_eq!(x.times(&y), Wide::from(a * b));
             prop_assert_eq!(x.wide() - y.wide(), Wide::from(a - b));
             prop_assert_eq!(Int::<3>::from(value).to_f64(), value as f64);
+            prop_assert_eq!(Int::<3>::from(value).narrow(), Some(value));
+            prop_assert_eq!(x.times(&y).times(&Int::<2>::from(1i128 << 70)).narrow(), (a * b).checked_mul(1 << 70));
             let mut sum = x;
             sum.add_signed(value >> 1);
             prop_assert_eq!(sum.wide(), Wide::from(a) + Wide::from(value >> 1));
@@ -256,6 +285,9 @@ mod tests {
             prop_assert_eq!((a + b).by(c), a.by(c) + b.by(c));
             prop_assert_eq!((a - b).by(c), a.by(c) - b.by(c));
             prop_assert_eq!(a.times(&b), b.times(&a));
+            for factor in [c, c >> 63, c >> 64, c >> 100] {
+                prop_assert_eq!(a.by(factor), a.times(&Int::<2>::from(factor)));
+            }
             prop_assert_eq!((a.wide() + b.wide() - b.wide()).to::<4>(), a);
         }
     }

@@ -7,6 +7,7 @@ use crate::core::sample::orders::{Order, OrderCutter, Orders};
 use crate::core::sample::plan::SamplePlan;
 use crate::core::sample::records::{Before, Piece, Records};
 use crate::core::sample::summary::Summary;
+use crate::core::simd::InstructionSet;
 
 /// Families of a plan, with what they have seen of a sample.
 #[derive(Clone, Debug)]
@@ -35,7 +36,7 @@ impl FormingSample {
 
     /// Adds records that follow.
     pub fn absorb(&mut self, piece: &Piece, buffer: &mut Vec<Order>) {
-        let records = Records { piece: *piece, before: self.before };
+        let records = Records { piece: *piece, before: self.before, set: InstructionSet::current() };
         for family in &mut self.records {
             family.absorb(&records);
         }

@@ -5,10 +5,11 @@ use crate::core::sample::family::{Cell, MOST_HELD};
 use crate::core::sample::forming::FormingSample;
 use crate::core::sample::orders::Order;
 use crate::core::sample::plan::Plan;
-use crate::core::sample::records::{Before, Buffer, Piece};
+use crate::core::sample::records::{Before, Buffer, Piece, Uses};
 use crate::core::sample::ring::Ring;
 use crate::core::sample::summary::Summary;
 use crate::core::search::Cut;
+use crate::core::simd::InstructionSet;
 use crate::core::ticks::Ticks;
 use crate::core::window::{LONGEST_WINDOW, Openings, Window};
 
@@ -45,10 +46,7 @@ pub struct Chunk<'a> {
 /// Buffers, for use by one key after another.
 #[derive(Clone, Debug)]
 pub struct Work {
-    /// The rows of a chunk, if all of them are read.
-    rows: Buffer,
-    /// Some rows of a chunk, if not.
-    some: Buffer,
+    rows: Converted,
     orders: Vec<Order>,
     done: Vec<usize>,
     /// Families of a window.
@@ -57,11 +55,45 @@ pub struct Work {
     pub cut_windows: u64,
 }
 
+/// Rows of a chunk whose prices, sizes and sides have been converted: those in a row that were needed so far.
+#[derive(Clone, Debug, Default)]
+struct Converted {
+    /// Times are those of the chunk.
+    records: Buffer,
+    from: usize,
+    to: usize,
+}
+
+impl Converted {
+    fn clear(&mut self) {
+        self.records.clear();
+        (self.from, self.to) = (0, 0);
+    }
+
+    /// The rows `from..to`.
+    fn rows<'a>(&'a mut self, chunk: &Chunk<'a>, uses: Uses, from: usize, to: usize) -> Piece<'a> {
+        if from < self.from || from > self.to {
+            self.clear();
+            (self.from, self.to) = (from, from);
+        }
+        if to > self.to {
+            self.records.convert(chunk.ticks, uses, self.to, to);
+            self.to = to;
+        }
+        self.known(chunk, from, to)
+    }
+
+    /// The rows `from..to`, which have been converted.
+    fn known<'a>(&'a self, chunk: &Chunk<'a>, from: usize, to: usize) -> Piece<'a> {
+        let records = self.records.piece().slice(from - self.from, to - self.from);
+        Piece { time: &chunk.ticks.time[from..to], ..records }
+    }
+}
+
 impl Work {
     pub fn new(plan: &Plan) -> Self {
         Self {
-            rows: Buffer::default(),
-            some: Buffer::default(),
+            rows: Converted::default(),
             orders: Vec::new(),
             done: Vec::new(),
             window: FormingSample::new(&plan.before),
@@ -89,7 +121,7 @@ impl KeyFeatures {
     pub fn step(&mut self, plan: &Plan, chunk: &Chunk, ended: &mut [Bar], work: &mut Work) {
         work.rows.clear();
         if plan.reads_all() {
-            work.rows.convert(chunk.ticks, plan.uses(), 0, chunk.ticks.len());
+            work.rows.rows(chunk, plan.uses(), 0, chunk.ticks.len());
         }
         work.done.clear();
         work.done.resize(self.thresholds.len(), 0);
@@ -104,7 +136,7 @@ impl KeyFeatures {
             };
             self.absorb(plan, chunk, threshold, (from, at), work);
             let bar = if is_emitted { ended.next() } else { None };
-            self.end(plan, cut, at, bar, work);
+            self.end(plan, chunk, cut, bar, work);
         }
         if !chunk.is_outside {
             for threshold in 0..self.thresholds.len() {
@@ -126,7 +158,7 @@ impl KeyFeatures {
         }
         let forming = &mut self.thresholds[threshold].forming;
         if plan.bar.is_fed() {
-            forming.absorb(&work.rows.piece().slice(from, to), &mut work.orders);
+            forming.absorb(&work.rows.known(chunk, from, to), &mut work.orders);
         } else {
             // Only the number of records matters.
             forming.before.advance(&Piece { time: &chunk.ticks.time[from..to], ..Piece::default() });
@@ -154,9 +186,10 @@ impl KeyFeatures {
         let mut values = std::mem::take(&mut state.window);
         values.clear();
         values.reserve(plan.before.len() + plan.bar.len());
-        let Work { rows, some, orders, window, .. } = work;
-        for piece in pieces(&self.ring, plan, chunk, (first, position), rows, some) {
-            summary.add(&piece);
+        let set = InstructionSet::current();
+        let Work { rows, orders, window, .. } = work;
+        for piece in pieces(&self.ring, plan, chunk, (first, position), rows) {
+            summary.add(set, &piece);
             window.absorb(&piece, orders);
         }
         window.finish(&plan.before, summary, &[], &mut values);
@@ -169,11 +202,14 @@ impl KeyFeatures {
         started.map_or(self.ring.first(), |start| self.ring.end() + u64::from(*start))
     }
 
-    fn end(&mut self, plan: &Plan, cut: &Cut, at: usize, bar: Option<&mut Bar>, work: &mut Work) {
+    fn end(&mut self, plan: &Plan, chunk: &Chunk, cut: &Cut, bar: Option<&mut Bar>, work: &mut Work) {
+        let at = cut.at as usize;
         let Some(state) = self.thresholds.get_mut(usize::from(cut.threshold)) else { return };
         if let Some(bar) = bar {
             let until = self.ring.end() + at as u64;
-            bar.values = Some(finish(state, &self.ring, plan, &bar.sums, until, &work.rows).into_boxed_slice());
+            let row = state.opened.saturating_sub(self.ring.end()) as usize;
+            let rows = if plan.is_held() { work.rows.known(chunk, row, at) } else { Piece::default() };
+            bar.values = Some(finish(state, &self.ring, plan, &bar.sums, until, &rows).into_boxed_slice());
         } else {
             state.forming.reset();
         }
@@ -185,7 +221,7 @@ impl KeyFeatures {
     /// Values of a forming bar, which goes on.
     pub fn partial(&self, plan: &Plan, threshold: usize, sums: &Sums) -> Option<Box<[Cell]>> {
         let mut state = self.thresholds.get(threshold)?.clone();
-        Some(finish(&mut state, &self.ring, plan, sums, self.ring.end(), &Buffer::default()).into_boxed_slice())
+        Some(finish(&mut state, &self.ring, plan, sums, self.ring.end(), &Piece::default()).into_boxed_slice())
     }
 
     /// Takes the rows of the chunk that a later window or column can need into the ring.
@@ -205,13 +241,7 @@ impl KeyFeatures {
             return;
         }
         let from = needed.saturating_sub(start) as usize;
-        if plan.reads_all() {
-            self.ring.append(&work.rows.piece().slice(from, len));
-        } else {
-            work.some.clear();
-            work.some.convert(chunk.ticks, plan.uses(), from, len);
-            self.ring.append(&work.some.piece());
-        }
+        self.ring.append(&work.rows.rows(chunk, plan.uses(), from, len));
     }
 
     /// First record that can be needed when the records end at `end`; `of_time` is that of a window of time.
@@ -250,41 +280,26 @@ fn since(ring: &Ring, times: &[i64], row: usize, time: i64, span: u64) -> u64 {
 fn pieces<'a>(
     ring: &'a Ring,
     plan: &Plan,
-    chunk: &Chunk,
+    chunk: &Chunk<'a>,
     (from, to): (u64, u64),
-    rows: &'a Buffer,
-    some: &'a mut Buffer,
+    rows: &'a mut Converted,
 ) -> Vec<Piece<'a>> {
     let mut pieces = Vec::new();
     ring.pieces(from, to, &mut pieces);
     let row = |position: u64| position.saturating_sub(ring.end()) as usize;
     if row(from) < row(to) {
-        pieces.push(if plan.reads_all() {
-            rows.piece().slice(row(from), row(to))
-        } else {
-            some.clear();
-            some.convert(chunk.ticks, plan.uses(), row(from), row(to));
-            some.piece()
-        });
+        pieces.push(rows.rows(chunk, plan.uses(), row(from), row(to)));
     }
     pieces
 }
 
-/// Values of a bar that ends at a position, and a fresh state.
-fn finish(
-    state: &mut ThresholdFeatures,
-    ring: &Ring,
-    plan: &Plan,
-    sums: &Sums,
-    until: u64,
-    rows: &Buffer,
-) -> Vec<Cell> {
+/// Values of a bar that ends at a position, the last records of which are rows of the chunk, and a fresh state.
+fn finish(state: &mut ThresholdFeatures, ring: &Ring, plan: &Plan, sums: &Sums, until: u64, rows: &Piece) -> Vec<Cell> {
     let summary = Summary::of_bar(sums, 0, plan.unit);
     let mut pieces = Vec::new();
     if plan.is_held() && sums.records as u64 <= MOST_HELD {
         ring.pieces(state.opened, until, &mut pieces);
-        let row = |position: u64| position.saturating_sub(ring.end()) as usize;
-        pieces.push(rows.piece().slice(row(state.opened), row(until)));
+        pieces.push(*rows);
     }
     let held: Vec<Vec<Cell>> = plan.bar.held.iter().map(|held| held.values(&pieces, &summary)).collect();
     let mut values = std::mem::take(&mut state.window);

@@ -96,40 +96,55 @@ impl OrderCutter {
     #[inline(always)]
     fn run(
         &mut self,
-        records: impl Iterator<Item = (i64, i64, i64, i8)>,
+        mut records: impl Iterator<Item = (i64, i64, i64, i8)>,
         buffer: &mut Vec<Order>,
         mut pass: impl FnMut(&Orders),
     ) {
-        buffer.clear();
-        let Self { mut count, mut is_open, time: mut last_time, mut last } = *self;
-        for (time, price, size, side) in records {
-            if is_open && last_time == time && last.side == side {
-                let change = if count == 0 { 0 } else { price.wrapping_sub(last.price) };
-                last.change = last.change.wrapping_add(change);
-                last.price = price;
-                last.size += i128::from(size);
-                last.is_sweep = true;
-                continue;
-            }
-            let mut next = Order { size: size.into(), price, side, ..Order::default() };
-            if is_open {
-                next.gap = price.wrapping_sub(last.price);
-                next.change = next.gap;
-                next.interval = time.wrapping_sub(last_time) as u64;
-                next.side_before = last.side;
-                buffer.push(last);
-                count += 1;
-                if buffer.len() == ORDERS_AT_ONCE {
-                    pass(&Orders::new(buffer, count - ORDERS_AT_ONCE as u64));
-                    buffer.clear();
-                }
-            }
-            (is_open, last_time, last) = (true, time, next);
+        if !self.is_open {
+            let Some((time, price, size, side)) = records.next() else { return };
+            (self.is_open, self.time) = (true, time);
+            self.last = Order { size: size.into(), price, side, ..Order::default() };
         }
-        *self = Self { count, is_open, time: last_time, last };
-        if !buffer.is_empty() {
-            pass(&Orders::new(buffer, count - buffer.len() as u64));
-            buffer.clear();
+        buffer.resize(ORDERS_AT_ONCE + 1, Order::default());
+        let Self { mut count, mut time, last, .. } = *self;
+        let Order { mut size, mut price, mut gap, mut change, mut interval, mut side, mut side_before, .. } = last;
+        // The last order is written again and again, and stays once another one begins: without a branch that
+        // depends on the trades. That of the first order of the sample has no change.
+        let mut ended = 0;
+        let mut is_later = i64::from(count > 0);
+        buffer[0] = last;
+        for (next_time, next_price, more, next_side) in records {
+            let is_new = (time != next_time) | (side != next_side);
+            let step = next_price.wrapping_sub(price);
+            let moved = change.wrapping_add(step.wrapping_mul(is_later));
+            size = if is_new { 0 } else { size } + i128::from(more);
+            gap = if is_new { step } else { gap };
+            change = if is_new { step } else { moved };
+            interval = if is_new { next_time.wrapping_sub(time) as u64 } else { interval };
+            side_before = if is_new { side } else { side_before };
+            (time, price, side) = (next_time, next_price, next_side);
+            is_later |= i64::from(is_new);
+            ended += usize::from(is_new);
+            if ended == ORDERS_AT_ONCE {
+                pass(&Orders::new(&buffer[..ended], count));
+                count += ended as u64;
+                ended = 0;
+            }
+            // Field by field: all of them are in registers.
+            let slot = &mut buffer[ended];
+            slot.size = size;
+            slot.price = price;
+            slot.gap = gap;
+            slot.change = change;
+            slot.interval = interval;
+            slot.side = side;
+            slot.side_before = side_before;
+            slot.is_sweep = !is_new;
         }
+        let last = buffer[ended];
+        if ended > 0 {
+            pass(&Orders::new(&buffer[..ended], count));
+        }
+        *self = Self { count: count + ended as u64, is_open: true, time, last };
     }
 }

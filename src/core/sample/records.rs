@@ -2,6 +2,7 @@
 
 use crate::core::arithmetic::grid::grid;
 use crate::core::simd::fold::{LARGEST_QUICK, quick_grid};
+use crate::core::simd::{InstructionSet, Kernel, on};
 use crate::core::ticks::{Ticks, Values};
 
 /// Which columns of a record are read, besides its time.
@@ -74,6 +75,7 @@ impl<'a> Piece<'a> {
 pub struct Records<'a> {
     pub piece: Piece<'a>,
     pub before: Before,
+    pub set: InstructionSet,
 }
 
 /// The part of a sample before some of its records.
@@ -125,6 +127,24 @@ impl Records<'_> {
         if self.before.count > 0 { self.before.open_time } else { self.piece.time.first().copied().unwrap_or_default() }
     }
 
+    /// Highest and lowest price of these records; of none of them, the first price of the sample.
+    #[inline]
+    pub fn extremes(&self) -> (i64, i64) {
+        let start = self.piece.price.first().copied().unwrap_or(self.open());
+        on(self.set, Extremes { price: self.piece.price, start })
+    }
+
+    /// The interval before the first of these records, and the price change; 0 without a record before it.
+    #[inline]
+    pub fn first_step(&self) -> (u64, i64) {
+        let Self { piece, before, .. } = self;
+        if before.count == 0 {
+            return (0, 0);
+        }
+        let interval = piece.time.first().map_or(0, |first| first.wrapping_sub(before.time) as u64);
+        (interval, piece.price.first().map_or(0, |first| first.wrapping_sub(before.price)))
+    }
+
     /// Passes every interval to `add`, from the record before each of these records that has one.
     #[inline(always)]
     pub fn intervals(&self, mut add: impl FnMut(u64)) {
@@ -147,6 +167,26 @@ impl Records<'_> {
         for (later, earlier) in price.iter().skip(1).zip(price) {
             add(later.wrapping_sub(*earlier));
         }
+    }
+}
+
+/// Highest and lowest of prices and a start.
+pub struct Extremes<'a> {
+    pub price: &'a [i64],
+    pub start: i64,
+}
+
+impl Kernel for Extremes<'_> {
+    type Output = (i64, i64);
+
+    #[inline(always)]
+    fn run(self) -> Self::Output {
+        let (mut highest, mut lowest) = (self.start, self.start);
+        for price in self.price {
+            highest = highest.max(*price);
+            lowest = lowest.min(*price);
+        }
+        (highest, lowest)
     }
 }
 
@@ -179,6 +219,18 @@ impl Buffer {
         self.side.truncate(len);
     }
 
+    /// Makes room for so many records in all, in the columns that a piece has, and for no more.
+    pub fn reserve(&mut self, piece: &Piece, records: usize) {
+        fn room<T>(column: &mut Vec<T>, like: &[T], records: usize) {
+            let wanted = if like.is_empty() { 0 } else { records };
+            column.reserve_exact(wanted.saturating_sub(column.len()));
+        }
+        room(&mut self.time, piece.time, records);
+        room(&mut self.price, piece.price, records);
+        room(&mut self.size, piece.size, records);
+        room(&mut self.side, piece.side, records);
+    }
+
     pub fn append(&mut self, piece: &Piece) {
         self.time.extend_from_slice(piece.time);
         self.price.extend_from_slice(piece.price);
@@ -190,9 +242,8 @@ impl Buffer {
         Piece { time: &self.time, price: &self.price, size: &self.size, side: &self.side }
     }
 
-    /// Appends the rows `from..to` of a chunk, all of which the fold has admitted.
+    /// Appends prices, sizes and sides of the rows `from..to` of a chunk, all of which the fold has admitted.
     pub fn convert(&mut self, ticks: &Ticks, uses: Uses, from: usize, to: usize) {
-        self.time.extend_from_slice(part(ticks.time, from, to));
         if uses.price {
             convert(ticks.price, &mut self.price, from, to);
         }

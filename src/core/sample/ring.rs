@@ -112,7 +112,9 @@ impl Ring {
                 .back()
                 .is_none_or(|block| block.end() != start || block.records.len() as u64 >= self.block_len);
             if is_new {
-                self.blocks.push_back(Block { start, records: self.spare.take().unwrap_or_default() });
+                let mut records = self.spare.take().unwrap_or_default();
+                records.reserve(piece, self.block_len as usize);
+                self.blocks.push_back(Block { start, records });
             }
             let Some(block) = self.blocks.back_mut() else { return };
             let space = self.block_len as usize - block.records.len();

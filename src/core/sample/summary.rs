@@ -2,7 +2,9 @@
 
 use crate::core::arithmetic::wide::Int;
 use crate::core::bar::Sums;
-use crate::core::sample::records::Piece;
+use crate::core::sample::records::{Extremes, Piece};
+use crate::core::simd::fold::{LIMB_BITS, multiply};
+use crate::core::simd::{InstructionSet, Kernel, on};
 use crate::core::time::TimeUnit;
 
 /// Exact sums of a sample.
@@ -28,6 +30,61 @@ pub struct Summary {
     /// Bought and sold together, and bought less sold: fills of a bar, records of a window.
     pub sided_count: i64,
     pub net_count: i64,
+}
+
+/// Records that are added at once.
+const FEW: usize = 1_024;
+/// Bits of prices and sizes with which the sums of so few records fit 64 bits.
+const NARROW_BITS: u32 = 52;
+
+/// Sums over few records; those of sizes only if all numbers have few bits.
+#[derive(Default)]
+struct Flow {
+    bits: u64,
+    volume: i64,
+    sided_volume: i64,
+    net_volume: i64,
+    /// In limbs of 26 bits, the highest first.
+    turnover: [u64; 3],
+    sided_count: i64,
+    net_count: i64,
+}
+
+struct Traded<'a> {
+    piece: Piece<'a>,
+}
+
+impl Kernel for Traded<'_> {
+    type Output = Flow;
+
+    #[inline(always)]
+    fn run(self) -> Flow {
+        let Piece { price, size, side, .. } = self.piece;
+        let mut flow = Flow::default();
+        let [mut high, mut middle, mut low] = [0u64; 3];
+        for (price, size) in price.iter().zip(size) {
+            let limbs = multiply(*price as u64, *size as u64);
+            flow.bits |= (price | size) as u64;
+            high = high.wrapping_add(limbs[0]);
+            middle = middle.wrapping_add(limbs[1]);
+            low = low.wrapping_add(limbs[2]);
+        }
+        flow.turnover = [high, middle, low];
+        for size in size {
+            flow.bits |= *size as u64;
+            flow.volume = flow.volume.wrapping_add(*size);
+        }
+        for (size, side) in size.iter().zip(side) {
+            let (bought, sold) = (if *side > 0 { *size } else { 0 }, if *side < 0 { *size } else { 0 });
+            flow.sided_volume = flow.sided_volume.wrapping_add(bought).wrapping_add(sold);
+            flow.net_volume = flow.net_volume.wrapping_add(bought).wrapping_sub(sold);
+        }
+        for side in side {
+            flow.sided_count += i64::from(side & 1);
+            flow.net_count += i64::from(*side);
+        }
+        flow
+    }
 }
 
 impl Summary {
@@ -58,7 +115,7 @@ impl Summary {
     }
 
     /// Adds records of a window.
-    pub fn add(&mut self, piece: &Piece) {
+    pub fn add(&mut self, set: InstructionSet, piece: &Piece) {
         let ([first, ..], [.., last]) = (piece.time, piece.time) else { return };
         if self.records == 0 {
             self.open_time = *first;
@@ -67,48 +124,34 @@ impl Summary {
         }
         self.close_time = *last;
         self.close = piece.price.last().copied().unwrap_or_default();
-        for price in piece.price {
-            self.high = self.high.max(*price);
-            self.low = self.low.min(*price);
-        }
+        let (high, low) = on(set, Extremes { price: piece.price, start: self.open });
+        (self.high, self.low) = (self.high.max(high), self.low.min(low));
         self.records += piece.len() as i64;
-        self.add_sizes(piece);
-        for side in piece.side {
-            self.sided_count += i64::from(*side != 0);
-            self.net_count += i64::from(*side);
+        for from in (0..piece.len()).step_by(FEW) {
+            let piece = piece.slice(from, (from + FEW).min(piece.len()));
+            let flow = on(set, Traded { piece });
+            self.sided_count += flow.sided_count;
+            self.net_count += flow.net_count;
+            if flow.bits >> NARROW_BITS == 0 {
+                self.volume += i128::from(flow.volume);
+                self.sided_volume += i128::from(flow.sided_volume);
+                self.net_volume += i128::from(flow.net_volume);
+                let [high, middle, low] = flow.turnover.map(u128::from);
+                self.turnover.add_unsigned((high << (2 * LIMB_BITS)) + (middle << LIMB_BITS) + low);
+            } else {
+                self.add_wide(&piece);
+            }
         }
     }
 
-    fn add_sizes(&mut self, piece: &Piece) {
-        // Few enough records that a product of 116 bits cannot overflow, nor a size of 51.
-        const FEW: usize = 2_048;
-        for from in (0..piece.len()).step_by(FEW) {
-            let piece = piece.slice(from, (from + FEW).min(piece.len()));
-            let largest = piece.size.iter().copied().fold(0, i64::max);
-            let mut turnover = 0u128;
-            for (price, size) in piece.price.iter().zip(piece.size) {
-                let product = u128::from(price.unsigned_abs()) * u128::from(size.unsigned_abs());
-                if largest < 1 << 51 {
-                    turnover += product;
-                } else {
-                    self.turnover.add_unsigned(product);
-                }
-            }
-            self.turnover.add_unsigned(turnover);
-            if largest < 1 << 51 {
-                self.volume += i128::from(piece.size.iter().sum::<i64>());
-                let of_sides = |weight: fn(i64) -> i64| {
-                    piece.size.iter().zip(piece.side).map(|(size, side)| size * weight(i64::from(*side))).sum::<i64>()
-                };
-                self.sided_volume += i128::from(of_sides(i64::abs));
-                self.net_volume += i128::from(of_sides(|side| side));
-            } else {
-                self.volume += piece.size.iter().map(|size| i128::from(*size)).sum::<i128>();
-                for (size, side) in piece.size.iter().zip(piece.side) {
-                    self.sided_volume += i128::from(*size) * i128::from(side.abs());
-                    self.net_volume += i128::from(*size) * i128::from(*side);
-                }
-            }
+    fn add_wide(&mut self, piece: &Piece) {
+        self.volume += piece.size.iter().map(|size| i128::from(*size)).sum::<i128>();
+        for (price, size) in piece.price.iter().zip(piece.size) {
+            self.turnover.add_unsigned(u128::from(price.unsigned_abs()) * u128::from(size.unsigned_abs()));
+        }
+        for (size, side) in piece.size.iter().zip(piece.side) {
+            self.sided_volume += i128::from(*size) * i128::from(side.abs());
+            self.net_volume += i128::from(*size) * i128::from(*side);
         }
     }
 

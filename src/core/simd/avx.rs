@@ -3,6 +3,7 @@
 use std::arch::x86_64::*;
 
 use crate::core::bar::Sums;
+use crate::core::simd::Kernel;
 use crate::core::simd::fold::{QuickSpan, fold_lanes};
 use crate::core::simd::order::{is_overlapping_lanes, scan_lanes};
 use crate::core::simd::search::{first_extreme_lanes, first_outside_lanes};
@@ -76,6 +77,16 @@ pub fn unpack_avx2(records: &[Record], has_ids: bool, out: &mut Unpacked) {
 #[target_feature(enable = "avx512f,avx512dq,avx512vl,avx512bw,avx2,bmi1,bmi2,lzcnt,popcnt")]
 pub fn unpack_avx512(records: &[Record], has_ids: bool, out: &mut Unpacked) {
     unpack_lanes::<Avx512>(records, has_ids, out);
+}
+
+#[target_feature(enable = "avx2,bmi1,bmi2,lzcnt,popcnt")]
+pub fn run_avx2<K: Kernel>(kernel: K) -> K::Output {
+    kernel.run()
+}
+
+#[target_feature(enable = "avx512f,avx512dq,avx512vl,avx512bw,avx2,bmi1,bmi2,lzcnt,popcnt")]
+pub fn run_avx512<K: Kernel>(kernel: K) -> K::Output {
+    kernel.run()
 }
 
 struct Avx2;

@@ -14,7 +14,7 @@ pub const LARGEST_QUICK: f64 = 45_000_000.0;
 const TWO_52: f64 = 4_503_599_627_370_496.0;
 const TWO_52_MANTISSA: u64 = (1 << 52) - 1;
 const LANES: usize = 8;
-const LIMB_BITS: u32 = 26;
+pub const LIMB_BITS: u32 = 26;
 const LIMB_MASK: u64 = (1 << LIMB_BITS) - 1;
 
 /// A span whose prices and quantities are doubles. Absent columns are empty.
@@ -337,7 +337,7 @@ impl Lanes {
 
 /// The product of two 52-bit integers as sums of 26-bit limb products: high, middle, low.
 #[inline(always)]
-fn multiply(p: u64, q: u64) -> [u64; 3] {
+pub fn multiply(p: u64, q: u64) -> [u64; 3] {
     // The masks tell the compiler that a 32-bit multiplication suffices.
     let (p_high, p_low) = (p >> LIMB_BITS & 0xffff_ffff, p & LIMB_MASK);
     let (q_high, q_low) = (q >> LIMB_BITS & 0xffff_ffff, q & LIMB_MASK);

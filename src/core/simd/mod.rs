@@ -21,6 +21,26 @@ use crate::core::simd::order::{is_overlapping_lanes, scan_lanes};
 use crate::core::simd::search::{first_extreme_lanes, first_outside_lanes};
 use crate::core::simd::transpose::{Baseline, Record, Spreading, Unpacked, spread_lanes, unpack_lanes};
 
+/// A computation of its own kind, which is compiled once per instruction set: `run` must be inlined always.
+pub trait Kernel {
+    type Output;
+    fn run(self) -> Self::Output;
+}
+
+/// Runs a computation on an instruction set.
+#[inline]
+pub fn on<K: Kernel>(set: InstructionSet, kernel: K) -> K::Output {
+    #[cfg(target_arch = "x86_64")]
+    match set {
+        // SAFETY: an instruction set is used only after its features were detected.
+        InstructionSet::Avx512 => return unsafe { avx::run_avx512(kernel) },
+        InstructionSet::Avx2 => return unsafe { avx::run_avx2(kernel) },
+        InstructionSet::Baseline => {}
+    }
+    let _ = set;
+    kernel.run()
+}
+
 /// Folds a span on an instruction set; `None` if it must be folded record by record.
 #[inline]
 pub fn fold(set: InstructionSet, span: &QuickSpan) -> Option<Sums> {

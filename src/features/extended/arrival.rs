@@ -11,6 +11,7 @@ use crate::core::sample::family::{Cell, Entry, Family, Formula, OrderFamily, Rec
 use crate::core::sample::orders::Orders;
 use crate::core::sample::records::{Records, Uses};
 use crate::core::sample::summary::Summary;
+use crate::core::simd::{Kernel, on};
 use crate::core::ticks::Inputs;
 use crate::features::shared::ratio::{scaled_deviation, signed_share};
 use crate::features::shared::{Definition, POSITIVE, SIGNED_SHARE, orders, records, whole};
@@ -139,11 +140,28 @@ impl Family for Silence {
     }
 }
 
+/// The longest interval between times.
+struct Longest<'a> {
+    time: &'a [i64],
+}
+
+impl Kernel for Longest<'_> {
+    type Output = u64;
+
+    #[inline(always)]
+    fn run(self) -> Self::Output {
+        let later = self.time.get(1..).unwrap_or_default();
+        later
+            .iter()
+            .zip(self.time)
+            .fold(0, |longest, (later, earlier)| longest.max(later.wrapping_sub(*earlier) as u64))
+    }
+}
+
 impl RecordFamily for Silence {
     fn absorb(&mut self, records: &Records) {
-        let mut longest = self.longest;
-        records.intervals(|interval| longest = longest.max(interval));
-        self.longest = longest;
+        let (first, _) = records.first_step();
+        self.longest = self.longest.max(first).max(on(records.set, Longest { time: records.piece.time }));
     }
 
     fn boxed(&self) -> Box<dyn RecordFamily> {

@@ -5,9 +5,10 @@
 //! `large_order_ofi` the imbalance of their bought and sold volume. Sizes 1 to 100 have the quantiles 50
 //! and 90, and a share of 1045/5050.
 
+use std::ops::{Add, Sub};
+
 use crate::core::arithmetic::grid::to_f64;
 use crate::core::sample::family::{Cell, Entry, Formula, HeldFamily, float};
-use crate::core::sample::orders::{Order, OrderCutter};
 use crate::core::sample::records::{Piece, Uses};
 use crate::core::sample::summary::Summary;
 use crate::core::ticks::Inputs;
@@ -33,8 +34,8 @@ const ORDER_SIZES: Entry<dyn HeldFamily> =
 #[derive(Debug)]
 struct OrderSizes;
 
-/// An integer of a size, as narrow as the sizes allow: a long bar has many.
-trait Size: Copy + Ord + TryFrom<i128> {
+/// An integer that holds the volume of the bar, as narrow as it may be: a long bar has many orders.
+trait Size: Copy + Default + Ord + Add<Output = Self> + Sub<Output = Self> + From<i64> {
     fn wide(self) -> i128;
 }
 
@@ -50,55 +51,84 @@ impl Size for i128 {
     }
 }
 
-/// The smallest size with at least so many percent of the sizes at or below it.
-fn quantile<T: Size>(sizes: &mut [T], percent: usize) -> i128 {
-    let rank = (percent * sizes.len()).div_ceil(100).saturating_sub(1);
-    if rank < sizes.len() { sizes.select_nth_unstable(rank).1.wide() } else { 0 }
+/// Sizes and sides of orders.
+struct Cut<T> {
+    sizes: Vec<T>,
+    sides: Vec<i8>,
 }
 
-/// Sizes and sides of orders; `None` if a size does not fit the type.
-fn orders<T: Size>(pieces: &[Piece]) -> Option<(Vec<T>, Vec<i8>)> {
-    let (mut cutter, mut buffer) = (OrderCutter::default(), Vec::new());
-    let (mut sizes, mut sides, mut is_fitting) = (Vec::new(), Vec::new(), true);
-    let mut take = |list: &[Order]| {
-        sides.extend(list.iter().map(|order| order.side));
-        sizes.extend(list.iter().map_while(|order| T::try_from(order.size).ok()));
-        is_fitting &= sizes.len() == sides.len();
-    };
-    for piece in pieces {
-        cutter.cut(piece, &mut buffer, |orders| take(orders.list));
+impl<T: Size> Cut<T> {
+    fn new(pieces: &[Piece]) -> Self {
+        let records = pieces.iter().map(Piece::len).sum();
+        let mut cut = Self { sizes: vec![T::default(); records], sides: vec![0; records] };
+        // The last order is written again until another one begins, without a branch that depends on the trades.
+        let (mut at, mut size, mut last) = (0, T::default(), None);
+        for piece in pieces {
+            let mut sides = piece.side.iter().copied();
+            for (time, more) in piece.time.iter().zip(piece.size) {
+                let side = sides.next().unwrap_or_default();
+                let is_new = last != Some((*time, side));
+                at += usize::from(is_new & last.is_some());
+                size = if is_new { T::default() } else { size } + T::from(*more);
+                last = Some((*time, side));
+                (cut.sizes[at], cut.sides[at]) = (size, side);
+            }
+        }
+        let count = at + usize::from(last.is_some());
+        cut.sizes.truncate(count);
+        cut.sides.truncate(count);
+        cut
     }
-    if cutter.is_open {
-        take(&[cutter.last]);
+
+    /// Volume of the orders of at least a size, of those of them with an aggressor, and bought less sold.
+    fn volumes(&self, least: T) -> [f64; 3] {
+        let [mut all, mut sided, mut net] = [T::default(); 3];
+        for (size, side) in self.sizes.iter().zip(&self.sides) {
+            let size = if *size >= least { *size } else { T::default() };
+            let of_side = |is_own: bool| if is_own { size } else { T::default() };
+            let (bought, sold) = (of_side(*side > 0), of_side(*side < 0));
+            all = all + size;
+            sided = sided + bought + sold;
+            net = net + bought - sold;
+        }
+        [all, sided, net].map(|volume| to_f64(volume.wide()))
     }
-    is_fitting.then_some((sizes, sides))
 }
 
-/// Values of the requested columns; `None` if a size does not fit the type.
-fn values_of<T: Size>(pieces: &[Piece], wanted: &[usize], volume: f64) -> Option<Vec<Cell>> {
-    let (sizes, sides) = orders::<T>(pieces)?;
-    let mut selected = sizes.clone();
-    let large = quantile(&mut selected, 90);
-    let median = quantile(&mut selected, 50);
-    let of_large = |weight: fn(i8) -> i8| -> f64 {
-        let large = sizes.iter().zip(&sides).filter(|(size, _)| size.wide() >= large);
-        to_f64(large.map(|(size, side)| size.wide() * i128::from(weight(*side))).sum())
-    };
-    let has_tenth = sizes.len() >= LEAST as usize;
+/// Place of the smallest size with at least so many percent of the sizes at or below it.
+fn rank(percent: usize, count: usize) -> usize {
+    (percent * count).div_ceil(100).saturating_sub(1)
+}
+
+/// Values of the requested columns.
+fn values_of<T: Size>(pieces: &[Piece], wanted: &[usize], volume: f64) -> Vec<Cell> {
+    let cut = Cut::<T>::new(pieces);
+    let count = cut.sizes.len();
+    if count == 0 {
+        return wanted.iter().map(|_| float(None)).collect();
+    }
+    let mut selected = cut.sizes.clone();
+    let (below, large, _) = selected.select_nth_unstable(rank(90, count));
+    let (large, middle) = (*large, rank(50, count));
+    let median = if middle < below.len() { *below.select_nth_unstable(middle).1 } else { large };
+    let is_wanted = |column| count >= LEAST as usize && wanted.contains(&column);
+    let [all, sided, net] = if is_wanted(2) || is_wanted(3) { cut.volumes(large) } else { [0.0; 3] };
     let value = |column: &usize| match column {
-        0 => Some(to_f64(median) / 1e8),
-        1 => Some(to_f64(large) / 1e8),
-        2 if has_tenth => share(of_large(|_| 1), volume),
-        3 if has_tenth => signed_share(of_large(|side| side), of_large(i8::abs)),
+        0 => Some(to_f64(median.wide()) / 1e8),
+        1 => Some(to_f64(large.wide()) / 1e8),
+        2 if is_wanted(2) => share(all, volume),
+        3 if is_wanted(3) => signed_share(net, sided),
         _ => None,
     };
-    Some(wanted.iter().map(value).map(float).collect())
+    wanted.iter().map(value).map(float).collect()
 }
 
 impl HeldFamily for OrderSizes {
     fn values(&self, pieces: &[Piece], wanted: &[usize], summary: &Summary) -> Vec<Cell> {
         let volume = to_f64(summary.volume);
-        let narrow = values_of::<i64>(pieces, wanted, volume);
-        narrow.or_else(|| values_of::<i128>(pieces, wanted, volume)).unwrap_or_default()
+        match i64::try_from(summary.volume) {
+            Ok(_) => values_of::<i64>(pieces, wanted, volume),
+            Err(_) => values_of::<i128>(pieces, wanted, volume),
+        }
     }
 }

@@ -51,26 +51,35 @@ struct Signs {
 }
 
 impl Signs {
-    fn add(&mut self, side: i8) {
-        let lag = LONG_LAG as u64;
-        let at = |back: u64| (self.count.wrapping_sub(back) % lag) as usize;
-        if self.count > 0 {
-            self.products[0] += i64::from(side * self.last[at(1)]);
+    /// The side so many orders back; 0 without one.
+    fn back(&self, orders: u64) -> i8 {
+        if orders <= self.count { self.last[((self.count - orders) % LONG_LAG as u64) as usize] } else { 0 }
+    }
+
+    fn add(&mut self, sides: impl Iterator<Item = i8>) {
+        let [mut a, mut b, mut c, mut d, mut e] = [1, 2, 3, 4, 5].map(|orders| i64::from(self.back(orders)));
+        let Self { mut count, mut sum, mut products, mut words, mut run, mut longest, .. } = *self;
+        let mut word = usize::from(a > 0) | usize::from(b > 0) << 1;
+        for side in sides {
+            if let Some(first) = self.first.get_mut(count as usize) {
+                *first = side;
+            }
+            let side = i64::from(side);
+            products[0] += side * a;
+            products[1] += side * e;
+            word = (word << 1 | usize::from(side > 0)) & 7;
+            words[word] += u64::from(count >= 2);
+            run = if side == a { run + 1 } else { 1 };
+            longest = longest.max(run);
+            (a, b, c, d, e) = (side, a, b, c, d);
+            sum += side;
+            count += 1;
         }
-        if self.count >= 2 {
-            let bit = |side: i8| usize::from(side > 0);
-            self.words[bit(self.last[at(2)]) << 2 | bit(self.last[at(1)]) << 1 | bit(side)] += 1;
+        for (back, side) in (1..).zip([a, b, c, d, e]).filter(|(back, _)| *back <= count) {
+            self.last[((count - back) % LONG_LAG as u64) as usize] = side as i8;
         }
-        if self.count >= lag {
-            self.products[1] += i64::from(side * self.last[at(lag)]);
-        } else {
-            self.first[self.count as usize] = side;
-        }
-        self.run = if self.count > 0 && side == self.last[at(1)] { self.run + 1 } else { 1 };
-        self.longest = self.longest.max(self.run);
-        self.last[at(0)] = side;
-        self.sum += i64::from(side);
-        self.count += 1;
+        let (first, last) = (self.first, self.last);
+        *self = Self { count, sum, products, first, last, words, run, longest };
     }
 
     /// Autocorrelation, with numerator and denominator times the square of the count.
@@ -134,9 +143,7 @@ impl Family for Signs {
 
 impl OrderFamily for Signs {
     fn absorb(&mut self, orders: &Orders) {
-        for order in orders.list.iter().filter(|order| order.side != 0) {
-            self.add(order.side);
-        }
+        self.add(orders.list.iter().map(|order| order.side).filter(|side| *side != 0));
     }
 
     fn boxed(&self) -> Box<dyn OrderFamily> {

@@ -66,14 +66,20 @@ impl Family for Spread {
 
 impl OrderFamily for Spread {
     fn absorb(&mut self, orders: &Orders) {
+        // Without a branch that depends on the trades.
+        let [mut after, mut along] = [Steps::default(); 2];
         for order in orders.later() {
-            let steps = match order.side * order.side_before {
-                0 => continue,
-                1 => &mut self.continuations,
-                _ => &mut self.reversals,
-            };
-            steps.count += 1;
-            steps.sum += i128::from(order.gap.wrapping_mul(order.side.into()));
+            let turn = order.side * order.side_before;
+            let (is_after, is_along) = (turn < 0, turn > 0);
+            let step = i128::from(order.gap.wrapping_mul(order.side.into()));
+            after.count += u64::from(is_after);
+            along.count += u64::from(is_along);
+            after.sum += if is_after { step } else { 0 };
+            along.sum += if is_along { step } else { 0 };
+        }
+        for (steps, more) in [(&mut self.reversals, after), (&mut self.continuations, along)] {
+            steps.count += more.count;
+            steps.sum += more.sum;
         }
     }
 

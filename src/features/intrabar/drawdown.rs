@@ -8,6 +8,7 @@ use crate::core::sample::codec::Codec;
 use crate::core::sample::family::{Cell, Entry, Family, Formula, RecordFamily, float};
 use crate::core::sample::records::{Records, Uses};
 use crate::core::sample::summary::Summary;
+use crate::core::simd::{Kernel, on};
 use crate::core::ticks::Inputs;
 use crate::features::shared::ratio::ratio;
 use crate::features::shared::{Definition, POSITIVE, SHARE, records};
@@ -34,7 +35,7 @@ impl Excursion {
         (self.extreme, self.far) = (price, price);
     }
 
-    /// Compares the distance of the farthest price with the largest so far.
+    /// Compares the distance of the farthest price with the largest before this extreme.
     #[inline(always)]
     fn compare(&mut self) {
         let (distance, over) = (self.far.abs_diff(self.extreme), self.extreme.unsigned_abs());
@@ -43,7 +44,8 @@ impl Excursion {
         }
     }
 
-    fn value(&self) -> Option<f64> {
+    fn value(mut self) -> Option<f64> {
+        self.compare();
         ratio(self.distance as f64, self.over as f64)
     }
 
@@ -76,32 +78,53 @@ impl Family for Excursions {
     }
 }
 
+/// Prices that are passed over at once.
+const BLOCK: usize = 16;
+
+struct Follow<'a> {
+    excursions: &'a mut Excursions,
+    prices: &'a [i64],
+}
+
+impl Kernel for Follow<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run(self) {
+        let Excursions { mut fall, mut rise } = *self.excursions;
+        for prices in self.prices.chunks(BLOCK) {
+            let is_beyond =
+                |low: i64, high: i64| prices.iter().fold(false, |any, price| any | (*price > high) | (*price < low));
+            if !is_beyond(fall.far, rise.far) {
+                continue;
+            }
+            for price in prices {
+                if *price > fall.extreme {
+                    fall.compare();
+                    fall.start(*price);
+                }
+                fall.far = fall.far.min(*price);
+                if *price < rise.extreme {
+                    rise.compare();
+                    rise.start(*price);
+                }
+                rise.far = rise.far.max(*price);
+            }
+        }
+        *self.excursions = Excursions { fall, rise };
+    }
+}
+
 impl RecordFamily for Excursions {
     fn absorb(&mut self, records: &Records) {
         let mut prices = records.piece.price;
         if let ([first, rest @ ..], 0) = (prices, records.before.count) {
             for excursion in [&mut self.fall, &mut self.rise] {
                 excursion.start(*first);
-                excursion.compare();
             }
             prices = rest;
         }
-        let (mut fall, mut rise) = (self.fall, self.rise);
-        for price in prices {
-            if *price > fall.extreme {
-                fall.start(*price);
-            } else if *price < fall.far {
-                fall.far = *price;
-                fall.compare();
-            }
-            if *price < rise.extreme {
-                rise.start(*price);
-            } else if *price > rise.far {
-                rise.far = *price;
-                rise.compare();
-            }
-        }
-        (self.fall, self.rise) = (fall, rise);
+        on(records.set, Follow { excursions: self, prices });
     }
 
     fn boxed(&self) -> Box<dyn RecordFamily> {

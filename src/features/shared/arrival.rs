@@ -10,6 +10,7 @@ use crate::core::sample::codec::Codec;
 use crate::core::sample::family::{Cell, Entry, Family, Formula, RecordFamily, float, integer};
 use crate::core::sample::records::{Records, Uses};
 use crate::core::sample::summary::Summary;
+use crate::core::simd::{Kernel, on};
 use crate::core::ticks::Inputs;
 use crate::features::shared::ratio::{ratio, scaled_deviation, signed_share};
 use crate::features::shared::{Definition, POSITIVE, SIGNED_SHARE, records, whole};
@@ -70,16 +71,31 @@ impl Family for Intervals {
     }
 }
 
+/// All bits of the intervals between times, and the sum of their squares if those are few.
+struct Squares<'a> {
+    time: &'a [i64],
+}
+
+impl Kernel for Squares<'_> {
+    type Output = (u64, u64);
+
+    #[inline(always)]
+    fn run(self) -> Self::Output {
+        let later = self.time.get(1..).unwrap_or_default();
+        let intervals = later.iter().zip(self.time).map(|(later, earlier)| later.wrapping_sub(*earlier) as u64);
+        intervals.fold((0, 0), |(bits, sum), interval: u64| {
+            (bits | interval, sum.wrapping_add(interval.wrapping_mul(interval)))
+        })
+    }
+}
+
 impl RecordFamily for Intervals {
     fn absorb(&mut self, records: &Records) {
-        let (mut bits, mut sum) = (0, 0u128);
-        records.intervals(|interval| {
-            bits |= interval;
-            sum = sum.wrapping_add(u128::from(interval) * u128::from(interval));
-        });
+        let (first, _) = records.first_step();
+        let (bits, sum) = on(records.set, Squares { time: records.piece.time });
         // A piece has at most 2^12 records.
-        if bits < 1 << 58 {
-            self.squares.add_unsigned(sum);
+        if (bits | first) >> 25 == 0 {
+            self.squares.add_unsigned(u128::from(sum + first * first));
         } else {
             records.intervals(|interval| self.squares.add_unsigned(u128::from(interval) * u128::from(interval)));
         }

@@ -4,18 +4,25 @@
 //! `F²(s)` is the mean squared residual of least-squares lines in segments of `s` prices from the left;
 //! the remainder is dropped. Undefined when any of them is 0. About 0.5 for a random walk.
 //!
-//! A segment with `S = Σe`, `Q = Σe²` and `M = Σke`, where `e` is a price less the first of the sample and
-//! `k` counts from 0, has the residual `(AC - B²) / (Cs)` with `A = sQ - S²`, `B = sM - s(s-1)/2·S` and
-//! `C = s²(s²-1)/12`, all of them integers. The sums are differences of sums over the whole sample, so
-//! that a record costs the same whatever the number of scales.
+//! A segment with `S = Σe`, `Q = Σe²` and `B = Σ(2k - s + 1)e`, where `e` is a price less the first of the
+//! sample and `k` counts from 0, has the residual `(C(sQ - S²) - s²/4·B²) / (Cs)` with `C = s²(s²-1)/12`, all
+//! of them integers. So a scale needs the sums of `S²` and `B²` over its segments, and a segment is joined
+//! from the two of half its length: a record costs the same whatever the number of scales.
+
+use std::marker::PhantomData;
 
 use crate::core::arithmetic::wide::{Int, Wide};
+use crate::core::checkpoint::unusable;
 use crate::core::error::CoreError;
 use crate::core::sample::codec::Codec;
 use crate::core::sample::family::{Cell, Entry, Family, Formula, RecordFamily, float};
 use crate::core::sample::records::{Records, Uses};
 use crate::core::sample::summary::Summary;
+use crate::core::simd::{Kernel, on};
 use crate::core::ticks::Inputs;
+use crate::features::shared::segments::{
+    BLOCK, Block, EMPTY, GROUP, Long, NARROW_BITS, SHORT_BITS, Segment, Short, Squares,
+};
 use crate::features::shared::{ANY, Definition, records};
 
 pub const HURST: Definition = records("exponent", Inputs::NONE, ANY, 128, Formula::Records(&FLUCTUATION, 0));
@@ -23,180 +30,181 @@ pub const HURST: Definition = records("exponent", Inputs::NONE, ANY, 128, Formul
 const FLUCTUATION: Entry<dyn RecordFamily> =
     Entry { name: "fluctuation", uses: Uses::PRICE, new: || Box::new(Fluctuation::default()) };
 
-/// Exponents of two of the smallest scales, 8 and 12, which are 1 and 3 times these powers.
-const SMALLEST: [(u64, u32); 2] = [(1, 3), (3, 2)];
-const MOST_SCALES: usize = 62;
+const MOST_SCALES: usize = 60;
 
-/// Sums over the first records of a sample.
+/// A scale.
 #[derive(Clone, Copy, Debug, Default)]
-struct Prefix {
-    count: u64,
-    values: i128,
+struct Level {
+    /// Segments of the level below that wait for another one to be joined.
+    pending: [Segment; 2],
+    waiting: usize,
+    /// Sums of squares over the segments.
+    sums: Wide,
+    slopes: Wide,
+    /// Sum of squared distances up to the end of the last segment.
     squares: Int<3>,
-    moments: Int<3>,
 }
 
-/// Fluctuation at one scale.
-#[derive(Clone, Copy, Debug, Default)]
-struct Scale {
-    /// Sum of `AC - B²` over segments.
-    total: Wide,
-    /// Sums at the end of the last segment.
-    done: Prefix,
-    shape: Shape,
+/// The scales that are powers of two times the smallest one.
+#[derive(Clone, Debug, Default)]
+struct Ladder {
+    levels: Vec<Level>,
 }
 
-/// What follows from the number of records of a segment.
-#[derive(Clone, Copy, Debug, Default)]
-struct Shape {
-    len: u64,
-    /// `C`, and most bits of the reach of prices with which the sums of a segment fit 64 bits and its total
-    /// 128; none for a long segment.
-    narrow: Option<(i64, u32)>,
+/// Groups that make a segment of the smallest scale of each ladder.
+const SMALLEST: [usize; 2] = [2, 3];
+
+/// What a level of a ladder joins: how many segments, of how many records.
+fn shape(smallest: usize, at: usize) -> (usize, u64) {
+    let group = GROUP as u64;
+    if at == 0 { (smallest, group) } else { (2, (group * smallest as u64) << (at - 1).min(MOST_SCALES)) }
 }
 
-impl Shape {
-    fn new(len: u64) -> Self {
-        let bits = bits(len);
-        // Prices differ by at most twice the reach. The first moment has 1 + 2·bits more, `AC` three times these.
-        let of_reach = 61u32.saturating_sub(2 * bits).min(62u32.saturating_sub(3 * bits));
-        let narrow = (len <= LARGEST_NARROW).then(|| {
-            let square = (len * len) as i64;
-            (square / 4 * (square - 1) / 3, of_reach)
-        });
-        Self { len, narrow }
+impl Ladder {
+    fn level(&mut self, at: usize) -> &mut Level {
+        if at == self.levels.len() {
+            self.levels.push(Level::default());
+        }
+        &mut self.levels[at]
     }
-}
 
-fn bits(value: u64) -> u32 {
-    u64::BITS - value.leading_zeros()
+    /// Adds a segment of those that a level joins; `squares` is the sum up to its end.
+    fn add(&mut self, smallest: usize, mut at: usize, mut segment: Segment, squares: &Int<3>) {
+        loop {
+            let (parts, len) = shape(smallest, at);
+            let level = self.level(at);
+            if level.waiting + 1 < parts {
+                level.pending[level.waiting] = segment;
+                level.waiting += 1;
+                return;
+            }
+            let [first, second] = level.pending;
+            segment = if parts == 2 { first.join(&[segment], len) } else { first.join(&[second, segment], len) };
+            level.waiting = 0;
+            level.sums = level.sums + Int::<2>::from(segment.sum).square();
+            level.slopes = level.slopes + segment.slope.square();
+            level.squares = *squares;
+            at += 1;
+        }
+    }
+
+    /// Adds a block after so many groups and squares.
+    #[inline(always)]
+    fn add_block<T: Squares>(
+        &mut self,
+        smallest: usize,
+        block: &Block<T>,
+        groups_before: u64,
+        squares_before: &Int<3>,
+    ) {
+        let until = |groups: usize| {
+            let mut squares = *squares_before;
+            squares.add_unsigned(T::at(&block.squares, groups));
+            squares
+        };
+        let (mut groups_of_block, mut spare) = (block.groups, EMPTY);
+        let (mut now, mut next) = (&mut groups_of_block, &mut spare);
+        let (mut count, mut at) = (block.count, 0);
+        while count > 0 {
+            let (parts, len) = shape(smallest, at);
+            let groups = len as usize / GROUP;
+            // Groups of the block up to the end of the first segment.
+            let first = groups - (groups_before % groups as u64) as usize;
+            if groups * parts > BLOCK {
+                for row in 0..count {
+                    let segment = Segment::of(now.sums[2 + row], now.slopes[2 + row]);
+                    self.add(smallest, at, segment, &until((first + row * groups).min(block.count)));
+                }
+                return;
+            }
+            let level = self.level(at);
+            let from = 2 - level.waiting;
+            for (row, pending) in level.pending[..level.waiting].iter().enumerate() {
+                (now.sums[from + row], now.slopes[from + row]) = (pending.sum as i64, pending.slope.0[0] as i64);
+            }
+            let (joined, left) = ((level.waiting + count) / parts, (level.waiting + count) % parts);
+            let to = from + joined * parts;
+            if joined > 0 {
+                let (sums, slopes) = match parts {
+                    2 => now.join::<T, 2>(from, to, len as i64, next),
+                    _ => now.join::<T, 3>(from, to, len as i64, next),
+                };
+                level.sums.add_unsigned(sums.total());
+                level.slopes.add_unsigned(slopes.total());
+                level.squares = until((first + (to - 3) * groups).min(block.count));
+            }
+            for row in 0..left {
+                level.pending[row] = Segment::of(now.sums[to + row], now.slopes[to + row]);
+            }
+            level.waiting = left;
+            std::mem::swap(&mut now, &mut next);
+            (count, at) = (joined, at + 1);
+        }
+    }
 }
 
 #[derive(Clone, Debug, Default)]
 struct Fluctuation {
-    sums: Prefix,
+    /// Prices after the last whole group.
+    tail: [i64; GROUP - 1],
+    /// Sum of squared distances over whole groups.
+    squares: Int<3>,
     /// Largest distance from the first price, at least.
     reach: u64,
-    scales: [Vec<Scale>; 2],
+    ladders: [Ladder; 2],
 }
 
-impl Prefix {
-    /// Adds a value, at a number of records that the caller raises.
+/// Adds groups of prices after so many others.
+struct Add<'a, T> {
+    fluctuation: &'a mut Fluctuation,
+    groups: &'a [[i64; GROUP]],
+    before: u64,
+    open: i64,
+    squares: PhantomData<T>,
+}
+
+impl<T: Squares> Kernel for Add<'_, T> {
+    type Output = ();
+
     #[inline(always)]
-    fn add(&mut self, value: i64) {
-        self.values += i128::from(value);
-        let size = u128::from(value.unsigned_abs());
-        self.squares.add_unsigned(size * size);
-        self.moments.add_signed(i128::from(value) * i128::from(self.count));
-        self.count += 1;
-    }
-
-    /// Adds four values.
-    #[inline(always)]
-    fn add_four(&mut self, values: [i64; 4]) {
-        let [a, b, c, d] = values.map(i128::from);
-        let sum = a + b + c + d;
-        let squares = values.map(|value| {
-            let size = u128::from(value.unsigned_abs());
-            size * size
-        });
-        self.values += sum;
-        // Below 2^126 each.
-        self.squares.add_unsigned(squares[0] + squares[1]);
-        self.squares.add_unsigned(squares[2] + squares[3]);
-        self.moments.add_signed(b + 2 * c + 3 * d);
-        match i64::try_from(sum) {
-            Ok(narrow) => self.moments.add_signed(i128::from(narrow) * i128::from(self.count)),
-            Err(_) => self.moments = self.moments + Int::<2>::from(sum).by(self.count.into()).to(),
+    fn run(self) {
+        let Self { fluctuation, groups, mut before, open, .. } = self;
+        let mut block: Block<T> = Block { groups: EMPTY, count: 0, squares: T::List::default() };
+        for groups in groups.chunks(BLOCK) {
+            block.fill(groups, open);
+            for (ladder, smallest) in fluctuation.ladders.iter_mut().zip(SMALLEST) {
+                ladder.add_block(smallest, &block, before, &fluctuation.squares);
+            }
+            fluctuation.squares.add_unsigned(T::at(&block.squares, groups.len()));
+            before += groups.len() as u64;
         }
-        self.count += 4;
-    }
-}
-
-/// The low two words, in which differences that fit them are exact.
-fn low<const N: usize>(value: &Int<N>) -> i128 {
-    (u128::from(value.0[0]) | u128::from(value.0[1]) << 64) as i128
-}
-
-/// The largest scale whose `C` fits 64 bits.
-const LARGEST_NARROW: u64 = 1 << 15;
-
-impl Scale {
-    /// Adds the segment that ends at `end`, of prices with a reach of so many bits.
-    #[inline]
-    fn add(&mut self, end: &Prefix, reach: u32) {
-        match self.shape.narrow {
-            Some((c, most)) if reach <= most => self.add_narrow(c, end),
-            _ => self.add_wide(end),
-        }
-        self.done = *end;
-    }
-
-    #[inline]
-    fn add_narrow(&mut self, c: i64, end: &Prefix) {
-        let (done, len) = (&self.done, self.shape.len as i64);
-        let product = |left: i64, right: i64| i128::from(left) * i128::from(right);
-        let sum = end.values.wrapping_sub(done.values) as i64;
-        let squares = low(&end.squares).wrapping_sub(low(&done.squares));
-        let moments = low(&end.moments).wrapping_sub(low(&done.moments));
-        let moment = moments.wrapping_sub(product(done.count as i64, sum)) as i64;
-        let a = squares.wrapping_mul(len.into()).wrapping_sub(product(sum, sum));
-        let b = product(moment, len) - product(sum, len * (len - 1) / 2);
-        self.total.add_signed(a.wrapping_mul(c.into()).wrapping_sub(b.wrapping_mul(b)));
-    }
-
-    #[cold]
-    #[inline(never)]
-    fn add_wide(&mut self, end: &Prefix) {
-        let (done, len) = (&self.done, self.shape.len);
-        let sum = Int::<2>::from(end.values.wrapping_sub(done.values));
-        let squares = end.squares - done.squares;
-        let moments = (end.moments - done.moments).wide() - sum.by(i128::from(done.count));
-        let (a, b, c) = Self::parts(len, &sum, &squares, &moments);
-        self.total = self.total + a.times(&c) - b.square();
-    }
-
-    fn parts(len: u64, sum: &Int<2>, squares: &Int<3>, moments: &Wide) -> (Wide, Wide, Wide) {
-        let s = i128::from(len);
-        let a = squares.by(s) - sum.square();
-        let b = moments.by(s) - sum.by(s * (s - 1) / 2);
-        let (first, second) = if s % 3 == 0 { (s / 12 * s, s * s - 1) } else { (s / 4 * s, (s * s - 1) / 3) };
-        (a, b, Int::<2>::from(first).by(second))
     }
 }
 
 impl Fluctuation {
-    /// Ends the segments that end with the last record.
-    fn end_segments(&mut self) {
-        let (count, reach) = (self.sums.count, bits(self.reach));
-        for ((factor, smallest), scales) in SMALLEST.into_iter().zip(&mut self.scales) {
-            let (twos, is_multiple) = (count.trailing_zeros(), count.is_multiple_of(factor));
-            for exponent in smallest..=twos {
-                let len = factor << exponent;
-                if !is_multiple || len > count {
-                    break;
-                }
-                let at = (exponent - smallest) as usize;
-                if at == scales.len() {
-                    scales.push(Scale { shape: Shape::new(len), ..Scale::default() });
-                }
-                if let Some(scale) = scales.get_mut(at) {
-                    scale.add(&self.sums, reach);
-                }
+    #[cold]
+    #[inline(never)]
+    fn add_wide(&mut self, groups: &[[i64; GROUP]], open: i64) {
+        for group in groups {
+            group.iter().for_each(|price| self.squares.add_square(price.wrapping_sub(open).into()));
+            let segment = Segment::of_group(group, open);
+            for (ladder, smallest) in self.ladders.iter_mut().zip(SMALLEST) {
+                ladder.add(smallest, 0, segment, &self.squares);
             }
         }
     }
 
     /// `ln s` and `ln F(s)` of every scale, in ascending order; `None` if one is undefined.
     fn points(&self, records: u64) -> Option<Vec<(f64, f64)>> {
-        let mut points = Vec::new();
+        let mut points = Vec::with_capacity(32);
         for at in 0..MOST_SCALES {
-            for ((factor, smallest), scales) in SMALLEST.into_iter().zip(&self.scales) {
-                let len = factor << (smallest as usize + at).min(60);
+            for (ladder, smallest) in self.ladders.iter().zip(SMALLEST) {
+                let (parts, len) = shape(smallest, at);
+                let len = len * parts as u64;
                 if len > records / 4 {
                     return Some(points);
                 }
-                let total = scales.get(at)?.total.to_f64();
+                let total = ladder.levels.get(at)?.total(len);
                 let s = len as f64;
                 let denominator = s * s * (s * s - 1.0) / 12.0 * s * (records / len) as f64 * s;
                 if total <= 0.0 {
@@ -206,6 +214,27 @@ impl Fluctuation {
             }
         }
         Some(points)
+    }
+}
+
+impl Level {
+    /// The sum of `Cs` times the residuals of its segments of a length.
+    fn total(&self, len: u64) -> f64 {
+        let s = i128::from(len);
+        // `s²` is a multiple of 16, and `s` of 12 or `s² - 1` of 3.
+        let (first, second) = if s % 3 == 0 { (s / 12 * s, s * s - 1) } else { (s / 4 * s, (s * s - 1) / 3) };
+        if let Some(total) = self.narrow_total(s, first, second) {
+            return total as f64;
+        }
+        let spread = self.squares.by(s) - self.sums;
+        (spread.times(&Int::<2>::from(first).by(second)) - self.slopes.by(s * s / 4)).to_f64()
+    }
+
+    /// The total, if every part of it fits two words.
+    fn narrow_total(&self, s: i128, first: i128, second: i128) -> Option<i128> {
+        let spread = self.squares.narrow()?.checked_mul(s)?.checked_sub(self.sums.narrow()?)?;
+        let trend = self.slopes.narrow()?.checked_mul(s * s / 4)?;
+        first.checked_mul(second)?.checked_mul(spread)?.checked_sub(trend)
     }
 }
 
@@ -223,55 +252,131 @@ impl Family for Fluctuation {
     }
 
     fn reset(&mut self) {
-        (self.sums, self.reach) = (Prefix::default(), 0);
-        self.scales.iter_mut().for_each(Vec::clear);
+        (self.tail, self.squares, self.reach) = Default::default();
+        self.ladders.iter_mut().for_each(|ladder| ladder.levels.clear());
     }
 
     fn transfer(&mut self, codec: &mut Codec) -> Result<(), CoreError> {
-        transfer_prefix(&mut self.sums, codec)?;
+        self.tail.iter_mut().try_for_each(|price| codec.price(price))?;
+        codec.int(&mut self.squares)?;
         codec.word(&mut self.reach)?;
-        for ((factor, smallest), scales) in SMALLEST.into_iter().zip(&mut self.scales) {
-            codec.list(scales, MOST_SCALES, |codec, scale: &mut Scale| {
-                codec.int(&mut scale.total)?;
-                transfer_prefix(&mut scale.done, codec)
+        for (ladder, smallest) in self.ladders.iter_mut().zip(SMALLEST) {
+            let mut at = 0;
+            codec.list(&mut ladder.levels, MOST_SCALES, |codec, level: &mut Level| {
+                at += 1;
+                level.transfer(shape(smallest, at - 1).0, codec)
             })?;
-            for (scale, exponent) in scales.iter_mut().zip(smallest..) {
-                scale.shape = Shape::new(factor << exponent.min(MOST_SCALES as u32 - 2));
-            }
         }
         Ok(())
     }
 }
 
-fn transfer_prefix(prefix: &mut Prefix, codec: &mut Codec) -> Result<(), CoreError> {
-    codec.count(&mut prefix.count)?;
-    codec.sum(&mut prefix.values)?;
-    codec.int(&mut prefix.squares)?;
-    codec.int(&mut prefix.moments)
+impl Level {
+    fn transfer(&mut self, parts: usize, codec: &mut Codec) -> Result<(), CoreError> {
+        let mut waiting = self.waiting as u64;
+        codec.count(&mut waiting)?;
+        if waiting >= parts as u64 {
+            return Err(unusable("a scale of a feature waits for too many segments"));
+        }
+        self.waiting = waiting as usize;
+        for segment in self.pending.iter_mut().take(self.waiting) {
+            codec.sum(&mut segment.sum)?;
+            codec.int(&mut segment.slope)?;
+        }
+        codec.int(&mut self.sums)?;
+        codec.int(&mut self.slopes)?;
+        codec.int(&mut self.squares)
+    }
 }
 
 impl RecordFamily for Fluctuation {
     fn absorb(&mut self, records: &Records) {
-        let open = records.open();
-        let reach = |reach: u64, price: &i64| reach.max(price.abs_diff(open));
-        self.reach = records.piece.price.iter().fold(self.reach, reach);
-        let distance = |price: &i64| price.wrapping_sub(open);
-        // All scales are multiples of 4, so that four records can be added at once.
-        let ahead = ((4 - self.sums.count % 4) % 4) as usize;
-        let (head, rest) = records.piece.price.split_at(ahead.min(records.piece.len()));
-        head.iter().for_each(|price| self.sums.add(distance(price)));
-        if self.sums.count.is_multiple_of(4) && !head.is_empty() {
-            self.end_segments();
+        let (open, price, before) = (records.open(), records.piece.price, records.before.count);
+        let (highest, lowest) = records.extremes();
+        self.reach = self.reach.max(highest.abs_diff(open)).max(lowest.abs_diff(open));
+        let waiting = (before % GROUP as u64) as usize;
+        let (head, rest) = price.split_at(((GROUP - waiting) % GROUP).min(price.len()));
+        let mut group = [0; GROUP];
+        group[..waiting].copy_from_slice(&self.tail[..waiting]);
+        group[waiting..waiting + head.len()].copy_from_slice(head);
+        let (groups, tail) = rest.as_chunks::<GROUP>();
+        let reach = u64::BITS - self.reach.leading_zeros();
+        let is_whole = waiting + head.len() == GROUP;
+        let mut before = before / GROUP as u64;
+        for groups in [if is_whole { std::slice::from_ref(&group) } else { &[] }, groups] {
+            match reach {
+                _ if groups.is_empty() => {}
+                _ if reach <= SHORT_BITS => {
+                    on(records.set, Add { fluctuation: self, groups, before, open, squares: PhantomData::<Short> });
+                }
+                _ if reach <= NARROW_BITS => {
+                    on(records.set, Add { fluctuation: self, groups, before, open, squares: PhantomData::<Long> });
+                }
+                _ => self.add_wide(groups, open),
+            }
+            before += groups.len() as u64;
         }
-        let (groups, tail) = rest.as_chunks::<4>();
-        for group in groups {
-            self.sums.add_four(group.each_ref().map(distance));
-            self.end_segments();
-        }
-        tail.iter().for_each(|price| self.sums.add(distance(price)));
+        let left = if is_whole || waiting + head.len() == 0 { tail } else { &group[..waiting + head.len()] };
+        self.tail = [0; GROUP - 1];
+        self.tail[..left.len()].copy_from_slice(left);
     }
 
     fn boxed(&self) -> Box<dyn RecordFamily> {
         Box::new(self.clone())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::core::sample::records::{Before, Piece};
+    use crate::core::simd::InstructionSet;
+    use proptest::prelude::*;
+
+    /// The total of a scale, segment by segment with the sums of its prices.
+    fn expected(price: &[i64], len: usize) -> Wide {
+        let s = len as i128;
+        let of_segment = |segment: &[i64]| {
+            let distances = segment.iter().map(|value| i128::from(value - price[0]));
+            let sum = Int::<2>::from(distances.clone().sum::<i128>());
+            let moment: Wide = (0..).zip(distances.clone()).fold(Wide::ZERO, |sum, (k, e)| sum + Wide::from(e).by(k));
+            let squares = distances.fold(Wide::ZERO, |sum, e| sum + Wide::from(e).square());
+            let (a, b) = (squares.by(s) - sum.square(), moment.by(s) - sum.by(s * (s - 1) / 2));
+            a.by(s * s * (s * s - 1) / 12) - b.square()
+        };
+        price.chunks_exact(len).fold(Wide::ZERO, |sum, segment| sum + of_segment(segment))
+    }
+
+    proptest! {
+        #[test]
+        fn totals_are_those_of_single_segments(
+            steps in prop::collection::vec(any::<i64>(), 8..900),
+            cuts in prop::collection::vec(1usize..700, 1..5),
+            reach in prop_oneof![Just(2u32), Just(30), Just(38), Just(39), Just(45), Just(46), Just(61)],
+        ) {
+            let price: Vec<i64> = steps.iter().map(|step| (1 << 62) + (step >> (63 - reach))).collect();
+            for set in InstructionSet::ALL.into_iter().filter(|set| *set <= InstructionSet::detected()) {
+                let (mut fluctuation, mut before, mut from) = (Fluctuation::default(), Before::default(), 0);
+                for cut in cuts.iter().cycle() {
+                    let to = price.len().min(from + cut);
+                    let piece = Piece { time: &price[from..to], price: &price[from..to], ..Piece::default() };
+                    fluctuation.absorb(&Records { piece, before, set });
+                    before.advance(&piece);
+                    from = to;
+                    if from == price.len() {
+                        break;
+                    }
+                }
+                for (ladder, smallest) in fluctuation.ladders.iter().zip(SMALLEST) {
+                    for (at, level) in ladder.levels.iter().enumerate() {
+                        let (parts, len) = shape(smallest, at);
+                        let len = len * parts as u64;
+                        if len <= price.len() as u64 {
+                            prop_assert_eq!(level.total(len), expected(&price, len as usize).to_f64());
+                        }
+                    }
+                }
+            }
+        }
     }
 }

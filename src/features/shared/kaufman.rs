@@ -8,6 +8,7 @@ use crate::core::sample::codec::Codec;
 use crate::core::sample::family::{Cell, Entry, Family, Formula, RecordFamily, float};
 use crate::core::sample::records::{Records, Uses};
 use crate::core::sample::summary::Summary;
+use crate::core::simd::{Kernel, on};
 use crate::core::ticks::Inputs;
 use crate::features::shared::ratio::share;
 use crate::features::shared::{Definition, SHARE, records};
@@ -36,11 +37,32 @@ impl Family for Path {
     }
 }
 
+/// All bits of the changes between prices, and the sum of the changes if those are few.
+struct Length<'a> {
+    price: &'a [i64],
+}
+
+impl Kernel for Length<'_> {
+    type Output = (u64, u64);
+
+    #[inline(always)]
+    fn run(self) -> Self::Output {
+        let later = self.price.get(1..).unwrap_or_default();
+        let changes = later.iter().zip(self.price).map(|(later, earlier)| later.wrapping_sub(*earlier).unsigned_abs());
+        changes.fold((0, 0), |(bits, sum), change: u64| (bits | change, sum.wrapping_add(change)))
+    }
+}
+
 impl RecordFamily for Path {
     fn absorb(&mut self, records: &Records) {
-        let mut length = 0u128;
-        records.changes(|change| length += u128::from(change.unsigned_abs()));
-        self.length += length as i128;
+        let (_, first) = records.first_step();
+        let (bits, length) = on(records.set, Length { price: records.piece.price });
+        // A piece has at most 2^12 records.
+        if bits >> 50 == 0 {
+            self.length += i128::from(length) + i128::from(first.unsigned_abs());
+        } else {
+            records.changes(|change| self.length += i128::from(change.unsigned_abs()));
+        }
     }
 
     fn boxed(&self) -> Box<dyn RecordFamily> {

@@ -9,6 +9,7 @@ pub mod kaufman;
 pub mod permutation_entropy;
 pub mod price_range;
 pub mod ratio;
+pub mod segments;
 pub mod sizes;
 pub mod vwap;
 

@@ -7,6 +7,7 @@ use crate::core::sample::codec::Codec;
 use crate::core::sample::family::{Cell, Entry, Family, Formula, RecordFamily, float};
 use crate::core::sample::records::{Records, Uses};
 use crate::core::sample::summary::Summary;
+use crate::core::simd::{Kernel, on};
 use crate::core::ticks::Inputs;
 use crate::features::shared::{Definition, SHARE, records};
 
@@ -51,6 +52,34 @@ impl Family for Patterns {
     }
 }
 
+/// Frequencies of the patterns of prices.
+struct Count<'a> {
+    price: &'a [i64],
+}
+
+impl Kernel for Count<'_> {
+    type Output = [u64; 8];
+
+    #[inline(always)]
+    fn run(self) -> Self::Output {
+        let (seconds, thirds) = (self.price.get(1..).unwrap_or_default(), self.price.get(2..).unwrap_or_default());
+        // How often prices do not fall: from first to second, second to third, both, and the first or the second
+        // of them and from first to third. Two steps up are one, and so are two down.
+        let [mut early, mut late, mut both, mut early_over, mut late_over] = [0u64; 5];
+        for ((first, second), third) in self.price.iter().zip(seconds).zip(thirds) {
+            let (up, up_again) = (u64::from(first <= second), u64::from(second <= third));
+            let over = u64::from(first <= third);
+            early += up;
+            late += up_again;
+            both += up & up_again;
+            early_over += up & over;
+            late_over += up_again & over;
+        }
+        let neither = thirds.len() as u64 + both - early - late;
+        [neither, early - early_over, late - late_over, 0, 0, early_over - both, late_over - both, both]
+    }
+}
+
 impl RecordFamily for Patterns {
     fn absorb(&mut self, records: &Records) {
         let (price, before) = (records.piece.price, records.before);
@@ -61,14 +90,8 @@ impl RecordFamily for Patterns {
         if let (Some(second), true) = (price.get(1), before.count >= 1) {
             self.counts[pattern(before.price, *first, *second)] += 1;
         }
-        // Two tables, so that successive additions need not wait for each other.
-        let mut counts = [[0u64; 8]; 2];
-        let triples = price.iter().zip(price.iter().skip(1)).zip(price.iter().skip(2));
-        for (at, ((first, second), third)) in triples.enumerate() {
-            counts[at & 1][pattern(*first, *second, *third)] += 1;
-        }
-        for (count, (even, odd)) in self.counts.iter_mut().zip(counts[0].iter().zip(&counts[1])) {
-            *count += even + odd;
+        for (count, more) in self.counts.iter_mut().zip(on(records.set, Count { price })) {
+            *count += more;
         }
         self.earlier = match price {
             [.., earlier, _] => *earlier,

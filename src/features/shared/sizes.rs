@@ -44,7 +44,7 @@ impl Family for Sizes {
 
 impl RecordFamily for Sizes {
     fn absorb(&mut self, records: &Records) {
-        self.powers.add(records.piece.size.iter().copied());
+        self.powers.add_all(records.set, records.piece.size);
     }
 
     fn boxed(&self) -> Box<dyn RecordFamily> {

@@ -27,8 +27,9 @@ _NANOSECONDS = {
     "m": 60 * _SECOND,
     "h": 3600 * _SECOND,
 }
-_DURATION_PART = re.compile(r"([0-9]{1,19})([a-zµμ]+)")
-_DURATION = re.compile(rf"(?:{_DURATION_PART.pattern})+")
+#: Patterns are compiled at their first use, so that the import stays fast.
+_DURATION_PART = r"([0-9]{1,19})([a-zµμ]+)"
+_DURATION = rf"(?:{_DURATION_PART})+"
 _LONGEST_GAP = 2**63 - 1
 _MOST_RECORDS = 10_000
 _MOST_BARS = 100
@@ -44,8 +45,8 @@ _UNIT_NAMES = {
     **dict.fromkeys(("minute", "minutes", "min", "mins", "t"), "m"),
     **dict.fromkeys(("second", "seconds", "sec", "secs"), "s"),
 }
-_CANONICAL = re.compile(r"(?:(records|bars)=([0-9]{1,19})|time=([0-9]{1,19})ns)")
-_SHORT = re.compile(r"([0-9]{1,19})(bars)?")
+_CANONICAL = r"(?:(records|bars)=([0-9]{1,19})|time=([0-9]{1,19})ns)"
+_SHORT = r"([0-9]{1,19})(bars)?"
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +70,7 @@ def parse_lookback(lookback: Lookback) -> Window:
 
     Examples
     --------
-    >>> from rangebar_polars.compute._durations import parse_lookback
+    >>> from rangebar_polars._utils.arguments.durations import parse_lookback
     >>> [str(parse_lookback(window)) for window in (200, "3bars", "5m")]
     ['records=200', 'bars=3', 'time=300000000000ns']
     """
@@ -101,10 +102,10 @@ def _window(lookback: Lookback) -> Window:
 
 
 def _of_text(text: str) -> Window:
-    if (canonical := _CANONICAL.fullmatch(text)) is not None:
+    if (canonical := re.fullmatch(_CANONICAL, text)) is not None:
         kind, count, nanoseconds = canonical.groups()
         return Window(kind or "time", int(count or nanoseconds))
-    if (short := _SHORT.fullmatch(text)) is not None:
+    if (short := re.fullmatch(_SHORT, text)) is not None:
         return Window(short[2] or "records", int(short[1]))
     return Window("time", _parse_duration(text, "lookback", _LOOKBACK_HINT))
 
@@ -114,7 +115,7 @@ def parse_gap(gap: MaxGap) -> int:
 
     Examples
     --------
-    >>> from rangebar_polars.compute._durations import parse_gap
+    >>> from rangebar_polars._utils.arguments.durations import parse_gap
     >>> parse_gap("1h30m")
     5400000000000
     """
@@ -142,7 +143,7 @@ def _nanoseconds(duration: timedelta) -> int:
 
 def _parse_duration(text: str, name: str, hint: str) -> int:
     stripped = text.strip()
-    parts = _DURATION_PART.findall(stripped) if _DURATION.fullmatch(stripped) else []
+    parts = re.findall(_DURATION_PART, stripped) if re.fullmatch(_DURATION, stripped) else []
     if not parts or any(unit not in _NANOSECONDS for _, unit in parts):
         raise ValueError(
             with_hint(
