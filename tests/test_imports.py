@@ -82,7 +82,7 @@ def optional_modules() -> set[str]:
     named += [*project["dependency-groups"].values()]
     requirements = [r for group in named for r in group if isinstance(r, str)]
     names = {re.split(r"[\[<>=!~ ;]", r, maxsplit=1)[0].replace("-", "_") for r in requirements}
-    return (names | {"vl_convert"}) - {"rangebar_polars"}
+    return (names | {"sklearn", "vl_convert"}) - {"rangebar_polars"}
 
 
 def test_import_loads_no_optional_library(tmp_path):

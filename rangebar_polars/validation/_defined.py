@@ -16,7 +16,9 @@ import polars as pl
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
 
-__all__ = ["DEFINITIONS", "Definition", "defined", "rounding", "witnesses"]
+    from rangebar_polars.validation._frames import Column
+
+__all__ = ["DEFINITIONS", "Definition", "defined", "has_sample", "rounding", "witnesses"]
 
 
 class Definition(NamedTuple):
@@ -102,6 +104,15 @@ ROUNDING: dict[str, pl.Expr] = {
 # Without those columns: a bound for every bar that reached its threshold.
 _ROUNDING_OF_CLOSED = 1e-9
 
+#: By a column of the trades: the bar shows that they have it.
+_BOUND: dict[str, pl.Expr] = {
+    "quantity": _TRADED,
+    "side": _has("buy_volume"),
+    "agg_trade_id": _has("first_agg_trade_id"),
+    "first_trade_id": _has("first_trade_id"),
+    "last_trade_id": _has("last_trade_id"),
+}
+
 
 def witnesses(schema: Mapping[str, pl.DataType]) -> frozenset[str]:
     """Return the columns that conditions can use, which are numbers and times."""
@@ -138,6 +149,23 @@ def defined(name: str, present: frozenset[str], with_values: Collection[str]) ->
         return None
     inputs = condition_of_column.meta.root_names()
     return condition_of_column if present.issuperset(inputs) else None
+
+
+def has_sample(column: Column, present: frozenset[str]) -> pl.Expr | None:
+    """Return the condition that a bar has the inputs and the sample of a column; None if unknown.
+
+    The value may still be null, where the formula of the column is undefined.
+    """
+    if column.group == "lookback":
+        count = "lookback_trade_count"
+    else:
+        count = "order_count" if column.sample == "orders" else "agg_record_count"
+    needs = [name for name in column.needs.split(", ") if name]
+    if column.min_sample < 1 or not _BOUND.keys() >= set(needs):
+        return None
+    inputs = (_BOUND[name] for name in needs)
+    condition = pl.all_horizontal(pl.col(count) >= column.min_sample, *inputs)
+    return condition if present.issuperset(condition.meta.root_names()) else None
 
 
 def rounding(name: str, present: frozenset[str]) -> pl.Expr | None:

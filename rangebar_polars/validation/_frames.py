@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import polars as pl
 
+from rangebar_polars._text import shown
 from rangebar_polars.catalogue import columns
 from rangebar_polars.exceptions import with_hint
 from rangebar_polars.interop.pandas_frames import OHLCV, import_pandas, is_pandas
@@ -14,7 +15,7 @@ from rangebar_polars.interop.pandas_frames import OHLCV, import_pandas, is_panda
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["Column", "catalogue", "polars_bars"]
+__all__ = ["Column", "catalogue", "numeric_column", "polars_bars"]
 
 _NUMBERS = ("Float64", "Int64", "UInt32")
 
@@ -31,6 +32,12 @@ class Column(NamedTuple):
     nullable: bool
     lower: float | None
     upper: float | None
+    group: str
+    #: Columns of the trades without which all values are null.
+    needs: str
+    #: What a sample consists of, and the smallest one that has a value.
+    sample: str
+    min_sample: int
 
     @property
     def is_number(self) -> bool:
@@ -53,8 +60,7 @@ class Column(NamedTuple):
 @cache
 def catalogue() -> dict[str, Column]:
     """Return the columns that a bar frame can have, by name."""
-    rows = columns().select("name", "dtype", "nullable", "lower", "upper").iter_rows()
-    return {row[0]: Column(*row) for row in rows}
+    return {row[0]: Column(*row) for row in columns().select(Column._fields).iter_rows()}
 
 
 def polars_bars(bars: object) -> pl.DataFrame:
@@ -86,13 +92,48 @@ def polars_bars(bars: object) -> pl.DataFrame:
     )
 
 
+def numeric_column(bars: pl.DataFrame | pd.DataFrame, name: str) -> pl.Series | None:
+    """Return a column of any name as doubles; None if the frame does not have it.
+
+    A column of the catalogue is also found under its name for backtesting.py, such as Close.
+
+    Raises
+    ------
+    TypeError
+        The values are not numbers.
+    ValueError
+        Two columns of a pandas frame have this name.
+    """
+    if isinstance(bars, pl.DataFrame):
+        if name not in bars.columns:
+            return None
+        values = bars.get_column(name)
+        if not values.dtype.is_numeric() and values.dtype != pl.Boolean:
+            raise _not_numeric(name, values.dtype)
+        return values.cast(pl.Float64)
+    labels = {OHLCV.get(label, label): label for label in reversed(list(bars.columns))}
+    label = name if name in bars.columns else labels.get(name)
+    return None if label is None else _numbers(name, _column(bars, label)).cast(pl.Float64)
+
+
+def _column(bars: pd.DataFrame, label: str) -> pd.Series[Any]:
+    """Return a column of a pandas frame by its label."""
+    values = bars[label]
+    if is_pandas(values):
+        sentence = f"the bars have {values.shape[1]} columns with the name `{shown(label)}`"
+        hint = "keep the first: bars.loc[:, ~bars.columns.duplicated()]"
+        raise ValueError(with_hint(sentence, hint))
+    return values
+
+
 def _of_pandas(bars: pd.DataFrame) -> pl.DataFrame:
     found: dict[str, pl.Series] = {}
     for label in bars.columns:
         name = OHLCV.get(label, label)
         column = catalogue().get(name)
         if column is not None and name not in found:
-            found[name] = _numbers(name, bars[label]) if column.is_number else _rest(bars[label])
+            values = _column(bars, label)
+            found[name] = _numbers(name, values) if column.is_number else _rest(values)
     index = bars.index
     if "close_time" not in found and getattr(index.dtype, "kind", "") == "M":
         found["close_time"] = _rest(index.to_series())
@@ -132,6 +173,7 @@ def _rest(values: pd.Series[Any]) -> pl.Series:
 def _not_numeric(name: str, dtype: object) -> TypeError:
     return TypeError(
         with_hint(
-            f"the column `{name}` is of type `{dtype}`, which is not numeric", "cast it first"
+            f"the column `{shown(name)}` is of type `{dtype}`, which is not numeric",
+            "cast it first",
         )
     )

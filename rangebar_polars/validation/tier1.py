@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import polars as pl
 
 from rangebar_polars._text import count_text
-from rangebar_polars.validation._defined import defined, rounding, witnesses
+from rangebar_polars.catalogue import column_names
+from rangebar_polars.validation._defined import defined, has_sample, rounding, witnesses
 from rangebar_polars.validation._frames import catalogue, polars_bars
 from rangebar_polars.validation._sums import Correlation, Median
 
@@ -19,19 +21,8 @@ if TYPE_CHECKING:
 
 __all__ = ["FEATURE_COLUMNS", "Tier1Check", "Tier1Result", "validate_tier1"]
 
-#: Features of which at least one must be present.
-FEATURE_COLUMNS = (
-    "duration_us",
-    "ofi",
-    "vwap_close_deviation",
-    "price_impact",
-    "kyle_lambda_proxy",
-    "trade_intensity",
-    "volume_per_trade",
-    "aggression_ratio",
-    "aggregation_density",
-    "turnover_imbalance",
-)
+#: The optional columns of the catalogue, of which at least one must be present.
+FEATURE_COLUMNS: tuple[str, ...] = column_names().optional
 
 _BOUNDED = {
     "duration_positive": "duration_us",
@@ -85,6 +76,8 @@ class Tier1Result(dict[str, Any]):
 def _value_text(value: object) -> str:
     if isinstance(value, float):
         return f"{value:.3f}"
+    if isinstance(value, list):
+        return ", ".join(value) or "none"
     return {True: "yes", False: "no", None: "not checked"}.get(value, str(value))  # type: ignore[call-overload, no-any-return]
 
 
@@ -99,8 +92,8 @@ def validate_tier1(df: pl.DataFrame | pd.DataFrame) -> Tier1Result:
     Parameters
     ----------
     df
-        Bars with `features="microstructure"`, under the names of the catalogue or as Open, High,
-        Low, Close and Volume.
+        Bars with at least one optional column, such as those of `features="microstructure"`, under
+        the names of the catalogue or as Open, High, Low, Close and Volume.
 
     Returns
     -------
@@ -109,9 +102,11 @@ def validate_tier1(df: pl.DataFrame | pd.DataFrame) -> Tier1Result:
         `features_present`, `no_nan`, `no_inf`, `duration_positive`, `ofi_bounded`,
         `turnover_imbalance_bounded`, `volume_non_negative`, `buy_volume_non_negative`,
         `sell_volume_non_negative`, and the bounds of all other columns. Not critical are
-        `ofi_return_corr`, `ofi_corr_sane`, `ofi_mean_near_zero` and `aggression_ratio_reasonable`.
-        If the validation fails, `error` names the columns, and the attribute `rows_failed` lists
-        the bars.
+        `features_empty`, `ofi_return_corr`, `ofi_corr_sane`, `ofi_mean_near_zero` and
+        `aggression_ratio_reasonable`. `features_found` lists the optional columns, and
+        `features_empty` those of them that are null in every bar, although at least 50 bars have
+        the inputs and the smallest sample that `rb.columns()` names. If the validation fails,
+        `error` names the columns, and the attribute `rows_failed` lists the bars.
 
     Raises
     ------
@@ -156,6 +151,8 @@ class Tier1Check:
         self._seen: dict[str, None] = {}
         # Columns with a value so far. A column without input never has one.
         self._with_values: set[str] = set()
+        # By optional column, the bars that have its inputs and its sample.
+        self._sampled: Counter[str] = Counter()
         self._failed: dict[str, _Failures] = {}
         self._last_close: float | None = None
         self._returns = Correlation()
@@ -166,9 +163,10 @@ class Tier1Check:
         """Check the next bars."""
         frame = polars_bars(bars)
         height = len(bars)
-        if height:
+        if frame.height:  # no rows, or no column of the catalogue
             self._seen |= dict.fromkeys(frame.columns)
             self._check_rows(frame)
+            self._count_samples(frame)
             self._observe(frame)
         self.rows += height
 
@@ -178,6 +176,7 @@ class Tier1Check:
         values: dict[str, Any] = {
             "features_present": bool(found),
             "features_found": found,
+            "features_empty": [name for name in found if self._is_empty(name)],
             "no_nan": not self._has_failed("no_nan"),
             "no_inf": not self._has_failed("no_inf"),
         }
@@ -194,6 +193,10 @@ class Tier1Check:
         result.rows = self.rows
         result.rows_failed = {name: (one.count, one.first) for name, one in self._failed.items()}
         return result
+
+    def _is_empty(self, name: str) -> bool:
+        """Return whether a column is null in every bar, although many bars have its sample."""
+        return name not in self._with_values and self._sampled[name] >= _LEAST_ROWS
 
     def _has_failed(self, name: str) -> bool:
         return name in self._failed
@@ -245,6 +248,19 @@ class Tier1Check:
             if ofi is not None:
                 self._returns.add(ofi, _finite(close / before - 1))
             self._last_close = close[-1]
+
+    def _count_samples(self, frame: pl.DataFrame) -> None:
+        """Count the bars that have the inputs and the sample of each optional column."""
+        present = witnesses(frame.schema)
+        conditions = {
+            name: condition
+            for name in FEATURE_COLUMNS
+            if name in frame.columns
+            and name not in self._with_values
+            and (condition := has_sample(catalogue()[name], present)) is not None
+        }
+        counts = frame.select(condition.sum().alias(name) for name, condition in conditions.items())
+        self._sampled.update(counts.row(0, named=True) if conditions else {})
 
     def _plausible(self) -> dict[str, Any]:
         correlation = mean = None

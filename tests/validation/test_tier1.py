@@ -13,11 +13,12 @@ import pytest
 import rangebar_polars as rb
 from rangebar_polars.catalogue import columns
 from rangebar_polars.interop.pandas_frames import bars_to_pandas
-from rangebar_polars.validation.tier1 import FEATURE_COLUMNS, Tier1Check, validate_tier1
+from rangebar_polars.validation.tier1 import Tier1Check, validate_tier1
 
 KEYS = [
     "features_present",
     "features_found",
+    "features_empty",
     "no_nan",
     "no_inf",
     "duration_positive",
@@ -54,7 +55,7 @@ def spoiled(name: str, value: object, row: int = 7) -> pl.DataFrame:
 def as_pandas(bars: pl.DataFrame = BARS) -> object:
     """Return the bars as a reader gives them with `include_microstructure`."""
     pytest.importorskip("pandas")
-    return bars_to_pandas(bars, [*FEATURE_COLUMNS, "buy_volume", "sell_volume"])
+    return bars_to_pandas(bars, [*rb.MICROSTRUCTURE_COLUMNS, "buy_volume", "sell_volume"])
 
 
 # Sound bars
@@ -64,7 +65,7 @@ def test_sound_bars_pass() -> None:
     result = validate_tier1(BARS)
     assert list(result) == KEYS
     assert result["tier1_passed"] is True
-    assert result["features_found"] == list(FEATURE_COLUMNS)
+    assert result["features_found"] == list(rb.MICROSTRUCTURE_COLUMNS)
     assert result.rows == BARS.height
     assert result.rows_failed == {}
 
@@ -130,7 +131,8 @@ def test_no_bars_fail() -> None:
 
 
 def test_bars_without_features_fail() -> None:
-    for bars in (rb.sample_ticks().rangebar.bars(100), bars_to_pandas(BARS)):
+    other = pl.DataFrame({"x": [1.0]})
+    for bars in (rb.sample_ticks().rangebar.bars(100), bars_to_pandas(BARS), other):
         result = validate_tier1(bars)
         assert (result["features_present"], result["features_found"]) == (False, [])
         assert result["tier1_passed"] is False

@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 __all__ = ["check_extras", "check_settings", "check_versions"]
 
 VERSIONS, EXTRAS, SETTINGS = "versions", "extras", "settings"
+#: Modules that do not have the name of their library.
+_MODULES = {"scikit-learn": "sklearn"}
 
 
 def check_versions() -> Iterator[Finding]:
@@ -68,7 +70,8 @@ def check_extras() -> Iterator[Finding]:
 
 def _fault(requirement: Requirement, extra: str) -> ImportError | None:
     """Return why an installed library cannot be imported; None if it can."""
-    module = requirement.library.removesuffix("-python").replace("-", "_")
+    library = requirement.library
+    module = _MODULES.get(library, library.removesuffix("-python").replace("-", "_"))
     try:
         # The engine of the bar cache does not start with some values of `TZ`.
         with in_time_zone("UTC"):
