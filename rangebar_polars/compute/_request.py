@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import polars as pl
 
 from rangebar_polars import _internal
+from rangebar_polars._text import count_text
 from rangebar_polars._typing import FrameOptions
 from rangebar_polars._utils.arguments.keywords import check_keywords
 from rangebar_polars._utils.warn import warn_caller
@@ -284,8 +285,8 @@ class Bound:
     def _warn_of_cut_windows(self) -> None:
         if self.has_limit and (count := self.core.cut_windows()):
             warn_caller(
-                f"{count} look-back windows reached the limit of 10,000 records and were cut to the "
-                "newest; their `lookback_trade_count` is 10000",
+                f"{count_text(count, 'look-back window')} reached the limit of 10,000 records: only "
+                "the newest are used, and `lookback_trade_count` is 10000",
                 FeatureWarning,
             )
 

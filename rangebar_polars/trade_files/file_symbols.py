@@ -11,7 +11,7 @@ from rangebar_polars.exceptions import TickDataError, with_hint
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from rangebar_polars.trade_files.opening import Opened
+    from rangebar_polars.trade_layouts.table import TradeLayout
 
 __all__ = ["check_symbol", "has_symbol", "of_symbol"]
 
@@ -46,7 +46,7 @@ def of_symbol(files: Sequence[File], symbol: str | None) -> list[File]:
     return named or list(files)
 
 
-def check_symbol(opened: Opened, symbol: str | None) -> None:
+def check_symbol(file: object, layout: TradeLayout, symbol: str | None) -> None:
     """Refuse a file that says nowhere that its trades are of the symbol.
 
     Raises
@@ -54,11 +54,11 @@ def check_symbol(opened: Opened, symbol: str | None) -> None:
     TickDataError
         The file has no column of symbols, and its name does not contain the symbol.
     """
-    if symbol is None or opened.layout.symbol or has_symbol(opened.source, symbol):
+    if symbol is None or layout.symbol or has_symbol(file, symbol):
         return
     raise TickDataError(
         with_hint(
-            f"`{opened.source}` does not say that its trades are of `{symbol}`: it has no column of "
+            f"`{file}` does not say that its trades are of `{symbol}`: it has no column of "
             "symbols, and its name does not contain the symbol",
             "leave out `symbol=` to read all its trades",
         )

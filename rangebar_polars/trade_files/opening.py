@@ -152,7 +152,7 @@ def open_text(head: Head, request: Request) -> Opened:
     opened = Opened(
         layout, head.source, names, head.separator, unit, is_scaled, head.first_line, head.start
     )
-    check_symbol(opened, request.symbol)
+    check_symbol(opened.source, opened.layout, request.symbol)
     return opened
 
 

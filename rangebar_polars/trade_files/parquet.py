@@ -70,7 +70,7 @@ class ParquetFile:
         unit = self.unit_of(layout, schema, row)
         names = tuple(schema.names())
         opened = Opened(layout, self.source, names, ",", unit, False, 0, 0, "row")  # noqa: FBT003
-        check_symbol(opened, self.request.symbol)
+        check_symbol(self.source, layout, self.request.symbol)
         for name, dtype in raw_schema(opened).values():
             column = self.name_of(name, schema)
             if not holds(schema[column], dtype) and name != layout.time:

@@ -203,7 +203,7 @@ def test_windows_of_aggregate_hold_records_of_no_bar() -> None:
 def test_a_long_window_is_cut_and_says_so() -> None:
     w = stream(10, 30_000, tick=10**3)
     trades = frame(w)
-    with pytest.warns(rb.exceptions.FeatureWarning, match="limit of 10000 records"):
+    with pytest.warns(rb.exceptions.FeatureWarning, match="limit of 10,000 records: only the"):
         bars = trades.rangebar.bars(1, features="lookback", lookback="24h")
     assert bars["lookback_trade_count"].max() == 10_000
     counts = bars["agg_record_count"].cum_sum().shift(1, fill_value=0)

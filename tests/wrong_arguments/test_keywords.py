@@ -63,7 +63,7 @@ UNKNOWN = [
 VALUES = [
     _is("features='micro'", ValueError, "`features`: unknown value `micro`", "choose from `core`",
         "did you mean `microstructure`?", retry=None),
-    _is("features='all'", ValueError, "`all`", *WORDS, retry=None),
+    _is("features='everything'", ValueError, "`everything`", *WORDS, "`all`", retry=None),
     _is("features=['ofi', 'nope']", ValueError, "`nope`", *WORDS, retry=None),
     _is("features=None", TypeError, "`features` must be", "`NoneType`", 'features="core"'),
     _is("features=True", TypeError, "`bool`", 'features="microstructure"'),
