@@ -3,8 +3,8 @@
 use std::arch::x86_64::*;
 
 use crate::core::bar::Sums;
-use crate::core::simd::Kernel;
 use crate::core::simd::fold::{QuickSpan, fold_lanes};
+use crate::core::simd::kernel::Kernel;
 use crate::core::simd::order::{is_overlapping_lanes, scan_lanes};
 use crate::core::simd::search::{first_extreme_lanes, first_outside_lanes};
 use crate::core::simd::transpose::{HALF, LANES, Lines, Record, Spreading, Unpacked, spread_lanes, unpack_lanes};

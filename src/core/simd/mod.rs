@@ -9,23 +9,19 @@ mod avx;
 pub mod fold;
 mod instruction_set;
 pub mod intrinsics;
+mod kernel;
 pub mod order;
 pub mod search;
 pub mod transpose;
 
 pub use crate::core::simd::instruction_set::InstructionSet;
+pub use crate::core::simd::kernel::Kernel;
 
 use crate::core::bar::Sums;
 use crate::core::simd::fold::{QuickSpan, fold_lanes};
 use crate::core::simd::order::{is_overlapping_lanes, scan_lanes};
 use crate::core::simd::search::{first_extreme_lanes, first_outside_lanes};
 use crate::core::simd::transpose::{Baseline, Record, Spreading, Unpacked, spread_lanes, unpack_lanes};
-
-/// A computation of its own kind, which is compiled once per instruction set: `run` must be inlined always.
-pub trait Kernel {
-    type Output;
-    fn run(self) -> Self::Output;
-}
 
 /// Runs a computation on an instruction set.
 #[inline]
