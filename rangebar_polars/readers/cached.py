@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from contextlib import suppress
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from rangebar_polars._utils.arguments.checks import count_of, require_bool
 from rangebar_polars._utils.arguments.names import both_names
 from rangebar_polars._utils.span import microseconds, parse_span
 from rangebar_polars._utils.warn import warn_caller
+from rangebar_polars.bar_series.columns import OPTIONAL_GROUPS, stored_groups
+from rangebar_polars.bar_series.features import named_features, stored_features
 from rangebar_polars.bar_series.query import SeriesQuery, instant, span_of
 from rangebar_polars.catalogue import column_names
 from rangebar_polars.clickhouse.open import reading
@@ -49,7 +51,7 @@ if TYPE_CHECKING:
     from rangebar_polars.readers.cached_plan import CachedPlan
     from rangebar_polars.threshold import ThresholdLike
 
-__all__ = ["count_bars", "coverage", "get_cached_bars", "get_n_bars"]
+__all__ = ["cached_groups", "count_bars", "coverage", "get_cached_bars", "get_n_bars"]
 
 _Result = TypeVar("_Result")
 
@@ -167,6 +169,46 @@ def get_cached_bars(
     plan, bars = _read(request, lambda cache, units: _bars(cache, request, units))
     _warn(request, plan, bars)
     return query.no_bars(columns) if bars is None else bars.select(columns)
+
+
+def cached_groups(
+    symbol: str,
+    thresholds: Sequence[int],
+    start: When | None,
+    end: When | None,
+    *,
+    cache_dir: Path | str | None,
+    dsn: str | None,
+    **options: Any,  # noqa: ANN401
+) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Return the groups that all bars have which `get_cached_bars` reads, and those that some have.
+
+    Groups are left out of the first where the windows of the bars differ. The options are those of
+    `get_cached_bars`.
+    """
+    name = validate_symbol_registered(symbol, operation="cached_groups")
+    span = None if start is None else span_of(name, start, end)
+    until = None if end is None else parse_span("1971-01-01", end).end
+    words: list[frozenset[str]] = []
+    with reading(dsn, cache_dir=cache_dir) as cache:
+        for threshold in thresholds:
+            query = SeriesQuery.of(
+                name,
+                threshold,
+                ouroboros=options["ouroboros"],
+                ouroboros_mode=None,
+                source=options["source"],
+                market=options["market"],
+                prevent_same_timestamp_close=True,
+                anchor=None,
+            )
+            request = ReadRequest(query.spec, span=span, end=until, is_open=end is None)
+            units = plan_cached(cache, request).units_of_span
+            words += [unit.feature_groups for unit in units if unit.rows]
+    common = stored_features(frozenset.intersection(*words) if words else frozenset())
+    found = {group for one in words for group in named_features(one).groups}
+    others = tuple(group for group in OPTIONAL_GROUPS if group in found - set(common.groups))
+    return (*stored_groups()[1:], *common.groups), others
 
 
 @both_names
