@@ -102,7 +102,7 @@ def test_a_continued_read_needs_the_ticks_of_the_forming_bar(place):
     assert scan(3, 5, place).height
     with pytest.raises(TicksNotCachedError, match=str(day(4))):
         scan(3, 5, place, features="extended")
-    now = of_days(TICKS, 4, 4).head(100)
+    now = of_days(TICKS, 4, 4).with_columns(pl.col("quantity") * 2)
     store(place, pl.concat([of_days(TICKS, 3, 3), now]))
     with (
         pytest.warns(rb.exceptions.CoverageWarning),
