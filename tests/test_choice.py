@@ -50,7 +50,7 @@ def by_series(*chains):
     return {one.series: one for one in chains}
 
 
-groups = st.sampled_from([ALL, frozenset({"core"})])
+groups = st.sampled_from([ALL, ALL | {"lookback@1(records=200)", "intrabar@1"}])
 offsets = st.integers(0, DAYS - 1)
 chains = st.lists(
     st.builds(
@@ -62,15 +62,14 @@ chains = st.lists(
 spans = st.tuples(offsets, offsets).map(lambda two: parse_span(day(min(two)), day(max(two))))
 
 
-@given(chains, spans, st.sampled_from([("core",), ("core", "microstructure")]))
-def test_a_read_takes_what_covers_the_part_else_what_reaches_furthest_else_ticks(kept, span, asked):
-    for choice in select_series(SPEC, span, by_series(*kept), groups=asked):
+@given(chains, spans)
+def test_a_read_takes_what_covers_the_part_else_what_reaches_furthest_else_ticks(kept, span):
+    for choice in select_series(SPEC, span, by_series(*kept)):
         start, last = choice.part.start, choice.part.last_day
         fitting = [
             one
             for one in kept
             if one.units
-            and one.feature_groups >= set(asked)
             and one.series.segment_start == choice.segment.start
             and one.series.anchor <= start
         ]
@@ -147,7 +146,7 @@ def test_walking_back_joins_whole_segments_one_after_the_other(kept, offset):
         assert one.series == min(candidates, key=lambda rival: rival.series.anchor).series
     if found and found[-1].series.anchor == day_start(found[-1].series.segment_start):
         before = starts[-1] - timedelta(days=1)
-        assert not in_segment(usable, segment_of(before, "month"), ("core",))
+        assert not in_segment(usable, segment_of(before, "month"))
 
 
 @given(chains)
@@ -159,7 +158,6 @@ def test_what_is_superseded_is_held_by_one_with_an_earlier_anchor(kept):
             for other in kept
             if other.series.segment_start == one.series.segment_start
             and other.series.anchor < one.series.anchor
-            and other.feature_groups >= one.feature_groups
             and {unit.day for unit in one.units} <= {unit.day for unit in other.units}
             and (one.units or other.frontier >= one.frontier)
         ]

@@ -39,6 +39,7 @@ class Step(StrEnum):
     # The bar cache, and a population that fills it.
     LEASES_TAKEN = "cache.leases_taken"
     CACHE_OPENED = "cache.cache_opened"
+    COLUMNS_ADDED = "cache.columns_added"
     BARS_BEFORE = "cache.bars_before"
     BARS_INSERTED = "cache.bars_inserted"
     BARS_PROVED = "cache.bars_proved"

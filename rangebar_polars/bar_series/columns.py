@@ -4,23 +4,20 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cache
-from typing import TYPE_CHECKING
 
 import polars as pl
 
-from rangebar_polars.catalogue import columns
-from rangebar_polars.exceptions import with_hint
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable
+from rangebar_polars.catalogue import column_names, columns
 
 __all__ = [
     "BAR_DTYPES",
     "ENDINGS",
+    "OPTIONAL_GROUPS",
     "RISING_CODEC",
     "StoredColumn",
-    "feature_groups",
-    "require_stored",
+    "all_columns",
+    "group_columns",
+    "stored_groups",
     "value_columns",
 ]
 
@@ -32,8 +29,11 @@ ENDINGS = ("threshold", "reset", "gap")
 # Keys, and columns that depend on the frame rather than on the bar.
 _NOT_STORED = {"threshold", "bar_id"}
 
-# Other groups are computed from trades only.
-_STORED_GROUPS = {"core", "microstructure"}
+# Groups that every stored bar has.
+_STORED_GROUPS = ("core", "microstructure")
+
+#: Groups that a series may have, in the order of the catalogue.
+OPTIONAL_GROUPS = tuple(group for group in column_names().groups if group not in _STORED_GROUPS)
 
 
 _TYPES: dict[str, tuple[pl.DataType, str]] = {
@@ -73,7 +73,10 @@ class StoredColumn:
     #: Name in the database.
     name: str
     kind: str
+    #: Whether the database may hold a null, as it does in a row that was stored without the group.
     nullable: bool
+    #: Whether a bar that has the group has a value.
+    is_required: bool
     group: str
     meaning: str
     unit: str
@@ -98,15 +101,16 @@ class StoredColumn:
 
 
 @cache
-def value_columns() -> tuple[StoredColumn, ...]:
-    """Return the columns of a stored bar outside its key, in the order of the catalogue."""
+def all_columns() -> tuple[StoredColumn, ...]:
+    """Return the columns that a stored bar may have outside its key, in catalogue order."""
     return tuple(
         StoredColumn(
             name,
             f"{name}_us" if kind == "Datetime" else name,
             kind,
             # Only a forming bar has no ending, and forming bars are not stored.
-            nullable and kind != "Enum",
+            (nullable and kind != "Enum") or group in OPTIONAL_GROUPS,
+            not nullable or kind == "Enum",
             group,
             meaning,
             unit,
@@ -114,31 +118,22 @@ def value_columns() -> tuple[StoredColumn, ...]:
         for name, kind, group, nullable, meaning, unit in columns()
         .select("name", "dtype", "group", "nullable", "meaning", "unit")
         .iter_rows()
-        if name not in _NOT_STORED and group in _STORED_GROUPS
+        if name not in _NOT_STORED
     )
 
 
-def require_stored(features: Iterable[str]) -> tuple[str, ...]:
-    """Return columns, all of which must be stored in a cache.
-
-    Raises
-    ------
-    ValueError
-        A column is computed from trades only.
-    """
-    stored = {column.bar_name for column in value_columns()}
-    names = tuple(features)
-    for name in names:
-        if name not in stored:
-            raise ValueError(
-                with_hint(
-                    f"`features` has `{name}`, which a cache of bars does not store",
-                    f'compute it from trades: trades.rangebar.bars(250, features="{name}")',
-                )
-            )
-    return names
+@cache
+def value_columns() -> tuple[StoredColumn, ...]:
+    """Return the columns that every stored bar has outside its key, in catalogue order."""
+    return group_columns(_STORED_GROUPS)
 
 
-def feature_groups() -> tuple[str, ...]:
-    """Return the feature groups that are stored."""
-    return tuple(dict.fromkeys(column.group for column in value_columns()))
+@cache
+def group_columns(groups: tuple[str, ...]) -> tuple[StoredColumn, ...]:
+    """Return the columns of some groups, in catalogue order."""
+    return tuple(column for column in all_columns() if column.group in groups)
+
+
+def stored_groups() -> tuple[str, ...]:
+    """Return the feature groups that every stored bar has."""
+    return _STORED_GROUPS

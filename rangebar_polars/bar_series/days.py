@@ -14,19 +14,26 @@ import polars as pl
 
 from rangebar_polars._utils.span import ONE_DAY, day_start
 from rangebar_polars.bar_series.columns import ENDINGS
-from rangebar_polars.compute.builder import RangeBarBuilder, StoredTicksBuilder
+from rangebar_polars.bar_series.featured import FeaturedBuilder, newest_ticks
+from rangebar_polars.bar_series.features import NO_FEATURES
+from rangebar_polars.compute.builder import StoredTicksBuilder
 from rangebar_polars.exceptions import CheckpointError
 from rangebar_polars.sources import TRADES_SCHEMA
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
     from datetime import date, datetime
+    from typing import Any
 
+    from rangebar_polars.bar_series.featured import BarBuilder
+    from rangebar_polars.bar_series.features import FeatureSet
     from rangebar_polars.bar_series.identity import BarSeries, BarSpec
+    from rangebar_polars.compute.builder import RangeBarBuilder
     from rangebar_polars.storage.snapshot import TickSnapshot
 
 __all__ = [
     "ComputedDay",
+    "Replay",
     "Track",
     "compute_days",
     "forming",
@@ -35,6 +42,7 @@ __all__ = [
     "no_bars",
     "orphan",
     "restored",
+    "resumed",
 ]
 
 _TIME, _ID = "timestamp", "agg_trade_id"
@@ -42,24 +50,33 @@ _TIME, _ID = "timestamp", "agg_trade_id"
 _INPUTS = (_TIME, "price", "quantity", _ID, "first_trade_id", "last_trade_id", "is_buyer_maker")
 
 
-def new_builder(spec: BarSpec) -> RangeBarBuilder:
-    """Return a builder for the bars of a segment, with every feature group.
+def new_builder(
+    spec: BarSpec, features: FeatureSet = NO_FEATURES, names: Sequence[str] | None = None
+) -> BarBuilder:
+    """Return a builder for the bars of a segment, with core, microstructure and optional groups.
 
-    It has no reset, since each segment has its own builder.
+    It has no reset, since each segment has its own builder. `names` are the columns of the optional
+    groups to compute; None for all of them.
     """
+    options = _options(spec)
+    plain = StoredTicksBuilder(features="microstructure", **options)
+    return FeaturedBuilder(plain, features, names, **options) if features else plain
+
+
+def _options(spec: BarSpec) -> dict[str, Any]:
+    """Return the options of every builder of a spec."""
     rules = spec.rules
     gap_us = rules.max_gap_us
-    return StoredTicksBuilder(
-        spec.threshold,
-        features="microstructure",
-        incomplete="keep",
-        prevent_same_timestamp_close=rules.prevent_same_timestamp_close,
-        max_gap=None if gap_us is None else timedelta(microseconds=gap_us),
-    )
+    return {
+        "threshold": spec.threshold,
+        "incomplete": "keep",
+        "prevent_same_timestamp_close": rules.prevent_same_timestamp_close,
+        "max_gap": None if gap_us is None else timedelta(microseconds=gap_us),
+    }
 
 
 def restored(state: bytes) -> RangeBarBuilder:
-    """Return a builder that resumes from a stored state.
+    """Return a builder that resumes from a stored state, without optional groups.
 
     Raises
     ------
@@ -67,6 +84,55 @@ def restored(state: bytes) -> RangeBarBuilder:
         This version cannot load the state.
     """
     return StoredTicksBuilder.from_checkpoint(state)
+
+
+@dataclass(frozen=True, slots=True)
+class Replay:
+    """The newest ticks before a day, which a builder with optional groups needs to resume there."""
+
+    #: Returns a snapshot of stored ticks that has a day.
+    days: Callable[[date], TickSnapshot]
+    #: Number of ticks.
+    count: int
+
+
+def resumed(
+    series: BarSeries,
+    state: bytes,
+    day: date,
+    features: FeatureSet,
+    replay: Replay,
+    names: Sequence[str] | None = None,
+) -> BarBuilder:
+    """Return a builder that resumes at the start of a day, with optional groups if there are any.
+
+    Parameters
+    ----------
+    series
+        The series.
+    state
+        The stored state after the day before.
+    day
+        The day.
+    features, names
+        As for `new_builder`.
+    replay
+        The ticks to push again; unused without optional groups.
+
+    Raises
+    ------
+    CheckpointError
+        This version cannot load the state.
+    ReplayError
+        The ticks do not give the bar that was forming when the state was stored.
+    """
+    plain = restored(state)
+    if not features:
+        return plain
+    builder = FeaturedBuilder(plain, features, names, **_options(series.spec))
+    last_day = day - ONE_DAY
+    builder.resume(newest_ticks(replay.days, series.first_day, last_day, replay.count, _INPUTS))
+    return builder
 
 
 def is_readable(state: bytes) -> bool:
@@ -83,7 +149,7 @@ class Track:
     """A series under computation: its builder, and the first day that the builder has not seen."""
 
     series: BarSeries
-    builder: RangeBarBuilder
+    builder: BarBuilder
     first_day: date
 
     @property
@@ -192,7 +258,7 @@ class _Day:
     def _of_track(self, track: Track, bars: list[pl.DataFrame]) -> pl.DataFrame | None:
         if track.first_day > self.day:
             return None
-        return pl.concat(bars) if bars else no_bars()
+        return pl.concat(bars) if bars else _no_bars_of(track.builder)
 
 
 def _from(ticks: pl.DataFrame, start: datetime) -> pl.DataFrame:
@@ -204,17 +270,32 @@ def _from(ticks: pl.DataFrame, start: datetime) -> pl.DataFrame:
 
 @cache
 def no_bars() -> pl.DataFrame:
-    """Return an empty frame with every column."""
-    builder = RangeBarBuilder(100, features="microstructure", incomplete="keep")
+    """Return an empty frame with every column of core and microstructure."""
+    return _nothing(StoredTicksBuilder(100, features="microstructure", incomplete="keep"))
+
+
+def _no_bars_of(builder: BarBuilder) -> pl.DataFrame:
+    """Return an empty frame with the columns that a builder of stored bars gives."""
+    if not isinstance(builder, FeaturedBuilder):
+        return no_bars()
+    return no_bars().hstack(_no_features(builder.names))
+
+
+@cache
+def _no_features(names: tuple[str, ...]) -> pl.DataFrame:
+    return _nothing(StoredTicksBuilder(100, features=names, incomplete="keep")).select(names)
+
+
+def _nothing(builder: RangeBarBuilder) -> pl.DataFrame:
     return builder.push(TRADES_SCHEMA.to_frame().select(_INPUTS))
 
 
-def forming(builder: RangeBarBuilder) -> pl.DataFrame:
+def forming(builder: BarBuilder) -> pl.DataFrame:
     """Return the forming bar; an empty frame without one."""
     bars = builder.partial()
-    return bars if bars.width else no_bars()
+    return bars if bars.height else _no_bars_of(builder)
 
 
-def orphan(builder: RangeBarBuilder) -> pl.DataFrame:
+def orphan(builder: BarBuilder) -> pl.DataFrame:
     """Return the forming bar as an orphan that the end of its segment ends."""
     return forming(builder).with_columns(ended_by=pl.lit("reset", pl.Enum(ENDINGS)))

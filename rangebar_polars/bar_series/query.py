@@ -7,6 +7,7 @@ from datetime import UTC, date, datetime
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
 from rangebar_polars._utils.span import Span, day_start, parse_instant, parse_span
+from rangebar_polars.bar_series.features import NO_FEATURES
 from rangebar_polars.bar_series.identity import BarRules, BarSpec
 from rangebar_polars.bar_series.segments import parts, reset_of
 from rangebar_polars.bar_series.selection import (
@@ -26,9 +27,10 @@ from rangebar_polars.symbol_registry import (
 from rangebar_polars.symbol_registry._minimum import resolve_and_validate_threshold
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Iterator, Mapping
 
     from rangebar_polars._utils.span import When
+    from rangebar_polars.bar_series.features import FeatureSet
     from rangebar_polars.bar_series.identity import BarSeries
     from rangebar_polars.threshold import ThresholdLike
 
@@ -79,7 +81,9 @@ class SeriesQuery:
 
     spec: BarSpec
     anchor: Literal["segment"] | datetime | None = None
-    groups: frozenset[str] = frozenset({"core"})
+    #: Requested optional feature groups, which do not decide the series; the window is None if it is
+    #: left to the stored series.
+    features: FeatureSet = NO_FEATURES
 
     @classmethod
     def of(
@@ -93,7 +97,7 @@ class SeriesQuery:
         market: str,
         prevent_same_timestamp_close: bool,
         anchor: Anchor | None,
-        groups: Iterable[str] = ("core",),
+        features: FeatureSet = NO_FEATURES,
     ) -> SeriesQuery:
         """Validate the arguments of a public function, except for the symbol."""
         spec = BarSpec.of(
@@ -104,7 +108,7 @@ class SeriesQuery:
             reset=reset_of(ouroboros, ouroboros_mode),
             rules=BarRules(prevent_same_timestamp_close=prevent_same_timestamp_close),
         )
-        return cls(spec, _anchor(anchor), frozenset(groups))
+        return cls(spec, _anchor(anchor), features)
 
     @property
     def first_day(self) -> date | None:
@@ -125,24 +129,19 @@ class SeriesQuery:
         """Select for each segment of a span the stored series that covers most of it."""
         if self.anchor is not None:
             return select_series(
-                self.spec,
-                span,
-                chains,
-                groups=self.groups,
-                anchor=self.anchor,
-                first_day=self.first_day,
+                self.spec, span, chains, anchor=self.anchor, first_day=self.first_day
             )
         found = []
         by_start = by_segment(chains.values())
         for segment, part in parts(span, self.spec.reset):
-            stored = in_segment(by_start.get(segment.start, ()), segment, self.groups)
+            stored = in_segment(by_start.get(segment.start, ()), segment)
             chain = best_stored(stored, part) or Chain(self.spec.series(part.start), ())
             found.append(SegmentSelection(segment, part, chain))
         return found
 
     def newest(self, chains: Mapping[BarSeries, Chain], end: datetime | None) -> Iterator[Chain]:
         """Yield the chains of the newest bars before an instant, the newest segment first."""
-        return walk_back(self.matching(chains), self.spec.reset, end, groups=self.groups)
+        return walk_back(self.matching(chains), self.spec.reset, end)
 
 
 def _anchor(anchor: Anchor | None) -> Literal["segment"] | datetime | None:

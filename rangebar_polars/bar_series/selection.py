@@ -10,12 +10,13 @@ from datetime import date, timedelta
 from typing import TYPE_CHECKING, Literal
 
 from rangebar_polars._utils.span import ONE_DAY, Span, day_start
+from rangebar_polars.bar_series.features import FeatureSet
 from rangebar_polars.bar_series.segments import parts, segment_of
 from rangebar_polars.bar_series.units import Chain
 from rangebar_polars.exceptions import with_hint
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Iterator, Mapping
+    from collections.abc import Iterable, Iterator, Mapping
     from datetime import datetime
 
     from rangebar_polars.bar_series.identity import BarSeries, BarSpec, LeaseKey
@@ -27,6 +28,7 @@ __all__ = [
     "anchor_of",
     "best_stored",
     "by_segment",
+    "family_features",
     "in_segment",
     "select_series",
     "superseded",
@@ -106,7 +108,6 @@ def select_series(
     span: Span,
     chains: Mapping[BarSeries, Chain],
     *,
-    groups: Collection[str] = ("core",),
     anchor: Literal["segment"] | datetime | None = None,
     first_day: date | None = None,
 ) -> list[SegmentSelection]:
@@ -115,20 +116,18 @@ def select_series(
     Of the series that cover the whole part, select the one with the earliest anchor. Else, of the
     series whose anchor is not after the start of the part and whose frontier reaches it, select the
     one with the furthest frontier. Else select a new series that begins at the start of the part.
-    Only series that have the feature groups count. An `anchor` selects the series that begins
-    there.
+    An `anchor` selects the series that begins there. Feature groups do not matter, so that they
+    never change a bar.
     """
     by_start = by_segment(chains.values())
     found = []
     for segment, part in parts(span, spec.reset):
         if anchor is not None:
             series = spec.series(anchor_of(anchor, segment, part, first_day))
-            chain = chains.get(series)
-            has_groups = chain is not None and chain.feature_groups >= set(groups)
-            chosen = chain if has_groups else None
+            chosen = chains.get(series)
         else:
             series = spec.series(part.start)
-            chosen = _for_read(in_segment(by_start.get(segment.start, ()), segment, groups), part)
+            chosen = _for_read(in_segment(by_start.get(segment.start, ()), segment), part)
         found.append(SegmentSelection(segment, part, chosen or Chain(series, ())))
     return found
 
@@ -141,16 +140,10 @@ def by_segment(chains: Iterable[Chain]) -> dict[date, list[Chain]]:
     return found
 
 
-def in_segment(
-    chains: Iterable[Chain], segment: Segment, groups: Collection[str] = ()
-) -> list[Chain]:
-    """Return the chains of a segment that have units and the groups, the earliest anchor first."""
+def in_segment(chains: Iterable[Chain], segment: Segment) -> list[Chain]:
+    """Return the chains of a segment that have units, the earliest anchor first."""
     matching = [
-        chain
-        for chain in chains
-        if chain.series.segment_start == segment.start
-        and chain.units
-        and chain.feature_groups >= set(groups)
+        chain for chain in chains if chain.series.segment_start == segment.start and chain.units
     ]
     return sorted(matching, key=lambda chain: chain.series.anchor_us)
 
@@ -189,11 +182,7 @@ def best_stored(chains: list[Chain], part: Span) -> Chain | None:
 
 
 def walk_back(
-    chains: Iterable[Chain],
-    reset: str | None,
-    end: datetime | None = None,
-    *,
-    groups: Collection[str] = ("core",),
+    chains: Iterable[Chain], reset: str | None, end: datetime | None = None
 ) -> Iterator[Chain]:
     """Yield the chains of one spec that hold the newest bars before an instant, newest first.
 
@@ -207,7 +196,7 @@ def walk_back(
     )
     for index, start in enumerate(starts):
         segment = segment_of(max(start, _FIRST_STORED), reset)
-        ranked = in_segment(stored[start], segment, groups)
+        ranked = in_segment(stored[start], segment)
         if not ranked:
             return
         last_day = _last_day(segment, end)
@@ -228,7 +217,10 @@ def _last_day(segment: Segment, end: datetime | None) -> date | None:
 
 
 def superseded(chains: Iterable[Chain]) -> set[BarSeries]:
-    """Return the series that another one with an earlier anchor covers wholly."""
+    """Return the series that another one with an earlier anchor covers wholly.
+
+    Feature groups do not matter: a read selects a series without regard to them.
+    """
     alike: dict[LeaseKey, list[Chain]] = {}
     for chain in chains:
         alike.setdefault(chain.series.lease_key, []).append(chain)
@@ -237,9 +229,23 @@ def superseded(chains: Iterable[Chain]) -> set[BarSeries]:
         for others in alike.values()
         for chain in others
         if any(
-            other.series.anchor_us < chain.series.anchor_us
-            and other.frontier >= chain.frontier
-            and other.feature_groups >= chain.feature_groups
+            other.series.anchor_us < chain.series.anchor_us and other.frontier >= chain.frontier
             for other in others
         )
     }
+
+
+def family_features(chains: Iterable[Chain]) -> FeatureSet:
+    """Return the optional groups that a new series of a family begins with: those of the newest.
+
+    A family is the series of one spec; the newest is that with the earliest anchor in the latest
+    segment. The window is that of the newest series with look-back columns, and is there even if
+    the groups have no such columns.
+    """
+    known = [chain.features for chain in sorted(chains, key=_age, reverse=True)]
+    window = next((features.window for features in known if features.window is not None), None)
+    return FeatureSet(known[0].groups if known else (), window)
+
+
+def _age(chain: Chain) -> tuple[date, int]:
+    return chain.series.segment_start, -chain.series.anchor_us

@@ -6,7 +6,8 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from rangebar_polars._utils.span import ONE_DAY
-from rangebar_polars.bar_series.columns import feature_groups
+from rangebar_polars.bar_series.columns import stored_groups
+from rangebar_polars.bar_series.features import NO_FEATURES, named_features, stored_features
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
 
     import polars as pl
 
+    from rangebar_polars.bar_series.features import FeatureSet
     from rangebar_polars.bar_series.identity import BarSeries
 
 __all__ = [
@@ -51,7 +53,7 @@ class UnitDraft:
 
     series: BarSeries
     day: date
-    #: Bars in order, with all features and with `is_closed` and `ended_by`.
+    #: Bars in order, with the columns of all its groups and with `is_closed` and `ended_by`.
     bars: pl.DataFrame
     ticks: TickDay
     #: State of the processor after the day.
@@ -61,7 +63,15 @@ class UnitDraft:
     built_on: int | None = None
     generation: int = 0
     fencing: int = 0
-    feature_groups: tuple[str, ...] = field(default_factory=feature_groups)
+    #: Words of the groups, in the order of the catalogue.
+    feature_groups: tuple[str, ...] = field(default_factory=stored_groups)
+    #: Number of newest ticks that a resume pushes again for the optional groups.
+    replay: int = 0
+
+    @property
+    def features(self) -> FeatureSet:
+        """The optional groups of its bars."""
+        return stored_features(frozenset(self.feature_groups))
 
 
 OPEN, PUBLISHED, DISCARDED = "open", "published", "discarded"
@@ -100,6 +110,7 @@ class Unit:
     row_hash_sum: int
     first_close_us: int | None
     last_close_us: int | None
+    #: Words: the groups with their versions, and the window of the look-back columns.
     feature_groups: frozenset[str]
 
     @property
@@ -138,9 +149,22 @@ class Chain:
 
     @property
     def feature_groups(self) -> frozenset[str]:
-        """Feature groups that every unit has."""
+        """Words of the feature groups that every unit has."""
         groups = {unit.feature_groups for unit in self.units}
         return frozenset.intersection(*groups) if groups else frozenset()
+
+    @property
+    def features(self) -> FeatureSet:
+        """Optional feature groups of the series: those of its first unit, in any version."""
+        return named_features(self.units[0].feature_groups) if self.units else NO_FEATURES
+
+    @property
+    def left_out(self) -> tuple[str, ...]:
+        """Optional groups of the series that its newest unit does not have in this version."""
+        if self.last is None:
+            return ()
+        newest = stored_features(self.last.feature_groups).groups
+        return tuple(group for group in self.features.groups if group not in newest)
 
     @property
     def open_generations(self) -> tuple[Generation, ...]:

@@ -35,6 +35,7 @@ __all__ = [
     "add_action",
     "add_cache_arguments",
     "add_cache_dir_argument",
+    "add_feature_arguments",
     "add_quiet_argument",
     "add_threshold_argument",
     "add_venue_arguments",
@@ -193,6 +194,17 @@ def add_threshold_argument(command: argparse._ActionsContainer, *, default: str)
         help=f"{THRESHOLD_HELP}; separate several with commas, or repeat the option "
         f"(default: {default})",
     )  # fmt: skip
+
+
+def add_feature_arguments(command: argparse._ActionsContainer, text: str) -> None:
+    """Add the options for feature groups and the window of look-back columns."""
+    command.add_argument("--features", action="append", metavar="NAME", help=text)
+    command.add_argument(
+        "--lookback",
+        metavar="WINDOW",
+        help="window of look-back columns: records (200), bars (3bars) or time (5m) (default: that "
+        "of the cached bars, else 200)",
+    )
 
 
 def add_cache_arguments(command: argparse._ActionsContainer) -> None:

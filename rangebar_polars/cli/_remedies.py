@@ -22,8 +22,10 @@ OPTIONS = {
     "cache_dir": "--cache-dir",
     "end": "--end",
     "end_date": "--end",
+    "features": "--features",
     "group_by": "--group-by",
     "layout": "--layout",
+    "lookback": "--lookback",
     "market": "--market",
     "source": "--source",
     "start": "--start",
@@ -119,8 +121,12 @@ def command(missing: Remedied) -> str:
                 **_venue(spec.symbol, spec.source, spec.market),
                 "--cache-dir": missing.cache_dir,
                 "--dsn": missing.address,
+                "--lookback": None
+                if missing.features.window is None
+                else str(missing.features.window),
             }
-            return _line(["populate", spec.symbol, *days], options)
+            groups = [word for group in missing.features.groups for word in ("--features", group)]
+            return _line(["populate", spec.symbol, *days, *groups], options)
         case MissingTicks(symbol, source, market, first_day, last_day):
             if is_user_source(source):
                 options = {

@@ -15,6 +15,7 @@ from rangebar_polars._utils.span import parse_span
 from rangebar_polars.cli._arguments import (
     DEFAULT_THRESHOLD,
     add_cache_arguments,
+    add_feature_arguments,
     add_quiet_argument,
     add_threshold_argument,
     add_venue_arguments,
@@ -120,11 +121,9 @@ def add_parser(verbs: Verbs) -> None:
         help="measure the distance from the opening price (open, the default) or as the height of "
         "the bar (high_low); for files only",
     )
-    bars.add_argument(
-        "--features",
-        action="append",
-        metavar="NAME",
-        help="a feature group or column beyond the core, such as microstructure; may be repeated",
+    add_feature_arguments(
+        bars,
+        "a feature group or column beyond the core, such as microstructure; may be repeated",
     )
     bars.add_argument(
         "--reset",
@@ -235,6 +234,7 @@ def bars_of_files(
             limits if len(limits) > 1 else limits[0],
             rule=arguments.rule,
             features=features,
+            lookback=arguments.lookback,
             reset=reset(arguments),
             group_by=wanted.group_by or None,
             columns=wanted.columns if wanted.group_by else None,
@@ -264,6 +264,7 @@ def bars_of_symbol(
             end,
             dbps,
             features=features or "core",
+            lookback=arguments.lookback,
             anchor=begin,
             ouroboros=arguments.reset or "year",
             source=venue.source,
@@ -305,6 +306,7 @@ def check_arguments(arguments: argparse.Namespace, limits: Sequence[LimitLike]) 
             limits,
             rule=arguments.rule,
             features=arguments.features or [],
+            lookback=arguments.lookback,
             reset=reset(arguments),
         )
     except (TypeError, ValueError) as error:

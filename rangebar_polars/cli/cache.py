@@ -102,7 +102,8 @@ def _add_reading(actions: Verbs) -> None:
         "--features",
         action="append",
         metavar="NAME",
-        help="a feature group or column beyond the core; may be repeated (default: all)",
+        help="a feature group or column beyond the core; may be repeated (default: the groups that "
+        "all exported days have)",
     )
     export.add_argument(
         "--out",
@@ -202,11 +203,18 @@ def run_count(arguments: argparse.Namespace) -> int:
 @_ends_with_1_if_unknown
 def run_export(arguments: argparse.Namespace) -> int:
     """Run `rangebar cache export`; return 1 if there are no bars."""
-    from rangebar_polars.readers.cached import get_cached_bars
+    from rangebar_polars._text import count_text
+    from rangebar_polars.readers.cached import cached_groups, get_cached_bars
 
     check_output_path("--out", arguments.out, SUFFIXES)
     span = _span(arguments)
-    features = arguments.features or ["microstructure"]
+    features = arguments.features
+    if features is None:
+        symbol, options = _bar_options(arguments)
+        groups, others = cached_groups(symbol, _thresholds(arguments), *span, **options)
+        features = list(groups)
+        if others:
+            say(f"not all of these days have {' and '.join(others)}: left out")
     bars = _by_threshold(
         arguments,
         lambda symbol, dbps, options: get_cached_bars(

@@ -15,6 +15,7 @@ from rangebar_polars.cli._arguments import (
     DEFAULT_THRESHOLD,
     INCOMPLETE,
     add_cache_arguments,
+    add_feature_arguments,
     add_quiet_argument,
     add_threshold_argument,
     add_venue_arguments,
@@ -24,6 +25,7 @@ from rangebar_polars.cli._arguments import (
 )
 from rangebar_polars.cli._output import UsageError, error_text, fail, report, say
 from rangebar_polars.clickhouse.connection.dsn import resolve
+from rangebar_polars.compute._options import parse_options
 from rangebar_polars.exceptions import PopulationError, with_hint
 
 if TYPE_CHECKING:
@@ -82,6 +84,11 @@ def add_parser(verbs: Verbs) -> None:
         default="year",
         metavar="MODE",
         help="restart the bars each year, month, week or day (UTC), or none (default: year)",
+    )
+    add_feature_arguments(
+        populate,
+        "a feature group to store: lookback, intrabar, extended or all; may be repeated. Cached bars "
+        "without it are rebuilt with it (default: the groups of the cached bars)",
     )
     populate.add_argument(
         "--force-refresh",
@@ -192,6 +199,8 @@ def is_day(word: str) -> bool:
 def check_arguments(arguments: argparse.Namespace) -> None:
     """Check all arguments before any work is done."""
     resolve(arguments.dsn, arguments.cache_dir)
+    names = arguments.features or ()
+    parsed(partial(parse_options, features=names, lookback=arguments.lookback), DEFAULT_THRESHOLD)
     parsed(reset_mode, arguments.reset)
     first = parsed(parse_day, arguments.start, "start")
     if arguments.end is not None and parsed(parse_day, arguments.end, "end") < first:
@@ -210,6 +219,8 @@ def populate(arguments: argparse.Namespace, venue: Venue, symbols: list[str]) ->
             threshold_decimal_bps=thresholds(arguments),
             force_refresh=arguments.force_refresh,
             refresh_stale=arguments.refresh_stale,
+            features=arguments.features or "microstructure",
+            lookback=arguments.lookback,
             ouroboros=arguments.reset,
             notify=not arguments.no_notify,
             verbose=not arguments.quiet,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from os import PathLike
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -92,6 +93,8 @@ class RangeBarBuilder:
 
     #: Whether pushes warn of fills that two records count.
     _watches_fills: ClassVar[bool] = True
+    #: Whether pushes warn of look-back windows that were cut.
+    _watches_windows: ClassVar[bool] = True
 
     @keywords_of(bars_frame)
     def __init__(
@@ -135,13 +138,19 @@ class RangeBarBuilder:
             raise TypeError(with_hint(sentence, _push_hint(trades)))
         bound = self._bound
         if bound is None:
-            own = self._request.bind(trades.schema, trades=trades, watch_fills=self._watches_fills)
+            own = self._watched(
+                self._request.bind(trades.schema, trades=trades, watch_fills=self._watches_fills)
+            )
             bars = own.push(trades)
             bound = self._first.setdefault("bound", own)
             if bound is own:
                 return bars
             # Another thread pushed first: these trades follow its trades.
         return bound.push(trades)
+
+    def _watched(self, bound: Bound) -> Bound:
+        """Return a builder that warns of cut windows only if this class does."""
+        return bound if self._watches_windows else replace(bound, has_limit=False)
 
     def partial(self) -> pl.DataFrame:
         """Return the forming bars, with `is_closed` and `ended_by`.
@@ -233,7 +242,9 @@ class RangeBarBuilder:
         if bound is not None:
             dtypes = map(decode_dtype, bound["dtypes"])
             schema = dict(zip(bound["names"], dtypes, strict=True))
-            own = self._request.bind(schema, warns=False, watch_fills=cls._watches_fills)
+            own = self._watched(
+                self._request.bind(schema, warns=False, watch_fills=cls._watches_fills)
+            )
             if _columns_of(own) != bound:
                 raise ValueError("its columns do not fit its arguments")
             self._first["bound"] = own
@@ -258,9 +269,13 @@ class RangeBarBuilder:
 
 
 class StoredTicksBuilder(RangeBarBuilder):
-    """A builder for ticks of the tick store, which counted their repeated fills when it took them."""
+    """A builder for ticks of the tick store, which counted their repeated fills when it took them.
+
+    It does not warn of look-back windows either: one read or population pushes many times.
+    """
 
     _watches_fills = False
+    _watches_windows = False
 
 
 def _push_hint(trades: object) -> str:

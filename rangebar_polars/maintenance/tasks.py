@@ -6,12 +6,15 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from rangebar_polars._utils.span import ONE_DAY, day_start
+from rangebar_polars.bar_series.features import NO_FEATURES
 from rangebar_polars.bar_series.identity import BAR_SEMANTICS
+from rangebar_polars.bar_series.selection import superseded
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
     from datetime import date, datetime
 
+    from rangebar_polars.bar_series.features import FeatureSet
     from rangebar_polars.bar_series.identity import BarSeries, BarSpec
     from rangebar_polars.bar_series.units import Chain
     from rangebar_polars.sources import Venue
@@ -32,6 +35,8 @@ class PopulateTask:
     #: None for the newest day.
     last_day: date | None
     thresholds: tuple[int, ...] = ()
+    #: Optional feature groups that the stored bars must have.
+    features: FeatureSet = NO_FEATURES
 
     def __str__(self) -> str:
         at = ", ".join(str(threshold) for threshold in self.thresholds)
@@ -51,7 +56,8 @@ def update_tasks(chains: Iterable[Chain]) -> list[PopulateTask]:
         if chain.units and _is_current(chain.series.spec):
             by_spec.setdefault(chain.series.spec, []).append(chain)
     return _group(
-        (spec, day_start(furthest(stored).frontier), None) for spec, stored in by_spec.items()
+        (spec, day_start(furthest(stored).frontier), None, NO_FEATURES)
+        for spec, stored in by_spec.items()
     )
 
 
@@ -65,7 +71,11 @@ def furthest(chains: Sequence[Chain]) -> Chain:
 def upgrade_tasks(
     chains: Iterable[Chain],
 ) -> tuple[list[PopulateTask], list[tuple[BarSeries, str]]]:
-    """Return the populations that rebuild outdated series, and the series that cannot be rebuilt."""
+    """Return the populations that rebuild outdated series, and the series that cannot be rebuilt.
+
+    A series is outdated if another bar rule computed it, or if a day does not have the optional
+    feature groups of its first day in the version of this package.
+    """
     stored = [chain for chain in chains if chain.units]
     current = [chain for chain in stored if chain.series.spec.rules.bar_semantics == BAR_SEMANTICS]
     outdated, skipped = [], []
@@ -79,7 +89,15 @@ def upgrade_tasks(
             skipped.append((chain.series, "a population cannot apply `max_gap`"))
         else:
             last_day = chain.frontier - ONE_DAY
-            outdated.append((chain.series.spec, chain.series.anchor, last_day))
+            outdated.append((chain.series.spec, chain.series.anchor, last_day, chain.features))
+    hidden = superseded(current)
+    outdated += [
+        (chain.series.spec, chain.series.anchor, chain.frontier - ONE_DAY, chain.features)
+        for chain in current
+        if chain.series not in hidden
+        and _is_current(chain.series.spec)
+        and not set(chain.features.words) <= chain.feature_groups
+    ]
     return _group(outdated), skipped
 
 
@@ -103,10 +121,12 @@ def _is_rebuilt(outdated: Chain, current: Iterable[Chain]) -> bool:
     )
 
 
-def _group(days: Iterable[tuple[BarSpec, datetime, date | None]]) -> list[PopulateTask]:
+def _group(
+    days: Iterable[tuple[BarSpec, datetime, date | None, FeatureSet]],
+) -> list[PopulateTask]:
     """Group specs into tasks, so that thresholds with equal days share one pass over the ticks."""
     thresholds: dict[PopulateTask, set[int]] = {}
-    for spec, start, last_day in days:
+    for spec, start, last_day, features in days:
         task = PopulateTask(
             spec.venue,
             spec.symbol,
@@ -114,6 +134,7 @@ def _group(days: Iterable[tuple[BarSpec, datetime, date | None]]) -> list[Popula
             spec.rules.prevent_same_timestamp_close,
             start,
             last_day,
+            features=features,
         )
         thresholds.setdefault(task, set()).add(spec.threshold)
     tasks = [replace(task, thresholds=tuple(sorted(found))) for task, found in thresholds.items()]

@@ -154,9 +154,10 @@ def upgrade(
     cache_dir: Path | str | None = None,
     dsn: str | None = None,
 ) -> UpdateReport:
-    """Migrate the tables to this version, and rebuild series that another rule computed.
+    """Migrate the tables to this version, and rebuild outdated series.
 
-    The old series stay beside the rebuilt ones until `drop` removes them.
+    Series of another bar rule stay beside the rebuilt ones until `drop` removes them. A series of
+    which some days lack an optional feature group of the others is rebuilt with it.
 
     Parameters
     ----------
@@ -261,6 +262,8 @@ def _populate(task: PopulateTask, last_day: date, options: dict[str, Any]) -> Po
         threshold_decimal_bps=list(task.thresholds),
         ouroboros=task.reset,
         prevent_same_timestamp_close=task.prevent_same_timestamp_close,
+        features=list(task.features.groups),
+        lookback=None if task.features.window is None else str(task.features.window),
         source=task.venue.source,
         market=task.venue.market,
         **options,

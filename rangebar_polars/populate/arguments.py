@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 
 from rangebar_polars._utils.arguments.checks import require_bool
 from rangebar_polars._utils.span import ONE_DAY, Span, day_start, parse_span
-from rangebar_polars.bar_series.columns import require_stored
+from rangebar_polars.bar_series.columns import all_columns
+from rangebar_polars.bar_series.features import FeatureSet
 from rangebar_polars.bar_series.identity import BarSpec
 from rangebar_polars.compute._options import parse_options
 from rangebar_polars.exceptions import with_hint
@@ -19,20 +20,32 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
-    from rangebar_polars._typing import Features
+    from rangebar_polars._typing import Features, Lookback
     from rangebar_polars._utils.span import When
     from rangebar_polars.bar_series.identity import BarRules
     from rangebar_polars.sources import Venue
 
-__all__ = ["build_request", "check_features", "requested_days"]
+__all__ = ["build_request", "requested_days", "requested_features"]
 
 _LATEST = date(2148, 12, 31)
 
 
-def check_features(features: Features, *, include_microstructure: bool) -> None:
-    """Check the names of feature groups. Core and microstructure are stored in any case."""
+def requested_features(
+    features: Features, lookback: Lookback | None, *, include_microstructure: bool
+) -> FeatureSet:
+    """Return the requested optional groups. Core and microstructure are stored in any case.
+
+    The name of a column stands for its group.
+
+    Raises
+    ------
+    ValueError
+        A name is unknown, the window is outside of its limits, or nothing uses it.
+    """
     require_bool(include_microstructure=include_microstructure)
-    require_stored(parse_options(250, features=features).features)
+    options = parse_options(250, features=features, lookback=lookback)
+    groups = {column.group for column in all_columns() if column.bar_name in options.features}
+    return FeatureSet.of(groups, options.lookback)
 
 
 def requested_days(symbol: str, start: When, end: When | None) -> tuple[date, date | None]:
@@ -64,6 +77,7 @@ def build_request(
     venue: Venue,
     reset: str,
     rules: BarRules,
+    features: FeatureSet,
     cache_dir: Path | str | None,
 ) -> Request:
     """Build a request from validated arguments; it ends at the newest whole day at the latest.
@@ -82,4 +96,4 @@ def build_request(
         BarSpec(venue.source, venue.market, symbol, threshold, reset, rules)
         for threshold in thresholds
     )
-    return Request(tuple(specs), first_day, clamp)
+    return Request(tuple(specs), first_day, clamp, features)

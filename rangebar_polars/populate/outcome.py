@@ -30,6 +30,8 @@ class SeriesOutcome:
     orphans: int
     #: Where the series stopped before the job's last day, and why.
     hole: Hole | None
+    #: The day before the job, if the stored ticks do not give the state after it any more.
+    differs: date | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from datetime import timedelta
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from rangebar_polars._utils.span import ONE_DAY, Span, day_start
+from rangebar_polars.bar_series.features import NO_FEATURES, stored_features
 from rangebar_polars.bar_series.segments import parts
 from rangebar_polars.bar_series.selection import to_continue
 from rangebar_polars.bar_series.units import PUBLISHED, Chain
@@ -15,6 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from datetime import date
 
+    from rangebar_polars.bar_series.features import FeatureSet
     from rangebar_polars.bar_series.identity import BarSeries, BarSpec, LeaseKey
     from rangebar_polars.bar_series.segments import Segment
     from rangebar_polars.bar_series.units import Unit
@@ -32,6 +35,8 @@ __all__ = [
     "segments_of",
 ]
 
+_NO_FAMILIES: Mapping[BarSpec, FeatureSet] = MappingProxyType({})
+
 
 @dataclass(frozen=True, slots=True)
 class SeriesJob:
@@ -46,6 +51,10 @@ class SeriesJob:
     state: bytes | None
     generation: int
     fencing: int
+    #: Optional feature groups of its bars.
+    features: FeatureSet = NO_FEATURES
+    #: Number of newest ticks to push again before the first day.
+    replay: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,6 +103,8 @@ class Request:
     first_day: date
     #: The last day, and why it is not a later one.
     clamp: Clamp
+    #: Requested optional feature groups; the window is None if it is left to the stored series.
+    features: FeatureSet = NO_FEATURES
 
     @property
     def last_day(self) -> date:
@@ -135,6 +146,8 @@ class SeriesPlan:
     first_day: date
     last_day: date
     generation: int = 0
+    #: Optional feature groups of a new series, and of one that is rebuilt from its anchor.
+    first_features: FeatureSet = NO_FEATURES
 
     @property
     def series(self) -> BarSeries:
@@ -150,6 +163,12 @@ class SeriesPlan:
     def base(self) -> Unit | None:
         """The unit that the first day is built on."""
         return self.chain.unit(self.first_day - ONE_DAY)
+
+    @property
+    def features(self) -> FeatureSet:
+        """Optional feature groups of the days to publish: those of the unit that they are built on."""
+        base = self.base
+        return self.first_features if base is None else stored_features(base.feature_groups)
 
     @property
     def days(self) -> list[date]:
@@ -182,18 +201,27 @@ def by_lease(chains: Mapping[BarSeries, Chain]) -> dict[LeaseKey, list[Chain]]:
 
 
 def plan_segment(
-    requested: RequestSegment, chains: Mapping[LeaseKey, Sequence[Chain]]
+    requested: RequestSegment,
+    chains: Mapping[LeaseKey, Sequence[Chain]],
+    families: Mapping[BarSpec, FeatureSet] = _NO_FAMILIES,
 ) -> list[SeriesPlan]:
     """Plan where each threshold continues in a segment.
 
     The earliest-anchored series that reaches the first day is continued from its frontier. Without
-    such a series, a new one starts on the first day.
+    such a series, a new one starts on the first day, with the optional feature groups of the spec's
+    newest series and the requested ones.
     """
-    return [_plan_series(requested, spec, chains) for spec in requested.request.specs]
+    return [
+        _plan_series(requested, spec, chains, families.get(spec, NO_FEATURES))
+        for spec in requested.request.specs
+    ]
 
 
 def _plan_series(
-    requested: RequestSegment, spec: BarSpec, chains: Mapping[LeaseKey, Sequence[Chain]]
+    requested: RequestSegment,
+    spec: BarSpec,
+    chains: Mapping[LeaseKey, Sequence[Chain]],
+    family: FeatureSet,
 ) -> SeriesPlan:
     series = spec.series(requested.first_day)
     stored = chains.get(series.lease_key, ())
@@ -201,8 +229,14 @@ def _plan_series(
     if chain is None:
         chain = next((chain for chain in stored if chain.series == series), Chain(series, ()))
     first_day = chain.frontier
+    wanted = requested.request.features
     return SeriesPlan(
-        requested, chain, first_day, requested.last_day, _generation_on(first_day, chain)
+        requested,
+        chain,
+        first_day,
+        requested.last_day,
+        _generation_on(first_day, chain),
+        family.joined(wanted, wanted.window),
     )
 
 

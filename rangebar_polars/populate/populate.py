@@ -11,7 +11,11 @@ from rangebar_polars.bar_series.segments import reset_of
 from rangebar_polars.events import PopulationCompleted, PopulationFailed, emit
 from rangebar_polars.exceptions import PopulationError, RangeBarError, with_hint
 from rangebar_polars.ingest.id_gap import first_line
-from rangebar_polars.populate.arguments import build_request, check_features, requested_days
+from rangebar_polars.populate.arguments import (
+    build_request,
+    requested_days,
+    requested_features,
+)
 from rangebar_polars.populate.interrupted import note_stored
 from rangebar_polars.populate.report import PopulateReport
 from rangebar_polars.populate.run import PopulationRun
@@ -28,7 +32,7 @@ if TYPE_CHECKING:
     from pathlib import Path
     from typing import Unpack
 
-    from rangebar_polars._typing import Features, PopulateNames
+    from rangebar_polars._typing import Features, Lookback, PopulateNames
     from rangebar_polars._utils.span import When
     from rangebar_polars.populate.plan import Request
     from rangebar_polars.populate.workers.publish import OnPublished
@@ -50,6 +54,7 @@ def populate_cache_resumable(
     refresh_stale: bool = False,
     include_microstructure: bool = False,
     features: Features = "microstructure",
+    lookback: Lookback | None = None,
     ouroboros: str | None = "year",
     prevent_same_timestamp_close: bool = True,
     notify: bool = True,
@@ -85,7 +90,13 @@ def populate_cache_resumable(
     refresh_stale
         Rebuild from the first day whose ticks have changed since its bars were stored.
     include_microstructure, features
-        Feature groups. Core and microstructure are stored in any case.
+        Feature groups. Core and microstructure are stored in any case. "lookback", "intrabar" and
+        "extended", or a column of one, are stored too if they are requested. A stored series without
+        them is rebuilt with them from its anchor; readers see it as it is until that is complete.
+        A new series begins with the groups of the newest series of the same kind.
+    lookback
+        The window of the look-back columns: records, bars (`"3bars"`) or time (`"5m"`). By default
+        that of the stored series, else 200 records.
     ouroboros, ouroboros_mode
         The reset mode: "year", "month", "week", "day" or "none". The two are aliases; pass one.
     prevent_same_timestamp_close
@@ -118,10 +129,13 @@ def populate_cache_resumable(
     ThresholdError
         A threshold is malformed, out of range, or below a symbol's minimum.
     ValueError
-        The span is not valid, is not made of whole days, or has no whole day yet.
+        The span is not valid, is not made of whole days, or has no whole day yet; or `lookback` is
+        not the window of the stored series. `force_refresh=True` rebuilds them with it.
     PopulationError
         A day is unavailable, or the ticks of stored days have changed. All other work is done
         first; `report` lists what is missing, and why.
+    CacheSchemaError
+        The tables have no columns for the groups, and the user may not add them.
     LeaseError
         Another population is writing one of the series; nothing was done.
     CacheUnavailableError, CacheWriteError
@@ -148,7 +162,7 @@ def populate_cache_resumable(
     options = PopulationOptions(
         cache_dir, dsn, force_refresh, refresh_stale, notify, verbose, executor
     )
-    check_features(features, include_microstructure=include_microstructure)
+    groups = requested_features(features, lookback, include_microstructure=include_microstructure)
     reset = reset_of(ouroboros, ouroboros_mode)
     rules = BarRules(prevent_same_timestamp_close=prevent_same_timestamp_close)
     requests = []
@@ -165,6 +179,7 @@ def populate_cache_resumable(
                     venue=venue,
                     reset=reset,
                     rules=rules,
+                    features=groups,
                     cache_dir=cache_dir,
                 )
             )

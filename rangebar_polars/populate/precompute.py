@@ -21,7 +21,11 @@ from rangebar_polars.exceptions import (
     with_hint,
 )
 from rangebar_polars.interop.report_html import facts_html
-from rangebar_polars.populate.arguments import build_request, check_features, requested_days
+from rangebar_polars.populate.arguments import (
+    build_request,
+    requested_days,
+    requested_features,
+)
 from rangebar_polars.populate.populate import populate_requests
 from rangebar_polars.populate.state import PopulationOptions
 from rangebar_polars.populate.verify import StoredBarsCheck, days_between, month_of
@@ -36,7 +40,7 @@ if TYPE_CHECKING:
     from pathlib import Path
     from typing import Unpack
 
-    from rangebar_polars._typing import Features, PrecomputeNames
+    from rangebar_polars._typing import Features, Lookback, PrecomputeNames
     from rangebar_polars._utils.span import When
     from rangebar_polars.bar_series.units import UnitDraft
     from rangebar_polars.populate.plan import Request
@@ -149,6 +153,7 @@ def precompute_range_bars(
     refresh_stale: bool = False,
     include_microstructure: bool = False,
     features: Features = "microstructure",
+    lookback: Lookback | None = None,
     ouroboros: str | None = "year",
     prevent_same_timestamp_close: bool = True,
     notify: bool = True,
@@ -178,7 +183,7 @@ def precompute_range_bars(
     validate_on_complete
         What to do if the bars fail the validation: "error" or "warn"; "skip" does not validate.
         The bars stay stored in any case. A span without any bar is always a warning.
-    force_refresh, refresh_stale, include_microstructure, features, ouroboros, \
+    force_refresh, refresh_stale, include_microstructure, features, lookback, ouroboros, \
 ouroboros_mode, prevent_same_timestamp_close, notify, verbose, source, market, cache_dir, dsn
         As for `populate_cache_resumable`.
 
@@ -217,14 +222,21 @@ ouroboros_mode, prevent_same_timestamp_close, notify, verbose, source, market, c
     options = PopulationOptions(
         cache_dir, dsn, force_refresh, refresh_stale, notify, verbose, executor
     )
-    check_features(features, include_microstructure=include_microstructure)
+    groups = requested_features(features, lookback, include_microstructure=include_microstructure)
     reset = reset_of(ouroboros, ouroboros_mode)
     rules = BarRules(prevent_same_timestamp_close=prevent_same_timestamp_close)
     with past_gate(name):
         days = requested_days(name, start_date, end_date)
         threshold = resolve_and_validate_threshold(name, threshold_decimal_bps)
         request = build_request(
-            name, days, [threshold], venue=venue, reset=reset, rules=rules, cache_dir=cache_dir
+            name,
+            days,
+            [threshold],
+            venue=venue,
+            reset=reset,
+            rules=rules,
+            features=groups,
+            cache_dir=cache_dir,
         )
         progress = _Progress(request, started, progress_callback)
         progress.call("fetching", request.first_day)

@@ -53,6 +53,10 @@ class SeriesReport:
     #: Number of written days after the last requested one: a rebuild extends to the end of the
     #: stored days.
     beyond: int = 0
+    #: Days that were stored again with more feature groups, or with another window.
+    upgraded: tuple[date, ...] = ()
+    #: Feature groups of the series that its newest days do not have.
+    left_out: tuple[str, ...] = ()
 
     @property
     def symbol(self) -> str:
@@ -86,6 +90,9 @@ class SeriesReport:
         facts += [f"{len(self.absent):,} without ticks at the source"] if self.absent else []
         ids = f"{self.absent_ids:,} ids do not exist at the source"
         facts += [ids] if self.absent_ids else []
+        facts += [f"upgraded: {_days(self.upgraded)}"] if self.upgraded else []
+        missing = f"without {', '.join(self.left_out)}: `rangebar cache upgrade` adds them"
+        facts += [missing] if self.left_out else []
         facts += [f"stale: {_days(self.stale)}"] if self.stale else []
         facts += [f"stopped at {self.hole.day}: {self.hole.reason}"] if self.hole else []
         name = f"{self.symbol} at {self.threshold} dbps, {self.series.spec.reset} {self.segment}"
@@ -140,6 +147,11 @@ class PopulateReport:
     def stale(self) -> list[date]:
         """Days whose ticks have changed since their bars were stored."""
         return sorted({day for report in self.series for day in report.stale})
+
+    @property
+    def upgraded(self) -> list[date]:
+        """Days that were stored again with more feature groups, or with another window."""
+        return sorted({day for report in self.series for day in report.upgraded})
 
     @property
     def absent(self) -> list[date]:
@@ -201,6 +213,7 @@ _SCHEMA = pl.Schema(
         "bars": pl.UInt64(),
         "stopped_at": pl.Date(),
         "reason": pl.String(),
+        "upgraded": pl.UInt32(),
     }
 )
 
@@ -229,6 +242,7 @@ def _row(report: SeriesReport) -> tuple[object, ...]:
         report.bars,
         None if hole is None else hole.day,
         None if hole is None else hole.reason,
+        len(report.upgraded),
     )
 
 

@@ -8,7 +8,13 @@ from typing import TYPE_CHECKING
 from rangebar_polars.clickhouse.commit.generations import publish_generation
 from rangebar_polars.ingest.id_gap import Hole
 from rangebar_polars.populate.plan import Job, SeriesJob, by_lease, plan_segment
-from rangebar_polars.populate.refresh import begin_refresh, discard_others
+from rangebar_polars.populate.refresh import (
+    Rebuilds,
+    begin_refresh,
+    discard,
+    resumable,
+    upgraded_features,
+)
 from rangebar_polars.populate.workers.executors import ExecutorRunner
 from rangebar_polars.populate.workers.in_process import InProcessRunner
 from rangebar_polars.populate.workers.publish import Publisher
@@ -17,8 +23,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
     from datetime import date
 
+    from rangebar_polars.bar_series.features import FeatureSet
     from rangebar_polars.bar_series.identity import BarSeries, LeaseKey
-    from rangebar_polars.bar_series.units import Chain, UnitDraft
+    from rangebar_polars.bar_series.units import Chain, Generation, UnitDraft
     from rangebar_polars.clickhouse.commit.leases import Leases
     from rangebar_polars.clickhouse.shared import SharedCache
     from rangebar_polars.populate.outcome import JobResult
@@ -90,7 +97,7 @@ class Round:
         stored = by_lease(chains)
         for segment in pending:
             plans: dict[date, list[SeriesPlan]] = {}
-            for plan in plan_segment(segment.requested, stored):
+            for plan in self._plans(segment, stored):
                 refresh = self._begin_refresh(plan)
                 if refresh is None:
                     continue
@@ -112,14 +119,69 @@ class Round:
         ticks.fetch(plans[0].chain, first_day, last_day, self._shared, before=self._runner.flush)
         return self._job(segment, plans)
 
+    def _plans(
+        self, segment: SegmentRun, stored: Mapping[LeaseKey, Sequence[Chain]]
+    ) -> list[SeriesPlan]:
+        return plan_segment(segment.requested, stored, self._state.families)
+
     def _begin_refresh(self, plan: SeriesPlan) -> Refresh | None:
-        first_day = self._first_day_to_refresh(plan)
-        cache, fencing = self._shared.cache, self._leases.fencing[plan.series.lease_key]
+        """Begin or resume the rebuild that a series needs, and discard those that it replaces."""
+        chain, fencing = plan.chain, self._leases.fencing[plan.series.lease_key]
+        rebuilds = Rebuilds.of(self._shared.cache, plan)
+        upgrade = self._upgrade(plan, rebuilds)
+        if upgrade is not None:
+            first_day: date | None = plan.series.first_day
+            features, interrupted = upgrade
+            replaced = list(chain.open_generations)
+        else:
+            first_day = self._first_day_to_refresh(plan)
+            features = chain.features.joined(plan.requested.request.features)
+            interrupted = [
+                each
+                for each in rebuilds.others
+                if first_day != plan.series.first_day or rebuilds.has_exactly(each, features)
+            ]
+            replaced = rebuilds.others
+            if self._options.force_refresh or plan.requested.request.features:
+                replaced += rebuilds.upgrades
         if first_day is None:
-            discard_others(cache, plan.chain, fencing=fencing)
+            discard(self._shared.cache, chain, replaced, fencing=fencing)
             return None
-        is_current = self._state.ticks.is_current
-        return begin_refresh(cache, plan, first_day, fencing=fencing, is_current=is_current)
+        refresh = begin_refresh(
+            self._shared.cache,
+            plan,
+            first_day,
+            features,
+            interrupted=interrupted,
+            replaced=replaced,
+            fencing=fencing,
+            is_current=self._state.ticks.is_current,
+        )
+        return replace(refresh, is_upgrade=upgrade is not None)
+
+    def _upgrade(
+        self, plan: SeriesPlan, rebuilds: Rebuilds
+    ) -> tuple[FeatureSet, list[Generation]] | None:
+        """Return the groups of the upgrade to make, and interrupted ones to resume; None for none."""
+        wanted = plan.requested.request.features
+        target = upgraded_features(plan)
+        if plan.series in self._state.refreshed or not wanted:
+            return None
+        known = target or wanted
+        interrupted = [each for each in rebuilds.upgrades if rebuilds.has_features(each, known)]
+        if target is not None:
+            return target, interrupted
+        if self._options.force_refresh:
+            return None
+        # Nothing that is requested is missing, but an upgrade to more groups was interrupted.
+        resumed = resumable(
+            self._shared.cache,
+            plan.chain,
+            plan.series.first_day,
+            interrupted,
+            self._state.ticks.is_current,
+        )
+        return None if resumed is None else (plan.chain.features, [resumed])
 
     def _first_day_to_refresh(self, plan: SeriesPlan) -> date | None:
         """Return the first day to rebuild; None if there is nothing to rebuild."""
@@ -139,12 +201,21 @@ class Round:
         return first if isinstance(rebuilt, Hole) or rebuilt.differs is None else rebuilt.differs
 
     def _publish_refresh(self, refresh: Refresh) -> None:
-        """Publish a complete rebuild."""
-        series = refresh.plan.series
-        self._leases.check(self._shared.cache, [series.lease_key])
+        """Publish a complete rebuild; discard an upgrade if its bars are not those it replaces."""
+        cache, series = self._shared.cache, refresh.plan.series
+        self._leases.check(cache, [series.lease_key])
         fencing = self._leases.fencing[series.lease_key]
-        publish_generation(self._shared.cache, series, refresh.generation, fencing=fencing)
         self._state.refreshed.add(series)
+        if refresh.is_upgrade and not (self._options.refresh_stale or self._options.force_refresh):
+            changed = refresh.changed(cache)
+            if changed:
+                discard(cache, refresh.replaced, [refresh.generation], fencing=fencing)
+                self._state.differ(series, changed)
+                return
+        publish_generation(cache, series, refresh.generation, fencing=fencing)
+        if refresh.is_upgrade:
+            days = tuple(unit.day for unit in refresh.replaced.units)
+            self._state.upgraded[series] = days
 
     # Days to add
 
@@ -189,7 +260,7 @@ class Round:
         """
         plans = [
             plan
-            for plan in plan_segment(part.segment.requested, stored)
+            for plan in self._plans(part.segment, stored)
             if plan.days and not part.has_passed(plan.first_day)
         ]
         if not plans:
@@ -239,16 +310,27 @@ class Round:
         if isinstance(begin, Hole):
             self._state.stop(plan.series, begin)
         elif begin.differs is not None:
-            segment.differing[plan.series] = begin.differs
+            segment.differing[plan.series] = (begin.differs,)
         else:
-            yield SeriesJob(
-                plan.series,
-                plan.first_day,
-                0 if plan.base is None else plan.base.attempt,
-                begin.state,
-                plan.generation,
-                self._leases.fencing[plan.series.lease_key],
-            )
+            yield from self._resumed(plan, begin.state)
+
+    def _resumed(self, plan: SeriesPlan, state: bytes | None) -> Iterator[SeriesJob]:
+        """Yield the job of a plan from a state, if the ticks for its feature groups are there."""
+        features = plan.features
+        replay = self._state.ticks.replay_before(plan.chain, plan.first_day, features, self._shared)
+        if isinstance(replay, Hole):
+            self._state.stop(plan.series, replay)
+            return
+        yield SeriesJob(
+            plan.series,
+            plan.first_day,
+            0 if plan.base is None else plan.base.attempt,
+            state,
+            plan.generation,
+            self._leases.fencing[plan.series.lease_key],
+            features,
+            replay,
+        )
 
     # Both
 

@@ -6,11 +6,14 @@ from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
 from rangebar_polars._utils.progress import progress
+from rangebar_polars.bar_series.features import FeatureSet
 from rangebar_polars.clickhouse.commit.leases import hold_leases, refuse_if_at_work
 from rangebar_polars.clickhouse.open import reading
+from rangebar_polars.clickhouse.schema.migrate import add_group_columns
 from rangebar_polars.clickhouse.shared import SharedCache
 from rangebar_polars.ingest.id_gap import Hole
 from rangebar_polars.populate.plan import by_lease, plan_segment
+from rangebar_polars.populate.refresh import Rebuilds, upgraded_features
 from rangebar_polars.populate.report import SeriesReport
 from rangebar_polars.populate.round import Round
 from rangebar_polars.populate.state import PopulationState, SegmentRun
@@ -21,6 +24,7 @@ if TYPE_CHECKING:
     from rangebar_polars.bar_series.identity import BarSeries, LeaseKey
     from rangebar_polars.bar_series.units import Chain
     from rangebar_polars.clickhouse.commit.leases import Leases
+    from rangebar_polars.clickhouse.connection.client import Cache
     from rangebar_polars.populate.plan import Request, SeriesPlan
     from rangebar_polars.populate.state import PopulationOptions
     from rangebar_polars.populate.workers.publish import OnPublished
@@ -62,9 +66,11 @@ class PopulationRun:
         with ExitStack() as stack:
             cache = stack.enter_context(reading(options.dsn, cache_dir=options.cache_dir))
             chains = {} if cache is None else self._state.read_chains(cache)
+            if cache is not None:
+                self._state.read_families(cache)
             self._plan(chains)
             plans = (plan for segment in self._state.segments for plan in segment.before)
-            if not any(map(self._has_work, plans)):
+            if not any(self._has_work(plan, cache) for plan in plans):
                 return self._reports(chains)
             with SharedCache(options.dsn, cache_dir=options.cache_dir) as shared:
                 # Open it before the reading one closes, so that the engine need not start again.
@@ -76,7 +82,11 @@ class PopulationRun:
         options = self._options
         with hold_leases(self._lease_keys, options.dsn, cache_dir=options.cache_dir) as leases:
             # Another population may have published since the first plan.
+            self._state.read_families(shared.cache)
             self._plan(self._state.read_chains(shared.cache))
+            groups = {group for segment in self._state.segments for group in segment.groups}
+            if groups:
+                add_group_columns(shared.cache, FeatureSet.of(groups).groups)
             self._run_rounds(shared, leases)
             return self._reports(self._state.read_chains(shared.cache))
 
@@ -84,11 +94,13 @@ class PopulationRun:
     def _lease_keys(self) -> set[LeaseKey]:
         return {key for request in self._requests for key in request.lease_keys}
 
-    def _has_work(self, plan: SeriesPlan) -> bool:
+    def _has_work(self, plan: SeriesPlan, cache: Cache | None) -> bool:
+        rebuilds = None if cache is None else Rebuilds.of(cache, plan)
         return bool(
             plan.days
             or self._options.force_refresh
-            or plan.chain.open_generations
+            or upgraded_features(plan) is not None
+            or (rebuilds is not None and rebuilds.is_touched)
             or (
                 self._options.refresh_stale
                 and self._state.ticks.stale(plan.chain, plan.requested.last_day)
@@ -98,7 +110,10 @@ class PopulationRun:
     def _plan(self, chains: Mapping[BarSeries, Chain]) -> None:
         stored = by_lease(chains)
         self._state.begin(
-            [SegmentRun(part, plan_segment(part, stored)) for part in self._state.requested]
+            [
+                SegmentRun(part, plan_segment(part, stored, self._state.families))
+                for part in self._state.requested
+            ]
         )
 
     def _run_rounds(self, shared: SharedCache, leases: Leases) -> None:
@@ -132,7 +147,7 @@ class PopulationRun:
             hole = Hole(after.frontier, hole.reason)
         absent, absent_ids = self._state.ticks.absent(series.spec, [unit.day for unit in written])
         stale = set(self._state.ticks.stale(after, requested.last_day))
-        stale |= {segment.differing[series]} if series in segment.differing else set()
+        stale |= set(segment.differing.get(series, ()))
         return SeriesReport(
             series,
             is_new=plan.is_new,
@@ -146,6 +161,8 @@ class PopulationRun:
             bars=sum(unit.closed_rows for unit in written),
             orphans=sum(unit.orphan_rows for unit in written),
             beyond=sum(unit.day > requested.last_day for unit in written),
+            upgraded=self._state.upgraded.get(series, ()),
+            left_out=after.left_out,
         )
 
 

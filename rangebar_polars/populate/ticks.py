@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from rangebar_polars._utils.span import ONE_DAY, Span, day_start
 from rangebar_polars.bar_series.days import is_readable
-from rangebar_polars.clickhouse.query.units import states_of
+from rangebar_polars.clickhouse.query.units import replay_day, replays_of, states_of
 from rangebar_polars.exceptions import SourceError, TickDataError, TicksNotCachedError
 from rangebar_polars.ingest.fetch import ensure_days
 from rangebar_polars.ingest.id_gap import Hole, first_hole, first_line, gap_before
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from datetime import date
     from pathlib import Path
 
+    from rangebar_polars.bar_series.features import FeatureSet
     from rangebar_polars.bar_series.identity import BarSpec
     from rangebar_polars.bar_series.units import Chain
     from rangebar_polars.clickhouse.shared import SharedCache
@@ -216,6 +217,31 @@ class PopulationTicks:
             )
             return Hole(day, reason)
         return rebuild_state(chain, base.day, ticks)
+
+    def replay_before(
+        self, chain: Chain, day: date, features: FeatureSet, shared: SharedCache
+    ) -> int | Hole:
+        """Return how many ticks a resume at a day pushes again, after fetching missing ones.
+
+        Return a hole if they are not available.
+        """
+        base = chain.unit(day - ONE_DAY)
+        if base is None or not features:
+            return 0
+        count = replays_of(shared.cache, [base])[base]
+        if not count:
+            return 0
+        units = chain.between(chain.series.first_day, base.day)
+        first_day = replay_day(shared.cache, units, count)
+        self.fetch(chain, first_day, base.day, shared)
+        hole = first_hole(self.snapshot(chain.series.spec, first_day, base.day), first_day)
+        if hole is None:
+            return count
+        reason = (
+            f"columns of optional feature groups need ticks before this day, which are missing: "
+            f"{hole.day}: {hole.reason}"
+        )
+        return Hole(day, reason, hole.may_pass)
 
     def with_source_error(self, chain: Chain, hole: Hole) -> Hole:
         """Add the error of the source to the reason of a hole, if there was one."""

@@ -9,20 +9,19 @@ from typing import TYPE_CHECKING
 from rangebar_polars._utils.arguments.checks import count_of, require_bool
 from rangebar_polars._utils.arguments.names import REQUIRED, both_names
 from rangebar_polars._utils.warn import warn_caller
-from rangebar_polars.bar_series.columns import require_stored
 from rangebar_polars.bar_series.query import SeriesQuery, span_of
 from rangebar_polars.catalogue import column_names
-from rangebar_polars.compute._options import fold_options
 from rangebar_polars.interop.pandas_frames import bars_to_pandas, import_pandas
 from rangebar_polars.readers.execute import execute
+from rangebar_polars.readers.features import watched
 from rangebar_polars.readers.lazy import planned_frame
 from rangebar_polars.readers.newest import end_of, fewer, newest_warnings
 from rangebar_polars.readers.request import (
     Fetches,
     ReadRequest,
     extra_columns,
-    groups_of,
     in_order,
+    optional_columns,
     past_gates,
     registered_symbols,
     require_one,
@@ -38,10 +37,15 @@ if TYPE_CHECKING:
     import pandas as pd
     import polars as pl
 
-    from rangebar_polars._typing import Features, NewestNames, RangeBarNames, ScanNames
+    from rangebar_polars._typing import (
+        Features,
+        Lookback,
+        NewestNames,
+        RangeBarNames,
+        ScanNames,
+    )
     from rangebar_polars._utils.span import When
     from rangebar_polars.bar_series.query import Anchor
-    from rangebar_polars.exceptions import CoverageWarning
     from rangebar_polars.readers.execute import ReadResult
     from rangebar_polars.threshold import ThresholdLike
 
@@ -63,6 +67,7 @@ def get_range_bars(
     market: str = "spot",
     include_microstructure: bool = False,
     features: Features = "core",
+    lookback: Lookback | None = None,
     include_orphaned_bars: bool = False,
     include_incomplete: bool = False,
     use_cache: bool = True,
@@ -99,7 +104,11 @@ def get_range_bars(
     include_microstructure
         Add the columns of `rb.REFERENCE_COLUMNS`. An undefined value is NaN.
     features
-        Instead of `include_microstructure`: groups or names of columns to add.
+        Groups or names of columns to add. "lookback", "intrabar" and "extended" must be stored with
+        the cached bars: `populate_cache_resumable` takes the same argument.
+    lookback
+        The window of the look-back columns, as for `bars`. By default that of the cached bars, else
+        200 records.
     include_orphaned_bars
         Include bars that a reset ended, and add the columns `is_closed` and `is_orphan`. The last
         orphan is included if the end of the read reaches the reset.
@@ -124,13 +133,16 @@ def get_range_bars(
     pandas.DataFrame
         Columns Open, High, Low, Close, Volume (0 for quotes). The index `timestamp` is the time at
         which a bar closed, in UTC without a zone, ascending. `attrs["rangebar"]` lists for each
-        segment the series, its anchor, the source (`cache`, `cache+ticks`, `ticks`) and the end.
+        segment the series, its anchor, the source (`cache`, `cache+ticks`, `ticks`), the end, the
+        feature groups and the look-back window.
 
     Warns
     -----
     CoverageWarning
         The bars end early (no tick yet, or no connection), or the ticks of cached bars have
         changed.
+    FeatureWarning
+        Look-back windows of bars or of time were cut to 10,000 records.
 
     Raises
     ------
@@ -139,7 +151,8 @@ def get_range_bars(
     ThresholdError
         The threshold is malformed, out of range, or below the symbol's minimum.
     CoverageError
-        More than 31 days would have to be computed, or trade ids are missing among the ticks.
+        More than 31 days would have to be computed, trade ids are missing among the ticks, or cached
+        bars do not have a requested feature group or window.
     TicksNotCachedError
         Days are missing and `fetch_if_missing` is False.
     CacheUnavailableError
@@ -165,7 +178,7 @@ def get_range_bars(
     name = validate_symbol_registered(symbol, operation="get_range_bars")
     with past_gate(name):
         span = span_of(name, start_date, end_date)
-        extra = extra_columns(features, include_microstructure=include_microstructure)
+        extra, groups = extra_columns(features, lookback, microstructure=include_microstructure)
         series = SeriesQuery.of(
             name,
             threshold_decimal_bps,
@@ -175,13 +188,13 @@ def get_range_bars(
             market=market,
             prevent_same_timestamp_close=prevent_same_timestamp_close,
             anchor=anchor,
-            groups=groups_of(extra),
+            features=groups,
         )
         request = ReadRequest(
             series.spec,
             series.anchor,
-            series.groups,
-            columns=in_order(_CHART_COLUMNS | _ENDING | set(extra)),
+            series.features,
+            columns=in_order(_CHART_COLUMNS | _ENDING | watched(extra, groups)),
             span=span,
             end=span.end,
             include_orphans=include_orphaned_bars,
@@ -209,6 +222,7 @@ def get_n_range_bars(
     market: str = "spot",
     include_microstructure: bool = False,
     features: Features = "core",
+    lookback: Lookback | None = None,
     use_cache: bool = True,
     fetch_if_missing: bool = True,
     prevent_same_timestamp_close: bool = True,
@@ -234,8 +248,8 @@ def get_n_range_bars(
     allow_fewer
         If fewer bars are available, return them with a warning instead of raising.
     symbol, threshold_decimal_bps, ouroboros, ouroboros_mode, source, market, \
-include_microstructure, features, use_cache, fetch_if_missing, prevent_same_timestamp_close, anchor, \
-cache_dir, dsn
+include_microstructure, features, lookback, use_cache, fetch_if_missing, \
+prevent_same_timestamp_close, anchor, cache_dir, dsn
         As for `get_range_bars`.
 
     Returns
@@ -277,7 +291,7 @@ SourceError
     count = count_of(n_bars)
     require_bool(allow_fewer=allow_fewer)
     with past_gate(name):
-        extra = extra_columns(features, include_microstructure=include_microstructure)
+        extra, groups = extra_columns(features, lookback, microstructure=include_microstructure)
         series = SeriesQuery.of(
             name,
             threshold_decimal_bps,
@@ -287,13 +301,13 @@ SourceError
             market=market,
             prevent_same_timestamp_close=prevent_same_timestamp_close,
             anchor=anchor,
-            groups=groups_of(extra),
+            features=groups,
         )
         request = ReadRequest(
             series.spec,
             series.anchor,
-            series.groups,
-            columns=in_order(_CHART_COLUMNS | _ENDING | set(extra)),
+            series.features,
+            columns=in_order(_CHART_COLUMNS | _ENDING | watched(extra, groups)),
             end=end_of(end_date),
             count=count,
             is_open=end_date is None,
@@ -318,6 +332,7 @@ def scan_range_bars(
     threshold: ThresholdLike | Sequence[ThresholdLike] = 250,
     *,
     features: Features = "core",
+    lookback: Lookback | None = None,
     anchor: Anchor | None = None,
     ouroboros: str | None = "year",
     source: str = "binance",
@@ -351,8 +366,8 @@ def scan_range_bars(
     threshold
         250 is 0.25 %; also `"0.25%"`, `"25bp"` or the name of a preset. A list of them adds the
         column `threshold`.
-    features
-        Groups or names of columns beyond the core.
+    features, lookback
+        Groups or names of columns beyond the core, and their window, as for `get_range_bars`.
     include_orphaned_bars, include_incomplete
         As for `get_range_bars`. Either adds the columns `is_closed` and `ended_by`.
     fetch_if_missing
@@ -406,7 +421,7 @@ CacheUnavailableError, SourceError
     thresholds, has_thresholds = parse_thresholds(threshold)
     with past_gates(names):
         spans = {name: span_of(name, start, end) for name in names}
-        extra = require_stored(fold_options(features).features)
+        extra, groups = optional_columns(features, lookback)
         query = partial(
             SeriesQuery.of,
             ouroboros=ouroboros,
@@ -415,7 +430,7 @@ CacheUnavailableError, SourceError
             market=market,
             prevent_same_timestamp_close=prevent_same_timestamp_close,
             anchor=anchor,
-            groups=groups_of(extra),
+            features=groups,
         )
         request = partial(
             ReadRequest,
@@ -433,9 +448,8 @@ CacheUnavailableError, SourceError
             # Messages show a text as it was written.
             written = threshold if isinstance(threshold, str) else dbps
             series, span = query(name, written), spans[name]
-            requests.append(
-                request(series.spec, series.anchor, series.groups, span=span, end=span.end)
-            )
+            one = request(series.spec, series.anchor, series.features, span=span, end=span.end)
+            requests.append(one)
         frame, found = planned_frame(
             requests, with_symbol=has_symbols, with_threshold=has_thresholds
         )
@@ -449,7 +463,7 @@ def _scanned(extra: Iterable[str], *, with_endings: bool) -> tuple[str, ...]:
     return in_order((core if with_endings else core - _ENDING) | set(extra))
 
 
-def _warn(found: Iterable[CoverageWarning]) -> None:
+def _warn(found: Iterable[Warning]) -> None:
     """Issue warnings to the caller of the public function."""
     for warning in found:
         warn_caller(warning)

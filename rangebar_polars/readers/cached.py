@@ -3,23 +3,29 @@
 from __future__ import annotations
 
 from contextlib import suppress
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from rangebar_polars._utils.arguments.checks import count_of, require_bool
 from rangebar_polars._utils.arguments.names import both_names
 from rangebar_polars._utils.span import microseconds, parse_span
 from rangebar_polars._utils.warn import warn_caller
-from rangebar_polars.bar_series.columns import require_stored
+from rangebar_polars.bar_series.columns import OPTIONAL_GROUPS, stored_groups
+from rangebar_polars.bar_series.features import named_features, stored_features
 from rangebar_polars.bar_series.query import SeriesQuery, instant, span_of
 from rangebar_polars.catalogue import column_names
 from rangebar_polars.clickhouse.open import reading
 from rangebar_polars.clickhouse.query import bars as query
 from rangebar_polars.clickhouse.query.bars import READ_TRIES, DamagedBarsError
-from rangebar_polars.compute._options import fold_options
 from rangebar_polars.readers.cached_plan import plan_cached
 from rangebar_polars.readers.coverage import coverage_rows, stale_warnings
+from rangebar_polars.readers.features import cut_windows, watched
 from rangebar_polars.readers.hints import missing_days_warning
-from rangebar_polars.readers.request import ReadRequest, in_order, require_one
+from rangebar_polars.readers.request import (
+    ReadRequest,
+    in_order,
+    optional_columns,
+    require_one,
+)
 from rangebar_polars.symbol_registry import validate_symbol_registered
 
 if TYPE_CHECKING:
@@ -34,16 +40,18 @@ if TYPE_CHECKING:
         CountNames,
         CoverageNames,
         Features,
+        Lookback,
         NewestCachedNames,
     )
     from rangebar_polars._utils.span import When
+    from rangebar_polars.bar_series.features import FeatureSet
     from rangebar_polars.bar_series.query import Anchor
     from rangebar_polars.bar_series.units import Unit
     from rangebar_polars.clickhouse.connection.client import Cache
     from rangebar_polars.readers.cached_plan import CachedPlan
     from rangebar_polars.threshold import ThresholdLike
 
-__all__ = ["count_bars", "coverage", "get_cached_bars", "get_n_bars"]
+__all__ = ["cached_groups", "count_bars", "coverage", "get_cached_bars", "get_n_bars"]
 
 _Result = TypeVar("_Result")
 
@@ -59,6 +67,7 @@ def get_cached_bars(
     source: str = "binance",
     market: str = "spot",
     features: Features = "core",
+    lookback: Lookback | None = None,
     include_orphaned_bars: bool = False,
     prevent_same_timestamp_close: bool = True,
     anchor: Anchor | None = None,
@@ -88,7 +97,9 @@ def get_cached_bars(
         Where the symbol is traded, such as `"binance"` and `"um"`; `docs/reference/sources.md` lists
         them.
     features
-        Groups or names of columns beyond the core.
+        Groups or names of columns beyond the core, which the bars must have been stored with.
+    lookback
+        The window that the look-back columns must have; by default that of the bars.
     include_orphaned_bars
         Include bars that a reset or a gap ended, and add the columns `is_closed` and `ended_by`. A
         bar that a reset ended is included if the end of the read reaches the reset.
@@ -117,7 +128,7 @@ def get_cached_bars(
     CacheUnavailableError
         The cache cannot be reached.
     CoverageError
-        Cached bars are damaged.
+        Cached bars are damaged, or do not have a requested feature group or window.
 
     Examples
     --------
@@ -131,7 +142,7 @@ def get_cached_bars(
     name = validate_symbol_registered(symbol, operation="get_cached_bars")
     span = None if start is None else span_of(name, start, end)
     until = None if end is None else parse_span("1971-01-01", end).end
-    columns, groups = _columns(features, endings=include_orphaned_bars)
+    columns, groups = _columns(features, lookback, endings=include_orphaned_bars)
     series = SeriesQuery.of(
         name,
         threshold,
@@ -141,13 +152,13 @@ def get_cached_bars(
         market=market,
         prevent_same_timestamp_close=prevent_same_timestamp_close,
         anchor=anchor,
-        groups=groups,
+        features=groups,
     )
     request = ReadRequest(
         series.spec,
         series.anchor,
-        series.groups,
-        columns=columns,
+        series.features,
+        columns=in_order(watched(columns, groups)),
         span=span,
         end=until,
         include_orphans=include_orphaned_bars,
@@ -156,8 +167,48 @@ def get_cached_bars(
         dsn=dsn,
     )
     plan, bars = _read(request, lambda cache, units: _bars(cache, request, units))
-    _warn(request, plan)
-    return query.no_bars(columns) if bars is None else bars
+    _warn(request, plan, bars)
+    return query.no_bars(columns) if bars is None else bars.select(columns)
+
+
+def cached_groups(
+    symbol: str,
+    thresholds: Sequence[int],
+    start: When | None,
+    end: When | None,
+    *,
+    cache_dir: Path | str | None,
+    dsn: str | None,
+    **options: Any,  # noqa: ANN401
+) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Return the groups that all bars have which `get_cached_bars` reads, and those that some have.
+
+    Groups are left out of the first where the windows of the bars differ. The options are those of
+    `get_cached_bars`.
+    """
+    name = validate_symbol_registered(symbol, operation="cached_groups")
+    span = None if start is None else span_of(name, start, end)
+    until = None if end is None else parse_span("1971-01-01", end).end
+    words: list[frozenset[str]] = []
+    with reading(dsn, cache_dir=cache_dir) as cache:
+        for threshold in thresholds:
+            query = SeriesQuery.of(
+                name,
+                threshold,
+                ouroboros=options["ouroboros"],
+                ouroboros_mode=None,
+                source=options["source"],
+                market=options["market"],
+                prevent_same_timestamp_close=True,
+                anchor=None,
+            )
+            request = ReadRequest(query.spec, span=span, end=until, is_open=end is None)
+            units = plan_cached(cache, request).units_of_span
+            words += [unit.feature_groups for unit in units if unit.rows]
+    common = stored_features(frozenset.intersection(*words) if words else frozenset())
+    found = {group for one in words for group in named_features(one).groups}
+    others = tuple(group for group in OPTIONAL_GROUPS if group in found - set(common.groups))
+    return (*stored_groups()[1:], *common.groups), others
 
 
 @both_names
@@ -171,6 +222,7 @@ def get_n_bars(
     source: str = "binance",
     market: str = "spot",
     features: Features = "core",
+    lookback: Lookback | None = None,
     prevent_same_timestamp_close: bool = True,
     anchor: Anchor | None = None,
     cache_dir: Path | str | None = None,
@@ -189,8 +241,8 @@ def get_n_bars(
         Number of bars, at least 1.
     before
         Only bars that close before this instant, or before this day.
-    symbol, threshold, ouroboros, source, market, features, prevent_same_timestamp_close, anchor,
-    cache_dir, dsn, ouroboros_mode
+    symbol, threshold, ouroboros, source, market, features, lookback, \
+prevent_same_timestamp_close, anchor, cache_dir, dsn, ouroboros_mode
         As for `get_cached_bars`.
 
     Warns
@@ -216,7 +268,7 @@ def get_n_bars(
     name = validate_symbol_registered(symbol, operation="get_n_bars")
     count = count_of(n_bars)
     until = None if before is None else instant(before, "before")
-    columns, groups = _columns(features)
+    columns, groups = _columns(features, lookback)
     series = SeriesQuery.of(
         name,
         threshold,
@@ -226,21 +278,21 @@ def get_n_bars(
         market=market,
         prevent_same_timestamp_close=prevent_same_timestamp_close,
         anchor=anchor,
-        groups=groups,
+        features=groups,
     )
     request = ReadRequest(
         series.spec,
         series.anchor,
-        series.groups,
-        columns=columns,
+        series.features,
+        columns=in_order(watched(columns, groups)),
         end=until,
         count=count,
         cache_dir=cache_dir,
         dsn=dsn,
     )
     plan, bars = _read(request, lambda cache, units: _newest_bars(cache, request, units))
-    _warn(request, plan)
-    return query.no_bars(columns) if bars is None else bars
+    _warn(request, plan, bars)
+    return query.no_bars(columns) if bars is None else bars.select(columns)
 
 
 @both_names
@@ -296,9 +348,7 @@ def count_bars(
         prevent_same_timestamp_close=prevent_same_timestamp_close,
         anchor=anchor,
     )
-    request = ReadRequest(
-        series.spec, series.anchor, series.groups, end=until, cache_dir=cache_dir, dsn=dsn
-    )
+    request = ReadRequest(series.spec, series.anchor, end=until, cache_dir=cache_dir, dsn=dsn)
     _, count = _read(
         request, lambda cache, units: query.count_bars(cache, units, end_us=_end_us(request))
     )
@@ -339,7 +389,8 @@ def coverage(
         Columns unit_day, state (`final`, `given` or `absent_confirmed`, the state of the ticks;
         `stale` if the store has other ticks now; `missing` if no series stores the day), rows
         (closed bars), first_id and last_id (of the ticks), gap_before (ids missing between the day
-        before and this one), reason, segment and anchor of the series.
+        before and this one), reason, segment and anchor of the series, and features (the words of
+        its feature groups with their versions and window, separated by spaces).
 
     Raises
     ------
@@ -408,17 +459,20 @@ def _end_us(request: ReadRequest) -> int | None:
     return None if request.end is None else microseconds(request.end)
 
 
-def _columns(features: Features, *, endings: bool = False) -> tuple[tuple[str, ...], set[str]]:
-    """Return the columns of a stored bar and the feature groups that they belong to."""
-    core, _, groups = column_names()
+def _columns(
+    features: Features, lookback: Lookback | None, *, endings: bool = False
+) -> tuple[tuple[str, ...], FeatureSet]:
+    """Return the columns of a stored bar, and their optional feature groups."""
+    optional, groups = optional_columns(features, lookback)
     left_out = {"threshold", "bar_id"} | (set() if endings else {"is_closed", "ended_by"})
-    names = (set(core) | set(require_stored(fold_options(features).features))) - left_out
-    return in_order(names), {group for group, members in groups.items() if set(members) & names}
+    return in_order(({*column_names().core} | {*optional}) - left_out), groups
 
 
-def _warn(request: ReadRequest, plan: CachedPlan) -> None:
-    """Warn the user of days without bars, and of bars whose ticks have changed."""
-    found = [missing_days_warning(request, plan.missing)] if plan.missing else []
+def _warn(request: ReadRequest, plan: CachedPlan, bars: pl.DataFrame | None) -> None:
+    """Warn the user of days without bars, of changed ticks, and of windows that were cut."""
+    found: list[Warning] = []
+    found += [missing_days_warning(request, plan.missing)] if plan.missing else []
     found += stale_warnings(request.spec, plan.units_of_span, request.cache_dir)
+    found += [] if bars is None else cut_windows(bars, plan.window)
     for warning in found:
         warn_caller(warning)

@@ -8,13 +8,16 @@ from itertools import pairwise
 from typing import TYPE_CHECKING
 
 from rangebar_polars._utils.span import ONE_DAY, day_start, microseconds
+from rangebar_polars.bar_series.features import stored_features
 from rangebar_polars.clickhouse.query.bars import closed_before, newest_units
+from rangebar_polars.readers.features import check_units
 from rangebar_polars.readers.plan import visible_chains
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from datetime import date
 
+    from rangebar_polars._utils.arguments.durations import Window
     from rangebar_polars._utils.span import Span
     from rangebar_polars.bar_series.identity import BarSeries
     from rangebar_polars.bar_series.selection import SegmentSelection
@@ -36,13 +39,27 @@ class CachedPlan:
     #: Whole days of the read without units.
     missing: tuple[date, ...]
 
+    @property
+    def window(self) -> Window | None:
+        """The window of the look-back columns of its units."""
+        windows = (stored_features(unit.feature_groups).window for unit in self.units_of_span)
+        return next((window for window in windows if window is not None), None)
+
 
 def plan_cached(cache: Cache | None, request: ReadRequest) -> CachedPlan:
-    """Plan a read of stored bars from what is visible in the cache now."""
+    """Plan a read of stored bars from what is visible in the cache now.
+
+    Raises
+    ------
+    CoverageError
+        Stored bars do not have a requested feature group or window.
+    """
     chains = visible_chains(cache, request)
-    if request.span is None:
-        return _plan_newest(request, chains)
-    return _plan_span(request, request.span, chains)
+    span = request.span
+    plan = _plan_newest(request, chains) if span is None else _plan_span(request, span, chains)
+    if request.features:
+        check_units(request, plan.units_of_span)
+    return plan
 
 
 def _plan_span(request: ReadRequest, span: Span, chains: Mapping[BarSeries, Chain]) -> CachedPlan:

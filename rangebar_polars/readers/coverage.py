@@ -51,6 +51,7 @@ COVERAGE_SCHEMA = pl.Schema(
         "reason": pl.String(),
         "segment": pl.String(),
         "anchor": pl.Datetime("us", "UTC"),
+        "features": pl.String(),
     }
 )
 
@@ -142,7 +143,7 @@ def _stored_rows(cache: Cache, units: list[Unit], cache_dir: Path | str | None) 
         .select(
             *("unit_day", "state", "rows", "first_id", "last_id", "gap_before"),
             pl.when(pl.col("text") != "").then("text").alias("reason"),
-            *("segment", "anchor"),
+            *("segment", "anchor", "features"),
         )
     )
 

@@ -11,6 +11,7 @@ import polars as pl
 from rangebar_polars._utils.fork import raise_if_forked
 from rangebar_polars._utils.span import microseconds
 from rangebar_polars.bar_series.days import Track, compute_days, forming, orphan
+from rangebar_polars.bar_series.featured import ReplayError
 from rangebar_polars.clickhouse.open import reading
 from rangebar_polars.clickhouse.query.bars import (
     MOST_ROWS,
@@ -30,6 +31,7 @@ from rangebar_polars.exceptions import (
     with_hint,
 )
 from rangebar_polars.readers.coverage import stale_warnings
+from rangebar_polars.readers.features import cut_windows
 from rangebar_polars.readers.hints import MissingBars, too_many_days_of_several
 from rangebar_polars.readers.missing_ticks import with_ticks
 from rangebar_polars.readers.plan import plan_read
@@ -38,8 +40,9 @@ from rangebar_polars.readers.request import Fetches
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
+    from rangebar_polars._warnings import RangeBarWarning
+    from rangebar_polars.bar_series.featured import BarBuilder
     from rangebar_polars.clickhouse.connection.client import Cache
-    from rangebar_polars.compute.builder import RangeBarBuilder
     from rangebar_polars.readers.plan import SegmentRead
     from rangebar_polars.readers.request import ReadRequest
     from rangebar_polars.storage.coverage import CoverageWarning
@@ -64,7 +67,7 @@ class ReadResult:
 
     bars: pl.DataFrame
     segments: tuple[SegmentRead, ...]
-    warnings: tuple[CoverageWarning, ...]
+    warnings: tuple[RangeBarWarning, ...]
 
 
 def execute(request: ReadRequest) -> ReadResult:
@@ -89,7 +92,8 @@ def _execute(request: ReadRequest) -> ReadResult:
         bars = bars.sort("close_time", maintain_order=True)
     if request.count is not None:
         bars = bars.tail(min(request.count, MOST_ROWS))
-    return ReadResult(bars, settled.segments, settled.warnings)
+    cut = cut_windows(bars, settled.segments[-1].features.window)
+    return ReadResult(bars, settled.segments, (*settled.warnings, *cut))
 
 
 def settle(
@@ -200,7 +204,7 @@ def ensure_ticks(
     request: ReadRequest, reads: Sequence[SegmentRead]
 ) -> tuple[Sequence[SegmentRead], list[CoverageWarning]]:
     """Return the reads with snapshots of their ticks, fetched if necessary, and warnings."""
-    if all(read.ticks is None for read in reads):
+    if all(read.needed_ticks is None for read in reads):
         return reads, []
     return with_ticks(request, reads)
 
@@ -237,7 +241,10 @@ def compute_segment(request: ReadRequest, read: SegmentRead) -> Iterator[pl.Data
     """Compute the bars of a segment that are not stored, a day at a time."""
     if not read.computes_bars:
         return
-    builder = read.builder()
+    try:
+        builder = read.builder(request.columns)
+    except ReplayError as error:
+        raise _changed_ticks(read, error) from error
     for bars in _of_ticks(read, builder):
         yield _requested(request, read, bars)
     if read.ends_segment and read.is_complete:
@@ -246,7 +253,19 @@ def compute_segment(request: ReadRequest, read: SegmentRead) -> Iterator[pl.Data
         yield _requested(request, read, forming(builder))
 
 
-def _of_ticks(read: SegmentRead, builder: RangeBarBuilder) -> Iterator[pl.DataFrame]:
+def _changed_ticks(read: SegmentRead, error: ReplayError) -> CoverageError:
+    day = read.units[-1].day
+    return CoverageError(
+        with_hint(
+            f"stored bars of {read.series} cannot be continued from `{day}`: {error}",
+            "populate_cache_resumable(..., refresh_stale=True) builds them again",
+        ),
+        symbol=read.series.spec.symbol,
+        days=[day],
+    )
+
+
+def _of_ticks(read: SegmentRead, builder: BarBuilder) -> Iterator[pl.DataFrame]:
     ticks = read.ticks
     if ticks is None or read.snapshot is None:
         return

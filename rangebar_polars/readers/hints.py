@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, TypeAlias, TypeVar
 
 from rangebar_polars._text import count_text
 from rangebar_polars._utils.span import describe_days
+from rangebar_polars.bar_series.features import NO_FEATURES
 from rangebar_polars.bar_series.identity import BAR_SEMANTICS
 from rangebar_polars.clickhouse.connection.dsn import resolve
 from rangebar_polars.exceptions import CoverageError, RangeBarError, with_hint
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence
     from datetime import date
 
+    from rangebar_polars.bar_series.features import FeatureSet
     from rangebar_polars.bar_series.identity import BarSpec
     from rangebar_polars.readers.request import ReadRequest
 
@@ -55,6 +57,8 @@ class MissingBars:
     cache_dir: str | None = None
     #: Address of the cache, without user and password.
     address: str | None = None
+    #: Requested optional feature groups; the window is None if it is left to the stored series.
+    features: FeatureSet = NO_FEATURES
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,7 +124,7 @@ threshold_decimal_bps=500, ouroboros="month")
 
 def _populate_call(missing: Sequence[MissingBars]) -> str:
     """Return the call that stores bars of series that differ in symbol and threshold only."""
-    spec = missing[0].spec
+    spec, window = missing[0].spec, missing[0].features.window
     symbols = list(dict.fromkeys(one.spec.symbol for one in missing))
     thresholds = list(dict.fromkeys(one.spec.threshold for one in missing))
     options = {
@@ -131,6 +135,8 @@ def _populate_call(missing: Sequence[MissingBars]) -> str:
         "market": (spec.market, "spot"),
         "cache_dir": (missing[0].cache_dir, None),
         "dsn": (missing[0].address, None),
+        "features": (_one_or_list(missing[0].features.groups), None),
+        "lookback": (window if window is None else str(window), None),
     }
     first_day, last_day = (
         min(one.first_day for one in missing),
@@ -139,6 +145,11 @@ def _populate_call(missing: Sequence[MissingBars]) -> str:
     of_symbols = symbols if len(symbols) > 1 else symbols[0]
     days = (str(first_day), str(last_day))
     return _call("populate_cache_resumable", (of_symbols, *days), options)
+
+
+def _one_or_list(values: Sequence[str]) -> object:
+    """Return a value alone, several as a list, and None for none."""
+    return list(values) if len(values) > 1 else next(iter(values), None)
 
 
 def _call(
@@ -171,6 +182,7 @@ def missing_bars(request: ReadRequest, first_day: date, last_day: date) -> Missi
         last_day,
         None if request.cache_dir is None else str(request.cache_dir),
         None if request.dsn is None else resolve(request.dsn).address,
+        request.features,
     )
 
 

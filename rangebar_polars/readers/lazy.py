@@ -14,6 +14,7 @@ import polars as pl
 
 from rangebar_polars._text import count_text
 from rangebar_polars._utils.span import microseconds
+from rangebar_polars.bar_series.features import stored_features
 from rangebar_polars.clickhouse.query.bars import READ_TRIES, DamagedBarsError, no_bars, read_bars
 from rangebar_polars.clickhouse.query.units import read_chains
 from rangebar_polars.exceptions import RangeBarError, SnapshotExpiredError, with_hint
@@ -23,13 +24,14 @@ from rangebar_polars.storage.reading.keyed import KeyedRows, keyed_frame
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
+    from rangebar_polars._warnings import RangeBarWarning
+    from rangebar_polars.bar_series.features import FeatureSet
     from rangebar_polars.bar_series.identity import BarSpec
     from rangebar_polars.bar_series.units import Unit
     from rangebar_polars.clickhouse.connection.client import Cache
     from rangebar_polars.readers.execute import ReadResult
     from rangebar_polars.readers.plan import SegmentRead
     from rangebar_polars.readers.request import ReadRequest
-    from rangebar_polars.storage.coverage import CoverageWarning
     from rangebar_polars.storage.reading.pruning import Bounds
 
 __all__ = ["planned_frame"]
@@ -44,7 +46,7 @@ _AGAIN = "make the plan again: call scan_range_bars"
 
 def planned_frame(
     requests: Sequence[ReadRequest], *, with_symbol: bool = False, with_threshold: bool = False
-) -> tuple[pl.LazyFrame, tuple[CoverageWarning, ...]]:
+) -> tuple[pl.LazyFrame, tuple[RangeBarWarning, ...]]:
     """Plan reads of one cache, and return them as a lazy frame with their warnings.
 
     The requests differ in symbol and threshold only; the frame has their bars one request after
@@ -190,11 +192,11 @@ def _stored(
             return read(cache, units)
         for _ in range(READ_TRIES - 2):
             with suppress(DamagedBarsError):
-                return read(cache, _same_bars(cache, units))
-        return read(cache, _same_bars(cache, units))
+                return read(cache, _same_bars(cache, units, request.features))
+        return read(cache, _same_bars(cache, units, request.features))
 
 
-def _same_bars(cache: Cache, units: list[Unit]) -> list[Unit]:
+def _same_bars(cache: Cache, units: list[Unit], features: FeatureSet) -> list[Unit]:
     """Return the visible units of the same days, if they have the same bars.
 
     Raises
@@ -208,10 +210,17 @@ def _same_bars(cache: Cache, units: list[Unit]) -> list[Unit]:
     for unit in units:
         chain = chains.get(unit.series)
         now = None if chain is None else chain.unit(unit.day)
-        if now is None or not now.has_bars_of(unit):
+        if now is None or not now.has_bars_of(unit) or not _has_words(now, unit, features):
             raise _gone(unit)
         found.append(now)
     return found
+
+
+def _has_words(now: Unit, before: Unit, features: FeatureSet) -> bool:
+    """Return whether a unit has the requested groups in the version and window of another one."""
+    wanted = stored_features(before.feature_groups)
+    same = {wanted.word(group) for group in features.groups if group in wanted.groups}
+    return same <= now.feature_groups
 
 
 def _gone(unit: Unit) -> SnapshotExpiredError:

@@ -72,7 +72,7 @@ def with_ticks(
 def _fetch(request: ReadRequest, reads: Sequence[SegmentRead]) -> datetime | None:
     """Fetch the missing days, and return the first day without a tick yet; None without one."""
     spec = request.spec
-    for span in _joined([read.ticks for read in reads if read.ticks is not None]):
+    for span in _joined([span for read in reads if (span := read.needed_ticks) is not None]):
         report = request.fetches.ensure(spec.venue, spec.symbol, span, request.cache_dir)
         end = _newest_end(span, report)
         if end < span.end:
@@ -215,12 +215,13 @@ def _with_snapshot(request: ReadRequest, read: SegmentRead, *, is_fetched: bool)
 
     `is_fetched` says whether the source has just been asked for them.
     """
-    ticks = read.ticks
-    if ticks is None:
+    needed = read.needed_ticks
+    if needed is None:
         return read
-    days = _snapshot(request, ticks)
+    days = _snapshot(request, needed)
     _check_days(request, days)
-    _check_join(request, read, ticks.first_day)
+    if read.ticks is not None:
+        _check_join(request, read, read.ticks.first_day)
     # Without a fetch, the last day may have grown since.
     return replace(read, snapshot=days, is_complete=is_fetched or days.days[-1].is_final)
 

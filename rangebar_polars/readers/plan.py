@@ -11,15 +11,37 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from rangebar_polars._utils.span import ONE_DAY, Span, day_start, microseconds
-from rangebar_polars.bar_series.days import is_readable, new_builder, restored
+from rangebar_polars.bar_series.columns import stored_groups
+from rangebar_polars.bar_series.days import Replay, is_readable, new_builder, resumed
+from rangebar_polars.bar_series.features import (
+    DEFAULT_WINDOW,
+    NO_FEATURES,
+    FeatureSet,
+    stored_features,
+)
 from rangebar_polars.bar_series.segments import parts
-from rangebar_polars.bar_series.selection import SegmentSelection, select_series
+from rangebar_polars.bar_series.selection import (
+    SegmentSelection,
+    family_features,
+    select_series,
+)
 from rangebar_polars.bar_series.units import Chain
-from rangebar_polars.clickhouse.query.bars import closed_before
+from rangebar_polars.clickhouse.query.bars import closed_before, newest_units
 from rangebar_polars.clickhouse.query.unit_cache import cached_chains
-from rangebar_polars.clickhouse.query.units import states_of
+from rangebar_polars.clickhouse.query.units import (
+    read_families,
+    replay_day,
+    replays_of,
+    states_of,
+)
 from rangebar_polars.exceptions import CoverageError, with_hint
 from rangebar_polars.readers.coverage import other_semantics
+from rangebar_polars.readers.features import (
+    check_units,
+    check_windows,
+    lacking,
+    window_of,
+)
 from rangebar_polars.readers.hints import too_many_days
 from rangebar_polars.readers.request import MAX_COMPUTED_DAYS
 from rangebar_polars.sources import is_user_source
@@ -29,10 +51,11 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
     from datetime import date
 
+    from rangebar_polars._utils.arguments.durations import Window
+    from rangebar_polars.bar_series.featured import BarBuilder
     from rangebar_polars.bar_series.identity import BarSeries
     from rangebar_polars.bar_series.units import Unit
     from rangebar_polars.clickhouse.connection.client import Cache
-    from rangebar_polars.compute.builder import RangeBarBuilder
     from rangebar_polars.readers.request import ReadRequest
     from rangebar_polars.storage.snapshot import TickSnapshot
 
@@ -60,6 +83,12 @@ class SegmentRead:
     is_last: bool = False
     #: Whether the ticks of the last day are complete.
     is_complete: bool = True
+    #: Optional feature groups of its bars, stored or computed.
+    features: FeatureSet = NO_FEATURES
+    #: Number of newest ticks of the units that a computation of these groups needs, and their first
+    #: day; None without such ticks.
+    replay: int = 0
+    replay_from: date | None = None
 
     @classmethod
     def of(cls, selection: SegmentSelection) -> SegmentRead:
@@ -71,8 +100,22 @@ class SegmentRead:
         """The ticks to compute: from the end of the units, or from the anchor. None for no ticks."""
         start = self.series.anchor
         if self.units:
-            start = day_start(self.series.first_day + len(self.units) * ONE_DAY)
+            start = day_start(self._frontier)
         return Span(start, self.span.end) if start < self.span.end else None
+
+    @property
+    def needed_ticks(self) -> Span | None:
+        """The ticks to compute, and those before them that optional feature groups need."""
+        ticks = self.ticks
+        if self.replay_from is None:
+            return ticks
+        end = day_start(self._frontier) if ticks is None else ticks.end
+        return Span(day_start(self.replay_from), end)
+
+    @property
+    def _frontier(self) -> date:
+        """The first day after the units."""
+        return self.series.first_day + len(self.units) * ONE_DAY
 
     @property
     def ends_segment(self) -> bool:
@@ -98,9 +141,28 @@ class SegmentRead:
             return "ticks"
         return "cache" if self.ticks is None else "cache+ticks"
 
-    def builder(self) -> RangeBarBuilder:
-        """Return a builder in the state from which the computation resumes."""
-        return new_builder(self.series.spec) if self.state is None else restored(self.state)
+    def builder(self, columns: Sequence[str] = ()) -> BarBuilder:
+        """Return a builder in the state from which the computation resumes.
+
+        Of the optional feature groups, it computes only the given columns.
+
+        Raises
+        ------
+        ReplayError
+            The ticks before do not give the bar that was forming in that state.
+        """
+        found = [column for column in self.features.columns if column.bar_name in columns]
+        names = [column.bar_name for column in found]
+        features = FeatureSet.of({column.group for column in found}, self.features.window)
+        if self.state is None:
+            return new_builder(self.series.spec, features, names)
+        replay = Replay(self._days_before, self.replay)
+        return resumed(self.series, self.state, self._frontier, features, replay, names)
+
+    def _days_before(self, _day: date) -> TickSnapshot:
+        """Return the snapshot, which has all days that a computation needs."""
+        assert self.snapshot is not None  # noqa: S101
+        return self.snapshot
 
     def cut(self, end: datetime) -> SegmentRead | None:
         """Return the read up to an instant, or None if it has to compute bars and starts later."""
@@ -110,14 +172,24 @@ class SegmentRead:
             return None
         return replace(self, span=Span(self.span.start, min(self.span.end, end)))
 
-    def described(self) -> dict[str, str]:
+    def described(self) -> dict[str, object]:
         """Return the entry of the segment in `attrs["rangebar"]`, fit for JSON."""
         return {
             "series": str(self.series),
             "anchor": self.series.anchor.isoformat(),
             "source": self.source,
             "end": self.span.end.isoformat(),
+            "features": list(self._groups),
+            "lookback": None if self.features.window is None else str(self.features.window),
         }
+
+    @property
+    def _groups(self) -> tuple[str, ...]:
+        """The feature groups of the segment: of its stored bars, else those that are computed."""
+        if not self.units:
+            return (*stored_groups(), *self.features.groups)
+        common = frozenset.intersection(*(unit.feature_groups for unit in self.units))
+        return (*stored_groups(), *stored_features(common).groups)
 
 
 def visible_chains(cache: Cache | None, request: ReadRequest) -> Mapping[BarSeries, Chain]:
@@ -133,19 +205,76 @@ def plan_read(cache: Cache | None, request: ReadRequest) -> list[SegmentRead]:
     Raises
     ------
     CoverageError
-        Too many days would have to be computed.
+        Too many days would have to be computed, or stored bars do not have a requested feature
+        group.
     """
     chains = visible_chains(cache, request)
     reads = [SegmentRead.of(selection) for selection in _selections(request, chains)]
     if request.include_incomplete:
         reads[-1] = _with_forming_bar(reads[-1])
+    if request.features:
+        reads = _plan_features(cache, request, reads)
     if cache is not None:
-        reads = _with_states(cache, reads)
+        reads = [_with_replay(cache, read) for read in _with_states(cache, reads)]
     days = days_from_ticks(reads)
     if len(days) > MAX_COMPUTED_DAYS:
         others = {} if cache is None else other_semantics(cache, request.spec)
         raise too_many_days(request, days, others)
     return reads
+
+
+def _plan_features(
+    cache: Cache | None, request: ReadRequest, reads: Sequence[SegmentRead]
+) -> list[SegmentRead]:
+    """Return reads with the optional groups that they compute.
+
+    A series without the groups that begins at a requested anchor is computed from ticks.
+
+    Raises
+    ------
+    CoverageError
+        Stored bars do not have a requested group, or the windows differ.
+    """
+    if request.anchor is not None:
+        reads = [
+            replace(read, units=()) if lacking(request, _used(request, [read])) else read
+            for read in reads
+        ]
+    used = _used(request, reads)
+    check_units(request, used)
+    own = {window for window in map(window_of, used) if window is not None}
+    default = request.features.window
+    is_new = any(read.computes_bars and not read.units for read in reads)
+    if request.features.has_window and default is None and is_new:
+        families = {} if cache is None else read_families(cache, [request.spec])
+        default = family_features(families.get(request.spec, ())).window or DEFAULT_WINDOW
+        check_windows(request, {*own, default})
+    return [
+        replace(read, features=FeatureSet.of(request.features.groups, _of_read(read, default, own)))
+        for read in reads
+    ]
+
+
+def _of_read(read: SegmentRead, default: Window | None, own: set[Window]) -> Window | None:
+    if read.units:
+        return window_of(read.units[-1]) or next(iter(own), default)
+    return default
+
+
+def _used(request: ReadRequest, reads: Sequence[SegmentRead]) -> list[Unit]:
+    """Return the units whose bars a read returns, or that it continues from."""
+    if request.count is not None:
+        end_us = None if request.end is None else microseconds(request.end)
+        used = newest_units([unit for read in reads for unit in read.units], request.count, end_us)
+    else:
+        used = [
+            unit
+            for read in reads
+            for unit in read.units
+            if read.span.first_day <= unit.day <= read.span.last_day
+        ]
+    last = [read.units[-1] for read in reads if read.units and read.computes_bars]
+    return list(dict.fromkeys([*used, *last]))
 
 
 def days_from_ticks(reads: Iterable[SegmentRead]) -> list[date]:
@@ -177,6 +306,16 @@ def _with_states(cache: Cache, reads: Sequence[SegmentRead]) -> list[SegmentRead
     ]
 
 
+def _with_replay(cache: Cache, read: SegmentRead) -> SegmentRead:
+    """Return a read with the ticks that its optional feature groups need to resume."""
+    if not read.features or not read.units or not read.computes_bars:
+        return read
+    count = replays_of(cache, read.units[-1:])[read.units[-1]]
+    if not count:
+        return read
+    return replace(read, replay=count, replay_from=replay_day(cache, read.units, count))
+
+
 def _resumed(read: SegmentRead, state: bytes) -> SegmentRead:
     return replace(read, state=state) if is_readable(state) else replace(read, units=())
 
@@ -194,12 +333,7 @@ def _selections(
             end = _within_reach(request, chains, newest)
         return _newest(request, end, chains) or _window(request, end)
     return select_series(
-        request.spec,
-        request.span,
-        chains,
-        groups=request.groups,
-        anchor=request.anchor,
-        first_day=request.first_day,
+        request.spec, request.span, chains, anchor=request.anchor, first_day=request.first_day
     )
 
 

@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 from rangebar_polars._text import shown
 from rangebar_polars._utils.arguments.checks import require_bool
-from rangebar_polars.bar_series.columns import require_stored
+from rangebar_polars.bar_series.columns import all_columns
+from rangebar_polars.bar_series.features import FeatureSet
 from rangebar_polars.bar_series.query import SeriesQuery
 from rangebar_polars.bar_series.segments import segments
 from rangebar_polars.catalogue import REFERENCE_COLUMNS, column_names
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
     from datetime import datetime
     from pathlib import Path
 
-    from rangebar_polars._typing import Features
+    from rangebar_polars._typing import Features, Lookback
     from rangebar_polars._utils.span import Span
     from rangebar_polars.ingest.report import FetchReport
     from rangebar_polars.sources import Venue
@@ -38,8 +39,8 @@ __all__ = [
     "Fetches",
     "ReadRequest",
     "extra_columns",
-    "groups_of",
     "in_order",
+    "optional_columns",
     "past_gates",
     "registered_symbols",
     "require_one",
@@ -129,31 +130,45 @@ class ReadRequest(SeriesQuery):
 
 
 def extra_columns(
-    features: Features = "core", *, include_microstructure: bool = False
-) -> tuple[str, ...]:
+    features: Features = "core",
+    lookback: Lookback | None = None,
+    *,
+    microstructure: bool = False,
+) -> tuple[tuple[str, ...], FeatureSet]:
     """Return the columns that a pandas reader adds to open, high, low, close and volume.
+
+    Return their optional feature groups, too. `microstructure` puts the reference library's
+    columns before the others.
 
     Examples
     --------
     >>> from rangebar_polars.readers.request import extra_columns
-    >>> extra_columns(["vwap", "ofi"]), extra_columns("core")
+    >>> extra_columns(["vwap", "ofi"])[0], extra_columns("core")[0]
     (('vwap', 'ofi'), ())
     """
-    require_bool(include_microstructure=include_microstructure)
+    require_bool(include_microstructure=microstructure)
     features = features if isinstance(features, str) else tuple(features)
-    optional = () if features == "core" else require_stored(fold_options(features).features)
-    if include_microstructure:
-        return REFERENCE_COLUMNS
+    optional, groups = optional_columns(features, lookback)
     named = {features} if isinstance(features, str) else set(features)
     always = {"open_time", "close_time", "open", "high", "low", "close", "volume"}
-    return in_order((named & set(column_names().core) | set(optional)) - always - _NOT_STORED)
+    wanted = (named & set(column_names().core) | set(optional)) - always - _NOT_STORED
+    first = REFERENCE_COLUMNS if microstructure else ()
+    return (*first, *(name for name in in_order(wanted) if name not in first)), groups
 
 
-def groups_of(names: Iterable[str]) -> set[str]:
-    """Return the feature groups that a series needs to have these columns."""
-    requested = set(names)
-    groups = column_names().groups
-    return {"core"} | {group for group, members in groups.items() if requested & set(members)}
+def optional_columns(
+    features: Features, lookback: Lookback | None = None
+) -> tuple[tuple[str, ...], FeatureSet]:
+    """Return the requested columns beyond the core, and their optional feature groups.
+
+    Raises
+    ------
+    ValueError
+        A name is unknown, the window is outside of its limits, or no column uses it.
+    """
+    options = fold_options(features, lookback=lookback)
+    groups = {column.group for column in all_columns() if column.bar_name in options.features}
+    return options.features, FeatureSet.of(groups, options.lookback)
 
 
 def in_order(names: Iterable[str]) -> tuple[str, ...]:

@@ -11,7 +11,9 @@ from series_data import FIRST, SERIES, bars_on, drafts
 
 import rangebar_polars.clickhouse
 from rangebar_polars.bar_series.columns import (
-    feature_groups,
+    OPTIONAL_GROUPS,
+    all_columns,
+    stored_groups,
     value_columns,
 )
 from rangebar_polars.bar_series.identity import SeriesKey
@@ -43,9 +45,11 @@ def test_every_key_begins_with_the_series():
 def test_every_column_of_the_catalogue_is_stored():
     import rangebar_polars as rb
 
-    stored = [column.bar_name for column in value_columns()]
+    stored = [column.bar_name for column in all_columns()]
     assert stored == [n for n in rb.columns()["name"] if n not in {"threshold", "bar_id"}]
-    assert feature_groups() == ("core", "microstructure")
+    assert stored_groups() == ("core", "microstructure")
+    assert OPTIONAL_GROUPS == ("lookback", "intrabar", "extended")
+    assert {column.group for column in value_columns()} == {"core", "microstructure"}
 
 
 def test_an_interrupted_creation_is_completed(cache):

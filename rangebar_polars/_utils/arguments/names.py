@@ -19,7 +19,7 @@ from rangebar_polars._utils.arguments.keywords import check_keywords, refused_ca
 from rangebar_polars.exceptions import RangeBarError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Collection, Mapping, Sequence
 
 __all__ = ["NAMES", "REQUIRED", "both_names"]
 
@@ -37,6 +37,8 @@ NAMES = {
 }
 #: Short names whose values are the same under the other name, so that messages can be reworded.
 _SAME_VALUES = ("threshold", "start", "end", "reset", "fetch")
+#: The short name of an argument that some functions have beside its long name, since it says more.
+_GROUPS = "features"
 #: Further names that a function may have for an argument.
 _THIRD = {"reset": ("ouroboros_mode",)}
 
@@ -126,7 +128,7 @@ class _Signature:
         check_keywords(keywords, [*self.parameters, *self.aliases])
         places = [one.name for one in self.parameters.values() if one.kind is not one.KEYWORD_ONLY]
         given = {*keywords, *places[: len(positional)]}
-        _refuse_both(given)
+        _refuse_both(given, self.parameters)
         arguments = {name: value for name, value in keywords.items() if name not in self.aliases}
         for alias, own in self.aliases.items():
             if alias in keywords:
@@ -153,8 +155,10 @@ def _shown(parameter: inspect.Parameter) -> inspect.Parameter:
     return parameter.replace(default=parameter.empty) if is_required else parameter
 
 
-def _refuse_both(given: set[str]) -> None:
+def _refuse_both(given: set[str], own: Collection[str]) -> None:
     for short, long in NAMES.items():
+        if short == _GROUPS and {short, long} <= set(own):
+            continue
         for other in (long, *_THIRD.get(short, ())):
             if {short, other} <= given:
                 raise TypeError(

@@ -9,16 +9,17 @@ from typing import TYPE_CHECKING, NamedTuple
 import polars as pl
 
 from rangebar_polars.bar_series.identity import SeriesKey
-from rangebar_polars.clickhouse.schema.rows import rows_of
+from rangebar_polars.clickhouse.schema.rows import feature_rows_of, rows_of
 from rangebar_polars.clickhouse.schema.tables import table
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
     from datetime import date
 
+    from rangebar_polars.bar_series.columns import StoredColumn
     from rangebar_polars.bar_series.units import UnitDraft
 
-__all__ = ["Attempt", "attempts_of", "new_number", "with_keys"]
+__all__ = ["Attempt", "attempts_of", "by_columns", "new_number", "with_keys"]
 
 #: Columns with the same value in all rows of an attempt.
 _KEY = (*SeriesKey._fields, "unit_day", "attempt")
@@ -48,11 +49,19 @@ class Attempt:
     rows: pl.DataFrame
     facts: _Facts
     number: int
+    #: Sum of the hashes of the columns of optional groups; 0 without such groups.
+    feature_hash_sum: int = 0
+
+    @property
+    def columns(self) -> tuple[StoredColumn, ...]:
+        """The columns of optional groups."""
+        return self.draft.features.columns
 
     @property
     def expected(self) -> tuple[int | date | None, ...]:
         """The facts that the stored rows must have."""
-        return self.facts[:6]
+        own = (self.feature_hash_sum, self.feature_hash_sum) if self.columns else ()
+        return (*self.facts[:6], *own)
 
 
 def attempts_of(drafts: Sequence[UnitDraft]) -> list[Attempt]:
@@ -61,7 +70,28 @@ def attempts_of(drafts: Sequence[UnitDraft]) -> list[Attempt]:
     facts = _facts(rows)
     for draft, facts_of_one in zip(drafts, facts, strict=True):
         _check_day(draft, facts_of_one)
-    return [Attempt(*item, new_number()) for item in zip(drafts, rows, facts, strict=True)]
+    attempts = [Attempt(*item, new_number()) for item in zip(drafts, rows, facts, strict=True)]
+    for columns, with_columns in by_columns(attempts).items():
+        if columns:
+            _add_features(with_columns, columns)
+    return attempts
+
+
+def by_columns(attempts: Iterable[Attempt]) -> dict[tuple[StoredColumn, ...], list[Attempt]]:
+    """Group attempts by their columns of optional groups."""
+    found: dict[tuple[StoredColumn, ...], list[Attempt]] = {}
+    for attempt in attempts:
+        found.setdefault(attempt.columns, []).append(attempt)
+    return found
+
+
+def _add_features(attempts: Sequence[Attempt], columns: Sequence[StoredColumn]) -> None:
+    """Add the columns of optional groups to the rows of attempts, and the sums of their hashes."""
+    frames = feature_rows_of([attempt.draft.bars for attempt in attempts], columns)
+    for attempt, features in zip(attempts, frames, strict=True):
+        attempt.rows = attempt.rows.hstack(features)
+        # Modulo 2^64, as the sum in the database.
+        attempt.feature_hash_sum = int(features["feature_hash"].sum())
 
 
 def _facts(units: Sequence[pl.DataFrame]) -> list[_Facts]:

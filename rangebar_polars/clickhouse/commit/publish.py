@@ -17,19 +17,25 @@ from rangebar_polars._files.failpoints import Step, failpoint
 from rangebar_polars._utils.span import ONE_DAY
 from rangebar_polars.bar_series.identity import SeriesKey
 from rangebar_polars.bar_series.units import TickDay, UnitDraft
-from rangebar_polars.clickhouse.commit.attempts import attempts_of, new_number, with_keys
+from rangebar_polars.clickhouse.commit.attempts import (
+    attempts_of,
+    by_columns,
+    new_number,
+    with_keys,
+)
 from rangebar_polars.clickhouse.connection.driver import is_damage
 from rangebar_polars.clickhouse.connection.sql import enclosing, literal, number_batches
 from rangebar_polars.clickhouse.damage import set_damaged_aside
 from rangebar_polars.clickhouse.query.units import read_chains, where_units
 from rangebar_polars.clickhouse.schema.rows import hash_sql
-from rangebar_polars.clickhouse.schema.tables import table
+from rangebar_polars.clickhouse.schema.tables import added_columns, table
 from rangebar_polars.exceptions import CacheQueryError, CacheWriteError, LeaseLostError, with_hint
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from datetime import date
 
+    from rangebar_polars.bar_series.columns import StoredColumn
     from rangebar_polars.bar_series.identity import BarSeries
     from rangebar_polars.bar_series.units import Unit
     from rangebar_polars.clickhouse.commit.attempts import Attempt
@@ -48,7 +54,7 @@ def publish(cache: Cache, drafts: Sequence[UnitDraft]) -> list[Unit]:
     Parameters
     ----------
     cache
-        An open cache with its tables.
+        An open cache with its tables, and with the columns of the groups of the drafts.
     drafts
         Days of any number of series. The days of one series are consecutive, and `built_on` of
         the first one names the unit that they extend.
@@ -80,11 +86,13 @@ def publish(cache: Cache, drafts: Sequence[UnitDraft]) -> list[Unit]:
         _unit_row(attempt, numbers[parent] if isinstance(parent, tuple) else parent)
         for attempt, parent in zip(attempts, before, strict=True)
     ]
-    cache.insert("units", table("units").frame(rows))
+    has_features = any(attempt.columns for attempt in attempts)
+    units = table("units").extended(added_columns(())["units"] if has_features else ())
+    cache.insert("units", units.frame(rows))
     failpoint(Step.UNITS_INSERTED)
-    units = _winners(cache, attempts)
+    published = _winners(cache, attempts)
     failpoint(Step.UNITS_PROVED)
-    return units
+    return published
 
 
 def _built_on(drafts: Sequence[UnitDraft]) -> list[int | tuple[BarSeries, date]]:
@@ -134,8 +142,9 @@ def _insert_bars(cache: Cache, attempts: list[Attempt]) -> None:
         day = attempt.draft.day
         months.setdefault((day.year, day.month), []).append(attempt)
     for of_month in months.values():
-        cache.insert("bars", with_keys(of_month))
-        failpoint(Step.BARS_INSERTED)
+        for with_columns in by_columns(of_month).values():
+            cache.insert("bars", with_keys(with_columns))
+            failpoint(Step.BARS_INSERTED)
 
 
 def _proof(cache: Cache, attempts: list[Attempt]) -> dict[int, tuple[Any, ...]]:
@@ -162,20 +171,22 @@ def _stored_facts(cache: Cache, attempts: list[Attempt], where: str) -> dict[int
     `PREWHERE` reads the values of these rows alone, `WHERE` also those of other rows in a block.
     """
     facts: dict[int, tuple[Any, ...]] = {}
-    for batch in number_batches(attempts):
-        facts |= _stored_facts_of(cache, batch, where)
+    for columns, with_columns in by_columns(attempts).items():
+        for batch in number_batches(with_columns):
+            facts |= _stored_facts_of(cache, batch, columns, where)
     return facts
 
 
 def _stored_facts_of(
-    cache: Cache, attempts: Sequence[Attempt], where: str
+    cache: Cache, attempts: Sequence[Attempt], columns: Sequence[StoredColumn], where: str
 ) -> dict[int, tuple[Any, ...]]:
     days = [attempt.draft.day for attempt in attempts]
     numbers = ", ".join(str(attempt.number) for attempt in attempts)
+    of_features = f", sum(feature_hash), sum({hash_sql(columns)})" if columns else ""
     rows = cache.query(
         f"SELECT attempt, toInt64(count()), sum(row_hash), sum({hash_sql()}), "  # noqa: S608
-        "min(first_agg_trade_id), max(last_agg_trade_id), toInt64(countIf(NOT is_closed)) "
-        f"FROM {cache.table('bars')} "
+        "min(first_agg_trade_id), max(last_agg_trade_id), toInt64(countIf(NOT is_closed))"
+        f"{of_features} FROM {cache.table('bars')} "
         f"{where} {enclosing(SeriesKey._fields, [attempt.draft.series.key for attempt in attempts])} "
         f"AND unit_day BETWEEN {literal(min(days))} AND {literal(max(days))} "
         f"AND attempt IN ({numbers}) GROUP BY attempt"
@@ -212,7 +223,14 @@ def _unit_row(attempt: Attempt, built_on: int) -> dict[str, Any]:
         "processor_state": draft.state,
         "code_version": _internal.__version__,
         "writer": f"{socket.gethostname()}:{os.getpid()}",
+        **_of_features(attempt),
     }
+
+
+def _of_features(attempt: Attempt) -> dict[str, Any]:
+    """Return the values of a unit that only a cache with optional groups has."""
+    replay = str(attempt.draft.replay) if attempt.columns else ""
+    return {"feature_hash_sum": attempt.feature_hash_sum, "replay": replay}
 
 
 def _winners(cache: Cache, attempts: list[Attempt]) -> list[Unit]:

@@ -39,6 +39,7 @@ __all__ = [
     "folder_client",
     "is_damage",
     "is_disk_full",
+    "is_forbidden",
     "is_lost",
     "is_transient",
     "opening",
@@ -63,6 +64,9 @@ _DISK_FULL_CODES = {243}
 #: Errors of damaged files: truncated, of an unknown type, with a wrong checksum, missing, of another
 #: size, corrupted, compressed in an unknown way.
 _DAMAGE_CODES = {33, 39, 40, 107, 228, 246, 432}
+
+#: Errors of a user without a privilege: a read-only one, and one without a grant.
+_FORBIDDEN_CODES = {164, 497}
 
 _REMOVE_ALL = "`rangebar cache drop`, without a symbol, removes all tables"
 
@@ -231,12 +235,23 @@ def is_damage(error: BaseException) -> bool:
     return _damaged_table(error) is not None
 
 
+def is_forbidden(error: BaseException) -> bool:
+    """Check for a missing privilege, by an error of the database or the error made from it."""
+    found = error if error.__cause__ is None else error.__cause__
+    return bool(_FORBIDDEN_CODES & _codes_in(found))
+
+
+def _codes_in(error: BaseException) -> set[int]:
+    """Return the codes of the database that the message of an error names."""
+    return {int(code) for code in re.findall(r"[Cc]ode: (\d+)", str(error))}
+
+
 def is_disk_full(error: BaseException) -> bool:
     """Check for a full disk, by an error of the database or the error made from it."""
     found = error if error.__cause__ is None else error.__cause__
     text = str(found)
     return (
-        bool(_DISK_FULL_CODES & {int(code) for code in re.findall(r"Code: (\d+)", text)})
+        bool(_DISK_FULL_CODES & _codes_in(found))
         or os.strerror(errno.ENOSPC) in text
         or (isinstance(found, OSError) and found.errno in (errno.ENOSPC, errno.EDQUOT))
     )

@@ -6,14 +6,14 @@ from typing import TYPE_CHECKING
 
 import polars as pl
 
-from rangebar_polars.bar_series.columns import value_columns
-from rangebar_polars.clickhouse.query.units import details_of, where_units
+from rangebar_polars.bar_series.columns import OPTIONAL_GROUPS, all_columns, value_columns
+from rangebar_polars.clickhouse.query.units import details_of, feature_sums_of, where_units
 from rangebar_polars.clickhouse.schema.rows import bars_of
 from rangebar_polars.exceptions import CoverageError, with_hint
 from rangebar_polars.sources import IDS_PER_MONTH, sources_with_monthly_ids
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from rangebar_polars.bar_series.units import Unit
     from rangebar_polars.clickhouse.connection.client import Cache
@@ -83,7 +83,7 @@ def read_bars(
         At most one a day. Their days need not be those of the bounds: a bar that a gap ended is
         part of the unit of the day that revealed it.
     columns
-        Names from the catalogue. Default: all.
+        Names from the catalogue, of groups that every unit has. Default: core and microstructure.
     start_us, end_us
         Microseconds since 1970; None for no bound.
     include_orphans
@@ -103,7 +103,7 @@ def read_bars(
     names = set(columns) if columns is not None else {column.bar_name for column in value_columns()}
     needed = names | {"close_time", "is_closed"} | ({"ended_by"} if include_orphans else set())
     touched = _touched(units, start_us, end_us)
-    rows = _read(cache, touched, [c.name for c in value_columns() if c.bar_name in needed])
+    rows = _read(cache, touched, [c.name for c in all_columns() if c.bar_name in needed])
     passes = [_has_ended(touched, end_us) if include_orphans else pl.col("is_closed")]
     bars = bars_of(rows.filter([*passes, *_closes_between(start_us, end_us)]))
     return bars.select(name for name in bars.columns if name in names)
@@ -142,12 +142,17 @@ def _read(cache: Cache, units: Sequence[Unit], columns: list[str]) -> pl.DataFra
     if len({unit.day for unit in units}) != len(units):
         raise ValueError("two of the units have the same day, so that their bars have no order")
     if not units:
-        return pl.DataFrame(schema={c.name: c.dtype for c in value_columns() if c.name in columns})
-    rows = _rows(cache, units, columns, final=False)
-    if _changed(rows, units) is not None:
+        return pl.DataFrame(schema={c.name: c.dtype for c in all_columns() if c.name in columns})
+    proof = list(columns)
+    sums: Mapping[int, int] = {}
+    if any(c.name in columns and c.group in OPTIONAL_GROUPS for c in all_columns()):
+        proof.append("feature_hash")
+        sums = feature_sums_of(cache, units)
+    rows = _rows(cache, units, proof, final=False)
+    if _changed(rows, units, sums) is not None:
         # An insert that was tried twice may have left copies of rows.
-        rows = _rows(cache, units, columns, final=True)
-        changed = _changed(rows, units)
+        rows = _rows(cache, units, proof, final=True)
+        changed = _changed(rows, units, sums)
         if changed is not None:
             raise DamagedBarsError(*changed)
     # The database usually returns them in order.
@@ -170,14 +175,22 @@ def _statements(
     return [f"SELECT {selected} FROM {source} WHERE {where}" for where in where_units(units)]  # noqa: S608
 
 
-def _changed(rows: pl.DataFrame, units: Sequence[Unit]) -> tuple[Unit, int] | None:
-    """Return the first unit whose rows are not those published, and their number."""
-    sums = rows.group_by("attempt").agg(pl.len().alias("rows"), pl.col("row_hash").sum())
-    found = {attempt: (count, total) for attempt, count, total in sums.iter_rows()}
+def _changed(
+    rows: pl.DataFrame, units: Sequence[Unit], feature_sums: Mapping[int, int]
+) -> tuple[Unit, int] | None:
+    """Return the first unit whose rows are not those published, and their number.
+
+    `feature_sums` has the published hash of the optional groups by attempt, if the rows have them.
+    """
+    hashes = ("row_hash", "feature_hash") if feature_sums else ("row_hash",)
+    sums = rows.group_by("attempt").agg(pl.len().alias("rows"), pl.col(hashes).sum())
+    found = {attempt: facts for attempt, *facts in sums.iter_rows()}
     for unit in units:
-        count, total = found.get(unit.attempt, (0, 0))
-        if count != unit.rows or total != unit.row_hash_sum:
-            return unit, count
+        published = [unit.rows, unit.row_hash_sum]
+        published += [feature_sums[unit.attempt]] if feature_sums else []
+        facts = found.get(unit.attempt, [0] * len(published))
+        if facts != published:
+            return unit, facts[0]
     return None
 
 
@@ -248,7 +261,8 @@ def count_bars(
 
 def no_bars(columns: Iterable[str] | None = None) -> pl.DataFrame:
     """Return the empty frame of `read_bars`."""
-    bars = bars_of(pl.DataFrame(schema={column.name: column.dtype for column in value_columns()}))
+    found = value_columns() if columns is None else all_columns()
+    bars = bars_of(pl.DataFrame(schema={column.name: column.dtype for column in found}))
     names = set(bars.columns if columns is None else columns)
     return bars.select(name for name in bars.columns if name in names)
 
@@ -258,6 +272,7 @@ def coverage_of(cache: Cache, units: Sequence[Unit]) -> pl.DataFrame:
 
     `state` is the state of the day in the tick store: final, given or absent_confirmed.
     `gap_before` counts the ids between the last one before the unit and its first; 0 without ids.
+    `features` has the words of the feature groups.
     """
     return _with_ids_before(details_of(cache, units)).select(
         "unit_day",
@@ -271,6 +286,7 @@ def coverage_of(cache: Cache, units: Sequence[Unit]) -> pl.DataFrame:
         "source_absent",
         "segment_start",
         "anchor_us",
+        pl.col("feature_groups").alias("features"),
     )
 
 

@@ -29,6 +29,7 @@ from rangebar_polars.clickhouse.connection.sql import (
     number_batches,
     split_among,
 )
+from rangebar_polars.clickhouse.schema.migrate import has_group_columns
 from rangebar_polars.clickhouse.schema.tables import table
 
 if TYPE_CHECKING:
@@ -39,8 +40,13 @@ if TYPE_CHECKING:
 
 __all__ = [
     "details_of",
+    "feature_sums_of",
+    "generation_features",
     "read_chains",
+    "read_families",
     "read_generations",
+    "replay_day",
+    "replays_of",
     "specs_like",
     "states_of",
     "where_units",
@@ -49,6 +55,10 @@ __all__ = [
 
 #: Most days and series that a query lists; beyond that it names the first and the last.
 _MOST_STARTS, _MOST_SERIES = 1_000, 16
+
+
+#: Days whose ticks are counted together.
+_DAYS_OF_REPLAY = 32
 
 
 _RULES = tuple(field.name for field in fields(BarRules))
@@ -201,6 +211,85 @@ def states_of(cache: Cache, units: Sequence[Unit]) -> dict[Unit, bytes]:
         )
         states.update(rows.iter_rows())
     return {unit: states[unit.attempt] for unit in units}
+
+
+def feature_sums_of(cache: Cache, units: Sequence[Unit]) -> dict[int, int]:
+    """Read by attempt the published sum of the hashes of the optional groups of units.
+
+    The units have such groups.
+    """
+    return dict(_column_of(cache, units, "feature_hash_sum"))
+
+
+def replays_of(cache: Cache, units: Sequence[Unit]) -> dict[Unit, int]:
+    """Read the number of ticks to push again after each unit, all of which have optional groups."""
+    found = dict(_column_of(cache, units, "toInt64(toUInt64OrZero(replay))"))
+    return {unit: found[unit.attempt] for unit in units}
+
+
+def replay_day(cache: Cache, units: Sequence[Unit], count: int) -> date:
+    """Return the first day of the newest ticks of consecutive units, or that of the first unit."""
+    left, end = count, len(units)
+    day: date
+    while end:
+        start = max(0, end - _DAYS_OF_REPLAY)
+        days = details_of(cache, units[start:end]).select("unit_day", "tick_rows")
+        for day, rows in days.reverse().iter_rows():
+            left -= rows
+            if left <= 0:
+                return day
+        end = start
+    return units[0].day
+
+
+def _column_of(cache: Cache, units: Sequence[Unit], value: str) -> Iterator[tuple[int, int]]:
+    """Read a value of each unit, with its attempt."""
+    for where in where_units(units):
+        rows = cache.query(
+            f"SELECT attempt, any({value}) FROM {cache.table('units')} "  # noqa: S608
+            f"WHERE {where} GROUP BY attempt"
+        )
+        yield from rows.iter_rows()
+
+
+def generation_features(cache: Cache, chain: Chain) -> dict[int, set[frozenset[str]]]:
+    """Read the words of the units of the open rebuilds of a series, by the rebuild's number."""
+    numbers = [generation.number for generation in chain.open_generations]
+    if not numbers:
+        return {}
+    rows = cache.query(
+        f"SELECT DISTINCT generation, feature_groups FROM {cache.table('units')} "  # noqa: S608
+        f"WHERE {among(SeriesKey._fields, [chain.series.key])} "
+        f"AND {among(['generation'], [(number,) for number in numbers])}"
+    )
+    found: dict[int, set[frozenset[str]]] = {}
+    for number, text in rows.iter_rows():
+        found.setdefault(number, set()).add(_groups(text))
+    return found
+
+
+def read_families(cache: Cache, specs: Iterable[BarSpec]) -> dict[BarSpec, list[Chain]]:
+    """Read the chains of the specs that have units with optional groups, in the order of series.
+
+    A family is the series of one spec. A family without such units is left out.
+    """
+    if not has_group_columns(cache):
+        return {}
+    by_key = {spec.key: spec for spec in specs}
+    columns = ", ".join(BarSpecKey._fields)
+    frames = [
+        cache.query(
+            f"SELECT DISTINCT {columns} FROM {cache.table('units')} "  # noqa: S608
+            f"WHERE {condition} AND position(feature_groups, '@') > 0"
+        )
+        for condition in split_among(BarSpecKey._fields, by_key)
+    ]
+    wanted = [by_key[BarSpecKey(*row)] for frame in frames for row in frame.iter_rows()]
+    found: dict[BarSpec, list[Chain]] = {}
+    for series, chain in (read_chains(cache, wanted) if wanted else {}).items():
+        if chain.units:
+            found.setdefault(series.spec, []).append(chain)
+    return found
 
 
 def details_of(cache: Cache, units: Sequence[Unit]) -> pl.DataFrame:

@@ -6,20 +6,24 @@ import re
 from typing import TYPE_CHECKING
 from weakref import WeakSet
 
+from rangebar_polars._files.failpoints import Step, failpoint
+from rangebar_polars.clickhouse.connection.driver import is_forbidden
 from rangebar_polars.clickhouse.connection.sql import identifier, literal
-from rangebar_polars.clickhouse.schema.tables import SCHEMA_VERSION, tables
-from rangebar_polars.exceptions import CacheSchemaError, with_hint
+from rangebar_polars.clickhouse.schema.tables import SCHEMA_VERSION, added_columns, tables
+from rangebar_polars.exceptions import CacheSchemaError, CacheWriteError, with_hint
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
 
     from rangebar_polars.clickhouse.connection.client import Cache
     from rangebar_polars.clickhouse.schema.tables import Table
 
 __all__ = [
+    "add_group_columns",
     "check_schema",
     "create_tables_if_missing",
     "forget_tables",
+    "has_group_columns",
     "has_tables",
     "migrate",
 ]
@@ -64,7 +68,7 @@ def forget_tables(cache: Cache) -> None:
 def migrate(cache: Cache) -> int:
     """Create the tables, or upgrade the tables of an older version.
 
-    Only this function changes tables; a reader never does.
+    Only this function and `add_group_columns` change tables; a reader never does.
 
     Returns
     -------
@@ -85,6 +89,54 @@ def migrate(cache: Cache) -> int:
         _set_codecs(cache)
     check_schema(cache)
     return found
+
+
+def has_group_columns(cache: Cache) -> bool:
+    """Check whether units of the cache may have optional feature groups."""
+    return "replay" in _stored_types(cache).get("units", {})
+
+
+def add_group_columns(cache: Cache, groups: Iterable[str]) -> None:
+    """Add the columns of optional feature groups that the tables do not have yet.
+
+    No stored row changes, and versions of the package that do not know the columns ignore them.
+    Several populations may call it at once.
+
+    Raises
+    ------
+    CacheSchemaError
+        A column exists with another type, or the user may not add columns. The hint then has the
+        statements.
+    CacheWriteError
+        The cache cannot be reached.
+    """
+    stored = _stored_types(cache)
+    statements = []
+    by_name = {table.name: table for table in tables()}
+    for name, columns in added_columns(groups).items():
+        found = stored.get(name, {})
+        _compare(by_name[name].extended([item for item in columns if item[0] in found]), found)
+        missing = [f"ADD COLUMN IF NOT EXISTS {n} {kind}" for n, kind in columns if n not in found]
+        if missing:
+            statements.append(f"ALTER TABLE {cache.table(name)} {', '.join(missing)}")
+    for statement in statements:
+        _alter(cache, statement, statements)
+        failpoint(Step.COLUMNS_ADDED)
+
+
+def _alter(cache: Cache, statement: str, statements: list[str]) -> None:
+    try:
+        cache.command(statement)
+    except CacheWriteError as error:
+        if not is_forbidden(error):
+            raise
+        raise CacheSchemaError(
+            with_hint(
+                f"the tables at `{cache.target.address}` have no columns for these feature groups, "
+                "and the user may not add them",
+                f"let a user who may run this once: {'; '.join(statements)}",
+            )
+        ) from error
 
 
 def _set_codecs(cache: Cache) -> None:

@@ -17,7 +17,8 @@ import polars as pl
 from rangebar_polars.bar_series.columns import (
     BAR_DTYPES,
     ENDINGS,
-    feature_groups,
+    all_columns,
+    stored_groups,
     value_columns,
 )
 from rangebar_polars.exceptions import with_hint
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
         StoredColumn,
     )
 
-__all__ = ["bars_of", "hash_sql", "row_hash", "rows_of"]
+__all__ = ["bars_of", "feature_rows_of", "hash_sql", "row_hash", "rows_of"]
 
 
 # Odd, so that a multiplication loses no bit.
@@ -58,13 +59,10 @@ def rows_of(units: Sequence[pl.DataFrame]) -> list[pl.DataFrame]:
         null or NaN where the catalogue does not allow it.
     """
     for bars in units:
-        _check_schema(bars.schema)
+        _check_schema(bars.schema, value_columns())
     # All units at once, and sums by column: a single expression over all columns takes longer to
     # plan than to compute.
-    rows = _joined(units).select(
-        pl.col(column.bar_name).cast(column.dtype).alias(column.name) for column in value_columns()
-    )
-    _check_values(rows)
+    rows = _stored_values(units, value_columns())
     lengths = pl.Series([bars.height for bars in units], dtype=pl.Int64)
     rows = rows.with_columns(row_hash(rows))
     order = pl.select(
@@ -73,26 +71,69 @@ def rows_of(units: Sequence[pl.DataFrame]) -> list[pl.DataFrame]:
         )
     )
     rows = order.to_series().alias("bar_seq").to_frame().hstack(rows)
-    ends = accumulate(lengths)
+    return _split(rows, units)
+
+
+def feature_rows_of(
+    units: Sequence[pl.DataFrame], columns: Sequence[StoredColumn]
+) -> list[pl.DataFrame]:
+    """Convert the columns of optional groups of units to rows, with their hash.
+
+    Parameters
+    ----------
+    units
+        The bars of each unit in order.
+    columns
+        The columns of the groups, in the order of the catalogue.
+
+    Returns
+    -------
+    list of DataFrame
+        The columns, and `feature_hash`.
+
+    Raises
+    ------
+    ValueError
+        As for `rows_of`.
+    """
+    for bars in units:
+        _check_schema(bars.schema, columns)
+    rows = _stored_values(units, columns)
+    return _split(rows.with_columns(row_hash(rows, columns, "feature_hash")), units)
+
+
+def _split(rows: pl.DataFrame, units: Sequence[pl.DataFrame]) -> list[pl.DataFrame]:
+    """Split the rows of concatenated units."""
+    ends = accumulate(bars.height for bars in units)
     return [rows[end - bars.height : end] for bars, end in zip(units, ends, strict=True)]
 
 
-def _joined(units: Sequence[pl.DataFrame]) -> pl.DataFrame:
+def _stored_values(units: Sequence[pl.DataFrame], columns: Sequence[StoredColumn]) -> pl.DataFrame:
+    """Return columns of the bars of units, as they are stored, after a check of their values."""
+    rows = _joined(units, columns).select(
+        pl.col(column.bar_name).cast(column.dtype).alias(column.name) for column in columns
+    )
+    _check_values(rows, columns)
+    return rows
+
+
+def _joined(units: Sequence[pl.DataFrame], columns: Sequence[StoredColumn]) -> pl.DataFrame:
     """Concatenate the bars of units, whose columns may differ in order and number."""
     if all(bars.columns == units[0].columns for bars in units):
         return pl.concat(units)
-    names = [column.bar_name for column in value_columns()]
+    names = [column.bar_name for column in columns]
     return pl.concat([bars.select(names) for bars in units])
 
 
-def _check_schema(schema: Mapping[str, pl.DataType]) -> None:
+def _check_schema(schema: Mapping[str, pl.DataType], columns: Iterable[StoredColumn]) -> None:
     """Refuse bars with a missing column or another data type."""
-    for column in value_columns():
+    for column in columns:
         if column.bar_name not in schema:
+            groups = [g for g in dict.fromkeys([*stored_groups(), column.group]) if g != "core"]
             raise ValueError(
                 with_hint(
                     f"bars to be stored have no column `{column.bar_name}`",
-                    f'compute them with features={list(feature_groups()[1:])} and incomplete="keep"',
+                    f'compute them with features={groups} and incomplete="keep"',
                 )
             )
         expected = BAR_DTYPES.get(column.kind, column.dtype)
@@ -103,16 +144,16 @@ def _check_schema(schema: Mapping[str, pl.DataType]) -> None:
             )
 
 
-def _check_values(rows: pl.DataFrame) -> None:
+def _check_values(rows: pl.DataFrame, columns: Sequence[StoredColumn]) -> None:
     """Refuse values that the database would silently change."""
     checks: list[pl.Expr] = [
         pl.col(column.name).null_count().alias(f"{column.bar_name}: null")
-        for column in value_columns()
-        if not column.nullable
+        for column in columns
+        if column.is_required
     ]
     checks += [
         pl.col(column.name).is_nan().sum().alias(f"{column.bar_name}: NaN")
-        for column in value_columns()
+        for column in columns
         if column.kind == "Float64"
     ]
     found = rows.select(checks).row(0, named=True)
@@ -128,7 +169,7 @@ def bars_of(rows: pl.DataFrame, *extra: str) -> pl.DataFrame:
     Columns named in `extra` follow unchanged.
     """
     present = set(rows.columns)
-    found = [column for column in value_columns() if column.name in present]
+    found = [column for column in all_columns() if column.name in present]
     return rows.select(*(_to_bar(column) for column in found), *extra)
 
 
@@ -152,22 +193,28 @@ def _mixed(word: pl.Series) -> pl.Series:
     return (product ^ (product // _word(_HALF))) * _word(_MULTIPLIER)
 
 
-def row_hash(rows: pl.DataFrame) -> pl.Series:
-    """Hash the value columns of each row as UInt64, in exact integer arithmetic modulo 2^64.
+def row_hash(
+    rows: pl.DataFrame, columns: Sequence[StoredColumn] | None = None, name: str = "row_hash"
+) -> pl.Series:
+    """Hash columns of each row as UInt64, in exact integer arithmetic modulo 2^64.
 
     Parameters
     ----------
     rows
-        The value columns, with their names in the database.
+        The columns, with their names in the database.
+    columns
+        The columns to hash; None for those that every stored bar has.
+    name
+        The name of the result.
 
     Returns
     -------
     Series
-        Named `row_hash`.
+        A hash for each row.
     """
-    bits = rows.select(_bits(column) for column in value_columns())
+    bits = rows.select(_bits(column) for column in columns or value_columns())
     words = (_mixed(word ^ _word(_seed(word.name))) for word in bits)
-    return _mixed(reduce(add, words)).alias("row_hash")
+    return _mixed(reduce(add, words)).alias(name)
 
 
 def _bits(column: StoredColumn) -> pl.Expr:
@@ -182,8 +229,10 @@ def _bits(column: StoredColumn) -> pl.Expr:
     return word.fill_null(pl.lit(_NULL, pl.UInt64)) if column.nullable else word
 
 
-def hash_sql() -> str:
+def hash_sql(columns: Sequence[StoredColumn] | None = None) -> str:
     """Write the same hash as an expression of the database, over the stored values.
+
+    `columns` are those of `row_hash`.
 
     Examples
     --------
@@ -191,7 +240,7 @@ def hash_sql() -> str:
     >>> hash_sql().startswith("bitXor(")
     True
     """
-    stored = value_columns()
+    stored = columns or value_columns()
     words = ", ".join(_bits_sql(column) for column in stored)
     seeds = _array_sql(_seed(column.name) for column in stored)
     mixed = _mixed_sql("bitXor(w, s)")

@@ -7,23 +7,26 @@ changed. `bars` holds the rows of attempts, and `units` names the visible attemp
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
-from rangebar_polars.bar_series.columns import RISING_CODEC, value_columns
+from rangebar_polars.bar_series.columns import RISING_CODEC, group_columns, value_columns
 from rangebar_polars.clickhouse.connection.sql import identifier, literal
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
+    from rangebar_polars.bar_series.columns import StoredColumn
 
-__all__ = ["SCHEMA_VERSION", "Table", "schema_sql", "table", "tables"]
+
+__all__ = ["SCHEMA_VERSION", "Table", "added_columns", "schema_sql", "table", "tables"]
 
 
-#: Increased whenever a table changes.
+#: Increased whenever a table changes, except by the columns of optional groups: packages that do
+#: not know these still read and write the tables.
 SCHEMA_VERSION = 1
 
 
@@ -160,6 +163,10 @@ class Table:
         found = {name: _DTYPES[kind] for name, kind in bare.items() if kind in _DTYPES}
         return {n: pl.Binary if n == "processor_state" else dtype for n, dtype in found.items()}
 
+    def extended(self, columns: Iterable[tuple[str, str]]) -> Table:
+        """Return the table with further columns."""
+        return replace(self, columns=(*self.columns, *columns))
+
     def frame(self, rows: Iterable[Mapping[str, Any]]) -> pl.DataFrame:
         """Build the frame to insert, from a mapping for each row."""
         return pl.DataFrame(list(rows), schema=self.dtypes(), orient="row")
@@ -184,14 +191,30 @@ def tables() -> tuple[Table, ...]:
     return (_bars(), *_log(), _leases(), _checkpoints(), _version())
 
 
+def added_columns(groups: Iterable[str]) -> dict[str, tuple[tuple[str, str], ...]]:
+    """Return the columns that tables get for optional feature groups, with their types.
+
+    Examples
+    --------
+    >>> from rangebar_polars.clickhouse.schema.tables import added_columns
+    >>> added_columns(["intrabar"])["units"]
+    (('feature_hash_sum', 'UInt64'), ('replay', 'String'))
+    """
+    values = tuple(map(_typed, group_columns(tuple(groups))))
+    return {
+        "bars": (*values, ("feature_hash", "UInt64")),
+        "units": (("feature_hash_sum", "UInt64"), ("replay", "String")),
+    }
+
+
+def _typed(column: StoredColumn) -> tuple[str, str]:
+    """Return the name of a column, and its type with the codec."""
+    codec = f" CODEC({column.codec})" if column.codec else ""
+    return column.name, f"{column.sql_type}{codec}"
+
+
 def _bars() -> Table:
-    values = tuple(
-        (
-            column.name,
-            f"{column.sql_type} CODEC({column.codec})" if column.codec else column.sql_type,
-        )
-        for column in value_columns()
-    )
+    values = tuple(map(_typed, value_columns()))
     row = (
         ("unit_day", "Date"),
         ("attempt", "UInt64"),

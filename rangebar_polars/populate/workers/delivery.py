@@ -53,9 +53,13 @@ class JobTotals:
 
     def outcome(self, last: Outcome) -> Outcome:
         """Return the outcome of the job, with the holes that its last run met."""
-        holes = {outcome.series: outcome.hole for outcome in last.series}
+        ends = {outcome.series: (outcome.hole, outcome.differs) for outcome in last.series}
         return Outcome(
-            tuple(replace(total, hole=holes.get(total.series)) for total in self._series.values())
+            tuple(
+                replace(total, hole=hole, differs=differs)
+                for total in self._series.values()
+                for hole, differs in [ends.get(total.series, (None, None))]
+            )
         )
 
 

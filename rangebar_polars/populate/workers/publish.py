@@ -10,7 +10,7 @@ from rangebar_polars._files.failpoints import Step, failpoint
 from rangebar_polars._utils.span import ONE_DAY
 from rangebar_polars.clickhouse.commit.leases import Leases
 from rangebar_polars.clickhouse.commit.publish import publish, write_checkpoints
-from rangebar_polars.clickhouse.query.units import read_chains, states_of
+from rangebar_polars.clickhouse.query.units import read_chains, replays_of, states_of
 from rangebar_polars.clickhouse.shared import SharedCache
 from rangebar_polars.events import CheckpointSaved, emit
 from rangebar_polars.populate.local_checkpoint import forget_local, write_local
@@ -165,6 +165,7 @@ def _after(series_job: SeriesJob, unit: Unit, cache: Cache) -> SeriesJob:
         first_day=unit.day + ONE_DAY,
         built_on=unit.attempt,
         state=states_of(cache, [unit])[unit],
+        replay=replays_of(cache, [unit])[unit] if series_job.features else 0,
     )
 
 

@@ -76,8 +76,8 @@ class Published:
     index: int = 0
     #: Content hash of the group before it.
     after: str = ""
-    #: Last published day of each series, and the state after it.
-    states: tuple[tuple[BarSeries, date, bytes], ...] = ()
+    #: Last published day of each series, the state after it, and the ticks to push again there.
+    states: tuple[tuple[BarSeries, date, bytes, int], ...] = ()
 
 
 # The content of a file
@@ -100,7 +100,9 @@ def pack(drafts: Sequence[UnitDraft], index: int, after: str) -> tuple[bytes, st
         sort_keys=True,
     ).encode()
     body = io.BytesIO()
-    pl.concat([draft.bars for draft in drafts]).write_ipc(body, compression="lz4")
+    # Series may differ in their optional feature groups.
+    bars = pl.concat([draft.bars for draft in drafts], how="diagonal")
+    bars.write_ipc(body, compression="lz4")
     content = len(head).to_bytes(8, "big") + head + body.getvalue()
     digest = blake2b(content, digest_size=_DIGEST)
     return _MAGIC + digest.digest() + content, digest.hexdigest()
@@ -122,7 +124,7 @@ def unpack(data: bytes, index: int, after: str) -> tuple[list[UnitDraft], str] |
     bars = pl.read_ipc(io.BytesIO(data[start + 8 + size :]))
     drafts: list[UnitDraft] = []
     for item in head["drafts"]:
-        drafts.append(_draft_in(item, bars[: item["height"]]))
+        drafts.append(_draft_in(item, bars[: item["height"]].select(item["columns"])))
         bars = bars[item["height"] :]
     return drafts, digest.hexdigest()
 
@@ -132,12 +134,14 @@ def _draft_out(draft: UnitDraft) -> dict[str, Any]:
         "series": _series_out(draft.series),
         "day": draft.day.isoformat(),
         "height": draft.bars.height,
+        "columns": draft.bars.columns,
         "ticks": asdict(draft.ticks),
         "state": base64.b64encode(draft.state).decode(),
         "built_on": draft.built_on,
         "generation": draft.generation,
         "fencing": draft.fencing,
         "feature_groups": draft.feature_groups,
+        "replay": draft.replay,
     }
 
 
@@ -153,6 +157,7 @@ def _draft_in(item: dict[str, Any], bars: pl.DataFrame) -> UnitDraft:
         item["generation"],
         item["fencing"],
         tuple(item["feature_groups"]),
+        item["replay"],
     )
 
 
@@ -249,8 +254,8 @@ class Outbox:
             except FileNotFoundError:
                 return Published()
         states = tuple(
-            (_series_in(series), date.fromisoformat(day), base64.b64decode(state))
-            for series, day, state in known["states"]
+            (_series_in(series), date.fromisoformat(day), base64.b64decode(state), replay)
+            for series, day, state, replay in known["states"]
         )
         return Published(known["index"], known["after"], states)
 
@@ -330,7 +335,7 @@ class Inbox:
         self.folder = folder
         self.index = 0
         self._after = self._taken = ""
-        self._states: dict[BarSeries, tuple[date, bytes]] = {}
+        self._states: dict[BarSeries, tuple[date, bytes, int]] = {}
         self._is_broken = False
 
     def begin(self) -> None:
@@ -368,10 +373,10 @@ class Inbox:
         """Record that the taken units are published, and remove their file."""
         path = self._next
         self.index, self._after = self.index + 1, self._taken
-        self._states |= {draft.series: (draft.day, draft.state) for draft in drafts}
+        self._states |= {draft.series: (draft.day, draft.state, draft.replay) for draft in drafts}
         states = [
-            (_series_out(series), day.isoformat(), base64.b64encode(state).decode())
-            for series, (day, state) in self._states.items()
+            (_series_out(series), day.isoformat(), base64.b64encode(state).decode(), replay)
+            for series, (day, state, replay) in self._states.items()
         ]
         known = {"index": self.index, "after": self._after, "states": states}
         temporary = self.folder / f"{_PUBLISHED}.tmp"
@@ -406,7 +411,7 @@ def stage_job(job: Job, folder: str) -> Receipt:
     outbox = Outbox(Path(folder))
     known = outbox.published()
     index, after = known.index, known.after
-    published = {series: (day, state) for series, day, state in known.states}
+    published = {series: rest for series, *rest in known.states}
     rest = _without_published(job, published)
     if not rest.series_jobs:
         return Receipt(Outcome(()), index)
@@ -425,7 +430,7 @@ def stage_job(job: Job, folder: str) -> Receipt:
         index += 1
 
 
-def _without_published(job: Job, published: Mapping[BarSeries, tuple[date, bytes]]) -> Job:
+def _without_published(job: Job, published: Mapping[BarSeries, Sequence[Any]]) -> Job:
     """Return the rest of a job after the last published day of each series."""
     advanced = [
         _advanced(part, *published[part.series]) if part.series in published else part
@@ -436,6 +441,6 @@ def _without_published(job: Job, published: Mapping[BarSeries, tuple[date, bytes
     return replace(job, series_jobs=rest, first_day=first_day)
 
 
-def _advanced(job: SeriesJob, day: date, state: bytes) -> SeriesJob:
+def _advanced(job: SeriesJob, day: date, state: bytes, replay: int) -> SeriesJob:
     """Return the job that starts after a day, from the state after it."""
-    return replace(job, first_day=day + ONE_DAY, state=state)
+    return replace(job, first_day=day + ONE_DAY, state=state, replay=replay)

@@ -10,8 +10,16 @@ from typing import TYPE_CHECKING
 
 import polars as pl
 
-from rangebar_polars._utils.span import ONE_DAY
-from rangebar_polars.bar_series.days import Track, compute_days, new_builder, orphan, restored
+from rangebar_polars._utils.span import ONE_DAY, day_start
+from rangebar_polars.bar_series.days import (
+    Replay,
+    Track,
+    compute_days,
+    new_builder,
+    orphan,
+    resumed,
+)
+from rangebar_polars.bar_series.featured import ReplayError, replay_of
 from rangebar_polars.bar_series.units import TickDay, UnitDraft
 from rangebar_polars.exceptions import ParquetCorruptionError, SnapshotExpiredError
 from rangebar_polars.ingest.id_gap import Hole, first_hole, first_line
@@ -48,21 +56,25 @@ def compute_units(
     group_s
         Seconds of work after which a group ends; None if the groups must be the same in every run.
     """
-    ticks = snapshot(
-        TickStorage(job.cache_dir),
-        job.symbol,
-        job.first_day,
-        job.last_day,
-        source=job.venue.source,
-        market=job.venue.market,
-        check_end=False,
-    )
-    runs = [_start(part, first_hole(ticks, part.first_day)) for part in job.series_jobs]
+    ticks = _snapshot(job, job.first_day, job.last_day)
+    runs = [_start(job, part, first_hole(ticks, part.first_day)) for part in job.series_jobs]
     # A series that starts after a hole continues alone once the others have stopped there.
     for hole, with_same_hole in groupby(sorted(runs, key=_stop), key=lambda run: run.hole):
         through = job.last_day if hole is None else hole.day - ONE_DAY
         yield from _Pass(ticks, list(with_same_hole)).groups(through, group_s)
     return Outcome(tuple(run.outcome() for run in runs))
+
+
+def _snapshot(job: Job, first_day: date, last_day: date) -> TickSnapshot:
+    return snapshot(
+        TickStorage(job.cache_dir),
+        job.symbol,
+        first_day,
+        last_day,
+        source=job.venue.source,
+        market=job.venue.market,
+        check_end=False,
+    )
 
 
 @dataclass(slots=True)
@@ -73,6 +85,8 @@ class _SeriesRun:
     track: Track
     hole: Hole | None
     last_in_segment: date | None
+    #: The day whose state the stored ticks do not give any more.
+    differs: date | None = None
     days: int = 0
     absent: list[date] = field(default_factory=list)
     bars: int = 0
@@ -81,7 +95,7 @@ class _SeriesRun:
     def draft(self, bars: pl.DataFrame, ticks: TickDay, day: date) -> UnitDraft:
         """Make the unit of a day."""
         builder = self.track.builder
-        state = builder.checkpoint()
+        state, replay = builder.checkpoint(), replay_of(builder, day_start(day + ONE_DAY))
         if day == self.last_in_segment:
             bars = pl.concat([bars, orphan(builder)])
         closed = int(bars["is_closed"].sum())
@@ -100,13 +114,15 @@ class _SeriesRun:
             built_on=job.built_on if day == job.first_day else None,
             generation=job.generation,
             fencing=job.fencing,
+            feature_groups=job.features.words,
+            replay=replay,
         )
 
     def outcome(self) -> SeriesOutcome:
         """Return the outcome of the series."""
         absent = tuple(self.absent)
         series, bars = self.job.series, self.bars
-        return SeriesOutcome(series, self.days, absent, bars, self.orphans, self.hole)
+        return SeriesOutcome(series, self.days, absent, bars, self.orphans, self.hole, self.differs)
 
 
 class _Pass:
@@ -157,12 +173,21 @@ class _Pass:
         ]
 
 
-def _start(job: SeriesJob, hole: Hole | None) -> _SeriesRun:
-    series = job.series
-    builder = new_builder(series.spec) if job.state is None else restored(job.state)
+def _start(job: Job, part: SeriesJob, hole: Hole | None) -> _SeriesRun:
+    series, day = part.series, part.first_day
     end = series.segment.end
     last = None if end is None else end - ONE_DAY
-    return _SeriesRun(job, Track(series, builder, job.first_day), hole, last)
+    differs = None
+    builder = new_builder(series.spec, part.features)
+    if part.state is not None:
+        replay = Replay(lambda other: _snapshot(job, other, other), part.replay)
+        try:
+            builder = resumed(series, part.state, day, part.features, replay)
+        except ReplayError as error:
+            differs, hole = day - ONE_DAY, Hole(day, first_line(error))
+        except (ParquetCorruptionError, SnapshotExpiredError) as error:
+            hole = Hole(day, first_line(error), may_pass=True)
+    return _SeriesRun(part, Track(series, builder, day), hole, last, differs)
 
 
 def _stop(run: _SeriesRun) -> date:
