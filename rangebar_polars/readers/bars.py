@@ -13,7 +13,6 @@ from rangebar_polars.bar_series.query import SeriesQuery, span_of
 from rangebar_polars.catalogue import column_names
 from rangebar_polars.interop.pandas_frames import bars_to_pandas, import_pandas
 from rangebar_polars.readers.execute import execute
-from rangebar_polars.readers.features import watched
 from rangebar_polars.readers.lazy import planned_frame
 from rangebar_polars.readers.newest import end_of, fewer, newest_warnings
 from rangebar_polars.readers.request import (
@@ -25,6 +24,7 @@ from rangebar_polars.readers.request import (
     past_gates,
     registered_symbols,
     require_one,
+    watched,
 )
 from rangebar_polars.symbol_registry import past_gate, validate_symbol_registered
 from rangebar_polars.threshold import parse_thresholds

@@ -18,13 +18,14 @@ from rangebar_polars.clickhouse.query import bars as query
 from rangebar_polars.clickhouse.query.bars import READ_TRIES, DamagedBarsError
 from rangebar_polars.readers.cached_plan import plan_cached
 from rangebar_polars.readers.coverage import coverage_rows, stale_warnings
-from rangebar_polars.readers.features import cut_windows, watched
+from rangebar_polars.readers.features import cut_windows
 from rangebar_polars.readers.hints import missing_days_warning
 from rangebar_polars.readers.request import (
     ReadRequest,
     in_order,
     optional_columns,
     require_one,
+    watched,
 )
 from rangebar_polars.symbol_registry import validate_symbol_registered
 

@@ -92,7 +92,8 @@ def _execute(request: ReadRequest) -> ReadResult:
         bars = bars.sort("close_time", maintain_order=True)
     if request.count is not None:
         bars = bars.tail(min(request.count, MOST_ROWS))
-    cut = cut_windows(bars, settled.segments[-1].features.window)
+    window = settled.segments[-1].features.window
+    cut = () if window is None else cut_windows(bars, window)
     return ReadResult(bars, settled.segments, (*settled.warnings, *cut))
 
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from rangebar_polars._text import shown
 from rangebar_polars._utils.arguments.checks import require_bool
 from rangebar_polars.bar_series.columns import all_columns
-from rangebar_polars.bar_series.features import FeatureSet
+from rangebar_polars.bar_series.features import NO_FEATURES, FeatureSet
 from rangebar_polars.bar_series.query import SeriesQuery
 from rangebar_polars.bar_series.segments import segments
 from rangebar_polars.catalogue import REFERENCE_COLUMNS, column_names
@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from rangebar_polars.sources import Venue
 
 __all__ = [
+    "CUT_COLUMN",
     "MAX_COMPUTED_DAYS",
     "Fetches",
     "ReadRequest",
@@ -44,6 +45,7 @@ __all__ = [
     "past_gates",
     "registered_symbols",
     "require_one",
+    "watched",
 ]
 
 #: Most UTC days that one read computes from ticks.
@@ -52,6 +54,9 @@ MAX_COMPUTED_DAYS = 31
 _EXAMPLE = '"BTCUSDT", or ["BTCUSDT", "ETHUSDT"]'
 #: Readers that have no name in `rb` itself.
 _WHERE = {"get_n_bars": "readers.cached.get_n_bars"}
+
+#: The column that shows which look-back windows were cut.
+CUT_COLUMN = "lookback_trade_count"
 
 #: Columns of a bar frame that the bars of one series do not have.
 _NOT_STORED = frozenset({"threshold", "bar_id"})
@@ -166,9 +171,16 @@ def optional_columns(
     ValueError
         A name is unknown, the window is outside of its limits, or no column uses it.
     """
+    if features == "core" and lookback is None:
+        return (), NO_FEATURES
     options = fold_options(features, lookback=lookback)
     groups = {column.group for column in all_columns() if column.bar_name in options.features}
     return options.features, FeatureSet.of(groups, options.lookback)
+
+
+def watched(columns: Iterable[str], features: FeatureSet) -> set[str]:
+    """Return columns with the one that shows which look-back windows were cut."""
+    return {*columns, *([CUT_COLUMN] if features.groups and features.has_window else [])}
 
 
 def in_order(names: Iterable[str]) -> tuple[str, ...]:

@@ -33,6 +33,7 @@ FILES = [
     ["missing_ticks"],
     ["plan"],
     ["coverage"],
+    ["features"],
     ["hints"],
     ["request"],
 ]
