@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections import deque
 from typing import TYPE_CHECKING, TypeAlias
 
+from rangebar_polars._utils.arguments.durations import MOST_RECORDS
 from rangebar_polars._utils.span import ONE_DAY, day_start, microseconds
 from rangebar_polars.compute.builder import StoredTicksBuilder
 from rangebar_polars.exceptions import RangeBarError
@@ -30,9 +31,6 @@ __all__ = ["BarBuilder", "FeaturedBuilder", "ReplayError", "newest_ticks", "repl
 
 #: A builder with or without optional feature groups.
 BarBuilder: TypeAlias = "RangeBarBuilder | FeaturedBuilder"
-
-#: Most records of a look-back window.
-_MOST_RECORDS = 10_000
 
 #: The number of a bar, which counts from the first push of a builder.
 _NUMBER = "bar_id"
@@ -165,7 +163,7 @@ class _Openings:
                 case _:
                     # A tick at the very limit belongs to the window, as do those of its time.
                     reaches = (open_us - time) * 1000 > window.count
-            if reaches or self._end - position >= _MOST_RECORDS:
+            if reaches or self._end - position >= MOST_RECORDS:
                 return position
         return self._ended[0][0] if self._ended else self._end
 

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 import polars as pl
 
 from rangebar_polars import _internal
-from rangebar_polars._text import count_text
 from rangebar_polars._typing import FrameOptions
+from rangebar_polars._utils.arguments.durations import cut_text
 from rangebar_polars._utils.arguments.keywords import check_keywords
 from rangebar_polars._utils.warn import warn_caller
 from rangebar_polars.compute._columns import SYMBOL, bind, check_keys, parse_columns, parse_keys
@@ -284,11 +284,7 @@ class Bound:
 
     def _warn_of_cut_windows(self) -> None:
         if self.has_limit and (count := self.core.cut_windows()):
-            warn_caller(
-                f"{count_text(count, 'look-back window')} reached the limit of 10,000 records: only "
-                "the newest are used, and `lookback_trade_count` is 10000",
-                FeatureWarning,
-            )
+            warn_caller(cut_text(count), FeatureWarning)
 
     @cached_property
     def _has_fills(self) -> bool:

@@ -82,8 +82,8 @@ def bars_frame(
         `"microstructure"`, `"lookback"`, `"intrabar"`, `"extended"` and `"all"`.
     lookback
         Window of the look-back columns before each bar: a number of records (default 200, at most
-        10,000), the records since the opening of so many bars (`"3bars"`), or a duration up to 24
-        hours (`"5m"`). A window never goes beyond a reset or a gap of `max_gap`, and is cut to its
+        10,000), a number of bars (`"3bars"`, from the first record of the oldest one on), or a
+        duration up to 24 hours (`"5m"`). A window never goes beyond a reset or a gap of `max_gap`, and is cut to its
         newest 10,000 records.
     reset
         Calendar boundary, in UTC, that ends the forming bar: `"year"`, `"month"`, `"week"`

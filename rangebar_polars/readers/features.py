@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from rangebar_polars._text import count_text
+from rangebar_polars._utils.arguments.durations import MOST_RECORDS, cut_text
 from rangebar_polars._utils.span import describe_days
 from rangebar_polars.bar_series.features import (
     stored_features,
@@ -23,9 +24,6 @@ if TYPE_CHECKING:
     from rangebar_polars.readers.request import ReadRequest
 
 __all__ = ["check_units", "check_windows", "cut_windows", "lacking", "window_of"]
-
-#: Most records of a window, which is cut to them.
-_MOST_RECORDS = 10_000
 
 
 def check_units(request: ReadRequest, units: Sequence[Unit]) -> None:
@@ -115,13 +113,5 @@ def cut_windows(bars: pl.DataFrame, window: Window | None) -> list[FeatureWarnin
     """
     if window is None or window.kind == "records" or CUT_COLUMN not in bars.columns:
         return []
-    count = int((bars.get_column(CUT_COLUMN) == _MOST_RECORDS).sum())
-    if not count:
-        return []
-    verb = "window has" if count == 1 else "windows have"
-    return [
-        FeatureWarning(
-            f"{count:,} look-back {verb} {_MOST_RECORDS:,} records, the most that a window of "
-            f"`{window}` may have: older records are cut"
-        )
-    ]
+    count = int((bars.get_column(CUT_COLUMN) == MOST_RECORDS).sum())
+    return [FeatureWarning(cut_text(count))] if count else []

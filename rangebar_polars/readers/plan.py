@@ -185,7 +185,7 @@ class SegmentRead:
 
     @property
     def _groups(self) -> tuple[str, ...]:
-        """The feature groups of the segment: of its stored bars, else those that are computed."""
+        """The feature groups of the stored bars of the segment, or of its computed bars."""
         return groups_of(self.units) if self.units else self.features.all_groups
 
 

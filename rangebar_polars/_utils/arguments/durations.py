@@ -8,13 +8,13 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
-from rangebar_polars._text import shown
+from rangebar_polars._text import count_text, shown
 from rangebar_polars.exceptions import with_hint
 
 if TYPE_CHECKING:
     from rangebar_polars._typing import Lookback, MaxGap
 
-__all__ = ["Window", "parse_gap", "parse_lookback"]
+__all__ = ["MOST_RECORDS", "Window", "cut_text", "parse_gap", "parse_lookback"]
 
 _SECOND = 1_000_000_000
 _NANOSECONDS = {
@@ -31,7 +31,8 @@ _NANOSECONDS = {
 _DURATION_PART = r"([0-9]{1,19})([a-zµμ]+)"
 _DURATION = rf"(?:{_DURATION_PART})+"
 _LONGEST_GAP = 2**63 - 1
-_MOST_RECORDS = 10_000
+#: Most records of a look-back window; a longer one is cut to its newest records.
+MOST_RECORDS = 10_000
 _MOST_BARS = 100
 _DAY = 86_400 * _SECOND
 _GAP_HINT = 'write max_gap="1h"; the units are ns, us, ms, s, m and h'
@@ -51,7 +52,7 @@ _SHORT = r"([0-9]{1,19})(bars)?"
 
 @dataclass(frozen=True, slots=True)
 class Window:
-    """Extent of a look-back window: so many records, bars or nanoseconds."""
+    """Length of a look-back window: a number of records, bars or nanoseconds."""
 
     kind: str
     count: int
@@ -76,7 +77,7 @@ def parse_lookback(lookback: Lookback) -> Window:
     """
     window = _window(lookback)
     limits = {
-        "records": (_MOST_RECORDS, f"1 to {_MOST_RECORDS:,} records"),
+        "records": (MOST_RECORDS, f"1 to {MOST_RECORDS:,} records"),
         "bars": (_MOST_BARS, f"1 to {_MOST_BARS} bars"),
         "time": (_DAY, "longer than 0 and at most 24 hours"),
     }
@@ -108,6 +109,19 @@ def _of_text(text: str) -> Window:
     if (short := re.fullmatch(_SHORT, text)) is not None:
         return Window(short[2] or "records", int(short[1]))
     return Window("time", _parse_duration(text, "lookback", _LOOKBACK_HINT))
+
+
+def cut_text(count: int) -> str:
+    """Return the text of the warning that a number of windows were cut.
+
+    Examples
+    --------
+    >>> from rangebar_polars._utils.arguments.durations import cut_text
+    >>> cut_text(1)
+    '1 look-back window reached the limit of 10,000 records: only the newest are used'
+    """
+    windows = count_text(count, "look-back window")
+    return f"{windows} reached the limit of {MOST_RECORDS:,} records: only the newest are used"
 
 
 def parse_gap(gap: MaxGap) -> int:

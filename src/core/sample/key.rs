@@ -147,7 +147,7 @@ impl KeyFeatures {
         self.hold(plan, chunk, work);
     }
 
-    /// Adds rows to a forming bar, which opens with them if there is none.
+    /// Adds rows to the forming bar, and opens one if there is none.
     fn absorb(&mut self, plan: &Plan, chunk: &Chunk, threshold: usize, rows: (usize, usize), work: &mut Work) {
         let (from, to) = rows;
         if from == to || threshold >= self.thresholds.len() {

@@ -38,7 +38,7 @@ pub const ORDERS_AT_ONCE: usize = 256;
 const NARROW_BITS: u32 = 59;
 
 impl<'a> Orders<'a> {
-    /// Orders, at most [`ORDERS_AT_ONCE`], after so many others of the sample.
+    /// At most [`ORDERS_AT_ONCE`] orders, which `count` others of the sample precede.
     pub fn new(list: &'a [Order], count: u64) -> Self {
         let bits = list.iter().fold(0, |bits, order| {
             let [change, gap] = [order.change, order.gap].map(i64::unsigned_abs);

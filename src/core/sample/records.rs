@@ -219,7 +219,7 @@ impl Buffer {
         self.side.truncate(len);
     }
 
-    /// Makes room for so many records in all, in the columns that a piece has, and for no more.
+    /// Reserves room for exactly `records` records in the columns that a piece has.
     pub fn reserve(&mut self, piece: &Piece, records: usize) {
         fn room<T>(column: &mut Vec<T>, like: &[T], records: usize) {
             let wanted = if like.is_empty() { 0 } else { records };
