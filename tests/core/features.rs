@@ -181,33 +181,25 @@ proptest! {
     }
 
     #[test]
-    fn windows_are_those_of_a_search(trades in any_walk(1), settings in any_settings(), window in any_window()) {
-        let codes = vec![0; trades.len()];
-        let (ended, forming) = naive::bars(&trades, &codes, &settings);
-        let counted = columns(&["lookback_trade_count", "lookback_duration_us"]);
-        let (all, partial, _) = build((&trades, None), &settings, (&counted, window), &[5_000], false);
-        let stretches = stretches(&trades, &settings);
-        for (index, _) in settings.thresholds.iter().enumerate() {
-            let of_threshold = |bars: &[Bar]| {
-                let own = bars.iter().filter(|bar| usize::from(bar.threshold) == index);
-                own.cloned().collect::<Vec<_>>()
-            };
-            let expected: Vec<Bar> = of_threshold(&ended).into_iter().chain(of_threshold(&forming)).collect();
-            let got: Vec<Bar> = of_threshold(&all).into_iter().chain(of_threshold(&partial)).collect();
-            let (mut at, mut opened) = (0, Vec::new());
-            for (bar, got) in expected.iter().zip(&got) {
-                let stretch = stretches.iter().copied().filter(|start| *start <= at).max().unwrap();
-                let first = first_record(&trades, window, stretch, &opened, at);
-                let values = got.values.as_ref().unwrap();
-                prop_assert_eq!(values[0], (at - first) as u64);
-                let duration = if first == at { i64::MIN } else { trades.time[at - 1] - trades.time[first] };
-                prop_assert_eq!(values[1] as i64, duration);
-                if bar.ended_by == Some(Cause::Threshold) {
-                    opened.push(at);
-                }
-                at += bar.sums.records as usize;
-            }
-        }
+    fn windows_hold_the_records_that_a_search_finds(
+        trades in any_walk(1),
+        settings in any_settings(),
+        window in any_window(),
+        lengths in prop::collection::vec(1usize..3_000, 1..6),
+        is_resumed in any::<bool>(),
+    ) {
+        assert_windows(&trades, &settings, window, &lengths, is_resumed);
+    }
+
+    #[test]
+    fn windows_of_more_records_than_are_held_are_cut_to_the_newest(
+        (rows, seed) in (15_000usize..40_000, any::<u64>()),
+        dbps in prop_oneof![Just(2_000u32), Just(5_000), Just(12_000)],
+        window in prop_oneof![4 => (1u64..8).prop_map(Window::Bars), 1 => Just(Window::Time(1 << 40))],
+        lengths in prop::collection::vec(1usize..6_000, 1..6),
+        is_resumed in any::<bool>(),
+    ) {
+        assert_windows(&walk(rows, seed, 60_000.0, 1), &settings(&[dbps], None, None), window, &lengths, is_resumed);
     }
 
     #[test]
@@ -324,6 +316,36 @@ fn pick(trades: &Trades, is_picked: impl Fn(usize) -> bool) -> Trades {
         first_id: longs(&trades.first_id),
         last_id: longs(&trades.last_id),
         key: Vec::new(),
+    }
+}
+
+/// Checks that windows hold the records that a search of all records finds.
+fn assert_windows(trades: &Trades, settings: &Settings, window: Window, lengths: &[usize], is_resumed: bool) {
+    let codes = vec![0; trades.len()];
+    let (ended, forming) = naive::bars(trades, &codes, settings);
+    let counted = columns(&["lookback_trade_count", "lookback_duration_us"]);
+    let (all, partial, _) = build((trades, None), settings, (&counted, window), lengths, is_resumed);
+    let stretches = stretches(trades, settings);
+    for (index, _) in settings.thresholds.iter().enumerate() {
+        let of_threshold = |bars: &[Bar]| {
+            let own = bars.iter().filter(|bar| usize::from(bar.threshold) == index);
+            own.cloned().collect::<Vec<_>>()
+        };
+        let expected: Vec<Bar> = of_threshold(&ended).into_iter().chain(of_threshold(&forming)).collect();
+        let got: Vec<Bar> = of_threshold(&all).into_iter().chain(of_threshold(&partial)).collect();
+        let (mut at, mut opened) = (0, Vec::new());
+        for (bar, got) in expected.iter().zip(&got) {
+            let stretch = stretches.iter().copied().filter(|start| *start <= at).max().unwrap();
+            let first = first_record(trades, window, stretch, &opened, at);
+            let values = got.values.as_ref().unwrap();
+            assert_eq!(values[0], (at - first) as u64);
+            let duration = if first == at { i64::MIN } else { trades.time[at - 1] - trades.time[first] };
+            assert_eq!(values[1] as i64, duration);
+            if bar.ended_by == Some(Cause::Threshold) {
+                opened.push(at);
+            }
+            at += bar.sums.records as usize;
+        }
     }
 }
 

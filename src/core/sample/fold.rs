@@ -11,7 +11,7 @@ use crate::core::sample::key::{Chunk, KeyFeatures, ThresholdFeatures, Work};
 use crate::core::sample::plan::Plan;
 use crate::core::sample::records::Buffer;
 use crate::core::sample::ring::Ring;
-use crate::core::window::{LONGEST_WINDOW, MOST_BARS, Window};
+use crate::core::window::{LONGEST_WINDOW, MOST_BARS, Openings, Window};
 
 /// Position of the next record of a key whose state was read. Only distances matter.
 const RESUMED: u64 = 1 << 62;
@@ -182,7 +182,14 @@ fn transfer_state(state: &mut ThresholdFeatures, plan: &Plan, end: u64, codec: &
     let until = if state.forming.is_empty() { end } else { state.opened };
     let opened = &state.openings.0;
     let is_rising = opened.windows(2).all(|pair| pair[0] < pair[1]) && opened.last().is_none_or(|last| *last < until);
-    if is_rising { Ok(()) } else { Err(unusable("the openings of its bars are out of order")) }
+    if !is_rising {
+        return Err(unusable("the openings of its bars are out of order"));
+    }
+    if plan.bars_before().is_none() {
+        // Nothing needs them.
+        state.openings = Openings::default();
+    }
+    Ok(())
 }
 
 fn transfer_records(records: &mut Buffer, plan: &Plan, codec: &mut Codec) -> Result<(), CoreError> {

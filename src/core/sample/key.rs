@@ -167,14 +167,15 @@ impl KeyFeatures {
 
     /// Opens a bar at a row and evaluates its window.
     fn open(&mut self, plan: &Plan, chunk: &Chunk, threshold: usize, row: usize, work: &mut Work) {
-        let floor = self.floor(chunk, row);
+        let started = self.stretch_start(chunk, row);
         let position = self.ring.end() + row as u64;
         let state = &mut self.thresholds[threshold];
         state.opened = position;
-        state.openings.start_stretch(floor);
         if plan.before.is_empty() {
             return;
         }
+        state.openings.start_stretch(started.unwrap_or_default());
+        let floor = started.unwrap_or(self.ring.first());
         let first = match plan.window {
             Window::Records(records) => position.saturating_sub(records),
             Window::Bars(_) => state.openings.first().unwrap_or(position),
@@ -196,10 +197,10 @@ impl KeyFeatures {
         self.thresholds[threshold].window = values;
     }
 
-    /// First record of the stretch of a row, or the first that is held of it.
-    fn floor(&self, chunk: &Chunk, row: usize) -> u64 {
+    /// First record of the stretch of a row, if the stretch begins in this chunk.
+    fn stretch_start(&self, chunk: &Chunk, row: usize) -> Option<u64> {
         let started = chunk.breaks.iter().rfind(|start| **start as usize <= row);
-        started.map_or(self.ring.first(), |start| self.ring.end() + u64::from(*start))
+        started.map(|start| self.ring.end() + u64::from(*start))
     }
 
     fn end(&mut self, plan: &Plan, chunk: &Chunk, cut: &Cut, bar: Option<&mut Bar>, work: &mut Work) {
@@ -213,7 +214,7 @@ impl KeyFeatures {
         } else {
             state.forming.reset();
         }
-        if let (Window::Bars(most), Cause::Threshold | Cause::Run) = (plan.window, cut.cause) {
+        if let (Some(most), Cause::Threshold | Cause::Run) = (plan.bars_before(), cut.cause) {
             state.openings.add(state.opened, most);
         }
     }
@@ -228,13 +229,13 @@ impl KeyFeatures {
     fn hold(&mut self, plan: &Plan, chunk: &Chunk, work: &mut Work) {
         let len = chunk.ticks.len();
         let (start, end) = (self.ring.end(), self.ring.end() + len as u64);
-        let floor = self.floor(chunk, len.saturating_sub(1));
-        self.thresholds.iter_mut().for_each(|state| state.openings.start_stretch(floor));
+        let started = self.stretch_start(chunk, len.saturating_sub(1)).unwrap_or_default();
+        self.thresholds.iter_mut().for_each(|state| state.openings.start_stretch(started));
         let of_time = match (plan.window, chunk.ticks.time.last()) {
             (Window::Time(span), Some(last)) => since(&self.ring, chunk.ticks.time, len, *last, span),
             _ => end,
         };
-        let needed = self.needed(plan, end, of_time).max(floor);
+        let needed = self.needed(plan, end, of_time).max(started);
         self.ring.pass(len as u64);
         self.ring.forget(needed);
         if needed >= end {

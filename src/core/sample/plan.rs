@@ -183,6 +183,14 @@ impl Plan {
         !self.bar.held.is_empty()
     }
 
+    /// Bars before that the windows hold, if their extent is a number of bars.
+    pub fn bars_before(&self) -> Option<u64> {
+        match self.window {
+            Window::Bars(bars) if !self.before.is_empty() => Some(bars),
+            _ => None,
+        }
+    }
+
     /// Columns that are read of a record.
     pub fn uses(&self) -> Uses {
         self.before.uses.with(self.bar.uses)
