@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from datetime import date
+from itertools import product
 from numbers import Integral
 from typing import TYPE_CHECKING, Any
 
@@ -21,11 +22,12 @@ from rangebar_polars.catalogue import REFERENCE_COLUMNS, column_names
 from rangebar_polars.compute._options import fold_options
 from rangebar_polars.exceptions import TransientSourceError, with_hint
 from rangebar_polars.ingest.fetch import ensure_days
+from rangebar_polars.plugins.call import PluginCall
 from rangebar_polars.symbol_registry import past_gate, validate_symbols_registered
 from rangebar_polars.threshold import items_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
     from datetime import datetime
     from pathlib import Path
 
@@ -33,16 +35,20 @@ if TYPE_CHECKING:
     from rangebar_polars._utils.span import Span
     from rangebar_polars.ingest.report import FetchReport
     from rangebar_polars.sources import Venue
+    from rangebar_polars.threshold import ThresholdLike
 
 __all__ = [
+    "ENDING",
     "MAX_COMPUTED_DAYS",
     "Fetches",
     "ReadRequest",
     "extra_columns",
+    "frame_columns",
     "in_order",
     "optional_columns",
     "past_gates",
     "registered_symbols",
+    "requests_of",
     "require_one",
 ]
 
@@ -55,6 +61,8 @@ _WHERE = {"get_n_bars": "readers.cached.get_n_bars"}
 
 #: Columns of a bar frame that the bars of one series do not have.
 _NOT_STORED = frozenset({"threshold", "bar_id"})
+#: Columns that tell closed bars from others.
+ENDING = frozenset({"is_closed", "ended_by"})
 
 
 class Fetches:
@@ -107,6 +115,8 @@ class ReadRequest(SeriesQuery):
     fetch: bool = True
     cache_dir: Path | str | None = None
     dsn: str | None = field(default=None, repr=False)
+    #: Plugins whose columns follow those of a bar.
+    plugins: PluginCall = field(default_factory=lambda: PluginCall(()), repr=False, compare=False)
     #: Shared by the requests of one call.
     fetches: Fetches = field(default_factory=Fetches, repr=False, compare=False)
 
@@ -169,6 +179,12 @@ def optional_columns(
     options = fold_options(features, lookback=lookback)
     groups = {column.group for column in all_columns() if column.bar_name in options.features}
     return options.features, FeatureSet.of(groups, options.lookback)
+
+
+def frame_columns(extra: Iterable[str], *, endings: bool) -> tuple[str, ...]:
+    """Return the columns of bars of one series in Polars frames."""
+    left_out = _NOT_STORED if endings else _NOT_STORED | ENDING
+    return in_order({*column_names().core, *extra} - left_out)
 
 
 def in_order(names: Iterable[str]) -> tuple[str, ...]:
@@ -314,6 +330,20 @@ def _code(value: object) -> str:
     if isinstance(value, (str, date)) or type(value).__module__ == "numpy":
         return json.dumps(str(value), ensure_ascii=False)
     return repr(value)
+
+
+def requests_of(
+    request: Callable[..., ReadRequest],
+    query: Callable[[str, ThresholdLike], SeriesQuery],
+    spans: Mapping[str, Span],
+    thresholds: Sequence[ThresholdLike],
+) -> list[ReadRequest]:
+    """Return a request for each symbol and threshold."""
+    found = []
+    for (name, span), threshold in product(spans.items(), thresholds):
+        one = query(name, threshold)
+        found.append(request(one.spec, one.anchor, one.features, span=span, end=span.end))
+    return found
 
 
 @contextmanager
