@@ -107,8 +107,8 @@ def with_plugin_columns(
     if not call.columns:
         return bars
     names = no_bars(needed_columns(call)).columns
-    before = pl.concat([no_bars(names), *(frame.select(names) for frame in earlier)])
-    before = before.filter("is_closed")
+    found = [frame.select(names).filter("is_closed") for frame in earlier if frame.height]
+    before = pl.concat([no_bars(names), *found])
     parts = []
     for part in _segments(bars, spec.reset):
         start = day_start(segment_of(part.item(0, "close_time"), spec.reset).start)
