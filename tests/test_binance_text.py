@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import rangebar_polars as rb
+from faulty import in_plan
 from rangebar_polars.exceptions import TickDataError
 from rangebar_polars.fetch.binance.csv import parse_trades, without_blanks
 
@@ -33,7 +34,7 @@ def test_a_long_run_of_blanks_does_not_take_the_square_of_its_length() -> None:
 def test_the_layout_of_a_file_with_one_trade_is_named_without_a_last_newline(end, tmp_path) -> None:
     path = tmp_path / "x.csv"
     path.write_text(f"id,price,qty,quote_qty,time,is_buyer_maker\n7,1.5,2,3,{T0},true{end}")
-    with pytest.raises(TickDataError, match="of the layout `binance-trades`"):
+    with pytest.raises(in_plan(TickDataError), match="of the layout `binance-trades`"):
         rb.scan_agg_trades(path).collect()
     assert rb.scan_trades(path).collect()["is_buyer_maker"].to_list() == [True]
 

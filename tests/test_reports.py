@@ -137,7 +137,7 @@ def test_the_table_of_a_long_population_says_how_many_rows_are_left_out() -> Non
     text = REPORTS["long population"]._repr_html_()
     assert text.count("<tr>") == 1 + 20 + 1
     assert "and 280 more" in text
-    assert '<td colspan="14">' in text
+    assert '<td colspan="15">' in text
 
 
 def test_a_write_reports_itself(tmp_path: Path) -> None:

@@ -66,6 +66,11 @@ class FeatureSet:
         return _WINDOWED in self.groups
 
     @property
+    def all_groups(self) -> tuple[str, ...]:
+        """The groups, after those that every stored bar has."""
+        return (*stored_groups(), *self.groups)
+
+    @property
     def columns(self) -> tuple[StoredColumn, ...]:
         """The columns of the groups, in the order of the catalogue."""
         return group_columns(self.groups)

@@ -10,7 +10,7 @@ from rangebar_polars.bar_series.columns import stored_groups
 from rangebar_polars.bar_series.features import NO_FEATURES, named_features, stored_features
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
     from datetime import date
 
     import polars as pl
@@ -27,6 +27,7 @@ __all__ = [
     "TickDay",
     "Unit",
     "UnitDraft",
+    "groups_of",
     "visible",
 ]
 
@@ -230,3 +231,9 @@ def visible(
 
 def _wins(unit: Unit, rival: Unit) -> bool:
     return (-unit.fencing, unit.attempt) < (-rival.fencing, rival.attempt)
+
+
+def groups_of(units: Sequence[Unit]) -> tuple[str, ...]:
+    """Return the feature groups that all of some units have, in the versions of this package."""
+    common = frozenset.intersection(*(unit.feature_groups for unit in units))
+    return stored_features(common).all_groups

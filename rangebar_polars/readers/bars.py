@@ -10,12 +10,9 @@ from rangebar_polars._utils.arguments.names import REQUIRED, both_names
 from rangebar_polars._utils.warn import warn_caller
 from rangebar_polars.bar_series.query import SeriesQuery, span_of
 from rangebar_polars.interop.pandas_frames import bars_to_pandas, import_pandas
-from rangebar_polars.plugins.call import begin_call
 from rangebar_polars.readers.execute import execute
-from rangebar_polars.readers.features import watched
 from rangebar_polars.readers.lazy import planned_frame
 from rangebar_polars.readers.newest import end_of, newest_warnings
-from rangebar_polars.readers.plugins import needed_columns
 from rangebar_polars.readers.request import (
     ENDING,
     Fetches,
@@ -25,9 +22,11 @@ from rangebar_polars.readers.request import (
     in_order,
     optional_columns,
     past_gates,
+    plugins_of,
     registered_symbols,
     requests_of,
     require_one,
+    watched,
 )
 from rangebar_polars.symbol_registry import past_gate, validate_symbol_registered
 from rangebar_polars.threshold import parse_thresholds
@@ -187,7 +186,7 @@ def get_range_bars(
     name = validate_symbol_registered(symbol, operation="get_range_bars")
     with past_gate(name):
         span = span_of(name, start_date, end_date)
-        call = begin_call(include_plugin_features, name)
+        call = plugins_of(include_plugin_features, name)
         extra, groups = extra_columns(features, lookback, microstructure=include_microstructure)
         series = SeriesQuery.of(
             name,
@@ -204,7 +203,7 @@ def get_range_bars(
             series.spec,
             series.anchor,
             series.features,
-            columns=in_order(_CHART_COLUMNS | watched(extra, groups) | needed_columns(call)),
+            columns=in_order(_CHART_COLUMNS | watched(extra, groups)),
             span=span,
             end=span.end,
             plugins=call,
@@ -302,7 +301,7 @@ SourceError
     count = count_of(n_bars)
     require_bool(allow_fewer=allow_fewer)
     with past_gate(name):
-        call = begin_call(include_plugin_features, name)
+        call = plugins_of(include_plugin_features, name)
         extra, groups = extra_columns(features, lookback, microstructure=include_microstructure)
         series = SeriesQuery.of(
             name,
@@ -319,7 +318,7 @@ SourceError
             series.spec,
             series.anchor,
             series.features,
-            columns=in_order(_CHART_COLUMNS | watched(extra, groups) | needed_columns(call)),
+            columns=in_order(_CHART_COLUMNS | watched(extra, groups)),
             end=end_of(end_date),
             count=count,
             plugins=call,
@@ -436,7 +435,7 @@ CacheUnavailableError, SourceError
     names, has_symbols = registered_symbols(symbol, operation="scan_range_bars")
     thresholds, has_thresholds = parse_thresholds(threshold)
     with past_gates(names):
-        call = begin_call(include_plugin_features, "" if has_symbols else names[0])
+        call = plugins_of(include_plugin_features, "" if has_symbols else names[0])
         spans = {name: span_of(name, start, end) for name in names}
         extra, groups = optional_columns(features, lookback)
         query = partial(
@@ -482,7 +481,7 @@ def _to_pandas(
     for warning in (*result.warnings, *more):
         warn_caller(warning)
     bars = result.bars
-    frame = bars_to_pandas(bars, (*extra, *request.plugins.columns))
+    frame = bars_to_pandas(bars, (*extra, *request.plugin_columns))
     if request.include_orphans or request.include_incomplete:
         closed = bars.get_column("is_closed")
         frame["is_closed"] = closed.to_numpy()

@@ -15,18 +15,20 @@ from rangebar_polars.bar_series.query import SeriesQuery, instant, span_of
 from rangebar_polars.clickhouse.open import reading
 from rangebar_polars.clickhouse.query import bars as query
 from rangebar_polars.clickhouse.query.bars import READ_TRIES, DamagedBarsError
-from rangebar_polars.plugins.call import begin_call
 from rangebar_polars.readers.cached_plan import plan_cached
 from rangebar_polars.readers.coverage import coverage_rows, stale_warnings
-from rangebar_polars.readers.features import cut_windows, watched
+from rangebar_polars.readers.execute import read_stored
+from rangebar_polars.readers.features import cut_windows
 from rangebar_polars.readers.hints import missing_days_warning
-from rangebar_polars.readers.plugins import needed_columns, read_stored, with_plugin_columns
+from rangebar_polars.readers.plugins import with_needed_columns, with_plugin_columns
 from rangebar_polars.readers.request import (
     ReadRequest,
     frame_columns,
     in_order,
     optional_columns,
+    plugins_of,
     require_one,
+    watched,
 )
 from rangebar_polars.symbol_registry import validate_symbol_registered
 
@@ -148,7 +150,7 @@ def get_cached_bars(
     require_bool(include_orphaned_bars=include_orphaned_bars)
     require_one("get_cached_bars", symbol, threshold, start=start, end=end)
     name = validate_symbol_registered(symbol, operation="get_cached_bars")
-    call = begin_call(include_plugin_features, name)
+    call = plugins_of(include_plugin_features, name)
     span = None if start is None else span_of(name, start, end)
     until = None if end is None else parse_span("1971-01-01", end).end
     extra, groups = optional_columns(features, lookback)
@@ -168,7 +170,7 @@ def get_cached_bars(
         series.spec,
         series.anchor,
         series.features,
-        columns=in_order(watched(columns, groups) | needed_columns(call)),
+        columns=in_order(watched(columns, groups)),
         span=span,
         end=until,
         include_orphans=include_orphaned_bars,
@@ -179,7 +181,7 @@ def get_cached_bars(
     )
     plan, bars = _read_bars(request)
     _warn(request, plan, bars)
-    return bars.select(*columns, *call.columns)
+    return bars.select(*columns, *request.plugin_columns)
 
 
 def cached_groups(
@@ -278,7 +280,7 @@ prevent_same_timestamp_close, anchor, cache_dir, dsn, ouroboros_mode
     """
     require_one("get_n_bars", symbol, threshold, n_bars)
     name = validate_symbol_registered(symbol, operation="get_n_bars")
-    call = begin_call(include_plugin_features, name)
+    call = plugins_of(include_plugin_features, name)
     count = count_of(n_bars)
     until = None if before is None else instant(before, "before")
     extra, groups = optional_columns(features, lookback)
@@ -298,7 +300,7 @@ prevent_same_timestamp_close, anchor, cache_dir, dsn, ouroboros_mode
         series.spec,
         series.anchor,
         series.features,
-        columns=in_order(watched(columns, groups) | needed_columns(call)),
+        columns=in_order(watched(columns, groups)),
         end=until,
         count=count,
         plugins=call,
@@ -307,7 +309,7 @@ prevent_same_timestamp_close, anchor, cache_dir, dsn, ouroboros_mode
     )
     plan, bars = _read_bars(request)
     _warn(request, plan, bars)
-    return bars.select(*columns, *call.columns)
+    return bars.select(*columns, *request.plugin_columns)
 
 
 @both_names
@@ -455,10 +457,12 @@ def _read(
 
 def _read_bars(request: ReadRequest) -> tuple[CachedPlan, pl.DataFrame]:
     """Read the bars of a request with the columns of its plugins."""
+    if request.plugins is not None:
+        request = with_needed_columns(request)
     plan, found = _read(request, lambda cache, units: read_stored(cache, request, units))
-    earlier, bars = found or (query.no_bars(()), query.no_bars(request.columns))
+    earlier, bars = found or (None, query.no_bars(request.columns))
     # The cache is closed now: a plugin may read bars, too.
-    return plan, with_plugin_columns(request, [earlier], bars)
+    return plan, with_plugin_columns(request, [] if earlier is None else [earlier], bars)
 
 
 def _end_us(request: ReadRequest) -> int | None:

@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import polars as pl
 
 from rangebar_polars._utils.fork import raise_if_forked
+from rangebar_polars._utils.span import microseconds
 from rangebar_polars.bar_series.days import Track, compute_days, forming, orphan
 from rangebar_polars.bar_series.featured import ReplayError
 from rangebar_polars.clickhouse.open import reading
 from rangebar_polars.clickhouse.query.bars import (
     READ_TRIES,
     DamagedBarsError,
+    newest_bars,
     no_bars,
+    read_bars,
 )
 from rangebar_polars.exceptions import (
     CacheForkedError,
@@ -31,7 +34,7 @@ from rangebar_polars.readers.features import cut_windows
 from rangebar_polars.readers.hints import MissingBars, too_many_days_of_several
 from rangebar_polars.readers.missing_ticks import with_ticks
 from rangebar_polars.readers.plan import plan_read
-from rangebar_polars.readers.plugins import read_stored, with_plugin_columns
+from rangebar_polars.readers.plugins import bars_before, with_needed_columns, with_plugin_columns
 from rangebar_polars.readers.request import Fetches
 
 if TYPE_CHECKING:
@@ -52,6 +55,7 @@ __all__ = [
     "execute",
     "open_if_wanted",
     "plan_all",
+    "read_stored",
     "settle",
 ]
 
@@ -67,11 +71,13 @@ class ReadResult:
     segments: tuple[SegmentRead, ...]
     warnings: tuple[RangeBarWarning, ...]
     #: Stored bars before these, for plugins.
-    earlier: pl.DataFrame = field(default_factory=pl.DataFrame)
+    earlier: pl.DataFrame | None = None
 
 
 def execute(request: ReadRequest) -> ReadResult:
     """Read the bars of a request: stored bars first, then those computed from ticks."""
+    if request.plugins is not None:
+        request = with_needed_columns(request)
     try:
         return _execute(request)
     except ParquetCorruptionError:
@@ -92,9 +98,11 @@ def _execute(request: ReadRequest) -> ReadResult:
         bars = bars.sort("close_time", maintain_order=True)
     first = _first_row(request, bars)
     earlier, bars = bars.head(first), bars.slice(first)
-    cut = cut_windows(bars, settled.segments[-1].features.window)
-    if request.plugins.columns:
-        bars = with_plugin_columns(request, [settled.earlier, earlier], bars)
+    window = settled.segments[-1].features.window
+    cut = () if window is None else cut_windows(bars, window)
+    if request.plugins is not None:
+        before = [earlier] if settled.earlier is None else [settled.earlier, earlier]
+        bars = with_plugin_columns(request, before, bars)
     return ReadResult(bars, settled.segments, (*settled.warnings, *cut))
 
 
@@ -129,7 +137,7 @@ def settle(
                 planned, earlier, bars = _plan_and_read(cache, request)
         else:
             planned = planned or plan_all([request])[0]
-            bars, earlier = no_bars(request.columns), no_bars(())
+            bars, earlier = no_bars(request.columns), None
         reads, warnings = ensure_ticks(request, planned)
         # After the snapshot, to notice a day that was replaced before it.
         units = [unit for read in planned for unit in read.units_of_span]
@@ -171,19 +179,56 @@ def plan_all(requests: Sequence[ReadRequest]) -> list[list[SegmentRead]]:
 
 def _plan_and_read(
     cache: Cache | None, request: ReadRequest
-) -> tuple[list[SegmentRead], pl.DataFrame, pl.DataFrame]:
+) -> tuple[list[SegmentRead], pl.DataFrame | None, pl.DataFrame]:
     """Plan and read the units, and plan again if they were replaced meanwhile.
 
     Return the plan and the two frames of `read_stored`.
     """
     if cache is None:
-        return plan_read(None, request), no_bars(()), no_bars(request.columns)
+        return plan_read(None, request), None, no_bars(request.columns)
     for _ in range(READ_TRIES - 1):
         planned = plan_read(cache, request)
         with suppress(DamagedBarsError):
             return planned, *read_stored(cache, request, _units(planned))
     planned = plan_read(cache, request)
     return planned, *read_stored(cache, request, _units(planned))
+
+
+def read_stored(
+    cache: Cache, request: ReadRequest, units: Sequence[Unit]
+) -> tuple[pl.DataFrame | None, pl.DataFrame]:
+    """Read the stored bars of a request, and those before them that its plugins need.
+
+    Parameters
+    ----------
+    units
+        The stored units of all series of the read, from the beginning of each series on.
+
+    Returns
+    -------
+    tuple of DataFrame
+        The bars before, None without plugins, and the bars.
+
+    Raises
+    ------
+    DamagedBarsError
+        Published rows are not there any more.
+    """
+    end_us = None if request.end is None else microseconds(request.end)
+    if request.count is not None:
+        bars = newest_bars(cache, units, request.count, columns=request.columns, end_us=end_us)
+    else:
+        bars = read_bars(
+            cache,
+            units,
+            columns=request.columns,
+            start_us=None if request.start is None else microseconds(request.start),
+            end_us=end_us,
+            include_orphans=request.include_orphans,
+        )
+    if request.plugins is None:
+        return None, bars
+    return bars_before(cache, request, units, bars), bars
 
 
 def _units(reads: Sequence[SegmentRead]) -> list[Unit]:
@@ -280,7 +325,7 @@ def _of_ticks(read: SegmentRead, builder: BarBuilder) -> Iterator[pl.DataFrame]:
 
 def _requested(request: ReadRequest, read: SegmentRead, bars: pl.DataFrame) -> pl.DataFrame:
     """Return the bars that close in the span of the segment, without unrequested kinds."""
-    start = read.series.anchor if request.plugins.min_bars else read.span.start
+    start = read.series.anchor if request.context else read.span.start
     passes = pl.col("close_time").is_between(start, read.span.end, closed="left")
     is_forming = pl.col("ended_by").is_null()
     passes &= pl.col("is_closed") | pl.lit(request.include_orphans) | is_forming

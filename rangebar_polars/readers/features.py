@@ -11,6 +11,7 @@ from rangebar_polars.bar_series.features import (
 )
 from rangebar_polars.exceptions import CoverageError, FeatureWarning, with_hint
 from rangebar_polars.readers.hints import missing_bars, python_call, with_remedy
+from rangebar_polars.readers.request import CUT_COLUMN
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -18,15 +19,11 @@ if TYPE_CHECKING:
     import polars as pl
 
     from rangebar_polars._utils.arguments.durations import Window
-    from rangebar_polars.bar_series.features import (
-        FeatureSet,
-    )
     from rangebar_polars.bar_series.units import Unit
     from rangebar_polars.readers.request import ReadRequest
 
-__all__ = ["check_units", "check_windows", "cut_windows", "lacking", "watched", "window_of"]
+__all__ = ["check_units", "check_windows", "cut_windows", "lacking", "window_of"]
 
-_COUNT = "lookback_trade_count"
 #: Most records of a window, which is cut to them.
 _MOST_RECORDS = 10_000
 
@@ -111,19 +108,14 @@ def check_windows(request: ReadRequest, windows: set[Window]) -> None:
     raise CoverageError(with_hint(sentence, hint), symbol=spec.symbol)
 
 
-def watched(columns: Iterable[str], features: FeatureSet) -> set[str]:
-    """Return columns with the one that shows which look-back windows were cut."""
-    return {*columns, *([_COUNT] if features.has_window else [])}
-
-
 def cut_windows(bars: pl.DataFrame, window: Window | None) -> list[FeatureWarning]:
     """Return a warning if look-back windows of bars were cut to the most records.
 
     `bars` have the columns of `watched`.
     """
-    if window is None or window.kind == "records" or _COUNT not in bars.columns:
+    if window is None or window.kind == "records" or CUT_COLUMN not in bars.columns:
         return []
-    count = int((bars.get_column(_COUNT) == _MOST_RECORDS).sum())
+    count = int((bars.get_column(CUT_COLUMN) == _MOST_RECORDS).sum())
     if not count:
         return []
     verb = "window has" if count == 1 else "windows have"

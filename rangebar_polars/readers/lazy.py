@@ -19,15 +19,18 @@ from rangebar_polars.bar_series.features import stored_features
 from rangebar_polars.clickhouse.query.bars import (
     READ_TRIES,
     DamagedBarsError,
-    newest_units,
     no_bars,
     read_bars,
 )
 from rangebar_polars.clickhouse.query.units import read_chains
 from rangebar_polars.exceptions import RangeBarError, SnapshotExpiredError, with_hint
 from rangebar_polars.readers.execute import compute_segment, open_if_wanted, plan_all, settle
-from rangebar_polars.readers.plugins import needed_columns, with_plugin_columns
-from rangebar_polars.readers.request import in_order
+from rangebar_polars.readers.plugins import (
+    context_request,
+    context_units,
+    with_needed_columns,
+    with_plugin_columns,
+)
 from rangebar_polars.storage.reading.keyed import KeyedRows, keyed_frame
 
 if TYPE_CHECKING:
@@ -74,7 +77,7 @@ def planned_frame(
     stored = no_bars(requests[0].columns).schema
     frame = keyed_frame(
         _query_of(planned),
-        schema=pl.Schema({**stored, **dict.fromkeys(requests[0].plugins.columns, pl.Float64())}),
+        schema=pl.Schema({**stored, **dict.fromkeys(requests[0].plugin_columns, pl.Float64())}),
         key_dtypes=dtypes,
         time="close_time",
         name="RANGE_BARS",
@@ -87,7 +90,8 @@ def planned_frame(
 
 def _query_of(planned: Sequence[_Planned]) -> list[KeyedRows]:
     """Return the rows for one query, in which a plugin that has failed is not called again."""
-    call = planned[0].request.plugins.begin_again()
+    plugins = planned[0].request.plugins
+    call = None if plugins is None else plugins.begin_again()
     return [KeyedRows(one.keys, partial(one.rows, call)) for one in planned]
 
 
@@ -118,11 +122,16 @@ class _Planned:
         spec = self.request.spec
         return {"symbol": spec.symbol, "threshold": spec.threshold}
 
-    def rows(self, call: PluginCall, names: list[str], bounds: Bounds) -> Iterator[pl.DataFrame]:
+    def rows(
+        self, call: PluginCall | None, names: list[str], bounds: Bounds
+    ) -> Iterator[pl.DataFrame]:
         """Yield the bars in order. Bars outside the bounds may be left out."""
         columns = tuple(name for name in self.request.columns if name in names)
-        request = replace(self.request, columns=columns, plugins=call.giving(names))
-        frames = _frames_with_plugins if request.plugins.columns else _frames
+        request = replace(self.request, columns=columns, plugins=None)
+        frames = _frames
+        if call is not None and not set(call.columns).isdisjoint(names):
+            request = replace(request, plugins=call.giving(names))
+            frames = _frames_with_plugins
         try:
             yield from frames(request, self.result.segments, bounds)
         except RangeBarError as error:
@@ -145,8 +154,7 @@ def _frames_with_plugins(
 
     The first one is yielded after the last call of a plugin, which has no values if a call fails.
     """
-    needed = needed_columns(request.plugins)
-    request = replace(request, columns=in_order({*request.columns, *needed}))
+    request = with_needed_columns(request)
     parts = []
     for read in reads:
         frames = list(_frames(request, [read], bounds))
@@ -155,21 +163,17 @@ def _frames_with_plugins(
             first = int((bars.get_column("close_time") < read.span.start).sum())
             earlier, bars = bars.head(first), bars.slice(first)
             if bars.height:
-                before = _before(request, read, bounds)
-                parts.append(with_plugin_columns(request, [before, earlier], bars))
-    yield from map(request.plugins.settle, parts)
+                before = [*_before(request, read, bounds), earlier]
+                parts.append(with_plugin_columns(request, before, bars))
+    yield from parts if request.plugins is None else map(request.plugins.settle, parts)
 
 
-def _before(request: ReadRequest, read: SegmentRead, bounds: Bounds) -> pl.DataFrame:
-    """Read the stored bars before a part of a segment that plugins need."""
+def _before(request: ReadRequest, read: SegmentRead, bounds: Bounds) -> Iterator[pl.DataFrame]:
+    """Yield the stored bars before a part of a segment that plugins need."""
     start_us = max(microseconds(read.span.start), bounds.low)
-    names = in_order(needed_columns(request.plugins))
-    count = request.plugins.min_bars
-    units = newest_units(read.units, count, start_us) if count else []
-    if not units:
-        return no_bars(names)
-    request = replace(request, columns=names, include_orphans=False)
-    return _stored(request, units, None, start_us)
+    units = context_units(request, read, start_us)
+    if units:
+        yield _stored(context_request(request), units, None, start_us)
 
 
 def _frames(

@@ -11,13 +11,11 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from rangebar_polars._utils.span import ONE_DAY, Span, day_start, microseconds
-from rangebar_polars.bar_series.columns import stored_groups
 from rangebar_polars.bar_series.days import Replay, is_readable, new_builder, resumed
 from rangebar_polars.bar_series.features import (
     DEFAULT_WINDOW,
     NO_FEATURES,
     FeatureSet,
-    stored_features,
 )
 from rangebar_polars.bar_series.segments import parts
 from rangebar_polars.bar_series.selection import (
@@ -25,7 +23,7 @@ from rangebar_polars.bar_series.selection import (
     family_features,
     select_series,
 )
-from rangebar_polars.bar_series.units import Chain
+from rangebar_polars.bar_series.units import Chain, groups_of
 from rangebar_polars.clickhouse.query.bars import closed_before, newest_units
 from rangebar_polars.clickhouse.query.unit_cache import cached_chains
 from rangebar_polars.clickhouse.query.units import (
@@ -151,9 +149,11 @@ class SegmentRead:
         ReplayError
             The ticks before do not give the bar that was forming in that state.
         """
-        found = [column for column in self.features.columns if column.bar_name in columns]
-        names = [column.bar_name for column in found]
-        features = FeatureSet.of({column.group for column in found}, self.features.window)
+        features, names = NO_FEATURES, []
+        if self.features.groups:
+            found = [column for column in self.features.columns if column.bar_name in columns]
+            names = [column.bar_name for column in found]
+            features = FeatureSet.of({column.group for column in found}, self.features.window)
         if self.state is None:
             return new_builder(self.series.spec, features, names)
         replay = Replay(self._days_before, self.replay)
@@ -186,10 +186,7 @@ class SegmentRead:
     @property
     def _groups(self) -> tuple[str, ...]:
         """The feature groups of the segment: of its stored bars, else those that are computed."""
-        if not self.units:
-            return (*stored_groups(), *self.features.groups)
-        common = frozenset.intersection(*(unit.feature_groups for unit in self.units))
-        return (*stored_groups(), *stored_features(common).groups)
+        return groups_of(self.units) if self.units else self.features.all_groups
 
 
 def visible_chains(cache: Cache | None, request: ReadRequest) -> Mapping[BarSeries, Chain]:
@@ -212,7 +209,7 @@ def plan_read(cache: Cache | None, request: ReadRequest) -> list[SegmentRead]:
     reads = [SegmentRead.of(selection) for selection in _selections(request, chains)]
     if request.include_incomplete:
         reads[-1] = _with_forming_bar(reads[-1])
-    if request.features:
+    if request.features.groups:
         reads = _plan_features(cache, request, reads)
     if cache is not None:
         reads = [_with_replay(cache, read) for read in _with_states(cache, reads)]
@@ -308,7 +305,7 @@ def _with_states(cache: Cache, reads: Sequence[SegmentRead]) -> list[SegmentRead
 
 def _with_replay(cache: Cache, read: SegmentRead) -> SegmentRead:
     """Return a read with the ticks that its optional feature groups need to resume."""
-    if not read.features or not read.units or not read.computes_bars:
+    if not read.features.groups or not read.units or not read.computes_bars:
         return read
     count = replays_of(cache, read.units[-1:])[read.units[-1]]
     if not count:

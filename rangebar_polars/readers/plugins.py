@@ -6,84 +6,79 @@ same series as they need, so that values do not depend on where a read begins.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import polars as pl
 
 from rangebar_polars._utils.span import day_start, microseconds
 from rangebar_polars.bar_series.segments import segment_of
-from rangebar_polars.clickhouse.query.bars import newest_bars, no_bars, read_bars
+from rangebar_polars.clickhouse.query.bars import newest_bars, newest_units, no_bars
 from rangebar_polars.plugins.provider import input_columns
+from rangebar_polars.readers.request import in_order
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from rangebar_polars.bar_series.units import Unit
     from rangebar_polars.clickhouse.connection.client import Cache
-    from rangebar_polars.plugins.call import PluginCall
+    from rangebar_polars.readers.plan import SegmentRead
     from rangebar_polars.readers.request import ReadRequest
 
-__all__ = ["needed_columns", "read_stored", "with_plugin_columns"]
+__all__ = ["bars_before", "context_request", "context_units", "with_needed_columns"]
+__all__ += ["with_plugin_columns"]
 
 
-def needed_columns(call: PluginCall) -> set[str]:
-    """Return the columns of a bar that a read with these plugins needs."""
-    return {*input_columns(), "is_closed"} if call.columns else set()
+def with_needed_columns(request: ReadRequest) -> ReadRequest:
+    """Return a request that reads the columns its plugins get, too."""
+    return replace(request, columns=in_order({*request.columns, *_needed()}))
 
 
-def read_stored(
-    cache: Cache, request: ReadRequest, units: Sequence[Unit]
-) -> tuple[pl.DataFrame, pl.DataFrame]:
-    """Read the stored bars of a request, and those before them that its plugins need.
+def bars_before(
+    cache: Cache, request: ReadRequest, units: Sequence[Unit], bars: pl.DataFrame
+) -> pl.DataFrame:
+    """Read the stored bars before a read that its plugins need.
 
     Parameters
     ----------
     units
         The stored units of all series of the read, from the beginning of each series on.
+    bars
+        The stored bars of the read.
 
     Returns
     -------
-    tuple of DataFrame
-        Closed bars of the segment in which the read begins, then the bars of the read.
+    DataFrame
+        Closed bars of the segment in which the read begins, with the columns that plugins get.
 
     Raises
     ------
     DamagedBarsError
         Published rows are not there any more.
     """
-    end_us = None if request.end is None else microseconds(request.end)
-    if request.count is not None:
-        bars = newest_bars(cache, units, request.count, columns=request.columns, end_us=end_us)
-    else:
-        bars = read_bars(
-            cache,
-            units,
-            columns=request.columns,
-            start_us=None if request.start is None else microseconds(request.start),
-            end_us=end_us,
-            include_orphans=request.include_orphans,
-        )
-    return _bars_before(cache, request, units, bars), bars
-
-
-def _bars_before(
-    cache: Cache, request: ReadRequest, units: Sequence[Unit], bars: pl.DataFrame
-) -> pl.DataFrame:
-    names = needed_columns(request.plugins)
     start, same = request.start, 0
     if start is None and request.count is not None and bars.height:
         times = bars.get_column("close_time")
         start, same = times[0], int((times == times[0]).sum())
     # Without a number of bars or a start, a read begins with the first bar of a series.
-    if start is None or not request.plugins.min_bars:
-        return no_bars(names)
+    if start is None or not request.context:
+        return no_bars(_needed())
     first = segment_of(start, request.spec.reset).start
     own = [unit for unit in units if unit.series.segment_start == first]
     # Bars may close at the same time, of which the read has the last ones.
     end_us = microseconds(start) + (1 if same else 0)
-    count = request.plugins.min_bars + same
-    found = newest_bars(cache, own, count, columns=names, end_us=end_us)
+    found = newest_bars(cache, own, request.context + same, columns=_needed(), end_us=end_us)
     return found.head(max(0, found.height - same))
+
+
+def context_units(request: ReadRequest, read: SegmentRead, end_us: int) -> list[Unit]:
+    """Return the stored units of a segment whose bars before an instant its plugins need."""
+    return newest_units(read.units, request.context, end_us) if request.context else []
+
+
+def context_request(request: ReadRequest) -> ReadRequest:
+    """Return the request for the bars of `context_units`."""
+    return replace(request, columns=in_order(_needed()), include_orphans=False)
 
 
 def with_plugin_columns(
@@ -96,7 +91,7 @@ def with_plugin_columns(
     earlier
         Bars before those of the read, in order. Only those of the same segment are used.
     bars
-        The bars, in order, with the columns of `needed_columns`.
+        The bars, in order, of a request of `with_needed_columns`.
 
     Raises
     ------
@@ -104,9 +99,9 @@ def with_plugin_columns(
         A plugin fails, and `RANGEBAR_PLUGINS` is `strict`.
     """
     call, spec = request.plugins, request.spec
-    if not call.columns:
+    if call is None:
         return bars
-    names = no_bars(needed_columns(call)).columns
+    names = in_order(_needed())
     found = [frame.select(names).filter("is_closed") for frame in earlier if frame.height]
     before = pl.concat([no_bars(names), *found])
     parts = []
@@ -122,6 +117,10 @@ def with_plugin_columns(
         parts.append(part.with_columns(values.get_columns()))
     nothing = bars.clear().with_columns(pl.lit(None, pl.Float64).alias(one) for one in call.columns)
     return call.settle(pl.concat([nothing, *parts]))
+
+
+def _needed() -> set[str]:
+    return {*input_columns(), "is_closed"}
 
 
 def _segments(bars: pl.DataFrame, reset: str) -> Iterator[pl.DataFrame]:

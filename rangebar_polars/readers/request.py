@@ -15,14 +15,14 @@ from typing import TYPE_CHECKING, Any
 from rangebar_polars._text import shown
 from rangebar_polars._utils.arguments.checks import require_bool
 from rangebar_polars.bar_series.columns import all_columns
-from rangebar_polars.bar_series.features import FeatureSet
+from rangebar_polars.bar_series.features import NO_FEATURES, FeatureSet
 from rangebar_polars.bar_series.query import SeriesQuery
 from rangebar_polars.bar_series.segments import segments
 from rangebar_polars.catalogue import REFERENCE_COLUMNS, column_names
 from rangebar_polars.compute._options import fold_options
 from rangebar_polars.exceptions import TransientSourceError, with_hint
 from rangebar_polars.ingest.fetch import ensure_days
-from rangebar_polars.plugins.call import PluginCall
+from rangebar_polars.plugins.call import begin_call
 from rangebar_polars.symbol_registry import past_gate, validate_symbols_registered
 from rangebar_polars.threshold import items_of
 
@@ -31,13 +31,15 @@ if TYPE_CHECKING:
     from datetime import datetime
     from pathlib import Path
 
-    from rangebar_polars._typing import Features, Lookback
+    from rangebar_polars._typing import Features, Lookback, Plugins
     from rangebar_polars._utils.span import Span
     from rangebar_polars.ingest.report import FetchReport
+    from rangebar_polars.plugins.call import PluginCall
     from rangebar_polars.sources import Venue
     from rangebar_polars.threshold import ThresholdLike
 
 __all__ = [
+    "CUT_COLUMN",
     "ENDING",
     "MAX_COMPUTED_DAYS",
     "Fetches",
@@ -47,9 +49,11 @@ __all__ = [
     "in_order",
     "optional_columns",
     "past_gates",
+    "plugins_of",
     "registered_symbols",
     "requests_of",
     "require_one",
+    "watched",
 ]
 
 #: Most UTC days that one read computes from ticks.
@@ -58,6 +62,9 @@ MAX_COMPUTED_DAYS = 31
 _EXAMPLE = '"BTCUSDT", or ["BTCUSDT", "ETHUSDT"]'
 #: Readers that have no name in `rb` itself.
 _WHERE = {"get_n_bars": "readers.cached.get_n_bars"}
+
+#: The column that shows which look-back windows were cut.
+CUT_COLUMN = "lookback_trade_count"
 
 #: Columns of a bar frame that the bars of one series do not have.
 _NOT_STORED = frozenset({"threshold", "bar_id"})
@@ -115,8 +122,8 @@ class ReadRequest(SeriesQuery):
     fetch: bool = True
     cache_dir: Path | str | None = None
     dsn: str | None = field(default=None, repr=False)
-    #: Plugins whose columns follow those of a bar.
-    plugins: PluginCall = field(default_factory=lambda: PluginCall(()), repr=False, compare=False)
+    #: Plugins whose columns follow those of a bar. None for none.
+    plugins: PluginCall | None = field(default=None, repr=False, compare=False)
     #: Shared by the requests of one call.
     fetches: Fetches = field(default_factory=Fetches, repr=False, compare=False)
 
@@ -130,6 +137,16 @@ class ReadRequest(SeriesQuery):
     def start(self) -> datetime | None:
         """The start of the span. None for no bound."""
         return None if self.span is None else self.span.start
+
+    @property
+    def plugin_columns(self) -> tuple[str, ...]:
+        """The columns of plugins."""
+        return () if self.plugins is None else self.plugins.columns
+
+    @property
+    def context(self) -> int:
+        """The number of bars before the read that plugins need."""
+        return 0 if self.plugins is None else self.plugins.min_bars
 
     @property
     def segment_starts(self) -> list[date] | None:
@@ -176,15 +193,36 @@ def optional_columns(
     ValueError
         A name is unknown, the window is outside of its limits, or no column uses it.
     """
+    if features == "core" and lookback is None:
+        return (), NO_FEATURES
     options = fold_options(features, lookback=lookback)
     groups = {column.group for column in all_columns() if column.bar_name in options.features}
     return options.features, FeatureSet.of(groups, options.lookback)
+
+
+def watched(columns: Iterable[str], features: FeatureSet) -> set[str]:
+    """Return columns with the one that shows which look-back windows were cut."""
+    return {*columns, *([CUT_COLUMN] if features.groups and features.has_window else [])}
 
 
 def frame_columns(extra: Iterable[str], *, endings: bool) -> tuple[str, ...]:
     """Return the columns of bars of one series in Polars frames."""
     left_out = _NOT_STORED if endings else _NOT_STORED | ENDING
     return in_order({*column_names().core, *extra} - left_out)
+
+
+def plugins_of(include: Plugins, symbol: str = "") -> PluginCall | None:
+    """Return the plugins of a read; None if it adds no column of one.
+
+    Raises
+    ------
+    ValueError, TypeError, PluginError
+        As for `begin_call`.
+    """
+    if include is False:
+        return None
+    call = begin_call(include, symbol)
+    return call if call.columns else None
 
 
 def in_order(names: Iterable[str]) -> tuple[str, ...]:

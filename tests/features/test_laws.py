@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import random
 from dataclasses import replace
 
@@ -16,6 +17,8 @@ from properties.model import Case
 
 ARGUMENTS = {"features": "all", "lookback": "3bars"}
 FEATURES = [*COLUMNS]
+#: Digest of the columns in `test_the_bits_are_those_of_every_machine`.
+BITS = "3802584cea1821e4d464bc4a37237c3fb3e2f51edf3815e21704a28db1b4c9b3"
 
 
 @pytest.fixture(scope="module")
@@ -316,3 +319,16 @@ def test_a_refused_push_changes_nothing(trades: pl.DataFrame) -> None:
 def test_bars_do_not_depend_on_features(records: Records) -> None:
     plain = bars_of(records, 50, features="core")
     assert same_bits(bars_of(records, 50).select(plain.columns), plain)
+
+
+def test_the_bits_are_those_of_every_machine(trades: pl.DataFrame) -> None:
+    """Record the bits of all columns, so that no order of sums or library of functions changes one."""
+    bars = trades.rangebar.bars([20, 100], features="all", lookback="3bars", incomplete="keep")
+    bits = bars.select(FEATURES).with_columns(
+        pl.selectors.float().reinterpret(dtype=pl.UInt64).fill_null(0),
+        pl.selectors.integer().fill_null(-1),
+    )
+    digest = hashlib.sha256()
+    for name in FEATURES:
+        digest.update(bits[name].to_numpy().astype("<u8").tobytes())
+    assert digest.hexdigest() == BITS

@@ -126,12 +126,17 @@ MUTATIONS = [
         ("test_no_mixture.py",),
     ),
     Mutation(
+        "a new series loses the feature groups of its family",
+        (("populate/plan.py", "family.joined(wanted, wanted.window)", "wanted"),),
+        ("../pipeline/test_groups_stored.py",),
+    ),
+    Mutation(
         "bars are not read back",
         (
             (
                 "clickhouse/commit/publish.py",
-                "pending = [one for one in pending if stored.get(one.number) != one.expected]",
-                "pending = [one for one in pending if stored is None]",
+                "pending = [attempt for attempt in pending if stored.get(attempt.number) != attempt.expected]",
+                "pending = [attempt for attempt in pending if stored is None]",
             ),
         ),
         ("test_server_faults.py::test_rows_that_a_server_took_and_lost_are_sent_again",),

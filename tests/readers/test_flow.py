@@ -31,8 +31,10 @@ FILES = [
     ["newest", "lazy", "cached_plan"],
     ["execute"],
     ["missing_ticks"],
+    ["plugins"],
     ["plan"],
     ["coverage"],
+    ["features"],
     ["hints"],
     ["request"],
 ]

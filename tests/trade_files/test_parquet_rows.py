@@ -9,6 +9,7 @@ import polars as pl
 import pytest
 
 import rangebar_polars as rb
+from faulty import in_plan
 from rangebar_polars.exceptions import RepeatedFillsWarning, TickDataError, TickOrderError
 
 if TYPE_CHECKING:
@@ -28,26 +29,32 @@ def only_at(row: int, value: pl.Expr, column: str) -> pl.Expr:
 
 def test_a_row_that_is_no_trade(tmp_path: Path) -> None:
     plan = written(tmp_path, price=only_at(2, -pl.col("price"), "price"))
-    with pytest.raises(TickDataError, match=r"t\.parquet`, row 2: not a trade"):
+    with pytest.raises(in_plan(TickDataError), match=r"t\.parquet`, row 2: not a trade"):
         plan.collect()
 
 
 def test_rows_of_one_id(tmp_path: Path) -> None:
     plan = written(tmp_path, agg_trade_id=only_at(2, pl.col("agg_trade_id") - 1, "agg_trade_id"))
-    with pytest.raises(TickDataError, match=r"rows 1 and 2: conflicting[\s\S]*one of the rows"):
+    with pytest.raises(
+        in_plan(TickDataError), match=r"rows 1 and 2: conflicting[\s\S]*one of the rows"
+    ):
         plan.collect()
 
 
 def test_a_row_whose_time_runs_back(tmp_path: Path) -> None:
     earlier = pl.col("timestamp") - timedelta(hours=1)
     plan = written(tmp_path, timestamp=only_at(3, earlier, "timestamp"))
-    with pytest.raises(TickOrderError, match=r"row 3: the time runs back[\s\S]*sort the rows"):
+    with pytest.raises(
+        in_plan(TickOrderError), match=r"row 3: the time runs back[\s\S]*sort the rows"
+    ):
         plan.collect()
 
 
 def test_a_row_of_another_symbol(tmp_path: Path) -> None:
     plan = written(tmp_path, symbol=pl.Series(["A", "A", "B", "B"]))
-    with pytest.raises(TickDataError, match="row 2: trades of several symbols: `B` after `A`"):
+    with pytest.raises(
+        in_plan(TickDataError), match="row 2: trades of several symbols: `B` after `A`"
+    ):
         plan.collect()
 
 
