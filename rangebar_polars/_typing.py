@@ -36,6 +36,7 @@ __all__ = [
     "NewestCachedNames",
     "NewestNames",
     "PlotOptions",
+    "Plugins",
     "PopulateNames",
     "PrecomputeNames",
     "RangeBarNames",
@@ -59,6 +60,8 @@ Lookback: TypeAlias = SupportsIndex | str | timedelta
 GroupBy: TypeAlias = str | Sequence[str]
 Incomplete: TypeAlias = Literal["drop", "keep"] | bool
 MaxGap: TypeAlias = timedelta | str
+#: Whether to add the columns of plugins, or the names of the plugins.
+Plugins: TypeAlias = bool | list[str] | tuple[str, ...]
 Reset: TypeAlias = Literal["year", "month", "week", "day", "1y", "1mo", "1w", "1d", "none"]
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 import polars as pl
@@ -15,7 +15,7 @@ from rangebar_polars.plugins.discovery import Failure, attempt, discovered, repo
 from rangebar_polars.plugins.provider import columns_given, missing_columns, values_of
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Collection, Sequence
 
     from rangebar_polars.plugins.provider import Declared
 
@@ -101,6 +101,15 @@ class PluginCall:
     def min_bars(self) -> int:
         """How many bars before the first requested one `columns_of` can use."""
         return max((one.min_bars for one in self.providers), default=0)
+
+    def begin_again(self) -> PluginCall:
+        """Return a call with the same plugins, none of which has failed."""
+        return replace(self, failed=set())
+
+    def giving(self, names: Collection[str]) -> PluginCall:
+        """Return the part of this call that gives some columns; both know what has failed."""
+        wanted = [one for one in self.providers if not set(one.columns).isdisjoint(names)]
+        return replace(self, providers=tuple(wanted))
 
     def columns_of(
         self, bars: pl.DataFrame, *, context: int, symbol: str, threshold: int

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Collection
 
 __all__ = ["Declared", "FeatureProvider", "clash_of", "columns_given", "declare", "faults_of"]
-__all__ += ["missing_columns", "values_of"]
+__all__ += ["input_columns", "missing_columns", "values_of"]
 
 _NAME = re.compile(r"[a-z][a-z0-9_]*")
 #: Beginnings of names of the catalogue, and its groups, also those of coming versions.
@@ -160,15 +160,16 @@ def clash_of(one: Declared, others: Collection[Declared]) -> str | None:
 
 def columns_given(bars: pl.DataFrame) -> list[str]:
     """Return the columns of bars that plugins get, in the order of the catalogue."""
-    return [name for name in _columns_of_plugins() if name in bars.columns]
+    return [name for name in input_columns() if name in bars.columns]
 
 
 def missing_columns(bars: pl.DataFrame) -> list[str]:
     """Return the columns that plugins may expect and that the bars do not have."""
-    return [name for name in _columns_of_plugins() if name not in bars.columns]
+    return [name for name in input_columns() if name not in bars.columns]
 
 
-def _columns_of_plugins() -> list[str]:
+def input_columns() -> list[str]:
+    """Return the columns that plugins get, in the order of the catalogue."""
     names = column_names()
     known = (*names.core, *names.groups["microstructure"])
     return [name for name in known if name not in _OF_THE_CALL]

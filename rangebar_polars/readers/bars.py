@@ -3,26 +3,28 @@
 from __future__ import annotations
 
 from functools import partial
-from itertools import product
 from typing import TYPE_CHECKING
 
 from rangebar_polars._utils.arguments.checks import count_of, require_bool
 from rangebar_polars._utils.arguments.names import REQUIRED, both_names
 from rangebar_polars._utils.warn import warn_caller
 from rangebar_polars.bar_series.query import SeriesQuery, span_of
-from rangebar_polars.catalogue import column_names
 from rangebar_polars.interop.pandas_frames import bars_to_pandas, import_pandas
 from rangebar_polars.readers.execute import execute
 from rangebar_polars.readers.lazy import planned_frame
-from rangebar_polars.readers.newest import end_of, fewer, newest_warnings
+from rangebar_polars.readers.newest import end_of, newest_warnings
 from rangebar_polars.readers.request import (
+    ENDING,
     Fetches,
     ReadRequest,
     extra_columns,
+    frame_columns,
     in_order,
     optional_columns,
     past_gates,
+    plugins_of,
     registered_symbols,
+    requests_of,
     require_one,
     watched,
 )
@@ -30,7 +32,7 @@ from rangebar_polars.symbol_registry import past_gate, validate_symbol_registere
 from rangebar_polars.threshold import parse_thresholds
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Sequence
     from pathlib import Path
     from typing import SupportsIndex, Unpack
 
@@ -41,6 +43,7 @@ if TYPE_CHECKING:
         Features,
         Lookback,
         NewestNames,
+        Plugins,
         RangeBarNames,
         ScanNames,
     )
@@ -51,8 +54,7 @@ if TYPE_CHECKING:
 
 __all__ = ["get_n_range_bars", "get_range_bars", "scan_range_bars"]
 
-_CHART_COLUMNS = {"close_time", "open", "high", "low", "close", "volume"}
-_ENDING = {"is_closed", "ended_by"}
+_CHART_COLUMNS = {"close_time", "open", "high", "low", "close", "volume", *ENDING}
 
 
 @both_names
@@ -68,6 +70,7 @@ def get_range_bars(
     include_microstructure: bool = False,
     features: Features = "core",
     lookback: Lookback | None = None,
+    include_plugin_features: Plugins = False,
     include_orphaned_bars: bool = False,
     include_incomplete: bool = False,
     use_cache: bool = True,
@@ -109,6 +112,9 @@ def get_range_bars(
     lookback
         The window of the look-back columns, as for `bars`. By default that of the cached bars, else
         200 records.
+    include_plugin_features
+        Add the columns of feature plugins: True for all that are installed, or a list of their
+        names. They are computed at each read, from the bars and the `min_bars` bars before them.
     include_orphaned_bars
         Include bars that a reset ended, and add the columns `is_closed` and `is_orphan`. The last
         orphan is included if the end of the read reaches the reset.
@@ -131,10 +137,10 @@ def get_range_bars(
     Returns
     -------
     pandas.DataFrame
-        Columns Open, High, Low, Close, Volume (0 for quotes). The index `timestamp` is the time at
-        which a bar closed, in UTC without a zone, ascending. `attrs["rangebar"]` lists for each
-        segment the series, its anchor, the source (`cache`, `cache+ticks`, `ticks`), the end, the
-        feature groups and the look-back window.
+        Columns Open, High, Low, Close, Volume (0 for quotes), and those that are added, plugins
+        last. The index `timestamp` is the time at which a bar closed, in UTC without a zone,
+        ascending. `attrs["rangebar"]` lists for each segment the series, its anchor, the source
+        (`cache`, `cache+ticks`, `ticks`), the end, the feature groups and the look-back window.
 
     Warns
     -----
@@ -143,6 +149,8 @@ def get_range_bars(
         changed.
     FeatureWarning
         Look-back windows of bars or of time were cut to 10,000 records.
+    PluginWarning
+        A plugin could not be loaded, or failed: its columns are NaN.
 
     Raises
     ------
@@ -178,6 +186,7 @@ def get_range_bars(
     name = validate_symbol_registered(symbol, operation="get_range_bars")
     with past_gate(name):
         span = span_of(name, start_date, end_date)
+        call = plugins_of(include_plugin_features, name)
         extra, groups = extra_columns(features, lookback, microstructure=include_microstructure)
         series = SeriesQuery.of(
             name,
@@ -194,9 +203,10 @@ def get_range_bars(
             series.spec,
             series.anchor,
             series.features,
-            columns=in_order(_CHART_COLUMNS | _ENDING | watched(extra, groups)),
+            columns=in_order(_CHART_COLUMNS | watched(extra, groups)),
             span=span,
             end=span.end,
+            plugins=call,
             include_orphans=include_orphaned_bars,
             include_incomplete=include_incomplete,
             use_cache=use_cache,
@@ -205,7 +215,6 @@ def get_range_bars(
             dsn=dsn,
         )
         result = execute(request)
-    _warn(result.warnings)
     return _to_pandas(request, result, extra)
 
 
@@ -223,6 +232,7 @@ def get_n_range_bars(
     include_microstructure: bool = False,
     features: Features = "core",
     lookback: Lookback | None = None,
+    include_plugin_features: Plugins = False,
     use_cache: bool = True,
     fetch_if_missing: bool = True,
     prevent_same_timestamp_close: bool = True,
@@ -248,8 +258,8 @@ def get_n_range_bars(
     allow_fewer
         If fewer bars are available, return them with a warning instead of raising.
     symbol, threshold_decimal_bps, ouroboros, ouroboros_mode, source, market, \
-include_microstructure, features, lookback, use_cache, fetch_if_missing, \
-prevent_same_timestamp_close, anchor, cache_dir, dsn
+include_microstructure, features, lookback, include_plugin_features, use_cache, \
+fetch_if_missing, prevent_same_timestamp_close, anchor, cache_dir, dsn
         As for `get_range_bars`.
 
     Returns
@@ -291,6 +301,7 @@ SourceError
     count = count_of(n_bars)
     require_bool(allow_fewer=allow_fewer)
     with past_gate(name):
+        call = plugins_of(include_plugin_features, name)
         extra, groups = extra_columns(features, lookback, microstructure=include_microstructure)
         series = SeriesQuery.of(
             name,
@@ -307,9 +318,10 @@ SourceError
             series.spec,
             series.anchor,
             series.features,
-            columns=in_order(_CHART_COLUMNS | _ENDING | watched(extra, groups)),
+            columns=in_order(_CHART_COLUMNS | watched(extra, groups)),
             end=end_of(end_date),
             count=count,
+            plugins=call,
             is_open=end_date is None,
             use_cache=use_cache,
             fetch=fetch_if_missing,
@@ -317,11 +329,8 @@ SourceError
             dsn=dsn,
         )
         result = execute(request)
-    found = [*result.warnings, *newest_warnings(request, result.bars, result.segments)]
-    if result.bars.height < count:
-        found.append(fewer(request, result.bars, result.segments, allowed=allow_fewer))
-    _warn(found)
-    return _to_pandas(request, result, extra)
+    found = newest_warnings(request, result.bars, result.segments, allow_fewer=allow_fewer)
+    return _to_pandas(request, result, extra, found)
 
 
 @both_names
@@ -333,6 +342,7 @@ def scan_range_bars(
     *,
     features: Features = "core",
     lookback: Lookback | None = None,
+    include_plugin_features: Plugins = False,
     anchor: Anchor | None = None,
     ouroboros: str | None = "year",
     source: str = "binance",
@@ -368,6 +378,10 @@ def scan_range_bars(
         column `threshold`.
     features, lookback
         Groups or names of columns beyond the core, and their window, as for `get_range_bars`.
+    include_plugin_features
+        As for `get_range_bars`. The plugins are called when the frame is collected, if the query
+        needs a column of theirs, for one symbol and threshold after another: if one fails, its
+        columns are null from there on.
     include_orphaned_bars, include_incomplete
         As for `get_range_bars`. Either adds the columns `is_closed` and `ended_by`.
     fetch_if_missing
@@ -379,8 +393,9 @@ cache_dir, dsn
     Returns
     -------
     LazyFrame
-        Columns of a bar frame without `bar_id`, ordered by close time. With lists, the bars of the
-        first symbol come first, those of its first threshold before those of its second.
+        Columns of a bar frame without `bar_id`, then those of plugins, ordered by close time. With
+        lists, the bars of the first symbol come first, those of its first threshold before those
+        of its second.
 
     Warns
     -----
@@ -420,6 +435,7 @@ CacheUnavailableError, SourceError
     names, has_symbols = registered_symbols(symbol, operation="scan_range_bars")
     thresholds, has_thresholds = parse_thresholds(threshold)
     with past_gates(names):
+        call = plugins_of(include_plugin_features, "" if has_symbols else names[0])
         spans = {name: span_of(name, start, end) for name in names}
         extra, groups = optional_columns(features, lookback)
         query = partial(
@@ -434,7 +450,8 @@ CacheUnavailableError, SourceError
         )
         request = partial(
             ReadRequest,
-            columns=_scanned(extra, with_endings=include_orphaned_bars or include_incomplete),
+            columns=frame_columns(extra, endings=include_orphaned_bars or include_incomplete),
+            plugins=call,
             include_orphans=include_orphaned_bars,
             include_incomplete=include_incomplete,
             use_cache=use_cache,
@@ -443,35 +460,28 @@ CacheUnavailableError, SourceError
             dsn=dsn,
             fetches=Fetches(),
         )
-        requests = []
-        for name, dbps in product(names, thresholds):
-            # Messages show a text as it was written.
-            written = threshold if isinstance(threshold, str) else dbps
-            series, span = query(name, written), spans[name]
-            one = request(series.spec, series.anchor, series.features, span=span, end=span.end)
-            requests.append(one)
+        # Messages show a text as it was written.
+        written = [threshold] if isinstance(threshold, str) else thresholds
+        requests = requests_of(request, query, spans, written)
         frame, found = planned_frame(
             requests, with_symbol=has_symbols, with_threshold=has_thresholds
         )
-    _warn(found)
+    for warning in found:
+        warn_caller(warning)
     return frame
 
 
-def _scanned(extra: Iterable[str], *, with_endings: bool) -> tuple[str, ...]:
-    """Return the columns of a plan of bars."""
-    core = set(column_names().core) - {"threshold", "bar_id"}
-    return in_order((core if with_endings else core - _ENDING) | set(extra))
-
-
-def _warn(found: Iterable[Warning]) -> None:
-    """Issue warnings to the caller of the public function."""
-    for warning in found:
+def _to_pandas(
+    request: ReadRequest,
+    result: ReadResult,
+    extra: tuple[str, ...],
+    more: Sequence[Warning] = (),
+) -> pd.DataFrame:
+    """Issue the warnings of a read, and return its bars."""
+    for warning in (*result.warnings, *more):
         warn_caller(warning)
-
-
-def _to_pandas(request: ReadRequest, result: ReadResult, extra: tuple[str, ...]) -> pd.DataFrame:
     bars = result.bars
-    frame = bars_to_pandas(bars, extra)
+    frame = bars_to_pandas(bars, (*extra, *request.plugin_columns))
     if request.include_orphans or request.include_incomplete:
         closed = bars.get_column("is_closed")
         frame["is_closed"] = closed.to_numpy()

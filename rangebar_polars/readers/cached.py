@@ -12,18 +12,21 @@ from rangebar_polars._utils.warn import warn_caller
 from rangebar_polars.bar_series.columns import OPTIONAL_GROUPS, stored_groups
 from rangebar_polars.bar_series.features import named_features, stored_features
 from rangebar_polars.bar_series.query import SeriesQuery, instant, span_of
-from rangebar_polars.catalogue import column_names
 from rangebar_polars.clickhouse.open import reading
 from rangebar_polars.clickhouse.query import bars as query
 from rangebar_polars.clickhouse.query.bars import READ_TRIES, DamagedBarsError
 from rangebar_polars.readers.cached_plan import plan_cached
 from rangebar_polars.readers.coverage import coverage_rows, stale_warnings
+from rangebar_polars.readers.execute import read_stored
 from rangebar_polars.readers.features import cut_windows
 from rangebar_polars.readers.hints import missing_days_warning
+from rangebar_polars.readers.plugins import with_needed_columns, with_plugin_columns
 from rangebar_polars.readers.request import (
     ReadRequest,
+    frame_columns,
     in_order,
     optional_columns,
+    plugins_of,
     require_one,
     watched,
 )
@@ -43,9 +46,9 @@ if TYPE_CHECKING:
         Features,
         Lookback,
         NewestCachedNames,
+        Plugins,
     )
     from rangebar_polars._utils.span import When
-    from rangebar_polars.bar_series.features import FeatureSet
     from rangebar_polars.bar_series.query import Anchor
     from rangebar_polars.bar_series.units import Unit
     from rangebar_polars.clickhouse.connection.client import Cache
@@ -69,6 +72,7 @@ def get_cached_bars(
     market: str = "spot",
     features: Features = "core",
     lookback: Lookback | None = None,
+    include_plugin_features: Plugins = False,
     include_orphaned_bars: bool = False,
     prevent_same_timestamp_close: bool = True,
     anchor: Anchor | None = None,
@@ -101,6 +105,9 @@ def get_cached_bars(
         Groups or names of columns beyond the core, which the bars must have been stored with.
     lookback
         The window that the look-back columns must have; by default that of the bars.
+    include_plugin_features
+        Add the columns of feature plugins: True for all that are installed, or a list of their
+        names. They are computed from the bars and the `min_bars` bars before them.
     include_orphaned_bars
         Include bars that a reset or a gap ended, and add the columns `is_closed` and `ended_by`. A
         bar that a reset ended is included if the end of the read reaches the reset.
@@ -115,12 +122,14 @@ def get_cached_bars(
     Returns
     -------
     DataFrame
-        Columns of a bar frame without `bar_id`, ordered by close time.
+        Columns of a bar frame without `bar_id`, and those of plugins, ordered by close time.
 
     Warns
     -----
     CoverageWarning
         Days of the span are not cached, or their ticks have changed.
+    PluginWarning
+        A plugin could not be loaded, or failed: its columns are null.
 
     Raises
     ------
@@ -141,9 +150,11 @@ def get_cached_bars(
     require_bool(include_orphaned_bars=include_orphaned_bars)
     require_one("get_cached_bars", symbol, threshold, start=start, end=end)
     name = validate_symbol_registered(symbol, operation="get_cached_bars")
+    call = plugins_of(include_plugin_features, name)
     span = None if start is None else span_of(name, start, end)
     until = None if end is None else parse_span("1971-01-01", end).end
-    columns, groups = _columns(features, lookback, endings=include_orphaned_bars)
+    extra, groups = optional_columns(features, lookback)
+    columns = frame_columns(extra, endings=include_orphaned_bars)
     series = SeriesQuery.of(
         name,
         threshold,
@@ -164,12 +175,13 @@ def get_cached_bars(
         end=until,
         include_orphans=include_orphaned_bars,
         is_open=end is None,
+        plugins=call,
         cache_dir=cache_dir,
         dsn=dsn,
     )
-    plan, bars = _read(request, lambda cache, units: _bars(cache, request, units))
+    plan, bars = _read_bars(request)
     _warn(request, plan, bars)
-    return query.no_bars(columns) if bars is None else bars.select(columns)
+    return bars.select(*columns, *request.plugin_columns)
 
 
 def cached_groups(
@@ -224,6 +236,7 @@ def get_n_bars(
     market: str = "spot",
     features: Features = "core",
     lookback: Lookback | None = None,
+    include_plugin_features: Plugins = False,
     prevent_same_timestamp_close: bool = True,
     anchor: Anchor | None = None,
     cache_dir: Path | str | None = None,
@@ -242,7 +255,7 @@ def get_n_bars(
         Number of bars, at least 1.
     before
         Only bars that close before this instant, or before this day.
-    symbol, threshold, ouroboros, source, market, features, lookback, \
+    symbol, threshold, ouroboros, source, market, features, lookback, include_plugin_features, \
 prevent_same_timestamp_close, anchor, cache_dir, dsn, ouroboros_mode
         As for `get_cached_bars`.
 
@@ -267,9 +280,11 @@ prevent_same_timestamp_close, anchor, cache_dir, dsn, ouroboros_mode
     """
     require_one("get_n_bars", symbol, threshold, n_bars)
     name = validate_symbol_registered(symbol, operation="get_n_bars")
+    call = plugins_of(include_plugin_features, name)
     count = count_of(n_bars)
     until = None if before is None else instant(before, "before")
-    columns, groups = _columns(features, lookback)
+    extra, groups = optional_columns(features, lookback)
+    columns = frame_columns(extra, endings=False)
     series = SeriesQuery.of(
         name,
         threshold,
@@ -288,12 +303,13 @@ prevent_same_timestamp_close, anchor, cache_dir, dsn, ouroboros_mode
         columns=in_order(watched(columns, groups)),
         end=until,
         count=count,
+        plugins=call,
         cache_dir=cache_dir,
         dsn=dsn,
     )
-    plan, bars = _read(request, lambda cache, units: _newest_bars(cache, request, units))
+    plan, bars = _read_bars(request)
     _warn(request, plan, bars)
-    return query.no_bars(columns) if bars is None else bars.select(columns)
+    return bars.select(*columns, *request.plugin_columns)
 
 
 @both_names
@@ -439,41 +455,25 @@ def _read(
         return plan, read(cache, plan.units)
 
 
-def _bars(cache: Cache, request: ReadRequest, units: Sequence[Unit]) -> pl.DataFrame:
-    return query.read_bars(
-        cache,
-        units,
-        columns=request.columns,
-        start_us=None if request.start is None else microseconds(request.start),
-        end_us=_end_us(request),
-        include_orphans=request.include_orphans,
-    )
-
-
-def _newest_bars(cache: Cache, request: ReadRequest, units: Sequence[Unit]) -> pl.DataFrame:
-    return query.newest_bars(
-        cache, units, request.count or 0, columns=request.columns, end_us=_end_us(request)
-    )
+def _read_bars(request: ReadRequest) -> tuple[CachedPlan, pl.DataFrame]:
+    """Read the bars of a request with the columns of its plugins."""
+    if request.plugins is not None:
+        request = with_needed_columns(request)
+    plan, found = _read(request, lambda cache, units: read_stored(cache, request, units))
+    earlier, bars = found or (None, query.no_bars(request.columns))
+    # The cache is closed now: a plugin may read bars, too.
+    return plan, with_plugin_columns(request, [] if earlier is None else [earlier], bars)
 
 
 def _end_us(request: ReadRequest) -> int | None:
     return None if request.end is None else microseconds(request.end)
 
 
-def _columns(
-    features: Features, lookback: Lookback | None, *, endings: bool = False
-) -> tuple[tuple[str, ...], FeatureSet]:
-    """Return the columns of a stored bar, and their optional feature groups."""
-    optional, groups = optional_columns(features, lookback)
-    left_out = {"threshold", "bar_id"} | (set() if endings else {"is_closed", "ended_by"})
-    return in_order(({*column_names().core} | {*optional}) - left_out), groups
-
-
-def _warn(request: ReadRequest, plan: CachedPlan, bars: pl.DataFrame | None) -> None:
+def _warn(request: ReadRequest, plan: CachedPlan, bars: pl.DataFrame) -> None:
     """Warn the user of days without bars, of changed ticks, and of windows that were cut."""
     found: list[Warning] = []
     found += [missing_days_warning(request, plan.missing)] if plan.missing else []
     found += stale_warnings(request.spec, plan.units_of_span, request.cache_dir)
-    found += [] if bars is None else cut_windows(bars, plan.window)
+    found += cut_windows(bars, plan.window)
     for warning in found:
         warn_caller(warning)

@@ -32,9 +32,9 @@ __all__ = ["CachedPlan", "plan_cached"]
 class CachedPlan:
     """Units that answer a read of stored bars."""
 
-    #: Units to read. Those outside the span may hold bars of it.
+    #: Units of the series to read. Those outside the span may hold bars of it.
     units: tuple[Unit, ...]
-    #: Units of the days of the span.
+    #: Units of the days of the span, or those that hold the newest bars.
     units_of_span: tuple[Unit, ...]
     #: Whole days of the read without units.
     missing: tuple[date, ...]
@@ -107,7 +107,7 @@ def _plan_newest(request: ReadRequest, chains: Mapping[BarSeries, Chain]) -> Cac
             break
     units = [unit for chain in reversed(newest) for unit in chain.units]
     chosen = tuple(newest_units(units, request.count, end_us))
-    return CachedPlan(chosen, chosen, tuple(_holes(newest, request.end)))
+    return CachedPlan(tuple(units), chosen, tuple(_holes(newest, request.end)))
 
 
 def _holes(newest: Sequence[Chain], end: datetime | None) -> list[date]:

@@ -14,7 +14,6 @@ from rangebar_polars.bar_series.days import Track, compute_days, forming, orphan
 from rangebar_polars.bar_series.featured import ReplayError
 from rangebar_polars.clickhouse.open import reading
 from rangebar_polars.clickhouse.query.bars import (
-    MOST_ROWS,
     READ_TRIES,
     DamagedBarsError,
     newest_bars,
@@ -35,6 +34,7 @@ from rangebar_polars.readers.features import cut_windows
 from rangebar_polars.readers.hints import MissingBars, too_many_days_of_several
 from rangebar_polars.readers.missing_ticks import with_ticks
 from rangebar_polars.readers.plan import plan_read
+from rangebar_polars.readers.plugins import bars_before, with_needed_columns, with_plugin_columns
 from rangebar_polars.readers.request import Fetches
 
 if TYPE_CHECKING:
@@ -42,6 +42,7 @@ if TYPE_CHECKING:
 
     from rangebar_polars._warnings import RangeBarWarning
     from rangebar_polars.bar_series.featured import BarBuilder
+    from rangebar_polars.bar_series.units import Unit
     from rangebar_polars.clickhouse.connection.client import Cache
     from rangebar_polars.readers.plan import SegmentRead
     from rangebar_polars.readers.request import ReadRequest
@@ -54,6 +55,7 @@ __all__ = [
     "execute",
     "open_if_wanted",
     "plan_all",
+    "read_stored",
     "settle",
 ]
 
@@ -68,10 +70,14 @@ class ReadResult:
     bars: pl.DataFrame
     segments: tuple[SegmentRead, ...]
     warnings: tuple[RangeBarWarning, ...]
+    #: Stored bars before these, for plugins.
+    earlier: pl.DataFrame | None = None
 
 
 def execute(request: ReadRequest) -> ReadResult:
     """Read the bars of a request: stored bars first, then those computed from ticks."""
+    if request.plugins is not None:
+        request = with_needed_columns(request)
     try:
         return _execute(request)
     except ParquetCorruptionError:
@@ -90,11 +96,23 @@ def _execute(request: ReadRequest) -> ReadResult:
     # Segments with stored bars and segments with computed ones may alternate.
     if not bars.get_column("close_time").is_sorted():
         bars = bars.sort("close_time", maintain_order=True)
-    if request.count is not None:
-        bars = bars.tail(min(request.count, MOST_ROWS))
+    first = _first_row(request, bars)
+    earlier, bars = bars.head(first), bars.slice(first)
     window = settled.segments[-1].features.window
     cut = () if window is None else cut_windows(bars, window)
+    if request.plugins is not None:
+        before = [earlier] if settled.earlier is None else [settled.earlier, earlier]
+        bars = with_plugin_columns(request, before, bars)
     return ReadResult(bars, settled.segments, (*settled.warnings, *cut))
+
+
+def _first_row(request: ReadRequest, bars: pl.DataFrame) -> int:
+    """Return the row of the first requested bar; plugins need those before it."""
+    if request.count is not None:
+        return max(0, bars.height - request.count)
+    if request.start is None:
+        return 0
+    return int((bars.get_column("close_time") < request.start).sum())
 
 
 def settle(
@@ -116,17 +134,17 @@ def settle(
     for _ in range(_TRIES):
         if with_bars:
             with open_if_wanted(request) as cache:
-                planned, bars = _plan_and_read(cache, request)
+                planned, earlier, bars = _plan_and_read(cache, request)
         else:
             planned = planned or plan_all([request])[0]
-            bars = no_bars(request.columns)
+            bars, earlier = no_bars(request.columns), None
         reads, warnings = ensure_ticks(request, planned)
         # After the snapshot, to notice a day that was replaced before it.
         units = [unit for read in planned for unit in read.units_of_span]
         stale = stale_warnings(request.spec, units, request.cache_dir)
         is_continued = any(read.units_of_span and read.computes_bars for read in reads)
         if not (stale and is_continued) or _is_current(request, planned):
-            return ReadResult(bars, tuple(reads), (*stale, *warnings))
+            return ReadResult(bars, tuple(reads), (*stale, *warnings), earlier)
         planned, request = None, replace(request, fetches=Fetches())
     sentence = (
         f"stored bars of {request.spec.symbol} at {request.spec.threshold} dbps were replaced while "
@@ -161,33 +179,60 @@ def plan_all(requests: Sequence[ReadRequest]) -> list[list[SegmentRead]]:
 
 def _plan_and_read(
     cache: Cache | None, request: ReadRequest
-) -> tuple[list[SegmentRead], pl.DataFrame]:
-    """Plan and read the units, and plan again if they were replaced meanwhile."""
+) -> tuple[list[SegmentRead], pl.DataFrame | None, pl.DataFrame]:
+    """Plan and read the units, and plan again if they were replaced meanwhile.
+
+    Return the plan and the two frames of `read_stored`.
+    """
     if cache is None:
-        return plan_read(None, request), no_bars(request.columns)
+        return plan_read(None, request), None, no_bars(request.columns)
     for _ in range(READ_TRIES - 1):
         planned = plan_read(cache, request)
         with suppress(DamagedBarsError):
-            return planned, _read_stored(cache, request, planned)
+            return planned, *read_stored(cache, request, _units(planned))
     planned = plan_read(cache, request)
-    return planned, _read_stored(cache, request, planned)
+    return planned, *read_stored(cache, request, _units(planned))
 
 
-def _read_stored(
-    cache: Cache, request: ReadRequest, planned: Sequence[SegmentRead]
-) -> pl.DataFrame:
-    units = [unit for read in planned for unit in read.units]
+def read_stored(
+    cache: Cache, request: ReadRequest, units: Sequence[Unit]
+) -> tuple[pl.DataFrame | None, pl.DataFrame]:
+    """Read the stored bars of a request, and those before them that its plugins need.
+
+    Parameters
+    ----------
+    units
+        The stored units of all series of the read, from the beginning of each series on.
+
+    Returns
+    -------
+    tuple of DataFrame
+        The bars before, None without plugins, and the bars.
+
+    Raises
+    ------
+    DamagedBarsError
+        Published rows are not there any more.
+    """
     end_us = None if request.end is None else microseconds(request.end)
     if request.count is not None:
-        return newest_bars(cache, units, request.count, columns=request.columns, end_us=end_us)
-    return read_bars(
-        cache,
-        units,
-        columns=request.columns,
-        start_us=None if request.start is None else microseconds(request.start),
-        end_us=end_us,
-        include_orphans=request.include_orphans,
-    )
+        bars = newest_bars(cache, units, request.count, columns=request.columns, end_us=end_us)
+    else:
+        bars = read_bars(
+            cache,
+            units,
+            columns=request.columns,
+            start_us=None if request.start is None else microseconds(request.start),
+            end_us=end_us,
+            include_orphans=request.include_orphans,
+        )
+    if request.plugins is None:
+        return None, bars
+    return bars_before(cache, request, units, bars), bars
+
+
+def _units(reads: Sequence[SegmentRead]) -> list[Unit]:
+    return [unit for read in reads for unit in read.units]
 
 
 def _is_current(request: ReadRequest, planned: Sequence[SegmentRead]) -> bool:
@@ -198,7 +243,7 @@ def _is_current(request: ReadRequest, planned: Sequence[SegmentRead]) -> bool:
 
 
 def _attempts(reads: Sequence[SegmentRead]) -> list[int]:
-    return [unit.attempt for read in reads for unit in read.units]
+    return [unit.attempt for unit in _units(reads)]
 
 
 def ensure_ticks(
@@ -239,7 +284,10 @@ def _naming_use_cache(error: CacheUnavailableError) -> CacheUnavailableError:
 
 
 def compute_segment(request: ReadRequest, read: SegmentRead) -> Iterator[pl.DataFrame]:
-    """Compute the bars of a segment that are not stored, a day at a time."""
+    """Compute the bars of a segment that are not stored, a day at a time.
+
+    If plugins need bars before the read, those that are computed are among them.
+    """
     if not read.computes_bars:
         return
     try:
@@ -277,7 +325,8 @@ def _of_ticks(read: SegmentRead, builder: BarBuilder) -> Iterator[pl.DataFrame]:
 
 def _requested(request: ReadRequest, read: SegmentRead, bars: pl.DataFrame) -> pl.DataFrame:
     """Return the bars that close in the span of the segment, without unrequested kinds."""
-    passes = pl.col("close_time").is_between(read.span.start, read.span.end, closed="left")
+    start = read.series.anchor if request.context else read.span.start
+    passes = pl.col("close_time").is_between(start, read.span.end, closed="left")
     is_forming = pl.col("ended_by").is_null()
     passes &= pl.col("is_closed") | pl.lit(request.include_orphans) | is_forming
     return bars.filter(passes).select(request.columns)

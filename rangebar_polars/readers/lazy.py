@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING
 
 import polars as pl
@@ -15,10 +16,21 @@ import polars as pl
 from rangebar_polars._text import count_text
 from rangebar_polars._utils.span import microseconds
 from rangebar_polars.bar_series.features import stored_features
-from rangebar_polars.clickhouse.query.bars import READ_TRIES, DamagedBarsError, no_bars, read_bars
+from rangebar_polars.clickhouse.query.bars import (
+    READ_TRIES,
+    DamagedBarsError,
+    no_bars,
+    read_bars,
+)
 from rangebar_polars.clickhouse.query.units import read_chains
 from rangebar_polars.exceptions import RangeBarError, SnapshotExpiredError, with_hint
 from rangebar_polars.readers.execute import compute_segment, open_if_wanted, plan_all, settle
+from rangebar_polars.readers.plugins import (
+    context_request,
+    context_units,
+    with_needed_columns,
+    with_plugin_columns,
+)
 from rangebar_polars.storage.reading.keyed import KeyedRows, keyed_frame
 
 if TYPE_CHECKING:
@@ -29,6 +41,7 @@ if TYPE_CHECKING:
     from rangebar_polars.bar_series.identity import BarSpec
     from rangebar_polars.bar_series.units import Unit
     from rangebar_polars.clickhouse.connection.client import Cache
+    from rangebar_polars.plugins.call import PluginCall
     from rangebar_polars.readers.execute import ReadResult
     from rangebar_polars.readers.plan import SegmentRead
     from rangebar_polars.readers.request import ReadRequest
@@ -51,7 +64,7 @@ def planned_frame(
 
     The requests differ in symbol and threshold only; the frame has their bars one request after
     another, with columns for the two if asked. Collecting it opens the cache for one part of the
-    rows at a time.
+    rows at a time. A query that needs columns of plugins holds the bars of one request at a time.
     """
     plans = plan_all(requests)
     planned = [
@@ -61,16 +74,25 @@ def planned_frame(
     dtypes: dict[str, pl.DataType] = {"symbol": pl.String()} if with_symbol else {}
     if with_threshold:
         dtypes["threshold"] = pl.UInt32()
+    stored = no_bars(requests[0].columns).schema
     frame = keyed_frame(
-        [KeyedRows(one.keys, one.rows) for one in planned],
-        schema=no_bars(requests[0].columns).schema,
+        _query_of(planned),
+        schema=pl.Schema({**stored, **dict.fromkeys(requests[0].plugin_columns, pl.Float64())}),
         key_dtypes=dtypes,
         time="close_time",
         name="RANGE_BARS",
         detail=_described(planned),
+        begin=partial(_query_of, planned),
     )
     found = {str(warning): warning for one in planned for warning in one.result.warnings}
     return frame, tuple(found.values())
+
+
+def _query_of(planned: Sequence[_Planned]) -> list[KeyedRows]:
+    """Return the rows for one query, in which a plugin that has failed is not called again."""
+    plugins = planned[0].request.plugins
+    call = None if plugins is None else plugins.begin_again()
+    return [KeyedRows(one.keys, partial(one.rows, call)) for one in planned]
 
 
 def _described(planned: Sequence[_Planned]) -> str:
@@ -100,12 +122,18 @@ class _Planned:
         spec = self.request.spec
         return {"symbol": spec.symbol, "threshold": spec.threshold}
 
-    def rows(self, names: list[str], bounds: Bounds) -> Iterator[pl.DataFrame]:
+    def rows(
+        self, call: PluginCall | None, names: list[str], bounds: Bounds
+    ) -> Iterator[pl.DataFrame]:
         """Yield the bars in order. Bars outside the bounds may be left out."""
         columns = tuple(name for name in self.request.columns if name in names)
-        request = replace(self.request, columns=columns)
+        request = replace(self.request, columns=columns, plugins=None)
+        frames = _frames
+        if call is not None and not set(call.columns).isdisjoint(names):
+            request = replace(request, plugins=call.giving(names))
+            frames = _frames_with_plugins
         try:
-            yield from _frames(request, self.result.segments, bounds)
+            yield from frames(request, self.result.segments, bounds)
         except RangeBarError as error:
             if self.is_one_of_several:
                 _name_series(error, self.request.spec)
@@ -119,13 +147,43 @@ def _name_series(error: RangeBarError, spec: BarSpec) -> None:
         error.args = (f"bars of {spec.symbol} {threshold}: {text}", *error.args[1:])
 
 
+def _frames_with_plugins(
+    request: ReadRequest, reads: Sequence[SegmentRead], bounds: Bounds
+) -> Iterator[pl.DataFrame]:
+    """Yield the bars of the reads in order, with the columns of plugins.
+
+    The first one is yielded after the last call of a plugin, which has no values if a call fails.
+    """
+    request = with_needed_columns(request)
+    parts = []
+    for read in reads:
+        frames = list(_frames(request, [read], bounds))
+        if frames:
+            bars = pl.concat(frames)
+            first = int((bars.get_column("close_time") < read.span.start).sum())
+            earlier, bars = bars.head(first), bars.slice(first)
+            if bars.height:
+                before = [*_before(request, read, bounds), earlier]
+                parts.append(with_plugin_columns(request, before, bars))
+    yield from parts if request.plugins is None else map(request.plugins.settle, parts)
+
+
+def _before(request: ReadRequest, read: SegmentRead, bounds: Bounds) -> Iterator[pl.DataFrame]:
+    """Yield the stored bars before a part of a segment that plugins need."""
+    start_us = max(microseconds(read.span.start), bounds.low)
+    units = context_units(request, read, start_us)
+    if units:
+        yield _stored(context_request(request), units, None, start_us)
+
+
 def _frames(
     request: ReadRequest, reads: Sequence[SegmentRead], bounds: Bounds
 ) -> Iterator[pl.DataFrame]:
     """Yield the bars of the reads in order."""
     for run in _runs(reads):
         for units in _groups(run, bounds):
-            yield _stored(request, run, units, bounds)
+            start_us = max(microseconds(run[0].span.start), bounds.low)
+            yield _stored(request, units, start_us, microseconds(run[-1].span.end))
         if microseconds(run[-1].span.end) > bounds.low:
             yield from _computed(request, run[-1])
 
@@ -169,11 +227,9 @@ def _units(run: Sequence[SegmentRead], bounds: Bounds) -> Iterator[Unit]:
 
 
 def _stored(
-    request: ReadRequest, run: Sequence[SegmentRead], units: list[Unit], bounds: Bounds
+    request: ReadRequest, units: list[Unit], start_us: int | None, end_us: int
 ) -> pl.DataFrame:
-    """Read the bars of units of a run, or equal bars that have replaced them."""
-    start_us = max(microseconds(run[0].span.start), bounds.low)
-    end_us = microseconds(run[-1].span.end)
+    """Read bars of units, or equal bars that have replaced them."""
 
     def read(cache: Cache, units: list[Unit]) -> pl.DataFrame:
         return read_bars(

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from rangebar_polars.readers.plan import SegmentRead
     from rangebar_polars.readers.request import ReadRequest
 
-__all__ = ["end_of", "fewer", "newest_warnings"]
+__all__ = ["end_of", "newest_warnings"]
 
 #: More bars than any span of time has.
 _MANY = 10**15
@@ -41,26 +41,34 @@ def end_of(end_date: When | None) -> datetime | None:
 
 
 def newest_warnings(
-    request: ReadRequest, bars: pl.DataFrame, reads: Sequence[SegmentRead]
+    request: ReadRequest,
+    bars: pl.DataFrame,
+    reads: Sequence[SegmentRead],
+    *,
+    allow_fewer: bool = False,
 ) -> list[CoverageWarning]:
-    """Return warnings for days without bars between the newest bars, and after them."""
-    return [*_hole_warnings(request, bars, reads), *_early_end_warnings(request, reads)]
+    """Return warnings for days without bars between the newest bars and after them, or few bars.
+
+    Raises
+    ------
+    CoverageError
+        There are fewer bars than requested, which is not allowed. It names the call that stores
+        enough.
+    """
+    found = [*_hole_warnings(request, bars, reads), *_early_end_warnings(request, reads)]
+    if request.count is None or bars.height >= request.count:
+        return found
+    return [*found, _fewer(request, bars, reads, allowed=allow_fewer)]
 
 
-def fewer(
+def _fewer(
     request: ReadRequest,
     bars: pl.DataFrame,
     reads: Sequence[SegmentRead],
     *,
     allowed: bool,
 ) -> CoverageWarning:
-    """Return the warning for fewer bars than requested, or raise the error if it is not allowed.
-
-    Raises
-    ------
-    CoverageError
-        It names the call that stores enough.
-    """
+    """Return the warning for fewer bars than requested, or raise the error if it is not allowed."""
     error = _too_few(request, bars, reads)
     if not allowed:
         raise error

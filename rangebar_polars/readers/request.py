@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from datetime import date
+from itertools import product
 from numbers import Integral
 from typing import TYPE_CHECKING, Any
 
@@ -21,29 +22,36 @@ from rangebar_polars.catalogue import REFERENCE_COLUMNS, column_names
 from rangebar_polars.compute._options import fold_options
 from rangebar_polars.exceptions import TransientSourceError, with_hint
 from rangebar_polars.ingest.fetch import ensure_days
+from rangebar_polars.plugins.call import begin_call
 from rangebar_polars.symbol_registry import past_gate, validate_symbols_registered
 from rangebar_polars.threshold import items_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
     from datetime import datetime
     from pathlib import Path
 
-    from rangebar_polars._typing import Features, Lookback
+    from rangebar_polars._typing import Features, Lookback, Plugins
     from rangebar_polars._utils.span import Span
     from rangebar_polars.ingest.report import FetchReport
+    from rangebar_polars.plugins.call import PluginCall
     from rangebar_polars.sources import Venue
+    from rangebar_polars.threshold import ThresholdLike
 
 __all__ = [
     "CUT_COLUMN",
+    "ENDING",
     "MAX_COMPUTED_DAYS",
     "Fetches",
     "ReadRequest",
     "extra_columns",
+    "frame_columns",
     "in_order",
     "optional_columns",
     "past_gates",
+    "plugins_of",
     "registered_symbols",
+    "requests_of",
     "require_one",
     "watched",
 ]
@@ -60,6 +68,8 @@ CUT_COLUMN = "lookback_trade_count"
 
 #: Columns of a bar frame that the bars of one series do not have.
 _NOT_STORED = frozenset({"threshold", "bar_id"})
+#: Columns that tell closed bars from others.
+ENDING = frozenset({"is_closed", "ended_by"})
 
 
 class Fetches:
@@ -112,6 +122,8 @@ class ReadRequest(SeriesQuery):
     fetch: bool = True
     cache_dir: Path | str | None = None
     dsn: str | None = field(default=None, repr=False)
+    #: Plugins whose columns follow those of a bar. None for none.
+    plugins: PluginCall | None = field(default=None, repr=False, compare=False)
     #: Shared by the requests of one call.
     fetches: Fetches = field(default_factory=Fetches, repr=False, compare=False)
 
@@ -125,6 +137,16 @@ class ReadRequest(SeriesQuery):
     def start(self) -> datetime | None:
         """The start of the span. None for no bound."""
         return None if self.span is None else self.span.start
+
+    @property
+    def plugin_columns(self) -> tuple[str, ...]:
+        """The columns of plugins."""
+        return () if self.plugins is None else self.plugins.columns
+
+    @property
+    def context(self) -> int:
+        """The number of bars before the read that plugins need."""
+        return 0 if self.plugins is None else self.plugins.min_bars
 
     @property
     def segment_starts(self) -> list[date] | None:
@@ -181,6 +203,26 @@ def optional_columns(
 def watched(columns: Iterable[str], features: FeatureSet) -> set[str]:
     """Return columns with the one that shows which look-back windows were cut."""
     return {*columns, *([CUT_COLUMN] if features.groups and features.has_window else [])}
+
+
+def frame_columns(extra: Iterable[str], *, endings: bool) -> tuple[str, ...]:
+    """Return the columns of bars of one series in Polars frames."""
+    left_out = _NOT_STORED if endings else _NOT_STORED | ENDING
+    return in_order({*column_names().core, *extra} - left_out)
+
+
+def plugins_of(include: Plugins, symbol: str = "") -> PluginCall | None:
+    """Return the plugins of a read; None if it adds no column of one.
+
+    Raises
+    ------
+    ValueError, TypeError, PluginError
+        As for `begin_call`.
+    """
+    if include is False:
+        return None
+    call = begin_call(include, symbol)
+    return call if call.columns else None
 
 
 def in_order(names: Iterable[str]) -> tuple[str, ...]:
@@ -326,6 +368,20 @@ def _code(value: object) -> str:
     if isinstance(value, (str, date)) or type(value).__module__ == "numpy":
         return json.dumps(str(value), ensure_ascii=False)
     return repr(value)
+
+
+def requests_of(
+    request: Callable[..., ReadRequest],
+    query: Callable[[str, ThresholdLike], SeriesQuery],
+    spans: Mapping[str, Span],
+    thresholds: Sequence[ThresholdLike],
+) -> list[ReadRequest]:
+    """Return a request for each symbol and threshold."""
+    found = []
+    for (name, span), threshold in product(spans.items(), thresholds):
+        one = query(name, threshold)
+        found.append(request(one.spec, one.anchor, one.features, span=span, end=span.end))
+    return found
 
 
 @contextmanager

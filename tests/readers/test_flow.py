@@ -31,6 +31,7 @@ FILES = [
     ["newest", "lazy", "cached_plan"],
     ["execute"],
     ["missing_ticks"],
+    ["plugins"],
     ["plan"],
     ["coverage"],
     ["features"],

@@ -38,6 +38,7 @@ def keyed_frame(
     time: str,
     name: str,
     detail: str,
+    begin: Callable[[], Sequence[KeyedRows]] | None = None,
 ) -> pl.LazyFrame:
     """Return a lazy frame of the rows of all series, one series after another.
 
@@ -56,8 +57,10 @@ def keyed_frame(
         The column of times, filters on which are passed on as bounds.
     name, detail
         As for `lazy_frame`.
+    begin
+        Returns the series for one query, whose rows then share a state of their own.
     """
-    made = _Keyed(tuple(series), schema, dict(key_dtypes), time)
+    made = _Keyed(tuple(series), schema, dict(key_dtypes), time, begin)
     return lazy_frame(
         made,
         schema=pl.Schema({**key_dtypes, **schema}),
@@ -75,6 +78,7 @@ class _Keyed:
     schema: pl.Schema
     key_dtypes: dict[str, pl.DataType]
     time: str
+    begin: Callable[[], Sequence[KeyedRows]] | None = None
 
     def __call__(self, names: list[str] | None) -> Iterator[pl.DataFrame]:
         return self._frames([Bounds()] * len(self.series), names)
@@ -94,7 +98,8 @@ class _Keyed:
         wanted = [*self.key_dtypes, *self.schema] if names is None else names
         # At least one column, so that rows are counted.
         own = [name for name in wanted if name in self.schema] or [next(iter(self.schema))]
-        for one, within in zip(self.series, bounds, strict=True):
+        series = self.series if self.begin is None else self.begin()
+        for one, within in zip(series, bounds, strict=True):
             if within.is_empty:
                 continue
             keys = {
