@@ -432,6 +432,7 @@ class Sequencing:
                 # It is not recorded as missing yet, so nothing has to come late.
                 self._missing.remove(number)
         offered.late.extend(trades.take(late))
+        self._note_repeats(len(taken) - len(late), [], feed, offered)
         return trades.take([at for at in range(len(trades)) if at not in taken])
 
     def _is_too_far(self, number: int, feed: Feed) -> bool:
