@@ -161,6 +161,19 @@ def test_a_trade_that_comes_before_its_missing_record_is_written_is_applied():
     assert (batch.missing, batch.trades.ids.tolist()) == ((), [11, 12])
 
 
+def test_ids_that_are_confirmed_while_those_below_are_written_follow_in_the_next_batch():
+    sequencing = live()
+    blank = {"price": 0.0, "quantity": 0.0, "first_id": -1, "last_id": -1}
+    sequencing.offer(TradeColumns([WORLD.trade(11)._replace(**blank)]), 0.0, STREAM)
+    batch = sequencing.next_batch(0.0)
+    sequencing.offer(TradeColumns([WORLD.trade(12)._replace(**blank)]), 0.0, STREAM)
+    sequencing.applied(batch)
+    sequencing.offer(trades(13), 0.0, STREAM)
+    (batch,) = apply(sequencing)
+    assert batch.missing == (MissingIds(12, 12, MissingReason.SENTINEL),)
+    assert batch.last_id == 13
+
+
 def test_a_sentinel_makes_its_id_missing_at_once():
     sequencing = live()
     sentinel = WORLD.trade(11)._replace(price=0.0, quantity=0.0, first_id=-1, last_id=-1)

@@ -79,8 +79,9 @@ class MissingSpans:
     def add(self, span: MissingIds) -> None:
         """Add a span of ids that are not in any other span."""
         at = bisect_right(self._spans, span.first, key=lambda one: one.first)
-        if at and self._spans[at - 1].last >= span.first:
-            raise ValueError(f"{span} overlaps {self._spans[at - 1]}")
+        for other in self._spans[max(0, at - 1) : at + 1]:
+            if other.first <= span.last and other.last >= span.first:
+                raise ValueError(f"{span} overlaps {other}")
         if at and self._joins(self._spans[at - 1], span):
             at -= 1
             span = span._replace(first=self._spans.pop(at).first)
@@ -104,9 +105,13 @@ class MissingSpans:
         return True
 
     def take_upto(self, last: int) -> list[MissingIds]:
-        """Remove the spans that end at or below an id, and return them."""
+        """Remove all ids up to an id, and return them."""
         count = bisect_right(self._spans, last, key=lambda one: one.last)
         taken, self._spans = self._spans[:count], self._spans[count:]
+        if self._spans and self._spans[0].first <= last:
+            # It has grown at its end since a batch with its beginning was taken.
+            taken.append(self._spans[0]._replace(last=last))
+            self._spans[0] = self._spans[0]._replace(first=last + 1)
         return taken
 
     def _find(self, number: int) -> int | None:
