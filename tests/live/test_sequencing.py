@@ -375,6 +375,16 @@ def test_one_page_serves_all_gaps_that_it_spans():
     assert apply(sequencing)[0].last_id == 199
 
 
+def test_a_page_for_a_lower_gap_does_not_shorten_the_time_for_reordering():
+    sequencing = live()
+    sequencing.offer(trades(12), 0.0, STREAM)
+    sequencing.offer(trades(15), 0.08, STREAM)
+    answer(sequencing, 0.1, trades(11, 12, 13))
+    assert sequencing.due_at() == pytest.approx(0.18)
+    assert sequencing.next_request(0.17) is None
+    assert sequencing.next_request(0.19).from_id == 14
+
+
 def test_a_frame_and_columns_hold_the_same_trades():
     columns = trades(11, 12, 13)
     assert list(TradeColumns.of_frame(columns.frame())) == list(columns)

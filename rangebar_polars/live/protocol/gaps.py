@@ -248,9 +248,12 @@ class Gaps:
             before = last
         above = self._find(ids[-1] + 1)
         if above is not None:
-            # Where the answer ends, the next request begins.
+            # Where the answer ends, the next request begins, but reordering gets its time.
             rest = self._split(self._gaps[above], ids[-1] + 1, self._gaps[above].last)
-            rest.ask_at, rest.unanswered = min(rest.ask_at, now), 0
+            wait_s = REORDERING_S if rest.kind is GapKind.STREAM else 0.0
+            if rest.absent_at is None:
+                rest.ask_at = min(rest.ask_at, max(now, rest.opened_at + wait_s))
+            rest.unanswered = 0
         return missing
 
     def _passed_over(
