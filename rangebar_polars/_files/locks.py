@@ -36,6 +36,7 @@ __all__ = [
     "LockFile",
     "LockWaitWarning",
     "beat",
+    "deadline_after",
     "sign",
     "sign_with_command",
     "wait_a_little",
@@ -331,6 +332,11 @@ def _no_progress(path: Path, limit_s: float) -> StorageError:
             "RANGEBAR_TICK_LOCK_WAIT_S",
         )
     )
+
+
+def deadline_after(seconds: float) -> float:
+    """Return the deadline for `wait_a_little` that lies a number of seconds ahead."""
+    return time.monotonic() + seconds
 
 
 def wait_a_little(deadline: float) -> bool:

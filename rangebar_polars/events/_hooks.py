@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import atexit
 import logging
-import time
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
+from rangebar_polars._utils import clock
 from rangebar_polars._utils.fork import ForkSafeLock, after_fork_in_child
 from rangebar_polars.config import settings
 from rangebar_polars.events._kinds import EVENT_NAMES, FAILURES, event_name
@@ -97,11 +97,11 @@ class Subscribers:
 
     def flush(self, timeout_s: float) -> bool:
         """Wait until all events are delivered; return False on a timeout."""
-        deadline = time.monotonic() + timeout_s
+        deadline = clock.monotonic() + timeout_s
         with self._lock:
             subscribers = [*self._all, self._alerts]
         # Flush each of them, also after a timeout of one.
-        finished = [item.flush(max(0.0, deadline - time.monotonic())) for item in subscribers]
+        finished = [item.flush(max(0.0, deadline - clock.monotonic())) for item in subscribers]
         return all(finished)
 
     def restart(self) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import os
 import ssl
-import time
 import weakref
 from contextlib import contextmanager
 from datetime import UTC
@@ -15,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, urljoin, urlsplit
 
+from rangebar_polars._utils import clock
 from rangebar_polars._utils.address import Address
 from rangebar_polars._utils.optional import import_extra
 from rangebar_polars.config import certificate_variables, proxy_of, settings
@@ -104,7 +104,7 @@ class HttpClient:
     """
 
     def __init__(
-        self, clock: Callable[[], float] = time.monotonic, *, limits: Limits | None = None
+        self, clock: Callable[[], float] = clock.monotonic, *, limits: Limits | None = None
     ) -> None:
         import_extra("httpcore2", "fetch")
         self._limits = limits or _limits()
@@ -180,7 +180,7 @@ class HttpClient:
                     "connect": min(silence_s, CONNECT_TIMEOUT_S),
                     "read": silence_s,
                     "write": silence_s,
-                    "pool": self._limits.total_s,
+                    "pool": clock.real_seconds(self._limits.total_s),
                 }
             },
         )

@@ -7,11 +7,12 @@ waited for without end. Here every read counts against the limits of its request
 from __future__ import annotations
 
 import threading
-import time
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import httpcore2
+
+from rangebar_polars._utils import clock
 
 if TYPE_CHECKING:
     import ssl
@@ -54,7 +55,7 @@ class Meter:
 (RANGEBAR_HTTP_MIN_BYTES_PER_S)
     """
 
-    def __init__(self, limits: Limits, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, limits: Limits, clock: Callable[[], float] = clock.monotonic) -> None:
         self._limits = limits
         self._clock = clock
         self._end = clock() + limits.total_s
@@ -118,7 +119,8 @@ def metered(meter: Meter) -> Iterator[None]:
 
 def _timeout(timeout: float | None) -> float | None:
     meter: Meter | None = getattr(_current, "meter", None)
-    return timeout if meter is None else meter.timeout(timeout)
+    left = timeout if meter is None else meter.timeout(timeout)
+    return None if left is None else clock.real_seconds(left)
 
 
 class MeteredStream(httpcore2.NetworkStream):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from functools import partial
 from itertools import groupby
 from operator import attrgetter
@@ -12,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
+from rangebar_polars._utils import clock
 from rangebar_polars._utils.arguments.names import both_names
 from rangebar_polars._utils.fork import raise_if_forked
 from rangebar_polars._utils.progress import progress
@@ -231,7 +231,7 @@ def span_to_now(start: When, end: When) -> Span:
         The span is not valid, or lies in the future.
     """
     span = parse_span(start, end)
-    now = datetime.now(UTC)
+    now = clock.utc_now()
     if span.start >= now:
         raise ValueError(
             f"`start` ({start}) lies in the future; it is now {now:%Y-%m-%d %H:%M} UTC"
@@ -248,7 +248,7 @@ def span_of_symbol(symbol: str, start: When, end: When) -> Span:
         The span is not valid, lies in the future, or ends before the effective start.
     """
     span = span_to_now(start, end)
-    first = parse_span(validate_and_clamp_start_date(symbol, start), datetime.now(UTC)).start
+    first = parse_span(validate_and_clamp_start_date(symbol, start), clock.utc_now()).start
     if first >= span.end:
         sentence = f"`end` ({end}) lies before the first day of `{symbol}`"
         raise ValueError(with_hint(sentence, f"it starts on {first:%Y-%m-%d}"))
@@ -289,7 +289,7 @@ class _Fetch:
 
     def sort_days(self, *, refresh: bool) -> None:
         """Sort the days of the span into stored days and days to fetch."""
-        today = datetime.now(UTC).date()
+        today = clock.utc_now().date()
         coverage = self.storage.coverage(
             self.symbol,
             self.span.start,

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import time
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
+from rangebar_polars._utils import clock
 from rangebar_polars._utils.span import ONE_DAY, Span, day_start
 from rangebar_polars._utils.warn import warn_caller
 from rangebar_polars.exceptions import (
@@ -65,7 +65,7 @@ def newest_day(
     first_day: date | None = None,
     venue: Venue = _DEFAULT_VENUE,
     cache_dir: Path | str | None = None,
-    now: Callable[[], float] = time.time,
+    now: Callable[[], float] = clock.unix_seconds,
 ) -> Clamp:
     """Find the newest whole day up to a requested day, in the tick store or the source's archive.
 

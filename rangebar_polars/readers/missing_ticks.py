@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from datetime import UTC, date, datetime
+from datetime import date
 from typing import TYPE_CHECKING
 
 from rangebar_polars._text import count_text
+from rangebar_polars._utils import clock
 from rangebar_polars._utils.span import ONE_DAY, Span, day_start, describe_days, microseconds
 from rangebar_polars.bar_series.units import Chain
 from rangebar_polars.exceptions import (
@@ -28,6 +29,7 @@ from rangebar_polars.storage.snapshot import snapshot
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from datetime import datetime
 
     from rangebar_polars.ingest.report import FetchReport
     from rangebar_polars.readers.plan import SegmentRead
@@ -162,7 +164,7 @@ def _end_of_stored(request: ReadRequest, reads: Sequence[SegmentRead]) -> dateti
     open_days = [day.day for day in days[max(0, count - 1) :] if not day.is_final]
     if not open_days or any(day.coverage.state != MISSING for day in missing):
         return None
-    oldest = datetime.now(UTC).date() - ONE_DAY - ARCHIVE_PATIENCE
+    oldest = clock.utc_now().date() - ONE_DAY - ARCHIVE_PATIENCE
     if open_days[0] < oldest or open_days[0] < _newest_stored(request, reads):
         return None
     return day_start(missing[0].day) if missing else spans[-1].end

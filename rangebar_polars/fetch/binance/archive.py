@@ -5,10 +5,11 @@ from __future__ import annotations
 import calendar
 import hashlib
 import warnings
-from datetime import UTC, date, datetime, timedelta
+from datetime import date, timedelta
 from itertools import pairwise
 from typing import TYPE_CHECKING, NamedTuple
 
+from rangebar_polars._utils import clock
 from rangebar_polars._utils.fork import raise_if_forked
 from rangebar_polars._utils.span import day_start, parse_day, parse_span
 from rangebar_polars.config import settings
@@ -281,7 +282,7 @@ class BinanceArchive:
 
 def utc_today() -> date:
     """Return the UTC date by the clock of this machine."""
-    return datetime.now(UTC).date()
+    return clock.utc_now().date()
 
 
 def trades_of(

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import time
 from functools import cache
 from typing import TYPE_CHECKING
 
+from rangebar_polars._utils import clock
 from rangebar_polars._utils.fork import ForkSafeLock
 
 if TYPE_CHECKING:
@@ -58,8 +58,8 @@ class WeightBudget:
     def __init__(
         self,
         *,
-        clock: Callable[[], float] = time.monotonic,
-        sleep: Callable[[float], None] = time.sleep,
+        clock: Callable[[], float] = clock.monotonic,
+        sleep: Callable[[float], None] = clock.sleep,
     ) -> None:
         self._clock = clock
         self._sleep = sleep

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -10,6 +9,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import polars as pl
 
+from rangebar_polars._utils import clock
 from rangebar_polars._utils.fork import raise_if_forked
 from rangebar_polars._utils.span import ONE_DAY, day_start, parse_day, parse_span
 from rangebar_polars.day_ticks import DayTicks, Origin
@@ -92,7 +92,7 @@ class BinanceRest:
         *,
         url: str | None = None,
         budget: WeightBudget | None = None,
-        now: Callable[[], float] = time.time,
+        now: Callable[[], float] = clock.unix_seconds,
     ) -> None:
         _, self.market = canonical_market(self.source, market)
         self._client = RestClient(self.market, url=url, budget=budget, now=now)

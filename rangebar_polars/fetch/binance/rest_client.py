@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import json
 import re
-import time
 import warnings
 import weakref
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 from urllib.parse import urlencode, urlsplit
 
+from rangebar_polars._utils import clock
 from rangebar_polars._utils.address import Address, fault_of, scrubbed
 from rangebar_polars._utils.optional import import_extra
 from rangebar_polars.config import settings
@@ -82,7 +82,7 @@ class RestClient:
         *,
         url: str | None = None,
         budget: WeightBudget | None = None,
-        now: Callable[[], float] = time.time,
+        now: Callable[[], float] = clock.unix_seconds,
     ) -> None:
         import_extra("stamina", "fetch")
         chosen = settings(binance_rest_url=url)
@@ -137,9 +137,9 @@ class RestClient:
                 on=_is_retryable,
                 attempts=self._tries,
                 timeout=None,
-                wait_initial=0.5,
-                wait_max=30.0,
-                wait_jitter=0.5,
+                wait_initial=clock.real_seconds(0.5),
+                wait_max=clock.real_seconds(30.0),
+                wait_jitter=clock.real_seconds(0.5),
             ):
                 with attempt:
                     try:
