@@ -335,9 +335,12 @@ class Connection:
     def _half_close(self) -> None:
         self.is_open = False
         self._is_over = True
-        # Without TLS's own farewell, which would be another way to end.
-        with suppress(OSError), socket.socket(fileno=socket.dup(self._socket.fileno())) as plain:
-            plain.shutdown(socket.SHUT_WR)
+        if isinstance(self._socket, ssl.SSLSocket):
+            # TLS knows no half of an end.
+            self._is_done = True
+            return
+        with suppress(OSError):
+            self._socket.shutdown(socket.SHUT_WR)
 
     def _write(self) -> None:
         was_busy = bool(self._outbox or self._pending)

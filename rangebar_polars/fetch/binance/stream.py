@@ -257,6 +257,8 @@ class StreamDecoder:
             kind = forms.kinds.decode(message)
         except forms.errors as error:
             return Rejected(Rejection.UNREADABLE, _reason(error))
+        if kind.stream == f"!{_SHUTDOWN}":
+            return ServerShutdown()
         is_wrapped = kind.data is not None
         event_type = kind.data.e if is_wrapped else kind.e
         if event_type != _EVENT and not (event_type is None and _is_trade(kind)):
@@ -275,26 +277,42 @@ class StreamDecoder:
         """Check the values of a trade and convert them."""
         if data.s not in self._symbols:
             return Rejected(Rejection.UNKNOWN_SYMBOL, f"`{shown(data.s)}`", data.s[:40], data.a)
-        if not _AMOUNTS.fullmatch(f"{data.p} {data.q}"):
-            text = f"price `{shown(data.p[:40])}`, quantity `{shown(data.q[:40])}`"
-            return Rejected(Rejection.INVALID, text, data.s, data.a)
-        price = float(data.p)
-        if price == 0 and data.f == data.l == _NO_TRADE and data.a >= 0:
-            return Sentinel(data.s, data.a)
-        if price <= 0 or not (0 <= data.f <= data.l and data.a >= 0):
-            text = f"price `{data.p}`, trade ids `{data.f}` to `{data.l}`"
-            return Rejected(Rejection.INVALID, text, data.s, data.a)
+        invalid = _invalid_amounts(data)
+        if invalid:
+            if data.f == data.l == _NO_TRADE and data.a >= 0 and _is_zero(data.p):
+                return Sentinel(data.s, data.a)
+            return Rejected(Rejection.INVALID, invalid, data.s, data.a)
         time_us, unit = _instant(data.T)
         if time_us is None:
             return Rejected(Rejection.INVALID, f"time `{data.T}`", data.s, data.a)
-        if unit != self._unit:
-            text = f"time `{data.T}` in {unit}, not in {self._unit}"
+        if unit == "ms" and self._unit == "us":
+            text = f"time `{data.T}` is in milliseconds"
             return Rejected(Rejection.TIME_UNIT, text, data.s, data.a)
         event_us = _instant(data.E)[0] if type(data.E) is int else None
-        quantity = float(data.q)
         return StreamTrade(
-            time_us, price, quantity, data.a, data.f, data.l, data.m, data.s, event_us
+            time_us,
+            float(data.p),
+            float(data.q),
+            data.a,
+            data.f,
+            data.l,
+            data.m,
+            data.s,
+            event_us,
         )
+
+
+def _invalid_amounts(data: Any) -> str:  # noqa: ANN401 - a struct of an optional library
+    """Describe what is wrong with the amounts or ids of a trade; empty if nothing is."""
+    if not _AMOUNTS.fullmatch(f"{data.p} {data.q}"):
+        return f"price `{shown(data.p[:40])}`, quantity `{shown(data.q[:40])}`"
+    if float(data.p) <= 0 or not (0 <= data.f <= data.l and data.a >= 0):
+        return f"price `{data.p}`, trade ids `{data.f}` to `{data.l}`"
+    return ""
+
+
+def _is_zero(text: str) -> bool:
+    return text.strip("0") in ("", ".") and text != ""
 
 
 def _instant(time: int) -> tuple[int | None, str]:
@@ -343,7 +361,8 @@ def _forms() -> _Forms:
     wrapped = msgspec.defstruct("Wrapped", [("data", trade)], gc=False)
     loose = [(name, Any, None) for name in ("e", "s", "a")]
     inner = msgspec.defstruct("Inner", loose)
-    kinds = msgspec.defstruct("Kinds", [*loose, ("data", inner | None, None)])
+    outer = [*loose, ("stream", Any, None), ("data", inner | None, None)]
+    kinds = msgspec.defstruct("Kinds", outer)
     # A message of many brackets exhausts the stack of the decoder.
     errors = (msgspec.DecodeError, RecursionError)
     decoder = msgspec.json.Decoder
