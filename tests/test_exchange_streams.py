@@ -52,10 +52,11 @@ def box(tape: Tape) -> Iterator[Exchange]:
 
 def join(box: Exchange, target: str = STREAM, **options: Any) -> ClientConnection:
     options = {"compression": None, "max_size": None, "max_queue": None, "proxy": None} | options
-    count = len(box.streams.open)
+    before = len(box.streams.connections)
     # `connect` is to be entered in some versions, and gives the connection itself in others.
     client = connect(box.streams.url + target, **options).__enter__()
-    box.streams.wait_open(count + 1)
+    # Those of before may end meanwhile.
+    box.streams.wait(lambda: any(each.number >= before for each in box.streams.open))
     return client
 
 

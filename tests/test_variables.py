@@ -79,6 +79,7 @@ def test_letter_case_matters_to_the_system(monkeypatch: pytest.MonkeyPatch) -> N
 def test_other_variables_are_left_alone(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     value = {"RANGEBAR_SYMBOL_GATE": "off", "RANGEBAR_CHECKSUM": "warn", "RANGEBAR_VERBOSE": "no"}
     address = "http://here" if name.endswith("_URL") else "1"
+    address = "ws://here" if name.endswith("_STREAM_URL") else address
     if name == "RANGEBAR_CONFIG":
         pytest.skip("names a file that has to be there")
     monkeypatch.setenv(name, value.get(name, address))

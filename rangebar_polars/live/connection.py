@@ -1,4 +1,4 @@
-"""One connection to a stream: open it, read it, close it. It never raises an error of the network.
+"""One connection to a stream: open it, read it, close it. No error of a library leaves it.
 
 `rangebar_polars.live.connector` keeps such connections open.
 """
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     #: Takes each event of a connection, in order. It must not block.
     Sink = Callable[["StreamConnection", StreamEvent], None]
 
-__all__ = ["Lost", "LostReason", "StreamConnection"]
+__all__ = ["Lost", "LostReason", "NotOpenedError", "StreamConnection"]
 
 OPEN_TIMEOUT_S = 10.0
 #: A peer that answers nothing is noticed within the sum of both.
@@ -81,6 +81,14 @@ class Lost:
     code: int | None = None
 
 
+class NotOpenedError(Exception):
+    """Raised when a connection could not be opened. `lost` says why."""
+
+    def __init__(self, lost: Lost) -> None:
+        super().__init__(lost.text)
+        self.lost = lost
+
+
 class StreamConnection:
     """A connection that decodes messages and passes each to a sink, in the thread of the event loop.
 
@@ -127,8 +135,14 @@ class StreamConnection:
         """Whether the connection is open."""
         return self._socket is not None and self._ended is None
 
-    async def open(self) -> Lost | None:
-        """Connect; return None, or why it failed."""
+    async def open(self) -> None:
+        """Connect.
+
+        Raises
+        ------
+        NotOpenedError
+            There is no connection. Its `lost` says why.
+        """
         from websockets.asyncio.client import connect
 
         real = clock.real_seconds
@@ -151,11 +165,10 @@ class StreamConnection:
                 **options,
             )
         # The list of errors is open: sockets, TLS, DNS, HTTP, WebSocket and proxies each add their own.
-        except Exception as error:  # noqa: BLE001 - the caller tries again, and shows why
+        except Exception as error:  # noqa: BLE001 - raised again without its cause, which may hold secrets
             self._ended = _not_opened(error, self.url)
-            return self._ended
+            raise NotOpenedError(self._ended) from None
         self.opened_at = clock.monotonic()
-        return None
 
     async def read(self) -> Lost:
         """Read until the connection ends, and return why. An error of the sink is raised."""

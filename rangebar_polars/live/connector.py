@@ -20,7 +20,7 @@ from rangebar_polars.fetch.binance.stream import (
     stream_bases,
     stream_url,
 )
-from rangebar_polars.live.connection import Lost, LostReason, StreamConnection
+from rangebar_polars.live.connection import Lost, LostReason, NotOpenedError, StreamConnection
 from rangebar_polars.live.protocol.backoff import Backoff, Bases, ConnectBudget
 from rangebar_polars.live.protocol.replacement import ReplaceReason, end_of_life
 
@@ -208,11 +208,12 @@ class Connector:
         decoder = StreamDecoder(self.market, self.symbols)
         url = stream_url(self._bases.current, self.market, self.symbols)
         connection = StreamConnection(url, decoder, self._take)
-        lost = await connection.open()
-        if lost is not None:
+        try:
+            await connection.open()
+        except NotOpenedError as error:
             self._bases.next()
-            next_at = self._next_at(lost)
-            self._on_change(NotConnected(connection.shown_url, lost, next_at))
+            next_at = self._next_at(error.lost)
+            self._on_change(NotConnected(connection.shown_url, error.lost, next_at))
             await _wait_until(next_at)
             return
         self._backoff.connected(clock.monotonic())
