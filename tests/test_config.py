@@ -17,6 +17,7 @@ from rangebar_polars.exceptions import SettingError
 
 # What the file, the environment and an argument say, one more binding than the other.
 ADDRESSES = ("http://file", "http://variable", "http://argument")
+BASES = ("wss://of-file:1/a", "ws://of-variable,wss://other", "wss://of-argument")
 TEXTS = ("of-file", "of-variable", "of-argument")
 PATHS = ("/of/file", "/of/variable", "/of/argument")
 NUMBERS = (11, "12", 13)
@@ -31,6 +32,9 @@ GIVEN = {
     "binance_archive_url": ADDRESSES,
     "binance_rest_url": ADDRESSES,
     "exness_url": ADDRESSES,
+    "binance_stream_url": BASES,
+    "binance_um_stream_url": BASES,
+    "binance_cm_stream_url": BASES,
     "checksum": ("require", "Warn", "require"),
     "http_tries": NUMBERS,
     "http_timeout_s": (1, "2.5", 3.5),
@@ -67,6 +71,9 @@ WRONG = {
     "binance_archive_url": "data.binance.vision",
     "binance_rest_url": "ftp://here",
     "exness_url": "here",
+    "binance_stream_url": "http://here",
+    "binance_um_stream_url": "wss://here,",
+    "binance_cm_stream_url": "wss://",
     "checksum": "maybe",
     "http_tries": True,
     "http_timeout_s": "nan",
@@ -105,6 +112,8 @@ def toml(value: object) -> str:
 
 
 def comparable(value: object) -> object:
+    if isinstance(value, tuple):
+        return ",".join(map(str, value))
     return str(value).lower() if isinstance(value, (str, Path)) else value
 
 
@@ -265,6 +274,29 @@ def test_the_minimum_of_a_symbol_is_a_variable(monkeypatch: pytest.MonkeyPatch) 
         monkeypatch.setenv("RANGEBAR_MIN_THRESHOLD_BTCUSDT", wrong)
         with pytest.raises(SettingError, match=f"RANGEBAR_MIN_THRESHOLD_BTCUSDT` is `{wrong}`"):
             minimum_threshold_setting("BTCUSDT")
+
+
+def test_streams_have_one_or_several_bases(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RANGEBAR_BINANCE_STREAM_URL", " wss://one/ , ws://two:9443/market ")
+    assert settings().binance_stream_url == ("wss://one", "ws://two:9443/market")
+    chosen = settings(binance_stream_url=["wss://one", "wss://two"])
+    assert chosen.binance_stream_url == ("wss://one", "wss://two")
+    for wrong in (
+        "wss://one,wss://one/",
+        "wss://one?x=1",
+        "wss://one#x",
+        "wss://me@one",
+        "wss://one:port",
+        "wss://one:0",
+        "wss:// one",
+        [],
+        ["wss://one", 7],
+    ):
+        with pytest.raises(SettingError, match="the argument `binance_stream_url` is"):
+            settings(binance_stream_url=wrong)
+    with pytest.raises(SettingError) as caught:
+        settings(binance_stream_url="wss://me:secret@one")
+    assert "secret" not in str(caught.value)
 
 
 def test_settings_need_no_library(tmp_path: Path) -> None:

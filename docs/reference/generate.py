@@ -5,12 +5,12 @@ Run with the package installed: python docs/reference/generate.py
 
 from __future__ import annotations
 
-from dataclasses import MISSING, fields
+from dataclasses import MISSING
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import rangebar_polars as rb
-from rangebar_polars.config import Settings
+from rangebar_polars.config import setting_fields
 from rangebar_polars.sources import SOURCES
 from rangebar_polars.trade_layouts.table import LAYOUTS
 
@@ -204,7 +204,7 @@ def default_text(setting) -> str:
 def settings_page() -> str:
     """Return the page of the settings."""
     text = SETTINGS_HEAD
-    for setting in fields(Settings):
+    for setting in setting_fields():
         about = setting.metadata["setting"]
         variables = [f"RANGEBAR_{setting.name.upper()}", *about.other_variables]
         cells = [
