@@ -135,6 +135,12 @@ class StreamConnection:
         """Whether the connection is open."""
         return self._socket is not None and self._ended is None
 
+    @property
+    def has_waiting(self) -> bool:
+        """Whether messages have arrived that are not read yet."""
+        waiting = getattr(getattr(self._socket, "recv_messages", None), "frames", ())
+        return len(waiting) > 0
+
     async def open(self) -> None:
         """Connect.
 

@@ -63,6 +63,22 @@ class Builders(Protocol):
         """Push the trades of a record, and return the bars that end, by the index of their series."""
         ...
 
+    def partial(self, index: int) -> pl.DataFrame:
+        """Return the forming bar of a series; an empty frame without one."""
+        ...
+
+    def orphan(self, index: int) -> pl.DataFrame:
+        """Return the forming bar as an orphan that a reset ends."""
+        ...
+
+    def checkpoint(self, index: int) -> bytes:
+        """Return the state of a series."""
+        ...
+
+    def replace(self, index: int, state: bytes) -> None:
+        """Go on from another state."""
+        ...
+
 
 class RestAnswer(Protocol):
     """Where the outcome of a request goes, in the event loop of the engine."""
