@@ -5,7 +5,17 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from rangebar_polars._utils.setting_types import STREAM_ADDRESS, listed
+from rangebar_polars._utils.setting_types import (
+    COUNT,
+    SECONDS,
+    STREAM_ADDRESS,
+    SWITCH,
+    TEXT,
+    THRESHOLD,
+    choice,
+    listed,
+    whole_number,
+)
 
 if TYPE_CHECKING:
     from rangebar_polars._utils.address import Address
@@ -46,4 +56,46 @@ class LiveSettings:
     )
     binance_cm_stream_url: tuple[Address, ...] | None = field(
         default=None, metadata=_bases("coin-margined futures", "")
+    )
+    streaming_symbols: tuple[str, ...] | None = field(
+        default=None, metadata=about(listed(TEXT), "Symbols of `rangebar sidecar`.", "none")
+    )
+    streaming_thresholds: tuple[int, ...] | None = field(
+        default=None,
+        metadata=about(
+            listed(THRESHOLD),
+            "Thresholds of `rangebar sidecar`, in decimal basis points.",
+            "250, 500, 750, 1000",
+        ),
+    )
+    streaming_microstructure: bool = field(
+        default=True,
+        metadata=about(SWITCH, "Whether live bars have the columns of the group `microstructure`."),
+    )
+    streaming_gap_fill: bool = field(
+        default=True, metadata=about(SWITCH, "Whether a sidecar populates missing days at its start.")
+    )
+    streaming_verbose: bool = field(
+        default=False, metadata=about(SWITCH, "Whether a sidecar logs each bar, and at level DEBUG.")
+    )
+    streaming_watchdog_timeout_s: float = field(
+        default=300.0,
+        metadata=about(SECONDS, "A symbol that is not live for longer emits `sidecar_stalled`."),
+    )
+    streaming_notify: str = field(
+        default="failures",
+        metadata=about(choice("failures", "off"), "What a sidecar sends notifications about."),
+    )
+    max_pending_bars: int = field(
+        default=10_000,
+        metadata=about(COUNT, "Live bars in memory for each consumer, at most."),
+    )
+    health_port: int = field(
+        default=8081,
+        metadata=about(
+            whole_number(0, 65_535), "Port of a sidecar's health interface; 0 turns it off."
+        ),
+    )
+    health_host: str = field(
+        default="127.0.0.1", metadata=about(TEXT, "Address of a sidecar's health interface.")
     )
