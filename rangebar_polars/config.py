@@ -228,7 +228,7 @@ class Settings(LiveSettings):
     )
     plugins: Literal["on", "off", "strict"] = field(
         default="on",
-        metadata=_about(choice("on", "off", "strict"), "Feature plugins; `strict` raises errors."),
+        metadata=about(choice("on", "off", "strict"), "Feature plugins; `strict` raises errors."),
     )
     tick_lock_wait_s: float = field(
         default=30.0,
