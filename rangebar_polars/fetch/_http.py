@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
     from datetime import datetime
 
-    from rangebar_polars.fetch._wire import Limits
+    from rangebar_polars.fetch._wire import Cancellation, Limits
 
 __all__ = ["Answer", "HttpClient", "RequestFailedError", "date_of"]
 
@@ -104,9 +104,14 @@ class HttpClient:
     """
 
     def __init__(
-        self, clock: Callable[[], float] = clock.monotonic, *, limits: Limits | None = None
+        self,
+        clock: Callable[[], float] = clock.monotonic,
+        *,
+        limits: Limits | None = None,
+        cancellation: Cancellation | None = None,
     ) -> None:
         import_extra("httpcore2", "fetch")
+        self._cancellation = cancellation
         self._limits = limits or _limits()
         self._clock = clock
         self._pools: dict[tuple[int, str, str], Any] = {}
@@ -127,7 +132,7 @@ class HttpClient:
         """
         from rangebar_polars.fetch._wire import Meter, metered
 
-        with metered(Meter(self._limits, self._clock)):
+        with metered(Meter(self._limits, self._clock, self._cancellation)):
             with _failures(address):
                 response = self._followed(method, address, headers or {})
             try:

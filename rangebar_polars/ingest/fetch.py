@@ -20,7 +20,7 @@ from rangebar_polars.config import settings
 from rangebar_polars.events import CoverageGap, emit
 from rangebar_polars.exceptions import RangeBarError, with_hint
 from rangebar_polars.fetch.registry import day_source
-from rangebar_polars.fetch.source import ARCHIVE_PATIENCE
+from rangebar_polars.fetch.source import ARCHIVE_PATIENCE, request_context
 from rangebar_polars.ingest.editions import Editions, StoredIds
 from rangebar_polars.ingest.report import FetchReport
 from rangebar_polars.ingest.user_source import check_user_days
@@ -174,7 +174,10 @@ def ensure_days(
             check_user_days(fetch.storage, symbol, venue, fetch.missing)
         elif fetch.is_needed():
             _check_source(symbol, venue.source)
-            with closing(day_source(symbol, venue.source, venue.market)) as days:
+            with (
+                request_context(cache_dir=fetch.storage.root.parent.parent),
+                closing(day_source(symbol, venue.source, venue.market)) as days,
+            ):
                 fetch.extend_tails(days)
                 fetch.fetch_days(days, verbose=show_progress)
                 fetch.fill_ids(days, verbose=show_progress)
@@ -193,7 +196,11 @@ def fetch_again(storage: TickStorage, symbol: str, day: date, venue: Venue) -> D
     """
     if is_user_source(venue.source):
         return None
-    with past_gate(symbol), closing(day_source(symbol, venue.source, venue.market)) as source:
+    with (
+        past_gate(symbol),
+        request_context(cache_dir=storage.root.parent.parent),
+        closing(day_source(symbol, venue.source, venue.market)) as source,
+    ):
         fetched = _fetch_day(source, day)
         if fetched is None or source.by_id is None:
             return fetched

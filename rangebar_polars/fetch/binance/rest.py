@@ -39,8 +39,9 @@ if TYPE_CHECKING:
 
     from rangebar_polars._utils.span import When
     from rangebar_polars.fetch.binance.rate_limit import WeightBudget
+    from rangebar_polars.fetch.binance.rest_chain import Requests
 
-__all__ = ["BinanceRest"]
+__all__ = ["BinanceRest", "first_id_of_day"]
 
 ID = "agg_trade_id"
 ONE_DAY_US = 86_400_000_000
@@ -196,7 +197,7 @@ class BinanceRest:
         start_us = micros(day_start(wanted))
         with _add_context(name, wanted):
             chain = TradeChain(self._client, name)
-            edge = self._edge(chain, start_us, first_id)
+            edge = _edge(chain, start_us, first_id)
             if edge.first is None or edge.first.time_us >= start_us + ONE_DAY_US:
                 return self._empty(chain, wanted, edge)
             raw = chain.collect(edge.first.id, chain.newest.id, start_us + ONE_DAY_US, progress)
@@ -248,28 +249,6 @@ class BinanceRest:
         with _add_context(name, None):
             return TradeChain(self._client, name).newest
 
-    def _edge(self, chain: TradeChain, start_us: int, hint: int | None) -> Edge:
-        """Find the trades before and after the start of a day."""
-        if chain.newest.time_us < start_us:
-            return Edge(chain.newest, None)
-        if hint is not None and 0 < hint <= chain.newest.id:
-            edge = _edge_within(chain.collect(hint - 1, hint), start_us)
-            if edge.before is not None and edge.first is not None and edge.first.id == hint:
-                return edge
-        found = chain.at_time(start_us)
-        if found is None or found > chain.newest.id:
-            found = _bisect_first(chain, start_us)
-        edge = _edge_around(chain, start_us, found)
-        if edge.first is None:  # the exchange returned a trade from before the time
-            edge = _edge_around(chain, start_us, _bisect_first(chain, start_us))
-        if edge.first is None:
-            sentence = (
-                f"the newest trade is {_describe(chain.newest)}, but none of the ids up to it is of "
-                f"{_instant(start_us).date()} or later"
-            )
-            raise CorruptSourceError(with_hint(sentence, "try again later"), url=self.url)
-        return edge
-
     def _empty(self, chain: TradeChain, day: date, edge: Edge) -> DayTicks:
         """Make a day without trades, which the ids around it prove. A running day may still get some."""
         none, origin = TRADES_SCHEMA.to_frame(), Origin("rest", url=self.url)
@@ -290,6 +269,51 @@ class BinanceRest:
         origin = clean.repairs.recorded_in(Origin("rest", url=self.url, unit=clean.unit))
         # The chain has counted these, within pages. It is in order from page to page.
         return clean.ticks, replace(origin, moved=chain.moved, doubled=chain.doubled)
+
+
+def first_id_of_day(client: Requests, symbol: str, day: When) -> int:
+    """Return the id of the first trade of a UTC day, or that of the next trade if it has none yet.
+
+    Parameters
+    ----------
+    client
+        What sends the requests.
+    symbol
+        The symbol in upper case.
+
+    Raises
+    ------
+    SourceError, TickDataError
+        As for `BinanceRest.fetch_day`.
+    """
+    wanted = parse_day(day)
+    with _add_context(symbol, wanted):
+        chain = TradeChain(client, symbol)
+        edge = _edge(chain, micros(day_start(wanted)), None)
+        return chain.newest.id + 1 if edge.first is None else edge.first.id
+
+
+def _edge(chain: TradeChain, start_us: int, hint: int | None) -> Edge:
+    """Find the trades before and after the start of a day."""
+    if chain.newest.time_us < start_us:
+        return Edge(chain.newest, None)
+    if hint is not None and 0 < hint <= chain.newest.id:
+        edge = _edge_within(chain.collect(hint - 1, hint), start_us)
+        if edge.before is not None and edge.first is not None and edge.first.id == hint:
+            return edge
+    found = chain.at_time(start_us)
+    if found is None or found > chain.newest.id:
+        found = _bisect_first(chain, start_us)
+    edge = _edge_around(chain, start_us, found)
+    if edge.first is None:  # the exchange returned a trade from before the time
+        edge = _edge_around(chain, start_us, _bisect_first(chain, start_us))
+    if edge.first is None:
+        sentence = (
+            f"the newest trade is {_describe(chain.newest)}, but none of the ids up to it is of "
+            f"{_instant(start_us).date()} or later"
+        )
+        raise CorruptSourceError(with_hint(sentence, "try again later"), url=chain.url)
+    return edge
 
 
 def _edge_around(chain: TradeChain, start_us: int, found: int) -> Edge:

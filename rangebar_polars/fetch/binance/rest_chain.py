@@ -7,7 +7,7 @@ counts as missing only if a second answer confirms it.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, Protocol, TypeVar
 
 import polars as pl
 
@@ -24,9 +24,9 @@ from rangebar_polars.sources import LONGEST_STEP_BACK_US
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from rangebar_polars.fetch.binance.rest_client import RestClient
+    T = TypeVar("T")
 
-__all__ = ["PAGE_ROWS", "Trade", "TradeChain", "times_us"]
+__all__ = ["PAGE_ROWS", "Requests", "Trade", "TradeChain", "times_us"]
 
 PAGE_ROWS = 1000
 # This many pages are joined into one frame, because every frame has a fixed cost.
@@ -43,10 +43,23 @@ class Trade(NamedTuple):
     time_us: int
 
 
+class Requests(Protocol):
+    """What sends the requests of a chain: a `RestClient`, or a queue in front of it."""
+
+    @property
+    def url(self) -> str:
+        """Address of the requests."""
+        ...
+
+    def ask(self, parse: Callable[[bytes, str], T], **parameters: str | int) -> T:
+        """Send a request and return the answer parsed by `parse`."""
+        ...
+
+
 class TradeChain:
     """A walk over the ids of one symbol, for one operation in one thread."""
 
-    def __init__(self, client: RestClient, symbol: str) -> None:
+    def __init__(self, client: Requests, symbol: str) -> None:
         self._client = client
         self._symbol = symbol
         self._frames: list[pl.DataFrame] = []
@@ -57,6 +70,11 @@ class TradeChain:
         self.doubled = 0
         #: The newest trade at the start of the walk, at which the walk ends.
         self.newest = self._ask_newest()
+
+    @property
+    def url(self) -> str:
+        """Address of the requests."""
+        return self._client.url
 
     def at_time(self, start_us: int) -> int | None:
         """Ask the exchange for the id of the first trade at or after a time; None if it has none."""
