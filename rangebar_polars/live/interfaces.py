@@ -109,8 +109,22 @@ class RestQueue(Protocol):
         """Request the newest id."""
         ...
 
+    def first_id(self, symbol: str, day: date) -> int:
+        """Request the id of REST's first trade of a UTC day, or that of the next trade without one.
+
+        It waits, also for as long as REST does not answer, so it belongs into a thread.
+
+        Raises
+        ------
+        RestStoppedError
+            The queue was closed.
+        SourceError, TickDataError
+            The exchange rejects the symbol or the caller, or its trades are not valid.
+        """
+        ...
+
     def close(self) -> None:
-        """End all waits at once."""
+        """End all waits at once. No answer comes after it."""
         ...
 
 
