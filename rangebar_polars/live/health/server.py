@@ -37,7 +37,7 @@ _LOG = logging.getLogger("rangebar_polars.live")
 
 #: Connections that are served at the same time. Others wait in the queue of the system.
 MOST_CONNECTIONS = 32
-#: The slowest connection is dropped if none has ended for so long while all are in use.
+#: Slow connections are dropped if none has ended for so long while all are in use.
 DROP_AFTER_S = 0.5
 #: The longest wait for a part of a request, and for a client that does not read its answer.
 PART_S, ANSWER_S = 2.0, 5.0
@@ -137,6 +137,8 @@ class HealthServer:
     def close(self) -> None:
         """Stop to listen, and end all connections. A closed server is left alone."""
         if self._thread.is_alive():
+            # It wakes the thread, which otherwise looks twice a second whether it shall end.
+            _end(self._server.socket)
             self._server.shutdown()
             self._thread.join()
         self._server.server_close()
@@ -196,7 +198,7 @@ class _PageError(Exception):
 
 
 class _Server(ThreadingHTTPServer):
-    """A server with a limited number of connections, of which it drops the slowest if it must."""
+    """A server with a limited number of connections, of which it drops slow ones if it must."""
 
     request_queue_size = 256
     # Two sidecars with one port would share its requests.
@@ -210,6 +212,8 @@ class _Server(ThreadingHTTPServer):
         self._lock = Lock()
         #: Open connections and their threads, the oldest first.
         self._open: dict[socket.socket, Thread] = {}
+        #: Those whose request has not arrived yet.
+        self._unread: set[socket.socket] = set()
         super().__init__(address, _Handler)
 
     def server_bind(self) -> None:
@@ -219,7 +223,7 @@ class _Server(ThreadingHTTPServer):
 
     def process_request(self, request: Any, client_address: Any) -> None:  # noqa: ANN401
         while not self._free.acquire(timeout=DROP_AFTER_S):
-            self._drop_oldest()
+            self._drop_slow()
         thread = Thread(
             target=self._serve,
             args=(request, client_address),
@@ -228,6 +232,7 @@ class _Server(ThreadingHTTPServer):
         )
         with self._lock:
             self._open[request] = thread
+            self._unread.add(request)
         try:
             thread.start()
         except RuntimeError:  # the system has no thread left
@@ -240,18 +245,25 @@ class _Server(ThreadingHTTPServer):
         finally:
             self._ended(request)
 
+    def arrived(self, request: socket.socket) -> None:
+        """Note that a request has arrived."""
+        with self._lock:
+            self._unread.discard(request)
+
     def _ended(self, request: socket.socket) -> None:
         with self._lock:
             self._open.pop(request, None)
+            self._unread.discard(request)
         self._free.release()
 
-    def _drop_oldest(self) -> None:
+    def _drop_slow(self) -> None:
+        """Drop half of the connections, the oldest, whose request has not arrived; else the oldest."""
         with self._lock:
-            oldest = next(iter(self._open), None)
-            if oldest is not None:
-                # Put last, so that the next one is dropped if this one takes its time to end.
-                self._open[oldest] = self._open.pop(oldest)
-                _end(oldest)
+            slow = [one for one in self._open if one in self._unread][: MOST_CONNECTIONS // 2]
+            for request in slow or list(self._open)[:1]:
+                # Put last, so that others are dropped if this one takes its time to end.
+                self._open[request] = self._open.pop(request)
+                _end(request)
 
     def handle_error(self, request: Any, client_address: Any) -> None:  # noqa: ARG002, ANN401
         # A client that has gone is no error. Python would print a traceback to stderr.
@@ -294,6 +306,7 @@ class _Handler(BaseHTTPRequestHandler):
         head, status = self._read_head()
         if not head:
             return
+        self.server.arrived(self.connection)
         self.rfile = BytesIO(head)
         self.close_connection = True
         if status is not None:
@@ -359,6 +372,8 @@ class _Handler(BaseHTTPRequestHandler):
     def send_error(self, code: int, message: str | None = None, explain: str | None = None) -> None:  # noqa: ARG002
         """Refuse a request. The texts of the library contain parts of the request."""
         self._note_rest()
+        # Without a version that is known, the answer would have no headers.
+        self.request_version = self.protocol_version
         status = HTTPStatus(code)
         if status is HTTPStatus.NOT_IMPLEMENTED:
             # That of the library for every other method.
