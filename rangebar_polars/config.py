@@ -54,7 +54,6 @@ if TYPE_CHECKING:
 __all__ = [
     "Settings",
     "Written",
-    "certificate_variables",
     "config_file_values",
     "config_folder",
     "in_time_zone",
@@ -68,6 +67,7 @@ __all__ = [
     "time_zone_variable",
     "unknown_variables",
     "variable_of",
+    "variables_set",
     "written_value",
 ]
 
@@ -470,9 +470,8 @@ def proxy_of(scheme: str, host: str) -> tuple[str, Address] | None:
     return variable, Address(proxy if "://" in proxy else f"http://{proxy}")
 
 
-def certificate_variables() -> dict[str, str]:
-    """Return the variables that tell OpenSSL where files are, as far as they are set."""
-    names = ("SSL_CERT_FILE", "SSL_CERT_DIR", "SSLKEYLOGFILE")
+def variables_set(*names: str) -> dict[str, str]:
+    """Return those of some variables of other programs that are set and not empty."""
     return {name: os.environ[name] for name in names if os.environ.get(name)}
 
 

@@ -17,7 +17,7 @@ from urllib.parse import quote, urljoin, urlsplit
 from rangebar_polars._utils import clock
 from rangebar_polars._utils.address import Address
 from rangebar_polars._utils.optional import import_extra
-from rangebar_polars.config import certificate_variables, proxy_of, settings
+from rangebar_polars.config import proxy_of, settings, variables_set
 from rangebar_polars.exceptions import RangeBarError, SettingError, with_hint
 from rangebar_polars.fetch._decoding import decoded
 from rangebar_polars.fetch.failures.causes import cause_of
@@ -221,7 +221,7 @@ def _pool_of(scheme: str, found: tuple[str, Address] | None) -> Any:  # noqa: AN
     from rangebar_polars.fetch._wire import MeteredBackend
 
     options: dict[str, Any] = {
-        "ssl_context": _certificates(tuple(certificate_variables().items()))
+        "ssl_context": _certificates(_certificate_variables())
         if scheme == "https"
         # The pool requires a context. A plain connection needs no certificates in it.
         else ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT),
@@ -245,8 +245,13 @@ def _pool_of(scheme: str, found: tuple[str, Address] | None) -> Any:  # noqa: AN
     if parts.scheme.startswith("socks"):
         return httpcore2.SOCKSProxy(**options)
     if parts.scheme == "https":
-        options["proxy_ssl_context"] = _certificates(tuple(certificate_variables().items()))
+        options["proxy_ssl_context"] = _certificates(_certificate_variables())
     return httpcore2.HTTPProxy(**options)
+
+
+def _certificate_variables() -> tuple[tuple[str, str], ...]:
+    """Return the variables that tell OpenSSL where files are, as far as they are set."""
+    return tuple(variables_set("SSL_CERT_FILE", "SSL_CERT_DIR", "SSLKEYLOGFILE").items())
 
 
 def _proxy_parts(variable: str, proxy: Address) -> Any:  # noqa: ANN401

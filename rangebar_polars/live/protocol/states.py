@@ -192,11 +192,16 @@ class StateTracker:
             changes.append(Change(ChangeKind.STALLED, status, self._away_s(now)))
         return changes
 
+    @property
+    def ready_until(self) -> float:
+        """Until when the symbol counts as ready: infinite while it is live or revises."""
+        if not self._has_been_live:
+            return float("-inf")
+        return float("inf") if self._unready_since is None else self._unready_since + READY_S
+
     def is_ready(self, now: float) -> bool:
         """Return whether the symbol is live, or was within the last five seconds."""
-        if not self._has_been_live:
-            return False
-        return self._unready_since is None or now - self._unready_since <= READY_S
+        return now <= self.ready_until
 
     def _note_presence(self, status: Status, now: float) -> None:
         is_live = status.state is State.LIVE
