@@ -52,9 +52,13 @@ class Step(StrEnum):
     LOCAL_COPY_WRITTEN = "cache.local_copy_written"
     LEASES_RELEASED = "cache.leases_released"
 
+    # Live bars: a consumer has taken bars, and its cursor says so.
+    DELIVERED = "live.delivered"
+    CURSOR_SAVED = "live.cursor_saved"
+
     @property
     def area(self) -> str:
-        """The part of the package that reaches the step: `disk` or `cache`."""
+        """The part of the package that reaches the step: `disk`, `cache` or `live`."""
         return self.value.partition(".")[0]
 
 

@@ -5,6 +5,7 @@ The parts do not know each other. Each of these protocols is filled by one of th
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
@@ -13,11 +14,23 @@ if TYPE_CHECKING:
 
     import polars as pl
 
+    from rangebar_polars.bar_series.identity import BarSeries
+    from rangebar_polars.live.consumers.positions import Position
     from rangebar_polars.live.protocol.gaps import Request
     from rangebar_polars.live.protocol.spans import MissingIds
     from rangebar_polars.live.protocol.trades import TradeColumns
+    from rangebar_polars.live.series import SeriesBars
 
-__all__ = ["Builders", "Consumer", "Journal", "RestAnswer", "RestQueue"]
+__all__ = [
+    "Builders",
+    "Consumer",
+    "ConsumerReports",
+    "ConsumerStatus",
+    "Journal",
+    "RestAnswer",
+    "RestQueue",
+    "SeriesStart",
+]
 
 
 class Journal(Protocol):
@@ -128,13 +141,114 @@ class RestQueue(Protocol):
         ...
 
 
-class Consumer(Protocol):
-    """A receiver of bars with a queue of its own. No call waits for it."""
+@dataclass(frozen=True, slots=True)
+class SeriesStart:
+    """A series whose bars a consumer begins to receive."""
 
-    def queue(self, symbol: str, bars: pl.DataFrame) -> None:
-        """Add bars of one symbol in the order of their ids."""
+    series: BarSeries
+    #: The bars that are passed with it are all that ended after this id.
+    after_id: int
+    #: Number of the newest revision of the series.
+    revision: int = 0
+    #: Where a consumer without a cursor begins. None: where the symbol becomes live.
+    begin: Position | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ConsumerStatus:
+    """How a consumer is doing."""
+
+    name: str
+    #: "callback", "ndjson" or "iterator".
+    kind: str
+    #: "ok", "lagging" or "failing".
+    state: str
+    #: Bars in memory that are not delivered.
+    pending: int
+    #: Age of the oldest bar that has ended and is not in the stored cursor.
+    cursor_lag_s: float
+    #: Bars that were delivered.
+    delivered: int
+    #: Calls that raised.
+    failures: int
+    last_error: str | None = None
+    #: Bars that were skipped after failures.
+    skipped: int = 0
+    #: Seconds since the last call that raised; None without one.
+    failed_ago_s: float | None = None
+
+
+class ConsumerReports(Protocol):
+    """Where a consumer says what happened, in its own thread. No call waits or raises."""
+
+    def event(self, symbol: str, name: str, **fields: object) -> None:
+        """Take an event: `consumer_failed` or `sidecar_new_series`."""
+        ...
+
+    def stop(self, reason: str, error: BaseException | None) -> None:
+        """Stop in order: nobody reads the stream any more, or a call raised `error`.
+
+        `error` is None for a stream that was closed. Otherwise it is what a callback raised, if it is no
+        Exception, or an error of this program.
+        """
+        ...
+
+
+class Consumer(Protocol):
+    """A receiver of bars with a queue of its own. No call waits for it.
+
+    The calls for a symbol come in the order in which its trades are applied, from any thread.
+    """
+
+    def begin(
+        self,
+        symbol: str,
+        starts: Sequence[SeriesStart],
+        bars: Sequence[SeriesBars],
+        applied_id: int,
+    ) -> None:
+        """Begin to receive the bars of a symbol whose history is there, or begin again.
+
+        Parameters
+        ----------
+        symbol
+            The symbol.
+        starts
+            Its series, one for each threshold.
+        bars
+            For each series, all bars that ended after its `after_id`, up to `applied_id`. With
+            `after_id` equal to `applied_id` there are none.
+        applied_id
+            The id up to which trades are applied.
+        """
+        ...
+
+    def queue(self, symbol: str, bars: Sequence[SeriesBars], applied_id: int) -> None:
+        """Add all bars of a symbol that ended since the last call, up to `applied_id`.
+
+        Where no bar ended, no call is needed. Where bars are left out, call `begin`.
+        """
+        ...
+
+    def live(self, symbol: str, applied_id: int) -> None:
+        """Note that a symbol has become live, with the id up to which trades are applied."""
+        ...
+
+    def revised(self, symbol: str, threshold: int, number: int) -> None:
+        """Note that a series was computed again, as revision `number`.
+
+        The source of replays gives the bars of the new computation from now on, and so does `queue`.
+        """
+        ...
+
+    def status(self) -> ConsumerStatus:
+        """Return how it is doing."""
         ...
 
     def close(self, done: Callable[[], None]) -> None:
-        """Drain the queue, save the cursors, and call `done`."""
+        """Drain the queue, save the cursors, and call `done` in the consumer's thread."""
+        ...
+
+    def abort(self) -> None:
+        """Give up what is not delivered: the end of a `close` that takes too long."""
         ...
