@@ -4,19 +4,20 @@ from __future__ import annotations
 
 import asyncio
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 from rangebar_polars._utils import clock
 from rangebar_polars.fetch.binance.stream import groups_of
 from rangebar_polars.live.protocol.exchange_time import ExchangeTime
-from rangebar_polars.live.protocol.states import Failure
+from rangebar_polars.live.protocol.states import ChangeKind, Failure
 from rangebar_polars.live.streams import Streams
 from rangebar_polars.live.symbol import LiveSymbol, SymbolOptions, SymbolRun
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
+    from rangebar_polars.bar_series.identity import BarSeries
     from rangebar_polars.live.interfaces import Journal, RestQueue
     from rangebar_polars.live.protocol.buffer import Conflict
     from rangebar_polars.live.protocol.gaps import GapEvent
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
 __all__ = ["EngineOptions", "History", "HistoryError", "LiveEngine", "Outputs", "Prepared"]
 
 #: How often connections are judged, and how long a symbol waits at least between two looks.
-CHECK_S, SHORTEST_WAIT_S = 1.0, 0.001
+CHECK_S, HEAD_S, SHORTEST_WAIT_S = 1.0, 0.05, 0.001
 
 
 class HistoryError(Exception):
@@ -44,8 +45,8 @@ class Prepared:
     """A symbol after the trades that are stored."""
 
     run: SymbolRun
-    #: Bars that ended in stored trades and are to be delivered.
-    bars: list[SeriesBars] = field(default_factory=list)
+    #: For each series the one in which a new consumer begins; None where the symbol becomes live.
+    begins: Sequence[BarSeries | None]
 
 
 class History(Protocol):
@@ -65,8 +66,16 @@ class History(Protocol):
 class Outputs(Protocol):
     """Where an engine says what happened, in the thread of its loop. No call waits or raises."""
 
-    def bars(self, symbol: LiveSymbol, bars: list[SeriesBars], *, is_stored: bool) -> None:
-        """Take bars that have ended, in stored trades or in those that were just applied."""
+    def begin(self, symbol: LiveSymbol, prepared: Prepared) -> None:
+        """Take the series of a symbol whose history is there, before their first bar."""
+        ...
+
+    def bars(self, symbol: LiveSymbol, bars: list[SeriesBars]) -> None:
+        """Take bars that have ended."""
+        ...
+
+    def live(self, symbol: LiveSymbol) -> None:
+        """Take that a symbol has become live."""
         ...
 
     def event(self, symbol: str, name: str, **fields: object) -> None:
@@ -184,15 +193,18 @@ class LiveEngine:
     async def _prepare(self, name: str) -> None:
         """Bring a symbol to the end of what is stored, and connect."""
         symbol = self.symbols[name]
+        self.wake(symbol)
+        while symbol.head_id is None:
+            # The exchange says which day it is.
+            await clock.async_sleep(HEAD_S)
         try:
             prepared = await self._loop.run_in_executor(self._pool, self._history.prepare, name)
         except HistoryError as error:
             symbol.fail(error.failure, str(error))
             self.wake(symbol)
             return
-        if prepared.bars:
-            self._outputs.bars(symbol, prepared.bars, is_stored=True)
         symbol.begin(prepared.run)
+        self._outputs.begin(symbol, prepared)
         self.wake(symbol)
         streams = self._streams_of[name]
         if id(streams) not in self._begun:
@@ -248,12 +260,14 @@ class LiveEngine:
 
     def bars(self, symbol: LiveSymbol, bars: list[SeriesBars]) -> None:
         """Pass bars on."""
-        self._outputs.bars(symbol, bars, is_stored=False)
+        self._outputs.bars(symbol, bars)
 
     def changed(self, symbol: LiveSymbol, change: Change) -> None:
         """Report a change of the state."""
         reason = "" if change.status.reason is None else change.status.reason.value
         fields: dict[str, object] = {"state": change.status.state.value, "reason": reason}
+        if change.kind is ChangeKind.LIVE:
+            self._outputs.live(symbol)
         self._outputs.event(symbol.name, change.kind.value, **fields, away_s=change.away_s)
 
     def gap(self, symbol: LiveSymbol, event: GapEvent) -> None:

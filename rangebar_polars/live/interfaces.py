@@ -72,8 +72,13 @@ class Journal(Protocol):
 class Builders(Protocol):
     """The builders of all series of one symbol."""
 
-    def push(self, record: bytes) -> list[tuple[int, pl.DataFrame]] | None:
-        """Push the trades of a record, and return the bars that end, by the index of their series."""
+    def push(
+        self, record: bytes, index: int | None = None
+    ) -> list[tuple[int, pl.DataFrame]] | None:
+        """Push the trades of a record to all series, or to one.
+
+        Return the bars that end, by the index of their series; None if none does.
+        """
         ...
 
     def partial(self, index: int) -> pl.DataFrame:

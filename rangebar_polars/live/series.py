@@ -59,6 +59,13 @@ class SeriesGroup:
             found.append(SeriesBars(index, self.series[index], bars))
         return found
 
+    def push_one(self, index: int, day: date, record: bytes) -> list[SeriesBars]:
+        """Push the trades of a record, all of one day, to one series."""
+        found = self._begin(day, index)
+        for number, bars in self._builders.push(record, index) or ():
+            found.append(SeriesBars(number, self.series[number], bars))
+        return found
+
     def partial(self) -> list[SeriesBars]:
         """Return the forming bars."""
         return [
@@ -70,10 +77,12 @@ class SeriesGroup:
         """Return the state of each series after the last trade."""
         return [self._builders.checkpoint(index) for index in range(len(self.series))]
 
-    def _begin(self, day: date) -> list[SeriesBars]:
+    def _begin(self, day: date, only: int | None = None) -> list[SeriesBars]:
         """Replace the series whose segment has ended before a day; return their orphans."""
         found = []
         for index, series in enumerate(self.series):
+            if only is not None and index != only:
+                continue
             spec = series.spec
             segment = segment_of(day, spec.reset)
             if segment.start <= series.segment_start:

@@ -12,7 +12,12 @@ from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from rangebar_polars._utils import clock
 from rangebar_polars.live.protocol.day_close import DayClose
-from rangebar_polars.live.protocol.freshness import Freshness, FreshnessCheck, StaleLimit
+from rangebar_polars.live.protocol.freshness import (
+    AGAIN_S,
+    Freshness,
+    FreshnessCheck,
+    StaleLimit,
+)
 from rangebar_polars.live.protocol.pacing import BatchPace
 from rangebar_polars.live.protocol.sequencing import Feed, Page, Sequencing
 from rangebar_polars.live.protocol.states import Facts, Failure, Reason, StateTracker
@@ -177,7 +182,7 @@ class LiveSymbol:
         self._is_stopped = False
         self._has_head = False
         self._may_apply = False
-        self._write_at = float("-inf")
+        self._write_at = self._head_at = float("-inf")
         self._unsynced_since: float | None = None
         self._written_at = float("-inf")
         self._late: list[TradeColumns] = []
@@ -257,6 +262,7 @@ class LiveSymbol:
         if was_check:
             self._is_checking = False
             self.freshness.failed(now)
+            self._head_at = now + AGAIN_S
         elif self.sequencing is not None:
             self.sequencing.failed(now, closed_until)
 
@@ -274,6 +280,8 @@ class LiveSymbol:
         times = [self.tracker.due_at]
         if self._unsynced_since is not None and not self._is_syncing:
             times.append(self._unsynced_since + SYNC_S)
+        if self.sequencing is None and self.head_id is None and not self._is_checking:
+            times.append(self._head_at)
         if self.sequencing is not None and self.failure is None:
             times += [self.sequencing.due_at(), self.stale.due_at]
             if not self._is_checking:
@@ -281,6 +289,11 @@ class LiveSymbol:
             if self.has_batch:
                 times.append(max(self._pace.due_at, self._write_at))
         return min((time for time in times if time is not None), default=float("inf"))
+
+    @property
+    def needs_head(self) -> bool:
+        """Whether REST has to be asked for its newest id before the history is there."""
+        return self.head_id is None and clock.monotonic() >= self._head_at
 
     @property
     def has_batch(self) -> bool:
@@ -464,7 +477,8 @@ class LiveSymbol:
         if self.sequencing is not None and now >= self.stale.due_at:
             self.stale.checked(now)
             self.freshness.stale(now)
-        is_due = now >= self.freshness.due_at and self.sequencing is not None
+        # Before the history is there, the exchange has to say which day it is.
+        is_due = now >= self.freshness.due_at if self.sequencing is not None else self.needs_head
         if is_due and not self._is_checking and self.failure is None:
             self._is_checking = True
             self._rest.request_newest(self.name, _CheckAnswer(self, self._reports))
