@@ -1,0 +1,301 @@
+"""A running engine with its store, consumers and reports: what `live_bars` and `run_sidecar` start."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from rangebar_polars._utils import clock
+from rangebar_polars.events import emit_hook
+from rangebar_polars.live.backfill import RestRequests
+from rangebar_polars.live.consumers.positions import Position
+from rangebar_polars.live.engine import EngineOptions, LiveEngine
+from rangebar_polars.live.history import HistoryOptions, StoredHistory, StoredStates
+from rangebar_polars.live.interfaces import SeriesStart
+from rangebar_polars.live.log import LiveLog
+from rangebar_polars.live.protocol.freshness import check_interval_s
+from rangebar_polars.live.protocol.states import State
+from rangebar_polars.live.reporting import Reporter
+from rangebar_polars.live.symbol import SymbolOptions
+from rangebar_polars.storage.live.writer_lock import WAIT_S, take_locks
+from rangebar_polars.storage.parquet import TickStorage
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from datetime import date
+    from pathlib import Path
+
+    from rangebar_polars.live.consumers import BarConsumer
+    from rangebar_polars.live.engine import Prepared
+    from rangebar_polars.live.plan import LivePlan
+    from rangebar_polars.live.series import SeriesBars
+    from rangebar_polars.live.symbol import LiveSymbol
+    from rangebar_polars.storage.live.writer_lock import WriterLock
+
+__all__ = ["LiveSession", "SessionOptions"]
+
+#: Every id lies after it.
+_BEFORE_ALL = -1
+
+
+@dataclass(frozen=True, slots=True)
+class SessionOptions:
+    """How a session behaves, apart from what it streams."""
+
+    cache_dir: Path | str | None = None
+    fills_gaps: bool = True
+    gap_patience_s: float = 30.0
+    stale_after_s: float | None = None
+    max_lag_s: float = 10.0
+    watchdog_timeout_s: float = 300.0
+    shutdown_timeout_s: float = 20.0
+    is_verbose: bool = False
+
+
+@dataclass(slots=True)
+class SessionCounts:
+    """What a session has done."""
+
+    trades: int = 0
+    bars: int = 0
+    undelivered: int = 0
+
+
+@dataclass(slots=True)
+class _Ending:
+    """Why a session ends."""
+
+    reason: str = ""
+    error: BaseException | None = None
+    #: Threads of consumers that have ended.
+    done: int = field(default=0)
+
+
+class LiveSession:
+    """Streams symbols as their writer.
+
+    Parameters
+    ----------
+    plan
+        What it streams.
+    options
+        How it behaves.
+    """
+
+    def __init__(self, plan: LivePlan, options: SessionOptions) -> None:
+        self.plan = plan
+        self.options = options
+        self.storage = TickStorage(options.cache_dir)
+        self.log = LiveLog()
+        self.ending = _Ending()
+        self.history = StoredHistory(
+            HistoryOptions(plan.specs, self._anchor, plan.since, options.fills_gaps),
+            self.storage,
+            plan.venue,
+            StoredStates(),
+            self._today,
+        )
+        self.engine = LiveEngine(
+            EngineOptions(plan.venue.market, plan.symbols, self._symbol_options, options.max_lag_s),
+            self.history,
+            self._make_rest,
+            self,
+        )
+        self.rest: RestRequests | None = None
+        self.reporter: Reporter | None = None
+        self._consumers: list[BarConsumer] = []
+        self._locks: list[WriterLock] = []
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._stop: asyncio.Event | None = None
+        self._lock = threading.Lock()
+
+    @property
+    def _anchor(self) -> object:
+        return self.plan.anchor
+
+    @property
+    def _symbol_options(self) -> SymbolOptions:
+        options = self.options
+        return SymbolOptions(
+            options.gap_patience_s, options.stale_after_s, options.watchdog_timeout_s
+        )
+
+    # Start
+
+    def open(self, consumers: Sequence[BarConsumer], *, wait_s: float = WAIT_S) -> None:
+        """Take the locks of the symbols, and read the cursors of consumers.
+
+        Raises
+        ------
+        LeaseError
+            Another process streams one of them.
+        StorageError
+            A file cannot be made or read.
+        """
+        folders = [self.history.folder(symbol) for symbol in self.plan.symbols]
+        self._locks = take_locks(folders, wait_s=wait_s)
+        try:
+            for consumer in consumers:
+                consumer.load(self.plan.symbols)
+                self._consumers.append(consumer)
+        except BaseException:
+            self.release()
+            raise
+
+    def release(self) -> None:
+        """Release the locks."""
+        while self._locks:
+            self._locks.pop().release()
+
+    def _make_rest(self) -> RestRequests:
+        self.rest = RestRequests(
+            self.plan.venue.market,
+            cache_dir=self.options.cache_dir,
+            on_error=lambda error: self.stop("a request failed", error),
+        )
+        self.history.rest = self.rest
+        rate = check_interval_s(len(self.plan.symbols), self.rest.weight, self.rest.limit)
+        for symbol in self.engine.symbols.values():
+            symbol.freshness.interval_s = rate
+        return self.rest
+
+    def _today(self) -> date:
+        last_us = max(
+            (one.sequencing.highest_us for one in self.engine.symbols.values() if one.sequencing),
+            default=0,
+        )
+        found = self.engine.exchange_time.today(last_us or None)
+        return clock.utc_now().date() if found is None else found
+
+    # Run
+
+    async def run(self) -> None:
+        """Stream until `stop` is called; then deliver what is there, and release the locks.
+
+        What ended a consumer or is an error of this program is raised.
+        """
+        with self._lock:
+            self._loop, self._stop = asyncio.get_running_loop(), asyncio.Event()
+            if self.ending.reason:
+                self._stop.set()
+        self.reporter = Reporter(self)
+        try:
+            await self.engine.run(self._stop)
+        finally:
+            await asyncio.shield(self._close())
+        if self.ending.error is not None:
+            raise self.ending.error
+
+    def stop(self, reason: str = "stopped", error: BaseException | None = None) -> None:
+        """End the session in order. It can be called in any thread, and again."""
+        with self._lock:
+            if not self.ending.reason:
+                self.ending.reason, self.ending.error = reason, error
+            loop, event = self._loop, self._stop
+        if loop is not None and event is not None and not loop.is_closed():
+            loop.call_soon_threadsafe(event.set)
+
+    async def _close(self) -> None:
+        loop = asyncio.get_running_loop()
+        all_done = asyncio.Event()
+        left = len(self._consumers)
+
+        def done() -> None:
+            nonlocal left
+            left -= 1
+            if not left:
+                all_done.set()
+
+        for consumer in self._consumers:
+            consumer.close(lambda: loop.call_soon_threadsafe(done))
+        if self._consumers:
+            try:
+                async with asyncio.timeout(clock.real_seconds(self.options.shutdown_timeout_s)):
+                    await all_done.wait()
+            except TimeoutError:
+                for consumer in self._consumers:
+                    consumer.abort()
+                async with asyncio.timeout(clock.real_seconds(self.options.shutdown_timeout_s)):
+                    await all_done.wait()
+        if self.reporter is not None:
+            await asyncio.to_thread(self.reporter.close)
+        self.log.flush(everything=True)
+        await asyncio.to_thread(self.release)
+
+    # Reports of the engine
+
+    def begin(self, symbol: LiveSymbol, prepared: Prepared) -> None:
+        """Let consumers begin with the series of a symbol."""
+        applied_id = prepared.run.start.applied_id
+        starts = [
+            SeriesStart(
+                series,
+                applied_id,
+                begin=None if first is None else Position(first, _BEFORE_ALL),
+            )
+            for series, first in zip(prepared.run.series.series, prepared.begins, strict=True)
+        ]
+        for consumer in self._consumers:
+            consumer.begin(symbol.name, starts, [], applied_id)
+        if self.reporter is not None:
+            self.reporter.begun(symbol)
+
+    def bars(self, symbol: LiveSymbol, bars: list[SeriesBars]) -> None:
+        """Pass bars to the consumers."""
+        applied_id = symbol.sequencing.applied_id if symbol.sequencing is not None else -1
+        for consumer in self._consumers:
+            consumer.queue(symbol.name, bars, applied_id)
+        if self.reporter is not None:
+            self.reporter.bars(symbol, bars)
+
+    def live(self, symbol: LiveSymbol) -> None:
+        """Tell consumers that a symbol is live."""
+        if symbol.sequencing is not None:
+            for consumer in self._consumers:
+                consumer.live(symbol.name, symbol.sequencing.applied_id)
+
+    def event(self, symbol: str, name: str, **fields: object) -> None:
+        """Log and emit an event. Consumers call it in their threads, too."""
+        self.log.event(name, symbol, is_failure=name in FAILED, **fields)
+        emit_hook(name, symbol, **fields)
+
+    def turned(self, engine: LiveEngine) -> None:
+        """Write the status about once a second."""
+        self.log.flush()
+        if self.reporter is not None:
+            self.reporter.turned()
+        symbols = list(engine.symbols.values())
+        if symbols and all(one.status.state is State.FAILED for one in symbols):
+            for consumer in self._consumers:
+                consumer_failed = getattr(consumer, "all_failed", None)
+                if consumer_failed is not None:
+                    consumer_failed([one.failure_text for one in symbols])
+
+    @property
+    def consumers(self) -> list[BarConsumer]:
+        """The consumers."""
+        return self._consumers
+
+    @property
+    def callable_stop(self) -> Callable[..., None]:
+        """What consumers call to stop the session."""
+        return self.stop
+
+
+FAILED = frozenset(
+    {
+        "sidecar_failed",
+        "sidecar_stalled",
+        "sidecar_degraded",
+        "consumer_failed",
+        "finalizing_behind",
+        "trade_conflict",
+        "trade_invalid",
+        "journal_damaged",
+        "archive_differs",
+        "gap_detected",
+        "coverage_gap",
+    }
+)
