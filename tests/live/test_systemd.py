@@ -160,8 +160,8 @@ def test_the_watchdog_is_fed_while_the_loop_turns_and_not_while_it_is_blocked(
     async def main() -> None:
         service = ServiceManager(manager.address, watchdog_s=2.0)
         feeding = asyncio.ensure_future(service.run(lambda: "live"))
-        while not shall_block.is_set():
-            await asyncio.sleep(0)  # noqa: ASYNC110 - a thread sets the event
+        while not shall_block.is_set():  # noqa: ASYNC110 - a thread sets it
+            await asyncio.sleep(0)
         blocks.set()
         release.wait()  # the loop stands here
         feeding.cancel()

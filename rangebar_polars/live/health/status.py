@@ -34,6 +34,7 @@ __all__ = [
     "SeriesStatus",
     "SymbolStatus",
     "is_live",
+    "json_value",
     "overall_state",
     "readiness",
     "time_text",
@@ -79,7 +80,7 @@ class _Status:
     def to_dict(self) -> dict[str, Any]:
         """Return the values that `/health` shows, as JSON has them; times are in UTC."""
         return {
-            one.name: _json_value(getattr(self, one.name))
+            one.name: json_value(getattr(self, one.name))
             for one in fields(self)  # type: ignore[arg-type] # every subclass is a dataclass
             if not one.metadata.get("hidden")
         }
@@ -332,7 +333,8 @@ def time_text(time: datetime) -> str:
     return time.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
 
 
-def _json_value(value: object) -> Any:  # noqa: ANN401 - whatever JSON can have
+def json_value(value: object) -> Any:  # noqa: ANN401 - whatever JSON can have
+    """Return a value of a status as JSON has it, without secrets of addresses."""
     match value:
         case _Status():
             found: Any = value.to_dict()
@@ -348,7 +350,9 @@ def _json_value(value: object) -> Any:  # noqa: ANN401 - whatever JSON can have
         case date():
             found = value.isoformat()
         case list() | tuple():
-            found = [_json_value(one) for one in value]
+            found = [json_value(one) for one in value]
+        case dict():
+            found = {str(name): json_value(one) for name, one in value.items()}
         case _:
             found = value
     return found
