@@ -175,6 +175,10 @@ class LiveEngine:
             symbol.finish()
         await asyncio.to_thread(self._pool.shutdown, cancel_futures=True)
 
+    def streams_of(self, symbol: str) -> Streams | None:
+        """Return the streams of a symbol."""
+        return self._streams_of.get(symbol)
+
     # Tasks
 
     def _spawn(self, work: object) -> None:

@@ -330,7 +330,7 @@ def _after(
 def _kept(spec: BarSpec, known: Mapping[str, Any]) -> BarSeries | None:
     """Return the newest series of a spec that a state file names; None without one."""
     found = []
-    for one in known.get("series") or ():
+    for one in known.get("held") or ():
         if not isinstance(one, dict) or one.get("threshold") != spec.threshold:
             continue
         if one.get("config_id") != spec.rules.id or one.get("reset") != spec.reset:

@@ -23,7 +23,7 @@ from rangebar_polars.storage.live.writer_lock import WAIT_S, take_locks
 from rangebar_polars.storage.parquet import TickStorage
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
     from datetime import date
     from pathlib import Path
 
@@ -260,28 +260,27 @@ class LiveSession:
         """Log and emit an event. Consumers call it in their threads, too."""
         self.log.event(name, symbol, is_failure=name in FAILED, **fields)
         emit_hook(name, symbol, **fields)
+        if self.reporter is not None:
+            self.reporter.note_change()
 
     def turned(self, engine: LiveEngine) -> None:
         """Write the status about once a second."""
         self.log.flush()
         if self.reporter is not None:
-            self.reporter.turned()
-        symbols = list(engine.symbols.values())
-        if symbols and all(one.status.state is State.FAILED for one in symbols):
-            for consumer in self._consumers:
-                consumer_failed = getattr(consumer, "all_failed", None)
-                if consumer_failed is not None:
-                    consumer_failed([one.failure_text for one in symbols])
+            self.reporter.turned(engine)
+
+    @property
+    def failure(self) -> str:
+        """Why no symbol can go on; empty while one can."""
+        symbols = list(self.engine.symbols.values())
+        if not symbols or any(one.status.state is not State.FAILED for one in symbols):
+            return ""
+        return "; ".join(f"{one.name}: {one.status.reason}: {one.failure_text}" for one in symbols)
 
     @property
     def consumers(self) -> list[BarConsumer]:
         """The consumers."""
         return self._consumers
-
-    @property
-    def callable_stop(self) -> Callable[..., None]:
-        """What consumers call to stop the session."""
-        return self.stop
 
 
 FAILED = frozenset(

@@ -164,6 +164,8 @@ class LiveSymbol:
         #: Newest id of REST, and when it answered; None before.
         self.head_id: int | None = None
         self.head_checked_at: float | None = None
+        #: The first day that is journalled, and bytes written to journals.
+        self.live_from: date | None = None
         #: When the last batch was applied; None before.
         self.applied_at: float | None = None
         self.failure: Failure | None = None
@@ -195,6 +197,7 @@ class LiveSymbol:
         self.sequencing = Sequencing(run.start, patience_s=self._options.gap_patience_s)
         self.series, self._journal = run.series, run.journal
         self._days = DayClose(run.open_day)
+        self.live_from = run.open_day
         self.failure, self.failure_text = None, ""
         self._has_head, self._may_apply = False, True
         self.freshness.stale(clock.monotonic())
@@ -331,6 +334,11 @@ class LiveSymbol:
     def status(self) -> Status:
         """The state and its reason."""
         return self.tracker.status
+
+    @property
+    def journal_bytes(self) -> int:
+        """Bytes that this process has written to journals."""
+        return 0 if self._journal is None else self._journal.written_bytes
 
     @property
     def unsynced_s(self) -> float:
