@@ -138,6 +138,11 @@ class BarFrames:
         keys = (pl.col(_LAST_ID), ~pl.col("is_closed"), pl.col(_RANK))
         return pl.concat(rows).sort(*keys, maintain_order=True)
 
+    def forming(self, bars: Sequence[SeriesBars]) -> pl.DataFrame:
+        """Return forming bars of one symbol, as `rows` returns those that have ended."""
+        rows = [self._keyed(one.series, one.bars, is_forming=True) for one in bars]
+        return self.merged(rows)
+
     def after(self, rows: pl.DataFrame, positions: Mapping[int, Position]) -> pl.DataFrame:
         """Return the rows that lie after the positions of their thresholds."""
         passes = pl.lit(value=False)
@@ -188,7 +193,9 @@ class BarFrames:
             is_revised.alias("is_revised"),
         )
 
-    def _keyed(self, series: BarSeries, bars: pl.DataFrame) -> pl.DataFrame:
+    def _keyed(
+        self, series: BarSeries, bars: pl.DataFrame, *, is_forming: bool = False
+    ) -> pl.DataFrame:
         """Return the bars that a frame may have, with the threshold and the anchor."""
         threshold = series.spec.threshold
         anchor = pl.lit(series.anchor_us).cast(_BEFORE["anchor"])
@@ -198,7 +205,7 @@ class BarFrames:
             anchor.alias("anchor"),
             *self.needed,
         )
-        passes = self._passes
+        passes = None if is_forming else self._passes
         return rows if passes is None else rows.filter(passes)
 
     @cached_property

@@ -5,10 +5,10 @@ from __future__ import annotations
 import asyncio
 import threading
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from rangebar_polars._utils import clock
-from rangebar_polars.events import emit_hook
+from rangebar_polars.events import EVENT_NAMES, emit_hook
 from rangebar_polars.live.backfill import RestRequests
 from rangebar_polars.live.consumers.positions import Position
 from rangebar_polars.live.engine import EngineOptions, LiveEngine
@@ -27,8 +27,11 @@ if TYPE_CHECKING:
     from datetime import date
     from pathlib import Path
 
+    import polars as pl
+
     from rangebar_polars.live.consumers import BarConsumer
     from rangebar_polars.live.engine import Prepared
+    from rangebar_polars.live.frames import BarFrames
     from rangebar_polars.live.plan import LivePlan
     from rangebar_polars.live.series import SeriesBars
     from rangebar_polars.live.symbol import LiveSymbol
@@ -211,8 +214,10 @@ class LiveSession:
         for consumer in self._consumers:
             consumer.close(lambda: loop.call_soon_threadsafe(done))
         if self._consumers:
+            # Whoever iterates up to an instant receives all bars before it.
+            limit = None if self.ending.reason == "until" else self.options.shutdown_timeout_s
             try:
-                async with asyncio.timeout(clock.real_seconds(self.options.shutdown_timeout_s)):
+                async with asyncio.timeout(None if limit is None else clock.real_seconds(limit)):
                     await all_done.wait()
             except TimeoutError:
                 for consumer in self._consumers:
@@ -259,7 +264,8 @@ class LiveSession:
     def event(self, symbol: str, name: str, **fields: object) -> None:
         """Log and emit an event. Consumers call it in their threads, too."""
         self.log.event(name, symbol, is_failure=name in FAILED, **fields)
-        emit_hook(name, symbol, **fields)
+        if name in EVENT_NAMES:
+            emit_hook(name, symbol, **fields)
         if self.reporter is not None:
             self.reporter.note_change()
 
@@ -268,6 +274,9 @@ class LiveSession:
         self.log.flush()
         if self.reporter is not None:
             self.reporter.turned(engine)
+        until = self.plan.until
+        if until is not None and all(one.has_reached(until) for one in engine.symbols.values()):
+            self.stop("until")
 
     @property
     def failure(self) -> str:
@@ -276,6 +285,21 @@ class LiveSession:
         if not symbols or any(one.status.state is not State.FAILED for one in symbols):
             return ""
         return "; ".join(f"{one.name}: {one.status.reason}: {one.failure_text}" for one in symbols)
+
+    def statuses(self) -> list[dict[str, Any]]:
+        """Return the status of each symbol."""
+        if self.reporter is None:
+            return []
+        return [symbol.to_dict() for symbol in self.reporter.board.status().symbols]
+
+    def partial(self, frames: BarFrames) -> list[pl.DataFrame]:
+        """Return frames of the forming bars, from any thread."""
+        found = []
+        for name, symbol in list(self.engine.symbols.items()):
+            if symbol.series is not None:
+                rows = frames.forming(symbol.series.partial())
+                found.append(frames.frame(name, rows))
+        return found
 
     @property
     def consumers(self) -> list[BarConsumer]:

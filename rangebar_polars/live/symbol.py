@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from rangebar_polars._utils import clock
+from rangebar_polars._utils.span import microseconds
 from rangebar_polars.live.protocol.day_close import DayClose
 from rangebar_polars.live.protocol.freshness import (
     AGAIN_S,
@@ -334,6 +335,11 @@ class LiveSymbol:
     def status(self) -> Status:
         """The state and its reason."""
         return self.tracker.status
+
+    def has_reached(self, instant: datetime) -> bool:
+        """Return whether a trade at or after an instant is applied."""
+        sequencing = self.sequencing
+        return sequencing is not None and sequencing.highest_us >= microseconds(instant)
 
     @property
     def journal_bytes(self) -> int:

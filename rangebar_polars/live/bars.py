@@ -1,0 +1,354 @@
+"""`live_bars`: bars of one or several symbols while their trades arrive."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+import weakref
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING, Any, Literal, Self
+
+import polars as pl
+
+from rangebar_polars._utils import clock
+from rangebar_polars._utils.arguments.checks import count_of
+from rangebar_polars._utils.arguments.keywords import checked_keywords
+from rangebar_polars._utils.fork import raise_if_forked
+from rangebar_polars._utils.optional import import_extra
+from rangebar_polars.exceptions import RangeBarError, with_hint
+from rangebar_polars.live.consumers import BarConsumer, DeliveryOptions
+from rangebar_polars.live.consumers.iterator import FrameReceiver, NoCursors
+from rangebar_polars.live.frames import BarFrames
+from rangebar_polars.live.plan import NOW, plan_live, require_platform
+from rangebar_polars.live.session import LiveSession, SessionOptions
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Iterator, Sequence
+    from pathlib import Path
+    from types import TracebackType
+
+    from rangebar_polars._typing import Features
+    from rangebar_polars._utils.span import When
+    from rangebar_polars.threshold import ThresholdLike
+
+__all__ = ["LiveBars", "live_bars"]
+
+#: How often an iterator without bars looks whether all symbols have failed.
+LOOK_S = 1.0
+#: How long `close` waits for the thread.
+CLOSE_S = 5.0
+
+
+@checked_keywords
+def live_bars(
+    symbol: str | Sequence[str],
+    threshold: ThresholdLike | Sequence[ThresholdLike] = 250,
+    *,
+    since: When | None = None,
+    until: When | None = None,
+    features: Features = "core",
+    ouroboros: str | None = "year",
+    source: str = "binance",
+    market: str = "spot",
+    include_orphaned_bars: bool = False,
+    prevent_same_timestamp_close: bool = True,
+    anchor: Literal["segment", "now"] | When | None = None,
+    verbose: bool | None = None,
+    cache_dir: Path | str | None = None,
+    dsn: str | None = None,
+    ouroboros_mode: str | None = None,
+) -> LiveBars:
+    """Stream bars of symbols while their trades arrive.
+
+    Each frame holds one or more ended bars of one symbol. They are the bars that a population of the
+    same trades gives, bit for bit: trades are stored before they are used, and no bar is delivered
+    across missing trades. Connections start at the call, in a thread; `close`, the end of a `with`
+    block, and garbage collection stop it.
+
+    Parameters
+    ----------
+    symbol
+        One or several symbols.
+    threshold
+        One or several thresholds in decimal basis points, or presets.
+    since
+        A date or zoned datetime from which bars are delivered first; by default, bars that end after
+        the symbol is live.
+    until
+        Where iteration ends, once a trade at or after it has arrived.
+    features
+        "core", "microstructure", or names of its columns.
+    ouroboros
+        Where bars start again: "year", "month", "week", "day", or None.
+    source, market
+        Where the symbol is traded. Of the built-in sources, `"binance"` has a stream.
+    include_orphaned_bars
+        Whether bars are included that a reset ended, with the columns `is_closed` and `ended_by`.
+    prevent_same_timestamp_close
+        Whether a bar needs two different times to close.
+    anchor
+        Where the series begins: "segment", a date or zoned datetime, or "now" for bars that begin with
+        the first trade that arrives; nothing is stored then.
+    verbose
+        Show a progress bar on a terminal; by default the setting `verbose`.
+    cache_dir
+        Folder of the store.
+    dsn
+        The bar cache.
+    ouroboros_mode
+        The reference library's name of `ouroboros`.
+
+    Returns
+    -------
+    LiveBars
+        An iterable of frames, plain and async, and a context manager. The columns are `symbol`,
+        `threshold`, `anchor`, those of `scan_range_bars`, `is_replay` and `is_revised`.
+
+    Raises
+    ------
+    ValueError
+        An argument is not valid, or the source has no stream.
+    MissingExtraError
+        The extra `live` is not installed.
+    RangeBarError
+        The system is Windows.
+    SymbolNotRegisteredError, ThresholdError
+        The gate refuses a symbol, or a threshold is too low.
+    LeaseError
+        Another process streams one of several symbols.
+
+    Examples
+    --------
+    >>> import rangebar_polars as rb
+    >>> with rb.live_bars("BTCUSDT", [250, 500], since="2026-11-01") as live:  # doctest: +SKIP
+    ...     for bars in live:
+    ...         print(bars)
+    """
+    raise_if_forked("live_bars")
+    symbols = [symbol] if isinstance(symbol, str) else list(symbol)
+    several = isinstance(threshold, (list, tuple))
+    thresholds: list[ThresholdLike] = list(threshold) if several else [threshold]  # type: ignore[arg-type,list-item]
+    if not symbols or not thresholds:
+        name = "threshold" if symbols else "symbol"
+        raise ValueError(with_hint(f"`{name}` is an empty list", f"name at least one {name}"))
+    del verbose, dsn
+    plan_arguments: dict[str, Any] = {
+        "source": source,
+        "market": market,
+        "ouroboros": ouroboros,
+        "ouroboros_mode": ouroboros_mode,
+        "prevent_same_timestamp_close": prevent_same_timestamp_close,
+        "anchor": anchor,
+        "since": since,
+        "until": until,
+    }
+    BarFrames([1], features, include_orphans=include_orphaned_bars)
+    for module in ("websockets", "msgspec"):
+        import_extra(module, "live")
+    import_extra("httpcore2", "fetch")
+    require_platform()
+    plan = plan_live(symbols, thresholds, takes_now=True, **plan_arguments)
+    frames = BarFrames(
+        plan.thresholds,
+        features,
+        include_orphans=include_orphaned_bars,
+        since=plan.since,
+        until=plan.until,
+    )
+    folder = TemporaryDirectory(prefix="rangebar-live-") if plan.anchor == NOW else None
+    options = SessionOptions(cache_dir=cache_dir if folder is None else folder.name)
+    session = LiveSession(plan, options)
+    receiver = FrameReceiver()
+    consumer = BarConsumer(
+        DeliveryOptions("bars", receiver.kind, has_cursors=False),
+        frames,
+        receiver,
+        session,
+        NoCursors(),  # type: ignore[arg-type]
+        session.history,
+    )
+    session.open([consumer])
+    return LiveBars(session, frames, receiver, folder)
+
+
+class LiveBars:
+    """Bars of symbols while their trades arrive: an iterable, plain and async, and a context manager.
+
+    `live_bars` makes it.
+    """
+
+    def __init__(
+        self,
+        session: LiveSession,
+        frames: BarFrames,
+        receiver: FrameReceiver,
+        folder: TemporaryDirectory[str] | None = None,
+    ) -> None:
+        self._session, self._frames, self._receiver = session, frames, receiver
+        self._outcome = _Outcome()
+        self._thread = threading.Thread(
+            target=_run, args=(session, receiver, self._outcome, folder), name="rangebar-live"
+        )
+        self._thread.daemon = True
+        self._end = weakref.finalize(self, _close, session, receiver, self._thread)
+        self._thread.start()
+
+    def __repr__(self) -> str:
+        plan = self._session.plan
+        thresholds = ", ".join(map(str, plan.thresholds))
+        return f"<live bars of {', '.join(plan.symbols)} at {thresholds} dbps>"
+
+    @property
+    def schema(self) -> pl.Schema:
+        """Columns and data types of the frames."""
+        return self._frames.schema
+
+    # Plain
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def __iter__(self) -> Iterator[pl.DataFrame]:
+        return self
+
+    def __next__(self) -> pl.DataFrame:
+        while (frame := self._taken()) is None:
+            self._receiver.wait(LOOK_S)
+        return frame
+
+    def collect(self, n: int, *, timeout: float | None = None) -> pl.DataFrame:
+        """Wait for a number of bars, and return them as one frame.
+
+        Parameters
+        ----------
+        n
+            Number of bars. There may be more: frames are not cut.
+        timeout
+            Longest time to wait, in seconds. What has arrived until then is returned.
+        """
+        count = count_of(n)
+        end = None if timeout is None else clock.monotonic() + timeout
+        found, rows = [self.schema.to_frame()], 0
+        while rows < count:
+            try:
+                frame = self._taken()
+            except StopIteration:
+                break
+            if frame is not None:
+                found.append(frame)
+                rows += frame.height
+                continue
+            left = LOOK_S if end is None else min(LOOK_S, end - clock.monotonic())
+            if left <= 0:
+                break
+            self._receiver.wait(left)
+        return pl.concat(found)
+
+    def close(self) -> None:
+        """Stop the work. It ends within five seconds."""
+        self._end()
+
+    def _taken(self) -> pl.DataFrame | None:
+        """Return a frame; None if none is there yet."""
+        frame = self._receiver.take()
+        if frame is not None:
+            return frame
+        if self._receiver.is_over:
+            self._thread.join(clock.real_seconds(CLOSE_S))
+            if self._outcome.error is not None:
+                error, self._outcome.error = self._outcome.error, None
+                raise error
+            raise StopIteration
+        failure = self._session.failure
+        if failure:
+            raise RangeBarError(with_hint(f"no symbol can be streamed: {failure}", _FAILED_HINT))
+        return None
+
+    # Async
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        await asyncio.to_thread(self.close)
+
+    def __aiter__(self) -> AsyncIterator[pl.DataFrame]:
+        return self
+
+    async def __anext__(self) -> pl.DataFrame:
+        loop = asyncio.get_running_loop()
+        while True:
+            try:
+                frame = self._taken()
+            except StopIteration:
+                raise StopAsyncIteration from None
+            if frame is not None:
+                return frame
+            news = asyncio.Event()
+            self._receiver.call_on_news(lambda event=news: _set(loop, event))  # type: ignore[misc]
+            try:
+                async with asyncio.timeout(clock.real_seconds(LOOK_S)):
+                    await news.wait()
+            except TimeoutError:
+                continue
+
+    # What is going on
+
+    def partial(self) -> pl.DataFrame:
+        """Return the forming bars, one row for each symbol and threshold that has one."""
+        return pl.concat([self._frames.schema.to_frame(), *self._session.partial(self._frames)])
+
+    def status(self) -> list[dict[str, Any]]:
+        """Return the status of each symbol, as `/health` shows it."""
+        return self._session.statuses()
+
+
+_FAILED_HINT = "`status()` says more; it is tried again every ten minutes"
+
+
+class _Outcome:
+    """How the thread ended."""
+
+    error: BaseException | None = None
+
+
+def _set(loop: asyncio.AbstractEventLoop, event: asyncio.Event) -> None:
+    if not loop.is_closed():
+        loop.call_soon_threadsafe(event.set)
+
+
+def _run(
+    session: LiveSession,
+    receiver: FrameReceiver,
+    outcome: _Outcome,
+    folder: TemporaryDirectory[str] | None,
+) -> None:
+    try:
+        asyncio.run(session.run())
+    except BaseException as error:  # noqa: BLE001 - the next item raises it
+        outcome.error = error
+    finally:
+        session.release()
+        if folder is not None:
+            folder.cleanup()
+        receiver.close()
+
+
+def _close(session: LiveSession, receiver: FrameReceiver, thread: threading.Thread) -> None:
+    session.stop("closed")
+    receiver.abort()
+    if thread is not threading.current_thread():
+        thread.join(clock.real_seconds(CLOSE_S))
