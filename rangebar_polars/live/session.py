@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from rangebar_polars.live.consumers import BarConsumer
     from rangebar_polars.live.engine import Prepared
     from rangebar_polars.live.frames import BarFrames
+    from rangebar_polars.live.health.systemd import ServiceManager
     from rangebar_polars.live.plan import LivePlan
     from rangebar_polars.live.series import SeriesBars
     from rangebar_polars.live.symbol import LiveSymbol
@@ -107,6 +108,7 @@ class LiveSession:
             self,
         )
         self.rest: RestRequests | None = None
+        self.service_manager: ServiceManager | None = None
         self.reporter: Reporter | None = None
         self._consumers: list[BarConsumer] = []
         self._locks: list[WriterLock] = []
@@ -172,6 +174,11 @@ class LiveSession:
         found = self.engine.exchange_time.today(last_us or None)
         return clock.utc_now().date() if found is None else found
 
+    def prepare_reports(self) -> None:
+        """Begin to put together the status."""
+        if self.reporter is None:
+            self.reporter = Reporter(self)
+
     # Run
 
     async def run(self) -> None:
@@ -183,7 +190,7 @@ class LiveSession:
             self._loop, self._stop = asyncio.get_running_loop(), asyncio.Event()
             if self.ending.reason:
                 self._stop.set()
-        self.reporter = Reporter(self)
+        self.prepare_reports()
         try:
             await self.engine.run(self._stop)
         finally:
@@ -274,9 +281,17 @@ class LiveSession:
         self.log.flush()
         if self.reporter is not None:
             self.reporter.turned(engine)
+        if self.service_manager is not None:
+            self.service_manager.turned(self._described)
         until = self.plan.until
         if until is not None and all(one.has_reached(until) for one in engine.symbols.values()):
             self.stop("until")
+
+    def _described(self) -> str:
+        """Return a line for the service manager."""
+        states = [one.status.state.value for one in self.engine.symbols.values()]
+        counted = {state: states.count(state) for state in dict.fromkeys(states)}
+        return ", ".join(f"{count} {state}" for state, count in counted.items())
 
     @property
     def failure(self) -> str:
