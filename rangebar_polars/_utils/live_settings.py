@@ -73,10 +73,12 @@ class LiveSettings:
         metadata=about(SWITCH, "Whether live bars have the columns of the group `microstructure`."),
     )
     streaming_gap_fill: bool = field(
-        default=True, metadata=about(SWITCH, "Whether a sidecar populates missing days at its start.")
+        default=True,
+        metadata=about(SWITCH, "Whether a sidecar populates missing days at its start."),
     )
     streaming_verbose: bool = field(
-        default=False, metadata=about(SWITCH, "Whether a sidecar logs each bar, and at level DEBUG.")
+        default=False,
+        metadata=about(SWITCH, "Whether a sidecar logs each bar, and at level DEBUG."),
     )
     streaming_watchdog_timeout_s: float = field(
         default=300.0,

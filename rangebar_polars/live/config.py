@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, fields
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Self
 
 from rangebar_polars._text import shown
@@ -14,6 +13,7 @@ from rangebar_polars.exceptions import RangeBarWarning, unknown_choice, with_hin
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
+    from pathlib import Path
     from typing import TextIO
 
     from rangebar_polars._utils.span import When
@@ -74,7 +74,9 @@ class SidecarConfig:
         Longest tolerated lag of the stream.
     shutdown_timeout_s
         Longest time of an orderly stop.
-    ouroboros, source, market, include_orphaned_bars, prevent_same_timestamp_close, anchor, cache_dir, dsn, ouroboros_mode
+    ouroboros, source, market, include_orphaned_bars, prevent_same_timestamp_close, anchor
+        As for `live_bars`.
+    cache_dir, dsn, ouroboros_mode
         As for `live_bars`.
     timeout_ms, max_watchdog_restarts
         Accepted for scripts of the reference library, with a warning and without effect.
@@ -146,9 +148,7 @@ class SidecarConfig:
             warn_caller(RangeBarWarning(message))
 
     def _check_kinds(self) -> None:
-        flags = ("include_microstructure", "verbose", "gap_fill_on_startup", "cache", "finalize")
-        flags += ("include_orphaned_bars", "prevent_same_timestamp_close")
-        for name in flags:
+        for name in _FLAGS:
             require_bool(**{name: getattr(self, name)})
         for name, choices in (("notify", ("failures", "off")), ("on_error", ("retry", "skip"))):
             value = getattr(self, name)
@@ -215,4 +215,13 @@ _LOWEST = {
     "max_lag_s": 0.001,
     "shutdown_timeout_s": 0.0,
 }
+_FLAGS = (
+    "include_microstructure",
+    "verbose",
+    "gap_fill_on_startup",
+    "cache",
+    "finalize",
+    "include_orphaned_bars",
+    "prevent_same_timestamp_close",
+)
 _OPTIONAL = frozenset({"heartbeat_s", "stale_after_s"})

@@ -5,26 +5,27 @@ from __future__ import annotations
 import asyncio
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from rangebar_polars._utils import clock
 from rangebar_polars.fetch.binance.stream import groups_of
 from rangebar_polars.live.protocol.exchange_time import ExchangeTime
-from rangebar_polars.live.protocol.states import ChangeKind, Failure
+from rangebar_polars.live.protocol.states import ChangeKind
 from rangebar_polars.live.streams import Streams
-from rangebar_polars.live.symbol import LiveSymbol, SymbolOptions, SymbolRun
+from rangebar_polars.live.symbol import LiveSymbol
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Coroutine, Mapping, Sequence
 
     from rangebar_polars.bar_series.identity import BarSeries
     from rangebar_polars.live.interfaces import Journal, RestQueue
     from rangebar_polars.live.protocol.buffer import Conflict
     from rangebar_polars.live.protocol.gaps import GapEvent
     from rangebar_polars.live.protocol.spans import MissingIds
-    from rangebar_polars.live.protocol.states import Change
+    from rangebar_polars.live.protocol.states import Change, Failure
     from rangebar_polars.live.protocol.trades import TradeColumns
     from rangebar_polars.live.series import SeriesBars
+    from rangebar_polars.live.symbol_parts import SymbolOptions, SymbolRun
 
 __all__ = ["EngineOptions", "History", "HistoryError", "LiveEngine", "Outputs", "Prepared"]
 
@@ -93,7 +94,7 @@ class EngineOptions:
 
     market: str
     symbols: Sequence[str]
-    symbol: SymbolOptions = SymbolOptions()
+    symbol: SymbolOptions
     max_lag_s: float = 10.0
 
 
@@ -164,6 +165,8 @@ class LiveEngine:
             self._streams_of.update(dict.fromkeys(names, streams))
 
     async def _end(self, rest: RestQueue) -> None:
+        for streams in self.streams:
+            streams.is_stopping = True
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
@@ -181,8 +184,8 @@ class LiveEngine:
 
     # Tasks
 
-    def _spawn(self, work: object) -> None:
-        task = asyncio.ensure_future(work)  # type: ignore[arg-type]
+    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.ensure_future(work)
         self._tasks.add(task)
 
         def done(task: asyncio.Task[None]) -> None:

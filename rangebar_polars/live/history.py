@@ -23,7 +23,7 @@ from rangebar_polars.live.protocol.sequencing import Start
 from rangebar_polars.live.protocol.spans import MissingIds, MissingReason
 from rangebar_polars.live.protocol.states import Failure
 from rangebar_polars.live.series import SeriesGroup, fresh_state
-from rangebar_polars.live.symbol import SymbolRun
+from rangebar_polars.live.symbol_parts import SymbolRun
 from rangebar_polars.storage.live.journal import LiveJournal, encode_frame
 from rangebar_polars.storage.live.live_days import (
     given_day_after,
@@ -195,9 +195,7 @@ class StoredHistory:
         if isinstance(options.anchor, datetime):
             return spec.series(max(options.anchor, earliest))
         if options.since is not None:
-            return self._states.continued(spec, today) or spec.series(
-                max(options.since, earliest)
-            )
+            return self._states.continued(spec, today) or spec.series(max(options.since, earliest))
         kept = _kept(spec, known)
         if kept is not None:
             *_, newest = series_from(kept, spec.series(earliest))
@@ -283,7 +281,7 @@ class StoredHistory:
             pushed.is_closed = found.is_closed
             if trades.height:
                 pushed.highest_us = int(trades.get_column(TIME).dt.epoch("us")[-1])
-            if end_id < found.trades.get_column(ID).max() if found.trades.height else False:
+            if found.trades.height and end_id < found.trades.get_column(ID)[-1]:
                 return
 
     # Bars again

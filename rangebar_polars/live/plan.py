@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import datetime
 from typing import TYPE_CHECKING, Literal
 
 from rangebar_polars._utils.span import parse_instant
@@ -14,6 +13,7 @@ from rangebar_polars.symbol_registry import validate_symbol_registered
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from datetime import datetime
 
     from rangebar_polars._utils.span import When
     from rangebar_polars.bar_series.identity import BarSpec
@@ -91,7 +91,7 @@ def plan_live(
                 source=venue.source,
                 market=venue.market,
                 prevent_same_timestamp_close=prevent_same_timestamp_close,
-                anchor=None if is_now else anchor,  # type: ignore[arg-type]
+                anchor=None if is_now else anchor,
             )
             if query.spec not in specs:
                 specs.append(query.spec)
@@ -103,7 +103,7 @@ def plan_live(
         venue,
         found,
         numbers,
-        NOW if is_now else query.anchor,  # type: ignore[arg-type]
+        "now" if is_now else query.anchor,
         None if since is None else parse_instant(since, "since"),
         None if until is None else parse_instant(until, "until"),
     )

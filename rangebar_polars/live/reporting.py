@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, timedelta
 from typing import TYPE_CHECKING, Any
 
 from rangebar_polars._utils import clock
@@ -27,7 +27,7 @@ from rangebar_polars.storage.live.state_file import read_state, write_state
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from datetime import date
+    from datetime import date, datetime
 
     from rangebar_polars.bar_series.identity import BarSeries
     from rangebar_polars.live.engine import LiveEngine
@@ -219,7 +219,9 @@ class Reporter:
             ConnectionStatus(
                 url=one.shown_url,
                 age_s=0.0 if one.opened_at is None else now - one.opened_at,
-                last_message_age_s=None if one.last_message_at is None else now - one.last_message_at,
+                last_message_age_s=None
+                if one.last_message_at is None
+                else now - one.last_message_at,
             )
             for streams in engine.streams
             for one in streams.connections
@@ -264,7 +266,9 @@ class Reporter:
             },
             reconnects=reconnects,
             rest_requests=statuses,
-            consumer_failures={one.options.name: one.status().failures for one in session.consumers},
+            consumer_failures={
+                one.options.name: one.status().failures for one in session.consumers
+            },
         )
 
     # State files
@@ -294,7 +298,9 @@ class Reporter:
             try:
                 write_state(folder, content)
             except StorageError as error:
-                self._session.log.event("state_not_written", symbol, is_failure=True, error=str(error))
+                self._session.log.event(
+                    "state_not_written", symbol, is_failure=True, error=str(error)
+                )
 
 
 def _wall(at: float | None, now: float) -> datetime | None:

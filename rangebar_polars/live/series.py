@@ -24,7 +24,7 @@ class SeriesBars(NamedTuple):
     """Bars that have ended in a series, in the order of their ids."""
 
     #: Number of the threshold, in the order of the configuration.
-    index: int
+    number: int
     series: BarSeries
     bars: pl.DataFrame
 

@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 import threading
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from datetime import datetime
+from functools import partial
+from typing import TYPE_CHECKING, Any, Literal
 
 from rangebar_polars._utils import clock
 from rangebar_polars.events import EVENT_NAMES, emit_hook
@@ -18,12 +20,12 @@ from rangebar_polars.live.log import LiveLog
 from rangebar_polars.live.protocol.freshness import check_interval_s
 from rangebar_polars.live.protocol.states import State
 from rangebar_polars.live.reporting import Reporter
-from rangebar_polars.live.symbol import SymbolOptions
+from rangebar_polars.live.symbol_parts import SymbolOptions
 from rangebar_polars.storage.live.writer_lock import WAIT_S, take_locks
 from rangebar_polars.storage.parquet import TickStorage
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
     from datetime import date
     from pathlib import Path
 
@@ -117,8 +119,10 @@ class LiveSession:
         self._lock = threading.Lock()
 
     @property
-    def _anchor(self) -> object:
-        return self.plan.anchor
+    def _anchor(self) -> Literal["segment"] | datetime | None:
+        # With "now", the series begin with the first trade of an empty store.
+        anchor = self.plan.anchor
+        return anchor if anchor == "segment" or isinstance(anchor, datetime) else None
 
     @property
     def _symbol_options(self) -> SymbolOptions:
@@ -219,7 +223,7 @@ class LiveSession:
                 all_done.set()
 
         for consumer in self._consumers:
-            consumer.close(lambda: loop.call_soon_threadsafe(done))
+            consumer.close(partial(_call_in, loop, done))
         if self._consumers:
             # Whoever iterates up to an instant receives all bars before it.
             limit = None if self.ending.reason == "until" else self.options.shutdown_timeout_s
@@ -270,9 +274,9 @@ class LiveSession:
 
     def event(self, symbol: str, name: str, **fields: object) -> None:
         """Log and emit an event. Consumers call it in their threads, too."""
-        self.log.event(name, symbol, is_failure=name in FAILED, **fields)
+        self.log.event(name, symbol, is_failure=name in FAILED, **fields)  # type: ignore[arg-type]
         if name in EVENT_NAMES:
-            emit_hook(name, symbol, **fields)
+            emit_hook(name, symbol, **fields)  # type: ignore[arg-type]
         if self.reporter is not None:
             self.reporter.note_change()
 
@@ -320,6 +324,10 @@ class LiveSession:
     def consumers(self) -> list[BarConsumer]:
         """The consumers."""
         return self._consumers
+
+
+def _call_in(loop: asyncio.AbstractEventLoop, function: Callable[[], None]) -> None:
+    loop.call_soon_threadsafe(function)
 
 
 FAILED = frozenset(

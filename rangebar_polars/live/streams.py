@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from rangebar_polars._utils import clock
 from rangebar_polars.fetch.binance.stream import Rejected, Sentinel, StreamTrade
-from rangebar_polars.live.connector import Connected, Connector, Disconnected, NotConnected
+from rangebar_polars.live.connector import Connected, Connector, Disconnected
 from rangebar_polars.live.protocol.lag import Lag
 from rangebar_polars.live.protocol.replacement import Decision, Replacement, ReplaceReason
 from rangebar_polars.live.protocol.states import Reason
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
     from rangebar_polars.fetch.binance.stream import StreamEvent
     from rangebar_polars.live.connection import StreamConnection
+    from rangebar_polars.live.connector import NotConnected
     from rangebar_polars.live.protocol.exchange_time import ExchangeTime
     from rangebar_polars.live.symbol import LiveSymbol
 
@@ -73,6 +74,8 @@ class Streams:
         self.symbols = symbols
         #: Connections that ended, by reason. The numbers never fall.
         self.reconnects: dict[str, int] = {}
+        #: Whether the end of a connection is no failure.
+        self.is_stopping = False
         #: Why the last connection ended or could not be opened; empty while one is open.
         self.last_error = ""
         self._exchange_time = exchange_time
@@ -83,9 +86,7 @@ class Streams:
         self._old: tuple[StreamConnection, ...] = ()
         self._lost_at: float | None = None
         self._lost_reason = ""
-        self.connector = Connector(
-            market, list(symbols), sink=self._take, on_change=self._changed
-        )
+        self.connector = Connector(market, list(symbols), sink=self._take, on_change=self._changed)
 
     @property
     def connections(self) -> list[StreamConnection]:
@@ -128,7 +129,7 @@ class Streams:
         if isinstance(event, StreamTrade):
             symbol = self.symbols.get(event.symbol)
             if symbol is not None:
-                symbol.take(Trade(*event[:_TRADE]))
+                symbol.take(Trade._make(event[:_TRADE]))
                 self._judge(connection, symbol, event)
                 self._reports.wake(symbol)
         elif isinstance(event, Sentinel):
@@ -158,6 +159,8 @@ class Streams:
             self._replacement.old_delivered(symbol.name)
 
     def _changed(self, change: Connected | Disconnected | NotConnected) -> None:
+        if self.is_stopping:
+            return
         now = clock.monotonic()
         if isinstance(change, Connected):
             self.last_error = ""

@@ -7,8 +7,7 @@ engine calls it again at `due_at`, and after everything that arrives.
 from __future__ import annotations
 
 import errno
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, NamedTuple, Protocol
+from typing import TYPE_CHECKING
 
 from rangebar_polars._utils import clock
 from rangebar_polars._utils.span import microseconds
@@ -22,21 +21,22 @@ from rangebar_polars.live.protocol.freshness import (
 from rangebar_polars.live.protocol.pacing import BatchPace
 from rangebar_polars.live.protocol.sequencing import Feed, Page, Sequencing
 from rangebar_polars.live.protocol.states import Facts, Failure, Reason, StateTracker
-from rangebar_polars.live.protocol.trades import Trade, TradeColumns
+from rangebar_polars.live.protocol.trades import TradeColumns
+from rangebar_polars.live.symbol_parts import CheckAnswer, PageAnswer, SymbolCounters
 
 if TYPE_CHECKING:
     from datetime import date, datetime
 
     from rangebar_polars.live.interfaces import Journal, RestQueue
-    from rangebar_polars.live.protocol.buffer import Conflict
     from rangebar_polars.live.protocol.exchange_time import ExchangeTime
-    from rangebar_polars.live.protocol.gaps import GapEvent, Request
-    from rangebar_polars.live.protocol.sequencing import Batch, Offered, Start
-    from rangebar_polars.live.protocol.spans import MissingIds
-    from rangebar_polars.live.protocol.states import Change, Status
+    from rangebar_polars.live.protocol.gaps import Request
+    from rangebar_polars.live.protocol.sequencing import Batch, Offered
+    from rangebar_polars.live.protocol.states import Status
+    from rangebar_polars.live.protocol.trades import Trade
     from rangebar_polars.live.series import SeriesBars, SeriesGroup
+    from rangebar_polars.live.symbol_parts import SymbolOptions, SymbolReports, SymbolRun
 
-__all__ = ["LiveSymbol", "SymbolCounters", "SymbolOptions", "SymbolReports", "SymbolRun"]
+__all__ = ["LiveSymbol"]
 
 #: Time between two attempts to write after a failure.
 WRITE_AGAIN_S = 1.0
@@ -44,89 +44,6 @@ WRITE_AGAIN_S = 1.0
 SYNC_S = 1.0
 #: Trades that wait while the symbol has no history yet.
 MOST_EARLY = 200_000
-
-
-class SymbolOptions(NamedTuple):
-    """What the configuration says about every symbol."""
-
-    gap_patience_s: float = 30.0
-    stale_after_s: float | None = None
-    watchdog_timeout_s: float = 300.0
-    freshness_interval_s: float = 60.0
-
-
-class SymbolReports(Protocol):
-    """Where a symbol says what happened. No call waits or raises."""
-
-    def bars(self, symbol: LiveSymbol, bars: list[SeriesBars]) -> None:
-        """Take bars that have ended."""
-        ...
-
-    def changed(self, symbol: LiveSymbol, change: Change) -> None:
-        """Take a change of the state."""
-        ...
-
-    def gap(self, symbol: LiveSymbol, event: GapEvent) -> None:
-        """Take a gap that is detected or healed."""
-        ...
-
-    def missing(self, symbol: LiveSymbol, span: MissingIds) -> None:
-        """Take ids that are confirmed missing."""
-        ...
-
-    def conflict(self, symbol: LiveSymbol, conflict: Conflict) -> None:
-        """Take two different trades of one id."""
-        ...
-
-    def late(self, symbol: LiveSymbol, trades: TradeColumns) -> None:
-        """Take trades whose ids were confirmed missing before."""
-        ...
-
-    def day_closed(self, symbol: LiveSymbol, day: date) -> None:
-        """Take a day of which no trade is expected any more."""
-        ...
-
-    def silent(self, symbol: LiveSymbol) -> None:
-        """Replace the connection, which delivers nothing although REST is ahead."""
-        ...
-
-    def found_equal(self, symbol: LiveSymbol) -> None:
-        """Note that a freshness check has found nothing that has not arrived."""
-        ...
-
-    def sync(self, symbol: LiveSymbol, journal: Journal) -> None:
-        """Sync the journal in another thread, and pass the outcome to `LiveSymbol.synced`."""
-        ...
-
-    def wake(self, symbol: LiveSymbol) -> None:
-        """Call `LiveSymbol.advance` soon."""
-        ...
-
-
-@dataclass(slots=True)
-class SymbolCounters:
-    """Numbers for metrics. They never fall."""
-
-    trades: int = 0
-    duplicates: int = 0
-    gaps: int = 0
-    ids_backfilled: int = 0
-    ids_missing: int = 0
-    messages_rejected: int = 0
-    times_raised: int = 0
-    #: By threshold.
-    bars: dict[int, int] = field(default_factory=dict)
-
-
-@dataclass(slots=True)
-class SymbolRun:
-    """What a symbol has once its history is there."""
-
-    start: Start
-    series: SeriesGroup
-    journal: Journal
-    #: First day that is not closed.
-    open_day: date
 
 
 class LiveSymbol:
@@ -480,12 +397,15 @@ class LiveSymbol:
         request = sequencing.next_request(now)
         if request is not None:
             is_gap = not sequencing.is_catching_up
-            self._rest.request_page(self.name, request, _Answer(self, self._reports), is_gap=is_gap)
+            self._rest.request_page(
+                self.name, request, PageAnswer(self, self._reports), is_gap=is_gap
+            )
         journal, since = self._journal, self._unsynced_since
-        if journal is not None and since is not None and now >= since + SYNC_S:
-            if not self._is_syncing:
-                self._is_syncing = True
-                self._reports.sync(self, journal)
+        if journal is None or since is None or self._is_syncing:
+            return
+        if now >= since + SYNC_S:
+            self._is_syncing = True
+            self._reports.sync(self, journal)
 
     def _check(self, now: float) -> None:
         if self.sequencing is not None and now >= self.stale.due_at:
@@ -495,7 +415,7 @@ class LiveSymbol:
         is_due = now >= self.freshness.due_at if self.sequencing is not None else self.needs_head
         if is_due and not self._is_checking and self.failure is None:
             self._is_checking = True
-            self._rest.request_newest(self.name, _CheckAnswer(self, self._reports))
+            self._rest.request_newest(self.name, CheckAnswer(self, self._reports))
 
     def _close_quiet_day(self, now: float) -> None:
         time, sequencing = self._exchange_time.at(now), self.sequencing
@@ -526,33 +446,3 @@ class LiveSymbol:
         )
         for change in self.tracker.update(facts.status, now):
             self._reports.changed(self, change)
-
-
-class _Answer:
-    """Where the answer to a request of a symbol goes."""
-
-    _was_check = False
-
-    def __init__(self, symbol: LiveSymbol, reports: SymbolReports) -> None:
-        self._symbol = symbol
-        self._reports = reports
-
-    def page(self, request: Request, trades: TradeColumns, sent_at: float) -> None:
-        self._symbol.page(request, trades, sent_at)
-        self._reports.wake(self._symbol)
-
-    def newest(self, newest_id: int, date: datetime) -> None:
-        self._symbol.newest(newest_id, date)
-        self._reports.wake(self._symbol)
-
-    def failed(self, *, is_refused: bool, closed_until: float | None) -> None:
-        self._symbol.failed(
-            is_refused=is_refused, closed_until=closed_until, was_check=self._was_check
-        )
-        self._reports.wake(self._symbol)
-
-
-class _CheckAnswer(_Answer):
-    """The same for a freshness check."""
-
-    _was_check = True

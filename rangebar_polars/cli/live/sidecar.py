@@ -96,7 +96,9 @@ def _add_behaviour(command: argparse.ArgumentParser) -> None:
     command.add_argument(
         "--heartbeat", type=float, metavar="S", help="send a notification every so many seconds"
     )
-    command.add_argument("--check", action="store_true", help="check the call, and exit with 0 or 2")
+    command.add_argument(
+        "--check", action="store_true", help="check the call, and exit with 0 or 2"
+    )
     command.add_argument("--log-json", action="store_true", help="log lines of JSON")
     command.add_argument("-v", "--verbose", action="store_true", help="log each bar, too")
 

@@ -178,7 +178,9 @@ class _Chain:
         """Return the position in which all rows up to an id were taken."""
         if self._rows.height:
             anchor = self._rows.item(0, "anchor")
-            series = next(s for s in series_from(self._start.series, self._series) if s.anchor == anchor)
+            series = next(
+                s for s in series_from(self._start.series, self._series) if s.anchor == anchor
+            )
         else:
             series = self._series
         return max(self._start, Position(series, bound), key=lambda position: position.order)

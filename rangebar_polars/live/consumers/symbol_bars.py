@@ -317,7 +317,12 @@ class SymbolBars:
 
     def _add(self, start: SeriesStart, mark: Mark) -> None:
         one = _Threshold(
-            start.series, mark.position, mark.position, start.after_id, start.revision, mark.revision
+            start.series,
+            mark.position,
+            mark.position,
+            start.after_id,
+            start.revision,
+            mark.revision,
         )
         self.by_threshold[start.series.spec.threshold] = one
 
