@@ -13,7 +13,7 @@ import polars as pl
 
 from rangebar_polars._text import printable
 from rangebar_polars._utils.terminal import write_stderr, write_stdout
-from rangebar_polars.exceptions import SourceError, with_hint
+from rangebar_polars.exceptions import SourceError, split_hint, with_hint
 
 if TYPE_CHECKING:
     import argparse
@@ -200,7 +200,7 @@ def error_text(error: BaseException) -> str:
     notes = getattr(error, "__notes__", ())
     if not isinstance(error, SourceError):
         return "\n".join([_in_shell(error), *notes])
-    sentence, _, hint = _in_shell(error).partition("\n\nhint: ")
+    sentence, hint = split_hint(_in_shell(error))
     day = "" if error.day is None or str(error.day) in error.symbol else str(error.day)
     what = " ".join(filter(None, (error.symbol, day)))
     stored = "".join(f". {note[0].upper()}{note[1:]}" for note in notes)
