@@ -66,7 +66,7 @@ def _new_names(names: list[str]) -> dict[str, str]:
 def _typed(bars: pl.DataFrame) -> pl.DataFrame:
     """Convert columns of numbers that a CSV file yields as texts.
 
-    It does so if all values are missing, or one is `inf`.
+    It yields texts if all values are missing, or one is `inf`.
     """
     texts = [
         name
