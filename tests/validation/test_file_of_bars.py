@@ -85,6 +85,15 @@ def test_results_that_cannot_be_written_are_no_traceback(
     assert "Traceback" not in done.stderr
 
 
+@pytest.mark.parametrize("text", ["0", "-1", "1.5", "ten", "", "9" * 5000])
+def test_a_count_is_a_number_of_at_least_1(
+    text: str, file: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit):
+        main([str(file), f"--n-bars={text}"])
+    assert "--n-bars: must be a whole number of at least 1; it is `" in capsys.readouterr().err
+
+
 def test_json_has_the_results_of_the_functions(
     file: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
