@@ -42,7 +42,6 @@ __all__ += ["opposite_wick", "overshoot", "tick_rule", "vpin"]
 
 _NS_PER_S = 1e9
 _DBPS_PER_UNIT = 100_000.0
-_GRID_PER_UNIT = 1e8
 
 
 @checked_keywords
@@ -341,7 +340,7 @@ def overshoot(
     first, last = price_of("open", open), price_of("close", close)
     move = (last - first).abs()
     if isinstance(threshold, Distance):
-        value = move / (threshold.grid / _GRID_PER_UNIT)
+        value = move / float(str(threshold))
     elif isinstance(threshold, pl.Expr):
         limit = valid_number(threshold * 1.0, above=0.0)
         value = move * _DBPS_PER_UNIT / (first * limit)

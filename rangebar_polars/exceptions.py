@@ -101,6 +101,8 @@ __all__ = [
     "WorkerLostError",
 ]
 
+#: What stands between the sentence and the hint of a message.
+_HINT = "\n\nhint: "
 #: Letters of the shortest beginning of a name that stands for the name.
 _SHORTEST_PREFIX = 3
 
@@ -439,7 +441,20 @@ class BrokenExtraError(RangeBarError, ImportError):
 
 def with_hint(sentence: str, hint: str) -> str:
     """Format a message of a sentence and a hint."""
-    return f"{sentence}\n\nhint: {hint}"
+    return f"{sentence}{_HINT}{hint}"
+
+
+def split_hint(message: object) -> tuple[str, str]:
+    """Return the sentence of a message, and its hint, which is empty if there is none.
+
+    Examples
+    --------
+    >>> from rangebar_polars.exceptions import split_hint, with_hint
+    >>> split_hint(with_hint("there are no bars", "lower the threshold"))
+    ('there are no bars', 'lower the threshold')
+    """
+    sentence, _, hint = str(message).partition(_HINT)
+    return sentence, hint
 
 
 def nearest(value: str, choices: Iterable[str]) -> str | None:

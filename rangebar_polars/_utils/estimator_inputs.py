@@ -36,9 +36,9 @@ __all__ = [
 BARS = 50
 #: A frame has fewer rows.
 _MOST_BARS = 2**32
-#: Sums of at most this many terms are added up anew for each row, so that a value depends on its window
-#: alone. The cost grows with n; longer sums are Polars' compensated running sums.
-_ADDED_ANEW = 1000
+#: Sums of at most this many terms are computed from scratch for each row, so that a value depends on its
+#: window alone. The cost grows with n; longer sums are Polars' compensated running sums.
+_FROM_SCRATCH = 1000
 
 
 def window_of(n: object) -> int:
@@ -61,7 +61,6 @@ def window_or_weights(n: object, half_life: object) -> int | None:
         )
         raise ValueError(with_hint(sentence, "pass one of them"))
     if half_life is not None:
-        half_life_of(half_life)
         return None
     return window_of(BARS if n is None else n)
 
@@ -124,7 +123,7 @@ def valid_number(
 def window_sum(terms: pl.Expr, n: int) -> pl.Expr:
     """Add up the n terms that end at each row; a null counts as 0."""
     terms = terms.fill_null(0.0)
-    if n <= _ADDED_ANEW:
+    if n <= _FROM_SCRATCH:
         return terms.rolling_sum(n, weights=[1.0] * n)
     # A running sum may keep a rest of what has left the window.
     return pl.when(_window_count(terms != 0.0, n) > 0).then(terms.rolling_sum(n)).otherwise(0.0)

@@ -6,18 +6,19 @@ import logging
 import os
 import sys
 import warnings
-from contextlib import contextmanager, suppress
-from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar, TextIO, TypeAlias
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, ClassVar, TypeAlias
 
 import polars as pl
 
 from rangebar_polars._text import printable
-from rangebar_polars.exceptions import SourceError, with_hint
+from rangebar_polars._utils.terminal import write_stderr, write_stdout
+from rangebar_polars.exceptions import SourceError, split_hint, with_hint
 
 if TYPE_CHECKING:
     import argparse
     from collections.abc import Iterator
+    from pathlib import Path
 
     #: Where a command adds its parser.
     Verbs: TypeAlias = argparse._SubParsersAction[argparse.ArgumentParser]  # noqa: SLF001
@@ -125,13 +126,7 @@ def emit(text: str) -> None:
     """Write data to stdout."""
     if sys.stdout is None:
         raise OSError("standard output is closed; write to a file with --out")
-    try:
-        _write(text)
-    except OSError:
-        # Otherwise the interpreter writes again at exit, and reports that it failed.
-        with Path(os.devnull).open("wb") as nowhere:
-            os.dup2(nowhere.fileno(), sys.stdout.fileno())
-        raise
+    write_stdout(text)
 
 
 @contextmanager
@@ -169,9 +164,8 @@ def say(text: str) -> None:
     """Write a message to stderr. If that fails, the data are still written."""
     if Held.messages is not None:
         Held.messages.append(text)
-    elif sys.stderr is not None:  # with file=None, print would write to stdout, where the data go
-        with suppress(OSError):
-            print(_encodable(f"rangebar: {printable(text)}", sys.stderr), file=sys.stderr)
+    else:
+        write_stderr(f"rangebar: {printable(text)}\n")
 
 
 def report(text: object) -> None:
@@ -198,17 +192,6 @@ def release_messages(*, shown: bool) -> None:
         say(text)
 
 
-def _write(text: str) -> None:
-    """Write to stdout, with `?` for characters that its encoding does not have."""
-    sys.stdout.write(_encodable(text, sys.stdout))
-    sys.stdout.flush()
-
-
-def _encodable(text: str, stream: TextIO) -> str:
-    encoding = stream.encoding or "utf-8"
-    return text.encode(encoding, "replace").decode(encoding)
-
-
 def error_text(error: BaseException) -> str:
     """Return the message of an error together with its notes.
 
@@ -217,7 +200,7 @@ def error_text(error: BaseException) -> str:
     notes = getattr(error, "__notes__", ())
     if not isinstance(error, SourceError):
         return "\n".join([_in_shell(error), *notes])
-    sentence, _, hint = _in_shell(error).partition("\n\nhint: ")
+    sentence, hint = split_hint(_in_shell(error))
     day = "" if error.day is None or str(error.day) in error.symbol else str(error.day)
     what = " ".join(filter(None, (error.symbol, day)))
     stored = "".join(f". {note[0].upper()}{note[1:]}" for note in notes)

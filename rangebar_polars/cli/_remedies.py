@@ -7,6 +7,7 @@ import re
 import shlex
 from typing import TYPE_CHECKING
 
+from rangebar_polars.exceptions import split_hint, with_hint
 from rangebar_polars.readers.hints import MissingBars, MissingTicks, python_call
 from rangebar_polars.sources import DEFAULT_MARKET, DEFAULT_SOURCE, is_user_source
 from rangebar_polars.symbol_registry import get_symbol_entries
@@ -16,7 +17,6 @@ if TYPE_CHECKING:
 
 __all__ = ["command", "shell_text", "with_options"]
 
-HINT = "\n\nhint: "
 #: Arguments of Python calls that hints name, and the options of the commands.
 OPTIONS = {
     "cache_dir": "--cache-dir",
@@ -78,13 +78,13 @@ def with_options(text: str) -> str:
     <BLANKLINE>
     hint: silence: --columns quantity=
     """
-    sentence, mark, hint = OPERATION.sub("", text).partition(HINT)
+    sentence, hint = split_hint(OPERATION.sub("", text))
     for call, option in SWITCHES.items():
         hint = hint.replace(call, option)
     hint = FROM_EPOCH.sub(r"--time-unit \1", hint)
     hint = COLUMNS.sub(_columns_option, hint)
     hint = ARGUMENT.sub(lambda found: shlex.join([OPTIONS[found[1]], found[2]]), hint)
-    return sentence + mark + hint
+    return with_hint(sentence, hint) if hint else sentence
 
 
 def _columns_option(found: re.Match[str]) -> str:

@@ -250,7 +250,7 @@ def _time_column(plan: pl.LazyFrame, wanted: TradeInput) -> tuple[str, pl.DataTy
 
 
 def _time_fault(plan: pl.LazyFrame, path: Path, wanted: TradeInput) -> TickDataError | None:
-    """Return the error for the first text that is not a time; None if there is none."""
+    """Return the error for the first text that is not a time, or None."""
     name, dtype = _time_column(plan, wanted)
     if dtype != pl.String:
         return None

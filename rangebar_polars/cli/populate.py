@@ -10,6 +10,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from rangebar_polars._utils.span import parse_day
+from rangebar_polars._utils.terminal import positive_count
 from rangebar_polars.bar_series.segments import reset_mode
 from rangebar_polars.cli._arguments import (
     DEFAULT_THRESHOLD,
@@ -109,7 +110,7 @@ def add_work_arguments(command: argparse.ArgumentParser) -> None:
     """Add the options for workers, events, progress and the cache."""
     command.add_argument(
         "--workers",
-        type=_count,
+        type=positive_count,
         default=1,
         metavar="N",
         help="number of processes that compute in parallel (default: 1)",
@@ -124,12 +125,6 @@ def add_work_arguments(command: argparse.ArgumentParser) -> None:
     command.add_argument("--no-notify", action="store_true", help="do not send events")
     add_quiet_argument(command)
     add_cache_arguments(command)
-
-
-def _count(text: str) -> int:
-    if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"must be a whole number of at least 1; it is `{text}`")
-    return int(text)
 
 
 def run_populate(arguments: argparse.Namespace) -> int:

@@ -1,4 +1,4 @@
-"""The plugins of one call: which ones, how many bars they need, and their columns of each series."""
+"""Choice of the plugins of a call, and computation of their columns for each series."""
 
 from __future__ import annotations
 
@@ -55,15 +55,25 @@ def begin_call(include: object, symbol: str = "") -> PluginCall:
     if mode == "off" or names == ():
         return PluginCall(())
     found = discovered()
-    failures = [one for one in found.failures if names is None or one.provider in names]
     known = [one.name for one in found.providers]
-    for name in names or ():
-        if name not in known and name not in {one.provider for one in failures}:
-            raise ValueError(unknown_choice("include_plugin_features", name, known))
-    for failure in failures:
-        report_failure(failure, symbol=symbol, is_strict=mode == "strict")
+    failed = {one.provider for one in found.failures}
+    unknown = [name for name in names or () if name not in known and name not in failed]
+    for failure in found.failures:
+        # A plugin that did not load is known by its entry point, so it may have an unknown name.
+        if names is None or unknown or failure.provider in names:
+            report_failure(failure, symbol=symbol, is_strict=mode == "strict")
+    if unknown:
+        raise ValueError(_unknown(unknown[0], known))
     chosen = [one for one in found.providers if names is None or one.name in names]
     return PluginCall(tuple(chosen), is_strict=mode == "strict")
+
+
+def _unknown(name: str, known: list[str]) -> str:
+    """Return the message for a name that no loaded plugin has."""
+    if known:
+        return unknown_choice("include_plugin_features", name, known)
+    sentence = f"`include_plugin_features`: unknown value `{shown(name)}`; no plugin is loaded"
+    return with_hint(sentence, "install the distribution of the plugin")
 
 
 def _names_of(include: object) -> tuple[str, ...] | None:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
-from rangebar_polars._text import shown
+from rangebar_polars._text import count_text, shown
 from rangebar_polars._utils.arguments.keywords import checked_keywords
 from rangebar_polars.plugins.discovery import attempt
 from rangebar_polars.plugins.enrich import check_series
@@ -45,7 +45,7 @@ class ProviderReport:
 
     def __str__(self) -> str:
         """Format a readable report."""
-        verdict = "passed" if self.passed else f"{len(self.problems)} broken"
+        verdict = "passed" if self.passed else f"{count_text(len(self.problems), 'rule')} broken"
         return "\n".join([f"{self.provider}: {verdict}", *(f"- {one}" for one in self.problems)])
 
 
@@ -53,9 +53,9 @@ class ProviderReport:
 def check_provider(provider: Any, bars: pl.DataFrame) -> ProviderReport:  # noqa: ANN401
     """Test the rules for feature plugins on these bars.
 
-    The names, the shape of the result, that two calls agree, that the input stays as it was, that no
-    row depends on later bars (each prefix of the bars gives the same rows), and that none depends on
-    bars more than `min_bars` before it (each suffix does). Values may differ by rounding, 1e-9 of the
+    It tests the names and the shape of the result, that two calls agree, that the input is unchanged,
+    that no row depends on later bars (each prefix gives the same rows), and that none depends on bars
+    more than `min_bars` before it (each suffix does). Values may differ by rounding, 1e-9 of the
     value. The provider is called twice for each bar, so some hundred bars are enough.
 
     Parameters
@@ -88,8 +88,8 @@ def check_provider(provider: Any, bars: pl.DataFrame) -> ProviderReport:  # noqa
     ...         return bars.select(ahead_close=pl.col("close").shift(-1))
     >>> bars = rb.sample_ticks().rangebar.bars(250, features="microstructure").head(9)
     >>> print(check_provider(Ahead(), bars))
-    ahead: 1 broken
-    - look-ahead: `ahead_close` of row 0 is another one if row 1 and later bars are not there
+    ahead: 1 rule broken
+    - look-ahead: `ahead_close` of row 0 changes if the bars from row 1 on are left out
     """
     check_series(bars)
     name = shown(getattr(provider, "name", type(provider).__name__))
@@ -147,8 +147,8 @@ class _Checker:
             if found is not None:
                 name, row = found
                 yield (
-                    f"look-ahead: `{name}` of row {row} is another one if row {height} and later "
-                    "bars are not there"
+                    f"look-ahead: `{name}` of row {row} changes if the bars from row {height} on "
+                    "are left out"
                 )
                 return
 
@@ -163,8 +163,8 @@ class _Checker:
             if found is not None:
                 name, row = found
                 yield (
-                    f"long memory: `{name}` of row {start + least + row} is another one if the bars "
-                    f"before row {start} are not there, though `min_bars` is {least}"
+                    f"long memory: `{name}` of row {start + least + row} changes if the bars before "
+                    f"row {start} are left out, although `min_bars` is {least}"
                 )
                 return
 

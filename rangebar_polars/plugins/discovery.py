@@ -35,6 +35,7 @@ _MODES = (
 class Failure(NamedTuple):
     """A plugin that could not be loaded, or that failed."""
 
+    #: Name of the plugin or of its entry point; empty if the plugins could not be listed.
     provider: str
     version: str
     #: What failed, in a sentence after the name.
@@ -139,7 +140,8 @@ def discovered() -> Discovered:
 def report_failure(failure: Failure, *, symbol: str, is_strict: bool) -> None:
     """Emit the event of a failure, and warn of it or raise it."""
     emit(PluginEnrichFailed(symbol, failure.provider, failure.version, failure.reason))
-    sentence = f"the plugin `{shown(failure.provider)}` {failure.what}: {failure.reason}"
+    who = f"the plugin `{shown(failure.provider)}`" if failure.provider else "feature plugins"
+    sentence = f"{who} {failure.what}: {failure.reason}"
     if is_strict:
         raise PluginError(sentence, provider=failure.provider) from failure.error
     warn_caller(with_hint(f"{sentence}; {failure.effect}", failure.hint), PluginWarning)
@@ -163,7 +165,8 @@ def _load_all() -> Discovered:
 
     points = attempt(lambda: sorted(entry_points(group=GROUP), key=_order))
     if isinstance(points, Exception):
-        return Discovered((), (Failure("", "", "cannot be looked for", points),))
+        failure = Failure("", "", "cannot be listed", points, "no plugin adds columns")
+        return Discovered((), (failure,))
     providers: list[Declared] = []
     failures: list[Failure] = []
     for point in points:

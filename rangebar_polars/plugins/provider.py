@@ -18,8 +18,8 @@ __all__ = ["Declared", "FeatureProvider", "clash_of", "columns_given", "declare"
 __all__ += ["input_columns", "missing_columns", "values_of"]
 
 _NAME = re.compile(r"[a-z][a-z0-9_]*")
-#: Beginnings of names of the catalogue, and its groups, also those of coming versions.
-_RESERVED = {"intra", "lookback", "order", "intrabar", "extended", "core", "microstructure"}
+#: Beginnings of names of the catalogue that are not groups.
+_RESERVED = {"intra", "order"}
 #: Columns that depend on the call and not on the bars. Plugins do not get them.
 _OF_THE_CALL = {"bar_id", "threshold", "is_closed", "ended_by"}
 
@@ -63,7 +63,7 @@ class FeatureProvider(Protocol):
         ----------
         bars
             Closed bars of one series, in order: the columns of the groups `core` and
-            `microstructure`, without `bar_id`.
+            `microstructure`, without `bar_id`, `threshold`, `is_closed` and `ended_by`.
         symbol
             Symbol of the series.
         threshold_decimal_bps

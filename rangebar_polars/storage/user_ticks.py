@@ -14,6 +14,7 @@ from rangebar_polars.exceptions import (
     MissingColumnError,
     TickDataError,
     TickOrderError,
+    split_hint,
     with_hint,
 )
 from rangebar_polars.interop.pandas_frames import column, is_pandas, trades_from_pandas
@@ -258,7 +259,8 @@ def _wrong_times(values: pl.Series) -> TypeError:
     try:
         request.bind(frame.schema, trades=frame, warns=False)
     except TypeError as error:
-        return TypeError(with_hint(sentence, str(error).partition("hint: ")[2]))
+        _, hint = split_hint(error)
+        return TypeError(with_hint(sentence, hint))
     return TypeError(sentence)
 
 

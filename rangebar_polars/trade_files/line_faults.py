@@ -135,7 +135,7 @@ def wrong_scaled(text: str) -> str | None:
     if fault := wrong_whole(text):
         return f"{fault} in units of 1e-9"
     if whole(text) % 10:
-        return "a number of 1e-9, with more than 8 decimals"
+        return "in units of 1e-9 it has more than 8 decimals"
     return None if whole(text) > 0 else "not above 0"
 
 

@@ -10,7 +10,7 @@ import polars as pl
 
 from rangebar_polars import _internal
 from rangebar_polars.compute._columns import SYMBOL, bind
-from rangebar_polars.exceptions import MissingColumnError, TickDataError, with_hint
+from rangebar_polars.exceptions import MissingColumnError, TickDataError, split_hint, with_hint
 from rangebar_polars.fetch.binance.csv import BYTE_ORDER_MARK
 from rangebar_polars.trade_files.file_symbols import check_symbol
 from rangebar_polars.trade_layouts.matching import matching, unit_of_number
@@ -281,7 +281,7 @@ def bound_layout(
 
 def in_source(error: ValueError, source: str) -> MissingColumnError | TickDataError:
     """Return an error about columns with the name of the file."""
-    what, _, hint = str(error).partition("\n\nhint: ")
+    what, hint = split_hint(error)
     kind = MissingColumnError if isinstance(error, MissingColumnError) else TickDataError
     return kind(with_hint(f"`{source}`: {what}", hint or "name the columns"))
 

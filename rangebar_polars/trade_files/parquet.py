@@ -160,7 +160,7 @@ class ParquetFile:
         if wrong.height:
             row, value = wrong.row(0)
             column = opened.layout.buyer_maker
-            sentence = f"`{self.source}` row {row}: `{column}` is `{value}`; a flag is 0 or 1"
+            sentence = f"`{self.source}`, row {row}: `{column}` is `{value}`; a flag is 0 or 1"
             raise TickDataError(with_hint(sentence, HINT))
 
 

@@ -19,8 +19,8 @@ def seller_took(
 ) -> pl.Series | None:
     """Return whether the seller was the taker, null where nobody was; None if a word is unknown.
 
-    `is_maker` says that the words are the side of the maker. `plain` prepares a word, of which each
-    is prepared once.
+    `is_maker` says that the words are the side of the maker. `plain` is applied once to each
+    different word.
 
     Examples
     --------

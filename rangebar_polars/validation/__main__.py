@@ -1,21 +1,21 @@
 """Validation of a file of bars: `python -m rangebar_polars.validation bars.parquet`.
 
 The exit status is 0 if every check passes, 1 if one fails, and 2 if the arguments or the file
-cannot be used, or a library is not installed.
+cannot be used, a library is not installed, or the results cannot be written.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-import os
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TextIO
+from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
-from rangebar_polars._text import printable, shown
+from rangebar_polars._text import printable
+from rangebar_polars._utils.terminal import positive_count, write_stderr, write_stdout
 from rangebar_polars.exceptions import RangeBarError, with_hint
 from rangebar_polars.validation._bar_file import read_bars
 from rangebar_polars.validation._counted import check_count, check_count_api
@@ -55,8 +55,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         results = dict(_checks(arguments))
     except (RangeBarError, pl.exceptions.PolarsError, TypeError, ValueError) as error:
-        _write(f"validation: {error}\n", sys.stderr)
-        return _USAGE
+        return _cannot(error)
     failed = [name for name, (has_passed, _) in results.items() if not has_passed]
     if arguments.format == "json":
         findings: dict[str, Any] = {name: result for name, (_, result) in results.items()}
@@ -66,8 +65,19 @@ def main(argv: Sequence[str] | None = None) -> int:
         parts = [f"{name}: {result!r}" for name, (_, result) in results.items()]
         verdict = f"failed: {', '.join(failed)}" if failed else f"passed: {', '.join(results)}"
         text = "\n\n".join([*parts, verdict])
-    _write(f"{text}\n", sys.stdout)
+    try:
+        write_stdout(printable(f"{text}\n"))
+    except BrokenPipeError:
+        pass  # the reader has seen enough
+    except OSError as error:
+        return _cannot(error)
     return _FAILED if failed else 0
+
+
+def _cannot(error: Exception) -> int:
+    """Write why there is no result to stderr, and return the exit status."""
+    write_stderr(printable(f"validation: {error}\n"))
+    return _USAGE
 
 
 def _checks(arguments: argparse.Namespace) -> Iterator[tuple[str, tuple[bool, dict[str, Any]]]]:
@@ -110,8 +120,19 @@ def _parser() -> argparse.ArgumentParser:
     )
     add("--target", default="forward_return", metavar="COLUMN", help="what tier 2 predicts")
     add("--features", type=_names, metavar="A,B", help="columns that tier 2 tests (default: all)")
-    add("--max-rows", type=_count, default=100_000, metavar="N", help="newest bars for tier 2")
-    add("--n-bars", type=_count, metavar="N", help="check that the file holds exactly N bars")
+    add(
+        "--max-rows",
+        type=positive_count,
+        default=100_000,
+        metavar="N",
+        help="newest bars for tier 2",
+    )
+    add(
+        "--n-bars",
+        type=positive_count,
+        metavar="N",
+        help="check that the file holds exactly N bars",
+    )
     add("--api", action="store_true", help="check get_n_range_bars on sample ticks")
     add("--format", choices=("text", "json"), default="text", help="how to print the results")
     return parser
@@ -122,28 +143,6 @@ def _names(text: str) -> list[str]:
     if not names:
         raise argparse.ArgumentTypeError("name at least one column")
     return names
-
-
-def _count(text: str) -> int:
-    try:
-        count = int(text.replace("_", ""))
-    except ValueError:
-        count = 0
-    if count < 1:
-        raise argparse.ArgumentTypeError(f"`{shown(text)}` is not a number of at least 1")
-    return count
-
-
-def _write(text: str, stream: TextIO) -> None:
-    """Write a text, with `?` for characters that the encoding of the stream does not have."""
-    encoding = stream.encoding or "utf-8"
-    try:
-        stream.write(printable(text).encode(encoding, "replace").decode(encoding))
-        stream.flush()
-    except BrokenPipeError:
-        # Otherwise the interpreter writes again at exit, and reports that it failed.
-        with Path(os.devnull).open("wb") as nowhere:
-            os.dup2(nowhere.fileno(), stream.fileno())
 
 
 if __name__ == "__main__":

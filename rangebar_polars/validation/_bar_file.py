@@ -8,8 +8,7 @@ import polars as pl
 
 from rangebar_polars._text import shown
 from rangebar_polars.exceptions import BarDataError, with_hint
-from rangebar_polars.interop.pandas_frames import OHLCV
-from rangebar_polars.validation._frames import catalogue
+from rangebar_polars.validation._frames import catalogue, catalogue_names
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -57,7 +56,7 @@ def read_bars(path: Path) -> pl.DataFrame:
 
 def _new_names(names: list[str]) -> dict[str, str]:
     """Return new names for the columns of pandas that hold a column of the catalogue."""
-    found = {name: new for name, new in OHLCV.items() if name in names and new not in names}
+    found = catalogue_names(names)
     index = next((name for name in _INDEX if name in names), None)
     if index is not None and "close_time" not in names:
         found[index] = "close_time"
@@ -65,7 +64,10 @@ def _new_names(names: list[str]) -> dict[str, str]:
 
 
 def _typed(bars: pl.DataFrame) -> pl.DataFrame:
-    """Convert numbers that a CSV file has as texts because it has none, or has `inf`."""
+    """Convert columns of numbers that a CSV file yields as texts.
+
+    It yields texts if all values are missing, or one is `inf`.
+    """
     texts = [
         name
         for name, dtype in bars.schema.items()

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from rangebar_polars.validation._ranks import Doubles
 
-__all__ = ["DEFAULT_TARGET", "Series", "fault_of_series", "series_to_test", "tested_names"]
+__all__ = ["DEFAULT_TARGET", "SeriesToTest", "fault_of_series", "series_to_test", "tested_names"]
 
 DEFAULT_TARGET = "forward_return"
 _RETURN_TEXT = f"{DEFAULT_TARGET} (Close[i+1]/Close[i] − 1)"
@@ -32,7 +32,7 @@ _ORIGINALS = {
 
 
 @dataclass
-class Series:
+class SeriesToTest:
     """Columns and their target, all of the same rows, with NaN for a missing value."""
 
     columns: dict[str, Doubles]
@@ -88,7 +88,7 @@ def series_to_test(
     names: Sequence[str],
     target_name: str,
     most_rows: int,
-) -> Series | None:
+) -> SeriesToTest | None:
     """Return the newest rows of the columns and of the target; None if there is no target.
 
     Without a column of its name, the target is the return of the next bar.
@@ -106,7 +106,7 @@ def series_to_test(
         values = numeric_column(bars, name)
         if values is not None:
             columns[name] = _newest(values, most_rows)
-    return Series(columns, _newest(target, most_rows), text, warnings)
+    return SeriesToTest(columns, _newest(target, most_rows), text, warnings)
 
 
 def _newest(values: pl.Series, rows: int) -> Doubles:

@@ -13,9 +13,11 @@ from rangebar_polars.exceptions import with_hint
 from rangebar_polars.interop.pandas_frames import OHLCV, import_pandas, is_pandas
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     import pandas as pd
 
-__all__ = ["Column", "catalogue", "numeric_column", "polars_bars"]
+__all__ = ["Column", "catalogue", "catalogue_names", "numeric_column", "polars_bars"]
 
 _NUMBERS = ("Float64", "Int64", "UInt32")
 
@@ -63,11 +65,28 @@ def catalogue() -> dict[str, Column]:
     return {row[0]: Column(*row) for row in columns().select(Column._fields).iter_rows()}
 
 
+def catalogue_names(labels: Iterable[object]) -> dict[str, str]:
+    """Return the labels of backtesting.py, such as Close, with their names in the catalogue.
+
+    A label is left out if the frame has the name as well.
+
+    Examples
+    --------
+    >>> from rangebar_polars.validation._frames import catalogue_names
+    >>> catalogue_names(["Open", "Close", "close"])
+    {'Open': 'open'}
+    """
+    present = set(labels)
+    return {
+        title: name for title, name in OHLCV.items() if title in present and name not in present
+    }
+
+
 def polars_bars(bars: object) -> pl.DataFrame:
     """Select the columns of a bar frame that the catalogue has, under its names.
 
-    A NaN of pandas, which marks a missing value, becomes a null. The validator decides whether the
-    value may be missing.
+    Columns may have the names for backtesting.py, such as Close. A NaN of pandas, which marks a
+    missing value, becomes a null. The validator decides whether the value may be missing.
 
     Raises
     ------
@@ -77,7 +96,8 @@ def polars_bars(bars: object) -> pl.DataFrame:
     if isinstance(bars, pl.LazyFrame):
         raise TypeError(with_hint("bars must be in memory to be validated", "bars.collect()"))
     if isinstance(bars, pl.DataFrame):
-        found = bars.select(name for name in bars.columns if name in catalogue())
+        named = bars.rename(catalogue_names(bars.columns))
+        found = named.select(name for name in named.columns if name in catalogue())
         for name, dtype in found.schema.items():
             if catalogue()[name].is_number and not dtype.is_numeric():
                 raise _not_numeric(name, dtype)
@@ -104,16 +124,16 @@ def numeric_column(bars: pl.DataFrame | pd.DataFrame, name: str) -> pl.Series | 
     ValueError
         Two columns of a pandas frame have this name.
     """
+    titles = {known: title for title, known in catalogue_names(bars.columns).items()}
+    label = name if name in bars.columns else titles.get(name)
+    if label is None:
+        return None
     if isinstance(bars, pl.DataFrame):
-        if name not in bars.columns:
-            return None
-        values = bars.get_column(name)
+        values = bars.get_column(label)
         if not values.dtype.is_numeric() and values.dtype != pl.Boolean:
             raise _not_numeric(name, values.dtype)
         return values.cast(pl.Float64)
-    labels = {OHLCV.get(label, label): label for label in reversed(list(bars.columns))}
-    label = name if name in bars.columns else labels.get(name)
-    return None if label is None else _numbers(name, _column(bars, label)).cast(pl.Float64)
+    return _numbers(name, _column(bars, label)).cast(pl.Float64)
 
 
 def _column(bars: pd.DataFrame, label: str) -> pd.Series[Any]:
@@ -128,8 +148,9 @@ def _column(bars: pd.DataFrame, label: str) -> pd.Series[Any]:
 
 def _of_pandas(bars: pd.DataFrame) -> pl.DataFrame:
     found: dict[str, pl.Series] = {}
+    titles = catalogue_names(bars.columns)
     for label in bars.columns:
-        name = OHLCV.get(label, label)
+        name = titles.get(label, label)
         column = catalogue().get(name)
         if column is not None and name not in found:
             values = _column(bars, label)

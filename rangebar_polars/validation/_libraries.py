@@ -111,7 +111,9 @@ def _computed(compute: Callable[[], Any]) -> list[float] | str:
     try:
         numbers = [float(number) for number in compute()]
     except Exception as error:
-        if not (isinstance(error, _FAILURES) or _library_of(error) in _LIBRARIES):
+        is_of_library = isinstance(error, _FAILURES) or _library_of(error) in _LIBRARIES
+        # A lack of memory says nothing about the column; NumPy raises a class of its own for it.
+        if isinstance(error, MemoryError) or not is_of_library:
             raise
         return f"{type(error).__name__}: {str(error).partition(chr(10))[0][:200]}"
     return numbers if all(map(math.isfinite, numbers)) else "the result is not finite"

@@ -6,7 +6,7 @@ from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
 from rangebar_polars._text import count_text, shown
-from rangebar_polars._utils.arguments.checks import whole_number
+from rangebar_polars._utils.arguments.checks import count_of
 from rangebar_polars.exceptions import with_hint
 from rangebar_polars.validation._columns import (
     DEFAULT_TARGET,
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     import pandas as pd
     import polars as pl
 
-    from rangebar_polars.validation._columns import Series
+    from rangebar_polars.validation._columns import SeriesToTest
     from rangebar_polars.validation._ranks import Codes, Doubles
 
 __all__ = ["Tier2Result", "validate_tier2"]
@@ -190,11 +190,7 @@ def validate_tier2(
     """
     started = perf_counter()
     require_libraries()
-    most = whole_number("max_rows", max_rows, meant=100_000)
-    if most < 1:
-        raise ValueError(
-            with_hint(f"`max_rows` must be at least 1; it is `{most}`", "write max_rows=100_000")
-        )
+    most = count_of(max_rows, "max_rows", meant=100_000)
     if not isinstance(target_col, str):
         sentence = f"`target_col` must be the name of a column; it is `{shown(target_col)}`"
         raise TypeError(with_hint(sentence, 'write target_col="forward_return"'))
@@ -216,7 +212,7 @@ def _choose(
     target_col: str,
     features: Sequence[str] | str | None,
     most_rows: int,
-) -> Series | str:
+) -> SeriesToTest | str:
     """Return the series to test, or why there are none."""
     names = [name for name in tested_names(df, features) if name != target_col]
     if (used := min(len(df), most_rows)) <= _TOO_FEW:
@@ -232,7 +228,7 @@ def _choose(
     return series
 
 
-def _evaluate(result: Tier2Result, series: Series) -> str | None:
+def _evaluate(result: Tier2Result, series: SeriesToTest) -> str | None:
     """Fill in the findings, and return why the validation fails, or None."""
     from rangebar_polars.validation import _ranks
 
@@ -278,7 +274,7 @@ def _warning(name: str, rho: float) -> str:
 
 
 def _tests(
-    series: Series, codes: dict[str, Codes]
+    series: SeriesToTest, codes: dict[str, Codes]
 ) -> tuple[dict[str, dict[str, Any]], dict[str, str], dict[str, Any]]:
     """Test each column against the target: the findings, the columns left out, and nats."""
     from rangebar_polars.validation import _ranks

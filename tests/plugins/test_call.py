@@ -161,3 +161,31 @@ def test_a_plugin_that_cannot_be_loaded_is_reported_if_it_is_asked_for(
     assert begin_call(["momentum"]).columns == ("momentum_2",)
     with pytest.raises(PluginError, match="no licence"):
         begin_call(True)
+
+
+def test_a_name_that_no_plugin_has_reports_the_plugins_that_cannot_be_loaded(
+    site: Path, seen: Seen, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    install(site, "dist_a", {"momentum": "dist_a:momentum"}, MOMENTUM)
+    # The name of the entry point need not be that of the plugin.
+    install(site, "dist_b", {"entry": "dist_b:Provider"}, "raise OSError('no licence')")
+    with (
+        pytest.warns(PluginWarning, match="`entry` could not be loaded: OSError: no licence"),
+        pytest.raises(ValueError, match="unknown value `alpha`; choose from `momentum`"),
+    ):
+        begin_call(["momentum", "alpha"], "ETHUSDT")
+    assert [one["provider"] for one in seen.named("plugin_enrich_failed")] == ["entry"]
+    monkeypatch.setenv("RANGEBAR_PLUGINS", "strict")
+    with pytest.raises(PluginError, match="no licence"):
+        begin_call(["alpha"])
+
+
+def test_a_name_that_no_plugin_has_reports_a_list_that_cannot_be_read(site: Path) -> None:
+    install(site, "dist_a", {"momentum": "dist_a:momentum"}, MOMENTUM)
+    points = site / "dist_a-1.0.dist-info" / "entry_points.txt"
+    points.write_text(points.read_text() + "a line without a target\n")
+    with (
+        pytest.warns(PluginWarning, match="^feature plugins cannot be listed: "),
+        pytest.raises(ValueError, match="unknown value `momentum`; no plugin is loaded"),
+    ):
+        begin_call(["momentum"])

@@ -93,7 +93,7 @@ def test_a_memory_longer_than_min_bars_is_found(case: str, bars: pl.DataFrame) -
     function, min_bars = LONG[case]
     text = problem(Plugin(function, min_bars=min_bars), bars)
     assert text.startswith("long memory: `test_x` of row ")
-    assert f"`min_bars` is {min_bars}" in text
+    assert f"are left out, although `min_bars` is {min_bars}" in text
 
 
 def test_input_that_is_changed_is_found(bars: pl.DataFrame) -> None:

@@ -26,9 +26,9 @@ READS = {
         *SPAN, dbps, fetch_if_missing=False, **where)),
     "get_n_range_bars": (execute, "newest_bars", lambda dbps, where: get_n_range_bars(
         SYMBOL, 5, dbps, end_date=LAST, fetch_if_missing=False, **where)),
-    "get_cached_bars": (query, "read_bars", lambda dbps, where: get_cached_bars(
+    "get_cached_bars": (execute, "read_bars", lambda dbps, where: get_cached_bars(
         SYMBOL, dbps, january(1), january(11), **where)),
-    "get_n_bars": (query, "newest_bars", lambda dbps, where: get_n_bars(
+    "get_n_bars": (execute, "newest_bars", lambda dbps, where: get_n_bars(
         SYMBOL, 5, dbps, before=january(11), **where)),
     "count_bars": (query, "count_bars", lambda dbps, where: count_bars(
         SYMBOL, dbps, before=january(10, 12), **where)),
@@ -95,7 +95,7 @@ def test_bars_that_stay_damaged_are_an_error_after_three_plans(shared, shared_ca
     spec = BarSpec.of(SYMBOL, 536)
     keep(shared_cache, shared.folder, spec, january(1), LAST)
     remove_bars(shared_cache, spec, f"unit_day = '{LAST}'")
-    calls = before_each(query, "read_bars", monkeypatch, lambda _: None)
+    calls = before_each(execute, "read_bars", monkeypatch, lambda _: None)
     with pytest.raises(CoverageError, match="damaged") as caught:
         get_cached_bars(SYMBOL, 536, january(1), january(11), cache_dir=shared.folder)
     assert caught.value.days == (LAST,)

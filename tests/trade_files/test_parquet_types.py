@@ -74,6 +74,6 @@ def test_flags_of_whole_numbers_are_0_or_1(tmp_path: Path) -> None:
     assert rb.scan_trades(with_column(tmp_path, "is_buyer_maker", flags)).collect().equals(TICKS)
     path = with_column(tmp_path, "is_buyer_maker", pl.Series([0, 1, -1]))
     with pytest.raises(
-        in_plan(TickDataError), match="row 2: `is_buyer_maker` is `-1`; a flag is 0 or 1"
+        in_plan(TickDataError), match="`, row 2: `is_buyer_maker` is `-1`; a flag is 0 or 1"
     ):
         rb.scan_trades(path).collect()

@@ -73,6 +73,34 @@ def test_a_misplaced_file_that_overlaps_repeats_fills_as_well(scan: str, tmp_pat
     assert "not in the order" in order
 
 
+@SCANS
+def test_only_fills_of_the_file_itself_are_said_to_be_repeated(scan: str, tmp_path: Path) -> None:
+    spans = {"july": (1, 1000), "day20": (600, 650), "day10": (300, 330)}
+    paths = [
+        put(tmp_path, f"{name}.csv", [(first, first, first), (last, first + 1, last)])
+        for name, (first, last) in spans.items()
+    ]
+    of_day20, of_day10, order = said(getattr(rb, scan)(paths))
+    assert re.search(r"day20\.csv`, line 2: the record `600` repeats fill 600, which", of_day20)
+    assert re.search(r"day10\.csv`, line 2: the record `300` repeats fill 300, which", of_day10)
+    assert re.search(r"not in the order.*: `.*day10\.csv` comes after `.*day20\.csv`\.", order)
+
+
+@SCANS
+def test_a_file_after_those_of_its_days_repeats_their_fills_in_one_warning(
+    scan: str, tmp_path: Path
+) -> None:
+    days = [put(tmp_path, f"day{i}.csv", [(i, 10 * i, 10 * i + 5)]) for i in range(1, 6)]
+    month = put(tmp_path, "month.csv", [(0, 1, 2), (9, 3, 53)])
+    repeated, order = said(getattr(rb, scan)([*days, month]))
+    first = r"month\.csv` repeats fills 10 to 15, which `.*day1\.csv` has; fills 20 to 25, which"
+    assert re.search(first, repeated)
+    assert repeated.endswith(
+        "; and 2 more: they count twice. To count them once, drop these records"
+    )
+    assert "month.csv` comes after" in order
+
+
 def test_without_ids_the_record_is_named_by_its_line(tmp_path: Path) -> None:
     path = put(tmp_path, "a.csv", [(1, 1, 2), (2, 2, 4)])
     plan = rb.scan_trades(path, columns={"agg_trade_id": None})

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import polars as pl
 import pytest
@@ -16,9 +16,6 @@ from rangebar_polars.validation import _counted
 from rangebar_polars.validation.__main__ import main
 from rangebar_polars.validation._bar_file import read_bars
 from rangebar_polars.validation._counted import check_count, check_count_api
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 pytest.importorskip("scipy")
 pytest.importorskip("sklearn")
@@ -61,6 +58,40 @@ def test_a_script_that_fails_shows_no_traceback(tmp_path: Path) -> None:
     assert "missing.parquet` cannot be read as bars" in done.stderr
     assert "Traceback" not in done.stderr
     assert run("--tier", "3").returncode == 2
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="needs a POSIX shell")
+@pytest.mark.parametrize(
+    ("target", "status", "words"),
+    [
+        (">&-", 2, "validation: standard output is closed\n"),
+        pytest.param(
+            "> /dev/full",
+            2,
+            "No space left on device",
+            marks=pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full"),
+        ),
+        ("2>&- >&-", 2, ""),
+        ("| true", 0, ""),
+    ],
+)
+def test_results_that_cannot_be_written_are_no_traceback(
+    target: str, status: int, words: str, file: Path
+) -> None:
+    line = f'"{sys.executable}" -m rangebar_polars.validation "{file}" --tier 1 {target}'
+    done = subprocess.run(["sh", "-c", line], capture_output=True, text=True, check=False)
+    assert done.returncode == status
+    assert words in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize("text", ["0", "-1", "1.5", "ten", "", "9" * 5000])
+def test_a_count_is_a_number_of_at_least_1(
+    text: str, file: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit):
+        main([str(file), f"--n-bars={text}"])
+    assert "--n-bars: must be a whole number of at least 1; it is `" in capsys.readouterr().err
 
 
 def test_json_has_the_results_of_the_functions(

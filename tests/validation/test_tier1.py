@@ -70,6 +70,31 @@ def test_sound_bars_pass() -> None:
     assert result.rows_failed == {}
 
 
+def test_the_names_of_backtesting_py_are_known_in_both_libraries() -> None:
+    titled = BARS.rename(
+        {name: name.title() for name in ("open", "high", "low", "close", "volume")}
+    )
+    assert validate_tier1(titled) == validate_tier1(BARS)
+    spoilt = titled.with_columns(Close=pl.lit(-1.0))
+    assert "close (at least" in validate_tier1(spoilt)["error"]
+
+
+@pytest.mark.parametrize("library", ["polars", "pandas"])
+def test_the_name_of_the_catalogue_comes_before_that_of_backtesting_py(library: str) -> None:
+    both = BARS.select(pl.lit(-1.0).alias("Close"), *BARS.columns)
+    frame = both if library == "polars" else pd_frame(both)
+    result = validate_tier1(frame)
+    assert result["tier1_passed"] is True
+    assert result["ofi_return_corr"] == pytest.approx(validate_tier1(BARS)["ofi_return_corr"])
+
+
+def pd_frame(bars: pl.DataFrame) -> object:
+    pandas = pytest.importorskip("pandas")
+    return pandas.DataFrame(
+        bars.select(pl.exclude(pl.Categorical, pl.Enum)).to_dict(as_series=False)
+    )
+
+
 def test_the_findings_are_plain_values() -> None:
     for bars in (BARS, BARS.clear(), spoiled("ofi", 2.0), as_pandas()):
         result = validate_tier1(bars)

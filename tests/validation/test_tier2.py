@@ -463,3 +463,31 @@ def test_a_missing_library_names_the_extra(library: str, monkeypatch: pytest.Mon
     monkeypatch.setitem(sys.modules, library, None)
     with pytest.raises(MissingExtraError, match=r"rangebar-polars\[validation\]"):
         validate_tier2(BARS)
+
+
+def test_the_names_of_backtesting_py_are_known_in_a_polars_frame() -> None:
+    prices = ("open", "high", "low", "close")
+    plain = BARS.head(N)
+    titled = plain.rename({name: name.title() for name in prices})
+    for features in (None, ["ofi", "close"]):
+        expected = validate_tier2(plain, features=features)
+        result = validate_tier2(titled, features=features)
+        assert result["predictive_power"]
+        assert {**result, "seconds": 0} == {**expected, "seconds": 0}
+    # The name in the frame itself comes first, as a target and as a feature.
+    both = plain.with_columns(Close=pl.col("ofi") * 2)
+    result = validate_tier2(both, "Close", features=["ofi"])
+    assert result["target"] == "Close"
+    assert result["predictive_power"]["ofi"]["spearman_rho"] == pytest.approx(1.0)
+    assert validate_tier2(both, features=["ofi"])["target"].startswith("forward_return (")
+
+
+@pytest.mark.parametrize("name", ["adfuller", "mutual_info_regression"])
+def test_a_lack_of_memory_in_a_library_is_not_a_finding(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    module = "statsmodels.tsa.stattools" if name == "adfuller" else "sklearn.feature_selection"
+    # NumPy raises a class of its own for an array that the system has no memory for.
+    monkeypatch.setattr(f"{module}.{name}", lambda *_, **__: np.empty(2**50))
+    with pytest.raises(MemoryError, match="Unable to allocate"):
+        validate_tier2(frame(), features=["ofi"])

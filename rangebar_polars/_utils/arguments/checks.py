@@ -11,7 +11,6 @@ from rangebar_polars.exceptions import StorageError, unknown_choice, with_hint
 
 if TYPE_CHECKING:
     from pathlib import Path
-    from typing import SupportsIndex
 
 __all__ = [
     "ACCESS_HINT",
@@ -59,8 +58,10 @@ def _is_of_numpy(kind: type) -> bool:
     return kind.__module__ == "numpy" and kind.__name__ in ("bool", "bool_")
 
 
-def count_of(n_bars: SupportsIndex) -> int:
-    """Return `n_bars` as an int, after checking that it is at least 1.
+def count_of(value: object, name: str = "n_bars", *, meant: int = 1000) -> int:
+    """Return an argument as an int, after checking that it is at least 1.
+
+    `meant` is the number that the hint writes if the value does not show one.
 
     Raises
     ------
@@ -75,10 +76,10 @@ def count_of(n_bars: SupportsIndex) -> int:
     >>> count_of(1_000)
     1000
     """
-    whole = whole_number("n_bars", n_bars, meant=1000)
+    whole = whole_number(name, value, meant=meant)
     if whole < 1:
-        sentence = f"`n_bars` must be at least 1; it is `{whole}`"
-        raise ValueError(with_hint(sentence, "write n_bars=1_000"))
+        sentence = f"`{name}` must be at least 1; it is `{whole}`"
+        raise ValueError(with_hint(sentence, f"write {name}={meant:_}"))
     return whole
 
 

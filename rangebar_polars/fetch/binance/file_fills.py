@@ -58,8 +58,11 @@ class FileFills:
         self.repeated: Mapping[str, int] | None = None
         self._chain = chain
         self._count = 0
+        #: The first and the last fill of this file.
         self._first: int | None = None
-        self._last: int | None = None
+        self._end: int | None = None
+        #: The last fill so far, of this file and of those it is compared with.
+        self._before: int | None = None
 
     def add(self, ticks: pl.DataFrame) -> None:
         """Add a block, and note the records whose fills an earlier one has."""
@@ -69,10 +72,11 @@ class FileFills:
             first = self._first = int(ticks[FIRST][0])
             # Files that belong after this one are not compared with each record.
             earlier = (span.last for span in self._chain.spans if span.first <= first)
-            self._last = max(earlier, default=None)
-        before = self._last
+            self._before = max(earlier, default=None)
+        before = self._before
         highest = int(ticks.select(pl.col(LAST).max()).item())
-        self._last = max(highest, highest if before is None else before)
+        self._end = highest if self._end is None else max(highest, self._end)
+        self._before = highest if before is None else max(highest, before)
         begins_late = before is None or int(ticks[FIRST][0]) > before
         if begins_late and (ticks[FIRST].slice(1) > ticks[LAST].head(ticks.height - 1)).all():
             return
@@ -85,15 +89,19 @@ class FileFills:
 
     def warnings(self, place: str) -> Iterator[str]:
         """Yield descriptions of fills that count twice; `place` is that of the first such record."""
-        if self._first is None or self._last is None:
+        first, end = self._first, self._end
+        if first is None or end is None:
             return
         if self.repeated is not None:
             yield self._of_records(self.repeated, place)
-        for span in self._chain.spans:
-            if self._first < span.first <= self._last:
-                shared = fills(span.first, min(span.last, self._last))
-                yield f"`{self.source}` repeats {shared}, which `{span.source}` has: {TWICE}"
-        self._chain.add(Span(self.source, self._first, self._last))
+        shared = [
+            f"{fills(span.first, min(span.last, end))}, which `{span.source}` has"
+            for span in self._chain.spans
+            if first < span.first <= end
+        ]
+        if shared:
+            yield f"`{self.source}` repeats {some_of(shared)}: {TWICE}"
+        self._chain.add(Span(self.source, first, end))
 
     def _of_records(self, row: Mapping[str, int], place: str) -> str:
         where = f"`{self.source}`, {place}" if place else f"`{self.source}`"

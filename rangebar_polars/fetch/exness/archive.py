@@ -24,7 +24,7 @@ from rangebar_polars.exceptions import (
     with_hint,
 )
 from rangebar_polars.fetch.downloads import download
-from rangebar_polars.fetch.exness.csv import MonthFile, first_id, in_order, read_month
+from rangebar_polars.fetch.exness.csv import MonthFile, first_id, read_month
 from rangebar_polars.fetch.normalise import warn_of_tails
 from rangebar_polars.fetch.transport import Transport
 from rangebar_polars.fetch.zipped import DamagedFileError, member_pieces
@@ -197,13 +197,6 @@ class Exness:
                 return self._checked(file, receipt)
             except FileNotFoundError as error:
                 raise self._missing(file) from error
-            except DamagedFileError as error:
-                raise CorruptSourceError(
-                    f"{error}",
-                    symbol=file.symbol,
-                    day=file.first_day,
-                    url=self._archive.url_of(file.path),
-                ) from error
 
     def _checked(self, file: MonthFile, receipt: Receipt) -> Month:
         """Fetch the month from its own file, or that of its year, or those of its days.
@@ -214,7 +207,7 @@ class Exness:
             try:
                 try:
                     return fetch(file, receipt, fresh=False)
-                except DamagedFileError:
+                except CorruptSourceError:
                     return fetch(file, receipt, fresh=True)
             except FileNotFoundError:
                 continue
@@ -228,7 +221,7 @@ class Exness:
             self._last_year = (path, self._archive.get(path, fresh=fresh))
         try:
             return self._parsed(file._replace(is_of_year=True), path, self._last_year[1], receipt)
-        except DamagedFileError:
+        except CorruptSourceError:
             self._last_year = None
             raise
 
@@ -248,9 +241,7 @@ class Exness:
         urls = [self._archive.url_of(file.path_of_day(of_day)) for of_day, _ in found]
         quotes = joined([fetched for _, fetched in found], urls, file)
         digest = sha256(b"".join(sha256(fetched.content).digest() for _, fetched in found))
-        first_url = urls[0]
-        origin = Origin("archive", url=first_url, sha256=digest.hexdigest(), unit="ms")
-        warn_of_tails(int(quotes["tails"].sum()), first_url)
+        origin = Origin("archive", url=urls[0], sha256=digest.hexdigest(), unit="ms")
         receipt.rows, receipt.size_bytes = quotes.height, sum(len(f.content) for _, f in found)
         is_running = day <= file.last_day
         return Month(
@@ -262,7 +253,7 @@ class Exness:
         return self._parsed(file, file.path, self._archive.get(file.path, fresh=fresh), receipt)
 
     def _parsed(self, file: MonthFile, path: str, fetched: Fetched, receipt: Receipt) -> Month:
-        """Parse the quotes of the month in a file."""
+        """Parse the quotes of the month in a file; that of a year need not have the month."""
         origin = Origin(
             "archive",
             url=self._archive.url_of(path),
@@ -275,9 +266,10 @@ class Exness:
         warn_of_tails(int(quotes["tails"].sum()), origin.url)
         is_running = self._is_running(file, fetched)
         if quotes.is_empty() and not is_running:
-            raise DamagedFileError(
-                with_hint(f"`{origin.url}` has no quote of its month", "fetch the file again")
-            )
+            if file.is_of_year:
+                raise FileNotFoundError(path)
+            sentence = f"`{origin.url}` has no quote of its month"
+            raise corrupt(with_hint(sentence, "fetch the file again"), file, origin.url)
         receipt.rows, receipt.size_bytes = quotes.height, len(fetched.content)
         days = dict(by_day(quotes, file, origin, is_running=is_running))
         return Month(file._replace(is_of_year=False), days, is_running, origin.etag)
@@ -314,11 +306,11 @@ def joined(files: Sequence[Fetched], urls: Sequence[str], file: MonthFile) -> pl
     frames: list[pl.DataFrame] = []
     last: datetime | None = None
     for fetched, url in zip(files, urls, strict=True):
-        source = file._replace(source=url)
-        found = quotes_of(fetched, source)
-        quotes = in_order(found, source, after=last)
-        frames.append(quotes.with_columns(pl.col("raised") | found["raised"]))
+        quotes = quotes_of(fetched, file._replace(source=url), after=last)
+        frames.append(quotes)
         last = quotes["timestamp"][-1] if quotes.height else last
+    for quotes, url in zip(frames, urls, strict=True):
+        warn_of_tails(int(quotes["tails"].sum()), url)
     ids = pl.int_range(pl.len(), dtype=pl.Int64) + first_id(file.year, file.month)
     return pl.concat(frames).with_columns(ids.alias("agg_trade_id"))
 
@@ -328,15 +320,23 @@ def utc_today() -> date:
     return clock.utc_now().date()
 
 
-def quotes_of(fetched: Fetched, file: MonthFile) -> pl.DataFrame:
-    """Parse the quotes in a zip file of the archive."""
+def quotes_of(fetched: Fetched, file: MonthFile, *, after: datetime | None = None) -> pl.DataFrame:
+    """Parse the quotes in a zip file of the archive; `after` is the time of the quote before it."""
     try:
-        return read_month(member_pieces(fetched.content, file.source), file)
-    except TickDataError:
-        # An invalid line may come from damaged data, which only shows at their end.
-        for _piece in member_pieces(fetched.content, file.source):
-            pass
-        raise
+        try:
+            return read_month(member_pieces(fetched.content, file.source), file, after=after)
+        except TickDataError:
+            # An invalid line may come from damaged data, which only shows at their end.
+            for _piece in member_pieces(fetched.content, file.source):
+                pass
+            raise
+    except DamagedFileError as error:
+        raise corrupt(f"{error}", file, file.source) from error
+
+
+def corrupt(message: str, file: MonthFile, url: str) -> CorruptSourceError:
+    """Make the error for a damaged file of the archive, which may be that of a year or a day."""
+    return CorruptSourceError(message, symbol=file.symbol, day=file.first_day, url=url)
 
 
 def by_day(

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
 __all__ = ["MonthFile", "first_id", "grid_units", "is_price", "is_quote", "mid_price", "quotient"]
-__all__ += ["in_order", "read_month"]
+__all__ += ["read_month"]
 
 PER_UNIT = 1e8
 LARGEST_PRICE = 2**53 / PER_UNIT  # above this, a double cannot distinguish the points of the grid
@@ -171,10 +171,13 @@ def is_quote() -> pl.Expr:
     return is_price("bid") & is_price("ask") & (pl.col("bid") <= pl.col("ask"))
 
 
-def read_month(pieces: Iterable[bytes], file: MonthFile) -> pl.DataFrame:
-    r"""Parse the quotes of a month in file order, with an additional column `raised`.
+def read_month(
+    pieces: Iterable[bytes], file: MonthFile, *, after: datetime | None = None
+) -> pl.DataFrame:
+    r"""Parse the quotes of a month in file order, with the columns `raised` and `tails` added.
 
-    A time that runs back by at most a second is raised to the highest before it.
+    A time that runs back by at most a second is raised to the highest before it. `after` is the
+    time of the quote before the first.
 
     Raises
     ------
@@ -203,7 +206,7 @@ def read_month(pieces: Iterable[bytes], file: MonthFile) -> pl.DataFrame:
         raise error.in_file(file.source, line if frames else 1) from None
     schema = {name: QUOTES_SCHEMA[name] for name in ("timestamp", "bid", "ask")}
     empty = pl.DataFrame(schema=schema | {"tails": pl.Boolean()})
-    quotes = in_order(pl.concat([empty, *frames]), file)
+    quotes = in_order(pl.concat([empty, *frames]), file, after)
     numbers = pl.int_range(pl.len(), dtype=pl.Int64) + first_id(file.year, file.month)
     price = mid_price(*(grid_units(quotes[name]) for name in ("bid", "ask")))
     quotes = quotes.with_columns(price, numbers.alias("agg_trade_id"))
@@ -288,9 +291,7 @@ def without_tails(quotes: pl.DataFrame) -> pl.DataFrame:
     return quotes.with_columns(bid[0], ask[0], (bid[1] | ask[1]).alias("tails"))
 
 
-def in_order(
-    quotes: pl.DataFrame, file: MonthFile, *, after: datetime | None = None
-) -> pl.DataFrame:
+def in_order(quotes: pl.DataFrame, file: MonthFile, after: datetime | None) -> pl.DataFrame:
     """Raise times that run back by at most a second, and mark them in the column `raised`.
 
     `after` is the time of the quote before the first.

@@ -8,15 +8,13 @@ from typing import TYPE_CHECKING, Literal, NamedTuple
 import polars as pl
 
 from rangebar_polars._utils import clock
-from rangebar_polars.exceptions import RangeBarError
+from rangebar_polars.exceptions import RangeBarError, split_hint
 from rangebar_polars.fetch.prefetch import DaemonTask
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
 __all__ = ["Check", "Finding", "of_error", "run_checks"]
-
-HINT = "\n\nhint: "
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +50,7 @@ def of_error(area: str, name: str, error: BaseException) -> Finding:
     >>> of_error("folders", "cache_dir", OSError("no access\n\nhint: chmod")).hint
     'chmod'
     """
-    text, _, hint = str(error).partition(HINT)
+    text, hint = split_hint(error)
     lines = " ".join(text.split())
     return Finding(area, name, "problem", lines or type(error).__name__, hint.strip())
 

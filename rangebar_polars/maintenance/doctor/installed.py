@@ -13,7 +13,7 @@ from rangebar_polars.config import (
     minimum_threshold_variables,
     unknown_variables,
 )
-from rangebar_polars.exceptions import BrokenExtraError, MissingExtraError, SettingError
+from rangebar_polars.exceptions import BrokenExtraError, MissingExtraError, SettingError, split_hint
 from rangebar_polars.installation.settings import settings_in_force
 from rangebar_polars.installation.variables import MINIMUM_THRESHOLD
 from rangebar_polars.installation.versions import extras, package_facts, requirement_of_polars
@@ -86,7 +86,7 @@ def check_settings(arguments: Mapping[str, object]) -> Iterator[Finding]:
     chosen = settings_in_force(**arguments)
     for one in chosen:
         if one.fault:
-            text, _, hint = one.fault.partition("\n\nhint: ")
+            text, hint = split_hint(one.fault)
             yield Finding(SETTINGS, one.name, "problem", text, hint)
         elif one.origin != "default":
             yield Finding(SETTINGS, one.name, "ok", f"{one} ({one.set_by or one.origin})")
