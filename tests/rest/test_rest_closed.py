@@ -280,6 +280,8 @@ FETCH = """
 import sys
 from rest_stand import Clock
 from rangebar_polars.fetch.binance.rate_limit import WeightBudget
+import rangebar_polars as rb
+
 clock = Clock()
 WeightBudget.__init__.__kwdefaults__.update(clock=clock, sleep=clock.sleep)
 report = rb.fetch_ticks("BTCUSDT", "2024-03-05", "2024-03-05", cache_dir=sys.argv[1])
