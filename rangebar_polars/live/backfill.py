@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import IntEnum
 from functools import partial
-from typing import TYPE_CHECKING, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from rangebar_polars._utils import clock
 from rangebar_polars._utils.optional import import_extra
@@ -33,7 +33,7 @@ from rangebar_polars.fetch.binance.rest_page import loose_page_of
 from rangebar_polars.fetch.source import Caller, request_context
 from rangebar_polars.live.protocol.backoff import doubled
 from rangebar_polars.live.protocol.gaps import PAGE_IDS
-from rangebar_polars.live.protocol.trades import Trade, TradeColumns
+from rangebar_polars.live.protocol.trades import TradeColumns
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -401,7 +401,11 @@ class _Pages:
 
 
 def _trades_of(body: bytes, url: str) -> TradeColumns:
-    return TradeColumns(map(Trade._make, zip(*loose_page_of(body, url), strict=True)))
+    trades = TradeColumns()
+    values: Any
+    for column, values in zip(trades.columns, loose_page_of(body, url), strict=True):
+        column.extend(values)
+    return trades
 
 
 def _limits() -> Limits:

@@ -98,6 +98,32 @@ def test_the_first_trade_of_a_day_without_one_is_the_next(box, tape, requesting)
     )
 
 
+@pytest.mark.parametrize("change", [{"p": "-1"}, {"T": 5}, {"q": None}, {"f": 9, "l": 8}], ids=str)
+def test_an_invalid_trade_at_midnight_does_not_keep_a_day_from_its_first(
+    box, tape, requesting, change
+):
+    times = tape.ticks["timestamp"]
+    first = tape.ticks.filter(times >= datetime(2026, 11, 2, tzinfo=UTC))["agg_trade_id"][0]
+
+    def spoiled(rows):
+        return [row | change if row["a"] == first else row for row in rows]
+
+    box.fail("aggTrades", faults.changed_page(spoiled), times=None)
+    assert requesting.queue.first_id("BTCUSDT", TODAY) == first + 1
+
+
+def test_a_sentinel_at_midnight_is_the_first_of_its_day(box, tape, requesting):
+    times = tape.ticks["timestamp"]
+    first = tape.ticks.filter(times >= datetime(2026, 11, 2, tzinfo=UTC))["agg_trade_id"][0]
+    nothing = {"p": "0.00", "q": "0.00", "f": -1, "l": -1}
+
+    def emptied(rows):
+        return [row | nothing if row["a"] == first else row for row in rows]
+
+    box.fail("aggTrades", faults.changed_page(emptied), times=None)
+    assert requesting.queue.first_id("BTCUSDT", TODAY) == first
+
+
 def test_gaps_come_first_then_checks_then_first_trades_then_backfill(box, tape, requesting):
     first = published(box, tape)["agg_trade_id"][0]
     release = threading.Event()
@@ -275,6 +301,9 @@ def test_health_shows_weight_and_answers(box, requesting):
     assert (status.used_weight, status.limit, status.closed_for_s) == (8, 4_500, 0.0)
     assert status.statuses == {"500": 1, "200": 1}
     assert (status.waiting, status.last_error) == (0, "")
+    # The exchange lives on another date, which is no warning here.
+    skew_s = datetime.now(UTC).timestamp() - NOW.timestamp()
+    assert requesting.queue.clock_skew_s == pytest.approx(skew_s, abs=120.0)
 
 
 def test_a_closed_queue_answers_nothing_more(box, requesting):

@@ -23,6 +23,7 @@ from rangebar_polars.exceptions import (
 )
 from rangebar_polars.fetch.binance.rest_chain import PAGE_ROWS, Trade, TradeChain, times_us
 from rangebar_polars.fetch.binance.rest_client import RestClient
+from rangebar_polars.fetch.binance.rest_page import valid_rows_of
 from rangebar_polars.fetch.normalise import micros, normalise
 from rangebar_polars.sources import (
     LONGEST_STEP_BACK_US,
@@ -274,6 +275,8 @@ class BinanceRest:
 def first_id_of_day(client: Requests, symbol: str, day: When) -> int:
     """Return the id of the first trade of a UTC day, or that of the next trade if it has none yet.
 
+    Trades with an invalid value are passed over.
+
     Parameters
     ----------
     client
@@ -283,12 +286,16 @@ def first_id_of_day(client: Requests, symbol: str, day: When) -> int:
 
     Raises
     ------
-    SourceError, TickDataError
-        As for `BinanceRest.fetch_day`.
+    TransientSourceError, CorruptSourceError
+        There was no answer, or no valid one.
+    SourceError
+        The exchange does not know the symbol.
+    TickDataError
+        Two trades have one id.
     """
     wanted = parse_day(day)
     with _add_context(symbol, wanted):
-        chain = TradeChain(client, symbol)
+        chain = TradeChain(client, symbol, read=valid_rows_of)
         edge = _edge(chain, micros(day_start(wanted)), None)
         return chain.newest.id + 1 if edge.first is None else edge.first.id
 
@@ -349,7 +356,8 @@ def _bisect_first(chain: TradeChain, start_us: int) -> int:
             high = middle
         else:
             low = trade.id + 1
-    return min(low, chain.newest.id)
+    # The lowest such id may have no trade.
+    return (chain.first_from(low) or chain.newest).id
 
 
 def _missing(ids: pl.Series, low: int, high: int) -> list[tuple[int, int]]:

@@ -57,11 +57,28 @@ class Requests(Protocol):
 
 
 class TradeChain:
-    """A walk over the ids of one symbol, for one operation in one thread."""
+    """A walk over the ids of one symbol, for one operation in one thread.
 
-    def __init__(self, client: Requests, symbol: str) -> None:
+    Parameters
+    ----------
+    client
+        What sends the requests.
+    symbol
+        The symbol in upper case.
+    read
+        Parses a page. By default, a trade with an invalid value is an error.
+    """
+
+    def __init__(
+        self,
+        client: Requests,
+        symbol: str,
+        *,
+        read: Callable[[bytes, str], pl.DataFrame] = page_of,
+    ) -> None:
         self._client = client
         self._symbol = symbol
+        self._read = read
         self._frames: list[pl.DataFrame] = []
         self._pages: list[pl.DataFrame] = []
         # By missing id: the next id on the page where it was missing.
@@ -78,7 +95,9 @@ class TradeChain:
 
     def at_time(self, start_us: int) -> int | None:
         """Ask the exchange for the id of the first trade at or after a time; None if it has none."""
-        page = self._client.ask(page_of, symbol=self._symbol, startTime=start_us // 1000, limit=1)
+        page = self._client.ask(
+            self._read, symbol=self._symbol, startTime=start_us // 1000, limit=1
+        )
         return None if page.is_empty() else int(page[ID][0])
 
     def run_from(self, next_id: int) -> pl.DataFrame | None:
@@ -171,7 +190,7 @@ class TradeChain:
 
     def _answer(self, next_id: int) -> pl.DataFrame | None:
         """Request one page and return its consecutive ids; None if it does not match the request."""
-        page = self._client.ask(page_of, symbol=self._symbol, fromId=next_id, limit=PAGE_ROWS)
+        page = self._client.ask(self._read, symbol=self._symbol, fromId=next_id, limit=PAGE_ROWS)
         if page.is_empty():
             return page
         page = self._ordered(page)
@@ -247,7 +266,7 @@ class TradeChain:
 
     def _ask_newest(self) -> Trade:
         def parse(body: bytes, url: str) -> Trade:
-            page = page_of(body, url)
+            page = self._read(body, url)
             if page.is_empty():
                 raise self._no_answer(f"`{url}` returns no newest trade of `{self._symbol}`")
             return _trade(page.sort(ID), -1)

@@ -13,7 +13,14 @@ from rangebar_polars.exceptions import CorruptSourceError, RangeBarError, TickDa
 from rangebar_polars.fetch.normalise import UNITS, FileTimes, is_sentinel
 from rangebar_polars.sources import TRADES_SCHEMA
 
-__all__ = ["INVALID_ID", "PAGE_SCHEMA", "LoosePage", "loose_page_of", "page_of"]
+__all__ = [
+    "INVALID_ID",
+    "PAGE_SCHEMA",
+    "LoosePage",
+    "loose_page_of",
+    "page_of",
+    "valid_rows_of",
+]
 
 #: Columns of a page. Time is a whole number until its unit is known.
 PAGE_SCHEMA = pl.Schema({**TRADES_SCHEMA, "timestamp": pl.Int64()})
@@ -153,6 +160,29 @@ def loose_page_of(body: bytes, url: str) -> LoosePage:
         [_whole(row.get("l"), INVALID_ID) for row in rows],
         [side is True for side in sides],
     )
+
+
+def valid_rows_of(body: bytes, url: str) -> pl.DataFrame:
+    """Parse the trades of one answer without those that have an invalid value. Times are in µs.
+
+    Raises
+    ------
+    CorruptSourceError
+        The bytes are not a list of objects, or one has no id.
+
+    Examples
+    --------
+    >>> from rangebar_polars.fetch.binance.rest_page import valid_rows_of
+    >>> row = '{"a":%d,"p":"0.10","q":"%d","f":9,"l":9,"T":1723161255342,"m":true}'
+    >>> body = f"[{row % (7, -1)},{row % (8, 1)}]".encode()
+    >>> valid_rows_of(body, "https://example.com")["agg_trade_id"].to_list()
+    [8]
+    """
+    page = loose_page_of(body, url)
+    columns = dict(zip(PAGE_SCHEMA.names(), page, strict=True))
+    are_amounts = pl.all_horizontal(pl.col("price", "quantity").is_finite())
+    frame = pl.DataFrame(columns, schema=PAGE_SCHEMA)
+    return frame.filter(are_amounts, _is_valid(_TIMES.earliest_us))
 
 
 def _whole(value: object, otherwise: int) -> int:
