@@ -197,7 +197,8 @@ class SymbolBars:
         """
         if applied_id < self.applied_id:
             raise ValueError(f"the applied id of {self.name} falls from {self.applied_id}")
-        self._note_newest(bars)
+        for one in bars:
+            self._note_newest(one.series)
         self.applied_id = applied_id
         self.stored(bars, now)
 
@@ -206,10 +207,12 @@ class SymbolBars:
         if not self.is_waiting:
             self._take_in([one for one in bars if one.bars.height], now)
 
-    def revised(self, threshold: int, number: int) -> None:
+    def revised(self, series: BarSeries, number: int) -> None:
         """Note that a series was computed again: bars that were not delivered are of no use."""
+        threshold = series.spec.threshold
         if number <= self._revisions.get(threshold, 0):
             return
+        self._note_newest(series)
         self._revisions[threshold] = number
         one = self.by_threshold.get(threshold)
         if one is None:
@@ -286,8 +289,11 @@ class SymbolBars:
 
     def saved(self, version: int, now: float) -> None:
         """Note that the cursor of a version is written."""
-        self.saved_version, self.saves_first = version, False
-        self.unsaved_since = None if version == self.version else now
+        self.saved_version = max(version, self.saved_version)
+        if self.saved_version == self.version:
+            self.saves_first, self.unsaved_since = False, None
+        else:
+            self.unsaved_since = now
 
     def _changed(self, now: float) -> None:
         self.version += 1
@@ -307,13 +313,12 @@ class SymbolBars:
 
     # Rows
 
-    def _note_newest(self, bars: Sequence[SeriesBars]) -> None:
-        for one in bars:
-            threshold = one.series.spec.threshold
-            if one.series.anchor_us > self.newest[threshold].anchor_us:
-                self.newest[threshold] = one.series
-                if threshold in self.by_threshold:
-                    self.by_threshold[threshold].newest = one.series
+    def _note_newest(self, series: BarSeries) -> None:
+        threshold = series.spec.threshold
+        if series.anchor_us > self.newest[threshold].anchor_us:
+            self.newest[threshold] = series
+            if threshold in self.by_threshold:
+                self.by_threshold[threshold].newest = series
 
     def _add(self, start: SeriesStart, mark: Mark) -> None:
         one = _Threshold(
