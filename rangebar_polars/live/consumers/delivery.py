@@ -353,13 +353,13 @@ class Delivery:
 
     def _behind_since(self, now: float) -> float:
         """Return since when a bar is not in the stored cursor."""
-        times = [now]
+        times: list[float | None] = [now]
+        if self._offered is not None:
+            times.append(self._offered.since)
         for state in self.symbols.values():
-            if not state.is_incomplete and not state.has_replayed:
-                state.lagging_since = None
-            elif state.lagging_since is None:
+            if state.is_incomplete and state.lagging_since is None:
                 state.lagging_since = now
-            unsaved = state.unsaved_since if self.options.has_cursors else None
-            found = (state.queued_since, unsaved, state.lagging_since)
-            times += [time for time in found if time is not None]
-        return min(times)
+            times += (state.queued_since, state.lagging_since)
+            if self.options.has_cursors:
+                times.append(state.unsaved_since)
+        return min(time for time in times if time is not None)
