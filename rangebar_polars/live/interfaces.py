@@ -242,8 +242,8 @@ class Consumer(Protocol):
         """Note that a symbol has become live, with the id up to which trades are applied."""
         ...
 
-    def revised(self, symbol: str, threshold: int, number: int) -> None:
-        """Note that a series was computed again, as revision `number`.
+    def revised(self, symbol: str, series: BarSeries, number: int) -> None:
+        """Note that the current series of a threshold was computed again, as revision `number`.
 
         The source of replays gives the bars of the new computation from now on, and so does `queue`.
         """

@@ -63,12 +63,11 @@ class Offer(NamedTuple):
 
 
 class Compute(NamedTuple):
-    """Compute the next bars of a symbol again; begin at its positions, or continue."""
+    """Compute the next bars of a symbol again, in a replay of this epoch."""
 
     symbol: str
-    #: The computation that the bars belong to.
+    #: A replay of another epoch is of no use.
     epoch: int
-    continues: bool
 
 
 class Save(NamedTuple):
@@ -131,8 +130,7 @@ class Delivery:
         self._failed_at: float | None = None
         self._offered: Offered | None = None
         self._has_given_up = False
-        #: Symbols whose bars are computed again, and the epoch in which that began.
-        self._replays: dict[str, int] = {}
+        #: Vain attempts to compute bars of symbols again, and when the next one is.
         self._replay_fails: dict[str, int] = {}
         self._replay_at: dict[str, float] = {}
 
@@ -179,9 +177,9 @@ class Delivery:
         if not self.options.has_cursors:
             found.saves_first = False
 
-    def revised(self, symbol: str, threshold: int, number: int) -> None:
+    def revised(self, symbol: str, series: BarSeries, number: int) -> None:
         """Note that a series was computed again."""
-        self.symbols[symbol].revised(threshold, number)
+        self.symbols[symbol].revised(series, number)
 
     def close(self) -> None:
         """Deliver what is there, and no more."""
@@ -208,10 +206,9 @@ class Delivery:
             if step is not None:
                 return step
             self._turns.rotate(-1)
-        if self.is_closing and not self._replay_at:
+        if self.is_closing:
             return Finished()
-        times = [time for time in self._replay_at.values() if time > now]
-        return Wait(min(times, default=None))
+        return Wait(min((time for time in self._replay_at.values() if time > now), default=None))
 
     def partly_delivered(self, count: int, now: float) -> None:
         """Note that the first bars of the offer were delivered, and the others not yet."""
@@ -248,17 +245,14 @@ class Delivery:
         """Take in bars that were computed again; return whether no more of them are needed."""
         state = self.symbols[symbol]
         self._replay_fails.pop(symbol, None)
-        is_over = True
-        if state.epoch == epoch:
-            state.replayed(found)
-            is_over = found.is_last or not state.is_incomplete
-        if is_over:
-            self._replays.pop(symbol, None)
-        return is_over
+        self._replay_at.pop(symbol, None)
+        if state.epoch != epoch:
+            return True
+        state.replayed(found)
+        return found.is_last or not state.is_incomplete
 
     def not_computed(self, symbol: str, text: str, now: float) -> None:
         """Note that bars cannot be computed again now."""
-        self._replays.pop(symbol, None)
         fails = self._replay_fails[symbol] = self._replay_fails.get(symbol, 0) + 1
         self.last_error = text
         if self.is_closing:
@@ -320,10 +314,7 @@ class Delivery:
         if state.is_incomplete and not state.has_replayed:
             if now < self._replay_at.get(state.name, float("-inf")):
                 return None
-            self._replay_at.pop(state.name, None)
-            continues = self._replays.get(state.name) == state.epoch
-            self._replays[state.name] = state.epoch
-            return Compute(state.name, state.epoch, continues)
+            return Compute(state.name, state.epoch)
         offered = state.offer()
         if offered is None:
             return None
@@ -362,13 +353,13 @@ class Delivery:
 
     def _behind_since(self, now: float) -> float:
         """Return since when a bar is not in the stored cursor."""
-        times = [now]
+        times: list[float | None] = [now]
+        if self._offered is not None:
+            times.append(self._offered.since)
         for state in self.symbols.values():
-            if not state.is_incomplete and not state.has_replayed:
-                state.lagging_since = None
-            elif state.lagging_since is None:
+            if state.is_incomplete and state.lagging_since is None:
                 state.lagging_since = now
-            unsaved = state.unsaved_since if self.options.has_cursors else None
-            found = (state.queued_since, unsaved, state.lagging_since)
-            times += [time for time in found if time is not None]
-        return min(times)
+            times += (state.queued_since, state.lagging_since)
+            if self.options.has_cursors:
+                times.append(state.unsaved_since)
+        return min(time for time in times if time is not None)

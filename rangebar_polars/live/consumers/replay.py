@@ -18,8 +18,6 @@ if TYPE_CHECKING:
 __all__ = ["Replay", "ReplaySource", "Replayed", "ReplayedRows"]
 
 _LAST_ID = "last_agg_trade_id"
-#: Every bar of a series ends after it.
-_BEFORE_ALL = -1
 
 
 class Replayed(NamedTuple):
@@ -145,15 +143,18 @@ class _Chain:
         self.has_begun = False
         self.is_done = False
         self._start = start
-        self._series = start.series
         self._begin, self._frames, self._newest = begin, frames, newest
-        self._parts = begin(start.series, start.last_id)
         self._rows = frames.no_rows
+        self._read(start)
 
     def pull(self) -> None:
         """Take the next part of the source, or note that there is none."""
         self.has_begun = True
         while not self.is_done:
+            if self._parts is None:
+                # Before the source looks: what it then finds of an older series is all of it.
+                self._was_newest = self._is_newest
+                self._parts = self._begin(self._series, self._place.last_id)
             part = next(self._parts, None)
             if part is not None:
                 self._add(part)
@@ -161,9 +162,11 @@ class _Chain:
             following = self._following()
             if following is None:
                 self.is_done = True
+            elif self._was_newest:
+                self._read(Position(self._series, self.bound))
             else:
-                self._series = following
-                self._parts = self._begin(following, _BEFORE_ALL)
+                # The place may lie in the next segment already, before its first bar.
+                self._read(Position(following, self._start.last_id))
 
     def take(self, bound: int) -> pl.DataFrame:
         """Take the rows of bars up to an id."""
@@ -187,14 +190,19 @@ class _Chain:
 
     def close(self) -> None:
         """End the work of the source."""
-        close = getattr(self._parts, "close", None)
+        close = getattr(self._parts, "close", None)  # as generators have it
         if close is not None:
             close()
 
+    def _read(self, place: Position) -> None:
+        """Take the bars after a place next."""
+        self._series, self._place = place.series, place
+        self._parts: Iterator[Replayed] | None = None
+        self._was_newest = False
+
     def _add(self, part: Replayed) -> None:
         rows = self._frames.rows([SeriesBars(0, self._series, part.bars)])
-        if self._series == self._start.series:
-            rows = self._frames.after(rows, {self._series.spec.threshold: self._start})
+        rows = self._frames.after(rows, {self._series.spec.threshold: self._place})
         self._rows = self._frames.merged([self._rows, rows])
         last = rows.item(-1, _LAST_ID) if rows.height else self.bound
         # After the end of a series, bars of the next one may end before `through_id`.

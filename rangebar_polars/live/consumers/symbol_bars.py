@@ -39,6 +39,8 @@ class Offered(NamedTuple):
     revised: dict[int, int]
     #: The computation that they belong to.
     epoch: int
+    #: When the oldest of them arrived, or was found to be missing; None if unknown.
+    since: float | None = None
 
     def rest(self, count: int) -> Offered:
         """Return the bars after the first ones."""
@@ -197,7 +199,8 @@ class SymbolBars:
         """
         if applied_id < self.applied_id:
             raise ValueError(f"the applied id of {self.name} falls from {self.applied_id}")
-        self._note_newest(bars)
+        for one in bars:
+            self._note_newest(one.series)
         self.applied_id = applied_id
         self.stored(bars, now)
 
@@ -206,10 +209,12 @@ class SymbolBars:
         if not self.is_waiting:
             self._take_in([one for one in bars if one.bars.height], now)
 
-    def revised(self, threshold: int, number: int) -> None:
+    def revised(self, series: BarSeries, number: int) -> None:
         """Note that a series was computed again: bars that were not delivered are of no use."""
+        threshold = series.spec.threshold
         if number <= self._revisions.get(threshold, 0):
             return
+        self._note_newest(series)
         self._revisions[threshold] = number
         one = self.by_threshold.get(threshold)
         if one is None:
@@ -235,6 +240,7 @@ class SymbolBars:
         for threshold, position in found.positions.items():
             self._taken(threshold, position)
         if not self.is_incomplete:
+            self.lagging_since = None
             self.trim()
 
     def offer(self) -> Offered | None:
@@ -249,6 +255,7 @@ class SymbolBars:
         else:
             self._replayed = rows.slice(MOST_ROWS) if rows.height > MOST_ROWS else None
         rows = rows.head(MOST_ROWS)
+        since = self.queued_since if self.lagging_since is None else self.lagging_since
         for position in self._ends(rows):
             self._taken(position.series.spec.threshold, position)
         if not self._count:
@@ -256,7 +263,7 @@ class SymbolBars:
             self._all_taken()
         if not rows.height:
             return None
-        return self._offered(rows)
+        return self._offered(rows, since)
 
     def delivered(self, offered: Offered, count: int, now: float) -> None:
         """Note that the first bars of an offer were delivered, or skipped."""
@@ -272,7 +279,7 @@ class SymbolBars:
         if offered.epoch != self.epoch:
             # The queue was filled again meanwhile, from the place before.
             self.trim()
-        self._changed(now)
+        self._changed(now if offered.since is None else offered.since)
 
     # The cursor
 
@@ -286,13 +293,16 @@ class SymbolBars:
 
     def saved(self, version: int, now: float) -> None:
         """Note that the cursor of a version is written."""
-        self.saved_version, self.saves_first = version, False
-        self.unsaved_since = None if version == self.version else now
+        self.saved_version = max(version, self.saved_version)
+        if self.saved_version == self.version:
+            self.saves_first, self.unsaved_since = False, None
+        else:
+            self.unsaved_since = now
 
-    def _changed(self, now: float) -> None:
+    def _changed(self, since: float) -> None:
         self.version += 1
         if self.unsaved_since is None:
-            self.unsaved_since = now
+            self.unsaved_since = since
 
     def _mark(self, known: Mapping[int, _Threshold], start: SeriesStart) -> Mark | None:
         """Return the mark that a series takes over; None if there is none."""
@@ -307,13 +317,12 @@ class SymbolBars:
 
     # Rows
 
-    def _note_newest(self, bars: Sequence[SeriesBars]) -> None:
-        for one in bars:
-            threshold = one.series.spec.threshold
-            if one.series.anchor_us > self.newest[threshold].anchor_us:
-                self.newest[threshold] = one.series
-                if threshold in self.by_threshold:
-                    self.by_threshold[threshold].newest = one.series
+    def _note_newest(self, series: BarSeries) -> None:
+        threshold = series.spec.threshold
+        if series.anchor_us > self.newest[threshold].anchor_us:
+            self.newest[threshold] = series
+            if threshold in self.by_threshold:
+                self.by_threshold[threshold].newest = series
 
     def _add(self, start: SeriesStart, mark: Mark) -> None:
         one = _Threshold(
@@ -387,7 +396,7 @@ class SymbolBars:
             return newest
         return newest.spec.series(anchor)  # type: ignore[arg-type]
 
-    def _offered(self, rows: pl.DataFrame) -> Offered:
+    def _offered(self, rows: pl.DataFrame, since: float | None) -> Offered:
         present = set(rows.get_column("threshold").unique())
         revised = {
             threshold: one.revision
@@ -398,4 +407,4 @@ class SymbolBars:
         if self.replays_until_live:
             until = max(self.applied_id, int(rows.get_column(_LAST_ID).max() or 0))  # type: ignore[call-overload]
         frame = self.frames.frame(self.name, rows, replay_until=until, revised=tuple(revised))
-        return Offered(self.name, frame, rows, revised, self.epoch)
+        return Offered(self.name, frame, rows, revised, self.epoch, since)

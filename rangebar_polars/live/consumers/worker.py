@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
     import polars as pl
 
+    from rangebar_polars.bar_series.identity import BarSeries
     from rangebar_polars.live.consumers.cursors import Cursor, CursorStore
     from rangebar_polars.live.consumers.delivery import ConsumerFailed, DeliveryOptions, Unsaved
     from rangebar_polars.live.consumers.replay import ReplaySource
@@ -95,7 +96,7 @@ class BarConsumer:
         self._condition = Condition()
         self._saving = Lock()
         self._loaded: dict[str, Cursor | None] = {}
-        self._replays: dict[str, Replay] = {}
+        self._replays: dict[str, tuple[int, Replay]] = {}
         self._is_aborted = False
         self._has_ended = False
         self._done: Callable[[], None] | None = None
@@ -152,10 +153,10 @@ class BarConsumer:
             self._delivery.live(symbol, applied_id, clock.monotonic())
             self._condition.notify_all()
 
-    def revised(self, symbol: str, threshold: int, number: int) -> None:
+    def revised(self, symbol: str, series: BarSeries, number: int) -> None:
         """Note that a series was computed again."""
         with self._condition:
-            self._delivery.revised(symbol, threshold, number)
+            self._delivery.revised(symbol, series, number)
             self._condition.notify_all()
 
     def status(self) -> ConsumerStatus:
@@ -169,6 +170,8 @@ class BarConsumer:
             self._done = done
             self._delivery.close()
             self._condition.notify_all()
+        if not self._loaded:  # it has never begun
+            done()
 
     def abort(self) -> None:
         """Give up what is not delivered; the cursors are saved, and `done` is called."""
@@ -190,7 +193,7 @@ class BarConsumer:
         except BaseException as error:  # noqa: BLE001 - the engine raises or reports it
             _LOG.error("consumer `%s` ends", self.options.name, exc_info=error)
             self._reports.stop(f"consumer `{self.options.name}` ended: {error!r}", error)
-        for replay in self._replays.values():
+        for _, replay in self._replays.values():
             replay.close()
         self._receiver.close()
         with self._condition:
@@ -265,11 +268,12 @@ class BarConsumer:
         )
 
     def _compute(self, step: Compute) -> None:
-        replay = self._replays.pop(step.symbol, None)
+        epoch, replay = self._replays.pop(step.symbol, (step.epoch, None))
+        if replay is not None and epoch != step.epoch:
+            replay.close()
+            replay = None
         try:
-            if replay is None or not step.continues:
-                if replay is not None:
-                    replay.close()
+            if replay is None:
                 replay = self._new_replay(step.symbol)
             found = replay.next()
         except (RangeBarError, OSError) as error:
@@ -282,13 +286,17 @@ class BarConsumer:
         if is_over:
             replay.close()
         else:
-            self._replays[step.symbol] = replay
+            self._replays[step.symbol] = step.epoch, replay
 
     def _new_replay(self, symbol: str) -> Replay:
         with self._condition:
             state = self._delivery.symbols[symbol]
             positions, limit = state.positions, min(REPLAY_ROWS, self.options.max_pending_bars)
-        newest = state.newest.__getitem__
+
+        def newest(threshold: int) -> BarSeries:
+            # `begin` replaces them.
+            return state.newest[threshold]
+
         return Replay(self._source, self._frames, symbol, positions, newest, limit)
 
     # Cursors
