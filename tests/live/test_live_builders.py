@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from itertools import pairwise
 
 import polars as pl
 import pytest
@@ -57,7 +58,7 @@ def trades(draw, most=60):
 
 def parts_of(frame, cuts):
     bounds = [0, *sorted(cut % (frame.height + 1) for cut in cuts), frame.height]
-    parts = [frame[low:high] for low, high in zip(bounds, bounds[1:], strict=False)]
+    parts = [frame[low:high] for low, high in pairwise(bounds)]
     return [part for part in parts if part.height]
 
 

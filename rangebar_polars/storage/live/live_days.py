@@ -18,8 +18,6 @@ from rangebar_polars.storage.files.content_file import place, read_file
 from rangebar_polars.storage.id_kinds import ID
 from rangebar_polars.storage.live.journal_file import (
     HEADER_BYTES,
-    JournalFile,
-    MissingSpan,
     list_journals,
     parse_journal,
     read_journal,
@@ -37,7 +35,11 @@ if TYPE_CHECKING:
     from typing import Any
 
     from rangebar_polars.storage.layout import SymbolDir
-    from rangebar_polars.storage.live.journal_file import JournalContent
+    from rangebar_polars.storage.live.journal_file import (
+        JournalContent,
+        JournalFile,
+        MissingSpan,
+    )
     from rangebar_polars.storage.manifest.entry import DayEntry, IdSpan
 
 __all__ = [
@@ -46,6 +48,7 @@ __all__ = [
     "LiveView",
     "PinnedJournal",
     "chain_end",
+    "given_day_after",
     "holes",
     "is_settled",
     "live_from",
