@@ -6,7 +6,7 @@ import errno
 import random
 import threading
 from datetime import date, timedelta
-from itertools import pairwise
+from itertools import chain, pairwise
 
 import pytest
 
@@ -258,7 +258,7 @@ def test_a_write_that_cannot_be_cut_off_is_not_read(tmp_path):
     live = journal(where)
     live.append_trades(DAY, trades(1, 2))
     live.append_trades(DAY, trades(3, 4))
-    with pytest.raises(OSError):
+    with pytest.raises(OSError, match="Input/output"):
         live.append_trades(DAY, trades(5, 6))
     live.append_trades(DAY, trades(5, 6))
     live.close()
@@ -273,7 +273,7 @@ def test_records_that_could_not_be_synced_are_written_again(tmp_path):
     live = journal(where)
     live.append_trades(DAY, trades(1, 2))
     live.append_trades(DAY, trades(3, 4))
-    with pytest.raises(OSError):
+    with pytest.raises(OSError, match="Input/output"):
         live.sync()
     assert live.unsynced_records == 2
     live.sync()
@@ -290,7 +290,7 @@ def test_missing_ids_that_could_not_be_synced_do_not_count(tmp_path):
     where = symbol_dir(tmp_path, disk)
     live = journal(where)
     live.append_trades(DAY, trades(1, 2))
-    with pytest.raises(OSError):
+    with pytest.raises(OSError, match="Input/output"):
         live.append_missing([absent(3, 3)])
     assert live.applied_id == 2
     live.append_trades(DAY, trades(3, 3))  # it arrived after all
@@ -322,7 +322,7 @@ def test_a_thread_syncs_while_another_appends(tmp_path):
         thread.join()
     live.close()
     assert not errors
-    assert sum(ids(where), []) == list(range(1, 300))
+    assert list(chain(*ids(where))) == list(range(1, 300))
     assert len(list_journals(where)) == 2
 
 

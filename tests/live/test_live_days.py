@@ -94,11 +94,6 @@ def test_times_are_raised_in_the_order_of_ids_and_not_by_more_than_a_second():
         union(DAY, None, late, [content([2, 4], [], 2.0)])
 
 
-def put(storage, day, ticks, state="tail", **fields):
-    kind = "archive" if state == "final" else "rest"
-    storage.put_days("BTCUSDT", [DayTicks(day, ticks, Origin(kind=kind), **fields)])
-
-
 def test_days_are_read_with_their_journals_as_they_were(tmp_path):
     storage = TickStorage(tmp_path)
     where = storage.symbol_dir("BTCUSDT", "binance", "spot")
@@ -124,24 +119,31 @@ def test_days_are_read_with_their_journals_as_they_were(tmp_path):
     assert again[1].trades["agg_trade_id"].to_list() == [8, 9, 10, 11]
 
 
-def test_a_day_file_that_may_grow_is_joined_with_the_journals(tmp_path, monkeypatch):
+def test_a_day_file_that_may_grow_is_joined_with_the_journals(tmp_path):
     storage = TickStorage(tmp_path)
     where = storage.symbol_dir("BTCUSDT", "binance", "spot")
-    storage.write_ticks("BTCUSDT", trades(1, 8).frame())
+    ticks = pl.concat([trades(1, 3).frame(), trades(6, 8).frame()])
+    item = DayTicks(DAY, ticks, Origin(kind="rest"), ((4, 5),), is_tail=True)
+    storage.put_days("BTCUSDT", [item])
+    assert live_from(where, DAY, NEXT) == DAY
+    (day,) = live_view(where, DAY, DAY).days()
+    assert (day.trades["agg_trade_id"].to_list(), day.has_journal) == ([1, 2, 3, 6, 7, 8], False)
+    assert (day.chain_end(0), day.source_absent) == (8, ((4, 5),))
     with journal(where, applied_id=5) as live:
         live.append_trades(DAY, trades(6, 6))
         live.append_missing([absent(7, 7)])
         live.append_trades(DAY, trades(9, 12))
         live.close_day(DAY)
-    view = live_view(where, DAY, DAY)
-    from dataclasses import replace
-
-    entries = {DAY: replace(view.entries[DAY], state="tail")}
-    (day,) = replace(view, entries=entries).days()
-    assert day.trades["agg_trade_id"].to_list() == [1, 2, 3, 4, 5, 6, 8, 9, 10, 11, 12]
+    (day,) = live_view(where, DAY, DAY).days()
+    assert day.trades["agg_trade_id"].to_list() == [1, 2, 3, 6, 8, 9, 10, 11, 12]
+    assert day.trades.schema == TRADES_SCHEMA
     assert day.missing == (MissingSpan(7, 7, "absent"),)
     assert day.is_closed
     assert day.chain_end(0) == 12
+    storage.put_days("BTCUSDT", [DayTicks(DAY, trades(1, 12).frame(), Origin(kind="archive"))])
+    (day,) = live_view(where, DAY, DAY).days()
+    assert day.trades["agg_trade_id"].to_list() == list(range(1, 13))
+    assert (day.missing, day.has_journal, live_from(where, DAY, NEXT)) == ((), False, NEXT)
 
 
 def test_a_view_that_ends_below_the_applied_id_is_incomplete(tmp_path):

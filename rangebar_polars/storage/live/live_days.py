@@ -399,4 +399,5 @@ def chain_end(after_id: int, ids: pl.Series, absent: Sequence[IdSpan]) -> int:
     left = holes(after_id, ids, absent)
     if left:
         return left[0][0] - 1
-    return max([after_id, *(last for _, last in absent), *ids.tail(1)])
+    top: int = max([after_id, *(last for _, last in absent), *ids.tail(1)])
+    return top
