@@ -1,8 +1,7 @@
-"""The end of the journals of a symbol, as a reader follows it while their writer appends."""
+"""The journals of a symbol as a reader follows them while their writer appends."""
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -19,13 +18,12 @@ if TYPE_CHECKING:
 
     from rangebar_polars.storage.layout import SymbolDir
     from rangebar_polars.storage.live.journal_file import JournalContent, JournalFile
-    from rangebar_polars.storage.live.live_days import PinnedJournal
 
 __all__ = ["JournalTail"]
 
 
-@dataclass(slots=True)
-class _Read:
+@dataclass(frozen=True, slots=True)
+class _Progress:
     """How far a journal was read."""
 
     offset: int = 0
@@ -33,7 +31,7 @@ class _Read:
 
 
 class JournalTail:
-    """Reads what is appended to the journals of a symbol, each record once.
+    """Reads the journals of a symbol, and then what is appended to them, each record once.
 
     Parameters
     ----------
@@ -41,32 +39,18 @@ class JournalTail:
         The folder of the symbol.
     first_day
         Journals of earlier days are left out.
-    pinned
-        Journals that were read already, up to their pinned lengths. A record that was not whole then
-        is read later.
     """
 
-    def __init__(
-        self,
-        symbol_dir: SymbolDir,
-        first_day: date,
-        pinned: tuple[PinnedJournal, ...] = (),
-    ) -> None:
+    def __init__(self, symbol_dir: SymbolDir, first_day: date) -> None:
         self._symbol_dir = symbol_dir
         self._first_day = first_day
-        self._read: dict[JournalFile, _Read] = {}
-        for one in pinned:
-            self._skip(one)
-
-    def _skip(self, one: PinnedJournal) -> None:
-        content = self._parsed(one.file, self._bytes(one.file, 0)[: one.length])
-        if content is not None:
-            self._read[one.file] = _Read(content.length, bool(content.damage))
+        self._progress: dict[JournalFile, _Progress] = {}
 
     def poll(self) -> list[JournalContent]:
-        """Return what was appended since the last call, a content a file, in the order of files.
+        """Return what was appended since the last call, one content a file, in the order of files.
 
-        Files without anything new are left out.
+        Files without new records are left out, and so is a record that is not whole yet. A damaged
+        file is returned once, with what precedes the damage, and not read again.
 
         Raises
         ------
@@ -75,47 +59,37 @@ class JournalTail:
         StorageError
             A file cannot be read.
         """
-        found = []
         files = list_journals(self._symbol_dir, self._first_day)
-        for file in files:
-            content = self._poll_file(file)
-            if content is not None:
-                found.append(content)
-        self._read = {file: read for file, read in self._read.items() if file in set(files)}
-        return found
+        self._progress = {file: self._progress.get(file, _Progress()) for file in files}
+        contents = map(self._poll_file, files)
+        return [content for content in contents if content is not None]
 
     def _poll_file(self, file: JournalFile) -> JournalContent | None:
-        read = self._read.get(file, _Read())
-        if read.is_damaged or self._size(file) <= read.offset:
+        before = self._progress[file]
+        if before.is_damaged:
             return None
-        data = self._bytes(file, read.offset)
-        if read.offset:
-            content: JournalContent | None = parse_records(file, data, read.offset)
+        data = _appended(file, before.offset)
+        if before.offset:
+            content: JournalContent | None = parse_records(file, data, before.offset)
         else:
-            content = self._parsed(file, data)
+            content = parse_journal(file, data)
         if content is None:
             return None
-        before = max(read.offset, HEADER_BYTES)
-        self._read[file] = _Read(max(content.length, read.offset), bool(content.damage))
-        return content if content.length > before or content.damage else None
+        self._progress[file] = _Progress(content.length, bool(content.damage))
+        is_new = content.length > max(before.offset, HEADER_BYTES)
+        return content if is_new or content.damage else None
 
-    def _parsed(self, file: JournalFile, data: bytes) -> JournalContent | None:
-        return parse_journal(file, data)
 
-    def _size(self, file: JournalFile) -> int:
-        try:
-            return file.path.stat().st_size
-        except OSError:  # removed meanwhile
-            return 0
-
-    def _bytes(self, file: JournalFile, offset: int) -> bytes:
-        """Read a file from an offset on; nothing if it was removed."""
-        try:
-            with file.path.open("rb") as opened:
-                opened.seek(offset, os.SEEK_SET)
-                return opened.read()
-        except FileNotFoundError:
+def _appended(file: JournalFile, offset: int) -> bytes:
+    """Read a file from an offset on. One that was removed meanwhile has nothing."""
+    try:
+        if file.path.stat().st_size <= offset:
             return b""
-        except OSError as error:
-            reason = error.strerror or str(error)
-            raise StorageError(f"the journal `{file.path}` cannot be read: {reason}") from error
+        with file.path.open("rb") as opened:
+            opened.seek(offset)
+            return opened.read()
+    except FileNotFoundError:
+        return b""
+    except OSError as error:
+        reason = error.strerror or str(error)
+        raise StorageError(f"the journal `{file.path}` cannot be read: {reason}") from error

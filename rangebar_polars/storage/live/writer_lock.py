@@ -82,7 +82,9 @@ class WriterLock:
         return lock
 
     @classmethod
-    def take_all(cls, symbol_dirs: Sequence[SymbolDir], *, wait_s: float = WAIT_S) -> list[WriterLock]:
+    def take_all(
+        cls, symbol_dirs: Sequence[SymbolDir], *, wait_s: float = WAIT_S
+    ) -> list[WriterLock]:
         """Take the locks of several symbols, all or none, within one wait.
 
         Raises
