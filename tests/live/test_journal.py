@@ -397,23 +397,35 @@ def spoil(path, rng):
     return bit // 8
 
 
+class Unsynced(Disk):
+    """A disk that does not wait for the medium."""
+
+    def sync(self, file):
+        pass
+
+    sync_data = sync_folder = sync
+
+
 def test_flipped_bits_are_found_and_copied_aside_once(tmp_path):
     rng = random.Random(5)
+    made = symbol_dir(tmp_path / "made")
+    with journal(made) as live:
+        ends = [64]
+        for first in (1, 11, 21):
+            ends.append(ends[-1] + len(live.append_trades(DAY, trades(first, first + 9))))
+    with journal(made, applied_id=30) as live:
+        live.append_trades(DAY, trades(31, 33))
+    originals = [(file.path.name, file.path.read_bytes()) for file in list_journals(made)]
     for number in range(repeated(100, 1_000)):
-        where = symbol_dir(tmp_path / str(number))
-        where.root.mkdir()
-        with journal(where) as live:
-            ends = [64]
-            for first in (1, 11, 21):
-                ends.append(ends[-1] + len(live.append_trades(DAY, trades(first, first + 9))))
+        where = symbol_dir(tmp_path / str(number), Unsynced())
+        where.live.mkdir(parents=True)
+        for name, data in originals:
+            (where.live / name).write_bytes(data)
         file = list_journals(where)[0]
-        whole = file.path.read_bytes()
         at = spoil(file.path, rng)
-        with journal(where, applied_id=30) as live:
-            live.append_trades(DAY, trades(31, 33))
         (damage,) = recover_journals(where)
         assert (damage.day, damage.path) == (DAY, file.path)
-        assert damage.copy.read_bytes() == file.path.read_bytes() != whole
+        assert damage.copy.read_bytes() == file.path.read_bytes() != originals[0][1]
         assert damage.copy.parent == where.quarantine
         intact = sum(1 for end in ends[1:] if end <= at) if at >= 64 else 0
         day = read_days(where)[DAY]

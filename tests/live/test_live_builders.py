@@ -100,7 +100,9 @@ def test_any_records_give_the_bars_and_states_of_range_bar_builders(frame, cuts,
             if at == number:
                 plain[index] = new_builder(SPECS[index])
                 live.replace(index, plain[index].checkpoint())
-        assert_same(live, plain)
+        states = [builder.checkpoint() for builder in plain]
+        assert [live.checkpoint(index) for index in range(len(live))] == states
+    assert_same(live, plain)
 
 
 def test_a_large_record_is_the_same_as_small_ones():
