@@ -26,6 +26,7 @@ DIRECT = {
     "clickhouse/connection/pool.py": "decides how long the lock of a folder is held and waited for",
     "storage/files/lock.py": "age of a lock file",
     "storage/gc.py": "age of files",
+    "storage/live/state_file.py": "age of files, where none can be made to compare with",
     "populate/local_checkpoint.py": "age of files",
 }
 #: Functions of other modules that read the system's clock or wait by it.

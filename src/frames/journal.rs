@@ -39,7 +39,8 @@ pub fn trade_series(trades: TradeColumns) -> Vec<Series> {
 /// When a column is missing, of another type, or has nulls.
 pub fn trades_of(frame: &DataFrame) -> Result<TradeColumns<'static>, FrameError> {
     let column = |at: usize, dtype: &DataType| -> Result<Series, FrameError> {
-        let series = frame.column(NAMES[at])?.as_materialized_series().rechunk();
+        let absent = || FrameError::Type(format!("the frame has no column `{}`", NAMES[at]));
+        let series = frame.column(NAMES[at]).map_err(|_| absent())?.as_materialized_series().rechunk();
         if series.dtype() != dtype || series.null_count() > 0 {
             let (name, found) = (NAMES[at], series.dtype());
             return Err(FrameError::Type(format!("`{name}` must be {dtype} without nulls, got {found}")));

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from itertools import pairwise
 
 import polars as pl
 import pytest
@@ -57,7 +58,7 @@ def trades(draw, most=60):
 
 def parts_of(frame, cuts):
     bounds = [0, *sorted(cut % (frame.height + 1) for cut in cuts), frame.height]
-    parts = [frame[low:high] for low, high in zip(bounds, bounds[1:], strict=False)]
+    parts = [frame[low:high] for low, high in pairwise(bounds)]
     return [part for part in parts if part.height]
 
 
@@ -99,7 +100,9 @@ def test_any_records_give_the_bars_and_states_of_range_bar_builders(frame, cuts,
             if at == number:
                 plain[index] = new_builder(SPECS[index])
                 live.replace(index, plain[index].checkpoint())
-        assert_same(live, plain)
+        states = [builder.checkpoint() for builder in plain]
+        assert [live.checkpoint(index) for index in range(len(live))] == states
+    assert_same(live, plain)
 
 
 def test_a_large_record_is_the_same_as_small_ones():

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Protocol
 from rangebar_polars import _internal
 from rangebar_polars._files.failpoints import Step, failpoint, is_observed
 from rangebar_polars._utils.span import ONE_DAY
-from rangebar_polars.sources import TRADES_SCHEMA
 from rangebar_polars.storage.files.content_file import make_folders
 from rangebar_polars.storage.live.journal_file import (
     HEADER_BYTES,
@@ -68,11 +67,9 @@ def encode_frame(trades: pl.DataFrame) -> bytes:
     Raises
     ------
     TypeError
-        A column has another type, or nulls.
-    polars.exceptions.ColumnNotFoundError
-        A column is missing.
+        A column is missing, has another type, or has nulls.
     """
-    return _internal.encode_trades(trades.select(TRADES_SCHEMA.names()))
+    return _internal.encode_trades(trades)
 
 
 @dataclass(slots=True)

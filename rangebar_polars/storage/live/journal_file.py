@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date
 from typing import TYPE_CHECKING, NamedTuple
-
-import polars as pl
 
 from rangebar_polars import _internal
 from rangebar_polars._utils.span import ONE_DAY
@@ -17,8 +15,9 @@ from rangebar_polars.storage.files.content_file import read_file
 from rangebar_polars.storage.layout import listed
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
     from pathlib import Path
+
+    import polars as pl
 
     from rangebar_polars.storage.layout import SymbolDir
 
@@ -33,6 +32,7 @@ __all__ = [
     "journal_name",
     "list_journals",
     "parse_journal",
+    "parse_records",
     "read_journal",
 ]
 
@@ -72,8 +72,8 @@ class JournalContent:
 
     day: date
     number: int
-    #: The id that was applied before the first record.
-    follows_id: int
+    #: The id that was applied before the first record; None without an intact header.
+    follows_id: int | None
     #: Applied trades in the order of the records, with the columns of `TRADES_SCHEMA`.
     trades: pl.DataFrame
     #: Trades that arrived after their ids were confirmed missing.
@@ -192,17 +192,34 @@ def parse_journal(file: JournalFile, data: bytes) -> JournalContent | None:
         return _unreadable(
             file, f"its header is that of {_EPOCH + days * ONE_DAY}, number {number}"
         )
-    found = _internal.read_journal(data, HEADER_BYTES)
+    return replace(parse_records(file, data, 0, HEADER_BYTES), follows_id=follows_id)
+
+
+def parse_records(file: JournalFile, data: bytes, offset: int, start: int = 0) -> JournalContent:
+    """Read the records of a journal.
+
+    Parameters
+    ----------
+    file
+        The journal.
+    data
+        Its bytes from an offset on.
+    offset
+        That offset.
+    start
+        The position in `data` at which the first record begins.
+    """
+    found = _internal.read_journal(data, start)
     return JournalContent(
         day=file.day,
-        number=number,
-        follows_id=follows_id,
+        number=file.number,
+        follows_id=None,
         trades=found.trades,
         late=found.late,
         missing=tuple(MissingSpan(*span) for span in found.missing),
         revisions=tuple(found.revisions),
         is_closed=found.is_closed,
-        length=found.end,
+        length=offset + found.end,
         is_incomplete=found.is_incomplete,
         damage=found.damage or "",
     )
@@ -211,10 +228,14 @@ def parse_journal(file: JournalFile, data: bytes) -> JournalContent | None:
 def _unreadable(file: JournalFile, damage: str) -> JournalContent:
     nothing = TRADES_SCHEMA.to_frame()
     return JournalContent(
-        file.day, file.number, 0, nothing, nothing, (), (), is_closed=False, length=0, damage=damage
+        file.day,
+        file.number,
+        None,
+        nothing,
+        nothing,
+        (),
+        (),
+        is_closed=False,
+        length=0,
+        damage=damage,
     )
-
-
-def trades_of(contents: Sequence[JournalContent]) -> pl.DataFrame:
-    """Return the applied trades of journals, one after another."""
-    return pl.concat([TRADES_SCHEMA.to_frame(), *(one.trades for one in contents)])

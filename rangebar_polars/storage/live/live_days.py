@@ -18,8 +18,6 @@ from rangebar_polars.storage.files.content_file import place, read_file
 from rangebar_polars.storage.id_kinds import ID
 from rangebar_polars.storage.live.journal_file import (
     HEADER_BYTES,
-    JournalFile,
-    MissingSpan,
     list_journals,
     parse_journal,
     read_journal,
@@ -37,7 +35,11 @@ if TYPE_CHECKING:
     from typing import Any
 
     from rangebar_polars.storage.layout import SymbolDir
-    from rangebar_polars.storage.live.journal_file import JournalContent
+    from rangebar_polars.storage.live.journal_file import (
+        JournalContent,
+        JournalFile,
+        MissingSpan,
+    )
     from rangebar_polars.storage.manifest.entry import DayEntry, IdSpan
 
 __all__ = [
@@ -46,6 +48,7 @@ __all__ = [
     "LiveView",
     "PinnedJournal",
     "chain_end",
+    "given_day_after",
     "holes",
     "is_settled",
     "live_from",
@@ -396,4 +399,5 @@ def chain_end(after_id: int, ids: pl.Series, absent: Sequence[IdSpan]) -> int:
     left = holes(after_id, ids, absent)
     if left:
         return left[0][0] - 1
-    return max([after_id, *(last for _, last in absent), *ids.tail(1)])
+    top: int = max([after_id, *(last for _, last in absent), *ids.tail(1)])
+    return top

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
 from rangebar_polars._files.atomic import disk_errors
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
 
     from rangebar_polars.storage.layout import SymbolDir
 
-__all__ = ["WAIT_S", "WriterLock", "has_writer", "take_locks", "writer_process"]
+__all__ = ["WAIT_S", "WriterLock", "has_writer", "writer_process"]
 
 #: How long a starting writer tries to get a lock that is held.
 WAIT_S = 10.0
@@ -71,11 +72,33 @@ class WriterLock:
         StorageError
             As for `try_take`.
         """
-        deadline = deadline_after(wait_s)
+        return cls._take(symbol_dir, deadline_after(wait_s))
+
+    @classmethod
+    def _take(cls, symbol_dir: SymbolDir, deadline: float) -> Self:
         while (lock := cls.try_take(symbol_dir)) is None:
             if not wait_a_little(deadline):
                 raise _held(symbol_dir)
         return lock
+
+    @classmethod
+    def take_all(
+        cls, symbol_dirs: Sequence[SymbolDir], *, wait_s: float = WAIT_S
+    ) -> list[WriterLock]:
+        """Take the locks of several symbols, all or none, within one wait.
+
+        Raises
+        ------
+        LeaseError, StorageError
+            As for `take`.
+        """
+        deadline = deadline_after(wait_s)
+        # In one order, so that two processes do not wait for each other.
+        ordered = sorted(symbol_dirs, key=lambda one: str(one.folder))
+        with ExitStack() as undo:
+            taken = [undo.enter_context(cls._take(one, deadline)) for one in ordered]
+            undo.pop_all()
+        return taken
 
     def __enter__(self) -> Self:
         return self
@@ -92,30 +115,6 @@ class WriterLock:
         """Release the lock. Do nothing if it is released already."""
         self._lock.release()
         failpoint(Step.LOCK_RELEASED)
-
-
-def take_locks(symbol_dirs: Sequence[SymbolDir], *, wait_s: float = WAIT_S) -> list[WriterLock]:
-    """Take the locks of several symbols, all or none, within one wait.
-
-    Raises
-    ------
-    LeaseError, StorageError
-        As for `WriterLock.take`.
-    """
-    deadline = deadline_after(wait_s)
-    taken: list[WriterLock] = []
-    try:
-        # In one order, so that two processes do not wait for each other.
-        for symbol_dir in sorted(symbol_dirs, key=lambda one: str(one.folder)):
-            while (lock := WriterLock.try_take(symbol_dir)) is None:
-                if not wait_a_little(deadline):
-                    raise _held(symbol_dir)
-            taken.append(lock)
-    except BaseException:
-        for lock in reversed(taken):
-            lock.release()
-        raise
-    return taken
 
 
 def has_writer(symbol_dir: SymbolDir) -> bool:
