@@ -47,6 +47,7 @@ GIVEN = {
     "pushover_user_key": TEXTS,
     "telegram_token": TEXTS,
     "telegram_chat_id": TEXTS,
+    "notify_urls": ("json://a", "json://b?c=d,e,xmls://f/g", "jsons://h"),
     "plugins": ("off", "STRICT", "on"),
     "clickhouse_dsn": TEXTS,
     "cache_wait_s": (1, "2.5", 3.5),
@@ -58,6 +59,7 @@ SECRETS = {
     "pushover_user_key",
     "telegram_token",
     "telegram_chat_id",
+    "notify_urls",
     "clickhouse_dsn",
 }
 WRONG = {
@@ -86,6 +88,7 @@ WRONG = {
     "pushover_user_key": 7,
     "telegram_token": 7,
     "telegram_chat_id": 7,
+    "notify_urls": 7,
     "plugins": "never",
     "clickhouse_dsn": 7,
     "cache_wait_s": -1,
@@ -182,12 +185,21 @@ def test_an_error_names_the_choices_and_the_nearest(monkeypatch: pytest.MonkeyPa
 
 
 def test_secrets_are_neither_shown_nor_in_errors() -> None:
-    given = {name: f"hidden-{name}" for name in SECRETS}
+    given = {name: f"hidden://hidden-{name}" for name in SECRETS}
     assert "hidden" not in repr(settings(**given))
     for name in SECRETS:
         with pytest.raises(SettingError) as caught:
             settings(**{name: 918_273})
         assert "918273" not in str(caught.value)
+
+
+def test_addresses_of_notifications_may_contain_commas() -> None:
+    two = settings(notify_urls="mailto://a?to=b@c,d@e , json://f").notify_urls
+    assert two == ("mailto://a?to=b@c,d@e", "json://f")
+    for wrong in ("hidden", "json://", "json://hidden,json://hidden", "json:// hidden", [], [7]):
+        with pytest.raises(SettingError, match="an address of apprise") as caught:
+            settings(notify_urls=wrong)
+        assert "hidden" not in str(caught.value)
 
 
 def test_pushover_keys_have_their_plain_names_too(monkeypatch: pytest.MonkeyPatch) -> None:

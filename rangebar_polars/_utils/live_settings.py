@@ -1,4 +1,7 @@
-"""Settings of live bars, a part of `rangebar_polars.config.Settings`, and how a setting is described."""
+"""Settings of live bars and notifications, and how a setting is described.
+
+They are a part of `rangebar_polars.config.Settings`.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from rangebar_polars._utils.setting_types import (
     COUNT,
+    NOTIFY_URLS,
     SECONDS,
     STREAM_ADDRESS,
     SWITCH,
@@ -46,7 +50,7 @@ def _bases(market: str, path: str) -> dict[str, Described]:
 
 @dataclass(frozen=True, slots=True)
 class LiveSettings:
-    """Settings of the streams."""
+    """Settings of the streams, of a sidecar, and of notifications."""
 
     binance_stream_url: tuple[Address, ...] | None = field(
         default=None, metadata=_bases("spot trades", "")
@@ -87,6 +91,15 @@ class LiveSettings:
     streaming_notify: str = field(
         default="failures",
         metadata=about(choice("failures", "off"), "What a sidecar sends notifications about."),
+    )
+    notify_urls: tuple[str, ...] | None = field(
+        default=None,
+        repr=False,
+        metadata=about(
+            NOTIFY_URLS,
+            "Services of apprise that notifications go to, besides Telegram and Pushover.",
+            "none",
+        ),
     )
     max_pending_bars: int = field(
         default=10_000,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from datetime import date, datetime
 from pathlib import Path
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
 __all__ = ["Kind", "choice", "listed", "whole_number"]
 
 MOST_SECONDS = 10**9  # about 30 years; sockets and locks reject much longer waits
+_SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://[^\s]")
+_COMMA_BEFORE_SCHEME = re.compile(rf"\s*,\s*(?={_SCHEME.pattern})")
 _ENCODED = "write `/`, `?`, `#` and `@` in a user or password as %2F, %3F, %23 and %40"
 
 
@@ -151,6 +154,17 @@ def _stream_address(value: object) -> Address:
     return Address(address)
 
 
+def _notify_urls(value: object) -> tuple[str, ...]:
+    # Such an address may contain commas itself.
+    items = _COMMA_BEFORE_SCHEME.split(_text(value)) if isinstance(value, str) else value
+    if not isinstance(items, list | tuple):
+        raise TypeError
+    found = tuple(map(_text, items))
+    if not found or not all(map(_SCHEME.match, found)) or len(set(found)) < len(found):
+        raise ValueError
+    return found
+
+
 def _dsn(value: object) -> Address:
     return Address(_text(value))
 
@@ -197,6 +211,7 @@ STREAM_ADDRESS = Kind(
     "an address such as wss://host:9443/path", _stream_address, show=address_shown
 )
 DSN = Kind("a text", _dsn)
+NOTIFY_URLS = Kind("an address of apprise, or several with commas between", _notify_urls)
 SECONDS = Kind(f"a number of seconds above 0, at most {MOST_SECONDS}", _seconds)
 WAIT = Kind(f"a number of seconds, 0 or more, at most {MOST_SECONDS}", _wait)
 SWITCH = Kind("true or false", _switch)
