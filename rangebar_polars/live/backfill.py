@@ -28,7 +28,11 @@ from rangebar_polars.exceptions import (
     with_hint,
 )
 from rangebar_polars.fetch.binance.rest import first_id_of_day
-from rangebar_polars.fetch.binance.rest_client import RestClient, TooManyRequestsError
+from rangebar_polars.fetch.binance.rest_client import (
+    RestClient,
+    TooManyRequestsError,
+    UnknownSymbolError,
+)
 from rangebar_polars.fetch.binance.rest_page import loose_page_of
 from rangebar_polars.fetch.source import Caller, request_context
 from rangebar_polars.live.protocol.backoff import doubled
@@ -372,7 +376,12 @@ class RestRequests:
 
     def _pass_failure(self, answer: RestAnswer, failure: _Failure) -> None:
         self._post(
-            partial(answer.failed, is_refused=failure.is_refused, closed_until=failure.closed_until)
+            partial(
+                answer.failed,
+                is_refused=failure.is_refused,
+                closed_until=failure.closed_until,
+                unknown=str(failure.error) if isinstance(failure.error, UnknownSymbolError) else "",
+            )
         )
 
     def _post(self, call: Callable[[], None]) -> None:

@@ -53,8 +53,8 @@ class Prepared:
 class History(Protocol):
     """What is stored of a symbol. Its calls wait, and run in threads."""
 
-    def prepare(self, symbol: str) -> Prepared:
-        """Return the symbol after the trades that are stored.
+    def prepare(self, symbol: str, head_id: int) -> Prepared:
+        """Return the symbol after the trades that are stored. `head_id` is the newest id of REST.
 
         Raises
         ------
@@ -204,8 +204,12 @@ class LiveEngine:
         while symbol.head_id is None:
             # The exchange says which day it is.
             await clock.async_sleep(HEAD_S)
+            if symbol.failure is not None:
+                return
         try:
-            prepared = await self._loop.run_in_executor(self._pool, self._history.prepare, name)
+            prepared = await self._loop.run_in_executor(
+                self._pool, self._history.prepare, name, symbol.head_id
+            )
         except HistoryError as error:
             symbol.fail(error.failure, str(error))
             self.wake(symbol)
@@ -225,7 +229,7 @@ class LiveEngine:
             for name, symbol in self.symbols.items():
                 retry_at = symbol.tracker.retry_at
                 if retry_at is not None and clock.monotonic() >= retry_at:
-                    symbol.sequencing, symbol.failure = None, None
+                    symbol.sequencing, symbol.failure, symbol.head_id = None, None, None
                     self.wake(symbol)
                     self._spawn(self._prepare(name))
             self._outputs.turned(self)

@@ -61,6 +61,8 @@ class HistoryOptions:
     specs: Mapping[str, Sequence[BarSpec]]
     anchor: Literal["segment"] | datetime | None = None
     since: datetime | None = None
+    #: Whether the series begin with the next trade.
+    is_now: bool = False
     #: Whether whole days that are missing are fetched.
     fills_gaps: bool = True
 
@@ -113,8 +115,8 @@ class StoredHistory:
         Source and market.
     states
         States after whole days.
-    today
-        Returns the day of the exchange.
+    now
+        Returns the time of the exchange.
     """
 
     def __init__(
@@ -123,15 +125,18 @@ class StoredHistory:
         storage: TickStorage,
         venue: tuple[str, str],
         states: StoredStates,
-        today: Callable[[], date],
+        now: Callable[[], datetime],
     ) -> None:
         self._options = options
         self._storage = storage
         self._venue = venue
         self._states = states
-        self._today = today
+        self._now = now
         #: Set by the engine before the first call.
         self.rest: RestQueue | None = None
+
+    def _today(self) -> date:
+        return self._now().date()
 
     def folder(self, symbol: str) -> SymbolDir:
         """Return the folder of a symbol in the store."""
@@ -139,7 +144,7 @@ class StoredHistory:
 
     # The start of a symbol
 
-    def prepare(self, symbol: str) -> Prepared:
+    def prepare(self, symbol: str, head_id: int) -> Prepared:
         """Return a symbol after the trades that are stored.
 
         Raises
@@ -148,7 +153,9 @@ class StoredHistory:
             There is no state to start from.
         """
         try:
-            return self._prepared(symbol)
+            return (
+                self._from_head(symbol, head_id) if self._options.is_now else self._prepared(symbol)
+            )
         except SourceError as error:
             raise HistoryError(Failure.NOT_AT_SOURCE, str(error)) from error
         except RangeBarError as error:
@@ -177,6 +184,15 @@ class StoredHistory:
         journal = LiveJournal(folder, day=open_day, applied_id=applied_id)
         run = SymbolRun(start, group, journal, open_day)
         return Prepared(run, tuple(self._first_series(one) for one in series))
+
+    def _from_head(self, symbol: str, head_id: int) -> Prepared:
+        """Begin after the newest trade, in an empty store."""
+        folder, now = self.folder(symbol), self._now()
+        series = [spec.series(now) for spec in self._options.specs[symbol]]
+        group = SeriesGroup(series, LiveBuilders([fresh_state(one.spec) for one in series]))
+        journal = LiveJournal(folder, day=now.date(), applied_id=head_id)
+        run = SymbolRun(Start(head_id), group, journal, now.date())
+        return Prepared(run, (None,) * len(series))
 
     def _chosen(self, symbol: str, today: date) -> list[BarSeries]:
         """Choose one series for each threshold."""

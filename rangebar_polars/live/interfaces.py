@@ -112,8 +112,11 @@ class RestAnswer(Protocol):
         """Take REST's newest id and the `Date` header of the answer."""
         ...
 
-    def failed(self, *, is_refused: bool, closed_until: float | None) -> None:
-        """Note that there was no answer, and until when the host is closed, in monotonic time."""
+    def failed(self, *, is_refused: bool, closed_until: float | None, unknown: str = "") -> None:
+        """Note that there was no answer, and until when the host is closed, in monotonic time.
+
+        `unknown` says that the exchange does not have the symbol.
+        """
         ...
 
 

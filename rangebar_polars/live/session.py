@@ -10,6 +10,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Literal
 
 from rangebar_polars._utils import clock
+from rangebar_polars.bar_series.identity import instant_of
 from rangebar_polars.events import EVENT_NAMES, emit_hook
 from rangebar_polars.live.backfill import RestRequests
 from rangebar_polars.live.consumers.positions import Position
@@ -17,16 +18,16 @@ from rangebar_polars.live.engine import EngineOptions, LiveEngine
 from rangebar_polars.live.history import HistoryOptions, StoredHistory, StoredStates
 from rangebar_polars.live.interfaces import SeriesStart
 from rangebar_polars.live.log import LiveLog
+from rangebar_polars.live.plan import NOW
 from rangebar_polars.live.protocol.freshness import check_interval_s
 from rangebar_polars.live.protocol.states import State
 from rangebar_polars.live.reporting import Reporter
 from rangebar_polars.live.symbol_parts import SymbolOptions
-from rangebar_polars.storage.live.writer_lock import WAIT_S, take_locks
+from rangebar_polars.storage.live.writer_lock import WAIT_S, WriterLock
 from rangebar_polars.storage.parquet import TickStorage
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
-    from datetime import date
     from pathlib import Path
 
     import polars as pl
@@ -38,7 +39,6 @@ if TYPE_CHECKING:
     from rangebar_polars.live.plan import LivePlan
     from rangebar_polars.live.series import SeriesBars
     from rangebar_polars.live.symbol import LiveSymbol
-    from rangebar_polars.storage.live.writer_lock import WriterLock
 
 __all__ = ["LiveSession", "SessionOptions"]
 
@@ -97,11 +97,13 @@ class LiveSession:
         self.log = LiveLog()
         self.ending = _Ending()
         self.history = StoredHistory(
-            HistoryOptions(plan.specs, self._anchor, plan.since, options.fills_gaps),
+            HistoryOptions(
+                plan.specs, self._anchor, plan.since, plan.anchor == NOW, options.fills_gaps
+            ),
             self.storage,
             plan.venue,
             StoredStates(),
-            self._today,
+            self._now,
         )
         self.engine = LiveEngine(
             EngineOptions(plan.venue.market, plan.symbols, self._symbol_options, options.max_lag_s),
@@ -144,7 +146,7 @@ class LiveSession:
             A file cannot be made or read.
         """
         folders = [self.history.folder(symbol) for symbol in self.plan.symbols]
-        self._locks = take_locks(folders, wait_s=wait_s)
+        self._locks = WriterLock.take_all(folders, wait_s=wait_s)
         try:
             for consumer in consumers:
                 consumer.load(self.plan.symbols)
@@ -170,13 +172,12 @@ class LiveSession:
             symbol.freshness.interval_s = rate
         return self.rest
 
-    def _today(self) -> date:
-        last_us = max(
-            (one.sequencing.highest_us for one in self.engine.symbols.values() if one.sequencing),
-            default=0,
-        )
-        found = self.engine.exchange_time.today(last_us or None)
-        return clock.utc_now().date() if found is None else found
+    def _now(self) -> datetime:
+        """Return the time of the exchange, or that of the last applied trade if it is later."""
+        found = self.engine.exchange_time.at(clock.monotonic()) or clock.utc_now()
+        symbols = self.engine.symbols.values()
+        last_us = max((one.sequencing.highest_us for one in symbols if one.sequencing), default=0)
+        return max(found, instant_of(last_us))
 
     def prepare_reports(self) -> None:
         """Begin to put together the status."""

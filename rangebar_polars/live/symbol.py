@@ -176,9 +176,13 @@ class LiveSymbol:
             self._close_quiet_day(now)
         self._may_apply = True
 
-    def failed(self, *, is_refused: bool, closed_until: float | None, was_check: bool) -> None:
+    def failed(
+        self, *, is_refused: bool, closed_until: float | None, was_check: bool, unknown: str = ""
+    ) -> None:
         """Note that REST did not answer."""
         now = clock.monotonic()
+        if unknown:
+            self.fail(Failure.NOT_AT_SOURCE, unknown)
         self._note_rest(is_refused=is_refused, is_unreachable=not is_refused)
         if was_check:
             self._is_checking = False

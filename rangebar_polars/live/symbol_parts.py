@@ -130,10 +130,13 @@ class PageAnswer:
         self._symbol.newest(newest_id, date)
         self._reports.wake(self._symbol)
 
-    def failed(self, *, is_refused: bool, closed_until: float | None) -> None:
+    def failed(self, *, is_refused: bool, closed_until: float | None, unknown: str = "") -> None:
         """Note that there was no answer."""
         self._symbol.failed(
-            is_refused=is_refused, closed_until=closed_until, was_check=self._was_check
+            is_refused=is_refused,
+            closed_until=closed_until,
+            was_check=self._was_check,
+            unknown=unknown,
         )
         self._reports.wake(self._symbol)
 

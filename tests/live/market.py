@@ -71,3 +71,9 @@ def assert_same_bars(found: pl.DataFrame, expected: pl.DataFrame) -> None:
 
 def day_start_of(now: datetime) -> datetime:
     return now.replace(hour=0, minute=0, second=0, microsecond=0)
+
+
+def pages_asked(exchange: Exchange) -> list[str]:
+    """The first ids of the pages that were requested from REST so far."""
+    found = exchange.asked(lambda request: "fromId" in request.query)
+    return [one.query["fromId"] for one in found]

@@ -16,6 +16,7 @@ from live.market import (
     SYMBOL,
     assert_same_bars,
     day_start_of,
+    pages_asked,
     point_at,
     tape_of,
     this_moment,
@@ -97,14 +98,13 @@ def test_a_second_call_continues_from_what_is_stored(market):
     exchange, tape = market
     with live_bars(SYMBOL, 250, since=START) as live:
         play(exchange, live, tape, 300)
-    begun = exchange.rest_requests()
+    begun = len(pages_asked(exchange))
     with live_bars(SYMBOL, 250, since=START) as live:
         last = play(exchange, live, tape, 300)
         bars = truth(tape, 250, START, last)
         assert_same_bars(drained(live, bars.height), bars)
     # The trades of before were not requested again: there is no backfill of them.
-    pages = [one for one in exchange.rest_requests()[len(begun) :] if "fromId" in one]
-    assert len(pages) <= 2
+    assert len(pages_asked(exchange)) - begun <= 2
 
 
 def test_it_can_be_iterated_plain_and_async(market):
