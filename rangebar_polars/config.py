@@ -196,7 +196,11 @@ class Settings(LiveSettings):
     )
     rest_weight_per_minute: int = field(
         default=3000,
-        metadata=about(COUNT, "Request weight to use; the exchange's limit is 6000 or less."),
+        metadata=about(
+            COUNT,
+            "Request weight to use in a minute; the exchange's limit is 6000 or less. Live bars use "
+            "up to half as much again, so that a population leaves room for them.",
+        ),
     )
     verbose: bool = field(default=True, metadata=about(SWITCH, "Show progress bars on a terminal."))
     event_log: Path | None = field(

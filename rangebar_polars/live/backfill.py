@@ -10,7 +10,7 @@ import asyncio
 import threading
 from collections import deque
 from concurrent.futures import Future
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import IntEnum
@@ -43,6 +43,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from datetime import date
     from pathlib import Path
+    from types import TracebackType
 
     from rangebar_polars.fetch._wire import Limits
     from rangebar_polars.fetch.binance.rest_client import Reply
@@ -296,13 +297,22 @@ class RestRequests:
     # The thread
 
     def _work(self) -> None:
-        try:
+        with ExitStack() as stack:
+            stack.callback(self._client.close)
+            stack.push(self._ended)
             while (job := self._next()) is not None:
                 self._serve(*job)
-        except BaseException as error:  # noqa: BLE001 - passed on to the loop, which a thread cannot stop
+
+    def _ended(
+        self,
+        _kind: type[BaseException] | None,
+        error: BaseException | None,
+        _: TracebackType | None,
+    ) -> bool:
+        """Pass an error of this program to the loop."""
+        if error is not None:
             self._post(partial(self._on_error, error))
-        finally:
-            self._client.close()
+        return True
 
     def _next(self) -> tuple[_Job, float] | None:
         """Wait until a request may be sent, and return the most urgent one; None when stopped.
