@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import math
 import os
-import pty
 import signal
 import subprocess
 import sys
@@ -13,7 +12,7 @@ import textwrap
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
@@ -29,6 +28,9 @@ from rangebar_polars.storage.layout import SymbolDir
 from rangebar_polars.storage.live.state_file import state_path, write_state
 from rangebar_polars.storage.live.writer_lock import take_locks
 from rangebar_polars.storage.parquet import TickStorage
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="no live bars on Windows")
 
@@ -402,7 +404,7 @@ def test_watch_as_json_is_a_line_each_time(folder) -> None:
 
 def test_watch_redraws_on_a_terminal(folder) -> None:
     put(folder)
-    ours, theirs = pty.openpty()
+    ours, theirs = os.openpty()
     with writer(folder), watching(folder, stdout=theirs, stderr=theirs) as watched:
         os.close(theirs)
         text = b""

@@ -167,16 +167,19 @@ def test_the_watchdog_is_fed_while_the_loop_turns_and_not_while_it_is_blocked(
         feeding.cancel()
         await asyncio.gather(feeding, return_exceptions=True)
 
-    thread = threading.Thread(target=asyncio.run, args=(main(),))
+    thread = threading.Thread(target=asyncio.run, args=(main(),), daemon=True)
     thread.start()
-    notes = [manager.take() for _ in range(5)]
-    assert notes.count("WATCHDOG=1") >= 3
-    shall_block.set()
-    assert blocks.wait(30)
-    manager.taken()
-    begun = clock.monotonic()
-    # Many intervals.
-    until(lambda: clock.monotonic() - begun > 20)
-    assert manager.taken() == []
-    release.set()
-    thread.join()
+    try:
+        notes = [manager.take() for _ in range(5)]
+        assert notes.count("WATCHDOG=1") >= 3
+        shall_block.set()
+        assert blocks.wait(30)
+        manager.taken()
+        begun = clock.monotonic()
+        # Many intervals.
+        until(lambda: clock.monotonic() - begun > 20)
+        assert manager.taken() == []
+    finally:
+        shall_block.set()
+        release.set()
+        thread.join()
