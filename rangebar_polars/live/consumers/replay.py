@@ -145,6 +145,8 @@ class _Chain:
         self._start = start
         self._begin, self._frames, self._newest = begin, frames, newest
         self._rows = frames.no_rows
+        #: Anchor, last id and kind of the last row that was taken.
+        self._last: tuple[object, ...] = ()
         self._read(start)
 
     def pull(self) -> None:
@@ -175,18 +177,21 @@ class _Chain:
             return rows
         count = int((rows.get_column(_LAST_ID) <= bound).sum())
         self._rows = rows.slice(count)
+        if count:
+            self._last = rows.select("anchor", _LAST_ID, ~pl.col("is_closed")).row(count - 1)
         return rows.head(count)
 
     def at(self, bound: int) -> Position:
         """Return the position in which all rows up to an id were taken."""
+        series = self._series
         if self._rows.height:
             anchor = self._rows.item(0, "anchor")
-            series = next(
-                s for s in series_from(self._start.series, self._series) if s.anchor == anchor
-            )
-        else:
-            series = self._series
-        return max(self._start, Position(series, bound), key=lambda position: position.order)
+            known = series_from(self._start.series, self._series)
+            series = next(one for one in known if one.anchor == anchor)
+        # An id is that of an end of a segment only if its bar was taken.
+        has_ended = self._last == (series.anchor, bound, True)
+        position = Position(series, bound, has_ended)
+        return max(self._start, position, key=lambda one: one.order)
 
     def close(self) -> None:
         """End the work of the source."""

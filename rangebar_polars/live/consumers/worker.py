@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Protocol
 from rangebar_polars._files.failpoints import Step as FailpointStep
 from rangebar_polars._files.failpoints import failpoint
 from rangebar_polars._utils import clock
-from rangebar_polars.exceptions import RangeBarError, StorageError
+from rangebar_polars.exceptions import StorageError
 from rangebar_polars.live.consumers.delivery import (
     Compute,
     Delivery,
@@ -19,7 +19,7 @@ from rangebar_polars.live.consumers.delivery import (
     Wait,
 )
 from rangebar_polars.live.consumers.ndjson import AbortedError, StreamClosedError
-from rangebar_polars.live.consumers.replay import Replay
+from rangebar_polars.live.consumers.replays import Replays
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -40,8 +40,6 @@ __all__ = ["BarConsumer", "Receiver"]
 _LOG = logging.getLogger("rangebar_polars.live")
 #: A cursor is stored so long after the one before, and so long after a failure.
 SAVE_EVERY_S, SAVE_AGAIN_S = 0.5, 1.0
-#: Most bars in memory that are computed again.
-REPLAY_ROWS = 1_000
 
 
 class Receiver(Protocol):
@@ -90,13 +88,12 @@ class BarConsumer:
     ) -> None:
         self.options = options
         self._delivery = Delivery(options, frames)
-        self._frames = frames
         self._receiver, self._reports = receiver, reports
-        self._cursors, self._source = cursors, source
+        self._cursors = cursors
         self._condition = Condition()
+        self._replays = Replays(source, self._delivery, self._condition)
         self._saving = Lock()
         self._loaded: dict[str, Cursor | None] = {}
-        self._replays: dict[str, tuple[int, Replay]] = {}
         self._is_aborted = False
         self._has_ended = False
         self._done: Callable[[], None] | None = None
@@ -193,8 +190,7 @@ class BarConsumer:
         except BaseException as error:  # noqa: BLE001 - the engine raises or reports it
             _LOG.error("consumer `%s` ends", self.options.name, exc_info=error)
             self._reports.stop(f"consumer `{self.options.name}` ended: {error!r}", error)
-        for _, replay in self._replays.values():
-            replay.close()
+        self._replays.close()
         self._receiver.close()
         with self._condition:
             self._has_ended = True
@@ -217,7 +213,7 @@ class BarConsumer:
             case Save(symbol):
                 self._save_first(symbol)
             case Compute():
-                self._compute(step)
+                self._replays.compute(step)
             case Offer(offered):
                 self._offer(offered)
         return True
@@ -266,38 +262,6 @@ class BarConsumer:
             is_skipped=failed.is_skipped,
             error=f"{type(error).__name__}: {error}",
         )
-
-    def _compute(self, step: Compute) -> None:
-        epoch, replay = self._replays.pop(step.symbol, (step.epoch, None))
-        if replay is not None and epoch != step.epoch:
-            replay.close()
-            replay = None
-        try:
-            if replay is None:
-                replay = self._new_replay(step.symbol)
-            found = replay.next()
-        except (RangeBarError, OSError) as error:
-            _LOG.warning("bars of %s cannot be computed again: %s", step.symbol, error)
-            with self._condition:
-                self._delivery.not_computed(step.symbol, str(error), clock.monotonic())
-            return
-        with self._condition:
-            is_over = self._delivery.computed(step.symbol, found, step.epoch)
-        if is_over:
-            replay.close()
-        else:
-            self._replays[step.symbol] = step.epoch, replay
-
-    def _new_replay(self, symbol: str) -> Replay:
-        with self._condition:
-            state = self._delivery.symbols[symbol]
-            positions, limit = state.positions, min(REPLAY_ROWS, self.options.max_pending_bars)
-
-        def newest(threshold: int) -> BarSeries:
-            # `begin` replaces them.
-            return state.newest[threshold]
-
-        return Replay(self._source, self._frames, symbol, positions, newest, limit)
 
     # Cursors
 
