@@ -159,7 +159,14 @@ def test_kinds_beyond_the_limit_of_memory_are_only_counted() -> None:
 
 
 LIMIT, PERIOD, REPEAT, WAITING = 3, 60.0, 30.0, 4
-NAMES = ("download_failed", "trade_late", "gap_detected", "gap_healed", "sidecar_failed", "sidecar_live")
+NAMES = (
+    "download_failed",
+    "trade_late",
+    "gap_detected",
+    "gap_healed",
+    "sidecar_failed",
+    "sidecar_live",
+)
 STEPS = st.lists(
     st.tuples(
         st.sampled_from([0.0, 0.25, 1.0, 7.5, 30.0, 61.0]),
