@@ -441,8 +441,16 @@ def test_downloads_are_told_of_and_an_absence_is_no_failure(box: Exchange) -> No
     finally:
         clear_hooks()
     ends = [one for one in told if one.event != "download_start"]
-    assert [one.event for one in ends] == ["download_complete", *["download_failed"] * 2]
-    assert len(told) - len(ends) == 4
+    # The page is not the published file, either.
+    assert [one.event for one in ends] == [
+        "download_complete", "checksum_failed", "download_failed", "download_failed"
+    ]  # fmt: skip
+    wrong = ends.pop(1)
+    content = box.content(box.path(DAY))
+    assert wrong.details["expected"] == hashlib.sha256(content).hexdigest()
+    assert wrong.details["actual"] not in ("", wrong.details["expected"])
+    assert wrong.details["day"] == date(2024, 12, 31)
+    assert len(told) - len(ends) - 1 == 4
     assert ends[0].details["rows"] == height
     assert ends[0].details["bytes"] == len(box.content(box.path(DAY)))
     assert {one.details["url"] for one in told} == {box.url + box.path(DAY)}
