@@ -16,8 +16,8 @@ from rangebar_polars._utils.arguments.keywords import checked_keywords
 from rangebar_polars._utils.fork import raise_if_forked
 from rangebar_polars._utils.optional import import_extra
 from rangebar_polars.exceptions import RangeBarError, with_hint
-from rangebar_polars.live.consumers import BarConsumer, DeliveryOptions
-from rangebar_polars.live.consumers.iterator import FrameReceiver, NoCursors
+from rangebar_polars.live.consumers import DeliveryOptions
+from rangebar_polars.live.consumers.iterator import BarIterator
 from rangebar_polars.live.frames import BarFrames
 from rangebar_polars.live.plan import NOW, plan_live, require_platform
 from rangebar_polars.live.session import LiveSession, SessionOptions
@@ -158,17 +158,11 @@ def live_bars(
     folder = TemporaryDirectory(prefix="rangebar-live-") if plan.anchor == NOW else None
     options = SessionOptions(cache_dir=cache_dir if folder is None else folder.name)
     session = LiveSession(plan, options)
-    receiver = FrameReceiver()
-    consumer = BarConsumer(
-        DeliveryOptions("bars", receiver.kind, has_cursors=False),
-        frames,
-        receiver,
-        session,
-        NoCursors(),  # type: ignore[arg-type]
-        session.history,
+    iterator = BarIterator(
+        DeliveryOptions("bars", "iterator", has_cursors=False), frames, session.history
     )
-    session.open([consumer])
-    return LiveBars(session, frames, receiver, folder)
+    session.open([iterator])
+    return LiveBars(session, frames, iterator, folder)
 
 
 class LiveBars:
@@ -181,16 +175,14 @@ class LiveBars:
         self,
         session: LiveSession,
         frames: BarFrames,
-        receiver: FrameReceiver,
+        iterator: BarIterator,
         folder: TemporaryDirectory[str] | None = None,
     ) -> None:
-        self._session, self._frames, self._receiver = session, frames, receiver
-        self._outcome = _Outcome()
+        self._session, self._frames, self._iterator = session, frames, iterator
         self._thread = threading.Thread(
-            target=_run, args=(session, receiver, self._outcome, folder), name="rangebar-live"
+            target=_run, args=(session, iterator), name="rangebar-live", daemon=True
         )
-        self._thread.daemon = True
-        self._end = weakref.finalize(self, _close, session, receiver, self._thread)
+        self._end = weakref.finalize(self, _close, session, iterator, self._thread, folder)
         self._thread.start()
 
     def __repr__(self) -> str:
@@ -220,9 +212,15 @@ class LiveBars:
         return self
 
     def __next__(self) -> pl.DataFrame:
-        while (frame := self._taken()) is None:
-            self._receiver.wait(LOOK_S)
-        return frame
+        while True:
+            try:
+                frame = self._iterator.take(LOOK_S)
+            except TimeoutError:
+                self._raise_if_failed()
+                continue
+            if frame is None:
+                raise StopIteration
+            return frame
 
     def collect(self, n: int, *, timeout: float | None = None) -> pl.DataFrame:
         """Wait for a number of bars, and return them as one frame.
@@ -238,39 +236,28 @@ class LiveBars:
         end = None if timeout is None else clock.monotonic() + timeout
         found, rows = [self.schema.to_frame()], 0
         while rows < count:
+            left = LOOK_S if end is None else min(LOOK_S, max(0.0, end - clock.monotonic()))
             try:
-                frame = self._taken()
-            except StopIteration:
-                break
-            if frame is not None:
-                found.append(frame)
-                rows += frame.height
+                frame = self._iterator.take(left)
+            except TimeoutError:
+                self._raise_if_failed()
+                if end is not None and clock.monotonic() >= end:
+                    break
                 continue
-            left = LOOK_S if end is None else min(LOOK_S, end - clock.monotonic())
-            if left <= 0:
+            if frame is None:
                 break
-            self._receiver.wait(left)
+            found.append(frame)
+            rows += frame.height
         return pl.concat(found)
 
     def close(self) -> None:
         """Stop the work. It ends within five seconds."""
         self._end()
 
-    def _taken(self) -> pl.DataFrame | None:
-        """Return a frame; None if none is there yet."""
-        frame = self._receiver.take()
-        if frame is not None:
-            return frame
-        if self._receiver.is_over:
-            self._thread.join(clock.real_seconds(CLOSE_S))
-            if self._outcome.error is not None:
-                error, self._outcome.error = self._outcome.error, None
-                raise error
-            raise StopIteration
+    def _raise_if_failed(self) -> None:
         failure = self._session.failure
         if failure:
             raise RangeBarError(with_hint(f"no symbol can be streamed: {failure}", _FAILED_HINT))
-        return None
 
     # Async
 
@@ -289,21 +276,15 @@ class LiveBars:
         return self
 
     async def __anext__(self) -> pl.DataFrame:
-        loop = asyncio.get_running_loop()
         while True:
             try:
-                frame = self._taken()
-            except StopIteration:
-                raise StopAsyncIteration from None
-            if frame is not None:
-                return frame
-            news = asyncio.Event()
-            self._receiver.call_on_news(lambda event=news: _set(loop, event))  # type: ignore[misc]
-            try:
-                async with asyncio.timeout(clock.real_seconds(LOOK_S)):
-                    await news.wait()
+                frame = await self._iterator.take_async(LOOK_S)
             except TimeoutError:
+                self._raise_if_failed()
                 continue
+            if frame is None:
+                raise StopAsyncIteration
+            return frame
 
     # What is going on
 
@@ -319,36 +300,24 @@ class LiveBars:
 _FAILED_HINT = "`status()` says more; it is tried again every ten minutes"
 
 
-class _Outcome:
-    """How the thread ended."""
-
-    error: BaseException | None = None
-
-
-def _set(loop: asyncio.AbstractEventLoop, event: asyncio.Event) -> None:
-    if not loop.is_closed():
-        loop.call_soon_threadsafe(event.set)
-
-
-def _run(
-    session: LiveSession,
-    receiver: FrameReceiver,
-    outcome: _Outcome,
-    folder: TemporaryDirectory[str] | None,
-) -> None:
+def _run(session: LiveSession, iterator: BarIterator) -> None:
     try:
         asyncio.run(session.run())
     except BaseException as error:  # noqa: BLE001 - the next item raises it
-        outcome.error = error
+        iterator.fail(error)
     finally:
         session.release()
-        if folder is not None:
-            folder.cleanup()
-        receiver.close()
 
 
-def _close(session: LiveSession, receiver: FrameReceiver, thread: threading.Thread) -> None:
+def _close(
+    session: LiveSession,
+    iterator: BarIterator,
+    thread: threading.Thread,
+    folder: TemporaryDirectory[str] | None,
+) -> None:
     session.stop("closed")
-    receiver.abort()
+    iterator.abort()
     if thread is not threading.current_thread():
         thread.join(clock.real_seconds(CLOSE_S))
+    if folder is not None:
+        folder.cleanup()

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from rangebar_polars.live.protocol.trades import TradeColumns
     from rangebar_polars.live.series import SeriesBars
     from rangebar_polars.live.symbol_parts import SymbolOptions, SymbolRun
+    from rangebar_polars.storage.live.live_days import JournalDamage
 
 __all__ = ["EngineOptions", "History", "HistoryError", "LiveEngine", "Outputs", "Prepared"]
 
@@ -48,6 +49,8 @@ class Prepared:
     run: SymbolRun
     #: For each series the one in which a new consumer begins; None where the symbol becomes live.
     begins: Sequence[BarSeries | None]
+    #: Damaged journals that were found.
+    damages: Sequence[JournalDamage] = ()
 
 
 class History(Protocol):
@@ -214,6 +217,9 @@ class LiveEngine:
             symbol.fail(error.failure, str(error))
             self.wake(symbol)
             return
+        for damage in prepared.damages:
+            fields = {"path": str(damage.path), "copy": str(damage.copy), "reason": damage.reason}
+            self._outputs.event(name, "journal_damaged", day=damage.day, **fields)
         symbol.begin(prepared.run)
         self._outputs.begin(symbol, prepared)
         self.wake(symbol)

@@ -163,7 +163,7 @@ class StoredHistory:
 
     def _prepared(self, symbol: str) -> Prepared:
         folder, today = self.folder(symbol), self._today()
-        recover_journals(folder)
+        damages = recover_journals(folder)
         series = self._chosen(symbol, today)
         bases = [self._states.base(one) for one in series]
         first_day = min(base.first_day for base in bases)
@@ -183,7 +183,7 @@ class StoredHistory:
         start = Start(applied_id, pushed.highest_us, tuple(pushed.missing))
         journal = LiveJournal(folder, day=open_day, applied_id=applied_id)
         run = SymbolRun(start, group, journal, open_day)
-        return Prepared(run, tuple(self._first_series(one) for one in series))
+        return Prepared(run, tuple(self._first_series(one) for one in series), damages)
 
     def _from_head(self, symbol: str, head_id: int) -> Prepared:
         """Begin after the newest trade, in an empty store."""

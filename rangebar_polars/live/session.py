@@ -13,6 +13,7 @@ from rangebar_polars._utils import clock
 from rangebar_polars.bar_series.identity import instant_of
 from rangebar_polars.events import EVENT_NAMES, emit_hook
 from rangebar_polars.live.backfill import RestRequests
+from rangebar_polars.live.consumers import BarConsumer
 from rangebar_polars.live.consumers.positions import Position
 from rangebar_polars.live.engine import EngineOptions, LiveEngine
 from rangebar_polars.live.history import HistoryOptions, StoredHistory, StoredStates
@@ -32,7 +33,7 @@ if TYPE_CHECKING:
 
     import polars as pl
 
-    from rangebar_polars.live.consumers import BarConsumer
+    from rangebar_polars.live.consumers.iterator import BarIterator
     from rangebar_polars.live.engine import Prepared
     from rangebar_polars.live.frames import BarFrames
     from rangebar_polars.live.health.systemd import ServiceManager
@@ -114,7 +115,7 @@ class LiveSession:
         self.rest: RestRequests | None = None
         self.service_manager: ServiceManager | None = None
         self.reporter: Reporter | None = None
-        self._consumers: list[BarConsumer] = []
+        self._consumers: list[BarConsumer | BarIterator] = []
         self._locks: list[WriterLock] = []
         self._loop: asyncio.AbstractEventLoop | None = None
         self._stop: asyncio.Event | None = None
@@ -135,7 +136,9 @@ class LiveSession:
 
     # Start
 
-    def open(self, consumers: Sequence[BarConsumer], *, wait_s: float = WAIT_S) -> None:
+    def open(
+        self, consumers: Sequence[BarConsumer | BarIterator], *, wait_s: float = WAIT_S
+    ) -> None:
         """Take the locks of the symbols, and read the cursors of consumers.
 
         Raises
@@ -149,7 +152,8 @@ class LiveSession:
         self._locks = WriterLock.take_all(folders, wait_s=wait_s)
         try:
             for consumer in consumers:
-                consumer.load(self.plan.symbols)
+                if isinstance(consumer, BarConsumer):
+                    consumer.load(self.plan.symbols)
                 self._consumers.append(consumer)
         except BaseException:
             self.release()
@@ -226,10 +230,8 @@ class LiveSession:
         for consumer in self._consumers:
             consumer.close(partial(_call_in, loop, done))
         if self._consumers:
-            # Whoever iterates up to an instant receives all bars before it.
-            limit = None if self.ending.reason == "until" else self.options.shutdown_timeout_s
             try:
-                async with asyncio.timeout(None if limit is None else clock.real_seconds(limit)):
+                async with asyncio.timeout(clock.real_seconds(self.options.shutdown_timeout_s)):
                     await all_done.wait()
             except TimeoutError:
                 for consumer in self._consumers:
@@ -322,7 +324,7 @@ class LiveSession:
         return found
 
     @property
-    def consumers(self) -> list[BarConsumer]:
+    def consumers(self) -> list[BarConsumer | BarIterator]:
         """The consumers."""
         return self._consumers
 

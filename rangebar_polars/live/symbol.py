@@ -204,7 +204,7 @@ class LiveSymbol:
             return float("inf")
         times = [self.tracker.due_at]
         if self._unsynced_since is not None and not self._is_syncing:
-            times.append(self._unsynced_since + SYNC_S)
+            times.append(max(self._unsynced_since + SYNC_S, self._write_at))
         if self.sequencing is None and self.head_id is None and not self._is_checking:
             times.append(self._head_at)
         if self.sequencing is not None and self.failure is None:
@@ -407,7 +407,7 @@ class LiveSymbol:
         journal, since = self._journal, self._unsynced_since
         if journal is None or since is None or self._is_syncing:
             return
-        if now >= since + SYNC_S:
+        if now >= max(since + SYNC_S, self._write_at):
             self._is_syncing = True
             self._reports.sync(self, journal)
 
