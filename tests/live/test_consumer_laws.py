@@ -109,7 +109,8 @@ class AnyHistory(RuleBasedStateMachine):
         threshold = self.world.thresholds[number]
         self.world.revisions[threshold] += 1
         series = self.world.newest(threshold)
-        self.delivery.revised("BTCUSDT", series, self.world.revisions[threshold])
+        number = self.world.revisions[threshold]
+        self.delivery.revised("BTCUSDT", series, number, self.world.applied_id)
         if self.live_id is None or not self.is_begun:
             return
         self.expected[threshold] = self.first[threshold][:]

@@ -177,9 +177,9 @@ class Delivery:
         if not self.options.has_cursors:
             found.saves_first = False
 
-    def revised(self, symbol: str, series: BarSeries, number: int) -> None:
+    def revised(self, symbol: str, series: BarSeries, number: int, applied_id: int) -> None:
         """Note that a series was computed again."""
-        self.symbols[symbol].revised(series, number)
+        self.symbols[symbol].revised(series, number, applied_id)
 
     def close(self) -> None:
         """Deliver what is there, and no more."""

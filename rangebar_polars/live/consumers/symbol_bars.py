@@ -178,10 +178,10 @@ class SymbolBars:
         if self.replays_until_live:
             self.replays_until_live = False
             self.replay_until = max(self.replay_until, applied_id)
+        self.applied_id = max(applied_id, self.applied_id)
         if not self.is_waiting or not self.newest:
             return
         self.cursor = Cursor(applied_id, (), self.boot)
-        self.applied_id = applied_id
         for threshold, series in self.newest.items():
             revision, place = self._revisions[threshold], Position(series, applied_id)
             one = _Threshold(series, place, place, applied_id, revision, revision)
@@ -209,13 +209,14 @@ class SymbolBars:
         if not self.is_waiting:
             self._take_in([one for one in bars if one.bars.height], now)
 
-    def revised(self, series: BarSeries, number: int) -> None:
+    def revised(self, series: BarSeries, number: int, applied_id: int) -> None:
         """Note that a series was computed again: bars that were not delivered are of no use."""
         threshold = series.spec.threshold
         if number <= self._revisions.get(threshold, 0):
             return
         self._note_newest(series)
         self._revisions[threshold] = number
+        self.applied_id = max(applied_id, self.applied_id)
         one = self.by_threshold.get(threshold)
         if one is None:
             return
