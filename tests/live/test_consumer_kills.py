@@ -82,7 +82,9 @@ def test_kills_at_random_moments_lose_no_bar(worker, tmp_path, kind):
         options = {"folder": str(folder), "kind": kind, "waits": False}
         for _ in range(5):
             step = draw.choice(["DELIVERED", "CURSOR_SAVED", "TEMP_HALF_WRITTEN", "LINKED"])
-            status = worker(step=step, number=draw.randint(1, 6), batch=draw.randint(1, 9), **options)
+            status = worker(
+                step=step, number=draw.randint(1, 6), batch=draw.randint(1, 9), **options
+            )
             if not status:
                 break
             assert status == signal.SIGKILL

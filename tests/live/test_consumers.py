@@ -350,9 +350,7 @@ def test_abort_ends_a_close_that_takes_too_long(world, tmp_path, kind):
             cancelled.append(True)
             raise
 
-    found = consumer(
-        world, tmp_path, function if kind == "function" else coroutine, Reports()
-    )
+    found = consumer(world, tmp_path, function if kind == "function" else coroutine, Reports())
     begin(world, found, 30)
     apply(world, found, 20)
     assert hangs.wait(120.0)

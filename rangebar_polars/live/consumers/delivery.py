@@ -161,7 +161,6 @@ class Delivery:
         if not self.options.has_cursors:
             found.saves_first = False
         found.stored(bars, now)
-        found.trim()
         self._bound(now)
         return new
 

@@ -271,9 +271,7 @@ class BarConsumer:
             one = self._delivery.cursor(symbol)
         if one is not None and not self._save([one]):
             with self._condition:
-                self._condition.wait_for(
-                    lambda: self._is_aborted, clock.real_seconds(SAVE_AGAIN_S)
-                )
+                self._condition.wait_for(lambda: self._is_aborted, clock.real_seconds(SAVE_AGAIN_S))
 
     def _save_all(self) -> None:
         """Store cursors until the consumer has ended, then once more, and call `done`."""
