@@ -61,8 +61,9 @@ def do(job: dict) -> None:
 
 
 def serve() -> None:
-    import live.consumer_kit
-    import storage.disks  # noqa: F401 - so that no child has to import it
+    # So that no child has to import them.
+    import live.consumer_kit  # noqa: F401
+    import storage.disks  # noqa: F401
 
     for line in sys.stdin:
         child = os.fork()

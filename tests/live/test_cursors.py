@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import json
+from contextlib import suppress
 from datetime import date
 
 import pytest
@@ -143,10 +144,8 @@ def test_a_failed_write_leaves_the_old_cursor_or_the_new_one(tmp_path, operation
         number += 1
         disk = FailingDisk((operation,), number, errno.ENOSPC)
         found = store(tmp_path, disk=disk)
-        try:
+        with suppress(StorageError):
             found.save("BTCUSDT", other)
-        except StorageError as error:
-            assert "No space left on device" in str(error)
         assert store(tmp_path).load("BTCUSDT") in (CURSOR, other)
         leftovers = [p for p in found.path("BTCUSDT").parent.iterdir() if p.suffix == ".tmp"]
         assert leftovers == []

@@ -11,17 +11,18 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
 from rangebar_polars.live.consumers.retries import Retries, wait_after
-from rangebar_polars.live.consumers.symbol_bars import Offered, SymbolBars
+from rangebar_polars.live.consumers.symbol_bars import SymbolBars
 from rangebar_polars.live.interfaces import ConsumerStatus
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from rangebar_polars.bar_series.identity import BarSeries
     from rangebar_polars.live.consumers.cursors import Cursor
     from rangebar_polars.live.consumers.replay import ReplayedRows
+    from rangebar_polars.live.consumers.symbol_bars import Offered
     from rangebar_polars.live.frames import BarFrames
     from rangebar_polars.live.interfaces import SeriesStart
-    from rangebar_polars.bar_series.identity import BarSeries
     from rangebar_polars.live.series import SeriesBars
 
 __all__ = [

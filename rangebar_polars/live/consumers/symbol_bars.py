@@ -414,6 +414,6 @@ class SymbolBars:
         }
         until = None if self.replay_until < 0 else self.replay_until
         if self.replays_until_live:
-            until = max(self.applied_id, int(rows.get_column(_LAST_ID).max() or 0))  # type: ignore[call-overload]
+            until = max(self.applied_id, rows.item(-1, _LAST_ID))
         frame = self.frames.frame(self.name, rows, replay_until=until, revised=tuple(revised))
         return Offered(self.name, frame, rows, revised, self.epoch, since)
