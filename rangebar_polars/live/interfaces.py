@@ -245,10 +245,11 @@ class Consumer(Protocol):
         """Note that a symbol has become live, with the id up to which trades are applied."""
         ...
 
-    def revised(self, symbol: str, series: BarSeries, number: int) -> None:
+    def revised(self, symbol: str, series: BarSeries, number: int, applied_id: int) -> None:
         """Note that the current series of a threshold was computed again, as revision `number`.
 
-        The source of replays gives the bars of the new computation from now on, and so does `queue`.
+        From now on, the source of replays gives the bars of the new computation, and `queue` those that end
+        after `applied_id`.
         """
         ...
 

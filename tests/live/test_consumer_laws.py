@@ -17,7 +17,7 @@ from hypothesis.stateful import (
     rule,
 )
 
-from live.bar_world import BarWorld, STORAGE_ERROR, frames_of
+from live.bar_world import STORAGE_ERROR, BarWorld, frames_of
 from rangebar_polars.live.consumers.delivery import (
     Compute,
     Delivery,
@@ -69,6 +69,7 @@ class AnyHistory(RuleBasedStateMachine):
         self.offered = None
         self.has_saved = False
         self.raised = 0
+        self.late = []
         self.begin_id = self.world.applied_id
         self.replay_limit = self.begin_id
         self.may_replay_until_live = (
@@ -81,20 +82,28 @@ class AnyHistory(RuleBasedStateMachine):
 
     # What the engine does
 
-    @rule(count=st.integers(1, 25))
-    def trades_are_applied(self, count):
+    @rule(count=st.integers(1, 25), is_late=st.booleans())
+    def trades_are_applied(self, count, is_late):
         if self.world.applied_id + count > self.world.last_id:
             return
         before = self.world.applied_id
-        bars = self.world.apply(count)
+        # The source of replays has trades as soon as they are written, the queue a moment later.
+        self.late.append((self.world.apply(count), self.world.applied_id))
         self.expect(before)
-        if bars:
-            self.delivery.queue("BTCUSDT", bars, self.world.applied_id, self.now)
+        if not is_late:
+            self.catch_up()
+
+    def catch_up(self):
+        for bars, applied_id in self.late:
+            if bars:
+                self.delivery.queue("BTCUSDT", bars, applied_id, self.now)
+        self.late.clear()
         if self.delivery.is_lagging:
             self.replay_limit = self.world.applied_id
 
     @rule()
     def the_symbol_is_live(self):
+        self.catch_up()
         self.delivery.live("BTCUSDT", self.world.applied_id, self.now)
         if self.live_id is None:
             self.live_id = self.world.applied_id
@@ -106,10 +115,12 @@ class AnyHistory(RuleBasedStateMachine):
         number=st.integers(0, 1),
     )
     def a_series_is_revised(self, number):
+        self.catch_up()
         threshold = self.world.thresholds[number]
         self.world.revisions[threshold] += 1
         series = self.world.newest(threshold)
-        self.delivery.revised("BTCUSDT", series, self.world.revisions[threshold])
+        number = self.world.revisions[threshold]
+        self.delivery.revised("BTCUSDT", series, number, self.world.applied_id)
         if self.live_id is None or not self.is_begun:
             return
         self.expected[threshold] = self.first[threshold][:]
@@ -246,7 +257,9 @@ class AnyHistory(RuleBasedStateMachine):
         if outcome == "raises":
             self.raised += 1
             failed = self.delivery.raised("it raised", self.now)
-            assert (failed is not None) == (self.raised % 4 == 0 if self.skips else self.raised == 4)
+            assert (failed is not None) == (
+                self.raised % 4 == 0 if self.skips else self.raised == 4
+            )
             if failed is not None and failed.is_skipped:
                 self.raised = 0
                 self.take(offered)
@@ -296,6 +309,7 @@ class AnyHistory(RuleBasedStateMachine):
         if not hasattr(self, "delivery"):
             return
         self.world.errors = []
+        self.catch_up()
         if not self.is_live:
             self.the_symbol_is_live()
         for _ in range(3_000):
@@ -312,6 +326,8 @@ AnyHistory.TestCase.settings = settings(
     max_examples=10_000 if IS_LONG else 150,
     stateful_step_count=30,
     deadline=None,
-    phases=[p for p in Phase if not os.environ.get("NOSHRINK") or p.name in ("generate","explicit")],
+    phases=[
+        p for p in Phase if not os.environ.get("NOSHRINK") or p.name in ("generate", "explicit")
+    ],
 )
 TestAnyHistory = AnyHistory.TestCase

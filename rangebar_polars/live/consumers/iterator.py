@@ -81,10 +81,10 @@ class BarIterator:
             self._delivery.live(symbol, applied_id, clock.monotonic())
             self._notify()
 
-    def revised(self, symbol: str, series: BarSeries, number: int) -> None:
+    def revised(self, symbol: str, series: BarSeries, number: int, applied_id: int) -> None:
         """Note that a series was computed again."""
         with self._condition:
-            self._delivery.revised(symbol, series, number)
+            self._delivery.revised(symbol, series, number, applied_id)
             self._notify()
 
     def status(self) -> ConsumerStatus:

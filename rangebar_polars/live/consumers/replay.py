@@ -147,7 +147,9 @@ class _Chain:
         self._rows = frames.no_rows
         #: Anchor, last id and kind of the last row that was taken.
         self._last: tuple[object, ...] = ()
-        self._read(start)
+        self._series, self._place = start.series, start
+        self._parts: Iterator[Replayed] | None = None
+        self._was_newest = False
 
     def pull(self) -> None:
         """Take the next part of the source, or note that there is none."""
@@ -202,8 +204,7 @@ class _Chain:
     def _read(self, place: Position) -> None:
         """Take the bars after a place next."""
         self._series, self._place = place.series, place
-        self._parts: Iterator[Replayed] | None = None
-        self._was_newest = False
+        self._parts = None
 
     def _add(self, part: Replayed) -> None:
         rows = self._frames.rows([SeriesBars(0, self._series, part.bars)])

@@ -150,10 +150,10 @@ class BarConsumer:
             self._delivery.live(symbol, applied_id, clock.monotonic())
             self._condition.notify_all()
 
-    def revised(self, symbol: str, series: BarSeries, number: int) -> None:
+    def revised(self, symbol: str, series: BarSeries, number: int, applied_id: int) -> None:
         """Note that a series was computed again."""
         with self._condition:
-            self._delivery.revised(symbol, series, number)
+            self._delivery.revised(symbol, series, number, applied_id)
             self._condition.notify_all()
 
     def status(self) -> ConsumerStatus:
