@@ -50,7 +50,10 @@ def pushover_address(keys: tuple[str, ...], priority: Priority, **options: str |
     token, user = keys
     options |= {"priority": priority}
     if priority == "emergency":
-        options |= {"interval": str(EMERGENCY_REPEAT_S), "expire": str(EMERGENCY_EXPIRE_S)}
+        # In newer releases of apprise, `retry` is an option of every service.
+        asset = import_extra("apprise", "notify").AppriseAsset
+        interval = "interval" if hasattr(asset, "default_service_retry") else "retry"
+        options |= {interval: str(EMERGENCY_REPEAT_S), "expire": str(EMERGENCY_EXPIRE_S)}
     query = urlencode(
         {key: printable(value) for key, value in options.items() if value is not None}
     )
