@@ -195,6 +195,13 @@ def test_a_missing_member_makes_its_trade_invalid(box, requesting):
     assert unusual(requesting.wait_for(1)[0][3]) == [0]
 
 
+def test_an_answer_without_one_whole_trade_is_worthless(box, requesting):
+    box.fail("aggTrades", faults.changed_page(lambda rows: [{"a": row["a"]} for row in rows]))
+    requesting.page(1)
+    assert requesting.wait_for(1) == [("gap 1", "failed", False, None)]
+    assert "has no `T`" in requesting.queue.status().last_error
+
+
 def test_a_sentinel_arrives_as_a_sentinel(box, requesting):
     nothing = {"p": "0.00000000", "q": "0.00000000", "f": -1, "l": -1}
     box.fail("aggTrades", faults.changed_page(lambda rows: [rows[0] | nothing, *rows[1:]]))
@@ -275,11 +282,11 @@ def test_the_newest_id_of_an_empty_page_is_a_failure(box, requesting):
 
 
 def test_the_first_trade_is_asked_for_until_there_is_an_answer(box, tape, requesting):
-    clock.install(rate=600.0)
+    clock.install(rate=20.0)
     try:
         first = requesting.queue.first_id("BTCUSDT", TODAY)
-        box.fail("aggTrades", faults.status(500), times=4)
-        box.fail("aggTrades", faults.malformed_json(), times=2)
+        box.fail("aggTrades", faults.status(500), times=3)
+        box.fail("aggTrades", faults.malformed_json())
         assert requesting.queue.first_id("BTCUSDT", TODAY) == first
     finally:
         clock.install()
