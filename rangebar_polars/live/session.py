@@ -41,7 +41,7 @@ if TYPE_CHECKING:
     from rangebar_polars.live.series import SeriesBars
     from rangebar_polars.live.symbol import LiveSymbol
 
-__all__ = ["LiveSession", "SessionOptions"]
+__all__ = ["LiveSession", "SessionOptions", "following_history"]
 
 #: Every id lies after it.
 _BEFORE_ALL = -1
@@ -99,7 +99,7 @@ class LiveSession:
         self.ending = _Ending()
         self.history = StoredHistory(
             HistoryOptions(
-                plan.specs, self._anchor, plan.since, plan.anchor == NOW, options.fills_gaps
+                plan.specs, anchor_of(plan), plan.since, plan.anchor == NOW, options.fills_gaps
             ),
             self.storage,
             plan.venue,
@@ -121,11 +121,6 @@ class LiveSession:
         self._stop: asyncio.Event | None = None
         self._lock = threading.Lock()
 
-    @property
-    def _anchor(self) -> Literal["segment"] | datetime | None:
-        # With "now", the series begin with the first trade of an empty store.
-        anchor = self.plan.anchor
-        return anchor if anchor == "segment" or isinstance(anchor, datetime) else None
 
     @property
     def _symbol_options(self) -> SymbolOptions:
@@ -137,9 +132,13 @@ class LiveSession:
     # Start
 
     def open(
-        self, consumers: Sequence[BarConsumer | BarIterator], *, wait_s: float = WAIT_S
+        self,
+        consumers: Sequence[BarConsumer | BarIterator],
+        locks: Sequence[WriterLock] | None = None,
+        *,
+        wait_s: float = WAIT_S,
     ) -> None:
-        """Take the locks of the symbols, and read the cursors of consumers.
+        """Take the locks of the symbols, unless they are given, and read the cursors of consumers.
 
         Raises
         ------
@@ -149,7 +148,8 @@ class LiveSession:
             A file cannot be made or read.
         """
         folders = [self.history.folder(symbol) for symbol in self.plan.symbols]
-        self._locks = WriterLock.take_all(folders, wait_s=wait_s)
+        found = WriterLock.take_all(folders, wait_s=wait_s) if locks is None else list(locks)
+        self._locks = found
         try:
             for consumer in consumers:
                 if isinstance(consumer, BarConsumer):
@@ -219,7 +219,9 @@ class LiveSession:
     async def _close(self) -> None:
         loop = asyncio.get_running_loop()
         all_done = asyncio.Event()
-        left = len(self._consumers)
+        # Whoever iterates closes a queue itself: other symbols may go on.
+        closing = [one for one in self._consumers if isinstance(one, BarConsumer)]
+        left = len(closing)
 
         def done() -> None:
             nonlocal left
@@ -227,17 +229,17 @@ class LiveSession:
             if not left:
                 all_done.set()
 
-        for consumer in self._consumers:
+        for consumer in closing:
             consumer.close(partial(_call_in, loop, done))
-        if self._consumers:
+        if closing:
+            limit_s = clock.real_seconds(self.options.shutdown_timeout_s)
             try:
-                async with asyncio.timeout(clock.real_seconds(self.options.shutdown_timeout_s)):
+                async with asyncio.timeout(limit_s):
                     await all_done.wait()
             except TimeoutError:
-                for consumer in self._consumers:
+                for consumer in closing:
                     consumer.abort()
-                async with asyncio.timeout(clock.real_seconds(self.options.shutdown_timeout_s)):
-                    await all_done.wait()
+                await all_done.wait()
         if self.reporter is not None:
             await asyncio.to_thread(self.reporter.close)
         self.log.flush(everything=True)
@@ -327,6 +329,20 @@ class LiveSession:
     def consumers(self) -> list[BarConsumer | BarIterator]:
         """The consumers."""
         return self._consumers
+
+
+def anchor_of(plan: LivePlan) -> Literal["segment"] | datetime | None:
+    """Return the anchor of the series; None where other rules choose them."""
+    anchor = plan.anchor
+    return anchor if anchor == "segment" or isinstance(anchor, datetime) else None
+
+
+def following_history(plan: LivePlan, storage: TickStorage) -> StoredHistory:
+    """Return what is stored of symbols that another process writes."""
+    options = HistoryOptions(
+        plan.specs, anchor_of(plan), plan.since, plan.anchor == NOW, fills_gaps=False
+    )
+    return StoredHistory(options, storage, plan.venue, StoredStates(), clock.utc_now)
 
 
 def _call_in(loop: asyncio.AbstractEventLoop, function: Callable[[], None]) -> None:
