@@ -89,6 +89,7 @@ def test_other_variables_are_left_alone(
     value["RANGEBAR_PLUGINS"] = "strict"
     address = "http://here" if name.endswith("_URL") else "1"
     address = "ws://here" if name.endswith("_STREAM_URL") else address
+    address = "json://here" if name == "RANGEBAR_NOTIFY_URLS" else address
     monkeypatch.setenv(name, value.get(name, address))
     with warnings.catch_warnings():
         warnings.simplefilter("error")

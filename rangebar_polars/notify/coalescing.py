@@ -124,7 +124,7 @@ class MessagePlan:
     >>> from rangebar_polars.notify.coalescing import MessagePlan
     >>> plan = MessagePlan()
     >>> for second in range(200):
-    ...     plan.take(HookPayload("download_failed", "BTCUSDT"), second)
+    ...     _ = plan.take(HookPayload("download_failed", "BTCUSDT"), second)
     >>> plan.next_message(199).payload.event
     'download_failed'
     >>> plan.next_message(199) is None, plan.due_at

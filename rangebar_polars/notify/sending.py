@@ -206,8 +206,9 @@ class Notifications:
 
     def take(self, payload: HookPayload) -> None:
         """Take an event for the services that are enabled."""
-        for route in tuple(self._routes):
-            route.take(payload)
+        with self._lock:
+            for route in self._routes:
+                route.take(payload)
 
     def alert(self, payload: HookPayload, chosen: Settings) -> None:
         """Take an alert for the user's Pushover account, unless it is enabled anyway."""
@@ -219,13 +220,13 @@ class Notifications:
                 if self._alerts is not None:
                     self._close([self._alerts], is_dropped=False)
                 self._alerts = self._route(service, _every_event)
-            route = self._alerts
-        route.take(payload)
+            self._alerts.take(payload)
 
     def take_status(self, text: str) -> None:
         """Take a status for the services that are enabled."""
-        for route in tuple(self._routes):
-            route.take_status(text)
+        with self._lock:
+            for route in self._routes:
+                route.take_status(text)
 
     def finish(self) -> None:
         """Send everything that waits now, because the program ends."""

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import logging
 from dataclasses import dataclass, field
-from threading import Lock, Thread
+from threading import Thread
 from typing import TYPE_CHECKING, Any, Literal
 from urllib.parse import quote, urlencode
 
 from rangebar_polars._text import printable
 from rangebar_polars._utils import clock
+from rangebar_polars._utils.fork import ForkSafeLock
 from rangebar_polars._utils.optional import import_extra
 from rangebar_polars.config import settings
 from rangebar_polars.exceptions import SettingError
@@ -172,7 +173,7 @@ class _Calls:
     """Calls that may hang, each of them in a thread of its own."""
 
     def __init__(self) -> None:
-        self._lock = Lock()
+        self._lock = ForkSafeLock()
         self._hanging: dict[str, Thread] = {}
 
     def run(self, place: str, call: Callable[[], bool]) -> bool:
