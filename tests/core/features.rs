@@ -20,7 +20,7 @@ use crate::naive;
 use crate::properties::{assert_same, codes_of};
 use crate::trades::{Trades, any_walk, bitmap, take, walk};
 
-const UNIT: TimeUnit = TimeUnit::Microseconds;
+pub const UNIT: TimeUnit = TimeUnit::Microseconds;
 
 pub fn inputs() -> Inputs {
     let all = [Inputs::FLOW, Inputs::UNSIDED, Inputs::AGG_ID, Inputs::FILLS];
@@ -49,7 +49,7 @@ pub fn builder(settings: &Settings, columns: &[&Column], window: Window) -> Rang
 }
 
 /// Pushes trades in parts of these lengths, resumed from a checkpoint after each if wanted.
-fn build(
+pub fn build(
     (trades, codes): (&Trades, Option<&[u32]>),
     settings: &Settings,
     (columns, window): (&[&Column], Window),
@@ -79,14 +79,14 @@ fn build(
     (all, partial, made.save())
 }
 
-fn assert_equal(left: &[Bar], right: &[Bar]) {
+pub fn assert_equal(left: &[Bar], right: &[Bar]) {
     assert_same(left, right);
     for (a, b) in left.iter().zip(right) {
         assert_eq!(a.values, b.values);
     }
 }
 
-fn any_window() -> impl Strategy<Value = Window> {
+pub fn any_window() -> impl Strategy<Value = Window> {
     prop_oneof![
         (1u64..400).prop_map(Window::Records),
         Just(Window::Records(10_000)),
@@ -96,7 +96,7 @@ fn any_window() -> impl Strategy<Value = Window> {
     ]
 }
 
-fn any_columns() -> impl Strategy<Value = Vec<&'static Column>> {
+pub fn any_columns() -> impl Strategy<Value = Vec<&'static Column>> {
     prop_oneof![
         3 => Just(columns(&[""])),
         1 => Just(columns(&["lookback"])),
@@ -105,7 +105,7 @@ fn any_columns() -> impl Strategy<Value = Vec<&'static Column>> {
     ]
 }
 
-fn any_settings() -> impl Strategy<Value = Settings> {
+pub fn any_settings() -> impl Strategy<Value = Settings> {
     let dbps = prop_oneof![Just(vec![30]), Just(vec![60, 20]), Just(vec![500])];
     let reset = prop_oneof![Just(None), Just(Some(Reset::Day))];
     let max_gap = prop_oneof![Just(None), Just(Some(200)), Just(Some(80_000_000_000))];
@@ -361,7 +361,7 @@ fn stretches(trades: &Trades, settings: &Settings) -> Vec<usize> {
 }
 
 /// The first record of a window, as the contract says it.
-fn first_record(trades: &Trades, window: Window, stretch: usize, opened: &[usize], at: usize) -> usize {
+pub fn first_record(trades: &Trades, window: Window, stretch: usize, opened: &[usize], at: usize) -> usize {
     let own: Vec<usize> = opened.iter().copied().filter(|start| *start >= stretch).collect();
     let first = match window {
         Window::Records(records) => at.saturating_sub(records as usize),

@@ -1,6 +1,7 @@
 //! Tests of the public interface of the core, as one binary that needs neither Polars nor Python.
 
 mod faults;
+mod feature_limits;
 mod feature_naive;
 mod features;
 mod forged;
