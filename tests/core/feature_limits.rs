@@ -23,7 +23,11 @@ use crate::trades::{Piece, Trades, bitmap, take, walk};
 fn long_settings() -> impl Strategy<Value = Settings> {
     let dbps = prop_oneof![Just(vec![12_000]), Just(vec![40, 12_000]), Just(vec![100_000, 4_000, 300])];
     let reset = prop_oneof![3 => Just(None), 1 => Just(Some(Reset::Day))];
-    (dbps, reset).prop_map(|(dbps, reset)| settings(&dbps, reset, None))
+    (dbps, reset, any::<bool>(), any::<bool>()).prop_map(|(dbps, reset, is_gated, keeps_unfinished)| Settings {
+        is_gated,
+        keeps_unfinished,
+        ..settings(&dbps, reset, None)
+    })
 }
 
 /// Records with grid values of any size.
@@ -351,4 +355,38 @@ fn every_instruction_set_gives_the_same_values() {
         }
     }
     InstructionSet::force(None);
+}
+
+#[test]
+fn a_state_with_any_word_altered_is_refused_or_a_state() {
+    const WORDS: [u64; 5] = [0, 1, 1 << 62, 0u64.wrapping_sub(1 << 62), i64::MAX as u64];
+    let trades = walk(700, 1, 60_000.0, 1).without_aggressor(9);
+    let later = walk(60, 3, 1e6, 1);
+    let (bytes, later_bytes) = (bitmap(&trades.is_sell, 0), bitmap(&later.is_sell, 0));
+    let (ticks, later_ticks) = (trades.ticks(&bytes, 0), later.ticks(&later_bytes, 0));
+    let (settings, all) = (settings(&[100_000], None, None), columns(&[""]));
+    let window = Window::Bars(2);
+    let mut made = builder(&settings, &all, window);
+    take(&mut made, &[(ticks, None)]).unwrap();
+    let sums = made.save_sums().len();
+    let state = made.save();
+    // The records come last, and are many.
+    let last = state.len() - 8;
+    let offsets = (sums..last.min(sums + 4_600)).chain((sums + 4_600..last).step_by(61));
+    let mut accepted = 0;
+    for at in offsets {
+        for word in WORDS {
+            let mut altered = state.clone();
+            altered[at..at + 8].copy_from_slice(&word.to_le_bytes());
+            let mut other = builder(&settings, &all, window);
+            if other.load(&altered, ticks.inputs()).is_ok() {
+                accepted += 1;
+                assert_eq!(other.save(), altered, "{at}");
+                other.partial();
+                // The trades may be refused, because their times may decrease.
+                let _ = take(&mut other, &[(later_ticks, None)]);
+            }
+        }
+    }
+    assert!(accepted > 1_000, "{accepted}");
 }
