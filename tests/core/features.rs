@@ -89,6 +89,7 @@ pub fn assert_equal(left: &[Bar], right: &[Bar]) {
 pub fn any_window() -> impl Strategy<Value = Window> {
     prop_oneof![
         (1u64..400).prop_map(Window::Records),
+        (1u64..8).prop_map(Window::Records),
         Just(Window::Records(10_000)),
         (1u64..5).prop_map(Window::Bars),
         (0u64..100_000).prop_map(Window::Time),
@@ -106,7 +107,7 @@ pub fn any_columns() -> impl Strategy<Value = Vec<&'static Column>> {
 }
 
 pub fn any_settings() -> impl Strategy<Value = Settings> {
-    let dbps = prop_oneof![Just(vec![30]), Just(vec![60, 20]), Just(vec![500])];
+    let dbps = prop_oneof![Just(vec![30]), Just(vec![60, 20]), Just(vec![500]), Just(vec![1_000, 200])];
     let reset = prop_oneof![Just(None), Just(Some(Reset::Day))];
     let max_gap = prop_oneof![Just(None), Just(Some(200)), Just(Some(80_000_000_000))];
     (dbps, reset, max_gap).prop_map(|(dbps, reset, max_gap)| settings(&dbps, reset, max_gap))
@@ -375,7 +376,7 @@ pub fn first_record(trades: &Trades, window: Window, stretch: usize, opened: &[u
 }
 
 /// Look-back columns that are those of a bar as well, and these.
-fn pairs() -> (Vec<&'static Column>, Vec<&'static Column>) {
+pub fn pairs() -> (Vec<&'static Column>, Vec<&'static Column>) {
     let bar_name = |column: &Column| column.name.replacen("lookback", "intra", 1);
     let of_bar = columns(&["intra"]);
     let find = |column: &Column| of_bar.iter().find(|other| other.name == bar_name(column)).copied();

@@ -3,6 +3,7 @@
 mod faults;
 mod feature_limits;
 mod feature_naive;
+mod feature_states;
 mod features;
 mod forged;
 mod golden;
