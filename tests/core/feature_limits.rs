@@ -207,6 +207,10 @@ proptest! {
         assert_equal(&whole, &cut);
         prop_assert_eq!(state, same);
     }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(200))]
 
     #[test]
     fn a_window_of_numbers_of_any_size_is_the_bar_before(

@@ -399,11 +399,13 @@ fn a_bar_that_is_too_long_has_no_held_values() {
         trades.price = (0..rows).map(|row| 100.0 + (row * row % 7) as f64 / 100.0).collect();
         let columns = columns(&["intra_bull_epoch_density", "order_size_p50", "order_count"]);
         let far = settings(&[100_000], None, None);
-        let (ended, partial, _) = build((&trades, None), &far, (&columns, Window::Records(1)), &[400_000], false);
+        // A state of exactly as many records as are held can be resumed.
+        let (ended, partial, state) = build((&trades, None), &far, (&columns, Window::Records(1)), &[HELD, 1], true);
         assert!(ended.is_empty());
         let values = partial[0].values.as_ref().unwrap();
         let is_held = |at: usize| !f64::from_bits(values[at]).is_nan();
         assert_eq!((is_held(0), is_held(2)), (rows == HELD, rows == HELD));
         assert!(values[1] as i64 > 1_000);
+        assert_eq!(state.len() > HELD, rows == HELD, "records are held as long as they are needed");
     }
 }
