@@ -280,9 +280,15 @@ mod tests {
         #[test]
         fn hurdles_are_the_largest_quotients(
             base in prop_oneof![Just(1i64), Just(1_000_000), Just(LARGEST_EXACT - 90), Just(1 << 60)],
-            steps in prop::collection::vec(0i64..200, 1..120),
+            steps in prop::collection::vec(any::<i64>(), 1..120),
+            bits in prop_oneof![Just(7u32), Just(12), Just(54), Just(62)],
+            has_low_open in any::<bool>(),
         ) {
-            let price: Vec<i64> = steps.iter().map(|step| base + step).collect();
+            let mut price: Vec<i64> = steps.iter().map(|step| base + (step & ((1 << bits) - 1))).collect();
+            if has_low_open {
+                // Quotients of prices that are no exact doubles then grow with the price only in general.
+                price[0] = (base / 2).max(1);
+            }
             let (mut peak, mut trough, mut expected) = (price[0], price[0], [f64::EPSILON; 2]);
             for price in &price {
                 (peak, trough) = (peak.max(*price), trough.min(*price));
