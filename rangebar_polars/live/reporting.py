@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from dataclasses import dataclass, field
 from datetime import UTC, timedelta
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from rangebar_polars._utils import clock
 from rangebar_polars.exceptions import StorageError
@@ -30,10 +30,16 @@ if TYPE_CHECKING:
     from datetime import date, datetime
 
     from rangebar_polars.bar_series.identity import BarSeries
+    from rangebar_polars.live.backfill import RestRequests
+    from rangebar_polars.live.consumers import BarConsumer
+    from rangebar_polars.live.consumers.iterator import BarIterator
     from rangebar_polars.live.engine import LiveEngine
+    from rangebar_polars.live.history import StoredHistory
+    from rangebar_polars.live.log import LiveLog
+    from rangebar_polars.live.plan import LivePlan
     from rangebar_polars.live.series import SeriesBars
-    from rangebar_polars.live.session import LiveSession
     from rangebar_polars.live.symbol import LiveSymbol
+    from rangebar_polars.storage.parquet import TickStorage
 
 __all__ = ["Reporter"]
 
@@ -61,6 +67,22 @@ class _Known:
     held: dict[tuple[int, str, int, str], dict[str, Any]] = field(default_factory=dict)
 
 
+class Reported(Protocol):
+    """The session that is reported."""
+
+    plan: LivePlan
+    storage: TickStorage
+    history: StoredHistory
+    engine: LiveEngine
+    rest: RestRequests | None
+    log: LiveLog
+
+    @property
+    def consumers(self) -> Sequence[BarConsumer | BarIterator]:
+        """The consumers."""
+        ...
+
+
 class Reporter:
     """Puts together what a session says about itself. The loop calls it; files are written in a thread.
 
@@ -70,7 +92,7 @@ class Reporter:
         The session.
     """
 
-    def __init__(self, session: LiveSession) -> None:
+    def __init__(self, session: Reported) -> None:
         self._session = session
         self._facts = ProcessFacts(session.storage.root.parent)
         self._known: dict[str, _Known] = {}

@@ -121,7 +121,6 @@ class LiveSession:
         self._stop: asyncio.Event | None = None
         self._lock = threading.Lock()
 
-
     @property
     def _symbol_options(self) -> SymbolOptions:
         options = self.options

@@ -7,6 +7,8 @@ import inspect
 from threading import Thread
 from typing import TYPE_CHECKING, Any
 
+from rangebar_polars._utils.caught import Caught
+
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
     from concurrent.futures import Future
@@ -99,11 +101,9 @@ class CallbackReceiver:
 
 async def _guarded(awaitable: Awaitable[object]) -> BaseException | None:
     """Return what an awaitable raises: SystemExit would end the loop of the caller."""
-    try:
+    with Caught(even_exits=True) as caught:
         await awaitable
-    except BaseException as error:  # noqa: BLE001 - raised again in the thread of the consumer
-        return error
-    return None
+    return caught.error
 
 
 def _discard(awaitable: Any) -> None:  # noqa: ANN401

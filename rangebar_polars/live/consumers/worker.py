@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Protocol
 from rangebar_polars._files.failpoints import Step as FailpointStep
 from rangebar_polars._files.failpoints import failpoint
 from rangebar_polars._utils import clock
+from rangebar_polars._utils.caught import Caught
 from rangebar_polars.exceptions import StorageError
 from rangebar_polars.live.consumers.delivery import (
     Compute,
@@ -180,14 +181,13 @@ class BarConsumer:
     # The thread that delivers
 
     def _deliver_all(self) -> None:
-        try:
+        with Caught(even_exits=True) as caught:
             while self._deliver_next():
                 pass
-        except StreamClosedError as error:
+        error = caught.error
+        if isinstance(error, StreamClosedError):
             self._reports.stop(f"nobody reads the stream: {error}", None)
-        except AbortedError:
-            pass
-        except BaseException as error:  # noqa: BLE001 - the engine raises or reports it
+        elif error is not None and not isinstance(error, AbortedError):
             _LOG.error("consumer `%s` ends", self.options.name, exc_info=error)
             self._reports.stop(f"consumer `{self.options.name}` ended: {error!r}", error)
         self._replays.close()
@@ -219,12 +219,13 @@ class BarConsumer:
         return True
 
     def _offer(self, offered: Offered) -> None:
-        try:
+        # The function of the user may raise anything.
+        with Caught() as caught:
             self._receiver.deliver(offered.frame.clone(), self._partly_delivered)
-        except (StreamClosedError, AbortedError):
-            raise
-        except Exception as error:  # noqa: BLE001 - whatever the user's function raises
-            self._note_raised(error)
+        if isinstance(caught.error, (StreamClosedError, AbortedError)):
+            raise caught.error
+        if isinstance(caught.error, Exception):
+            self._note_raised(caught.error)
             return
         failpoint(FailpointStep.DELIVERED)
         with self._condition:
