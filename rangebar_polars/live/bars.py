@@ -17,6 +17,7 @@ from rangebar_polars._utils.arguments.keywords import checked_keywords
 from rangebar_polars._utils.caught import Caught
 from rangebar_polars._utils.fork import raise_if_forked
 from rangebar_polars._utils.optional import import_extra
+from rangebar_polars.bar_series.segments import reset_of
 from rangebar_polars.exceptions import RangeBarError, with_hint
 from rangebar_polars.live.consumers import DeliveryOptions
 from rangebar_polars.live.consumers.iterator import BarIterator
@@ -143,8 +144,7 @@ def live_bars(
     plan_arguments: dict[str, Any] = {
         "source": source,
         "market": market,
-        "ouroboros": ouroboros,
-        "ouroboros_mode": ouroboros_mode,
+        "reset": reset_of(ouroboros, ouroboros_mode),
         "prevent_same_timestamp_close": prevent_same_timestamp_close,
         "anchor": anchor,
         "since": since,

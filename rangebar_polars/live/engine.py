@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any, Protocol
 from rangebar_polars._utils import clock
 from rangebar_polars._utils.caught import Caught
 from rangebar_polars.fetch.binance.stream import groups_of
+from rangebar_polars.live.network.streams import Streams
 from rangebar_polars.live.protocol.exchange_time import ExchangeTime
 from rangebar_polars.live.protocol.states import ChangeKind
-from rangebar_polars.live.streams import Streams
 from rangebar_polars.live.symbol import LiveSymbol
 
 if TYPE_CHECKING:

@@ -12,8 +12,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from datetime import date, datetime
 
-    import polars as pl
-
     from rangebar_polars.bar_series.identity import BarSeries
     from rangebar_polars.live.consumers.positions import Position
     from rangebar_polars.live.protocol.gaps import Request
@@ -22,7 +20,6 @@ if TYPE_CHECKING:
     from rangebar_polars.live.series import SeriesBars
 
 __all__ = [
-    "Builders",
     "Consumer",
     "ConsumerReports",
     "ConsumerStatus",
@@ -69,35 +66,6 @@ class Journal(Protocol):
 
     def sync(self) -> None:
         """Sync all records that are written."""
-        ...
-
-
-class Builders(Protocol):
-    """The builders of all series of one symbol."""
-
-    def push(
-        self, record: bytes, index: int | None = None
-    ) -> list[tuple[int, pl.DataFrame]] | None:
-        """Push the trades of a record to all series, or to one.
-
-        Return the bars that end, by the index of their series; None if none does.
-        """
-        ...
-
-    def partial(self, index: int) -> pl.DataFrame:
-        """Return the forming bar of a series; an empty frame without one."""
-        ...
-
-    def orphan(self, index: int) -> pl.DataFrame:
-        """Return the forming bar as an orphan that a reset ends."""
-        ...
-
-    def checkpoint(self, index: int) -> bytes:
-        """Return the state of a series."""
-        ...
-
-    def replace(self, index: int, state: bytes) -> None:
-        """Go on from another state."""
         ...
 
 

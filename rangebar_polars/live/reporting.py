@@ -30,12 +30,12 @@ if TYPE_CHECKING:
     from datetime import date, datetime
 
     from rangebar_polars.bar_series.identity import BarSeries
-    from rangebar_polars.live.backfill import RestRequests
     from rangebar_polars.live.consumers import BarConsumer
     from rangebar_polars.live.consumers.iterator import BarIterator
     from rangebar_polars.live.engine import LiveEngine
     from rangebar_polars.live.history import StoredHistory
     from rangebar_polars.live.log import LiveLog
+    from rangebar_polars.live.network.backfill import RestRequests
     from rangebar_polars.live.plan import LivePlan
     from rangebar_polars.live.series import SeriesBars
     from rangebar_polars.live.symbol import LiveSymbol

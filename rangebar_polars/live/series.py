@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from rangebar_polars._utils.span import day_start
 from rangebar_polars.bar_series.days import new_builder
@@ -15,9 +15,37 @@ if TYPE_CHECKING:
     import polars as pl
 
     from rangebar_polars.bar_series.identity import BarSeries, BarSpec
-    from rangebar_polars.live.interfaces import Builders
 
-__all__ = ["SeriesBars", "SeriesGroup", "fresh_state"]
+__all__ = ["Builders", "SeriesBars", "SeriesGroup", "fresh_state"]
+
+
+class Builders(Protocol):
+    """The builders of all series of one symbol."""
+
+    def push(
+        self, record: bytes, index: int | None = None
+    ) -> list[tuple[int, pl.DataFrame]] | None:
+        """Push the trades of a record to all series, or to one.
+
+        Return the bars that end, by the index of their series; None if none does.
+        """
+        ...
+
+    def partial(self, index: int) -> pl.DataFrame:
+        """Return the forming bar of a series; an empty frame without one."""
+        ...
+
+    def orphan(self, index: int) -> pl.DataFrame:
+        """Return the forming bar as an orphan that a reset ends."""
+        ...
+
+    def checkpoint(self, index: int) -> bytes:
+        """Return the state of a series."""
+        ...
+
+    def replace(self, index: int, state: bytes) -> None:
+        """Go on from another state."""
+        ...
 
 
 class SeriesBars(NamedTuple):

@@ -12,13 +12,13 @@ from typing import TYPE_CHECKING, Any, Literal
 from rangebar_polars._utils import clock
 from rangebar_polars.bar_series.identity import instant_of
 from rangebar_polars.events import EVENT_NAMES, emit_hook
-from rangebar_polars.live.backfill import RestRequests
 from rangebar_polars.live.consumers import BarConsumer
 from rangebar_polars.live.consumers.positions import Position
 from rangebar_polars.live.engine import EngineOptions, LiveEngine
 from rangebar_polars.live.history import HistoryOptions, StoredHistory, StoredStates
 from rangebar_polars.live.interfaces import SeriesStart
 from rangebar_polars.live.log import LiveLog
+from rangebar_polars.live.network.backfill import RestRequests
 from rangebar_polars.live.plan import NOW
 from rangebar_polars.live.protocol.freshness import check_interval_s
 from rangebar_polars.live.protocol.states import State

@@ -28,7 +28,7 @@ __all__ = [
 
 
 #: The symbol that reports.
-SymbolT = TypeVar("SymbolT", contravariant=True)
+SymbolT_contra = TypeVar("SymbolT_contra", contravariant=True)
 
 
 class SymbolOptions(NamedTuple):
@@ -40,50 +40,50 @@ class SymbolOptions(NamedTuple):
     freshness_interval_s: float = 60.0
 
 
-class SymbolReports(Protocol[SymbolT]):
+class SymbolReports(Protocol[SymbolT_contra]):
     """Where a symbol says what happened. No call waits or raises."""
 
-    def bars(self, symbol: SymbolT, bars: list[SeriesBars]) -> None:
+    def bars(self, symbol: SymbolT_contra, bars: list[SeriesBars]) -> None:
         """Take bars that have ended."""
         ...
 
-    def changed(self, symbol: SymbolT, change: Change) -> None:
+    def changed(self, symbol: SymbolT_contra, change: Change) -> None:
         """Take a change of the state."""
         ...
 
-    def gap(self, symbol: SymbolT, event: GapEvent) -> None:
+    def gap(self, symbol: SymbolT_contra, event: GapEvent) -> None:
         """Take a gap that is detected or healed."""
         ...
 
-    def missing(self, symbol: SymbolT, span: MissingIds) -> None:
+    def missing(self, symbol: SymbolT_contra, span: MissingIds) -> None:
         """Take ids that are confirmed missing."""
         ...
 
-    def conflict(self, symbol: SymbolT, conflict: Conflict) -> None:
+    def conflict(self, symbol: SymbolT_contra, conflict: Conflict) -> None:
         """Take two different trades of one id."""
         ...
 
-    def late(self, symbol: SymbolT, trades: TradeColumns) -> None:
+    def late(self, symbol: SymbolT_contra, trades: TradeColumns) -> None:
         """Take trades whose ids were confirmed missing before."""
         ...
 
-    def day_closed(self, symbol: SymbolT, day: date) -> None:
+    def day_closed(self, symbol: SymbolT_contra, day: date) -> None:
         """Take a day of which no trade is expected any more."""
         ...
 
-    def silent(self, symbol: SymbolT) -> None:
+    def silent(self, symbol: SymbolT_contra) -> None:
         """Replace the connection, which delivers nothing although REST is ahead."""
         ...
 
-    def found_equal(self, symbol: SymbolT) -> None:
+    def found_equal(self, symbol: SymbolT_contra) -> None:
         """Note that a freshness check has found nothing that has not arrived."""
         ...
 
-    def sync(self, symbol: SymbolT, journal: Journal) -> None:
+    def sync(self, symbol: SymbolT_contra, journal: Journal) -> None:
         """Sync the journal in another thread, and pass the outcome to `LiveSymbol.synced`."""
         ...
 
-    def wake(self, symbol: SymbolT) -> None:
+    def wake(self, symbol: SymbolT_contra) -> None:
         """Call `LiveSymbol.advance` soon."""
         ...
 

@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING, Any
 from rangebar_polars._utils import clock
 from rangebar_polars._utils.fork import raise_if_forked
 from rangebar_polars._utils.optional import import_extra
+from rangebar_polars.bar_series.segments import reset_of
 from rangebar_polars.config import settings
 from rangebar_polars.exceptions import LeaseError
-from rangebar_polars.live.config import SidecarConfig
 from rangebar_polars.live.consumers import (
     BarConsumer,
     CallbackReceiver,
@@ -30,6 +30,7 @@ from rangebar_polars.live.health.server import open_health_server
 from rangebar_polars.live.health.systemd import ServiceManager
 from rangebar_polars.live.plan import plan_live, require_platform
 from rangebar_polars.live.session import LiveSession, SessionOptions
+from rangebar_polars.sidecar.config import SidecarConfig
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -142,8 +143,7 @@ def check_sidecar(config: SidecarConfig) -> LivePlan:
         list(config.thresholds),  # type: ignore[arg-type]
         source=config.source,
         market=config.market,
-        ouroboros=config.ouroboros,
-        ouroboros_mode=config.ouroboros_mode,
+        reset=reset_of(config.ouroboros, config.ouroboros_mode),
         prevent_same_timestamp_close=config.prevent_same_timestamp_close,
         anchor=config.anchor,
     )
