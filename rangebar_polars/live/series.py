@@ -2,31 +2,21 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from rangebar_polars._utils.span import day_start
 from rangebar_polars.bar_series.days import new_builder
 from rangebar_polars.bar_series.segments import segment_of
+from rangebar_polars.live.interfaces import SeriesBars
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from datetime import date
 
-    import polars as pl
-
     from rangebar_polars.bar_series.identity import BarSeries, BarSpec
     from rangebar_polars.live.interfaces import Builders
 
 __all__ = ["SeriesBars", "SeriesGroup", "fresh_state"]
-
-
-class SeriesBars(NamedTuple):
-    """Bars that have ended in a series, in the order of their ids."""
-
-    #: Number of the threshold, in the order of the configuration.
-    index: int
-    series: BarSeries
-    bars: pl.DataFrame
 
 
 def fresh_state(spec: BarSpec) -> bytes:

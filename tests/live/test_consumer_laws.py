@@ -123,9 +123,8 @@ class AnyHistory(RuleBasedStateMachine):
         self.delivery.revised("BTCUSDT", series, number, self.world.applied_id)
         if self.live_id is None or not self.is_begun:
             return
-        self.expected[threshold] = self.first[threshold][:]
-        self.must_mark[threshold] = True
-        self.expect_again(threshold)
+        cursor = self.delivery.cursor("BTCUSDT").cursor
+        self.forget_after(cursor.mark(series.spec), threshold)
 
     # What the consumer does
 
@@ -168,13 +167,16 @@ class AnyHistory(RuleBasedStateMachine):
         for threshold in self.world.thresholds:
             mark = self.stored.mark(self.world.series(threshold, 0).spec)
             if mark.revision < self.world.revisions[threshold]:
-                place = mark.position
-                day = (place.series.anchor - self.world.series(threshold, 0).anchor).days
-                end = (day, place.last_id, place.has_ended)
-                done = [b for b in self.first[threshold] if (b[0], b[1], not b[2]) <= end]
-                self.first[threshold], self.expected[threshold] = done, done[:]
-                self.expect_again(threshold)
-                self.must_mark[threshold] = True
+                self.forget_after(mark, threshold)
+
+    def forget_after(self, mark, threshold):
+        place = mark.position
+        day = (place.series.anchor - self.world.series(threshold, 0).anchor).days
+        end = (day, place.last_id, place.has_ended)
+        done = [b for b in self.first[threshold] if (b[0], b[1], not b[2]) <= end]
+        self.first[threshold], self.expected[threshold] = done, done[:]
+        self.expect_again(threshold)
+        self.must_mark[threshold] = True
 
     # The oracle
 
