@@ -12,6 +12,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from datetime import date, datetime
 
+    import polars as pl
+
     from rangebar_polars.bar_series.identity import BarSeries
     from rangebar_polars.live.consumers.positions import Position
     from rangebar_polars.live.protocol.gaps import Request
@@ -124,7 +126,7 @@ class SeriesBars(NamedTuple):
     """Bars that have ended in a series, in the order of their ids."""
 
     #: Number of the threshold, in the order of the configuration.
-    index: int
+    number: int
     series: BarSeries
     bars: pl.DataFrame
 
