@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from rangebar_polars._utils import clock
 from rangebar_polars.bar_series.identity import instant_of
-from rangebar_polars.events import EVENT_NAMES, emit_hook
+from rangebar_polars.events import EVENT_NAMES, FAILURES, emit_hook
 from rangebar_polars.live.consumers import BarConsumer
 from rangebar_polars.live.consumers.positions import Position
 from rangebar_polars.live.engine import EngineOptions, LiveEngine
@@ -278,7 +278,7 @@ class LiveSession:
 
     def event(self, symbol: str, name: str, **fields: object) -> None:
         """Log and emit an event. Consumers call it in their threads, too."""
-        self.log.event(name, symbol, is_failure=name in FAILED, **fields)  # type: ignore[arg-type]
+        self.log.event(name, symbol, is_failure=name in FAILURES, **fields)  # type: ignore[arg-type]
         if name in EVENT_NAMES:
             emit_hook(name, symbol, **fields)  # type: ignore[arg-type]
         if self.reporter is not None:
@@ -346,20 +346,3 @@ def following_history(plan: LivePlan, storage: TickStorage) -> StoredHistory:
 
 def _call_in(loop: asyncio.AbstractEventLoop, function: Callable[[], None]) -> None:
     loop.call_soon_threadsafe(function)
-
-
-FAILED = frozenset(
-    {
-        "sidecar_failed",
-        "sidecar_stalled",
-        "sidecar_degraded",
-        "consumer_failed",
-        "finalizing_behind",
-        "trade_conflict",
-        "trade_invalid",
-        "journal_damaged",
-        "archive_differs",
-        "gap_detected",
-        "coverage_gap",
-    }
-)
