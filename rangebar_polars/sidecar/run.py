@@ -169,6 +169,7 @@ class _Sidecar:
                 watchdog_timeout_s=config.watchdog_timeout_s,
                 shutdown_timeout_s=config.shutdown_timeout_s,
                 is_verbose=config.verbose,
+                heartbeat_s=config.heartbeat_s,
             ),
         )
 
