@@ -71,8 +71,9 @@ class _Threshold:
     @property
     def is_incomplete(self) -> bool:
         """Whether bars after those that were taken are not in the queue."""
-        taken = self.taken.series.anchor_us, self.taken.last_id
-        return max(self.complete_to, taken) < self.queued_after
+        _, after_id = self.queued_after
+        # No bar of any series ended between the bars that were taken.
+        return self.taken.last_id < after_id and self.complete_to < self.queued_after
 
 
 @dataclass(slots=True)
