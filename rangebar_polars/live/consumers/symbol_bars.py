@@ -59,11 +59,21 @@ class _Threshold:
     taken: Position
     #: Place after the last bar that was delivered.
     delivered: Position
-    #: Place after which all bars are in the queue.
-    queued_after: int
+    #: Anchor and id of the place after which all bars are in the queue.
+    queued_after: tuple[int, int]
+    #: The same of the place up to which all bars were taken. The bars of later series are not among
+    #: them, even those that ended before the id.
+    complete_to: tuple[int, int] = (0, 0)
     #: Number of the newest revision, and of the last one that was marked.
     revision: int = 0
     marked: int = 0
+
+    @property
+    def is_incomplete(self) -> bool:
+        """Whether bars after those that were taken are not in the queue."""
+        _, after_id = self.queued_after
+        # No bar of any series ended between the bars that were taken.
+        return self.taken.last_id < after_id and self.complete_to < self.queued_after
 
 
 @dataclass(slots=True)
@@ -135,7 +145,7 @@ class SymbolBars:
     @property
     def is_incomplete(self) -> bool:
         """Whether bars after those that were taken are not in the queue."""
-        return any(one.taken.last_id < one.queued_after for one in self.by_threshold.values())
+        return any(one.is_incomplete for one in self.by_threshold.values())
 
     @property
     def positions(self) -> dict[int, Position]:
@@ -185,7 +195,8 @@ class SymbolBars:
         self.cursor = Cursor(applied_id, (), self.boot)
         for threshold, series in self.newest.items():
             revision, place = self._revisions[threshold], Position(series, applied_id)
-            one = _Threshold(series, place, place, applied_id, revision, revision)
+            after = series.anchor_us, applied_id
+            one = _Threshold(series, place, place, after, revision=revision, marked=revision)
             self.by_threshold[threshold] = one
         self.saves_first = True
         self._changed(now)
@@ -227,7 +238,8 @@ class SymbolBars:
         self._clear_bars()
         self.epoch += 1
         for other in self.by_threshold.values():
-            other.taken, other.queued_after = other.delivered, self.applied_id
+            other.taken, other.complete_to = other.delivered, (0, 0)
+            other.queued_after = other.newest.anchor_us, self.applied_id
 
     # What goes
 
@@ -236,13 +248,18 @@ class SymbolBars:
         if self.has_queued:
             self._pieces.clear()
             self._rows, self._count, self.queued_since = None, 0, None
-            self._queued_from(self.applied_id)
+            for one in self.by_threshold.values():
+                place = one.newest.anchor_us, self.applied_id
+                one.queued_after = max(one.queued_after, place)
 
     def replayed(self, found: ReplayedRows) -> None:
         """Take in bars that were computed again."""
         self._replayed = found.rows if found.rows.height else None
-        for threshold, position in found.positions.items():
-            self._taken(threshold, position)
+        for position in self._ends(found.rows):
+            self._taken(position.series.spec.threshold, position)
+        for threshold, place in found.complete_to.items():
+            one = self.by_threshold[threshold]
+            one.complete_to = max(one.complete_to, place)
         if not self.is_incomplete:
             self.lagging_since = None
             self._join()
@@ -335,9 +352,9 @@ class SymbolBars:
             start.series,
             mark.position,
             mark.position,
-            start.after_id,
-            start.revision,
-            mark.revision,
+            (start.series.anchor_us, start.after_id),
+            revision=start.revision,
+            marked=mark.revision,
         )
         self.by_threshold[start.series.spec.threshold] = one
 
@@ -371,16 +388,12 @@ class SymbolBars:
 
     def _all_taken(self) -> None:
         for threshold, one in self.by_threshold.items():
-            if one.taken.last_id >= one.queued_after:
+            if not one.is_incomplete:
                 self._taken(threshold, Position(one.newest, self.applied_id))
 
     def _taken(self, threshold: int, position: Position) -> None:
         one = self.by_threshold[threshold]
         one.taken = max(one.taken, position, key=lambda place: place.order)
-
-    def _queued_from(self, after_id: int) -> None:
-        for one in self.by_threshold.values():
-            one.queued_after = max(one.queued_after, after_id)
 
     def _clear_bars(self) -> None:
         self._pieces.clear()
@@ -389,14 +402,18 @@ class SymbolBars:
 
     def _ends(self, rows: pl.DataFrame) -> list[Position]:
         """Return the places after the last row of each threshold."""
-        if not rows.height:
-            return []
-        last = rows.group_by("threshold", maintain_order=True).last()
-        columns = ("threshold", "anchor", _LAST_ID, "is_closed")
-        return [
-            Position(self._series(threshold, anchor), last_id, not is_closed)
-            for threshold, anchor, last_id, is_closed in last.select(columns).iter_rows()
-        ]
+        found: dict[int, Position] = {}
+        thresholds = rows.get_column("threshold").to_list()
+        for row in range(len(thresholds) - 1, -1, -1):
+            threshold = thresholds[row]
+            if threshold not in found:
+                series = self._series(threshold, rows.get_column("anchor")[row])
+                last_id = rows.get_column(_LAST_ID)[row]
+                is_closed = rows.get_column("is_closed")[row]
+                found[threshold] = Position(series, last_id, not is_closed)
+                if len(found) == len(self.newest):
+                    break
+        return list(found.values())
 
     def _series(self, threshold: int, anchor: object) -> BarSeries:
         newest = self.newest[threshold]
