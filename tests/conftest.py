@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import tempfile
 from pathlib import Path
@@ -17,7 +18,7 @@ from repetitions import repeated
 __all__ = ["exchange", "exchange_tape", "quick_retries"]
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Generator, Iterator
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -33,6 +34,17 @@ common = {"deadline": None, "database": None, "suppress_health_check": list(Heal
 settings.register_profile("default", max_examples=repeated(40, 80), derandomize=True, **common)
 settings.register_profile("thorough", max_examples=1_000, print_blob=True, **common)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "default"))
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_collection() -> Generator[None, object, object]:
+    """Spare the garbage collector the modules and tests, which live as long as the process."""
+    gc.disable()
+    try:
+        return (yield)
+    finally:
+        gc.enable()
+        gc.freeze()
 
 
 @pytest.fixture(params=["in-memory", "streaming"])
