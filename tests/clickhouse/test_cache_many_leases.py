@@ -72,7 +72,7 @@ def test_leases_of_ten_years_of_days_are_held(place):
 
 
 HOLD = """
-import os, sys
+import os, select, sys
 from test_cache_many_leases import keys_of
 from rangebar_polars.clickhouse.commit.leases import hold_leases
 first, end = map(int, sys.argv[2:4])
@@ -80,7 +80,10 @@ with hold_leases(keys_of(end)[first:], cache_dir=sys.argv[1]):
     print(os.getpid(), flush=True)
     if sys.argv[4:] and os.fork() == 0:
         print("forked", flush=True)
-        sys.stdin.read()
+        # Wait for the end of the input without taking the line that the parent waits for.
+        hung_up = select.poll()
+        hung_up.register(0, 0)
+        hung_up.poll()
         os._exit(0)
     sys.stdin.readline()
 print("done", flush=True)
