@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from rangebar_polars._utils.span import ONE_DAY, Span, day_start, microseconds, parse_span
 from rangebar_polars.storage.days.contracts import is_in_contracts
+from rangebar_polars.storage.manifest.entry import SETTLED
 from rangebar_polars.storage.reading.plan import (
     covered_days,
     current_entries,
@@ -30,10 +31,7 @@ if TYPE_CHECKING:
     from rangebar_polars.storage.parquet import TickStorage
     from rangebar_polars.storage.reading.plan import Plan, PlannedDay
 
-__all__ = ["SETTLED", "SnapshotDay", "TickSnapshot", "snapshot", "stored_hashes"]
-
-#: States of a day that will not grow any more.
-SETTLED = frozenset({"final", "given", "absent_confirmed"})
+__all__ = ["SnapshotDay", "TickSnapshot", "snapshot", "stored_hashes"]
 
 _DAY_US = 86_400 * 10**6
 
