@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from datetime import UTC, date, datetime
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import polars as pl
@@ -16,12 +15,13 @@ from rangebar_polars.storage.days.day_file import FileFaultError, read_day
 from rangebar_polars.storage.days.quarantine import expired, set_aside
 from rangebar_polars.storage.id_kinds import ID
 from rangebar_polars.storage.live.journal_file import HEADER_BYTES, pin_journals, read_journal
-from rangebar_polars.storage.live.state_file import read_state
-from rangebar_polars.storage.live.union import LiveDay, holes, is_settled, union
+from rangebar_polars.storage.live.state_file import day_of, read_state
+from rangebar_polars.storage.live.union import holes, is_settled, union
 from rangebar_polars.storage.manifest.entry import DayEntry
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
+    from datetime import date
 
     from rangebar_polars.storage.layout import SymbolDir
     from rangebar_polars.storage.live.journal_file import (
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
         MissingSpan,
         PinnedJournal,
     )
+    from rangebar_polars.storage.live.union import LiveDay
     from rangebar_polars.storage.manifest.entry import IdSpan
 
 __all__ = ["LiveEntry", "has_damage", "live_days_stored", "live_entries", "read_live_day"]
@@ -123,12 +124,8 @@ def _is_live(entry: DayEntry | None) -> bool:
 
 def _applied(state: Mapping[str, Any] | None) -> _Applied:
     known = state or {}
-    number, at = known.get("applied_id"), known.get("applied_at")
-    try:
-        day = datetime.fromisoformat(str(at)).astimezone(UTC).date()
-    except (ValueError, OverflowError):
-        day = None
-    return _Applied(number if type(number) is int else None, day)
+    number = known.get("applied_id")
+    return _Applied(number if type(number) is int else None, day_of(known.get("applied_at")))
 
 
 def _live(
@@ -201,7 +198,7 @@ class _Summary(NamedTuple):
     #: Up to the last id.
     whole: LiveEntry
     #: Spans of ids that are neither stored nor missing, in order.
-    holes: tuple[IdSpan, ...]
+    holes: tuple[IdSpan, ...] = ()
     #: Number of rows before each hole, and the id and the time of the last of them.
     ends: tuple[tuple[int, int, int], ...] = ()
     #: The last id, stored or missing; None without rows.

@@ -74,7 +74,8 @@ def _submit(reader: ThreadPoolExecutor, plan: Plan, index: int) -> Future[Any] |
         return reader.submit(read_verified, plan.symbol_dir, item.day, item.entry)
     from rangebar_polars.storage.live.live_entries import read_live_day
 
-    return reader.submit(read_live_day, plan.symbol_dir, item.day, item.entry)
+    live: Any = item.entry
+    return reader.submit(read_live_day, plan.symbol_dir, item.day, live)
 
 
 def _sliced(
