@@ -18,6 +18,7 @@ from rangebar_polars.storage.live.journal_file import HEADER_BYTES, pin_journals
 from rangebar_polars.storage.live.state_file import day_of, read_state
 from rangebar_polars.storage.live.union import holes, is_settled, union
 from rangebar_polars.storage.manifest.entry import DayEntry
+from rangebar_polars.storage.user_ticks import raised_times
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -49,12 +50,21 @@ class LiveEntry(DayEntry):
     journals: tuple[PinnedJournal, ...] = ()
     #: Ids that journals of the day before say are missing.
     missing_before: tuple[MissingSpan, ...] = ()
+    #: Ids up to this one are those of settled days before.
+    floor_id: int | None = None
+    #: Journals of the day before, if it is settled: its archive may leave ids to this day.
+    earlier: tuple[PinnedJournal, ...] = ()
     is_closed: bool = False
 
     @property
     def is_live(self) -> bool:
         """True."""
         return True
+
+    @property
+    def may_grow(self) -> bool:
+        """Whether its writer has not closed the day yet."""
+        return not self.is_closed
 
 
 class _Applied(NamedTuple):
@@ -141,27 +151,40 @@ def _live(
         if _is_live(entries.get(one.file.day)):
             days.setdefault(one.file.day, []).append(one)
     last = max(days, default=None)
+    limit = -1 if applied.id is None else applied.id
     before: tuple[date, LiveEntry] | None = None
     for day, pinned in days.items():
         if day > last_day:
             return
-        if before is not None and _has_between(entries, before[0], day):
-            before = None
-        missing = _missing_before(symbol_dir, journals, day)
-        reach = None
-        if applied.id is not None and day == last and (applied.day is None or applied.day <= day):
-            reach = applied.id
-        limit = -1 if applied.id is None else applied.id
-        summary = _summary(symbol_dir, day, entries.get(day), tuple(pinned), missing)
+        pins = _pinned(symbol_dir, day, entries, journals, tuple(pinned))
+        summary = _summary(symbol_dir, day, pins)
         if summary is None:  # its file was faulty, and is in quarantine now
             continue
-        entry = summary.entry(limit, reach)
-        if before is not None and _breaks(before[1], entry, limit):
+        is_newest = day == last and (applied.day is None or applied.day <= day)
+        entry = summary.entry(limit, applied.id if is_newest else None)
+        is_next = before is not None and not _has_between(entries, before[0], day)
+        if is_next and before is not None and _breaks(before[1], entry, limit):
             return
         yield day, entry
         if summary.is_cut(limit):
             return
         before = day, entry
+
+
+def _pinned(
+    symbol_dir: SymbolDir,
+    day: date,
+    entries: Mapping[date, DayEntry],
+    journals: Sequence[PinnedJournal],
+    pinned: tuple[PinnedJournal, ...],
+) -> LiveEntry:
+    """Return the entry of a day before its rows are known."""
+    entry = LiveEntry("tail", stored=entries.get(day), journals=pinned)
+    earlier = _journals_of(symbol_dir, journals, day - ONE_DAY)
+    before = entries.get(day - ONE_DAY)
+    if is_settled(before) and before is not None:
+        return replace(entry, floor_id=before.last_id, earlier=earlier)
+    return replace(entry, missing_before=_missing(symbol_dir, earlier))
 
 
 def _has_between(entries: Mapping[date, DayEntry], first: date, last: date) -> bool:
@@ -178,18 +201,17 @@ def _breaks(before: LiveEntry, entry: LiveEntry, limit: int) -> bool:
     return any(first > limit for first, _ in between if first < entry.first_id)
 
 
-def _missing_before(
+def _journals_of(
     symbol_dir: SymbolDir, journals: Sequence[PinnedJournal], day: date
-) -> tuple[MissingSpan, ...]:
-    """Return the missing ids in the journals of the day before."""
-    beside = [one for one in journals if one.file.day == day - ONE_DAY]
-    beside = beside or list(pin_journals(symbol_dir, day - ONE_DAY, day - ONE_DAY))
-    return tuple(span for one in beside for span in _missing(symbol_dir, one))
+) -> tuple[PinnedJournal, ...]:
+    """Return the journals of a day, which may lie before those that were listed."""
+    found = tuple(one for one in journals if one.file.day == day)
+    return found or pin_journals(symbol_dir, day, day)
 
 
-def _missing(symbol_dir: SymbolDir, pinned: PinnedJournal) -> tuple[MissingSpan, ...]:
-    content = read_journal(symbol_dir, pinned.file, pinned.length)
-    return () if content is None else content.missing
+def _missing(symbol_dir: SymbolDir, journals: Sequence[PinnedJournal]) -> tuple[MissingSpan, ...]:
+    contents = (read_journal(symbol_dir, one.file, one.length) for one in journals)
+    return tuple(span for one in contents if one is not None for span in one.missing)
 
 
 class _Summary(NamedTuple):
@@ -218,7 +240,7 @@ class _Summary(NamedTuple):
         lost = [span for span in self.holes if span[0] <= limit]
         if len(lost) < len(self.holes):
             rows, last_id, last_us = self.ends[len(lost)]
-            entry = replace(entry, rows=rows, last_id=last_id, max_ts_us=last_us)
+            entry = replace(entry, rows=rows, last_id=last_id, max_ts_us=last_us, is_closed=False)
         elif reach is not None and self.top is not None and reach > self.top:
             lost.append((self.top + 1, reach))
         if not lost:
@@ -228,15 +250,9 @@ class _Summary(NamedTuple):
         return replace(entry, id_gaps=tuple(lost), reason=reason)
 
 
-def _summary(
-    symbol_dir: SymbolDir,
-    day: date,
-    stored: DayEntry | None,
-    journals: tuple[PinnedJournal, ...],
-    missing_before: tuple[MissingSpan, ...],
-) -> _Summary | None:
+def _summary(symbol_dir: SymbolDir, day: date, entry: LiveEntry) -> _Summary | None:
     """Sum up a day; None if its file is faulty."""
-    entry = LiveEntry("tail", stored=stored, journals=journals, missing_before=missing_before)
+    stored, journals = entry.stored, entry.journals
     try:
         found = _read(symbol_dir, day, entry)
     except FileFaultError as fault:
@@ -315,7 +331,24 @@ def _read(symbol_dir: SymbolDir, day: date, entry: LiveEntry) -> LiveDay:
         stored = rows.with_columns(pl.lit(None, schema[name]).alias(name) for name in absent)
         stored = stored.select(schema.names())
     contents = [_content(symbol_dir, day, one, schema) for one in entry.journals]
-    return union(day, entry.stored, stored, contents, entry.missing_before)
+    found = union(day, entry.stored, stored, contents, entry.missing_before)
+    return found if entry.floor_id is None else _above(symbol_dir, found, entry, entry.floor_id)
+
+
+def _above(symbol_dir: SymbolDir, found: LiveDay, entry: LiveEntry, floor_id: int) -> LiveDay:
+    """Return a day after a settled one: an archive may have moved trades over midnight."""
+    trades, missing = found.trades, found.missing
+    ids = trades.get_column(ID)
+    if ids.len() and ids[0] <= floor_id:
+        trades = trades.filter(ids > floor_id)
+    if entry.earlier and (trades.is_empty() or trades.item(0, ID) > floor_id + 1):
+        schema = trades.schema
+        contents = [_content(symbol_dir, found.day, one, schema) for one in entry.earlier]
+        rows = pl.concat([trades, *(one.trades for one in contents)]).filter(pl.col(ID) > floor_id)
+        rows = rows.unique(ID, keep="first", maintain_order=True).sort(ID)
+        trades = raised_times(rows).ticks
+        missing += tuple(span for one in contents for span in one.missing)
+    return replace(found, trades=trades, missing=missing)
 
 
 def _content(

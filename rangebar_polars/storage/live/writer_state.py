@@ -48,6 +48,11 @@ class WriterState:
     process: int | None = None
 
     @property
+    def is_running(self) -> bool:
+        """Whether there is a writer, which the newest days are left to."""
+        return self.state != WRITER_GONE
+
+    @property
     def is_live(self) -> bool:
         """Whether the writer has applied all that the exchange has sent."""
         return self.state == LIVE

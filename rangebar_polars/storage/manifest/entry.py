@@ -67,6 +67,11 @@ class DayEntry:
         """Whether the day consists of journals, and maybe a file. No manifest has such an entry."""
         return False
 
+    @property
+    def may_grow(self) -> bool:
+        """Whether more ticks of the day may follow."""
+        return self.state == "tail"
+
     def quarantined(self, reason: str) -> DayEntry:
         """Return the entry as that of a quarantined day."""
         return replace(
