@@ -14,8 +14,10 @@ import polars as pl
 from rangebar_polars._utils import clock
 from rangebar_polars._utils.arguments.checks import count_of
 from rangebar_polars._utils.arguments.keywords import checked_keywords
+from rangebar_polars._utils.caught import Caught
 from rangebar_polars._utils.fork import raise_if_forked
 from rangebar_polars._utils.optional import import_extra
+from rangebar_polars.bar_series.segments import reset_of
 from rangebar_polars.exceptions import RangeBarError, with_hint
 from rangebar_polars.live.consumers import DeliveryOptions
 from rangebar_polars.live.consumers.iterator import BarIterator
@@ -142,8 +144,7 @@ def live_bars(
     plan_arguments: dict[str, Any] = {
         "source": source,
         "market": market,
-        "ouroboros": ouroboros,
-        "ouroboros_mode": ouroboros_mode,
+        "reset": reset_of(ouroboros, ouroboros_mode),
         "prevent_same_timestamp_close": prevent_same_timestamp_close,
         "anchor": anchor,
         "since": since,
@@ -220,18 +221,18 @@ class _Parts:
         ]
         for thread in threads:
             thread.start()
-        try:
+        # The next item raises it.
+        with Caught(even_exits=True) as caught:
             if self._session is not None:
                 asyncio.run(self._session.run())
-        except BaseException as error:  # noqa: BLE001 - the next item raises it
-            iterator.fail(error)
+        if caught.error is not None:
+            iterator.fail(caught.error)
             self.stop()
-        finally:
-            if self._session is not None:
-                self._session.release()
-            for thread in threads:
-                thread.join()
-            iterator.close(_nothing)
+        if self._session is not None:
+            self._session.release()
+        for thread in threads:
+            thread.join()
+        iterator.close(_nothing)
 
     def stop(self) -> None:
         """End all parts in order."""

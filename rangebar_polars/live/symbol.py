@@ -75,7 +75,7 @@ class LiveSymbol:
         options: SymbolOptions,
         rest: RestQueue,
         exchange_time: ExchangeTime,
-        reports: SymbolReports,
+        reports: SymbolReports[LiveSymbol],
     ) -> None:
         now = clock.monotonic()
         self.name = name

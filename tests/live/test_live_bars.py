@@ -113,9 +113,7 @@ def test_it_can_be_iterated_plain_and_async(market):
         plain = pl.concat(list(live))
 
     async def collected():
-        async with live_bars(
-            SYMBOL, 250, since=START, until=NOW + timedelta(seconds=600)
-        ) as live:
+        async with live_bars(SYMBOL, 250, since=START, until=NOW + timedelta(seconds=600)) as live:
             return pl.concat([frame async for frame in live])
 
     until = pl.col("close_time") < NOW + timedelta(seconds=600)

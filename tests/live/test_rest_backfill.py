@@ -12,7 +12,7 @@ from exchange import faults
 from exchange.box import Exchange
 from exchange.tape import Tape
 from rangebar_polars._utils import clock
-from rangebar_polars.live.backfill import RestRequests
+from rangebar_polars.live.network.backfill import RestRequests
 from rangebar_polars.live.protocol.sequencing import Page, Sequencing, Start
 from rangebar_polars.live.protocol.spans import MissingReason
 from rangebar_polars.live.protocol.trades import TradeColumns

@@ -13,7 +13,7 @@ from exchange.tape import Tape
 from live.requesting import Requesting
 from rangebar_polars._utils import clock
 from rangebar_polars.exceptions import SourceError
-from rangebar_polars.live.backfill import RestStoppedError
+from rangebar_polars.live.network.backfill import RestStoppedError
 from rangebar_polars.live.protocol.trades import Trade
 from rangebar_polars.live.protocol.values import is_sentinel, unusual
 from rangebar_polars.sources import TRADES_SCHEMA
@@ -328,7 +328,7 @@ def test_an_error_of_the_program_reaches_the_loop(box, monkeypatch):
     def broken(*_):
         raise ZeroDivisionError
 
-    monkeypatch.setattr("rangebar_polars.live.backfill._trades_of", broken)
+    monkeypatch.setattr("rangebar_polars.live.network.backfill._trades_of", broken)
     with Requesting() as running:
         running.page(1)
         running.wait(lambda: running.errors)
@@ -339,7 +339,7 @@ def test_an_error_of_the_program_reaches_the_loop(box, monkeypatch):
 
 
 def test_trades_of_a_page_are_those_of_the_stream() -> None:
-    from rangebar_polars.live.backfill import _trades_of
+    from rangebar_polars.live.network.backfill import _trades_of
 
     body = b'[{"a":7,"p":"0.10","q":"2.50000000","f":9,"l":10,"T":1793577600000001,"m":false}]'
     expected = [Trade(1_793_577_600_000_001, 0.1, 2.5, 7, 9, 10, False)]

@@ -24,7 +24,7 @@ from live.requesting import Requesting
 from rangebar_polars._utils import clock
 from rangebar_polars.exceptions import TransientSourceError
 from rangebar_polars.fetch.binance.rest import BinanceRest
-from rangebar_polars.live.backfill import RestStoppedError
+from rangebar_polars.live.network.backfill import RestStoppedError
 
 pytest.importorskip("httpcore2")
 
