@@ -17,9 +17,6 @@ from rangebar_polars.validation.__main__ import main
 from rangebar_polars.validation._bar_file import read_bars
 from rangebar_polars.validation._counted import check_count, check_count_api
 
-if TYPE_CHECKING:
-    from pathlib import Path
-
 pytestmark = pytest.mark.usefixtures("libraries")
 
 BARS = rb.sample_ticks().rangebar.bars(100, features="microstructure")
