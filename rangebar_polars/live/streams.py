@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Protocol
 
+from rangebar_polars._files.failpoints import Step, failpoint
 from rangebar_polars._utils import clock
 from rangebar_polars.fetch.binance.stream import Rejected, Sentinel, StreamTrade
 from rangebar_polars.live.connector import Connected, Connector, Disconnected
@@ -163,6 +164,7 @@ class Streams:
             return
         now = clock.monotonic()
         if isinstance(change, Connected):
+            failpoint(Step.CONNECTED)
             self.last_error = ""
             if change.replaces:
                 self._new, self._old = change.connection, change.replaces
@@ -200,6 +202,7 @@ class Streams:
             return
         match self._replacement.decide(now):
             case Decision.CLOSE_OLD:
+                failpoint(Step.CONNECTION_REPLACED)
                 for connection in self._old:
                     self.connector.retire(connection)
                 self._lag.replaced()
