@@ -16,7 +16,6 @@ from rangebar_polars.bar_series.live_builders import LiveBuilders
 from rangebar_polars.bar_series.segments import segment_of
 from rangebar_polars.exceptions import RangeBarError, SourceError
 from rangebar_polars.ingest.fetch import fetch_ticks
-from rangebar_polars.live.consumers.positions import series_from
 from rangebar_polars.live.consumers.replay import Replayed
 from rangebar_polars.live.engine import HistoryError, Prepared
 from rangebar_polars.live.protocol.sequencing import Start
@@ -214,8 +213,9 @@ class StoredHistory:
             return self._states.continued(spec, today) or spec.series(max(options.since, earliest))
         kept = _kept(spec, known)
         if kept is not None:
-            *_, newest = series_from(kept, spec.series(earliest))
-            return newest
+            # Its segment may have ended while nobody streamed. Its last bars come first then, and
+            # the next series begins at the boundary.
+            return kept
         return self._states.continued(spec, today) or spec.series(today)
 
     def _first_series(self, series: BarSeries) -> BarSeries | None:
