@@ -119,7 +119,8 @@ class LiveSession:
         self._locks: list[WriterLock] = []
         self._loop: asyncio.AbstractEventLoop | None = None
         self._stop: asyncio.Event | None = None
-        self._lock = threading.Lock()
+        # A signal handler may stop the session while the same thread does.
+        self._lock = threading.RLock()
 
     @property
     def _anchor(self) -> Literal["segment"] | datetime | None:
