@@ -202,12 +202,14 @@ class Sidecars:
         offset_s: float = 0.0,
         on_bars: str | None = None,
         command: list[str] | None = None,
+        output: Path | None = None,
         environment: Mapping[str, str] | None = None,
         **config: Any,
     ) -> Sidecar:
         """Start a sidecar. `config` are fields of `SidecarConfig`."""
         number = len(self.all)
-        output, errors = (self._folder / f"{kind}-{number}" for kind in ("output", "errors"))
+        written, errors = (self._folder / f"{kind}-{number}" for kind in ("output", "errors"))
+        output = written if output is None else output
         config = {"symbols": ["BTCUSDT"], "thresholds": [250, 500], "health_port": 0} | config
         config = {"cache_dir": str(cache), "cache": False, "max_lag_s": 1e6} | config
         job = {
@@ -234,7 +236,7 @@ class Sidecars:
         return sidecar
 
     def end_all(self) -> None:
-        """Kill those that still run, and forget them all."""
+        """Kill those that still run."""
         for one in self.all:
             one.kill()
 

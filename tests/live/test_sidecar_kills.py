@@ -11,7 +11,6 @@ import pytest
 from exchange import Exchange, Tape, stream_faults
 from live.market import wait_for
 from live.oracle import assert_idle, assert_oracle, midnight_after, stored
-from live.sidecars import Sidecars
 from rangebar_polars._files.failpoints import Step
 from repetitions import repeated
 
@@ -48,12 +47,6 @@ def tape():
     )
     gone = id_at(whole, NOW + timedelta(seconds=50))
     return whole.with_absent(gone, gone + 4)
-
-
-@pytest.fixture(scope="module")
-def sidecars(tmp_path_factory):
-    with Sidecars(tmp_path_factory.mktemp("sidecars")) as found:
-        yield found
 
 
 @pytest.fixture
