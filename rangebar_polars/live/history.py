@@ -24,6 +24,7 @@ from rangebar_polars.live.protocol.states import Failure
 from rangebar_polars.live.series import SeriesGroup, fresh_state
 from rangebar_polars.live.symbol_parts import SymbolRun
 from rangebar_polars.storage.live.journal import LiveJournal, encode_frame
+from rangebar_polars.storage.live.journal_file import JournalSchemaError
 from rangebar_polars.storage.live.live_days import (
     given_day_after,
     is_settled,
@@ -150,11 +151,16 @@ class StoredHistory:
         ------
         HistoryError
             There is no state to start from.
+        JournalSchemaError
+            A newer version of this package has written a journal.
         """
         try:
             return (
                 self._from_head(symbol, head_id) if self._options.is_now else self._prepared(symbol)
             )
+        except JournalSchemaError:
+            # An older version must not write beside a newer one: this ends the program.
+            raise
         except SourceError as error:
             raise HistoryError(Failure.NOT_AT_SOURCE, str(error)) from error
         except RangeBarError as error:

@@ -243,7 +243,9 @@ def assert_delivered(
             seen.setdefault(key, line)
         assert inside == list(range(order_of(inside), order_of(inside) + len(inside)))
     first = 0 if from_start else min((order.index(key) for key in seen), default=len(order))
-    assert list(seen) == order[first:], "a bar is missing"
+    missing = [key for key in order[first:] if key not in seen]
+    assert not missing, f"{len(missing)} of {len(order)} bars are missing: {missing[:3]}"
+    assert list(seen) == order[first:]
     return len(seen)
 
 
