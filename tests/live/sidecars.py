@@ -212,6 +212,8 @@ class Sidecars:
         output = written if output is None else output
         config = {"symbols": ["BTCUSDT"], "thresholds": [250, 500], "health_port": 0} | config
         config = {"cache_dir": str(cache), "cache": False, "max_lag_s": 1e6} | config
+        # No test depends on how fast bars are delivered at the end.
+        config = {"shutdown_timeout_s": 120.0 * rate} | config
         job = {
             "config": config,
             "kill": kill,

@@ -162,7 +162,7 @@ def test_a_process_that_sleeps_continues(sidecars, exchange, tape, tmp_path):
 
 
 def test_a_callback_that_always_raises(sidecars, exchange, tape, tmp_path):
-    one = sidecars.start(exchange, tmp_path, on_bars="raise", rate=20.0)
+    one = sidecars.start(exchange, tmp_path, on_bars="raise", rate=20.0, shutdown_timeout_s=20.0)
     one.wait_state("live")
     exchange.play(timedelta(minutes=10))
     wait_for(lambda: "consumer_failed" in one.names(), one.said)
@@ -172,7 +172,7 @@ def test_a_callback_that_always_raises(sidecars, exchange, tape, tmp_path):
 
 
 def test_a_callback_that_hangs_does_not_hold_up_the_end(sidecars, exchange, tape, tmp_path):
-    one = sidecars.start(exchange, tmp_path, on_bars="hang", rate=20.0)
+    one = sidecars.start(exchange, tmp_path, on_bars="hang", rate=20.0, shutdown_timeout_s=20.0)
     one.wait_state("live")
     exchange.play(timedelta(minutes=10))
     one.wait_applied(last_id(exchange, tape))
@@ -237,7 +237,8 @@ def test_a_closed_pipe_stops_it(sidecars, exchange, tape, tmp_path):
 def test_a_pipe_that_nobody_reads(sidecars, exchange, tape, tmp_path):
     """Trades are applied meanwhile, memory is bounded, and a signal ends it."""
     pipe = Pipe(tmp_path / "pipe", lines=0)
-    one = sidecars.start(exchange, tmp_path, output=pipe.path, rate=20.0, max_pending_bars=100)
+    options = {"rate": 20.0, "max_pending_bars": 100, "shutdown_timeout_s": 20.0}
+    one = sidecars.start(exchange, tmp_path, output=pipe.path, **options)
     one.wait_state("live")
     exchange.play(timedelta(minutes=50))
     one.wait_applied(last_id(exchange, tape))
