@@ -49,6 +49,13 @@ class Step(StrEnum):
     STATE_FILE_WRITTEN = "live.state_file_written"
     LOCK_RELEASED = "live.lock_released"
 
+    # Live bars: the protocol of a symbol, and its connections.
+    STATE_READY = "live.state_ready"
+    CONNECTED = "live.connected"
+    BACKFILL_PAGE = "live.backfill_page"
+    PUSHED = "live.pushed"
+    CONNECTION_REPLACED = "live.connection_replaced"
+
     # The bar cache, and a population that fills it.
     LEASES_TAKEN = "cache.leases_taken"
     CACHE_OPENED = "cache.cache_opened"

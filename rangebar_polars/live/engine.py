@@ -7,6 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
+from rangebar_polars._files.failpoints import Step, failpoint
 from rangebar_polars._utils import clock
 from rangebar_polars._utils.caught import Caught
 from rangebar_polars.fetch.binance.stream import groups_of
@@ -221,6 +222,7 @@ class LiveEngine:
         for damage in prepared.damages:
             fields = {"path": str(damage.path), "copy": str(damage.copy), "reason": damage.reason}
             self._outputs.event(name, "journal_damaged", day=damage.day, **fields)
+        failpoint(Step.STATE_READY)
         symbol.begin(prepared.run)
         self._outputs.begin(symbol, prepared)
         self.wake(symbol)

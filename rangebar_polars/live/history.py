@@ -16,7 +16,6 @@ from rangebar_polars.bar_series.live_builders import LiveBuilders
 from rangebar_polars.bar_series.segments import segment_of
 from rangebar_polars.exceptions import RangeBarError, SourceError
 from rangebar_polars.ingest.fetch import fetch_ticks
-from rangebar_polars.live.consumers.positions import series_from
 from rangebar_polars.live.consumers.replay import Replayed
 from rangebar_polars.live.engine import HistoryError, Prepared
 from rangebar_polars.live.protocol.sequencing import Start
@@ -25,6 +24,7 @@ from rangebar_polars.live.protocol.states import Failure
 from rangebar_polars.live.series import SeriesGroup, fresh_state
 from rangebar_polars.live.symbol_parts import SymbolRun
 from rangebar_polars.storage.live.journal import LiveJournal, encode_frame
+from rangebar_polars.storage.live.journal_file import JournalSchemaError
 from rangebar_polars.storage.live.live_days import (
     given_day_after,
     is_settled,
@@ -163,11 +163,16 @@ class StoredHistory:
         ------
         HistoryError
             There is no state to start from.
+        JournalSchemaError
+            A newer version of this package has written a journal.
         """
         try:
             return (
                 self._from_head(symbol, head_id) if self._options.is_now else self._prepared(symbol)
             )
+        except JournalSchemaError:
+            # An older version must not write beside a newer one: this ends the program.
+            raise
         except SourceError as error:
             raise HistoryError(Failure.NOT_AT_SOURCE, str(error)) from error
         except RangeBarError as error:
@@ -253,8 +258,9 @@ class StoredHistory:
             return self._states.continued(spec, today) or spec.series(max(options.since, earliest))
         kept = _kept(spec, known)
         if kept is not None:
-            *_, newest = series_from(kept, spec.series(earliest))
-            return newest
+            # Its segment may have ended while nobody streamed. Its last bars come first then, and
+            # the next series begins at the boundary.
+            return kept
         return self._states.continued(spec, today) or spec.series(today)
 
     def _first_series(self, series: BarSeries) -> BarSeries | None:

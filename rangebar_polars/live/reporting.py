@@ -97,7 +97,8 @@ class Reporter:
     def __init__(self, session: Reported) -> None:
         self._session = session
         self._facts = ProcessFacts(session.storage.root.parent)
-        self._known: dict[str, _Known] = {}
+        # The state file names the series of earlier writers. It is read before it is written.
+        self._known = {name: self._read(name) for name in session.plan.symbols}
         self._written_at = float("-inf")
         self._has_changed = False
         self.health_address: str | None = None
@@ -109,16 +110,20 @@ class Reporter:
         self._thread = threading.Thread(target=self._write_all, name="rangebar-state", daemon=True)
         self._thread.start()
 
-    # What the session says
-
-    def begun(self, symbol: LiveSymbol) -> None:
-        """Note the series of a symbol."""
-        known = self._known.setdefault(symbol.name, _Known())
-        content = read_state(self._session.history.folder(symbol.name)) or {}
+    def _read(self, symbol: str) -> _Known:
+        known = _Known()
+        content = read_state(self._session.history.folder(symbol)) or {}
         for one in content.get("held") or ():
             if isinstance(one, dict):
                 key = (one.get("threshold"), one.get("reset"), one.get("config_id"))
                 known.held[(*key, one.get("anchor"))] = one  # type: ignore[index]
+        return known
+
+    # What the session says
+
+    def begun(self, symbol: LiveSymbol) -> None:
+        """Note the series of a symbol."""
+        known = self._known[symbol.name]
         if symbol.series is not None:
             self._hold(known, symbol.series.series)
         known.live_from = symbol.live_from
@@ -126,7 +131,7 @@ class Reporter:
 
     def bars(self, symbol: LiveSymbol, bars: Sequence[SeriesBars]) -> None:
         """Count bars."""
-        known = self._known.setdefault(symbol.name, _Known())
+        known = self._known[symbol.name]
         for one in bars:
             if not one.bars.height:
                 continue
@@ -164,7 +169,7 @@ class Reporter:
         if self._has_changed or now >= self._written_at + STATE_S:
             self._has_changed, self._written_at = False, now
             for symbol in symbols:
-                known = self._known.get(symbol.symbol, _Known())
+                known = self._known[symbol.symbol]
                 content = state_content(
                     symbol,
                     process,
@@ -186,7 +191,7 @@ class Reporter:
 
     def _symbol(self, engine: LiveEngine, symbol: LiveSymbol, now: float) -> SymbolStatus:
         tracker, venue = symbol.tracker, self._session.plan.venue
-        known = self._known.get(symbol.name, _Known())
+        known = self._known[symbol.name]
         sequencing = symbol.sequencing
         left = None
         if sequencing is not None and symbol.head_id is not None:

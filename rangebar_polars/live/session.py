@@ -121,7 +121,8 @@ class LiveSession:
         self._locks: list[WriterLock] = []
         self._loop: asyncio.AbstractEventLoop | None = None
         self._stop: asyncio.Event | None = None
-        self._lock = threading.Lock()
+        # A signal handler may stop the session while the same thread does.
+        self._lock = threading.RLock()
         self._heartbeat_at = clock.monotonic()
 
     @property

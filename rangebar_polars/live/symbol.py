@@ -9,6 +9,7 @@ from __future__ import annotations
 import errno
 from typing import TYPE_CHECKING
 
+from rangebar_polars._files.failpoints import Step, failpoint
 from rangebar_polars._utils import clock
 from rangebar_polars._utils.span import microseconds
 from rangebar_polars.live.protocol.day_close import DayClose
@@ -155,6 +156,7 @@ class LiveSymbol:
         if self.sequencing is None:
             return
         self._note_rest(is_refused=False, is_unreachable=False)
+        failpoint(Step.BACKFILL_PAGE)
         offered = self.sequencing.page(Page(request, trades, sent_at), clock.monotonic())
         self.counters.ids_backfilled += offered.accepted
         self._note(offered)
@@ -325,6 +327,7 @@ class LiveSymbol:
         if batch is None:
             return True
         bars = series.push(batch.day, record) if batch.day is not None and record else []
+        failpoint(Step.PUSHED)
         sequencing.applied(batch)
         self._may_apply = sequencing.has_waiting
         done = clock.monotonic()

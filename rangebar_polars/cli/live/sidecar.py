@@ -108,6 +108,7 @@ def run(arguments: argparse.Namespace) -> int:
     from rangebar_polars.live.log import log_to
     from rangebar_polars.sidecar.config import SidecarConfig
     from rangebar_polars.sidecar.run import check_sidecar, run_sidecar
+    from rangebar_polars.storage.live.journal_file import JournalSchemaError
 
     try:
         config = SidecarConfig.from_settings(**_values(arguments))
@@ -120,7 +121,7 @@ def run(arguments: argparse.Namespace) -> int:
             return int(run_sidecar(config))
     except LeaseError as error:
         return fail(error_text(error), HELD)
-    except (MissingExtraError, ValueError) as error:
+    except (JournalSchemaError, MissingExtraError, ValueError) as error:
         return fail(error_text(error), WRONG_CALL)
     except RangeBarError as error:
         return fail(error_text(error), NOT_STARTED)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Protocol
 
+from rangebar_polars._files.failpoints import Step, failpoint
 from rangebar_polars._utils import clock
 from rangebar_polars.fetch.binance.stream import Rejected, Sentinel, StreamTrade
 from rangebar_polars.live.network.connector import Connected, Connector, Disconnected
@@ -86,6 +87,7 @@ class Streams:
         self._old: tuple[StreamConnection, ...] = ()
         self._lost_at: float | None = None
         self._lost_reason = ""
+        self._checked_at = float("-inf")
         self.connector = Connector(market, list(symbols), sink=self._take, on_change=self._changed)
 
     @property
@@ -117,6 +119,10 @@ class Streams:
     def check(self) -> None:
         """Judge lag and replacement. The engine calls it about once a second."""
         now = clock.monotonic()
+        applied = [one.applied_at for one in self.symbols.values() if one.applied_at is not None]
+        if max(applied, default=float("-inf")) >= self._checked_at:
+            self.connector.trades_applied()
+        self._checked_at = now
         if self._lag.is_behind(now):
             self._replace(ReplaceReason.LAGGING)
             self._note(Reason.LAGGING, applies=True)
@@ -163,18 +169,22 @@ class Streams:
             return
         now = clock.monotonic()
         if isinstance(change, Connected):
+            failpoint(Step.CONNECTED)
             self.last_error = ""
             if change.replaces:
                 self._new, self._old = change.connection, change.replaces
                 self._replacement = Replacement(now)
             else:
-                self._lag.replaced()
+                self._note_in_time()
             if self._lost_at is not None:
                 self._reports.reconnected(self.symbols, self._lost_reason, now - self._lost_at)
                 self._lost_at = None
         elif isinstance(change, Disconnected):
             reason = change.lost.reason.value
             self.reconnects[reason] = self.reconnects.get(reason, 0) + 1
+            if change.connection in self._old:
+                # The new one is alone now, and its messages are judged from here on.
+                self._note_in_time()
             if change.connection is self._new or change.connection in self._old:
                 self._end_replacement()
             if change.is_last:
@@ -200,14 +210,18 @@ class Streams:
             return
         match self._replacement.decide(now):
             case Decision.CLOSE_OLD:
+                failpoint(Step.CONNECTION_REPLACED)
                 for connection in self._old:
                     self.connector.retire(connection)
-                self._lag.replaced()
-                self._note(Reason.LAGGING, applies=False)
+                self._note_in_time()
                 self._end_replacement()
             case Decision.DROP_NEW if self._new is not None:
                 self.connector.drop(self._new)
                 self._end_replacement()
+
+    def _note_in_time(self) -> None:
+        self._lag.replaced()
+        self._note(Reason.LAGGING, applies=False)
 
     def _end_replacement(self) -> None:
         self._replacement, self._new, self._old = None, None, ()
