@@ -21,6 +21,9 @@ import pytest
 
 import rangebar_polars as rb
 from exchange import Exchange, Tape
+from rangebar_polars.live.health.metrics import METRICS, PREFIX
+from rangebar_polars.live.health.stored import NOT_RESPONDING, UNKNOWN, WRITER_GONE
+from rangebar_polars.live.protocol.states import Failure, Reason, State
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -99,6 +102,16 @@ def test_blocks_of_documents_that_stream_run_at_an_exchange(root: Path, tmp_path
         for path, code in codes.items():
             run = run_script(code, tmp_path, environment)
             assert run.returncode == 0, f"{path}\n{run.stderr[-3000:]}"
+
+
+def test_the_runbook_has_every_state_reason_and_metric(root: Path) -> None:
+    page = (root / "docs" / "guides" / "operations.md").read_text()
+    for value in (*State, *Reason, *Failure, WRITER_GONE, NOT_RESPONDING, UNKNOWN):
+        assert f"**`{value}`**" in page, value
+    known = {PREFIX + one.name + ("_total" if one.is_counter else "") for one in METRICS}
+    used = set(re.findall(r"rangebar_live_\w+", page))
+    assert len(used) >= 5
+    assert used <= known
 
 
 def test_links_within_the_repository_lead_somewhere(root: Path) -> None:
