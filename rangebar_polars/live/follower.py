@@ -13,6 +13,7 @@ from rangebar_polars.exceptions import StorageError
 from rangebar_polars.live.consumers.positions import Position
 from rangebar_polars.live.health.stored import stored_status
 from rangebar_polars.live.interfaces import SeriesStart
+from rangebar_polars.live.protocol.states import State
 from rangebar_polars.sources import TRADES_SCHEMA
 from rangebar_polars.storage.id_kinds import ID
 from rangebar_polars.storage.live.journal import encode_frame
@@ -108,7 +109,11 @@ class Follower:
 
     def statuses(self) -> list[dict[str, Any]]:
         """Return the status of the symbol as the files of its writer show it."""
-        return [stored_status(self._folder).to_dict()]
+        found = stored_status(self._folder).to_dict()
+        if not self._is_live and found["state"] == State.LIVE.value:
+            # The writer is live, and this reader has not caught up yet.
+            found["state"] = State.HISTORY.value
+        return [found]
 
     def partial(self, frames: BarFrames) -> list[pl.DataFrame]:
         """Return a frame of the forming bars, from any thread."""

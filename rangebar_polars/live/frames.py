@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from rangebar_polars._typing import Features
     from rangebar_polars.bar_series.identity import BarSeries
     from rangebar_polars.live.consumers.positions import Position
-    from rangebar_polars.live.series import SeriesBars
+    from rangebar_polars.live.interfaces import SeriesBars
 
 __all__ = ["BarFrames", "live_columns"]
 

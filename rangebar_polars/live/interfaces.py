@@ -6,18 +6,19 @@ The parts do not know each other. Each of these protocols is filled by one of th
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from datetime import date, datetime
+
+    import polars as pl
 
     from rangebar_polars.bar_series.identity import BarSeries
     from rangebar_polars.live.consumers.positions import Position
     from rangebar_polars.live.protocol.gaps import Request
     from rangebar_polars.live.protocol.spans import MissingIds
     from rangebar_polars.live.protocol.trades import TradeColumns
-    from rangebar_polars.live.series import SeriesBars
 
 __all__ = [
     "Consumer",
@@ -26,6 +27,7 @@ __all__ = [
     "Journal",
     "RestAnswer",
     "RestQueue",
+    "SeriesBars",
     "SeriesStart",
 ]
 
@@ -118,6 +120,15 @@ class RestQueue(Protocol):
     def close(self) -> None:
         """End all waits at once. No answer comes after it."""
         ...
+
+
+class SeriesBars(NamedTuple):
+    """Bars that have ended in a series, in the order of their ids."""
+
+    #: Number of the threshold, in the order of the configuration.
+    number: int
+    series: BarSeries
+    bars: pl.DataFrame
 
 
 @dataclass(frozen=True, slots=True)

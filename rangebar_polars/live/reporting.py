@@ -16,6 +16,7 @@ from rangebar_polars.live.health.status import (
     ConsumerState,
     ConsumerStatus,
     LiveStatus,
+    NotifyStatus,
     ProcessState,
     RestStatus,
     SeriesStatus,
@@ -23,6 +24,7 @@ from rangebar_polars.live.health.status import (
     overall_state,
 )
 from rangebar_polars.live.health.stored import state_content
+from rangebar_polars.notify.sending import notification_counts
 from rangebar_polars.storage.live.state_file import read_state, write_state
 
 if TYPE_CHECKING:
@@ -156,6 +158,7 @@ class Reporter:
             connections=self._connections(engine, now),
             consumers=[self._consumer(one.status(), now) for one in self._session.consumers],
             rest=self._rest(),
+            notify=_notified(),
         )
         self.board.put(status)
         if self._has_changed or now >= self._written_at + STATE_S:
@@ -323,6 +326,15 @@ class Reporter:
                 self._session.log.event(
                     "state_not_written", symbol, is_failure=True, error=str(error)
                 )
+
+
+def _notified() -> NotifyStatus:
+    counts = notification_counts().values()
+    return NotifyStatus(
+        sent=sum(one.sent for one in counts),
+        coalesced=sum(one.coalesced for one in counts),
+        failed=sum(one.failed for one in counts),
+    )
 
 
 def _wall(at: float | None, now: float) -> datetime | None:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from rangebar_polars._utils.span import day_start
 from rangebar_polars.bar_series.days import new_builder
 from rangebar_polars.bar_series.segments import segment_of
+from rangebar_polars.live.interfaces import SeriesBars
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -46,15 +47,6 @@ class Builders(Protocol):
     def replace(self, index: int, state: bytes) -> None:
         """Go on from another state."""
         ...
-
-
-class SeriesBars(NamedTuple):
-    """Bars that have ended in a series, in the order of their ids."""
-
-    #: Number of the threshold, in the order of the configuration.
-    number: int
-    series: BarSeries
-    bars: pl.DataFrame
 
 
 def fresh_state(spec: BarSpec) -> bytes:

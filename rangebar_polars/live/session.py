@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from rangebar_polars._utils import clock
 from rangebar_polars.bar_series.identity import instant_of
-from rangebar_polars.events import EVENT_NAMES, emit_hook
+from rangebar_polars.events import EVENT_NAMES, FAILURES, emit_hook
 from rangebar_polars.live.consumers import BarConsumer
 from rangebar_polars.live.consumers.positions import Position
 from rangebar_polars.live.engine import EngineOptions, LiveEngine
@@ -24,6 +24,7 @@ from rangebar_polars.live.protocol.freshness import check_interval_s
 from rangebar_polars.live.protocol.states import State
 from rangebar_polars.live.reporting import Reporter
 from rangebar_polars.live.symbol_parts import SymbolOptions
+from rangebar_polars.notify.sending import send_status
 from rangebar_polars.storage.live.writer_lock import WAIT_S, WriterLock
 from rangebar_polars.storage.parquet import TickStorage
 
@@ -59,6 +60,7 @@ class SessionOptions:
     watchdog_timeout_s: float = 300.0
     shutdown_timeout_s: float = 20.0
     is_verbose: bool = False
+    heartbeat_s: float | None = None
 
 
 @dataclass(slots=True)
@@ -120,6 +122,7 @@ class LiveSession:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._stop: asyncio.Event | None = None
         self._lock = threading.Lock()
+        self._heartbeat_at = clock.monotonic()
 
     @property
     def _symbol_options(self) -> SymbolOptions:
@@ -278,7 +281,7 @@ class LiveSession:
 
     def event(self, symbol: str, name: str, **fields: object) -> None:
         """Log and emit an event. Consumers call it in their threads, too."""
-        self.log.event(name, symbol, is_failure=name in FAILED, **fields)  # type: ignore[arg-type]
+        self.log.event(name, symbol, is_failure=name in FAILURES, **fields)  # type: ignore[arg-type]
         if name in EVENT_NAMES:
             emit_hook(name, symbol, **fields)  # type: ignore[arg-type]
         if self.reporter is not None:
@@ -291,9 +294,17 @@ class LiveSession:
             self.reporter.turned(engine)
         if self.service_manager is not None:
             self.service_manager.turned(self._described)
+        self._send_heartbeat()
         until = self.plan.until
         if until is not None and all(one.has_reached(until) for one in engine.symbols.values()):
             self.stop("until")
+
+    def _send_heartbeat(self) -> None:
+        """Notify that the session runs, at the interval of the options."""
+        interval_s, now = self.options.heartbeat_s, clock.monotonic()
+        if interval_s is not None and now >= self._heartbeat_at + interval_s:
+            self._heartbeat_at = now
+            send_status(f"rangebar sidecar: {self._described()}")
 
     def _described(self) -> str:
         """Return a line for the service manager."""
@@ -346,20 +357,3 @@ def following_history(plan: LivePlan, storage: TickStorage) -> StoredHistory:
 
 def _call_in(loop: asyncio.AbstractEventLoop, function: Callable[[], None]) -> None:
     loop.call_soon_threadsafe(function)
-
-
-FAILED = frozenset(
-    {
-        "sidecar_failed",
-        "sidecar_stalled",
-        "sidecar_degraded",
-        "consumer_failed",
-        "finalizing_behind",
-        "trade_conflict",
-        "trade_invalid",
-        "journal_damaged",
-        "archive_differs",
-        "gap_detected",
-        "coverage_gap",
-    }
-)

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
-    from rangebar_polars.events import HookPayload
+    from rangebar_polars.events._payload import HookPayload
 
 __all__ = ["Digest", "First", "Line", "Message", "MessagePlan", "Repeats", "Status"]
 

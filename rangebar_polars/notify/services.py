@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from threading import Thread
 from typing import TYPE_CHECKING, Any, Literal
@@ -13,17 +14,25 @@ from rangebar_polars._utils import clock
 from rangebar_polars._utils.fork import ForkSafeLock
 from rangebar_polars._utils.optional import import_extra
 from rangebar_polars.config import settings
-from rangebar_polars.exceptions import SettingError
+from rangebar_polars.exceptions import RangeBarError, SettingError
 from rangebar_polars.notify.secrets import hide, secrets_of
 from rangebar_polars.notify.wording import Note
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from types import TracebackType
 
     from rangebar_polars.config import Settings
     from rangebar_polars.notify.wording import Priority
 
-__all__ = ["Service", "configured_services", "post", "pushover_address", "pushover_service"]
+__all__ = [
+    "LogFailures",
+    "Service",
+    "configured_services",
+    "post",
+    "pushover_address",
+    "pushover_service",
+]
 __all__ += ["sending_settings", "telegram_address", "telegram_service"]
 
 _LOG = logging.getLogger("rangebar_polars.notify")
@@ -200,10 +209,24 @@ class _Calls:
 _calls = _Calls()
 
 
+class LogFailures(AbstractContextManager[None]):
+    """Logs and suppresses an exception of a message, for which nobody waits or which returns False."""
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> bool:
+        if not isinstance(error, Exception):
+            return False
+        # The text of other errors can contain an address with its keys.
+        reason = str(error) if isinstance(error, RangeBarError) else type(error).__name__
+        _LOG.warning("a notification was not sent: %s", reason)
+        return True
+
+
 def _quiet(call: Callable[[], bool]) -> bool:
-    try:
+    with LogFailures():
         return call()
-    except Exception as error:  # noqa: BLE001 - the plugins of apprise raise anything
-        # Its text may contain an address.
-        _LOG.warning("a notification failed with `%s`", type(error).__name__)
-        return False
+    return False

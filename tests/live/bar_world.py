@@ -17,8 +17,7 @@ from rangebar_polars.bar_series.identity import BarSpec
 from rangebar_polars.exceptions import StorageError
 from rangebar_polars.live.consumers.replay import Replayed
 from rangebar_polars.live.frames import BarFrames
-from rangebar_polars.live.interfaces import SeriesStart
-from rangebar_polars.live.series import SeriesBars
+from rangebar_polars.live.interfaces import SeriesBars, SeriesStart
 
 FIRST_DAY = date(2026, 11, 2)
 THRESHOLDS = (250, 500)

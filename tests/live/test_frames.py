@@ -13,7 +13,7 @@ from rangebar_polars.bar_series.days import new_builder
 from rangebar_polars.bar_series.identity import BarSpec
 from rangebar_polars.live.consumers.positions import Position
 from rangebar_polars.live.frames import BarFrames, live_columns
-from rangebar_polars.live.series import SeriesBars
+from rangebar_polars.live.interfaces import SeriesBars
 from rangebar_polars.storage.parquet import TickStorage
 
 DAY = "2024-08-08"

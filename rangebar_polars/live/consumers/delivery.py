@@ -22,8 +22,7 @@ if TYPE_CHECKING:
     from rangebar_polars.live.consumers.replay import ReplayedRows
     from rangebar_polars.live.consumers.symbol_bars import Offered
     from rangebar_polars.live.frames import BarFrames
-    from rangebar_polars.live.interfaces import SeriesStart
-    from rangebar_polars.live.series import SeriesBars
+    from rangebar_polars.live.interfaces import SeriesBars, SeriesStart
 
 __all__ = [
     "Compute",

@@ -21,8 +21,7 @@ if TYPE_CHECKING:
     from rangebar_polars.live.consumers.delivery import DeliveryOptions, Step
     from rangebar_polars.live.consumers.replay import ReplaySource
     from rangebar_polars.live.frames import BarFrames
-    from rangebar_polars.live.interfaces import ConsumerStatus, SeriesStart
-    from rangebar_polars.live.series import SeriesBars
+    from rangebar_polars.live.interfaces import ConsumerStatus, SeriesBars, SeriesStart
 
 __all__ = ["BarIterator"]
 

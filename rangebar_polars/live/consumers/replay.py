@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple, Protocol
 import polars as pl
 
 from rangebar_polars.live.consumers.positions import Position, series_from
-from rangebar_polars.live.series import SeriesBars
+from rangebar_polars.live.interfaces import SeriesBars
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping

@@ -16,8 +16,7 @@ if TYPE_CHECKING:
     from rangebar_polars.bar_series.identity import BarSeries
     from rangebar_polars.live.consumers.replay import ReplayedRows
     from rangebar_polars.live.frames import BarFrames
-    from rangebar_polars.live.interfaces import SeriesStart
-    from rangebar_polars.live.series import SeriesBars
+    from rangebar_polars.live.interfaces import SeriesBars, SeriesStart
 
 __all__ = ["Offered", "SymbolBars"]
 

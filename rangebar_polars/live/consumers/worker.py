@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import logging
+from contextlib import ExitStack
 from threading import Condition, Lock, Thread
 from typing import TYPE_CHECKING, Protocol
 
 from rangebar_polars._files.failpoints import Step as FailpointStep
 from rangebar_polars._files.failpoints import failpoint
 from rangebar_polars._utils import clock
-from rangebar_polars._utils.caught import Caught
 from rangebar_polars.exceptions import StorageError
 from rangebar_polars.live.consumers.delivery import (
     Compute,
@@ -33,8 +33,12 @@ if TYPE_CHECKING:
     from rangebar_polars.live.consumers.replay import ReplaySource
     from rangebar_polars.live.consumers.symbol_bars import Offered
     from rangebar_polars.live.frames import BarFrames
-    from rangebar_polars.live.interfaces import ConsumerReports, ConsumerStatus, SeriesStart
-    from rangebar_polars.live.series import SeriesBars
+    from rangebar_polars.live.interfaces import (
+        ConsumerReports,
+        ConsumerStatus,
+        SeriesBars,
+        SeriesStart,
+    )
 
 __all__ = ["BarConsumer", "Receiver"]
 
@@ -57,6 +61,14 @@ class Receiver(Protocol):
     def close(self) -> None:
         """End what the receiver has started."""
         ...
+
+
+class _ReceiverError(Exception):
+    """Carries what a receiver raised."""
+
+    def __init__(self, error: Exception) -> None:
+        super().__init__(error)
+        self.error = error
 
 
 class BarConsumer:
@@ -181,20 +193,24 @@ class BarConsumer:
     # The thread that delivers
 
     def _deliver_all(self) -> None:
-        with Caught(even_exits=True) as caught:
+        with ExitStack() as stack:
+            stack.push(self._report_end)
             while self._deliver_next():
                 pass
-        error = caught.error
-        if isinstance(error, StreamClosedError):
-            self._reports.stop(f"nobody reads the stream: {error}", None)
-        elif error is not None and not isinstance(error, AbortedError):
-            _LOG.error("consumer `%s` ends", self.options.name, exc_info=error)
-            self._reports.stop(f"consumer `{self.options.name}` ended: {error!r}", error)
         self._replays.close()
         self._receiver.close()
         with self._condition:
             self._has_ended = True
             self._condition.notify_all()
+
+    def _report_end(self, _kind: object, error: BaseException | None, _traceback: object) -> bool:
+        """Report what ends the thread; the engine stops, and raises it if it is a fault of ours."""
+        if isinstance(error, StreamClosedError):
+            self._reports.stop(f"nobody reads the stream: {error}", None)
+        elif error is not None and not isinstance(error, AbortedError):
+            _LOG.error("consumer `%s` ends", self.options.name, exc_info=error)
+            self._reports.stop(f"consumer `{self.options.name}` ended: {error!r}", error)
+        return True
 
     def _deliver_next(self) -> bool:
         """Do the next step; return whether there may be others."""
@@ -219,13 +235,10 @@ class BarConsumer:
         return True
 
     def _offer(self, offered: Offered) -> None:
-        # The function of the user may raise anything.
-        with Caught() as caught:
-            self._receiver.deliver(offered.frame.clone(), self._partly_delivered)
-        if isinstance(caught.error, (StreamClosedError, AbortedError)):
-            raise caught.error
-        if isinstance(caught.error, Exception):
-            self._note_raised(caught.error)
+        try:
+            self._pass_on(offered)
+        except _ReceiverError as raised:
+            self._note_raised(raised.error)
             return
         failpoint(FailpointStep.DELIVERED)
         with self._condition:
@@ -233,6 +246,14 @@ class BarConsumer:
             if not self._is_aborted:
                 self._delivery.returned(clock.monotonic())
             self._condition.notify_all()
+
+    def _pass_on(self, offered: Offered) -> None:
+        try:
+            self._receiver.deliver(offered.frame.clone(), self._partly_delivered)
+        except (StreamClosedError, AbortedError):
+            raise
+        except Exception as error:
+            raise _ReceiverError(error) from error
 
     def _partly_delivered(self, count: int) -> None:
         failpoint(FailpointStep.DELIVERED)
