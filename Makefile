@@ -91,7 +91,7 @@ bench: build ## Ratios against reading the columns, and against other libraries 
 	$(if $(ARGS),,$(USER_ENV)/bin/python benches/fetch.py && $(USER_ENV)/bin/python benches/storage.py && $(USER_ENV)/bin/python benches/cache.py && $(USER_ENV)/bin/python benches/populate.py && $(USER_ENV)/bin/python benches/trade_files.py)
 
 # In the environment of the tests: one build serves both commands.
-demo: this-clone $(TEST_ENV)/.installed ## An archive through fetch, store, a population killed and resumed, to bars and a picture
+demo: this-clone $(TEST_ENV)/.installed ## An archive through fetch, store, a population killed and resumed, to bars and a picture; then live bars
 	$(TEST_ENV)/bin/python docs/demo.py
 
 wheel: this-clone build/env/.ready ## The wheel as published, tried in an empty environment
