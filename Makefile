@@ -19,6 +19,8 @@ export CARGO_TARGET_DIR ?= $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/rangebar-polar
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export PIP_NO_INPUT := 1
 export PIP_QUIET := 1
+# Each process of the tests would compile the sources again.
+unexport PYTHONDONTWRITEBYTECODE
 
 # What users and benchmarks import: an optimised library, linked to the sources.
 USER_ENV := .venv
@@ -89,7 +91,7 @@ bench: build ## Ratios against reading the columns, and against other libraries 
 	$(if $(ARGS),,$(USER_ENV)/bin/python benches/fetch.py && $(USER_ENV)/bin/python benches/storage.py && $(USER_ENV)/bin/python benches/cache.py && $(USER_ENV)/bin/python benches/populate.py && $(USER_ENV)/bin/python benches/trade_files.py)
 
 # In the environment of the tests: one build serves both commands.
-demo: this-clone $(TEST_ENV)/.installed ## An archive through fetch, store, a population killed and resumed, to bars and a picture
+demo: this-clone $(TEST_ENV)/.installed ## An archive through fetch, store, a population killed and resumed, to bars and a picture; then live bars
 	$(TEST_ENV)/bin/python docs/demo.py
 
 wheel: this-clone build/env/.ready ## The wheel as published, tried in an empty environment

@@ -1,4 +1,4 @@
-"""Run the main job offline: fetch, store, populate, kill, resume, and read back.
+"""Run the main job offline: fetch, store, populate, kill, resume, read back, and stream.
 
 The archive is built from generated trades in the layout of Binance's archive, so they take the same
 path as real trades. If real trades are found beside the repository, their bars are drawn too.
@@ -19,6 +19,7 @@ from pathlib import Path
 from zipfile import ZIP_DEFLATED, ZipFile
 
 import polars as pl
+from demo_live import live_session
 
 import rangebar_polars as rb
 from rangebar_polars._files.failpoints import Step
@@ -213,6 +214,16 @@ def read_back() -> None:
     draw("generated", bars.tail(DRAWN_BARS), 500)
 
 
+def stream() -> None:
+    """Stream the bars of another exchange, and compare them with a population."""
+    heading(
+        "live bars of an exchange in a box, five hours in some seconds; the sidecar is killed once"
+    )
+    start = time.perf_counter()
+    live_session(FOLDER / "live")
+    print(f"took {time.perf_counter() - start:.1f} s")
+
+
 def from_files_to_bars(files: list[Path]) -> None:
     """Compute and draw the bars of archive files."""
     for file in files:
@@ -237,6 +248,7 @@ def main() -> None:
         print(
             "\nno real trades beside the repository; `rangebar fetch` gets them from the exchange"
         )
+    stream()
 
 
 if __name__ == "__main__":

@@ -20,7 +20,8 @@ from rangebar_polars._files.folders import application_folder
 from rangebar_polars._files.toml import is_there, read_toml
 from rangebar_polars._text import shown
 from rangebar_polars._utils.address import Address
-from rangebar_polars._utils.setting_types import (
+from rangebar_polars._utils.settings.live import LiveSettings, about
+from rangebar_polars._utils.settings.types import (
     ADDRESS,
     COUNT,
     DSN,
@@ -47,12 +48,12 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
     from dataclasses import Field
 
-    from rangebar_polars._utils.setting_types import Kind
+    from rangebar_polars._utils.settings.live import Described
+    from rangebar_polars._utils.settings.types import Kind
 
 __all__ = [
     "Settings",
     "Written",
-    "certificate_variables",
     "config_file_values",
     "config_folder",
     "in_time_zone",
@@ -61,14 +62,20 @@ __all__ = [
     "parsed_value",
     "proxy_of",
     "require_known",
+    "setting_fields",
     "settings",
     "time_zone_variable",
     "unknown_variables",
     "variable_of",
+    "variables_set",
     "written_value",
 ]
 
 _ZONE_LOCK = Lock()
+_PROXIES_OF_STREAMS = {
+    "ws": ("ws", "socks", "https", "http"),
+    "wss": ("wss", "socks", "https"),
+}
 
 
 def platform_folder(use: Literal["cache", "config"], platform: str = sys.platform) -> Path:
@@ -104,26 +111,12 @@ def _symbols_file() -> Path | None:
 
 
 @dataclass(frozen=True, slots=True)
-class Described:
-    """The description of a setting, in the metadata of its field."""
-
-    kind: Kind
-    meaning: str
-    default_text: str | None = None
-    other_variables: tuple[str, ...] = ()
-
-
-def _about(*described: Any) -> dict[str, Described]:  # noqa: ANN401
-    return {"setting": Described(*described)}
-
-
-@dataclass(frozen=True, slots=True)
-class Settings:
+class Settings(LiveSettings):
     """All settings with their values, as `settings()` returns them. The `repr` hides secrets."""
 
     cache_dir: Path = field(
         default_factory=_cache_folder,
-        metadata=_about(
+        metadata=about(
             PATH,
             "Folder of the tick store and of the embedded bar cache.",
             "the platform's cache folder",
@@ -131,11 +124,11 @@ class Settings:
     )
     config: Path = field(
         default_factory=_config_file,
-        metadata=_about(PATH, "The settings file.", "`config.toml` in the configuration folder"),
+        metadata=about(PATH, "The settings file.", "`config.toml` in the configuration folder"),
     )
     symbols: Path | None = field(
         default_factory=_symbols_file,
-        metadata=_about(
+        metadata=about(
             PATH,
             "Your own symbols, merged over those of the package.",
             "`symbols.toml` in the configuration folder, if it is there",
@@ -143,30 +136,30 @@ class Settings:
     )
     symbol_gate: Literal["strict", "warn", "off"] = field(
         default="strict",
-        metadata=_about(
+        metadata=about(
             choice("strict", "warn", "off"),
             "What a symbol that is not registered leads to: an error, a warning, nothing.",
         ),
     )
     crypto_min_threshold: int = field(
-        default=250, metadata=_about(THRESHOLD, "Smallest threshold of a crypto symbol.")
+        default=250, metadata=about(THRESHOLD, "Smallest threshold of a crypto symbol.")
     )
     forex_min_threshold: int = field(
-        default=50, metadata=_about(THRESHOLD, "Smallest threshold of a forex symbol.")
+        default=50, metadata=about(THRESHOLD, "Smallest threshold of a forex symbol.")
     )
     equities_min_threshold: int = field(
-        default=100, metadata=_about(THRESHOLD, "Smallest threshold of a share.")
+        default=100, metadata=about(THRESHOLD, "Smallest threshold of a share.")
     )
     unknown_min_threshold: int = field(
-        default=1, metadata=_about(THRESHOLD, "Smallest threshold of any other symbol.")
+        default=1, metadata=about(THRESHOLD, "Smallest threshold of any other symbol.")
     )
     binance_archive_url: str = field(
         default=Address("https://data.binance.vision"),
-        metadata=_about(ADDRESS, "Stands before `/data/…` of the archive."),
+        metadata=about(ADDRESS, "Stands before `/data/…` of the archive."),
     )
     binance_rest_url: str | None = field(
         default=None,
-        metadata=_about(
+        metadata=about(
             ADDRESS,
             "Stands before `/api/v3`, `/fapi/v1` and `/dapi/v1`.",
             "Binance's own for each market",
@@ -174,48 +167,50 @@ class Settings:
     )
     exness_url: str = field(
         default=Address("https://ticks.ex2archive.com"),
-        metadata=_about(ADDRESS, "Stands before `/ticks/…` of the archive."),
+        metadata=about(ADDRESS, "Stands before `/ticks/…` of the archive."),
     )
     checksum: Literal["require", "warn"] = field(
         default="require",
-        metadata=_about(
+        metadata=about(
             choice("require", "warn"),
             "What an archive without a checksum leads to: an error, or a warning.",
         ),
     )
     http_tries: int = field(
-        default=5, metadata=_about(COUNT, "Tries of a request before it counts as failed.")
+        default=5, metadata=about(COUNT, "Tries of a request before it counts as failed.")
     )
     http_timeout_s: float = field(
         default=30.0,
-        metadata=_about(SECONDS, "How long to wait for an answer, and for each part of it."),
+        metadata=about(SECONDS, "How long to wait for an answer, and for each part of it."),
     )
     http_total_timeout_s: float = field(
         default=3600.0,
-        metadata=_about(SECONDS, "Longest time of one request, with its answer and redirects."),
+        metadata=about(SECONDS, "Longest time of one request, with its answer and redirects."),
     )
     http_min_bytes_per_s: int = field(
         default=1024,
-        metadata=_about(
+        metadata=about(
             RATE,
             "Slowest transfer to accept, on average over `http_timeout_s`; 0 accepts any.",
         ),
     )
     rest_weight_per_minute: int = field(
         default=3000,
-        metadata=_about(COUNT, "Request weight to use; the exchange's limit is 6000 or less."),
+        metadata=about(
+            COUNT,
+            "Request weight to use in a minute; the exchange's limit is 6000 or less. Live bars use "
+            "up to half as much again, so that a population leaves room for them.",
+        ),
     )
-    verbose: bool = field(
-        default=True, metadata=_about(SWITCH, "Show progress bars on a terminal.")
-    )
+    verbose: bool = field(default=True, metadata=about(SWITCH, "Show progress bars on a terminal."))
     event_log: Path | None = field(
         default=None,
-        metadata=_about(PATH, "File to which events are appended, one JSON object a line.", "none"),
+        metadata=about(PATH, "File to which events are appended, one JSON object a line.", "none"),
     )
     pushover_api_token: str | None = field(
         default=None,
         repr=False,
-        metadata=_about(
+        metadata=about(
             TEXT,
             "Your Pushover application. Alerts are sent only when both keys are set.",
             "none",
@@ -225,23 +220,23 @@ class Settings:
     pushover_user_key: str | None = field(
         default=None,
         repr=False,
-        metadata=_about(
+        metadata=about(
             TEXT, "Your Pushover account, to which alerts go.", "none", ("PUSHOVER_USER_KEY",)
         ),
     )
     telegram_token: str | None = field(
-        default=None, repr=False, metadata=_about(TEXT, "Your Telegram bot.", "none")
+        default=None, repr=False, metadata=about(TEXT, "Your Telegram bot.", "none")
     )
     telegram_chat_id: str | None = field(
-        default=None, repr=False, metadata=_about(TEXT, "Your Telegram chat.", "none")
+        default=None, repr=False, metadata=about(TEXT, "Your Telegram chat.", "none")
     )
     plugins: Literal["on", "off", "strict"] = field(
         default="on",
-        metadata=_about(choice("on", "off", "strict"), "Feature plugins; `strict` raises errors."),
+        metadata=about(choice("on", "off", "strict"), "Feature plugins; `strict` raises errors."),
     )
     tick_lock_wait_s: float = field(
         default=30.0,
-        metadata=_about(
+        metadata=about(
             WAIT,
             "How long to wait for another writer of the same ticks that makes no progress; with 0, "
             "not at all.",
@@ -250,17 +245,17 @@ class Settings:
     clickhouse_dsn: str | None = field(
         default=None,
         repr=False,
-        metadata=_about(DSN, "ClickHouse server of the bar cache.", "an embedded one"),
+        metadata=about(DSN, "ClickHouse server of the bar cache.", "an embedded one"),
     )
     cache_wait_s: float = field(
         default=30.0,
-        metadata=_about(
+        metadata=about(
             WAIT, "How long to wait for a bar cache that is in use; with 0, not at all."
         ),
     )
     cache_idle_s: float = field(
         default=60.0,
-        metadata=_about(
+        metadata=about(
             WAIT,
             "How long an embedded bar cache stays open after a call, unless another process waits "
             "for it; doubled each time that it passes. With 0, every call closes it.",
@@ -268,9 +263,15 @@ class Settings:
     )
 
 
+def setting_fields() -> list[Field[Any]]:
+    """Return the fields of all settings, those of live bars last."""
+    live = {item.name for item in fields(LiveSettings)}
+    return sorted(fields(Settings), key=lambda item: item.name in live)
+
+
 @cache
 def _fields() -> dict[str, Field[Any]]:
-    return {item.name: item for item in fields(Settings)}
+    return {item.name: item for item in setting_fields()}
 
 
 def settings(**arguments: object) -> Settings:
@@ -455,14 +456,16 @@ def proxy_of(scheme: str, host: str) -> tuple[str, Address] | None:
     """Return the proxy for a host and the variable that names it; None for a direct connection.
 
     The variables are `HTTP_PROXY`, `HTTPS_PROXY`, `ALL_PROXY` and `NO_PROXY`, in either letter case.
-    Without them, the configuration of the system decides.
+    Without them, the configuration of the system decides. For `ws` and `wss` the order is that of
+    the library `websockets`.
     """
     from urllib.request import getproxies, proxy_bypass
 
     if proxy_bypass(host):
         return None
     found = getproxies()
-    kind = next((kind for kind in (scheme, "all") if found.get(kind)), None)
+    kinds = _PROXIES_OF_STREAMS.get(scheme, (scheme, "all"))
+    kind = next((kind for kind in kinds if found.get(kind)), None)
     if kind is None:
         return None
     names = (f"{kind}_proxy", f"{kind}_proxy".upper())
@@ -471,9 +474,8 @@ def proxy_of(scheme: str, host: str) -> tuple[str, Address] | None:
     return variable, Address(proxy if "://" in proxy else f"http://{proxy}")
 
 
-def certificate_variables() -> dict[str, str]:
-    """Return the variables that tell OpenSSL where files are, as far as they are set."""
-    names = ("SSL_CERT_FILE", "SSL_CERT_DIR", "SSLKEYLOGFILE")
+def variables_set(*names: str) -> dict[str, str]:
+    """Return those of some variables of other programs that are set and not empty."""
     return {name: os.environ[name] for name in names if os.environ.get(name)}
 
 

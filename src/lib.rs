@@ -1,11 +1,12 @@
 //! Range bars for Polars: an exact core with two entry points.
 //!
-//! `core` and `features` depend on neither Polars nor Python. `frames` converts columns. `plugin` has the
-//! expressions, `python` the stateful builder.
+//! `core`, `features` and `journal` depend on neither Polars nor Python. `frames` converts columns. `plugin`
+//! has the expressions, `python` the stateful builders.
 #![deny(unsafe_code)]
 
 pub mod core;
 pub mod features;
+pub mod journal;
 
 #[cfg(feature = "plugin")]
 pub mod frames;
@@ -21,7 +22,7 @@ mod module {
     use pyo3::prelude::*;
     use pyo3_polars::PolarsAllocator;
 
-    use crate::python::{builder, module};
+    use crate::python::{builder, journal, live, module};
 
     #[global_allocator]
     static ALLOCATOR: PolarsAllocator = PolarsAllocator::new();
@@ -32,6 +33,14 @@ mod module {
         internal.add("__debug_build__", cfg!(debug_assertions))?;
         internal.add_class::<builder::Builder>()?;
         internal.add_function(wrap_pyfunction!(builder::read_checkpoint, internal)?)?;
+        internal.add_class::<live::LiveBuilders>()?;
+        internal.add_class::<journal::JournalContent>()?;
+        internal.add_function(wrap_pyfunction!(journal::encode_record, internal)?)?;
+        internal.add_function(wrap_pyfunction!(journal::encode_trades, internal)?)?;
+        internal.add_function(wrap_pyfunction!(journal::encode_missing, internal)?)?;
+        internal.add_function(wrap_pyfunction!(journal::encode_journal_header, internal)?)?;
+        internal.add_function(wrap_pyfunction!(journal::read_journal_header, internal)?)?;
+        internal.add_function(wrap_pyfunction!(journal::read_journal, internal)?)?;
         internal.add_function(wrap_pyfunction!(module::columns, internal)?)?;
         internal.add_function(wrap_pyfunction!(module::rules, internal)?)?;
         internal.add_function(wrap_pyfunction!(module::known_names, internal)?)?;

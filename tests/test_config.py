@@ -17,6 +17,7 @@ from rangebar_polars.exceptions import SettingError
 
 # What the file, the environment and an argument say, one more binding than the other.
 ADDRESSES = ("http://file", "http://variable", "http://argument")
+BASES = ("wss://of-file:1/a", "ws://of-variable,wss://other", "wss://of-argument")
 TEXTS = ("of-file", "of-variable", "of-argument")
 PATHS = ("/of/file", "/of/variable", "/of/argument")
 NUMBERS = (11, "12", 13)
@@ -31,6 +32,19 @@ GIVEN = {
     "binance_archive_url": ADDRESSES,
     "binance_rest_url": ADDRESSES,
     "exness_url": ADDRESSES,
+    "binance_stream_url": BASES,
+    "binance_um_stream_url": BASES,
+    "binance_cm_stream_url": BASES,
+    "streaming_symbols": ("btcusdt", "ethusdt,solusdt", "xrpusdt"),
+    "streaming_thresholds": ("250", "500,750", "1000"),
+    "streaming_microstructure": (True, "no", True),
+    "streaming_gap_fill": (True, "no", True),
+    "streaming_verbose": (True, "no", True),
+    "streaming_watchdog_timeout_s": (1, "2.5", 3.5),
+    "streaming_notify": ("off", "FAILURES", "off"),
+    "max_pending_bars": NUMBERS,
+    "health_port": NUMBERS,
+    "health_host": TEXTS,
     "checksum": ("require", "Warn", "require"),
     "http_tries": NUMBERS,
     "http_timeout_s": (1, "2.5", 3.5),
@@ -43,6 +57,7 @@ GIVEN = {
     "pushover_user_key": TEXTS,
     "telegram_token": TEXTS,
     "telegram_chat_id": TEXTS,
+    "notify_urls": ("json://a", "json://b?c=d,e,xmls://f/g", "jsons://h"),
     "plugins": ("off", "STRICT", "on"),
     "clickhouse_dsn": TEXTS,
     "cache_wait_s": (1, "2.5", 3.5),
@@ -54,6 +69,7 @@ SECRETS = {
     "pushover_user_key",
     "telegram_token",
     "telegram_chat_id",
+    "notify_urls",
     "clickhouse_dsn",
 }
 WRONG = {
@@ -67,6 +83,9 @@ WRONG = {
     "binance_archive_url": "data.binance.vision",
     "binance_rest_url": "ftp://here",
     "exness_url": "here",
+    "binance_stream_url": "http://here",
+    "binance_um_stream_url": "wss://here,",
+    "binance_cm_stream_url": "wss://",
     "checksum": "maybe",
     "http_tries": True,
     "http_timeout_s": "nan",
@@ -79,11 +98,22 @@ WRONG = {
     "pushover_user_key": 7,
     "telegram_token": 7,
     "telegram_chat_id": 7,
+    "notify_urls": 7,
     "plugins": "never",
     "clickhouse_dsn": 7,
     "cache_wait_s": -1,
     "tick_lock_wait_s": -1,
     "cache_idle_s": -1,
+    "streaming_symbols": 7,
+    "streaming_thresholds": "low",
+    "streaming_microstructure": "perhaps",
+    "streaming_gap_fill": "perhaps",
+    "streaming_verbose": "perhaps",
+    "streaming_watchdog_timeout_s": 0,
+    "streaming_notify": "all",
+    "max_pending_bars": 0,
+    "health_port": 65_536,
+    "health_host": False,
 }
 
 
@@ -105,6 +135,8 @@ def toml(value: object) -> str:
 
 
 def comparable(value: object) -> object:
+    if isinstance(value, tuple):
+        return ",".join(map(str, value))
     return str(value).lower() if isinstance(value, (str, Path)) else value
 
 
@@ -173,12 +205,21 @@ def test_an_error_names_the_choices_and_the_nearest(monkeypatch: pytest.MonkeyPa
 
 
 def test_secrets_are_neither_shown_nor_in_errors() -> None:
-    given = {name: f"hidden-{name}" for name in SECRETS}
+    given = {name: f"hidden://hidden-{name}" for name in SECRETS}
     assert "hidden" not in repr(settings(**given))
     for name in SECRETS:
         with pytest.raises(SettingError) as caught:
             settings(**{name: 918_273})
         assert "918273" not in str(caught.value)
+
+
+def test_addresses_of_notifications_may_contain_commas() -> None:
+    two = settings(notify_urls="mailto://a?to=b@c,d@e , json://f").notify_urls
+    assert two == ("mailto://a?to=b@c,d@e", "json://f")
+    for wrong in ("hidden", "json://", "json://hidden,json://hidden", "json:// hidden", [], [7]):
+        with pytest.raises(SettingError, match="an address of apprise") as caught:
+            settings(notify_urls=wrong)
+        assert "hidden" not in str(caught.value)
 
 
 def test_pushover_keys_have_their_plain_names_too(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -265,6 +306,29 @@ def test_the_minimum_of_a_symbol_is_a_variable(monkeypatch: pytest.MonkeyPatch) 
         monkeypatch.setenv("RANGEBAR_MIN_THRESHOLD_BTCUSDT", wrong)
         with pytest.raises(SettingError, match=f"RANGEBAR_MIN_THRESHOLD_BTCUSDT` is `{wrong}`"):
             minimum_threshold_setting("BTCUSDT")
+
+
+def test_streams_have_one_or_several_bases(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RANGEBAR_BINANCE_STREAM_URL", " wss://one/ , ws://two:9443/market ")
+    assert settings().binance_stream_url == ("wss://one", "ws://two:9443/market")
+    chosen = settings(binance_stream_url=["wss://one", "wss://two"])
+    assert chosen.binance_stream_url == ("wss://one", "wss://two")
+    for wrong in (
+        "wss://one,wss://one/",
+        "wss://one?x=1",
+        "wss://one#x",
+        "wss://me@one",
+        "wss://one:port",
+        "wss://one:0",
+        "wss:// one",
+        [],
+        ["wss://one", 7],
+    ):
+        with pytest.raises(SettingError, match="the argument `binance_stream_url` is"):
+            settings(binance_stream_url=wrong)
+    with pytest.raises(SettingError) as caught:
+        settings(binance_stream_url="wss://me:secret@one")
+    assert "secret" not in str(caught.value)
 
 
 def test_settings_need_no_library(tmp_path: Path) -> None:

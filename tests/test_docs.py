@@ -6,23 +6,34 @@ import doctest
 import importlib
 import inspect
 import operator
+import os
 import pkgutil
 import pydoc
 import re
 import subprocess
 import sys
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
 import polars as pl
 import pytest
 
 import rangebar_polars as rb
+from exchange import Exchange, Tape
+from rangebar_polars.live.health.metrics import METRICS, PREFIX
+from rangebar_polars.live.health.stored import NOT_RESPONDING, UNKNOWN, WRITER_GONE
+from rangebar_polars.live.protocol.states import Failure, Reason, State
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
     from types import ModuleType
 
 BLOCK = re.compile(r"^```python\n(.*?)^```", re.MULTILINE | re.DOTALL)
+STREAMS = re.compile(r"\b(live_bars|run_sidecar|run_sidecar_async)\(")
+# Time at the exchange passes so much faster, and a bar of 250 dbps takes some four trades.
+SPEED, TRADES_PER_MINUTE, VOLATILITY = 60, 120, 0.2
 LINK = re.compile(r"\]\(([^)#\s]+)(?:#[^)]*)?\)")
 MODULES = sorted(
     module.name
@@ -40,12 +51,30 @@ def script_of(path: Path) -> str:
     return "\n".join(BLOCK.findall(path.read_text()))
 
 
-def run_script(code: str, folder: Path, *options: str) -> subprocess.CompletedProcess[str]:
+@contextmanager
+def market(folder: Path) -> Iterator[dict[str, str]]:
+    """Run an exchange around now whose time passes; the variables that a script needs for it."""
+    hours, now = timedelta(hours=3), datetime.now(UTC)
+    tapes = [
+        Tape.around(
+            now, hours, hours, symbol=symbol, per_minute=TRADES_PER_MINUTE, volatility=VOLATILITY
+        )
+        for symbol in ("BTCUSDT", "ETHUSDT")
+    ]
+    with Exchange(*tapes) as exchange, exchange.live(SPEED):
+        own = {"RANGEBAR_CACHE_DIR": str(folder / "cache"), "RANGEBAR_HEALTH_PORT": "0"}
+        yield exchange.environment | own
+
+
+def run_script(
+    code: str, folder: Path, environment: dict[str, str] | None = None
+) -> subprocess.CompletedProcess[str]:
     script = folder / "script.py"
     script.write_text(code)
     return subprocess.run(
-        [sys.executable, *options, str(script)],
+        [sys.executable, str(script)],
         capture_output=True, text=True, timeout=1200, check=False, cwd=folder,
+        env=os.environ | (environment or {}),
     )  # fmt: skip
 
 
@@ -61,9 +90,28 @@ def test_blocks_of_the_readme_run(root: Path, tmp_path: Path) -> None:
 def test_blocks_of_the_other_documents_run(root: Path, tmp_path: Path) -> None:
     for path in documents(root)[1:]:
         code = script_of(path)
-        if code:
+        if code and not STREAMS.search(code):
             run = run_script(code, tmp_path)
             assert run.returncode == 0, f"{path}\n{run.stderr[-3000:]}"
+
+
+def test_blocks_of_documents_that_stream_run_at_an_exchange(root: Path, tmp_path: Path) -> None:
+    codes = {path: code for path in documents(root) if STREAMS.search(code := script_of(path))}
+    assert len(codes) >= 1
+    with market(tmp_path) as environment:
+        for path, code in codes.items():
+            run = run_script(code, tmp_path, environment)
+            assert run.returncode == 0, f"{path}\n{run.stderr[-3000:]}"
+
+
+def test_the_runbook_has_every_state_reason_and_metric(root: Path) -> None:
+    page = (root / "docs" / "guides" / "operations.md").read_text()
+    for value in (*State, *Reason, *Failure, WRITER_GONE, NOT_RESPONDING, UNKNOWN):
+        assert f"**`{value}`**" in page, value
+    known = {PREFIX + one.name + ("_total" if one.is_counter else "") for one in METRICS}
+    used = set(re.findall(r"rangebar_live_\w+", page))
+    assert len(used) >= 5
+    assert used <= known
 
 
 def test_links_within_the_repository_lead_somewhere(root: Path) -> None:

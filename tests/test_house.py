@@ -133,3 +133,9 @@ def test_the_column_reference_is_the_catalogue():
     pytest.importorskip("rangebar_polars")
     generate = runpy.run_path(str(ROOT / "docs" / "reference" / "generate.py"))
     assert generate["PAGE"].read_text(encoding="utf-8") == generate["page"]()
+
+
+def test_the_reference_of_metrics_is_what_a_sidecar_counts():
+    pytest.importorskip("rangebar_polars")
+    generate = runpy.run_path(str(ROOT / "docs" / "reference" / "generate.py"))
+    assert generate["METRICS_PAGE"].read_text(encoding="utf-8") == generate["metrics_page"]()

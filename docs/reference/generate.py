@@ -1,16 +1,18 @@
-"""Write columns.md, settings.md, sources.md, layouts.md and names.md from the tables of the package.
+"""Write columns.md, settings.md, sources.md, layouts.md, names.md and metrics.md from the package.
 
 Run with the package installed: python docs/reference/generate.py
 """
 
 from __future__ import annotations
 
-from dataclasses import MISSING, fields
+from dataclasses import MISSING
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import rangebar_polars as rb
-from rangebar_polars.config import Settings
+from rangebar_polars.config import setting_fields
+from rangebar_polars.live.health.metrics import CONTENT_TYPE, METRICS, PREFIX
+from rangebar_polars.live.protocol.states import State
 from rangebar_polars.sources import SOURCES
 from rangebar_polars.trade_layouts.table import LAYOUTS
 
@@ -22,6 +24,7 @@ SETTINGS_PAGE = Path(__file__).with_name("settings.md")
 SOURCES_PAGE = Path(__file__).with_name("sources.md")
 LAYOUTS_PAGE = Path(__file__).with_name("layouts.md")
 NAMES_PAGE = Path(__file__).with_name("names.md")
+METRICS_PAGE = Path(__file__).with_name("metrics.md")
 HEAD = """\
 # Columns of a bar frame
 
@@ -155,6 +158,22 @@ column, and `None` leaves a field out. `rb.binding(trades)` shows what is read.
 |---|---|---|
 """
 
+METRICS_HEAD = """\
+# Metrics of a sidecar
+
+Generated from `rangebar_polars.live.health.metrics` by `docs/reference/generate.py`; do not edit.
+
+`/metrics` of a sidecar's HTTP interface (`health_host`, `health_port`) answers in the text format of
+Prometheus (`{content_type}`). The guide to operations has [a job and alert rules](../guides/operations.md#metrics-and-alerts).
+
+Numbers are those of the process and begin at 0 when it starts. While it runs, a counter never falls. A
+metric whose value is not known, such as the lag before the first message, has no sample. The label
+`state` is one of {states}; `symbol` and `market` are those of the [store](sources.md).
+
+| metric | kind | labels | meaning |
+|---|---|---|---|
+"""
+
 
 def bounds(lower: float | None, upper: float | None) -> str:
     """Format a range of values in interval notation, empty where there is no bound."""
@@ -204,7 +223,7 @@ def default_text(setting) -> str:
 def settings_page() -> str:
     """Return the page of the settings."""
     text = SETTINGS_HEAD
-    for setting in fields(Settings):
+    for setting in setting_fields():
         about = setting.metadata["setting"]
         variables = [f"RANGEBAR_{setting.name.upper()}", *about.other_variables]
         cells = [
@@ -291,9 +310,26 @@ def names_page() -> str:
     return text
 
 
+def metrics_page() -> str:
+    """Return the page of the metrics."""
+    states = ", ".join(f"`{state.value}`" for state in State)
+    text = METRICS_HEAD.format(content_type=CONTENT_TYPE, states=states)
+    for metric in METRICS:
+        name = PREFIX + metric.name + ("_total" if metric.is_counter else "")
+        cells = [
+            f"`{name}`",
+            "counter" if metric.is_counter else "gauge",
+            ", ".join(f"`{label}`" for label in metric.labels),
+            metric.help,
+        ]
+        text += f"| {' | '.join(cells)} |\n"
+    return text
+
+
 if __name__ == "__main__":
     PAGE.write_text(page(), encoding="utf-8")
     SETTINGS_PAGE.write_text(settings_page(), encoding="utf-8")
     SOURCES_PAGE.write_text(sources_page(), encoding="utf-8")
     LAYOUTS_PAGE.write_text(layouts_page(), encoding="utf-8")
     NAMES_PAGE.write_text(names_page(), encoding="utf-8")
+    METRICS_PAGE.write_text(metrics_page(), encoding="utf-8")

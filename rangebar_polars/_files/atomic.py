@@ -7,11 +7,11 @@ import hashlib
 import os
 import re
 import secrets
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
 
 from rangebar_polars._files.failpoints import Step, failpoint
-from rangebar_polars._utils.arguments.checks import ACCESS_HINT
+from rangebar_polars._utils.arguments.checks import ACCESS_HINT, is_folder
 from rangebar_polars.exceptions import RangeBarError, StorageError, with_hint
 
 if TYPE_CHECKING:
@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
 __all__ = [
     "disk_errors",
+    "make_synced_folders",
+    "replace_synced",
     "sha256_of",
     "temporary_name",
     "temporary_pid",
@@ -67,6 +69,51 @@ def write_synced(disk: Disk, path: Path, data: memoryview) -> None:
         failpoint(Step.TEMP_SYNCED)
     finally:
         disk.close(file)
+
+
+def replace_synced(disk: Disk, path: Path, data: memoryview) -> None:
+    """Replace the content of a file in one step, or create it; its folder exists.
+
+    If the process or the machine stops meanwhile, the file is the old or the new one, complete.
+    """
+    temporary = path.parent / temporary_name(path.name)
+    try:
+        write_synced(disk, temporary, data)
+        os.replace(temporary, path)  # noqa: PTH105 - as long as a disk has no such operation
+        failpoint(Step.LINKED)
+        disk.sync_folder(path.parent)
+        failpoint(Step.PLACE_SYNCED)
+    finally:
+        with suppress(OSError):
+            disk.unlink(temporary)
+
+
+def make_synced_folders(disk: Disk, root: Path, path: Path) -> None:
+    """Make a folder and its parents, so that they survive a loss of power.
+
+    A process may have ended between making a folder and syncing it. So every existing folder from
+    `root` on is synced the first time that this process uses it.
+
+    Raises
+    ------
+    StorageError
+        A file has the name of one of the folders.
+    """
+    chain = []
+    while not is_folder(path) or (path.is_relative_to(root) and path not in disk.synced):
+        chain.append(path)
+        path = path.parent
+    for folder in reversed(chain):
+        try:
+            disk.make_folder(folder)
+        except FileExistsError as error:
+            raise StorageError(f"`{folder}` is not a folder, where the store needs one") from error
+        failpoint(Step.FOLDER_MADE)
+    for folder in chain:
+        disk.sync_folder(folder.parent)
+    if chain:
+        failpoint(Step.FOLDERS_SYNCED)
+        disk.synced.update(chain)
 
 
 def verify_content(disk: Disk, path: Path, sha256: str) -> None:

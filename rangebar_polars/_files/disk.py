@@ -53,6 +53,14 @@ class Disk:
         """Wait until the bytes of the file are on the disk."""
         os.fsync(file)
 
+    def sync_data(self, file: int) -> None:
+        """Wait until the bytes of the file are on the disk, but not its modification time."""
+        getattr(os, "fdatasync", os.fsync)(file)
+
+    def truncate(self, file: int, length: int) -> None:
+        """Cut a file off after a number of bytes."""
+        os.ftruncate(file, length)
+
     def close(self, file: int) -> None:
         """Close a file."""
         os.close(file)
@@ -73,6 +81,10 @@ class Disk:
             if error.errno not in _NO_LINKS:
                 raise
             rename_if_free(source, target)
+
+    def rename(self, source: Path, target: Path) -> None:
+        """Rename a file in one step, in place of another file of that name."""
+        source.replace(target)
 
     def lock(self, path: Path) -> LockFile:
         """Open and lock a file, waiting for another holder as long as it makes progress."""

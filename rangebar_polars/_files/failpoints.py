@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-__all__ = ["Step", "failpoint", "on_failpoint"]
+__all__ = ["Step", "failpoint", "is_observed", "on_failpoint"]
 
 
 class Step(StrEnum):
@@ -36,6 +36,26 @@ class Step(StrEnum):
     FILE_PUT_BACK = "disk.file_put_back"
     GARBAGE_REMOVED = "disk.garbage_removed"
 
+    # Live bars: the writer lock of a symbol, its journals and its state file.
+    LOCK_TAKEN = "live.lock_taken"
+    JOURNALS_RECOVERED = "live.journals_recovered"
+    JOURNAL_CREATED = "live.journal_created"
+    RECORD_HALF_WRITTEN = "live.record_half_written"
+    RECORD_WRITTEN = "live.record_written"
+    RECORD_SYNCED = "live.record_synced"
+    MISSING_WRITTEN = "live.missing_written"
+    DAY_CLOSED = "live.day_closed"
+    REVISION_WRITTEN = "live.revision_written"
+    STATE_FILE_WRITTEN = "live.state_file_written"
+    LOCK_RELEASED = "live.lock_released"
+
+    # Live bars: the protocol of a symbol, and its connections.
+    STATE_READY = "live.state_ready"
+    CONNECTED = "live.connected"
+    BACKFILL_PAGE = "live.backfill_page"
+    PUSHED = "live.pushed"
+    CONNECTION_REPLACED = "live.connection_replaced"
+
     # The bar cache, and a population that fills it.
     LEASES_TAKEN = "cache.leases_taken"
     CACHE_OPENED = "cache.cache_opened"
@@ -52,9 +72,13 @@ class Step(StrEnum):
     LOCAL_COPY_WRITTEN = "cache.local_copy_written"
     LEASES_RELEASED = "cache.leases_released"
 
+    # Live bars: a consumer has taken bars, and its cursor says so.
+    DELIVERED = "live.delivered"
+    CURSOR_SAVED = "live.cursor_saved"
+
     @property
     def area(self) -> str:
-        """The part of the package that reaches the step: `disk` or `cache`."""
+        """The part of the package that reaches the step: `disk`, `cache` or `live`."""
         return self.value.partition(".")[0]
 
 
@@ -66,6 +90,11 @@ def failpoint(step: Step) -> None:
     """Report that a step is reached to the observers of this process."""
     for observer in tuple(_OBSERVERS):
         observer(step)
+
+
+def is_observed() -> bool:
+    """Return whether an observer is there, for which a step that is one call is done in two."""
+    return bool(_OBSERVERS)
 
 
 @contextmanager

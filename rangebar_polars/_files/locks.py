@@ -36,6 +36,7 @@ __all__ = [
     "LockFile",
     "LockWaitWarning",
     "beat",
+    "deadline_after",
     "sign",
     "sign_with_command",
     "wait_a_little",
@@ -64,10 +65,11 @@ class LockFile:
     lock of a parent that was killed, so a child closes the file at once.
     """
 
-    def __init__(self, path: Path, *, create: bool = True) -> None:
+    def __init__(self, path: Path, *, create: bool = True, writable: bool = True) -> None:
         self.path = path
-        flags = os.O_RDWR | getattr(os, "O_BINARY", 0) | getattr(os, "O_CLOEXEC", 0)
-        flags |= os.O_CREAT if create else 0
+        flags = os.O_RDWR if writable else os.O_RDONLY
+        flags |= getattr(os, "O_BINARY", 0) | getattr(os, "O_CLOEXEC", 0)
+        flags |= os.O_CREAT if create and writable else 0
         self._descriptor: int | None = os.open(path, flags, _FILE_MODE)
         self._has_ranges = False
         _OPEN.add(self)
@@ -331,6 +333,11 @@ def _no_progress(path: Path, limit_s: float) -> StorageError:
             "RANGEBAR_TICK_LOCK_WAIT_S",
         )
     )
+
+
+def deadline_after(seconds: float) -> float:
+    """Return the deadline for `wait_a_little` that lies a number of seconds ahead."""
+    return time.monotonic() + seconds
 
 
 def wait_a_little(deadline: float) -> bool:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import UTC, date, datetime
+from datetime import date
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
+from rangebar_polars._utils import clock
 from rangebar_polars._utils.span import Span, day_start, parse_instant, parse_span
 from rangebar_polars.bar_series.features import NO_FEATURES
 from rangebar_polars.bar_series.identity import BarRules, BarSpec
@@ -28,6 +29,7 @@ from rangebar_polars.symbol_registry._minimum import resolve_and_validate_thresh
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
+    from datetime import datetime
 
     from rangebar_polars._utils.span import When
     from rangebar_polars.bar_series.features import FeatureSet
@@ -62,7 +64,7 @@ def span_of(symbol: str, start: When, end: When | None) -> Span:
     ValueError
         The arguments are not a span, or it lies in the future or before the effective start.
     """
-    now = datetime.now(UTC)
+    now = clock.utc_now()
     span = parse_span(start, _FAR if end is None else end)
     if span.start >= now:
         raise ValueError(

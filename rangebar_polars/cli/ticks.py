@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import argparse
-from datetime import UTC, date, datetime
+from datetime import date
 from typing import TYPE_CHECKING
 
 import polars as pl
 
 from rangebar_polars._text import count_text
+from rangebar_polars._utils import clock
 from rangebar_polars._utils.span import parse_day, parse_span
 from rangebar_polars.cli._arguments import (
     add_cache_dir_argument,
@@ -248,7 +249,7 @@ def _span_arguments(command: argparse.ArgumentParser) -> None:
     """Add the arguments for a symbol, its first and its last day, and its venue."""
     command.add_argument("symbol", metavar="SYMBOL", help="see `rangebar symbols` for a list")
     command.add_argument("start", metavar="START", help="first day (UTC), such as 2024-01-31")
-    today = datetime.now(UTC).date().isoformat()
+    today = clock.utc_now().date().isoformat()
     command.add_argument(
         "end", metavar="END", nargs="?", default=today, help="last day (default: today)"
     )

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import time
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from rangebar_polars._files.failpoints import Step, failpoint
 from rangebar_polars._files.interrupts import Uninterrupted
-from rangebar_polars._files.locks import wait_a_little
+from rangebar_polars._files.locks import deadline_after, wait_a_little
 from rangebar_polars._utils.arguments.keywords import checked_keywords
 from rangebar_polars.clickhouse.connection import driver
 from rangebar_polars.clickhouse.connection.client import READS, Cache
@@ -172,7 +171,7 @@ def _connect_server(target: Target) -> Connection:
 
 def _open_folder(target: Target) -> Connection:
     assert target.folder is not None  # noqa: S101
-    deadline = time.monotonic() + target.wait_s
+    deadline = deadline_after(target.wait_s)
     lock = FolderLock(target.folder)
     with driver.opening(target.address):
         if not lock.acquire(target.wait_s):

@@ -277,6 +277,33 @@ class StoredTicksBuilder(RangeBarBuilder):
     _watches_fills = False
     _watches_windows = False
 
+    def hand_over(self) -> tuple[_internal.Builder, str, str]:
+        """Return the kernel's builder, bound to the columns of stored trades.
+
+        The texts are the headers of its checkpoints, now and once trades are pushed. This object must
+        not be used any more.
+        """
+        # Whoever imports the package does not need the sources.
+        from rangebar_polars.sources import TRADES_SCHEMA
+
+        before = _internal.read_checkpoint(self.checkpoint())
+        self.push(TRADES_SCHEMA.to_frame())
+        after = _internal.read_checkpoint(self.checkpoint())
+        return self._first["bound"].core, before, after
+
+    def bars_state(self) -> bytes:
+        """Return the checkpoint of a builder of the same trades with core and microstructure."""
+        arguments = self._arguments()
+        arguments.pop("lookback", None)
+        arguments["features"] = list(column_names().groups["microstructure"])
+        return self._checkpoint(arguments, plain=True)
+
+    def bars_digest(self) -> str:
+        """Return a hash of the forming bars and of all that decides the next ones."""
+        bound = self._bound
+        core = self._request.without_trades() if bound is None else bound.core
+        return core.bars_digest()
+
 
 def _push_hint(trades: object) -> str:
     if isinstance(trades, pl.LazyFrame):

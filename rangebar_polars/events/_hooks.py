@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import atexit
 import logging
-import time
-from typing import TYPE_CHECKING, Literal, TypeAlias
+from typing import TYPE_CHECKING, Protocol, TypeAlias
 
+from rangebar_polars._utils import clock
 from rangebar_polars._utils.fork import ForkSafeLock, after_fork_in_child
 from rangebar_polars.config import settings
 from rangebar_polars.events._kinds import EVENT_NAMES, FAILURES, event_name
@@ -17,22 +17,40 @@ from rangebar_polars.exceptions import SettingError
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
+    from rangebar_polars.config import Settings
     from rangebar_polars.events._kinds import Event
 
     Callback: TypeAlias = Callable[[HookPayload], object]
 
-__all__ = ["clear_hooks", "emit", "emit_hook", "flush_hooks", "register_for_all"]
-__all__ += ["register_for_failures", "register_hook", "unregister_hook"]
+__all__ = ["clear_hooks", "connect_notifier", "emit", "emit_hook", "flush_hooks"]
+__all__ += ["register_for_all", "register_for_failures", "register_hook", "unregister_hook"]
 
 _LOG = logging.getLogger("rangebar_polars.events")
 
-# Alerts, with their Pushover priority.
-_ALERTS: dict[str, Literal["high", "emergency"]] = {
-    "symbol_not_registered": "emergency",
-    "threshold_violation": "high",
-}
-# The exit of the program waits this long for an alert that is being sent.
+# Alerts, which go to Pushover without a call if the user has set the keys.
+_ALERTS = frozenset({"symbol_not_registered", "threshold_violation", "checksum_failed"})
+# The exit of the program waits this long for what is not delivered.
 _EXIT_WAIT_S = 5.0
+
+
+class Notifier(Protocol):
+    """What sends events to services. No method but `flush` waits."""
+
+    def take(self, payload: HookPayload) -> None:
+        """Take an event for the services that are enabled."""
+        ...
+
+    def alert(self, payload: HookPayload, chosen: Settings) -> None:
+        """Take an alert."""
+        ...
+
+    def finish(self) -> None:
+        """Send everything that waits, because the program ends."""
+        ...
+
+    def flush(self, timeout_s: float) -> bool:
+        """Wait until every message that is due is sent; return False on a timeout."""
+        ...
 
 
 class Subscribers:
@@ -41,8 +59,7 @@ class Subscribers:
     def __init__(self) -> None:
         self._lock = ForkSafeLock()
         self._all: list[Subscriber] = []
-        self._alerts = Subscriber(_send_alert)
-        self._alerted: set[tuple[str, str]] = set()
+        self._notifier: Notifier | None = None
         self._waits_at_exit = False
 
     def register(self, events: Iterable[str], callback: Callback) -> None:
@@ -75,8 +92,12 @@ class Subscribers:
             for subscriber in self._all:
                 subscriber.events.difference_update(EVENT_NAMES if event is None else {event})
             self._drop_idle()
-            if event is None:
-                self._alerted.clear()
+
+    def connect(self, notifier: Notifier) -> None:
+        """Pass all events to a notifier."""
+        with self._lock:
+            self._notifier = notifier
+            self._wait_at_exit()
 
     def publish(self, payload: HookPayload) -> None:
         """Deliver the payload to the subscribers of its event."""
@@ -85,28 +106,36 @@ class Subscribers:
         for subscriber in subscribers:
             subscriber.deliver(payload)
 
-    def alert(self, payload: HookPayload) -> None:
-        """Send an alert, once for each event and symbol."""
-        with self._lock:
-            key = (payload.event, payload.symbol)
-            if key in self._alerted:
-                return
-            self._alerted.add(key)
-            self._wait_at_exit()
-        self._alerts.deliver(payload)
+        if self._notifier is not None:
+            self._notifier.take(payload)
+
+    def alert(self, payload: HookPayload, chosen: Settings) -> None:
+        """Send an alert to the user's Pushover account."""
+        from rangebar_polars.notify.sending import notifications
+
+        self.connect(notifications)
+        notifications.alert(payload, chosen)
 
     def flush(self, timeout_s: float) -> bool:
         """Wait until all events are delivered; return False on a timeout."""
-        deadline = time.monotonic() + timeout_s
+        deadline = clock.monotonic() + timeout_s
         with self._lock:
-            subscribers = [*self._all, self._alerts]
+            waiting = [item.flush for item in self._all]
+            if self._notifier is not None:
+                waiting.append(self._notifier.flush)
         # Flush each of them, also after a timeout of one.
-        finished = [item.flush(max(0.0, deadline - time.monotonic())) for item in subscribers]
+        finished = [flush(max(0.0, deadline - clock.monotonic())) for flush in waiting]
         return all(finished)
+
+    def end(self, timeout_s: float) -> None:
+        """Deliver what waits before the program ends."""
+        if self._notifier is not None:
+            self._notifier.finish()
+        self.flush(timeout_s)
 
     def restart(self) -> None:
         """Reset the subscribers in a forked child, which does not have their threads."""
-        for subscriber in (*self._all, self._alerts):
+        for subscriber in self._all:
             subscriber.restart()
 
     def _find(self, callback: Callback) -> Subscriber | None:
@@ -121,15 +150,7 @@ class Subscribers:
     def _wait_at_exit(self) -> None:
         if not self._waits_at_exit:
             self._waits_at_exit = True
-            atexit.register(self.flush, _EXIT_WAIT_S)
-
-
-def _send_alert(payload: HookPayload) -> None:
-    from rangebar_polars.notify.pushover import send_critical_alert
-
-    details = ", ".join(f"{key} {value}" for key, value in payload.details.items() if value != "")
-    title = f"rangebar: {payload.event.replace('_', ' ')}"
-    send_critical_alert(title, f"{payload.symbol}: {details}", priority=_ALERTS[payload.event])
+            atexit.register(self.end, _EXIT_WAIT_S)
 
 
 _subscribers = Subscribers()
@@ -178,6 +199,11 @@ def register_for_failures(callback: Callback) -> None:
 def register_for_all(callback: Callback) -> None:
     """Call a function on every event."""
     _subscribers.register(EVENT_NAMES, callback)
+
+
+def connect_notifier(notifier: Notifier) -> None:
+    """Pass every event to a notifier. Of several, the last one counts."""
+    _subscribers.connect(notifier)
 
 
 def unregister_hook(event: str | type[Event], callback: Callback) -> bool:
@@ -233,4 +259,4 @@ def _send(payload: HookPayload) -> None:
     if chosen.event_log is not None:
         append_line(chosen.event_log, payload.to_line())
     if payload.event in _ALERTS and chosen.pushover_api_token and chosen.pushover_user_key:
-        _subscribers.alert(payload)
+        _subscribers.alert(payload, chosen)

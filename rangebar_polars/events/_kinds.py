@@ -17,6 +17,7 @@ __all__ = [
     "EVENT_NAMES",
     "FAILURES",
     "CheckpointSaved",
+    "ChecksumFailed",
     "CoverageGap",
     "DownloadCompleted",
     "DownloadFailed",
@@ -37,12 +38,19 @@ __all__ = [
 _BY_COMPONENT = {
     "symbol_registry": ("symbol_not_registered", "symbol_coverage_mismatch"),
     "threshold_validation": ("threshold_violation",),
-    "download": ("download_start", "download_complete", "download_failed", "tick_fetch_progress"),
+    "download": (
+        "download_start",
+        "download_complete",
+        "download_failed",
+        "tick_fetch_progress",
+        "checksum_failed",
+    ),
     "tick_storage": (
         "ticks_written",
         "tick_file_quarantined",
         "tick_file_restored",
         "coverage_gap",
+        "journal_damaged",
     ),
     "cache_write": ("cache_write_start", "cache_write_complete", "cache_write_failed"),
     "validation": ("validation_complete", "validation_failed"),
@@ -55,8 +63,20 @@ _BY_COMPONENT = {
         "sidecar_stopped",
         "sidecar_checkpoint_saved",
         "sidecar_checkpoint_restored",
+        "sidecar_live",
+        "sidecar_degraded",
+        "sidecar_stalled",
+        "sidecar_failed",
+        "sidecar_reconnected",
+        "sidecar_new_series",
+        "finalizing_behind",
+        "consumer_failed",
+        "trade_conflict",
+        "trade_late",
+        "trade_invalid",
+        "archive_differs",
     ),
-    "kintsugi": ("kintsugi_pass_complete", "gap_detected"),
+    "kintsugi": ("kintsugi_pass_complete", "gap_detected", "gap_healed"),
 }
 
 #: The component that an event comes from, by the event's name.
@@ -68,7 +88,9 @@ EVENT_NAMES: Mapping[str, str] = MappingProxyType(
 FAILURES: frozenset[str] = frozenset(
     {name for name in EVENT_NAMES if name.endswith("_failed")}
     | {"symbol_not_registered", "symbol_coverage_mismatch", "threshold_violation"}
-    | {"tick_file_quarantined", "coverage_gap", "gap_detected"}
+    | {"tick_file_quarantined", "coverage_gap", "gap_detected", "journal_damaged"}
+    | {"sidecar_stalled", "finalizing_behind", "trade_conflict", "trade_invalid"}
+    | {"archive_differs"}
 )
 
 
@@ -143,6 +165,19 @@ class DownloadFailed(Event):
     day: date
     url: str
     reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class ChecksumFailed(Event):
+    """Emitted when an archive does not have its published SHA-256, also after a second download."""
+
+    name: ClassVar[str] = "checksum_failed"
+    is_failure: ClassVar[bool] = True
+
+    day: date
+    url: str
+    expected: str
+    actual: str
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,13 +9,15 @@ import os
 import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import UTC, date, datetime
+from datetime import date
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
+from rangebar_polars._utils import clock
 from rangebar_polars.events._kinds import EVENT_NAMES, FAILURES
 
 if TYPE_CHECKING:
+    from datetime import datetime
     from pathlib import Path
 
 __all__ = ["HookPayload", "append_line", "generate_trace_id"]
@@ -41,7 +43,7 @@ class HookPayload:
 
     event: str
     symbol: str
-    timestamp: datetime = field(default_factory=lambda: datetime.now(UTC))
+    timestamp: datetime = field(default_factory=clock.utc_now)
     details: Mapping[str, object] = field(default_factory=dict)
     is_failure: bool = False
     trace_id: str | None = None

@@ -8,6 +8,8 @@ from contextlib import AbstractContextManager
 from threading import Condition, Thread
 from typing import TYPE_CHECKING
 
+from rangebar_polars._utils import clock
+
 if TYPE_CHECKING:
     from collections.abc import Callable
     from types import TracebackType
@@ -76,7 +78,9 @@ class Subscriber:
     def flush(self, timeout_s: float) -> bool:
         """Wait until all payloads are delivered; return False on a timeout."""
         with self._changed:
-            return self._changed.wait_for(lambda: self._worker is None, timeout_s)
+            return self._changed.wait_for(
+                lambda: self._worker is None, clock.real_seconds(timeout_s)
+            )
 
     def _start(self) -> None:
         worker = Thread(target=self._work, name="rangebar-subscriber", daemon=True)

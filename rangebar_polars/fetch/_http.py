@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import os
 import ssl
-import time
 import weakref
 from contextlib import contextmanager
 from datetime import UTC
@@ -15,9 +14,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, urljoin, urlsplit
 
+from rangebar_polars._utils import clock
 from rangebar_polars._utils.address import Address
 from rangebar_polars._utils.optional import import_extra
-from rangebar_polars.config import certificate_variables, proxy_of, settings
+from rangebar_polars.config import proxy_of, settings, variables_set
 from rangebar_polars.exceptions import RangeBarError, SettingError, with_hint
 from rangebar_polars.fetch._decoding import decoded
 from rangebar_polars.fetch.failures.causes import cause_of
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
     from datetime import datetime
 
-    from rangebar_polars.fetch._wire import Limits
+    from rangebar_polars.fetch._wire import Cancellation, Limits
 
 __all__ = ["Answer", "HttpClient", "RequestFailedError", "date_of"]
 
@@ -104,9 +104,14 @@ class HttpClient:
     """
 
     def __init__(
-        self, clock: Callable[[], float] = time.monotonic, *, limits: Limits | None = None
+        self,
+        clock: Callable[[], float] = clock.monotonic,
+        *,
+        limits: Limits | None = None,
+        cancellation: Cancellation | None = None,
     ) -> None:
         import_extra("httpcore2", "fetch")
+        self._cancellation = cancellation
         self._limits = limits or _limits()
         self._clock = clock
         self._pools: dict[tuple[int, str, str], Any] = {}
@@ -127,7 +132,7 @@ class HttpClient:
         """
         from rangebar_polars.fetch._wire import Meter, metered
 
-        with metered(Meter(self._limits, self._clock)):
+        with metered(Meter(self._limits, self._clock, self._cancellation)):
             with _failures(address):
                 response = self._followed(method, address, headers or {})
             try:
@@ -180,7 +185,7 @@ class HttpClient:
                     "connect": min(silence_s, CONNECT_TIMEOUT_S),
                     "read": silence_s,
                     "write": silence_s,
-                    "pool": self._limits.total_s,
+                    "pool": clock.real_seconds(self._limits.total_s),
                 }
             },
         )
@@ -216,7 +221,7 @@ def _pool_of(scheme: str, found: tuple[str, Address] | None) -> Any:  # noqa: AN
     from rangebar_polars.fetch._wire import MeteredBackend
 
     options: dict[str, Any] = {
-        "ssl_context": _certificates(tuple(certificate_variables().items()))
+        "ssl_context": _certificates(_certificate_variables())
         if scheme == "https"
         # The pool requires a context. A plain connection needs no certificates in it.
         else ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT),
@@ -240,8 +245,13 @@ def _pool_of(scheme: str, found: tuple[str, Address] | None) -> Any:  # noqa: AN
     if parts.scheme.startswith("socks"):
         return httpcore2.SOCKSProxy(**options)
     if parts.scheme == "https":
-        options["proxy_ssl_context"] = _certificates(tuple(certificate_variables().items()))
+        options["proxy_ssl_context"] = _certificates(_certificate_variables())
     return httpcore2.HTTPProxy(**options)
+
+
+def _certificate_variables() -> tuple[tuple[str, str], ...]:
+    """Return the variables that tell OpenSSL where files are, as far as they are set."""
+    return tuple(variables_set("SSL_CERT_FILE", "SSL_CERT_DIR", "SSLKEYLOGFILE").items())
 
 
 def _proxy_parts(variable: str, proxy: Address) -> Any:  # noqa: ANN401

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import re
-import time
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
+from rangebar_polars._utils import clock
 from rangebar_polars.fetch._http import date_of
 from rangebar_polars.fetch.checksum import SUFFIX
 from rangebar_polars.fetch.transport import Transport
@@ -41,7 +41,11 @@ class ProbingTransport(Transport):
     """
 
     def __init__(
-        self, url: str, *, with_checksum: bool = False, now: Callable[[], float] = time.time
+        self,
+        url: str,
+        *,
+        with_checksum: bool = False,
+        now: Callable[[], float] = clock.unix_seconds,
     ) -> None:
         super().__init__(url)
         #: Local time minus the server's time in its last answer; None if unknown.

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import math
-import time
 from collections import deque
 from concurrent.futures import Future, wait
 from contextlib import ExitStack
 from threading import Thread
 from typing import TYPE_CHECKING, Generic, TypeVar
 
+from rangebar_polars._utils import clock
 from rangebar_polars._utils.fork import fork_count, raise_if_inherited
 
 if TYPE_CHECKING:
@@ -92,16 +92,16 @@ class DaemonTask(Thread, Generic[ItemT, ResultT]):
         TimeoutError
             The call has not ended after `limit_s` seconds. It continues in its thread.
         """
-        end = time.monotonic() + limit_s
+        end = clock.monotonic() + limit_s
         while not self._future.done():
-            left_s = end - time.monotonic()
+            left_s = end - clock.monotonic()
             if left_s <= 0:
                 raise TimeoutError
-            wait([self._future], timeout=min(_WAIT_S, left_s))
+            wait([self._future], timeout=clock.real_seconds(min(_WAIT_S, left_s)))
         return self._future.result()
 
 
 def _abandon(tasks: Iterable[DaemonTask[ItemT, ResultT]]) -> None:
-    end = time.monotonic() + _GRACE_S
+    end = clock.monotonic() + _GRACE_S
     for task in tasks:
-        task.join(max(0.0, end - time.monotonic()))
+        task.join(clock.real_seconds(max(0.0, end - clock.monotonic())))

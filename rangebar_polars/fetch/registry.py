@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import time
 from typing import TYPE_CHECKING
 
+from rangebar_polars._utils import clock
 from rangebar_polars.fetch.binance.days import BINANCE
 from rangebar_polars.fetch.exness.days import EXNESS
 
@@ -29,7 +29,7 @@ def day_source(symbol: str, source: str, market: str) -> DaySource:
 
 
 def archive_probe(
-    symbol: str, source: str, market: str, *, now: Callable[[], float] = time.time
+    symbol: str, source: str, market: str, *, now: Callable[[], float] = clock.unix_seconds
 ) -> ArchiveProbe:
     """Return the archive probe of a symbol, at the address that the settings name."""
     return FETCHERS[source].probe(symbol, market, now)

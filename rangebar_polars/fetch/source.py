@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass, replace
 from datetime import timedelta
+from enum import Enum
+from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from rangebar_polars._utils.span import ONE_DAY
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator, Iterable, Sequence
+    from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
     from datetime import date
 
     import polars as pl
@@ -21,16 +26,75 @@ if TYPE_CHECKING:
 __all__ = [
     "ARCHIVE_PATIENCE",
     "ArchiveProbe",
+    "Caller",
     "DaySource",
     "Fetcher",
     "IdSource",
     "IdSpans",
+    "RequestContext",
     "by_month",
+    "current_context",
+    "request_context",
 ]
 
 
 #: How long a missing file of the archive is expected to appear.
 ARCHIVE_PATIENCE = timedelta(days=10)
+
+
+class Caller(Enum):
+    """Who sends requests, which decides about the limit of their weight."""
+
+    #: Live bars, which must not wait for a population.
+    LIVE = "live"
+    OTHER = "other"
+    #: The helper of live bars, which populates in the background.
+    HELPER = "helper"
+
+
+@dataclass(frozen=True, slots=True)
+class RequestContext:
+    """Who sends requests, and for which store. A host may be closed for all processes of a store."""
+
+    caller: Caller = Caller.OTHER
+    #: The cache folder; None: that of the settings.
+    cache_dir: Path | None = None
+
+
+_CONTEXT: ContextVar[RequestContext | None] = ContextVar("request_context", default=None)
+
+
+@contextmanager
+def request_context(
+    *, caller: Caller | None = None, cache_dir: Path | str | None = None
+) -> Iterator[RequestContext]:
+    """Set who sends requests and for which store, for sources that are made within the block.
+
+    None leaves a value as it is.
+
+    Examples
+    --------
+    >>> from rangebar_polars.fetch.source import Caller, request_context
+    >>> with request_context(caller=Caller.HELPER), request_context(cache_dir="ticks") as context:
+    ...     context.caller.name, str(context.cache_dir)
+    ('HELPER', 'ticks')
+    """
+    before = current_context()
+    context = replace(
+        before,
+        caller=before.caller if caller is None else caller,
+        cache_dir=before.cache_dir if cache_dir is None else Path(cache_dir),
+    )
+    token = _CONTEXT.set(context)
+    try:
+        yield context
+    finally:
+        _CONTEXT.reset(token)
+
+
+def current_context() -> RequestContext:
+    """Return the context of this thread."""
+    return _CONTEXT.get() or RequestContext()
 
 
 class DaySource(Protocol):

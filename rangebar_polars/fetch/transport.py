@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 from urllib.request import url2pathname
 
+from rangebar_polars._utils import clock
 from rangebar_polars._utils.address import Address, fault_of, scrubbed
 from rangebar_polars._utils.optional import import_extra
 from rangebar_polars.config import settings
@@ -223,9 +224,9 @@ class Transport:
             on=(NoAnswerError, _RetryableError),
             attempts=self.tries,
             timeout=None,
-            wait_initial=self.first_wait_s,
-            wait_max=LONGEST_WAIT_S,
-            wait_jitter=self.first_wait_s,
+            wait_initial=clock.real_seconds(self.first_wait_s),
+            wait_max=clock.real_seconds(LONGEST_WAIT_S),
+            wait_jitter=clock.real_seconds(self.first_wait_s),
         )
 
     def _check_status(self, answer: Answer, path: str, *expected: int) -> None:

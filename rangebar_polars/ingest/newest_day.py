@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import time
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
+from rangebar_polars._utils import clock
 from rangebar_polars._utils.span import ONE_DAY, Span, day_start
 from rangebar_polars._utils.warn import warn_caller
 from rangebar_polars.exceptions import (
@@ -20,9 +20,9 @@ from rangebar_polars.exceptions import (
 from rangebar_polars.fetch.registry import archive_probe
 from rangebar_polars.sources import Venue, is_user_source
 from rangebar_polars.storage.layout import write_hint
+from rangebar_polars.storage.manifest.entry import SETTLED
 from rangebar_polars.storage.parquet import TickStorage
 from rangebar_polars.storage.reading.plan import covered_days, entries_around
-from rangebar_polars.storage.snapshot import SETTLED
 from rangebar_polars.storage.verify import stored_days
 
 if TYPE_CHECKING:
@@ -65,7 +65,7 @@ def newest_day(
     first_day: date | None = None,
     venue: Venue = _DEFAULT_VENUE,
     cache_dir: Path | str | None = None,
-    now: Callable[[], float] = time.time,
+    now: Callable[[], float] = clock.unix_seconds,
 ) -> Clamp:
     """Find the newest whole day up to a requested day, in the tick store or the source's archive.
 

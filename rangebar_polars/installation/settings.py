@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import MISSING, dataclass, fields
+from dataclasses import MISSING, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from rangebar_polars._utils.setting_types import DSN
+from rangebar_polars._utils.settings.types import DSN
 from rangebar_polars.config import (
-    Settings,
     config_file_values,
     parsed_value,
     require_known,
+    setting_fields,
     variable_of,
     written_value,
 )
@@ -76,7 +76,7 @@ def settings_in_force(**arguments: object) -> list[SettingInForce]:
         table = config_file_values(arguments)
     except SettingError as error:
         table, fault = {}, str(error)
-    return [_in_force(item, arguments, table, fault) for item in fields(Settings)]
+    return [_in_force(item, arguments, table, fault) for item in setting_fields()]
 
 
 def _in_force(
@@ -112,6 +112,8 @@ def _shown(item: Field[Any], value: object) -> str | float | bool | None:
     """Return a value without its secrets, in a form that JSON has."""
     if value is None or isinstance(value, bool | int | float):
         return value
+    if isinstance(value, tuple):
+        value = ",".join(map(str, value))
     # An address shows itself without its secrets.
     is_secret = not item.repr and item.metadata["setting"].kind is not DSN
     return "…" if is_secret and not isinstance(value, Path) else str(value)

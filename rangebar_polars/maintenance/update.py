@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
+from rangebar_polars._utils import clock
 from rangebar_polars._utils.span import ONE_DAY, day_start, parse_day
 from rangebar_polars.clickhouse.connection.dsn import resolve
 from rangebar_polars.clickhouse.open import open_cache, reading
@@ -235,7 +235,7 @@ class _NewestDays:
         self._last_day = last_day
         self._cache_dir = cache_dir
         self._known: dict[tuple[Venue, str], Clamp] = {}
-        yesterday = datetime.now(UTC).date() - ONE_DAY
+        yesterday = clock.utc_now().date() - ONE_DAY
         #: The latest day that can exist.
         self.latest = yesterday if last_day is None else min(last_day, yesterday)
 

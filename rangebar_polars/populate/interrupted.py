@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 from contextlib import suppress
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from rangebar_polars._text import count_text
+from rangebar_polars._utils import clock
 from rangebar_polars._utils.span import ONE_DAY, Span, day_start
 from rangebar_polars.clickhouse.open import reading
 from rangebar_polars.clickhouse.query.units import read_chains
 from rangebar_polars.exceptions import CacheError, StorageError
+from rangebar_polars.storage.manifest.entry import SETTLED
 from rangebar_polars.storage.parquet import TickStorage
 from rangebar_polars.storage.reading.plan import covered_days, entries_around
-from rangebar_polars.storage.snapshot import SETTLED
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -81,6 +81,6 @@ def _of_days(stored: Sequence[date] | set[date], request: Request) -> str:
 
 
 def _span(request: Request) -> Span:
-    yesterday = datetime.now(UTC).date() - ONE_DAY
+    yesterday = clock.utc_now().date() - ONE_DAY
     last_day = max(request.first_day, min(request.last_day, yesterday))
     return Span(day_start(request.first_day), day_start(last_day + ONE_DAY))

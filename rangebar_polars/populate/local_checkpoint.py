@@ -7,7 +7,6 @@ that unit. A damaged or missing copy costs one query to the cache.
 from __future__ import annotations
 
 import json
-import os
 import re
 import time
 import warnings
@@ -20,9 +19,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rangebar_polars import _internal
-from rangebar_polars._files.atomic import disk_errors, temporary_name, temporary_pid, write_synced
+from rangebar_polars._files.atomic import disk_errors, replace_synced, temporary_pid
 from rangebar_polars._files.disk import Disk
-from rangebar_polars._files.failpoints import Step, failpoint
 from rangebar_polars.bar_series.identity import BarRules, BarSeries, BarSpec, BarSpecKey
 from rangebar_polars.config import settings
 from rangebar_polars.exceptions import LocalCheckpointWarning
@@ -87,7 +85,7 @@ def write_local(
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         _sweep(path)
-        _replace(path, data, disk)
+        replace_synced(disk, path, memoryview(data))
     except OSError as error:
         reason = error.strerror or str(error)
         message = f"the local checkpoint `{path}` could not be written: {reason}"
@@ -156,20 +154,6 @@ def _read(path: Path) -> LocalCheckpoint | None:
         message = f"the local checkpoint `{path}` is not used: {reason}"
         warnings.warn(message, LocalCheckpointWarning, stacklevel=3)
         return None
-
-
-def _replace(path: Path, data: bytes, disk: Disk) -> None:
-    """Replace the content of a file atomically."""
-    temporary = path.parent / temporary_name(path.name)
-    try:
-        write_synced(disk, temporary, memoryview(data))
-        os.replace(temporary, path)  # noqa: PTH105 - as elsewhere in this module
-        failpoint(Step.LINKED)
-        disk.sync_folder(path.parent)
-        failpoint(Step.PLACE_SYNCED)
-    finally:
-        with suppress(OSError):
-            disk.unlink(temporary)
 
 
 def _sweep(path: Path) -> None:

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import time
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from itertools import groupby
 from typing import TYPE_CHECKING, Literal, TypeAlias, get_args
 
 from rangebar_polars._text import count_text
+from rangebar_polars._utils import clock
 from rangebar_polars._utils.arguments.names import REQUIRED, both_names
 from rangebar_polars._utils.span import ONE_DAY
 from rangebar_polars._utils.warn import warn_caller
@@ -215,7 +214,7 @@ ouroboros_mode, prevent_same_timestamp_close, notify, verbose, source, market, c
     >>> result.tier1["tier1_passed"]
     True
     """
-    started = time.monotonic()
+    started = clock.monotonic()
     _check_choices(validate_on_complete, progress_callback)
     venue = canonical_market(source, market)
     name = validate_symbol_registered(symbol, operation="precompute_range_bars")
@@ -264,7 +263,7 @@ def _result(request: Request, check: StoredBarsCheck, started: float) -> Precomp
         *check.days,
         check.bars,
         check.ticks,
-        time.monotonic() - started,
+        clock.monotonic() - started,
         check.report,
         check.continuity,
         check.tier1,
@@ -303,7 +302,7 @@ class _Progress:
         started: float,
         callback: Callable[[PrecomputeProgress], object] | None,
     ) -> None:
-        yesterday = datetime.now(UTC).date() - ONE_DAY
+        yesterday = clock.utc_now().date() - ONE_DAY
         last_day = min(request.last_day, yesterday)
         self._pending = {
             month: set(days)
@@ -350,6 +349,6 @@ class _Progress:
                 self._months,
                 self._bars,
                 self._ticks,
-                time.monotonic() - self._started,
+                clock.monotonic() - self._started,
             )
         )

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
+from rangebar_polars._utils import clock
 from rangebar_polars._utils.span import ONE_DAY, day_start, microseconds
 from rangebar_polars.bar_series.features import stored_features
 from rangebar_polars.clickhouse.query.bars import closed_before, newest_units
@@ -15,7 +15,7 @@ from rangebar_polars.readers.plan import visible_chains
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
-    from datetime import date
+    from datetime import date, datetime
 
     from rangebar_polars._utils.arguments.durations import Window
     from rangebar_polars._utils.span import Span
@@ -76,7 +76,7 @@ def _missing_days(
     request: ReadRequest, span: Span, selections: Sequence[SegmentSelection]
 ) -> list[date]:
     """Return the whole days of the span, up to yesterday, without units."""
-    end = datetime.now(UTC).date()
+    end = clock.utc_now().date()
     if request.is_open:
         ends = [selection.chain.frontier for selection in selections if selection.units]
         end = max(ends, default=span.first_day)
@@ -116,7 +116,7 @@ def _holes(newest: Sequence[Chain], end: datetime | None) -> list[date]:
     for older, newer in pairwise(reversed(newest)):
         holes += _days(older.frontier, newer.series.segment_start)
     if newest and end is not None:
-        holes += _days(newest[0].frontier, min(end, datetime.now(UTC)).date())
+        holes += _days(newest[0].frontier, min(end, clock.utc_now()).date())
     return holes
 
 

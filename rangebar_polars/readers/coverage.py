@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from datetime import UTC, date, datetime
+from datetime import date
 from typing import TYPE_CHECKING
 
 import polars as pl
 
+from rangebar_polars._utils import clock
 from rangebar_polars._utils.span import ONE_DAY, Span
 from rangebar_polars.bar_series.identity import BAR_SEMANTICS, is_other_semantics
 from rangebar_polars.bar_series.segments import segment_of
@@ -23,6 +24,7 @@ from rangebar_polars.symbol_registry import past_gate
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
+    from datetime import datetime
     from pathlib import Path
 
     from rangebar_polars.bar_series.identity import BarSpec
@@ -96,7 +98,7 @@ def _span_of(chains: list[Chain], start: datetime | None, end: datetime | None) 
     first = min(days) if start is None else start.date()
     last = max(days, default=first - ONE_DAY)
     if end is not None:
-        last = Span(end, min(end, datetime.now(UTC))).last_day
+        last = Span(end, min(end, clock.utc_now())).last_day
     return _Days(first, last)
 
 

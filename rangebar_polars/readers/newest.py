@@ -6,6 +6,7 @@ from datetime import UTC, datetime, timedelta
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
+from rangebar_polars._utils import clock
 from rangebar_polars._utils.span import ONE_DAY, Span, day_start, parse_span
 from rangebar_polars.exceptions import CoverageError, CoverageWarning, with_hint
 from rangebar_polars.readers.hints import (
@@ -37,7 +38,7 @@ def end_of(end_date: When | None) -> datetime | None:
     """Return the end of the bars, at most now; None without an `end_date`."""
     if end_date is None:
         return None
-    return min(parse_span("1971-01-01", end_date).end, datetime.now(UTC))
+    return min(parse_span("1971-01-01", end_date).end, clock.utc_now())
 
 
 def newest_warnings(

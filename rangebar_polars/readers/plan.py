@@ -6,10 +6,11 @@ A segment never mixes two series.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
+from rangebar_polars._utils import clock
 from rangebar_polars._utils.span import ONE_DAY, Span, day_start, microseconds
 from rangebar_polars.bar_series.days import Replay, is_readable, new_builder, resumed
 from rangebar_polars.bar_series.features import (
@@ -352,13 +353,13 @@ def newest_end(
     """Return the end of a read without one: now, or the end of what is stored without a fetch."""
     spec = request.spec
     if request.fetch and not is_user_source(spec.source):
-        return datetime.now(UTC)
+        return clock.utc_now()
     days = TickStorage(request.cache_dir).list_days(
         spec.symbol, source=spec.source, market=spec.market
     )
     ends = [day_start(day + ONE_DAY) for day in days]
     ends += [day_start(chain.frontier) for chain in request.matching(chains) if chain.units]
-    return min(max(ends), datetime.now(UTC)) if ends else None
+    return min(max(ends), clock.utc_now()) if ends else None
 
 
 def _nothing_stored(request: ReadRequest) -> CoverageError:

@@ -4,6 +4,7 @@
 /{year}/{day}.{first 16 digits of its SHA-256}.parquet
 /{month}.manifest/{version}.json
 /quarantine/…
+/live/.writer, /live/state.json, /live/{day}.{number}.journal
 """
 
 from __future__ import annotations
@@ -77,6 +78,11 @@ class SymbolDir:
     def quarantine(self) -> Path:
         """The folder of files that do not contain the bytes that were written."""
         return self.folder / "quarantine"
+
+    @property
+    def live(self) -> Path:
+        """The folder of journals, and of the lock and the state of their writer."""
+        return self.folder / "live"
 
     @property
     def label(self) -> str:

@@ -7,6 +7,7 @@ pub mod chunks;
 pub mod decimal;
 pub mod error;
 pub mod input;
+pub mod journal;
 pub mod keys;
 pub mod names;
 pub mod options;

@@ -28,17 +28,17 @@ const CHECKED_BESIDE: usize = 131_072;
 type Sink<'a> = &'a mut dyn FnMut(&mut Vec<Bar>, Context);
 
 /// State that computes bars from records.
-enum Engine {
+pub(super) enum Engine {
     Builder(Box<RangeBarBuilder>),
     Aggregator(Box<Aggregator>),
 }
 
 /// Options bound to column types, with a state.
 pub struct Session {
-    options: Options,
+    pub(super) options: Options,
     thresholds: Vec<Threshold>,
     /// Types of the columns, in the order of the roles.
-    dtypes: Vec<DataType>,
+    pub(super) dtypes: Vec<DataType>,
     time: DataType,
     inputs: Inputs,
     /// Empty columns of the keys, for their types.
@@ -48,7 +48,7 @@ pub struct Session {
     /// Whether symbols are checked before a piece is processed, as an error has to name the first row.
     checks_symbols_first: bool,
     fills: Fills,
-    engine: Engine,
+    pub(super) engine: Engine,
     id_dtype: DataType,
     /// Tables without and with the state columns.
     empty: [BarTable; 2],
@@ -127,11 +127,11 @@ impl Session {
         Ok(fields)
     }
 
-    fn table(&self, with_state: bool) -> BarTable {
+    pub(super) fn table(&self, with_state: bool) -> BarTable {
         self.empty[usize::from(with_state)].clone()
     }
 
-    fn context(&self) -> Context<'_> {
+    pub(super) fn context(&self) -> Context<'_> {
         let unit = match &self.engine {
             Engine::Builder(builder) => builder.settings().unit,
             Engine::Aggregator(aggregator) => aggregator.fault_context().unit,
@@ -203,7 +203,7 @@ impl Session {
         if table.is_empty() { Ok(None) } else { self.finish_table(table).map(Some) }
     }
 
-    fn finish_table(&self, mut table: BarTable) -> Result<Vec<Series>, FrameError> {
+    pub(super) fn finish_table(&self, mut table: BarTable) -> Result<Vec<Series>, FrameError> {
         let codes = std::mem::take(&mut table.codes);
         let mut columns = self.keyer.values(&codes)?;
         columns.retain(|key| self.options.selects(key.name()));

@@ -27,12 +27,12 @@ struct State {
     session: Option<Session>,
 }
 
-/// Columns of bars as a frame. They are passed as one struct, which is faster than one by one.
-fn frame(py: Python, columns: Vec<Series>) -> PyResult<Bound<PyAny>> {
+/// Columns as a frame. They are passed as one struct, which is faster than one by one.
+pub fn frame(py: Python, columns: Vec<Series>) -> PyResult<Bound<PyAny>> {
     let len = columns.first().map_or(0, |series| series.len());
-    let bars = StructChunked::from_series("bars".into(), len, columns.iter()).map_err(FrameError::from)?;
-    let bars = PySeries(bars.into_series()).into_pyobject(py)?;
-    bars.getattr(intern!(py, "struct"))?.call_method0(intern!(py, "unnest"))
+    let rows = StructChunked::from_series("rows".into(), len, columns.iter()).map_err(FrameError::from)?;
+    let rows = PySeries(rows.into_series()).into_pyobject(py)?;
+    rows.getattr(intern!(py, "struct"))?.call_method0(intern!(py, "unnest"))
 }
 
 /// Columns of a piece of a push.
@@ -65,6 +65,14 @@ impl State {
 }
 
 impl Builder {
+    /// Takes the bound state out. The builder is then not bound.
+    pub fn take(&self, py: Python) -> Result<Session, FrameError> {
+        self.with(py, |state| {
+            state.session()?;
+            state.session.take().ok_or_else(|| FrameError::Options("bind the builder to column types first".to_owned()))
+        })
+    }
+
     /// Works on the state without the GIL, so that a waiting thread does not block others.
     fn with<R: Send>(
         &self,
@@ -138,6 +146,11 @@ impl Builder {
     fn checkpoint<'py>(&self, py: Python<'py>, header: &str, plain: bool) -> PyResult<Bound<'py, PyBytes>> {
         let (version, state) = self.with(py, |state| state.session()?.save(plain))?;
         Ok(PyBytes::new(py, &py.detach(|| seal(version, header, &state))))
+    }
+
+    /// A hash of the state, less counters of rows and bars and less features, in hex.
+    fn bars_digest(&self, py: Python) -> PyResult<String> {
+        Ok(self.with(py, |state| state.session()?.bars_digest())?)
     }
 
     /// Restores the state of a checkpoint. Returns its number of rows.

@@ -1,6 +1,8 @@
-//! The second entry point: the stateful builder, and functions of the module.
+//! The second entry point: the stateful builders, journals, and functions of the module.
 
 pub mod builder;
 pub mod errors;
 pub mod exclusive;
+pub mod journal;
+pub mod live;
 pub mod module;

@@ -29,12 +29,15 @@ fn assert_unknown(folders: &[&str], words: &[&str]) {
 
 #[test]
 fn the_core_knows_neither_polars_nor_python() {
-    assert_unknown(&["core", "features"], &["use polars", "use pyo3", "polars::", "pyo3::"]);
+    assert_unknown(&["core", "features", "journal"], &["use polars", "use pyo3", "polars::", "pyo3::"]);
 }
 
 #[test]
 fn the_core_has_no_clock_and_no_input_or_output() {
-    assert_unknown(&["core", "features"], &["std::time", "std::fs", "std::io", "std::net", "std::env", "println!"]);
+    assert_unknown(
+        &["core", "features", "journal"],
+        &["std::time", "std::fs", "std::io", "std::net", "std::env", "println!"],
+    );
 }
 
 #[test]

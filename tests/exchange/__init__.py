@@ -43,15 +43,36 @@ A text matches a part of path and query; one that ends in `.zip` must end the pa
 function `(request, answer) -> answer`, so that a test can write its own with `dataclasses.replace`.
 Errors of the box itself are raised when its `with` ends.
 
-A server of streams is to be a module of its own beside `server`, started and closed by `Exchange`
-as that is. It needs nothing of HTTP: `Exchange.tapes` are the trades, `Exchange.clock` says up to
-where they have happened, and `Exchange.script.faults_for` takes anything with `method`, `path` and
-`target`, and gives functions that a stream may apply to its own kind of answer.
+A WebSocket server stands beside it, on a port of its own:
+
+```python
+from exchange import stream_faults
+
+tape = Tape.around(datetime(2025, 1, 2, 12, tzinfo=UTC), before=timedelta(hours=1))
+with Exchange(tape) as exchange:                   # now: 12:00; REST answers say so in `Date`
+    exchange.streams.url                           # ws://127.0.0.1:P; also in exchange.environment
+    exchange.streams.wait_open(1)                  # a client is there
+    exchange.play(timedelta(seconds=30))           # trades of (now, now + 30 s], at once
+    exchange.play(timedelta(seconds=30), rate=500) # or so many a second; speed=60: time 60 times as fast
+    with exchange.live(speed=60): ...              # the same in a thread
+    streams = exchange.streams
+    streams.fail("/stream?streams", stream_faults.refused(418, retry_after=20))   # a handshake
+    streams.fail("btcusdt@aggTrade", stream_faults.lost(), after=10, times=3)     # messages 11 to 13
+    streams.fail("id=3370000042", stream_faults.cut("utf8"))
+    streams.strike(stream_faults.close(1008))      # all open connections, now
+    streams.down(); streams.up()                   # refuses connections meanwhile
+    exchange.rest.behind = timedelta(seconds=60)   # REST knows only older trades
+
+with Exchange(tape, tls=True) as exchange: ...     # https and wss; environment has SSL_CERT_FILE
+proxy = exchange.proxy()                           # .url; .refuse(403), .cut(), .fall_silent(), .close()
+```
+
+`exchange.streams.connections` are all clients so far, with what each sent and received.
 """
 
 from __future__ import annotations
 
-from exchange import faults, spoil
+from exchange import faults, spoil, stream_faults
 from exchange.box import Exchange
 from exchange.clock import Clock
 from exchange.quotes import QuoteTape
@@ -73,6 +94,7 @@ __all__ = [
     "Tape",
     "faults",
     "spoil",
+    "stream_faults",
     "unit_of",
     "write_archive",
 ]

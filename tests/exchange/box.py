@@ -5,15 +5,19 @@ from __future__ import annotations
 import threading
 from dataclasses import replace
 from datetime import timedelta
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Literal, Self
 
 from exchange.archive import archive_path
 from exchange.clock import Clock
+from exchange.playback import Playback
+from exchange.proxy import Proxy
 from exchange.rest import Limits, Rest
 from exchange.script import Rule, Script, matches
 from exchange.server import Server
 from exchange.shelf import CHECKSUM, Shelf
+from exchange.streams import Streams
 from exchange.tape import Tape
+from exchange.tls import Certificates
 from exchange.wire import Answer, file_answer
 from rangebar_polars._utils.span import day_start
 
@@ -23,6 +27,7 @@ if TYPE_CHECKING:
     from pathlib import Path
     from types import TracebackType
 
+    from exchange.playback import Live
     from exchange.quotes import QuoteTape
     from exchange.script import Fault, Match
     from exchange.wire import Request
@@ -35,10 +40,10 @@ METHODS = {"GET", "HEAD"}
 
 
 class Exchange:
-    """A server of some tapes while it is open as a context.
+    """Servers of some tapes while it is open as a context: one of HTTP, one of `streams`.
 
-    Its parts know nothing of HTTP and can serve a socket of streams as well: the `tapes`, the
-    `clock`, and the `script` of faults.
+    Answers of REST have a `Date` if the tapes were made around a time, or with `dates=True`: a
+    client whose clock is months away would warn about it. `tls` is True or "expired".
     """
 
     def __init__(
@@ -48,13 +53,24 @@ class Exchange:
         header: bool = False,
         between: str = " ",
         limits: Limits | None = None,
+        tls: bool | Literal["expired"] = False,
+        dates: bool | None = None,
     ) -> None:
         self.tapes = tapes or (Tape.generate(),)
+        if now is None:
+            now = next((tape.now for tape in self.tapes if is_around(tape)), None)
         self.clock = Clock(noon_after(self.tapes) if now is None else now)
         self.script = Script()
         self.shelf = Shelf(self.tapes, header=header, between=between)
         trades = [tape for tape in self.tapes if isinstance(tape, Tape)]
-        self.rest = Rest(trades, self.clock, limits or Limits())
+        if dates is None:
+            dates = any(map(is_around, self.tapes))
+        self.rest = Rest(trades, self.clock, limits or Limits(), is_dated=dates)
+        #: The authority of the certificates; None without TLS.
+        self.certificates = Certificates(expired=tls == "expired") if tls else None
+        self.streams = Streams(trades, self.clock, self.note, self.certificates)
+        self._playback = Playback(trades, self.clock, self.streams)
+        self._proxies: list[Proxy] = []
         #: All requests so far, in order.
         self.requests: list[Request] = []
         self._errors: list[BaseException] = []
@@ -62,7 +78,8 @@ class Exchange:
         self._server: Server | None = None
 
     def __enter__(self) -> Self:
-        self._server = Server(self)
+        context = None if self.certificates is None else self.certificates.context
+        self._server = Server(self, context)
         return self
 
     def __exit__(
@@ -77,8 +94,14 @@ class Exchange:
 
     def close(self) -> None:
         """Stop; from now on the address refuses connections."""
+        self._playback.stopping.set()
+        for proxy in self._proxies:
+            proxy.close()
+        self.streams.close()
         if self._server is not None:
             self._server.close()
+        if self.certificates is not None:
+            self.certificates.close()
 
     @property
     def url(self) -> str:
@@ -90,7 +113,10 @@ class Exchange:
     def environment(self) -> dict[str, str]:
         """Environment variables that point at this exchange."""
         names = ("RANGEBAR_BINANCE_ARCHIVE_URL", "RANGEBAR_BINANCE_REST_URL", "RANGEBAR_EXNESS_URL")
-        return dict.fromkeys(names, self.url)
+        trusted = (
+            {} if self.certificates is None else {"SSL_CERT_FILE": str(self.certificates.path)}
+        )
+        return dict.fromkeys(names, self.url) | self.streams.environment | trusted
 
     @property
     def now(self) -> datetime:
@@ -99,6 +125,28 @@ class Exchange:
     @now.setter
     def now(self, now: When) -> None:
         self.clock.set(now)
+        self.streams.tick()
+
+    # How time passes
+
+    def play(
+        self, until: When | timedelta, *, rate: float | None = None, speed: float | None = None
+    ) -> int:
+        """Send the trades of (now, until] by id, and move the clock with them; return their number.
+
+        Without `rate` (messages a second) and `speed` (seconds of the exchange in a second): as
+        fast as it can. `until` may be a span from now.
+        """
+        return self._playback.play(until, rate=rate, speed=speed)
+
+    def live(self, speed: float = 1.0) -> Live:
+        """Let the time of the exchange pass in a thread, until `stop` or the end of its `with`."""
+        return self._playback.live(speed)
+
+    def proxy(self) -> Proxy:
+        """Start a proxy, which ends with the exchange."""
+        self._proxies.append(Proxy())
+        return self._proxies[-1]
 
     # What goes wrong
 
@@ -206,6 +254,11 @@ class Exchange:
         if stored is None:
             return Answer(404, NOT_FOUND, {"Content-Type": "application/xml"})
         return file_answer(stored.content, stored.modified, request.headers)
+
+
+def is_around(tape: Tape | QuoteTape) -> bool:
+    """Whether a tape was made around a time."""
+    return isinstance(tape, Tape) and tape.now is not None
 
 
 def noon_after(tapes: tuple[Tape | QuoteTape, ...]) -> datetime:

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
 from exchange.tape import instant_us
 from rangebar_polars._utils.span import day_start, parse_day
 
 if TYPE_CHECKING:
-    from datetime import timedelta
-
     from rangebar_polars._utils.span import When
 
 __all__ = ["Clock"]
+
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 class Clock:
@@ -24,17 +24,17 @@ class Clock:
 
     @property
     def now(self) -> datetime:
-        return self._now
-
-    @property
-    def now_us(self) -> int:
-        return instant_us(self._now)
+        return EPOCH + timedelta(microseconds=self.now_us)
 
     def set(self, now: When) -> None:
         """Set the time; a date stands for its midnight."""
         moment = now if isinstance(now, datetime) else day_start(parse_day(now))
-        instant_us(moment)
-        self._now = moment
+        #: Microseconds since 1970.
+        self.now_us = instant_us(moment)
+
+    def set_us(self, now_us: int) -> None:
+        """Set the time in microseconds since 1970."""
+        self.now_us = now_us
 
     def advance(self, step: timedelta) -> None:
-        self.set(self._now + step)
+        self.set(self.now + step)

@@ -7,6 +7,8 @@ import re
 import threading
 import time
 from dataclasses import dataclass, field
+from datetime import timedelta
+from email.utils import format_datetime
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
@@ -29,6 +31,7 @@ DEFAULT_PAGE = 500
 HOUR_US = 3_600_000_000
 MICROSECOND_TIMES = 10**14  # smaller numbers are milliseconds
 PARAMETERS = ("symbol", "fromId", "startTime", "endTime", "limit")
+MICROSECOND = timedelta(microseconds=1)
 WHOLE = re.compile(r"[0-9]{1,20}")
 
 
@@ -101,7 +104,13 @@ def refuse(status: int, text: str, seconds: float) -> Answer:
 class Rest:
     """Answers of the interface about some tapes at the clock's time."""
 
-    def __init__(self, tapes: Iterable[Tape], clock: Clock, limits: Limits) -> None:
+    def __init__(
+        self, tapes: Iterable[Tape], clock: Clock, limits: Limits, *, is_dated: bool = False
+    ) -> None:
+        #: Whether answers say the time in `Date`.
+        self.is_dated = is_dated
+        #: How long after a trade it appears here.
+        self.behind = timedelta(0)
         self._tapes = {(tape.market, tape.symbol): tape for tape in tapes}
         self._clock = clock
         self.limits = limits
@@ -135,6 +144,8 @@ class Rest:
         return self._weighed(answer, base)
 
     def _weighed(self, answer: Answer, base: str) -> Answer:
+        if self.is_dated:
+            answer = answer.with_headers(Date=format_datetime(self._clock.now, usegmt=True))
         return answer.with_headers(X_MBX_USED_WEIGHT_1M=str(self.limits.used.get(base, 0)))
 
     def _answer(self, base: str, name: str, query: Mapping[str, str], unit: str) -> Answer:
@@ -159,7 +170,7 @@ class Rest:
         tape = self._tapes.get((market, query["symbol"]))
         if tape is None:
             raise ApiError(-1121, "Invalid symbol.")
-        low, count = rows(tape, query, self._clock.now_us)
+        low, count = rows(tape, query, self._clock.now_us - self.behind // MICROSECOND)
         return page_of(tape, tape.ticks.slice(low, count), unit)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import selectors
 import socket
+import ssl
 import struct
 import sys
 import threading
@@ -41,8 +42,9 @@ class Server(TCPServer):
     request_queue_size = 128
     timeout = 0
 
-    def __init__(self, responder: Responder) -> None:
+    def __init__(self, responder: Responder, context: ssl.SSLContext | None = None) -> None:
         super().__init__(("127.0.0.1", 0), Handler)
+        self.context = context
         self.responder = responder
         self.stopping = threading.Event()
         self._wake, self._woken = socket.socketpair()
@@ -53,7 +55,8 @@ class Server(TCPServer):
 
     @property
     def url(self) -> str:
-        return f"http://127.0.0.1:{self.server_address[1]}"
+        scheme = "http" if self.context is None else "https"
+        return f"{scheme}://127.0.0.1:{self.server_address[1]}"
 
     def close(self) -> None:
         """Stop, and wait for all threads."""
@@ -83,6 +86,15 @@ class Server(TCPServer):
                 if any(key.fileobj is self.socket for key, _ in selector.select()):
                     self.handle_request()
 
+    def get_request(self) -> tuple[socket.socket, object]:
+        connection, address = super().get_request()
+        if self.context is not None:
+            # The handshake is for the thread of the connection.
+            connection = self.context.wrap_socket(
+                connection, server_side=True, do_handshake_on_connect=False
+            )
+        return connection, address
+
     def process_request(self, request: socket.socket, client_address: object) -> None:
         thread = threading.Thread(
             target=self._serve, args=(request, client_address), name="exchange", daemon=True
@@ -92,9 +104,11 @@ class Server(TCPServer):
 
     def _serve(self, connection: socket.socket, client_address: object) -> None:
         try:
+            if isinstance(connection, ssl.SSLSocket):
+                connection.do_handshake()
             self.finish_request(connection, client_address)
-        except ConnectionError:
-            pass  # the other side is gone, as it may
+        except (ConnectionError, ssl.SSLError):
+            pass  # the other side is gone, or does not trust the certificate, as it may
         except Exception as error:  # noqa: BLE001 - a thread must not end in one; a test sees it
             self.responder.note(error)
         finally:

@@ -56,6 +56,8 @@ class Tape:
     source_absent: tuple[IdSpan, ...] = ()
     #: Ids, both ends included, that REST has and no archive holds.
     archive_lacks: tuple[IdSpan, ...] = ()
+    #: The time for which it was made; None: any.
+    now: datetime | None = None
 
     @classmethod
     def generate(
@@ -100,6 +102,45 @@ class Tape:
             tape = tape.with_absent(low, high) if is_absent else tape.with_archive_lack(low, high)
         return tape
 
+    @classmethod
+    def around(
+        cls,
+        now: When,
+        before: timedelta = timedelta(hours=1),
+        after: timedelta = timedelta(hours=1),
+        *,
+        symbol: str = "BTCUSDT",
+        per_minute: float = 120.0,
+        market: str = "spot",
+        seed: int = 0,
+        first_id: int = 3_370_000_000,
+        price: float = 94_000.0,
+        price_digits: int = 2,
+        quantity_digits: int = 5,
+        volatility: float = 0.03,
+    ) -> Tape:
+        """Trades from so long before an instant to so long after it, evenly spread in time.
+
+        Some 40 % have the time of the trade before. Without gaps of ids; see `with_absent`. An
+        exchange of it begins at `now`.
+        """
+        rng = np.random.default_rng(seed)
+        now_us = instant_us(now)
+        begin, end = (now_us + step // timedelta(microseconds=1) for step in (-before, after))
+        count = max(2, round((end - begin) / 60e6 * per_minute))
+        starts = rng.random(count) < NEW_TIME
+        starts[0] = True
+        group = np.cumsum(starts) - 1
+        # A grid with a random place in each cell: no silence is longer than two cells.
+        cells = np.linspace(begin, end, int(group[-1]) + 2)
+        times = cells[:-1] + rng.random(len(cells) - 1) * np.diff(cells)
+        time = np.sort(times.astype(np.int64))[group]
+        if market != "spot":
+            time = time // 1_000 * 1_000
+        ticks = trades(rng, time, first_id, price, price_digits, quantity_digits, volatility)
+        moment = datetime(1970, 1, 1, tzinfo=UTC) + timedelta(microseconds=now_us)
+        return cls(symbol, ticks, market, price_digits, quantity_digits, now=moment)
+
     @cached_property
     def times_us(self) -> np.ndarray:
         return self.ticks["timestamp"].to_physical().to_numpy()
@@ -125,6 +166,10 @@ class Tape:
     def rows_before(self, when: When) -> int:
         """Number of trades before an instant."""
         return int(np.searchsorted(self.times_us, instant_us(when)))
+
+    def rows_to(self, us: int) -> int:
+        """Number of trades up to a time in microseconds, that time included."""
+        return int(np.searchsorted(self.times_us, us, side="right"))
 
     def between(self, start: When, end: When) -> pl.DataFrame:
         """Trades from `start` on and before `end`; a date stands for its midnight."""

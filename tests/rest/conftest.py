@@ -9,12 +9,14 @@ PROXIES = ("http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY")
 
 
 @pytest.fixture(autouse=True)
-def no_waiting(monkeypatch):
+def no_waiting(monkeypatch, tmp_path):
     pytest.importorskip("httpcore2")
     stamina = pytest.importorskip("stamina")
     for name in PROXIES:
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("RANGEBAR_HTTP_TRIES", str(TRIES))
+    # A host that is closed in one test may have the address of a host of the next one.
+    monkeypatch.setenv("RANGEBAR_CACHE_DIR", str(tmp_path / "cache"))
     with stamina.set_testing(True, attempts=TRIES, cap=True):
         yield
 

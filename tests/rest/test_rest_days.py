@@ -157,3 +157,10 @@ def test_the_days_of_a_span_are_those_from_the_first_trade_to_the_newest(stand, 
     assert list(days) == [DAY + timedelta(days=k) for k in range(4)]
     assert rest.newest_id("BTCUSDT") == 5
     assert rest.newest_day("BTCUSDT") == DAY + timedelta(days=3)
+
+
+def test_a_missing_id_at_midnight_is_passed_over_where_times_cannot_be_searched(stand, rest):
+    before = tape_of(40, first=960, start_us=START_US - 10_000)
+    stand.tape = [*before, *tape_of(40, first=1001), trade(1041, START_US + DAY_US)]
+    stand.mangle = lambda rows, query: [] if "startTime" in query else rows
+    assert rest.read_day("BTCUSDT", DAY)["agg_trade_id"].to_list() == list(range(1001, 1041))

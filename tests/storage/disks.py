@@ -104,6 +104,18 @@ class RecordingDisk(Disk):
         super().sync(file)
         self._record("sync", self.paths[file])
 
+    def sync_data(self, file: int) -> None:
+        super().sync_data(file)
+        self._record("sync", self.paths[file])
+
+    def truncate(self, file: int, length: int) -> None:
+        super().truncate(file, length)
+        self._record("truncate", self.paths[file], data=bytes(length))
+
+    def rename(self, source: Path, target: Path) -> None:
+        super().rename(source, target)
+        self._record("rename", source, target)
+
     def link(self, source: Path, target: Path) -> None:
         super().link(source, target)
         self._record("link", source, target)

@@ -45,6 +45,11 @@ class Medium:
             self.names[done.path] = File()
         elif done.kind == "write":
             self.names[done.path].data += done.data
+        elif done.kind == "truncate":
+            file = self.names[done.path]
+            file.data = file.data[: len(done.data)]
+        elif done.kind == "rename":
+            self.names[done.other] = self.names.pop(done.path)
         elif done.kind == "sync":
             file = self.names[done.path]
             file.synced = file.data

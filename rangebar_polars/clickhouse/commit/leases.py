@@ -11,7 +11,6 @@ import os
 import secrets
 import socket
 import threading
-import time
 from contextlib import ExitStack, contextmanager, nullcontext, suppress
 from dataclasses import dataclass, field
 from datetime import date
@@ -23,7 +22,8 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from rangebar_polars._files.failpoints import Step, failpoint
 from rangebar_polars._files.interrupts import Uninterrupted
-from rangebar_polars._files.locks import wait_a_little
+from rangebar_polars._files.locks import deadline_after, wait_a_little
+from rangebar_polars._utils import clock
 from rangebar_polars.bar_series.identity import BarSpecKey, LeaseKey
 from rangebar_polars.clickhouse.commit.lease_files import SpecLocks
 from rangebar_polars.clickhouse.connection import driver
@@ -277,7 +277,7 @@ def _refuse_while(
     LeaseError
         A segment is still locked.
     """
-    deadline = time.monotonic() + _CHECK_S
+    deadline = deadline_after(_CHECK_S)
     while (start := first_taken()) is not None:
         if wait_a_little(deadline):
             continue
@@ -307,7 +307,7 @@ def _take(cache: Cache, keys: list[LeaseKey], leases: Leases) -> None:
         ]
         if not open_keys:
             return
-        wait_a_little(time.monotonic() + 1)
+        wait_a_little(deadline_after(1))
     sentence = f"several writers claim {open_keys[0]} at the same moment"
     raise LeaseError(with_hint(sentence, _HINT))
 
@@ -443,7 +443,7 @@ def _heartbeats(opened: Callable[[], _Opened], leases: Leases) -> Iterator[None]
 
 
 def _beats(opened: Callable[[], _Opened], leases: Leases, wait: Callable[[float], bool]) -> None:
-    while not wait(leases.heartbeat_s):
+    while not wait(clock.real_seconds(leases.heartbeat_s)):
         # A failure is a missed heartbeat. The writer gets the error itself when it publishes.
         with suppress(CacheError), opened() as cache:
             _beat(cache, list(leases.fencing), leases.fencing, leases.holder)

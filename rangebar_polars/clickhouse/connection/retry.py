@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeVar
 
+from rangebar_polars._utils import clock
 from rangebar_polars._utils.optional import import_extra
 
 if TYPE_CHECKING:
@@ -36,11 +36,11 @@ class Retry:
 
         def one_try() -> _T:
             nonlocal took_s
-            begun = time.monotonic()
+            begun = clock.monotonic()
             try:
                 return action()
             finally:
-                took_s = time.monotonic() - begun
+                took_s = clock.monotonic() - begun
 
         def is_worth_retrying(error: Exception) -> bool:
             return took_s < self.longest_try_s and transient(error)
@@ -54,9 +54,9 @@ class Retry:
             on=is_worth_retrying,
             attempts=self.attempts - 1,
             timeout=None,
-            wait_initial=self.first_wait_s,
-            wait_max=self.longest_wait_s,
-            wait_jitter=self.jitter_s,
+            wait_initial=clock.real_seconds(self.first_wait_s),
+            wait_max=clock.real_seconds(self.longest_wait_s),
+            wait_jitter=clock.real_seconds(self.jitter_s),
         ):
             with attempt:
                 return one_try()

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import time
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from typing import TYPE_CHECKING
 
 import polars as pl
 
+from rangebar_polars._utils import clock
 from rangebar_polars.config import settings
 from rangebar_polars.day_ticks import DayTicks, Origin
 from rangebar_polars.exceptions import ArchiveMissingError, NotYetPublishedError
@@ -36,7 +36,9 @@ class BinanceProbe(ArchiveProbe):
     With `RANGEBAR_CHECKSUM=warn`, a file without a checksum counts too, because a fetch takes it.
     """
 
-    def __init__(self, symbol: str, market: str, now: Callable[[], float] = time.time) -> None:
+    def __init__(
+        self, symbol: str, market: str, now: Callable[[], float] = clock.unix_seconds
+    ) -> None:
         options = settings()
         transport = ProbingTransport(
             options.binance_archive_url, with_checksum=options.checksum == "require", now=now
@@ -99,7 +101,7 @@ class BinanceDays(ArchiveDays):
         self._rest.close()
 
     def _day(self, day: date) -> DayTicks | None:
-        if day < datetime.now(UTC).date():
+        if day < clock.utc_now().date():
             try:
                 found = self._archive.fetch_day(self._symbol, day)
             except NotYetPublishedError:
@@ -129,7 +131,7 @@ class BinanceDays(ArchiveDays):
     @property
     def _today(self) -> date:
         """The date by the clock of the exchange, which this machine may be far ahead of."""
-        return (datetime.now(UTC) - timedelta(seconds=self._rest.clock_skew_s or 0.0)).date()
+        return (clock.utc_now() - timedelta(seconds=self._rest.clock_skew_s or 0.0)).date()
 
 
 def _days_of(symbol: str, market: str) -> DaySource:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -10,6 +9,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import polars as pl
 
+from rangebar_polars._utils import clock
 from rangebar_polars._utils.fork import raise_if_forked
 from rangebar_polars._utils.span import ONE_DAY, day_start, parse_day, parse_span
 from rangebar_polars.day_ticks import DayTicks, Origin
@@ -23,6 +23,7 @@ from rangebar_polars.exceptions import (
 )
 from rangebar_polars.fetch.binance.rest_chain import PAGE_ROWS, Trade, TradeChain, times_us
 from rangebar_polars.fetch.binance.rest_client import RestClient
+from rangebar_polars.fetch.binance.rest_page import valid_rows_of
 from rangebar_polars.fetch.normalise import micros, normalise
 from rangebar_polars.sources import (
     LONGEST_STEP_BACK_US,
@@ -39,8 +40,9 @@ if TYPE_CHECKING:
 
     from rangebar_polars._utils.span import When
     from rangebar_polars.fetch.binance.rate_limit import WeightBudget
+    from rangebar_polars.fetch.binance.rest_chain import Requests
 
-__all__ = ["BinanceRest"]
+__all__ = ["BinanceRest", "first_id_of_day"]
 
 ID = "agg_trade_id"
 ONE_DAY_US = 86_400_000_000
@@ -61,7 +63,8 @@ class BinanceRest:
 
     The ids prove that a fetched day is complete, as far as the exchange has the trades. All threads
     of a process share the request weight of the setting `rest_weight_per_minute`. Futures markets
-    have a lower limit and use two fifths of it.
+    have a lower limit and use two fifths of it. When the exchange closes its interface to this
+    address, no process on the same cache folder sends a request before it is open again.
 
     Parameters
     ----------
@@ -92,7 +95,7 @@ class BinanceRest:
         *,
         url: str | None = None,
         budget: WeightBudget | None = None,
-        now: Callable[[], float] = time.time,
+        now: Callable[[], float] = clock.unix_seconds,
     ) -> None:
         _, self.market = canonical_market(self.source, market)
         self._client = RestClient(self.market, url=url, budget=budget, now=now)
@@ -196,7 +199,7 @@ class BinanceRest:
         start_us = micros(day_start(wanted))
         with _add_context(name, wanted):
             chain = TradeChain(self._client, name)
-            edge = self._edge(chain, start_us, first_id)
+            edge = _edge(chain, start_us, first_id)
             if edge.first is None or edge.first.time_us >= start_us + ONE_DAY_US:
                 return self._empty(chain, wanted, edge)
             raw = chain.collect(edge.first.id, chain.newest.id, start_us + ONE_DAY_US, progress)
@@ -248,28 +251,6 @@ class BinanceRest:
         with _add_context(name, None):
             return TradeChain(self._client, name).newest
 
-    def _edge(self, chain: TradeChain, start_us: int, hint: int | None) -> Edge:
-        """Find the trades before and after the start of a day."""
-        if chain.newest.time_us < start_us:
-            return Edge(chain.newest, None)
-        if hint is not None and 0 < hint <= chain.newest.id:
-            edge = _edge_within(chain.collect(hint - 1, hint), start_us)
-            if edge.before is not None and edge.first is not None and edge.first.id == hint:
-                return edge
-        found = chain.at_time(start_us)
-        if found is None or found > chain.newest.id:
-            found = _bisect_first(chain, start_us)
-        edge = _edge_around(chain, start_us, found)
-        if edge.first is None:  # the exchange returned a trade from before the time
-            edge = _edge_around(chain, start_us, _bisect_first(chain, start_us))
-        if edge.first is None:
-            sentence = (
-                f"the newest trade is {_describe(chain.newest)}, but none of the ids up to it is of "
-                f"{_instant(start_us).date()} or later"
-            )
-            raise CorruptSourceError(with_hint(sentence, "try again later"), url=self.url)
-        return edge
-
     def _empty(self, chain: TradeChain, day: date, edge: Edge) -> DayTicks:
         """Make a day without trades, which the ids around it prove. A running day may still get some."""
         none, origin = TRADES_SCHEMA.to_frame(), Origin("rest", url=self.url)
@@ -290,6 +271,57 @@ class BinanceRest:
         origin = clean.repairs.recorded_in(Origin("rest", url=self.url, unit=clean.unit))
         # The chain has counted these, within pages. It is in order from page to page.
         return clean.ticks, replace(origin, moved=chain.moved, doubled=chain.doubled)
+
+
+def first_id_of_day(client: Requests, symbol: str, day: When) -> int:
+    """Return the id of the first trade of a UTC day, or that of the next trade if it has none yet.
+
+    Trades with an invalid value are passed over.
+
+    Parameters
+    ----------
+    client
+        What sends the requests.
+    symbol
+        The symbol in upper case.
+
+    Raises
+    ------
+    TransientSourceError, CorruptSourceError
+        There was no answer, or no valid one.
+    SourceError
+        The exchange does not know the symbol.
+    TickDataError
+        Two trades have one id.
+    """
+    wanted = parse_day(day)
+    with _add_context(symbol, wanted):
+        chain = TradeChain(client, symbol, read=valid_rows_of)
+        edge = _edge(chain, micros(day_start(wanted)), None)
+        return chain.newest.id + 1 if edge.first is None else edge.first.id
+
+
+def _edge(chain: TradeChain, start_us: int, hint: int | None) -> Edge:
+    """Find the trades before and after the start of a day."""
+    if chain.newest.time_us < start_us:
+        return Edge(chain.newest, None)
+    if hint is not None and 0 < hint <= chain.newest.id:
+        edge = _edge_within(chain.collect(hint - 1, hint), start_us)
+        if edge.before is not None and edge.first is not None and edge.first.id == hint:
+            return edge
+    found = chain.at_time(start_us)
+    if found is None or found > chain.newest.id:
+        found = _bisect_first(chain, start_us)
+    edge = _edge_around(chain, start_us, found)
+    if edge.first is None:  # the exchange returned a trade from before the time
+        edge = _edge_around(chain, start_us, _bisect_first(chain, start_us))
+    if edge.first is None:
+        sentence = (
+            f"the newest trade is {_describe(chain.newest)}, but none of the ids up to it is of "
+            f"{_instant(start_us).date()} or later"
+        )
+        raise CorruptSourceError(with_hint(sentence, "try again later"), url=chain.url)
+    return edge
 
 
 def _edge_around(chain: TradeChain, start_us: int, found: int) -> Edge:
@@ -325,7 +357,8 @@ def _bisect_first(chain: TradeChain, start_us: int) -> int:
             high = middle
         else:
             low = trade.id + 1
-    return min(low, chain.newest.id)
+    # The lowest such id may have no trade.
+    return (chain.first_from(low) or chain.newest).id
 
 
 def _missing(ids: pl.Series, low: int, high: int) -> list[tuple[int, int]]:

@@ -7,7 +7,7 @@ counts as missing only if a second answer confirms it.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, Protocol, TypeVar
 
 import polars as pl
 
@@ -24,9 +24,9 @@ from rangebar_polars.sources import LONGEST_STEP_BACK_US
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from rangebar_polars.fetch.binance.rest_client import RestClient
+    T = TypeVar("T")
 
-__all__ = ["PAGE_ROWS", "Trade", "TradeChain", "times_us"]
+__all__ = ["PAGE_ROWS", "Requests", "Trade", "TradeChain", "times_us"]
 
 PAGE_ROWS = 1000
 # This many pages are joined into one frame, because every frame has a fixed cost.
@@ -43,12 +43,42 @@ class Trade(NamedTuple):
     time_us: int
 
 
-class TradeChain:
-    """A walk over the ids of one symbol, for one operation in one thread."""
+class Requests(Protocol):
+    """What sends the requests of a chain: a `RestClient`, or a queue in front of it."""
 
-    def __init__(self, client: RestClient, symbol: str) -> None:
+    @property
+    def url(self) -> str:
+        """Address of the requests."""
+        ...
+
+    def ask(self, parse: Callable[[bytes, str], T], **parameters: str | int) -> T:
+        """Send a request and return the answer parsed by `parse`."""
+        ...
+
+
+class TradeChain:
+    """A walk over the ids of one symbol, for one operation in one thread.
+
+    Parameters
+    ----------
+    client
+        What sends the requests.
+    symbol
+        The symbol in upper case.
+    read
+        Parses a page. By default, a trade with an invalid value is an error.
+    """
+
+    def __init__(
+        self,
+        client: Requests,
+        symbol: str,
+        *,
+        read: Callable[[bytes, str], pl.DataFrame] = page_of,
+    ) -> None:
         self._client = client
         self._symbol = symbol
+        self._read = read
         self._frames: list[pl.DataFrame] = []
         self._pages: list[pl.DataFrame] = []
         # By missing id: the next id on the page where it was missing.
@@ -58,9 +88,16 @@ class TradeChain:
         #: The newest trade at the start of the walk, at which the walk ends.
         self.newest = self._ask_newest()
 
+    @property
+    def url(self) -> str:
+        """Address of the requests."""
+        return self._client.url
+
     def at_time(self, start_us: int) -> int | None:
         """Ask the exchange for the id of the first trade at or after a time; None if it has none."""
-        page = self._client.ask(page_of, symbol=self._symbol, startTime=start_us // 1000, limit=1)
+        page = self._client.ask(
+            self._read, symbol=self._symbol, startTime=start_us // 1000, limit=1
+        )
         return None if page.is_empty() else int(page[ID][0])
 
     def run_from(self, next_id: int) -> pl.DataFrame | None:
@@ -153,7 +190,7 @@ class TradeChain:
 
     def _answer(self, next_id: int) -> pl.DataFrame | None:
         """Request one page and return its consecutive ids; None if it does not match the request."""
-        page = self._client.ask(page_of, symbol=self._symbol, fromId=next_id, limit=PAGE_ROWS)
+        page = self._client.ask(self._read, symbol=self._symbol, fromId=next_id, limit=PAGE_ROWS)
         if page.is_empty():
             return page
         page = self._ordered(page)
@@ -229,7 +266,7 @@ class TradeChain:
 
     def _ask_newest(self) -> Trade:
         def parse(body: bytes, url: str) -> Trade:
-            page = page_of(body, url)
+            page = self._read(body, url)
             if page.is_empty():
                 raise self._no_answer(f"`{url}` returns no newest trade of `{self._symbol}`")
             return _trade(page.sort(ID), -1)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from math import nan
 from typing import Any, NamedTuple
 
 import polars as pl
@@ -12,7 +13,14 @@ from rangebar_polars.exceptions import CorruptSourceError, RangeBarError, TickDa
 from rangebar_polars.fetch.normalise import UNITS, FileTimes, is_sentinel
 from rangebar_polars.sources import TRADES_SCHEMA
 
-__all__ = ["PAGE_SCHEMA", "page_of"]
+__all__ = [
+    "INVALID_ID",
+    "PAGE_SCHEMA",
+    "LoosePage",
+    "loose_page_of",
+    "page_of",
+    "valid_rows_of",
+]
 
 #: Columns of a page. Time is a whole number until its unit is known.
 PAGE_SCHEMA = pl.Schema({**TRADES_SCHEMA, "timestamp": pl.Int64()})
@@ -37,8 +45,14 @@ FIELDS = {
     "l": Field("last_trade_id", pl.Int64, int, "a whole number"),
     "m": Field("is_buyer_maker", pl.Boolean, bool, "true or false"),
 }
+#: Stands for a trade id that is not valid. It is not that of a sentinel.
+INVALID_ID = -2
+_INT64 = 1 << 63
 _AGAIN = "fetch the day again; if the error persists, the answer of the exchange is wrong"
 _DECIMAL = r"[0-9]{1,20}(\.[0-9]{1,8})?"
+_AMOUNT = re.compile(_DECIMAL, re.ASCII)
+#: Times in microseconds, and in milliseconds.
+_TIMES_MS, _TIMES = FileTimes.of_value(0), FileTimes.of_value(1 << 62)
 _TOO_FINE = re.compile(r"[0-9]{1,20}\.[0-9]{9,}")
 
 
@@ -95,6 +109,110 @@ def _page_of(rows: list[dict[str, Any]], url: str) -> pl.DataFrame:
     if not valid.all():
         raise _invalid_trade(texts, ~valid, url)
     return page
+
+
+class LoosePage(NamedTuple):
+    """The trades of an answer as columns, in the order of `TRADES_SCHEMA`. Times are in µs since 1970.
+
+    Of a row with an invalid value, only the id is certain: an amount that is not valid is NaN, a
+    time 0, and a trade id `INVALID_ID`. A row without a valid side has the price NaN.
+    """
+
+    times_us: list[int]
+    prices: list[float]
+    quantities: list[float]
+    ids: list[int]
+    first_ids: list[int]
+    last_ids: list[int]
+    is_buyer_maker: list[bool]
+
+
+def loose_page_of(body: bytes, url: str) -> LoosePage:
+    """Parse the trades of one answer, in its order, those with invalid values included.
+
+    Raises
+    ------
+    CorruptSourceError
+        The bytes are not a list of objects, one has no id, or none has the members of a trade.
+
+    Examples
+    --------
+    >>> from rangebar_polars.fetch.binance.rest_page import loose_page_of
+    >>> body = b'[{"a":7,"p":"0.10","q":"-1","f":9,"l":9,"T":1723161255342,"m":true}]'
+    >>> page = loose_page_of(body, "https://example.com")
+    >>> page.ids, page.prices, page.quantities, page.times_us
+    ([7], [0.1], [nan], [1723161255342000])
+    """
+    rows = _rows_of(body, url)
+    page = _loose_columns(rows, url)
+    if rows and not any(map(_has_shape, rows)):
+        raise _invalid_answer(_wrong_shape(rows), url)
+    return page
+
+
+def valid_rows_of(body: bytes, url: str) -> pl.DataFrame:
+    """Parse the trades of one answer without those that have an invalid value. Times are in µs.
+
+    Raises
+    ------
+    CorruptSourceError
+        The bytes are not a list of objects, or one has no id.
+
+    Examples
+    --------
+    >>> from rangebar_polars.fetch.binance.rest_page import valid_rows_of
+    >>> row = '{"a":%d,"p":"0.10","q":"%d","f":9,"l":9,"T":1723161255342,"m":true}'
+    >>> body = f"[{row % (7, -1)},{row % (8, 1)}]".encode()
+    >>> valid_rows_of(body, "https://example.com")["agg_trade_id"].to_list()
+    [8]
+    """
+    page = _loose_columns(_rows_of(body, url), url)
+    columns = dict(zip(PAGE_SCHEMA.names(), page, strict=True))
+    are_amounts = pl.all_horizontal(pl.col("price", "quantity").is_finite())
+    frame = pl.DataFrame(columns, schema=PAGE_SCHEMA)
+    return frame.filter(are_amounts, _is_valid(_TIMES.earliest_us))
+
+
+def _loose_columns(rows: list[dict[str, Any]], url: str) -> LoosePage:
+    """Convert the members of an answer to columns."""
+    ids = [_whole(row.get("a"), INVALID_ID) for row in rows]
+    if ids and min(ids) < 0:
+        raise _invalid_answer(f"has `{str(rows[ids.index(min(ids))])[:80]}`, without an id", url)
+    sides = [row.get("m") for row in rows]
+    return LoosePage(
+        [_time_us(_whole(row.get("T"), 0)) for row in rows],
+        [
+            _amount(row.get("p")) if type(side) is bool else nan
+            for row, side in zip(rows, sides, strict=True)
+        ],
+        [_amount(row.get("q")) for row in rows],
+        ids,
+        [_whole(row.get("f"), INVALID_ID) for row in rows],
+        [_whole(row.get("l"), INVALID_ID) for row in rows],
+        [side is True for side in sides],
+    )
+
+
+def _has_shape(row: dict[str, Any]) -> bool:
+    """Return whether a row has all members of a trade, each of its type."""
+    return all(type(row.get(key)) is field.kind for key, field in FIELDS.items())
+
+
+def _whole(value: object, otherwise: int) -> int:
+    # In Python, True is an int too.
+    return value if type(value) is int and -_INT64 <= value < _INT64 else otherwise
+
+
+def _amount(text: object) -> float:
+    return float(text) if type(text) is str and _AMOUNT.fullmatch(text) else nan
+
+
+def _time_us(time: int) -> int:
+    """Return a time in microseconds, by the unit that its size tells."""
+    times = _TIMES if _TIMES.latest_us > time >= _TIMES.earliest_us else _TIMES_MS
+    unit_us = UNITS[times.unit][1]
+    time_us = time * unit_us
+    return time_us if times.earliest_us <= time_us < times.latest_us else 0
 
 
 def _rows_of(body: bytes, url: str) -> list[dict[str, Any]]:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from hashlib import sha256
 from itertools import groupby
 from typing import TYPE_CHECKING
 
 import polars as pl
 
+from rangebar_polars._utils import clock
 from rangebar_polars._utils.fork import raise_if_forked
 from rangebar_polars._utils.span import ONE_DAY, day_start, parse_day, parse_span
 from rangebar_polars.day_ticks import DayTicks, Origin
@@ -316,7 +317,7 @@ def joined(files: Sequence[Fetched], urls: Sequence[str], file: MonthFile) -> pl
 
 def utc_today() -> date:
     """Return the UTC date by the clock of this machine."""
-    return datetime.now(UTC).date()
+    return clock.utc_now().date()
 
 
 def quotes_of(fetched: Fetched, file: MonthFile, *, after: datetime | None = None) -> pl.DataFrame:

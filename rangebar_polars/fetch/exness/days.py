@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import time
 from typing import TYPE_CHECKING
 
+from rangebar_polars._utils import clock
 from rangebar_polars._utils.span import ONE_DAY, day_start
 from rangebar_polars.config import settings
 from rangebar_polars.exceptions import NotYetPublishedError
@@ -28,7 +28,9 @@ class ExnessProbe(ArchiveProbe):
 
     patience = 62
 
-    def __init__(self, symbol: str, market: str, now: Callable[[], float] = time.time) -> None:
+    def __init__(
+        self, symbol: str, market: str, now: Callable[[], float] = clock.unix_seconds
+    ) -> None:
         del market  # there is only one
         super().__init__(symbol, ProbingTransport(settings().exness_url, now=now))
 

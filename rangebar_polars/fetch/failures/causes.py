@@ -49,10 +49,10 @@ def cause_of(error: BaseException, address: Address) -> Cause:
     kinds = {type(link).__name__ for link in links}
     text = scrubbed(_first_line(error), address)
     through = None if proxy is None else f"check the variable `{proxy[0]}`, or set NO_PROXY={host}"
-    if "ProxyError" in kinds:
+    if kinds & {"ProxyError", "InvalidProxyStatus", "InvalidProxyMessage"}:
         return Cause(f"the proxy refuses the request: {text}", through or _NETWORK)
     for link in links:
-        found = _of_system(link, where, through) or _of_tls(link, host)
+        found = _of_system(link, where, through) or _of_tls(link, host, parts.scheme)
         if found is not None:
             return found
     if "ConnectTimeout" in kinds:
@@ -83,7 +83,7 @@ def _of_system(link: BaseException, where: str, through: str | None) -> Cause | 
     return None
 
 
-def _of_tls(link: BaseException, host: str) -> Cause | None:
+def _of_tls(link: BaseException, host: str, scheme: str) -> Cause | None:
     """Describe an error of TLS."""
     if isinstance(link, ssl.SSLCertVerificationError):
         hint = (
@@ -94,7 +94,8 @@ def _of_tls(link: BaseException, host: str) -> Cause | None:
         return Cause(f"TLS: the certificate of {host} is not trusted ({reason})", hint)
     if isinstance(link, ssl.SSLError):
         reason = re.sub(r"^\[.*?\] | \(_ssl\.c:\d+\)$", "", str(link)) or "no handshake"
-        return Cause(f"TLS: {host} does not complete the handshake ({reason})", "http or https?")
+        hint = "ws or wss?" if scheme == "wss" else "http or https?"
+        return Cause(f"TLS: {host} does not complete the handshake ({reason})", hint)
     return None
 
 

@@ -6,11 +6,11 @@ import logging
 import math
 import sys
 import threading
-import time
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
+from rangebar_polars._utils import clock
 from rangebar_polars.config import settings
 from rangebar_polars.exceptions import SettingError
 
@@ -51,7 +51,7 @@ class Attempted:
     def announce(self) -> None:
         """Write the line whenever nothing has happened for a while."""
         wait_s = FIRST_S
-        while not self._is_done.wait(wait_s):
+        while not self._is_done.wait(clock.real_seconds(wait_s)):
             # Several files may be requested at once: one line stands for their host.
             if _TURNS.begin(urlsplit(self._url).netloc):
                 _write(str(self))
@@ -68,7 +68,7 @@ class _Turns:
     def begin(self, host: str) -> bool:
         """Return whether a line about a host is due, and note that it is written."""
         with self._lock:
-            now = time.monotonic()
+            now = clock.monotonic()
             is_due = now - self._last.get(host, -math.inf) >= FIRST_S
             if is_due:
                 self._last[host] = now

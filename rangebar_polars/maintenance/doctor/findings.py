@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
 import polars as pl
 
+from rangebar_polars._utils import clock
 from rangebar_polars.exceptions import RangeBarError, split_hint
 from rangebar_polars.fetch.prefetch import DaemonTask
 
@@ -67,11 +67,11 @@ def run_checks(checks: Sequence[Check]) -> list[Finding]:
     >>> run_checks([Check("network", "host", Event().wait, 0.01)])[0].text
     'no answer within 0.01 s'
     """
-    begun = time.monotonic()
+    begun = clock.monotonic()
     tasks = [DaemonTask(_outcome, check) for check in checks]
     found: list[Finding] = []
     for check, task in zip(checks, tasks, strict=True):
-        left_s = max(0.0, begun + check.limit_s - time.monotonic())
+        left_s = max(0.0, begun + check.limit_s - clock.monotonic())
         try:
             found += task.result(left_s)
         except TimeoutError:

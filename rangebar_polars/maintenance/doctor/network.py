@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import time
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 from urllib.parse import urlsplit
 from urllib.request import url2pathname
 
+from rangebar_polars._utils import clock
 from rangebar_polars._utils.address import Address
 from rangebar_polars._utils.arguments.checks import is_folder
 from rangebar_polars.config import proxy_of, settings, variable_of
@@ -91,7 +91,7 @@ def check_place(place: Place, timeout_s: float) -> Iterator[Finding]:
     finally:
         client.close()
     yield _of_status(place, status)
-    skew_s = 0.0 if date is None else time.time() - date.timestamp() - 0.5
+    skew_s = 0.0 if date is None else clock.unix_seconds() - date.timestamp() - 0.5
     if abs(skew_s) > LARGEST_SKEW_S:
         way = "ahead of" if skew_s > 0 else "behind"
         text = f"the clock of this machine is {abs(skew_s):,.0f} s {way} that of {place.address}"

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import time
 from http.client import HTTPConnection, HTTPException
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from rangebar_polars._files.disk import Disk
 from rangebar_polars._text import count_text
+from rangebar_polars._utils import clock
 from rangebar_polars._utils.arguments.checks import is_folder
 from rangebar_polars.clickhouse.connection.dsn import resolve
 from rangebar_polars.clickhouse.connection.sql import literal
@@ -45,7 +45,7 @@ PORTS = {"http": 8123, "https": 8443}
 
 def check_tick_store(cache_dir: str | Path | None, budget_s: float) -> Iterator[Finding]:
     """Check the manifests and the sizes of the files, until the time is used up."""
-    end = time.monotonic() + budget_s
+    end = clock.monotonic() + budget_s
     storage = TickStorage(cache_dir)
     if not is_folder(storage.root):
         yield Finding(TICKS, "ticks", "ok", f"no ticks are stored in {storage.root}")
@@ -53,7 +53,7 @@ def check_tick_store(cache_dir: str | Path | None, budget_s: float) -> Iterator[
     dirs = list(symbol_dirs(storage.root, None, None, None, Disk()))
     found: list[Inspection] = []
     for symbol_dir in dirs:
-        if time.monotonic() > end:
+        if clock.monotonic() > end:
             break
         found.append(inspect(symbol_dir))
         yield from _faults(symbol_dir, found[-1])
@@ -90,7 +90,7 @@ def check_bar_cache(
     dsn: str | None, cache_dir: str | Path | None, timeout_s: float, budget_s: float
 ) -> Iterator[Finding]:
     """Check whether the bar cache can be opened, its tables, and the files of an embedded one."""
-    end = time.monotonic() + budget_s
+    end = clock.monotonic() + budget_s
     target = resolve(dsn, cache_dir, wait_s=WAIT_S)
     if target.folder is not None and not target.folder.is_dir():
         yield Finding(BARS, "bars", "ok", f"no bars are cached in {target.folder}")
@@ -116,7 +116,7 @@ def _connection_fault(target: Target, timeout_s: float) -> Cause | None:
     host, port = parts.hostname or "", parts.port or PORTS[parts.scheme]
     if proxy_of(parts.scheme, host) is not None:
         return None
-    connection = HTTPConnection(host, port, timeout=timeout_s)
+    connection = HTTPConnection(host, port, timeout=clock.real_seconds(timeout_s))
     where = "connection"
     try:
         connection.connect()
@@ -165,7 +165,7 @@ def _check_parts(cache: Cache, end: float) -> Iterator[Finding]:
     ).rows()
     checked = 0
     for table, name in parts:
-        if time.monotonic() > end:
+        if clock.monotonic() > end:
             break
         checked += 1
         try:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import time
 from concurrent.futures import ThreadPoolExecutor
 from contextvars import copy_context
 from typing import TYPE_CHECKING
 
+from rangebar_polars._utils import clock
 from rangebar_polars.exceptions import SourceError, TickDataError
 from rangebar_polars.populate.outcome import JobResult
 from rangebar_polars.populate.workers.work import GROUP_DAYS, GROUP_S, compute_units
@@ -97,7 +97,7 @@ class _Groups:
         self._thread = thread
         self._publish = publish
         self._group_s = group_s
-        self._started = time.monotonic()
+        self._started = clock.monotonic()
         self._filling: list[UnitDraft] = []
         #: Computed jobs with units in the group that is being filled.
         self._computed: list[JobResult] = []
@@ -146,7 +146,7 @@ class _Groups:
         if len({(day.year, day.month) for day in days}) > 1 or len(days) > GROUP_DAYS:
             self._submit()
         self._filling += drafts
-        is_late = time.monotonic() - self._started >= self._group_s
+        is_late = clock.monotonic() - self._started >= self._group_s
         if is_late or not is_last or len(_days(self._filling)) >= GROUP_DAYS:
             self._submit()
 
@@ -157,7 +157,7 @@ class _Groups:
             self._publishing = self._thread.submit(copy_context().run, self._publish, self._filling)
         self._awaited += self._computed
         self._filling, self._computed = [], []
-        self._started = time.monotonic()
+        self._started = clock.monotonic()
 
     def _wait(self) -> None:
         """Wait for the group that is being published, and raise its error."""

@@ -13,7 +13,6 @@ import os
 import secrets
 import shutil
 import socket
-import time
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, replace
 from datetime import date
@@ -24,7 +23,7 @@ from typing import TYPE_CHECKING, Any
 import polars as pl
 
 from rangebar_polars._files.atomic import disk_errors
-from rangebar_polars._files.locks import FileLock, wait_a_little
+from rangebar_polars._files.locks import FileLock, deadline_after, wait_a_little
 from rangebar_polars._utils.span import ONE_DAY
 from rangebar_polars.bar_series.identity import BarRules, BarSeries, BarSpec
 from rangebar_polars.bar_series.units import TickDay, UnitDraft
@@ -286,14 +285,14 @@ class Outbox:
         return digest
 
     def _wait_for_room(self) -> None:
-        deadline, before = time.monotonic() + self.wait_s, ROOM
+        deadline, before = deadline_after(self.wait_s), ROOM
         while True:
             self._check_open()
             waiting = len(list(self.folder.glob(f"*{_SUFFIX}")))
             if waiting < ROOM:
                 return
             if waiting < before:
-                deadline, before = time.monotonic() + self.wait_s, waiting
+                deadline, before = deadline_after(self.wait_s), waiting
             if not wait_a_little(deadline):
                 sentence = (
                     f"the population has taken no bars out of `{self.folder}` for {self.wait_s:g} s"

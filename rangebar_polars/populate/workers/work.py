@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from dataclasses import dataclass, field
 from datetime import date
 from itertools import groupby
@@ -10,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import polars as pl
 
+from rangebar_polars._utils import clock
 from rangebar_polars._utils.span import ONE_DAY, day_start
 from rangebar_polars.bar_series.days import (
     Replay,
@@ -138,16 +138,16 @@ class _Pass:
         if through < first:
             return
         group: list[UnitDraft] = []
-        started = time.monotonic()
+        started = clock.monotonic()
         for computed in self._compute(through):
             group += self._drafts(computed)
             day = computed.day
-            is_late = group_s is not None and time.monotonic() - started >= group_s
+            is_late = group_s is not None and clock.monotonic() - started >= group_s
             is_full = (day - first).days + 1 >= GROUP_DAYS
             if is_late or is_full or (day + ONE_DAY).day == 1 or day == through:
                 yield group
                 group = []
-                started, first = time.monotonic(), day + ONE_DAY
+                started, first = clock.monotonic(), day + ONE_DAY
         if group:
             yield group
 

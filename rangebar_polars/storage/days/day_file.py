@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 import polars as pl
 
 from rangebar_polars._files.atomic import disk_errors, sha256_of
 from rangebar_polars._internal import __version__
+from rangebar_polars._utils import clock
 from rangebar_polars.day_ticks import Origin
 from rangebar_polars.exceptions import StorageError, with_hint
 from rangebar_polars.sources import stored_schema_of
@@ -61,7 +61,7 @@ class Content:
             origin=self.origin,
             source_absent=self.source_absent,
             reason=self.reason,
-            fetched_at=datetime.now(UTC).isoformat(timespec="seconds"),
+            fetched_at=clock.utc_now().isoformat(timespec="seconds"),
             writer=f"{__version__} polars {pl.__version__}",
         )
         if ticks.is_empty():

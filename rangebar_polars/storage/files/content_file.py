@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from rangebar_polars._files.atomic import (
     disk_errors,
+    make_synced_folders,
     sha256_of,
     temporary_name,
     verify_content,
@@ -18,7 +19,6 @@ from rangebar_polars._files.atomic import (
 from rangebar_polars._files.failpoints import Step, failpoint
 from rangebar_polars._files.locks import beat
 from rangebar_polars.exceptions import StorageError, with_hint
-from rangebar_polars.storage.layout import is_folder
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -29,26 +29,8 @@ __all__ = ["make_folders", "move_aside", "place", "read_file"]
 
 
 def make_folders(symbol_dir: SymbolDir, path: Path) -> None:
-    """Make a folder of the store and its parents, so that they survive a loss of power.
-
-    A process may have ended between making a folder and syncing it. So every existing folder is
-    synced the first time that this process uses it.
-    """
-    disk, chain = symbol_dir.disk, []
-    while not is_folder(path) or (path.is_relative_to(symbol_dir.root) and path not in disk.synced):
-        chain.append(path)
-        path = path.parent
-    for folder in reversed(chain):
-        try:
-            disk.make_folder(folder)
-        except FileExistsError as error:
-            raise StorageError(f"`{folder}` is not a folder, where the store needs one") from error
-        failpoint(Step.FOLDER_MADE)
-    for folder in chain:
-        disk.sync_folder(folder.parent)
-    if chain:
-        failpoint(Step.FOLDERS_SYNCED)
-        disk.synced.update(chain)
+    """Make a folder of the store and its parents, so that they survive a loss of power."""
+    make_synced_folders(symbol_dir.disk, symbol_dir.root, path)
 
 
 def place(

@@ -10,13 +10,14 @@ import json
 import re
 from contextlib import suppress
 from dataclasses import dataclass, field
-from datetime import UTC, date, datetime
+from datetime import date
 from functools import lru_cache
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from rangebar_polars._files.atomic import disk_errors, sha256_of
 from rangebar_polars._files.failpoints import Step, failpoint
+from rangebar_polars._utils import clock
 from rangebar_polars.exceptions import ManifestError, StorageError, with_hint
 from rangebar_polars.storage.files.content_file import place, read_file
 from rangebar_polars.storage.layout import listed
@@ -131,7 +132,7 @@ def _commit(symbol_dir: SymbolDir, old: Manifest, days: Mapping[date, DayEntry])
         "month": old.month,
         "version": version,
         "previous": old.sha256,
-        "written_at": datetime.now(UTC).isoformat(timespec="seconds"),
+        "written_at": clock.utc_now().isoformat(timespec="seconds"),
         "days": {day.isoformat(): days[day].to_json() for day in sorted(days)},
     }
     digest = _digest(body)

@@ -1,5 +1,7 @@
 //! The state of a builder as bytes.
 
+use sha2::{Digest, Sha256};
+
 use crate::core::bar::Sums;
 use crate::core::builder::RangeBarBuilder;
 use crate::core::checkpoint::plausible::Bounds;
@@ -154,6 +156,22 @@ impl RangeBarBuilder {
             put_key(&mut out, state);
         }
         out
+    }
+
+    /// A SHA-256 of the forming bars and of all that decides the next ones. It depends neither on the
+    /// numbers of rows and bars so far, nor on features, nor on the format of checkpoints.
+    pub fn bars_digest(&self) -> [u8; 32] {
+        let mut out = Vec::new();
+        for state in self.states() {
+            let last = state.search.last.map(|last| [last.time, last.agg_id]);
+            put_optional(&mut out, last.as_ref().map(<[i64; 2]>::as_slice));
+            put_optional(&mut out, state.search.segment_end.as_ref().map(std::slice::from_ref));
+            for fold in &state.fold.thresholds {
+                put_sums(&mut out, &fold.sums);
+                put_unsided(&mut out, &fold.sums);
+            }
+        }
+        Sha256::digest(&out).into()
     }
 
     /// Restores a saved state. Settings and bound columns must be the same as when it was saved.

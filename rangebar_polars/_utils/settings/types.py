@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from datetime import date, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
 from rangebar_polars._text import either, shown
 from rangebar_polars._utils.address import Address, fault_of, scrubbed
@@ -15,9 +17,11 @@ from rangebar_polars.exceptions import SettingError, nearest, with_hint
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-__all__ = ["Kind", "choice", "whole_number"]
+__all__ = ["Kind", "choice", "listed", "whole_number"]
 
 MOST_SECONDS = 10**9  # about 30 years; sockets and locks reject much longer waits
+_SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://[^\s]")
+_COMMA_BEFORE_SCHEME = re.compile(rf"\s*,\s*(?={_SCHEME.pattern})")
 _ENCODED = "write `/`, `?`, `#` and `@` in a user or password as %2F, %3F, %23 and %40"
 
 
@@ -50,7 +54,11 @@ class Kind:
                 with_hint(f"{where} is `{shown(address_shown(str(raw)))}`, which {error}", _ENCODED)
             ) from None
         except (ValueError, TypeError, OverflowError, RuntimeError) as error:
-            text = self.show(raw) if isinstance(raw, str) else raw
+            text = raw
+            if isinstance(raw, str):
+                text = self.show(raw)
+            elif isinstance(raw, list | tuple):
+                text = ", ".join(self.show(str(item)) for item in raw)
             sentence = (
                 f"{where} is `{'…' if secret else shown(text)}`, which is not {self.description}"
             )
@@ -83,6 +91,27 @@ def whole_number(low: int, high: int | None = None, unit: str = "whole number") 
     return Kind(f"a {unit} {limits}", read)
 
 
+def listed(kind: Kind) -> Kind:
+    """Make a type of one or several values of a type, in a list or a text with commas.
+
+    Examples
+    --------
+    >>> from rangebar_polars._utils.settings.types import THRESHOLD, listed
+    >>> listed(THRESHOLD).read("250, 500")
+    (250, 500)
+    """
+
+    def read(value: object) -> tuple[object, ...]:
+        items = value.split(",") if isinstance(value, str) else value
+        found = tuple(map(kind.read, items)) if isinstance(items, list | tuple) else ()
+        found = found or (kind.read(value),)
+        if len(set(found)) < len(found):
+            raise ValueError
+        return found
+
+    return Kind(f"{kind.description}, or several with commas between", read, show=kind.show)
+
+
 def _text(value: object) -> str:
     if not isinstance(value, str):
         raise TypeError
@@ -109,6 +138,31 @@ def _address(value: object) -> Address:
     if fault is not None:
         raise AmbiguousAddressError(fault)
     return Address(address)
+
+
+def _stream_address(value: object) -> Address:
+    address = _text(value).rstrip("/")
+    if not address.lower().startswith(("ws://", "wss://")):
+        raise ValueError
+    fault = fault_of(address)
+    if fault is not None:
+        raise AmbiguousAddressError(fault)
+    parts = urlsplit(address)
+    # The query names the streams, and no key is sent.
+    if not parts.hostname or parts.port == 0 or set("@?#") & set(address) or " " in address:
+        raise ValueError
+    return Address(address)
+
+
+def _notify_urls(value: object) -> tuple[str, ...]:
+    # Such an address may contain commas itself.
+    items = _COMMA_BEFORE_SCHEME.split(_text(value)) if isinstance(value, str) else value
+    if not isinstance(items, list | tuple):
+        raise TypeError
+    found = tuple(map(_text, items))
+    if not found or not all(map(_SCHEME.match, found)) or len(set(found)) < len(found):
+        raise ValueError
+    return found
 
 
 def _dsn(value: object) -> Address:
@@ -153,7 +207,11 @@ PATH = Kind("a path", _path)
 ADDRESS = Kind(
     "an address that begins with http://, https:// or file://", _address, show=address_shown
 )
+STREAM_ADDRESS = Kind(
+    "an address such as wss://host:9443/path", _stream_address, show=address_shown
+)
 DSN = Kind("a text", _dsn)
+NOTIFY_URLS = Kind("an address of apprise, or several with commas between", _notify_urls)
 SECONDS = Kind(f"a number of seconds above 0, at most {MOST_SECONDS}", _seconds)
 WAIT = Kind(f"a number of seconds, 0 or more, at most {MOST_SECONDS}", _wait)
 SWITCH = Kind("true or false", _switch)

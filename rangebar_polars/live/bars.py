@@ -1,0 +1,416 @@
+"""`live_bars`: bars of one or several symbols while their trades arrive."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+import weakref
+from dataclasses import replace
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING, Any, Literal, Self
+
+import polars as pl
+
+from rangebar_polars._utils import clock
+from rangebar_polars._utils.arguments.checks import count_of
+from rangebar_polars._utils.arguments.keywords import checked_keywords
+from rangebar_polars._utils.caught import Caught
+from rangebar_polars._utils.fork import raise_if_forked
+from rangebar_polars._utils.optional import import_extra
+from rangebar_polars.bar_series.segments import reset_of
+from rangebar_polars.exceptions import RangeBarError, with_hint
+from rangebar_polars.live.consumers import DeliveryOptions
+from rangebar_polars.live.consumers.iterator import BarIterator
+from rangebar_polars.live.follower import Follower
+from rangebar_polars.live.frames import BarFrames
+from rangebar_polars.live.plan import NOW, plan_live, require_platform
+from rangebar_polars.live.session import LiveSession, SessionOptions, following_history
+from rangebar_polars.storage.live.writer_lock import WriterLock, has_writer
+from rangebar_polars.storage.parquet import TickStorage
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Iterator, Sequence
+    from pathlib import Path
+    from types import TracebackType
+
+    from rangebar_polars._typing import Features
+    from rangebar_polars._utils.span import When
+    from rangebar_polars.bar_series.identity import BarSeries
+    from rangebar_polars.live.consumers import Replayed
+    from rangebar_polars.live.plan import LivePlan
+    from rangebar_polars.threshold import ThresholdLike
+
+__all__ = ["LiveBars", "live_bars"]
+
+#: How often an iterator without bars looks whether all symbols have failed.
+LOOK_S = 1.0
+#: How long `close` waits for the thread.
+CLOSE_S = 5.0
+
+
+@checked_keywords
+def live_bars(
+    symbol: str | Sequence[str],
+    threshold: ThresholdLike | Sequence[ThresholdLike] = 250,
+    *,
+    since: When | None = None,
+    until: When | None = None,
+    features: Features = "core",
+    ouroboros: str | None = "year",
+    source: str = "binance",
+    market: str = "spot",
+    include_orphaned_bars: bool = False,
+    prevent_same_timestamp_close: bool = True,
+    anchor: Literal["segment", "now"] | When | None = None,
+    verbose: bool | None = None,
+    cache_dir: Path | str | None = None,
+    dsn: str | None = None,
+    ouroboros_mode: str | None = None,
+) -> LiveBars:
+    """Stream bars of symbols while their trades arrive.
+
+    Each frame holds one or more ended bars of one symbol. They are the bars that a population of the
+    same trades gives, bit for bit: trades are stored before they are used, and no bar is delivered
+    across missing trades. Connections start at the call, in a thread; `close`, the end of a `with`
+    block, and garbage collection stop it.
+
+    Parameters
+    ----------
+    symbol
+        One or several symbols.
+    threshold
+        One or several thresholds in decimal basis points, or presets.
+    since
+        A date or zoned datetime from which bars are delivered first; by default, bars that end after
+        the symbol is live.
+    until
+        Where iteration ends, once a trade at or after it has arrived.
+    features
+        "core", "microstructure", or names of its columns.
+    ouroboros
+        Where bars start again: "year", "month", "week", "day", or None.
+    source, market
+        Where the symbol is traded. Of the built-in sources, `"binance"` has a stream.
+    include_orphaned_bars
+        Whether bars are included that a reset ended, with the columns `is_closed` and `ended_by`.
+    prevent_same_timestamp_close
+        Whether a bar needs two different times to close.
+    anchor
+        Where the series begins: "segment", a date or zoned datetime, or "now" for bars that begin with
+        the first trade that arrives; nothing is stored then.
+    verbose
+        Show a progress bar on a terminal; by default the setting `verbose`.
+    cache_dir
+        Folder of the store.
+    dsn
+        The bar cache.
+    ouroboros_mode
+        The reference library's name of `ouroboros`.
+
+    Returns
+    -------
+    LiveBars
+        An iterable of frames, plain and async, and a context manager. The columns are `symbol`,
+        `threshold`, `anchor`, those of `scan_range_bars`, `is_replay` and `is_revised`.
+
+    Raises
+    ------
+    ValueError
+        An argument is not valid, or the source has no stream.
+    MissingExtraError
+        The extra `live` is not installed.
+    RangeBarError
+        The system is Windows.
+    SymbolNotRegisteredError, ThresholdError
+        The gate refuses a symbol, or a threshold is too low.
+    LeaseError
+        Another process streams one of several symbols.
+
+    Examples
+    --------
+    >>> import rangebar_polars as rb
+    >>> with rb.live_bars("BTCUSDT", [250, 500], since="2026-11-01") as live:  # doctest: +SKIP
+    ...     for bars in live:
+    ...         print(bars)
+    """
+    raise_if_forked("live_bars")
+    symbols = [symbol] if isinstance(symbol, str) else list(symbol)
+    several = isinstance(threshold, (list, tuple))
+    thresholds: list[ThresholdLike] = list(threshold) if several else [threshold]  # type: ignore[arg-type,list-item]
+    if not symbols or not thresholds:
+        name = "threshold" if symbols else "symbol"
+        raise ValueError(with_hint(f"`{name}` is an empty list", f"name at least one {name}"))
+    del verbose, dsn
+    plan_arguments: dict[str, Any] = {
+        "source": source,
+        "market": market,
+        "reset": reset_of(ouroboros, ouroboros_mode),
+        "prevent_same_timestamp_close": prevent_same_timestamp_close,
+        "anchor": anchor,
+        "since": since,
+        "until": until,
+    }
+    BarFrames([1], features, include_orphans=include_orphaned_bars)
+    for module in ("websockets", "msgspec"):
+        import_extra(module, "live")
+    import_extra("httpcore2", "fetch")
+    require_platform()
+    plan = plan_live(symbols, thresholds, takes_now=True, **plan_arguments)
+    frames = BarFrames(
+        plan.thresholds,
+        features,
+        include_orphans=include_orphaned_bars,
+        since=plan.since,
+        until=plan.until,
+    )
+    parts = _Parts(plan, cache_dir)
+    options = DeliveryOptions("bars", "iterator", has_cursors=False)
+    iterator = BarIterator(options, frames, parts)
+    parts.open(iterator)
+    return LiveBars(parts, frames, iterator)
+
+
+class _Parts:
+    """The symbols of a call: those that this process writes, and those that it follows."""
+
+    def __init__(self, plan: LivePlan, cache_dir: Path | str | None) -> None:
+        self.plan = plan
+        self._locks: list[WriterLock] = []
+        self._folder: TemporaryDirectory[str] | None = None
+        storage = TickStorage(cache_dir)
+        for symbol in plan.symbols:
+            folder = storage.symbol_dir(symbol, *plan.venue)
+            # Nothing is stored of bars that begin now, so nobody else is kept from writing.
+            is_free = not has_writer(folder)
+            lock = WriterLock.try_take(folder) if is_free and plan.anchor != NOW else None
+            if lock is not None:
+                self._locks.append(lock)
+        written = {lock.symbol_dir.symbol for lock in self._locks}
+        if plan.anchor == NOW:
+            free = [
+                one for one in plan.symbols if not has_writer(storage.symbol_dir(one, *plan.venue))
+            ]
+            written = set(free)
+        self._followed = [symbol for symbol in plan.symbols if symbol not in written]
+        self._session: LiveSession | None = None
+        self._followers: list[Follower] = []
+        self._cache_dir = cache_dir
+        if written:
+            specs = {name: of_one for name, of_one in plan.specs.items() if name in written}
+            if plan.anchor == NOW:
+                self._folder = TemporaryDirectory(prefix="rangebar-live-")
+                cache_dir = self._folder.name
+            options = SessionOptions(cache_dir=cache_dir)
+            self._session = LiveSession(replace(plan, specs=specs), options)
+        self._history = following_history(plan, storage)
+
+    def open(self, iterator: BarIterator) -> None:
+        """Begin; `run_all` follows."""
+        if self._session is not None:
+            locks = None if self.plan.anchor == NOW else self._locks
+            self._session.open([iterator], locks)
+        self._followers = [
+            Follower(symbol, self._history, iterator, self.plan.until) for symbol in self._followed
+        ]
+
+    def run_all(self, iterator: BarIterator) -> None:
+        """Run all parts until they end, then the iteration."""
+        threads = [
+            threading.Thread(target=one.run, name=f"rangebar-follow-{one.symbol}", daemon=True)
+            for one in self._followers
+        ]
+        for thread in threads:
+            thread.start()
+        # The next item raises it.
+        with Caught(even_exits=True) as caught:
+            if self._session is not None:
+                asyncio.run(self._session.run())
+        if caught.error is not None:
+            iterator.fail(caught.error)
+            self.stop()
+        if self._session is not None:
+            self._session.release()
+        for thread in threads:
+            thread.join()
+        iterator.close(_nothing)
+
+    def stop(self) -> None:
+        """End all parts in order."""
+        for one in self._followers:
+            one.stop()
+        if self._session is not None:
+            self._session.stop("closed")
+
+    def clean_up(self) -> None:
+        """Remove what was stored for the time of the call."""
+        if self._folder is not None:
+            self._folder.cleanup()
+
+    def bars_after(
+        self, symbol: str, series: BarSeries, last_id: int, limit: int
+    ) -> Iterator[Replayed]:
+        """Compute bars again. See `ReplaySource`."""
+        is_own = self._session is not None and symbol in self._session.plan.specs
+        history = self._session.history if is_own and self._session else self._history
+        return history.bars_after(symbol, series, last_id, limit)
+
+    @property
+    def failure(self) -> str:
+        """Why no symbol can go on; empty while one can."""
+        found = [one.failure for one in self._followers]
+        if self._session is not None:
+            found.append(self._session.failure)
+        return "; ".join(found) if found and all(found) else ""
+
+    def statuses(self) -> list[dict[str, Any]]:
+        """Return the status of each symbol, in the order of the call."""
+        found = [] if self._session is None else self._session.statuses()
+        found += [status for one in self._followers for status in one.statuses()]
+        order = list(self.plan.symbols)
+        return sorted(found, key=lambda status: order.index(status["symbol"]))
+
+    def partial(self, frames: BarFrames) -> list[pl.DataFrame]:
+        """Return frames of the forming bars."""
+        found = [] if self._session is None else self._session.partial(frames)
+        return found + [frame for one in self._followers for frame in one.partial(frames)]
+
+
+def _nothing() -> None:
+    """Do nothing."""
+
+
+class LiveBars:
+    """Bars of symbols while their trades arrive: an iterable, plain and async, and a context manager.
+
+    `live_bars` makes it.
+    """
+
+    def __init__(self, parts: _Parts, frames: BarFrames, iterator: BarIterator) -> None:
+        self._parts, self._frames, self._iterator = parts, frames, iterator
+        self._thread = threading.Thread(
+            target=parts.run_all, args=(iterator,), name="rangebar-live", daemon=True
+        )
+        self._end = weakref.finalize(self, _close, parts, iterator, self._thread)
+        self._thread.start()
+
+    def __repr__(self) -> str:
+        plan = self._parts.plan
+        thresholds = ", ".join(map(str, plan.thresholds))
+        return f"<live bars of {', '.join(plan.symbols)} at {thresholds} dbps>"
+
+    @property
+    def schema(self) -> pl.Schema:
+        """Columns and data types of the frames."""
+        return self._frames.schema
+
+    # Plain
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def __iter__(self) -> Iterator[pl.DataFrame]:
+        return self
+
+    def __next__(self) -> pl.DataFrame:
+        while True:
+            try:
+                frame = self._iterator.take(LOOK_S)
+            except TimeoutError:
+                self._raise_if_failed()
+                continue
+            if frame is None:
+                raise StopIteration
+            return frame
+
+    def collect(self, n: int, *, timeout: float | None = None) -> pl.DataFrame:
+        """Wait for a number of bars, and return them as one frame.
+
+        Parameters
+        ----------
+        n
+            Number of bars. There may be more: frames are not cut.
+        timeout
+            Longest time to wait, in seconds. What has arrived until then is returned.
+        """
+        count = count_of(n)
+        end = None if timeout is None else clock.monotonic() + timeout
+        found, rows = [self.schema.to_frame()], 0
+        while rows < count:
+            left = LOOK_S if end is None else min(LOOK_S, max(0.0, end - clock.monotonic()))
+            try:
+                frame = self._iterator.take(left)
+            except TimeoutError:
+                self._raise_if_failed()
+                if end is not None and clock.monotonic() >= end:
+                    break
+                continue
+            if frame is None:
+                break
+            found.append(frame)
+            rows += frame.height
+        return pl.concat(found)
+
+    def close(self) -> None:
+        """Stop the work. It ends within five seconds."""
+        self._end()
+
+    def _raise_if_failed(self) -> None:
+        failure = self._parts.failure
+        if failure:
+            raise RangeBarError(with_hint(f"no symbol can be streamed: {failure}", _FAILED_HINT))
+
+    # Async
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        await asyncio.to_thread(self.close)
+
+    def __aiter__(self) -> AsyncIterator[pl.DataFrame]:
+        return self
+
+    async def __anext__(self) -> pl.DataFrame:
+        while True:
+            try:
+                frame = await self._iterator.take_async(LOOK_S)
+            except TimeoutError:
+                self._raise_if_failed()
+                continue
+            if frame is None:
+                raise StopAsyncIteration
+            return frame
+
+    # What is going on
+
+    def partial(self) -> pl.DataFrame:
+        """Return the forming bars, one row for each symbol and threshold that has one."""
+        return pl.concat([self._frames.schema.to_frame(), *self._parts.partial(self._frames)])
+
+    def status(self) -> list[dict[str, Any]]:
+        """Return the status of each symbol, as `/health` shows it."""
+        return self._parts.statuses()
+
+
+_FAILED_HINT = "`status()` says more; it is tried again every ten minutes"
+
+
+def _close(parts: _Parts, iterator: BarIterator, thread: threading.Thread) -> None:
+    parts.stop()
+    iterator.abort()
+    if thread is not threading.current_thread():
+        thread.join(clock.real_seconds(CLOSE_S))
+    parts.clean_up()
