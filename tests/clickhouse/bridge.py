@@ -8,6 +8,9 @@ the next statements that contain the word fail, in this order:
 - `drop-after`: executed, then the connection is closed without an answer;
 - `drop-mid`: executed, then half of the answer is sent;
 - `ok`: no fault.
+
+A GET of `/_drop?prefix=test_` drops the databases whose names begin so. The engine looks after each
+table that it has, so many tables keep it busy although nobody asks for them.
 """
 
 from __future__ import annotations
@@ -130,6 +133,9 @@ class Handler(BaseHTTPRequestHandler):
             self.server.match = query["match"].encode()
             self.server.faults[:] = [fault for fault in query["faults"].split(",") if fault]
             self.reply(200, str(left).encode())
+        elif url.path == "/_drop":
+            self.server.drop(dict(parse_qsl(url.query))["prefix"])
+            self.reply(200, b"")
         else:
             self.serve(b"")
 
@@ -199,6 +205,14 @@ class Server(ThreadingHTTPServer):
             return self.idle.pop()
         except IndexError:
             return chdb.connect(self.path)
+
+    def drop(self, prefix):
+        connection = self.take()
+        names = connection.query("SHOW DATABASES", "TabSeparated").data().split()
+        for name in names:
+            if name.startswith(prefix):
+                connection.query(f"DROP DATABASE IF EXISTS `{name}`")
+        self.idle.append(connection)
 
 
 def main():

@@ -49,10 +49,12 @@ def embedded(in_memory) -> Place:
 
 
 @pytest.fixture
-def server(bridge, tmp_path) -> Place:
+def server(bridge, tmp_path) -> Iterator[Place]:
     """A new database on the bridge, or on the server that the environment names."""
     root = os.environ.get("RANGEBAR_TEST_CLICKHOUSE_DSN", bridge.url).rstrip("/")
-    return Place(f"{root}/test_{uuid.uuid4().hex[:12]}", tmp_path)
+    one = Place(f"{root}/test_{uuid.uuid4().hex[:12]}", tmp_path)
+    yield one
+    bridge.drop(one.dsn)
 
 
 @pytest.fixture(params=["embedded", "server"])
@@ -82,13 +84,15 @@ def cache(request) -> Iterator[Cache]:
 
 
 @pytest.fixture
-def empty(open_folder) -> Cache:
+def empty(open_folder) -> Iterator[Cache]:
     """A new database in the embedded cache."""
     target = replace(open_folder.target, database=f"test_{uuid.uuid4().hex[:12]}")
     one = Cache(open_folder._client, target)
     one.writes = one.reads = QUICK
     create_tables_if_missing(one)
-    return one
+    yield one
+    # The engine looks after all tables that it has.
+    open_folder.command(f"DROP DATABASE IF EXISTS `{target.database}`")
 
 
 def _forget_settings(patch, folder):

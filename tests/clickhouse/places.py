@@ -48,6 +48,12 @@ class Bridge:
         with urllib.request.urlopen(address) as answer:
             return int(answer.read())
 
+    def drop(self, dsn: str) -> None:
+        """Drop the database of an address, and those whose names begin with its name."""
+        prefix = quote(dsn.rpartition("/")[2])
+        with urllib.request.urlopen(f"{self.url}/_drop?prefix={prefix}") as answer:
+            answer.read()
+
     def stop(self) -> None:
         self.process.kill()
         self.process.wait()

@@ -85,7 +85,9 @@ def bridge(in_memory):
 def server(bridge, tmp_path):
     """Return a database of its own, on the server in the environment or on the bridge."""
     root = os.environ.get("RANGEBAR_TEST_CLICKHOUSE_DSN", bridge.url).rstrip("/")
-    return Place(f"{root}/test_{uuid.uuid4().hex[:12]}", tmp_path)
+    one = Place(f"{root}/test_{uuid.uuid4().hex[:12]}", tmp_path)
+    yield one
+    bridge.drop(one.dsn)
 
 
 @pytest.fixture(scope="module")

@@ -87,17 +87,23 @@ def embedded(new_folder) -> Place:
 @pytest.fixture
 def faulty(bridge, new_folder) -> Iterator[Place]:
     """Return a database of its own on the bridge, which can be made to fail."""
-    yield bridge.database(new_folder())
+    one = bridge.database(new_folder())
+    yield one
     bridge.fail()
+    bridge.drop(one.dsn)
 
 
 @pytest.fixture
-def server(request, new_folder) -> Place:
+def server(request, new_folder) -> Iterator[Place]:
     """Return a database of its own, on the server in the environment or on the bridge."""
     address = os.environ.get("RANGEBAR_TEST_CLICKHOUSE_DSN")
     if address is None:
-        return request.getfixturevalue("bridge").database(new_folder())
-    return Place(new_folder(), f"{address.rstrip('/')}/test_{uuid.uuid4().hex[:12]}")
+        bridge = request.getfixturevalue("bridge")
+        one = bridge.database(new_folder())
+        yield one
+        bridge.drop(one.dsn)
+    else:
+        yield Place(new_folder(), f"{address.rstrip('/')}/test_{uuid.uuid4().hex[:12]}")
 
 
 @pytest.fixture(params=["embedded", "server"])

@@ -85,6 +85,12 @@ class Bridge:
         """Return a place with a database of its own."""
         return Place(folder, f"{self.url}/test_{uuid.uuid4().hex[:12]}")
 
+    def drop(self, dsn: str) -> None:
+        """Drop the database of an address, and those whose names begin with its name."""
+        prefix = quote(dsn.rpartition("/")[2])
+        with urllib.request.urlopen(f"{self.url}/_drop?prefix={prefix}") as answer:
+            answer.read()
+
     def stop(self) -> None:
         self.process.kill()
         self.process.wait()
