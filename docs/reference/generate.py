@@ -164,7 +164,8 @@ METRICS_HEAD = """\
 Generated from `rangebar_polars.live.health.metrics` by `docs/reference/generate.py`; do not edit.
 
 `/metrics` of a sidecar's HTTP interface (`health_host`, `health_port`) answers in the text format of
-Prometheus (`{content_type}`). The guide to operations has [a job and alert rules](../guides/operations.md#metrics-and-alerts).
+Prometheus (`{content_type}`). The guide to operations has
+[a job and alert rules](../guides/operations.md#metrics-and-alerts).
 
 Numbers are those of the process and begin at 0 when it starts. While it runs, a counter never falls. A
 metric whose value is not known, such as the lag before the first message, has no sample. The label
