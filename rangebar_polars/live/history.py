@@ -16,6 +16,7 @@ from rangebar_polars.bar_series.live_builders import LiveBuilders
 from rangebar_polars.bar_series.segments import segment_of
 from rangebar_polars.exceptions import RangeBarError, SourceError
 from rangebar_polars.ingest.fetch import fetch_ticks
+from rangebar_polars.live.coins import stored_in_coins
 from rangebar_polars.live.consumers.replay import Replayed
 from rangebar_polars.live.engine import HistoryError, Prepared
 from rangebar_polars.live.protocol.sequencing import Start
@@ -199,7 +200,7 @@ class StoredHistory:
             open_day += ONE_DAY
         start = Start(applied_id, pushed.highest_us, tuple(pushed.missing))
         journal = LiveJournal(folder, day=open_day, applied_id=applied_id)
-        run = SymbolRun(start, group, journal, open_day)
+        run = SymbolRun(start, group, stored_in_coins(journal, folder), open_day)
         return Prepared(run, tuple(self._first_series(one) for one in series), damages)
 
     def _from_head(self, symbol: str, head_id: int) -> Prepared:
@@ -208,7 +209,7 @@ class StoredHistory:
         series = [spec.series(now) for spec in self._options.specs[symbol]]
         group = SeriesGroup(series, LiveBuilders([fresh_state(one.spec) for one in series]))
         journal = LiveJournal(folder, day=now.date(), applied_id=head_id)
-        run = SymbolRun(Start(head_id), group, journal, now.date())
+        run = SymbolRun(Start(head_id), group, stored_in_coins(journal, folder), now.date())
         return Prepared(run, (None,) * len(series))
 
     # A symbol of another writer

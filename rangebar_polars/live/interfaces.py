@@ -35,8 +35,10 @@ __all__ = [
 class Journal(Protocol):
     """The journals of one symbol: the engine says what, the journal knows the files and days."""
 
-    #: Bytes that were written by this process.
-    written_bytes: int
+    @property
+    def written_bytes(self) -> int:
+        """Bytes that were written by this process."""
+        ...
 
     def append_missing(self, spans: Sequence[MissingIds]) -> None:
         """Write records of missing ids, and sync them.

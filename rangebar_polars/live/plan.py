@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Literal
 from rangebar_polars._utils.span import parse_instant
 from rangebar_polars.bar_series.query import SeriesQuery
 from rangebar_polars.exceptions import RangeBarError, with_hint
-from rangebar_polars.sources import SOURCES, Venue, canonical_market
-from rangebar_polars.symbol_registry import validate_symbol_registered
+from rangebar_polars.sources import SOURCES, Venue, canonical_market, has_contracts
+from rangebar_polars.symbol_registry import get_contract_size, validate_symbol_registered
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -64,6 +64,8 @@ def plan_live(
         An argument is not valid, or the source has no stream.
     SymbolNotRegisteredError, ThresholdError
         The gate refuses a symbol, or a threshold is too low.
+    SettingError
+        The registry has no contract size for a coin-margined future.
     """
     venue = Venue(*canonical_market(source, market))
     if venue.source != STREAMED:
@@ -80,6 +82,8 @@ def plan_live(
     query = None
     for symbol in symbols:
         validate_symbol_registered(symbol, operation="live_bars")
+        if has_contracts(*venue):
+            get_contract_size(symbol)
         specs = []
         for threshold in thresholds:
             query = SeriesQuery.of(

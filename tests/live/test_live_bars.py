@@ -23,6 +23,7 @@ from live.market import (
     truth,
     wait_for,
 )
+from rangebar_polars._utils.contracts import with_coins
 from rangebar_polars.exceptions import (
     SymbolNotRegisteredError,
     ThresholdError,
@@ -80,6 +81,20 @@ def test_they_are_the_bars_of_a_builder(market, features):
         assert not found.get_column("is_revised").any()
         # The order is that of the trades that ended the bars.
         assert found.get_column("last_agg_trade_id").is_sorted()
+
+
+@pytest.mark.parametrize(("name", "symbol"), [("um", SYMBOL), ("cm", "BTCUSD_PERP")])
+def test_futures_have_the_quantities_of_archives(name, symbol, tmp_path, monkeypatch):
+    tape = tape_of(NOW, symbol, market=name, quantity_digits=0)
+    with Exchange(tape, now=NOW) as exchange:
+        point_at(exchange, tmp_path, monkeypatch)
+        with live_bars(symbol, 250, since=START, market=name) as live:
+            last = play(exchange, live, tape, 300)
+            ticks = tape.ticks.filter(pl.col("agg_trade_id") <= last)
+            if name == "cm":
+                ticks = with_coins(ticks, 100).drop("contracts")
+            bars = rb.RangeBarBuilder(250).push(ticks)
+            assert_same_bars(drained(live, bars.height), bars)
 
 
 def test_without_since_they_begin_where_the_symbol_is_live(market):
