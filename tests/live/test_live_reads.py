@@ -211,3 +211,30 @@ def test_a_killed_writer_leaves_what_it_had_applied(market):
     last = market.play(120)
     writer.wait_until_applied(last)
     assert_same_bars(bars_now(), truth(tape, 250, START, last))
+
+
+def test_bars_of_a_population_are_continued_by_journals(tmp_path, monkeypatch):
+    pytest.importorskip("chdb")
+    # Ten hours after midnight, the archive of the day before is published.
+    begin, noon = START - timedelta(days=1), START + timedelta(hours=12)
+    tape = tape_of(noon, before=noon - begin, per_minute=6)
+    with Exchange(tape, now=noon) as exchange:
+        point_at(exchange, tmp_path, monkeypatch)
+        market = Market(exchange, tape)
+        market.set_clock()
+        try:
+            with rb.live_bars(SYMBOL, 250, since=START) as live:
+                wait_for(lambda: [one["state"] for one in live.status()] == ["live"], live.status)
+                day = begin.date()
+                assert int(rb.populate_cache_resumable(SYMBOL, day, day, verbose=False)) > 5
+                last = market.play(300)
+                wait_for(lambda: live.status()[0]["applied_id"] >= last, live.status)
+                asked = market.requests()
+                frame = rb.get_range_bars(SYMBOL, begin, clock.utc_now(), 250)
+                bars = rb.scan_range_bars(SYMBOL, begin, clock.utc_now(), 250).collect()
+                assert market.requests() == asked
+        finally:
+            clock.install()
+    assert frame.attrs["rangebar"][-1]["source"] == "cache+ticks"
+    assert_same_bars(bars, truth(tape, 250, begin, last))
+    assert len(frame) == bars.height
