@@ -151,7 +151,7 @@ def _live(
     for one in journals:
         if _is_live(entries.get(one.file.day)):
             days.setdefault(one.file.day, []).append(one)
-    last = max(days, default=None)
+    last = max((one.file.day for one in journals if one.length > HEADER_BYTES), default=None)
     limit = -1 if applied.id is None else applied.id
     before: tuple[date, LiveEntry] | None = None
     for day, pinned in days.items():
@@ -163,6 +163,9 @@ def _live(
             continue
         is_newest = day == last and (applied.day is None or applied.day <= day)
         entry = summary.entry(limit, applied.id if is_newest else None)
+        has_later = last is not None and day < last
+        if has_later and not entry.id_gaps and not summary.is_cut(limit):
+            entry = replace(entry, is_closed=True)  # a record of a later day follows
         is_next = before is not None and not _has_between(entries, before[0], day)
         if is_next and before is not None and _breaks(before[1], entry, limit):
             return
