@@ -20,7 +20,13 @@ from rangebar_polars.exceptions import (
     StorageError,
     TicksNotCachedError,
 )
-from rangebar_polars.storage.live.journal_file import list_journals
+from rangebar_polars.storage.live.journal_file import (
+    HEADER_BYTES,
+    PinnedJournal,
+    list_journals,
+    read_journal,
+)
+from rangebar_polars.storage.live.recent_journals import read_pinned
 from rangebar_polars.storage.live.state_file import write_state
 from rangebar_polars.storage.live.writer_lock import WriterLock
 from rangebar_polars.storage.parquet import TickStorage
@@ -278,3 +284,24 @@ def test_contracts_of_coin_margined_futures_become_coins(tmp_path):
     found = storage.get_ticks("BTCUSD_PERP", DAY, DAY, market="cm")
     assert found["contracts"].to_list() == [1.5] * 4
     assert found["quantity"].to_list() == [round(150 / (100.0 + n % 5), 8) for n in range(1, 5)]
+
+
+def test_what_was_read_before_is_continued(where):
+    with journal(where) as live:
+        for first in range(1, 40, 4):
+            live.append_trades(DAY, trades(first, first + 3))
+            if first % 3 == 0:
+                live.append_missing([absent(100 + first, 101 + first)])
+        live.close_day(DAY)
+    (file,) = list_journals(where)
+    sizes = range(HEADER_BYTES, file.path.stat().st_size + 1)
+    lengths = [*sizes[::7], sizes[-1], sizes[len(sizes) // 2], sizes[-1]]
+    for length in lengths:
+        found = read_pinned(where, PinnedJournal(file, length))
+        expected = read_journal(where, file, length)
+        assert found.trades.equals(expected.trades)
+        assert (found.missing, found.is_closed) == (expected.missing, expected.is_closed)
+        assert (found.length, found.is_incomplete) == (expected.length, expected.is_incomplete)
+    # A file that was written again is read again.
+    damage(where)
+    assert read_pinned(where, PinnedJournal(file, sizes[-1])).damage

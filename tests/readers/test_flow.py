@@ -48,7 +48,7 @@ def package_levels() -> dict[str, int]:
     """The level of each package, 0 for the highest."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
     contracts = project["tool"]["importlinter"]["contracts"]
-    (contract,) = [one for one in contracts if one["containers"] == ["rangebar_polars"]]
+    (contract,) = [one for one in contracts if one.get("containers") == ["rangebar_polars"]]
     return {
         name.strip(): level
         for level, line in enumerate(contract["layers"])

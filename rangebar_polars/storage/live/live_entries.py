@@ -15,6 +15,7 @@ from rangebar_polars.storage.days.day_file import FileFaultError, read_day
 from rangebar_polars.storage.days.quarantine import expired, set_aside
 from rangebar_polars.storage.id_kinds import ID
 from rangebar_polars.storage.live.journal_file import HEADER_BYTES, pin_journals, read_journal
+from rangebar_polars.storage.live.recent_journals import read_pinned
 from rangebar_polars.storage.live.state_file import day_of, read_state
 from rangebar_polars.storage.live.union import holes, is_settled, union
 from rangebar_polars.storage.manifest.entry import DayEntry
@@ -150,7 +151,7 @@ def _live(
     for one in journals:
         if _is_live(entries.get(one.file.day)):
             days.setdefault(one.file.day, []).append(one)
-    last = max(days, default=None)
+    last = max((one.file.day for one in journals if one.length > HEADER_BYTES), default=None)
     limit = -1 if applied.id is None else applied.id
     before: tuple[date, LiveEntry] | None = None
     for day, pinned in days.items():
@@ -162,6 +163,9 @@ def _live(
             continue
         is_newest = day == last and (applied.day is None or applied.day <= day)
         entry = summary.entry(limit, applied.id if is_newest else None)
+        has_later = last is not None and day < last
+        if has_later and not entry.id_gaps and not summary.is_cut(limit):
+            entry = replace(entry, is_closed=True)  # a record of a later day follows
         is_next = before is not None and not _has_between(entries, before[0], day)
         if is_next and before is not None and _breaks(before[1], entry, limit):
             return
@@ -210,7 +214,7 @@ def _journals_of(
 
 
 def _missing(symbol_dir: SymbolDir, journals: Sequence[PinnedJournal]) -> tuple[MissingSpan, ...]:
-    contents = (read_journal(symbol_dir, one.file, one.length) for one in journals)
+    contents = (read_pinned(symbol_dir, one) for one in journals)
     return tuple(span for one in contents if one is not None for span in one.missing)
 
 
@@ -354,7 +358,7 @@ def _above(symbol_dir: SymbolDir, found: LiveDay, entry: LiveEntry, floor_id: in
 def _content(
     symbol_dir: SymbolDir, day: date, pinned: PinnedJournal, schema: pl.Schema
 ) -> JournalContent:
-    content = read_journal(symbol_dir, pinned.file, pinned.length)
+    content = read_pinned(symbol_dir, pinned)
     if content is None:
         fault = FileFaultError(pinned.file.path, "the journal is gone", is_gone=True)
         raise expired(symbol_dir, day, fault)
