@@ -19,6 +19,8 @@ export CARGO_TARGET_DIR ?= $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/rangebar-polar
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export PIP_NO_INPUT := 1
 export PIP_QUIET := 1
+# Each process of the tests would compile the sources again.
+unexport PYTHONDONTWRITEBYTECODE
 
 # What users and benchmarks import: an optimised library, linked to the sources.
 USER_ENV := .venv

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gc
 import os
+import shutil
 import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -17,7 +19,7 @@ from repetitions import repeated
 __all__ = ["exchange", "exchange_tape", "quick_retries"]
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Generator, Iterator
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -26,13 +28,35 @@ KEPT = ("RANGEBAR_SHARED", "RANGEBAR_TEST_")
 for name in [n for n in os.environ if n.startswith(("RANGEBAR_", "PUSHOVER_"))]:
     if not name.startswith(KEPT):
         del os.environ[name]
-FOLDER = tempfile.TemporaryDirectory(prefix="rangebar-tests-")
+# In memory if there is room, since most tests write files that are synced to the disk.
+MEMORY = Path("/dev/shm")
+NEEDED_BYTES = 2 << 30
+IS_ROOMY = os.access(MEMORY, os.W_OK) and shutil.disk_usage(MEMORY).free >= NEEDED_BYTES
+FOLDER = tempfile.TemporaryDirectory(prefix="rangebar-tests-", dir=MEMORY if IS_ROOMY else None)
 os.environ |= {"XDG_CONFIG_HOME": f"{FOLDER.name}/config", "XDG_CACHE_HOME": f"{FOLDER.name}/cache"}
 
 common = {"deadline": None, "database": None, "suppress_health_check": list(HealthCheck)}
 settings.register_profile("default", max_examples=repeated(40, 80), derandomize=True, **common)
 settings.register_profile("thorough", max_examples=1_000, print_blob=True, **common)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "default"))
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_configure(config: pytest.Config) -> None:
+    """Put the files of tests beside the settings; a run with `--basetemp` keeps them."""
+    if config.option.basetemp is None:
+        config.option.basetemp = f"{FOLDER.name}/files"
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_collection() -> Generator[None, object, object]:
+    """Spare the garbage collector the modules and tests, which live as long as the process."""
+    gc.disable()
+    try:
+        return (yield)
+    finally:
+        gc.enable()
+        gc.freeze()
 
 
 @pytest.fixture(params=["in-memory", "streaming"])

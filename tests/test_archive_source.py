@@ -6,6 +6,7 @@ import hashlib
 import io
 import warnings
 import zipfile
+from contextlib import suppress
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -15,7 +16,7 @@ import pytest
 from polars.testing import assert_frame_equal
 
 from exchange import Answer, Exchange, Tape, faults, spoil, write_archive
-from rangebar_polars.events import clear_hooks, flush_hooks, register_for_all
+from rangebar_polars.events import clear_hooks, flush_hooks, register_for_all, register_hook
 from rangebar_polars.exceptions import (
     ArchiveMissingError,
     CorruptSourceError,
@@ -271,6 +272,35 @@ def test_a_checksum_that_is_wrong_once_is_asked_for_again(
     box.fail(box.path(DAY) + ".CHECKSUM", CHECKSUM_FAULTS[name][0])
     found = source(box, checksum=checksum).fetch_day("BTCUSDT", DAY)
     assert found.origin.checksum == found.origin.sha256
+
+
+@pytest.mark.parametrize("checksum", ["require", "warn"])
+def test_only_a_checksum_that_stays_wrong_is_an_event(checksum: str, box: Exchange) -> None:
+    told: list[HookPayload] = []
+    register_hook("checksum_failed", told.append)
+    try:
+        for name in CHECKSUM_FAULTS:
+            # A request past caches has the right one.
+            box.fail(box.path(DAY) + ".CHECKSUM", CHECKSUM_FAULTS[name][0])
+            source(box, checksum=checksum).fetch_day("BTCUSDT", DAY)
+            box.script.clear()
+        assert flush_hooks(600)
+        assert told == []
+        for name in CHECKSUM_FAULTS:
+            box.fail(box.path(DAY) + ".CHECKSUM", CHECKSUM_FAULTS[name][0], times=None)
+            with warnings.catch_warnings(), suppress(CorruptSourceError):
+                warnings.simplefilter("ignore", UnverifiedFileWarning)
+                source(box, checksum=checksum).fetch_day("BTCUSDT", DAY)
+            box.script.clear()
+        assert flush_hooks(600)
+    finally:
+        clear_hooks()
+    # The others have no hash to compare with.
+    (payload,) = told
+    assert payload.symbol == "BTCUSDT"
+    assert payload.details["actual"] == hashlib.sha256(box.content(box.path(DAY))).hexdigest()
+    assert payload.details["expected"] != payload.details["actual"]
+    assert payload.details["url"] == box.url + box.path(DAY)
 
 
 @pytest.mark.parametrize("lag", ["checksum", "zip"])

@@ -7,7 +7,6 @@ import json
 import sys
 from typing import TYPE_CHECKING
 
-import altair as alt
 import polars as pl
 import pytest
 
@@ -24,6 +23,8 @@ def bars() -> pl.DataFrame:
 
 
 def specification(chart: object) -> dict:
+    import altair as alt
+
     assert isinstance(chart, alt.TopLevelMixin)
     return json.loads(chart.to_json())
 

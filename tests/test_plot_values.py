@@ -10,7 +10,6 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import altair as alt
 import pandas as pd
 import polars as pl
 import pytest
@@ -289,6 +288,8 @@ def test_a_size_that_is_not_a_whole_number_is_refused(wrong: object) -> None:
 
 @pytest.mark.parametrize("scale", [0, -1, math.nan, math.inf, 1e6])
 def test_a_picture_too_large_for_memory_is_refused(scale: float, tmp_path: Path) -> None:
+    import altair as alt
+
     chart = alt.Chart(alt.Data(values=[{"a": 1}])).mark_point()
     with pytest.raises(ValueError, match=r"scale"):
         save_png(chart, tmp_path / "x.png", scale=scale)

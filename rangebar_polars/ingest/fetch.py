@@ -24,8 +24,10 @@ from rangebar_polars.fetch.source import ARCHIVE_PATIENCE, request_context
 from rangebar_polars.ingest.editions import Editions, StoredIds
 from rangebar_polars.ingest.report import FetchReport
 from rangebar_polars.ingest.user_source import check_user_days
+from rangebar_polars.ingest.writer_days import WriterDays
 from rangebar_polars.sources import DEFAULT_SOURCE, canonical_market, is_user_source, market_of_kind
-from rangebar_polars.storage.coverage import Gap
+from rangebar_polars.storage.coverage import MISSING, Gap
+from rangebar_polars.storage.manifest.entry import SETTLED
 from rangebar_polars.storage.parquet import TickStorage
 from rangebar_polars.symbol_registry import (
     get_symbol_entries,
@@ -154,10 +156,13 @@ def ensure_days(
     cache_dir: Path | str | None = None,
     refresh: bool = False,
     verbose: bool | None = None,
+    is_read: bool = False,
 ) -> FetchReport:
     """Fetch missing days of a symbol that has passed the gate.
 
-    The arguments are those of `fetch_ticks` after validation; they are not checked again.
+    The arguments are those of `fetch_ticks` after validation; they are not checked again. Of days
+    that a process streams into the store at the moment, only the archive is requested; nothing at
+    all for a read.
 
     Raises
     ------
@@ -167,9 +172,12 @@ def ensure_days(
         As for `fetch_ticks`.
     """
     show_progress = settings(verbose=verbose).verbose
-    fetch = _Fetch(TickStorage(cache_dir), venue, span, FetchReport(symbol))
+    storage = TickStorage(cache_dir)
+    writer = WriterDays(storage.symbol_dir(symbol, venue.source, venue.market), is_read)
+    fetch = _Fetch(storage, venue, span, FetchReport(symbol), writer)
     with past_gate(symbol):
         fetch.sort_days(refresh=refresh)
+        fetch.leave_to_writer()
         if is_user_source(venue.source):
             check_user_days(fetch.storage, symbol, venue, fetch.missing)
         elif fetch.is_needed():
@@ -178,6 +186,7 @@ def ensure_days(
                 request_context(cache_dir=fetch.storage.root.parent.parent),
                 closing(day_source(symbol, venue.source, venue.market)) as days,
             ):
+                fetch.leave_to_writer(days)
                 fetch.extend_tails(days)
                 fetch.fetch_days(days, verbose=show_progress)
                 fetch.fill_ids(days, verbose=show_progress)
@@ -201,6 +210,10 @@ def fetch_again(storage: TickStorage, symbol: str, day: date, venue: Venue) -> D
         request_context(cache_dir=storage.root.parent.parent),
         closing(day_source(symbol, venue.source, venue.market)) as source,
     ):
+        writer = WriterDays(storage.symbol_dir(symbol, venue.source, venue.market))
+        writer.note([day])
+        if writer.unpublished(source):
+            return None
         fetched = _fetch_day(source, day)
         if fetched is None or source.by_id is None:
             return fetched
@@ -283,12 +296,18 @@ class _Fetch:
     venue: Venue
     span: Span
     report: FetchReport
+    #: Days that are left to the process that streams them.
+    writer: WriterDays
     #: Days to fetch whole, in order.
     missing: list[date] = field(default_factory=list)
     #: The last stored id of each day that is still growing.
     tails: dict[date, int] = field(default_factory=dict)
     #: Ids that the store holds of days in the span and around it.
     stored_ids: dict[date, StoredIds | None] = field(default_factory=dict)
+    #: Days with missing ids before the fetch.
+    with_gaps: list[date] = field(default_factory=list)
+    #: The state of each day of the span before the fetch.
+    states: dict[date, str] = field(default_factory=dict)
 
     @property
     def symbol(self) -> str:
@@ -305,6 +324,7 @@ class _Fetch:
             market=self.venue.market,
         )
         days = {row["day"]: row for row in coverage.iter_rows(named=True)}
+        self.with_gaps.extend(day for day, row in days.items() if row["missing_before"])
         states = {day: row["state"] for day, row in days.items()}
         self.missing[:] = days_to_fetch(days, states, today, refresh=refresh)
         for day, row in days.items():
@@ -315,19 +335,36 @@ class _Fetch:
             is_growing = row["state"] == "tail" and today - day <= ARCHIVE_PATIENCE
             if is_growing and not refresh and row["last_id"] is not None:
                 self.tails[day] = row["last_id"]
+        self.writer.note(day for day in self.missing if states[day] not in SETTLED)
+        self.states.update(states)
+
+    def leave_to_writer(self, source: DaySource | None = None) -> None:
+        """Leave out streamed days that the archive does not have, and report them as they are.
+
+        Without a source, only a read does so, which does not ask the archive either.
+        """
+        days = self.writer.days if source is None else self.writer.unpublished(source)
+        for day in sorted(days) if source is not None or self.writer.is_read else ():
+            if day in self.missing:
+                self.missing.remove(day)
+                self.tails.pop(day, None)
+                is_to_come = self.states[day] == MISSING
+                (self.report.to_come if is_to_come else self.report.tail).append(day)
 
     def is_needed(self) -> bool:
         """Return whether the source has to be asked at all."""
-        return bool(self.missing or self._gaps())
+        return bool(self.missing or (self.with_gaps and self._gaps()))
 
     def _gaps(self) -> list[Gap]:
-        return self.storage.gaps(
+        """Return the gaps whose ids may be requested."""
+        gaps = self.storage.gaps(
             self.symbol,
             self.span.start,
             self.span.end,
             source=self.venue.source,
             market=self.venue.market,
         )
+        return self.writer.without(gaps)
 
     def extend_tails(self, source: DaySource) -> None:
         """Append new ticks to growing days whose archive is not published yet."""
@@ -372,7 +409,11 @@ class _Fetch:
         """Yield days as they arrive, together with neighbours that ids have moved to or from."""
         if source.by_id is None:
             return batches
-        return Editions(self._ids_of_day, partial(_fetch_day, source), source.by_id).runs(batches)
+
+        def neighbour(day: date) -> DayTicks | None:
+            return None if self.writer.leaves(day) else _fetch_day(source, day)
+
+        return Editions(self._ids_of_day, neighbour, source.by_id).runs(batches)
 
     def _ids_of_day(self, day: date) -> StoredIds | None:
         if day not in self.stored_ids:

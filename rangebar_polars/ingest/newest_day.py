@@ -20,9 +20,9 @@ from rangebar_polars.exceptions import (
 from rangebar_polars.fetch.registry import archive_probe
 from rangebar_polars.sources import Venue, is_user_source
 from rangebar_polars.storage.layout import write_hint
+from rangebar_polars.storage.manifest.entry import SETTLED
 from rangebar_polars.storage.parquet import TickStorage
 from rangebar_polars.storage.reading.plan import covered_days, entries_around
-from rangebar_polars.storage.snapshot import SETTLED
 from rangebar_polars.storage.verify import stored_days
 
 if TYPE_CHECKING:

@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from rangebar_polars._files.failpoints import Step, failpoint
 from rangebar_polars._utils import clock
+from rangebar_polars._utils.caught import Caught
 from rangebar_polars.fetch.binance.stream import groups_of
+from rangebar_polars.live.network.streams import Streams
 from rangebar_polars.live.protocol.exchange_time import ExchangeTime
 from rangebar_polars.live.protocol.states import ChangeKind
-from rangebar_polars.live.streams import Streams
 from rangebar_polars.live.symbol import LiveSymbol
 
 if TYPE_CHECKING:
@@ -253,10 +254,11 @@ class LiveEngine:
 
     def _advance(self, symbol: LiveSymbol) -> None:
         self._soon.discard(symbol.name)
-        try:
+        # The loop would log an error and go on; `run` raises it.
+        with Caught() as caught:
             symbol.advance()
-        except Exception as error:  # noqa: BLE001 - `run` raises it
-            self._errors.append(error)
+        if caught.error is not None:
+            self._errors.append(caught.error)
             self._stop.set()
             return
         due_at = symbol.due_at

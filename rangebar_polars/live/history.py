@@ -46,7 +46,7 @@ if TYPE_CHECKING:
     from rangebar_polars.storage.layout import SymbolDir
     from rangebar_polars.storage.parquet import TickStorage
 
-__all__ = ["Base", "HistoryOptions", "StoredHistory", "StoredStates"]
+__all__ = ["Base", "Followed", "HistoryOptions", "StoredHistory", "StoredStates"]
 
 ID, TIME = "agg_trade_id", "timestamp"
 #: Trades that are pushed at once.
@@ -100,6 +100,18 @@ class _Pushed:
     last_day: date | None = None
     is_closed: bool = False
     missing: list[MissingIds] = field(default_factory=list)
+
+
+@dataclass(slots=True)
+class Followed:
+    """A symbol whose journals another process writes, after the trades that are stored."""
+
+    group: SeriesGroup
+    begins: tuple[BarSeries | None, ...]
+    applied_id: int
+    highest_us: int
+    #: The first day whose journals may have later trades.
+    first_day: date
 
 
 class StoredHistory:
@@ -198,6 +210,33 @@ class StoredHistory:
         journal = LiveJournal(folder, day=now.date(), applied_id=head_id)
         run = SymbolRun(Start(head_id), group, journal, now.date())
         return Prepared(run, (None,) * len(series))
+
+    # A symbol of another writer
+
+    def followed(self, symbol: str) -> Followed | None:
+        """Return a symbol after the trades that its writer has stored; None if there are none yet.
+
+        Raises
+        ------
+        StorageError
+            A file cannot be read.
+        """
+        folder, today = self.folder(symbol), self._today()
+        if read_state(folder) is None:
+            return None
+        if self._options.is_now:
+            now = self._now()
+            series = [spec.series(now) for spec in self._options.specs[symbol]]
+        else:
+            series = self._chosen(symbol, today)
+        bases = [self._states.base(one) for one in series]
+        group = SeriesGroup(series, LiveBuilders([base.state for base in bases]))
+        pushed = self._push_stored(folder, group, bases, today + ONE_DAY)
+        if pushed.applied_id is None:
+            return None
+        first_day = today - ONE_DAY if pushed.last_day is None else pushed.last_day
+        begins = tuple(self._first_series(one) for one in series)
+        return Followed(group, begins, pushed.applied_id, pushed.highest_us, first_day)
 
     def _chosen(self, symbol: str, today: date) -> list[BarSeries]:
         """Choose one series for each threshold."""

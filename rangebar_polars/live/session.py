@@ -11,19 +11,20 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from rangebar_polars._utils import clock
 from rangebar_polars.bar_series.identity import instant_of
-from rangebar_polars.events import EVENT_NAMES, emit_hook
-from rangebar_polars.live.backfill import RestRequests
+from rangebar_polars.events import EVENT_NAMES, FAILURES, emit_hook
 from rangebar_polars.live.consumers import BarConsumer
 from rangebar_polars.live.consumers.positions import Position
 from rangebar_polars.live.engine import EngineOptions, LiveEngine
 from rangebar_polars.live.history import HistoryOptions, StoredHistory, StoredStates
 from rangebar_polars.live.interfaces import SeriesStart
 from rangebar_polars.live.log import LiveLog
+from rangebar_polars.live.network.backfill import RestRequests
 from rangebar_polars.live.plan import NOW
 from rangebar_polars.live.protocol.freshness import check_interval_s
 from rangebar_polars.live.protocol.states import State
 from rangebar_polars.live.reporting import Reporter
 from rangebar_polars.live.symbol_parts import SymbolOptions
+from rangebar_polars.notify.sending import send_status
 from rangebar_polars.storage.live.writer_lock import WAIT_S, WriterLock
 from rangebar_polars.storage.parquet import TickStorage
 
@@ -41,7 +42,7 @@ if TYPE_CHECKING:
     from rangebar_polars.live.series import SeriesBars
     from rangebar_polars.live.symbol import LiveSymbol
 
-__all__ = ["LiveSession", "SessionOptions"]
+__all__ = ["LiveSession", "SessionOptions", "following_history"]
 
 #: Every id lies after it.
 _BEFORE_ALL = -1
@@ -59,6 +60,7 @@ class SessionOptions:
     watchdog_timeout_s: float = 300.0
     shutdown_timeout_s: float = 20.0
     is_verbose: bool = False
+    heartbeat_s: float | None = None
 
 
 @dataclass(slots=True)
@@ -99,7 +101,7 @@ class LiveSession:
         self.ending = _Ending()
         self.history = StoredHistory(
             HistoryOptions(
-                plan.specs, self._anchor, plan.since, plan.anchor == NOW, options.fills_gaps
+                plan.specs, anchor_of(plan), plan.since, plan.anchor == NOW, options.fills_gaps
             ),
             self.storage,
             plan.venue,
@@ -121,12 +123,7 @@ class LiveSession:
         self._stop: asyncio.Event | None = None
         # A signal handler may stop the session while the same thread does.
         self._lock = threading.RLock()
-
-    @property
-    def _anchor(self) -> Literal["segment"] | datetime | None:
-        # With "now", the series begin with the first trade of an empty store.
-        anchor = self.plan.anchor
-        return anchor if anchor == "segment" or isinstance(anchor, datetime) else None
+        self._heartbeat_at = clock.monotonic()
 
     @property
     def _symbol_options(self) -> SymbolOptions:
@@ -138,9 +135,13 @@ class LiveSession:
     # Start
 
     def open(
-        self, consumers: Sequence[BarConsumer | BarIterator], *, wait_s: float = WAIT_S
+        self,
+        consumers: Sequence[BarConsumer | BarIterator],
+        locks: Sequence[WriterLock] | None = None,
+        *,
+        wait_s: float = WAIT_S,
     ) -> None:
-        """Take the locks of the symbols, and read the cursors of consumers.
+        """Take the locks of the symbols, unless they are given, and read the cursors of consumers.
 
         Raises
         ------
@@ -150,7 +151,8 @@ class LiveSession:
             A file cannot be made or read.
         """
         folders = [self.history.folder(symbol) for symbol in self.plan.symbols]
-        self._locks = WriterLock.take_all(folders, wait_s=wait_s)
+        found = WriterLock.take_all(folders, wait_s=wait_s) if locks is None else list(locks)
+        self._locks = found
         try:
             for consumer in consumers:
                 if isinstance(consumer, BarConsumer):
@@ -220,7 +222,9 @@ class LiveSession:
     async def _close(self) -> None:
         loop = asyncio.get_running_loop()
         all_done = asyncio.Event()
-        left = len(self._consumers)
+        # Whoever iterates closes a queue itself: other symbols may go on.
+        closing = [one for one in self._consumers if isinstance(one, BarConsumer)]
+        left = len(closing)
 
         def done() -> None:
             nonlocal left
@@ -228,17 +232,17 @@ class LiveSession:
             if not left:
                 all_done.set()
 
-        for consumer in self._consumers:
+        for consumer in closing:
             consumer.close(partial(_call_in, loop, done))
-        if self._consumers:
+        if closing:
+            limit_s = clock.real_seconds(self.options.shutdown_timeout_s)
             try:
-                async with asyncio.timeout(clock.real_seconds(self.options.shutdown_timeout_s)):
+                async with asyncio.timeout(limit_s):
                     await all_done.wait()
             except TimeoutError:
-                for consumer in self._consumers:
+                for consumer in closing:
                     consumer.abort()
-                async with asyncio.timeout(clock.real_seconds(self.options.shutdown_timeout_s)):
-                    await all_done.wait()
+                await all_done.wait()
         if self.reporter is not None:
             await asyncio.to_thread(self.reporter.close)
         self.log.flush(everything=True)
@@ -278,7 +282,7 @@ class LiveSession:
 
     def event(self, symbol: str, name: str, **fields: object) -> None:
         """Log and emit an event. Consumers call it in their threads, too."""
-        self.log.event(name, symbol, is_failure=name in FAILED, **fields)  # type: ignore[arg-type]
+        self.log.event(name, symbol, is_failure=name in FAILURES, **fields)  # type: ignore[arg-type]
         if name in EVENT_NAMES:
             emit_hook(name, symbol, **fields)  # type: ignore[arg-type]
         if self.reporter is not None:
@@ -291,9 +295,17 @@ class LiveSession:
             self.reporter.turned(engine)
         if self.service_manager is not None:
             self.service_manager.turned(self._described)
+        self._send_heartbeat()
         until = self.plan.until
         if until is not None and all(one.has_reached(until) for one in engine.symbols.values()):
             self.stop("until")
+
+    def _send_heartbeat(self) -> None:
+        """Notify that the session runs, at the interval of the options."""
+        interval_s, now = self.options.heartbeat_s, clock.monotonic()
+        if interval_s is not None and now >= self._heartbeat_at + interval_s:
+            self._heartbeat_at = now
+            send_status(f"rangebar sidecar: {self._described()}")
 
     def _described(self) -> str:
         """Return a line for the service manager."""
@@ -330,22 +342,19 @@ class LiveSession:
         return self._consumers
 
 
+def anchor_of(plan: LivePlan) -> Literal["segment"] | datetime | None:
+    """Return the anchor of the series; None where other rules choose them."""
+    anchor = plan.anchor
+    return anchor if anchor == "segment" or isinstance(anchor, datetime) else None
+
+
+def following_history(plan: LivePlan, storage: TickStorage) -> StoredHistory:
+    """Return what is stored of symbols that another process writes."""
+    options = HistoryOptions(
+        plan.specs, anchor_of(plan), plan.since, plan.anchor == NOW, fills_gaps=False
+    )
+    return StoredHistory(options, storage, plan.venue, StoredStates(), clock.utc_now)
+
+
 def _call_in(loop: asyncio.AbstractEventLoop, function: Callable[[], None]) -> None:
     loop.call_soon_threadsafe(function)
-
-
-FAILED = frozenset(
-    {
-        "sidecar_failed",
-        "sidecar_stalled",
-        "sidecar_degraded",
-        "consumer_failed",
-        "finalizing_behind",
-        "trade_conflict",
-        "trade_invalid",
-        "journal_damaged",
-        "archive_differs",
-        "gap_detected",
-        "coverage_gap",
-    }
-)

@@ -21,7 +21,13 @@ from rangebar_polars.live.protocol.freshness import (
 )
 from rangebar_polars.live.protocol.pacing import BatchPace
 from rangebar_polars.live.protocol.sequencing import Feed, Page, Sequencing
-from rangebar_polars.live.protocol.states import Facts, Failure, Reason, StateTracker
+from rangebar_polars.live.protocol.states import (
+    Facts,
+    Failure,
+    Reason,
+    State,
+    StateTracker,
+)
 from rangebar_polars.live.protocol.trades import TradeColumns
 from rangebar_polars.live.symbol_parts import CheckAnswer, PageAnswer, SymbolCounters
 
@@ -70,7 +76,7 @@ class LiveSymbol:
         options: SymbolOptions,
         rest: RestQueue,
         exchange_time: ExchangeTime,
-        reports: SymbolReports,
+        reports: SymbolReports[LiveSymbol],
     ) -> None:
         now = clock.monotonic()
         self.name = name
@@ -323,6 +329,7 @@ class LiveSymbol:
         bars = series.push(batch.day, record) if batch.day is not None and record else []
         failpoint(Step.PUSHED)
         sequencing.applied(batch)
+        self._may_apply = sequencing.has_waiting
         done = clock.monotonic()
         self._pace.done(now, done)
         self._note_applied(batch, bars, done)
@@ -438,6 +445,8 @@ class LiveSymbol:
         if sequencing is not None:
             gaps = sequencing.gaps
             is_behind = not self._has_head or sequencing.is_catching_up or gaps.is_behind
+            # Bars of trades that arrived before are not bars that end from now on.
+            is_behind |= self._may_apply and self.status.state is State.BACKFILL
             is_needed = not self._has_head or len(gaps) > 0
             if gaps.is_reported:
                 reasons.add(Reason.GAP)

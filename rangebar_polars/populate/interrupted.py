@@ -11,9 +11,9 @@ from rangebar_polars._utils.span import ONE_DAY, Span, day_start
 from rangebar_polars.clickhouse.open import reading
 from rangebar_polars.clickhouse.query.units import read_chains
 from rangebar_polars.exceptions import CacheError, StorageError
+from rangebar_polars.storage.manifest.entry import SETTLED
 from rangebar_polars.storage.parquet import TickStorage
 from rangebar_polars.storage.reading.plan import covered_days, entries_around
-from rangebar_polars.storage.snapshot import SETTLED
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

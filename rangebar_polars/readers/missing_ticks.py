@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from datetime import date
+from datetime import UTC, date, datetime
 from typing import TYPE_CHECKING
 
 from rangebar_polars._text import count_text
@@ -25,18 +25,18 @@ from rangebar_polars.readers.hints import MissingTicks, python_call, with_remedy
 from rangebar_polars.sources import is_user_source
 from rangebar_polars.storage.coverage import MISSING, CoverageWarning
 from rangebar_polars.storage.parquet import TickStorage
-from rangebar_polars.storage.snapshot import snapshot
+from rangebar_polars.storage.snapshot import snapshot, state_of_writer
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from datetime import datetime
 
     from rangebar_polars.ingest.report import FetchReport
     from rangebar_polars.readers.plan import SegmentRead
     from rangebar_polars.readers.request import ReadRequest
+    from rangebar_polars.storage.live.writer_state import WriterState
     from rangebar_polars.storage.snapshot import SnapshotDay, TickSnapshot
 
-__all__ = ["with_ticks"]
+__all__ = ["early_end_warning", "with_ticks"]
 
 
 def with_ticks(
@@ -57,6 +57,9 @@ def with_ticks(
         A day could not be fetched, or the span has no tick yet.
     """
     warnings: list[CoverageWarning] = []
+    # Before the ticks are read: what a writer has applied until now is among them.
+    writer = _writer(request)
+    whole = reads
     if request.fetch:
         try:
             end = _fetch(request, reads)
@@ -67,8 +70,69 @@ def with_ticks(
             return stored
         if end is not None:
             reads = _up_to(end, reads, request.spec.symbol)
-            warnings += [] if request.is_open else [_early_end_warning(request, end)]
-    return [_with_snapshot(request, read, is_fetched=request.fetch) for read in reads], warnings
+            is_expected = request.is_open or (writer is not None and writer.is_running)
+            warnings += [] if is_expected else [_early_end_warning(request, end)]
+    elif writer is not None and writer.is_running:
+        reads = _up_to(_streamed_end(request, reads), reads, request.spec.symbol)
+    is_fetched = request.fetch
+    found = [_with_snapshot(request, read, writer, is_fetched=is_fetched) for read in reads]
+    if writer is not None and not writer.is_live:
+        warnings += _writer_warnings(request, writer, whole, found)
+    return found, warnings
+
+
+def _writer(request: ReadRequest) -> WriterState | None:
+    spec = request.spec
+    storage = TickStorage(request.cache_dir)
+    return state_of_writer(storage, spec.symbol, source=spec.source, market=spec.market)
+
+
+def _streamed_end(request: ReadRequest, reads: Sequence[SegmentRead]) -> datetime:
+    """Return the end of reads without the days at their end of which nothing is streamed yet."""
+    end = reads[-1].span.end
+    if reads[-1].ticks is None:
+        return end
+    first = clock.utc_now().date() - ONE_DAY
+    for day in reversed(_snapshot(request, reads[-1].ticks).days):
+        if day.coverage.state != MISSING or day.day < first:
+            break
+        end = max(day_start(day.day), reads[-1].span.start)
+    return end
+
+
+def _writer_warnings(
+    request: ReadRequest,
+    writer: WriterState,
+    whole: Sequence[SegmentRead],
+    reads: Sequence[SegmentRead],
+) -> list[CoverageWarning]:
+    """Return a warning if bars end with what a writer has applied, and there may be later trades.
+
+    Without a writer, a fetch has added them.
+    """
+    snapshot_of = reads[-1].snapshot
+    if snapshot_of is None or (request.fetch and not writer.is_running):
+        return []
+    entries = [day.coverage.entry for day in snapshot_of.days if day.coverage.entry is not None]
+    times = [entry.max_ts_us for entry in entries if entry.max_ts_us is not None]
+    if not times or not entries[-1].may_grow or max(times) >= microseconds(whole[-1].span.end):
+        return []
+    if not (entries[-1].is_live or writer.is_running):
+        return []
+    return [early_end_warning("bars", request.spec.symbol, writer, max(times))]
+
+
+def early_end_warning(what: str, symbol: str, writer: WriterState, last_us: int) -> CoverageWarning:
+    """Return the warning that bars or ticks end with the last trade that a writer has applied."""
+    at = datetime.fromtimestamp(last_us / 10**6, UTC)
+    sentence = (
+        f"{what} of {symbol} end with the last trade that its writer has applied, of "
+        f"{at:%Y-%m-%d %H:%M:%S} UTC: its state is `{writer}`"
+    )
+    hint = "`rangebar status` shows the state; read again when it is `live`"
+    if not writer.is_running:
+        hint = "start `rangebar sidecar` again, or fetch later trades: fetch_if_missing=True"
+    return CoverageWarning(with_hint(sentence, hint))
 
 
 def _fetch(request: ReadRequest, reads: Sequence[SegmentRead]) -> datetime | None:
@@ -139,7 +203,7 @@ def _without_answer(
     reason = None if end is None else _unreachable_reason(error)
     if end is None or reason is None:
         return None
-    cut = [_with_snapshot(request, read, is_fetched=False) for read in _cut(end, reads)]
+    cut = [_with_snapshot(request, read, None, is_fetched=False) for read in _cut(end, reads)]
     if not any(_has_data(read) for read in cut):
         return None
     last_day = Span(end, end).last_day
@@ -212,10 +276,13 @@ def _has_data(read: SegmentRead) -> bool:
     return max(newest, default=-1) >= start_us
 
 
-def _with_snapshot(request: ReadRequest, read: SegmentRead, *, is_fetched: bool) -> SegmentRead:
+def _with_snapshot(
+    request: ReadRequest, read: SegmentRead, writer: WriterState | None, *, is_fetched: bool
+) -> SegmentRead:
     """Return the read with a snapshot of its ticks, which are checked.
 
-    `is_fetched` says whether the source has just been asked for them.
+    `is_fetched` says whether the source has just been asked for them, except for days that are left
+    to a writer.
     """
     needed = read.needed_ticks
     if needed is None:
@@ -224,6 +291,9 @@ def _with_snapshot(request: ReadRequest, read: SegmentRead, *, is_fetched: bool)
     _check_days(request, days)
     if read.ticks is not None:
         _check_join(request, read, read.ticks.first_day)
+    last = days.days[-1].coverage.entry
+    if writer is not None and writer.is_running and last is not None and last.is_live:
+        is_fetched = not last.may_grow
     # Without a fetch, the last day may have grown since.
     return replace(read, snapshot=days, is_complete=is_fetched or days.days[-1].is_final)
 

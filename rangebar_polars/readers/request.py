@@ -91,7 +91,7 @@ class Fetches:
         if error is not None:
             raise error
         try:
-            report = ensure_days(venue, symbol, span, cache_dir=cache_dir)
+            report = ensure_days(venue, symbol, span, cache_dir=cache_dir, is_read=True)
         except TransientSourceError as raised:
             self._errors[venue, symbol] = raised
             raise

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Literal
 
 from rangebar_polars._utils.arguments.names import REQUIRED, both_names
 from rangebar_polars._utils.fork import raise_if_forked
-from rangebar_polars._utils.span import Span, day_start
+from rangebar_polars._utils.span import Span, day_start, microseconds
 from rangebar_polars._utils.warn import warn_caller
 from rangebar_polars.exceptions import (
     CoverageWarning,
@@ -16,13 +16,16 @@ from rangebar_polars.exceptions import (
     with_hint,
 )
 from rangebar_polars.ingest.fetch import ensure_days, fetch_again, span_of_symbol
+from rangebar_polars.readers.missing_ticks import early_end_warning
 from rangebar_polars.readers.request import past_gates, registered_symbols
 from rangebar_polars.sources import canonical_market, market_of_kind
 from rangebar_polars.storage.parquet import TickStorage
 from rangebar_polars.storage.reading.lazy import tick_frame
+from rangebar_polars.storage.snapshot import state_of_writer
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from datetime import datetime
     from pathlib import Path
     from typing import Unpack
 
@@ -31,6 +34,7 @@ if TYPE_CHECKING:
     from rangebar_polars._typing import TickNames
     from rangebar_polars._utils.span import When
     from rangebar_polars.ingest.report import FetchReport
+    from rangebar_polars.storage.live.writer_state import WriterState
     from rangebar_polars.storage.reading.lazy import PlannedTicks
 
 __all__ = ["scan_ticks"]
@@ -130,10 +134,12 @@ def scan_ticks(
     storage = TickStorage(cache_dir)
 
     def planned(name: str, span: Span) -> PlannedTicks:
+        writer = state_of_writer(storage, name, source=venue.source, market=venue.market)
+        end = span.end
         if fetch:
-            report = ensure_days(venue, name, span, cache_dir=cache_dir)
-            span = _up_to_the_newest(span, report)
-        return storage.plan_ticks(
+            report = ensure_days(venue, name, span, cache_dir=cache_dir, is_read=True)
+            span = _up_to_the_newest(span, report, writer)
+        found = storage.plan_ticks(
             name,
             span.start,
             span.end,
@@ -142,13 +148,24 @@ def scan_ticks(
             on_gap=on_gap,
             refetch=partial(fetch_again, storage, name, venue=venue) if fetch else None,
         )
+        if writer is not None and writer.is_running and not writer.is_live:
+            _warn_of_writer(found, writer, end)
+        return found
 
     with past_gates(names):
         plans = [planned(name, span) for name, span in spans.items()]
         return tick_frame(plans, with_symbol=has_symbols)
 
 
-def _up_to_the_newest(span: Span, report: FetchReport) -> Span:
+def _warn_of_writer(planned: PlannedTicks, writer: WriterState, end: datetime) -> None:
+    """Warn if ticks end with what a writer has applied, and there may be later ones."""
+    days = planned.plan.days
+    if days and days[-1].entry.may_grow and days[-1].last_us < microseconds(end):
+        symbol = planned.plan.symbol_dir.symbol
+        warn_caller(early_end_warning("ticks", symbol, writer, days[-1].last_us))
+
+
+def _up_to_the_newest(span: Span, report: FetchReport, writer: WriterState | None) -> Span:
     """Return the span without the days at its end that have no tick yet."""
     days = span.days()
     count = len(days)
@@ -163,6 +180,8 @@ def _up_to_the_newest(span: Span, report: FetchReport) -> Span:
             symbol=report.symbol,
             day=first,
         )
+    if writer is not None and writer.is_running:
+        return Span(span.start, day_start(first))
     message = f"ticks of {report.symbol} end with {days[count - 1]}: {first} has no tick yet"
     warn_caller(message, CoverageWarning)
     return Span(span.start, day_start(first))

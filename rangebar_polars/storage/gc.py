@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from contextlib import suppress
 from dataclasses import dataclass
+from datetime import datetime
 from typing import TYPE_CHECKING
 
 import polars as pl
@@ -13,7 +14,8 @@ from rangebar_polars._files.atomic import disk_errors
 from rangebar_polars._files.failpoints import Step, failpoint
 from rangebar_polars._files.locks import beat
 from rangebar_polars.storage.files.lock import writing
-from rangebar_polars.storage.layout import day_of_file, listed
+from rangebar_polars.storage.layout import day_of_file, is_folder, listed, month_of
+from rangebar_polars.storage.manifest.entry import SETTLED
 from rangebar_polars.storage.manifest.versions import manifest_versions, read_manifest
 
 if TYPE_CHECKING:
@@ -21,11 +23,14 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from rangebar_polars.storage.layout import SymbolDir
+    from rangebar_polars.storage.manifest.entry import DayEntry
 
 __all__ = ["GARBAGE_SECONDS", "Garbage", "collect", "garbage", "sweep", "unreferenced"]
 
 #: How long a file stays after the last manifest that names it. Lazy frames may still read it.
 GARBAGE_SECONDS = 7 * 86_400.0
+#: Origin of a day file that journals were written to.
+_STREAM = "stream"
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +66,32 @@ def garbage(symbol_dir: SymbolDir) -> list[Garbage]:
             status = path.stat()
             if status.st_mtime <= oldest:
                 found.append(Garbage(path, status.st_size, month))
+    if is_folder(symbol_dir.live):
+        found += _journals(symbol_dir, oldest)
     return found
+
+
+def _journals(symbol_dir: SymbolDir, oldest: float) -> Iterator[Garbage]:
+    """Yield the journals of days that were written to their files by a time."""
+    from rangebar_polars.storage.live.journal_file import list_journals
+
+    for file in list_journals(symbol_dir):
+        month = month_of(file.day)
+        with disk_errors(file.path), suppress(FileNotFoundError):
+            status = file.path.stat()
+            entry = read_manifest(symbol_dir, month).days.get(file.day)
+            if entry is not None and status.st_mtime <= oldest and _has_journals(entry, oldest):
+                yield Garbage(file.path, status.st_size, month)
+
+
+def _has_journals(entry: DayEntry, oldest: float) -> bool:
+    """Return whether a day was committed by a time, and does not need its journals since."""
+    if entry.state not in SETTLED and not (entry.is_stored and entry.origin.kind == _STREAM):
+        return False
+    try:
+        return datetime.fromisoformat(entry.fetched_at).timestamp() <= oldest
+    except (ValueError, OverflowError):
+        return False
 
 
 def collect(symbol_dir: SymbolDir) -> list[Garbage]:
@@ -90,6 +120,8 @@ def sweep(symbol_dirs: Iterable[SymbolDir], *, dry_run: bool) -> pl.DataFrame:
 
 
 def _is_still_garbage(symbol_dir: SymbolDir, item: Garbage) -> bool:
+    if item.path.suffix == ".journal":  # `garbage` has just read the manifest, under the lock
+        return True
     if item.path.suffix == ".parquet":
         return item.path.name not in _named(symbol_dir, item.month)
     newest = max(manifest_versions(symbol_dir, item.month).values(), default=None)

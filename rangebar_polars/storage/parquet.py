@@ -164,7 +164,8 @@ class TickStorage:
         TickOrderError
             In the order of the ids, time runs back by more than a second.
         StorageError
-            The files could not be written. The stored ticks are unchanged.
+            The files could not be written, or a process streams one of the days into the store at
+            the moment. The stored ticks are unchanged.
         """
         market = market_of_kind(canonical_market(source, market), kind).market
         symbol_dir = self.symbol_dir(symbol, source, market, operation="write_ticks")
@@ -366,12 +367,18 @@ class TickStorage:
     ) -> list[date]:
         """Delete days from the store: all of them, or those from `start` to `end`, both included.
 
-        Lazy frames made before can still be collected. `gc` removes the files after a week.
+        Lazy frames made before can still be collected. `gc` removes the files after a week. Journals
+        are removed at once.
 
         Returns
         -------
         list of date
             The deleted days.
+
+        Raises
+        ------
+        StorageError
+            A process streams one of the days into the store at the moment; the message names it.
         """
         symbol_dir = self.symbol_dir(symbol, source, market)
         first = date.min if start is None else parse_day(start, "start")
@@ -382,7 +389,7 @@ class TickStorage:
         """Return the symbols of a market that have days in the store."""
         raise_if_forked("list_symbols")
         dirs = symbol_dirs(self._root, *canonical_market(source, market), None, self._disk)
-        return [symbol_dir.symbol for symbol_dir in dirs if verification.stored_days(symbol_dir)]
+        return [symbol_dir.symbol for symbol_dir in dirs if verification.listed_days(symbol_dir)]
 
     def list_venues(self) -> list[Venue]:
         """Return the sources and markets that have symbols in the store, with those of the user.
@@ -405,7 +412,7 @@ class TickStorage:
         self, symbol: str, *, source: str = "binance", market: str = "spot"
     ) -> list[date]:
         """Return the stored days of a symbol, in order."""
-        return list(verification.stored_days(self.symbol_dir(symbol, source, market)))
+        return verification.listed_days(self.symbol_dir(symbol, source, market))
 
     def stats(
         self, symbol: str, *, source: str = "binance", market: str = "spot"
@@ -439,7 +446,8 @@ class TickStorage:
     ) -> pl.DataFrame:
         """Remove the files that no manifest has referenced for a week. By default, only list them.
 
-        Quarantined files stay.
+        Journals are removed a week after all of their day was written to its file. Quarantined files
+        stay.
 
         Returns
         -------

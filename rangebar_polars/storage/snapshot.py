@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 
 from rangebar_polars._utils.span import ONE_DAY, Span, day_start, microseconds, parse_span
 from rangebar_polars.storage.days.contracts import is_in_contracts
+from rangebar_polars.storage.layout import is_folder
+from rangebar_polars.storage.manifest.entry import SETTLED
 from rangebar_polars.storage.reading.plan import (
     covered_days,
     current_entries,
@@ -26,14 +28,12 @@ if TYPE_CHECKING:
     from rangebar_polars._utils.span import When
     from rangebar_polars.storage.coverage import DayCoverage
     from rangebar_polars.storage.layout import SymbolDir
+    from rangebar_polars.storage.live.writer_state import WriterState
     from rangebar_polars.storage.manifest.entry import DayEntry
     from rangebar_polars.storage.parquet import TickStorage
     from rangebar_polars.storage.reading.plan import Plan, PlannedDay
 
-__all__ = ["SETTLED", "SnapshotDay", "TickSnapshot", "snapshot", "stored_hashes"]
-
-#: States of a day that will not grow any more.
-SETTLED = frozenset({"final", "given", "absent_confirmed"})
+__all__ = ["SnapshotDay", "TickSnapshot", "snapshot", "state_of_writer", "stored_hashes"]
 
 _DAY_US = 86_400 * 10**6
 
@@ -136,6 +136,24 @@ def snapshot(
     covered = covered_days(symbol_dir, span, entries, check_end=check_end)
     days = tuple(SnapshotDay(item, hashes[item.day]) for item in covered)
     return TickSnapshot(days, symbol_dir, entries)
+
+
+def state_of_writer(
+    storage: TickStorage, symbol: str, *, source: str = "binance", market: str = "spot"
+) -> WriterState | None:
+    """Return the state of the process that streams a symbol; None if it was never streamed.
+
+    Raises
+    ------
+    StorageError
+        The lock of the writer cannot be tried.
+    """
+    symbol_dir = storage.symbol_dir(symbol, source, market)
+    if not is_folder(symbol_dir.live):
+        return None
+    from rangebar_polars.storage.live.writer_state import writer_state
+
+    return writer_state(symbol_dir)
 
 
 def stored_hashes(

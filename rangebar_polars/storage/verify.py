@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from datetime import date
+from functools import partial
 from typing import TYPE_CHECKING, TypeAlias
 
 import polars as pl
@@ -11,18 +13,25 @@ from rangebar_polars.exceptions import ManifestError, StorageError
 from rangebar_polars.storage.days.day_file import FileFaultError, read_verified
 from rangebar_polars.storage.days.quarantine import heal
 from rangebar_polars.storage.gc import unreferenced
-from rangebar_polars.storage.layout import day_of_file, listed
+from rangebar_polars.storage.layout import day_of_file, is_folder, listed
 from rangebar_polars.storage.manifest.versions import manifest_versions, read_manifest
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
-    from datetime import date
     from pathlib import Path
 
     from rangebar_polars.storage.layout import SymbolDir
     from rangebar_polars.storage.manifest.entry import DayEntry
 
-__all__ = ["VERIFY_SCHEMA", "Inspection", "inspect", "stats", "stored_days", "verify"]
+__all__ = [
+    "VERIFY_SCHEMA",
+    "Inspection",
+    "inspect",
+    "listed_days",
+    "stats",
+    "stored_days",
+    "verify",
+]
 
 #: Columns and dtypes of `TickStorage.verify`.
 VERIFY_SCHEMA = pl.Schema(
@@ -69,6 +78,21 @@ def _files(symbol_dir: SymbolDir) -> Iterator[_Row]:
                 yield file_day, path, "unreferenced", None
     for path in listed(symbol_dir.quarantine):
         yield day_of_file(path.name), path, "quarantined", None
+    if is_folder(symbol_dir.live):
+        yield from _journals(symbol_dir)
+
+
+def _journals(symbol_dir: SymbolDir) -> Iterator[_Row]:
+    from rangebar_polars.storage.live.journal_file import list_journals, read_journal
+
+    for file in list_journals(symbol_dir):
+        try:
+            content = read_journal(symbol_dir, file)
+        except StorageError as error:
+            yield file.day, file.path, "unreadable", str(error).partition("\n")[0]
+            continue
+        damage = "" if content is None else content.damage
+        yield file.day, file.path, "corrupt" if damage else "ok", damage or None
 
 
 def _file(symbol_dir: SymbolDir, day: date, entry: DayEntry) -> _Row:
@@ -140,10 +164,30 @@ def stored_days(symbol_dir: SymbolDir) -> dict[date, DayEntry]:
     return {day: days[day] for day in sorted(days) if days[day].is_stored}
 
 
+def listed_days(symbol_dir: SymbolDir) -> list[date]:
+    """Return the days of a symbol that are valid in the store, or have journals, in order."""
+    entries = all_days(symbol_dir)
+    days = {day for day, entry in entries.items() if entry.is_stored}
+    if is_folder(symbol_dir.live):
+        from rangebar_polars.storage.live.live_entries import live_days_stored
+
+        days.update(live_days_stored(symbol_dir, entries))
+    return sorted(days)
+
+
+def _all_with_journals(symbol_dir: SymbolDir) -> dict[date, DayEntry]:
+    """Return every day in the manifests and the journals of a symbol."""
+    if not is_folder(symbol_dir.live):
+        return all_days(symbol_dir)
+    from rangebar_polars.storage.live.live_entries import live_entries
+
+    return live_entries(symbol_dir, date.min, date.max, partial(all_days, symbol_dir))
+
+
 def stats(symbol_dir: SymbolDir) -> dict[str, object]:
     """Sum up the days of a symbol."""
-    known = all_days(symbol_dir)
-    days = stored_days(symbol_dir)
+    known = _all_with_journals(symbol_dir)
+    days = {day: known[day] for day in sorted(known) if known[day].is_stored}
     with_rows = [entry for entry in days.values() if entry.rows]
     states: dict[str, int] = {}
     for entry in known.values():

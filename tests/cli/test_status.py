@@ -26,7 +26,7 @@ from rangebar_polars.live.health.stored import state_content, stored_statuses
 from rangebar_polars.live.protocol.states import Failure, Reason, State
 from rangebar_polars.storage.layout import SymbolDir
 from rangebar_polars.storage.live.state_file import state_path, write_state
-from rangebar_polars.storage.live.writer_lock import take_locks
+from rangebar_polars.storage.live.writer_lock import WriterLock
 from rangebar_polars.storage.parquet import TickStorage
 
 if TYPE_CHECKING:
@@ -82,10 +82,10 @@ HOLDER = textwrap.dedent("""\
     from pathlib import Path
     from rangebar_polars._files.disk import Disk
     from rangebar_polars.storage.layout import SymbolDir
-    from rangebar_polars.storage.live.writer_lock import take_locks
+    from rangebar_polars.storage.live.writer_lock import WriterLock
     root, *names = sys.argv[1:]
     parts = [name.split("/") for name in names]
-    locks = take_locks([SymbolDir(Path(root), "binance", *one, Disk()) for one in parts])
+    locks = WriterLock.take_all([SymbolDir(Path(root), "binance", *one, Disk()) for one in parts])
     print("held", flush=True)
     sys.stdin.read()
 """)
@@ -95,7 +95,7 @@ HOLDER = textwrap.dedent("""\
 def writer(folder: Path, *names: str):
     """Hold the writer locks of symbols. The kernel refuses them to other open files of this process."""
     parts = [name.split("/") for name in names or ("spot/BTCUSDT",)]
-    locks = take_locks([symbol_dir(folder, symbol, market) for market, symbol in parts])
+    locks = WriterLock.take_all([symbol_dir(folder, symbol, market) for market, symbol in parts])
     try:
         yield
     finally:

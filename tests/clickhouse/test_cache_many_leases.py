@@ -33,7 +33,10 @@ def daily(threshold=250):
     return BarSpec.of("BTCUSDT", threshold, reset="day")
 
 
-KEYS = [daily(number).series(day).lease_key for number in THRESHOLDS for day in days(TEN_YEARS)]
+def keys_of(count, threshold=250):
+    """Return the keys of the first days, in order."""
+    spec = daily(threshold)
+    return [spec.series(day).lease_key for day in days(count)]
 
 
 def hold(place, keys, **options):
@@ -51,31 +54,36 @@ def open_lease_files():
 
 
 def test_leases_of_ten_years_of_days_are_held(place):
-    with hold(place, KEYS) as leases, place.open() as cache:
-        assert len(leases.fencing) == len(KEYS)
+    keys = [key for threshold in THRESHOLDS for key in keys_of(TEN_YEARS, threshold)]
+    with hold(place, keys) as leases, place.open() as cache:
+        assert len(leases.fencing) == len(keys) == len(THRESHOLDS) * TEN_YEARS
         leases.check(cache)
         leases.verify(cache)
         if Path("/proc/self/fd").is_dir():
             assert len(open_lease_files()) == (len(THRESHOLDS) if place.dsn is None else 0)
         with (
             pytest.raises(LeaseError, match="1000 dbps, day 2015-05-16"),
-            hold(place, [KEYS[11_450]]),
+            hold(place, [keys[11_450]]),
         ):
             pass
-    with hold(place, KEYS[:2]) as again:
-        assert again.fencing == {key: leases.fencing[key] + 1 for key in KEYS[:2]}
+    with hold(place, keys[:2]) as again:
+        assert again.fencing == {key: leases.fencing[key] + 1 for key in keys[:2]}
     assert not open_lease_files()
 
 
 HOLD = """
-import os, sys
-from test_cache_many_leases import KEYS
+import os, select, sys
+from test_cache_many_leases import keys_of
 from rangebar_polars.clickhouse.commit.leases import hold_leases
-with hold_leases(KEYS[int(sys.argv[2]) : int(sys.argv[3])], cache_dir=sys.argv[1]):
+first, end = map(int, sys.argv[2:4])
+with hold_leases(keys_of(end)[first:], cache_dir=sys.argv[1]):
     print(os.getpid(), flush=True)
     if sys.argv[4:] and os.fork() == 0:
         print("forked", flush=True)
-        sys.stdin.read()
+        # Wait for the end of the input without taking the line that the parent waits for.
+        hung_up = select.poll()
+        hung_up.register(0, 0)
+        hung_up.poll()
         os._exit(0)
     sys.stdin.readline()
 print("done", flush=True)
@@ -86,12 +94,13 @@ sys.stdin.read()
 def test_segments_of_one_lock_file_have_separate_holders(embedded, run):
     first, second = run(HOLD, embedded.folder, 0, 100), run(HOLD, embedded.folder, 100, 200)
     holders = [int(process.stdout.readline()) for process in (first, second)]
+    keys = keys_of(250)
     for place, holder in [(99, holders[0]), (100, holders[1])]:
-        with pytest.raises(LeaseError, match=f"`{holder}`"), hold(embedded, [KEYS[place]]):
+        with pytest.raises(LeaseError, match=f"`{holder}`"), hold(embedded, [keys[place]]):
             pass
     first.kill()
     first.wait()
-    with hold(embedded, KEYS[:100]), pytest.raises(LeaseError), hold(embedded, KEYS[150:250]):
+    with hold(embedded, keys[:100]), pytest.raises(LeaseError), hold(embedded, keys[150:]):
         pass
 
 
@@ -99,7 +108,7 @@ def test_segments_of_one_lock_file_have_separate_holders(embedded, run):
 def test_a_forked_child_has_no_lease(embedded, run, end):
     parent = run(HOLD, embedded.folder, 0, 100, "fork")
     assert {parent.stdout.readline(), parent.stdout.readline()} == {"forked\n", f"{parent.pid}\n"}
-    with pytest.raises(LeaseError), hold(embedded, KEYS[:1]):
+    with pytest.raises(LeaseError), hold(embedded, keys_of(1)):
         pass
     if end == "killed":
         parent.kill()
@@ -108,7 +117,7 @@ def test_a_forked_child_has_no_lease(embedded, run, end):
         parent.stdin.write("\n")
         parent.stdin.flush()
         assert parent.stdout.readline() == "done\n"
-    with hold(embedded, KEYS[:100]):
+    with hold(embedded, keys_of(100)):
         pass
 
 

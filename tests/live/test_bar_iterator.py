@@ -7,7 +7,7 @@ import threading
 
 import pytest
 
-from live.bar_world import BarWorld, STORAGE_ERROR, frames_of
+from live.bar_world import STORAGE_ERROR, BarWorld, frames_of
 from live.consumer_kit import Taken, begin, expected_ids
 from rangebar_polars._utils import clock
 from rangebar_polars.exceptions import CoverageError

@@ -158,6 +158,18 @@ def test_kinds_beyond_the_limit_of_memory_are_only_counted() -> None:
     assert all(len(one.lines) <= 100 for one in messages if not isinstance(one, First))
 
 
+def test_messages_for_a_service_that_takes_none_are_bounded() -> None:
+    plan = MessagePlan(limit=50, waiting=10)
+    for number in range(100):
+        plan.take(event("gap_detected"), number)
+        plan.take(event("gap_healed"), number, is_wanted=False)
+    assert len(plan._firsts) == 10
+    messages = drain(plan, 100)
+    assert sum(map(counted, messages)) == 100
+    (digest,) = (one for one in messages if isinstance(one, Digest))
+    assert [(line.count, line.seconds) for line in digest.lines] == [(90, 90)]
+
+
 LIMIT, PERIOD, REPEAT, WAITING = 3, 60.0, 30.0, 4
 NAMES = (
     "download_failed",

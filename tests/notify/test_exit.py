@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-
 if TYPE_CHECKING:
-    from notify.receiver import Receiver
     from pathlib import Path
+
+    from notify.receiver import Receiver
 
 HEAD = """
 from rangebar_polars._utils import clock

@@ -20,8 +20,9 @@ from rangebar_polars.notify.services import configured_services
 from rangebar_polars.notify.telegram import send_telegram
 
 if TYPE_CHECKING:
-    from notify.receiver import Receiver
     from pathlib import Path
+
+    from notify.receiver import Receiver
 
 # apprise imports it on Python 3.11
 pytestmark = pytest.mark.filterwarnings("ignore:'imghdr' is deprecated")

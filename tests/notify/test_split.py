@@ -80,6 +80,8 @@ def nested(tokens: list[str]) -> str:
             text += f"</{opened.pop()}>" if opened else ""
             continue
         if found := re.match(r"<(\w+)", token):
+            if len(opened) == 8:  # the tags alone must leave room for text
+                continue
             opened.append(found[1])
         text += token
     return text + "".join(f"</{one}>" for one in reversed(opened))

@@ -135,9 +135,12 @@ for user, job, *arguments in json.loads(sys.stdin.read()):
         os.setgroups([])
         os.setegid(group)
         os.seteuid(user)
-    if job == "chmod":
-        os.chmod(*arguments)
-        results.append(None)
+    if job == "mkdir":
+        (folder / arguments[0]).mkdir(0o755)
+    elif job == "select":
+        (selected,) = folder.glob(arguments[0]) if arguments != ["."] else [folder]
+    elif job == "chmod":
+        selected.chmod(*arguments)
     else:
         results.append(globals()[job](folder))
     if user is not None:
@@ -248,14 +251,13 @@ PLACES = {
 @as_root
 @pytest.mark.parametrize("place", PLACES)
 def test_what_a_user_may_not_read_is_a_typed_error_that_names_it(shared, place):
-    run(shared, (FIRST_USER, "write"), (FIRST_USER, "others"))
-    (shared / "ticks/v1/binance/spot" / SYMBOL / "quarantine").mkdir()
-    (path,) = shared.glob(PLACES[place]) if place != "the folder" else [shared]
-    steps = []
+    steps = [(FIRST_USER, "write"), (FIRST_USER, "others")]
+    steps += [(0, "mkdir", PLACES["the quarantine"]), (0, "select", PLACES[place])]
     for mode in (0o000, 0o444, 0o111):
-        steps += [(0, "chmod", str(path), mode), (SECOND_USER, "entry_points")]
+        steps += [(0, "chmod", mode), (SECOND_USER, "entry_points")]
     # A raw error ends the process.
-    answers = run(shared, *steps)[1::2]
+    _, _, *answers = run(shared, *steps)
+    assert len(answers) == 3
     for results in answers:
         for words in results.values():
             assert words is None or str(shared) in words[1]
@@ -264,9 +266,10 @@ def test_what_a_user_may_not_read_is_a_typed_error_that_names_it(shared, place):
 
 @as_root
 def test_the_refusal_says_whose_folder_it_is_and_what_to_do(shared):
-    symbol = shared / "ticks/v1/binance/spot" / SYMBOL
+    symbol = shared / PLACES["the symbol"]
     *_, results = run(
-        shared, (FIRST_USER, "write"), (0, "chmod", str(symbol), 0), (SECOND_USER, "entry_points")
+        *(shared, (FIRST_USER, "write"), (0, "select", PLACES["the symbol"]), (0, "chmod", 0)),
+        (SECOND_USER, "entry_points"),
     )
     for name in ("get_ticks", "coverage", "list_days", "stats", "verify", "gc", "write", "delete"):
         kind, words = results[name]

@@ -17,9 +17,7 @@ from rangebar_polars.validation.__main__ import main
 from rangebar_polars.validation._bar_file import read_bars
 from rangebar_polars.validation._counted import check_count, check_count_api
 
-pytest.importorskip("scipy")
-pytest.importorskip("sklearn")
-pytest.importorskip("statsmodels")
+pytestmark = pytest.mark.usefixtures("libraries")
 
 BARS = rb.sample_ticks().rangebar.bars(100, features="microstructure")
 COPIES = BARS.with_columns(forward_return=pl.col("close").shift(-1) / pl.col("close") - 1)

@@ -22,13 +22,7 @@ from rangebar_polars.validation.tier2 import validate_tier2
 if TYPE_CHECKING:
     from rangebar_polars.validation.tier2 import Tier2Result
 
-pytest.importorskip("scipy")
-pytest.importorskip("sklearn")
-pytest.importorskip("statsmodels")
-
-from scipy.stats import spearmanr
-from sklearn.feature_selection import mutual_info_regression
-from statsmodels.tsa.stattools import adfuller
+pytestmark = pytest.mark.usefixtures("libraries")
 
 BARS = rb.sample_ticks().rangebar.bars(100, features="microstructure")
 COMPUTED = [
@@ -135,6 +129,8 @@ def test_the_result_can_be_read(result: Tier2Result) -> None:
 
 
 def test_each_correlation_is_that_of_scipy() -> None:
+    from scipy.stats import spearmanr
+
     bars = frame(x=holed(1), y=holed(2), forward_return=holed(3, 0.05))
     result = validate_tier2(bars, features=["x", "y"])
     for name in ("x", "y"):
@@ -154,6 +150,8 @@ def test_each_correlation_is_that_of_scipy() -> None:
 
 
 def test_the_p_value_is_that_of_all_shifts() -> None:
+    from scipy.stats import spearmanr
+
     x, target = holed(4, 0.0).cumsum(), noise(5).cumsum()
     result = validate_tier2(frame(x=x, forward_return=target), features="x")
     margin = N // 20
@@ -187,6 +185,9 @@ def test_q_values_are_those_of_benjamini_and_hochberg() -> None:
 
 
 def test_stationarity_and_information_are_those_of_the_libraries() -> None:
+    from sklearn.feature_selection import mutual_info_regression
+    from statsmodels.tsa.stattools import adfuller
+
     bars = frame(x=holed(7), walk=noise(40).cumsum(), forward_return=noise(9))
     result = validate_tier2(bars, features=["x", "walk"])
     for name in ("x", "walk"):
@@ -205,6 +206,8 @@ def test_stationarity_and_information_are_those_of_the_libraries() -> None:
 
 
 def test_information_of_a_long_series_is_that_of_rows_at_equal_distances() -> None:
+    from sklearn.feature_selection import mutual_info_regression
+
     from rangebar_polars.validation._libraries import mutual_information
 
     x, target = noise(10, 50_001), noise(11, 50_001)
@@ -216,6 +219,8 @@ def test_information_of_a_long_series_is_that_of_rows_at_equal_distances() -> No
 
 
 def test_correlated_columns_are_listed_and_counted_once() -> None:
+    from scipy.stats import spearmanr
+
     x, z, target = noise(12), noise(13), noise(14)
     columns = {
         "a": target + 0.1 * x,

@@ -12,14 +12,6 @@ import polars as pl
 import pytest
 
 import rangebar_polars as rb
-
-pytest.importorskip("scipy")
-pytest.importorskip("sklearn")
-pytest.importorskip("statsmodels")
-
-from scipy.signal import lfilter
-from scipy.stats import spearmanr
-
 from rangebar_polars.validation._ranks import (
     benjamini_hochberg,
     scores,
@@ -28,6 +20,8 @@ from rangebar_polars.validation._ranks import (
 )
 from rangebar_polars.validation.tier2 import validate_tier2
 
+pytestmark = pytest.mark.usefixtures("libraries")
+
 IS_LONG = bool(os.environ.get("RANGEBAR_TEST_LONG"))
 RUNS = 200 if IS_LONG else 40
 BARS = rb.sample_ticks().rangebar.bars(100, features="microstructure").head(501)
@@ -35,6 +29,8 @@ BARS = rb.sample_ticks().rangebar.bars(100, features="microstructure").head(501)
 
 def autoregressive(memory: float, rows: int, random: np.random.Generator) -> np.ndarray:
     """A series with this correlation between neighbours, from its stationary distribution on."""
+    from scipy.signal import lfilter
+
     steps = random.normal(size=rows)
     steps[0] /= np.sqrt(1 - memory**2)
     return lfilter([1.0], [1.0, -memory], steps)
@@ -47,6 +43,8 @@ def shift_p(x: np.ndarray, target: np.ndarray) -> float:
 # The spread is an estimate, too: with much memory, 400 rows are few for it.
 @pytest.mark.parametrize(("memory", "most"), [(0.0, 0.08), (0.3, 0.09), (0.9, 0.11)])
 def test_memory_does_not_make_columns_significant(memory: float, most: float) -> None:
+    from scipy.stats import spearmanr
+
     random = np.random.default_rng(1)
     plain = shifted = 0
     for _ in range(400):

@@ -21,8 +21,7 @@ if TYPE_CHECKING:
     from rangebar_polars.live.consumers.delivery import DeliveryOptions, Step
     from rangebar_polars.live.consumers.replay import ReplaySource
     from rangebar_polars.live.frames import BarFrames
-    from rangebar_polars.live.interfaces import ConsumerStatus, SeriesStart
-    from rangebar_polars.live.series import SeriesBars
+    from rangebar_polars.live.interfaces import ConsumerStatus, SeriesBars, SeriesStart
 
 __all__ = ["BarIterator"]
 
@@ -81,10 +80,10 @@ class BarIterator:
             self._delivery.live(symbol, applied_id, clock.monotonic())
             self._notify()
 
-    def revised(self, symbol: str, series: BarSeries, number: int) -> None:
+    def revised(self, symbol: str, series: BarSeries, number: int, applied_id: int) -> None:
         """Note that a series was computed again."""
         with self._condition:
-            self._delivery.revised(symbol, series, number)
+            self._delivery.revised(symbol, series, number, applied_id)
             self._notify()
 
     def status(self) -> ConsumerStatus:

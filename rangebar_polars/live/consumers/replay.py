@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
-import polars as pl
-
+from rangebar_polars._utils.span import microseconds
 from rangebar_polars.live.consumers.positions import Position, series_from
-from rangebar_polars.live.series import SeriesBars
+from rangebar_polars.live.interfaces import SeriesBars
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
+
+    import polars as pl
 
     from rangebar_polars.bar_series.identity import BarSeries
     from rangebar_polars.live.frames import BarFrames
@@ -53,8 +54,9 @@ class ReplayedRows(NamedTuple):
     """Rows of all thresholds of a symbol, in the order of frames."""
 
     rows: pl.DataFrame
-    #: By threshold: up to where these rows and those before them are all.
-    positions: dict[int, Position]
+    #: By threshold: anchor of a series, and the id up to which these rows and those before them are all
+    #: of its bars and of all series before it.
+    complete_to: dict[int, tuple[int, int]]
     #: Whether it was the last: they reach the present.
     is_last: bool
 
@@ -116,8 +118,8 @@ class Replay:
             bound = min(chain.bound for chain in chains)
             rows = self._frames.merged([chain.take(bound) for chain in chains])
             if rows.height or is_last:
-                positions = {name: chain.at(bound) for name, chain in self._chains.items()}
-                return ReplayedRows(rows, positions, is_last)
+                places = {name: one.complete_to(bound) for name, one in self._chains.items()}
+                return ReplayedRows(rows, places, is_last)
             for chain in chains:
                 if chain.bound == bound:
                     chain.pull()
@@ -145,9 +147,9 @@ class _Chain:
         self._start = start
         self._begin, self._frames, self._newest = begin, frames, newest
         self._rows = frames.no_rows
-        #: Anchor, last id and kind of the last row that was taken.
-        self._last: tuple[object, ...] = ()
-        self._read(start)
+        self._series, self._place = start.series, start
+        self._parts: Iterator[Replayed] | None = None
+        self._was_newest = False
 
     def pull(self) -> None:
         """Take the next part of the source, or note that there is none."""
@@ -177,21 +179,15 @@ class _Chain:
             return rows
         count = int((rows.get_column(_LAST_ID) <= bound).sum())
         self._rows = rows.slice(count)
-        if count:
-            self._last = rows.select("anchor", _LAST_ID, ~pl.col("is_closed")).row(count - 1)
         return rows.head(count)
 
-    def at(self, bound: int) -> Position:
-        """Return the position in which all rows up to an id were taken."""
-        series = self._series
+    def complete_to(self, bound: int) -> tuple[int, int]:
+        """Return the place up to which all rows were taken, if those up to an id were."""
+        anchor_us = self._series.anchor_us
         if self._rows.height:
-            anchor = self._rows.item(0, "anchor")
-            known = series_from(self._start.series, self._series)
-            series = next(one for one in known if one.anchor == anchor)
-        # An id is that of an end of a segment only if its bar was taken.
-        has_ended = self._last == (series.anchor, bound, True)
-        position = Position(series, bound, has_ended)
-        return max(self._start, position, key=lambda one: one.order)
+            anchor_us = microseconds(self._rows.item(0, "anchor"))
+        place = self._start
+        return max((place.series.anchor_us, place.last_id), (anchor_us, bound))
 
     def close(self) -> None:
         """End the work of the source."""
@@ -202,8 +198,7 @@ class _Chain:
     def _read(self, place: Position) -> None:
         """Take the bars after a place next."""
         self._series, self._place = place.series, place
-        self._parts: Iterator[Replayed] | None = None
-        self._was_newest = False
+        self._parts = None
 
     def _add(self, part: Replayed) -> None:
         rows = self._frames.rows([SeriesBars(0, self._series, part.bars)])

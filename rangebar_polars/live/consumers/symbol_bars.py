@@ -16,8 +16,7 @@ if TYPE_CHECKING:
     from rangebar_polars.bar_series.identity import BarSeries
     from rangebar_polars.live.consumers.replay import ReplayedRows
     from rangebar_polars.live.frames import BarFrames
-    from rangebar_polars.live.interfaces import SeriesStart
-    from rangebar_polars.live.series import SeriesBars
+    from rangebar_polars.live.interfaces import SeriesBars, SeriesStart
 
 __all__ = ["Offered", "SymbolBars"]
 
@@ -60,11 +59,21 @@ class _Threshold:
     taken: Position
     #: Place after the last bar that was delivered.
     delivered: Position
-    #: Place after which all bars are in the queue.
-    queued_after: int
+    #: Anchor and id of the place after which all bars are in the queue.
+    queued_after: tuple[int, int]
+    #: The same of the place up to which all bars were taken. The bars of later series are not among
+    #: them, even those that ended before the id.
+    complete_to: tuple[int, int] = (0, 0)
     #: Number of the newest revision, and of the last one that was marked.
     revision: int = 0
     marked: int = 0
+
+    @property
+    def is_incomplete(self) -> bool:
+        """Whether bars after those that were taken are not in the queue."""
+        _, after_id = self.queued_after
+        # No bar of any series ended between the bars that were taken.
+        return self.taken.last_id < after_id and self.complete_to < self.queued_after
 
 
 @dataclass(slots=True)
@@ -100,6 +109,8 @@ class SymbolBars:
     unsaved_since: float | None = None
     #: When the oldest bar in the queue arrived.
     queued_since: float | None = None
+    #: Bars up to this id may arrive although they were taken: a replay reads what is just applied.
+    _taken_until: int = -1
     _revisions: dict[int, int] = field(default_factory=dict)
     _pieces: list[SeriesBars] = field(default_factory=list)
     _rows: pl.DataFrame | None = None
@@ -134,7 +145,7 @@ class SymbolBars:
     @property
     def is_incomplete(self) -> bool:
         """Whether bars after those that were taken are not in the queue."""
-        return any(one.taken.last_id < one.queued_after for one in self.by_threshold.values())
+        return any(one.is_incomplete for one in self.by_threshold.values())
 
     @property
     def positions(self) -> dict[int, Position]:
@@ -178,13 +189,14 @@ class SymbolBars:
         if self.replays_until_live:
             self.replays_until_live = False
             self.replay_until = max(self.replay_until, applied_id)
+        self.applied_id = max(applied_id, self.applied_id)
         if not self.is_waiting or not self.newest:
             return
         self.cursor = Cursor(applied_id, (), self.boot)
-        self.applied_id = applied_id
         for threshold, series in self.newest.items():
             revision, place = self._revisions[threshold], Position(series, applied_id)
-            one = _Threshold(series, place, place, applied_id, revision, revision)
+            after = series.anchor_us, applied_id
+            one = _Threshold(series, place, place, after, revision=revision, marked=revision)
             self.by_threshold[threshold] = one
         self.saves_first = True
         self._changed(now)
@@ -202,20 +214,23 @@ class SymbolBars:
         for one in bars:
             self._note_newest(one.series)
         self.applied_id = applied_id
-        self.stored(bars, now)
-
-    def stored(self, bars: Sequence[SeriesBars], now: float) -> None:
-        """Add bars that ended before the symbol began, or in ids that are noted already."""
         if not self.is_waiting:
             self._take_in([one for one in bars if one.bars.height], now)
 
-    def revised(self, series: BarSeries, number: int) -> None:
+    def stored(self, bars: Sequence[SeriesBars], now: float) -> None:
+        """Add bars that ended in ids that are noted already; leave out those that were taken."""
+        if not self.is_waiting:
+            self._take_in([one for one in bars if one.bars.height], now)
+            self._join()
+
+    def revised(self, series: BarSeries, number: int, applied_id: int) -> None:
         """Note that a series was computed again: bars that were not delivered are of no use."""
         threshold = series.spec.threshold
         if number <= self._revisions.get(threshold, 0):
             return
         self._note_newest(series)
         self._revisions[threshold] = number
+        self.applied_id = max(applied_id, self.applied_id)
         one = self.by_threshold.get(threshold)
         if one is None:
             return
@@ -223,7 +238,8 @@ class SymbolBars:
         self._clear_bars()
         self.epoch += 1
         for other in self.by_threshold.values():
-            other.taken, other.queued_after = other.delivered, self.applied_id
+            other.taken, other.complete_to = other.delivered, (0, 0)
+            other.queued_after = other.newest.anchor_us, self.applied_id
 
     # What goes
 
@@ -232,16 +248,21 @@ class SymbolBars:
         if self.has_queued:
             self._pieces.clear()
             self._rows, self._count, self.queued_since = None, 0, None
-            self._queued_from(self.applied_id)
+            for one in self.by_threshold.values():
+                place = one.newest.anchor_us, self.applied_id
+                one.queued_after = max(one.queued_after, place)
 
     def replayed(self, found: ReplayedRows) -> None:
         """Take in bars that were computed again."""
         self._replayed = found.rows if found.rows.height else None
-        for threshold, position in found.positions.items():
-            self._taken(threshold, position)
+        for position in self._ends(found.rows):
+            self._taken(position.series.spec.threshold, position)
+        for threshold, place in found.complete_to.items():
+            one = self.by_threshold[threshold]
+            one.complete_to = max(one.complete_to, place)
         if not self.is_incomplete:
             self.lagging_since = None
-            self.trim()
+            self._join()
 
     def offer(self) -> Offered | None:
         """Take the next bars to deliver: those computed again, then those of the queue."""
@@ -249,6 +270,8 @@ class SymbolBars:
         if rows is None:
             if self.is_incomplete or not self._count:
                 return None
+            if self._taken_until >= 0:
+                self._join()
             rows = self._merged()
             self._rows = rows.slice(MOST_ROWS)
             self._count = self._rows.height
@@ -278,7 +301,7 @@ class SymbolBars:
             self._taken(threshold, one.delivered)
         if offered.epoch != self.epoch:
             # The queue was filled again meanwhile, from the place before.
-            self.trim()
+            self._join()
         self._changed(now if offered.since is None else offered.since)
 
     # The cursor
@@ -329,9 +352,9 @@ class SymbolBars:
             start.series,
             mark.position,
             mark.position,
-            start.after_id,
-            start.revision,
-            mark.revision,
+            (start.series.anchor_us, start.after_id),
+            revision=start.revision,
+            marked=mark.revision,
         )
         self.by_threshold[start.series.spec.threshold] = one
 
@@ -353,8 +376,10 @@ class SymbolBars:
         self._rows, self._count = rows, rows.height
         return rows
 
-    def trim(self) -> None:
-        """Drop rows of the queue that were taken already."""
+    def _join(self) -> None:
+        """Drop rows of the queue that were taken already, now and as long as some may arrive."""
+        taken = max((one.taken.last_id for one in self.by_threshold.values()), default=-1)
+        self._taken_until = taken if taken >= self.applied_id else -1
         if self._count:
             self._rows = self.frames.after(self._merged(), self.positions)
             self._count = self._rows.height
@@ -363,16 +388,12 @@ class SymbolBars:
 
     def _all_taken(self) -> None:
         for threshold, one in self.by_threshold.items():
-            if one.taken.last_id >= one.queued_after:
+            if not one.is_incomplete:
                 self._taken(threshold, Position(one.newest, self.applied_id))
 
     def _taken(self, threshold: int, position: Position) -> None:
         one = self.by_threshold[threshold]
         one.taken = max(one.taken, position, key=lambda place: place.order)
-
-    def _queued_from(self, after_id: int) -> None:
-        for one in self.by_threshold.values():
-            one.queued_after = max(one.queued_after, after_id)
 
     def _clear_bars(self) -> None:
         self._pieces.clear()
@@ -381,14 +402,18 @@ class SymbolBars:
 
     def _ends(self, rows: pl.DataFrame) -> list[Position]:
         """Return the places after the last row of each threshold."""
-        if not rows.height:
-            return []
-        last = rows.group_by("threshold", maintain_order=True).last()
-        columns = ("threshold", "anchor", _LAST_ID, "is_closed")
-        return [
-            Position(self._series(threshold, anchor), last_id, not is_closed)
-            for threshold, anchor, last_id, is_closed in last.select(columns).iter_rows()
-        ]
+        found: dict[int, Position] = {}
+        thresholds = rows.get_column("threshold").to_list()
+        for row in range(len(thresholds) - 1, -1, -1):
+            threshold = thresholds[row]
+            if threshold not in found:
+                series = self._series(threshold, rows.get_column("anchor")[row])
+                last_id = rows.get_column(_LAST_ID)[row]
+                is_closed = rows.get_column("is_closed")[row]
+                found[threshold] = Position(series, last_id, not is_closed)
+                if len(found) == len(self.newest):
+                    break
+        return list(found.values())
 
     def _series(self, threshold: int, anchor: object) -> BarSeries:
         newest = self.newest[threshold]
@@ -405,6 +430,6 @@ class SymbolBars:
         }
         until = None if self.replay_until < 0 else self.replay_until
         if self.replays_until_live:
-            until = max(self.applied_id, int(rows.get_column(_LAST_ID).max() or 0))  # type: ignore[call-overload]
+            until = max(self.applied_id, rows.item(-1, _LAST_ID))
         frame = self.frames.frame(self.name, rows, replay_until=until, revised=tuple(revised))
         return Offered(self.name, frame, rows, revised, self.epoch, since)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from contextlib import ExitStack
 from threading import Condition, Lock, Thread
 from typing import TYPE_CHECKING, Protocol
 
@@ -32,8 +33,12 @@ if TYPE_CHECKING:
     from rangebar_polars.live.consumers.replay import ReplaySource
     from rangebar_polars.live.consumers.symbol_bars import Offered
     from rangebar_polars.live.frames import BarFrames
-    from rangebar_polars.live.interfaces import ConsumerReports, ConsumerStatus, SeriesStart
-    from rangebar_polars.live.series import SeriesBars
+    from rangebar_polars.live.interfaces import (
+        ConsumerReports,
+        ConsumerStatus,
+        SeriesBars,
+        SeriesStart,
+    )
 
 __all__ = ["BarConsumer", "Receiver"]
 
@@ -56,6 +61,14 @@ class Receiver(Protocol):
     def close(self) -> None:
         """End what the receiver has started."""
         ...
+
+
+class _ReceiverError(Exception):
+    """Carries what a receiver raised."""
+
+    def __init__(self, error: Exception) -> None:
+        super().__init__(error)
+        self.error = error
 
 
 class BarConsumer:
@@ -150,10 +163,10 @@ class BarConsumer:
             self._delivery.live(symbol, applied_id, clock.monotonic())
             self._condition.notify_all()
 
-    def revised(self, symbol: str, series: BarSeries, number: int) -> None:
+    def revised(self, symbol: str, series: BarSeries, number: int, applied_id: int) -> None:
         """Note that a series was computed again."""
         with self._condition:
-            self._delivery.revised(symbol, series, number)
+            self._delivery.revised(symbol, series, number, applied_id)
             self._condition.notify_all()
 
     def status(self) -> ConsumerStatus:
@@ -180,21 +193,24 @@ class BarConsumer:
     # The thread that delivers
 
     def _deliver_all(self) -> None:
-        try:
+        with ExitStack() as stack:
+            stack.push(self._report_end)
             while self._deliver_next():
                 pass
-        except StreamClosedError as error:
-            self._reports.stop(f"nobody reads the stream: {error}", None)
-        except AbortedError:
-            pass
-        except BaseException as error:  # noqa: BLE001 - the engine raises or reports it
-            _LOG.error("consumer `%s` ends", self.options.name, exc_info=error)
-            self._reports.stop(f"consumer `{self.options.name}` ended: {error!r}", error)
         self._replays.close()
         self._receiver.close()
         with self._condition:
             self._has_ended = True
             self._condition.notify_all()
+
+    def _report_end(self, _kind: object, error: BaseException | None, _traceback: object) -> bool:
+        """Report what ends the thread; the engine stops, and raises it if it is a fault of ours."""
+        if isinstance(error, StreamClosedError):
+            self._reports.stop(f"nobody reads the stream: {error}", None)
+        elif error is not None and not isinstance(error, AbortedError):
+            _LOG.error("consumer `%s` ends", self.options.name, exc_info=error)
+            self._reports.stop(f"consumer `{self.options.name}` ended: {error!r}", error)
+        return True
 
     def _deliver_next(self) -> bool:
         """Do the next step; return whether there may be others."""
@@ -220,11 +236,9 @@ class BarConsumer:
 
     def _offer(self, offered: Offered) -> None:
         try:
-            self._receiver.deliver(offered.frame.clone(), self._partly_delivered)
-        except (StreamClosedError, AbortedError):
-            raise
-        except Exception as error:  # noqa: BLE001 - whatever the user's function raises
-            self._note_raised(error)
+            self._pass_on(offered)
+        except _ReceiverError as raised:
+            self._note_raised(raised.error)
             return
         failpoint(FailpointStep.DELIVERED)
         with self._condition:
@@ -232,6 +246,14 @@ class BarConsumer:
             if not self._is_aborted:
                 self._delivery.returned(clock.monotonic())
             self._condition.notify_all()
+
+    def _pass_on(self, offered: Offered) -> None:
+        try:
+            self._receiver.deliver(offered.frame.clone(), self._partly_delivered)
+        except (StreamClosedError, AbortedError):
+            raise
+        except Exception as error:
+            raise _ReceiverError(error) from error
 
     def _partly_delivered(self, count: int) -> None:
         failpoint(FailpointStep.DELIVERED)

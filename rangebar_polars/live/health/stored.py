@@ -18,8 +18,8 @@ from rangebar_polars.live.protocol.states import State
 from rangebar_polars.storage.layout import symbol_dirs
 from rangebar_polars.storage.live.state_file import read_state, state_age_s
 from rangebar_polars.storage.live.writer_lock import has_writer, writer_process
+from rangebar_polars.storage.manifest.entry import SETTLED
 from rangebar_polars.storage.manifest.versions import read_manifest
-from rangebar_polars.storage.snapshot import SETTLED
 
 if TYPE_CHECKING:
     from pathlib import Path

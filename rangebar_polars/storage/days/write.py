@@ -9,17 +9,24 @@ from typing import TYPE_CHECKING, TypeAlias
 import polars as pl
 
 from rangebar_polars._utils.span import ONE_DAY, day_start
-from rangebar_polars.day_ticks import is_strictly_increasing
+from rangebar_polars.day_ticks import Origin, is_strictly_increasing
 from rangebar_polars.events import TicksWritten, emit
 from rangebar_polars.exceptions import (
+    ParquetCorruptionError,
     RangeBarError,
     StorageError,
     TickDataError,
     TicksNotCachedError,
     with_hint,
 )
-from rangebar_polars.sources import LONGEST_STEP_BACK_US, delivered_schema
+from rangebar_polars.sources import LONGEST_STEP_BACK_US, delivered_schema, has_monthly_ids
 from rangebar_polars.storage.days.day_file import Content, FileFaultError, read_day, store_day
+from rangebar_polars.storage.days.journaled import (
+    check_days_of_user,
+    check_span_of_user,
+    is_journaled,
+    remove_journals,
+)
 from rangebar_polars.storage.days.merge import check_order_of_days, merge
 from rangebar_polars.storage.days.quarantine import corruption, set_aside_locked
 from rangebar_polars.storage.days.repeated import single_fills, with_single_fills
@@ -27,10 +34,12 @@ from rangebar_polars.storage.days.report import WriteReport
 from rangebar_polars.storage.files.lock import writing
 from rangebar_polars.storage.id_kinds import ID
 from rangebar_polars.storage.layout import is_folder, month_of
+from rangebar_polars.storage.manifest.entry import DayEntry
 from rangebar_polars.storage.manifest.versions import read_manifest, update_manifest
 from rangebar_polars.storage.user_ticks import (
     TIME,
     check_tick_values,
+    raised_times,
 )
 
 if TYPE_CHECKING:
@@ -40,7 +49,7 @@ if TYPE_CHECKING:
     from rangebar_polars.day_ticks import DayTicks
     from rangebar_polars.storage.days.merge import Merged
     from rangebar_polars.storage.layout import SymbolDir
-    from rangebar_polars.storage.manifest.entry import DayEntry, IdSpan, State
+    from rangebar_polars.storage.manifest.entry import IdSpan, State
     from rangebar_polars.storage.manifest.versions import Manifest
     from rangebar_polars.storage.user_ticks import UserTicks
 
@@ -65,6 +74,7 @@ class _Tally:
 def write_user_ticks(symbol_dir: SymbolDir, user_ticks: UserTicks) -> WriteReport:
     """Merge a user's ticks into the store."""
     rows = by_day(user_ticks.ticks)
+    check_days_of_user(symbol_dir, rows, "write_ticks")
 
     def merge_into(old: Manifest, day: date, tally: _Tally) -> DayEntry | None:
         return _merge_day(symbol_dir, old.days.get(day), day, rows[day], user_ticks.raised, tally)
@@ -112,11 +122,16 @@ def fill_days(
 
 
 def remove_days(symbol_dir: SymbolDir, first: date, last: date) -> list[date]:
-    """Remove days from the manifests, and return them. Their files stay until `gc` removes them."""
+    """Remove days from the manifests, and return them. Their files stay until `gc` removes them.
+
+    Journals of the days are removed at once.
+    """
     removed: list[date] = []
     if not is_folder(symbol_dir.folder):
         return removed
+    check_span_of_user(symbol_dir, first, last, "delete_ticks")
     with writing(symbol_dir):
+        journaled = remove_journals(symbol_dir, first, last)
         for month in symbol_dir.months():
             found: list[date] = []
 
@@ -126,7 +141,7 @@ def remove_days(symbol_dir: SymbolDir, first: date, last: date) -> list[date]:
 
             update_manifest(symbol_dir, month, without)
             removed += found
-    return removed
+    return sorted(journaled.union(removed)) if journaled else removed
 
 
 def by_day(ticks: pl.DataFrame) -> dict[date, pl.DataFrame]:
@@ -295,6 +310,8 @@ def _merge_day(
         )
     is_tail = old is not None and old.state == "tail"
     before = Content(merged.ticks, "given") if old is None or not is_tail else _content(old, merged)
+    if old is None and is_journaled(symbol_dir, day):  # a given day would hide its journals
+        before = replace(before, state="tail")
     if old is not None and old.is_stored and not is_tail:
         origin = replace(before.origin, repeated=old.origin.repeated)
         before = replace(before, source_absent=old.source_absent, origin=origin)
@@ -364,6 +381,8 @@ def _fill_day(
     absent: Sequence[IdSpan],
     tally: _Tally,
 ) -> DayEntry | None:
+    if old is None and is_journaled(symbol_dir, day):
+        old = DayEntry("tail", origin=Origin("rest"))
     if old is None or not old.is_stored:
         raise TicksNotCachedError(
             f"{day} of {symbol_dir.label} is not in the store, so its gaps cannot be filled",
@@ -388,6 +407,8 @@ def _put_day(
     if old is not None and state == "tail" and old.state in ("final", "absent_confirmed"):
         return None
     content = Content(item.ticks, state, item.origin, item.source_absent, item.reason)  # type: ignore[arg-type]
+    if old is not None and state == old.state == "tail":
+        content = _grown(symbol_dir, old, item.day, content)
     content = with_single_fills(content, item.day, symbol_dir.label)
     entry = store_day(symbol_dir, item.day, content, old)
     if entry is not None:
@@ -398,6 +419,29 @@ def _put_day(
         if not is_new and entry.content != old.content:  # type: ignore[union-attr]
             tally.replaced.append(item.day)
     return entry
+
+
+def _grown(symbol_dir: SymbolDir, old: DayEntry, day: date, content: Content) -> Content:
+    """Add the stored rows of a growing day whose ids a source has not delivered again.
+
+    Rows of a month's file are numbered anew in each edition, and replace those that are stored.
+    """
+    if not old.rows or has_monthly_ids(symbol_dir.source):
+        return content
+    try:
+        stored = _stored(symbol_dir, day, old)
+    except ParquetCorruptionError:  # it is in quarantine now, and the source has delivered the day
+        return content
+    rows = content.ticks
+    left = stored.join(rows.select(ID), on=ID, how="anti", maintain_order="left")
+    if left.height:
+        rows = raised_times(pl.concat([rows, left], how="diagonal").sort(ID)).ticks
+    return replace(
+        content,
+        ticks=rows,
+        origin=old.origin if old.origin.kind == "stream" else content.origin,
+        source_absent=tuple(sorted({*old.source_absent, *content.source_absent})),
+    )
 
 
 def _check_source_day(item: DayTicks, symbol_dir: SymbolDir) -> None:

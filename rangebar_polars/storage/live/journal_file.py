@@ -28,11 +28,13 @@ __all__ = [
     "JournalFile",
     "JournalSchemaError",
     "MissingSpan",
+    "PinnedJournal",
     "day_number",
     "journal_name",
     "list_journals",
     "parse_journal",
     "parse_records",
+    "pin_journals",
     "read_journal",
 ]
 
@@ -64,6 +66,13 @@ class JournalFile(NamedTuple):
     day: date
     number: int
     path: Path
+
+
+class PinnedJournal(NamedTuple):
+    """A journal, and how much of it was there at one moment."""
+
+    file: JournalFile
+    length: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,6 +150,21 @@ def list_journals(
         if (first_day is None or day >= first_day) and (last_day is None or day <= last_day):
             found.append(JournalFile(day, int(match.group(2)), path))
     return sorted(found)
+
+
+def pin_journals(
+    symbol_dir: SymbolDir, first_day: date | None = None, last_day: date | None = None
+) -> tuple[PinnedJournal, ...]:
+    """List journals with their present lengths. Those without a whole header are left out."""
+    pinned = []
+    for file in list_journals(symbol_dir, first_day, last_day):
+        try:
+            length = file.path.stat().st_size
+        except OSError:  # removed meanwhile
+            continue
+        if length >= HEADER_BYTES:
+            pinned.append(PinnedJournal(file, length))
+    return tuple(pinned)
 
 
 def read_journal(

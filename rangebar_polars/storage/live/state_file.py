@@ -6,6 +6,7 @@ import json
 import os
 import time
 from contextlib import suppress
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from rangebar_polars._files.atomic import disk_errors, temporary_name, temporary_pid
@@ -16,11 +17,12 @@ from rangebar_polars.storage.layout import listed
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from datetime import date
     from pathlib import Path
 
     from rangebar_polars.storage.layout import SymbolDir
 
-__all__ = ["read_state", "remove_unfinished", "state_age_s", "state_path", "write_state"]
+__all__ = ["day_of", "read_state", "remove_unfinished", "state_age_s", "state_path", "write_state"]
 
 _NAME = "state.json"
 
@@ -79,6 +81,22 @@ def read_state(symbol_dir: SymbolDir) -> dict[str, Any] | None:
     except (OSError, ValueError, RecursionError):
         return None
     return state if isinstance(state, dict) else None
+
+
+def day_of(value: object) -> date | None:
+    """Return the UTC day of a date or an instant in a state file; None if the value is neither.
+
+    Examples
+    --------
+    >>> from rangebar_polars.storage.live.state_file import day_of
+    >>> str(day_of("2026-11-02T23:00:00-05:00")), day_of(None)
+    ('2026-11-03', None)
+    """
+    try:
+        at = datetime.fromisoformat(str(value))
+        return at.date() if at.tzinfo is None else at.astimezone(UTC).date()
+    except (ValueError, OverflowError):
+        return None
 
 
 def state_age_s(symbol_dir: SymbolDir) -> float | None:

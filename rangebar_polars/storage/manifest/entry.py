@@ -7,7 +7,7 @@ from typing import Any, Literal, TypeAlias, get_args
 
 from rangebar_polars.day_ticks import Origin
 
-__all__ = ["STATES", "STORED_STATES", "DayEntry", "IdSpan", "State"]
+__all__ = ["SETTLED", "STATES", "STORED_STATES", "DayEntry", "IdSpan", "State"]
 
 State: TypeAlias = Literal["final", "tail", "given", "absent_confirmed", "quarantined"]
 
@@ -18,6 +18,9 @@ IdSpan: TypeAlias = tuple[int, int]
 
 #: States of a day whose ticks, or whose absence of ticks, are valid in the store.
 STORED_STATES = frozenset({"final", "tail", "given", "absent_confirmed"})
+
+#: States of a day that will not grow any more.
+SETTLED = frozenset({"final", "given", "absent_confirmed"})
 
 _NO_ORIGIN = Origin(kind="user")
 
@@ -58,6 +61,16 @@ class DayEntry:
     def is_stored(self) -> bool:
         """Whether the day is valid in the store, that is, not quarantined."""
         return self.state in STORED_STATES
+
+    @property
+    def is_live(self) -> bool:
+        """Whether the day consists of journals, and maybe a file. No manifest has such an entry."""
+        return False
+
+    @property
+    def may_grow(self) -> bool:
+        """Whether more ticks of the day may follow."""
+        return self.state == "tail"
 
     def quarantined(self, reason: str) -> DayEntry:
         """Return the entry as that of a quarantined day."""

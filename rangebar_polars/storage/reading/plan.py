@@ -16,7 +16,7 @@ from rangebar_polars.sources import has_monthly_ids, is_user_source, source_name
 from rangebar_polars.storage.coverage import CoverageWarning, chain
 from rangebar_polars.storage.days.contracts import CONTRACTS, is_in_contracts
 from rangebar_polars.storage.days.quarantine import heal
-from rangebar_polars.storage.layout import fetch_hint, month_of
+from rangebar_polars.storage.layout import fetch_hint, is_folder, month_of
 from rangebar_polars.storage.manifest.versions import read_manifest
 from rangebar_polars.symbol_registry import get_symbol_entries
 
@@ -97,10 +97,21 @@ def entries_around(symbol_dir: SymbolDir, span: Span) -> dict[date, DayEntry]:
 
 
 def current_entries(symbol_dir: SymbolDir, span: Span) -> dict[date, DayEntry]:
-    """Return the entries around a span, after restoring quarantined days whose files are right."""
-    entries = entries_around(symbol_dir, span)
+    """Return the entries around a span, after restoring quarantined days whose files are right.
+
+    Days that grow have the trades of journals, too.
+    """
     around = (span.first_day - ONE_DAY, *span.days(), span.last_day + ONE_DAY)
-    return entries | heal(symbol_dir, around, entries)
+
+    def stored() -> dict[date, DayEntry]:
+        entries = entries_around(symbol_dir, span)
+        return entries | heal(symbol_dir, around, entries)
+
+    if not is_folder(symbol_dir.live):
+        return stored()
+    from rangebar_polars.storage.live.live_entries import live_entries
+
+    return live_entries(symbol_dir, around[0], around[-1], stored)
 
 
 def covered_days(

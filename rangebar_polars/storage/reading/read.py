@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
@@ -15,7 +16,7 @@ from rangebar_polars.storage.days.contracts import columns_to_read, in_coins, is
 from rangebar_polars.storage.days.day_file import FileFaultError, read_verified
 from rangebar_polars.storage.days.quarantine import corruption, expired, set_aside
 from rangebar_polars.storage.days.write import put_days
-from rangebar_polars.storage.files.codec import decode_slices
+from rangebar_polars.storage.files.codec import SLICE_ROWS, decode_slices
 from rangebar_polars.storage.layout import month_of
 from rangebar_polars.storage.manifest.versions import read_manifest
 from rangebar_polars.storage.user_ticks import TIME
@@ -58,20 +59,56 @@ def read_plan(
             raise_if_inherited(begun, "reading ticks")
             read = ahead
             ahead = _submit(reader, plan, index + 1)
-            data, entry = _verified(plan, item, read, refetch)
+            entry, slices = _sliced(plan, item, read, refetch, whole=whole_days)
             del read
-            path = plan.symbol_dir.day_file(item.day, entry.file)
-            slices = partial(decode_slices, data, entry.rows, path=path, whole=whole_days)
             yield from _rows_in_span(plan, item, entry, slices, names)
     finally:
         reader.shutdown(wait=False, cancel_futures=True)
 
 
-def _submit(reader: ThreadPoolExecutor, plan: Plan, index: int) -> Future[bytes] | None:
+def _submit(reader: ThreadPoolExecutor, plan: Plan, index: int) -> Future[Any] | None:
     if index >= len(plan.days):
         return None
     item = plan.days[index]
-    return reader.submit(read_verified, plan.symbol_dir, item.day, item.entry)
+    if not item.entry.is_live:
+        return reader.submit(read_verified, plan.symbol_dir, item.day, item.entry)
+    from rangebar_polars.storage.live.live_entries import read_live_day
+
+    live: Any = item.entry
+    return reader.submit(read_live_day, plan.symbol_dir, item.day, live)
+
+
+def _sliced(
+    plan: Plan,
+    item: PlannedDay,
+    read: Future[Any] | None,
+    refetch: Refetch | None,
+    *,
+    whole: bool,
+) -> tuple[DayEntry, Slices]:
+    """Return the entry of a day that was read, and a function that gives its rows."""
+    if item.entry.is_live:
+        rows = _live_rows(plan, item, read, refetch)
+        size = max(1, rows.height) if whole else SLICE_ROWS
+        return item.entry, lambda schema: rows.select(list(schema)).iter_slices(size)
+    data, entry = _verified(plan, item, read, refetch)
+    path = plan.symbol_dir.day_file(item.day, entry.file)
+    return entry, partial(decode_slices, data, entry.rows, path=path, whole=whole)
+
+
+def _live_rows(
+    plan: Plan, item: PlannedDay, read: Future[Any] | None, refetch: Refetch | None
+) -> pl.DataFrame:
+    """Return the rows of a day with journals. A faulty file of the day is handled like others."""
+    from rangebar_polars.storage.live.live_entries import read_live_day
+
+    try:
+        rows: pl.DataFrame = read.result()  # type: ignore[union-attr]
+    except FileFaultError as fault:
+        live: Any = item.entry
+        _, entry = _recover(plan, replace(item, entry=live.stored), fault, refetch)
+        return read_live_day(plan.symbol_dir, item.day, replace(live, stored=entry))
+    return rows
 
 
 def _stored_names(plan: Plan, columns: Sequence[str]) -> list[str]:
