@@ -155,7 +155,7 @@ def assert_oracle(
     from_start: bool = False,
     replays: bool = True,
 ) -> int:
-    """Return the number of different bars, after all checks: promises 1 and 2, and what the fault must leave alone: limits, stderr.
+    """Check promises 1 and 2, limits and stderr; return the number of different bars.
 
     Parameters
     ----------

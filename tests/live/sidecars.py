@@ -159,8 +159,9 @@ class Sidecar:
     def wait_applied(self, last_id: int, symbol: str = "") -> None:
         """Wait until it has applied an id."""
         wait_for(
-            lambda: (self.state(symbol).get("applied_id") or -1) >= last_id
-            or self._fail_if_ended(),
+            lambda: (
+                (self.state(symbol).get("applied_id") or -1) >= last_id or self._fail_if_ended()
+            ),
             lambda: (last_id, self.state(symbol), self.said()),
         )
 

@@ -120,9 +120,7 @@ class Command:
 
     def lines(self, symbol, threshold):
         found = map(json.loads, self.texts)
-        return [
-            one for one in found if (one["symbol"], one["threshold"]) == (symbol, threshold)
-        ]
+        return [one for one in found if (one["symbol"], one["threshold"]) == (symbol, threshold)]
 
     def said(self):
         return self.errors.read_text()

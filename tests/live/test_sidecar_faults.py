@@ -306,5 +306,3 @@ def test_a_day_that_turns_while_nobody_streams(sidecars, tmp_path):
         play(exchange, runs[1], tape, 60)
         assert runs[1].stop() == 0
         judge(exchange, tmp_path, *runs, resets=[START, midnight], orphans=True)
-
-

@@ -9,11 +9,11 @@ import pytest
 
 from rangebar_polars._utils import clock
 from rangebar_polars.fetch.binance.stream import StreamTrade
-from rangebar_polars.live.connection import Lost, LostReason
-from rangebar_polars.live.connector import Connected, Disconnected
+from rangebar_polars.live.network.connection import Lost, LostReason
+from rangebar_polars.live.network.connector import Connected, Disconnected
+from rangebar_polars.live.network.streams import Streams
 from rangebar_polars.live.protocol.exchange_time import ExchangeTime
 from rangebar_polars.live.protocol.states import Reason
-from rangebar_polars.live.streams import Streams
 
 NOON = datetime(2026, 11, 2, 12, tzinfo=UTC)
 
