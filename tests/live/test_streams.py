@@ -95,7 +95,8 @@ def setting(monkeypatch):
 def test_applied_trades_end_a_series_of_failed_connects(setting):
     setting.streams.check()
     assert setting.connector.applied == 0
-    setting.symbol.applied_at = setting.now
+    setting.now += 1.0
+    setting.symbol.applied_at = setting.now - 0.5
     setting.streams.check()
     assert setting.connector.applied == 1
     setting.now += 1.0
