@@ -72,6 +72,16 @@ class Journal(Protocol):
         """Sync all records that are written."""
         ...
 
+    def close(self) -> None:
+        """Sync all records and close the files.
+
+        Raises
+        ------
+        OSError
+            A file cannot be synced.
+        """
+        ...
+
 
 class RestAnswer(Protocol):
     """Where the outcome of a request goes, in the event loop of the engine."""

@@ -120,6 +120,8 @@ class LiveSymbol:
     def begin(self, run: SymbolRun) -> None:
         """Begin to apply trades after those that are stored."""
         self.sequencing = Sequencing(run.start, patience_s=self._options.gap_patience_s)
+        if self._journal is not None:  # the symbol had failed
+            self._close_journal(self._journal)
         self.series, self._journal = run.series, run.journal
         self._days = DayClose(run.open_day)
         self.live_from = run.open_day
@@ -256,7 +258,8 @@ class LiveSymbol:
             self._offer(clock.monotonic())
             while self._apply(clock.monotonic()):
                 pass
-            self._sync_now()
+        if self._journal is not None:
+            self._close_journal(self._journal)
         self.stop()
         self._update(clock.monotonic())
 
@@ -378,11 +381,9 @@ class LiveSymbol:
         if sequencing is not None and sequencing.has_failed:
             self.fail(Failure.INVALID_DATA, "100 trades in a row have invalid values")
 
-    def _sync_now(self) -> None:
-        if self._journal is None:
-            return
+    def _close_journal(self, journal: Journal) -> None:
         try:
-            self._journal.sync()
+            journal.close()
         except OSError as error:
             self._note_write_error(error, clock.monotonic())
         else:

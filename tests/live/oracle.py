@@ -155,9 +155,7 @@ def assert_oracle(
     from_start: bool = False,
     replays: bool = True,
 ) -> int:
-    """Return the number of different bars, after all checks.
-
-    They are promises 1 and 2, and what the fault must leave alone: limits and stderr.
+    """Check promises 1 and 2, limits and stderr; return the number of different bars.
 
     Parameters
     ----------
@@ -234,25 +232,23 @@ def assert_delivered(
     is_over = pl.when("is_closed").then(last <= end).otherwise(last < end)
     due = {_key(line): line for line in as_lines(expected.filter(is_over))}
     order = list(due)
+    places = {key: place for place, key in enumerate(order)}
     seen: dict[tuple[Any, ...], dict[str, Any]] = {}
     for lines in runs:
         inside = []
         for line in lines:
             key = _key(line)
-            inside.append(order.index(key) if key in due else -1)
+            inside.append(places.get(key, -1))
             assert inside[-1] >= 0, f"no such bar: {line}"
             _assert_bar(line, due[key], seen.get(key), replays=replays)
             seen.setdefault(key, line)
-        assert inside == list(range(order_of(inside), order_of(inside) + len(inside)))
-    first = 0 if from_start else min((order.index(key) for key in seen), default=len(order))
+        first = inside[0] if inside else 0
+        assert inside == list(range(first, first + len(inside)))
+    first = 0 if from_start else min((places[key] for key in seen), default=len(order))
     missing = [key for key in order[first:] if key not in seen]
     assert not missing, f"{len(missing)} of {len(order)} bars are missing: {missing[:3]}"
     assert list(seen) == order[first:]
     return len(seen)
-
-
-def order_of(places: Sequence[int]) -> int:
-    return places[0] if places else 0
 
 
 def _key(line: dict[str, Any]) -> tuple[Any, ...]:

@@ -45,7 +45,7 @@ def start(job: dict) -> int:
 def serve() -> None:
     for name in ("websockets.asyncio.client", "msgspec", "prometheus_client", "httpcore2", "tqdm"):
         importlib.import_module(name)
-    for name in ("sidecar", "cli", "live.run", "fetch.binance.rest", "storage.disks"):
+    for name in ("sidecar", "cli", "fetch.binance.rest", "storage.disks"):
         package = "" if name == "storage.disks" else "rangebar_polars."
         importlib.import_module(package + name)
     importlib.import_module("live.sidecars")

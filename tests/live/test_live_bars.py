@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 import gc
 import threading
+from contextlib import suppress
 from datetime import timedelta
+from pathlib import Path
 
 import polars as pl
 import pytest
@@ -168,6 +170,23 @@ def test_its_threads_end(market, how):
         del live
         gc.collect()
     wait_for(lambda: not {one for one in threading.enumerate() if "rangebar" in one.name} - before)
+
+
+@pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="no list of open files")
+def test_its_journals_are_closed(market):
+    exchange, tape = market
+    with live_bars(SYMBOL, 250, since=START) as live:
+        play(exchange, live, tape, 60)
+        assert open_journals()
+    assert open_journals() == []
+
+
+def open_journals():
+    found = []
+    for link in Path("/proc/self/fd").iterdir():
+        with suppress(OSError):  # it was closed meanwhile
+            found.append(str(link.readlink()))
+    return [name for name in found if ".journal" in name]
 
 
 def test_bars_that_begin_now_store_nothing(market, tmp_path):

@@ -120,7 +120,7 @@ class Streams:
         """Judge lag and replacement. The engine calls it about once a second."""
         now = clock.monotonic()
         applied = [one.applied_at for one in self.symbols.values() if one.applied_at is not None]
-        if max(applied, default=float("-inf")) >= self._checked_at:
+        if applied and max(applied) >= self._checked_at:
             self.connector.trades_applied()
         self._checked_at = now
         if self._lag.is_behind(now):
