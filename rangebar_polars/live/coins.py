@@ -73,6 +73,10 @@ class CoinJournal:
         """Sync all records that are written."""
         self._journal.sync()
 
+    def close(self) -> None:
+        """Sync all records and close the files."""
+        self._journal.close()
+
     def _converted(self, trades: TradeColumns) -> TradeColumns:
         frame = with_coins(trades.frame(), self._contract_size).drop(CONTRACTS)
         return TradeColumns.of_frame(frame)

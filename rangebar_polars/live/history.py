@@ -288,7 +288,7 @@ class StoredHistory:
                 today - ONE_DAY,
                 source=source,
                 market=market,
-                cache_dir=self._storage.root.parent,
+                cache_dir=self._storage.root.parent.parent,
                 verbose=False,
             )
 
