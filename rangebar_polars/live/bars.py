@@ -131,7 +131,7 @@ def live_bars(
     if not symbols or not thresholds:
         name = "threshold" if symbols else "symbol"
         raise ValueError(with_hint(f"`{name}` is an empty list", f"name at least one {name}"))
-    del verbose, dsn
+    del verbose
     plan_arguments: dict[str, Any] = {
         "source": source,
         "market": market,
@@ -156,7 +156,10 @@ def live_bars(
         until=plan.until,
     )
     folder = TemporaryDirectory(prefix="rangebar-live-") if plan.anchor == NOW else None
-    options = SessionOptions(cache_dir=cache_dir if folder is None else folder.name)
+    if folder is None:
+        options = SessionOptions(cache_dir=cache_dir, dsn=dsn)
+    else:
+        options = SessionOptions(cache_dir=folder.name, cache="off")
     session = LiveSession(plan, options)
     receiver = FrameReceiver()
     consumer = BarConsumer(

@@ -22,15 +22,25 @@ if TYPE_CHECKING:
     from rangebar_polars.live.protocol.buffer import Conflict
     from rangebar_polars.live.protocol.gaps import GapEvent
     from rangebar_polars.live.protocol.spans import MissingIds
-    from rangebar_polars.live.protocol.states import Change, Failure
+    from rangebar_polars.live.protocol.states import Change, Failure, Reason
     from rangebar_polars.live.protocol.trades import TradeColumns
     from rangebar_polars.live.series import SeriesBars
     from rangebar_polars.live.symbol_parts import SymbolOptions, SymbolRun
 
-__all__ = ["EngineOptions", "History", "HistoryError", "LiveEngine", "Outputs", "Prepared"]
+__all__ = [
+    "EngineOptions",
+    "History",
+    "HistoryDelayedError",
+    "HistoryError",
+    "LiveEngine",
+    "Outputs",
+    "Prepared",
+]
 
 #: How often connections are judged, and how long a symbol waits at least between two looks.
 CHECK_S, HEAD_S, SHORTEST_WAIT_S = 1.0, 0.05, 0.001
+#: How long a history waits for what it needs before it is tried again.
+DELAY_S = 60.0
 
 
 class HistoryError(Exception):
@@ -39,6 +49,14 @@ class HistoryError(Exception):
     def __init__(self, failure: Failure, text: str) -> None:
         super().__init__(text)
         self.failure = failure
+
+
+class HistoryDelayedError(Exception):
+    """Raised when a state is not available now. The history is tried again after a minute."""
+
+    def __init__(self, reason: Reason, text: str) -> None:
+        super().__init__(text)
+        self.reason = reason
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +78,13 @@ class History(Protocol):
         ------
         HistoryError
             There is no state to start from.
+        HistoryDelayedError
+            A state is not available now.
         """
+        ...
+
+    def interrupt(self) -> None:
+        """End the calls that wait, each with an error."""
         ...
 
 
@@ -174,6 +198,7 @@ class LiveEngine:
             timer.cancel()
         self._timers.clear()
         rest.close()
+        await asyncio.to_thread(self._history.interrupt)
         for symbol in self.symbols.values():
             symbol.finish()
         await asyncio.to_thread(self._pool.shutdown, cancel_futures=True)
@@ -204,11 +229,8 @@ class LiveEngine:
         while symbol.head_id is None:
             # The exchange says which day it is.
             await clock.async_sleep(HEAD_S)
-        try:
-            prepared = await self._loop.run_in_executor(self._pool, self._history.prepare, name)
-        except HistoryError as error:
-            symbol.fail(error.failure, str(error))
-            self.wake(symbol)
+        prepared = await self._prepared(symbol)
+        if prepared is None:
             return
         symbol.begin(prepared.run)
         self._outputs.begin(symbol, prepared)
@@ -217,6 +239,24 @@ class LiveEngine:
         if id(streams) not in self._begun:
             self._begun.add(id(streams))
             self._spawn(streams.run())
+
+    async def _prepared(self, symbol: LiveSymbol) -> Prepared | None:
+        """Return what is stored of a symbol; None if the symbol has failed."""
+        work = self._history.prepare
+        while True:
+            try:
+                return await self._loop.run_in_executor(self._pool, work, symbol.name)
+            except HistoryError as error:
+                symbol.fail(error.failure, str(error))
+                self.wake(symbol)
+                return None
+            except HistoryDelayedError as error:
+                reason, symbol.failure_text = error.reason, str(error)
+            symbol.note(reason, applies=True)
+            self.wake(symbol)
+            await clock.async_sleep(DELAY_S)
+            symbol.note(reason, applies=False)
+            symbol.failure_text = ""
 
     async def _judge(self) -> None:
         while True:

@@ -6,22 +6,29 @@ All of it waits for files or for the exchange, and runs in threads beside the ev
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import UTC, date, datetime
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
 import polars as pl
 
 from rangebar_polars._utils.span import ONE_DAY, day_start
+from rangebar_polars.bar_series.days import no_bars
 from rangebar_polars.bar_series.live_builders import LiveBuilders
 from rangebar_polars.bar_series.segments import segment_of
-from rangebar_polars.exceptions import RangeBarError, SourceError
+from rangebar_polars.exceptions import (
+    CacheError,
+    RangeBarError,
+    SourceError,
+    TransientSourceError,
+    WorkerLostError,
+)
 from rangebar_polars.ingest.fetch import fetch_ticks
 from rangebar_polars.live.consumers.positions import series_from
 from rangebar_polars.live.consumers.replay import Replayed
-from rangebar_polars.live.engine import HistoryError, Prepared
+from rangebar_polars.live.engine import HistoryDelayedError, HistoryError, Prepared
 from rangebar_polars.live.protocol.sequencing import Start
 from rangebar_polars.live.protocol.spans import MissingIds, MissingReason
-from rangebar_polars.live.protocol.states import Failure
+from rangebar_polars.live.protocol.states import Failure, Reason
 from rangebar_polars.live.series import SeriesGroup, fresh_state
 from rangebar_polars.live.symbol_parts import SymbolRun
 from rangebar_polars.storage.live.journal import LiveJournal, encode_frame
@@ -36,8 +43,7 @@ from rangebar_polars.storage.live.state_file import read_state
 from rangebar_polars.symbol_registry import get_effective_start_date
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
-    from datetime import date
+    from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
     from typing import Any
 
     from rangebar_polars.bar_series.identity import BarSeries, BarSpec
@@ -51,6 +57,7 @@ __all__ = ["Base", "HistoryOptions", "StoredHistory", "StoredStates"]
 ID, TIME = "agg_trade_id", "timestamp"
 #: Trades that are pushed at once.
 ROWS = 100_000
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,15 +85,58 @@ class Base(NamedTuple):
 class StoredStates:
     """States of series after whole days. This one has none but those before the first trade."""
 
-    def continued(self, spec: BarSpec, day: date) -> BarSeries | None:
-        """Return the stored series of the segment of a day that a population would continue."""
-        del spec, day
-        return None
+    def chosen(
+        self, specs: Sequence[BarSpec], day: date, since: datetime | None = None
+    ) -> list[Sequence[BarSeries] | None]:
+        """Return for each spec the stored series to stream on a day; None if none is stored.
+
+        With `since`, those that a read from there takes: those of earlier segments, then that of the
+        day. Otherwise the one that `cache update` would continue.
+        """
+        del day, since
+        return [None] * len(specs)
+
+    def bases(self, series: Sequence[BarSeries], today: date, *, fills: bool) -> list[Base]:
+        """Return the state of each series after its last whole day, the newest that is stored.
+
+        Parameters
+        ----------
+        series
+            Series of one symbol.
+        today
+            The day of the exchange.
+        fills
+            Whether whole days that are missing are populated first.
+
+        Raises
+        ------
+        RangeBarError
+            The states cannot be read, or days are missing.
+        """
+        del today, fills
+        return [self.base(one) for one in series]
 
     def base(self, series: BarSeries, through_id: int | None = None) -> Base:
-        """Return the newest state of a series whose last id is at most `through_id`."""
+        """Return the newest state that is known here, with a last id of at most `through_id`."""
         del through_id
         return Base(fresh_state(series.spec), series.first_day, None)
+
+    def bars_after(
+        self, series: BarSeries, last_id: int, limit: int
+    ) -> Generator[Replayed, None, Base]:
+        """Yield the stored bars of a series that end after an id, and return the state after them.
+
+        Without bars, the state is one whose last id is at most the id.
+        """
+        del limit
+        yield from ()
+        return self.base(series, last_id)
+
+    def interrupt(self) -> None:
+        """End the calls that wait, each with an error."""
+
+    def close(self) -> None:
+        """End the work of what gives the states."""
 
 
 @dataclass(slots=True)
@@ -146,9 +196,15 @@ class StoredHistory:
         ------
         HistoryError
             There is no state to start from.
+        HistoryDelayedError
+            The cache cannot be opened now.
         """
         try:
             return self._prepared(symbol)
+        except (CacheError, WorkerLostError) as error:
+            raise HistoryDelayedError(Reason.CACHE_UNAVAILABLE, str(error)) from error
+        except TransientSourceError as error:
+            raise HistoryDelayedError(Reason.REST_UNREACHABLE, str(error)) from error
         except SourceError as error:
             raise HistoryError(Failure.NOT_AT_SOURCE, str(error)) from error
         except RangeBarError as error:
@@ -157,8 +213,9 @@ class StoredHistory:
     def _prepared(self, symbol: str) -> Prepared:
         folder, today = self.folder(symbol), self._today()
         recover_journals(folder)
-        series = self._chosen(symbol, today)
-        bases = [self._states.base(one) for one in series]
+        chosen = self._chosen(symbol, today)
+        series = [one for *_, one in chosen]
+        bases = self._states.bases(series, today, fills=self._options.fills_gaps)
         first_day = min(base.first_day for base in bases)
         self._fetch(symbol, first_day, today)
         start_day = live_from(folder, first_day, today)
@@ -176,40 +233,69 @@ class StoredHistory:
         start = Start(applied_id, pushed.highest_us, tuple(pushed.missing))
         journal = LiveJournal(folder, day=open_day, applied_id=applied_id)
         run = SymbolRun(start, group, journal, open_day)
-        return Prepared(run, tuple(self._first_series(one) for one in series))
+        is_begun = self._options.since is not None
+        return Prepared(run, tuple(first if is_begun else None for first, *_ in chosen))
 
-    def _chosen(self, symbol: str, today: date) -> list[BarSeries]:
-        """Choose one series for each threshold."""
-        known = read_state(self.folder(symbol)) or {}
-        return [self._choose(spec, today, known) for spec in self._options.specs[symbol]]
+    def interrupt(self) -> None:
+        """End the calls that wait, each with an error."""
+        self._states.interrupt()
 
-    def _choose(self, spec: BarSpec, today: date, known: Mapping[str, Any]) -> BarSeries:
+    def close(self) -> None:
+        """End the work of the helper. Bars are not read any more."""
+        self._states.close()
+
+    # Which series
+
+    def _chosen(self, symbol: str, today: date) -> list[Sequence[BarSeries]]:
+        """Choose the series of each threshold: the last one is streamed, bars begin with the first."""
         options = self._options
-        segment = segment_of(today, spec.reset)
-        first = get_effective_start_date(spec.symbol)
-        earliest = day_start(segment.start)
-        if first is not None:
-            earliest = max(earliest, day_start(type(today).fromisoformat(first)))
-        if options.anchor == "segment":
-            return spec.series(earliest)
-        if isinstance(options.anchor, datetime):
-            return spec.series(max(options.anchor, earliest))
-        if options.since is not None:
-            return self._states.continued(spec, today) or spec.series(max(options.since, earliest))
-        kept = _kept(spec, known)
-        if kept is not None:
-            *_, newest = series_from(kept, spec.series(earliest))
-            return newest
-        return self._states.continued(spec, today) or spec.series(today)
+        specs = options.specs[symbol]
+        known = read_state(self.folder(symbol)) or {}
+        found = [self._named(spec, today, known) for spec in specs]
+        if all(found):
+            return [one for one in found if one is not None]
+        since = options.since
+        if since is not None:
+            since = max(since, _effective_start(symbol))
+        stored = self._states.chosen(specs, today, since)
+        return [
+            named or other or self._new_series(spec, today)
+            for spec, named, other in zip(specs, found, stored, strict=True)
+        ]
 
-    def _first_series(self, series: BarSeries) -> BarSeries | None:
-        """Return the series in which a consumer with `since` begins; None without one."""
+    def _new_series(self, spec: BarSpec, today: date) -> Sequence[BarSeries]:
+        """Return new series, of a spec of which nothing is stored."""
         since = self._options.since
         if since is None:
+            return [spec.series(today)]
+        first = spec.series(max(since, _effective_start(spec.symbol)))
+        return list(series_from(first, spec.series(today)))
+
+    def _named(
+        self, spec: BarSpec, today: date, known: Mapping[str, Any]
+    ) -> Sequence[BarSeries] | None:
+        """Return the series that the anchor or the state file names; None without one."""
+        options = self._options
+        start = day_start(segment_of(today, spec.reset).start)
+        earliest = max(start, _effective_start(spec.symbol))
+        series = None
+        if options.anchor == "segment":
+            series = spec.series(earliest)
+        elif isinstance(options.anchor, datetime):
+            series = spec.series(max(options.anchor, earliest))
+        elif options.since is None:
+            kept = _kept(spec, known)
+            series = None if kept is None else list(series_from(kept, spec.series(earliest)))[-1]
+        if series is None:
             return None
-        if since >= day_start(series.segment_start):
-            return series
-        return series.spec.series(since)
+        since = options.since
+        if since is None or since >= start:
+            return [series]
+        first = max(since, _effective_start(spec.symbol))
+        anchor = day_start(segment_of(first.date(), spec.reset).start)
+        if isinstance(options.anchor, datetime):
+            anchor = max(anchor, min(options.anchor, first))
+        return [spec.series(max(anchor, _effective_start(spec.symbol))), series]
 
     def _fetch(self, symbol: str, first_day: date, today: date) -> None:
         """Fetch whole days that are missing before today."""
@@ -290,10 +376,15 @@ class StoredHistory:
         self, symbol: str, series: BarSeries, last_id: int, limit: int
     ) -> Iterator[Replayed]:
         """Yield the bars of a series that end after an id. See `ReplaySource`."""
-        folder, base = self.folder(symbol), self._states.base(series, last_id)
+        folder = self.folder(symbol)
+        base = yield from self._states.bars_after(series, last_id, limit)
+        end = segment_of(series.anchor, series.spec.reset).end
+        if end is not None and base.first_day >= end:
+            reached = last_id if base.last_id is None else max(last_id, base.last_id)
+            yield Replayed(no_bars(), reached)
+            return
         group = SeriesGroup([series], LiveBuilders([base.state]))
         pushed = _Pushed(base.last_id)
-        end = segment_of(series.anchor, series.spec.reset).end
         ids = pl.col("last_agg_trade_id")
         is_last = False
         today = self._today() + ONE_DAY
@@ -316,13 +407,17 @@ def _after(
     bars: Sequence[SeriesBars], series: BarSeries, last_id: int, ids: pl.Expr
 ) -> pl.DataFrame:
     """Return the bars of a series that end after an id, and its orphan."""
-    from rangebar_polars.bar_series.days import no_bars
-
     own = [one.bars for one in bars if one.series == series]
     if not own:
         return no_bars()
     is_orphan = ~pl.col("is_closed") & (ids == last_id)
     return pl.concat(own).filter((ids > last_id) | is_orphan)
+
+
+def _effective_start(symbol: str) -> datetime:
+    """Return the first instant of a symbol that the registry knows."""
+    first = get_effective_start_date(symbol)
+    return _EPOCH if first is None else day_start(date.fromisoformat(first))
 
 
 def _kept(spec: BarSpec, known: Mapping[str, Any]) -> BarSeries | None:

@@ -167,6 +167,8 @@ class _Sidecar:
                 watchdog_timeout_s=config.watchdog_timeout_s,
                 shutdown_timeout_s=config.shutdown_timeout_s,
                 is_verbose=config.verbose,
+                dsn=config.dsn,
+                cache="use" if config.cache else "off",
             ),
         )
 

@@ -14,14 +14,16 @@ from rangebar_polars.events import EVENT_NAMES, emit_hook
 from rangebar_polars.live.backfill import RestRequests
 from rangebar_polars.live.consumers.positions import Position
 from rangebar_polars.live.engine import EngineOptions, LiveEngine
-from rangebar_polars.live.history import HistoryOptions, StoredHistory, StoredStates
+from rangebar_polars.live.helper.choosing import states_for
+from rangebar_polars.live.helper.client import Helper
+from rangebar_polars.live.history import HistoryOptions, StoredHistory
 from rangebar_polars.live.interfaces import SeriesStart
 from rangebar_polars.live.log import LiveLog
 from rangebar_polars.live.protocol.freshness import check_interval_s
 from rangebar_polars.live.protocol.states import State
 from rangebar_polars.live.reporting import Reporter
 from rangebar_polars.live.symbol_parts import SymbolOptions
-from rangebar_polars.storage.live.writer_lock import WAIT_S, take_locks
+from rangebar_polars.storage.live.writer_lock import WAIT_S, WriterLock
 from rangebar_polars.storage.parquet import TickStorage
 
 if TYPE_CHECKING:
@@ -35,10 +37,11 @@ if TYPE_CHECKING:
     from rangebar_polars.live.engine import Prepared
     from rangebar_polars.live.frames import BarFrames
     from rangebar_polars.live.health.systemd import ServiceManager
+    from rangebar_polars.live.helper.choosing import CacheUse
     from rangebar_polars.live.plan import LivePlan
     from rangebar_polars.live.series import SeriesBars
     from rangebar_polars.live.symbol import LiveSymbol
-    from rangebar_polars.storage.live.writer_lock import WriterLock
+    from rangebar_polars.storage.layout import SymbolDir
 
 __all__ = ["LiveSession", "SessionOptions"]
 
@@ -58,6 +61,9 @@ class SessionOptions:
     watchdog_timeout_s: float = 300.0
     shutdown_timeout_s: float = 20.0
     is_verbose: bool = False
+    dsn: str | None = field(default=None, repr=False)
+    #: Whether the bar cache is used.
+    cache: CacheUse = "existing"
 
 
 @dataclass(slots=True)
@@ -96,11 +102,15 @@ class LiveSession:
         self.storage = TickStorage(options.cache_dir)
         self.log = LiveLog()
         self.ending = _Ending()
+        self.helper = Helper(options.cache_dir, options.dsn)
+        self.states = states_for(
+            options.cache, self.helper, self._folder, cache_dir=options.cache_dir, dsn=options.dsn
+        )
         self.history = StoredHistory(
             HistoryOptions(plan.specs, self._anchor, plan.since, options.fills_gaps),
             self.storage,
             plan.venue,
-            StoredStates(),
+            self.states,
             self._today,
         )
         self.engine = LiveEngine(
@@ -117,6 +127,9 @@ class LiveSession:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._stop: asyncio.Event | None = None
         self._lock = threading.Lock()
+
+    def _folder(self, symbol: str) -> SymbolDir:
+        return self.storage.symbol_dir(symbol, *self.plan.venue)
 
     @property
     def _anchor(self) -> Literal["segment"] | datetime | None:
@@ -144,7 +157,7 @@ class LiveSession:
             A file cannot be made or read.
         """
         folders = [self.history.folder(symbol) for symbol in self.plan.symbols]
-        self._locks = take_locks(folders, wait_s=wait_s)
+        self._locks = WriterLock.take_all(folders, wait_s=wait_s)
         try:
             for consumer in consumers:
                 consumer.load(self.plan.symbols)
@@ -238,6 +251,7 @@ class LiveSession:
         if self.reporter is not None:
             await asyncio.to_thread(self.reporter.close)
         self.log.flush(everything=True)
+        await asyncio.to_thread(self.helper.close)
         await asyncio.to_thread(self.release)
 
     # Reports of the engine
