@@ -20,9 +20,6 @@ if TYPE_CHECKING:
 
 __all__ = ["Helper", "HelperFacts"]
 
-#: How long a helper has to end after its stdin was closed.
-_END_S = 5.0
-
 
 @dataclass(frozen=True, slots=True)
 class HelperFacts:
@@ -59,10 +56,10 @@ class _Child:
             write_message(self.process.stdin, message)  # type: ignore[arg-type]
 
     def stop(self) -> None:
-        """Close its stdin, which ends it."""
+        """End it, whatever it does: all that it writes survives that."""
         self.is_stopping = True
-        with self.writing, suppress(OSError, ValueError):
-            self.process.stdin.close()  # type: ignore[union-attr]
+        self.process.kill()
+
 
 
 class Helper:
@@ -193,10 +190,11 @@ class Helper:
                         self._answers[number] = answer
                         child.pending.discard(number)
                         self._changed.notify_all()
-        if not child.is_stopping:
-            child.process.kill()
+        child.process.kill()
         child.process.wait()
         stream.close()
+        with child.writing, suppress(OSError):  # what was not read is lost
+            child.process.stdin.close()  # type: ignore[union-attr]
         with self._changed:
             child.has_ended = True
             child.pending.clear()
@@ -225,9 +223,7 @@ class Helper:
             return
         child.stop()
         with self._changed:
-            if self._changed.wait_for(lambda: child.has_ended, clock.real_seconds(_END_S)):
-                return
-        child.process.kill()
+            self._changed.wait_for(lambda: child.has_ended)
 
     def close(self) -> None:
         """End the helper for good. Calls that wait raise an error."""
