@@ -23,6 +23,7 @@ from rangebar_polars.fetch.registry import day_source
 from rangebar_polars.fetch.source import ARCHIVE_PATIENCE, request_context
 from rangebar_polars.ingest.editions import Editions, StoredIds
 from rangebar_polars.ingest.report import FetchReport
+from rangebar_polars.ingest.streamed_days import streamed_days
 from rangebar_polars.ingest.user_source import check_user_days
 from rangebar_polars.sources import DEFAULT_SOURCE, canonical_market, is_user_source, market_of_kind
 from rangebar_polars.storage.coverage import Gap
@@ -154,10 +155,13 @@ def ensure_days(
     cache_dir: Path | str | None = None,
     refresh: bool = False,
     verbose: bool | None = None,
+    archives_only: bool = False,
 ) -> FetchReport:
     """Fetch missing days of a symbol that has passed the gate.
 
-    The arguments are those of `fetch_ticks` after validation; they are not checked again.
+    The arguments are those of `fetch_ticks` after validation; they are not checked again. With
+    `archives_only`, days that are not in the archive are left alone. So are those that another
+    process streams at the moment.
 
     Raises
     ------
@@ -170,6 +174,7 @@ def ensure_days(
     fetch = _Fetch(TickStorage(cache_dir), venue, span, FetchReport(symbol))
     with past_gate(symbol):
         fetch.sort_days(refresh=refresh)
+        fetch.note_streamed(everything=archives_only)
         if is_user_source(venue.source):
             check_user_days(fetch.storage, symbol, venue, fetch.missing)
         elif fetch.is_needed():
@@ -178,6 +183,7 @@ def ensure_days(
                 request_context(cache_dir=fetch.storage.root.parent.parent),
                 closing(day_source(symbol, venue.source, venue.market)) as days,
             ):
+                fetch.leave_out_streamed(days)
                 fetch.extend_tails(days)
                 fetch.fetch_days(days, verbose=show_progress)
                 fetch.fill_ids(days, verbose=show_progress)
@@ -289,6 +295,8 @@ class _Fetch:
     tails: dict[date, int] = field(default_factory=dict)
     #: Ids that the store holds of days in the span and around it.
     stored_ids: dict[date, StoredIds | None] = field(default_factory=dict)
+    #: Days whose trades come from a stream: only their archive is requested.
+    streamed: set[date] = field(default_factory=set)
 
     @property
     def symbol(self) -> str:
@@ -315,6 +323,26 @@ class _Fetch:
             is_growing = row["state"] == "tail" and today - day <= ARCHIVE_PATIENCE
             if is_growing and not refresh and row["last_id"] is not None:
                 self.tails[day] = row["last_id"]
+
+    def note_streamed(self, *, everything: bool) -> None:
+        """Note the days whose trades are left to a stream until their archive is published."""
+        if everything:
+            self.streamed.update(self.missing)
+        else:
+            folder = self.storage.symbol_dir(self.symbol, self.venue.source, self.venue.market)
+            self.streamed.update(streamed_days(folder, self.missing, clock.utc_now().date()))
+
+    def leave_out_streamed(self, source: DaySource) -> None:
+        """Do not fetch streamed days that the archive does not have yet."""
+        if source.by_id is None:
+            return
+        for day in sorted(self.streamed.intersection(self.missing)):
+            if source.by_id.is_published(day):
+                self.streamed.discard(day)
+                continue
+            self.missing.remove(day)
+            self.tails.pop(day, None)
+            self.report.tail.append(day)
 
     def is_needed(self) -> bool:
         """Return whether the source has to be asked at all."""
@@ -413,7 +441,11 @@ class _Fetch:
         """Fetch missing ids, and record those that the exchange does not have either."""
         if source.by_id is None:
             return
-        gaps = [gap for gap in self._gaps() if gap.last_id - gap.first_id < _WIDEST_GAP]
+        gaps = [
+            gap
+            for gap in self._gaps()
+            if gap.last_id - gap.first_id < _WIDEST_GAP and gap.day not in self.streamed
+        ]
         with progress(len(gaps), f"fetch {self.symbol} ids", "gap", verbose=verbose) as advance:
             for _, of_day in groupby(gaps, key=attrgetter("day")):
                 advance(self._fill_day(list(of_day), source.by_id))

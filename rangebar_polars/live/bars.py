@@ -159,7 +159,7 @@ def live_bars(
     if folder is None:
         options = SessionOptions(cache_dir=cache_dir, dsn=dsn)
     else:
-        options = SessionOptions(cache_dir=folder.name, cache="off")
+        options = SessionOptions(cache_dir=folder.name, cache="off", finalizes=False)
     session = LiveSession(plan, options)
     receiver = FrameReceiver()
     consumer = BarConsumer(

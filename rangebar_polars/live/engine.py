@@ -16,6 +16,7 @@ from rangebar_polars.live.symbol import LiveSymbol
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Mapping, Sequence
+    from datetime import date
 
     from rangebar_polars.bar_series.identity import BarSeries
     from rangebar_polars.live.interfaces import Journal, RestQueue
@@ -101,6 +102,10 @@ class Outputs(Protocol):
 
     def live(self, symbol: LiveSymbol) -> None:
         """Take that a symbol has become live."""
+        ...
+
+    def day_closed(self, symbol: LiveSymbol, day: date) -> None:
+        """Take a day of which no trade is expected any more. The series are in the state after it."""
         ...
 
     def event(self, symbol: str, name: str, **fields: object) -> None:
@@ -336,8 +341,9 @@ class LiveEngine:
         fields = {"first_id": trades.ids[0], "trades": len(trades)}
         self._outputs.event(symbol.name, "trade_late", **fields)
 
-    def day_closed(self, symbol: LiveSymbol, day: object) -> None:
-        """Note a closed day."""
+    def day_closed(self, symbol: LiveSymbol, day: date) -> None:
+        """Report a closed day."""
+        self._outputs.day_closed(symbol, day)
 
     def silent(self, symbol: LiveSymbol) -> None:
         """Replace the connection of a symbol."""

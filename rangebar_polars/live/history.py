@@ -52,7 +52,7 @@ if TYPE_CHECKING:
     from rangebar_polars.storage.layout import SymbolDir
     from rangebar_polars.storage.parquet import TickStorage
 
-__all__ = ["Base", "HistoryOptions", "StoredHistory", "StoredStates"]
+__all__ = ["Base", "HistoryOptions", "StoredHistory", "StoredStates", "held_series"]
 
 ID, TIME = "agg_trade_id", "timestamp"
 #: Trades that are pushed at once.
@@ -232,7 +232,7 @@ class StoredHistory:
             open_day += ONE_DAY
         start = Start(applied_id, pushed.highest_us, tuple(pushed.missing))
         journal = LiveJournal(folder, day=open_day, applied_id=applied_id)
-        run = SymbolRun(start, group, journal, open_day)
+        run = SymbolRun(start, group, journal, open_day, start_day)
         is_begun = self._options.since is not None
         return Prepared(run, tuple(first if is_begun else None for first, *_ in chosen))
 
@@ -284,8 +284,8 @@ class StoredHistory:
         elif isinstance(options.anchor, datetime):
             series = spec.series(max(options.anchor, earliest))
         elif options.since is None:
-            kept = _kept(spec, known)
-            series = None if kept is None else list(series_from(kept, spec.series(earliest)))[-1]
+            for kept in held_series(spec, known)[-1:]:
+                series = list(series_from(kept, spec.series(earliest)))[-1]
         if series is None:
             return None
         since = options.since
@@ -420,8 +420,8 @@ def _effective_start(symbol: str) -> datetime:
     return _EPOCH if first is None else day_start(date.fromisoformat(first))
 
 
-def _kept(spec: BarSpec, known: Mapping[str, Any]) -> BarSeries | None:
-    """Return the newest series of a spec that a state file names; None without one."""
+def held_series(spec: BarSpec, known: Mapping[str, Any]) -> list[BarSeries]:
+    """Return the series of a spec that a state file names, the earliest anchor first."""
     found = []
     for one in known.get("held") or ():
         if not isinstance(one, dict) or one.get("threshold") != spec.threshold:
@@ -432,4 +432,4 @@ def _kept(spec: BarSpec, known: Mapping[str, Any]) -> BarSeries | None:
             found.append(spec.series(datetime.fromisoformat(str(one.get("anchor")))))
         except (ValueError, RangeBarError):
             continue
-    return max(found, key=lambda series: series.anchor_us, default=None)
+    return sorted(found, key=lambda series: series.anchor_us)

@@ -96,6 +96,10 @@ class Builders(Protocol):
         """Return the state of a series."""
         ...
 
+    def digest(self, index: int) -> str:
+        """Return `bars_digest` of the state of a series."""
+        ...
+
     def replace(self, index: int, state: bytes) -> None:
         """Go on from another state."""
         ...

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from datetime import UTC, timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +15,7 @@ from rangebar_polars.live.health.status import (
     ConnectionStatus,
     ConsumerState,
     ConsumerStatus,
+    HelperStatus,
     LiveStatus,
     ProcessState,
     RestStatus,
@@ -134,6 +135,7 @@ class Reporter:
             connections=self._connections(engine, now),
             consumers=[self._consumer(one.status(), now) for one in self._session.consumers],
             rest=self._rest(),
+            helper=HelperStatus(**asdict(self._session.helper.facts)),
         )
         self.board.put(status)
         if self._has_changed or now >= self._written_at + STATE_S:
@@ -166,7 +168,7 @@ class Reporter:
         left = None
         if sequencing is not None and symbol.head_id is not None:
             left = max(0, symbol.head_id - sequencing.applied_id)
-        streams = engine.streams_of(symbol.name)
+        streams, finalizer = engine.streams_of(symbol.name), self._session.finalizer
         return SymbolStatus(
             symbol=symbol.name,
             source=venue.source,
@@ -189,6 +191,10 @@ class Reporter:
             unsynced_s=symbol.unsynced_s,
             series=self._series(symbol, known),
             ready_until=tracker.ready_until,
+            finalized_through=None
+            if finalizer is None
+            else finalizer.finalized_through(symbol.name),
+            unfinalized_days=None if finalizer is None else finalizer.unfinalized_days(symbol.name),
         )
 
     @staticmethod

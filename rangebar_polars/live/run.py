@@ -169,6 +169,8 @@ class _Sidecar:
                 is_verbose=config.verbose,
                 dsn=config.dsn,
                 cache="use" if config.cache else "off",
+                finalizes=config.finalize,
+                finalize_interval_s=config.finalize_interval_s,
             ),
         )
 

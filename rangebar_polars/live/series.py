@@ -77,6 +77,10 @@ class SeriesGroup:
         """Return the state of each series after the last trade."""
         return [self._builders.checkpoint(index) for index in range(len(self.series))]
 
+    def digests(self) -> dict[BarSeries, str]:
+        """Return `bars_digest` of the state of each series."""
+        return {one: self._builders.digest(index) for index, one in enumerate(self.series)}
+
     def _begin(self, day: date, only: int | None = None) -> list[SeriesBars]:
         """Replace the series whose segment has ended before a day; return their orphans."""
         found = []

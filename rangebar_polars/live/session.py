@@ -4,31 +4,35 @@ from __future__ import annotations
 
 import asyncio
 import threading
+from contextlib import suppress
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import date, datetime
 from functools import partial
 from typing import TYPE_CHECKING, Any, Literal
 
 from rangebar_polars._utils import clock
+from rangebar_polars._utils.span import ONE_DAY
 from rangebar_polars.events import EVENT_NAMES, emit_hook
 from rangebar_polars.live.backfill import RestRequests
 from rangebar_polars.live.consumers.positions import Position
 from rangebar_polars.live.engine import EngineOptions, LiveEngine
+from rangebar_polars.live.finalizing import Finalizer, FinalizingOptions
 from rangebar_polars.live.helper.choosing import states_for
 from rangebar_polars.live.helper.client import Helper
-from rangebar_polars.live.history import HistoryOptions, StoredHistory
+from rangebar_polars.live.helper.states import UnitStates
+from rangebar_polars.live.history import HistoryOptions, StoredHistory, held_series
 from rangebar_polars.live.interfaces import SeriesStart
 from rangebar_polars.live.log import LiveLog
 from rangebar_polars.live.protocol.freshness import check_interval_s
 from rangebar_polars.live.protocol.states import State
 from rangebar_polars.live.reporting import Reporter
 from rangebar_polars.live.symbol_parts import SymbolOptions
+from rangebar_polars.storage.live.state_file import read_state
 from rangebar_polars.storage.live.writer_lock import WAIT_S, WriterLock
 from rangebar_polars.storage.parquet import TickStorage
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
-    from datetime import date
     from pathlib import Path
 
     import polars as pl
@@ -41,6 +45,7 @@ if TYPE_CHECKING:
     from rangebar_polars.live.plan import LivePlan
     from rangebar_polars.live.series import SeriesBars
     from rangebar_polars.live.symbol import LiveSymbol
+    from rangebar_polars.live.symbol_parts import SymbolRun
     from rangebar_polars.storage.layout import SymbolDir
 
 __all__ = ["LiveSession", "SessionOptions"]
@@ -64,6 +69,8 @@ class SessionOptions:
     dsn: str | None = field(default=None, repr=False)
     #: Whether the bar cache is used.
     cache: CacheUse = "existing"
+    finalizes: bool = True
+    finalize_interval_s: float = 900.0
 
 
 @dataclass(slots=True)
@@ -106,6 +113,16 @@ class LiveSession:
         self.states = states_for(
             options.cache, self.helper, self._folder, cache_dir=options.cache_dir, dsn=options.dsn
         )
+        self.finalizer: Finalizer | None = None
+        if options.finalizes:
+            has_cache = isinstance(self.states, UnitStates)
+            self.finalizer = Finalizer(
+                FinalizingOptions(options.finalize_interval_s, has_cache),
+                plan.venue,
+                self.helper,
+                self.states,
+                self.event,
+            )
         self.history = StoredHistory(
             HistoryOptions(plan.specs, self._anchor, plan.since, options.fills_gaps),
             self.storage,
@@ -252,6 +269,8 @@ class LiveSession:
             await asyncio.to_thread(self.reporter.close)
         self.log.flush(everything=True)
         await asyncio.to_thread(self.helper.close)
+        if self.finalizer is not None:
+            await asyncio.to_thread(self.finalizer.close)
         await asyncio.to_thread(self.release)
 
     # Reports of the engine
@@ -269,8 +288,29 @@ class LiveSession:
         ]
         for consumer in self._consumers:
             consumer.begin(symbol.name, starts, [], applied_id)
+        if self.finalizer is not None:
+            self._begin_finalizing(self.finalizer, symbol.name, prepared.run)
         if self.reporter is not None:
             self.reporter.begun(symbol)
+
+    def _begin_finalizing(self, finalizer: Finalizer, symbol: str, run: SymbolRun) -> None:
+        known = read_state(self._folder(symbol)) or {}
+        series = run.series.series
+        through = run.live_from - ONE_DAY
+        with suppress(ValueError):
+            through = min(through, date.fromisoformat(str(known.get("finalized_through"))))
+        finalizer.begin(
+            symbol,
+            finalized_through=through,
+            open_day=run.open_day,
+            series=series,
+            held=[held for one in series for held in held_series(one.spec, known)],
+        )
+
+    def day_closed(self, symbol: LiveSymbol, day: date) -> None:
+        """Have a closed day finalized."""
+        if self.finalizer is not None and symbol.series is not None:
+            self.finalizer.day_closed(symbol.name, day, symbol.series.digests())
 
     def bars(self, symbol: LiveSymbol, bars: list[SeriesBars]) -> None:
         """Pass bars to the consumers."""
@@ -299,6 +339,8 @@ class LiveSession:
         self.log.flush()
         if self.reporter is not None:
             self.reporter.turned(engine)
+        if self.finalizer is not None and self.finalizer.error is not None:
+            self.stop("finalizing failed", self.finalizer.error)
         if self.service_manager is not None:
             self.service_manager.turned(self._described)
         until = self.plan.until

@@ -115,7 +115,7 @@ class LiveSymbol:
         self.sequencing = Sequencing(run.start, patience_s=self._options.gap_patience_s)
         self.series, self._journal = run.series, run.journal
         self._days = DayClose(run.open_day)
-        self.live_from = run.open_day
+        self.live_from = run.live_from
         self.failure, self.failure_text = None, ""
         self._has_head, self._may_apply = False, True
         self.freshness.stale(clock.monotonic())

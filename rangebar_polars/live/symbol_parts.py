@@ -109,6 +109,8 @@ class SymbolRun:
     journal: Journal
     #: First day that is not closed.
     open_day: date
+    #: First day whose trades may come from a stream.
+    live_from: date
 
 
 class PageAnswer:

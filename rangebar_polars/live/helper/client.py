@@ -25,7 +25,7 @@ __all__ = ["Helper", "HelperFacts"]
 class HelperFacts:
     """How the helper is doing."""
 
-    #: "idle", "working" or "off".
+    #: "off", "idle", "running" or "failed".
     state: str
     #: When the last request was answered.
     last_run_at: datetime | None = None
@@ -59,7 +59,6 @@ class _Child:
         """End it, whatever it does: all that it writes survives that."""
         self.is_stopping = True
         self.process.kill()
-
 
 
 class Helper:
@@ -114,14 +113,18 @@ class Helper:
         try:
             answer = self._answer(command, values, parts, timeout_s)
         except RangeBarError as error:
-            with self._changed:
-                self._last_error = str(error).partition("\n")[0]
+            self._done(str(error).partition("\n")[0])
             raise
-        finally:
-            with self._changed:
-                self._running -= 1
-                self._last_run_at = clock.utc_now()
+        except BaseException:
+            self._done("")
+            raise
+        self._done("")
         return answer
+
+    def _done(self, error: str) -> None:
+        with self._changed:
+            self._running -= 1
+            self._last_run_at, self._last_error = clock.utc_now(), error
 
     def _answer(
         self,
@@ -205,7 +208,8 @@ class Helper:
         """How it is doing."""
         with self._changed:
             is_there = self._child is not None and not self._child.has_ended
-            state = "working" if self._running else "idle" if is_there else "off"
+            resting = "failed" if self._last_error else "idle" if is_there else "off"
+            state = "running" if self._running else resting
             return HelperFacts(state, self._last_run_at, self._last_error)
 
     @property

@@ -16,10 +16,12 @@ from rangebar_polars.clickhouse.shared import SharedCache
 from rangebar_polars.exceptions import LeaseError, PopulationError
 from rangebar_polars.ingest.id_gap import Hole, first_line
 from rangebar_polars.ingest.newest_day import newest_day
+from rangebar_polars.live.helper.finalize import FinalizePass
 from rangebar_polars.live.helper.messages import Message, day_of, series_of, series_values, spec_of
 from rangebar_polars.live.helper.populating import populate_exactly
 from rangebar_polars.live.helper.unit_bars import units_after
 from rangebar_polars.populate.ticks import PopulationTicks
+from rangebar_polars.sources import Venue
 from rangebar_polars.symbol_registry import past_gate
 
 if TYPE_CHECKING:
@@ -50,6 +52,7 @@ class Commands:
             "choose": self._choose,
             "prepare": self._prepare,
             "bars": self._bars,
+            "finalize": self._finalize,
         }
 
     def run(self, request: Message) -> Message:
@@ -161,6 +164,40 @@ class Commands:
         day = chain.last.day if rebuilt.differs is None else rebuilt.differs - ONE_DAY
         values = {"day": day.isoformat(), "last_id": _last_id(chain.units, day)}
         return values, bars_state(rebuilt.state)
+
+    def _finalize(self, values: Mapping[str, Any]) -> Message:
+        """Run a pass over closed days of a `symbol`: `first_day`, `last_day`, `series`, `cache`.
+
+        See `FinalizePass`. Return `through`, the last day that is finalized (None without one), the
+        days `compacted`, `differences`, what is `waiting`, and the `states` of the series, which are
+        the parts.
+        """
+        first_day, last_day = day_of(values["first_day"]), day_of(values["last_day"])
+        assert first_day is not None and last_day is not None  # noqa: S101, PT018
+        work = FinalizePass(
+            Venue(values["source"], values["market"]),
+            values["symbol"],
+            first_day,
+            last_day,
+            [series_of(one) for one in values["series"]],
+            self._cache_dir,
+            self._dsn,
+            values["cache"],
+            lambda series: self._chains([one.spec for one in series]),
+            self._state_before,
+            self._base,
+        )
+        with past_gate(values["symbol"]):
+            return work.run()
+
+    def _state_before(self, series: BarSeries, day: date) -> bytes | None:
+        """Return the state of a series with units at the start of a day; None if it is not stored."""
+        chain = self._chains([series.spec]).get(series)
+        if chain is None or chain.unit(day - ONE_DAY) is None:
+            return None
+        with SharedCache(self._dsn, cache_dir=self._cache_dir) as shared:
+            found = PopulationTicks(self._cache_dir, verbose=False).state_before(chain, day, shared)
+        return None if isinstance(found, Hole) or found.state is None else bars_state(found.state)
 
     # Bars
 

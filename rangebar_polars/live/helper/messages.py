@@ -101,8 +101,14 @@ def spec_values(spec: BarSpec) -> dict[str, Any]:
 
 def spec_of(values: Mapping[str, Any]) -> BarSpec:
     """Return the spec of `spec_values`."""
-    names = ("source", "market", "symbol", "threshold", "reset")
-    return BarSpec(*(values[name] for name in names), BarRules(*values["rules"]))
+    return BarSpec(
+        values["source"],
+        values["market"],
+        values["symbol"],
+        values["threshold"],
+        values["reset"],
+        BarRules(*values["rules"]),
+    )
 
 
 def series_values(series: BarSeries) -> dict[str, Any]:

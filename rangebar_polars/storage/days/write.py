@@ -31,6 +31,7 @@ from rangebar_polars.storage.manifest.versions import read_manifest, update_mani
 from rangebar_polars.storage.user_ticks import (
     TIME,
     check_tick_values,
+    raised_times,
 )
 
 if TYPE_CHECKING:
@@ -44,7 +45,14 @@ if TYPE_CHECKING:
     from rangebar_polars.storage.manifest.versions import Manifest
     from rangebar_polars.storage.user_ticks import UserTicks
 
-__all__ = ["WriteReport", "fill_days", "put_days", "remove_days", "write_user_ticks"]
+__all__ = [
+    "WriteReport",
+    "fill_days",
+    "put_days",
+    "remove_days",
+    "rewrite_days",
+    "write_user_ticks",
+]
 
 #: Returns the new entry of a day, or None if the old one stays.
 Change: TypeAlias = "Callable[[Manifest, date, _Tally], DayEntry | None]"
@@ -109,6 +117,27 @@ def fill_days(
         return _fill_day(symbol_dir, old.days.get(day), day, offered, absent.get(day, ()), tally)
 
     return _by_month(symbol_dir, additions.keys() | absent.keys(), fill)
+
+
+def rewrite_days(
+    symbol_dir: SymbolDir,
+    days: Sequence[date],
+    rewrite: Callable[[date, DayEntry | None], DayEntry | None],
+) -> WriteReport:
+    """Replace the entries of days under the lock.
+
+    `rewrite` takes a day and its entry, and returns the new entry, or None if the old one stays.
+    """
+
+    def change(old: Manifest, day: date, tally: _Tally) -> DayEntry | None:
+        before = old.days.get(day)
+        entry = rewrite(day, before)
+        if entry is not None:
+            known = 0 if before is None or not before.is_stored else before.rows
+            tally.added += max(0, entry.rows - known)
+        return entry
+
+    return _by_month(symbol_dir, days, change)
 
 
 def remove_days(symbol_dir: SymbolDir, first: date, last: date) -> list[date]:
@@ -388,6 +417,8 @@ def _put_day(
     if old is not None and state == "tail" and old.state in ("final", "absent_confirmed"):
         return None
     content = Content(item.ticks, state, item.origin, item.source_absent, item.reason)  # type: ignore[arg-type]
+    if old is not None and state == old.state == "tail":
+        content = _grown(symbol_dir, old, item.day, content)
     content = with_single_fills(content, item.day, symbol_dir.label)
     entry = store_day(symbol_dir, item.day, content, old)
     if entry is not None:
@@ -398,6 +429,25 @@ def _put_day(
         if not is_new and entry.content != old.content:  # type: ignore[union-attr]
             tally.replaced.append(item.day)
     return entry
+
+
+def _grown(symbol_dir: SymbolDir, old: DayEntry, day: date, content: Content) -> Content:
+    """Add rows of a growing day to those that are stored: what was stored before stays."""
+    if not old.rows or ID not in content.ticks.columns:
+        return content
+    stored = _stored(symbol_dir, day, old)
+    if ID not in stored.columns:
+        return content
+    new = content.ticks.join(stored.select(ID), on=ID, how="anti")
+    rows = pl.concat([stored, new], how="diagonal_relaxed").sort(ID)
+    absent = {*old.source_absent, *content.source_absent}
+    origin = old.origin if old.origin.kind == "stream" else content.origin
+    return replace(
+        content,
+        ticks=raised_times(rows).ticks,
+        origin=origin,
+        source_absent=tuple(sorted(absent)),
+    )
 
 
 def _check_source_day(item: DayTicks, symbol_dir: SymbolDir) -> None:
