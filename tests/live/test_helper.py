@@ -346,7 +346,9 @@ def test_the_live_process_imports_no_engine(units):
         "    print(live.status()[0]['series'][0]['anchor'])\n"
         "assert 'chdb' not in sys.modules\n"
     )
-    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+    done = subprocess.run(
+        [sys.executable, "-c", script], check=False, capture_output=True, text=True
+    )
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout.startswith(str(FIRST))
 
@@ -364,5 +366,7 @@ def test_a_process_with_the_cache_open_does_the_work_itself(units):
         "    assert helper.process_id is None\n"
         "    print(found.values['series'][0][0]['threshold'])\n"
     )
-    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+    done = subprocess.run(
+        [sys.executable, "-c", script], check=False, capture_output=True, text=True
+    )
     assert (done.returncode, done.stdout, done.stderr) == (0, "250\n", "")

@@ -51,6 +51,7 @@ __all__ = [
     "put_days",
     "remove_days",
     "rewrite_days",
+    "stored_rows",
     "write_user_ticks",
 ]
 
@@ -287,8 +288,14 @@ def _check_neighbours(symbol_dir: SymbolDir, month: str, days: Mapping[date, Day
     check_order_of_days(around, symbol_dir.label)
 
 
-def _stored(symbol_dir: SymbolDir, day: date, old: DayEntry) -> pl.DataFrame:
-    """Read the stored rows of a day. Quarantine the day if its file is faulty."""
+def stored_rows(symbol_dir: SymbolDir, day: date, old: DayEntry) -> pl.DataFrame:
+    """Read the stored rows of a day under the lock. Quarantine the day if its file is faulty.
+
+    Raises
+    ------
+    ParquetCorruptionError
+        The file is faulty.
+    """
     try:
         return read_day(symbol_dir, day, old)
     except FileFaultError as fault:
@@ -339,7 +346,7 @@ def _merged(
 ) -> Merged:
     """Merge the offered rows with the stored rows of a day, and count them."""
     has_rows = old is not None and old.is_stored and old.rows > 0
-    stored = _stored(symbol_dir, day, old) if old is not None and has_rows else offered.clear()
+    stored = stored_rows(symbol_dir, day, old) if old is not None and has_rows else offered.clear()
     merged = merge(stored, offered)
     tally.added += merged.added
     tally.duplicates += merged.duplicates
@@ -435,7 +442,7 @@ def _grown(symbol_dir: SymbolDir, old: DayEntry, day: date, content: Content) ->
     """Add rows of a growing day to those that are stored: what was stored before stays."""
     if not old.rows or ID not in content.ticks.columns:
         return content
-    stored = _stored(symbol_dir, day, old)
+    stored = stored_rows(symbol_dir, day, old)
     if ID not in stored.columns:
         return content
     new = content.ticks.join(stored.select(ID), on=ID, how="anti")

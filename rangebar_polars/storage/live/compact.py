@@ -12,12 +12,12 @@ from rangebar_polars._utils.span import ONE_DAY, Span, day_start
 from rangebar_polars.day_ticks import Origin
 from rangebar_polars.sources import TRADES_SCHEMA
 from rangebar_polars.storage.days.day_file import Content, store_day
-from rangebar_polars.storage.days.write import rewrite_days
+from rangebar_polars.storage.days.write import rewrite_days, stored_rows
 from rangebar_polars.storage.files.codec import encode
 from rangebar_polars.storage.files.content_file import place
 from rangebar_polars.storage.id_kinds import ID
 from rangebar_polars.storage.live.journal_file import list_journals, read_journal
-from rangebar_polars.storage.live.live_days import is_settled, live_view, stored_trades
+from rangebar_polars.storage.live.live_days import is_settled, stored_trades, union
 from rangebar_polars.storage.reading.plan import entries_around
 
 if TYPE_CHECKING:
@@ -74,10 +74,16 @@ def _is_compacted(entry: DayEntry | None) -> bool:
 
 def _compacted(symbol_dir: SymbolDir, day: date, old: DayEntry | None) -> DayEntry | None:
     """Store the union of a day file and its journals. The lock of the symbol is held."""
-    days = live_view(symbol_dir, day - ONE_DAY, day).days()
-    found = next((one for one in days if one.day == day), None)
-    if found is None or not found.has_journal:
+    contents = _journals(symbol_dir, day, day)
+    if not contents:
         return None
+    nothing = TRADES_SCHEMA.to_frame()
+    stored = nothing
+    if old is not None and old.is_stored and old.rows:
+        stored = stored_rows(symbol_dir, day, old).select(nothing.columns)
+    earlier = _journals(symbol_dir, day - ONE_DAY, day - ONE_DAY)
+    missing_before = union(day - ONE_DAY, None, nothing, earlier).missing
+    found = union(day, old, stored, contents, missing_before)
     content = Content(found.trades, "tail", Origin(STREAM), tuple(sorted(found.absent)))
     entry = store_day(symbol_dir, day, content, old)
     if entry is None or found.late is None:
