@@ -42,7 +42,7 @@ TODAY = NOW.date()
 DAY = timedelta(days=1)
 FIRST = TODAY - 3 * DAY
 #: An empty cache folder, and a tape of four days; one for all tests, which do not change them.
-OPTIONS = {"before": timedelta(days=3, hours=12), "per_minute": 3, "volatility": 3.0}
+OPTIONS = {"before": timedelta(days=3, hours=12), "per_minute": 3, "volatility": 1.0}
 
 
 def midnight(day) -> datetime:

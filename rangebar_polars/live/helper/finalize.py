@@ -177,7 +177,8 @@ class FinalizePass:
         through = None
         for day in self._days:
             if not is_settled(entries.get(day)):
-                self._wait("archive", day, "its archive is not published", self._fetch_command)
+                if not any(one["kind"] in ("archive", "source") for one in self._waiting):
+                    self._wait("archive", day, "its archive is not published", self._fetch_command)
                 break
             through = day
         if through is not None:
