@@ -329,7 +329,9 @@ def test_a_sidecar_finalizes_the_day_before_midnight(tmp_path, monkeypatch, tape
     assert days(tmp_path)[LAST] == "final"
     found = [one for one in units(tmp_path) if one[2] == str(LAST)]
     assert [one[0] for one in found] == [250, 500]
-    bars = {dbps: truth(tape, dbps, midnight(LAST), newest(tape, exchange.now)) for dbps in (250, 500)}
+    bars = {
+        dbps: truth(tape, dbps, midnight(LAST), newest(tape, exchange.now)) for dbps in (250, 500)
+    }
     until = pl.col("close_time") < midnight(TODAY)
     assert [one[3] for one in found] == [bars[dbps].filter(until).height for dbps in (250, 500)]
     # What was delivered goes on without a seam.
