@@ -33,6 +33,8 @@ if TYPE_CHECKING:
     from rangebar_polars.ingest.fetch import fetch_ticks
     from rangebar_polars.installation.versions import show_versions
     from rangebar_polars.interop.backtesting import to_backtesting
+    from rangebar_polars.live.bars import LiveBars as LiveBars
+    from rangebar_polars.live.bars import live_bars
     from rangebar_polars.populate.populate import populate_cache_resumable
     from rangebar_polars.populate.precompute import PrecomputeProgress as PrecomputeProgress
     from rangebar_polars.populate.precompute import PrecomputeResult as PrecomputeResult
@@ -54,7 +56,7 @@ __all__ += ["TickStorage", "fetch_ticks", "sample_ticks", "scan_agg_trades", "sc
 __all__ += ["scan_trades"]
 __all__ += ["get_n_range_bars", "get_range_bars", "open_cache", "scan_range_bars"]
 __all__ += ["count_bars", "coverage", "get_cached_bars"]
-__all__ += ["populate_cache_resumable", "precompute_range_bars"]
+__all__ += ["live_bars", "populate_cache_resumable", "precompute_range_bars"]
 __all__ += ["resolve_and_validate_threshold", "to_backtesting"]
 __all__ += ["MICROSTRUCTURE_COLUMNS", "REFERENCE_COLUMNS"]
 __all__ += ["THRESHOLD_PRESETS", "TIER1_SYMBOLS", "tier1_pairs"]
@@ -63,6 +65,7 @@ __all__ += ["AUTO", "binding", "known_names", "show_versions"]
 # Modules of the names that are imported on first use. The names that functions of `__all__` return
 # or pass to a callback are here too.
 _LATE = {
+    "LiveBars": "live.bars",
     "PopulateReport": "populate.report",
     "PrecomputeProgress": "populate.precompute",
     "PrecomputeResult": "populate.precompute",
@@ -75,6 +78,7 @@ _LATE = {
     "get_cached_bars": "readers.cached",
     "get_n_range_bars": "readers.bars",
     "get_range_bars": "readers.bars",
+    "live_bars": "live.bars",
     "open_cache": "clickhouse.open",
     "populate_cache_resumable": "populate.populate",
     "precompute_range_bars": "populate.precompute",

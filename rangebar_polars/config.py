@@ -20,8 +20,8 @@ from rangebar_polars._files.folders import application_folder
 from rangebar_polars._files.toml import is_there, read_toml
 from rangebar_polars._text import shown
 from rangebar_polars._utils.address import Address
-from rangebar_polars._utils.live_settings import LiveSettings, about
-from rangebar_polars._utils.setting_types import (
+from rangebar_polars._utils.settings.live import LiveSettings, about
+from rangebar_polars._utils.settings.types import (
     ADDRESS,
     COUNT,
     DSN,
@@ -48,8 +48,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
     from dataclasses import Field
 
-    from rangebar_polars._utils.live_settings import Described
-    from rangebar_polars._utils.setting_types import Kind
+    from rangebar_polars._utils.settings.live import Described
+    from rangebar_polars._utils.settings.types import Kind
 
 __all__ = [
     "Settings",
@@ -196,7 +196,11 @@ class Settings(LiveSettings):
     )
     rest_weight_per_minute: int = field(
         default=3000,
-        metadata=about(COUNT, "Request weight to use; the exchange's limit is 6000 or less."),
+        metadata=about(
+            COUNT,
+            "Request weight to use in a minute; the exchange's limit is 6000 or less. Live bars use "
+            "up to half as much again, so that a population leaves room for them.",
+        ),
     )
     verbose: bool = field(default=True, metadata=about(SWITCH, "Show progress bars on a terminal."))
     event_log: Path | None = field(

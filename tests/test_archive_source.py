@@ -6,6 +6,7 @@ import hashlib
 import io
 import warnings
 import zipfile
+from contextlib import suppress
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -15,7 +16,7 @@ import pytest
 from polars.testing import assert_frame_equal
 
 from exchange import Answer, Exchange, Tape, faults, spoil, write_archive
-from rangebar_polars.events import clear_hooks, flush_hooks, register_for_all
+from rangebar_polars.events import clear_hooks, flush_hooks, register_for_all, register_hook
 from rangebar_polars.exceptions import (
     ArchiveMissingError,
     CorruptSourceError,
@@ -273,6 +274,35 @@ def test_a_checksum_that_is_wrong_once_is_asked_for_again(
     assert found.origin.checksum == found.origin.sha256
 
 
+@pytest.mark.parametrize("checksum", ["require", "warn"])
+def test_only_a_checksum_that_stays_wrong_is_an_event(checksum: str, box: Exchange) -> None:
+    told: list[HookPayload] = []
+    register_hook("checksum_failed", told.append)
+    try:
+        for name in CHECKSUM_FAULTS:
+            # A request past caches has the right one.
+            box.fail(box.path(DAY) + ".CHECKSUM", CHECKSUM_FAULTS[name][0])
+            source(box, checksum=checksum).fetch_day("BTCUSDT", DAY)
+            box.script.clear()
+        assert flush_hooks(600)
+        assert told == []
+        for name in CHECKSUM_FAULTS:
+            box.fail(box.path(DAY) + ".CHECKSUM", CHECKSUM_FAULTS[name][0], times=None)
+            with warnings.catch_warnings(), suppress(CorruptSourceError):
+                warnings.simplefilter("ignore", UnverifiedFileWarning)
+                source(box, checksum=checksum).fetch_day("BTCUSDT", DAY)
+            box.script.clear()
+        assert flush_hooks(600)
+    finally:
+        clear_hooks()
+    # The others have no hash to compare with.
+    (payload,) = told
+    assert payload.symbol == "BTCUSDT"
+    assert payload.details["actual"] == hashlib.sha256(box.content(box.path(DAY))).hexdigest()
+    assert payload.details["expected"] != payload.details["actual"]
+    assert payload.details["url"] == box.url + box.path(DAY)
+
+
 @pytest.mark.parametrize("lag", ["checksum", "zip"])
 def test_a_cache_that_lags_behind_is_passed(lag: str, box: Exchange) -> None:
     path = box.path(DAY)
@@ -441,8 +471,16 @@ def test_downloads_are_told_of_and_an_absence_is_no_failure(box: Exchange) -> No
     finally:
         clear_hooks()
     ends = [one for one in told if one.event != "download_start"]
-    assert [one.event for one in ends] == ["download_complete", *["download_failed"] * 2]
-    assert len(told) - len(ends) == 4
+    # The page is not the published file, either.
+    assert [one.event for one in ends] == [
+        "download_complete", "checksum_failed", "download_failed", "download_failed"
+    ]  # fmt: skip
+    wrong = ends.pop(1)
+    content = box.content(box.path(DAY))
+    assert wrong.details["expected"] == hashlib.sha256(content).hexdigest()
+    assert wrong.details["actual"] not in ("", wrong.details["expected"])
+    assert wrong.details["day"] == date(2024, 12, 31)
+    assert len(told) - len(ends) - 1 == 4
     assert ends[0].details["rows"] == height
     assert ends[0].details["bytes"] == len(box.content(box.path(DAY)))
     assert {one.details["url"] for one in told} == {box.url + box.path(DAY)}

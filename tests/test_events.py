@@ -21,6 +21,17 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 DAY = date(2024, 3, 1)
+LIVE = """
+sidecar_live sidecar_degraded sidecar_stalled sidecar_failed sidecar_reconnected sidecar_new_series
+finalizing_behind consumer_failed trade_conflict trade_late trade_invalid journal_damaged
+archive_differs gap_healed checksum_failed sidecar_started sidecar_stopped
+sidecar_checkpoint_restored sidecar_checkpoint_saved symbol_coverage_mismatch gap_detected
+coverage_gap
+"""
+LIVE_FAILURES = """
+sidecar_stalled finalizing_behind trade_conflict trade_invalid journal_damaged archive_differs
+gap_detected coverage_gap sidecar_failed consumer_failed checksum_failed symbol_coverage_mismatch
+"""
 PEERS = """
 cache_write_start cache_write_complete cache_write_failed validation_complete validation_failed
 checkpoint_saved population_complete population_failed download_start download_complete
@@ -74,6 +85,20 @@ def test_the_names_of_the_reference_library_are_there() -> None:
 def test_a_class_of_events_agrees_with_the_table(kind: type[Event]) -> None:
     assert kind.name in EVENT_NAMES
     assert kind.is_failure == (kind.name in FAILURES)
+
+
+def test_each_event_of_live_bars_has_a_class() -> None:
+    classes = {kind.name: kind for kind in all_classes() if "name" in vars(kind)}
+    assert set(LIVE.split()) <= set(classes)
+    assert set(LIVE.split()) & FAILURES == set(LIVE_FAILURES.split())
+
+
+def test_the_state_of_a_symbol_has_its_reason() -> None:
+    heard = Listener()
+    events.register_hook(events.SidecarFailed, heard)
+    events.emit(events.SidecarFailed("BTCUSDT", "failed", "coverage", 2.5))
+    assert events.flush_hooks(600)
+    assert heard.payloads[0].details == {"state": "failed", "reason": "coverage", "away_s": 2.5}
 
 
 def test_a_subscriber_gets_the_event_with_its_fields() -> None:

@@ -19,6 +19,7 @@ import pytest
 import rangebar_polars as rb
 from rangebar_polars import events
 from rangebar_polars.exceptions import SettingError, SymbolNotRegisteredError, ThresholdError
+from rangebar_polars.notify import disable_notifications
 from rangebar_polars.notify.pushover import send_critical_alert
 from rangebar_polars.symbol_registry import (
     StartDateClampedWarning,
@@ -59,6 +60,7 @@ def log(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     events.clear_hooks()
     yield tmp_path / "events.jsonl"
     events.clear_hooks()
+    disable_notifications()
 
 
 def logged(log: Path) -> list[dict]:
@@ -371,7 +373,7 @@ def test_a_user_with_both_keys_is_alerted_once_for_a_symbol(
         with pytest.raises(ThresholdError):
             rb.resolve_and_validate_threshold("BTCUSDT", 10)
         assert events.flush_hooks(600)
-        assert [form["priority"] for form in forms] == ["2", "1"]
+        assert [form["priority"] for form in forms] == ["2", "0"]
         monkeypatch.setenv("RANGEBAR_SYMBOL_GATE", "off")
         validate_symbol_registered("OTHERUSDT")
         assert events.flush_hooks(600)

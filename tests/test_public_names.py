@@ -16,7 +16,7 @@ import pytest
 import rangebar_polars as rb
 
 SOURCE = Path(rb.__file__).read_text(encoding="utf-8")
-TYPES = ["PopulateReport", "PrecomputeProgress", "PrecomputeResult"]
+TYPES = ["LiveBars", "PopulateReport", "PrecomputeProgress", "PrecomputeResult"]
 
 LOADED = """
 import json, sys

@@ -87,8 +87,10 @@ def test_other_variables_are_left_alone(
     value = {"RANGEBAR_SYMBOL_GATE": "off", "RANGEBAR_CHECKSUM": "warn", "RANGEBAR_VERBOSE": "no"}
     value["RANGEBAR_CONFIG"] = str(tmp_path / "config.toml")
     value["RANGEBAR_PLUGINS"] = "strict"
+    value["RANGEBAR_STREAMING_NOTIFY"] = "off"
     address = "http://here" if name.endswith("_URL") else "1"
     address = "ws://here" if name.endswith("_STREAM_URL") else address
+    address = "json://here" if name == "RANGEBAR_NOTIFY_URLS" else address
     monkeypatch.setenv(name, value.get(name, address))
     with warnings.catch_warnings():
         warnings.simplefilter("error")

@@ -18,7 +18,6 @@ from rangebar_polars.compute.frame import bars_frame
 from rangebar_polars.distance import Distance
 from rangebar_polars.exceptions import CheckpointError, with_hint
 from rangebar_polars.interop.pandas_frames import frame_from_pandas, is_pandas
-from rangebar_polars.sources import TRADES_SCHEMA
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -284,6 +283,9 @@ class StoredTicksBuilder(RangeBarBuilder):
         The texts are the headers of its checkpoints, now and once trades are pushed. This object must
         not be used any more.
         """
+        # Whoever imports the package does not need the sources.
+        from rangebar_polars.sources import TRADES_SCHEMA
+
         before = _internal.read_checkpoint(self.checkpoint())
         self.push(TRADES_SCHEMA.to_frame())
         after = _internal.read_checkpoint(self.checkpoint())

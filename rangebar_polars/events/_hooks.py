@@ -111,10 +111,10 @@ class Subscribers:
 
     def alert(self, payload: HookPayload, chosen: Settings) -> None:
         """Send an alert to the user's Pushover account."""
-        if self._notifier is None:
-            from rangebar_polars.notify import sending  # noqa: F401 - it connects itself
-        if self._notifier is not None:
-            self._notifier.alert(payload, chosen)
+        from rangebar_polars.notify.sending import notifications
+
+        self.connect(notifications)
+        notifications.alert(payload, chosen)
 
     def flush(self, timeout_s: float) -> bool:
         """Wait until all events are delivered; return False on a timeout."""

@@ -6,7 +6,7 @@ from dataclasses import MISSING, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from rangebar_polars._utils.setting_types import DSN
+from rangebar_polars._utils.settings.types import DSN
 from rangebar_polars.config import (
     config_file_values,
     parsed_value,

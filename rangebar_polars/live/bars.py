@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import threading
 import weakref
+from dataclasses import replace
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any, Literal, Self
 
@@ -13,14 +14,21 @@ import polars as pl
 from rangebar_polars._utils import clock
 from rangebar_polars._utils.arguments.checks import count_of
 from rangebar_polars._utils.arguments.keywords import checked_keywords
+from rangebar_polars._utils.caught import Caught
 from rangebar_polars._utils.fork import raise_if_forked
 from rangebar_polars._utils.optional import import_extra
+from rangebar_polars.bar_series.segments import reset_of
 from rangebar_polars.exceptions import RangeBarError, with_hint
-from rangebar_polars.live.consumers import BarConsumer, DeliveryOptions
-from rangebar_polars.live.consumers.iterator import FrameReceiver, NoCursors
+from rangebar_polars.live.consumers import DeliveryOptions
+from rangebar_polars.live.consumers.iterator import BarIterator
+from rangebar_polars.live.follower import Follower
 from rangebar_polars.live.frames import BarFrames
+from rangebar_polars.live.helper.choosing import states_for
+from rangebar_polars.live.helper.client import Helper
 from rangebar_polars.live.plan import NOW, plan_live, require_platform
-from rangebar_polars.live.session import LiveSession, SessionOptions
+from rangebar_polars.live.session import LiveSession, SessionOptions, following_history
+from rangebar_polars.storage.live.writer_lock import WriterLock, has_writer
+from rangebar_polars.storage.parquet import TickStorage
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator, Sequence
@@ -29,6 +37,9 @@ if TYPE_CHECKING:
 
     from rangebar_polars._typing import Features
     from rangebar_polars._utils.span import When
+    from rangebar_polars.bar_series.identity import BarSeries
+    from rangebar_polars.live.consumers import Replayed
+    from rangebar_polars.live.plan import LivePlan
     from rangebar_polars.threshold import ThresholdLike
 
 __all__ = ["LiveBars", "live_bars"]
@@ -135,8 +146,7 @@ def live_bars(
     plan_arguments: dict[str, Any] = {
         "source": source,
         "market": market,
-        "ouroboros": ouroboros,
-        "ouroboros_mode": ouroboros_mode,
+        "reset": reset_of(ouroboros, ouroboros_mode),
         "prevent_same_timestamp_close": prevent_same_timestamp_close,
         "anchor": anchor,
         "since": since,
@@ -155,23 +165,131 @@ def live_bars(
         since=plan.since,
         until=plan.until,
     )
-    folder = TemporaryDirectory(prefix="rangebar-live-") if plan.anchor == NOW else None
-    if folder is None:
-        options = SessionOptions(cache_dir=cache_dir, dsn=dsn)
-    else:
-        options = SessionOptions(cache_dir=folder.name, cache="off", finalizes=False)
-    session = LiveSession(plan, options)
-    receiver = FrameReceiver()
-    consumer = BarConsumer(
-        DeliveryOptions("bars", receiver.kind, has_cursors=False),
-        frames,
-        receiver,
-        session,
-        NoCursors(),  # type: ignore[arg-type]
-        session.history,
-    )
-    session.open([consumer])
-    return LiveBars(session, frames, receiver, folder)
+    parts = _Parts(plan, cache_dir, dsn)
+    options = DeliveryOptions("bars", "iterator", has_cursors=False)
+    iterator = BarIterator(options, frames, parts)
+    parts.open(iterator)
+    return LiveBars(parts, frames, iterator)
+
+
+class _Parts:
+    """The symbols of a call: those that this process writes, and those that it follows."""
+
+    def __init__(
+        self, plan: LivePlan, cache_dir: Path | str | None, dsn: str | None = None
+    ) -> None:
+        self.plan = plan
+        self._locks: list[WriterLock] = []
+        self._folder: TemporaryDirectory[str] | None = None
+        storage = TickStorage(cache_dir)
+        for symbol in plan.symbols:
+            folder = storage.symbol_dir(symbol, *plan.venue)
+            # Nothing is stored of bars that begin now, so nobody else is kept from writing.
+            is_free = not has_writer(folder)
+            lock = WriterLock.try_take(folder) if is_free and plan.anchor != NOW else None
+            if lock is not None:
+                self._locks.append(lock)
+        written = {lock.symbol_dir.symbol for lock in self._locks}
+        if plan.anchor == NOW:
+            free = [
+                one for one in plan.symbols if not has_writer(storage.symbol_dir(one, *plan.venue))
+            ]
+            written = set(free)
+        self._followed = [symbol for symbol in plan.symbols if symbol not in written]
+        self._session: LiveSession | None = None
+        self._followers: list[Follower] = []
+        self._cache_dir = cache_dir
+        if written:
+            specs = {name: of_one for name, of_one in plan.specs.items() if name in written}
+            options = SessionOptions(cache_dir=cache_dir, dsn=dsn)
+            if plan.anchor == NOW:
+                self._folder = TemporaryDirectory(prefix="rangebar-live-")
+                options = SessionOptions(self._folder.name, cache="off", finalizes=False)
+            self._session = LiveSession(replace(plan, specs=specs), options)
+        self._helper = Helper(cache_dir, dsn)
+        states = states_for(
+            "off" if plan.anchor == NOW else "existing",
+            self._helper,
+            lambda symbol: storage.symbol_dir(symbol, *plan.venue),
+            cache_dir=cache_dir,
+            dsn=dsn,
+        )
+        self._history = following_history(plan, storage, states)
+
+    def open(self, iterator: BarIterator) -> None:
+        """Begin; `run_all` follows."""
+        if self._session is not None:
+            locks = None if self.plan.anchor == NOW else self._locks
+            self._session.open([iterator], locks)
+        self._followers = [
+            Follower(symbol, self._history, iterator, self.plan.until) for symbol in self._followed
+        ]
+
+    def run_all(self, iterator: BarIterator) -> None:
+        """Run all parts until they end, then the iteration."""
+        threads = [
+            threading.Thread(target=one.run, name=f"rangebar-follow-{one.symbol}", daemon=True)
+            for one in self._followers
+        ]
+        for thread in threads:
+            thread.start()
+        # The next item raises it.
+        with Caught(even_exits=True) as caught:
+            if self._session is not None:
+                asyncio.run(self._session.run())
+        if caught.error is not None:
+            iterator.fail(caught.error)
+            self.stop()
+        if self._session is not None:
+            self._session.release()
+        for thread in threads:
+            thread.join()
+        iterator.close(_nothing)
+
+    def stop(self) -> None:
+        """End all parts in order."""
+        for one in self._followers:
+            one.stop()
+        self._helper.close()
+        if self._session is not None:
+            self._session.stop("closed")
+
+    def clean_up(self) -> None:
+        """Remove what was stored for the time of the call."""
+        if self._folder is not None:
+            self._folder.cleanup()
+
+    def bars_after(
+        self, symbol: str, series: BarSeries, last_id: int, limit: int
+    ) -> Iterator[Replayed]:
+        """Compute bars again. See `ReplaySource`."""
+        is_own = self._session is not None and symbol in self._session.plan.specs
+        history = self._session.history if is_own and self._session else self._history
+        return history.bars_after(symbol, series, last_id, limit)
+
+    @property
+    def failure(self) -> str:
+        """Why no symbol can go on; empty while one can."""
+        found = [one.failure for one in self._followers]
+        if self._session is not None:
+            found.append(self._session.failure)
+        return "; ".join(found) if found and all(found) else ""
+
+    def statuses(self) -> list[dict[str, Any]]:
+        """Return the status of each symbol, in the order of the call."""
+        found = [] if self._session is None else self._session.statuses()
+        found += [status for one in self._followers for status in one.statuses()]
+        order = list(self.plan.symbols)
+        return sorted(found, key=lambda status: order.index(status["symbol"]))
+
+    def partial(self, frames: BarFrames) -> list[pl.DataFrame]:
+        """Return frames of the forming bars."""
+        found = [] if self._session is None else self._session.partial(frames)
+        return found + [frame for one in self._followers for frame in one.partial(frames)]
+
+
+def _nothing() -> None:
+    """Do nothing."""
 
 
 class LiveBars:
@@ -180,24 +298,16 @@ class LiveBars:
     `live_bars` makes it.
     """
 
-    def __init__(
-        self,
-        session: LiveSession,
-        frames: BarFrames,
-        receiver: FrameReceiver,
-        folder: TemporaryDirectory[str] | None = None,
-    ) -> None:
-        self._session, self._frames, self._receiver = session, frames, receiver
-        self._outcome = _Outcome()
+    def __init__(self, parts: _Parts, frames: BarFrames, iterator: BarIterator) -> None:
+        self._parts, self._frames, self._iterator = parts, frames, iterator
         self._thread = threading.Thread(
-            target=_run, args=(session, receiver, self._outcome, folder), name="rangebar-live"
+            target=parts.run_all, args=(iterator,), name="rangebar-live", daemon=True
         )
-        self._thread.daemon = True
-        self._end = weakref.finalize(self, _close, session, receiver, self._thread)
+        self._end = weakref.finalize(self, _close, parts, iterator, self._thread)
         self._thread.start()
 
     def __repr__(self) -> str:
-        plan = self._session.plan
+        plan = self._parts.plan
         thresholds = ", ".join(map(str, plan.thresholds))
         return f"<live bars of {', '.join(plan.symbols)} at {thresholds} dbps>"
 
@@ -223,9 +333,15 @@ class LiveBars:
         return self
 
     def __next__(self) -> pl.DataFrame:
-        while (frame := self._taken()) is None:
-            self._receiver.wait(LOOK_S)
-        return frame
+        while True:
+            try:
+                frame = self._iterator.take(LOOK_S)
+            except TimeoutError:
+                self._raise_if_failed()
+                continue
+            if frame is None:
+                raise StopIteration
+            return frame
 
     def collect(self, n: int, *, timeout: float | None = None) -> pl.DataFrame:
         """Wait for a number of bars, and return them as one frame.
@@ -241,39 +357,28 @@ class LiveBars:
         end = None if timeout is None else clock.monotonic() + timeout
         found, rows = [self.schema.to_frame()], 0
         while rows < count:
+            left = LOOK_S if end is None else min(LOOK_S, max(0.0, end - clock.monotonic()))
             try:
-                frame = self._taken()
-            except StopIteration:
-                break
-            if frame is not None:
-                found.append(frame)
-                rows += frame.height
+                frame = self._iterator.take(left)
+            except TimeoutError:
+                self._raise_if_failed()
+                if end is not None and clock.monotonic() >= end:
+                    break
                 continue
-            left = LOOK_S if end is None else min(LOOK_S, end - clock.monotonic())
-            if left <= 0:
+            if frame is None:
                 break
-            self._receiver.wait(left)
+            found.append(frame)
+            rows += frame.height
         return pl.concat(found)
 
     def close(self) -> None:
         """Stop the work. It ends within five seconds."""
         self._end()
 
-    def _taken(self) -> pl.DataFrame | None:
-        """Return a frame; None if none is there yet."""
-        frame = self._receiver.take()
-        if frame is not None:
-            return frame
-        if self._receiver.is_over:
-            self._thread.join(clock.real_seconds(CLOSE_S))
-            if self._outcome.error is not None:
-                error, self._outcome.error = self._outcome.error, None
-                raise error
-            raise StopIteration
-        failure = self._session.failure
+    def _raise_if_failed(self) -> None:
+        failure = self._parts.failure
         if failure:
             raise RangeBarError(with_hint(f"no symbol can be streamed: {failure}", _FAILED_HINT))
-        return None
 
     # Async
 
@@ -292,66 +397,33 @@ class LiveBars:
         return self
 
     async def __anext__(self) -> pl.DataFrame:
-        loop = asyncio.get_running_loop()
         while True:
             try:
-                frame = self._taken()
-            except StopIteration:
-                raise StopAsyncIteration from None
-            if frame is not None:
-                return frame
-            news = asyncio.Event()
-            self._receiver.call_on_news(lambda event=news: _set(loop, event))  # type: ignore[misc]
-            try:
-                async with asyncio.timeout(clock.real_seconds(LOOK_S)):
-                    await news.wait()
+                frame = await self._iterator.take_async(LOOK_S)
             except TimeoutError:
+                self._raise_if_failed()
                 continue
+            if frame is None:
+                raise StopAsyncIteration
+            return frame
 
     # What is going on
 
     def partial(self) -> pl.DataFrame:
         """Return the forming bars, one row for each symbol and threshold that has one."""
-        return pl.concat([self._frames.schema.to_frame(), *self._session.partial(self._frames)])
+        return pl.concat([self._frames.schema.to_frame(), *self._parts.partial(self._frames)])
 
     def status(self) -> list[dict[str, Any]]:
         """Return the status of each symbol, as `/health` shows it."""
-        return self._session.statuses()
+        return self._parts.statuses()
 
 
 _FAILED_HINT = "`status()` says more; it is tried again every ten minutes"
 
 
-class _Outcome:
-    """How the thread ended."""
-
-    error: BaseException | None = None
-
-
-def _set(loop: asyncio.AbstractEventLoop, event: asyncio.Event) -> None:
-    if not loop.is_closed():
-        loop.call_soon_threadsafe(event.set)
-
-
-def _run(
-    session: LiveSession,
-    receiver: FrameReceiver,
-    outcome: _Outcome,
-    folder: TemporaryDirectory[str] | None,
-) -> None:
-    try:
-        asyncio.run(session.run())
-    except BaseException as error:  # noqa: BLE001 - the next item raises it
-        outcome.error = error
-    finally:
-        session.release()
-        if folder is not None:
-            folder.cleanup()
-        receiver.close()
-
-
-def _close(session: LiveSession, receiver: FrameReceiver, thread: threading.Thread) -> None:
-    session.stop("closed")
-    receiver.abort()
+def _close(parts: _Parts, iterator: BarIterator, thread: threading.Thread) -> None:
+    parts.stop()
+    iterator.abort()
     if thread is not threading.current_thread():
         thread.join(clock.real_seconds(CLOSE_S))
+    parts.clean_up()

@@ -8,10 +8,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
 from rangebar_polars._utils import clock
+from rangebar_polars._utils.caught import Caught
 from rangebar_polars.fetch.binance.stream import groups_of
+from rangebar_polars.live.network.streams import Streams
 from rangebar_polars.live.protocol.exchange_time import ExchangeTime
 from rangebar_polars.live.protocol.states import ChangeKind
-from rangebar_polars.live.streams import Streams
 from rangebar_polars.live.symbol import LiveSymbol
 
 if TYPE_CHECKING:
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from rangebar_polars.live.protocol.trades import TradeColumns
     from rangebar_polars.live.series import SeriesBars
     from rangebar_polars.live.symbol_parts import SymbolOptions, SymbolRun
+    from rangebar_polars.storage.live.live_days import JournalDamage
 
 __all__ = [
     "EngineOptions",
@@ -67,13 +69,15 @@ class Prepared:
     run: SymbolRun
     #: For each series the one in which a new consumer begins; None where the symbol becomes live.
     begins: Sequence[BarSeries | None]
+    #: Damaged journals that were found.
+    damages: Sequence[JournalDamage] = ()
 
 
 class History(Protocol):
     """What is stored of a symbol. Its calls wait, and run in threads."""
 
-    def prepare(self, symbol: str) -> Prepared:
-        """Return the symbol after the trades that are stored.
+    def prepare(self, symbol: str, head_id: int) -> Prepared:
+        """Return the symbol after the trades that are stored. `head_id` is the newest id of REST.
 
         Raises
         ------
@@ -234,9 +238,14 @@ class LiveEngine:
         while symbol.head_id is None:
             # The exchange says which day it is.
             await clock.async_sleep(HEAD_S)
-        prepared = await self._prepared(symbol)
+            if symbol.failure is not None:
+                return
+        prepared = await self._prepared(symbol, symbol.head_id)
         if prepared is None:
             return
+        for damage in prepared.damages:
+            fields = {"path": str(damage.path), "copy": str(damage.copy), "reason": damage.reason}
+            self._outputs.event(name, "journal_damaged", day=damage.day, **fields)
         symbol.begin(prepared.run)
         self._outputs.begin(symbol, prepared)
         self.wake(symbol)
@@ -245,12 +254,12 @@ class LiveEngine:
             self._begun.add(id(streams))
             self._spawn(streams.run())
 
-    async def _prepared(self, symbol: LiveSymbol) -> Prepared | None:
+    async def _prepared(self, symbol: LiveSymbol, head_id: int) -> Prepared | None:
         """Return what is stored of a symbol; None if the symbol has failed."""
         work = self._history.prepare
         while True:
             try:
-                return await self._loop.run_in_executor(self._pool, work, symbol.name)
+                return await self._loop.run_in_executor(self._pool, work, symbol.name, head_id)
             except HistoryError as error:
                 symbol.fail(error.failure, str(error))
                 self.wake(symbol)
@@ -270,7 +279,7 @@ class LiveEngine:
             for name, symbol in self.symbols.items():
                 retry_at = symbol.tracker.retry_at
                 if retry_at is not None and clock.monotonic() >= retry_at:
-                    symbol.sequencing, symbol.failure = None, None
+                    symbol.sequencing, symbol.failure, symbol.head_id = None, None, None
                     self.wake(symbol)
                     self._spawn(self._prepare(name))
             self._outputs.turned(self)
@@ -286,10 +295,11 @@ class LiveEngine:
 
     def _advance(self, symbol: LiveSymbol) -> None:
         self._soon.discard(symbol.name)
-        try:
+        # The loop would log an error and go on; `run` raises it.
+        with Caught() as caught:
             symbol.advance()
-        except Exception as error:  # noqa: BLE001 - `run` raises it
-            self._errors.append(error)
+        if caught.error is not None:
+            self._errors.append(caught.error)
             self._stop.set()
             return
         due_at = symbol.due_at

@@ -10,8 +10,8 @@ from rangebar_polars._utils import clock
 from rangebar_polars._utils.span import ONE_DAY
 from rangebar_polars.exceptions import RangeBarError
 from rangebar_polars.live.consumers.positions import series_from
+from rangebar_polars.live.helper.base import Base
 from rangebar_polars.live.helper.messages import day_of, series_values
-from rangebar_polars.live.history import Base
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence

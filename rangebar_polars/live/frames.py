@@ -18,21 +18,21 @@ if TYPE_CHECKING:
     from rangebar_polars._typing import Features
     from rangebar_polars.bar_series.identity import BarSeries
     from rangebar_polars.live.consumers.positions import Position
-    from rangebar_polars.live.series import SeriesBars
+    from rangebar_polars.live.interfaces import SeriesBars
 
 __all__ = ["BarFrames", "live_columns"]
 
 _LAST_ID = "last_agg_trade_id"
 #: Columns that order bars and find their place, whatever a frame shows.
 _PLACE = (_LAST_ID, "is_closed", "close_time")
-_BEFORE = {
+_BEFORE: dict[str, pl.DataType] = {
     "symbol": pl.String(),
     "threshold": pl.UInt32(),
     "anchor": pl.Datetime("us", "UTC"),
 }
 #: Place of the threshold in the configuration.
 _RANK = "rank"
-_AFTER = {"is_replay": pl.Boolean(), "is_revised": pl.Boolean()}
+_AFTER: dict[str, pl.DataType] = {"is_replay": pl.Boolean(), "is_revised": pl.Boolean()}
 
 
 def live_columns(features: Features = "core", *, endings: bool = False) -> tuple[str, ...]:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime
-from typing import TYPE_CHECKING, Literal, NamedTuple
+from typing import TYPE_CHECKING, Literal
 
 import polars as pl
 
@@ -26,6 +26,7 @@ from rangebar_polars.ingest.fetch import fetch_ticks
 from rangebar_polars.live.consumers.positions import series_from
 from rangebar_polars.live.consumers.replay import Replayed
 from rangebar_polars.live.engine import HistoryDelayedError, HistoryError, Prepared
+from rangebar_polars.live.helper.base import Base, StoredStates
 from rangebar_polars.live.protocol.sequencing import Start
 from rangebar_polars.live.protocol.spans import MissingIds, MissingReason
 from rangebar_polars.live.protocol.states import Failure, Reason
@@ -43,7 +44,7 @@ from rangebar_polars.storage.live.state_file import read_state
 from rangebar_polars.symbol_registry import get_effective_start_date
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
     from typing import Any
 
     from rangebar_polars.bar_series.identity import BarSeries, BarSpec
@@ -52,7 +53,12 @@ if TYPE_CHECKING:
     from rangebar_polars.storage.layout import SymbolDir
     from rangebar_polars.storage.parquet import TickStorage
 
-__all__ = ["Base", "HistoryOptions", "StoredHistory", "StoredStates", "held_series"]
+__all__ = [
+    "Followed",
+    "HistoryOptions",
+    "StoredHistory",
+    "held_series",
+]
 
 ID, TIME = "agg_trade_id", "timestamp"
 #: Trades that are pushed at once.
@@ -68,75 +74,10 @@ class HistoryOptions:
     specs: Mapping[str, Sequence[BarSpec]]
     anchor: Literal["segment"] | datetime | None = None
     since: datetime | None = None
+    #: Whether the series begin with the next trade.
+    is_now: bool = False
     #: Whether whole days that are missing are fetched.
     fills_gaps: bool = True
-
-
-class Base(NamedTuple):
-    """A state of a series, after a whole day."""
-
-    state: bytes
-    #: The first day whose trades are not in the state.
-    first_day: date
-    #: Last id of the state; None before its first trade.
-    last_id: int | None
-
-
-class StoredStates:
-    """States of series after whole days. This one has none but those before the first trade."""
-
-    def chosen(
-        self, specs: Sequence[BarSpec], day: date, since: datetime | None = None
-    ) -> list[Sequence[BarSeries] | None]:
-        """Return for each spec the stored series to stream on a day; None if none is stored.
-
-        With `since`, those that a read from there takes: those of earlier segments, then that of the
-        day. Otherwise the one that `cache update` would continue.
-        """
-        del day, since
-        return [None] * len(specs)
-
-    def bases(self, series: Sequence[BarSeries], today: date, *, fills: bool) -> list[Base]:
-        """Return the state of each series after its last whole day, the newest that is stored.
-
-        Parameters
-        ----------
-        series
-            Series of one symbol.
-        today
-            The day of the exchange.
-        fills
-            Whether whole days that are missing are populated first.
-
-        Raises
-        ------
-        RangeBarError
-            The states cannot be read, or days are missing.
-        """
-        del today, fills
-        return [self.base(one) for one in series]
-
-    def base(self, series: BarSeries, through_id: int | None = None) -> Base:
-        """Return the newest state that is known here, with a last id of at most `through_id`."""
-        del through_id
-        return Base(fresh_state(series.spec), series.first_day, None)
-
-    def bars_after(
-        self, series: BarSeries, last_id: int, limit: int
-    ) -> Generator[Replayed, None, Base]:
-        """Yield the stored bars of a series that end after an id, and return the state after them.
-
-        Without bars, the state is one whose last id is at most the id.
-        """
-        del limit
-        yield from ()
-        return self.base(series, last_id)
-
-    def interrupt(self) -> None:
-        """End the calls that wait, each with an error."""
-
-    def close(self) -> None:
-        """End the work of what gives the states."""
 
 
 @dataclass(slots=True)
@@ -148,6 +89,18 @@ class _Pushed:
     last_day: date | None = None
     is_closed: bool = False
     missing: list[MissingIds] = field(default_factory=list)
+
+
+@dataclass(slots=True)
+class Followed:
+    """A symbol whose journals another process writes, after the trades that are stored."""
+
+    group: SeriesGroup
+    begins: tuple[BarSeries | None, ...]
+    applied_id: int
+    highest_us: int
+    #: The first day whose journals may have later trades.
+    first_day: date
 
 
 class StoredHistory:
@@ -163,8 +116,8 @@ class StoredHistory:
         Source and market.
     states
         States after whole days.
-    today
-        Returns the day of the exchange.
+    now
+        Returns the time of the exchange.
     """
 
     def __init__(
@@ -173,15 +126,18 @@ class StoredHistory:
         storage: TickStorage,
         venue: tuple[str, str],
         states: StoredStates,
-        today: Callable[[], date],
+        now: Callable[[], datetime],
     ) -> None:
         self._options = options
         self._storage = storage
         self._venue = venue
         self._states = states
-        self._today = today
+        self._now = now
         #: Set by the engine before the first call.
         self.rest: RestQueue | None = None
+
+    def _today(self) -> date:
+        return self._now().date()
 
     def folder(self, symbol: str) -> SymbolDir:
         """Return the folder of a symbol in the store."""
@@ -189,7 +145,7 @@ class StoredHistory:
 
     # The start of a symbol
 
-    def prepare(self, symbol: str) -> Prepared:
+    def prepare(self, symbol: str, head_id: int) -> Prepared:
         """Return a symbol after the trades that are stored.
 
         Raises
@@ -200,7 +156,9 @@ class StoredHistory:
             The cache cannot be opened now.
         """
         try:
-            return self._prepared(symbol)
+            return (
+                self._from_head(symbol, head_id) if self._options.is_now else self._prepared(symbol)
+            )
         except (CacheError, WorkerLostError) as error:
             raise HistoryDelayedError(Reason.CACHE_UNAVAILABLE, str(error)) from error
         except TransientSourceError as error:
@@ -212,7 +170,7 @@ class StoredHistory:
 
     def _prepared(self, symbol: str) -> Prepared:
         folder, today = self.folder(symbol), self._today()
-        recover_journals(folder)
+        damages = recover_journals(folder)
         chosen = self._chosen(symbol, today)
         series = [one for *_, one in chosen]
         bases = self._states.bases(series, today, fills=self._options.fills_gaps)
@@ -233,8 +191,52 @@ class StoredHistory:
         start = Start(applied_id, pushed.highest_us, tuple(pushed.missing))
         journal = LiveJournal(folder, day=open_day, applied_id=applied_id)
         run = SymbolRun(start, group, journal, open_day, start_day)
+        return Prepared(run, self._begins(chosen), damages)
+
+    def _from_head(self, symbol: str, head_id: int) -> Prepared:
+        """Begin after the newest trade, in an empty store."""
+        folder, now = self.folder(symbol), self._now()
+        series = [spec.series(now) for spec in self._options.specs[symbol]]
+        group = SeriesGroup(series, LiveBuilders([fresh_state(one.spec) for one in series]))
+        journal = LiveJournal(folder, day=now.date(), applied_id=head_id)
+        run = SymbolRun(Start(head_id), group, journal, now.date(), now.date())
+        return Prepared(run, (None,) * len(series))
+
+    # A symbol of another writer
+
+    def followed(self, symbol: str) -> Followed | None:
+        """Return a symbol after the trades that its writer has stored; None if there are none yet.
+
+        Raises
+        ------
+        CacheError, WorkerLostError
+            The states cannot be read now.
+        StorageError
+            A file cannot be read.
+        """
+        folder, today = self.folder(symbol), self._today()
+        if read_state(folder) is None:
+            return None
+        begins: tuple[BarSeries | None, ...]
+        if self._options.is_now:
+            now = self._now()
+            series = [spec.series(now) for spec in self._options.specs[symbol]]
+            begins = (None,) * len(series)
+        else:
+            chosen = self._chosen(symbol, today)
+            series, begins = [one for *_, one in chosen], self._begins(chosen)
+        bases = self._states.bases(series, today, fills=None)
+        group = SeriesGroup(series, LiveBuilders([base.state for base in bases]))
+        pushed = self._push_stored(folder, group, bases, today + ONE_DAY)
+        if pushed.applied_id is None:
+            return None
+        first_day = today - ONE_DAY if pushed.last_day is None else pushed.last_day
+        return Followed(group, begins, pushed.applied_id, pushed.highest_us, first_day)
+
+    def _begins(self, chosen: Sequence[Sequence[BarSeries]]) -> tuple[BarSeries | None, ...]:
+        """Return where new consumers begin: with the first series, or where the symbol is live."""
         is_begun = self._options.since is not None
-        return Prepared(run, tuple(first if is_begun else None for first, *_ in chosen))
+        return tuple(first if is_begun else None for first, *_ in chosen)
 
     def interrupt(self) -> None:
         """End the calls that wait, each with an error."""

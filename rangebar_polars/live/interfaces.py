@@ -6,7 +6,7 @@ The parts do not know each other. Each of these protocols is filled by one of th
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -19,16 +19,15 @@ if TYPE_CHECKING:
     from rangebar_polars.live.protocol.gaps import Request
     from rangebar_polars.live.protocol.spans import MissingIds
     from rangebar_polars.live.protocol.trades import TradeColumns
-    from rangebar_polars.live.series import SeriesBars
 
 __all__ = [
-    "Builders",
     "Consumer",
     "ConsumerReports",
     "ConsumerStatus",
     "Journal",
     "RestAnswer",
     "RestQueue",
+    "SeriesBars",
     "SeriesStart",
 ]
 
@@ -72,39 +71,6 @@ class Journal(Protocol):
         ...
 
 
-class Builders(Protocol):
-    """The builders of all series of one symbol."""
-
-    def push(
-        self, record: bytes, index: int | None = None
-    ) -> list[tuple[int, pl.DataFrame]] | None:
-        """Push the trades of a record to all series, or to one.
-
-        Return the bars that end, by the index of their series; None if none does.
-        """
-        ...
-
-    def partial(self, index: int) -> pl.DataFrame:
-        """Return the forming bar of a series; an empty frame without one."""
-        ...
-
-    def orphan(self, index: int) -> pl.DataFrame:
-        """Return the forming bar as an orphan that a reset ends."""
-        ...
-
-    def checkpoint(self, index: int) -> bytes:
-        """Return the state of a series."""
-        ...
-
-    def digest(self, index: int) -> str:
-        """Return `bars_digest` of the state of a series."""
-        ...
-
-    def replace(self, index: int, state: bytes) -> None:
-        """Go on from another state."""
-        ...
-
-
 class RestAnswer(Protocol):
     """Where the outcome of a request goes, in the event loop of the engine."""
 
@@ -116,8 +82,11 @@ class RestAnswer(Protocol):
         """Take REST's newest id and the `Date` header of the answer."""
         ...
 
-    def failed(self, *, is_refused: bool, closed_until: float | None) -> None:
-        """Note that there was no answer, and until when the host is closed, in monotonic time."""
+    def failed(self, *, is_refused: bool, closed_until: float | None, unknown: str = "") -> None:
+        """Note that there was no answer, and until when the host is closed, in monotonic time.
+
+        `unknown` says that the exchange does not have the symbol.
+        """
         ...
 
 
@@ -151,6 +120,15 @@ class RestQueue(Protocol):
     def close(self) -> None:
         """End all waits at once. No answer comes after it."""
         ...
+
+
+class SeriesBars(NamedTuple):
+    """Bars that have ended in a series, in the order of their ids."""
+
+    #: Number of the threshold, in the order of the configuration.
+    number: int
+    series: BarSeries
+    bars: pl.DataFrame
 
 
 @dataclass(frozen=True, slots=True)
@@ -246,10 +224,11 @@ class Consumer(Protocol):
         """Note that a symbol has become live, with the id up to which trades are applied."""
         ...
 
-    def revised(self, symbol: str, series: BarSeries, number: int) -> None:
+    def revised(self, symbol: str, series: BarSeries, number: int, applied_id: int) -> None:
         """Note that the current series of a threshold was computed again, as revision `number`.
 
-        The source of replays gives the bars of the new computation from now on, and so does `queue`.
+        From now on, the source of replays gives the bars of the new computation, and `queue` those that end
+        after `applied_id`.
         """
         ...
 

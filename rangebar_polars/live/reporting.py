@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, timedelta
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from rangebar_polars._utils import clock
 from rangebar_polars.exceptions import StorageError
@@ -17,6 +17,7 @@ from rangebar_polars.live.health.status import (
     ConsumerStatus,
     HelperStatus,
     LiveStatus,
+    NotifyStatus,
     ProcessState,
     RestStatus,
     SeriesStatus,
@@ -24,6 +25,7 @@ from rangebar_polars.live.health.status import (
     overall_state,
 )
 from rangebar_polars.live.health.stored import state_content
+from rangebar_polars.notify.sending import notification_counts
 from rangebar_polars.storage.live.state_file import read_state, write_state
 
 if TYPE_CHECKING:
@@ -31,10 +33,18 @@ if TYPE_CHECKING:
     from datetime import date, datetime
 
     from rangebar_polars.bar_series.identity import BarSeries
+    from rangebar_polars.live.consumers import BarConsumer
+    from rangebar_polars.live.consumers.iterator import BarIterator
     from rangebar_polars.live.engine import LiveEngine
+    from rangebar_polars.live.finalizing import Finalizer
+    from rangebar_polars.live.helper.client import Helper
+    from rangebar_polars.live.history import StoredHistory
+    from rangebar_polars.live.log import LiveLog
+    from rangebar_polars.live.network.backfill import RestRequests
+    from rangebar_polars.live.plan import LivePlan
     from rangebar_polars.live.series import SeriesBars
-    from rangebar_polars.live.session import LiveSession
     from rangebar_polars.live.symbol import LiveSymbol
+    from rangebar_polars.storage.parquet import TickStorage
 
 __all__ = ["Reporter"]
 
@@ -62,6 +72,24 @@ class _Known:
     held: dict[tuple[int, str, int, str], dict[str, Any]] = field(default_factory=dict)
 
 
+class Reported(Protocol):
+    """The session that is reported."""
+
+    plan: LivePlan
+    storage: TickStorage
+    history: StoredHistory
+    engine: LiveEngine
+    rest: RestRequests | None
+    log: LiveLog
+    helper: Helper
+    finalizer: Finalizer | None
+
+    @property
+    def consumers(self) -> Sequence[BarConsumer | BarIterator]:
+        """The consumers."""
+        ...
+
+
 class Reporter:
     """Puts together what a session says about itself. The loop calls it; files are written in a thread.
 
@@ -71,7 +99,7 @@ class Reporter:
         The session.
     """
 
-    def __init__(self, session: LiveSession) -> None:
+    def __init__(self, session: Reported) -> None:
         self._session = session
         self._facts = ProcessFacts(session.storage.root.parent)
         self._known: dict[str, _Known] = {}
@@ -136,6 +164,7 @@ class Reporter:
             consumers=[self._consumer(one.status(), now) for one in self._session.consumers],
             rest=self._rest(),
             helper=HelperStatus(**asdict(self._session.helper.facts)),
+            notify=_notified(),
         )
         self.board.put(status)
         if self._has_changed or now >= self._written_at + STATE_S:
@@ -307,6 +336,15 @@ class Reporter:
                 self._session.log.event(
                     "state_not_written", symbol, is_failure=True, error=str(error)
                 )
+
+
+def _notified() -> NotifyStatus:
+    counts = notification_counts().values()
+    return NotifyStatus(
+        sent=sum(one.sent for one in counts),
+        coalesced=sum(one.coalesced for one in counts),
+        failed=sum(one.failed for one in counts),
+    )
 
 
 def _wall(at: float | None, now: float) -> datetime | None:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Protocol
 
 from rangebar_polars._utils.span import day_start
 from rangebar_polars.bar_series.days import new_builder
 from rangebar_polars.bar_series.segments import segment_of
+from rangebar_polars.live.interfaces import SeriesBars
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -15,18 +16,41 @@ if TYPE_CHECKING:
     import polars as pl
 
     from rangebar_polars.bar_series.identity import BarSeries, BarSpec
-    from rangebar_polars.live.interfaces import Builders
 
-__all__ = ["SeriesBars", "SeriesGroup", "fresh_state"]
+__all__ = ["Builders", "SeriesBars", "SeriesGroup", "fresh_state"]
 
 
-class SeriesBars(NamedTuple):
-    """Bars that have ended in a series, in the order of their ids."""
+class Builders(Protocol):
+    """The builders of all series of one symbol."""
 
-    #: Number of the threshold, in the order of the configuration.
-    number: int
-    series: BarSeries
-    bars: pl.DataFrame
+    def push(
+        self, record: bytes, index: int | None = None
+    ) -> list[tuple[int, pl.DataFrame]] | None:
+        """Push the trades of a record to all series, or to one.
+
+        Return the bars that end, by the index of their series; None if none does.
+        """
+        ...
+
+    def partial(self, index: int) -> pl.DataFrame:
+        """Return the forming bar of a series; an empty frame without one."""
+        ...
+
+    def orphan(self, index: int) -> pl.DataFrame:
+        """Return the forming bar as an orphan that a reset ends."""
+        ...
+
+    def checkpoint(self, index: int) -> bytes:
+        """Return the state of a series."""
+        ...
+
+    def digest(self, index: int) -> str:
+        """Return `bars_digest` of the state of a series."""
+        ...
+
+    def replace(self, index: int, state: bytes) -> None:
+        """Go on from another state."""
+        ...
 
 
 def fresh_state(spec: BarSpec) -> bytes:

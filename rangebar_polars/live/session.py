@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from rangebar_polars._utils import clock
 from rangebar_polars._utils.span import ONE_DAY
-from rangebar_polars.events import EVENT_NAMES, emit_hook
-from rangebar_polars.live.backfill import RestRequests
+from rangebar_polars.bar_series.identity import instant_of
+from rangebar_polars.events import EVENT_NAMES, FAILURES, emit_hook
+from rangebar_polars.live.consumers import BarConsumer
 from rangebar_polars.live.consumers.positions import Position
 from rangebar_polars.live.engine import EngineOptions, LiveEngine
 from rangebar_polars.live.finalizing import Finalizer, FinalizingOptions
@@ -23,10 +24,13 @@ from rangebar_polars.live.helper.states import UnitStates
 from rangebar_polars.live.history import HistoryOptions, StoredHistory, held_series
 from rangebar_polars.live.interfaces import SeriesStart
 from rangebar_polars.live.log import LiveLog
+from rangebar_polars.live.network.backfill import RestRequests
+from rangebar_polars.live.plan import NOW
 from rangebar_polars.live.protocol.freshness import check_interval_s
 from rangebar_polars.live.protocol.states import State
 from rangebar_polars.live.reporting import Reporter
 from rangebar_polars.live.symbol_parts import SymbolOptions
+from rangebar_polars.notify.sending import send_status
 from rangebar_polars.storage.live.state_file import read_state
 from rangebar_polars.storage.live.writer_lock import WAIT_S, WriterLock
 from rangebar_polars.storage.parquet import TickStorage
@@ -37,10 +41,11 @@ if TYPE_CHECKING:
 
     import polars as pl
 
-    from rangebar_polars.live.consumers import BarConsumer
+    from rangebar_polars.live.consumers.iterator import BarIterator
     from rangebar_polars.live.engine import Prepared
     from rangebar_polars.live.frames import BarFrames
     from rangebar_polars.live.health.systemd import ServiceManager
+    from rangebar_polars.live.helper.base import StoredStates
     from rangebar_polars.live.helper.choosing import CacheUse
     from rangebar_polars.live.plan import LivePlan
     from rangebar_polars.live.series import SeriesBars
@@ -48,7 +53,7 @@ if TYPE_CHECKING:
     from rangebar_polars.live.symbol_parts import SymbolRun
     from rangebar_polars.storage.layout import SymbolDir
 
-__all__ = ["LiveSession", "SessionOptions"]
+__all__ = ["LiveSession", "SessionOptions", "following_history"]
 
 #: Every id lies after it.
 _BEFORE_ALL = -1
@@ -71,6 +76,7 @@ class SessionOptions:
     cache: CacheUse = "existing"
     finalizes: bool = True
     finalize_interval_s: float = 900.0
+    heartbeat_s: float | None = None
 
 
 @dataclass(slots=True)
@@ -124,11 +130,13 @@ class LiveSession:
                 self.event,
             )
         self.history = StoredHistory(
-            HistoryOptions(plan.specs, self._anchor, plan.since, options.fills_gaps),
+            HistoryOptions(
+                plan.specs, anchor_of(plan), plan.since, plan.anchor == NOW, options.fills_gaps
+            ),
             self.storage,
             plan.venue,
             self.states,
-            self._today,
+            self._now,
         )
         self.engine = LiveEngine(
             EngineOptions(plan.venue.market, plan.symbols, self._symbol_options, options.max_lag_s),
@@ -139,20 +147,15 @@ class LiveSession:
         self.rest: RestRequests | None = None
         self.service_manager: ServiceManager | None = None
         self.reporter: Reporter | None = None
-        self._consumers: list[BarConsumer] = []
+        self._consumers: list[BarConsumer | BarIterator] = []
         self._locks: list[WriterLock] = []
         self._loop: asyncio.AbstractEventLoop | None = None
         self._stop: asyncio.Event | None = None
         self._lock = threading.Lock()
+        self._heartbeat_at = clock.monotonic()
 
     def _folder(self, symbol: str) -> SymbolDir:
         return self.storage.symbol_dir(symbol, *self.plan.venue)
-
-    @property
-    def _anchor(self) -> Literal["segment"] | datetime | None:
-        # With "now", the series begin with the first trade of an empty store.
-        anchor = self.plan.anchor
-        return anchor if anchor == "segment" or isinstance(anchor, datetime) else None
 
     @property
     def _symbol_options(self) -> SymbolOptions:
@@ -163,8 +166,14 @@ class LiveSession:
 
     # Start
 
-    def open(self, consumers: Sequence[BarConsumer], *, wait_s: float = WAIT_S) -> None:
-        """Take the locks of the symbols, and read the cursors of consumers.
+    def open(
+        self,
+        consumers: Sequence[BarConsumer | BarIterator],
+        locks: Sequence[WriterLock] | None = None,
+        *,
+        wait_s: float = WAIT_S,
+    ) -> None:
+        """Take the locks of the symbols, unless they are given, and read the cursors of consumers.
 
         Raises
         ------
@@ -174,10 +183,12 @@ class LiveSession:
             A file cannot be made or read.
         """
         folders = [self.history.folder(symbol) for symbol in self.plan.symbols]
-        self._locks = WriterLock.take_all(folders, wait_s=wait_s)
+        found = WriterLock.take_all(folders, wait_s=wait_s) if locks is None else list(locks)
+        self._locks = found
         try:
             for consumer in consumers:
-                consumer.load(self.plan.symbols)
+                if isinstance(consumer, BarConsumer):
+                    consumer.load(self.plan.symbols)
                 self._consumers.append(consumer)
         except BaseException:
             self.release()
@@ -200,13 +211,12 @@ class LiveSession:
             symbol.freshness.interval_s = rate
         return self.rest
 
-    def _today(self) -> date:
-        last_us = max(
-            (one.sequencing.highest_us for one in self.engine.symbols.values() if one.sequencing),
-            default=0,
-        )
-        found = self.engine.exchange_time.today(last_us or None)
-        return clock.utc_now().date() if found is None else found
+    def _now(self) -> datetime:
+        """Return the time of the exchange, or that of the last applied trade if it is later."""
+        found = self.engine.exchange_time.at(clock.monotonic()) or clock.utc_now()
+        symbols = self.engine.symbols.values()
+        last_us = max((one.sequencing.highest_us for one in symbols if one.sequencing), default=0)
+        return max(found, instant_of(last_us))
 
     def prepare_reports(self) -> None:
         """Begin to put together the status."""
@@ -244,7 +254,9 @@ class LiveSession:
     async def _close(self) -> None:
         loop = asyncio.get_running_loop()
         all_done = asyncio.Event()
-        left = len(self._consumers)
+        # Whoever iterates closes a queue itself: other symbols may go on.
+        closing = [one for one in self._consumers if isinstance(one, BarConsumer)]
+        left = len(closing)
 
         def done() -> None:
             nonlocal left
@@ -252,19 +264,17 @@ class LiveSession:
             if not left:
                 all_done.set()
 
-        for consumer in self._consumers:
+        for consumer in closing:
             consumer.close(partial(_call_in, loop, done))
-        if self._consumers:
-            # Whoever iterates up to an instant receives all bars before it.
-            limit = None if self.ending.reason == "until" else self.options.shutdown_timeout_s
+        if closing:
+            limit_s = clock.real_seconds(self.options.shutdown_timeout_s)
             try:
-                async with asyncio.timeout(None if limit is None else clock.real_seconds(limit)):
+                async with asyncio.timeout(limit_s):
                     await all_done.wait()
             except TimeoutError:
-                for consumer in self._consumers:
+                for consumer in closing:
                     consumer.abort()
-                async with asyncio.timeout(clock.real_seconds(self.options.shutdown_timeout_s)):
-                    await all_done.wait()
+                await all_done.wait()
         if self.reporter is not None:
             await asyncio.to_thread(self.reporter.close)
         self.log.flush(everything=True)
@@ -328,7 +338,7 @@ class LiveSession:
 
     def event(self, symbol: str, name: str, **fields: object) -> None:
         """Log and emit an event. Consumers call it in their threads, too."""
-        self.log.event(name, symbol, is_failure=name in FAILED, **fields)  # type: ignore[arg-type]
+        self.log.event(name, symbol, is_failure=name in FAILURES, **fields)  # type: ignore[arg-type]
         if name in EVENT_NAMES:
             emit_hook(name, symbol, **fields)  # type: ignore[arg-type]
         if self.reporter is not None:
@@ -343,9 +353,17 @@ class LiveSession:
             self.stop("finalizing failed", self.finalizer.error)
         if self.service_manager is not None:
             self.service_manager.turned(self._described)
+        self._send_heartbeat()
         until = self.plan.until
         if until is not None and all(one.has_reached(until) for one in engine.symbols.values()):
             self.stop("until")
+
+    def _send_heartbeat(self) -> None:
+        """Notify that the session runs, at the interval of the options."""
+        interval_s, now = self.options.heartbeat_s, clock.monotonic()
+        if interval_s is not None and now >= self._heartbeat_at + interval_s:
+            self._heartbeat_at = now
+            send_status(f"rangebar sidecar: {self._described()}")
 
     def _described(self) -> str:
         """Return a line for the service manager."""
@@ -377,27 +395,24 @@ class LiveSession:
         return found
 
     @property
-    def consumers(self) -> list[BarConsumer]:
+    def consumers(self) -> list[BarConsumer | BarIterator]:
         """The consumers."""
         return self._consumers
 
 
+def anchor_of(plan: LivePlan) -> Literal["segment"] | datetime | None:
+    """Return the anchor of the series; None where other rules choose them."""
+    anchor = plan.anchor
+    return anchor if anchor == "segment" or isinstance(anchor, datetime) else None
+
+
+def following_history(plan: LivePlan, storage: TickStorage, states: StoredStates) -> StoredHistory:
+    """Return what is stored of symbols that another process writes."""
+    options = HistoryOptions(
+        plan.specs, anchor_of(plan), plan.since, plan.anchor == NOW, fills_gaps=False
+    )
+    return StoredHistory(options, storage, plan.venue, states, clock.utc_now)
+
+
 def _call_in(loop: asyncio.AbstractEventLoop, function: Callable[[], None]) -> None:
     loop.call_soon_threadsafe(function)
-
-
-FAILED = frozenset(
-    {
-        "sidecar_failed",
-        "sidecar_stalled",
-        "sidecar_degraded",
-        "consumer_failed",
-        "finalizing_behind",
-        "trade_conflict",
-        "trade_invalid",
-        "journal_damaged",
-        "archive_differs",
-        "gap_detected",
-        "coverage_gap",
-    }
-)

@@ -20,7 +20,13 @@ from rangebar_polars.live.protocol.freshness import (
 )
 from rangebar_polars.live.protocol.pacing import BatchPace
 from rangebar_polars.live.protocol.sequencing import Feed, Page, Sequencing
-from rangebar_polars.live.protocol.states import Facts, Failure, Reason, StateTracker
+from rangebar_polars.live.protocol.states import (
+    Facts,
+    Failure,
+    Reason,
+    State,
+    StateTracker,
+)
 from rangebar_polars.live.protocol.trades import TradeColumns
 from rangebar_polars.live.symbol_parts import CheckAnswer, PageAnswer, SymbolCounters
 
@@ -69,7 +75,7 @@ class LiveSymbol:
         options: SymbolOptions,
         rest: RestQueue,
         exchange_time: ExchangeTime,
-        reports: SymbolReports,
+        reports: SymbolReports[LiveSymbol],
     ) -> None:
         now = clock.monotonic()
         self.name = name
@@ -176,9 +182,13 @@ class LiveSymbol:
             self._close_quiet_day(now)
         self._may_apply = True
 
-    def failed(self, *, is_refused: bool, closed_until: float | None, was_check: bool) -> None:
+    def failed(
+        self, *, is_refused: bool, closed_until: float | None, was_check: bool, unknown: str = ""
+    ) -> None:
         """Note that REST did not answer."""
         now = clock.monotonic()
+        if unknown:
+            self.fail(Failure.NOT_AT_SOURCE, unknown)
         self._note_rest(is_refused=is_refused, is_unreachable=not is_refused)
         if was_check:
             self._is_checking = False
@@ -200,7 +210,7 @@ class LiveSymbol:
             return float("inf")
         times = [self.tracker.due_at]
         if self._unsynced_since is not None and not self._is_syncing:
-            times.append(self._unsynced_since + SYNC_S)
+            times.append(max(self._unsynced_since + SYNC_S, self._write_at))
         if self.sequencing is None and self.head_id is None and not self._is_checking:
             times.append(self._head_at)
         if self.sequencing is not None and self.failure is None:
@@ -316,6 +326,7 @@ class LiveSymbol:
             return True
         bars = series.push(batch.day, record) if batch.day is not None and record else []
         sequencing.applied(batch)
+        self._may_apply = sequencing.has_waiting
         done = clock.monotonic()
         self._pace.done(now, done)
         self._note_applied(batch, bars, done)
@@ -403,7 +414,7 @@ class LiveSymbol:
         journal, since = self._journal, self._unsynced_since
         if journal is None or since is None or self._is_syncing:
             return
-        if now >= since + SYNC_S:
+        if now >= max(since + SYNC_S, self._write_at):
             self._is_syncing = True
             self._reports.sync(self, journal)
 
@@ -431,6 +442,8 @@ class LiveSymbol:
         if sequencing is not None:
             gaps = sequencing.gaps
             is_behind = not self._has_head or sequencing.is_catching_up or gaps.is_behind
+            # Bars of trades that arrived before are not bars that end from now on.
+            is_behind |= self._may_apply and self.status.state is State.BACKFILL
             is_needed = not self._has_head or len(gaps) > 0
             if gaps.is_reported:
                 reasons.add(Reason.GAP)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeVar
 
 if TYPE_CHECKING:
     from datetime import date, datetime
@@ -16,7 +16,6 @@ if TYPE_CHECKING:
     from rangebar_polars.live.protocol.states import Change
     from rangebar_polars.live.protocol.trades import TradeColumns
     from rangebar_polars.live.series import SeriesBars, SeriesGroup
-    from rangebar_polars.live.symbol import LiveSymbol
 
 __all__ = [
     "CheckAnswer",
@@ -28,6 +27,10 @@ __all__ = [
 ]
 
 
+#: The symbol that reports.
+SymbolT_contra = TypeVar("SymbolT_contra", contravariant=True)
+
+
 class SymbolOptions(NamedTuple):
     """What the configuration says about every symbol."""
 
@@ -37,50 +40,50 @@ class SymbolOptions(NamedTuple):
     freshness_interval_s: float = 60.0
 
 
-class SymbolReports(Protocol):
+class SymbolReports(Protocol[SymbolT_contra]):
     """Where a symbol says what happened. No call waits or raises."""
 
-    def bars(self, symbol: LiveSymbol, bars: list[SeriesBars]) -> None:
+    def bars(self, symbol: SymbolT_contra, bars: list[SeriesBars]) -> None:
         """Take bars that have ended."""
         ...
 
-    def changed(self, symbol: LiveSymbol, change: Change) -> None:
+    def changed(self, symbol: SymbolT_contra, change: Change) -> None:
         """Take a change of the state."""
         ...
 
-    def gap(self, symbol: LiveSymbol, event: GapEvent) -> None:
+    def gap(self, symbol: SymbolT_contra, event: GapEvent) -> None:
         """Take a gap that is detected or healed."""
         ...
 
-    def missing(self, symbol: LiveSymbol, span: MissingIds) -> None:
+    def missing(self, symbol: SymbolT_contra, span: MissingIds) -> None:
         """Take ids that are confirmed missing."""
         ...
 
-    def conflict(self, symbol: LiveSymbol, conflict: Conflict) -> None:
+    def conflict(self, symbol: SymbolT_contra, conflict: Conflict) -> None:
         """Take two different trades of one id."""
         ...
 
-    def late(self, symbol: LiveSymbol, trades: TradeColumns) -> None:
+    def late(self, symbol: SymbolT_contra, trades: TradeColumns) -> None:
         """Take trades whose ids were confirmed missing before."""
         ...
 
-    def day_closed(self, symbol: LiveSymbol, day: date) -> None:
+    def day_closed(self, symbol: SymbolT_contra, day: date) -> None:
         """Take a day of which no trade is expected any more."""
         ...
 
-    def silent(self, symbol: LiveSymbol) -> None:
+    def silent(self, symbol: SymbolT_contra) -> None:
         """Replace the connection, which delivers nothing although REST is ahead."""
         ...
 
-    def found_equal(self, symbol: LiveSymbol) -> None:
+    def found_equal(self, symbol: SymbolT_contra) -> None:
         """Note that a freshness check has found nothing that has not arrived."""
         ...
 
-    def sync(self, symbol: LiveSymbol, journal: Journal) -> None:
+    def sync(self, symbol: SymbolT_contra, journal: Journal) -> None:
         """Sync the journal in another thread, and pass the outcome to `LiveSymbol.synced`."""
         ...
 
-    def wake(self, symbol: LiveSymbol) -> None:
+    def wake(self, symbol: SymbolT_contra) -> None:
         """Call `LiveSymbol.advance` soon."""
         ...
 
@@ -113,12 +116,30 @@ class SymbolRun:
     live_from: date
 
 
+class Answered(Protocol):
+    """What takes the answers of REST."""
+
+    def page(self, request: Request, trades: TradeColumns, sent_at: float) -> None:
+        """Take a page."""
+        ...
+
+    def newest(self, newest_id: int, date: datetime) -> None:
+        """Take REST's newest id."""
+        ...
+
+    def failed(
+        self, *, is_refused: bool, closed_until: float | None, was_check: bool, unknown: str = ""
+    ) -> None:
+        """Note that there was no answer."""
+        ...
+
+
 class PageAnswer:
     """Where the answer to a request of a symbol goes."""
 
     _was_check = False
 
-    def __init__(self, symbol: LiveSymbol, reports: SymbolReports) -> None:
+    def __init__(self, symbol: Answered, reports: SymbolReports[Any]) -> None:
         self._symbol = symbol
         self._reports = reports
 
@@ -132,10 +153,13 @@ class PageAnswer:
         self._symbol.newest(newest_id, date)
         self._reports.wake(self._symbol)
 
-    def failed(self, *, is_refused: bool, closed_until: float | None) -> None:
+    def failed(self, *, is_refused: bool, closed_until: float | None, unknown: str = "") -> None:
         """Note that there was no answer."""
         self._symbol.failed(
-            is_refused=is_refused, closed_until=closed_until, was_check=self._was_check
+            is_refused=is_refused,
+            closed_until=closed_until,
+            was_check=self._was_check,
+            unknown=unknown,
         )
         self._reports.wake(self._symbol)
 

@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from rangebar_polars.notify.sending import disable_notifications, enable_notifications
+from rangebar_polars.notify.enabling import disable_notifications, enable_notifications
 
 __all__ = ["disable_notifications", "enable_notifications"]

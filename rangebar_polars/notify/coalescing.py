@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
-    from rangebar_polars.events import HookPayload
+    from rangebar_polars.events._payload import HookPayload
 
 __all__ = ["Digest", "First", "Line", "Message", "MessagePlan", "Repeats", "Status"]
 
@@ -124,7 +124,7 @@ class MessagePlan:
     >>> from rangebar_polars.notify.coalescing import MessagePlan
     >>> plan = MessagePlan()
     >>> for second in range(200):
-    ...     plan.take(HookPayload("download_failed", "BTCUSDT"), second)
+    ...     _ = plan.take(HookPayload("download_failed", "BTCUSDT"), second)
     >>> plan.next_message(199).payload.event
     'download_failed'
     >>> plan.next_message(199) is None, plan.due_at

@@ -6,9 +6,10 @@ import base64
 import logging
 import re
 import traceback
-from threading import Lock
 from typing import TYPE_CHECKING
 from urllib.parse import parse_qsl, quote, unquote
+
+from rangebar_polars._utils.fork import ForkSafeLock
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -28,7 +29,7 @@ class _HideSecrets(logging.Filter):
 
     def __init__(self) -> None:
         super().__init__()
-        self._lock = Lock()
+        self._lock = ForkSafeLock()
         self._secrets: set[str] = set()
         self._pattern: re.Pattern[str] | None = None
 

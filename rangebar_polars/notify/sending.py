@@ -9,23 +9,19 @@ from typing import TYPE_CHECKING
 
 from rangebar_polars._utils import clock
 from rangebar_polars._utils.fork import ForkSafeLock, after_fork_in_child
-from rangebar_polars.config import settings
-from rangebar_polars.events import connect_notifier
-from rangebar_polars.exceptions import RangeBarError
 from rangebar_polars.notify.coalescing import MessagePlan
-from rangebar_polars.notify.services import configured_services, pushover_service
+from rangebar_polars.notify.services import LogFailures, pushover_service
 from rangebar_polars.notify.wording import note_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
     from rangebar_polars.config import Settings
-    from rangebar_polars.events import HookPayload
+    from rangebar_polars.events._payload import HookPayload
     from rangebar_polars.notify.coalescing import Message
     from rangebar_polars.notify.services import Service
 
-__all__ = ["NotificationCounts", "disable_notifications", "enable_notifications", "enable_services"]
-__all__ += ["notification_counts", "send_status"]
+__all__ = ["NotificationCounts", "notification_counts", "notifications", "send_status"]
 
 _LOG = logging.getLogger("rangebar_polars.notify")
 
@@ -170,17 +166,13 @@ class Route:
                 self._changed.wait(clock.real_seconds(max(0.0, due_at - now)))
 
     def _send(self, message: Message) -> bool:
-        try:
+        with LogFailures():
             return self.service.send(note_of(message))
-        except RangeBarError as error:
-            _LOG.warning("a notification was not sent: %s", error)
-        except Exception:  # noqa: BLE001 - the next message may be fine
-            _LOG.exception("a notification could not be written")
         return False
 
 
 class Notifications:
-    """The routes of this process, as `rangebar_polars.events` knows them."""
+    """The routes of this process, which get the events once `rangebar_polars.events` is connected."""
 
     def __init__(self) -> None:
         self._lock = ForkSafeLock()
@@ -206,8 +198,9 @@ class Notifications:
 
     def take(self, payload: HookPayload) -> None:
         """Take an event for the services that are enabled."""
-        for route in tuple(self._routes):
-            route.take(payload)
+        with self._lock:
+            for route in self._routes:
+                route.take(payload)
 
     def alert(self, payload: HookPayload, chosen: Settings) -> None:
         """Take an alert for the user's Pushover account, unless it is enabled anyway."""
@@ -219,13 +212,13 @@ class Notifications:
                 if self._alerts is not None:
                     self._close([self._alerts], is_dropped=False)
                 self._alerts = self._route(service, _every_event)
-            route = self._alerts
-        route.take(payload)
+            self._alerts.take(payload)
 
     def take_status(self, text: str) -> None:
         """Take a status for the services that are enabled."""
-        for route in tuple(self._routes):
-            route.take_status(text)
+        with self._lock:
+            for route in self._routes:
+                route.take_status(text)
 
     def finish(self) -> None:
         """Send everything that waits now, because the program ends."""
@@ -268,80 +261,11 @@ class Notifications:
 
 
 notifications = Notifications()
-connect_notifier(notifications)
 after_fork_in_child(notifications.restart)
 
 
 def _every_event(_payload: HookPayload) -> bool:
     return True
-
-
-def _is_failure(payload: HookPayload) -> bool:
-    return payload.is_failure
-
-
-def enable_services(services: Iterable[Service], *, failures_only: bool) -> bool:
-    """Send events to those services that are valid, in place of the services so far.
-
-    Returns
-    -------
-    bool
-        Whether there is one. If not, nothing changes.
-    """
-    valid = [one for one in services if one.is_valid()]
-    if valid:
-        notifications.enable(valid, _is_failure if failures_only else _every_event)
-    return bool(valid)
-
-
-def enable_notifications(*, failures_only: bool = True) -> bool:
-    """Send events to every service that the user has set up.
-
-    These are Telegram, Pushover and the addresses of the setting `notify_urls`. A thread sends, so no
-    work waits for a service. The first event of a kind and symbol is a message at once, repeats within
-    300 s become one line, and beyond 20 messages in 10 minutes a service gets one digest. The program
-    waits up to 5 s at its end for what is not sent yet. A second call replaces the first, as do
-    `enable_telegram_notifications` and `enable_failure_notifications`.
-
-    Parameters
-    ----------
-    failures_only
-        Whether only events that report a failure are sent. Otherwise, all others are sent, too, on
-        Telegram without a sound.
-
-    Returns
-    -------
-    bool
-        Whether a service is set up. False without keys, when nothing changes.
-
-    Raises
-    ------
-    MissingExtraError
-        Keys are set, and the extra `notify` is not installed.
-    SettingError
-        A setting is not valid.
-
-    Examples
-    --------
-    >>> from rangebar_polars.notify import disable_notifications, enable_notifications
-    >>> enable_notifications()
-    False
-    >>> disable_notifications()
-    """
-    return enable_services(configured_services(settings()), failures_only=failures_only)
-
-
-def disable_notifications() -> None:
-    """Stop sending events to services, and drop messages that are not sent yet.
-
-    Alerts to Pushover, which need no call, begin again with the next event.
-
-    Examples
-    --------
-    >>> from rangebar_polars.notify import disable_notifications
-    >>> disable_notifications()
-    """
-    notifications.disable()
 
 
 def notification_counts() -> dict[str, NotificationCounts]:

@@ -3,26 +3,36 @@
 from __future__ import annotations
 
 import logging
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
-from threading import Lock, Thread
+from threading import Thread
 from typing import TYPE_CHECKING, Any, Literal
 from urllib.parse import quote, urlencode
 
 from rangebar_polars._text import printable
 from rangebar_polars._utils import clock
+from rangebar_polars._utils.fork import ForkSafeLock
 from rangebar_polars._utils.optional import import_extra
 from rangebar_polars.config import settings
-from rangebar_polars.exceptions import SettingError
+from rangebar_polars.exceptions import RangeBarError, SettingError
 from rangebar_polars.notify.secrets import hide, secrets_of
 from rangebar_polars.notify.wording import Note
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from types import TracebackType
 
     from rangebar_polars.config import Settings
     from rangebar_polars.notify.wording import Priority
 
-__all__ = ["Service", "configured_services", "post", "pushover_address", "pushover_service"]
+__all__ = [
+    "LogFailures",
+    "Service",
+    "configured_services",
+    "post",
+    "pushover_address",
+    "pushover_service",
+]
 __all__ += ["sending_settings", "telegram_address", "telegram_service"]
 
 _LOG = logging.getLogger("rangebar_polars.notify")
@@ -50,7 +60,10 @@ def pushover_address(keys: tuple[str, ...], priority: Priority, **options: str |
     token, user = keys
     options |= {"priority": priority}
     if priority == "emergency":
-        options |= {"interval": str(EMERGENCY_REPEAT_S), "expire": str(EMERGENCY_EXPIRE_S)}
+        # In newer releases of apprise, `retry` is an option of every service.
+        asset = import_extra("apprise", "notify").AppriseAsset
+        interval = "interval" if hasattr(asset, "default_service_retry") else "retry"
+        options |= {interval: str(EMERGENCY_REPEAT_S), "expire": str(EMERGENCY_EXPIRE_S)}
     query = urlencode(
         {key: printable(value) for key, value in options.items() if value is not None}
     )
@@ -169,7 +182,7 @@ class _Calls:
     """Calls that may hang, each of them in a thread of its own."""
 
     def __init__(self) -> None:
-        self._lock = Lock()
+        self._lock = ForkSafeLock()
         self._hanging: dict[str, Thread] = {}
 
     def run(self, place: str, call: Callable[[], bool]) -> bool:
@@ -196,10 +209,24 @@ class _Calls:
 _calls = _Calls()
 
 
+class LogFailures(AbstractContextManager[None]):
+    """Logs and suppresses an exception of a message, for which nobody waits or which returns False."""
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> bool:
+        if not isinstance(error, Exception):
+            return False
+        # The text of other errors can contain an address with its keys.
+        reason = str(error) if isinstance(error, RangeBarError) else type(error).__name__
+        _LOG.warning("a notification was not sent: %s", reason)
+        return True
+
+
 def _quiet(call: Callable[[], bool]) -> bool:
-    try:
+    with LogFailures():
         return call()
-    except Exception as error:  # noqa: BLE001 - the plugins of apprise raise anything
-        # Its text may contain an address.
-        _LOG.warning("a notification failed with `%s`", type(error).__name__)
-        return False
+    return False

@@ -9,6 +9,8 @@ __all__ = ["split_html", "split_text"]
 
 #: Characters of a message, in units of UTF-16 as Telegram counts them.
 LONGEST = 4096
+# Tags within one another that are closed and opened again. Telegram rejects more in one message.
+MOST_OPEN = 100
 # A tag, an entity, or one character.
 _PIECE = re.compile(r"<(/?)([A-Za-z][A-Za-z0-9-]*)[^<>]*>|&#?\w{1,20};|.", re.DOTALL)
 _WITHOUT_END = ("br", "hr", "img")
@@ -84,14 +86,18 @@ def _end_of_part(
 ) -> tuple[int, tuple[_Piece, ...]]:
     """Return where the part ends that begins at `start`, and the tags that are open there."""
     length = sum(piece.length for piece in opened)
+    closing = len(_closing(opened))
     # The last position behind a break of each kind, in the second half of the part.
     breaks: dict[str, tuple[int, tuple[_Piece, ...]]] = {}
     for position in range(start, len(pieces)):
         piece = pieces[position]
-        after = _after(opened, piece)
         length += piece.length
+        after = opened
+        if piece.opens or piece.closes:
+            after = _after(opened, piece)
+            closing = len(_closing(after))
         # A piece is not split, however long. Spaces at the end of a part are left out.
-        is_full = length + len(_closing(after)) > longest and not piece.text.isspace()
+        is_full = length + closing > longest and not piece.text.isspace()
         if is_full and position > start:
             return breaks.get("\n") or breaks.get(" ") or (position, opened)
         opened = after
@@ -103,7 +109,7 @@ def _end_of_part(
 def _after(opened: tuple[_Piece, ...], piece: _Piece) -> tuple[_Piece, ...]:
     """Return the tags that are open after a piece."""
     if piece.opens:
-        return (*opened, piece)
+        return (*opened, piece) if len(opened) < MOST_OPEN else opened
     if piece.closes:
         for position in range(len(opened) - 1, -1, -1):
             if opened[position].opens == piece.closes:

@@ -8,7 +8,7 @@ from typing import Literal
 from rangebar_polars._text import printable
 from rangebar_polars.config import settings
 from rangebar_polars.exceptions import unknown_choice
-from rangebar_polars.notify.sending import enable_services
+from rangebar_polars.notify.enabling import enable_services
 from rangebar_polars.notify.services import (
     post,
     sending_settings,

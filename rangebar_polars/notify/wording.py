@@ -13,7 +13,7 @@ from rangebar_polars.notify.coalescing import Digest, First, Status
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from rangebar_polars.events import HookPayload
+    from rangebar_polars.events._payload import HookPayload
     from rangebar_polars.notify.coalescing import Line, Message
 
 __all__ = ["Note", "Priority", "escaped", "note_of"]

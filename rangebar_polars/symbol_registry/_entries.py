@@ -7,7 +7,7 @@ from dataclasses import MISSING, dataclass, field, fields
 from typing import TYPE_CHECKING, Any
 
 from rangebar_polars._text import either
-from rangebar_polars._utils.setting_types import (
+from rangebar_polars._utils.settings.types import (
     COUNT,
     DATE,
     SWITCH,

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
 from rangebar_polars._text import count_text, shown
+from rangebar_polars._utils import clock
 from rangebar_polars._utils.arguments.checks import count_of
 from rangebar_polars.exceptions import with_hint
 from rangebar_polars.validation._columns import (
@@ -188,7 +188,7 @@ def validate_tier2(
     >>> result["error"]
     '1 of 2 columns is significant; at least 3 must be'
     """
-    started = perf_counter()
+    started = clock.monotonic()
     require_libraries()
     most = count_of(max_rows, "max_rows", meant=100_000)
     if not isinstance(target_col, str):
@@ -200,7 +200,7 @@ def validate_tier2(
     found = f"tier 1 failed: {fault}" if fault else _choose(df, target_col, features, most)
     error = found if isinstance(found, str) else _evaluate(result, found)
     if not isinstance(found, str):
-        result["seconds"] = perf_counter() - started
+        result["seconds"] = clock.monotonic() - started
     result["tier2_passed"] = error is None
     if error is not None:
         result["error"] = error

@@ -19,8 +19,9 @@ impl Cut {
     #[inline]
     pub fn end_row(&self) -> usize {
         match self.cause {
-            Cause::Threshold | Cause::Run => (self.at as usize).saturating_sub(1),
-            Cause::Reset | Cause::Gap | Cause::Discard => self.at as usize,
+            Cause::Threshold => (self.at as usize).saturating_sub(1),
+            // The record before may be in an earlier chunk.
+            Cause::Run | Cause::Reset | Cause::Gap | Cause::Discard => self.at as usize,
         }
     }
 

@@ -39,7 +39,9 @@ impl LiveSeries {
     }
 }
 
+/// Bars that ended, by the index of their series: of the core, and as frames.
 type Ended = Vec<(usize, Vec<Bar>)>;
+type EndedFrames<'py> = Vec<(usize, Bound<'py, PyAny>)>;
 
 /// Pushes trades to some of the series, or to none of them if one refuses.
 fn push_all(series: &mut [LiveSeries], only: Option<usize>, trades: &TradeColumns) -> Result<Ended, FrameError> {
@@ -97,12 +99,7 @@ impl LiveBuilders {
     /// Pushes the trades of a record to all series, or to one. Returns the bars that end, by the index of
     /// their series; None if none does. After an error no series has changed.
     #[pyo3(signature = (record, index=None))]
-    fn push<'py>(
-        &self,
-        py: Python<'py>,
-        record: &[u8],
-        index: Option<usize>,
-    ) -> PyResult<Option<Vec<(usize, Bound<'py, PyAny>)>>> {
+    fn push<'py>(&self, py: Python<'py>, record: &[u8], index: Option<usize>) -> PyResult<Option<EndedFrames<'py>>> {
         let trades = match decode(record) {
             Ok((found, [])) if found.kind == Kind::Trades => TradeColumns::of(found.payload, found.rows),
             _ => None,

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import math
 import os
-import pty
 import signal
 import subprocess
 import sys
@@ -13,7 +12,7 @@ import textwrap
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
@@ -27,8 +26,11 @@ from rangebar_polars.live.health.stored import state_content, stored_statuses
 from rangebar_polars.live.protocol.states import Failure, Reason, State
 from rangebar_polars.storage.layout import SymbolDir
 from rangebar_polars.storage.live.state_file import state_path, write_state
-from rangebar_polars.storage.live.writer_lock import take_locks
+from rangebar_polars.storage.live.writer_lock import WriterLock
 from rangebar_polars.storage.parquet import TickStorage
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="no live bars on Windows")
 
@@ -80,10 +82,10 @@ HOLDER = textwrap.dedent("""\
     from pathlib import Path
     from rangebar_polars._files.disk import Disk
     from rangebar_polars.storage.layout import SymbolDir
-    from rangebar_polars.storage.live.writer_lock import take_locks
+    from rangebar_polars.storage.live.writer_lock import WriterLock
     root, *names = sys.argv[1:]
     parts = [name.split("/") for name in names]
-    locks = take_locks([SymbolDir(Path(root), "binance", *one, Disk()) for one in parts])
+    locks = WriterLock.take_all([SymbolDir(Path(root), "binance", *one, Disk()) for one in parts])
     print("held", flush=True)
     sys.stdin.read()
 """)
@@ -93,7 +95,7 @@ HOLDER = textwrap.dedent("""\
 def writer(folder: Path, *names: str):
     """Hold the writer locks of symbols. The kernel refuses them to other open files of this process."""
     parts = [name.split("/") for name in names or ("spot/BTCUSDT",)]
-    locks = take_locks([symbol_dir(folder, symbol, market) for market, symbol in parts])
+    locks = WriterLock.take_all([symbol_dir(folder, symbol, market) for market, symbol in parts])
     try:
         yield
     finally:
@@ -402,7 +404,7 @@ def test_watch_as_json_is_a_line_each_time(folder) -> None:
 
 def test_watch_redraws_on_a_terminal(folder) -> None:
     put(folder)
-    ours, theirs = pty.openpty()
+    ours, theirs = os.openpty()
     with writer(folder), watching(folder, stdout=theirs, stderr=theirs) as watched:
         os.close(theirs)
         text = b""

@@ -20,7 +20,7 @@ use crate::naive;
 use crate::properties::{assert_same, codes_of};
 use crate::trades::{Trades, any_walk, bitmap, take, walk};
 
-const UNIT: TimeUnit = TimeUnit::Microseconds;
+pub const UNIT: TimeUnit = TimeUnit::Microseconds;
 
 pub fn inputs() -> Inputs {
     let all = [Inputs::FLOW, Inputs::UNSIDED, Inputs::AGG_ID, Inputs::FILLS];
@@ -49,7 +49,7 @@ pub fn builder(settings: &Settings, columns: &[&Column], window: Window) -> Rang
 }
 
 /// Pushes trades in parts of these lengths, resumed from a checkpoint after each if wanted.
-fn build(
+pub fn build(
     (trades, codes): (&Trades, Option<&[u32]>),
     settings: &Settings,
     (columns, window): (&[&Column], Window),
@@ -79,16 +79,17 @@ fn build(
     (all, partial, made.save())
 }
 
-fn assert_equal(left: &[Bar], right: &[Bar]) {
+pub fn assert_equal(left: &[Bar], right: &[Bar]) {
     assert_same(left, right);
     for (a, b) in left.iter().zip(right) {
         assert_eq!(a.values, b.values);
     }
 }
 
-fn any_window() -> impl Strategy<Value = Window> {
+pub fn any_window() -> impl Strategy<Value = Window> {
     prop_oneof![
         (1u64..400).prop_map(Window::Records),
+        (1u64..8).prop_map(Window::Records),
         Just(Window::Records(10_000)),
         (1u64..5).prop_map(Window::Bars),
         (0u64..100_000).prop_map(Window::Time),
@@ -96,7 +97,7 @@ fn any_window() -> impl Strategy<Value = Window> {
     ]
 }
 
-fn any_columns() -> impl Strategy<Value = Vec<&'static Column>> {
+pub fn any_columns() -> impl Strategy<Value = Vec<&'static Column>> {
     prop_oneof![
         3 => Just(columns(&[""])),
         1 => Just(columns(&["lookback"])),
@@ -105,8 +106,8 @@ fn any_columns() -> impl Strategy<Value = Vec<&'static Column>> {
     ]
 }
 
-fn any_settings() -> impl Strategy<Value = Settings> {
-    let dbps = prop_oneof![Just(vec![30]), Just(vec![60, 20]), Just(vec![500])];
+pub fn any_settings() -> impl Strategy<Value = Settings> {
+    let dbps = prop_oneof![Just(vec![30]), Just(vec![60, 20]), Just(vec![500]), Just(vec![1_000, 200])];
     let reset = prop_oneof![Just(None), Just(Some(Reset::Day))];
     let max_gap = prop_oneof![Just(None), Just(Some(200)), Just(Some(80_000_000_000))];
     (dbps, reset, max_gap).prop_map(|(dbps, reset, max_gap)| settings(&dbps, reset, max_gap))
@@ -361,7 +362,7 @@ fn stretches(trades: &Trades, settings: &Settings) -> Vec<usize> {
 }
 
 /// The first record of a window, as the contract says it.
-fn first_record(trades: &Trades, window: Window, stretch: usize, opened: &[usize], at: usize) -> usize {
+pub fn first_record(trades: &Trades, window: Window, stretch: usize, opened: &[usize], at: usize) -> usize {
     let own: Vec<usize> = opened.iter().copied().filter(|start| *start >= stretch).collect();
     let first = match window {
         Window::Records(records) => at.saturating_sub(records as usize),
@@ -375,7 +376,7 @@ fn first_record(trades: &Trades, window: Window, stretch: usize, opened: &[usize
 }
 
 /// Look-back columns that are those of a bar as well, and these.
-fn pairs() -> (Vec<&'static Column>, Vec<&'static Column>) {
+pub fn pairs() -> (Vec<&'static Column>, Vec<&'static Column>) {
     let bar_name = |column: &Column| column.name.replacen("lookback", "intra", 1);
     let of_bar = columns(&["intra"]);
     let find = |column: &Column| of_bar.iter().find(|other| other.name == bar_name(column)).copied();
@@ -398,11 +399,13 @@ fn a_bar_that_is_too_long_has_no_held_values() {
         trades.price = (0..rows).map(|row| 100.0 + (row * row % 7) as f64 / 100.0).collect();
         let columns = columns(&["intra_bull_epoch_density", "order_size_p50", "order_count"]);
         let far = settings(&[100_000], None, None);
-        let (ended, partial, _) = build((&trades, None), &far, (&columns, Window::Records(1)), &[400_000], false);
+        // A state of exactly as many records as are held can be resumed.
+        let (ended, partial, state) = build((&trades, None), &far, (&columns, Window::Records(1)), &[HELD, 1], true);
         assert!(ended.is_empty());
         let values = partial[0].values.as_ref().unwrap();
         let is_held = |at: usize| !f64::from_bits(values[at]).is_nan();
         assert_eq!((is_held(0), is_held(2)), (rows == HELD, rows == HELD));
         assert!(values[1] as i64 > 1_000);
+        assert_eq!(state.len() > HELD, rows == HELD, "records are held as long as they are needed");
     }
 }

@@ -17,8 +17,7 @@ from rangebar_polars.bar_series.identity import BarSpec
 from rangebar_polars.exceptions import StorageError
 from rangebar_polars.live.consumers.replay import Replayed
 from rangebar_polars.live.frames import BarFrames
-from rangebar_polars.live.interfaces import SeriesStart
-from rangebar_polars.live.series import SeriesBars
+from rangebar_polars.live.interfaces import SeriesBars, SeriesStart
 
 FIRST_DAY = date(2026, 11, 2)
 THRESHOLDS = (250, 500)
@@ -44,7 +43,9 @@ class BarWorld:
         "day", or "none" for one segment.
     """
 
-    def __init__(self, days=6, spacing=(3, 7), reset="day", symbol="BTCUSDT", thresholds=THRESHOLDS):
+    def __init__(
+        self, days=6, spacing=(3, 7), reset="day", symbol="BTCUSDT", thresholds=THRESHOLDS
+    ):
         self.days, self.reset, self.symbol = days, reset, symbol
         self.thresholds = thresholds
         self.spacing = dict(zip(thresholds, spacing, strict=False))
@@ -97,16 +98,16 @@ class BarWorld:
     def starts(self, after_id=None, begin=None):
         after = self.applied_id if after_id is None else after_id
         return [
-            SeriesStart(self.newest(t), after, self.revisions[t], None if begin is None else begin[t])
+            SeriesStart(
+                self.newest(t), after, self.revisions[t], None if begin is None else begin[t]
+            )
             for t in self.thresholds
         ]
 
     def apply(self, count):
         """Apply trades, and return the bars that end."""
         before, self.applied_id = self.applied_id, min(self.last_id, self.applied_id + count)
-        pieces = [
-            piece for t in self.thresholds for piece in self.bars(t, before, self.applied_id)
-        ]
+        pieces = [piece for t in self.thresholds for piece in self.bars(t, before, self.applied_id)]
         return [piece._replace(bars=piece.bars.drop("ended_at", "day")) for piece in pieces]
 
     # The source of replays

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import polars as pl
 
-from exchange import Exchange, Tape
+from exchange import Tape
 from rangebar_polars.compute.builder import RangeBarBuilder
 
 if TYPE_CHECKING:
@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     import pytest
+
+    from exchange import Exchange
 
 WAIT_S = 120.0
 SYMBOL = "BTCUSDT"
@@ -53,7 +55,9 @@ def wait_for(condition: Callable[[], object], what: Callable[[], object] = lambd
     raise TimeoutError(f"it never came true: {what()}")
 
 
-def truth(tape: Tape, threshold: int, anchor: datetime, through_id: int | None = None) -> pl.DataFrame:
+def truth(
+    tape: Tape, threshold: int, anchor: datetime, through_id: int | None = None
+) -> pl.DataFrame:
     """The bars of a builder over the trades from an anchor on."""
     ticks = tape.ticks.filter(pl.col("timestamp") >= anchor)
     if through_id is not None:
@@ -71,3 +75,9 @@ def assert_same_bars(found: pl.DataFrame, expected: pl.DataFrame) -> None:
 
 def day_start_of(now: datetime) -> datetime:
     return now.replace(hour=0, minute=0, second=0, microsecond=0)
+
+
+def pages_asked(exchange: Exchange) -> list[str]:
+    """The first ids of the pages that were requested from REST so far."""
+    found = exchange.asked(lambda request: "fromId" in request.query)
+    return [one.query["fromId"] for one in found]

@@ -6,7 +6,7 @@ import asyncio
 import threading
 from typing import TYPE_CHECKING, Any, Self
 
-from rangebar_polars.live.backfill import RestRequests
+from rangebar_polars.live.network.backfill import RestRequests
 from rangebar_polars.live.protocol.gaps import Request
 
 if TYPE_CHECKING:

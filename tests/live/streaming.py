@@ -7,13 +7,13 @@ import threading
 from typing import TYPE_CHECKING, Any, Self
 
 from rangebar_polars.fetch.binance.stream import StreamTrade
-from rangebar_polars.live.connector import Connected, Connector, Disconnected, NotConnected
+from rangebar_polars.live.network.connector import Connected, Connector, Disconnected, NotConnected
 from rangebar_polars.live.protocol.backoff import ConnectBudget
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from rangebar_polars.live.connection import StreamConnection
+    from rangebar_polars.live.network.connection import StreamConnection
 
 __all__ = ["Streaming", "lowest"]
 

@@ -25,13 +25,13 @@ from rangebar_polars.fetch.binance.stream import (
     StreamTrade,
     stream_url,
 )
-from rangebar_polars.live.connection import (
+from rangebar_polars.live.network.connection import (
     PING_INTERVAL_S,
     PING_TIMEOUT_S,
     LostReason,
     StreamConnection,
 )
-from rangebar_polars.live.connector import Connector
+from rangebar_polars.live.network.connector import Connector
 from rangebar_polars.live.protocol.backoff import ConnectBudget
 from rangebar_polars.live.protocol.replacement import AGE_S, ReplaceReason
 

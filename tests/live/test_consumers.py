@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import threading
+from itertools import pairwise
 
 import polars as pl
 import pytest
@@ -130,7 +131,7 @@ def test_a_frame_is_offered_again_until_it_is_taken(world, tmp_path, fast, raise
     apply(world, found, 10)
     status = closed(found)
     assert all(frame.equals(offered[0][1]) for _, frame in offered[: raises + 1])
-    waits = [b[0] - a[0] for a, b in zip(offered, offered[1 : raises + 1], strict=False)]
+    waits = [b[0] - a[0] for a, b in pairwise(offered)]
     assert all(wait >= limit for wait, limit in zip(waits, (1, 2, 4), strict=False))
     check_all(world, taken, 30)
     assert (status.failures, status.state, reports.events) == (raises, "ok", [])
@@ -321,8 +322,7 @@ def test_a_coroutine_function_runs_in_the_loop_of_the_caller(world, tmp_path):
         apply(world, found, 10)
         done = asyncio.Event()
         loop = asyncio.get_running_loop()
-        while not reports.stops:
-            await asyncio.sleep(0.01)
+        await asyncio.to_thread(wait_for, reports.condition, lambda: reports.stops)
         found.close(lambda: loop.call_soon_threadsafe(done.set))
         await done.wait()
         return found.status()
@@ -350,9 +350,7 @@ def test_abort_ends_a_close_that_takes_too_long(world, tmp_path, kind):
             cancelled.append(True)
             raise
 
-    found = consumer(
-        world, tmp_path, function if kind == "function" else coroutine, Reports()
-    )
+    found = consumer(world, tmp_path, function if kind == "function" else coroutine, Reports())
     begin(world, found, 30)
     apply(world, found, 20)
     assert hangs.wait(120.0)

@@ -20,10 +20,10 @@ from rangebar_polars.bar_series.live_builders import bars_digest, bars_state
 from rangebar_polars.compute.builder import RangeBarBuilder
 from rangebar_polars.exceptions import CacheUnavailableError
 from rangebar_polars.live.finalizing import Finalizer, FinalizingOptions
+from rangebar_polars.live.helper.base import Base
 from rangebar_polars.live.helper.client import Helper
 from rangebar_polars.live.helper.messages import Message, series_values
 from rangebar_polars.live.helper.states import LocalStates
-from rangebar_polars.live.history import Base
 from rangebar_polars.populate.local_checkpoint import read_live
 from rangebar_polars.storage.live.journal import LiveJournal
 from rangebar_polars.storage.live.state_file import read_state

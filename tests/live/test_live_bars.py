@@ -16,6 +16,7 @@ from live.market import (
     SYMBOL,
     assert_same_bars,
     day_start_of,
+    pages_asked,
     point_at,
     tape_of,
     this_moment,
@@ -23,7 +24,6 @@ from live.market import (
     wait_for,
 )
 from rangebar_polars.exceptions import (
-    LeaseError,
     SymbolNotRegisteredError,
     ThresholdError,
 )
@@ -97,14 +97,13 @@ def test_a_second_call_continues_from_what_is_stored(market):
     exchange, tape = market
     with live_bars(SYMBOL, 250, since=START) as live:
         play(exchange, live, tape, 300)
-    begun = exchange.rest_requests()
+    begun = len(pages_asked(exchange))
     with live_bars(SYMBOL, 250, since=START) as live:
         last = play(exchange, live, tape, 300)
         bars = truth(tape, 250, START, last)
         assert_same_bars(drained(live, bars.height), bars)
     # The trades of before were not requested again: there is no backfill of them.
-    pages = [one for one in exchange.rest_requests()[len(begun) :] if "fromId" in one]
-    assert len(pages) <= 2
+    assert len(pages_asked(exchange)) - begun <= 2
 
 
 def test_it_can_be_iterated_plain_and_async(market):
@@ -114,9 +113,7 @@ def test_it_can_be_iterated_plain_and_async(market):
         plain = pl.concat(list(live))
 
     async def collected():
-        async with live_bars(
-            SYMBOL, 250, since=START, until=NOW + timedelta(seconds=600)
-        ) as live:
+        async with live_bars(SYMBOL, 250, since=START, until=NOW + timedelta(seconds=600)) as live:
             return pl.concat([frame async for frame in live])
 
     until = pl.col("close_time") < NOW + timedelta(seconds=600)
@@ -194,8 +191,35 @@ def test_the_error_of_a_symbol_that_the_exchange_does_not_know(market, monkeypat
         next(live)
 
 
-def test_two_calls_cannot_write_one_symbol(market):
-    with live_bars(SYMBOL, 250) as live:
-        wait_for(lambda: is_live(live), live.status)
-        with pytest.raises(LeaseError, match="already streamed"):
-            live_bars([SYMBOL], 250)
+@pytest.mark.parametrize("since", [START, None])
+def test_a_second_call_follows_the_first_without_a_connection(market, since):
+    exchange, tape = market
+    with live_bars(SYMBOL, 250, anchor=START) as writer:
+        wait_for(lambda: is_live(writer), writer.status)
+        with live_bars(SYMBOL, 250, anchor=START, since=since) as follower:
+            wait_for(lambda: is_live(follower), follower.status)
+            last = play(exchange, writer, tape, 900)
+            bars = truth(tape, 250, START, last)
+            own = writer.collect(3)
+            if since is None:
+                bars = bars.filter(pl.col("last_agg_trade_id") >= own.item(0, "last_agg_trade_id"))
+            assert_same_bars(drained(follower, bars.height), bars)
+        assert len(exchange.streams.connections) == 1
+
+
+def test_a_follower_waits_for_a_writer_and_goes_on_with_the_next_one(market):
+    exchange, tape = market
+    writer = live_bars(SYMBOL, 250, anchor=START)
+    wait_for(lambda: is_live(writer), writer.status)
+    with live_bars(SYMBOL, 250, anchor=START, since=START) as follower:
+        last = play(exchange, writer, tape, 300)
+        first = drained(follower, truth(tape, 250, START, last).height)
+        writer.close()
+        wait_for(lambda: follower.status()[0]["state"] == "writer gone", follower.status)
+        exchange.play(timedelta(seconds=300))
+        assert follower.collect(1, timeout=0.1).height == 0
+        with live_bars(SYMBOL, 250, anchor=START) as writer:
+            last = play(exchange, writer, tape, 300)
+            bars = truth(tape, 250, START, last)
+            rest = drained(follower, bars.height - first.height)
+            assert_same_bars(pl.concat([first, rest]), bars)

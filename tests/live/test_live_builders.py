@@ -74,11 +74,15 @@ def assert_same(live, plain):
 @given(
     frame=trades(),
     cuts=st.lists(st.integers(0, 1_000), max_size=8),
-    resets=st.lists(st.tuples(st.integers(0, 8), st.integers(0, 3)), max_size=4),
+    resets=st.lists(st.tuples(st.integers(0, 8), st.integers(0, 4)), max_size=4),
     warm=st.integers(0, 30),
+    threshold=st.integers(1, 100_000),
 )
-def test_any_records_give_the_bars_and_states_of_range_bar_builders(frame, cuts, resets, warm):
-    plain = [new_builder(spec) for spec in SPECS]
+def test_any_records_give_the_bars_and_states_of_range_bar_builders(
+    frame, cuts, resets, warm, threshold
+):
+    specs = [BarSpec.of("BTCUSDT", threshold), *SPECS]
+    plain = [new_builder(spec) for spec in specs]
     for builder in plain[: len(plain) // 2]:  # one half starts with the states of units
         builder.push(frame[:warm])
     for builder in plain[len(plain) // 2 :]:
@@ -98,7 +102,7 @@ def test_any_records_give_the_bars_and_states_of_range_bar_builders(frame, cuts,
                 assert bars.equals(others)
         for at, index in resets:
             if at == number:
-                plain[index] = new_builder(SPECS[index])
+                plain[index] = new_builder(specs[index])
                 live.replace(index, plain[index].checkpoint())
         states = [builder.checkpoint() for builder in plain]
         assert [live.checkpoint(index) for index in range(len(live))] == states

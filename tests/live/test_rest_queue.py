@@ -13,7 +13,7 @@ from exchange.tape import Tape
 from live.requesting import Requesting
 from rangebar_polars._utils import clock
 from rangebar_polars.exceptions import SourceError
-from rangebar_polars.live.backfill import RestStoppedError
+from rangebar_polars.live.network.backfill import RestStoppedError
 from rangebar_polars.live.protocol.trades import Trade
 from rangebar_polars.live.protocol.values import is_sentinel, unusual
 from rangebar_polars.sources import TRADES_SCHEMA
@@ -195,6 +195,13 @@ def test_a_missing_member_makes_its_trade_invalid(box, requesting):
     assert unusual(requesting.wait_for(1)[0][3]) == [0]
 
 
+def test_an_answer_without_one_whole_trade_is_worthless(box, requesting):
+    box.fail("aggTrades", faults.changed_page(lambda rows: [{"a": row["a"]} for row in rows]))
+    requesting.page(1)
+    assert requesting.wait_for(1) == [("gap 1", "failed", False, None)]
+    assert "has no `T`" in requesting.queue.status().last_error
+
+
 def test_a_sentinel_arrives_as_a_sentinel(box, requesting):
     nothing = {"p": "0.00000000", "q": "0.00000000", "f": -1, "l": -1}
     box.fail("aggTrades", faults.changed_page(lambda rows: [rows[0] | nothing, *rows[1:]]))
@@ -275,11 +282,11 @@ def test_the_newest_id_of_an_empty_page_is_a_failure(box, requesting):
 
 
 def test_the_first_trade_is_asked_for_until_there_is_an_answer(box, tape, requesting):
-    clock.install(rate=600.0)
+    clock.install(rate=20.0)
     try:
         first = requesting.queue.first_id("BTCUSDT", TODAY)
-        box.fail("aggTrades", faults.status(500), times=4)
-        box.fail("aggTrades", faults.malformed_json(), times=2)
+        box.fail("aggTrades", faults.status(500), times=3)
+        box.fail("aggTrades", faults.malformed_json())
         assert requesting.queue.first_id("BTCUSDT", TODAY) == first
     finally:
         clock.install()
@@ -321,7 +328,7 @@ def test_an_error_of_the_program_reaches_the_loop(box, monkeypatch):
     def broken(*_):
         raise ZeroDivisionError
 
-    monkeypatch.setattr("rangebar_polars.live.backfill._trades_of", broken)
+    monkeypatch.setattr("rangebar_polars.live.network.backfill._trades_of", broken)
     with Requesting() as running:
         running.page(1)
         running.wait(lambda: running.errors)
@@ -332,7 +339,7 @@ def test_an_error_of_the_program_reaches_the_loop(box, monkeypatch):
 
 
 def test_trades_of_a_page_are_those_of_the_stream() -> None:
-    from rangebar_polars.live.backfill import _trades_of
+    from rangebar_polars.live.network.backfill import _trades_of
 
     body = b'[{"a":7,"p":"0.10","q":"2.50000000","f":9,"l":10,"T":1793577600000001,"m":false}]'
     expected = [Trade(1_793_577_600_000_001, 0.1, 2.5, 7, 9, 10, False)]

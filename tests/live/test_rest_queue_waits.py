@@ -24,7 +24,7 @@ from live.requesting import Requesting
 from rangebar_polars._utils import clock
 from rangebar_polars.exceptions import TransientSourceError
 from rangebar_polars.fetch.binance.rest import BinanceRest
-from rangebar_polars.live.backfill import RestStoppedError
+from rangebar_polars.live.network.backfill import RestStoppedError
 
 pytest.importorskip("httpcore2")
 
@@ -156,21 +156,22 @@ def test_backfill_leaves_weight_to_gaps_and_checks(box, still):
         ]
 
 
-def test_a_wait_for_weight_ends_with_the_minute(box):
+def test_a_wait_for_weight_ends_with_the_minute_of_the_exchange(box, still):
     box.rest.limits.used["/api/v3"] = 5_000
-    clock.install(rate=120.0)
-    try:
-        with Requesting() as running:
-            running.newest()
-            running.wait_for(1)
-            begun = clock.monotonic()
-            box.rest.limits.used["/api/v3"] = 0
-            running.page(1)
-            ((_, _, _, _, sent_at),) = running.wait_for(2)[1:]
-            # The exchange says ten past midnight, so its minute has just begun.
-            assert sent_at >= begun + 59.0
-    finally:
-        clock.install()
+    with Requesting() as running:
+        begun = clock.monotonic()
+        running.newest()
+        running.wait_for(1)
+        box.rest.limits.used["/api/v3"] = 0
+        running.page(1, is_gap=False)
+        pause_until(lambda: running.queue._waiting[3])
+        # It is ten past midnight there, so the minute has just begun.
+        pass_by(60.0)
+        # Something else to do wakes the thread, which would look again after some seconds.
+        running.page(2)
+        answers = running.wait_for(3)[1:]
+        assert {answer[0] for answer in answers} == {"backfill 1", "gap 2"}
+        assert all(answer[4] >= begun + 60.0 for answer in answers)
 
 
 # ---- stop

@@ -142,3 +142,49 @@ def test_what_live_bars_use_counts_for_others():
     assert budget.take(20, per_minute=3_000, is_even=True) == 60.0
     time.now = 60.0
     assert budget.take(20, per_minute=3_000, is_even=True) == 0.0
+
+
+class Host:
+    """A host that counts by its own minutes, and says so in whole seconds."""
+
+    def __init__(self, offset_s):
+        self.offset_s = offset_s
+        self.minute, self.count = None, 0
+
+    def _turn(self, now):
+        minute = int((now + self.offset_s) // 60)
+        if minute != self.minute:
+            self.minute, self.count = minute, 0
+
+    def take(self, weight, now):
+        self._turn(now)
+        self.count += weight
+        return self.count
+
+    def seconds_left(self, now):
+        self._turn(now)
+        return 60 - int((now + self.offset_s) % 60)
+
+
+@given(
+    st.lists(st.tuples(st.floats(0.0, 20.0), st.integers(0, 40)), max_size=80),
+    st.floats(0.0, 60.0),
+    st.sampled_from([Caller.LIVE, Caller.OTHER]),
+)
+def test_the_host_never_counts_more_than_the_limit_and_what_others_send_between(
+    steps, offset_s, caller
+):
+    """Other programs send in each step; the caller knows of it by the answer to its last request."""
+    weight, limit = 20, limit_of(caller, 200, 1.0)
+    host, minute, now, since = Host(offset_s), MinuteWeight(), 0.0, 0
+    for step_s, others in steps:
+        now += step_s
+        host.take(others, now)
+        since += others
+        if minute.wait_s(weight, limit, now) > 0:
+            continue
+        minute.spend(weight, now)
+        used = host.take(weight, now)
+        assert used <= max(limit, weight) + since
+        minute.report(used, now, now, host.seconds_left(now))
+        since = 0

@@ -105,9 +105,9 @@ def _add_behaviour(command: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Run `rangebar sidecar`."""
-    from rangebar_polars.live.config import SidecarConfig
     from rangebar_polars.live.log import log_to
-    from rangebar_polars.live.run import check_sidecar, run_sidecar
+    from rangebar_polars.sidecar.config import SidecarConfig
+    from rangebar_polars.sidecar.run import check_sidecar, run_sidecar
 
     try:
         config = SidecarConfig.from_settings(**_values(arguments))

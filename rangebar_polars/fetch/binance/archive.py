@@ -14,6 +14,7 @@ from rangebar_polars._utils.fork import raise_if_forked
 from rangebar_polars._utils.span import day_start, parse_day, parse_span
 from rangebar_polars.config import settings
 from rangebar_polars.day_ticks import DayTicks, Origin
+from rangebar_polars.events import ChecksumFailed, emit
 from rangebar_polars.exceptions import (
     ArchiveMissingError,
     CorruptSourceError,
@@ -223,10 +224,12 @@ class BinanceArchive:
         sha256 = hashlib.sha256(fetched.content).hexdigest()
         published = self._published_checksum(file, fresh=fresh)
         fault = published.fault_of(sha256)
+        url = self._transport.url_of(file.path)
+        if fresh and fault and not published.fault:
+            emit(ChecksumFailed(file.symbol, file.first, url, published.record, sha256))
         # A missing checksum is an answer already, so a second copy would not help.
         if fault and (self.is_strict or not (fresh or published == MISSING)):
             raise UnverifiedError(fault)
-        url = self._transport.url_of(file.path)
         clean = trades_of(fetched, file, url, self._lines)
         if fault:
             message = f"`{url}` is used unverified: {fault}"

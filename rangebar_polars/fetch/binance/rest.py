@@ -63,7 +63,8 @@ class BinanceRest:
 
     The ids prove that a fetched day is complete, as far as the exchange has the trades. All threads
     of a process share the request weight of the setting `rest_weight_per_minute`. Futures markets
-    have a lower limit and use two fifths of it.
+    have a lower limit and use two fifths of it. When the exchange closes its interface to this
+    address, no process on the same cache folder sends a request before it is open again.
 
     Parameters
     ----------

@@ -72,11 +72,17 @@ TOO_MANY = 429
 NOT_FROM_HERE = 451
 SERVER_FAULT = 500
 # Error codes for a fault of the exchange, whatever the status.
+#: Code of the exchange for a symbol that it does not have.
+UNKNOWN_SYMBOL = -1121
 OVERLOADED = frozenset({-1000, -1001, -1003, -1006, -1007, -1008, -1015, -1016})
 SHORTEST_BAN_S = 120.0
 #: More than a hundred times the size of a page of 1000 trades.
 LARGEST_ANSWER_BYTES = 16 << 20
 _LATER = "try again later"
+
+
+class UnknownSymbolError(SourceError):
+    """Raised when the exchange does not have a symbol."""
 
 
 class TooManyRequestsError(TransientSourceError):
@@ -291,7 +297,8 @@ class RestClient:
                 "the exchange does not serve this address or location; another base address for "
                 "public data may (RANGEBAR_BINANCE_REST_URL)"
             )
-        return SourceError(with_hint(sentence, hint), symbol=symbol, url=self.url)
+        error = UnknownSymbolError if code == UNKNOWN_SYMBOL else SourceError
+        return error(with_hint(sentence, hint), symbol=symbol, url=self.url)
 
     def _seconds_of(self, retry_after: str, status: int) -> float:
         """Return how long to wait, from seconds or a date in `Retry-After`."""

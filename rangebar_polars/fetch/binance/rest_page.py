@@ -133,7 +133,7 @@ def loose_page_of(body: bytes, url: str) -> LoosePage:
     Raises
     ------
     CorruptSourceError
-        The bytes are not a list of objects, or one has no id.
+        The bytes are not a list of objects, one has no id, or none has the members of a trade.
 
     Examples
     --------
@@ -144,22 +144,10 @@ def loose_page_of(body: bytes, url: str) -> LoosePage:
     ([7], [0.1], [nan], [1723161255342000])
     """
     rows = _rows_of(body, url)
-    ids = [_whole(row.get("a"), INVALID_ID) for row in rows]
-    if ids and min(ids) < 0:
-        raise _invalid_answer(f"has `{str(rows[ids.index(min(ids))])[:80]}`, without an id", url)
-    sides = [row.get("m") for row in rows]
-    return LoosePage(
-        [_time_us(_whole(row.get("T"), 0)) for row in rows],
-        [
-            _amount(row.get("p")) if type(side) is bool else nan
-            for row, side in zip(rows, sides, strict=True)
-        ],
-        [_amount(row.get("q")) for row in rows],
-        ids,
-        [_whole(row.get("f"), INVALID_ID) for row in rows],
-        [_whole(row.get("l"), INVALID_ID) for row in rows],
-        [side is True for side in sides],
-    )
+    page = _loose_columns(rows, url)
+    if rows and not any(map(_has_shape, rows)):
+        raise _invalid_answer(_wrong_shape(rows), url)
+    return page
 
 
 def valid_rows_of(body: bytes, url: str) -> pl.DataFrame:
@@ -178,11 +166,36 @@ def valid_rows_of(body: bytes, url: str) -> pl.DataFrame:
     >>> valid_rows_of(body, "https://example.com")["agg_trade_id"].to_list()
     [8]
     """
-    page = loose_page_of(body, url)
+    page = _loose_columns(_rows_of(body, url), url)
     columns = dict(zip(PAGE_SCHEMA.names(), page, strict=True))
     are_amounts = pl.all_horizontal(pl.col("price", "quantity").is_finite())
     frame = pl.DataFrame(columns, schema=PAGE_SCHEMA)
     return frame.filter(are_amounts, _is_valid(_TIMES.earliest_us))
+
+
+def _loose_columns(rows: list[dict[str, Any]], url: str) -> LoosePage:
+    """Convert the members of an answer to columns."""
+    ids = [_whole(row.get("a"), INVALID_ID) for row in rows]
+    if ids and min(ids) < 0:
+        raise _invalid_answer(f"has `{str(rows[ids.index(min(ids))])[:80]}`, without an id", url)
+    sides = [row.get("m") for row in rows]
+    return LoosePage(
+        [_time_us(_whole(row.get("T"), 0)) for row in rows],
+        [
+            _amount(row.get("p")) if type(side) is bool else nan
+            for row, side in zip(rows, sides, strict=True)
+        ],
+        [_amount(row.get("q")) for row in rows],
+        ids,
+        [_whole(row.get("f"), INVALID_ID) for row in rows],
+        [_whole(row.get("l"), INVALID_ID) for row in rows],
+        [side is True for side in sides],
+    )
+
+
+def _has_shape(row: dict[str, Any]) -> bool:
+    """Return whether a row has all members of a trade, each of its type."""
+    return all(type(row.get(key)) is field.kind for key, field in FIELDS.items())
 
 
 def _whole(value: object, otherwise: int) -> int:

@@ -1,6 +1,6 @@
 """Streams of aggregate trades: their addresses, and what a message says.
 
-Nothing here connects. `rangebar_polars.live.connection` reads the messages.
+Nothing here connects. `rangebar_polars.live.network.connection` reads the messages.
 """
 
 from __future__ import annotations

@@ -41,7 +41,7 @@ class CallbackReceiver:
         self._name = name
         self._loop = loop
         self._own: Thread | None = None
-        self._running: Future[BaseException | None] | None = None
+        self._running: Future[None] | None = None
         self._is_aborted = False
 
     def deliver(self, frame: pl.DataFrame, _delivered: Callable[[int], None]) -> None:
@@ -82,11 +82,11 @@ class CallbackReceiver:
         try:
             if self._is_aborted:
                 self._running.cancel()
-            error = self._running.result()
+            self._running.result()
+        except _RaisedError as raised:
+            raise raised.error from None
         finally:
             self._running = None
-        if error is not None:
-            raise error
 
     def _started(self) -> asyncio.AbstractEventLoop:
         if self._loop is None:
@@ -97,13 +97,20 @@ class CallbackReceiver:
         return self._loop
 
 
-async def _guarded(awaitable: Awaitable[object]) -> BaseException | None:
-    """Return what an awaitable raises: SystemExit would end the loop of the caller."""
+class _RaisedError(Exception):
+    """Carries what a coroutine raises to the thread of its consumer."""
+
+    def __init__(self, error: BaseException) -> None:
+        super().__init__(error)
+        self.error = error
+
+
+async def _guarded(awaitable: Awaitable[object]) -> None:
+    """Wait for an awaitable. SystemExit, raised as it is, would end the loop of the caller."""
     try:
         await awaitable
-    except BaseException as error:  # noqa: BLE001 - raised again in the thread of the consumer
-        return error
-    return None
+    except BaseException as error:
+        raise _RaisedError(error) from error
 
 
 def _discard(awaitable: Any) -> None:  # noqa: ANN401

@@ -11,18 +11,18 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
 from rangebar_polars.live.consumers.retries import Retries, wait_after
-from rangebar_polars.live.consumers.symbol_bars import Offered, SymbolBars
+from rangebar_polars.live.consumers.symbol_bars import SymbolBars
 from rangebar_polars.live.interfaces import ConsumerStatus
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from rangebar_polars.bar_series.identity import BarSeries
     from rangebar_polars.live.consumers.cursors import Cursor
     from rangebar_polars.live.consumers.replay import ReplayedRows
+    from rangebar_polars.live.consumers.symbol_bars import Offered
     from rangebar_polars.live.frames import BarFrames
-    from rangebar_polars.live.interfaces import SeriesStart
-    from rangebar_polars.bar_series.identity import BarSeries
-    from rangebar_polars.live.series import SeriesBars
+    from rangebar_polars.live.interfaces import SeriesBars, SeriesStart
 
 __all__ = [
     "Compute",
@@ -161,7 +161,6 @@ class Delivery:
         if not self.options.has_cursors:
             found.saves_first = False
         found.stored(bars, now)
-        found.trim()
         self._bound(now)
         return new
 
@@ -177,9 +176,9 @@ class Delivery:
         if not self.options.has_cursors:
             found.saves_first = False
 
-    def revised(self, symbol: str, series: BarSeries, number: int) -> None:
+    def revised(self, symbol: str, series: BarSeries, number: int, applied_id: int) -> None:
         """Note that a series was computed again."""
-        self.symbols[symbol].revised(series, number)
+        self.symbols[symbol].revised(series, number, applied_id)
 
     def close(self) -> None:
         """Deliver what is there, and no more."""

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import io
 import json
+import os
 import select
+import stat
 import sys
-from os import write
 from typing import TYPE_CHECKING, TextIO
 
 import polars as pl
@@ -19,6 +20,8 @@ __all__ = ["AbortedError", "NdjsonReceiver", "StreamClosedError", "json_lines"]
 
 #: So many bytes go into a pipe without blocking once it says that it takes some.
 _PIPE_BYTES = getattr(select, "PIPE_BUF", 512)
+#: So many bytes go into a file at a time.
+_FILE_BYTES = 65_536
 #: How often a blocked write looks whether it is to end.
 _LOOK_MS = 100
 _TIME = "%Y-%m-%dT%H:%M:%S%.6fZ"
@@ -119,9 +122,11 @@ class NdjsonReceiver:
             if is_first:
                 lines = lines[1:]
                 delivered(1)
+        # Only a pipe or a terminal blocks.
+        most = _FILE_BYTES if stat.S_ISREG(os.fstat(file).st_mode) else _PIPE_BYTES
         row, offset = 0, 0
         while row < len(lines):
-            sent = self._write_some(file, _part(lines, row, offset))
+            sent = self._write_some(file, _part(lines, row, offset, most))
             first = row
             while row < len(lines) and sent >= len(lines[row]) - offset:
                 sent -= len(lines[row]) - offset
@@ -140,18 +145,21 @@ class NdjsonReceiver:
             if self._is_aborted:
                 raise AbortedError
         try:
-            return write(file, data)
+            return os.write(file, data)
         except BlockingIOError:  # another program has taken the room
             return 0
 
 
-def _part(lines: list[bytes], row: int, offset: int) -> bytes:
-    """Return bytes from a place in the lines, so many that writing them does not block."""
+def _part(lines: list[bytes], row: int, offset: int, most: int) -> bytes:
+    """Return whole lines from a place on, as far as they fit; a longer line in parts.
+
+    A process that is killed between two writes then leaves no half line.
+    """
     data = lines[row][offset:]
-    while len(data) < _PIPE_BYTES and row + 1 < len(lines):
+    while row + 1 < len(lines) and len(data) + len(lines[row + 1]) <= most:
         row += 1
         data += lines[row]
-    return data[:_PIPE_BYTES]
+    return data[:most]
 
 
 def _is_writable(file: int) -> bool:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple, Protocol
 import polars as pl
 
 from rangebar_polars.live.consumers.positions import Position, series_from
-from rangebar_polars.live.series import SeriesBars
+from rangebar_polars.live.interfaces import SeriesBars
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -145,7 +145,11 @@ class _Chain:
         self._start = start
         self._begin, self._frames, self._newest = begin, frames, newest
         self._rows = frames.no_rows
-        self._read(start)
+        #: Anchor, last id and kind of the last row that was taken.
+        self._last: tuple[object, ...] = ()
+        self._series, self._place = start.series, start
+        self._parts: Iterator[Replayed] | None = None
+        self._was_newest = False
 
     def pull(self) -> None:
         """Take the next part of the source, or note that there is none."""
@@ -175,18 +179,21 @@ class _Chain:
             return rows
         count = int((rows.get_column(_LAST_ID) <= bound).sum())
         self._rows = rows.slice(count)
+        if count:
+            self._last = rows.select("anchor", _LAST_ID, ~pl.col("is_closed")).row(count - 1)
         return rows.head(count)
 
     def at(self, bound: int) -> Position:
         """Return the position in which all rows up to an id were taken."""
+        series = self._series
         if self._rows.height:
             anchor = self._rows.item(0, "anchor")
-            series = next(
-                s for s in series_from(self._start.series, self._series) if s.anchor == anchor
-            )
-        else:
-            series = self._series
-        return max(self._start, Position(series, bound), key=lambda position: position.order)
+            known = series_from(self._start.series, self._series)
+            series = next(one for one in known if one.anchor == anchor)
+        # An id is that of an end of a segment only if its bar was taken.
+        has_ended = self._last == (series.anchor, bound, True)
+        position = Position(series, bound, has_ended)
+        return max(self._start, position, key=lambda one: one.order)
 
     def close(self) -> None:
         """End the work of the source."""
@@ -197,8 +204,7 @@ class _Chain:
     def _read(self, place: Position) -> None:
         """Take the bars after a place next."""
         self._series, self._place = place.series, place
-        self._parts: Iterator[Replayed] | None = None
-        self._was_newest = False
+        self._parts = None
 
     def _add(self, part: Replayed) -> None:
         rows = self._frames.rows([SeriesBars(0, self._series, part.bars)])

@@ -16,8 +16,7 @@ if TYPE_CHECKING:
     from rangebar_polars.bar_series.identity import BarSeries
     from rangebar_polars.live.consumers.replay import ReplayedRows
     from rangebar_polars.live.frames import BarFrames
-    from rangebar_polars.live.interfaces import SeriesStart
-    from rangebar_polars.live.series import SeriesBars
+    from rangebar_polars.live.interfaces import SeriesBars, SeriesStart
 
 __all__ = ["Offered", "SymbolBars"]
 
@@ -100,6 +99,8 @@ class SymbolBars:
     unsaved_since: float | None = None
     #: When the oldest bar in the queue arrived.
     queued_since: float | None = None
+    #: Bars up to this id may arrive although they were taken: a replay reads what is just applied.
+    _taken_until: int = -1
     _revisions: dict[int, int] = field(default_factory=dict)
     _pieces: list[SeriesBars] = field(default_factory=list)
     _rows: pl.DataFrame | None = None
@@ -178,10 +179,10 @@ class SymbolBars:
         if self.replays_until_live:
             self.replays_until_live = False
             self.replay_until = max(self.replay_until, applied_id)
+        self.applied_id = max(applied_id, self.applied_id)
         if not self.is_waiting or not self.newest:
             return
         self.cursor = Cursor(applied_id, (), self.boot)
-        self.applied_id = applied_id
         for threshold, series in self.newest.items():
             revision, place = self._revisions[threshold], Position(series, applied_id)
             one = _Threshold(series, place, place, applied_id, revision, revision)
@@ -202,20 +203,23 @@ class SymbolBars:
         for one in bars:
             self._note_newest(one.series)
         self.applied_id = applied_id
-        self.stored(bars, now)
-
-    def stored(self, bars: Sequence[SeriesBars], now: float) -> None:
-        """Add bars that ended before the symbol began, or in ids that are noted already."""
         if not self.is_waiting:
             self._take_in([one for one in bars if one.bars.height], now)
 
-    def revised(self, series: BarSeries, number: int) -> None:
+    def stored(self, bars: Sequence[SeriesBars], now: float) -> None:
+        """Add bars that ended in ids that are noted already; leave out those that were taken."""
+        if not self.is_waiting:
+            self._take_in([one for one in bars if one.bars.height], now)
+            self._join()
+
+    def revised(self, series: BarSeries, number: int, applied_id: int) -> None:
         """Note that a series was computed again: bars that were not delivered are of no use."""
         threshold = series.spec.threshold
         if number <= self._revisions.get(threshold, 0):
             return
         self._note_newest(series)
         self._revisions[threshold] = number
+        self.applied_id = max(applied_id, self.applied_id)
         one = self.by_threshold.get(threshold)
         if one is None:
             return
@@ -241,7 +245,7 @@ class SymbolBars:
             self._taken(threshold, position)
         if not self.is_incomplete:
             self.lagging_since = None
-            self.trim()
+            self._join()
 
     def offer(self) -> Offered | None:
         """Take the next bars to deliver: those computed again, then those of the queue."""
@@ -249,6 +253,8 @@ class SymbolBars:
         if rows is None:
             if self.is_incomplete or not self._count:
                 return None
+            if self._taken_until >= 0:
+                self._join()
             rows = self._merged()
             self._rows = rows.slice(MOST_ROWS)
             self._count = self._rows.height
@@ -278,7 +284,7 @@ class SymbolBars:
             self._taken(threshold, one.delivered)
         if offered.epoch != self.epoch:
             # The queue was filled again meanwhile, from the place before.
-            self.trim()
+            self._join()
         self._changed(now if offered.since is None else offered.since)
 
     # The cursor
@@ -353,8 +359,10 @@ class SymbolBars:
         self._rows, self._count = rows, rows.height
         return rows
 
-    def trim(self) -> None:
-        """Drop rows of the queue that were taken already."""
+    def _join(self) -> None:
+        """Drop rows of the queue that were taken already, now and as long as some may arrive."""
+        taken = max((one.taken.last_id for one in self.by_threshold.values()), default=-1)
+        self._taken_until = taken if taken >= self.applied_id else -1
         if self._count:
             self._rows = self.frames.after(self._merged(), self.positions)
             self._count = self._rows.height
@@ -405,6 +413,6 @@ class SymbolBars:
         }
         until = None if self.replay_until < 0 else self.replay_until
         if self.replays_until_live:
-            until = max(self.applied_id, int(rows.get_column(_LAST_ID).max() or 0))  # type: ignore[call-overload]
+            until = max(self.applied_id, rows.item(-1, _LAST_ID))
         frame = self.frames.frame(self.name, rows, replay_until=until, revised=tuple(revised))
         return Offered(self.name, frame, rows, revised, self.epoch, since)

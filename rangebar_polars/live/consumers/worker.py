@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import logging
+from contextlib import ExitStack
 from threading import Condition, Lock, Thread
 from typing import TYPE_CHECKING, Protocol
 
 from rangebar_polars._files.failpoints import Step as FailpointStep
 from rangebar_polars._files.failpoints import failpoint
 from rangebar_polars._utils import clock
-from rangebar_polars.exceptions import RangeBarError, StorageError
+from rangebar_polars.exceptions import StorageError
 from rangebar_polars.live.consumers.delivery import (
     Compute,
     Delivery,
@@ -19,7 +20,7 @@ from rangebar_polars.live.consumers.delivery import (
     Wait,
 )
 from rangebar_polars.live.consumers.ndjson import AbortedError, StreamClosedError
-from rangebar_polars.live.consumers.replay import Replay
+from rangebar_polars.live.consumers.replays import Replays
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -32,16 +33,18 @@ if TYPE_CHECKING:
     from rangebar_polars.live.consumers.replay import ReplaySource
     from rangebar_polars.live.consumers.symbol_bars import Offered
     from rangebar_polars.live.frames import BarFrames
-    from rangebar_polars.live.interfaces import ConsumerReports, ConsumerStatus, SeriesStart
-    from rangebar_polars.live.series import SeriesBars
+    from rangebar_polars.live.interfaces import (
+        ConsumerReports,
+        ConsumerStatus,
+        SeriesBars,
+        SeriesStart,
+    )
 
 __all__ = ["BarConsumer", "Receiver"]
 
 _LOG = logging.getLogger("rangebar_polars.live")
 #: A cursor is stored so long after the one before, and so long after a failure.
 SAVE_EVERY_S, SAVE_AGAIN_S = 0.5, 1.0
-#: Most bars in memory that are computed again.
-REPLAY_ROWS = 1_000
 
 
 class Receiver(Protocol):
@@ -58,6 +61,14 @@ class Receiver(Protocol):
     def close(self) -> None:
         """End what the receiver has started."""
         ...
+
+
+class _ReceiverError(Exception):
+    """Carries what a receiver raised."""
+
+    def __init__(self, error: Exception) -> None:
+        super().__init__(error)
+        self.error = error
 
 
 class BarConsumer:
@@ -90,13 +101,12 @@ class BarConsumer:
     ) -> None:
         self.options = options
         self._delivery = Delivery(options, frames)
-        self._frames = frames
         self._receiver, self._reports = receiver, reports
-        self._cursors, self._source = cursors, source
+        self._cursors = cursors
         self._condition = Condition()
+        self._replays = Replays(source, self._delivery, self._condition)
         self._saving = Lock()
         self._loaded: dict[str, Cursor | None] = {}
-        self._replays: dict[str, tuple[int, Replay]] = {}
         self._is_aborted = False
         self._has_ended = False
         self._done: Callable[[], None] | None = None
@@ -153,10 +163,10 @@ class BarConsumer:
             self._delivery.live(symbol, applied_id, clock.monotonic())
             self._condition.notify_all()
 
-    def revised(self, symbol: str, series: BarSeries, number: int) -> None:
+    def revised(self, symbol: str, series: BarSeries, number: int, applied_id: int) -> None:
         """Note that a series was computed again."""
         with self._condition:
-            self._delivery.revised(symbol, series, number)
+            self._delivery.revised(symbol, series, number, applied_id)
             self._condition.notify_all()
 
     def status(self) -> ConsumerStatus:
@@ -183,22 +193,24 @@ class BarConsumer:
     # The thread that delivers
 
     def _deliver_all(self) -> None:
-        try:
+        with ExitStack() as stack:
+            stack.push(self._report_end)
             while self._deliver_next():
                 pass
-        except StreamClosedError as error:
-            self._reports.stop(f"nobody reads the stream: {error}", None)
-        except AbortedError:
-            pass
-        except BaseException as error:  # noqa: BLE001 - the engine raises or reports it
-            _LOG.error("consumer `%s` ends", self.options.name, exc_info=error)
-            self._reports.stop(f"consumer `{self.options.name}` ended: {error!r}", error)
-        for _, replay in self._replays.values():
-            replay.close()
+        self._replays.close()
         self._receiver.close()
         with self._condition:
             self._has_ended = True
             self._condition.notify_all()
+
+    def _report_end(self, _kind: object, error: BaseException | None, _traceback: object) -> bool:
+        """Report what ends the thread; the engine stops, and raises it if it is a fault of ours."""
+        if isinstance(error, StreamClosedError):
+            self._reports.stop(f"nobody reads the stream: {error}", None)
+        elif error is not None and not isinstance(error, AbortedError):
+            _LOG.error("consumer `%s` ends", self.options.name, exc_info=error)
+            self._reports.stop(f"consumer `{self.options.name}` ended: {error!r}", error)
+        return True
 
     def _deliver_next(self) -> bool:
         """Do the next step; return whether there may be others."""
@@ -217,18 +229,16 @@ class BarConsumer:
             case Save(symbol):
                 self._save_first(symbol)
             case Compute():
-                self._compute(step)
+                self._replays.compute(step)
             case Offer(offered):
                 self._offer(offered)
         return True
 
     def _offer(self, offered: Offered) -> None:
         try:
-            self._receiver.deliver(offered.frame.clone(), self._partly_delivered)
-        except (StreamClosedError, AbortedError):
-            raise
-        except Exception as error:  # noqa: BLE001 - whatever the user's function raises
-            self._note_raised(error)
+            self._pass_on(offered)
+        except _ReceiverError as raised:
+            self._note_raised(raised.error)
             return
         failpoint(FailpointStep.DELIVERED)
         with self._condition:
@@ -236,6 +246,14 @@ class BarConsumer:
             if not self._is_aborted:
                 self._delivery.returned(clock.monotonic())
             self._condition.notify_all()
+
+    def _pass_on(self, offered: Offered) -> None:
+        try:
+            self._receiver.deliver(offered.frame.clone(), self._partly_delivered)
+        except (StreamClosedError, AbortedError):
+            raise
+        except Exception as error:
+            raise _ReceiverError(error) from error
 
     def _partly_delivered(self, count: int) -> None:
         failpoint(FailpointStep.DELIVERED)
@@ -266,38 +284,6 @@ class BarConsumer:
             is_skipped=failed.is_skipped,
             error=f"{type(error).__name__}: {error}",
         )
-
-    def _compute(self, step: Compute) -> None:
-        epoch, replay = self._replays.pop(step.symbol, (step.epoch, None))
-        if replay is not None and epoch != step.epoch:
-            replay.close()
-            replay = None
-        try:
-            if replay is None:
-                replay = self._new_replay(step.symbol)
-            found = replay.next()
-        except (RangeBarError, OSError) as error:
-            _LOG.warning("bars of %s cannot be computed again: %s", step.symbol, error)
-            with self._condition:
-                self._delivery.not_computed(step.symbol, str(error), clock.monotonic())
-            return
-        with self._condition:
-            is_over = self._delivery.computed(step.symbol, found, step.epoch)
-        if is_over:
-            replay.close()
-        else:
-            self._replays[step.symbol] = step.epoch, replay
-
-    def _new_replay(self, symbol: str) -> Replay:
-        with self._condition:
-            state = self._delivery.symbols[symbol]
-            positions, limit = state.positions, min(REPLAY_ROWS, self.options.max_pending_bars)
-
-        def newest(threshold: int) -> BarSeries:
-            # `begin` replaces them.
-            return state.newest[threshold]
-
-        return Replay(self._source, self._frames, symbol, positions, newest, limit)
 
     # Cursors
 

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from rangebar_polars.live.health.board import HealthSource
+    from rangebar_polars.live.health.status import LiveStatus
 
 __all__ = ["PATHS", "HealthServer", "open_health_server"]
 
@@ -171,17 +172,17 @@ class _Pages:
         return _Answer(HTTPStatus.SERVICE_UNAVAILABLE, _json(body))
 
     def _ready(self) -> _Answer:
-        status, reasons = self._readiness()
-        word = "ready" if status is HTTPStatus.OK else "not_ready"
+        status, reasons = self._readiness(self._source.status())
+        word = "not_ready" if reasons else "ready"
         return _Answer(status, _json({"status": word, "reasons": reasons}))
 
     def _health(self) -> _Answer:
-        status, _ = self._readiness()
-        return _Answer(status, _json(self._source.status().to_dict()))
+        newest = self._source.status()
+        status, _ = self._readiness(newest)
+        return _Answer(status, _json(newest.to_dict()))
 
-    def _readiness(self) -> tuple[HTTPStatus, list[dict[str, str]]]:
-        blocked_s = self._source.heartbeat.blocked_s()
-        reasons = readiness(self._source.status(), clock.monotonic(), blocked_s)
+    def _readiness(self, newest: LiveStatus) -> tuple[HTTPStatus, list[dict[str, str]]]:
+        reasons = readiness(newest, clock.monotonic(), self._source.heartbeat.blocked_s())
         status = HTTPStatus.SERVICE_UNAVAILABLE if reasons else HTTPStatus.OK
         return status, [reason.to_dict() for reason in reasons]
 

@@ -11,8 +11,8 @@ from rangebar_polars._utils.span import ONE_DAY, microseconds
 from rangebar_polars.bar_series.live_builders import bars_state
 from rangebar_polars.exceptions import CheckpointError, CoverageError, with_hint
 from rangebar_polars.live.consumers.replay import Replayed
+from rangebar_polars.live.helper.base import Base, StoredStates
 from rangebar_polars.live.helper.messages import day_of, series_of, series_values, spec_values
-from rangebar_polars.live.history import Base, StoredStates
 from rangebar_polars.populate.local_checkpoint import read_live, read_local
 from rangebar_polars.storage.live.live_days import live_view
 
@@ -103,7 +103,7 @@ class UnitStates(LocalStates):
             for one in answer.values["series"]
         ]
 
-    def bases(self, series: Sequence[BarSeries], today: date, *, fills: bool) -> list[Base]:
+    def bases(self, series: Sequence[BarSeries], today: date, *, fills: bool | None) -> list[Base]:
         """Return the state of each series after its last whole day, the newest that is stored.
 
         Local copies are used at once if trades are stored from there on; the helper proves them later.
@@ -138,20 +138,22 @@ class UnitStates(LocalStates):
     def _has_trades(self, symbol: str, day: date) -> bool:
         return any(True for _ in live_view(self._folder(symbol), day, day).days())
 
-    def _prepared(self, series: Sequence[BarSeries], today: date, *, fills: bool) -> list[Base]:
+    def _prepared(
+        self, series: Sequence[BarSeries], today: date, *, fills: bool | None
+    ) -> list[Base]:
         answer = self._helper.call(
             "prepare",
             {
                 "series": [series_values(one) for one in series],
                 "last_day": (today - ONE_DAY).isoformat(),
-                "fills": fills,
+                "fills": bool(fills),
             },
         )
         parts = iter(answer.parts)
         found = []
         for one, values in zip(series, answer.values["bases"], strict=True):
             base = self.base(one) if values is None else _base_of(values, next(parts))
-            if not fills and base.first_day < today - ONE_DAY:
+            if fills is False and base.first_day < today - ONE_DAY:
                 raise _days_missing(one, base.first_day)
             found.append(base)
         return found

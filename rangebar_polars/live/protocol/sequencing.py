@@ -170,6 +170,11 @@ class Sequencing:
         return len(self._held)
 
     @property
+    def has_waiting(self) -> bool:
+        """Whether trades or missing ids wait above the applied id. Their turn may not have come."""
+        return bool(self._held.ids) or any(True for _ in self._missing)
+
+    @property
     def reached_id(self) -> int:
         """The highest id that is applied or that the stream has delivered."""
         return max(self.applied_id, self.stream_id)

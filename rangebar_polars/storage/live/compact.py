@@ -143,7 +143,8 @@ def compare_day(symbol_dir: SymbolDir, day: date) -> DayDifference | None:
     known = [ids for ids in bounds if len(ids)]
     low, high = min(int(ids[0]) for ids in known), max(int(ids[-1]) for ids in known)
     # Before the first id of all journals, nothing was streamed.
-    first = min([*streamed.get_column(ID).head(1), *(one.follows_id + 1 for one in contents)])
+    follows = [one.follows_id for one in contents if one.follows_id is not None]
+    first = min([*streamed.get_column(ID).head(1), *(number + 1 for number in follows)])
     inside = pl.col(ID).is_between(max(low, first), high)
     around = [final]
     around += [

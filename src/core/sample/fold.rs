@@ -9,8 +9,10 @@ use crate::core::sample::codec::Codec;
 use crate::core::sample::family::{Cell, MOST_HELD};
 use crate::core::sample::key::{Chunk, KeyFeatures, ThresholdFeatures, Work};
 use crate::core::sample::plan::Plan;
-use crate::core::sample::records::Buffer;
+use crate::core::sample::records::{Buffer, Piece, Uses};
 use crate::core::sample::ring::Ring;
+use crate::core::sample::summary::Summary;
+use crate::core::simd::InstructionSet;
 use crate::core::window::{LONGEST_WINDOW, MOST_BARS, Openings, Window};
 
 /// Position of the next record of a key whose state was read. Only distances matter.
@@ -159,6 +161,13 @@ fn load_key(plan: &Plan, reader: &mut Reader, key: &KeySums) -> Result<KeyFeatur
     if held.any(|state| state.opened < position) {
         return Err(unusable("records of a forming bar are missing"));
     }
+    for (state, sums) in features.thresholds.iter().zip(&key.sums) {
+        // A bar that began earlier is longer than what is held.
+        if !sums.is_empty() && state.opened >= position {
+            let from = (state.opened - position) as usize;
+            check_bar(&records.piece().slice(from, records.len()), plan, sums)?;
+        }
+    }
     features.ring = Ring::new(position, plan.longest());
     features.ring.pass(records.len() as u64);
     features.ring.append(&records.piece());
@@ -209,4 +218,20 @@ fn check_records(records: &Buffer, last_time: i64) -> Result<(), CoreError> {
     let is_ordered = records.time.is_sorted() && records.time.last().is_none_or(|last| *last == last_time);
     let has_prices = records.price.iter().all(|price| *price > 0);
     if is_ordered && has_prices { Ok(()) } else { Err(unusable("its records contradict each other")) }
+}
+
+/// Checks that the records of a forming bar have its sums, as far as their columns are read.
+fn check_bar(records: &Piece, plan: &Plan, sums: &Sums) -> Result<(), CoreError> {
+    let (mut held, bar) = (Summary::empty(plan.unit), Summary::of_bar(sums, 0, plan.unit));
+    held.add(InstructionSet::current(), records);
+    let Uses { price, size, side } = plan.uses();
+    let times = |sample: &Summary| (sample.open_time, sample.close_time);
+    let prices = |sample: &Summary| (sample.open, sample.high, sample.low, sample.close);
+    let flow = |sample: &Summary| (sample.sided_volume, sample.net_volume);
+    let agree = times(&held) == times(&bar)
+        && (!price || prices(&held) == prices(&bar))
+        && (!size || held.volume == bar.volume)
+        && (!(size && side) || flow(&held) == flow(&bar))
+        && (!(price && size) || held.turnover == bar.turnover);
+    if agree { Ok(()) } else { Err(unusable("the records of a forming bar do not have its sums")) }
 }

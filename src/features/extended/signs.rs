@@ -92,7 +92,7 @@ impl Signs {
         let back = |back| self.last[((self.count - back) % LONG_LAG as u64) as usize];
         let tail = sides(&mut (1..=lag).map(back));
         let (n, total) = (i128::from(self.count), i128::from(self.sum));
-        let ends = i128::from(2 * self.sum - head - tail);
+        let ends = 2 * total - i128::from(head + tail);
         let squared = Int::<2>::from(n * n);
         let variance = squared.wide() - Int::<2>::from(total * total).wide();
         let centred = squared.by(products.into()) - Int::<2>::from(n * total).by(ends)

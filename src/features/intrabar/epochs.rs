@@ -280,9 +280,10 @@ mod tests {
         #[test]
         fn hurdles_are_the_largest_quotients(
             base in prop_oneof![Just(1i64), Just(1_000_000), Just(LARGEST_EXACT - 90), Just(1 << 60)],
-            steps in prop::collection::vec(0i64..200, 1..120),
+            steps in prop::collection::vec(any::<i64>(), 1..120),
+            bits in prop_oneof![Just(7u32), Just(54), Just(62)],
         ) {
-            let price: Vec<i64> = steps.iter().map(|step| base + step).collect();
+            let price: Vec<i64> = steps.iter().map(|step| base + (step & ((1 << bits) - 1))).collect();
             let (mut peak, mut trough, mut expected) = (price[0], price[0], [f64::EPSILON; 2]);
             for price in &price {
                 (peak, trough) = (peak.max(*price), trough.min(*price));
@@ -304,5 +305,16 @@ mod tests {
             (0..times).for_each(|_| expected += value);
             prop_assert_eq!(added(start, value, times).to_bits(), f64::to_bits(expected));
         }
+    }
+
+    #[test]
+    fn of_prices_that_are_no_doubles_a_lower_one_may_have_the_larger_rise() {
+        let (open, high, low) = (1i64 << 59, (1 << 60) + 129, (1 << 60) + 100);
+        assert!(part(low - open, low) > part(high - open, high));
+        // The lower price comes in a block of its own, within the bounds of the first.
+        let price = [[open; 1].as_slice(), &[high; BLOCK - 3], &[open, high], &[low; BLOCK]].concat();
+        let pieces = [Piece { price: &price, ..Piece::default() }];
+        let walks = Walks { pieces: &pieces, open, wanted: [true, true] };
+        assert_eq!(walks.hurdles()[1], part(low - open, low));
     }
 }

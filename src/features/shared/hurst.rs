@@ -352,9 +352,17 @@ mod tests {
         fn totals_are_those_of_single_segments(
             steps in prop::collection::vec(any::<i64>(), 8..900),
             cuts in prop::collection::vec(1usize..700, 1..5),
-            reach in prop_oneof![Just(2u32), Just(30), Just(38), Just(39), Just(45), Just(46), Just(61)],
+            reach in prop::sample::select(&[2u32, 30, 38, 39, 40, 45, 46, 49, 61]),
+            run in prop_oneof![3 => Just(0), 1 => Just(1), 1 => Just(24), 2 => Just(128)],
         ) {
-            let price: Vec<i64> = steps.iter().map(|step| (1 << 62) + (step >> (63 - reach))).collect();
+            // Random prices, or runs of the farthest ones, which have the largest sums and slopes.
+            let far = |row: usize| if (row / run).is_multiple_of(2) { 1 - (1i64 << reach) } else { (1 << reach) - 1 };
+            let distances = steps.iter().enumerate().map(|(row, step)| match (row, run) {
+                (_, 0) => step >> (63 - reach),
+                (0, _) => 0,
+                _ => far(row),
+            });
+            let price: Vec<i64> = distances.map(|distance| (1 << 62) + distance).collect();
             for set in InstructionSet::ALL.into_iter().filter(|set| *set <= InstructionSet::detected()) {
                 let (mut fluctuation, mut before, mut from) = (Fluctuation::default(), Before::default(), 0);
                 for cut in cuts.iter().cycle() {
@@ -377,6 +385,15 @@ mod tests {
                     }
                 }
             }
+        }
+    }
+
+    #[test]
+    fn a_level_waits_for_fewer_segments_than_it_joins() {
+        for (parts, waiting) in [(2, 1), (2, 2), (3, 2), (3, 3)] {
+            let mut bytes = Vec::new();
+            let is_state = Level { waiting, ..Level::default() }.transfer(parts, &mut Codec::Save(&mut bytes)).is_ok();
+            assert_eq!(is_state, waiting < parts);
         }
     }
 }

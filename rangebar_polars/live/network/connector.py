@@ -20,7 +20,12 @@ from rangebar_polars.fetch.binance.stream import (
     stream_bases,
     stream_url,
 )
-from rangebar_polars.live.connection import Lost, LostReason, NotOpenedError, StreamConnection
+from rangebar_polars.live.network.connection import (
+    Lost,
+    LostReason,
+    NotOpenedError,
+    StreamConnection,
+)
 from rangebar_polars.live.protocol.backoff import Backoff, Bases, ConnectBudget
 from rangebar_polars.live.protocol.replacement import ReplaceReason, end_of_life
 

@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING, Any
 from rangebar_polars._utils import clock
 from rangebar_polars._utils.fork import raise_if_forked
 from rangebar_polars._utils.optional import import_extra
+from rangebar_polars.bar_series.segments import reset_of
 from rangebar_polars.config import settings
 from rangebar_polars.exceptions import LeaseError
-from rangebar_polars.live.config import SidecarConfig
 from rangebar_polars.live.consumers import (
     BarConsumer,
     CallbackReceiver,
@@ -30,9 +30,10 @@ from rangebar_polars.live.health.server import open_health_server
 from rangebar_polars.live.health.systemd import ServiceManager
 from rangebar_polars.live.plan import plan_live, require_platform
 from rangebar_polars.live.session import LiveSession, SessionOptions
+from rangebar_polars.sidecar.config import SidecarConfig
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from rangebar_polars.live.health.server import HealthServer
     from rangebar_polars.live.plan import LivePlan
@@ -42,6 +43,8 @@ __all__ = ["SidecarReport", "check_sidecar", "run_sidecar", "run_sidecar_async"]
 STOPPED, NOT_STARTED, WRONG_CALL, HELD = 0, 1, 2, 3
 #: A second signal ends the process with this plus its number.
 SIGNALLED = 128
+#: How long the end waits for messages of notifications.
+LAST_MESSAGES_S = 5.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,8 +145,7 @@ def check_sidecar(config: SidecarConfig) -> LivePlan:
         list(config.thresholds),  # type: ignore[arg-type]
         source=config.source,
         market=config.market,
-        ouroboros=config.ouroboros,
-        ouroboros_mode=config.ouroboros_mode,
+        reset=reset_of(config.ouroboros, config.ouroboros_mode),
         prevent_same_timestamp_close=config.prevent_same_timestamp_close,
         anchor=config.anchor,
     )
@@ -171,6 +173,7 @@ class _Sidecar:
                 cache="use" if config.cache else "off",
                 finalizes=config.finalize,
                 finalize_interval_s=config.finalize_interval_s,
+                heartbeat_s=config.heartbeat_s,
             ),
         )
 
@@ -179,10 +182,11 @@ class _Sidecar:
     ) -> SidecarReport:
         """Run until it is stopped, and return the report."""
         begun_at = clock.monotonic()
-        session = self.session
+        config, session = self._config, self.session
         await asyncio.to_thread(session.open, self._consumers(loop))
         manager, server = ServiceManager.from_environment(), None
         stopper = None if stop is None else asyncio.ensure_future(self._when_set(stop))
+        stop_notifying = await asyncio.to_thread(_notify, config.notify)
         try:
             session.prepare_reports()
             server = self._open_health()
@@ -200,6 +204,7 @@ class _Sidecar:
                 await asyncio.to_thread(server.close)
             await asyncio.to_thread(session.release)
             session.event("", "sidecar_stopped", reason=session.ending.reason)
+            await asyncio.to_thread(stop_notifying)
         return self._report(clock.monotonic() - begun_at)
 
     async def _when_set(self, stop: asyncio.Event) -> None:
@@ -266,6 +271,21 @@ class _Sidecar:
             symbols=session.statuses(),
             undelivered={name: count for name, count in undelivered.items() if count},
         )
+
+
+def _notify(choice: str) -> Callable[[], None]:
+    """Send failures to the services of the settings; return what ends it."""
+    from rangebar_polars.events import flush_hooks
+    from rangebar_polars.notify import disable_notifications, enable_notifications
+
+    if choice == "off" or not enable_notifications():
+        return lambda: None
+
+    def end() -> None:
+        flush_hooks(LAST_MESSAGES_S)
+        disable_notifications()
+
+    return end
 
 
 @contextmanager

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from rangebar_polars._utils import clock
 from rangebar_polars.fetch.binance.stream import Rejected, Sentinel, StreamTrade
-from rangebar_polars.live.connector import Connected, Connector, Disconnected
+from rangebar_polars.live.network.connector import Connected, Connector, Disconnected
 from rangebar_polars.live.protocol.lag import Lag
 from rangebar_polars.live.protocol.replacement import Decision, Replacement, ReplaceReason
 from rangebar_polars.live.protocol.states import Reason
@@ -16,8 +16,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from rangebar_polars.fetch.binance.stream import StreamEvent
-    from rangebar_polars.live.connection import StreamConnection
-    from rangebar_polars.live.connector import NotConnected
+    from rangebar_polars.live.network.connection import StreamConnection
+    from rangebar_polars.live.network.connector import NotConnected
     from rangebar_polars.live.protocol.exchange_time import ExchangeTime
     from rangebar_polars.live.symbol import LiveSymbol
 

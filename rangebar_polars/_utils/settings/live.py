@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from rangebar_polars._utils.setting_types import (
+from rangebar_polars._utils.settings.types import (
     COUNT,
     NOTIFY_URLS,
     SECONDS,
@@ -23,7 +23,7 @@ from rangebar_polars._utils.setting_types import (
 
 if TYPE_CHECKING:
     from rangebar_polars._utils.address import Address
-    from rangebar_polars._utils.setting_types import Kind
+    from rangebar_polars._utils.settings.types import Kind
 
 __all__ = ["Described", "LiveSettings", "about"]
 

@@ -96,7 +96,7 @@ def listed(kind: Kind) -> Kind:
 
     Examples
     --------
-    >>> from rangebar_polars._utils.setting_types import THRESHOLD, listed
+    >>> from rangebar_polars._utils.settings.types import THRESHOLD, listed
     >>> listed(THRESHOLD).read("250, 500")
     (250, 500)
     """

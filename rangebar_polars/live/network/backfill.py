@@ -10,7 +10,7 @@ import asyncio
 import threading
 from collections import deque
 from concurrent.futures import Future
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import IntEnum
@@ -28,7 +28,11 @@ from rangebar_polars.exceptions import (
     with_hint,
 )
 from rangebar_polars.fetch.binance.rest import first_id_of_day
-from rangebar_polars.fetch.binance.rest_client import RestClient, TooManyRequestsError
+from rangebar_polars.fetch.binance.rest_client import (
+    RestClient,
+    TooManyRequestsError,
+    UnknownSymbolError,
+)
 from rangebar_polars.fetch.binance.rest_page import loose_page_of
 from rangebar_polars.fetch.source import Caller, request_context
 from rangebar_polars.live.protocol.backoff import doubled
@@ -39,6 +43,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from datetime import date
     from pathlib import Path
+    from types import TracebackType
 
     from rangebar_polars.fetch._wire import Limits
     from rangebar_polars.fetch.binance.rest_client import Reply
@@ -292,13 +297,22 @@ class RestRequests:
     # The thread
 
     def _work(self) -> None:
-        try:
+        with ExitStack() as stack:
+            stack.callback(self._client.close)
+            stack.push(self._ended)
             while (job := self._next()) is not None:
                 self._serve(*job)
-        except BaseException as error:  # noqa: BLE001 - passed on to the loop, which a thread cannot stop
+
+    def _ended(
+        self,
+        _kind: type[BaseException] | None,
+        error: BaseException | None,
+        _: TracebackType | None,
+    ) -> bool:
+        """Pass an error of this program to the loop."""
+        if error is not None:
             self._post(partial(self._on_error, error))
-        finally:
-            self._client.close()
+        return True
 
     def _next(self) -> tuple[_Job, float] | None:
         """Wait until a request may be sent, and return the most urgent one; None when stopped.
@@ -372,7 +386,12 @@ class RestRequests:
 
     def _pass_failure(self, answer: RestAnswer, failure: _Failure) -> None:
         self._post(
-            partial(answer.failed, is_refused=failure.is_refused, closed_until=failure.closed_until)
+            partial(
+                answer.failed,
+                is_refused=failure.is_refused,
+                closed_until=failure.closed_until,
+                unknown=str(failure.error) if isinstance(failure.error, UnknownSymbolError) else "",
+            )
         )
 
     def _post(self, call: Callable[[], None]) -> None:

@@ -1,6 +1,6 @@
 """One connection to a stream: open it, read it, close it. No error of a library leaves it.
 
-`rangebar_polars.live.connector` keeps such connections open.
+`rangebar_polars.live.network.connector` keeps such connections open.
 """
 
 from __future__ import annotations

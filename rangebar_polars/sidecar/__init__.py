@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from rangebar_polars.live.config import SidecarConfig
-from rangebar_polars.live.run import SidecarReport, run_sidecar, run_sidecar_async
+from rangebar_polars.sidecar.config import SidecarConfig
+from rangebar_polars.sidecar.run import SidecarReport, run_sidecar, run_sidecar_async
 
 __all__ = ["SidecarConfig", "SidecarReport", "run_sidecar", "run_sidecar_async"]

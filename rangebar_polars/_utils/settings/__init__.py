@@ -1,0 +1,1 @@
+"""Settings: types of their values, and those of live bars."""

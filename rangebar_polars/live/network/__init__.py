@@ -1,0 +1,1 @@
+"""Connections to streams and to REST, and which of them to trust."""

@@ -1,0 +1,1 @@
+"""Tests of notifications: real HTTP servers on loopback, real processes."""
