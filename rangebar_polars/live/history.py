@@ -26,7 +26,6 @@ from rangebar_polars.ingest.fetch import fetch_ticks
 from rangebar_polars.live.consumers.positions import series_from
 from rangebar_polars.live.consumers.replay import Replayed
 from rangebar_polars.live.engine import HistoryDelayedError, HistoryError, Prepared
-from rangebar_polars.live.helper.base import Base, StoredStates
 from rangebar_polars.live.protocol.sequencing import Start
 from rangebar_polars.live.protocol.spans import MissingIds, MissingReason
 from rangebar_polars.live.protocol.states import Failure, Reason
@@ -48,6 +47,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from rangebar_polars.bar_series.identity import BarSeries, BarSpec
+    from rangebar_polars.live.helper.base import Base, StoredStates
     from rangebar_polars.live.interfaces import RestQueue
     from rangebar_polars.live.series import SeriesBars
     from rangebar_polars.storage.layout import SymbolDir
