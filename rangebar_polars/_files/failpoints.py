@@ -49,6 +49,7 @@ class Step(StrEnum):
     DAY_FINAL = "live.day_final"
     UNITS_STORED = "live.units_stored"
     REVISION_WRITTEN = "live.revision_written"
+    REVISED = "live.revised"
     STATE_FILE_WRITTEN = "live.state_file_written"
     LOCK_RELEASED = "live.lock_released"
 

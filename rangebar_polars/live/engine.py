@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from datetime import date
 
     from rangebar_polars.bar_series.identity import BarSeries
+    from rangebar_polars.live.helper.base import Base
     from rangebar_polars.live.interfaces import Journal, RestQueue
     from rangebar_polars.live.protocol.buffer import Conflict
     from rangebar_polars.live.protocol.gaps import GapEvent
@@ -71,6 +72,9 @@ class Prepared:
     begins: Sequence[BarSeries | None]
     #: Damaged journals that were found.
     damages: Sequence[JournalDamage] = ()
+    #: For each series, the number of its newest revision, and the state that it began with.
+    revisions: Sequence[int] = ()
+    bases: Sequence[Base] = ()
 
 
 class History(Protocol):

@@ -26,6 +26,7 @@ from rangebar_polars.ingest.fetch import fetch_ticks
 from rangebar_polars.live.consumers.positions import series_from
 from rangebar_polars.live.consumers.replay import Replayed
 from rangebar_polars.live.engine import HistoryDelayedError, HistoryError, Prepared
+from rangebar_polars.live.finalizing.revising import newest_revision
 from rangebar_polars.live.protocol.sequencing import Start
 from rangebar_polars.live.protocol.spans import MissingIds, MissingReason
 from rangebar_polars.live.protocol.states import Failure, Reason
@@ -89,6 +90,8 @@ class _Pushed:
     last_day: date | None = None
     is_closed: bool = False
     missing: list[MissingIds] = field(default_factory=list)
+    #: Revisions as JSON.
+    revisions: list[str] = field(default_factory=list)
 
 
 @dataclass(slots=True)
@@ -191,7 +194,8 @@ class StoredHistory:
         start = Start(applied_id, pushed.highest_us, tuple(pushed.missing))
         journal = LiveJournal(folder, day=open_day, applied_id=applied_id)
         run = SymbolRun(start, group, journal, open_day, start_day)
-        return Prepared(run, self._begins(chosen), damages)
+        revisions = tuple(newest_revision(pushed.revisions, one) for one in group.series)
+        return Prepared(run, self._begins(chosen), damages, revisions, tuple(bases))
 
     def _from_head(self, symbol: str, head_id: int) -> Prepared:
         """Begin after the newest trade, in an empty store."""
@@ -350,6 +354,7 @@ class StoredHistory:
         """Yield stored trades day by day, in parts, as far as no id is missing."""
         view = live_view(folder, first_day, last_day)
         for found in view.days():
+            pushed.revisions += found.revisions
             if pushed.applied_id is None:
                 ids = [*(first for first, _ in found.absent), *found.trades.get_column(ID).head(1)]
                 if not ids:
@@ -373,6 +378,30 @@ class StoredHistory:
                 return
 
     # Bars again
+
+    def computed_again(
+        self, symbol: str, series: BarSeries, base: Base
+    ) -> tuple[SeriesGroup, int | None]:
+        """Compute a series again from a state over the stored trades after it.
+
+        Return the series in the state after them, and their last id; None without any trade.
+
+        Raises
+        ------
+        StorageError
+            A file cannot be read.
+        """
+        folder = self.folder(symbol)
+        group = SeriesGroup([series], LiveBuilders([base.state]))
+        pushed = _Pushed(base.last_id)
+        today = self._today() + ONE_DAY
+        for day, trades in self._contiguous(folder, base.first_day, today, pushed):
+            own = trades
+            if day_start(day) < series.anchor:
+                own = trades.filter(pl.col(TIME) >= series.anchor)
+            if own.height:
+                group.push_one(0, day, encode_frame(own))
+        return group, pushed.applied_id
 
     def bars_after(
         self, symbol: str, series: BarSeries, last_id: int, limit: int

@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from rangebar_polars.live.consumers import BarConsumer
     from rangebar_polars.live.consumers.iterator import BarIterator
     from rangebar_polars.live.engine import LiveEngine
-    from rangebar_polars.live.finalizing import Finalizer
+    from rangebar_polars.live.finalizing.passes import Finalizer
     from rangebar_polars.live.helper.client import Helper
     from rangebar_polars.live.history import StoredHistory
     from rangebar_polars.live.log import LiveLog

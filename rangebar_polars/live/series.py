@@ -101,6 +101,16 @@ class SeriesGroup:
         """Return the state of each series after the last trade."""
         return [self._builders.checkpoint(index) for index in range(len(self.series))]
 
+    def index_of(self, spec: BarSpec) -> int | None:
+        """Return the number of the series of a spec; None without one."""
+        found = (index for index, one in enumerate(self.series) if one.spec == spec)
+        return next(found, None)
+
+    def replace(self, index: int, other: SeriesGroup) -> None:
+        """Resume a series in the state of the only series of another group."""
+        self._builders.replace(index, other.states()[0])
+        self.series[index] = other.series[0]
+
     def digests(self) -> dict[BarSeries, str]:
         """Return `bars_digest` of the state of each series."""
         return {one: self._builders.digest(index) for index, one in enumerate(self.series)}

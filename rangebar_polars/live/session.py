@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
+from concurrent.futures import CancelledError
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import date, datetime
@@ -17,7 +18,8 @@ from rangebar_polars.events import EVENT_NAMES, FAILURES, emit_hook
 from rangebar_polars.live.consumers import BarConsumer
 from rangebar_polars.live.consumers.positions import Position
 from rangebar_polars.live.engine import EngineOptions, LiveEngine
-from rangebar_polars.live.finalizing import Finalizer, FinalizingOptions
+from rangebar_polars.live.finalizing.passes import Finalizer, FinalizingOptions
+from rangebar_polars.live.finalizing.revising import revise, run_in
 from rangebar_polars.live.helper.choosing import states_for
 from rangebar_polars.live.helper.client import Helper
 from rangebar_polars.live.helper.states import UnitStates
@@ -43,6 +45,7 @@ if TYPE_CHECKING:
 
     from rangebar_polars.live.consumers.iterator import BarIterator
     from rangebar_polars.live.engine import Prepared
+    from rangebar_polars.live.finalizing.revising import Revision
     from rangebar_polars.live.frames import BarFrames
     from rangebar_polars.live.health.systemd import ServiceManager
     from rangebar_polars.live.helper.base import StoredStates
@@ -50,7 +53,6 @@ if TYPE_CHECKING:
     from rangebar_polars.live.plan import LivePlan
     from rangebar_polars.live.series import SeriesBars
     from rangebar_polars.live.symbol import LiveSymbol
-    from rangebar_polars.live.symbol_parts import SymbolRun
     from rangebar_polars.storage.layout import SymbolDir
 
 __all__ = ["LiveSession", "SessionOptions", "following_history"]
@@ -128,7 +130,10 @@ class LiveSession:
                 self.helper,
                 self.states,
                 self.event,
+                self._revise,
             )
+        #: Numbers of the newest revisions, by symbol.
+        self._revisions: dict[str, int] = {}
         self.history = StoredHistory(
             HistoryOptions(
                 plan.specs, anchor_of(plan), plan.since, plan.anchor == NOW, options.fills_gaps
@@ -288,23 +293,27 @@ class LiveSession:
     def begin(self, symbol: LiveSymbol, prepared: Prepared) -> None:
         """Let consumers begin with the series of a symbol."""
         applied_id = prepared.run.start.applied_id
+        series = prepared.run.series.series
+        revisions = prepared.revisions or (0,) * len(series)
+        self._revisions[symbol.name] = max(revisions)
         starts = [
             SeriesStart(
-                series,
+                one,
                 applied_id,
+                revision,
                 begin=None if first is None else Position(first, _BEFORE_ALL),
             )
-            for series, first in zip(prepared.run.series.series, prepared.begins, strict=True)
+            for one, first, revision in zip(series, prepared.begins, revisions, strict=True)
         ]
         for consumer in self._consumers:
             consumer.begin(symbol.name, starts, [], applied_id)
         if self.finalizer is not None:
-            self._begin_finalizing(self.finalizer, symbol.name, prepared.run)
+            self._begin_finalizing(self.finalizer, symbol.name, prepared)
         if self.reporter is not None:
             self.reporter.begun(symbol)
 
-    def _begin_finalizing(self, finalizer: Finalizer, symbol: str, run: SymbolRun) -> None:
-        known = read_state(self._folder(symbol)) or {}
+    def _begin_finalizing(self, finalizer: Finalizer, symbol: str, prepared: Prepared) -> None:
+        known, run = read_state(self._folder(symbol)) or {}, prepared.run
         series = run.series.series
         through = run.live_from - ONE_DAY
         with suppress(ValueError):
@@ -315,7 +324,23 @@ class LiveSession:
             open_day=run.open_day,
             series=series,
             held=[held for one in series for held in held_series(one.spec, known)],
+            bases=dict(zip(series, prepared.bases, strict=False)),
         )
+
+    def next_revision(self, symbol: str) -> int:
+        """Return a number above those of earlier revisions of a symbol."""
+        number = max(int(clock.unix_seconds()), self._revisions.get(symbol, 0) + 1)
+        self._revisions[symbol] = number
+        return number
+
+    def in_loop(self, function: Callable[[], Any]) -> Any:  # noqa: ANN401 - what it returns
+        """Run a function in the thread of the event loop, and return what it returns."""
+        if self._loop is None:
+            raise CancelledError
+        return run_in(self._loop, function)
+
+    def _revise(self, symbol: str, revisions: Sequence[Revision]) -> bool:
+        return revise(self, self.engine.symbols[symbol], revisions)
 
     def day_closed(self, symbol: LiveSymbol, day: date) -> None:
         """Have a closed day finalized."""

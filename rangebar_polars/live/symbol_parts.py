@@ -23,6 +23,7 @@ __all__ = [
     "SymbolCounters",
     "SymbolOptions",
     "SymbolReports",
+    "SymbolRevision",
     "SymbolRun",
 ]
 
@@ -101,6 +102,36 @@ class SymbolCounters:
     times_raised: int = 0
     #: By threshold.
     bars: dict[int, int] = field(default_factory=dict)
+
+
+class AppliedRecord(NamedTuple):
+    """A record of trades that was applied."""
+
+    day: date
+    record: bytes
+    last_id: int
+
+
+@dataclass(slots=True)
+class SymbolRevision:
+    """Series that are computed again while trades are applied."""
+
+    #: Numbers of the series.
+    held: set[int]
+    #: The records since it began, or since they were taken.
+    records: list[AppliedRecord] = field(default_factory=list)
+
+    def applied(
+        self, day: date, record: bytes, last_id: int, bars: list[SeriesBars]
+    ) -> list[SeriesBars]:
+        """Keep a record, and return the bars of other series."""
+        self.records.append(AppliedRecord(day, record, last_id))
+        return [one for one in bars if one.number not in self.held]
+
+    def take(self) -> list[AppliedRecord]:
+        """Return the records that were kept, and keep new ones."""
+        taken, self.records = self.records, []
+        return taken
 
 
 @dataclass(slots=True)

@@ -12,6 +12,7 @@ import polars as pl
 import pytest
 
 from exchange import Exchange, Tape
+from exchange.archive import trades_csv, zip_of
 from live.market import SYMBOL, point_at, tape_of, truth, wait_for
 from live.test_compact import columns
 from rangebar_polars._utils import clock
@@ -19,7 +20,7 @@ from rangebar_polars.bar_series.identity import BarSpec
 from rangebar_polars.bar_series.live_builders import bars_digest, bars_state
 from rangebar_polars.compute.builder import RangeBarBuilder
 from rangebar_polars.exceptions import CacheUnavailableError
-from rangebar_polars.live.finalizing import Finalizer, FinalizingOptions
+from rangebar_polars.live.finalizing.passes import Finalizer, FinalizingOptions
 from rangebar_polars.live.helper.base import Base
 from rangebar_polars.live.helper.client import Helper
 from rangebar_polars.live.helper.messages import Message, series_values
@@ -173,7 +174,7 @@ def test_an_archive_that_differs_is_reported(market, helper, folder, tmp_path, t
         ).height
         for one in bars
     ]
-    assert found["bars"] == [sum(inside), 0, 0]
+    assert found["bars"] == [[count, 0, 0] for count in inside]
     assert sum(inside) >= 1
     assert answer["through"] == str(LAST)
     (aside,) = folder.quarantine.iterdir()
@@ -306,9 +307,13 @@ def test_a_pass_that_was_killed_is_done_again(market, helper, folder, tmp_path, 
 # A sidecar
 
 
-def test_a_sidecar_finalizes_the_day_before_midnight(tmp_path, monkeypatch, tape, folder):
+@pytest.mark.parametrize("row", [None, 1500])
+def test_a_sidecar_finalizes_the_day_before_midnight(tmp_path, monkeypatch, tape, folder, row):
+    """With a row, its quantity is another one in the archive."""
+    archived = tape.day(LAST) if row is None else with_quantity(tape.day(LAST), row)
     with Exchange(tape, now=midnight(TODAY) - timedelta(minutes=5)) as exchange:
         point_at(exchange, tmp_path, monkeypatch)
+        monkeypatch.setenv("RANGEBAR_EVENT_LOG", str(tmp_path / "events"))
         command = [sys.executable, "-m", "rangebar_polars", "sidecar", SYMBOL, "-t", "250,500"]
         command += ["--ndjson", "--finalize-interval", "1", "--health-port", "0"]
         pipe = subprocess.PIPE
@@ -320,8 +325,14 @@ def test_a_sidecar_finalizes_the_day_before_midnight(tmp_path, monkeypatch, tape
             exchange.play(timedelta(minutes=10))
             wait_for(lambda: LAST in days(tmp_path), lambda: said(folder))
             assert days(tmp_path)[LAST] == "tail"
-            exchange.play(midnight(TODAY) + timedelta(hours=11))
+            exchange.play(midnight(TODAY) + timedelta(hours=6))
+            wait_for(lambda: said(folder, "applied_id") == newest(tape, exchange.now))
+            before = exchange.now
+            path = exchange.path(LAST)
+            exchange.put(path, zip_of({"archive.csv": trades_csv(archived, tape)}))
             wait_for(lambda: said(folder, "finalized_through") == str(LAST), lambda: said(folder))
+            wait_for(lambda: said(folder, "state") == "live", lambda: said(folder))
+            exchange.play(midnight(TODAY) + timedelta(hours=9))
             wait_for(lambda: said(folder, "applied_id") == newest(tape, exchange.now))
             sidecar.terminate()
             _, errors = sidecar.communicate()
@@ -329,17 +340,40 @@ def test_a_sidecar_finalizes_the_day_before_midnight(tmp_path, monkeypatch, tape
     assert days(tmp_path)[LAST] == "final"
     found = [one for one in units(tmp_path) if one[2] == str(LAST)]
     assert [one[0] for one in found] == [250, 500]
-    bars = {
-        dbps: truth(tape, dbps, midnight(LAST), newest(tape, exchange.now)) for dbps in (250, 500)
-    }
+    last = newest(tape, exchange.now)
+    final = Tape(SYMBOL, pl.concat([archived, tape.between(TODAY, exchange.now)]))
+    bars = {dbps: truth(final, dbps, midnight(LAST), last) for dbps in (250, 500)}
     until = pl.col("close_time") < midnight(TODAY)
     assert [one[3] for one in found] == [bars[dbps].filter(until).height for dbps in (250, 500)]
-    # What was delivered goes on without a seam.
     rows = [json.loads(line) for line in (tmp_path / "lines").read_text().splitlines()]
     for dbps, expected in bars.items():
-        ids = [row["last_agg_trade_id"] for row in rows if row["threshold"] == dbps]
+        own = [one for one in rows if one["threshold"] == dbps]
+        ids = [one["last_agg_trade_id"] for one in own]
+        # What was delivered goes on without a seam.
         assert ids == expected["last_agg_trade_id"].tail(len(ids)).to_list()
         assert len(ids) > 3
+        marked = [one["last_agg_trade_id"] for one in own if one["is_revised"]]
+        later = expected.filter(pl.col("last_agg_trade_id") > newest(tape, before))
+        assert marked == ([] if row is None else [later["last_agg_trade_id"][0]])
+        volumes = dict(expected.select("last_agg_trade_id", "volume").rows())
+        assert [volumes[one["last_agg_trade_id"]] for one in own[-later.height :]] == [
+            one["volume"] for one in own[-later.height :]
+        ]
+    reported = differences(tmp_path / "events")
+    assert reported == ([] if row is None else [[int(archived[ID][row])]])
+
+
+def with_quantity(ticks, row):
+    """Change the quantity of a row."""
+    number = ticks[ID][row]
+    other = pl.when(pl.col(ID) == number).then(7.777).otherwise("quantity")
+    return ticks.with_columns(quantity=other)
+
+
+def differences(path):
+    """The differing ids of each event in an event log."""
+    lines = [json.loads(line) for line in path.read_text().splitlines()]
+    return [one["ids"] for one in lines if one["event"] == "archive_differs"]
 
 
 def said(folder, name=None):
@@ -407,8 +441,14 @@ class Run:
     def __init__(self, helper, *, has_cache=True, series=None, interval_s=900.0):
         self.events, self.noted, self.helper = [], {}, helper
         self.finalizer = Finalizer(
-            FinalizingOptions(interval_s, has_cache), specs(250)[0].venue, helper, self, self.event
+            FinalizingOptions(interval_s, has_cache),
+            specs(250)[0].venue,
+            helper,
+            self,
+            self.event,
+            self.revise,
         )
+        self.revised, self.can_revise = [], True
         self.series = specs(250)[0].series(FIRST) if series is None else series
 
     def note(self, series, base):
@@ -416,6 +456,10 @@ class Run:
 
     def event(self, symbol, name, **fields):
         self.events.append((symbol, name, fields))
+
+    def revise(self, symbol, revisions):
+        self.revised.append(revisions)
+        return self.can_revise
 
     def begin(self, **options):
         options = {"finalized_through": FIRST - ONE, "open_day": TODAY} | options
@@ -487,7 +531,7 @@ def test_a_helper_that_fails_is_asked_again(fast):
 
 
 def test_a_difference_is_reported_once(fast):
-    one = {"day": str(FIRST), "ids": [4], "trades": [1, 0, 0], "bars": [2, 1, 0]}
+    one = {"day": str(FIRST), "ids": [4], "trades": [1, 0, 0], "bars": [[2, 1, 0]]}
     run = Run(Answers(answer(differences=[one])))
     run.begin()
     run.passes(3)

@@ -198,13 +198,15 @@ class FinalizePass:
         return found
 
     def _described(self, difference: DayDifference) -> dict[str, Any]:
-        """Return what an event says about a difference, with the numbers of bars that differ."""
-        bars = [0, 0, 0]
+        """Return what an event says about a difference.
+
+        `bars` has for each series the numbers of bars that are changed, added and removed.
+        """
+        bars = []
         for series in self.series:
             before = self._before(series, difference.day)
-            if before is not None:
-                counts = self._differing_bars(before, difference)
-                bars = [total + count for total, count in zip(bars, counts, strict=True)]
+            counts = [0, 0, 0] if before is None else self._differing_bars(before, difference)
+            bars.append(counts)
         trades = [difference.changed, difference.added, difference.removed]
         day, ids = difference.day.isoformat(), list(difference.ids)
         return {"day": day, "ids": ids, "trades": trades, "bars": bars}

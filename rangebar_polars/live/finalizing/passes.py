@@ -8,8 +8,10 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from rangebar_polars._utils import clock
 from rangebar_polars._utils.span import ONE_DAY
+from rangebar_polars.bar_series.live_builders import bars_digest
 from rangebar_polars.exceptions import RangeBarError
 from rangebar_polars.live.consumers.positions import series_from
+from rangebar_polars.live.finalizing.revising import Revision
 from rangebar_polars.live.helper.base import Base
 from rangebar_polars.live.helper.messages import day_of, series_values
 
@@ -63,6 +65,8 @@ class _Symbol:
     waiting_since: dict[str, float] = field(default_factory=dict)
     reported_at: dict[str, float] = field(default_factory=dict)
     reported: set[tuple[Any, ...]] = field(default_factory=set)
+    #: Series and days of differences that were revised.
+    revised: set[tuple[BarSeries, date]] = field(default_factory=set)
 
 
 class Finalizer:
@@ -80,6 +84,8 @@ class Finalizer:
         Where states of finalized days go.
     event
         Takes an event: the symbol, its name and its fields. It may be called in the thread.
+    revise
+        Computes series of a symbol again, and returns whether it is done.
     """
 
     def __init__(
@@ -89,7 +95,9 @@ class Finalizer:
         helper: Helper,
         states: DayStates,
         event: Callable[..., None],
+        revise: Callable[[str, Sequence[Revision]], bool],
     ) -> None:
+        self._revise = revise
         self._options = options
         self._venue = venue
         self._helper = helper
@@ -114,6 +122,7 @@ class Finalizer:
         open_day: date,
         series: Sequence[BarSeries],
         held: Sequence[BarSeries] = (),
+        bases: Mapping[BarSeries, Base] | None = None,
     ) -> None:
         """Begin with a symbol whose history is there.
 
@@ -129,13 +138,19 @@ class Finalizer:
             The series that are streamed.
         held
             Series that writers have streamed before.
+        bases
+            The states that the series began with.
         """
         current = {one.spec.threshold: one for one in series}
         first_day = finalized_through + ONE_DAY
         first = {threshold: _first_of(one, held, first_day) for threshold, one in current.items()}
         now = clock.monotonic()
         with self._changed:
-            self._symbols[symbol] = _Symbol(finalized_through, open_day, current, first)
+            known = _Symbol(finalized_through, open_day, current, first)
+            for one, base in (bases or {}).items():
+                if base.last_id is not None:
+                    known.digests[one, base.first_day - ONE_DAY] = bars_digest(base.state)
+            self._symbols[symbol] = known
             due_at = now + min(FIRST_S, self._options.interval_s)
             self._due_at = due_at if self._due_at is None else min(self._due_at, due_at)
             if self._thread is None and not self._is_closed:
@@ -255,23 +270,89 @@ class Finalizer:
             if key not in known.reported:
                 known.reported.add(key)
                 self._report_difference(symbol, one)
-        states = iter(parts)
-        for one, state in zip(series, values["states"], strict=True):
-            if state is not None:
-                day = day_of(state["day"])
-                assert day is not None  # noqa: S101
-                self._states.note(one, Base(next(states), day + ONE_DAY, state["last_id"]))
+        is_revised = self._note_states(symbol, known, series, values, parts)
         waiting = [
             (one["kind"], day_of(one["day"]), one["reason"], one["command"])
             for one in values["waiting"]
         ]
         self._note_waiting(symbol, known, waiting)  # type: ignore[arg-type]
         through = day_of(values["through"])
-        if through is not None and through > known.finalized_through:
+        if is_revised and through is not None and through > known.finalized_through:
             self._note_finalized(symbol, known, through)
 
+    def _note_states(
+        self,
+        symbol: str,
+        known: _Symbol,
+        series: Sequence[BarSeries],
+        values: Mapping[str, Any],
+        parts: Sequence[bytes],
+    ) -> bool:
+        """Note the states of finalized days; compute series again whose bars or states differ.
+
+        Return whether that is done, or nothing differs.
+        """
+        states = iter(parts)
+        revisions = []
+        for index, (one, state) in enumerate(zip(series, values["states"], strict=True)):
+            if state is None:
+                continue
+            day = day_of(state["day"])
+            assert day is not None  # noqa: S101
+            base = Base(next(states), day + ONE_DAY, state["last_id"])
+            first_id = self._differing(known, one, index, values["differences"])
+            own = known.digests.get((one, day))
+            is_other = own is not None and own != state["digest"]
+            has_ended = one.segment.end is not None and one.segment.end <= known.open_day
+            if (is_other or first_id is not None) and not has_ended:
+                revisions.append(Revision(one, day, base, first_id))
+            else:
+                self._states.note(one, base)
+        if not revisions:
+            return True
+        try:
+            if not self._revise(symbol, revisions):
+                return False
+        except RangeBarError as error:
+            text = str(error).partition("\n")[0]
+            self._note_waiting(symbol, known, [("revision", revisions[0].day, text, "")])
+            return False
+        for revision in revisions:
+            self._note_revised(known, revision, values["differences"])
+        return True
+
+    @staticmethod
+    def _differing(
+        known: _Symbol, series: BarSeries, index: int, differences: Sequence[Mapping[str, Any]]
+    ) -> int | None:
+        """Return the first differing id of a day that changes bars of a series; None without one."""
+        ids = [
+            one["ids"][0]
+            for one in differences
+            if any(one["bars"][index]) and (series, day_of(one["day"])) not in known.revised
+        ]
+        return min(ids, default=None)
+
+    def _note_revised(
+        self, known: _Symbol, revision: Revision, differences: Sequence[Mapping[str, Any]]
+    ) -> None:
+        series = revision.series
+        with self._changed:
+            # States of later days were those of the computation before.
+            known.digests = {
+                key: text
+                for key, text in known.digests.items()
+                if key[0] != series or key[1] < revision.day
+            }
+            known.digests[series, revision.day] = bars_digest(revision.base.state)
+        for one in differences:
+            day = day_of(one["day"])
+            assert day is not None  # noqa: S101
+            known.revised.add((series, day))
+        self._states.note(series, revision.base)
+
     def _report_difference(self, symbol: str, values: Mapping[str, Any]) -> None:
-        changed, added, removed = values["bars"]
+        changed, added, removed = (sum(counts) for counts in zip(*values["bars"], strict=True))
         self._event(
             symbol,
             "archive_differs",
