@@ -6,6 +6,7 @@ import json
 import subprocess
 import sys
 import threading
+from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 
 import polars as pl
@@ -320,6 +321,7 @@ def test_a_sidecar_finalizes_the_day_before_midnight(tmp_path, monkeypatch, tape
         with (
             open(tmp_path / "lines", "w") as lines,  # noqa: PTH123
             subprocess.Popen(command, stdout=lines, stderr=pipe, text=True) as sidecar,
+            killed_at_the_end(sidecar),
         ):
             wait_for(lambda: said(folder, "state") == "live", lambda: said(folder))
             exchange.play(timedelta(minutes=10))
@@ -329,7 +331,8 @@ def test_a_sidecar_finalizes_the_day_before_midnight(tmp_path, monkeypatch, tape
             wait_for(lambda: said(folder, "applied_id") == newest(tape, exchange.now))
             before = exchange.now
             path = exchange.path(LAST)
-            exchange.put(path, zip_of({"archive.csv": trades_csv(archived, tape)}))
+            member = path.rpartition("/")[2].replace(".zip", ".csv")
+            exchange.put(path, zip_of({member: trades_csv(archived, tape)}))
             wait_for(lambda: said(folder, "finalized_through") == str(LAST), lambda: said(folder))
             wait_for(lambda: said(folder, "state") == "live", lambda: said(folder))
             exchange.play(midnight(TODAY) + timedelta(hours=9))
@@ -363,6 +366,15 @@ def test_a_sidecar_finalizes_the_day_before_midnight(tmp_path, monkeypatch, tape
     assert reported == ([] if row is None else [[int(archived[ID][row])]])
 
 
+@contextmanager
+def killed_at_the_end(process):
+    """Leave no process behind if a test fails."""
+    try:
+        yield
+    finally:
+        process.kill()
+
+
 def with_quantity(ticks, row):
     """Change the quantity of a row."""
     number = ticks[ID][row]
@@ -373,7 +385,7 @@ def with_quantity(ticks, row):
 def differences(path):
     """The differing ids of each event in an event log."""
     lines = [json.loads(line) for line in path.read_text().splitlines()]
-    return [one["ids"] for one in lines if one["event"] == "archive_differs"]
+    return [one["ids"] for one in lines if one["event_type"] == "archive_differs"]
 
 
 def said(folder, name=None):
@@ -538,6 +550,26 @@ def test_a_difference_is_reported_once(fast):
     run.finalizer.close()
     expected = {"day": FIRST, "ids": [4], "bars_changed": 2, "bars_added": 1, "bars_removed": 0}
     assert run.named("archive_differs") == [expected]
+
+
+@pytest.mark.parametrize("own", ["same", "other"])
+def test_a_state_with_another_digest_is_a_revision(fast, own):
+    state = {"day": str(FIRST), "last_id": 9, "digest": "same"}
+    run = Run(Answers(answer(FIRST, states=[state])))
+    run.can_revise = False
+    run.begin(open_day=FIRST)
+    run.finalizer.day_closed(SYMBOL, FIRST, {run.series: own})
+    run.passes(2)
+    run.finalizer.close()
+    if own == "same":
+        assert (run.revised, run.finalizer.finalized_through(SYMBOL)) == ([], FIRST)
+        return
+    # What cannot be revised now is tried again, and nothing is finalized before.
+    assert len(run.revised) >= 2
+    (revision,) = run.revised[0]
+    assert (revision.series, revision.day, revision.first_id) == (run.series, FIRST, None)
+    assert run.finalizer.finalized_through(SYMBOL) == FIRST - ONE
+    assert run.noted == {}
 
 
 def test_a_reset_adds_a_series_for_the_days_after_it(fast):
