@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
 from rangebar_polars._utils import clock
+from rangebar_polars._utils.caught import Caught
 from rangebar_polars._utils.span import ONE_DAY
 from rangebar_polars.bar_series.live_builders import bars_digest
 from rangebar_polars.exceptions import RangeBarError
@@ -201,11 +202,12 @@ class Finalizer:
     # Passes
 
     def _run(self) -> None:
-        try:
+        # The session raises it.
+        with Caught(even_exits=True) as caught:
             while self._wait():
                 self._pass()
-        except BaseException as error:  # noqa: BLE001 - the session raises it
-            self._errors.append(error)
+        if caught.error is not None:
+            self._errors.append(caught.error)
 
     def _wait(self) -> bool:
         """Wait until a pass is due; return whether there is one."""

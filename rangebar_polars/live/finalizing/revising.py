@@ -16,7 +16,6 @@ if TYPE_CHECKING:
 
     from rangebar_polars.bar_series.identity import BarSeries
     from rangebar_polars.live.helper.base import Base
-    from rangebar_polars.live.history import StoredHistory
     from rangebar_polars.live.interfaces import Consumer
     from rangebar_polars.live.series import SeriesGroup
     from rangebar_polars.live.symbol import LiveSymbol
@@ -49,10 +48,23 @@ class Revision(NamedTuple):
         )
 
 
+class Recomputing(Protocol):
+    """What computes a series again."""
+
+    def computed_again(
+        self, symbol: str, series: BarSeries, base: Base
+    ) -> tuple[SeriesGroup, int | None]:
+        """Return a series after the stored trades that follow a state, and their last id."""
+        ...
+
+
 class Revised(Protocol):
     """A running session."""
 
-    history: StoredHistory
+    @property
+    def history(self) -> Recomputing:
+        """What is stored."""
+        ...
 
     def next_revision(self, symbol: str) -> int:
         """Return a number above those of earlier revisions of a symbol."""

@@ -15,7 +15,7 @@ import warnings
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
-from rangebar_polars.exceptions import RangeBarError
+from rangebar_polars._utils.caught import Caught
 from rangebar_polars.live.helper.commands import Commands
 from rangebar_polars.live.helper.messages import (
     Message,
@@ -65,13 +65,12 @@ class _Helper:
     def _answer(self, request: Message) -> Message:
         number = {"number": request.values["number"]}
         assert self._commands is not None  # noqa: S101
-        try:
+        # The client raises it.
+        with Caught() as caught:
             done = self._commands.run(request)
-        except RangeBarError as error:
-            return Message({**number, "error": error_values(error)})
-        except Exception as error:  # noqa: BLE001 - the client raises it
-            return Message({**number, "error": error_values(error)})
-        return Message({**number, **done.values}, done.parts)
+            return Message({**number, **done.values}, done.parts)
+        assert caught.error is not None  # noqa: S101
+        return Message({**number, "error": error_values(caught.error)})
 
 
 class _Stdin:
