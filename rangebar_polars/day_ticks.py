@@ -17,7 +17,7 @@ __all__ = ["DayTicks", "Origin", "is_strictly_increasing"]
 class Origin:
     """Where the ticks of a day came from, and which of their rows were repaired."""
 
-    #: "archive", "rest" or "user".
+    #: "archive", "rest", "stream" or "user".
     kind: str
     url: str = ""
     #: SHA-256 of the fetched file, in hex.

@@ -45,7 +45,11 @@ class Step(StrEnum):
     RECORD_SYNCED = "live.record_synced"
     MISSING_WRITTEN = "live.missing_written"
     DAY_CLOSED = "live.day_closed"
+    DAY_COMPACTED = "live.day_compacted"
+    DAY_FINAL = "live.day_final"
+    UNITS_STORED = "live.units_stored"
     REVISION_WRITTEN = "live.revision_written"
+    REVISED = "live.revised"
     STATE_FILE_WRITTEN = "live.state_file_written"
     LOCK_RELEASED = "live.lock_released"
 

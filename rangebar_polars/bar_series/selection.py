@@ -16,7 +16,7 @@ from rangebar_polars.bar_series.units import Chain
 from rangebar_polars.exceptions import with_hint
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
     from datetime import datetime
 
     from rangebar_polars.bar_series.identity import BarSeries, BarSpec, LeaseKey
@@ -29,6 +29,7 @@ __all__ = [
     "best_stored",
     "by_segment",
     "family_features",
+    "furthest",
     "in_segment",
     "select_series",
     "superseded",
@@ -167,6 +168,13 @@ def to_continue(chains: Iterable[Chain], segment: Segment, first_day: date) -> C
         if chain.series.anchor <= start and chain.frontier >= first_day
     )
     return next(reaching, None)
+
+
+def furthest(chains: Sequence[Chain]) -> Chain:
+    """Return the earliest-anchored chain at the furthest frontier of the newest segment."""
+    newest = max(chain.series.segment_start for chain in chains)
+    candidates = [chain for chain in chains if chain.series.segment_start == newest]
+    return min(candidates, key=lambda chain: (-chain.frontier.toordinal(), chain.series.anchor_us))
 
 
 def best_stored(chains: list[Chain], part: Span) -> Chain | None:

@@ -26,7 +26,14 @@ if TYPE_CHECKING:
 
     from rangebar_polars.clickhouse.connection.dsn import Target
 
-__all__ = ["EngineUse", "engine_use", "open_cache", "open_target", "reading"]
+__all__ = [
+    "EngineUse",
+    "engine_use",
+    "has_open_folder",
+    "open_cache",
+    "open_target",
+    "reading",
+]
 
 
 _POOL = ConnectionPool()
@@ -61,6 +68,23 @@ def engine_use() -> EngineUse:
     this process opened the embedded engine 3 times; earlier openings left 14 files open (limit: 1,024)
     """
     return EngineUse(_POOL.count, _POOL.left_behind(), descriptors().limit)
+
+
+def has_open_folder(dsn: str | None = None, cache_dir: str | Path | None = None) -> bool:
+    """Return whether this process has an embedded cache open, which no other process can open then.
+
+    Examples
+    --------
+    >>> from tempfile import mkdtemp
+    >>> import rangebar_polars as rb
+    >>> from rangebar_polars.clickhouse.open import has_open_folder
+    >>> folder = mkdtemp()
+    >>> with rb.open_cache(cache_dir=folder):
+    ...     has_open_folder(cache_dir=folder)
+    True
+    """
+    target = resolve(dsn, cache_dir)
+    return target.is_embedded and _POOL.has(target)
 
 
 @checked_keywords

@@ -157,12 +157,13 @@ def ensure_days(
     refresh: bool = False,
     verbose: bool | None = None,
     is_read: bool = False,
+    archives_only: bool = False,
 ) -> FetchReport:
     """Fetch missing days of a symbol that has passed the gate.
 
     The arguments are those of `fetch_ticks` after validation; they are not checked again. Of days
     that a process streams into the store at the moment, only the archive is requested; nothing at
-    all for a read.
+    all for a read. With `archives_only`, this is so for all days.
 
     Raises
     ------
@@ -173,7 +174,9 @@ def ensure_days(
     """
     show_progress = settings(verbose=verbose).verbose
     storage = TickStorage(cache_dir)
-    writer = WriterDays(storage.symbol_dir(symbol, venue.source, venue.market), is_read)
+    writer = WriterDays(
+        storage.symbol_dir(symbol, venue.source, venue.market), is_read, archives_only
+    )
     fetch = _Fetch(storage, venue, span, FetchReport(symbol), writer)
     with past_gate(symbol):
         fetch.sort_days(refresh=refresh)

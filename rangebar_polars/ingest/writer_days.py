@@ -31,6 +31,8 @@ class WriterDays:
     symbol_dir: SymbolDir
     #: Whether not even their archive is requested.
     is_read: bool = False
+    #: Whether all days are left to it.
+    archives_only: bool = False
     days: set[date] = field(default_factory=set)
 
     def note(self, days: Iterable[date]) -> None:
@@ -41,6 +43,9 @@ class WriterDays:
         StorageError
             The lock of the writer cannot be tried.
         """
+        if self.archives_only:
+            self.days.update(days)
+            return
         if not is_folder(self.symbol_dir.live):
             return
         from rangebar_polars.storage.live.writer_state import streamed_days

@@ -23,6 +23,8 @@ from rangebar_polars.live.consumers import DeliveryOptions
 from rangebar_polars.live.consumers.iterator import BarIterator
 from rangebar_polars.live.follower import Follower
 from rangebar_polars.live.frames import BarFrames
+from rangebar_polars.live.helper.choosing import states_for
+from rangebar_polars.live.helper.client import Helper
 from rangebar_polars.live.plan import NOW, plan_live, require_platform
 from rangebar_polars.live.session import LiveSession, SessionOptions, following_history
 from rangebar_polars.storage.live.writer_lock import WriterLock, has_writer
@@ -140,7 +142,7 @@ def live_bars(
     if not symbols or not thresholds:
         name = "threshold" if symbols else "symbol"
         raise ValueError(with_hint(f"`{name}` is an empty list", f"name at least one {name}"))
-    del verbose, dsn
+    del verbose
     plan_arguments: dict[str, Any] = {
         "source": source,
         "market": market,
@@ -163,7 +165,7 @@ def live_bars(
         since=plan.since,
         until=plan.until,
     )
-    parts = _Parts(plan, cache_dir)
+    parts = _Parts(plan, cache_dir, dsn)
     options = DeliveryOptions("bars", "iterator", has_cursors=False)
     iterator = BarIterator(options, frames, parts)
     parts.open(iterator)
@@ -173,7 +175,9 @@ def live_bars(
 class _Parts:
     """The symbols of a call: those that this process writes, and those that it follows."""
 
-    def __init__(self, plan: LivePlan, cache_dir: Path | str | None) -> None:
+    def __init__(
+        self, plan: LivePlan, cache_dir: Path | str | None, dsn: str | None = None
+    ) -> None:
         self.plan = plan
         self._locks: list[WriterLock] = []
         self._folder: TemporaryDirectory[str] | None = None
@@ -197,12 +201,20 @@ class _Parts:
         self._cache_dir = cache_dir
         if written:
             specs = {name: of_one for name, of_one in plan.specs.items() if name in written}
+            options = SessionOptions(cache_dir=cache_dir, dsn=dsn)
             if plan.anchor == NOW:
                 self._folder = TemporaryDirectory(prefix="rangebar-live-")
-                cache_dir = self._folder.name
-            options = SessionOptions(cache_dir=cache_dir)
+                options = SessionOptions(self._folder.name, cache="off", finalizes=False)
             self._session = LiveSession(replace(plan, specs=specs), options)
-        self._history = following_history(plan, storage)
+        self._helper = Helper(cache_dir, dsn)
+        states = states_for(
+            "off" if plan.anchor == NOW else "existing",
+            self._helper,
+            lambda symbol: storage.symbol_dir(symbol, *plan.venue),
+            cache_dir=cache_dir,
+            dsn=dsn,
+        )
+        self._history = following_history(plan, storage, states)
 
     def open(self, iterator: BarIterator) -> None:
         """Begin; `run_all` follows."""
@@ -238,6 +250,7 @@ class _Parts:
         """End all parts in order."""
         for one in self._followers:
             one.stop()
+        self._helper.close()
         if self._session is not None:
             self._session.stop("closed")
 

@@ -73,6 +73,10 @@ class CoinJournal:
         """Sync all records that are written."""
         self._journal.sync()
 
+    def revision(self, text: str) -> None:
+        """Write a record of a revision, and sync it."""
+        self._journal.revision(text)
+
     def close(self) -> None:
         """Sync all records and close the files."""
         self._journal.close()

@@ -18,22 +18,34 @@ from rangebar_polars.live.symbol import LiveSymbol
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Mapping, Sequence
+    from datetime import date
 
     from rangebar_polars.bar_series.identity import BarSeries
+    from rangebar_polars.live.helper.base import Base
     from rangebar_polars.live.interfaces import Journal, RestQueue
     from rangebar_polars.live.protocol.buffer import Conflict
     from rangebar_polars.live.protocol.gaps import GapEvent
     from rangebar_polars.live.protocol.spans import MissingIds
-    from rangebar_polars.live.protocol.states import Change, Failure
+    from rangebar_polars.live.protocol.states import Change, Failure, Reason
     from rangebar_polars.live.protocol.trades import TradeColumns
     from rangebar_polars.live.series import SeriesBars
     from rangebar_polars.live.symbol_parts import SymbolOptions, SymbolRun
     from rangebar_polars.storage.live.live_days import JournalDamage
 
-__all__ = ["EngineOptions", "History", "HistoryError", "LiveEngine", "Outputs", "Prepared"]
+__all__ = [
+    "EngineOptions",
+    "History",
+    "HistoryDelayedError",
+    "HistoryError",
+    "LiveEngine",
+    "Outputs",
+    "Prepared",
+]
 
 #: How often connections are judged, and how long a symbol waits at least between two looks.
 CHECK_S, HEAD_S, SHORTEST_WAIT_S = 1.0, 0.05, 0.001
+#: How long a history waits for what it needs before it is tried again.
+DELAY_S = 60.0
 
 
 class HistoryError(Exception):
@@ -42,6 +54,14 @@ class HistoryError(Exception):
     def __init__(self, failure: Failure, text: str) -> None:
         super().__init__(text)
         self.failure = failure
+
+
+class HistoryDelayedError(Exception):
+    """Raised when a state is not available now. The history is tried again after a minute."""
+
+    def __init__(self, reason: Reason, text: str) -> None:
+        super().__init__(text)
+        self.reason = reason
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +73,9 @@ class Prepared:
     begins: Sequence[BarSeries | None]
     #: Damaged journals that were found.
     damages: Sequence[JournalDamage] = ()
+    #: For each series, the number of its newest revision, and the state that it began with.
+    revisions: Sequence[int] = ()
+    bases: Sequence[Base] = ()
 
 
 class History(Protocol):
@@ -65,7 +88,13 @@ class History(Protocol):
         ------
         HistoryError
             There is no state to start from.
+        HistoryDelayedError
+            A state is not available now.
         """
+        ...
+
+    def interrupt(self) -> None:
+        """End the calls that wait, each with an error."""
         ...
 
 
@@ -82,6 +111,10 @@ class Outputs(Protocol):
 
     def live(self, symbol: LiveSymbol) -> None:
         """Take that a symbol has become live."""
+        ...
+
+    def day_closed(self, symbol: LiveSymbol, day: date) -> None:
+        """Take a day of which no trade is expected any more. The series are in the state after it."""
         ...
 
     def event(self, symbol: str, name: str, **fields: object) -> None:
@@ -179,6 +212,7 @@ class LiveEngine:
             timer.cancel()
         self._timers.clear()
         rest.close()
+        await asyncio.to_thread(self._history.interrupt)
         for symbol in self.symbols.values():
             symbol.finish()
         await asyncio.to_thread(self._pool.shutdown, cancel_futures=True)
@@ -211,13 +245,8 @@ class LiveEngine:
             await clock.async_sleep(HEAD_S)
             if symbol.failure is not None:
                 return
-        try:
-            prepared = await self._loop.run_in_executor(
-                self._pool, self._history.prepare, name, symbol.head_id
-            )
-        except HistoryError as error:
-            symbol.fail(error.failure, str(error))
-            self.wake(symbol)
+        prepared = await self._prepared(symbol, symbol.head_id)
+        if prepared is None:
             return
         for damage in prepared.damages:
             fields = {"path": str(damage.path), "copy": str(damage.copy), "reason": damage.reason}
@@ -230,6 +259,24 @@ class LiveEngine:
         if id(streams) not in self._begun:
             self._begun.add(id(streams))
             self._spawn(streams.run())
+
+    async def _prepared(self, symbol: LiveSymbol, head_id: int) -> Prepared | None:
+        """Return what is stored of a symbol; None if the symbol has failed."""
+        work = self._history.prepare
+        while True:
+            try:
+                return await self._loop.run_in_executor(self._pool, work, symbol.name, head_id)
+            except HistoryError as error:
+                symbol.fail(error.failure, str(error))
+                self.wake(symbol)
+                return None
+            except HistoryDelayedError as error:
+                reason, symbol.failure_text = error.reason, str(error)
+            symbol.note(reason, applies=True)
+            self.wake(symbol)
+            await clock.async_sleep(DELAY_S)
+            symbol.note(reason, applies=False)
+            symbol.failure_text = ""
 
     async def _judge(self) -> None:
         while True:
@@ -310,8 +357,9 @@ class LiveEngine:
         fields = {"first_id": trades.ids[0], "trades": len(trades)}
         self._outputs.event(symbol.name, "trade_late", **fields)
 
-    def day_closed(self, symbol: LiveSymbol, day: object) -> None:
-        """Note a closed day."""
+    def day_closed(self, symbol: LiveSymbol, day: date) -> None:
+        """Report a closed day."""
+        self._outputs.day_closed(symbol, day)
 
     def silent(self, symbol: LiveSymbol) -> None:
         """Replace the connection of a symbol."""

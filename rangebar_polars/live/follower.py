@@ -9,7 +9,7 @@ import polars as pl
 
 from rangebar_polars._utils import clock
 from rangebar_polars._utils.span import microseconds
-from rangebar_polars.exceptions import StorageError
+from rangebar_polars.exceptions import CacheError, StorageError, WorkerLostError
 from rangebar_polars.live.consumers.positions import Position
 from rangebar_polars.live.health.stored import stored_status
 from rangebar_polars.live.interfaces import SeriesStart
@@ -128,8 +128,9 @@ class Follower:
         while not self._stopped.is_set():
             try:
                 found = self._history.followed(self.symbol)
-            except StorageError as error:
+            except (StorageError, CacheError, WorkerLostError) as error:
                 self._failure, found = str(error), None
+                self._wait(AGAIN_S)
             if found is not None:
                 self._failure = ""
                 with self._lock:

@@ -6,22 +6,31 @@ All of it waits for files or for the exchange, and runs in threads beside the ev
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from datetime import datetime
-from typing import TYPE_CHECKING, Literal, NamedTuple
+from datetime import UTC, date, datetime
+from typing import TYPE_CHECKING, Literal
 
 import polars as pl
 
 from rangebar_polars._utils.span import ONE_DAY, day_start
+from rangebar_polars.bar_series.days import no_bars
 from rangebar_polars.bar_series.live_builders import LiveBuilders
 from rangebar_polars.bar_series.segments import segment_of
-from rangebar_polars.exceptions import RangeBarError, SourceError
+from rangebar_polars.exceptions import (
+    CacheError,
+    RangeBarError,
+    SourceError,
+    TransientSourceError,
+    WorkerLostError,
+)
 from rangebar_polars.ingest.fetch import fetch_ticks
 from rangebar_polars.live.coins import stored_in_coins
+from rangebar_polars.live.consumers.positions import series_from
 from rangebar_polars.live.consumers.replay import Replayed
-from rangebar_polars.live.engine import HistoryError, Prepared
+from rangebar_polars.live.engine import HistoryDelayedError, HistoryError, Prepared
+from rangebar_polars.live.finalizing.revising import newest_revision
 from rangebar_polars.live.protocol.sequencing import Start
 from rangebar_polars.live.protocol.spans import MissingIds, MissingReason
-from rangebar_polars.live.protocol.states import Failure
+from rangebar_polars.live.protocol.states import Failure, Reason
 from rangebar_polars.live.series import SeriesGroup, fresh_state
 from rangebar_polars.live.symbol_parts import SymbolRun
 from rangebar_polars.storage.live.journal import LiveJournal, encode_frame
@@ -38,20 +47,26 @@ from rangebar_polars.symbol_registry import get_effective_start_date
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
-    from datetime import date
     from typing import Any
 
     from rangebar_polars.bar_series.identity import BarSeries, BarSpec
+    from rangebar_polars.live.helper.base import Base, StoredStates
     from rangebar_polars.live.interfaces import RestQueue
     from rangebar_polars.live.series import SeriesBars
     from rangebar_polars.storage.layout import SymbolDir
     from rangebar_polars.storage.parquet import TickStorage
 
-__all__ = ["Base", "Followed", "HistoryOptions", "StoredHistory", "StoredStates"]
+__all__ = [
+    "Followed",
+    "HistoryOptions",
+    "StoredHistory",
+    "held_series",
+]
 
 ID, TIME = "agg_trade_id", "timestamp"
 #: Trades that are pushed at once.
 ROWS = 100_000
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,30 +83,6 @@ class HistoryOptions:
     fills_gaps: bool = True
 
 
-class Base(NamedTuple):
-    """A state of a series, after a whole day."""
-
-    state: bytes
-    #: The first day whose trades are not in the state.
-    first_day: date
-    #: Last id of the state; None before its first trade.
-    last_id: int | None
-
-
-class StoredStates:
-    """States of series after whole days. This one has none but those before the first trade."""
-
-    def continued(self, spec: BarSpec, day: date) -> BarSeries | None:
-        """Return the stored series of the segment of a day that a population would continue."""
-        del spec, day
-        return None
-
-    def base(self, series: BarSeries, through_id: int | None = None) -> Base:
-        """Return the newest state of a series whose last id is at most `through_id`."""
-        del through_id
-        return Base(fresh_state(series.spec), series.first_day, None)
-
-
 @dataclass(slots=True)
 class _Pushed:
     """How far stored trades were pushed."""
@@ -101,6 +92,8 @@ class _Pushed:
     last_day: date | None = None
     is_closed: bool = False
     missing: list[MissingIds] = field(default_factory=list)
+    #: Revisions as JSON.
+    revisions: list[str] = field(default_factory=list)
 
 
 @dataclass(slots=True)
@@ -166,6 +159,8 @@ class StoredHistory:
             There is no state to start from.
         JournalSchemaError
             A newer version of this package has written a journal.
+        HistoryDelayedError
+            The cache cannot be opened now.
         """
         try:
             return (
@@ -174,6 +169,10 @@ class StoredHistory:
         except JournalSchemaError:
             # An older version must not write beside a newer one: this ends the program.
             raise
+        except (CacheError, WorkerLostError) as error:
+            raise HistoryDelayedError(Reason.CACHE_UNAVAILABLE, str(error)) from error
+        except TransientSourceError as error:
+            raise HistoryDelayedError(Reason.REST_UNREACHABLE, str(error)) from error
         except SourceError as error:
             raise HistoryError(Failure.NOT_AT_SOURCE, str(error)) from error
         except RangeBarError as error:
@@ -182,8 +181,9 @@ class StoredHistory:
     def _prepared(self, symbol: str) -> Prepared:
         folder, today = self.folder(symbol), self._today()
         damages = recover_journals(folder)
-        series = self._chosen(symbol, today)
-        bases = [self._states.base(one) for one in series]
+        chosen = self._chosen(symbol, today)
+        series = [one for *_, one in chosen]
+        bases = self._states.bases(series, today, fills=self._options.fills_gaps)
         first_day = min(base.first_day for base in bases)
         self._fetch(symbol, first_day, today)
         start_day = live_from(folder, first_day, today)
@@ -200,8 +200,9 @@ class StoredHistory:
             open_day += ONE_DAY
         start = Start(applied_id, pushed.highest_us, tuple(pushed.missing))
         journal = LiveJournal(folder, day=open_day, applied_id=applied_id)
-        run = SymbolRun(start, group, stored_in_coins(journal, folder), open_day)
-        return Prepared(run, tuple(self._first_series(one) for one in series), damages)
+        run = SymbolRun(start, group, stored_in_coins(journal, folder), open_day, start_day)
+        revisions = tuple(newest_revision(pushed.revisions, one) for one in group.series)
+        return Prepared(run, self._begins(chosen), damages, revisions, tuple(bases))
 
     def _from_head(self, symbol: str, head_id: int) -> Prepared:
         """Begin after the newest trade, in an empty store."""
@@ -209,7 +210,8 @@ class StoredHistory:
         series = [spec.series(now) for spec in self._options.specs[symbol]]
         group = SeriesGroup(series, LiveBuilders([fresh_state(one.spec) for one in series]))
         journal = LiveJournal(folder, day=now.date(), applied_id=head_id)
-        run = SymbolRun(Start(head_id), group, stored_in_coins(journal, folder), now.date())
+        journal_of = stored_in_coins(journal, folder)
+        run = SymbolRun(Start(head_id), group, journal_of, now.date(), now.date())
         return Prepared(run, (None,) * len(series))
 
     # A symbol of another writer
@@ -219,59 +221,97 @@ class StoredHistory:
 
         Raises
         ------
+        CacheError, WorkerLostError
+            The states cannot be read now.
         StorageError
             A file cannot be read.
         """
         folder, today = self.folder(symbol), self._today()
         if read_state(folder) is None:
             return None
+        begins: tuple[BarSeries | None, ...]
         if self._options.is_now:
             now = self._now()
             series = [spec.series(now) for spec in self._options.specs[symbol]]
+            begins = (None,) * len(series)
         else:
-            series = self._chosen(symbol, today)
-        bases = [self._states.base(one) for one in series]
+            chosen = self._chosen(symbol, today)
+            series, begins = [one for *_, one in chosen], self._begins(chosen)
+        bases = self._states.bases(series, today, fills=None)
         group = SeriesGroup(series, LiveBuilders([base.state for base in bases]))
         pushed = self._push_stored(folder, group, bases, today + ONE_DAY)
         if pushed.applied_id is None:
             return None
         first_day = today - ONE_DAY if pushed.last_day is None else pushed.last_day
-        begins = tuple(self._first_series(one) for one in series)
         return Followed(group, begins, pushed.applied_id, pushed.highest_us, first_day)
 
-    def _chosen(self, symbol: str, today: date) -> list[BarSeries]:
-        """Choose one series for each threshold."""
-        known = read_state(self.folder(symbol)) or {}
-        return [self._choose(spec, today, known) for spec in self._options.specs[symbol]]
+    def _begins(self, chosen: Sequence[Sequence[BarSeries]]) -> tuple[BarSeries | None, ...]:
+        """Return where new consumers begin: with the first series, or where the symbol is live."""
+        is_begun = self._options.since is not None
+        return tuple(first if is_begun else None for first, *_ in chosen)
 
-    def _choose(self, spec: BarSpec, today: date, known: Mapping[str, Any]) -> BarSeries:
+    def interrupt(self) -> None:
+        """End the calls that wait, each with an error."""
+        self._states.interrupt()
+
+    def close(self) -> None:
+        """End the work of the helper. Bars are not read any more."""
+        self._states.close()
+
+    # Which series
+
+    def _chosen(self, symbol: str, today: date) -> list[Sequence[BarSeries]]:
+        """Choose the series of each threshold: the last one is streamed, bars begin with the first."""
         options = self._options
-        segment = segment_of(today, spec.reset)
-        first = get_effective_start_date(spec.symbol)
-        earliest = day_start(segment.start)
-        if first is not None:
-            earliest = max(earliest, day_start(type(today).fromisoformat(first)))
-        if options.anchor == "segment":
-            return spec.series(earliest)
-        if isinstance(options.anchor, datetime):
-            return spec.series(max(options.anchor, earliest))
-        if options.since is not None:
-            return self._states.continued(spec, today) or spec.series(max(options.since, earliest))
-        kept = _kept(spec, known)
-        if kept is not None:
-            # Its segment may have ended while nobody streamed. Its last bars come first then, and
-            # the next series begins at the boundary.
-            return kept
-        return self._states.continued(spec, today) or spec.series(today)
+        specs = options.specs[symbol]
+        known = read_state(self.folder(symbol)) or {}
+        found = [self._named(spec, today, known) for spec in specs]
+        if all(found):
+            return [one for one in found if one is not None]
+        since = options.since
+        if since is not None:
+            since = max(since, _effective_start(symbol))
+        stored = self._states.chosen(specs, today, since)
+        return [
+            named or other or self._new_series(spec, today)
+            for spec, named, other in zip(specs, found, stored, strict=True)
+        ]
 
-    def _first_series(self, series: BarSeries) -> BarSeries | None:
-        """Return the series in which a consumer with `since` begins; None without one."""
+    def _new_series(self, spec: BarSpec, today: date) -> Sequence[BarSeries]:
+        """Return new series, of a spec of which nothing is stored."""
         since = self._options.since
         if since is None:
+            return [spec.series(today)]
+        first = spec.series(max(since, _effective_start(spec.symbol)))
+        return list(series_from(first, spec.series(today)))
+
+    def _named(
+        self, spec: BarSpec, today: date, known: Mapping[str, Any]
+    ) -> Sequence[BarSeries] | None:
+        """Return the series that the anchor or the state file names; None without one."""
+        options = self._options
+        start = day_start(segment_of(today, spec.reset).start)
+        earliest = max(start, _effective_start(spec.symbol))
+        series = None
+        if options.anchor == "segment":
+            series = spec.series(earliest)
+        elif isinstance(options.anchor, datetime):
+            series = spec.series(max(options.anchor, earliest))
+        elif options.since is None:
+            for kept in held_series(spec, known)[-1:]:
+                # Its segment may have ended while nobody streamed. Its last bars come first then,
+                # and the next series begins at the boundary.
+                series = kept
+        if series is None:
             return None
-        if since >= day_start(series.segment_start):
-            return series
-        return series.spec.series(since)
+        since = options.since
+        if since is None or since >= start:
+            return [series]
+        first = max(since, _effective_start(spec.symbol))
+        anchor = day_start(segment_of(first.date(), spec.reset).start)
+        if isinstance(options.anchor, datetime):
+            anchor = max(anchor, min(options.anchor, first))
+        return [spec.series(max(anchor, _effective_start(spec.symbol))), series]
 
     def _fetch(self, symbol: str, first_day: date, today: date) -> None:
         """Fetch whole days that are missing before today."""
@@ -324,6 +364,7 @@ class StoredHistory:
         """Yield stored trades day by day, in parts, as far as no id is missing."""
         view = live_view(folder, first_day, last_day)
         for found in view.days():
+            pushed.revisions += found.revisions
             if pushed.applied_id is None:
                 ids = [*(first for first, _ in found.absent), *found.trades.get_column(ID).head(1)]
                 if not ids:
@@ -348,14 +389,43 @@ class StoredHistory:
 
     # Bars again
 
+    def computed_again(
+        self, symbol: str, series: BarSeries, base: Base
+    ) -> tuple[SeriesGroup, int | None]:
+        """Compute a series again from a state over the stored trades after it.
+
+        Return the series in the state after them, and their last id; None without any trade.
+
+        Raises
+        ------
+        StorageError
+            A file cannot be read.
+        """
+        folder = self.folder(symbol)
+        group = SeriesGroup([series], LiveBuilders([base.state]))
+        pushed = _Pushed(base.last_id)
+        today = self._today() + ONE_DAY
+        for day, trades in self._contiguous(folder, base.first_day, today, pushed):
+            own = trades
+            if day_start(day) < series.anchor:
+                own = trades.filter(pl.col(TIME) >= series.anchor)
+            if own.height:
+                group.push_one(0, day, encode_frame(own))
+        return group, pushed.applied_id
+
     def bars_after(
         self, symbol: str, series: BarSeries, last_id: int, limit: int
     ) -> Iterator[Replayed]:
         """Yield the bars of a series that end after an id. See `ReplaySource`."""
-        folder, base = self.folder(symbol), self._states.base(series, last_id)
+        folder = self.folder(symbol)
+        base = yield from self._states.bars_after(series, last_id, limit)
+        end = segment_of(series.anchor, series.spec.reset).end
+        if end is not None and base.first_day >= end:
+            reached = last_id if base.last_id is None else max(last_id, base.last_id)
+            yield Replayed(no_bars(), reached)
+            return
         group = SeriesGroup([series], LiveBuilders([base.state]))
         pushed = _Pushed(base.last_id)
-        end = segment_of(series.anchor, series.spec.reset).end
         ids = pl.col("last_agg_trade_id")
         is_last = False
         today = self._today() + ONE_DAY
@@ -378,8 +448,6 @@ def _after(
     bars: Sequence[SeriesBars], series: BarSeries, last_id: int, ids: pl.Expr
 ) -> pl.DataFrame:
     """Return the bars of a series that end after an id, and its orphan."""
-    from rangebar_polars.bar_series.days import no_bars
-
     own = [one.bars for one in bars if one.series == series]
     if not own:
         return no_bars()
@@ -387,8 +455,14 @@ def _after(
     return pl.concat(own).filter((ids > last_id) | is_orphan)
 
 
-def _kept(spec: BarSpec, known: Mapping[str, Any]) -> BarSeries | None:
-    """Return the newest series of a spec that a state file names; None without one."""
+def _effective_start(symbol: str) -> datetime:
+    """Return the first instant of a symbol that the registry knows."""
+    first = get_effective_start_date(symbol)
+    return _EPOCH if first is None else day_start(date.fromisoformat(first))
+
+
+def held_series(spec: BarSpec, known: Mapping[str, Any]) -> list[BarSeries]:
+    """Return the series of a spec that a state file names, the earliest anchor first."""
     found = []
     for one in known.get("held") or ():
         if not isinstance(one, dict) or one.get("threshold") != spec.threshold:
@@ -399,4 +473,4 @@ def _kept(spec: BarSpec, known: Mapping[str, Any]) -> BarSeries | None:
             found.append(spec.series(datetime.fromisoformat(str(one.get("anchor")))))
         except (ValueError, RangeBarError):
             continue
-    return max(found, key=lambda series: series.anchor_us, default=None)
+    return sorted(found, key=lambda series: series.anchor_us)

@@ -68,6 +68,10 @@ class Journal(Protocol):
         """Mark a day as closed."""
         ...
 
+    def revision(self, text: str) -> None:
+        """Write a record of a revision as JSON, and sync it with all records before it."""
+        ...
+
     def sync(self) -> None:
         """Sync all records that are written."""
         ...

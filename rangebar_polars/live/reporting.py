@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from datetime import UTC, timedelta
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -15,6 +15,7 @@ from rangebar_polars.live.health.status import (
     ConnectionStatus,
     ConsumerState,
     ConsumerStatus,
+    HelperStatus,
     LiveStatus,
     NotifyStatus,
     ProcessState,
@@ -35,6 +36,8 @@ if TYPE_CHECKING:
     from rangebar_polars.live.consumers import BarConsumer
     from rangebar_polars.live.consumers.iterator import BarIterator
     from rangebar_polars.live.engine import LiveEngine
+    from rangebar_polars.live.finalizing.passes import Finalizer
+    from rangebar_polars.live.helper.client import Helper
     from rangebar_polars.live.history import StoredHistory
     from rangebar_polars.live.log import LiveLog
     from rangebar_polars.live.network.backfill import RestRequests
@@ -78,6 +81,8 @@ class Reported(Protocol):
     engine: LiveEngine
     rest: RestRequests | None
     log: LiveLog
+    helper: Helper
+    finalizer: Finalizer | None
 
     @property
     def consumers(self) -> Sequence[BarConsumer | BarIterator]:
@@ -163,6 +168,7 @@ class Reporter:
             connections=self._connections(engine, now),
             consumers=[self._consumer(one.status(), now) for one in self._session.consumers],
             rest=self._rest(),
+            helper=HelperStatus(**asdict(self._session.helper.facts)),
             notify=_notified(),
         )
         self.board.put(status)
@@ -196,7 +202,7 @@ class Reporter:
         left = None
         if sequencing is not None and symbol.head_id is not None:
             left = max(0, symbol.head_id - sequencing.applied_id)
-        streams = engine.streams_of(symbol.name)
+        streams, finalizer = engine.streams_of(symbol.name), self._session.finalizer
         return SymbolStatus(
             symbol=symbol.name,
             source=venue.source,
@@ -219,6 +225,10 @@ class Reporter:
             unsynced_s=symbol.unsynced_s,
             series=self._series(symbol, known),
             ready_until=tracker.ready_until,
+            finalized_through=None
+            if finalizer is None
+            else finalizer.finalized_through(symbol.name),
+            unfinalized_days=None if finalizer is None else finalizer.unfinalized_days(symbol.name),
         )
 
     @staticmethod

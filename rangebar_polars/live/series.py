@@ -44,6 +44,10 @@ class Builders(Protocol):
         """Return the state of a series."""
         ...
 
+    def digest(self, index: int) -> str:
+        """Return `bars_digest` of the state of a series."""
+        ...
+
     def replace(self, index: int, state: bytes) -> None:
         """Go on from another state."""
         ...
@@ -96,6 +100,20 @@ class SeriesGroup:
     def states(self) -> list[bytes]:
         """Return the state of each series after the last trade."""
         return [self._builders.checkpoint(index) for index in range(len(self.series))]
+
+    def index_of(self, spec: BarSpec) -> int | None:
+        """Return the number of the series of a spec; None without one."""
+        found = (index for index, one in enumerate(self.series) if one.spec == spec)
+        return next(found, None)
+
+    def replace(self, index: int, other: SeriesGroup) -> None:
+        """Resume a series in the state of the only series of another group."""
+        self._builders.replace(index, other.states()[0])
+        self.series[index] = other.series[0]
+
+    def digests(self) -> dict[BarSeries, str]:
+        """Return `bars_digest` of the state of each series."""
+        return {one: self._builders.digest(index) for index, one in enumerate(self.series)}
 
     def _begin(self, day: date, only: int | None = None) -> list[SeriesBars]:
         """Replace the series whose segment has ended before a day; return their orphans."""

@@ -4,18 +4,26 @@ from __future__ import annotations
 
 import asyncio
 import threading
+from concurrent.futures import CancelledError
+from contextlib import suppress
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import date, datetime
 from functools import partial
 from typing import TYPE_CHECKING, Any, Literal
 
 from rangebar_polars._utils import clock
+from rangebar_polars._utils.span import ONE_DAY
 from rangebar_polars.bar_series.identity import instant_of
 from rangebar_polars.events import EVENT_NAMES, FAILURES, emit_hook
 from rangebar_polars.live.consumers import BarConsumer
 from rangebar_polars.live.consumers.positions import Position
 from rangebar_polars.live.engine import EngineOptions, LiveEngine
-from rangebar_polars.live.history import HistoryOptions, StoredHistory, StoredStates
+from rangebar_polars.live.finalizing.passes import Finalizer, FinalizingOptions
+from rangebar_polars.live.finalizing.revising import revise, run_in
+from rangebar_polars.live.helper.choosing import states_for
+from rangebar_polars.live.helper.client import Helper
+from rangebar_polars.live.helper.states import UnitStates
+from rangebar_polars.live.history import HistoryOptions, StoredHistory, held_series
 from rangebar_polars.live.interfaces import SeriesStart
 from rangebar_polars.live.log import LiveLog
 from rangebar_polars.live.network.backfill import RestRequests
@@ -25,6 +33,7 @@ from rangebar_polars.live.protocol.states import State
 from rangebar_polars.live.reporting import Reporter
 from rangebar_polars.live.symbol_parts import SymbolOptions
 from rangebar_polars.notify.sending import send_status
+from rangebar_polars.storage.live.state_file import read_state
 from rangebar_polars.storage.live.writer_lock import WAIT_S, WriterLock
 from rangebar_polars.storage.parquet import TickStorage
 
@@ -36,11 +45,15 @@ if TYPE_CHECKING:
 
     from rangebar_polars.live.consumers.iterator import BarIterator
     from rangebar_polars.live.engine import Prepared
+    from rangebar_polars.live.finalizing.revising import Revision
     from rangebar_polars.live.frames import BarFrames
     from rangebar_polars.live.health.systemd import ServiceManager
+    from rangebar_polars.live.helper.base import StoredStates
+    from rangebar_polars.live.helper.choosing import CacheUse
     from rangebar_polars.live.plan import LivePlan
     from rangebar_polars.live.series import SeriesBars
     from rangebar_polars.live.symbol import LiveSymbol
+    from rangebar_polars.storage.layout import SymbolDir
 
 __all__ = ["LiveSession", "SessionOptions", "following_history"]
 
@@ -60,6 +73,11 @@ class SessionOptions:
     watchdog_timeout_s: float = 300.0
     shutdown_timeout_s: float = 20.0
     is_verbose: bool = False
+    dsn: str | None = field(default=None, repr=False)
+    #: Whether the bar cache is used.
+    cache: CacheUse = "existing"
+    finalizes: bool = True
+    finalize_interval_s: float = 900.0
     heartbeat_s: float | None = None
 
 
@@ -99,13 +117,30 @@ class LiveSession:
         self.storage = TickStorage(options.cache_dir)
         self.log = LiveLog()
         self.ending = _Ending()
+        self.helper = Helper(options.cache_dir, options.dsn)
+        self.states = states_for(
+            options.cache, self.helper, self._folder, cache_dir=options.cache_dir, dsn=options.dsn
+        )
+        self.finalizer: Finalizer | None = None
+        if options.finalizes:
+            has_cache = isinstance(self.states, UnitStates)
+            self.finalizer = Finalizer(
+                FinalizingOptions(options.finalize_interval_s, has_cache),
+                plan.venue,
+                self.helper,
+                self.states,
+                self.event,
+                self._revise,
+            )
+        #: Numbers of the newest revisions, by symbol.
+        self._revisions: dict[str, int] = {}
         self.history = StoredHistory(
             HistoryOptions(
                 plan.specs, anchor_of(plan), plan.since, plan.anchor == NOW, options.fills_gaps
             ),
             self.storage,
             plan.venue,
-            StoredStates(),
+            self.states,
             self._now,
         )
         self.engine = LiveEngine(
@@ -124,6 +159,9 @@ class LiveSession:
         # A signal handler may stop the session while the same thread does.
         self._lock = threading.RLock()
         self._heartbeat_at = clock.monotonic()
+
+    def _folder(self, symbol: str) -> SymbolDir:
+        return self.storage.symbol_dir(symbol, *self.plan.venue)
 
     @property
     def _symbol_options(self) -> SymbolOptions:
@@ -246,6 +284,9 @@ class LiveSession:
         if self.reporter is not None:
             await asyncio.to_thread(self.reporter.close)
         self.log.flush(everything=True)
+        await asyncio.to_thread(self.helper.close)
+        if self.finalizer is not None:
+            await asyncio.to_thread(self.finalizer.close)
         await asyncio.to_thread(self.release)
 
     # Reports of the engine
@@ -253,18 +294,59 @@ class LiveSession:
     def begin(self, symbol: LiveSymbol, prepared: Prepared) -> None:
         """Let consumers begin with the series of a symbol."""
         applied_id = prepared.run.start.applied_id
+        series = prepared.run.series.series
+        revisions = prepared.revisions or (0,) * len(series)
+        self._revisions[symbol.name] = max(revisions)
         starts = [
             SeriesStart(
-                series,
+                one,
                 applied_id,
+                revision,
                 begin=None if first is None else Position(first, _BEFORE_ALL),
             )
-            for series, first in zip(prepared.run.series.series, prepared.begins, strict=True)
+            for one, first, revision in zip(series, prepared.begins, revisions, strict=True)
         ]
         for consumer in self._consumers:
             consumer.begin(symbol.name, starts, [], applied_id)
+        if self.finalizer is not None:
+            self._begin_finalizing(self.finalizer, symbol.name, prepared)
         if self.reporter is not None:
             self.reporter.begun(symbol)
+
+    def _begin_finalizing(self, finalizer: Finalizer, symbol: str, prepared: Prepared) -> None:
+        known, run = read_state(self._folder(symbol)) or {}, prepared.run
+        series = run.series.series
+        through = run.live_from - ONE_DAY
+        with suppress(ValueError):
+            through = min(through, date.fromisoformat(str(known.get("finalized_through"))))
+        finalizer.begin(
+            symbol,
+            finalized_through=through,
+            open_day=run.open_day,
+            series=series,
+            held=[held for one in series for held in held_series(one.spec, known)],
+            bases=dict(zip(series, prepared.bases, strict=False)),
+        )
+
+    def next_revision(self, symbol: str) -> int:
+        """Return a number above those of earlier revisions of a symbol."""
+        number = max(int(clock.unix_seconds()), self._revisions.get(symbol, 0) + 1)
+        self._revisions[symbol] = number
+        return number
+
+    def in_loop(self, function: Callable[[], Any]) -> Any:  # noqa: ANN401 - what it returns
+        """Run a function in the thread of the event loop, and return what it returns."""
+        if self._loop is None:
+            raise CancelledError
+        return run_in(self._loop, function)
+
+    def _revise(self, symbol: str, revisions: Sequence[Revision]) -> bool:
+        return revise(self, self.engine.symbols[symbol], revisions)
+
+    def day_closed(self, symbol: LiveSymbol, day: date) -> None:
+        """Have a closed day finalized."""
+        if self.finalizer is not None and symbol.series is not None:
+            self.finalizer.day_closed(symbol.name, day, symbol.series.digests())
 
     def bars(self, symbol: LiveSymbol, bars: list[SeriesBars]) -> None:
         """Pass bars to the consumers."""
@@ -293,6 +375,8 @@ class LiveSession:
         self.log.flush()
         if self.reporter is not None:
             self.reporter.turned(engine)
+        if self.finalizer is not None and self.finalizer.error is not None:
+            self.stop("finalizing failed", self.finalizer.error)
         if self.service_manager is not None:
             self.service_manager.turned(self._described)
         self._send_heartbeat()
@@ -348,12 +432,12 @@ def anchor_of(plan: LivePlan) -> Literal["segment"] | datetime | None:
     return anchor if anchor == "segment" or isinstance(anchor, datetime) else None
 
 
-def following_history(plan: LivePlan, storage: TickStorage) -> StoredHistory:
+def following_history(plan: LivePlan, storage: TickStorage, states: StoredStates) -> StoredHistory:
     """Return what is stored of symbols that another process writes."""
     options = HistoryOptions(
         plan.specs, anchor_of(plan), plan.since, plan.anchor == NOW, fills_gaps=False
     )
-    return StoredHistory(options, storage, plan.venue, StoredStates(), clock.utc_now)
+    return StoredHistory(options, storage, plan.venue, states, clock.utc_now)
 
 
 def _call_in(loop: asyncio.AbstractEventLoop, function: Callable[[], None]) -> None:

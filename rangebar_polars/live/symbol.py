@@ -29,11 +29,18 @@ from rangebar_polars.live.protocol.states import (
     StateTracker,
 )
 from rangebar_polars.live.protocol.trades import TradeColumns
-from rangebar_polars.live.symbol_parts import CheckAnswer, PageAnswer, SymbolCounters
+from rangebar_polars.live.symbol_parts import (
+    CheckAnswer,
+    PageAnswer,
+    SymbolCounters,
+    SymbolRevision,
+)
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from datetime import date, datetime
 
+    from rangebar_polars.bar_series.identity import BarSeries
     from rangebar_polars.live.interfaces import Journal, RestQueue
     from rangebar_polars.live.protocol.exchange_time import ExchangeTime
     from rangebar_polars.live.protocol.gaps import Request
@@ -114,6 +121,8 @@ class LiveSymbol:
         self._written_at = float("-inf")
         self._late: list[TradeColumns] = []
         self._closed: list[date] = []
+        #: What is computed again; None between revisions.
+        self.revision: SymbolRevision | None = None
 
     # What happens to it
 
@@ -124,9 +133,10 @@ class LiveSymbol:
             self._close_journal(self._journal)
         self.series, self._journal = run.series, run.journal
         self._days = DayClose(run.open_day)
-        self.live_from = run.open_day
+        self.live_from = run.live_from
         self.failure, self.failure_text = None, ""
         self._has_head, self._may_apply = False, True
+        self.revision = None
         self.freshness.stale(clock.monotonic())
 
     def fail(self, failure: Failure, text: str) -> None:
@@ -150,6 +160,27 @@ class LiveSymbol:
     def expect_head(self) -> None:
         """Ask for REST's newest id at once, for example after a connection was replaced."""
         self.freshness.stale(clock.monotonic())
+
+    def begin_revision(self, records: Sequence[tuple[BarSeries, str]]) -> SymbolRevision | None:
+        """Write that series are computed again, and hold back their bars; None if that cannot be."""
+        series, journal = self.series, self._journal
+        if series is None or journal is None or self.failure is not None or self._is_stopped:
+            return None
+        indices = {one: series.index_of(one.spec) for one, _ in records}
+        try:
+            for _, text in records:
+                journal.revision(text)
+        except OSError as error:
+            self._note_write_error(error, clock.monotonic())
+            return None
+        self.revision = SymbolRevision({one for one in indices.values() if one is not None})
+        self.note(Reason.REVISING, applies=True)
+        return self.revision
+
+    def end_revision(self) -> None:
+        """Report bars of all series again."""
+        self.revision = None
+        self.note(Reason.REVISING, applies=False)
 
     # Answers of REST
 
@@ -329,7 +360,12 @@ class LiveSymbol:
         self.note(Reason.DISK_FULL, applies=False)
         if batch is None:
             return True
-        bars = series.push(batch.day, record) if batch.day is not None and record else []
+        bars = []
+        if batch.day is not None and record:
+            bars = series.push(batch.day, record)
+            if self.revision is not None:
+                last_id = batch.trades.ids[-1]
+                bars = self.revision.applied(batch.day, record, last_id, bars)
         failpoint(Step.PUSHED)
         sequencing.applied(batch)
         self._may_apply = sequencing.has_waiting

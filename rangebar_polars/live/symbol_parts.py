@@ -23,6 +23,7 @@ __all__ = [
     "SymbolCounters",
     "SymbolOptions",
     "SymbolReports",
+    "SymbolRevision",
     "SymbolRun",
 ]
 
@@ -103,6 +104,36 @@ class SymbolCounters:
     bars: dict[int, int] = field(default_factory=dict)
 
 
+class AppliedRecord(NamedTuple):
+    """A record of trades that was applied."""
+
+    day: date
+    record: bytes
+    last_id: int
+
+
+@dataclass(slots=True)
+class SymbolRevision:
+    """Series that are computed again while trades are applied."""
+
+    #: Numbers of the series.
+    held: set[int]
+    #: The records since it began, or since they were taken.
+    records: list[AppliedRecord] = field(default_factory=list)
+
+    def applied(
+        self, day: date, record: bytes, last_id: int, bars: list[SeriesBars]
+    ) -> list[SeriesBars]:
+        """Keep a record, and return the bars of other series."""
+        self.records.append(AppliedRecord(day, record, last_id))
+        return [one for one in bars if one.number not in self.held]
+
+    def take(self) -> list[AppliedRecord]:
+        """Return the records that were kept, and keep new ones."""
+        taken, self.records = self.records, []
+        return taken
+
+
 @dataclass(slots=True)
 class SymbolRun:
     """What a symbol has once its history is there."""
@@ -112,6 +143,8 @@ class SymbolRun:
     journal: Journal
     #: First day that is not closed.
     open_day: date
+    #: First day whose trades may come from a stream.
+    live_from: date
 
 
 class Answered(Protocol):

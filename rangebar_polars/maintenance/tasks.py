@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING
 from rangebar_polars._utils.span import ONE_DAY, day_start
 from rangebar_polars.bar_series.features import NO_FEATURES
 from rangebar_polars.bar_series.identity import BAR_SEMANTICS
-from rangebar_polars.bar_series.selection import superseded
+from rangebar_polars.bar_series.selection import furthest, superseded
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable
     from datetime import date, datetime
 
     from rangebar_polars.bar_series.features import FeatureSet
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from rangebar_polars.bar_series.units import Chain
     from rangebar_polars.sources import Venue
 
-__all__ = ["PopulateTask", "furthest", "update_tasks", "upgrade_tasks"]
+__all__ = ["PopulateTask", "update_tasks", "upgrade_tasks"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,13 +59,6 @@ def update_tasks(chains: Iterable[Chain]) -> list[PopulateTask]:
         (spec, day_start(furthest(stored).frontier), None, NO_FEATURES)
         for spec, stored in by_spec.items()
     )
-
-
-def furthest(chains: Sequence[Chain]) -> Chain:
-    """Return the earliest-anchored chain at the furthest frontier of the newest segment."""
-    newest = max(chain.series.segment_start for chain in chains)
-    candidates = [chain for chain in chains if chain.series.segment_start == newest]
-    return min(candidates, key=lambda chain: (-chain.frontier.toordinal(), chain.series.anchor_us))
 
 
 def upgrade_tasks(

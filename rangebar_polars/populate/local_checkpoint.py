@@ -35,8 +35,10 @@ __all__ = [
     "forget_local",
     "list_local",
     "local_path",
+    "read_live",
     "read_local",
     "state_from_local",
+    "write_live",
     "write_local",
 ]
 
@@ -45,6 +47,8 @@ _FOLDER = "checkpoints"
 
 
 _SUFFIX = ".checkpoint"
+#: Of the states of live bars that have no units.
+_LIVE_SUFFIX = ".live"
 
 
 #: A running writer renames its file long before this.
@@ -81,15 +85,38 @@ def write_local(
     A disk error is only a warning, since nothing depends on the copy.
     """
     path = local_path(cache_dir, unit.series)
-    data = _encode(LocalCheckpoint.of(unit, state))
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        _sweep(path)
-        replace_synced(disk, path, memoryview(data))
+        _replace(disk, path, LocalCheckpoint.of(unit, state))
     except OSError as error:
         reason = error.strerror or str(error)
         message = f"the local checkpoint `{path}` could not be written: {reason}"
         warnings.warn(message, LocalCheckpointWarning, stacklevel=2)
+
+
+def write_live(
+    cache_dir: Path | str | None, checkpoint: LocalCheckpoint, *, disk: Disk = _DISK
+) -> None:
+    """Write the state of a live series that has no units, in place of an older one.
+
+    Raises
+    ------
+    StorageError
+        The file cannot be written. The older one stays.
+    """
+    path = _folder(cache_dir) / _file_name(checkpoint.series, _LIVE_SUFFIX)
+    with disk_errors(path):
+        _replace(disk, path, checkpoint)
+
+
+def read_live(cache_dir: Path | str | None, series: BarSeries) -> LocalCheckpoint | None:
+    """Read the state of a live series that has no units; None if there is no usable one."""
+    return _read(_folder(cache_dir) / _file_name(series, _LIVE_SUFFIX))
+
+
+def _replace(disk: Disk, path: Path, checkpoint: LocalCheckpoint) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    _sweep(path)
+    replace_synced(disk, path, memoryview(_encode(checkpoint)))
 
 
 def read_local(cache_dir: Path | str | None, series: BarSeries) -> LocalCheckpoint | None:
@@ -207,9 +234,9 @@ class LocalCheckpoint:
         return self == replace(self.of(unit, self.state), code_version=self.code_version)
 
 
-def _file_name(series: BarSeries) -> str:
+def _file_name(series: BarSeries, suffix: str = _SUFFIX) -> str:
     """Return the file name of the copy of a series."""
-    return f"{series.lease_key.file_name}-{series.anchor_us}{_SUFFIX}"
+    return f"{series.lease_key.file_name}-{series.anchor_us}{suffix}"
 
 
 def _encode(checkpoint: LocalCheckpoint) -> bytes:
@@ -241,7 +268,7 @@ def _decode(data: bytes, name: str) -> LocalCheckpoint:
         checkpoint = _from_values(json.loads(body))
     except (KeyError, TypeError, ValueError) as error:
         raise _UnusableError(f"a value is missing or not valid: {error}") from error
-    if _file_name(checkpoint.series) != name:
+    if _file_name(checkpoint.series, Path(name).suffix) != name:
         raise _UnusableError(f"it belongs to {checkpoint.series}")
     return checkpoint
 

@@ -105,11 +105,17 @@ class Request:
     clamp: Clamp
     #: Requested optional feature groups; the window is None if it is left to the stored series.
     features: FeatureSet = NO_FEATURES
+    #: The series to continue or begin, in place of those that the stored ones decide.
+    series: tuple[BarSeries, ...] = ()
 
     @property
     def last_day(self) -> date:
         """The last day to populate."""
         return self.clamp.day
+
+    def exact_series(self, of: BarSeries) -> BarSeries | None:
+        """Return the series that is to be populated in the spec and segment of another one."""
+        return next((one for one in self.series if one.lease_key == of.lease_key), None)
 
     @property
     def symbol(self) -> str:
@@ -225,7 +231,11 @@ def _plan_series(
 ) -> SeriesPlan:
     series = spec.series(requested.first_day)
     stored = chains.get(series.lease_key, ())
-    chain = to_continue(stored, requested.segment, requested.first_day)
+    exact = requested.request.exact_series(series)
+    if exact is None:
+        chain = to_continue(stored, requested.segment, requested.first_day)
+    else:
+        series, chain = exact, None
     if chain is None:
         chain = next((chain for chain in stored if chain.series == series), Chain(series, ()))
     first_day = chain.frontier

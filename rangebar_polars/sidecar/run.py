@@ -169,6 +169,10 @@ class _Sidecar:
                 watchdog_timeout_s=config.watchdog_timeout_s,
                 shutdown_timeout_s=config.shutdown_timeout_s,
                 is_verbose=config.verbose,
+                dsn=config.dsn,
+                cache="use" if config.cache else "off",
+                finalizes=config.finalize,
+                finalize_interval_s=config.finalize_interval_s,
                 heartbeat_s=config.heartbeat_s,
             ),
         )

@@ -169,6 +169,11 @@ class ConnectionPool:
             connection = self._begin_closing(entry)
         self._close(target.key, connection)
 
+    def has(self, target: Target) -> bool:
+        """Return whether a target is open, or being opened or closed."""
+        with self._changed:
+            return target.key in self._entries
+
     def left_behind(self) -> int | None:
         """Count the files that engines of this process left open; None if that is unknown."""
         with self._changed:

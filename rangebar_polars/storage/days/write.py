@@ -53,7 +53,15 @@ if TYPE_CHECKING:
     from rangebar_polars.storage.manifest.versions import Manifest
     from rangebar_polars.storage.user_ticks import UserTicks
 
-__all__ = ["WriteReport", "fill_days", "put_days", "remove_days", "write_user_ticks"]
+__all__ = [
+    "WriteReport",
+    "fill_days",
+    "put_days",
+    "remove_days",
+    "rewrite_days",
+    "stored_rows",
+    "write_user_ticks",
+]
 
 #: Returns the new entry of a day, or None if the old one stays.
 Change: TypeAlias = "Callable[[Manifest, date, _Tally], DayEntry | None]"
@@ -119,6 +127,27 @@ def fill_days(
         return _fill_day(symbol_dir, old.days.get(day), day, offered, absent.get(day, ()), tally)
 
     return _by_month(symbol_dir, additions.keys() | absent.keys(), fill)
+
+
+def rewrite_days(
+    symbol_dir: SymbolDir,
+    days: Sequence[date],
+    rewrite: Callable[[date, DayEntry | None], DayEntry | None],
+) -> WriteReport:
+    """Replace the entries of days under the lock.
+
+    `rewrite` takes a day and its entry, and returns the new entry, or None if the old one stays.
+    """
+
+    def change(old: Manifest, day: date, tally: _Tally) -> DayEntry | None:
+        before = old.days.get(day)
+        entry = rewrite(day, before)
+        if entry is not None:
+            known = 0 if before is None or not before.is_stored else before.rows
+            tally.added += max(0, entry.rows - known)
+        return entry
+
+    return _by_month(symbol_dir, days, change)
 
 
 def remove_days(symbol_dir: SymbolDir, first: date, last: date) -> list[date]:
@@ -273,8 +302,14 @@ def _check_neighbours(symbol_dir: SymbolDir, month: str, days: Mapping[date, Day
     check_order_of_days(around, symbol_dir.label)
 
 
-def _stored(symbol_dir: SymbolDir, day: date, old: DayEntry) -> pl.DataFrame:
-    """Read the stored rows of a day. Quarantine the day if its file is faulty."""
+def stored_rows(symbol_dir: SymbolDir, day: date, old: DayEntry) -> pl.DataFrame:
+    """Read the stored rows of a day under the lock. Quarantine the day if its file is faulty.
+
+    Raises
+    ------
+    ParquetCorruptionError
+        The file is faulty.
+    """
     try:
         return read_day(symbol_dir, day, old)
     except FileFaultError as fault:
@@ -327,7 +362,7 @@ def _merged(
 ) -> Merged:
     """Merge the offered rows with the stored rows of a day, and count them."""
     has_rows = old is not None and old.is_stored and old.rows > 0
-    stored = _stored(symbol_dir, day, old) if old is not None and has_rows else offered.clear()
+    stored = stored_rows(symbol_dir, day, old) if old is not None and has_rows else offered.clear()
     merged = merge(stored, offered)
     tally.added += merged.added
     tally.duplicates += merged.duplicates
@@ -429,7 +464,7 @@ def _grown(symbol_dir: SymbolDir, old: DayEntry, day: date, content: Content) ->
     if not old.rows or has_monthly_ids(symbol_dir.source):
         return content
     try:
-        stored = _stored(symbol_dir, day, old)
+        stored = stored_rows(symbol_dir, day, old)
     except ParquetCorruptionError:  # it is in quarantine now, and the source has delivered the day
         return content
     rows = content.ticks

@@ -47,6 +47,7 @@ __all__ = [
     "live_view",
     "pin_journals",
     "recover_journals",
+    "stored_trades",
     "union",
 ]
 
@@ -165,7 +166,7 @@ class LiveView:
         be among them.
         """
         entry = self.entries.get(day)
-        stored = self._stored(day, entry)
+        stored = stored_trades(self.symbol_dir, day, entry)
         if is_settled(entry):
             return LiveDay(day, stored, source_absent=entry.source_absent if entry else ())
         pinned = [one for one in self.journals if one.file.day == day]
@@ -177,15 +178,6 @@ class LiveView:
         if not contents and entry is None:
             return None
         return union(day, entry, stored, contents, missing)
-
-    def _stored(self, day: date, entry: DayEntry | None) -> pl.DataFrame:
-        nothing = TRADES_SCHEMA.to_frame()
-        if entry is None or not entry.is_stored or entry.min_ts_us is None:
-            return nothing
-        item = PlannedDay(day, entry, 0)
-        plan = Plan(self.symbol_dir, item.first_us, item.last_us + 1, (item,), nothing.schema)
-        frames = read_plan(plan, TRADES_SCHEMA.names(), whole_days=True)
-        return pl.concat([nothing, *(frame.select(TRADES_SCHEMA.names()) for frame in frames)])
 
     def require_applied(self, end_id: int) -> None:
         """Raise if the chain of this view ends below what its writer had applied before.
@@ -204,6 +196,17 @@ class LiveView:
                     "read again; if that does not help, restart the writer: it fetches lost trades",
                 )
             )
+
+
+def stored_trades(symbol_dir: SymbolDir, day: date, entry: DayEntry | None) -> pl.DataFrame:
+    """Read the trades of a day file, with the columns of `TRADES_SCHEMA`; none without a file."""
+    nothing = TRADES_SCHEMA.to_frame()
+    if entry is None or not entry.is_stored or entry.min_ts_us is None:
+        return nothing
+    item = PlannedDay(day, entry, 0)
+    plan = Plan(symbol_dir, item.first_us, item.last_us + 1, (item,), nothing.schema)
+    frames = read_plan(plan, TRADES_SCHEMA.names(), whole_days=True)
+    return pl.concat([nothing, *(frame.select(TRADES_SCHEMA.names()) for frame in frames)])
 
 
 def live_view(symbol_dir: SymbolDir, first_day: date, last_day: date) -> LiveView:

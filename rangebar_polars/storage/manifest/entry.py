@@ -47,6 +47,8 @@ class DayEntry:
     id_gaps: tuple[IdSpan, ...] = ()
     #: Ids that the source says it does not have.
     source_absent: tuple[IdSpan, ...] = ()
+    #: Ids of trades that a stream delivered after it had confirmed them missing. No row has them.
+    late_ids: tuple[int, ...] = ()
     min_ts_us: int | None = None
     max_ts_us: int | None = None
     origin: Origin = _NO_ORIGIN
@@ -109,6 +111,7 @@ class DayEntry:
         arguments = {name: value for name, value in values.items() if name in known}
         for name in ("id_gaps", "source_absent"):
             arguments[name] = tuple((first, last) for first, last in arguments.get(name, ()))
+        arguments["late_ids"] = tuple(arguments.get("late_ids", ()))
         arguments["columns"] = tuple(arguments.get("columns", ()))
         # A newer version may have recorded more.
         names = [item.name for item in fields(Origin)]

@@ -1,0 +1,1 @@
+"""Days that close: their bars become units, and series are computed again where archives differ."""

@@ -1,0 +1,1 @@
+"""The process that opens the bar cache for live bars, and the client that asks it."""
