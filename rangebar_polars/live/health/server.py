@@ -22,7 +22,7 @@ from urllib.parse import urlsplit
 from rangebar_polars import __version__
 from rangebar_polars._utils import clock
 from rangebar_polars._utils.warn import warn_caller
-from rangebar_polars.exceptions import RangeBarWarning, SettingError, with_hint
+from rangebar_polars.exceptions import LiveWarning, SettingError, with_hint
 from rangebar_polars.live.health.metrics import CONTENT_TYPE, LiveMetrics
 from rangebar_polars.live.health.status import is_live, readiness
 
@@ -90,7 +90,7 @@ def open_health_server(
         )
         if is_required:
             raise SettingError(text) from error
-    warn_caller(RangeBarWarning(f"no health interface: {text}"))
+    warn_caller(f"no health interface: {text}", LiveWarning)
     return None
 
 
