@@ -147,10 +147,6 @@ class LiveSymbol:
             return
         self._arrived.append(*trade)
 
-    def expect_head(self) -> None:
-        """Ask for REST's newest id at once, for example after a connection was replaced."""
-        self.freshness.stale(clock.monotonic())
-
     # Answers of REST
 
     def page(self, request: Request, trades: TradeColumns, sent_at: float) -> None:

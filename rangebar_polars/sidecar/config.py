@@ -53,9 +53,9 @@ class SidecarConfig:
     heartbeat_s
         Interval at which a notification says that all is well; None for none.
     cache
-        Whether the bar cache is used. Without it, no units are stored.
+        Whether the bar cache may be used. It is not used so far: bars are computed from stored trades.
     finalize
-        Whether closed days are compared with archives and stored as units.
+        Whether closed days may be compared with archives. They are not so far.
     finalize_interval_s
         Interval of that.
     on_bars

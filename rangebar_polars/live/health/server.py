@@ -42,7 +42,7 @@ MOST_CONNECTIONS = 32
 DROP_AFTER_S = 0.5
 #: The longest wait for a part of a request, and for a client that does not read its answer.
 PART_S, ANSWER_S = 2.0, 5.0
-#: A request may have so many bytes, in so many parts.
+#: Most bytes of a request, and most parts that it comes in.
 MOST_BYTES, MOST_PARTS = 8_192, 16
 #: What a client has sent beyond its request is read before the connection is closed.
 MOST_REST_BYTES = 65_536
