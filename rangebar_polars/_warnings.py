@@ -9,6 +9,7 @@ __all__ = [
     "CoverageWarning",
     "DoubleFillWarning",
     "FeatureWarning",
+    "LiveWarning",
     "LocalCheckpointWarning",
     "LockWaitWarning",
     "MissingFileWarning",
@@ -94,6 +95,10 @@ class LocalCheckpointWarning(RangeBarWarning):
 
 class PluginWarning(RangeBarWarning):
     """Warns that a plugin could not be loaded or failed, so that its columns are missing or null."""
+
+
+class LiveWarning(RangeBarWarning):
+    """Warns that live bars run without something that was asked for."""
 
 
 class ValidationWarning(RangeBarWarning):

@@ -362,7 +362,7 @@ def test_misused_files_are_usage_errors(
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["status"], "rangebar cache status"),
+        (["satus"], "rangebar status"),
         (["clear"], "rangebar cache drop"),
         (["poplate"], "rangebar populate"),
         (["cache", "statsu"], "rangebar cache status"),

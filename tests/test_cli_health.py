@@ -98,16 +98,16 @@ def test_a_misspelt_variable_is_a_problem_and_a_foreign_one_a_note(
     folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("RANGEBAR_CACHEDIR", "/data")
-    monkeypatch.setenv("RANGEBAR_MAX_PENDING_BARS", "7")
+    monkeypatch.setenv("RANGEBAR_MAX_WATCHDOG_RESTARTS", "7")
     assert main(["doctor", "--offline", "--format", "json"]) == 1
     rows = {row["name"]: row for row in document(capsys)["findings"]}
     assert rows["RANGEBAR_CACHEDIR"]["state"] == "problem"
     assert "`RANGEBAR_CACHE_DIR`" in rows["RANGEBAR_CACHEDIR"]["hint"]
-    assert rows["RANGEBAR_MAX_PENDING_BARS"]["state"] == "note"
+    assert rows["RANGEBAR_MAX_WATCHDOG_RESTARTS"]["state"] == "note"
     assert main(["doctor", "--offline", "--quiet"]) == 1
     heard = capsys.readouterr()
     assert heard.out.splitlines()[0] == "settings"
-    assert "RANGEBAR_MAX_PENDING_BARS" not in heard.out
+    assert "RANGEBAR_MAX_WATCHDOG_RESTARTS" not in heard.out
     assert heard.err == "rangebar: 1 problem\n"
 
 

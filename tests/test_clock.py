@@ -183,7 +183,6 @@ def test_a_subprocess_gets_a_clock_from_sitecustomize(tmp_path):
         "from rangebar_polars._utils import clock\nclock.install(offset_s=86_400.0)\n",
         encoding="utf-8",
     )
-    paths = os.pathsep.join([str(tmp_path), str(PACKAGE.parent)])
     before = datetime.now(UTC).date()
     shown = subprocess.run(
         [
@@ -191,7 +190,7 @@ def test_a_subprocess_gets_a_clock_from_sitecustomize(tmp_path):
             "-c",
             "from rangebar_polars.fetch.binance.archive import utc_today\nprint(utc_today())",
         ],
-        env={**os.environ, "PYTHONPATH": paths},
+        env={**os.environ, "PYTHONPATH": str(tmp_path)},
         capture_output=True,
         text=True,
         check=True,

@@ -101,11 +101,11 @@ def live_bars(
         Where the series begins: "segment", a date or zoned datetime, or "now" for bars that begin with
         the first trade that arrives; nothing is stored then.
     verbose
-        Show a progress bar on a terminal; by default the setting `verbose`.
+        Accepted for later use; it has no effect.
     cache_dir
         Folder of the store.
     dsn
-        The bar cache.
+        Accepted for later use: bars are computed from stored trades, not read from a bar cache.
     ouroboros_mode
         The reference library's name of `ouroboros`.
 
@@ -182,39 +182,43 @@ class _Parts:
         self._locks: list[WriterLock] = []
         self._folder: TemporaryDirectory[str] | None = None
         storage = TickStorage(cache_dir)
+        is_now = plan.anchor == NOW
+        written = set()
         for symbol in plan.symbols:
             folder = storage.symbol_dir(symbol, *plan.venue)
+            if has_writer(folder):
+                continue
             # Nothing is stored of bars that begin now, so nobody else is kept from writing.
-            is_free = not has_writer(folder)
-            lock = WriterLock.try_take(folder) if is_free and plan.anchor != NOW else None
+            lock = None if is_now else WriterLock.try_take(folder)
             if lock is not None:
                 self._locks.append(lock)
-        written = {lock.symbol_dir.symbol for lock in self._locks}
-        if plan.anchor == NOW:
-            free = [
-                one for one in plan.symbols if not has_writer(storage.symbol_dir(one, *plan.venue))
-            ]
-            written = set(free)
+            if is_now or lock is not None:
+                written.add(symbol)
         self._followed = [symbol for symbol in plan.symbols if symbol not in written]
         self._session: LiveSession | None = None
         self._followers: list[Follower] = []
         self._cache_dir = cache_dir
-        if written:
-            specs = {name: of_one for name, of_one in plan.specs.items() if name in written}
-            options = SessionOptions(cache_dir=cache_dir, dsn=dsn)
-            if plan.anchor == NOW:
-                self._folder = TemporaryDirectory(prefix="rangebar-live-")
-                options = SessionOptions(self._folder.name, cache="off", finalizes=False)
-            self._session = LiveSession(replace(plan, specs=specs), options)
-        self._helper = Helper(cache_dir, dsn)
-        states = states_for(
-            "off" if plan.anchor == NOW else "existing",
-            self._helper,
-            lambda symbol: storage.symbol_dir(symbol, *plan.venue),
-            cache_dir=cache_dir,
-            dsn=dsn,
-        )
-        self._history = following_history(plan, storage, states)
+        try:
+            if written:
+                specs = {name: of_one for name, of_one in plan.specs.items() if name in written}
+                options = SessionOptions(cache_dir=cache_dir, dsn=dsn)
+                if is_now:
+                    self._folder = TemporaryDirectory(prefix="rangebar-live-")
+                    options = SessionOptions(self._folder.name, cache="off", finalizes=False)
+                self._session = LiveSession(replace(plan, specs=specs), options)
+            self._helper = Helper(cache_dir, dsn)
+            states = states_for(
+                "off" if is_now else "existing",
+                self._helper,
+                lambda symbol: storage.symbol_dir(symbol, *plan.venue),
+                cache_dir=cache_dir,
+                dsn=dsn,
+            )
+            self._history = following_history(plan, storage, states)
+        except BaseException:
+            for lock in self._locks:
+                lock.release()
+            raise
 
     def open(self, iterator: BarIterator) -> None:
         """Begin; `run_all` follows."""

@@ -161,6 +161,8 @@ class LiveEngine:
         self.symbols: dict[str, LiveSymbol] = {}
         self.streams: list[Streams] = []
         self.exchange_time = ExchangeTime()
+        #: Time between two freshness checks of a symbol; the weight of a request decides it.
+        self.freshness_interval_s = options.symbol.freshness_interval_s
         self._options = options
         self._history = history
         self._make_rest = rest
@@ -194,8 +196,9 @@ class LiveEngine:
 
     def _make_symbols(self, rest: RestQueue) -> None:
         options = self._options
+        own_options = options.symbol._replace(freshness_interval_s=self.freshness_interval_s)
         for name in options.symbols:
-            self.symbols[name] = LiveSymbol(name, options.symbol, rest, self.exchange_time, self)
+            self.symbols[name] = LiveSymbol(name, own_options, rest, self.exchange_time, self)
         for names in groups_of(options.symbols):
             own = {name: self.symbols[name] for name in names}
             streams = Streams(options.market, own, self.exchange_time, options.max_lag_s, self)

@@ -82,22 +82,11 @@ class SessionOptions:
 
 
 @dataclass(slots=True)
-class SessionCounts:
-    """What a session has done."""
-
-    trades: int = 0
-    bars: int = 0
-    undelivered: int = 0
-
-
-@dataclass(slots=True)
 class _Ending:
     """Why a session ends."""
 
     reason: str = ""
     error: BaseException | None = None
-    #: Threads of consumers that have ended.
-    done: int = field(default=0)
 
 
 class LiveSession:
@@ -212,9 +201,9 @@ class LiveSession:
             on_error=lambda error: self.stop("a request failed", error),
         )
         self.history.rest = self.rest
-        rate = check_interval_s(len(self.plan.symbols), self.rest.weight, self.rest.limit)
-        for symbol in self.engine.symbols.values():
-            symbol.freshness.interval_s = rate
+        self.engine.freshness_interval_s = check_interval_s(
+            len(self.plan.symbols), self.rest.weight, self.rest.limit
+        )
         return self.rest
 
     def _now(self) -> datetime:
@@ -353,8 +342,17 @@ class LiveSession:
         applied_id = symbol.sequencing.applied_id if symbol.sequencing is not None else -1
         for consumer in self._consumers:
             consumer.queue(symbol.name, bars, applied_id)
+        if self.options.is_verbose:
+            self._log_bars(symbol.name, bars)
         if self.reporter is not None:
             self.reporter.bars(symbol, bars)
+
+    def _log_bars(self, symbol: str, bars: list[SeriesBars]) -> None:
+        columns = ("close_time", "open", "high", "low", "close", "volume")
+        for one in bars:
+            threshold = one.series.spec.threshold
+            for row in one.bars.select(columns).iter_rows(named=True):
+                self.log.line("bar", symbol, threshold=threshold, **row)
 
     def live(self, symbol: LiveSymbol) -> None:
         """Tell consumers that a symbol is live."""

@@ -157,10 +157,6 @@ class LiveSymbol:
             return
         self._arrived.append(*trade)
 
-    def expect_head(self) -> None:
-        """Ask for REST's newest id at once, for example after a connection was replaced."""
-        self.freshness.stale(clock.monotonic())
-
     def begin_revision(self, records: Sequence[tuple[BarSeries, str]]) -> SymbolRevision | None:
         """Write that series are computed again, and hold back their bars; None if that cannot be."""
         series, journal = self.series, self._journal

@@ -162,7 +162,8 @@ def _warn_of_writer(planned: PlannedTicks, writer: WriterState, end: datetime) -
     days = planned.plan.days
     if days and days[-1].entry.may_grow and days[-1].last_us < microseconds(end):
         symbol = planned.plan.symbol_dir.symbol
-        warn_caller(early_end_warning("ticks", symbol, writer, days[-1].last_us))
+        warning = early_end_warning("ticks", symbol, writer, days[-1].last_us)
+        warn_caller(warning)
 
 
 def _up_to_the_newest(span: Span, report: FetchReport, writer: WriterState | None) -> Span:

@@ -9,7 +9,7 @@ from rangebar_polars._text import shown
 from rangebar_polars._utils.arguments.checks import require_bool
 from rangebar_polars._utils.warn import warn_caller
 from rangebar_polars.config import settings
-from rangebar_polars.exceptions import RangeBarWarning, unknown_choice, with_hint
+from rangebar_polars.exceptions import LiveWarning, unknown_choice, with_hint
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -53,9 +53,9 @@ class SidecarConfig:
     heartbeat_s
         Interval at which a notification says that all is well; None for none.
     cache
-        Whether the bar cache is used. Without it, no units are stored.
+        Whether the bar cache may be used. It is not used so far: bars are computed from stored trades.
     finalize
-        Whether closed days are compared with archives and stored as units.
+        Whether closed days may be compared with archives. They are not so far.
     finalize_interval_s
         Interval of that.
     on_bars
@@ -145,7 +145,7 @@ class SidecarConfig:
         if given:
             names = " and ".join(f"`{name}`" for name in given)
             message = f"{names} of the reference library has no effect here"
-            warn_caller(RangeBarWarning(message))
+            warn_caller(message, LiveWarning)
 
     def _check_kinds(self) -> None:
         for name in _FLAGS:

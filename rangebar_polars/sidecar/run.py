@@ -16,7 +16,6 @@ from rangebar_polars._utils.fork import raise_if_forked
 from rangebar_polars._utils.optional import import_extra
 from rangebar_polars.bar_series.segments import reset_of
 from rangebar_polars.config import settings
-from rangebar_polars.exceptions import LeaseError
 from rangebar_polars.live.consumers import (
     BarConsumer,
     CallbackReceiver,
@@ -40,7 +39,7 @@ if TYPE_CHECKING:
 
 __all__ = ["SidecarReport", "check_sidecar", "run_sidecar", "run_sidecar_async"]
 
-STOPPED, NOT_STARTED, WRONG_CALL, HELD = 0, 1, 2, 3
+STOPPED = 0
 #: A second signal ends the process with this plus its number.
 SIGNALLED = 128
 #: How long the end waits for messages of notifications.
@@ -320,8 +319,3 @@ def _exit(status: int) -> None:
     with suppress(OSError, ValueError):
         sys.stdout.flush()
     os._exit(status)
-
-
-def exit_code_of(error: BaseException) -> int:
-    """Return the exit status for an error before the start."""
-    return HELD if isinstance(error, LeaseError) else WRONG_CALL

@@ -113,5 +113,6 @@ class Outcome:
     def newest(self, newest_id: int, date: datetime) -> None:
         self._requesting.note(self._name, "newest", newest_id, date)
 
-    def failed(self, *, is_refused: bool, closed_until: float | None) -> None:
+    def failed(self, *, is_refused: bool, closed_until: float | None, unknown: str = "") -> None:
+        assert not unknown or is_refused
         self._requesting.note(self._name, "failed", is_refused, closed_until)

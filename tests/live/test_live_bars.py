@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import logging
 import threading
 from contextlib import suppress
 from datetime import timedelta
 from pathlib import Path
+from types import SimpleNamespace
 
 import polars as pl
 import pytest
@@ -31,6 +33,10 @@ from rangebar_polars.exceptions import (
     ThresholdError,
 )
 from rangebar_polars.live.bars import live_bars
+from rangebar_polars.live.interfaces import SeriesBars
+from rangebar_polars.live.plan import plan_live
+from rangebar_polars.live.protocol.freshness import check_interval_s
+from rangebar_polars.live.session import LiveSession, SessionOptions
 
 NOW = this_moment()
 START = day_start_of(NOW)
@@ -173,20 +179,20 @@ def test_its_threads_end(market, how):
 
 
 @pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="no list of open files")
-def test_its_journals_are_closed(market):
+def test_its_journals_are_closed(market, tmp_path):
     exchange, tape = market
     with live_bars(SYMBOL, 250, since=START) as live:
         play(exchange, live, tape, 60)
-        assert open_journals()
-    assert open_journals() == []
+        assert open_journals(tmp_path)
+    assert open_journals(tmp_path) == []
 
 
-def open_journals():
+def open_journals(folder):
     found = []
     for link in Path("/proc/self/fd").iterdir():
         with suppress(OSError):  # it was closed meanwhile
             found.append(str(link.readlink()))
-    return [name for name in found if ".journal" in name]
+    return [name for name in found if ".journal" in name and name.startswith(str(folder))]
 
 
 def test_bars_that_begin_now_store_nothing(market, tmp_path):
@@ -257,3 +263,25 @@ def test_a_follower_waits_for_a_writer_and_goes_on_with_the_next_one(market):
             bars = truth(tape, 250, START, last)
             rest = drained(follower, bars.height - first.height)
             assert_same_bars(pl.concat([first, rest]), bars)
+
+
+def test_checks_take_a_tenth_of_the_rest_budget(market, monkeypatch):
+    """With little weight a minute, a symbol is checked less often."""
+    monkeypatch.setenv("RANGEBAR_REST_WEIGHT_PER_MINUTE", "20")
+    with live_bars(SYMBOL, 250, anchor="now") as live:
+        wait_for(lambda: is_live(live), live.status)
+        # A request weighs 4, and live bars may use 1.5 times the setting.
+        assert live.status()[0]["freshness_interval_s"] == check_interval_s(1, 4, 30) == 80.0
+
+
+def test_each_bar_is_a_line_of_a_verbose_log(tmp_path, caplog):
+    arguments = {"source": "binance", "market": "spot", "reset": "year", "anchor": None}
+    plan = plan_live([SYMBOL], [250], prevent_same_timestamp_close=True, **arguments)
+    bars = rb.sample_ticks().rangebar.bars(250).head(2)
+    found = [SeriesBars(0, plan.specs[SYMBOL][0].series(START), bars)]
+    for is_verbose, lines in ((False, 0), (True, 2)):
+        options = SessionOptions(cache_dir=tmp_path, is_verbose=is_verbose)
+        with caplog.at_level(logging.DEBUG, "rangebar_polars.live"):
+            LiveSession(plan, options).bars(SimpleNamespace(name=SYMBOL, sequencing=None), found)
+        assert [one.getMessage().count("event=bar") for one in caplog.records] == [1] * lines
+    assert f"close={bars['close'][0]}" in caplog.records[0].getMessage()

@@ -56,7 +56,8 @@ class Backfill:
         self.sequencing.expect(newest_id, clock.monotonic())
         self.changed.set()
 
-    def failed(self, *, is_refused, closed_until):
+    def failed(self, *, is_refused, closed_until, unknown=""):
+        assert not unknown or is_refused
         self.failures.append((is_refused, closed_until))
         self.sequencing.failed(clock.monotonic(), closed_until)
         self.changed.set()

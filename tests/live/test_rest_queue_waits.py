@@ -28,7 +28,6 @@ from rangebar_polars.live.network.backfill import RestStoppedError
 
 pytest.importorskip("httpcore2")
 
-HERE = Path(__file__).resolve().parent
 NOW = datetime(2026, 11, 2, 0, 10, tzinfo=UTC)
 TODAY = date(2026, 11, 2)
 STILL = 1e-4
@@ -119,7 +118,6 @@ BinanceRest().newest_id("BTCUSDT")
 
 def test_a_host_that_another_process_closes_is_closed_here(box, monkeypatch):
     monkeypatch.setenv("RANGEBAR_HTTP_TRIES", "1")
-    monkeypatch.setenv("PYTHONPATH", str(HERE.parents[1]))
     box.fail("aggTrades", faults.banned(3_000), after=1)
     with Requesting() as running:
         running.newest()

@@ -37,7 +37,8 @@ def test_no_key_is_in_a_debug_log(
     telegram: Receiver, pushover: Receiver, receiver: Receiver, monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str],
 ) -> None:  # fmt: skip
-    caplog.set_level(logging.DEBUG)
+    for name in (None, "urllib3", "requests"):  # other libraries may have set theirs
+        caplog.set_level(logging.DEBUG, name)
     stream = io.StringIO()
     handler = logging.StreamHandler(stream)
     logging.getLogger().addHandler(handler)

@@ -134,7 +134,8 @@ def test_a_population_without_groups_leaves_an_interrupted_upgrade(place):
     before = rows(place, "generations")["generations"]
     stored = rows(place)
     populate(place, 1, 8)
-    assert rows(place) == stored
+    # A merge may join rows of leases at any moment.
+    assert rows(place) | {"leases": 0} == stored | {"leases": 0}
     # Resumed, and extended to the days that were added meanwhile.
     report = populate(place, 1, 8, features="lookback")
     assert (report.published, len(report.upgraded)) == (3, 8) or report.published == 8

@@ -11,6 +11,7 @@ from rest_stand import Clock, check_each_id_is_in_one
 from exchange import Exchange, Limits, Tape, faults
 from rangebar_polars.exceptions import ConfirmedAbsentError, SourceError, TransientSourceError
 from rangebar_polars.fetch.binance.rest import BinanceRest
+from rangebar_polars.fetch.binance.rest_client import UnknownSymbolError
 
 SECOND = date(2024, 12, 31)
 EMPTY = date(2025, 1, 2)
@@ -199,6 +200,6 @@ def test_a_symbol_of_another_market_is_unknown_and_named(box, clock, tape):
         pytest.raises(SourceError, match=f"`{tape.symbol}`.*-1121") as caught,
     ):
         rest.fetch_day(tape.symbol, SECOND)
-    assert type(caught.value) is SourceError
+    assert type(caught.value) is UnknownSymbolError
     assert caught.value.day == SECOND
     assert len(box.requests) == 1

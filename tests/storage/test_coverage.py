@@ -164,7 +164,14 @@ def test_a_tail_is_complete_as_far_as_its_ids_run_on(storage):
     stored(storage, (1, 10), (11, 20), is_tail=True)
     assert storage.coverage(SYMBOL, FIRST, DAYS[1])["state"].to_list() == ["tail", "tail"]
     assert storage.has_ticks(SYMBOL, FIRST, DAYS[1])
-    stored(storage, None, (13, 20), is_tail=True)
+    # A tail that is put over it adds to it.
+    storage.put_days(SYMBOL, [given_day(DAYS[1], trades(DAYS[1], 10, 11)[2:], is_tail=True)])
+    assert spans(storage, FIRST, DAYS[1]) == []
+    assert storage.get_ticks(SYMBOL, FIRST, DAYS[1])["agg_trade_id"].to_list() == list(range(1, 21))
+
+
+def test_a_tail_that_begins_late_has_a_gap(storage):
+    stored(storage, (1, 10), (13, 20), is_tail=True)
     assert spans(storage, FIRST, DAYS[1]) == [(DAYS[1], 11, 12)]
 
 

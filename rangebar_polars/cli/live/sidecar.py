@@ -80,12 +80,16 @@ def _add_delivery(command: argparse.ArgumentParser) -> None:
 
 
 def _add_behaviour(command: argparse.ArgumentParser) -> None:
-    command.add_argument("--no-cache", action="store_true", help="do not use the bar cache")
+    command.add_argument(
+        "--no-cache", action="store_true", help="do not use the bar cache (it is not used so far)"
+    )
     command.add_argument(
         "--no-gap-fill", action="store_true", help="do not fetch missing days at the start"
     )
     command.add_argument(
-        "--no-finalize", action="store_true", help="do not compare closed days with archives"
+        "--no-finalize",
+        action="store_true",
+        help="do not compare closed days with archives (not done so far)",
     )
     command.add_argument(
         "--finalize-interval", type=float, metavar="S", help="seconds between two comparisons"
@@ -94,7 +98,10 @@ def _add_behaviour(command: argparse.ArgumentParser) -> None:
     command.add_argument("--health-host", metavar="H", help="default: 127.0.0.1")
     command.add_argument("--notify", choices=("off", "failures"), help="default: failures")
     command.add_argument(
-        "--heartbeat", type=float, metavar="S", help="send a notification every so many seconds"
+        "--heartbeat",
+        type=float,
+        metavar="S",
+        help="interval of notifications that all is well, in seconds",
     )
     command.add_argument(
         "--check", action="store_true", help="check the call, and exit with 0 or 2"

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 __all__ = ["Offered", "SymbolBars"]
 
 _LAST_ID = "last_agg_trade_id"
-#: Small frames take far more memory than their bars; so many are joined into one.
+#: Small frames take far more memory than their bars. This many of them are joined into one.
 MOST_PIECES = 256
 #: Most bars of one call.
 MOST_ROWS = 1_000

@@ -22,7 +22,7 @@ from urllib.parse import urlsplit
 from rangebar_polars import __version__
 from rangebar_polars._utils import clock
 from rangebar_polars._utils.warn import warn_caller
-from rangebar_polars.exceptions import RangeBarWarning, SettingError, with_hint
+from rangebar_polars.exceptions import LiveWarning, SettingError, with_hint
 from rangebar_polars.live.health.metrics import CONTENT_TYPE, LiveMetrics
 from rangebar_polars.live.health.status import is_live, readiness
 
@@ -42,8 +42,9 @@ MOST_CONNECTIONS = 32
 DROP_AFTER_S = 0.5
 #: The longest wait for a part of a request, and for a client that does not read its answer.
 PART_S, ANSWER_S = 2.0, 5.0
-#: A request may have so many bytes, in so many parts.
-MOST_BYTES, MOST_PARTS = 8_192, 16
+#: Most bytes of a request, most parts that it comes in, and most headers. The parser of Python has
+#: a limit of its own for headers, but other libraries of the process may change it.
+MOST_BYTES, MOST_PARTS, MOST_HEADERS = 8_192, 16, 100
 #: What a client has sent beyond its request is read before the connection is closed.
 MOST_REST_BYTES = 65_536
 _END_OF_HEAD = (b"\r\n\r\n", b"\n\n")
@@ -90,7 +91,7 @@ def open_health_server(
         )
         if is_required:
             raise SettingError(text) from error
-    warn_caller(RangeBarWarning(f"no health interface: {text}"))
+    warn_caller(f"no health interface: {text}", LiveWarning)
     return None
 
 
@@ -340,9 +341,10 @@ class _Handler(BaseHTTPRequestHandler):
             except TimeoutError:
                 return head, HTTPStatus.REQUEST_TIMEOUT
             head += part
-            if any(end in head for end in _END_OF_HEAD):
+            ends = [at for end in _END_OF_HEAD if (at := head.find(end)) >= 0]
+            if ends and head.count(b"\n", 0, min(ends)) <= MOST_HEADERS:
                 return head, None
-            if len(head) > MOST_BYTES:
+            if ends or len(head) > MOST_BYTES:
                 return head, HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE
             if not part:  # the client has gone, or it will send nothing more
                 return b"", None

@@ -385,12 +385,13 @@ class RestRequests:
         self._post(partial(answer.newest, newest.id, date))
 
     def _pass_failure(self, answer: RestAnswer, failure: _Failure) -> None:
+        is_unknown = isinstance(failure.error, UnknownSymbolError)
         self._post(
             partial(
                 answer.failed,
                 is_refused=failure.is_refused,
                 closed_until=failure.closed_until,
-                unknown=str(failure.error) if isinstance(failure.error, UnknownSymbolError) else "",
+                **({"unknown": str(failure.error)} if is_unknown else {}),
             )
         )
 
