@@ -132,7 +132,8 @@ def _action(actions: Verbs, name: str, text: str) -> argparse.ArgumentParser:
 
 def run_fetch(arguments: argparse.Namespace) -> None:
     """Run `rangebar fetch`."""
-    from rangebar_polars.ingest.fetch import fetch_ticks, span_to_now
+    from rangebar_polars.ingest.fetch import fetch_ticks
+    from rangebar_polars.ingest.spans import span_to_now
 
     symbol = symbol_of(arguments.symbol)
     venue = venue_of(symbol, arguments.source, arguments.market)

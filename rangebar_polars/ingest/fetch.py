@@ -15,7 +15,6 @@ from rangebar_polars._utils import clock
 from rangebar_polars._utils.arguments.names import both_names
 from rangebar_polars._utils.fork import raise_if_forked
 from rangebar_polars._utils.progress import progress
-from rangebar_polars._utils.span import Span, parse_span
 from rangebar_polars.config import settings
 from rangebar_polars.events import CoverageGap, emit
 from rangebar_polars.exceptions import RangeBarError, with_hint
@@ -23,6 +22,7 @@ from rangebar_polars.fetch.registry import day_source
 from rangebar_polars.fetch.source import ARCHIVE_PATIENCE, request_context
 from rangebar_polars.ingest.editions import Editions, StoredIds
 from rangebar_polars.ingest.report import FetchReport
+from rangebar_polars.ingest.spans import days_to_fetch, span_of_symbol
 from rangebar_polars.ingest.user_source import check_user_days
 from rangebar_polars.ingest.writer_days import WriterDays
 from rangebar_polars.sources import DEFAULT_SOURCE, canonical_market, is_user_source, market_of_kind
@@ -32,7 +32,6 @@ from rangebar_polars.storage.parquet import TickStorage
 from rangebar_polars.symbol_registry import (
     get_symbol_entries,
     past_gate,
-    validate_and_clamp_start_date,
     validate_symbol_registered,
 )
 
@@ -41,19 +40,12 @@ if TYPE_CHECKING:
     from datetime import date
     from pathlib import Path
 
-    from rangebar_polars._utils.span import When
+    from rangebar_polars._utils.span import Span, When
     from rangebar_polars.day_ticks import DayTicks
     from rangebar_polars.fetch.source import DaySource, IdSource
     from rangebar_polars.sources import Venue
 
-__all__ = [
-    "days_to_fetch",
-    "ensure_days",
-    "fetch_again",
-    "fetch_ticks",
-    "span_of_symbol",
-    "span_to_now",
-]
+__all__ = ["ensure_days", "fetch_again", "fetch_ticks"]
 
 
 # Even the busiest days have fewer ids. A wider jump means ids of another kind, as where the user's
@@ -243,39 +235,6 @@ def _ids_of(coverage: Mapping[str, Any]) -> StoredIds | None:
     if coverage["first_id"] is None:
         return None
     return StoredIds(coverage["first_id"], coverage["last_id"], coverage["state"] == "given")
-
-
-def span_to_now(start: When, end: When) -> Span:
-    """Parse a span and cut its end to now.
-
-    Raises
-    ------
-    ValueError
-        The span is not valid, or lies in the future.
-    """
-    span = parse_span(start, end)
-    now = clock.utc_now()
-    if span.start >= now:
-        raise ValueError(
-            f"`start` ({start}) lies in the future; it is now {now:%Y-%m-%d %H:%M} UTC"
-        )
-    return Span(span.start, min(span.end, now))
-
-
-def span_of_symbol(symbol: str, start: When, end: When) -> Span:
-    """Parse a span, and cut it to the time from the symbol's effective start to now.
-
-    Raises
-    ------
-    ValueError
-        The span is not valid, lies in the future, or ends before the effective start.
-    """
-    span = span_to_now(start, end)
-    first = parse_span(validate_and_clamp_start_date(symbol, start), clock.utc_now()).start
-    if first >= span.end:
-        sentence = f"`end` ({end}) lies before the first day of `{symbol}`"
-        raise ValueError(with_hint(sentence, f"it starts on {first:%Y-%m-%d}"))
-    return Span(first, span.end)
 
 
 def _check_source(symbol: str, source: str) -> None:
@@ -475,29 +434,3 @@ class _Fetch:
         self.report.filled_ids += rows.height
         self.report.absent_ids += sum(span.last_id - span.first_id + 1 for span in absent)
         return len(gaps)
-
-
-_OF_THE_USER = frozenset({"given"})
-
-
-_COMPLETE = _OF_THE_USER | {"final", "absent_confirmed"}
-
-
-def days_to_fetch(
-    days: Iterable[date], states: Mapping[date, str], today: date, *, refresh: bool = False
-) -> list[date]:
-    """Return the days up to today that the store does not hold, or that may have grown.
-
-    With `refresh`, every day that the user did not write.
-
-    Examples
-    --------
-    >>> from datetime import date
-    >>> from rangebar_polars.ingest.fetch import days_to_fetch
-    >>> days = [date(2024, 1, day) for day in (1, 2, 3, 4)]
-    >>> states = {days[0]: "final", days[1]: "tail"}
-    >>> [day.day for day in days_to_fetch(days, states, today=days[2])]
-    [2, 3]
-    """
-    complete = _OF_THE_USER if refresh else _COMPLETE
-    return [day for day in days if day <= today and states.get(day) not in complete]

@@ -15,7 +15,8 @@ from rangebar_polars.exceptions import (
     unknown_choice,
     with_hint,
 )
-from rangebar_polars.ingest.fetch import ensure_days, fetch_again, span_of_symbol
+from rangebar_polars.ingest.fetch import ensure_days, fetch_again
+from rangebar_polars.ingest.spans import span_of_symbol
 from rangebar_polars.readers.missing_ticks import early_end_warning
 from rangebar_polars.readers.request import past_gates, registered_symbols
 from rangebar_polars.sources import canonical_market, market_of_kind

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
-from datetime import timedelta
 from typing import TYPE_CHECKING, TypeAlias
 
 import polars as pl
 
-from rangebar_polars._utils.span import ONE_DAY, day_start
-from rangebar_polars.day_ticks import Origin, is_strictly_increasing
+from rangebar_polars._utils.span import day_start
+from rangebar_polars.day_ticks import Origin
 from rangebar_polars.events import TicksWritten, emit
 from rangebar_polars.exceptions import (
     ParquetCorruptionError,
@@ -19,8 +18,9 @@ from rangebar_polars.exceptions import (
     TicksNotCachedError,
     with_hint,
 )
-from rangebar_polars.sources import LONGEST_STEP_BACK_US, delivered_schema, has_monthly_ids
+from rangebar_polars.sources import has_monthly_ids
 from rangebar_polars.storage.days.day_file import Content, FileFaultError, read_day, store_day
+from rangebar_polars.storage.days.delivered import check_delivered_day
 from rangebar_polars.storage.days.journaled import (
     check_days_of_user,
     check_span_of_user,
@@ -38,7 +38,6 @@ from rangebar_polars.storage.manifest.entry import DayEntry
 from rangebar_polars.storage.manifest.versions import read_manifest, update_manifest
 from rangebar_polars.storage.user_ticks import (
     TIME,
-    check_tick_values,
     raised_times,
 )
 
@@ -102,7 +101,7 @@ def put_days(symbol_dir: SymbolDir, days: Sequence[DayTicks]) -> WriteReport:
     if len(by_date) < len(days):
         raise ValueError(f"a day of {symbol_dir.label} appears twice in one call")
     for item in days:
-        _check_source_day(item, symbol_dir)
+        check_delivered_day(item, symbol_dir)
 
     def put(old: Manifest, day: date, tally: _Tally) -> DayEntry | None:
         return _put_day(symbol_dir, old.days.get(day), by_date[day], tally)
@@ -477,29 +476,3 @@ def _grown(symbol_dir: SymbolDir, old: DayEntry, day: date, content: Content) ->
         origin=old.origin if old.origin.kind == "stream" else content.origin,
         source_absent=tuple(sorted({*old.source_absent, *content.source_absent})),
     )
-
-
-def _check_source_day(item: DayTicks, symbol_dir: SymbolDir) -> None:
-    """Check a day from a source: its columns, values, times and order."""
-    source, market = symbol_dir.source, symbol_dir.market
-    if item.ticks.schema != delivered_schema(source, market):
-        raise TypeError(
-            f"ticks of {item.day} have other columns than those of `{source}` `{market}`"
-        )
-    if item.ticks.is_empty():
-        if not (item.reason or item.is_tail):
-            raise TickDataError(f"{item.day} has no ticks and no reason for it")
-        return
-    check_tick_values(item.ticks)
-    times = item.ticks.get_column(TIME)
-    slack = timedelta(microseconds=LONGEST_STEP_BACK_US)
-    begin = day_start(item.day)
-    inside = begin - slack <= times[0] and times[-1] < begin + ONE_DAY + slack
-    if not (inside and times.is_sorted() and is_strictly_increasing(item.ticks.get_column(ID))):
-        raise TickDataError(
-            with_hint(
-                f"ticks of {item.day} are out of order, or of another day: they begin at "
-                f"`{times[0]}` and end at `{times[-1]}`",
-                "a source must return a day in the order of its ids, with times that do not run back",
-            )
-        )
