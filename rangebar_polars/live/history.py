@@ -27,7 +27,7 @@ from rangebar_polars.live.coins import stored_in_coins
 from rangebar_polars.live.consumers.positions import series_from
 from rangebar_polars.live.consumers.replay import Replayed
 from rangebar_polars.live.engine import HistoryDelayedError, HistoryError, Prepared
-from rangebar_polars.live.finalizing.revising import newest_revision
+from rangebar_polars.live.finalizing.digests import begin_revisions, digests_of
 from rangebar_polars.live.protocol.sequencing import Start
 from rangebar_polars.live.protocol.spans import MissingIds, MissingReason
 from rangebar_polars.live.protocol.states import Failure, Reason
@@ -201,7 +201,11 @@ class StoredHistory:
         start = Start(applied_id, pushed.highest_us, tuple(pushed.missing))
         journal = LiveJournal(folder, day=open_day, applied_id=applied_id)
         run = SymbolRun(start, group, stored_in_coins(journal, folder), open_day, start_day)
-        revisions = tuple(newest_revision(pushed.revisions, one) for one in group.series)
+        try:
+            known = digests_of(read_state(folder) or {})
+            revisions = begin_revisions(journal, group.series, bases, pushed.revisions, known)
+        except OSError as error:
+            raise HistoryDelayedError(Reason.DISK_FULL, str(error)) from error
         return Prepared(run, self._begins(chosen), damages, revisions, tuple(bases))
 
     def _from_head(self, symbol: str, head_id: int) -> Prepared:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from rangebar_polars._utils import clock
 from rangebar_polars.exceptions import StorageError
+from rangebar_polars.live.finalizing.digests import digest_values, digests_of
 from rangebar_polars.live.health.board import LiveCounts, StatusBoard
 from rangebar_polars.live.health.process import ProcessFacts
 from rangebar_polars.live.health.status import (
@@ -26,7 +27,7 @@ from rangebar_polars.live.health.status import (
 )
 from rangebar_polars.live.health.stored import state_content
 from rangebar_polars.notify.sending import notification_counts
-from rangebar_polars.storage.live.state_file import read_state, write_state
+from rangebar_polars.storage.live.state_file import day_of, read_state, write_state
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -70,6 +71,9 @@ class _Known:
     by_threshold: dict[int, _Bars] = field(default_factory=dict)
     #: All series that the writers of this symbol have held.
     held: dict[tuple[int, str, int, str], dict[str, Any]] = field(default_factory=dict)
+    #: What an earlier writer says of days, until this one knows.
+    finalized_through: date | None = None
+    digests: list[Any] = field(default_factory=list)
 
 
 class Reported(Protocol):
@@ -122,6 +126,8 @@ class Reporter:
             if isinstance(one, dict):
                 key = (one.get("threshold"), one.get("reset"), one.get("config_id"))
                 known.held[(*key, one.get("anchor"))] = one  # type: ignore[index]
+        known.finalized_through = day_of(content.get("finalized_through"))
+        known.digests = digest_values(digests_of(content))
         return known
 
     # What the session says
@@ -182,7 +188,9 @@ class Reporter:
                     live_from=known.live_from,
                     health_address=self.health_address,
                 )
-                self._put(symbol.symbol, {**content, "held": list(known.held.values())})
+                content["held"] = list(known.held.values())
+                content["digests"] = self._digests(symbol.symbol)
+                self._put(symbol.symbol, content)
 
     def close(self) -> None:
         """Write the last state of each symbol, and end the thread."""
@@ -225,11 +233,19 @@ class Reporter:
             unsynced_s=symbol.unsynced_s,
             series=self._series(symbol, known),
             ready_until=tracker.ready_until,
-            finalized_through=None
-            if finalizer is None
-            else finalizer.finalized_through(symbol.name),
+            finalized_through=self._finalized_through(symbol.name),
             unfinalized_days=None if finalizer is None else finalizer.unfinalized_days(symbol.name),
         )
+
+    def _finalized_through(self, symbol: str) -> date | None:
+        finalizer = self._session.finalizer
+        found = None if finalizer is None else finalizer.finalized_through(symbol)
+        return self._known[symbol].finalized_through if found is None else found
+
+    def _digests(self, symbol: str) -> list[Any]:
+        finalizer = self._session.finalizer
+        found = None if finalizer is None else finalizer.digests(symbol)
+        return self._known[symbol].digests if found is None else digest_values(found)
 
     @staticmethod
     def _series(symbol: LiveSymbol, known: _Known) -> list[SeriesStatus]:

@@ -18,6 +18,7 @@ from rangebar_polars.events import EVENT_NAMES, FAILURES, emit_hook
 from rangebar_polars.live.consumers import BarConsumer
 from rangebar_polars.live.consumers.positions import Position
 from rangebar_polars.live.engine import EngineOptions, LiveEngine
+from rangebar_polars.live.finalizing.digests import digests_of, later_digests
 from rangebar_polars.live.finalizing.passes import Finalizer, FinalizingOptions
 from rangebar_polars.live.finalizing.revising import revise, run_in
 from rangebar_polars.live.helper.choosing import states_for
@@ -305,6 +306,7 @@ class LiveSession:
     def _begin_finalizing(self, finalizer: Finalizer, symbol: str, prepared: Prepared) -> None:
         known, run = read_state(self._folder(symbol)) or {}, prepared.run
         series = run.series.series
+        bases = dict(zip(series, prepared.bases, strict=False))
         through = run.live_from - ONE_DAY
         with suppress(ValueError):
             through = min(through, date.fromisoformat(str(known.get("finalized_through"))))
@@ -314,7 +316,8 @@ class LiveSession:
             open_day=run.open_day,
             series=series,
             held=[held for one in series for held in held_series(one.spec, known)],
-            bases=dict(zip(series, prepared.bases, strict=False)),
+            bases=bases,
+            digests=later_digests(digests_of(known), bases),
         )
 
     def next_revision(self, symbol: str) -> int:

@@ -196,6 +196,7 @@ class Sidecars:
         self,
         exchange: Exchange,
         cache: Path,
+        /,
         *,
         kill: tuple[Step, int] | None = None,
         count_in: Path | None = None,

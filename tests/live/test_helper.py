@@ -163,7 +163,7 @@ def test_it_starts_when_it_is_asked_and_again_after_a_kill(helper):
 
 def test_a_call_that_waits_when_it_is_killed_raises(helper):
     choose(helper)
-    os.kill(helper.process_id, signal.SIGSTOP)
+    suspend(helper.process_id)
     raised = []
 
     def ask():
@@ -183,7 +183,7 @@ def test_a_call_that_waits_when_it_is_killed_raises(helper):
 
 def test_an_interrupt_ends_calls_and_a_close_ends_all(helper):
     choose(helper)
-    os.kill(helper.process_id, signal.SIGSTOP)
+    suspend(helper.process_id)
     raised = []
 
     def ask():
@@ -222,6 +222,17 @@ def test_the_end_of_the_parent_ends_it(tmp_path):
     parent.wait()
     parent.stdout.close()
     wait_for(lambda: not is_running(child))
+
+
+def suspend(process):
+    """Stop all threads of a process; the signal alone reaches them at different times."""
+    os.kill(process, signal.SIGSTOP)
+    wait_for(
+        lambda: all(
+            (task / "stat").read_text().rpartition(")")[2].split()[0] == "T"
+            for task in Path(f"/proc/{process}/task").iterdir()
+        )
+    )
 
 
 def is_running(process):

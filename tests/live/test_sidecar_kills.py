@@ -20,9 +20,15 @@ NOW = datetime(2026, 11, 2, 23, 58, tzinfo=UTC)
 START, MIDNIGHT = NOW.replace(hour=0, minute=0), midnight_after(NOW)
 #: The last one is so high that no bar of it ends before the midnight.
 THRESHOLDS = (250, 500, 20_000)
-#: A kill at these steps takes a finalized day, of which test_finalizing*.py has tests.
-LATER = {Step.REVISION_WRITTEN}
-STEPS = [step for step in Step if step.area == "live" and step not in LATER]
+#: A kill at these steps takes a finalized day: test_finalize.py and test_revision_kills.py have them.
+IN_FINALIZING = {
+    Step.DAY_COMPACTED,
+    Step.DAY_FINAL,
+    Step.UNITS_STORED,
+    Step.REVISION_WRITTEN,
+    Step.REVISED,
+}
+STEPS = [step for step in Step if step.area == "live" and step not in IN_FINALIZING]
 OPTIONS = {
     "thresholds": THRESHOLDS,
     "ouroboros": "day",

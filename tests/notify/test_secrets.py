@@ -74,10 +74,12 @@ import logging, sys
 logging.basicConfig(level=logging.DEBUG, filename="log.txt")
 from apprise.plugins.telegram import NotifyTelegram
 from rangebar_polars.events import emit_hook
+from rangebar_polars.notify.sending import notifications
 from rangebar_polars.notify.telegram import enable_telegram_notifications, send_telegram
 NotifyTelegram.notify_url = "http://127.0.0.1:{telegram.port}/bot"
 assert enable_telegram_notifications()
 emit_hook("download_failed", "BTCUSDT")
+assert notifications.flush(1000.0)
 assert send_telegram("text")
 NotifyTelegram.notify_url = "http://127.0.0.1:1/bot"
 assert not send_telegram("text")

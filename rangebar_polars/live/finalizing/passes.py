@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from datetime import date
 
     from rangebar_polars.bar_series.identity import BarSeries
+    from rangebar_polars.live.finalizing.digests import Digests
     from rangebar_polars.live.helper.client import Helper
     from rangebar_polars.sources import Venue
 
@@ -61,7 +62,7 @@ class _Symbol:
     #: The first series of each threshold that has a day to finalize.
     first_series: dict[int, BarSeries]
     #: Digests of the states of series after closed days.
-    digests: dict[tuple[BarSeries, date], str] = field(default_factory=dict)
+    digests: Digests = field(default_factory=dict)
     #: Since when something is waited for, by kind, and when that was reported.
     waiting_since: dict[str, float] = field(default_factory=dict)
     reported_at: dict[str, float] = field(default_factory=dict)
@@ -124,6 +125,7 @@ class Finalizer:
         series: Sequence[BarSeries],
         held: Sequence[BarSeries] = (),
         bases: Mapping[BarSeries, Base] | None = None,
+        digests: Digests | None = None,
     ) -> None:
         """Begin with a symbol whose history is there.
 
@@ -141,13 +143,15 @@ class Finalizer:
             Series that writers have streamed before.
         bases
             The states that the series began with.
+        digests
+            Known digests of later states.
         """
         current = {one.spec.threshold: one for one in series}
         first_day = finalized_through + ONE_DAY
         first = {threshold: _first_of(one, held, first_day) for threshold, one in current.items()}
         now = clock.monotonic()
         with self._changed:
-            known = _Symbol(finalized_through, open_day, current, first)
+            known = _Symbol(finalized_through, open_day, current, first, dict(digests or {}))
             for one, base in (bases or {}).items():
                 if base.last_id is not None:
                     known.digests[one, base.first_day - ONE_DAY] = bars_digest(base.state)
@@ -177,6 +181,12 @@ class Finalizer:
         with self._changed:
             known = self._symbols.get(symbol)
             return None if known is None else known.finalized_through
+
+    def digests(self, symbol: str) -> Digests | None:
+        """Return the digests of states after days that may be computed again; None before the start."""
+        with self._changed:
+            known = self._symbols.get(symbol)
+            return None if known is None else dict(known.digests)
 
     def unfinalized_days(self, symbol: str) -> int | None:
         """Return the number of closed days that are not finalized."""
@@ -368,7 +378,8 @@ class Finalizer:
     def _note_finalized(self, symbol: str, known: _Symbol, through: date) -> None:
         with self._changed:
             before, known.finalized_through = known.finalized_through, through
-            known.digests = {key: text for key, text in known.digests.items() if key[1] > through}
+            # That of the newest final day stays: its unit may be computed again.
+            known.digests = {key: text for key, text in known.digests.items() if key[1] >= through}
         day = before + ONE_DAY
         while day <= through:
             self._event(symbol, "sidecar_checkpoint_saved", day=day)

@@ -8,6 +8,7 @@ from concurrent.futures import CancelledError
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from rangebar_polars._files.failpoints import Step, failpoint
+from rangebar_polars.bar_series.live_builders import bars_digest
 from rangebar_polars.live.helper.messages import series_of, series_values
 
 if TYPE_CHECKING:
@@ -44,8 +45,18 @@ class Revision(NamedTuple):
                 "day": self.day.isoformat(),
                 "series": series_values(self.series),
                 "first_id": self.first_id,
+                "digest": bars_digest(self.base.state),
             }
         )
+
+    def is_that_of(self, text: str) -> bool:
+        """Return whether a record is of the same series in the same state."""
+        try:
+            values = json.loads(text)
+            state = (series_of(values["series"]), values["day"], values["digest"])
+        except (ValueError, TypeError, KeyError, OverflowError):
+            return False
+        return state == (self.series, self.day.isoformat(), bars_digest(self.base.state))
 
 
 class Recomputing(Protocol):
@@ -190,8 +201,10 @@ def newest_revision(texts: Iterable[str], series: BarSeries) -> int:
     >>> from rangebar_polars.bar_series.identity import BarSpec
     >>> from rangebar_polars.live.helper.base import Base
     >>> from rangebar_polars.live.finalizing.revising import Revision, newest_revision
+    >>> from rangebar_polars.live.series import fresh_state
     >>> series = BarSpec.of("BTCUSDT", 250).series(date(2026, 11, 1))
-    >>> text = Revision(series, date(2026, 11, 2), Base(b"", date(2026, 11, 3), 7)).text(12)
+    >>> base = Base(fresh_state(series.spec), date(2026, 11, 3), None)
+    >>> text = Revision(series, date(2026, 11, 2), base).text(12)
     >>> newest_revision([text, "damaged"], series)
     12
     """
@@ -201,6 +214,6 @@ def newest_revision(texts: Iterable[str], series: BarSeries) -> int:
             values = json.loads(text)
             if series_of(values["series"]).spec == series.spec:
                 found.append(int(values["number"]))
-        except (ValueError, TypeError, KeyError):
+        except (ValueError, TypeError, KeyError, OverflowError):
             continue
     return max(found)
