@@ -25,10 +25,12 @@ from rangebar_polars.exceptions import CacheUnavailableError
 from rangebar_polars.live.finalizing.passes import Finalizer, FinalizingOptions
 from rangebar_polars.live.helper.base import Base
 from rangebar_polars.live.helper.client import Helper
+from rangebar_polars.live.helper.commands import Commands
 from rangebar_polars.live.helper.messages import Message, series_values
 from rangebar_polars.live.helper.states import LocalStates
 from rangebar_polars.populate.local_checkpoint import read_live
 from rangebar_polars.storage.live.journal import LiveJournal
+from rangebar_polars.storage.live.journal_file import list_journals
 from rangebar_polars.storage.live.state_file import read_state
 from rangebar_polars.storage.parquet import TickStorage
 
@@ -82,19 +84,20 @@ def specs(*thresholds, reset="year"):
     return [BarSpec.of(SYMBOL, one, reset=reset) for one in thresholds]
 
 
-def finalize(helper, series, *, cache=True, first=FIRST, last=LAST):
-    return helper.call(
-        "finalize",
-        {
-            "source": "binance",
-            "market": "spot",
-            "symbol": SYMBOL,
-            "first_day": str(first),
-            "last_day": str(last),
-            "series": [series_values(one) for one in series],
-            "cache": cache,
-        },
-    )
+def finalize_values(series, *, cache=True, first=FIRST, last=LAST):
+    return {
+        "source": "binance",
+        "market": "spot",
+        "symbol": SYMBOL,
+        "first_day": str(first),
+        "last_day": str(last),
+        "series": [series_values(one) for one in series],
+        "cache": cache,
+    }
+
+
+def finalize(helper, series, **options):
+    return helper.call("finalize", finalize_values(series, **options))
 
 
 def states(folder):
@@ -289,21 +292,27 @@ def test_a_pass_that_was_killed_is_done_again(market, helper, folder, tmp_path, 
         "    Commands(folder).run(Message(json.loads(values)))\n"
     )
     series = [specs(250)[0].series(FIRST)]
-    values = {
-        "command": "finalize",
-        "source": "binance",
-        "market": "spot",
-        "symbol": SYMBOL,
-        "first_day": str(FIRST),
-        "last_day": str(LAST),
-        "series": [series_values(one) for one in series],
-        "cache": True,
-    }
+    values = {**finalize_values(series), "command": "finalize"}
     command = [sys.executable, "-c", script, str(tmp_path), step, json.dumps(values)]
     assert subprocess.run(command, check=False).returncode == 7
     answer = finalize(helper, series).values
     assert (answer["through"], answer["differences"]) == (str(LAST), [])
     assert answer["states"][0]["digest"] == digest(tape.between(FIRST, TODAY))
+
+
+def test_journals_that_are_not_needed_are_removed_once_a_day(
+    market, folder, tmp_path, tape, monkeypatch
+):
+    monkeypatch.setattr("rangebar_polars.storage.gc.GARBAGE_SECONDS", -10.0)
+    stream(folder, tape, FIRST, LAST)
+    commands = Commands(str(tmp_path))
+    values = {**finalize_values([specs(250)[0].series(FIRST)], cache=False), "command": "finalize"}
+    assert commands.run(Message(values)).values["through"] == str(LAST)
+    assert list_journals(folder) == []
+    stream(folder, tape, LAST)
+    commands.run(Message(values))
+    assert len(list_journals(folder)) == 1
+    assert states(tmp_path) == {FIRST: "final", LAST: "final"}
 
 
 # A sidecar

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from io import BytesIO
 from typing import TYPE_CHECKING, Any
 
+from rangebar_polars._utils import clock
 from rangebar_polars._utils.span import ONE_DAY, Span, day_start
 from rangebar_polars.bar_series.identity import instant_of
 from rangebar_polars.bar_series.live_builders import bars_state
@@ -13,7 +15,7 @@ from rangebar_polars.bar_series.selection import furthest, select_series
 from rangebar_polars.clickhouse.open import reading
 from rangebar_polars.clickhouse.query.units import read_chains
 from rangebar_polars.clickhouse.shared import SharedCache
-from rangebar_polars.exceptions import LeaseError, PopulationError
+from rangebar_polars.exceptions import LeaseError, PopulationError, StorageError
 from rangebar_polars.ingest.id_gap import Hole, first_line
 from rangebar_polars.ingest.newest_day import newest_day
 from rangebar_polars.live.helper.finalize import FinalizePass
@@ -22,6 +24,7 @@ from rangebar_polars.live.helper.populating import populate_exactly
 from rangebar_polars.live.helper.unit_bars import units_after
 from rangebar_polars.populate.ticks import PopulationTicks
 from rangebar_polars.sources import Venue
+from rangebar_polars.storage.parquet import TickStorage
 from rangebar_polars.symbol_registry import past_gate
 
 if TYPE_CHECKING:
@@ -32,6 +35,9 @@ if TYPE_CHECKING:
     from rangebar_polars.bar_series.units import Chain, Unit
 
 __all__ = ["Commands"]
+
+#: How often old files of a symbol are removed.
+_SWEEP_S = 86_400.0
 
 
 class Commands:
@@ -54,6 +60,7 @@ class Commands:
             "bars": self._bars,
             "finalize": self._finalize,
         }
+        self._swept_at: dict[tuple[Venue, str], float] = {}
 
     def run(self, request: Message) -> Message:
         """Run a command, and return its answer.
@@ -188,7 +195,21 @@ class Commands:
             self._base,
         )
         with past_gate(values["symbol"]):
-            return work.run()
+            answer = work.run()
+        self._sweep(work.venue, work.symbol)
+        return answer
+
+    def _sweep(self, venue: Venue, symbol: str) -> None:
+        """Remove files of a symbol that nothing needs any more, once a day."""
+        now = clock.monotonic()
+        if now < self._swept_at.get((venue, symbol), float("-inf")) + _SWEEP_S:
+            return
+        self._swept_at[venue, symbol] = now
+        # What cannot be removed now is garbage tomorrow, too.
+        with suppress(StorageError):
+            TickStorage(self._cache_dir).gc(
+                dry_run=False, symbol=symbol, source=venue.source, market=venue.market
+            )
 
     def _state_before(self, series: BarSeries, day: date) -> bytes | None:
         """Return the state of a series with units at the start of a day; None if it is not stored."""
