@@ -18,7 +18,6 @@ import subprocess
 import sys
 import tempfile
 import time
-from array import array
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -27,6 +26,7 @@ from statistics import median, quantiles
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from array import array
     from collections.abc import Callable, Iterator
 
     import polars as pl
@@ -60,22 +60,22 @@ class Process:
 
     def begin(self, line: str) -> None:
         """Send a line."""
-        assert self._process.stdin  # noqa: S101
+        assert self._process.stdin
         self._process.stdin.write(line + "\n")
         self._process.stdin.flush()
 
-    def end(self) -> Any:  # noqa: ANN401 - what it answers
+    def end(self) -> Any:
         """Wait for the answer to a line."""
         return json.loads(self._line())
 
-    def ask(self, line: str) -> Any:  # noqa: ANN401 - what it answers
+    def ask(self, line: str) -> Any:
         """Send a line, and return the answer."""
         self.begin(line)
         return self.end()
 
     def close(self) -> None:
         """End it."""
-        assert self._process.stdin  # noqa: S101
+        assert self._process.stdin
         self._process.stdin.close()
         self._process.wait()
 
@@ -135,7 +135,7 @@ class Stream:
             "POLARS_MAX_THREADS": "1",
         }
 
-    def start(self, kind: str, **options: Any) -> Process:  # noqa: ANN401 - JSON
+    def start(self, kind: str, **options: Any) -> Process:
         """Start a measured process, and wait until it receives the stream."""
         words = [str(HERE / "live_process.py"), kind, json.dumps(options)]
         process = Process(words, self.environment)
@@ -149,7 +149,7 @@ class Stream:
             "bare", url=f"ws://127.0.0.1:{self.server.first}/stream?streams={names}", keeps=keeps
         )
 
-    def sidecar(self, thresholds: tuple[int, ...] = THRESHOLDS, **options: Any) -> Process:  # noqa: ANN401
+    def sidecar(self, thresholds: tuple[int, ...] = THRESHOLDS, **options: Any) -> Process:
         """Start a sidecar, and wait until it is live."""
         own = {"cache": False, "finalize": False, "health_port": 0, "notify": "off"}
         return self.start(
@@ -215,10 +215,10 @@ def push(bench: Bench) -> str:
         frames = [quiet_trades(number * rows, rows) for number in range(200 * (bench.rounds + 1))]
         records, pushed = iter([encode_frame(frame) for frame in frames]), iter(frames)
 
-        def push_record(builders: Any = builders, records: Any = records) -> None:  # noqa: ANN401
+        def push_record(builders: Any = builders, records: Any = records) -> None:
             builders.push(next(records))
 
-        def push_all(builders: Any = others, frames: Any = pushed) -> None:  # noqa: ANN401
+        def push_all(builders: Any = others, frames: Any = pushed) -> None:
             frame = next(frames)
             for builder in builders:
                 builder.push(frame)
@@ -240,7 +240,7 @@ def quiet_trades(first: int, rows: int) -> pl.DataFrame:
     from rangebar_polars.sources import TRADES_SCHEMA
 
     ids = pl.int_range(first + 1, first + rows + 1, eager=True)
-    columns = {name: ids for name in TRADES_SCHEMA}
+    columns = dict.fromkeys(TRADES_SCHEMA, ids)
     columns |= {"price": pl.repeat(40_000.0, rows, eager=True)}
     columns |= {"is_buyer_maker": pl.repeat(True, rows, dtype=pl.Boolean, eager=True)}
     return pl.DataFrame(columns).cast(dict(TRADES_SCHEMA))  # type: ignore[arg-type]
@@ -302,12 +302,11 @@ def memory(bench: Bench) -> str:
 
 def helper_memory(bench: Bench) -> str:
     """Peak of the helper, which populates five days of four series."""
-    from storage import FIRST, day_ticks
-
     from rangebar_polars.bar_series.identity import BarSpec
     from rangebar_polars.live.helper.client import Helper
     from rangebar_polars.live.helper.messages import series_values
     from rangebar_polars.storage.parquet import TickStorage
+    from storage import FIRST, day_ticks
 
     with tempfile.TemporaryDirectory(dir=bench.folder) as folder:
         storage = TickStorage(folder)
@@ -346,7 +345,7 @@ def helper_memory(bench: Bench) -> str:
     return f"peak {int(peak[1]) * 1024 / MEGABYTE:.0f} MB"
 
 
-def store_journals(folder: Path, times: array[int], per_bar: int) -> Any:  # noqa: ANN401
+def store_journals(folder: Path, times: array[int], per_bar: int) -> Any:
     """Write trades of today as journals, as a sidecar does; return the folder of the symbol."""
     from live_exchange import FIRST_ID, price
 
@@ -372,7 +371,7 @@ def store_journals(folder: Path, times: array[int], per_bar: int) -> Any:  # noq
     return symbol_dir
 
 
-def put_day(folder: Path, symbol_dir: Any) -> Any:  # noqa: ANN401
+def put_day(folder: Path, symbol_dir: Any) -> Any:
     """Put the trades of journals into a store as a day file; return the store and the day."""
     import polars as pl
 
@@ -482,7 +481,7 @@ def read_journals(bench: Bench) -> str:
         begin = datetime.fromtimestamp(times[0] // 1_000_000, UTC)
         end = datetime.fromtimestamp(times[-1] // 1_000_000, UTC)
 
-        def bars(folder: str) -> Any:  # noqa: ANN401
+        def bars(folder: str) -> Any:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")
                 options: dict[str, Any] = {"use_cache": False, "fetch_if_missing": False}

@@ -138,7 +138,7 @@ class Server:
         self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, key: str
     ) -> None:
         """Keep a stream until its end. Control frames of the client are read and ignored."""
-        accept = base64.b64encode(hashlib.sha1(key.encode() + ACCEPT).digest()).decode()  # noqa: S324
+        accept = base64.b64encode(hashlib.sha1(key.encode() + ACCEPT).digest()).decode()
         writer.write(
             "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
             f"Sec-WebSocket-Accept: {accept}\r\n\r\n".encode()

@@ -14,9 +14,10 @@ import resource
 import sys
 import threading
 import time
+from itertools import pairwise
 from typing import Any
 
-import polars  # noqa: F401 - memory is counted from here
+import polars as pl
 
 
 def resident() -> int:
@@ -63,7 +64,7 @@ class Measured:
             (threshold, last_id, at - int(close_us), at)
             for at, frame in self.received
             for threshold, last_id, close_us, is_replay in frame.with_columns(
-                polars.col("close_time").dt.epoch("us")
+                pl.col("close_time").dt.epoch("us")
             ).iter_rows()
             if not is_replay
         ]
@@ -89,22 +90,11 @@ def bare(options: dict[str, Any]) -> None:
     import msgspec
     from websockets.asyncio.client import connect
 
-    class Trade(msgspec.Struct):
-        s: str
-        a: int
-        p: str
-        q: str
-        f: int
-        l: int  # noqa: E741
-        T: int
-        m: bool
-
-    class Message(msgspec.Struct):
-        stream: str
-        data: Trade
-
+    members = [("s", str), ("a", int), ("p", str), ("q", str), ("f", int), ("l", int)]
+    trade_type = msgspec.defstruct("Trade", [*members, ("T", int), ("m", bool)])
+    message_type = msgspec.defstruct("Message", [("stream", str), ("data", trade_type)])
     measured, counted = Measured(), [0]
-    decode = msgspec.json.Decoder(Message).decode
+    decode = msgspec.json.Decoder(message_type).decode
 
     def count(*_: str) -> int:
         return counted[0]
@@ -192,7 +182,7 @@ class Sidecar:
         session = self.sidecar.session
         (symbol,) = self.engine.symbols.values()
         times: list[float] = []
-        journal: Any = symbol._journal  # noqa: SLF001
+        journal: Any = symbol._journal
         append = journal.append_trades
 
         def noted(day: Any, trades: Any) -> bytes:
@@ -204,7 +194,7 @@ class Sidecar:
         time.sleep(float(seconds))
         begun = time.perf_counter()
         group = symbol.series
-        assert group is not None  # noqa: S101
+        assert group is not None
         revisions = [
             Revision(one, one.first_day, Base(fresh_state(one.spec), one.first_day, None))
             for one in group.series
@@ -213,7 +203,7 @@ class Sidecar:
         ended = time.perf_counter()
         time.sleep(0.2)
         del journal.append_trades
-        pairs = list(zip(times, times[1:], strict=False))
+        pairs = list(pairwise(times))
         return {
             "done": done,
             "seconds": ended - begun,
