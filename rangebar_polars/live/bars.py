@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import threading
 import weakref
+from contextlib import ExitStack
 from dataclasses import replace
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any, Literal, Self
@@ -17,7 +18,9 @@ from rangebar_polars._utils.arguments.keywords import checked_keywords
 from rangebar_polars._utils.caught import Caught
 from rangebar_polars._utils.fork import raise_if_forked
 from rangebar_polars._utils.optional import import_extra
+from rangebar_polars._utils.progress import progress
 from rangebar_polars.bar_series.segments import reset_of
+from rangebar_polars.config import settings
 from rangebar_polars.exceptions import RangeBarError, with_hint
 from rangebar_polars.live.consumers import DeliveryOptions
 from rangebar_polars.live.consumers.iterator import BarIterator
@@ -101,11 +104,12 @@ def live_bars(
         Where the series begins: "segment", a date or zoned datetime, or "now" for bars that begin with
         the first trade that arrives; nothing is stored then.
     verbose
-        Accepted for later use; it has no effect.
+        Show a progress bar on a terminal, which counts bars; by default the setting `verbose`.
     cache_dir
         Folder of the store.
     dsn
-        Accepted for later use: bars are computed from stored trades, not read from a bar cache.
+        Address of the bar cache; by default, the embedded one of the store. If it exists, bars of past
+        days are read from it, and those of finalized days are stored in it.
     ouroboros_mode
         The reference library's name of `ouroboros`.
 
@@ -142,7 +146,6 @@ def live_bars(
     if not symbols or not thresholds:
         name = "threshold" if symbols else "symbol"
         raise ValueError(with_hint(f"`{name}` is an empty list", f"name at least one {name}"))
-    del verbose
     plan_arguments: dict[str, Any] = {
         "source": source,
         "market": market,
@@ -169,7 +172,7 @@ def live_bars(
     options = DeliveryOptions("bars", "iterator", has_cursors=False)
     iterator = BarIterator(options, frames, parts)
     parts.open(iterator)
-    return LiveBars(parts, frames, iterator)
+    return LiveBars(parts, frames, iterator, verbose=settings(verbose=verbose).verbose)
 
 
 class _Parts:
@@ -302,12 +305,17 @@ class LiveBars:
     `live_bars` makes it.
     """
 
-    def __init__(self, parts: _Parts, frames: BarFrames, iterator: BarIterator) -> None:
+    def __init__(
+        self, parts: _Parts, frames: BarFrames, iterator: BarIterator, *, verbose: bool = False
+    ) -> None:
         self._parts, self._frames, self._iterator = parts, frames, iterator
+        self._shown = ExitStack()
+        what = f"live {', '.join(parts.plan.symbols)}"
+        self._count = self._shown.enter_context(progress(None, what, "bar", verbose=verbose))
         self._thread = threading.Thread(
             target=parts.run_all, args=(iterator,), name="rangebar-live", daemon=True
         )
-        self._end = weakref.finalize(self, _close, parts, iterator, self._thread)
+        self._end = weakref.finalize(self, _close, parts, iterator, self._thread, self._shown)
         self._thread.start()
 
     def __repr__(self) -> str:
@@ -345,6 +353,7 @@ class LiveBars:
                 continue
             if frame is None:
                 raise StopIteration
+            self._count(frame.height)
             return frame
 
     def collect(self, n: int, *, timeout: float | None = None) -> pl.DataFrame:
@@ -373,6 +382,7 @@ class LiveBars:
                 break
             found.append(frame)
             rows += frame.height
+            self._count(frame.height)
         return pl.concat(found)
 
     def close(self) -> None:
@@ -409,6 +419,7 @@ class LiveBars:
                 continue
             if frame is None:
                 raise StopAsyncIteration
+            self._count(frame.height)
             return frame
 
     # What is going on
@@ -425,7 +436,10 @@ class LiveBars:
 _FAILED_HINT = "`status()` says more; it is tried again every ten minutes"
 
 
-def _close(parts: _Parts, iterator: BarIterator, thread: threading.Thread) -> None:
+def _close(
+    parts: _Parts, iterator: BarIterator, thread: threading.Thread, shown: ExitStack
+) -> None:
+    shown.close()
     parts.stop()
     iterator.abort()
     if thread is not threading.current_thread():

@@ -13,6 +13,7 @@ from rangebar_polars._utils.caught import Caught
 from rangebar_polars.fetch.binance.stream import groups_of
 from rangebar_polars.live.network.streams import Streams
 from rangebar_polars.live.protocol.exchange_time import ExchangeTime
+from rangebar_polars.live.protocol.spans import MissingReason
 from rangebar_polars.live.protocol.states import ChangeKind
 from rangebar_polars.live.symbol import LiveSymbol
 
@@ -350,6 +351,10 @@ class LiveEngine:
         """Report ids that are confirmed missing."""
         fields = {"first_id": span.first, "last_id": span.last, "reason": span.reason.value}
         self._outputs.event(symbol.name, "coverage_gap", **fields)
+        if span.reason is MissingReason.INVALID:
+            why = "stream and REST agree on a trade that is not valid"
+            for number in range(span.first, span.last + 1):
+                self._outputs.event(symbol.name, "trade_invalid", id=number, reason=why)
 
     def conflict(self, symbol: LiveSymbol, conflict: Conflict) -> None:
         """Report two trades of one id."""

@@ -8,6 +8,7 @@ from datetime import UTC, timedelta
 from typing import TYPE_CHECKING, Any, Protocol
 
 from rangebar_polars._utils import clock
+from rangebar_polars._utils.span import ONE_DAY
 from rangebar_polars.exceptions import StorageError
 from rangebar_polars.live.finalizing.digests import digest_values, digests_of
 from rangebar_polars.live.health.board import LiveCounts, StatusBoard
@@ -27,6 +28,7 @@ from rangebar_polars.live.health.status import (
 )
 from rangebar_polars.live.health.stored import state_content
 from rangebar_polars.notify.sending import notification_counts
+from rangebar_polars.storage.live.journal_file import pin_journals
 from rangebar_polars.storage.live.state_file import day_of, read_state, write_state
 
 if TYPE_CHECKING:
@@ -68,6 +70,8 @@ class _Known:
     """What is known of a symbol beside its protocol."""
 
     live_from: date | None = None
+    #: Size of the journals of days that are not finalized, when it was measured; None before.
+    journal_bytes: int | None = None
     by_threshold: dict[int, _Bars] = field(default_factory=dict)
     #: All series that the writers of this symbol have held.
     held: dict[tuple[int, str, int, str], dict[str, Any]] = field(default_factory=dict)
@@ -229,7 +233,9 @@ class Reporter:
             last_trade_age_s=None if symbol.applied_at is None else now - symbol.applied_at,
             gaps_open=0 if sequencing is None else len(sequencing.gaps),
             buffered_trades=0 if sequencing is None else sequencing.buffered,
-            journal_bytes=symbol.journal_bytes,
+            journal_bytes=symbol.journal_bytes
+            if known.journal_bytes is None
+            else known.journal_bytes,
             unsynced_s=symbol.unsynced_s,
             series=self._series(symbol, known),
             ready_until=tracker.ready_until,
@@ -351,8 +357,13 @@ class Reporter:
                     return
                 symbol, content = self._waiting.popitem()
             folder = self._session.history.folder(symbol)
+            finalizer = self._session.finalizer
+            through = None if finalizer is None else finalizer.finalized_through(symbol)
             try:
-                write_state(folder, content)
+                first_day = None if through is None else through + ONE_DAY
+                size = sum(one.length for one in pin_journals(folder, first_day))
+                self._known[symbol].journal_bytes = size
+                write_state(folder, {**content, "journal_bytes": size})
             except StorageError as error:
                 self._session.log.event(
                     "state_not_written", symbol, is_failure=True, error=str(error)

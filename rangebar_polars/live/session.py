@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from rangebar_polars._utils import clock
 from rangebar_polars._utils.span import ONE_DAY
 from rangebar_polars.bar_series.identity import instant_of
+from rangebar_polars.bar_series.segments import segment_of
 from rangebar_polars.events import EVENT_NAMES, FAILURES, emit_hook
 from rangebar_polars.live.consumers import BarConsumer
 from rangebar_polars.live.consumers.positions import Position
@@ -174,13 +175,16 @@ class LiveSession:
         Raises
         ------
         LeaseError
-            Another process streams one of them.
+            Another process streams one of them, also if `stop` was called meanwhile.
         StorageError
             A file cannot be made or read.
         """
         folders = [self.history.folder(symbol) for symbol in self.plan.symbols]
-        found = WriterLock.take_all(folders, wait_s=wait_s) if locks is None else list(locks)
-        self._locks = found
+        if locks is None:
+            locks = WriterLock.take_all(
+                folders, wait_s=wait_s, is_stopped=lambda: bool(self.ending.reason)
+            )
+        self._locks = list(locks)
         try:
             for consumer in consumers:
                 if isinstance(consumer, BarConsumer):
@@ -298,6 +302,12 @@ class LiveSession:
         ]
         for consumer in self._consumers:
             consumer.begin(symbol.name, starts, [], applied_id)
+        for one, base in zip(series, prepared.bases, strict=False):
+            if base.last_id is not None:
+                day, spec = base.first_day - ONE_DAY, one.spec
+                fields = {"threshold": spec.threshold, "day": day}
+                segment = segment_of(day, spec.reset).name
+                self.event(symbol.name, "sidecar_checkpoint_restored", segment=segment, **fields)
         if self.finalizer is not None:
             self._begin_finalizing(self.finalizer, symbol.name, prepared)
         if self.reporter is not None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal, Self
 from rangebar_polars._text import shown
 from rangebar_polars._utils.arguments.checks import require_bool
 from rangebar_polars._utils.warn import warn_caller
-from rangebar_polars.config import settings
+from rangebar_polars.config import config_file_values, settings, written_value
 from rangebar_polars.exceptions import LiveWarning, unknown_choice, with_hint
 
 if TYPE_CHECKING:
@@ -19,7 +19,12 @@ if TYPE_CHECKING:
     from rangebar_polars._utils.span import When
     from rangebar_polars.threshold import ThresholdLike
 
-__all__ = ["DEFAULT_THRESHOLDS", "SidecarConfig"]
+__all__ = ["DEFAULT_THRESHOLDS", "DefaultPort", "SidecarConfig"]
+
+
+class DefaultPort(int):
+    """A port that nobody has chosen. If it is taken, the sidecar runs without it."""
+
 
 DEFAULT_THRESHOLDS = (250, 500, 750, 1000)
 #: Fields of the reference library that have no effect.
@@ -47,17 +52,20 @@ class SidecarConfig:
     max_pending_bars
         Bars in memory for each consumer. Beyond them, bars are computed again from its cursor.
     health_port, health_host
-        Address of the HTTP interface; port 0 turns it off.
+        Address of the HTTP interface; port 0 turns it off. A port that is taken is an error if you set
+        it. The default one is then left out with a warning.
     notify
         "failures", or "off".
     heartbeat_s
         Interval at which a notification says that all is well; None for none.
     cache
-        Whether the bar cache may be used. It is not used so far: bars are computed from stored trades.
+        Whether the bar cache is used: bars of past days are read from it, and those of finalized days
+        are stored in it. Without it, bars are computed from stored trades.
     finalize
-        Whether closed days may be compared with archives. They are not so far.
+        Whether closed days are finalized: compared with the archive once it is published, and stored
+        as units of the bar cache.
     finalize_interval_s
-        Interval of that.
+        Interval of that, in seconds.
     on_bars
         A function or coroutine function that receives frames of bars.
     ndjson
@@ -100,7 +108,7 @@ class SidecarConfig:
     watchdog_timeout_s: float = 300.0
     gap_fill_on_startup: bool = True
     max_pending_bars: int = 10_000
-    health_port: int = 8081
+    health_port: int = DefaultPort(8081)
     health_host: str = "127.0.0.1"
     notify: Literal["failures", "off"] = "failures"
     heartbeat_s: float | None = None
@@ -192,11 +200,12 @@ class SidecarConfig:
             "gap_fill_on_startup": found.streaming_gap_fill,
             "notify": found.streaming_notify,
             "max_pending_bars": found.max_pending_bars,
-            "health_port": found.health_port,
             "health_host": found.health_host,
         }
         if found.streaming_thresholds:
             values["thresholds"] = found.streaming_thresholds
+        if written_value("health_port", {}, config_file_values({})) is not None:
+            values["health_port"] = found.health_port
         known = {one.name for one in fields(cls)}
         unknown = sorted(set(overrides) - known)
         if unknown:

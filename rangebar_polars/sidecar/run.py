@@ -15,7 +15,7 @@ from rangebar_polars._utils import clock
 from rangebar_polars._utils.fork import raise_if_forked
 from rangebar_polars._utils.optional import import_extra
 from rangebar_polars.bar_series.segments import reset_of
-from rangebar_polars.config import settings
+from rangebar_polars.exceptions import LeaseError
 from rangebar_polars.live.consumers import (
     BarConsumer,
     CallbackReceiver,
@@ -26,10 +26,11 @@ from rangebar_polars.live.consumers import (
 )
 from rangebar_polars.live.frames import BarFrames
 from rangebar_polars.live.health.server import open_health_server
+from rangebar_polars.live.health.stored import WRITER_GONE, stored_statuses
 from rangebar_polars.live.health.systemd import ServiceManager
 from rangebar_polars.live.plan import plan_live, require_platform
 from rangebar_polars.live.session import LiveSession, SessionOptions
-from rangebar_polars.sidecar.config import SidecarConfig
+from rangebar_polars.sidecar.config import DefaultPort, SidecarConfig
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -181,10 +182,38 @@ class _Sidecar:
     ) -> SidecarReport:
         """Run until it is stopped, and return the report."""
         begun_at = clock.monotonic()
-        config, session = self._config, self.session
-        await asyncio.to_thread(session.open, self._consumers(loop))
-        manager, server = ServiceManager.from_environment(), None
         stopper = None if stop is None else asyncio.ensure_future(self._when_set(stop))
+        try:
+            if not await self._open(loop):
+                return self._report(clock.monotonic() - begun_at)
+            await self._stream()
+        finally:
+            if stopper is not None:
+                stopper.cancel()
+        return self._report(clock.monotonic() - begun_at)
+
+    async def _open(self, loop: asyncio.AbstractEventLoop | None) -> bool:
+        """Take the locks, and return whether they were taken before the session was stopped."""
+        session, consumers = self.session, self._consumers(loop)
+        opening = asyncio.ensure_future(asyncio.to_thread(session.open, consumers))
+        try:
+            await asyncio.shield(opening)
+        except asyncio.CancelledError:
+            # The thread must not take a lock that nobody releases.
+            session.stop("cancelled")
+            await asyncio.gather(opening, return_exceptions=True)
+            session.release()
+            raise
+        except LeaseError:
+            if not session.ending.reason:
+                raise
+            return False
+        return True
+
+    async def _stream(self) -> None:
+        """Stream until it is stopped, with the health interface and the service manager."""
+        config, session = self._config, self.session
+        manager, server = ServiceManager.from_environment(), None
         stop_notifying = await asyncio.to_thread(_notify, config.notify)
         try:
             session.prepare_reports()
@@ -192,19 +221,28 @@ class _Sidecar:
             if manager is not None:
                 manager.ready()
                 session.service_manager = manager
-            session.event("", "sidecar_started", symbols=len(self.plan.symbols))
+            for symbol in self.plan.symbols:
+                fields = {"market": self.plan.venue.market, "thresholds": self.plan.thresholds}
+                session.event(symbol, "sidecar_started", **fields)
+            await asyncio.to_thread(self._report_others)
             await session.run()
         finally:
             if manager is not None:
                 manager.stopping()
-            if stopper is not None:
-                stopper.cancel()
             if server is not None:
                 await asyncio.to_thread(server.close)
             await asyncio.to_thread(session.release)
-            session.event("", "sidecar_stopped", reason=session.ending.reason)
+            for symbol in self.plan.symbols:
+                session.event(symbol, "sidecar_stopped", reason=session.ending.reason)
             await asyncio.to_thread(stop_notifying)
-        return self._report(clock.monotonic() - begun_at)
+
+    def _report_others(self) -> None:
+        """Report symbols that were streamed into the store, and that no process streams now."""
+        for one in stored_statuses(self.session.storage.root):
+            is_own = (one.source, one.market) == tuple(self.plan.venue)
+            if is_own and one.symbol not in self.plan.symbols and one.state == WRITER_GONE:
+                reason = "its trades were streamed into the store, and no process streams it now"
+                self.session.event(one.symbol, "symbol_coverage_mismatch", reason=reason)
 
     async def _when_set(self, stop: asyncio.Event) -> None:
         await stop.wait()
@@ -244,11 +282,12 @@ class _Sidecar:
         config, reporter = self._config, self.session.reporter
         if reporter is None:
             return None
-        chosen = settings()
-        default = SidecarConfig.__dataclass_fields__["health_port"].default
-        is_required = config.health_port != default or chosen.health_port != default
+        port = config.health_port
         server = open_health_server(
-            config.health_host, config.health_port, reporter.board, is_required=is_required
+            config.health_host,
+            port,
+            reporter.board,
+            is_required=not isinstance(port, DefaultPort),
         )
         if server is not None:
             reporter.health_address = server.address

@@ -81,7 +81,9 @@ def _add_delivery(command: argparse.ArgumentParser) -> None:
 
 def _add_behaviour(command: argparse.ArgumentParser) -> None:
     command.add_argument(
-        "--no-cache", action="store_true", help="do not use the bar cache (it is not used so far)"
+        "--no-cache",
+        action="store_true",
+        help="neither read bars of the bar cache nor store finalized ones in it",
     )
     command.add_argument(
         "--no-gap-fill", action="store_true", help="do not fetch missing days at the start"
@@ -89,10 +91,13 @@ def _add_behaviour(command: argparse.ArgumentParser) -> None:
     command.add_argument(
         "--no-finalize",
         action="store_true",
-        help="do not compare closed days with archives (not done so far)",
+        help="do not compare closed days with archives",
     )
     command.add_argument(
-        "--finalize-interval", type=float, metavar="S", help="seconds between two comparisons"
+        "--finalize-interval",
+        type=float,
+        metavar="S",
+        help="seconds between two of them (default: 900)",
     )
     command.add_argument("--health-port", type=int, metavar="N", help="0 for none (default: 8081)")
     command.add_argument("--health-host", metavar="H", help="default: 127.0.0.1")

@@ -148,8 +148,14 @@ class BarConsumer:
             new = self._delivery.begin(symbol, starts, bars, applied_id, cursor, now)
             self._condition.notify_all()
         for series in new:
-            fields = {"threshold": series.spec.threshold, "anchor": series.anchor.isoformat()}
-            self._reports.event(symbol, "sidecar_new_series", consumer=self.options.name, **fields)
+            self._reports.event(
+                symbol,
+                "sidecar_new_series",
+                consumer=self.options.name,
+                threshold=series.spec.threshold,
+                segment=series.segment.name,
+                anchor=series.anchor,
+            )
 
     def queue(self, symbol: str, bars: Sequence[SeriesBars], applied_id: int) -> None:
         """Add bars of a symbol."""

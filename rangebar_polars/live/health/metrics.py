@@ -52,7 +52,7 @@ _GAUGES: tuple[_Row, ...] = (
     ("lag_seconds", "How late the last message was.", _SYMBOL),
     ("last_trade_age_seconds", "Time since the last trade arrived.", _SYMBOL),
     ("gaps_open", "Open gaps.", _SYMBOL),
-    ("journal_bytes", "Size of the journals of days that are not compacted.", _SYMBOL),
+    ("journal_bytes", "Size of the journals of days that are not finalized.", _SYMBOL),
     ("unsynced_seconds", "Age of the oldest record that is not synced.", _SYMBOL),
     ("pending_bars", "Bars in the queue of a consumer.", ("consumer",)),
     ("unfinalized_days", "Closed days that are not finalized.", _SYMBOL),

@@ -148,7 +148,7 @@ class SymbolStatus(_Status):
     gaps_open, buffered_trades
         Gaps, and trades in memory that wait for them.
     journal_bytes
-        Size of the journals of days that are not compacted.
+        Size of the journals of days that are not finalized.
     unsynced_s
         Age of the oldest record that is written and not synced.
     finalized_through

@@ -13,7 +13,7 @@ from rangebar_polars.exceptions import LeaseError, StorageError, with_hint
 from rangebar_polars.storage.files.content_file import make_folders
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
     from pathlib import Path
     from types import TracebackType
     from typing import Self
@@ -24,6 +24,10 @@ __all__ = ["WAIT_S", "WriterLock", "has_writer", "writer_process"]
 
 #: How long a starting writer tries to get a lock that is held.
 WAIT_S = 10.0
+
+
+def _never() -> bool:
+    return False
 
 
 def _lock_file(symbol_dir: SymbolDir) -> Path:
@@ -75,17 +79,25 @@ class WriterLock:
         return cls._take(symbol_dir, deadline_after(wait_s))
 
     @classmethod
-    def _take(cls, symbol_dir: SymbolDir, deadline: float) -> Self:
+    def _take(
+        cls, symbol_dir: SymbolDir, deadline: float, is_stopped: Callable[[], bool] = _never
+    ) -> Self:
         while (lock := cls.try_take(symbol_dir)) is None:
-            if not wait_a_little(deadline):
+            if is_stopped() or not wait_a_little(deadline):
                 raise _held(symbol_dir)
         return lock
 
     @classmethod
     def take_all(
-        cls, symbol_dirs: Sequence[SymbolDir], *, wait_s: float = WAIT_S
+        cls,
+        symbol_dirs: Sequence[SymbolDir],
+        *,
+        wait_s: float = WAIT_S,
+        is_stopped: Callable[[], bool] = _never,
     ) -> list[WriterLock]:
         """Take the locks of several symbols, all or none, within one wait.
+
+        The wait ends early once `is_stopped` returns True.
 
         Raises
         ------
@@ -96,7 +108,7 @@ class WriterLock:
         # In one order, so that two processes do not wait for each other.
         ordered = sorted(symbol_dirs, key=lambda one: str(one.folder))
         with ExitStack() as undo:
-            taken = [undo.enter_context(cls._take(one, deadline)) for one in ordered]
+            taken = [undo.enter_context(cls._take(one, deadline, is_stopped)) for one in ordered]
             undo.pop_all()
         return taken
 
