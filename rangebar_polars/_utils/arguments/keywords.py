@@ -9,6 +9,7 @@ import re
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from rangebar_polars._text import shown
 from rangebar_polars.exceptions import nearest, with_hint
 
 if TYPE_CHECKING:
@@ -235,7 +236,7 @@ def check_keywords(keywords: Mapping[str, object], known: Iterable[str]) -> None
         if name not in known:
             names = sorted(set(known) - {"self"})
             listed = ", ".join(f"`{choice}`" for choice in names)
-            sentence = f"there is no argument `{name}`; the arguments are {listed}"
+            sentence = f"there is no argument `{shown(name)}`; the arguments are {listed}"
             hint = _hint(name, keywords[name], names)
             raise TypeError(with_hint(sentence, hint) if hint else sentence)
 
