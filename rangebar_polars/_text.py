@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-__all__ = ["count_text", "either", "printable", "shown"]
+__all__ = ["count_text", "either", "most_similar", "printable", "shown"]
 
 LONGEST = 200
 # Control characters except tab and newline, lone surrogates, and noncharacters. XML parsers,
@@ -21,6 +21,8 @@ UNPRINTABLE = re.compile(
     )
     + "]"
 )
+#: Names are shorter. To compare longer texts takes time with the square of their length.
+LONGEST_NAME = 100
 BITS_SHOWN = 1024  # Python refuses to write longer integers in decimal
 
 
@@ -34,6 +36,23 @@ def printable(text: str) -> str:
     a\x1b[2Jb\ud800 é
     """
     return UNPRINTABLE.sub(_escaped, text)
+
+
+def most_similar(text: str, choices: Iterable[str], cutoff: float) -> str | None:
+    """Return the choice that is most similar to a text, if it is similar enough.
+
+    Examples
+    --------
+    >>> from rangebar_polars._text import most_similar
+    >>> most_similar("binanec", ["binance", "exness"], 0.8), most_similar("n" * 10**6, ["n"], 0.1)
+    ('binance', None)
+    """
+    if len(text) > LONGEST_NAME:
+        return None
+    from difflib import get_close_matches
+
+    names = [choice for choice in choices if len(choice) <= LONGEST_NAME]
+    return next(iter(get_close_matches(text, names, n=1, cutoff=cutoff)), None)
 
 
 def shown(value: object, longest: int = LONGEST) -> str:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import polars as pl
 
-from rangebar_polars._text import shown
+from rangebar_polars._text import most_similar, shown
 from rangebar_polars._warnings import (
     CacheOpeningsWarning,
     ClampWarning,
@@ -404,8 +404,8 @@ class MissingColumnError(RangeBarError, pl.exceptions.ColumnNotFoundError, Value
         """
         columns = list(present)
         listed = ", ".join(f"`{column}`" for column in columns) or "none"
-        wanted = f" for `{used_for}`" if used_for != name else ""
-        sentence = f"the frame has no column `{name}`{wanted}; it has {listed}"
+        wanted = f" for `{shown(used_for)}`" if used_for != name else ""
+        sentence = f"the frame has no column `{shown(name)}`{wanted}; it has {listed}"
         near = nearest(name, columns) or nearest(renamed_by or name, columns)
         if near is None:
             return cls(
@@ -468,15 +468,13 @@ def nearest(value: str, choices: Iterable[str]) -> str | None:
     >>> nearest("Yaer", ["year", "month"]), nearest("micro", ["core", "microstructure"])
     ('year', 'microstructure')
     """
-    from difflib import get_close_matches
-
     folded = {choice.casefold(): choice for choice in choices}
     text = value.strip().casefold()
-    found = get_close_matches(text, folded, n=1, cutoff=0.6)
-    if not found and len(text) >= _SHORTEST_PREFIX:
+    found = most_similar(text, folded, 0.6)
+    if found is None and len(text) >= _SHORTEST_PREFIX:
         begun = [choice for choice in folded if choice.startswith(text)]
-        found = begun if len(begun) == 1 else []
-    return folded[found[0]] if found else None
+        found = begun[0] if len(begun) == 1 else None
+    return None if found is None else folded[found]
 
 
 def unknown_choice(what: str, value: str, choices: Sequence[str]) -> str:

@@ -1,10 +1,11 @@
 //! Range bars for Polars: an exact core with two entry points.
 //!
-//! `core`, `features` and `journal` depend on neither Polars nor Python. `frames` converts columns. `plugin`
+//! `core`, `features`, `csv` and `journal` depend on neither Polars nor Python. `frames` converts columns. `plugin`
 //! has the expressions, `python` the stateful builders.
 #![deny(unsafe_code)]
 
 pub mod core;
+pub mod csv;
 pub mod features;
 pub mod journal;
 
@@ -22,7 +23,7 @@ mod module {
     use pyo3::prelude::*;
     use pyo3_polars::PolarsAllocator;
 
-    use crate::python::{builder, journal, live, module};
+    use crate::python::{builder, csv, journal, live, module};
 
     #[global_allocator]
     static ALLOCATOR: PolarsAllocator = PolarsAllocator::new();
@@ -34,6 +35,7 @@ mod module {
         internal.add_class::<builder::Builder>()?;
         internal.add_function(wrap_pyfunction!(builder::read_checkpoint, internal)?)?;
         internal.add_class::<live::LiveBuilders>()?;
+        internal.add_class::<csv::TradeLines>()?;
         internal.add_class::<journal::JournalContent>()?;
         internal.add_function(wrap_pyfunction!(journal::encode_record, internal)?)?;
         internal.add_function(wrap_pyfunction!(journal::encode_trades, internal)?)?;

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from typing import TYPE_CHECKING, Any, TypeAlias
 
+from rangebar_polars._text import shown
 from rangebar_polars.exceptions import with_hint
 
 if TYPE_CHECKING:
@@ -224,7 +225,9 @@ def _parsed(value: str, name: str) -> tuple[datetime, bool]:
 
 def _not_a_date(value: object, name: str) -> ValueError:
     hint = _meant(value.strip()) if isinstance(value, str) else None
-    return ValueError(with_hint(f"`{name}` is `{value}`, which is not a date", hint or _HINT))
+    return ValueError(
+        with_hint(f"`{name}` is `{shown(value)}`, which is not a date", hint or _HINT)
+    )
 
 
 def _meant(text: str) -> str | None:

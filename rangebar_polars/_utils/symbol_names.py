@@ -13,6 +13,7 @@ from hashlib import blake2b
 from itertools import chain
 from urllib.parse import unquote
 
+from rangebar_polars._text import LONGEST_NAME
 from rangebar_polars.exceptions import with_hint
 
 __all__ = [
@@ -61,7 +62,7 @@ def upper_name(symbol: str) -> str:
     >>> upper_name(" btc-usdt "), upper_name("straße"), upper_name("币安人生usdt")
     ('BTC-USDT', 'STRAßE', '币安人生USDT')
     """
-    if symbol.isascii():
+    if symbol.isascii() or len(symbol) > LONGEST_NAME:  # which is no symbol
         return symbol.strip().upper()
     text = unicodedata.normalize("NFC", symbol.strip())
     return unicodedata.normalize("NFC", "".join(map(_capital, text)))

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import argparse
-from difflib import get_close_matches
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from rangebar_polars._text import either
+from rangebar_polars._text import either, most_similar
 from rangebar_polars.cli._output import UsageError
 from rangebar_polars.exceptions import ThresholdError, with_hint
 from rangebar_polars.sources import (
@@ -171,8 +170,7 @@ def misspelt_source(name: str) -> str | None:
     text = name.strip().lower()
     if text in SOURCES or any(known in text and len(text) > len(known) + 1 for known in SOURCES):
         return None
-    found = get_close_matches(text, SOURCES, n=1, cutoff=SIMILAR_SOURCE)
-    return found[0] if found else None
+    return most_similar(text, SOURCES, SIMILAR_SOURCE)
 
 
 def _is_used(source: str, cache_dir: Path | None) -> bool:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import sys
-from difflib import get_close_matches
 from functools import lru_cache
 from typing import TYPE_CHECKING
+
+from rangebar_polars._text import LONGEST_NAME, most_similar
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable
@@ -73,21 +74,26 @@ def _nearest(name: str, known: tuple[str, ...]) -> str | None:
         return of_symbol
     spellings = {_squeezed(one).removeprefix(_PREFIX): one for one in known}
     spellings[head] = f"{MINIMUM_THRESHOLD}{_SYMBOL}"
-    found = get_close_matches(rest, spellings, n=1, cutoff=_SIMILAR) or [
+    found = most_similar(rest, spellings, _SIMILAR)
+    if found is not None:
+        return spellings[found]
+    begun = [
         text
         for text in spellings
         if min(len(text), len(rest)) >= _SHORTEST
         and (text.startswith(rest) or rest.startswith(text))
     ]
-    return spellings[found[0]] if len(found) == 1 else None
+    return spellings[begun[0]] if len(begun) == 1 else None
 
 
 def _with_symbol(name: str, head: str) -> str | None:
     """Return the variable of the smallest threshold of the symbol that ends a name."""
+    if len(name) > LONGEST_NAME:
+        return None
     words = name.upper().replace("-", "_").strip("_").split("_")
     begins = {_squeezed("".join(words[:n])).removeprefix(_PREFIX): n for n in range(1, len(words))}
-    found = get_close_matches(head, begins, n=1, cutoff=_SIMILAR)
-    return MINIMUM_THRESHOLD + "_".join(words[begins[found[0]] :]) if found else None
+    found = most_similar(head, begins, _SIMILAR)
+    return None if found is None else MINIMUM_THRESHOLD + "_".join(words[begins[found] :])
 
 
 def _squeezed(name: str) -> str:

@@ -8,6 +8,7 @@ from contextvars import ContextVar
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, TypeVar, cast
 
+from rangebar_polars._text import LONGEST_NAME, shown
 from rangebar_polars._utils.span import day_start, parse_day
 from rangebar_polars._utils.symbol_names import (
     SYMBOL_HINT,
@@ -200,7 +201,7 @@ def _is_enabled(name: str) -> bool:
 def _describe_rejection(rejected: Sequence[str], operation: str, gate: str) -> str:
     """Describe why symbols are rejected, with a hint."""
     entries = get_symbol_entries()
-    listed = ", ".join(f"`{name}`" for name in rejected)
+    listed = ", ".join(f"`{shown(name)}`" for name in rejected)
     where = f" ({operation})" if operation else ""
     disabled = all(name in entries for name in rejected)
     state = "not enabled" if disabled else "not registered"
@@ -209,7 +210,7 @@ def _describe_rejection(rejected: Sequence[str], operation: str, gate: str) -> s
     file = settings().symbols or config_folder() / "symbols.toml"
     near = None if disabled else nearest(name, get_registered_symbols())
     question = f"did you mean `{near}`? " if near else ""
-    if not has_symbol_characters(name):
+    if len(name) > LONGEST_NAME or not has_symbol_characters(name):
         return with_hint(sentence, f"{question}{SYMBOL_HINT}")
     if len(rejected) > 1 and set(rejected) <= set(TIER1_SYMBOLS):
         hint = 'these are coins; rb.tier1_pairs("USDT") returns their symbols'

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from rangebar_polars._text import shown
 from rangebar_polars._utils.arguments.keywords import checked_keywords
 from rangebar_polars.exceptions import nearest, with_hint
 from rangebar_polars.symbol_registry._registry import TIER1_SYMBOLS, get_symbol_entries
@@ -45,6 +46,6 @@ def tier1_pairs(quote: str = "USDT") -> tuple[str, ...]:
             - {""}
         )
         near = nearest(wanted, quotes) or "USDT"
-        sentence = f"no symbol of `rb.TIER1_SYMBOLS` is registered against `{quote}`"
+        sentence = f"no symbol of `rb.TIER1_SYMBOLS` is registered against `{shown(quote)}`"
         raise ValueError(with_hint(sentence, f'rb.tier1_pairs("{near}")'))
     return found

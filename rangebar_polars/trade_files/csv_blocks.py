@@ -25,6 +25,7 @@ from rangebar_polars.fetch.decimals import TELLING_BELOW
 from rangebar_polars.fetch.zipped import is_gzip, is_zip, text_pieces
 from rangebar_polars.trade_files.line_faults import first_fault
 from rangebar_polars.trade_files.opening import fields_of
+from rangebar_polars.trade_files.plain_lines import in_columns, plain_lines
 from rangebar_polars.trade_files.values import (
     LINE,
     Symbols,
@@ -76,9 +77,28 @@ class TextReader:
         checked_fields = set(self.fields) - {"id" if opened.layout.id_kind == "text" else ""}
         checked_fields -= {"symbol", "side"}
         self.reads_last = len(keys) - 1 in {self.fields[field][0] for field in checked_fields}
+        places = {field: at for field, (at, _) in self.fields.items()}
+        self.plain = plain_lines(opened, places, len(keys))
 
     def try_parse(self, block: bytes) -> Parsed | None:
         """Return the trades of clean lines, counted from 0; None if the block needs a closer look."""
+        return self.try_plain(block) or self.try_polars(block)
+
+    def try_plain(self, block: bytes) -> Parsed | None:
+        """Return the trades of lines that are read in one pass, without their numbers."""
+        found = self.plain.read(block) if self.plain else None
+        if found is None:
+            return None
+        frame, symbol = found
+        wanted = self.symbols.wanted
+        if symbol is None:
+            return Parsed(in_columns(frame, self.opened.layout), [], frame.height)
+        if wanted is not None and symbol.lower() != wanted.lower():
+            return None
+        return Parsed(in_columns(frame, self.opened.layout), [symbol], frame.height)
+
+    def try_polars(self, block: bytes) -> Parsed | None:
+        """Return the trades of lines that Polars reads as they are."""
         try:
             raw = self.quickly(block, 0)
             if raw is None:
@@ -250,11 +270,18 @@ def parse_blocks(
         for block, parsed in in_threads(reader, chain([head[opened.start :]], blocks)):
             done = parsed or reader.parse(block, line)
             reader.symbols.follow(done.symbols, line)
-            yield done.trades.with_columns(pl.col(LINE) + line) if parsed else done.trades
+            yield with_lines(done.trades, line) if parsed else done.trades
             line += done.lines
     except EndlessLineError as error:
         raise error.in_file(opened.source, line) from None
     reader.symbols.check()
+
+
+def with_lines(trades: pl.DataFrame, line: int) -> pl.DataFrame:
+    """Return trades with the numbers of their lines, where the first line has this number."""
+    if LINE in trades.columns:
+        return trades.with_columns(pl.col(LINE) + line)
+    return trades.with_columns(pl.int_range(line, line + pl.len()).alias(LINE))
 
 
 def in_threads(

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from rangebar_polars.trade_files.opening import Opened
     from rangebar_polars.trade_layouts.table import TradeLayout
 
-__all__ = ["LINE", "TAIL", "Symbols", "amounts", "checked", "raw_schema", "schema_of"]
+__all__ = ["LINE", "TAIL", "Symbols", "amounts", "checked", "coins", "raw_schema", "schema_of"]
 
 LINE = "line"
 TAIL = "has_tail"
@@ -146,10 +146,7 @@ def checked(frame: pl.DataFrame, opened: Opened) -> tuple[pl.DataFrame, bool]:
     layout = opened.layout
     frame = without_tails(without_sentinels(frame, layout), amounts(layout), opened)
     if layout.contracts and not layout.quantity:
-        coins = (pl.col("contracts") / pl.col("price") * GRID).round() / (
-            pl.col("price") * 0 + GRID
-        )
-        frame = frame.with_columns(quantity=coins)
+        frame = frame.with_columns(quantity=coins())
     side, is_known = taker_side(frame, layout)
     # Without a tail each decimal was found on the grid, or is large and compared with its text.
     rules = is_trade(layout, opened.unit) + (on_grid_rules(layout) if TAIL in frame.columns else [])
@@ -168,6 +165,12 @@ def checked(frame: pl.DataFrame, opened: Opened) -> tuple[pl.DataFrame, bool]:
     ]
     marks = [name for name in (LINE, TAIL) if name in frame.columns]
     return frame.with_columns(columns).select(*schema_of(layout), *marks), True
+
+
+def coins() -> pl.Expr:
+    """Return contracts in coins, on the grid of 1e-8."""
+    price = pl.col("price")
+    return (pl.col("contracts") / price * GRID).round() / (price * 0 + GRID)
 
 
 def without_sentinels(frame: pl.DataFrame, layout: TradeLayout) -> pl.DataFrame:

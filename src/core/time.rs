@@ -50,7 +50,7 @@ pub enum Reset {
 }
 
 /// Days from 1970-01-01 to the first of a month (proleptic Gregorian).
-fn days_from_civil(year: i64, month: i64) -> i64 {
+pub fn days_from_civil(year: i64, month: i64) -> i64 {
     // March-based years put the leap day last.
     let (shifted_year, shifted_month) = if month > 2 { (year, month - 3) } else { (year - 1, month + 9) };
     let era = shifted_year.div_euclid(400);

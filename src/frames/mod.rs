@@ -4,6 +4,7 @@ pub mod binding;
 pub mod calls;
 pub mod checks;
 pub mod chunks;
+pub mod csv;
 pub mod decimal;
 pub mod error;
 pub mod input;

@@ -18,9 +18,9 @@ pub struct Sides {
 }
 
 /// Sides as numbers: the lowest bit is that of sells, the next that of rows without an aggressor.
-const BUY: u8 = 0;
-const SELL: u8 = 1;
-const NONE: u8 = 2;
+pub const BUY: u8 = 0;
+pub const SELL: u8 = 1;
+pub const NONE: u8 = 2;
 const UNKNOWN: u8 = 4;
 /// The text has not been read yet.
 const UNSEEN: u8 = 8;
@@ -35,7 +35,7 @@ pub const TEXTS: [(&[&str], u8); 3] = [
 /// Rows read at once.
 const LANES: usize = 8;
 
-fn side_of(text: &str) -> u8 {
+pub fn side_of(text: &str) -> u8 {
     let is_among = |texts: &[&str]| texts.iter().any(|known| text.eq_ignore_ascii_case(known));
     TEXTS.iter().find(|(texts, _)| is_among(texts)).map_or(UNKNOWN, |(_, side)| *side)
 }

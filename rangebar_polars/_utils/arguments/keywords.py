@@ -9,6 +9,7 @@ import re
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from rangebar_polars._text import shown
 from rangebar_polars.exceptions import nearest, with_hint
 
 if TYPE_CHECKING:
@@ -120,7 +121,9 @@ def keywords_of(
         ]
         named = {parameter.name for parameter in own}
         shown_here = [parameter for parameter in shown if parameter.name not in named]
-        checked = _checked(function, signature.replace(parameters=[*own, *shown_here]))
+        whole = signature.replace(parameters=[*own, *shown_here])
+        checked = _checked(function, lambda: whole)
+        checked.__signature__ = whole  # type: ignore[attr-defined]
         if documented:
             checked.__doc__ = model.__doc__
         return checked
@@ -156,7 +159,8 @@ def checked_keywords(function: _Function) -> _Function:
     <BLANKLINE>
     hint: did you mean `fetch`?
     """
-    return _checked(function, inspect.signature(function))
+    # Made at the first call with keywords, since it takes as long as a tenth of the whole import.
+    return _checked(function, functools.cache(lambda: inspect.signature(function)))
 
 
 def checked_methods(kind: _Class) -> _Class:
@@ -167,12 +171,11 @@ def checked_methods(kind: _Class) -> _Class:
     return kind
 
 
-def _checked(function: _Function, signature: inspect.Signature) -> _Function:
-    known = list(signature.parameters)
-
+def _checked(function: _Function, signature: Callable[[], inspect.Signature]) -> _Function:
     @functools.wraps(function)
     def checked(*positional: object, **keywords: object) -> object:
-        check_keywords(keywords, known)
+        if keywords:
+            check_keywords(keywords, signature().parameters)
         try:
             return function(*positional, **keywords)
         except TypeError as error:
@@ -180,10 +183,9 @@ def _checked(function: _Function, signature: inspect.Signature) -> _Function:
             if error.__traceback__ is None or error.__traceback__.tb_next is not None:
                 raise
             name = function.__qualname__.removesuffix(".__init__").rpartition(".")[2]
-            message = refused_call(name, signature.parameters, positional, keywords)
+            message = refused_call(name, signature().parameters, positional, keywords)
             raise TypeError(message or str(error)) from None
 
-    checked.__signature__ = signature  # type: ignore[attr-defined]
     return checked  # type: ignore[return-value]
 
 
@@ -235,7 +237,7 @@ def check_keywords(keywords: Mapping[str, object], known: Iterable[str]) -> None
         if name not in known:
             names = sorted(set(known) - {"self"})
             listed = ", ".join(f"`{choice}`" for choice in names)
-            sentence = f"there is no argument `{name}`; the arguments are {listed}"
+            sentence = f"there is no argument `{shown(name)}`; the arguments are {listed}"
             hint = _hint(name, keywords[name], names)
             raise TypeError(with_hint(sentence, hint) if hint else sentence)
 

@@ -6,6 +6,7 @@ import re
 from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
+from rangebar_polars._text import shown
 from rangebar_polars.exceptions import nearest, with_hint
 
 if TYPE_CHECKING:
@@ -35,7 +36,7 @@ def unknown_name(package: str, name: str, names: Iterable[str]) -> str:
     <BLANKLINE>
     hint: did you mean `rb.RangeBarBuilder`?
     """
-    sentence = f"module `{package}` has no attribute `{name}`"
+    sentence = f"module `{package}` has no attribute `{shown(name)}`"
     if name.startswith("_"):
         return sentence
     if name in _FOREIGN:
@@ -58,7 +59,7 @@ def unknown_method(thing: object, name: str, replaced: Mapping[str, str]) -> str
     hint: write things.append(thing)
     """
     kind = type(thing)
-    sentence = f"`{kind.__name__}` has no attribute `{name}`"
+    sentence = f"`{kind.__name__}` has no attribute `{shown(name)}`"
     if name in replaced:
         return with_hint(sentence, f"write {replaced[name]}")
     public = [known for known in dir(kind) if not known.startswith("_")]
