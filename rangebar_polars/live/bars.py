@@ -30,6 +30,7 @@ from rangebar_polars.live.helper.choosing import states_for
 from rangebar_polars.live.helper.client import Helper
 from rangebar_polars.live.plan import NOW, plan_live, require_platform
 from rangebar_polars.live.session import LiveSession, SessionOptions, following_history
+from rangebar_polars.readers.request import listed
 from rangebar_polars.storage.live.writer_lock import WriterLock, has_writer
 from rangebar_polars.storage.parquet import TickStorage
 
@@ -140,7 +141,7 @@ def live_bars(
     ...         print(bars)
     """
     raise_if_forked("live_bars")
-    symbols = [symbol] if isinstance(symbol, str) else list(symbol)
+    symbols = [symbol] if isinstance(symbol, str) else listed(symbol)
     several = isinstance(threshold, (list, tuple))
     thresholds: list[ThresholdLike] = list(threshold) if several else [threshold]  # type: ignore[arg-type,list-item]
     if not symbols or not thresholds:

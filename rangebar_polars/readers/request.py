@@ -47,6 +47,7 @@ __all__ = [
     "extra_columns",
     "frame_columns",
     "in_order",
+    "listed",
     "optional_columns",
     "past_gates",
     "plugins_of",
@@ -251,20 +252,20 @@ def registered_symbols(
     >>> registered_symbols(["btcusdt", "ETHUSDT"], operation="scan_ticks")
     (('BTCUSDT', 'ETHUSDT'), True)
     """
-    listed = None if isinstance(symbol, str) else _listed(symbol)
-    if listed is not None and not listed:
+    several = None if isinstance(symbol, str) else listed(symbol)
+    if several is not None and not several:
         sentence = "the list of symbols is empty; it needs at least one"
         raise ValueError(with_hint(sentence, _EXAMPLE))
-    symbols: list[Any] = [symbol] if listed is None else listed
+    symbols: list[Any] = [symbol] if several is None else several
     names = validate_symbols_registered(symbols, operation=operation)
     repeated = [name for name, count in Counter(names).items() if count > 1]
     if repeated:
         sentence = f"`symbol` names `{repeated[0]}` twice"
         raise ValueError(with_hint(sentence, "leave one of them out"))
-    return names, listed is not None
+    return names, several is not None
 
 
-def _listed(value: object) -> list[Any]:
+def listed(value: object) -> list[Any]:
     """Return the items of a list, or of an array or a series of a library.
 
     Raises

@@ -10,6 +10,7 @@ from rangebar_polars._utils.arguments.checks import require_bool
 from rangebar_polars._utils.warn import warn_caller
 from rangebar_polars.config import config_file_values, settings, written_value
 from rangebar_polars.exceptions import LiveWarning, unknown_choice, with_hint
+from rangebar_polars.readers.request import listed
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -136,7 +137,7 @@ class SidecarConfig:
     max_watchdog_restarts: int | None = field(default=None, repr=False)
 
     def __post_init__(self) -> None:
-        symbols = (self.symbols,) if isinstance(self.symbols, str) else tuple(self.symbols)
+        symbols = (self.symbols,) if isinstance(self.symbols, str) else tuple(listed(self.symbols))
         symbols = tuple(name for name in symbols if name)
         if not symbols:
             hint = 'name some, as in symbols=["BTCUSDT"], or set RANGEBAR_STREAMING_SYMBOLS'
@@ -171,6 +172,10 @@ class SidecarConfig:
                 raise ValueError(
                     f"`{name}` must be a number of at least {low:g}, not `{shown(value)}`"
                 )
+        if self.health_port > _HIGHEST_PORT:
+            raise ValueError(
+                f"`health_port` must be at most {_HIGHEST_PORT}, not `{shown(self.health_port)}`"
+            )
         if self.on_bars is not None and not callable(self.on_bars):
             raise ValueError(f"`on_bars` must be a function, not `{shown(self.on_bars)}`")
 
@@ -213,6 +218,7 @@ class SidecarConfig:
         return cls(**{**values, **overrides})
 
 
+_HIGHEST_PORT = 65_535
 _LOWEST = {
     "watchdog_timeout_s": 1.0,
     "max_pending_bars": 1.0,

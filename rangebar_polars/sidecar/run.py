@@ -15,7 +15,7 @@ from rangebar_polars._utils import clock
 from rangebar_polars._utils.fork import raise_if_forked
 from rangebar_polars._utils.optional import import_extra
 from rangebar_polars.bar_series.segments import reset_of
-from rangebar_polars.exceptions import LeaseError
+from rangebar_polars.exceptions import LeaseError, with_hint
 from rangebar_polars.live.consumers import (
     BarConsumer,
     CallbackReceiver,
@@ -136,6 +136,12 @@ async def run_sidecar_async(
 
 def check_sidecar(config: SidecarConfig) -> LivePlan:
     """Check a configuration as `run_sidecar` does, without locks, ports and connections."""
+    if not isinstance(config, SidecarConfig):
+        kind = type(config).__name__
+        hint = 'SidecarConfig(symbols=["BTCUSDT"], thresholds=[250])'
+        raise TypeError(
+            with_hint(f"`config` must be a SidecarConfig; it is of type `{kind}`", hint)
+        )
     for module in ("websockets", "msgspec", "prometheus_client"):
         import_extra(module, "live")
     import_extra("httpcore2", "fetch")

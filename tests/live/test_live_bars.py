@@ -213,6 +213,9 @@ def test_wrong_arguments_are_refused_before_anything_connects(market, monkeypatc
         live_bars("EURUSD", 250, source="exness")
     with pytest.raises(ValueError, match="`symbol` is an empty list"):
         live_bars([], 250)
+    for wrong in (5, None, {"BTCUSDT": 250}, {"BTCUSDT"}, b"BTCUSDT"):
+        with pytest.raises(TypeError, match="symbol"):
+            live_bars(wrong, 250)
     with pytest.raises(ValueError, match="`lookback`"):
         live_bars(SYMBOL, 250, features="lookback")
     with pytest.raises(ThresholdError):

@@ -18,7 +18,7 @@ from rangebar_polars.trade_files.csv_blocks import TextReader, with_lines
 from rangebar_polars.trade_files.opening import Request, head_of, open_text
 from rangebar_polars.trade_files.values import LINE, TAIL, raw_schema, schema_of
 from rangebar_polars.trade_layouts.table import BUY, SELL, column_key
-from tests.trade_files.samples import BYBIT, DATABENTO, POLYGON, SAMPLES, content
+from trade_files.samples import BYBIT, DATABENTO, POLYGON, SAMPLES, content
 
 if TYPE_CHECKING:
     from rangebar_polars.trade_files.opening import Opened
