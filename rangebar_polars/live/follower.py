@@ -11,6 +11,7 @@ from rangebar_polars._utils import clock
 from rangebar_polars._utils.span import microseconds
 from rangebar_polars.exceptions import CacheError, StorageError, WorkerLostError
 from rangebar_polars.live.consumers.positions import Position
+from rangebar_polars.live.finalizing.revising import revision_of
 from rangebar_polars.live.health.stored import stored_status
 from rangebar_polars.live.interfaces import SeriesStart
 from rangebar_polars.live.protocol.states import State
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from datetime import date, datetime
 
+    from rangebar_polars.bar_series.identity import BarSeries
     from rangebar_polars.live.frames import BarFrames
     from rangebar_polars.live.history import Followed, StoredHistory
     from rangebar_polars.live.interfaces import Consumer
@@ -91,6 +93,7 @@ class Follower:
             self._failure = ""
             with self._lock:
                 self._take(followed, contents)
+            followed = self._revised(followed, contents)
             if not contents:
                 if not self._is_live:
                     self._is_live = True
@@ -139,6 +142,7 @@ class Follower:
                     SeriesStart(
                         series,
                         found.applied_id,
+                        found.revision,
                         begin=None if first is None else Position(first, _BEFORE_ALL),
                     )
                     for series, first in zip(found.group.series, found.begins, strict=True)
@@ -147,6 +151,40 @@ class Follower:
                 return found, found.first_day
             self._wait(LOOK_S)
         return None
+
+    def _revised(self, followed: Followed, contents: Sequence[JournalContent]) -> Followed:
+        """Compute the series again that used trades of a day that the writer has revised."""
+        texts = [text for one in contents for text in one.revisions]
+        records = [one for one in map(revision_of, texts) if one and one.number > followed.revision]
+        if not records:
+            return followed
+        number = max(one.number for one in records)
+        revised = {
+            series.spec
+            for series in followed.group.series
+            if any(_has_used(series, one.day) for one in records)
+        }
+        if not revised:
+            followed.revision = number
+            return followed
+        while not self._stopped.is_set():
+            try:
+                again = self._history.followed_again(self.symbol, followed)
+            except (StorageError, CacheError, WorkerLostError) as error:
+                self._failure, again = str(error), None
+            # What was read of the journals is stored; until it can be read again, bars wait.
+            if again is None or again.applied_id < followed.applied_id:
+                self._wait(AGAIN_S)
+                continue
+            self._failure = ""
+            again.revision = max(again.revision, number)
+            with self._lock:
+                self._followed = again
+            for series in again.group.series:
+                if series.spec in revised:
+                    self._consumer.revised(self.symbol, series, number, again.applied_id)
+            return again
+        return followed
 
     def _has_ended(self, followed: Followed) -> bool:
         has_reached = self._until_us is not None and followed.highest_us >= self._until_us
@@ -180,6 +218,12 @@ class Follower:
             followed.highest_us = int(ready.get_column(TIME).dt.epoch("us")[-1])
         if bars:
             self._consumer.queue(self.symbol, bars, end_id)
+
+
+def _has_used(series: BarSeries, day: date) -> bool:
+    """Return whether trades of a day belong to a series."""
+    end = series.segment.end
+    return series.first_day <= day and (end is None or day < end)
 
 
 def _by_day(trades: pl.DataFrame) -> Iterator[tuple[date, pl.DataFrame]]:

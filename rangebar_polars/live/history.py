@@ -28,6 +28,7 @@ from rangebar_polars.live.consumers.positions import series_from
 from rangebar_polars.live.consumers.replay import Replayed
 from rangebar_polars.live.engine import HistoryDelayedError, HistoryError, Prepared
 from rangebar_polars.live.finalizing.digests import begin_revisions, digests_of
+from rangebar_polars.live.finalizing.revising import revision_of
 from rangebar_polars.live.protocol.sequencing import Start
 from rangebar_polars.live.protocol.spans import MissingIds, MissingReason
 from rangebar_polars.live.protocol.states import Failure, Reason
@@ -106,6 +107,8 @@ class Followed:
     highest_us: int
     #: The first day whose journals may have later trades.
     first_day: date
+    #: Number of the newest revision that it is after.
+    revision: int = 0
 
 
 class StoredHistory:
@@ -241,13 +244,31 @@ class StoredHistory:
         else:
             chosen = self._chosen(symbol, today)
             series, begins = [one for *_, one in chosen], self._begins(chosen)
+        return self._followed(symbol, series, begins)
+
+    def followed_again(self, symbol: str, followed: Followed) -> Followed | None:
+        """Compute the same series again, from their newest states over the trades that are stored now.
+
+        Raises
+        ------
+        CacheError, WorkerLostError, StorageError
+            As for `followed`.
+        """
+        return self._followed(symbol, followed.group.series, followed.begins)
+
+    def _followed(
+        self, symbol: str, series: Sequence[BarSeries], begins: tuple[BarSeries | None, ...]
+    ) -> Followed | None:
+        folder, today = self.folder(symbol), self._today()
         bases = self._states.bases(series, today, fills=None)
         group = SeriesGroup(series, LiveBuilders([base.state for base in bases]))
         pushed = self._push_stored(folder, group, bases, today + ONE_DAY)
         if pushed.applied_id is None:
             return None
         first_day = today - ONE_DAY if pushed.last_day is None else pushed.last_day
-        return Followed(group, begins, pushed.applied_id, pushed.highest_us, first_day)
+        records = filter(None, map(revision_of, pushed.revisions))
+        revision = max((one.number for one in records), default=0)
+        return Followed(group, begins, pushed.applied_id, pushed.highest_us, first_day, revision)
 
     def _begins(self, chosen: Sequence[Sequence[BarSeries]]) -> tuple[BarSeries | None, ...]:
         """Return where new consumers begin: with the first series, or where the symbol is live."""

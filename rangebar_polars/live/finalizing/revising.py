@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from concurrent.futures import CancelledError
+from datetime import date
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from rangebar_polars._files.failpoints import Step, failpoint
@@ -13,7 +14,6 @@ from rangebar_polars.live.helper.messages import series_of, series_values
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
-    from datetime import date
 
     from rangebar_polars.bar_series.identity import BarSeries
     from rangebar_polars.live.helper.base import Base
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from rangebar_polars.live.symbol import LiveSymbol
     from rangebar_polars.live.symbol_parts import AppliedRecord
 
-__all__ = ["Revision", "newest_revision", "revise", "run_in"]
+__all__ = ["Revision", "RevisionRecord", "newest_revision", "revise", "revision_of", "run_in"]
 
 #: A series takes over once at most so many records are left to push, or after so many rounds.
 FEW_RECORDS, MOST_ROUNDS = 20, 10
@@ -57,6 +57,14 @@ class Revision(NamedTuple):
         except (ValueError, TypeError, KeyError, OverflowError):
             return False
         return state == (self.series, self.day.isoformat(), bars_digest(self.base.state))
+
+
+class RevisionRecord(NamedTuple):
+    """What a journal says of a revision."""
+
+    number: int
+    day: date
+    series: BarSeries
 
 
 class Recomputing(Protocol):
@@ -208,12 +216,16 @@ def newest_revision(texts: Iterable[str], series: BarSeries) -> int:
     >>> newest_revision([text, "damaged"], series)
     12
     """
-    found = [0]
-    for text in texts:
-        try:
-            values = json.loads(text)
-            if series_of(values["series"]).spec == series.spec:
-                found.append(int(values["number"]))
-        except (ValueError, TypeError, KeyError, OverflowError):
-            continue
-    return max(found)
+    records = map(revision_of, texts)
+    own = (one.number for one in records if one is not None and one.series.spec == series.spec)
+    return max(own, default=0)
+
+
+def revision_of(text: str) -> RevisionRecord | None:
+    """Return the revision that a record describes; None if it cannot be read."""
+    try:
+        values = json.loads(text)
+        number, day = int(values["number"]), date.fromisoformat(values["day"])
+        return RevisionRecord(number, day, series_of(values["series"]))
+    except (ValueError, TypeError, KeyError, OverflowError):
+        return None
