@@ -32,7 +32,7 @@ from rangebar_polars.live.finalizing.revising import revision_of
 from rangebar_polars.live.protocol.sequencing import Start
 from rangebar_polars.live.protocol.spans import MissingIds, MissingReason
 from rangebar_polars.live.protocol.states import Failure, Reason
-from rangebar_polars.live.series import SeriesGroup, fresh_state
+from rangebar_polars.live.series import SeriesGroup, fresh_state, held_series
 from rangebar_polars.live.symbol_parts import SymbolRun
 from rangebar_polars.storage.live.journal import LiveJournal, encode_frame
 from rangebar_polars.storage.live.journal_file import JournalSchemaError
@@ -61,7 +61,6 @@ __all__ = [
     "Followed",
     "HistoryOptions",
     "StoredHistory",
-    "held_series",
 ]
 
 ID, TIME = "agg_trade_id", "timestamp"
@@ -484,18 +483,3 @@ def _effective_start(symbol: str) -> datetime:
     """Return the first instant of a symbol that the registry knows."""
     first = get_effective_start_date(symbol)
     return _EPOCH if first is None else day_start(date.fromisoformat(first))
-
-
-def held_series(spec: BarSpec, known: Mapping[str, Any]) -> list[BarSeries]:
-    """Return the series of a spec that a state file names, the earliest anchor first."""
-    found = []
-    for one in known.get("held") or ():
-        if not isinstance(one, dict) or one.get("threshold") != spec.threshold:
-            continue
-        if one.get("config_id") != spec.rules.id or one.get("reset") != spec.reset:
-            continue
-        try:
-            found.append(spec.series(datetime.fromisoformat(str(one.get("anchor")))))
-        except (ValueError, RangeBarError):
-            continue
-    return sorted(found, key=lambda series: series.anchor_us)

@@ -2,22 +2,24 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Protocol
+from datetime import datetime
+from typing import TYPE_CHECKING, Any, Protocol
 
 from rangebar_polars._utils.span import day_start
 from rangebar_polars.bar_series.days import new_builder
 from rangebar_polars.bar_series.segments import segment_of
+from rangebar_polars.exceptions import RangeBarError
 from rangebar_polars.live.interfaces import SeriesBars
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
     from datetime import date
 
     import polars as pl
 
     from rangebar_polars.bar_series.identity import BarSeries, BarSpec
 
-__all__ = ["Builders", "SeriesBars", "SeriesGroup", "fresh_state"]
+__all__ = ["Builders", "SeriesBars", "SeriesGroup", "fresh_state", "held_series"]
 
 
 class Builders(Protocol):
@@ -131,3 +133,18 @@ class SeriesGroup:
             self._builders.replace(index, fresh_state(spec))
             self.series[index] = spec.series(day_start(segment.start))
         return found
+
+
+def held_series(spec: BarSpec, known: Mapping[str, Any]) -> list[BarSeries]:
+    """Return the series of a spec that a state file names, the earliest anchor first."""
+    found = []
+    for one in known.get("held") or ():
+        if not isinstance(one, dict) or one.get("threshold") != spec.threshold:
+            continue
+        if one.get("config_id") != spec.rules.id or one.get("reset") != spec.reset:
+            continue
+        try:
+            found.append(spec.series(datetime.fromisoformat(str(one.get("anchor")))))
+        except (ValueError, RangeBarError):
+            continue
+    return sorted(found, key=lambda series: series.anchor_us)

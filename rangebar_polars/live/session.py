@@ -25,7 +25,7 @@ from rangebar_polars.live.finalizing.revising import revise, run_in
 from rangebar_polars.live.helper.choosing import states_for
 from rangebar_polars.live.helper.client import Helper
 from rangebar_polars.live.helper.states import UnitStates
-from rangebar_polars.live.history import HistoryOptions, StoredHistory, held_series
+from rangebar_polars.live.history import HistoryOptions, StoredHistory
 from rangebar_polars.live.interfaces import SeriesStart
 from rangebar_polars.live.log import LiveLog
 from rangebar_polars.live.network.backfill import RestRequests
@@ -33,6 +33,7 @@ from rangebar_polars.live.plan import NOW
 from rangebar_polars.live.protocol.freshness import check_interval_s
 from rangebar_polars.live.protocol.states import State
 from rangebar_polars.live.reporting import Reporter
+from rangebar_polars.live.series import held_series
 from rangebar_polars.live.symbol_parts import SymbolOptions
 from rangebar_polars.notify.sending import send_status
 from rangebar_polars.storage.live.state_file import read_state
