@@ -49,7 +49,9 @@ pub enum Field {
     /// Whether the buyer was the maker.
     BuyerMaker,
     /// Whose side it is.
-    Side { is_maker: bool },
+    Side {
+        is_maker: bool,
+    },
     Id(Id),
     TextId,
     Symbol,
