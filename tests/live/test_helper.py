@@ -174,7 +174,7 @@ def test_a_call_that_waits_when_it_is_killed_raises(helper):
 
     thread = threading.Thread(target=ask)
     thread.start()
-    wait_for(lambda: helper.facts.state == "running")
+    wait_for(lambda: helper._child.pending)
     os.kill(helper.process_id, signal.SIGKILL)
     thread.join()
     assert raised == ["the helper ended with status -9 before it answered `choose`"]
@@ -193,7 +193,7 @@ def test_an_interrupt_ends_calls_and_a_close_ends_all(helper):
 
     thread = threading.Thread(target=ask)
     thread.start()
-    wait_for(lambda: helper.facts.state == "running")
+    wait_for(lambda: helper._child.pending)
     helper.interrupt()
     thread.join()
     assert raised == ["the helper was stopped before it answered `choose`"]

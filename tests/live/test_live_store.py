@@ -10,6 +10,7 @@ from datetime import UTC, date, datetime, timedelta
 import polars as pl
 import pytest
 
+from faulty import in_plan
 from live.test_journal import absent, journal, trades
 from rangebar_polars._utils import clock
 from rangebar_polars.day_ticks import DayTicks, Origin
@@ -119,7 +120,7 @@ def test_a_plan_pins_the_journals(storage, where):
         assert snapshot(storage, SYMBOL, DAY, DAY)[DAY].tick_hash != before
     for file in list_journals(where):
         file.path.unlink()
-    with pytest.raises(SnapshotExpiredError, match="make the plan again"):
+    with pytest.raises(in_plan(SnapshotExpiredError), match="make the plan again"):
         plan.collect()
 
 
@@ -269,7 +270,7 @@ def test_a_faulty_day_file_of_a_live_day_is_found(storage, where):
     plan = storage.scan_ticks(SYMBOL, DAY, DAY)
     (path,) = storage.root.rglob("*.parquet")
     path.write_bytes(b"other")
-    with pytest.raises(StorageError, match="is not what was written"):
+    with pytest.raises(in_plan(StorageError), match="is not what was written"):
         plan.collect()
     assert row(storage)["state"] == "quarantined"
     with pytest.raises(TicksNotCachedError, match="quarantined"):

@@ -26,6 +26,7 @@ from rangebar_polars.ingest.newest_day import Clamp
 from rangebar_polars.live.helper.messages import Message
 from rangebar_polars.live.helper.populating import populate_exactly
 from rangebar_polars.populate.local_checkpoint import LocalCheckpoint, read_live, write_live
+from rangebar_polars.sources import DEFAULT_MARKET
 from rangebar_polars.storage.live.compact import compact_day, compare_day, set_streamed_aside
 from rangebar_polars.storage.live.live_days import is_settled
 from rangebar_polars.storage.parquet import TickStorage
@@ -167,8 +168,12 @@ class FinalizePass:
 
     @property
     def _fetch_command(self) -> str:
-        market = "" if self.venue.market == "spot" else f" --market {self.venue.market}"
-        return f"rangebar fetch {self.symbol} {self.first_day} {self.last_day}{market}"
+        return f"rangebar fetch {self.symbol} {self.first_day} {self.last_day}{self._market_option}"
+
+    @property
+    def _market_option(self) -> str:
+        market = self.venue.market
+        return "" if market == DEFAULT_MARKET else f" --market {market}"
 
     def _final_through(self, folder: SymbolDir) -> date | None:
         """Return the last of the days that do not grow any more, without a break; None without one."""
@@ -299,7 +304,7 @@ class FinalizePass:
 
     @property
     def _update(self) -> str:
-        return f"rangebar cache update {self.symbol}"
+        return f"rangebar cache update {self.symbol}{self._market_option}"
 
     def _local(self, series: BarSeries, through: date) -> _State | None:
         """Compute the state of a series without units through a day, and store it."""
