@@ -224,7 +224,7 @@ def test_another_anchor_begins_at_the_applied_id_and_the_next_segment_at_its_sta
         (
             "BTCUSDT",
             "sidecar_new_series",
-            {"consumer": "test", "threshold": 500, "segment": "all", "anchor": noon},
+            {"consumer": "test", "threshold": 500, "segment": "2026-11-03", "anchor": noon},
         )
     ]
     assert taken.ids(250) == list(range(31, 71))
