@@ -52,7 +52,7 @@ MUTATIONS = [
     Mutation(
         "the cursor is written after the first bar",
         (("live/consumers/delivery.py", "        if state.saves_first:\n", "        if False:\n"),),
-        ("test_consumers.py", "test_cursors.py", "test_consumer_kills.py"),
+        ("test_cursors.py::test_the_cursor_is_stored_before_the_first_bar_is_delivered",),
     ),
     Mutation(
         "a journal of an earlier process is appended to",

@@ -10,7 +10,7 @@ from datetime import date
 import pytest
 
 from live.bar_world import BarWorld
-from live.consumer_kit import Reports, Taken, begin, closed, consumer, store, wait_for
+from live.consumer_kit import Reports, Taken, apply, begin, closed, consumer, store, wait_for
 from rangebar_polars.bar_series.identity import BarSpec
 from rangebar_polars.exceptions import StorageError
 from rangebar_polars.live.consumers import CursorStore, boot_id, check_consumer_name
@@ -231,6 +231,19 @@ def test_another_anchor_begins_at_the_applied_id_and_the_next_segment_at_its_sta
     assert taken.ids(500) == []
     cursor = store(tmp_path).load("BTCUSDT")
     assert cursor.mark(other.spec).position == Position(other, 70)
+
+
+def test_the_cursor_is_stored_before_the_first_bar_is_delivered(tmp_path):
+    world = BarWorld(spacing=(1, 2), reset="none")
+    at_first = []
+    taken = Taken(lambda _frame: at_first.append(store(tmp_path).load("BTCUSDT")))
+    one = consumer(world, tmp_path, taken, Reports())
+    begin(world, one, 30)
+    apply(world, one, 10)
+    wait_for(taken.condition, lambda: taken.frames)
+    closed(one)
+    assert at_first[0] is not None
+    assert at_first[0].live_id == 30
 
 
 @pytest.mark.parametrize("ends", ["in order", "by a loss of power"])
