@@ -133,6 +133,7 @@ class Stream:
             "RANGEBAR_CACHE_DIR": str(self.cache),
             "RANGEBAR_HTTP_TRIES": "2",
             "POLARS_MAX_THREADS": "1",
+            **{f"RANGEBAR_MIN_THRESHOLD_{name}": "250" for name in self.names},
         }
 
     def start(self, kind: str, **options: Any) -> Process:
@@ -379,7 +380,7 @@ def put_day(folder: Path, symbol_dir: Any) -> Any:
     from rangebar_polars.storage.live.journal_file import list_journals, read_journal
     from rangebar_polars.storage.parquet import TickStorage
 
-    contents = [read_journal(file) for file in list_journals(symbol_dir)]
+    contents = [read_journal(symbol_dir, file) for file in list_journals(symbol_dir)]
     trades = pl.concat([one.trades for one in contents if one is not None])
     day = trades.item(0, "timestamp").date()
     storage = TickStorage(folder)

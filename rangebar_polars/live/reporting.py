@@ -35,6 +35,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from datetime import date, datetime
 
+    import polars as pl
+
     from rangebar_polars.bar_series.identity import BarSeries
     from rangebar_polars.live.consumers import BarConsumer
     from rangebar_polars.live.consumers.iterator import BarIterator
@@ -45,7 +47,7 @@ if TYPE_CHECKING:
     from rangebar_polars.live.log import LiveLog
     from rangebar_polars.live.network.backfill import RestRequests
     from rangebar_polars.live.plan import LivePlan
-    from rangebar_polars.live.series import SeriesBars
+    from rangebar_polars.live.series import SeriesBars, SeriesGroup
     from rangebar_polars.live.symbol import LiveSymbol
     from rangebar_polars.storage.parquet import TickStorage
 
@@ -73,6 +75,9 @@ class _Known:
     #: Size of the journals of days that are not finalized, when it was measured; None before.
     journal_bytes: int | None = None
     by_threshold: dict[int, _Bars] = field(default_factory=dict)
+    #: The group and its `changes` to which `forming` belongs: the beginnings of the forming bars.
+    formed: tuple[SeriesGroup, int] | None = None
+    forming: list[datetime | None] = field(default_factory=list)
     #: All series that the writers of this symbol have held.
     held: dict[tuple[int, str, int, str], dict[str, Any]] = field(default_factory=dict)
     #: What an earlier writer says of days, until this one knows.
@@ -255,19 +260,23 @@ class Reporter:
 
     @staticmethod
     def _series(symbol: LiveSymbol, known: _Known) -> list[SeriesStatus]:
-        if symbol.series is None:
+        group = symbol.series
+        if group is None:
             return []
+        formed = group, group.changes
+        if known.formed != formed or None in known.forming:
+            # Frames of forming bars take far more time than all else of the status.
+            known.formed, known.forming = formed, [_opened(one.bars) for one in group.partial()]
         found = []
-        for one in symbol.series.partial():
-            spec = one.series.spec
+        for series, opened in zip(group.series, known.forming, strict=True):
+            spec = series.spec
             bars = known.by_threshold.get(spec.threshold, _Bars())
-            opened = one.bars.get_column("open_time")[0] if one.bars.height else None
             found.append(
                 SeriesStatus(
                     threshold=spec.threshold,
                     reset=spec.reset,
-                    segment=one.series.segment.name,
-                    anchor=one.series.anchor,
+                    segment=series.segment.name,
+                    anchor=series.anchor,
                     bars=bars.today,
                     last_close=bars.last_close,
                     forming_since=opened,
@@ -368,6 +377,11 @@ class Reporter:
                 self._session.log.event(
                     "state_not_written", symbol, is_failure=True, error=str(error)
                 )
+
+
+def _opened(bars: pl.DataFrame) -> datetime | None:
+    """Return the time at which a forming bar began."""
+    return bars.get_column("open_time")[0] if bars.height else None
 
 
 def _notified() -> NotifyStatus:

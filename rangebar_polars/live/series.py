@@ -76,6 +76,9 @@ class SeriesGroup:
 
     def __init__(self, series: Sequence[BarSeries], builders: Builders) -> None:
         self.series = list(series)
+        #: Rises with each bar that ends, and with each series that is replaced. As long as it stays,
+        #: forming bars have the same beginnings.
+        self.changes = 0
         self._builders = builders
 
     def push(self, day: date, record: bytes) -> list[SeriesBars]:
@@ -83,6 +86,7 @@ class SeriesGroup:
         found = self._begin(day)
         for index, bars in self._builders.push(record) or ():
             found.append(SeriesBars(index, self.series[index], bars))
+        self.changes += len(found)
         return found
 
     def push_one(self, index: int, day: date, record: bytes) -> list[SeriesBars]:
@@ -90,6 +94,7 @@ class SeriesGroup:
         found = self._begin(day, index)
         for number, bars in self._builders.push(record, index) or ():
             found.append(SeriesBars(number, self.series[number], bars))
+        self.changes += len(found)
         return found
 
     def partial(self) -> list[SeriesBars]:
@@ -110,6 +115,7 @@ class SeriesGroup:
 
     def replace(self, index: int, other: SeriesGroup) -> None:
         """Resume a series in the state of the only series of another group."""
+        self.changes += 1
         self._builders.replace(index, other.states()[0])
         self.series[index] = other.series[0]
 
@@ -130,6 +136,7 @@ class SeriesGroup:
             orphan = self._builders.orphan(index)
             if orphan.height:
                 found.append(SeriesBars(index, series, orphan))
+            self.changes += 1
             self._builders.replace(index, fresh_state(spec))
             self.series[index] = spec.series(day_start(segment.start))
         return found

@@ -9,12 +9,13 @@ from datetime import date
 
 import pytest
 
-from live.bar_world import BarWorld
+from live.bar_world import BarWorld, frames_of
 from live.consumer_kit import Reports, Taken, begin, closed, consumer, store, wait_for
 from rangebar_polars.bar_series.identity import BarSpec
 from rangebar_polars.exceptions import StorageError
 from rangebar_polars.live.consumers import CursorStore, boot_id, check_consumer_name
 from rangebar_polars.live.consumers.cursors import Cursor, Mark
+from rangebar_polars.live.consumers.delivery import Delivery, DeliveryOptions, Offer, Save
 from rangebar_polars.live.consumers.positions import Position
 from rangebar_polars.sources import Venue
 from storage.disks import FailingDisk, RecordingDisk
@@ -231,6 +232,23 @@ def test_another_anchor_begins_at_the_applied_id_and_the_next_segment_at_its_sta
     assert taken.ids(500) == []
     cursor = store(tmp_path).load("BTCUSDT")
     assert cursor.mark(other.spec).position == Position(other, 70)
+
+
+def test_the_cursor_is_stored_before_the_first_bar_is_delivered():
+    world = BarWorld(spacing=(1, 2), reset="none")
+    world.applied_id = 30
+    delivery = Delivery(DeliveryOptions("test", "callback", boot="boot"), frames_of(world))
+    delivery.begin(world.symbol, world.starts(), [], 30, None, 0.0)
+    delivery.live(world.symbol, 30, 0.0)
+    bars = world.apply(10)
+    delivery.queue(world.symbol, bars, world.applied_id, 0.0)
+    assert delivery.next(0.0) == Save(world.symbol)
+    one = delivery.cursor(world.symbol)
+    assert one.cursor.live_id == 30
+    delivery.saved(one.symbol, one.version, 0.0)
+    found = delivery.next(0.0)
+    assert isinstance(found, Offer)
+    assert found.offered.frame["last_agg_trade_id"].min() == 31
 
 
 @pytest.mark.parametrize("ends", ["in order", "by a loss of power"])

@@ -6,7 +6,7 @@ import json
 import subprocess
 import sys
 import threading
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from datetime import UTC, datetime, timedelta
 from typing import ClassVar
 
@@ -22,6 +22,7 @@ from rangebar_polars.bar_series.identity import BarSpec
 from rangebar_polars.bar_series.live_builders import bars_digest, bars_state
 from rangebar_polars.compute.builder import RangeBarBuilder
 from rangebar_polars.exceptions import CacheUnavailableError
+from rangebar_polars.live.bars import live_bars
 from rangebar_polars.live.finalizing.passes import Finalizer, FinalizingOptions
 from rangebar_polars.live.helper.base import Base
 from rangebar_polars.live.helper.client import Helper
@@ -320,7 +321,7 @@ def test_journals_that_are_not_needed_are_removed_once_a_day(
 
 @pytest.mark.parametrize("row", [None, 1500])
 def test_a_sidecar_finalizes_the_day_before_midnight(tmp_path, monkeypatch, tape, folder, row):
-    """With a row, its quantity is another one in the archive."""
+    """With a row, its quantity is another one in the archive. A follower sees what the consumer sees."""
     archived = tape.day(LAST) if row is None else with_quantity(tape.day(LAST), row)
     with Exchange(tape, now=midnight(TODAY) - timedelta(minutes=5)) as exchange:
         point_at(exchange, tmp_path, monkeypatch)
@@ -332,6 +333,7 @@ def test_a_sidecar_finalizes_the_day_before_midnight(tmp_path, monkeypatch, tape
             open(tmp_path / "lines", "w") as lines,  # noqa: PTH123
             subprocess.Popen(command, stdout=lines, stderr=pipe, text=True) as sidecar,
             killed_at_the_end(sidecar),
+            ExitStack() as stack,
         ):
             wait_for(lambda: said(folder, "state") == "live", lambda: said(folder))
             exchange.play(timedelta(minutes=10))
@@ -340,6 +342,8 @@ def test_a_sidecar_finalizes_the_day_before_midnight(tmp_path, monkeypatch, tape
             exchange.play(midnight(TODAY) + timedelta(hours=6))
             wait_for(lambda: said(folder, "applied_id") == newest(tape, exchange.now))
             before = exchange.now
+            follower = stack.enter_context(live_bars(SYMBOL, [250, 500], since=midnight(LAST)))
+            followed = taken(follower, newest_bars(tape, before))
             path = exchange.path(LAST)
             member = path.rpartition("/")[2].replace(".zip", ".csv")
             exchange.put(path, zip_of({member: trades_csv(archived, tape)}))
@@ -347,6 +351,8 @@ def test_a_sidecar_finalizes_the_day_before_midnight(tmp_path, monkeypatch, tape
             wait_for(lambda: said(folder, "state") == "live", lambda: said(folder))
             exchange.play(midnight(TODAY) + timedelta(hours=9))
             wait_for(lambda: said(folder, "applied_id") == newest(tape, exchange.now))
+            final = Tape(SYMBOL, pl.concat([archived, tape.between(TODAY, exchange.now)]))
+            followed = pl.concat([followed, taken(follower, newest_bars(final, exchange.now))])
             sidecar.terminate()
             _, errors = sidecar.communicate()
     assert (sidecar.returncode, "Traceback" in errors) == (0, False)
@@ -354,7 +360,6 @@ def test_a_sidecar_finalizes_the_day_before_midnight(tmp_path, monkeypatch, tape
     found = [one for one in units(tmp_path) if one[2] == str(LAST)]
     assert [one[0] for one in found] == [250, 500]
     last = newest(tape, exchange.now)
-    final = Tape(SYMBOL, pl.concat([archived, tape.between(TODAY, exchange.now)]))
     bars = {dbps: truth(final, dbps, midnight(LAST), last) for dbps in (250, 500)}
     until = pl.col("close_time") < midnight(TODAY)
     assert [one[3] for one in found] == [bars[dbps].filter(until).height for dbps in (250, 500)]
@@ -368,10 +373,10 @@ def test_a_sidecar_finalizes_the_day_before_midnight(tmp_path, monkeypatch, tape
         marked = [one["last_agg_trade_id"] for one in own if one["is_revised"]]
         later = expected.filter(pl.col("last_agg_trade_id") > newest(tape, before))
         assert marked == ([] if row is None else [later["last_agg_trade_id"][0]])
-        volumes = dict(expected.select("last_agg_trade_id", "volume").rows())
-        assert [volumes[one["last_agg_trade_id"]] for one in own[-later.height :]] == [
-            one["volume"] for one in own[-later.height :]
-        ]
+        mine = followed.filter(pl.col("threshold") == dbps)
+        assert mine.filter("is_revised")["last_agg_trade_id"].to_list() == marked
+        for found in (pl.DataFrame(own), mine):
+            assert_ends_with(found, later)
     reported = differences(tmp_path / "events")
     assert reported == ([] if row is None else [[int(archived[ID][row])]])
 
@@ -383,6 +388,32 @@ def killed_at_the_end(process):
         yield
     finally:
         process.kill()
+
+
+def assert_ends_with(found, expected):
+    """Compare the last bars by the columns that a changed quantity changes."""
+    columns = ["last_agg_trade_id", "volume"]
+    assert found.select(columns).tail(expected.height).rows() == expected.select(columns).rows()
+
+
+def newest_bars(tape, until):
+    """The last id of the newest bar of each threshold."""
+    last = newest(tape, until)
+    ids = {dbps: truth(tape, dbps, midnight(LAST), last) for dbps in (250, 500)}
+    return {(dbps, bars["last_agg_trade_id"][-1]) for dbps, bars in ids.items()}
+
+
+def taken(live, wanted):
+    """Take bars until those that are wanted are among them."""
+    frames = []
+
+    def has_all():
+        frames.append(live.collect(1, timeout=1))
+        rows = pl.concat(frames).select("threshold", "last_agg_trade_id").rows()
+        return wanted <= set(rows)
+
+    wait_for(has_all, live.status)
+    return pl.concat(frames)
 
 
 def with_quantity(ticks, row):

@@ -8,29 +8,13 @@ passes. With words, it runs only the mutations whose names contain one of them.
 
 from __future__ import annotations
 
-import os
-import re
-import shutil
-import subprocess
 import sys
-import tempfile
-from dataclasses import dataclass
 from pathlib import Path
 
-import rangebar_polars
+TESTS = Path(__file__).resolve().parent
+sys.path.insert(0, str(TESTS.parent))
 
-ROOT = Path(__file__).resolve().parents[2]
-TESTS = ROOT / "tests" / "population"
-
-
-@dataclass(frozen=True)
-class Mutation:
-    """Replacements in files of the package, and the tests that should fail then."""
-
-    name: str
-    changes: tuple[tuple[str, str, str], ...]
-    tests: tuple[str, ...]
-
+from mutants import Mutation, run_mutations  # noqa: E402 - the folder of the tests is known now
 
 SENDING = """\
         with driver.writing(self.target.address):
@@ -205,51 +189,5 @@ MUTATIONS = [
 ]
 
 
-def spoiled(mutation: Mutation, folder: Path) -> None:
-    """Copy the package, and apply the changes of a mutation."""
-    package = Path(rangebar_polars.__file__).parent
-    target = folder / package.name
-    shutil.copytree(package, target, ignore=shutil.ignore_patterns("__pycache__"))
-    for name, old, new in mutation.changes:
-        file = target / name
-        text = file.read_text(encoding="utf-8")
-        if text.count(old) != 1:
-            raise SystemExit(f"{mutation.name}: {name} has the text {text.count(old)} times: {old}")
-        file.write_text(text.replace(old, new), encoding="utf-8")
-
-
-def failures(mutation: Mutation, folder: Path) -> list[str]:
-    """Return the names of the tests that fail with the copy, up to three."""
-    command = [Path(sys.executable).with_name("pytest"), "-q", "--maxfail=3", "--tb=line"]
-    command += ["-p", "no:cacheprovider", "--rootdir", ROOT, "-c", ROOT / "pyproject.toml"]
-    command += [TESTS / test for test in mutation.tests]
-    process = subprocess.run(
-        [str(word) for word in command],
-        cwd=folder,
-        env={**os.environ, "PYTHONPATH": str(folder)},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    if process.returncode not in (0, 1):
-        raise SystemExit(process.stdout + process.stderr)
-    return re.findall(r"^(?:FAILED|ERROR) \S*?(\w+\.py::[^\s]+)", process.stdout, re.MULTILINE)
-
-
-def main(words: list[str]) -> int:
-    survived = 0
-    for mutation in MUTATIONS:
-        if words and not any(word in mutation.name for word in words):
-            continue
-        with tempfile.TemporaryDirectory() as folder:
-            spoiled(mutation, Path(folder))
-            found = failures(mutation, Path(folder))
-        survived += not found
-        print(f"{mutation.name}:", flush=True)
-        for test in found or ["NOTHING FAILS"]:
-            print(f"    {test}", flush=True)
-    return int(survived > 0)
-
-
 if __name__ == "__main__":
-    raise SystemExit(main(sys.argv[1:]))
+    raise SystemExit(run_mutations(MUTATIONS, TESTS, sys.argv[1:]))

@@ -167,15 +167,26 @@ class StaleLimit:
         self._stale_after_s = stale_after_s
         self._times_us: deque[int] = deque(maxlen=_TIMES)
         self._since = now
+        #: None where it has to be computed.
+        self._limit_s: float | None = None
 
     @property
     def limit_s(self) -> float:
         """Time without a trade after which the symbol is checked."""
+        if self._limit_s is None:
+            self._limit_s = self._computed()
+        return self._limit_s
+
+    def _computed(self) -> float:
         if self._stale_after_s is not None:
             return self._stale_after_s
-        times = list(self._times_us)
+        times = self._times_us
         if len(times) < 2:  # noqa: PLR2004 - an interval has two ends
             return LONGEST_STALE_S
+        # Half of the intervals are at least as long as the median, and the sum of all is longer. So a
+        # busy symbol needs no median, which is asked for after each message.
+        if INTERVALS * (times[-1] - times[0]) / 1e6 < SHORTEST_STALE_S * (len(times) - 1) / 2:
+            return SHORTEST_STALE_S
         step_s = median(after - before for before, after in pairwise(times)) / 1e6
         return min(LONGEST_STALE_S, max(SHORTEST_STALE_S, INTERVALS * step_s))
 
@@ -187,7 +198,7 @@ class StaleLimit:
     def applied(self, times_us: Iterable[int], now: float) -> None:
         """Note applied trades by their times."""
         self._times_us.extend(times_us)
-        self._since = now
+        self._limit_s, self._since = None, now
 
     def checked(self, now: float) -> None:
         """Note that a check was made for want of trades."""
