@@ -168,12 +168,9 @@ class FinalizePass:
 
     @property
     def _fetch_command(self) -> str:
-        return f"rangebar fetch {self.symbol} {self.first_day} {self.last_day}{self._market_option}"
-
-    @property
-    def _market_option(self) -> str:
         market = self.venue.market
-        return "" if market == DEFAULT_MARKET else f" --market {market}"
+        option = "" if market == DEFAULT_MARKET else f" --market {market}"
+        return f"rangebar fetch {self.symbol} {self.first_day} {self.last_day}{option}"
 
     def _final_through(self, folder: SymbolDir) -> date | None:
         """Return the last of the days that do not grow any more, without a break; None without one."""
@@ -304,7 +301,7 @@ class FinalizePass:
 
     @property
     def _update(self) -> str:
-        return f"rangebar cache update {self.symbol}{self._market_option}"
+        return f"rangebar cache update {self.symbol}"
 
     def _local(self, series: BarSeries, through: date) -> _State | None:
         """Compute the state of a series without units through a day, and store it."""
