@@ -7,13 +7,19 @@ import json
 import socket
 import threading
 from datetime import timedelta
+from types import SimpleNamespace
 
 import pytest
 
 import rangebar_polars as rb
 from exchange import Exchange
-from live.market import SYMBOL, point_at, tape_of, this_moment, wait_for
+from live.market import SYMBOL, day_start_of, point_at, tape_of, this_moment, wait_for
+from rangebar_polars.bar_series.identity import BarSpec
 from rangebar_polars.exceptions import LeaseError, LiveWarning, SettingError
+from rangebar_polars.live.engine import LiveEngine
+from rangebar_polars.live.protocol.spans import MissingIds, MissingReason
+from rangebar_polars.live.series import fresh_state
+from rangebar_polars.populate.local_checkpoint import LocalCheckpoint, write_live
 from rangebar_polars.sidecar import SidecarConfig, run_sidecar_async
 from rangebar_polars.sidecar.config import DefaultPort
 from rangebar_polars.sidecar.run import _Sidecar
@@ -166,3 +172,34 @@ def test_the_size_of_journals_outlives_the_process(tmp_path, monkeypatch):
             sizes.append((json.loads(state.read_text())["journal_bytes"], stored))
     assert all(shown == stored for shown, stored in sizes), sizes
     assert 0 < sizes[0][0] < sizes[1][0]
+
+
+def test_a_trade_that_is_not_valid_is_an_event_for_each_id():
+    reported = []
+    outputs = SimpleNamespace(event=lambda *words, **fields: reported.append((words, fields)))
+    for reason in MissingReason:
+        span = MissingIds(7, 8, reason)
+        LiveEngine.missing(SimpleNamespace(_outputs=outputs), SimpleNamespace(name=SYMBOL), span)
+    assert [words for words, _ in reported].count((SYMBOL, "coverage_gap")) == len(MissingReason)
+    invalid = [fields["id"] for words, fields in reported if words == (SYMBOL, "trade_invalid")]
+    assert invalid == [7, 8]
+
+
+def test_a_start_from_a_stored_state_is_an_event(tmp_path, monkeypatch):
+    tape = tape_of(NOW)
+    log = tmp_path / "events"
+    first_id = int(
+        tape.ticks.filter(tape.ticks["timestamp"] >= day_start_of(NOW))[0, "agg_trade_id"]
+    )
+    with Exchange(tape, now=NOW) as exchange:
+        point_at(exchange, tmp_path, monkeypatch)
+        monkeypatch.setenv("RANGEBAR_EVENT_LOG", str(log))
+        series = BarSpec.of(SYMBOL, 250).series(day_start_of(NOW))
+        day = series.first_day - timedelta(days=1)
+        state = fresh_state(series.spec)
+        write_live(None, LocalCheckpoint(series, day, 0, 0, first_id - 1, "", state, ""))
+        with rb.live_bars(SYMBOL):
+            wait_for(lambda: "sidecar_live" in names(log))
+    (found,) = [one for one in events(log) if one["event_type"] == "sidecar_checkpoint_restored"]
+    assert (found["symbol"], found["threshold"], found["day"]) == (SYMBOL, 250, str(day))
+    assert found["segment"] == str(day.year)
