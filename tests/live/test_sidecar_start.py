@@ -6,9 +6,11 @@ import asyncio
 import json
 import socket
 import threading
+from contextlib import contextmanager
 from datetime import timedelta
 from types import SimpleNamespace
 
+import polars as pl
 import pytest
 
 import rangebar_polars as rb
@@ -203,3 +205,27 @@ def test_a_start_from_a_stored_state_is_an_event(tmp_path, monkeypatch):
     (found,) = [one for one in events(log) if one["event_type"] == "sidecar_checkpoint_restored"]
     assert (found["symbol"], found["threshold"], found["day"]) == (SYMBOL, 250, str(day))
     assert found["segment"] == str(day.year)
+
+
+@pytest.mark.parametrize("verbose", [True, False, None])
+def test_a_progress_bar_counts_the_bars_that_are_taken(tmp_path, monkeypatch, verbose):
+    shown, counts = [], []
+
+    @contextmanager
+    def noted(total, what, unit, *, verbose):
+        shown.append((total, what, unit, verbose))
+        yield counts.append
+        shown.append("closed")
+
+    monkeypatch.setattr("rangebar_polars.live.bars.progress", noted)
+    monkeypatch.setenv("RANGEBAR_VERBOSE", "1")
+    tape = tape_of(NOW)
+    with Exchange(tape, now=NOW) as exchange:
+        point_at(exchange, tmp_path, monkeypatch)
+        with rb.live_bars(SYMBOL, since=day_start_of(NOW), verbose=verbose) as live:
+            exchange.play(timedelta(minutes=10))
+            found = live.collect(3, timeout=60)
+            found = pl.concat([found, next(live)]) if found.height < 3 else found
+    # Without an argument, the setting decides.
+    assert shown == [(None, f"live {SYMBOL}", "bar", verbose is not False), "closed"]
+    assert sum(counts) == found.height >= 3
