@@ -372,14 +372,16 @@ class StoredHistory:
         first_day = min(base.first_day for base in bases)
         anchors = [series.anchor for series in group.series]
         for day, trades in self._contiguous(folder, first_day, today, pushed):
+            whole = encode_frame(trades)
             for index, base in enumerate(bases):
                 if day < base.first_day:
                     continue
-                own = trades
+                own, record = trades, whole
                 if day_start(day) < anchors[index]:
                     own = trades.filter(pl.col(TIME) >= anchors[index])
+                    record = encode_frame(own)
                 if own.height:
-                    group.push_one(index, day, encode_frame(own))
+                    group.push_one(index, day, record)
         return pushed
 
     def _contiguous(
