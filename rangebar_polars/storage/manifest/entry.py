@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import dataclass, fields, replace
 from typing import Any, Literal, TypeAlias, get_args
 
 from rangebar_polars.day_ticks import Origin
@@ -90,10 +90,10 @@ class DayEntry:
 
     def to_json(self) -> dict[str, Any]:
         """Return the values of the fields that differ from their default."""
-        values = asdict(self)
-        defaults = {item.name: item.default for item in fields(self)}
-        changed = {name: value for name, value in values.items() if value != defaults[name]}
-        changed["origin"] = {name: value for name, value in values["origin"].items() if value}
+        values = ((item, getattr(self, item.name)) for item in fields(self))
+        changed = {item.name: value for item, value in values if value != item.default}
+        origin = ((item.name, getattr(self.origin, item.name)) for item in fields(self.origin))
+        changed["origin"] = {name: value for name, value in origin if value}
         return changed
 
     @classmethod
