@@ -1,0 +1,65 @@
+"""Scripts of users, which acceptance tests run in processes of their own; they know the public names alone."""
+
+from __future__ import annotations
+
+__all__ = ["FOLLOWER", "READER"]
+
+#: Reads once a line: what the sidecar says that it has applied, and then the bars.
+READER = """
+import json, sys, urllib.request
+from datetime import datetime, timezone
+import rangebar_polars as rb
+
+symbol, start, health, *end = sys.argv[1:]
+start = datetime.fromisoformat(start)
+for line in sys.stdin:
+    with urllib.request.urlopen(health) as answer:
+        applied_id = json.load(answer)["symbols"][0]["applied_id"]
+    now = datetime.fromisoformat(line.strip())
+    bars = rb.get_range_bars(symbol, start, now, 250, anchor=start, use_cache=False)
+    times = bars.index.tz_localize("UTC")
+    rows = [
+        [time.strftime("%Y-%m-%dT%H:%M:%S.%fZ"), *map(float, row)]
+        for time, row in zip(times, bars[["Open", "High", "Low", "Close", "Volume"]].to_numpy())
+    ]
+    print(json.dumps({"applied_id": applied_id, "rows": rows}), flush=True)
+"""
+
+#: Writes each bar as a line, and the status when it is asked; the line `close` on stdin ends it.
+FOLLOWER = """
+import asyncio, json, sys, threading
+from datetime import datetime
+import polars as pl
+import rangebar_polars as rb
+
+how, symbol, start, *thresholds = sys.argv[1:]
+start = datetime.fromisoformat(start)
+live = rb.live_bars(symbol, list(map(int, thresholds)), since=start)
+lock = threading.Lock()
+
+def say(value):
+    with lock:
+        print(json.dumps(value, default=str), flush=True)
+
+def serve():
+    for line in sys.stdin:
+        if line.strip() == "close":
+            return live.close()
+        say({"status": live.status()})
+
+def show(frame):
+    times = [name for name, kind in frame.schema.items() if kind.is_temporal()]
+    for row in frame.with_columns(pl.col(times).dt.strftime("%Y-%m-%dT%H:%M:%S%.6fZ")).to_dicts():
+        say(row)
+
+async def run():
+    async for frame in live:
+        show(frame)
+
+threading.Thread(target=serve, daemon=True).start()
+if how == "async":
+    asyncio.run(run())
+else:
+    for frame in live:
+        show(frame)
+"""
