@@ -4,19 +4,23 @@ from __future__ import annotations
 
 __all__ = ["FOLLOWER", "READER"]
 
-#: Reads once a line: what the sidecar says that it has applied, and then the bars.
+#: Reads bars for each line of stdin: an end, a threshold, and whether to use the cache. With an address
+#: of a health interface, it first reads the id that is applied.
 READER = """
 import json, sys, urllib.request
-from datetime import datetime, timezone
+from datetime import datetime
 import rangebar_polars as rb
 
-symbol, start, health, *end = sys.argv[1:]
+symbol, start, *health = sys.argv[1:]
 start = datetime.fromisoformat(start)
 for line in sys.stdin:
-    with urllib.request.urlopen(health) as answer:
-        applied_id = json.load(answer)["symbols"][0]["applied_id"]
-    now = datetime.fromisoformat(line.strip())
-    bars = rb.get_range_bars(symbol, start, now, 250, anchor=start, use_cache=False)
+    end, threshold, use_cache = json.loads(line)
+    applied_id = None
+    for address in health:
+        with urllib.request.urlopen(address) as answer:
+            applied_id = json.load(answer)["symbols"][0]["applied_id"]
+    bars = rb.get_range_bars(
+        symbol, start, datetime.fromisoformat(end), threshold, anchor=start, use_cache=use_cache)
     times = bars.index.tz_localize("UTC")
     rows = [
         [time.strftime("%Y-%m-%dT%H:%M:%S.%fZ"), *map(float, row)]

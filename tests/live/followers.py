@@ -1,10 +1,11 @@
-"""A process that iterates over `live_bars`, and what it must have given."""
+"""Processes that read bars, and that iterate over `live_bars`."""
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING, Any
 
-from live.acceptance_scripts import FOLLOWER
+from live.acceptance_scripts import FOLLOWER, READER
 from live.commands import Program
 from live.market import wait_for
 from live.plain_truth import Truth
@@ -15,6 +16,44 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from exchange import Exchange
+
+
+#: Columns of a bar as `get_range_bars` gives them.
+READ = ("close_time", "open", "high", "low", "close", "volume")
+
+
+class Reader(Program):
+    """Calls `get_range_bars` from a time on; with an address, it asks there first what is applied."""
+
+    def __init__(
+        self,
+        exchange: Exchange,
+        cache: Path,
+        folder: Path,
+        start: datetime,
+        health: str = "",
+        **options: Any,
+    ) -> None:
+        words = ["-c", READER, exchange.tapes[0].symbol, start.isoformat(), *filter(None, [health])]
+        super().__init__(words, exchange, cache, folder, **options)
+        self._asked = 0
+
+    def bars(self, end: datetime, threshold: int, *, use_cache: bool) -> dict[str, Any]:
+        """`rows` of the bars, and the `applied_id` of before."""
+        self._asked += 1
+        self.process.stdin.write(json.dumps([end.isoformat(), threshold, use_cache]) + "\n")
+        self.process.stdin.flush()
+        wait_for(lambda: len(self.texts) >= self._asked or self._fail_if_ended(), self.said)
+        return self.read()[-1]
+
+    def _fail_if_ended(self) -> bool:
+        assert self.process.poll() is None, self.said()
+        return False
+
+
+def as_read(true: Truth) -> list[list[Any]]:
+    """Bars as a `Reader` must give them."""
+    return [[bar[name] for name in READ] for bar in true.bars]
 
 
 class Follower(Program):

@@ -10,9 +10,8 @@ from datetime import timedelta
 import pytest
 
 from exchange import Exchange, Tape
-from live.acceptance_scripts import READER
-from live.commands import Command, Program
-from live.followers import Follower
+from live.commands import Command
+from live.followers import Follower, Reader, as_read
 from live.market import day_start_of, this_moment, wait_for
 from live.plain_truth import Truth
 from repetitions import repeated
@@ -22,7 +21,6 @@ THRESHOLDS = (250, 500)
 READS = repeated(6, 60)
 PAUSE_S = repeated(0.2, 1.0)
 RESTARTS = repeated(1, 10)
-NAMES = ("close_time", "open", "high", "low", "close", "volume")
 
 
 @pytest.fixture
@@ -58,21 +56,19 @@ def test_reads_beside_a_running_sidecar_are_prefixes(exchange, start, cache, tmp
     """A06."""
     (tape,) = exchange.tapes
     # The end of a read is cut to the last trade.
-    end = (exchange.now + timedelta(minutes=10)).isoformat()
+    end = exchange.now + timedelta(minutes=10)
     with sidecar(exchange, cache, tmp_path) as command:
         command.wait_ready()
-        words = ["-c", READER, SYMBOL, start.isoformat(), f"http://127.0.0.1:{command.port}/health"]
-        with Program(words, exchange, cache, tmp_path) as reader, exchange.live():
-            for count in range(1, READS + 1):
-                reader.process.stdin.write(f"{end}\n")
-                reader.process.stdin.flush()
-                wait_for(lambda n=count: len(reader.texts) >= n, reader.said)
+        health = f"http://127.0.0.1:{command.port}/health"
+        reads = []
+        with Reader(exchange, cache, tmp_path, start, health) as reader, exchange.live():
+            for _ in range(READS):
+                reads.append(reader.bars(end, 250, use_cache=False))
                 threading.Event().wait(PAUSE_S)
-            reads = reader.read()
         assert command.ended(signal.SIGTERM) == 0, command.said()
         assert "Traceback" not in command.said()
     true = Truth.of(tape, 250, [start])
-    rows = [[bar[name] for name in NAMES] for bar in true.bars]
+    rows = as_read(true)
     heights = [len(read["rows"]) for read in reads]
     for read, height in zip(reads, heights, strict=True):
         assert read["rows"] == rows[:height]
