@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["FOLLOWER", "READER"]
+__all__ = ["CALLBACK", "FOLLOWER", "READER"]
 
 #: Reads bars for each line of stdin: an end, a threshold, and whether to use the cache. With an address
 #: of a health interface, it first reads the id that is applied.
@@ -66,4 +66,27 @@ if how == "async":
 else:
     for frame in live:
         show(frame)
+"""
+
+#: Runs a sidecar whose callback writes each bar as a line. At the end, it says which threads are left.
+CALLBACK = """
+import json, os, sys, threading, time
+import polars as pl
+from rangebar_polars.sidecar import SidecarConfig, run_sidecar
+
+job = json.loads(sys.argv[1])
+
+def on_bars(frame):
+    times = [name for name, kind in frame.schema.items() if kind.is_temporal()]
+    for row in frame.with_columns(pl.col(times).dt.strftime("%Y-%m-%dT%H:%M:%S%.6fZ")).to_dicts():
+        print(json.dumps(row))
+    sys.stdout.flush()
+    while not os.path.exists(job["gate"]):
+        time.sleep(0.01)
+    time.sleep(job["pause_s"])
+
+report = run_sidecar(SidecarConfig(on_bars=on_bars, **job["config"]))
+left = [one.name for one in threading.enumerate() if one is not threading.main_thread()]
+print(json.dumps({"bars": report.bars, "undelivered": report.undelivered, "threads": left}), flush=True)
+sys.exit(int(report))
 """

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 import polars as pl
 
+from live.acceptance_scripts import CALLBACK
 from live.market import wait_for
 
 if TYPE_CHECKING:
@@ -131,24 +132,10 @@ class Program:
         return [one for one in self.read() if (one.get("symbol"), one.get("threshold")) == key]
 
 
-class Command(Program):
-    """A running `rangebar sidecar` with lines of JSON and an HTTP interface."""
+class Served(Program):
+    """A program with the HTTP interface of a sidecar at a port."""
 
-    def __init__(
-        self,
-        exchange: Exchange,
-        cache: Path,
-        folder: Path,
-        *,
-        symbols: Sequence[str],
-        thresholds: Sequence[int],
-        options: Sequence[str] = ("--no-cache",),
-        **others: Any,
-    ) -> None:
-        self.port = free_port()
-        words = ["-m", "rangebar_polars", "sidecar", *symbols, "--ndjson", "--log-json"]
-        words += ["-t", ",".join(map(str, thresholds)), "--health-port", str(self.port), *options]
-        super().__init__(words, exchange, cache, folder, **others)
+    port: int
 
     def get(self, path: str) -> tuple[int, str]:
         """Status and body of a path of the HTTP interface; 0 while it is not there."""
@@ -166,6 +153,10 @@ class Command(Program):
         status, body = self.get("/health")
         return json.loads(body)["symbols"] if status else []
 
+    def rss_bytes(self) -> int:
+        """What `/health` says of its memory."""
+        return json.loads(self.get("/health")[1])["rss_bytes"]
+
     def wait_ready(self) -> None:
         wait_for(lambda: self.get("/ready")[0] == 200, lambda: (self.get("/ready"), self.said()))
 
@@ -179,9 +170,60 @@ class Command(Program):
 
         wait_for(has_all, lambda: (wanted, self.health()))
 
-    def events(self) -> list[dict[str, Any]]:
-        """Lines of its log."""
-        return [json.loads(line) for line in self.said().splitlines() if line.startswith("{")]
+
+class Command(Served):
+    """A running `rangebar sidecar` with lines of JSON."""
+
+    def __init__(
+        self,
+        exchange: Exchange,
+        cache: Path,
+        folder: Path,
+        *,
+        symbols: Sequence[str],
+        thresholds: Sequence[int],
+        options: Sequence[str] = ("--no-cache",),
+        **others: Any,
+    ) -> None:
+        self.port = free_port()
+        words = ["-m", "rangebar_polars", "sidecar", *symbols, "--ndjson", "--log-json"]
+        words += ["-t", ",".join(map(str, thresholds)), "--health-port", str(self.port), *options]
+        super().__init__(words, exchange, cache, folder, **others)
+
+
+class Called(Served):
+    """A script that calls `run_sidecar` with a callback, which writes each bar as a line.
+
+    The callback waits in each call until the file `gate` is there, and then for `pause_s`.
+    """
+
+    def __init__(
+        self,
+        exchange: Exchange,
+        cache: Path,
+        folder: Path,
+        *,
+        symbols: Sequence[str],
+        thresholds: Sequence[int],
+        gate: Path,
+        pause_s: float = 0.0,
+        max_pending_bars: int = 10_000,
+        **others: Any,
+    ) -> None:
+        self.port = free_port()
+        job = {
+            "gate": str(gate),
+            "pause_s": pause_s,
+            "config": {
+                "symbols": list(symbols),
+                "thresholds": list(thresholds),
+                "health_port": self.port,
+                "max_pending_bars": max_pending_bars,
+                "cache": False,
+                "shutdown_timeout_s": 600.0,
+            },
+        }
+        super().__init__(["-c", CALLBACK, json.dumps(job)], exchange, cache, folder, **others)
 
 
 def last_ids(exchange: Exchange) -> dict[str, int]:
