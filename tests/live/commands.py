@@ -13,6 +13,7 @@ import urllib.error
 import urllib.request
 from contextlib import suppress
 from datetime import UTC, datetime
+from itertools import count
 from typing import TYPE_CHECKING, Any, Self
 
 import polars as pl
@@ -35,6 +36,9 @@ def wake(*_):
 signal.signal(signal.SIGUSR1, wake)
 """
 
+#: Numbers of programs, in the names of their files.
+_NUMBERS = count()
+
 
 def free_port() -> int:
     with socket.create_server(("127.0.0.1", 0)) as taken:
@@ -54,6 +58,8 @@ class Program:
         For stderr, and for what a program needs beside its cache.
     rate, asleep_s
         Speed of its clocks; how far SIGUSR1 moves its wall clock, as a machine that was asleep does.
+    site
+        Python that it runs at its start.
     """
 
     def __init__(
@@ -65,15 +71,16 @@ class Program:
         *,
         rate: float = 1.0,
         asleep_s: float = 0.0,
+        site: str = "",
         environment: Mapping[str, str] | None = None,
     ) -> None:
-        number = free_port()
-        site = folder / f"site-{number}"
-        site.mkdir(parents=True)
+        number = next(_NUMBERS)
+        place = folder / f"site-{number}"
+        place.mkdir(parents=True)
         offset_s = (exchange.now - datetime.now(UTC)).total_seconds()
         text = SITE.format(offset_s=offset_s, rate=rate, asleep_s=asleep_s)
-        (site / "sitecustomize.py").write_text(text)
-        path = os.pathsep.join([str(site), os.environ.get("PYTHONPATH", "")])
+        (place / "sitecustomize.py").write_text(text + site)
+        path = os.pathsep.join([str(place), os.environ.get("PYTHONPATH", "")])
         variables = {
             **os.environ,
             "PYTHONPATH": path,
@@ -152,6 +159,11 @@ class Served(Program):
         """What `/health` says of the symbols."""
         status, body = self.get("/health")
         return json.loads(body)["symbols"] if status else []
+
+    def events(self) -> list[dict[str, Any]]:
+        """Lines of its log; it may be writing the last one."""
+        lines = self.said().split("\n")[:-1]
+        return [json.loads(line) for line in lines if line.startswith("{")]
 
     def rss_bytes(self) -> int:
         """What `/health` says of its memory."""
