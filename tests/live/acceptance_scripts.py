@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["CALLBACK", "FOLLOWER", "READER"]
+__all__ = ["CALLBACK", "FOLLOWER", "PLANNER", "READER"]
 
 #: Reads bars for each line of stdin: an end, a threshold, and whether to use the cache. With an address
 #: of a health interface, it first reads the id that is applied.
@@ -89,4 +89,21 @@ report = run_sidecar(SidecarConfig(on_bars=on_bars, **job["config"]))
 left = [one.name for one in threading.enumerate() if one is not threading.main_thread()]
 print(json.dumps({"bars": report.bars, "undelivered": report.undelivered, "threads": left}), flush=True)
 sys.exit(int(report))
+"""
+
+#: Plans a read of ticks for each line of stdin, and collects the plan of the line before.
+PLANNER = """
+import json, sys
+from datetime import datetime
+import polars as pl
+import rangebar_polars as rb
+
+symbol, start = sys.argv[1:]
+start = datetime.fromisoformat(start)
+plan = None
+for line in sys.stdin:
+    end = datetime.fromisoformat(line.strip())
+    plan, old = rb.scan_ticks(symbol, start, end), plan
+    ids = [] if old is None else old.select("agg_trade_id").collect()["agg_trade_id"].to_list()
+    print(json.dumps({"ids": ids}), flush=True)
 """
