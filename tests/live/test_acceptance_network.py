@@ -176,11 +176,14 @@ def test_a_machine_that_sleeps_for_8_hours(hour, end, tmp_path):
         assert command.ended(signal.SIGTERM) == 0, command.said()
         assert "Traceback" not in command.said()
         assert exchange.streams.most_connects() <= MOST_CONNECTS
+        orphans = 0
         for threshold in THRESHOLDS:
             lines = command.lines(SYMBOL, threshold)
             true = Truth.of(tape, threshold, days, orphans=True, until=exchange.now)
             true.since(lines[0]["last_agg_trade_id"]).assert_equals(lines)
             assert len(lines) > 5
-            assert [line["is_closed"] for line in lines].count(False) == len(days) - 1
+            orphans += [line["is_closed"] for line in lines].count(False)
+        # The last trade of a day may end a bar of one series; then it leaves none.
+        assert (orphans > 0) == (len(days) > 1)
     stored = TickStorage(tmp_path / "cache").list_days(SYMBOL)
     assert stored == [day.date() for day in days]
