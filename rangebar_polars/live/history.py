@@ -5,6 +5,7 @@ All of it waits for files or for the exchange, and runs in threads beside the ev
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime
 from typing import TYPE_CHECKING, Literal
