@@ -294,7 +294,7 @@ def test_a_file_of_names_alone_has_no_trades(tmp_path: Path, end: str) -> None:
     assert trades.columns[:2] == ["timestamp", "price"]
 
 
-@pytest.mark.parametrize("quote", ["9007199254740991,9007199254740991", "1.2,1.1", "1e300,1.1"])
+@pytest.mark.parametrize("quote", ["9007199254740991,9007199254740991", "1.1,1.2", "1.2,1e300"])
 def test_quotes_that_are_too_large_or_crossed_are_left_to_the_slower_ways(quote: str) -> None:
     line = f"1704067200123,{quote},0.9,1.2\n".encode()
     assert TextReader(opened(FORMS["dukascopy"]), None).try_plain(line) is None
