@@ -30,7 +30,8 @@ def tape():
 
 @pytest.fixture(scope="module")
 def exchange(tape):
-    with Exchange(tape, now=NOW) as found:
+    # Its clock runs with that of the machine.
+    with Exchange(tape, now=datetime.now(UTC)) as found, found.live(speed=1.0):
         for day in (LAST + ONE, LAST + 2 * ONE):
             found.put(found.path(day), None)
         yield found
