@@ -190,11 +190,10 @@ def pandas(folder: Path, rounds: int, rows: int) -> str:
 
 def main() -> int:
     """Measures what was asked for."""
-    from rangebar_polars import _internal
+    sys.path.insert(0, str(HERE))  # PYTHONSAFEPATH leaves it out
+    from timing import require_release
 
-    if _internal.__debug_build__:
-        print("this is a debug build, whose times say nothing: `make build` first", file=sys.stderr)
-        return 2
+    require_release()
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -205,7 +204,6 @@ def main() -> int:
     parser.add_argument("--ticks", type=int, default=200_000, help="ticks a day (%(default)s)")
     parser.add_argument("--folder", type=Path, help="keep the cache there, and use it again")
     given = parser.parse_args()
-    sys.path.insert(0, str(HERE))  # PYTHONSAFEPATH leaves it out
     os.environ["RANGEBAR_SYMBOL_GATE"] = "off"
     with tempfile.TemporaryDirectory(dir=Path.home() / ".cache") as temporary:
         names = given.only or [*GOALS, "pandas"]

@@ -129,7 +129,9 @@ def main() -> int:
     given = parser.parse_args()
     sys.path.insert(0, str(HERE))  # PYTHONSAFEPATH leaves it out
     from bench import Bench
+    from timing import require_release
 
+    require_release()
     result = archive_to_store(Bench(given.rows, given.rounds, full=False), given.rows)
     print(
         f"archive zip -> stored day, {given.rows / 1e6:g} M rows: {result.value:.2f} "

@@ -601,11 +601,9 @@ ROWS = {
 
 def main() -> int:
     """Measures what was asked for."""
-    from rangebar_polars import _internal
+    from timing import require_release
 
-    if _internal.__debug_build__:
-        print("this is a debug build, whose times say nothing: `make build` first", file=sys.stderr)
-        return 2
+    require_release()
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )

@@ -123,14 +123,12 @@ def measure(cases, bench) -> list[dict[str, object]]:
 def main() -> int:
     """Runs what was asked for."""
     given = arguments()
-    from rangebar_polars import _internal
-
-    if _internal.__debug_build__:
-        print("this is a debug build, whose times say nothing: `make build` first", file=sys.stderr)
-        return 2
     sys.path.insert(0, str(HERE))  # PYTHONSAFEPATH leaves it out
     from bench import Bench
     from cases import CASES
+    from timing import require_release
+
+    require_release()
 
     names = [case.name for case in CASES]
     unknown = set(given.only or ()) - set(names)

@@ -166,11 +166,10 @@ ROWS = {
 
 def main() -> int:
     """Measures what was asked for."""
-    from rangebar_polars import _internal
+    sys.path.insert(0, str(HERE))  # PYTHONSAFEPATH leaves it out
+    from timing import require_release
 
-    if _internal.__debug_build__:
-        print("this is a debug build, whose times say nothing: `make build` first", file=sys.stderr)
-        return 2
+    require_release()
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -178,7 +177,6 @@ def main() -> int:
     parser.add_argument("--rows", type=int, default=2_000_000)
     parser.add_argument("--rounds", type=int, default=9)
     given = parser.parse_args()
-    sys.path.insert(0, str(HERE))  # PYTHONSAFEPATH leaves it out
     os.environ["RANGEBAR_SYMBOL_GATE"] = "off"
     with tempfile.TemporaryDirectory(dir=Path.home() / ".cache") as folder:
         for name in given.only or ROWS:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from dataclasses import dataclass
 from statistics import median
@@ -9,6 +10,15 @@ from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+
+def require_release() -> None:
+    """End the program with exit code 2 if the library was built without optimisation."""
+    from rangebar_polars import _internal
+
+    if _internal.__debug_build__:
+        print("this is a debug build, whose times say nothing: `make build` first", file=sys.stderr)
+        sys.exit(2)
 
 
 class Sample(NamedTuple):

@@ -229,12 +229,9 @@ def main() -> int:
     given = parser.parse_args()
     sys.path.insert(0, str(HERE))  # PYTHONSAFEPATH leaves it out
     from bench import Bench
+    from timing import require_release
 
-    from rangebar_polars import _internal
-
-    if _internal.__debug_build__:
-        print("this is a debug build, whose times say nothing: `make build` first", file=sys.stderr)
-        return 1
+    require_release()
     for name in [given.layout] if given.layout else files():
         result = speed_of(name, Bench(given.rows, given.rounds, full=False))
         reached = "" if result.value >= LEAST else "  MISSED"

@@ -17,6 +17,7 @@ import pytest
 from exchange import Exchange, Tape, stream_faults
 from exchange.client import ask, page
 from exchange.stream_faults import GARBAGE
+from live.market import wait_for
 
 pytest.importorskip("websockets")
 
@@ -236,10 +237,24 @@ def test_a_handshake_may_get_no_answer_or_a_wrong_one(box: Exchange) -> None:
     box.streams.fail("/stream", stream_faults.accepted_wrongly())
     with pytest.raises(Exception, match="Sec-WebSocket-Accept"):
         join(box)
-    box.streams.fail("/stream", stream_faults.no_answer())
-    with pytest.raises(TimeoutError):
-        connect(box.streams.url + STREAM, open_timeout=0.01, proxy=None).__enter__()
+    silent = box.streams.fail("/stream", stream_faults.no_answer())
+    ends: list[Exception] = []
+
+    def wait_for_an_answer() -> None:
+        try:
+            connect(box.streams.url + STREAM, open_timeout=600, proxy=None).__enter__()
+        except (InvalidMessage, OSError, EOFError) as error:
+            ends.append(error)
+
+    client = threading.Thread(target=wait_for_an_answer)
+    client.start()
+    wait_for(lambda: silent.times == 0)
+    # The next connection is answered, that one is not.
     join(box).close()
+    assert client.is_alive()
+    box.streams.down()
+    client.join()
+    assert len(ends) == 1
 
 
 def test_streams_go_down_and_come_up_at_the_same_address(box: Exchange) -> None:

@@ -23,6 +23,7 @@ from rangebar_polars.cli._arguments import (
 from rangebar_polars.cli._output import emit_frame, fail, report, say
 from rangebar_polars.cli.cache_drop import confirmed
 from rangebar_polars.cli.ticks_import import add_import
+from rangebar_polars.cli.ticks_prune import add_prune
 from rangebar_polars.exceptions import TicksNotCachedError, nearest, with_hint
 from rangebar_polars.symbol_registry import get_symbol_entries
 
@@ -114,6 +115,7 @@ def _add_actions(actions: Verbs) -> None:
     add_cache_dir_argument(collect)
     collect.set_defaults(run=run_gc)
     add_import(actions)
+    add_prune(actions)
     drop = _action(actions, "drop", "remove stored ticks of a symbol; cached bars stay")
     drop.add_argument("symbol", metavar="SYMBOL", help="see `rangebar ticks list` for a list")
     drop.add_argument(

@@ -172,8 +172,9 @@ def live_bars(
     parts = _Parts(plan, cache_dir, dsn)
     options = DeliveryOptions("bars", "iterator", has_cursors=False)
     iterator = BarIterator(options, frames, parts)
+    is_verbose = settings(verbose=verbose).verbose
     parts.open(iterator)
-    return LiveBars(parts, frames, iterator, verbose=settings(verbose=verbose).verbose)
+    return LiveBars(parts, frames, iterator, verbose=is_verbose)
 
 
 class _Parts:

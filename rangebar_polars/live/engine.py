@@ -377,6 +377,10 @@ class LiveEngine:
         """Note that a check found nothing that has not arrived."""
         self._streams_of[symbol.name].found_equal()
 
+    def not_connected(self, reason: str, text: str) -> None:
+        """Report why no connection is open."""
+        self._outputs.event("", "not_connected", reason=reason, error=text)
+
     def reconnected(self, symbols: Mapping[str, LiveSymbol], reason: str, away_s: float) -> None:
         """Report a new connection."""
         for name in symbols:

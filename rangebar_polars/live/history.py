@@ -207,6 +207,9 @@ class StoredHistory:
             known = digests_of(read_state(folder) or {})
             revisions = begin_revisions(journal, group.series, bases, pushed.revisions, known)
         except OSError as error:
+            # The next attempt writes what could not be synced again.
+            with suppress(OSError):
+                journal.close()
             raise HistoryDelayedError(Reason.DISK_FULL, str(error)) from error
         return Prepared(run, self._begins(chosen), damages, revisions, tuple(bases))
 

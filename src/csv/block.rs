@@ -142,8 +142,11 @@ impl Lines {
         self.fields.contains(field)
     }
 
-    /// Reads the trades of whole lines; None if a line is not plain or not a valid trade.
+    /// Reads the trades of whole lines; None without a line, or if one is not plain or not a valid trade.
     pub fn read(&self, text: &[u8]) -> Option<Trades> {
+        if text.is_empty() {
+            return None;
+        }
         let mut trades = self.with_room(text);
         let has_span = self.has(&Field::Id(Id::First)) && self.has(&Field::Id(Id::Last));
         let has_quote = self.has(&Field::Amount(Amount::Bid)) && self.has(&Field::Amount(Amount::Ask));
@@ -164,7 +167,8 @@ impl Lines {
     /// No trades, with room for as many as the text may hold.
     fn with_room(&self, text: &[u8]) -> Trades {
         let first = text.iter().position(|byte| *byte == b'\n').map_or(text.len(), |end| end + 1);
-        let rows = text.len() / first.max(1) * 9 / 8 + 8;
+        // A line has a separator or a line end for each of its fields, even if all of them are empty.
+        let rows = text.len() / first.max(self.fields.len()).max(1) * 9 / 8 + 8;
         let mut trades = Trades::default();
         for field in &self.fields {
             match field {
@@ -308,9 +312,12 @@ impl Trades {
     fn add_mid(&mut self) -> bool {
         let last = |amount: Amount| self.amounts[amount as usize].last().copied().unwrap_or_default();
         let (bid, ask) = (last(Amount::Bid), last(Amount::Ask));
+        if bid > ask || ask >= LARGEST_QUOTE {
+            return false;
+        }
         let units = |value: f64| (value * GRID).round_ties_even() as i64;
         let mid = (units(bid) + units(ask)) as f64 / (2.0 * GRID);
         self.amounts[Amount::Price as usize].push(mid);
-        bid <= ask && ask < LARGEST_QUOTE
+        true
     }
 }

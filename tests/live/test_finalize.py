@@ -404,7 +404,7 @@ def newest_bars(tape, until):
 
 
 def taken(live, wanted):
-    """Take bars until those that are wanted are among them."""
+    """Take bars until all that are wanted have come."""
     frames = []
 
     def has_all():

@@ -5,22 +5,15 @@ By default, the clocks of the processes and of the exchange run faster than thos
 
 from __future__ import annotations
 
-import json
-import os
 import random
 import signal
-import socket
-import subprocess
-import sys
-import threading
-import urllib.error
-import urllib.request
+from contextlib import ExitStack
 from datetime import timedelta
 
-import polars as pl
 import pytest
 
 from exchange import Exchange, Tape, faults, stream_faults
+from live.commands import Command
 from live.market import day_start_of, this_moment, wait_for
 from live.oracle import assert_delivered, assert_stored, truth
 from repetitions import repeated
@@ -34,7 +27,6 @@ KILLS = repeated(1, 20)
 SPEED = repeated(10.0, 1.0)
 MINUTES = repeated(3, 5)
 RETRY_AFTER_S = 20
-SITE = f"from rangebar_polars._utils import clock\nclock.install(rate={SPEED})\n"
 
 
 def tape_of(symbol, seed, **options):
@@ -44,98 +36,17 @@ def tape_of(symbol, seed, **options):
     )
 
 
-def free_port():
-    with socket.create_server(("127.0.0.1", 0)) as taken:
-        return taken.getsockname()[1]
+def sidecar(exchange, folder):
+    """Start the command."""
+    options = {"symbols": SYMBOLS, "thresholds": THRESHOLDS, "rate": SPEED}
+    return Command(exchange, folder / "cache", folder, **options)
 
 
-class Command:
-    """A running `rangebar sidecar`."""
-
-    def __init__(self, exchange, cache, thresholds=THRESHOLDS, symbols=SYMBOLS):
-        self.port = free_port()
-        words = ["sidecar", *symbols, "-t", ",".join(map(str, thresholds)), "--ndjson"]
-        words += ["--health-port", str(self.port), "--no-cache", "--log-json"]
-        (cache / "site").mkdir(exist_ok=True)
-        (cache / "site" / "sitecustomize.py").write_text(SITE)
-        path = os.pathsep.join([str(cache / "site"), os.environ.get("PYTHONPATH", "")])
-        environment = {
-            "PYTHONPATH": path,
-            **exchange.environment,
-            "RANGEBAR_CACHE_DIR": str(cache),
-            "RANGEBAR_HTTP_TRIES": "2",
-        }
-        self.errors = cache / f"errors-{self.port}"
-        with self.errors.open("w") as file:
-            self.process = subprocess.Popen(
-                [sys.executable, "-m", "rangebar_polars", *words],
-                stdout=subprocess.PIPE,
-                stderr=file,
-                text=True,
-                env={**os.environ, **environment},
-            )
-        self.texts: list[str] = []
-        self._reader = threading.Thread(target=self._read, daemon=True)
-        self._reader.start()
-
-    def _read(self):
-        self.texts += [text for text in self.process.stdout if text.endswith("\n")]
-
-    def get(self, path):
-        """Status and body of a path of the HTTP interface; 0 while it is not there."""
-        try:
-            with urllib.request.urlopen(f"http://127.0.0.1:{self.port}{path}") as answer:
-                return answer.status, answer.read().decode()
-        except urllib.error.HTTPError as error:
-            return error.code, error.read().decode()
-        except OSError:
-            assert self.process.poll() is None, self.said()
-            return 0, ""
-
-    def health(self):
-        status, body = self.get("/health")
-        return json.loads(body)["symbols"] if status else []
-
-    def wait_ready(self):
-        wait_for(lambda: self.get("/ready")[0] == 200, self.said)
-
-    def wait_applied(self, last_ids):
-        def has_all():
-            known = {one["symbol"]: one["applied_id"] for one in self.health()}
-            return all((known.get(name) or -1) >= number for name, number in last_ids.items())
-
-        wait_for(has_all, lambda: (last_ids, self.health()))
-
-    def counter(self, name):
-        """The sum of a metric over its labels."""
-        lines = self.get("/metrics")[1].splitlines()
-        return sum(float(line.rpartition(" ")[2]) for line in lines if line.startswith(name))
-
-    def ended(self, number):
-        self.process.send_signal(number)
-        status = self.process.wait()
-        self._reader.join()
-        self.process.stdout.close()
-        return status
-
-    def lines(self, symbol, threshold):
-        found = map(json.loads, self.texts)
-        return [one for one in found if (one["symbol"], one["threshold"]) == (symbol, threshold)]
-
-    def said(self):
-        return self.errors.read_text()
-
-
-def last_ids(exchange):
-    now = pl.col("timestamp") <= exchange.now
-    return {tape.symbol: int(tape.ticks.filter(now)["agg_trade_id"][-1]) for tape in exchange.tapes}
-
-
-def judge(exchange, cache, runs, *, replays):
+def judge(exchange, folder, runs, *, replays):
     counts = {}
     for tape in exchange.tapes:
         gone = {n for first, last in tape.source_absent for n in range(first, last + 1)}
-        end = assert_stored(cache, tape, START, gone)
+        end = assert_stored(folder / "cache", tape, START, gone)
         for threshold in THRESHOLDS:
             counts[tape.symbol, threshold] = assert_delivered(
                 [run.lines(tape.symbol, threshold) for run in runs],
@@ -160,61 +71,75 @@ def exchange():
         yield found
 
 
+def counter(command, name):
+    """The sum of a metric over its labels."""
+    lines = command.get("/metrics")[1].splitlines()
+    return sum(float(line.rpartition(" ")[2]) for line in lines if line.startswith(name))
+
+
 def test_a_run_that_is_stopped(exchange, tmp_path):
     """A01, with the faults of A03 in the same minutes."""
     streams = exchange.streams
-    command = Command(exchange, tmp_path)
-    command.wait_ready()
-    seen = [stream_faults.lost(), stream_faults.doubled(), stream_faults.close(1008)]
-    seen += [stream_faults.garbage("malformed"), stream_faults.server_shutdown(close_after_s=30)]
-    seen += [stream_faults.reordered(10), stream_faults.conflicting()]
-    rules = [streams.fail("&id=", one, times=20 if one is seen[5] else 1) for one in seen]
-    with exchange.live(speed=SPEED):
-        wait_for(lambda: exchange.now >= NOW + timedelta(minutes=MINUTES), command.health)
-        wait_for(lambda: all(rule.times == 0 for rule in rules), lambda: rules)
-    command.wait_applied(last_ids(exchange))
-    command.wait_ready()
-    for name in ("trades_total", "duplicates_total", "gaps_total", "ids_missing_total"):
-        assert command.counter(f"rangebar_live_{name}") > 0, command.get("/metrics")[1]
-    assert command.ended(signal.SIGTERM) == 0, command.said()
-    counts = judge(exchange, tmp_path, [command], replays=False)
-    assert all(counts[symbol, 250] > 5 for symbol in SYMBOLS), counts
+    with sidecar(exchange, tmp_path) as command:
+        command.wait_ready()
+        seen = [stream_faults.lost(), stream_faults.doubled(), stream_faults.close(1008)]
+        seen += [
+            stream_faults.garbage("malformed"),
+            stream_faults.server_shutdown(close_after_s=30),
+        ]
+        seen += [stream_faults.reordered(10), stream_faults.conflicting()]
+        rules = [streams.fail("&id=", one, times=20 if one is seen[5] else 1) for one in seen]
+        with exchange.live(speed=SPEED):
+            wait_for(lambda: exchange.now >= NOW + timedelta(minutes=MINUTES), command.health)
+            wait_for(lambda: all(rule.times == 0 for rule in rules), lambda: rules)
+        command.wait_applied(exchange)
+        command.wait_ready()
+        for name in ("trades_total", "duplicates_total", "gaps_total", "ids_missing_total"):
+            assert counter(command, f"rangebar_live_{name}") > 0, command.get("/metrics")[1]
+        assert command.ended(signal.SIGTERM) == 0, command.said()
+        counts = judge(exchange, tmp_path, [command], replays=False)
+        assert all(counts[symbol, 250] > 5 for symbol in SYMBOLS), counts
 
 
 def test_a_run_that_is_killed_again_and_again(exchange, tmp_path):
     """A02."""
     rng, runs = random.Random(5), []
-    with exchange.live(speed=SPEED):
-        for _ in range(KILLS):
-            runs.append(Command(exchange, tmp_path))
+    with ExitStack() as stack:
+
+        def start():
+            runs.append(stack.enter_context(sidecar(exchange, tmp_path)))
             runs[-1].wait_ready()
-            seconds = rng.uniform(20, 60)
-            end = exchange.now + timedelta(seconds=seconds)
-            wait_for(lambda end=end: exchange.now >= end)
-            runs[-1].ended(signal.SIGKILL)
-        runs.append(Command(exchange, tmp_path))
-        runs[-1].wait_ready()
-    command = runs[-1]
-    exchange.play(timedelta(minutes=1))
-    command.wait_applied(last_ids(exchange))
-    assert command.ended(signal.SIGTERM) == 0, command.said()
+            return runs[-1]
+
+        with exchange.live(speed=SPEED):
+            for _ in range(KILLS):
+                killed = start()
+                end = exchange.now + timedelta(seconds=rng.uniform(20, 60))
+                wait_for(lambda end=end: exchange.now >= end)
+                killed.ended(signal.SIGKILL)
+            command = start()
+        exchange.play(timedelta(minutes=1))
+        command.wait_applied(exchange)
+        assert command.ended(signal.SIGTERM) == 0, command.said()
     counts = judge(exchange, tmp_path, runs, replays=True)
     assert all(counts[symbol, 250] > 5 for symbol in SYMBOLS), counts
 
 
 def test_rest_refuses_while_a_gap_is_open(exchange, tmp_path):
     """A05: what `/ready` says."""
-    command = Command(exchange, tmp_path)
-    command.wait_ready()
-    exchange.fail("/aggTrades", faults.banned(retry_after=RETRY_AFTER_S))
-    exchange.streams.fail("&id=", stream_faults.lost(), after=30)
-    exchange.play(timedelta(minutes=2))
-    wait_for(lambda: command.get("/ready")[0] == 503, command.health)
-    wait_for(lambda: "rest_refused" in {one["reason"] for one in command.health()}, command.health)
-    command.wait_ready()
-    command.wait_applied(last_ids(exchange))
-    (refused,) = [one for one in exchange.requests if one.status == 418]
-    after = [one.at_s for one in exchange.requests if one.number > refused.number]
-    assert min(after) - refused.at_s >= RETRY_AFTER_S / SPEED
-    assert command.ended(signal.SIGTERM) == 0, command.said()
-    judge(exchange, tmp_path, [command], replays=False)
+    with sidecar(exchange, tmp_path) as command:
+        command.wait_ready()
+        exchange.fail("/aggTrades", faults.banned(retry_after=RETRY_AFTER_S))
+        exchange.streams.fail("&id=", stream_faults.lost(), after=30)
+        exchange.play(timedelta(minutes=2))
+        wait_for(lambda: command.get("/ready")[0] == 503, command.health)
+        wait_for(
+            lambda: "rest_refused" in {one["reason"] for one in command.health()}, command.health
+        )
+        command.wait_ready()
+        command.wait_applied(exchange)
+        (refused,) = [one for one in exchange.requests if one.status == 418]
+        after = [one.at_s for one in exchange.requests if one.number > refused.number]
+        assert min(after) - refused.at_s >= RETRY_AFTER_S / SPEED
+        assert command.ended(signal.SIGTERM) == 0, command.said()
+        judge(exchange, tmp_path, [command], replays=False)

@@ -10,7 +10,7 @@ import pytest
 from rangebar_polars._utils import clock
 from rangebar_polars.fetch.binance.stream import StreamTrade
 from rangebar_polars.live.network.connection import Lost, LostReason
-from rangebar_polars.live.network.connector import Connected, Disconnected
+from rangebar_polars.live.network.connector import Connected, Disconnected, NotConnected
 from rangebar_polars.live.network.streams import Streams
 from rangebar_polars.live.protocol.exchange_time import ExchangeTime
 from rangebar_polars.live.protocol.states import Reason
@@ -58,7 +58,12 @@ class Setting:
         monkeypatch.setattr(clock, "monotonic", lambda: self.now)
         self.symbol, time = Symbol(), ExchangeTime()
         time.answered(NOON, self.now)
-        reports = SimpleNamespace(wake=lambda _symbol: None, reconnected=lambda *_: None)
+        self.said = []
+        reports = SimpleNamespace(
+            wake=lambda _symbol: None,
+            reconnected=lambda *_: None,
+            not_connected=lambda *words: self.said.append(words),
+        )
         self.streams = Streams("spot", {"BTCUSDT": self.symbol}, time, 10.0, reports)
         self.connector = self.streams.connector = Connections()
 
@@ -102,6 +107,21 @@ def test_applied_trades_end_a_series_of_failed_connects(setting):
     setting.now += 1.0
     setting.streams.check()
     assert setting.connector.applied == 1
+
+
+def test_why_no_connection_is_open_is_said_once(setting):
+    old = setting.connect()
+    new = setting.connect(old)
+    setting.lose(old)
+    assert setting.said == []
+    setting.lose(new)
+    assert setting.said == [("closed", "closed")]
+    lost = Lost(LostReason.DNS, "`wss://a.invalid/stream` cannot be reached")
+    setting.streams._changed(NotConnected("wss://a.invalid/stream", lost, setting.now + 1.0))
+    assert setting.said[1:] == [("dns", lost.text)]
+    setting.streams.is_stopping = True
+    setting.lose(setting.connect())
+    assert len(setting.said) == 2
 
 
 @pytest.mark.parametrize("end", ["the old one ends first", "both end"])

@@ -9,6 +9,7 @@ import subprocess
 import sys
 from pathlib import Path
 from tempfile import mkdtemp
+from typing import TYPE_CHECKING
 
 import pytest
 
@@ -16,7 +17,9 @@ from rangebar_polars.exceptions import StorageError
 from rangebar_polars.storage.parquet import TickStorage
 from storage.stock import JANUARY, SYMBOL, trades
 
-DEADLINE_S = 300
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
 FIRST_USER, SECOND_USER, GROUP = 40_001, 40_002, 40_100
 
 is_root = hasattr(os, "geteuid") and os.geteuid() == 0
@@ -29,7 +32,7 @@ from datetime import date
 from pathlib import Path
 from tempfile import mkdtemp
 sys.path.insert(0, sys.argv[1])
-folder, group, umask = Path(sys.argv[2]), int(sys.argv[3]), int(sys.argv[4])
+group = int(sys.argv[2])
 import polars as pl
 import rangebar_polars as rb
 from rangebar_polars.bar_series.identity import BarSpec
@@ -127,48 +130,65 @@ def entry_points(folder):
 scratch = Path(mkdtemp())
 for warm_up in (write, add, mend, others, entry_points):
     warm_up(scratch)
-os.environ["RANGEBAR_EVENT_LOG"] = str(folder / "log" / "events.jsonl")
-os.umask(umask)
-results = []
-for user, job, *arguments in json.loads(sys.stdin.read()):
-    if user is not None:
-        os.setgroups([])
-        os.setegid(group)
-        os.seteuid(user)
-    if job == "mkdir":
-        (folder / arguments[0]).mkdir(0o755)
-    elif job == "select":
-        (selected,) = folder.glob(arguments[0]) if arguments != ["."] else [folder]
-    elif job == "chmod":
-        selected.chmod(*arguments)
-    else:
-        results.append(globals()[job](folder))
-    if user is not None:
-        os.seteuid(0)
-print(json.dumps(results, default=str))
+for line in sys.stdin:
+    folder, umask, environment, steps = json.loads(line)
+    folder = Path(folder)
+    os.environ |= environment
+    os.umask(umask)
+    results = []
+    for user, job, *arguments in steps:
+        if user is not None:
+            os.setgroups([])
+            os.setegid(group)
+            os.seteuid(user)
+        if job == "mkdir":
+            (folder / arguments[0]).mkdir(0o755)
+        elif job == "select":
+            (selected,) = folder.glob(arguments[0]) if arguments != ["."] else [folder]
+        elif job == "chmod":
+            selected.chmod(*arguments)
+        else:
+            results.append(globals()[job](folder))
+        if user is not None:
+            os.seteuid(0)
+            os.setegid(0)
+    print(json.dumps(results, default=str), flush=True)
 """
 
 
-def run(folder: Path, *steps: tuple, umask: int = 0o002) -> list:
-    """Run jobs in another process, each as the named user."""
+@pytest.fixture(scope="module")
+def process() -> Iterator[subprocess.Popen[str]]:
+    """Start the process of all tests: its imports take longer than the jobs."""
     tests = str(Path(__file__).resolve().parents[1])
-    done = subprocess.run(
-        [sys.executable, "-B", "-c", SCRIPT, tests, str(folder), str(GROUP), str(umask)],
-        input=json.dumps(steps),
-        capture_output=True,
+    with subprocess.Popen(
+        [sys.executable, "-B", "-c", SCRIPT, tests, str(GROUP)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
         text=True,
-        timeout=DEADLINE_S,
-        check=False,
-        env={
-            **os.environ,
+    ) as started:
+        yield started
+        started.stdin.close()
+
+
+@pytest.fixture
+def run(process) -> Callable[..., list]:
+    """Return a function that runs jobs in another process, each as the named user."""
+
+    def run(folder: Path, *steps: tuple, umask: int = 0o002) -> list:
+        environment = {
             "XDG_CONFIG_HOME": str(folder / "config"),
+            "RANGEBAR_EVENT_LOG": str(folder / "log" / "events.jsonl"),
             "RANGEBAR_BINANCE_ARCHIVE_URL": "file:///nowhere",
             "RANGEBAR_BINANCE_REST_URL": "http://127.0.0.1:9",
             "RANGEBAR_HTTP_TRIES": "1",
-        },
-    )
-    assert done.returncode == 0, done.stderr
-    return json.loads(done.stdout.splitlines()[-1])
+        }
+        process.stdin.write(json.dumps([str(folder), umask, environment, steps]) + "\n")
+        process.stdin.flush()
+        answer = process.stdout.readline()
+        assert answer, "the process has ended with the error on stderr"
+        return json.loads(answer)
+
+    return run
 
 
 @pytest.fixture
@@ -193,7 +213,7 @@ def modes(folder: Path) -> dict[str, tuple[bool, str, int]]:
 
 @pytest.mark.skipif(sys.platform == "win32", reason="has no modes")
 @pytest.mark.parametrize("umask", [0o002, 0o022, 0o027, 0o077])
-def test_every_file_and_folder_has_the_mode_that_the_umask_leaves(shared, umask):
+def test_every_file_and_folder_has_the_mode_that_the_umask_leaves(run, shared, umask):
     jobs = ("write", "add", "mend", "others")
     *_, staged = run(shared, *((None, job) for job in jobs), umask=umask)
     found = modes(shared) | {name: tuple(rest) for name, *rest in staged}
@@ -211,7 +231,7 @@ def test_every_file_and_folder_has_the_mode_that_the_umask_leaves(shared, umask)
 
 
 @as_root
-def test_two_users_of_a_group_share_a_store(shared):
+def test_two_users_of_a_group_share_a_store(run, shared):
     results = run(
         shared,
         (FIRST_USER, "write"),
@@ -250,7 +270,7 @@ PLACES = {
 
 @as_root
 @pytest.mark.parametrize("place", PLACES)
-def test_what_a_user_may_not_read_is_a_typed_error_that_names_it(shared, place):
+def test_what_a_user_may_not_read_is_a_typed_error_that_names_it(run, shared, place):
     steps = [(FIRST_USER, "write"), (FIRST_USER, "others")]
     steps += [(0, "mkdir", PLACES["the quarantine"]), (0, "select", PLACES[place])]
     for mode in (0o000, 0o444, 0o111):
@@ -265,7 +285,7 @@ def test_what_a_user_may_not_read_is_a_typed_error_that_names_it(shared, place):
 
 
 @as_root
-def test_the_refusal_says_whose_folder_it_is_and_what_to_do(shared):
+def test_the_refusal_says_whose_folder_it_is_and_what_to_do(run, shared):
     symbol = shared / PLACES["the symbol"]
     *_, results = run(
         *(shared, (FIRST_USER, "write"), (0, "select", PLACES["the symbol"]), (0, "chmod", 0)),

@@ -13,6 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from polars.testing import assert_frame_equal
 
+import rangebar_polars as rb
 from rangebar_polars.exceptions import TickDataError
 from rangebar_polars.trade_files.csv_blocks import TextReader, with_lines
 from rangebar_polars.trade_files.opening import Request, head_of, open_text
@@ -21,6 +22,8 @@ from rangebar_polars.trade_layouts.table import BUY, SELL, column_key
 from trade_files.samples import BYBIT, DATABENTO, POLYGON, SAMPLES, content
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from rangebar_polars.trade_files.opening import Opened
 
 EPOCH = datetime.fromisoformat("1970-01-01T00:00:00+00:00")
@@ -275,6 +278,26 @@ def test_lines_of_any_kind_are_read_as_by_polars_or_not_at_all(
     trades = other.trades.drop(TAIL, strict=False)
     assert_frame_equal(with_lines(found.trades, 7), trades, check_exact=True)
     assert found.trades.columns == [name for name in trades.columns if name != LINE]
+
+
+@pytest.mark.parametrize("name", FORMS)
+def test_no_text_is_left_to_the_slower_ways(name: str) -> None:
+    assert TextReader(opened(FORMS[name]), None).try_plain(b"") is None
+
+
+@pytest.mark.parametrize("end", ["", "\n", "\r\n"])
+def test_a_file_of_names_alone_has_no_trades(tmp_path: Path, end: str) -> None:
+    path = tmp_path / "trades.csv"
+    path.write_bytes(f"timestamp,price,size,side{end}".encode())
+    trades = rb.scan_trades(path).collect()
+    assert trades.is_empty()
+    assert trades.columns[:2] == ["timestamp", "price"]
+
+
+@pytest.mark.parametrize("quote", ["9007199254740991,9007199254740991", "1.2,1.1", "1e300,1.1"])
+def test_quotes_that_are_too_large_or_crossed_are_left_to_the_slower_ways(quote: str) -> None:
+    line = f"1704067200123,{quote},0.9,1.2\n".encode()
+    assert TextReader(opened(FORMS["dukascopy"]), None).try_plain(line) is None
 
 
 #: Samples with lines that are left to the slower ways: rows that are no trades, and times of other forms.

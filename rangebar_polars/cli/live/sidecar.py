@@ -97,7 +97,7 @@ def _add_behaviour(command: argparse.ArgumentParser) -> None:
         "--finalize-interval",
         type=float,
         metavar="S",
-        help="seconds between two of them (default: 900)",
+        help="seconds between two comparisons (default: 900)",
     )
     command.add_argument("--health-port", type=int, metavar="N", help="0 for none (default: 8081)")
     command.add_argument("--health-host", metavar="H", help="default: 127.0.0.1")

@@ -35,6 +35,10 @@ class StreamReports(Protocol):
         """Call `LiveSymbol.advance` soon."""
         ...
 
+    def not_connected(self, reason: str, text: str) -> None:
+        """Take why no connection is open. The text names the address."""
+        ...
+
     def reconnected(self, symbols: Mapping[str, LiveSymbol], reason: str, away_s: float) -> None:
         """Take that a connection is open again after another one had ended."""
         ...
@@ -195,6 +199,7 @@ class Streams:
 
     def _note_lost(self, text: str, reason: str, now: float) -> None:
         self.last_error = text
+        self._reports.not_connected(reason, text)
         if self._lost_at is None:
             self._lost_at, self._lost_reason = now, reason
 

@@ -165,7 +165,8 @@ def remove_days(symbol_dir: SymbolDir, first: date, last: date) -> list[date]:
 
             def without(old: Manifest, found: list[date] = found) -> dict[date, DayEntry | None]:
                 found[:] = [day for day in sorted(old.days) if first <= day <= last]
-                return dict.fromkeys(found)
+                pruned = [day for day in old.pruned if first <= day <= last]
+                return dict.fromkeys([*found, *pruned])
 
             update_manifest(symbol_dir, month, without)
             removed += found

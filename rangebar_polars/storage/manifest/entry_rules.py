@@ -12,12 +12,12 @@ from rangebar_polars.storage.layout import day_file_name, month_of
 from rangebar_polars.storage.manifest.entry import STATES
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Collection, Iterable
     from datetime import date
 
     from rangebar_polars.storage.manifest.entry import DayEntry
 
-__all__ = ["check_entry"]
+__all__ = ["check_entry", "check_pruned"]
 
 _ID = "agg_trade_id"
 _HIGHEST = 2**63 - 1
@@ -51,6 +51,21 @@ def check_entry(source: str, month: str, day: date, entry: DayEntry) -> None:
     )
     for fault in (fault for group in faults for fault in group):
         raise ValueError(f"{day}: {fault}")
+
+
+def check_pruned(month: str, days: Collection[date], pruned: Collection[date]) -> None:
+    """Check that pruned days belong to the month and are not stored.
+
+    Raises
+    ------
+    ValueError
+        One of them is stored, or of another month.
+    """
+    for day in pruned:
+        if month_of(day) != month:
+            raise ValueError(f"`{day}` is pruned, and is not a day of {month}")
+        if day in days:
+            raise ValueError(f"`{day}` is pruned and stored")
 
 
 def _type_faults(entry: DayEntry) -> Iterable[str]:

@@ -22,7 +22,7 @@ from rangebar_polars.exceptions import ManifestError, StorageError, with_hint
 from rangebar_polars.storage.files.content_file import place, read_file
 from rangebar_polars.storage.layout import listed
 from rangebar_polars.storage.manifest.entry import DayEntry
-from rangebar_polars.storage.manifest.entry_rules import check_entry
+from rangebar_polars.storage.manifest.entry_rules import check_entry, check_pruned
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -49,6 +49,8 @@ class Manifest:
     version: int = 0
     days: Mapping[date, DayEntry] = field(default_factory=dict)
     sha256: str = ""
+    #: Days that were removed because stored bars make their ticks dispensable.
+    pruned: frozenset[date] = frozenset()
 
 
 def manifest_versions(symbol_dir: SymbolDir, month: str) -> dict[int, Path]:
@@ -82,12 +84,16 @@ def read_manifest(symbol_dir: SymbolDir, month: str) -> Manifest:
 
 
 def update_manifest(
-    symbol_dir: SymbolDir, month: str, change: Callable[[Manifest], Mapping[date, DayEntry | None]]
+    symbol_dir: SymbolDir,
+    month: str,
+    change: Callable[[Manifest], Mapping[date, DayEntry | None]],
+    *,
+    prunes: bool = False,
 ) -> Manifest:
     """Write the next version with the days that `change` returns. None removes a day.
 
     If another writer was first, `change` is called again on the newer version. If it returns no
-    days, no version is written.
+    days, no version is written. With `prunes`, removed days are recorded as pruned.
     """
     for _ in range(TRIES):
         old = read_manifest(symbol_dir, month)
@@ -95,10 +101,11 @@ def update_manifest(
         if not changed:
             return old
         days = {day: entry for day, entry in {**old.days, **changed}.items() if entry is not None}
+        pruned = old.pruned - changed.keys() | (changed.keys() - days if prunes else frozenset())
         failpoint(Step.DAYS_PLACED)
         _touch_replaced(symbol_dir, old.days, days)
         try:
-            return _commit(symbol_dir, old, days)
+            return _commit(symbol_dir, old, days, pruned)
         except FileExistsError:
             continue
     raise StorageError(
@@ -122,7 +129,9 @@ def _touch_replaced(
                 failpoint(Step.REPLACED_TOUCHED)
 
 
-def _commit(symbol_dir: SymbolDir, old: Manifest, days: Mapping[date, DayEntry]) -> Manifest:
+def _commit(
+    symbol_dir: SymbolDir, old: Manifest, days: Mapping[date, DayEntry], pruned: frozenset[date]
+) -> Manifest:
     version = old.version + 1
     body: dict[str, Any] = {
         "format": FORMAT,
@@ -135,12 +144,14 @@ def _commit(symbol_dir: SymbolDir, old: Manifest, days: Mapping[date, DayEntry])
         "written_at": clock.utc_now().isoformat(timespec="seconds"),
         "days": {day.isoformat(): days[day].to_json() for day in sorted(days)},
     }
+    if pruned:
+        body["pruned"] = [day.isoformat() for day in sorted(pruned)]
     digest = _digest(body)
     data = json.dumps({**body, "sha256": digest}, indent=1).encode()
     name = f"{version:06}.json"
     place(symbol_dir, symbol_dir.manifests(old.month), memoryview(data), lambda _: name)
     failpoint(Step.MANIFEST_COMMITTED)
-    return Manifest(old.month, version, days, digest)
+    return Manifest(old.month, version, days, digest, pruned)
 
 
 def _digest(body: Mapping[str, Any]) -> str:
@@ -161,9 +172,11 @@ def _parse(path: Path, data: bytes, names: _Names) -> Manifest:
         source, *_, month, version = names
         for day, entry in days.items():
             check_entry(source, month, day, entry)
+        pruned = frozenset(date.fromisoformat(day) for day in body.get("pruned", ()))
+        check_pruned(month, days, pruned)
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise _unreadable(path, str(error)) from error
-    return Manifest(month, version, MappingProxyType(days), digest)
+    return Manifest(month, version, MappingProxyType(days), digest, pruned)
 
 
 def _check_body(body: dict[str, Any], digest: str, names: _Names) -> None:

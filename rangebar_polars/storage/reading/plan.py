@@ -13,7 +13,7 @@ from rangebar_polars._utils.warn import warn_caller
 from rangebar_polars.events import CoverageGap, emit
 from rangebar_polars.exceptions import CoverageError, TicksNotCachedError, with_hint
 from rangebar_polars.sources import has_monthly_ids, is_user_source, source_named
-from rangebar_polars.storage.coverage import CoverageWarning, chain
+from rangebar_polars.storage.coverage import MISSING, CoverageWarning, chain
 from rangebar_polars.storage.days.contracts import CONTRACTS, is_in_contracts
 from rangebar_polars.storage.days.quarantine import heal
 from rangebar_polars.storage.layout import fetch_hint, is_folder, month_of
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from rangebar_polars.storage.manifest.entry import DayEntry
 
 __all__ = [
+    "PRUNED",
     "OnGap",
     "Plan",
     "PlannedDay",
@@ -40,6 +41,9 @@ __all__ = [
     "make_plan",
     "planned_days",
 ]
+
+#: The reason of a missing day that stored bars have made dispensable.
+PRUNED = "removed by `rangebar ticks prune`"
 
 OnGap: TypeAlias = Literal["raise", "report"]
 
@@ -125,7 +129,20 @@ def covered_days(
         return next((gap.reason for gap in gaps if gap.start_date <= day <= gap.end_date), None)
 
     is_quotes = has_monthly_ids(symbol_dir.source)
-    return chain(span.days(), entries, is_quotes=is_quotes, excuse=excuse, check_end=check_end)
+    found = chain(span.days(), entries, is_quotes=is_quotes, excuse=excuse, check_end=check_end)
+    return _with_pruned(symbol_dir, found)
+
+
+def _with_pruned(symbol_dir: SymbolDir, days: list[DayCoverage]) -> list[DayCoverage]:
+    """Say of missing days which ones were pruned."""
+    months = {month_of(item.day) for item in days if item.state == MISSING}
+    pruned = {day for month in months for day in read_manifest(symbol_dir, month).pruned}
+    if not pruned:
+        return days
+    return [
+        replace(item, reason=PRUNED) if item.state == MISSING and item.day in pruned else item
+        for item in days
+    ]
 
 
 def make_plan(symbol_dir: SymbolDir, span: Span, entries: Mapping[date, DayEntry]) -> Plan:
