@@ -262,6 +262,7 @@ class _Parts:
         self._helper.close()
         if self._session is not None:
             self._session.stop("closed")
+            self._session.helper.close()
 
     def clean_up(self) -> None:
         """Remove what was stored for the time of the call."""

@@ -14,7 +14,7 @@ from rangebar_polars.fetch.binance.stream import groups_of
 from rangebar_polars.live.network.streams import Streams
 from rangebar_polars.live.protocol.exchange_time import ExchangeTime
 from rangebar_polars.live.protocol.spans import MissingReason
-from rangebar_polars.live.protocol.states import ChangeKind
+from rangebar_polars.live.protocol.states import ChangeKind, Reason
 from rangebar_polars.live.symbol import LiveSymbol
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from rangebar_polars.live.protocol.buffer import Conflict
     from rangebar_polars.live.protocol.gaps import GapEvent
     from rangebar_polars.live.protocol.spans import MissingIds
-    from rangebar_polars.live.protocol.states import Change, Failure, Reason
+    from rangebar_polars.live.protocol.states import Change, Failure
     from rangebar_polars.live.protocol.trades import TradeColumns
     from rangebar_polars.live.series import SeriesBars
     from rangebar_polars.live.symbol_parts import SymbolOptions, SymbolRun
@@ -94,6 +94,26 @@ class History(Protocol):
         """
         ...
 
+    def prepare_without_bars(self, symbol: str) -> Prepared:
+        """Return the symbol without series, after the newest trade that is stored.
+
+        Raises
+        ------
+        HistoryError, HistoryDelayedError
+            As for `prepare`.
+        """
+        ...
+
+    def check_states(self, symbol: str) -> None:
+        """Check that the states of series can be asked for.
+
+        Raises
+        ------
+        HistoryError, HistoryDelayedError
+            As for `prepare`.
+        """
+        ...
+
     def interrupt(self) -> None:
         """End the calls that wait, each with an error."""
         ...
@@ -103,7 +123,10 @@ class Outputs(Protocol):
     """Where an engine says what happened, in the thread of its loop. No call waits or raises."""
 
     def begin(self, symbol: LiveSymbol, prepared: Prepared) -> None:
-        """Take the series of a symbol whose history is there, before their first bar."""
+        """Take the series of a symbol whose history is there, before their first bar.
+
+        Without series, trades are stored until there are some.
+        """
         ...
 
     def bars(self, symbol: LiveSymbol, bars: list[SeriesBars]) -> None:
@@ -252,10 +275,15 @@ class LiveEngine:
         prepared = await self._prepared(symbol, symbol.head_id)
         if prepared is None:
             return
+        failpoint(Step.STATE_READY)
+        self._begin(symbol, prepared)
+
+    def _begin(self, symbol: LiveSymbol, prepared: Prepared) -> None:
+        """Begin to apply trades, and connect."""
+        name = symbol.name
         for damage in prepared.damages:
             fields = {"path": str(damage.path), "copy": str(damage.copy), "reason": damage.reason}
             self._outputs.event(name, "journal_damaged", day=damage.day, **fields)
-        failpoint(Step.STATE_READY)
         symbol.begin(prepared.run)
         self._outputs.begin(symbol, prepared)
         self.wake(symbol)
@@ -278,9 +306,38 @@ class LiveEngine:
                 reason, symbol.failure_text = error.reason, str(error)
             symbol.note(reason, applies=True)
             self.wake(symbol)
-            await clock.async_sleep(DELAY_S)
+            if reason is Reason.CACHE_UNAVAILABLE:
+                await self._store_meanwhile(symbol)
+            else:
+                await clock.async_sleep(DELAY_S)
             symbol.note(reason, applies=False)
+            if symbol.failure is not None:
+                return None
             symbol.failure_text = ""
+
+    async def _store_meanwhile(self, symbol: LiveSymbol) -> None:
+        """Store the trades of a symbol without computing bars, until states can be asked for."""
+        text, history, pool = symbol.failure_text, self._history, self._pool
+        try:
+            work = history.prepare_without_bars
+            prepared = await self._loop.run_in_executor(pool, work, symbol.name)
+        except (HistoryError, HistoryDelayedError):
+            # The next attempt of all raises it.
+            await clock.async_sleep(DELAY_S)
+            return
+        self._begin(symbol, prepared)
+        symbol.failure_text = text
+        while symbol.failure is None:
+            await clock.async_sleep(DELAY_S)
+            try:
+                await self._loop.run_in_executor(pool, history.check_states, symbol.name)
+            except HistoryDelayedError as error:
+                symbol.failure_text = str(error)
+                continue
+            except HistoryError:
+                pass
+            symbol.pause()
+            return
 
     async def _judge(self) -> None:
         while True:

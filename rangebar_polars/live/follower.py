@@ -28,8 +28,8 @@ if TYPE_CHECKING:
 
     from rangebar_polars.bar_series.identity import BarSeries
     from rangebar_polars.live.frames import BarFrames
-    from rangebar_polars.live.history import Followed, StoredHistory
     from rangebar_polars.live.interfaces import Consumer
+    from rangebar_polars.live.stored.history import Followed, StoredHistory
     from rangebar_polars.storage.live.journal_file import JournalContent
 
 __all__ = ["Follower"]

@@ -43,11 +43,11 @@ if TYPE_CHECKING:
     from rangebar_polars.live.engine import LiveEngine
     from rangebar_polars.live.finalizing.passes import Finalizer
     from rangebar_polars.live.helper.client import Helper
-    from rangebar_polars.live.history import StoredHistory
     from rangebar_polars.live.log import LiveLog
     from rangebar_polars.live.network.backfill import RestRequests
     from rangebar_polars.live.plan import LivePlan
     from rangebar_polars.live.series import SeriesBars, SeriesGroup
+    from rangebar_polars.live.stored.history import StoredHistory
     from rangebar_polars.live.symbol import LiveSymbol
     from rangebar_polars.storage.parquet import TickStorage
 

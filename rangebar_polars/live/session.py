@@ -12,7 +12,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Literal
 
 from rangebar_polars._utils import clock
-from rangebar_polars._utils.span import ONE_DAY
+from rangebar_polars._utils.span import ONE_DAY, microseconds
 from rangebar_polars.bar_series.identity import instant_of
 from rangebar_polars.bar_series.segments import segment_of
 from rangebar_polars.events import EVENT_NAMES, FAILURES, emit_hook
@@ -25,7 +25,6 @@ from rangebar_polars.live.finalizing.revising import revise, run_in
 from rangebar_polars.live.helper.choosing import states_for
 from rangebar_polars.live.helper.client import Helper
 from rangebar_polars.live.helper.states import UnitStates
-from rangebar_polars.live.history import HistoryOptions, StoredHistory
 from rangebar_polars.live.interfaces import SeriesStart
 from rangebar_polars.live.log import LiveLog
 from rangebar_polars.live.network.backfill import RestRequests
@@ -34,6 +33,7 @@ from rangebar_polars.live.protocol.freshness import check_interval_s
 from rangebar_polars.live.protocol.states import State
 from rangebar_polars.live.reporting import Reporter
 from rangebar_polars.live.series import held_series
+from rangebar_polars.live.stored.history import HistoryOptions, StoredHistory
 from rangebar_polars.live.symbol_parts import SymbolOptions
 from rangebar_polars.notify.sending import send_status
 from rangebar_polars.storage.live.state_file import read_state
@@ -279,7 +279,9 @@ class LiveSession:
         if self.reporter is not None:
             await asyncio.to_thread(self.reporter.close)
         self.log.flush(everything=True)
-        await asyncio.to_thread(self.helper.close)
+        if len(closing) == len(self._consumers):
+            # Whoever iterates may still read bars with it.
+            await asyncio.to_thread(self.helper.close)
         if self.finalizer is not None:
             await asyncio.to_thread(self.finalizer.close)
         await asyncio.to_thread(self.release)
@@ -288,8 +290,12 @@ class LiveSession:
 
     def begin(self, symbol: LiveSymbol, prepared: Prepared) -> None:
         """Let consumers begin with the series of a symbol."""
+        if self.reporter is not None:
+            self.reporter.begun(symbol)
         applied_id = prepared.run.start.applied_id
         series = prepared.run.series.series
+        if not series:
+            return
         revisions = prepared.revisions or (0,) * len(series)
         self._revisions[symbol.name] = max(revisions)
         starts = [
@@ -311,8 +317,6 @@ class LiveSession:
                 self.event(symbol.name, "sidecar_checkpoint_restored", segment=segment, **fields)
         if self.finalizer is not None:
             self._begin_finalizing(self.finalizer, symbol.name, prepared)
-        if self.reporter is not None:
-            self.reporter.begun(symbol)
 
     def _begin_finalizing(self, finalizer: Finalizer, symbol: str, prepared: Prepared) -> None:
         known, run = read_state(self._folder(symbol)) or {}, prepared.run
@@ -393,7 +397,7 @@ class LiveSession:
             self.service_manager.turned(self._described)
         self._send_heartbeat()
         until = self.plan.until
-        if until is not None and all(one.has_reached(until) for one in engine.symbols.values()):
+        if until is not None and all(_has_reached(one, until) for one in engine.symbols.values()):
             self.stop("until")
 
     def _send_heartbeat(self) -> None:
@@ -436,6 +440,14 @@ class LiveSession:
     def consumers(self) -> list[BarConsumer | BarIterator]:
         """The consumers."""
         return self._consumers
+
+
+def _has_reached(symbol: LiveSymbol, instant: datetime) -> bool:
+    """Return whether a trade at or after an instant is applied, and its bars are there."""
+    sequencing, group = symbol.sequencing, symbol.series
+    if sequencing is None or group is None or not group.series:
+        return False
+    return sequencing.highest_us >= microseconds(instant)
 
 
 def anchor_of(plan: LivePlan) -> Literal["segment"] | datetime | None:

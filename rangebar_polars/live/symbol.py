@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING
 
 from rangebar_polars._files.failpoints import Step, failpoint
 from rangebar_polars._utils import clock
-from rangebar_polars._utils.span import microseconds
 from rangebar_polars.live.protocol.day_close import DayClose
 from rangebar_polars.live.protocol.freshness import (
     AGAIN_S,
@@ -129,8 +128,7 @@ class LiveSymbol:
     def begin(self, run: SymbolRun) -> None:
         """Begin to apply trades after those that are stored."""
         self.sequencing = Sequencing(run.start, patience_s=self._options.gap_patience_s)
-        if self._journal is not None:  # the symbol had failed
-            self._close_journal(self._journal)
+        self._close_journal()  # the symbol had failed
         self.series, self._journal = run.series, run.journal
         self._days = DayClose(run.open_day)
         self.live_from = run.live_from
@@ -138,6 +136,12 @@ class LiveSymbol:
         self._has_head, self._may_apply = False, True
         self.revision = None
         self.freshness.stale(clock.monotonic())
+
+    def pause(self) -> None:
+        """Store what can be applied, and keep what arrives from now on until `begin`."""
+        self._apply_all()
+        self._close_journal()
+        self.sequencing, self._journal = None, None
 
     def fail(self, failure: Failure, text: str) -> None:
         """Note that the symbol cannot go on."""
@@ -281,24 +285,21 @@ class LiveSymbol:
 
     def finish(self) -> None:
         """Apply all that has arrived and can be applied, and sync it."""
+        self._apply_all()
+        self._close_journal()
+        self.stop()
+        self._update(clock.monotonic())
+
+    def _apply_all(self) -> None:
         if self.sequencing is not None and self.failure is None:
             self._offer(clock.monotonic())
             while self._apply(clock.monotonic()):
                 pass
-        if self._journal is not None:
-            self._close_journal(self._journal)
-        self.stop()
-        self._update(clock.monotonic())
 
     @property
     def status(self) -> Status:
         """The state and its reason."""
         return self.tracker.status
-
-    def has_reached(self, instant: datetime) -> bool:
-        """Return whether a trade at or after an instant is applied."""
-        sequencing = self.sequencing
-        return sequencing is not None and sequencing.highest_us >= microseconds(instant)
 
     @property
     def journal_bytes(self) -> int:
@@ -413,9 +414,11 @@ class LiveSymbol:
         if sequencing is not None and sequencing.has_failed:
             self.fail(Failure.INVALID_DATA, "100 trades in a row have invalid values")
 
-    def _close_journal(self, journal: Journal) -> None:
+    def _close_journal(self) -> None:
+        if self._journal is None:
+            return
         try:
-            journal.close()
+            self._journal.close()
         except OSError as error:
             self._note_write_error(error, clock.monotonic())
         else:

@@ -191,9 +191,24 @@ def test_a_source_that_is_away_is_asked_again_and_the_end_comes_without_it():
     finally:
         clock.install()
     check(world, taken, 20)
+
+
+@pytest.mark.parametrize("errors", [3, 4])
+def test_the_last_bars_are_computed_again_or_an_error_says_that_they_are_not(errors):
+    world = BarWorld(spacing=(1, 2))
+    found = iterator(world, most=10)
+    begin(world, found, 20)
     feed(world, found, [60])
-    world.errors = [STORAGE_ERROR] * 5
+    world.errors = [STORAGE_ERROR] * errors
     found.close(lambda: None)
-    assert rest(found).frames == []
+    clock.install(rate=600.0)
+    try:
+        if errors < 4:
+            check(world, rest(found), 20)
+            return
+        with pytest.raises(CoverageError, match="the disk is away"):
+            rest(found)
+    finally:
+        clock.install()
     assert found.status().state == "lagging"
     assert "the disk is away" in found.status().last_error

@@ -10,7 +10,7 @@ from collections import deque
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
-from rangebar_polars.live.consumers.retries import Retries, wait_after
+from rangebar_polars.live.consumers.retries import FAILING_FROM, Retries, wait_after
 from rangebar_polars.live.consumers.symbol_bars import SymbolBars
 from rangebar_polars.live.interfaces import ConsumerStatus
 
@@ -125,6 +125,9 @@ class Delivery:
         self.delivered, self.skipped, self.failures = 0, 0, 0
         self.last_error: str | None = None
         self.is_closing = False
+        #: Symbols whose last bars could not be computed again, and why.
+        self.not_delivered: dict[str, str] = {}
+        self._replay_attempts = 1
         self._turns: deque[str] = deque()
         self._retries = Retries()
         self._failed_at: float | None = None
@@ -180,9 +183,16 @@ class Delivery:
         """Note that a series was computed again."""
         self.symbols[symbol].revised(series, number, applied_id)
 
-    def close(self) -> None:
-        """Deliver what is there, and no more."""
+    def close(self, *, retries: bool = False) -> None:
+        """Deliver what is there, and no more.
+
+        With `retries`, bars are computed again as often as the receiver of a frame is called before
+        it counts as failing. Otherwise one attempt is made: the cursor says where the next consumer
+        begins.
+        """
         self.is_closing = True
+        self._replay_attempts = FAILING_FROM if retries else 1
+        self._replay_fails.clear()
         self._retries.retry_at = float("-inf")
         self._replay_at.clear()
 
@@ -205,9 +215,10 @@ class Delivery:
             if step is not None:
                 return step
             self._turns.rotate(-1)
-        if self.is_closing:
+        replay_at = min((time for time in self._replay_at.values() if time > now), default=None)
+        if self.is_closing and replay_at is None:
             return Finished()
-        return Wait(min((time for time in self._replay_at.values() if time > now), default=None))
+        return Wait(replay_at)
 
     def partly_delivered(self, count: int, now: float) -> None:
         """Note that the first bars of the offer were delivered, and the others not yet."""
@@ -254,9 +265,9 @@ class Delivery:
         """Note that bars cannot be computed again now."""
         fails = self._replay_fails[symbol] = self._replay_fails.get(symbol, 0) + 1
         self.last_error = text
-        if self.is_closing:
-            # It does not try again: its cursor says where the next one begins.
+        if self.is_closing and fails >= self._replay_attempts:
             self._turns.remove(symbol)
+            self.not_delivered[symbol] = text
         else:
             self._replay_at[symbol] = now + min(LONGEST_REPLAY_WAIT_S, wait_after(fails))
 

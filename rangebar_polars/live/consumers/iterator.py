@@ -94,7 +94,7 @@ class BarIterator:
     def close(self, done: Callable[[], None]) -> None:
         """End the iteration after the bars that are there; call `done` at once."""
         with self._condition:
-            self._delivery.close()
+            self._delivery.close(retries=True)
             self._notify()
         done()
 
@@ -121,7 +121,7 @@ class BarIterator:
         TimeoutError
             There was no bar for `timeout_s` seconds.
         CoverageError
-            Bars were dropped, and nothing is stored to compute them again from.
+            Bars were dropped and cannot be computed again.
         """
         limit = None if timeout_s is None else clock.monotonic() + timeout_s
         while True:
@@ -189,6 +189,8 @@ class BarIterator:
             return step.offered.frame
         if self._error is not None:
             raise self._error
+        for symbol, text in self._delivery.not_delivered.items():
+            raise _not_computed(symbol, text)
         return None
 
     def _notify(self) -> None:
@@ -211,6 +213,12 @@ def _seconds(until: float | None, limit: float | None) -> float | None:
         raise TimeoutError("no bar has ended in time")
     times = [time for time in (until, limit) if time is not None]
     return clock.real_seconds(max(0.0, min(times) - now)) if times else None
+
+
+def _not_computed(symbol: str, text: str) -> CoverageError:
+    sentence = f"the last bars of {symbol} cannot be computed again: {text}"
+    hint = "their trades are stored: call `live_bars` again with `since`"
+    return CoverageError(with_hint(sentence, hint), symbol=symbol)
 
 
 def _too_many(most: int, symbol: str) -> CoverageError:

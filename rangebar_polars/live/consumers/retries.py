@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-__all__ = ["LONGEST_WAIT_S", "Retries", "wait_after"]
+__all__ = ["FAILING_FROM", "LONGEST_WAIT_S", "Retries", "wait_after"]
 
 #: So many raises in a row make a consumer a failing one.
 FAILING_FROM = 4

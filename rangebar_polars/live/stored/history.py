@@ -5,7 +5,8 @@ All of it waits for files or for the exchange, and runs in threads beside the ev
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from typing import TYPE_CHECKING, Literal
 
@@ -30,9 +31,9 @@ from rangebar_polars.live.engine import HistoryDelayedError, HistoryError, Prepa
 from rangebar_polars.live.finalizing.digests import begin_revisions, digests_of
 from rangebar_polars.live.finalizing.revising import revision_of
 from rangebar_polars.live.protocol.sequencing import Start
-from rangebar_polars.live.protocol.spans import MissingIds, MissingReason
 from rangebar_polars.live.protocol.states import Failure, Reason
 from rangebar_polars.live.series import SeriesGroup, fresh_state, held_series
+from rangebar_polars.live.stored.trades import ID, TIME, Reached, contiguous
 from rangebar_polars.live.symbol_parts import SymbolRun
 from rangebar_polars.storage.live.journal import LiveJournal, encode_frame
 from rangebar_polars.storage.live.journal_file import JournalSchemaError
@@ -63,9 +64,6 @@ __all__ = [
     "StoredHistory",
 ]
 
-ID, TIME = "agg_trade_id", "timestamp"
-#: Trades that are pushed at once.
-ROWS = 100_000
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
@@ -81,19 +79,6 @@ class HistoryOptions:
     is_now: bool = False
     #: Whether whole days that are missing are fetched.
     fills_gaps: bool = True
-
-
-@dataclass(slots=True)
-class _Pushed:
-    """How far stored trades were pushed."""
-
-    applied_id: int | None = None
-    highest_us: int = 0
-    last_day: date | None = None
-    is_closed: bool = False
-    missing: list[MissingIds] = field(default_factory=list)
-    #: Revisions as JSON.
-    revisions: list[str] = field(default_factory=list)
 
 
 @dataclass(slots=True)
@@ -164,21 +149,43 @@ class StoredHistory:
         HistoryDelayedError
             The cache cannot be opened now.
         """
-        try:
-            return (
-                self._from_head(symbol, head_id) if self._options.is_now else self._prepared(symbol)
-            )
-        except JournalSchemaError:
-            # An older version must not write beside a newer one: this ends the program.
-            raise
-        except (CacheError, WorkerLostError) as error:
-            raise HistoryDelayedError(Reason.CACHE_UNAVAILABLE, str(error)) from error
-        except TransientSourceError as error:
-            raise HistoryDelayedError(Reason.REST_UNREACHABLE, str(error)) from error
-        except SourceError as error:
-            raise HistoryError(Failure.NOT_AT_SOURCE, str(error)) from error
-        except RangeBarError as error:
-            raise HistoryError(Failure.COVERAGE, str(error)) from error
+        with _worded():
+            if self._options.is_now:
+                return self._from_head(symbol, head_id)
+            return self._prepared(symbol)
+
+    def prepare_without_bars(self, symbol: str) -> Prepared:
+        """Return a symbol without series after the newest stored trade, or before today's first.
+
+        Its trades are journalled; a later `prepare` computes their bars.
+
+        Raises
+        ------
+        HistoryError, HistoryDelayedError, JournalSchemaError
+            As for `prepare`.
+        """
+        with _worded():
+            folder, today = self.folder(symbol), self._today()
+            damages = recover_journals(folder)
+            reached = Reached()
+            for _ in contiguous(folder, today - ONE_DAY, today, reached):
+                pass
+            first_day = today if reached.applied_id is None else today - ONE_DAY
+            group = SeriesGroup([], LiveBuilders([]))
+            start_day = _start_day(folder, first_day, today)
+            run, _ = self._begun(symbol, group, reached, first_day, start_day)
+            return Prepared(run, (), damages)
+
+    def check_states(self, symbol: str) -> None:
+        """Check that the states of series can be asked for.
+
+        Raises
+        ------
+        HistoryError, HistoryDelayedError
+            As for `prepare`.
+        """
+        with _worded():
+            self._states.chosen(self._options.specs[symbol], self._today(), self._options.since)
 
     def _prepared(self, symbol: str) -> Prepared:
         folder, today = self.folder(symbol), self._today()
@@ -188,30 +195,35 @@ class StoredHistory:
         bases = self._states.bases(series, today, fills=self._options.fills_gaps)
         first_day = min(base.first_day for base in bases)
         self._fetch(symbol, first_day, today)
-        start_day = live_from(folder, first_day, today)
-        if (given := given_day_after(folder, start_day, today)) is not None:
-            text = f"{given} was written by the user; `delete_ticks` removes it from the store"
-            raise HistoryError(Failure.GIVEN_DAY, text)
         group = SeriesGroup(series, LiveBuilders([base.state for base in bases]))
-        pushed = self._push_stored(folder, group, bases, today)
-        applied_id = pushed.applied_id
-        if applied_id is None:
-            applied_id = self._id_before(symbol, first_day)
-        open_day = start_day if pushed.last_day is None else max(pushed.last_day, start_day)
-        if pushed.is_closed and open_day == pushed.last_day:
-            open_day += ONE_DAY
-        start = Start(applied_id, pushed.highest_us, tuple(pushed.missing))
-        journal = LiveJournal(folder, day=open_day, applied_id=applied_id)
-        run = SymbolRun(start, group, stored_in_coins(journal, folder), open_day, start_day)
+        start_day = _start_day(folder, first_day, today)
+        reached = self._push_stored(folder, group, bases, today)
+        run, journal = self._begun(symbol, group, reached, first_day, start_day)
         try:
             known = digests_of(read_state(folder) or {})
-            revisions = begin_revisions(journal, group.series, bases, pushed.revisions, known)
+            revisions = begin_revisions(journal, group.series, bases, reached.revisions, known)
         except OSError as error:
             # The next attempt writes what could not be synced again.
             with suppress(OSError):
                 journal.close()
             raise HistoryDelayedError(Reason.DISK_FULL, str(error)) from error
         return Prepared(run, self._begins(chosen), damages, revisions, tuple(bases))
+
+    def _begun(
+        self, symbol: str, group: SeriesGroup, reached: Reached, first_day: date, start_day: date
+    ) -> tuple[SymbolRun, LiveJournal]:
+        """Return what goes on after the stored trades, and its journal."""
+        folder = self.folder(symbol)
+        applied_id = reached.applied_id
+        if applied_id is None:
+            applied_id = self._id_before(symbol, first_day)
+        open_day = start_day if reached.last_day is None else max(reached.last_day, start_day)
+        if reached.is_closed and open_day == reached.last_day:
+            open_day += ONE_DAY
+        start = Start(applied_id, reached.highest_us, tuple(reached.missing))
+        journal = LiveJournal(folder, day=open_day, applied_id=applied_id)
+        run = SymbolRun(start, group, stored_in_coins(journal, folder), open_day, start_day)
+        return run, journal
 
     def _from_head(self, symbol: str, head_id: int) -> Prepared:
         """Begin after the newest trade, in an empty store."""
@@ -264,13 +276,13 @@ class StoredHistory:
         folder, today = self.folder(symbol), self._today()
         bases = self._states.bases(series, today, fills=None)
         group = SeriesGroup(series, LiveBuilders([base.state for base in bases]))
-        pushed = self._push_stored(folder, group, bases, today + ONE_DAY)
-        if pushed.applied_id is None:
+        reached = self._push_stored(folder, group, bases, today + ONE_DAY)
+        if reached.applied_id is None:
             return None
-        first_day = today - ONE_DAY if pushed.last_day is None else pushed.last_day
-        records = filter(None, map(revision_of, pushed.revisions))
+        first_day = today - ONE_DAY if reached.last_day is None else reached.last_day
+        records = filter(None, map(revision_of, reached.revisions))
         revision = max((one.number for one in records), default=0)
-        return Followed(group, begins, pushed.applied_id, pushed.highest_us, first_day, revision)
+        return Followed(group, begins, reached.applied_id, reached.highest_us, first_day, revision)
 
     def _begins(self, chosen: Sequence[Sequence[BarSeries]]) -> tuple[BarSeries | None, ...]:
         """Return where new consumers begin: with the first series, or where the symbol is live."""
@@ -368,13 +380,13 @@ class StoredHistory:
 
     def _push_stored(
         self, folder: SymbolDir, group: SeriesGroup, bases: Sequence[Base], today: date
-    ) -> _Pushed:
+    ) -> Reached:
         """Push the trades after the states, as far as they are contiguous."""
         known = [base.last_id for base in bases if base.last_id is not None]
-        pushed = _Pushed(min(known) if len(known) == len(bases) else None)
+        reached = Reached(min(known) if len(known) == len(bases) else None)
         first_day = min(base.first_day for base in bases)
         anchors = [series.anchor for series in group.series]
-        for day, trades in self._contiguous(folder, first_day, today, pushed):
+        for day, trades in contiguous(folder, first_day, today, reached):
             whole = encode_frame(trades)
             for index, base in enumerate(bases):
                 if day < base.first_day:
@@ -385,36 +397,7 @@ class StoredHistory:
                     record = encode_frame(own)
                 if own.height:
                     group.push_one(index, day, record)
-        return pushed
-
-    def _contiguous(
-        self, folder: SymbolDir, first_day: date, last_day: date, pushed: _Pushed
-    ) -> Iterator[tuple[date, pl.DataFrame]]:
-        """Yield stored trades day by day, in parts, as far as no id is missing."""
-        view = live_view(folder, first_day, last_day)
-        for found in view.days():
-            pushed.revisions += found.revisions
-            if pushed.applied_id is None:
-                ids = [*(first for first, _ in found.absent), *found.trades.get_column(ID).head(1)]
-                if not ids:
-                    continue
-                pushed.applied_id = min(ids) - 1
-            after_id = pushed.applied_id
-            end_id = found.chain_end(after_id)
-            trades = found.trades.filter(pl.col(ID).is_between(after_id + 1, end_id))
-            pushed.missing += [
-                MissingIds(one.first, one.last, MissingReason(one.reason))
-                for one in found.missing
-                if one.last <= end_id
-            ]
-            for part in trades.iter_slices(ROWS):
-                yield found.day, part
-            pushed.applied_id, pushed.last_day = end_id, found.day
-            pushed.is_closed = found.is_closed
-            if trades.height:
-                pushed.highest_us = int(trades.get_column(TIME).dt.epoch("us")[-1])
-            if found.trades.height and end_id < found.trades.get_column(ID)[-1]:
-                return
+        return reached
 
     # Bars again
 
@@ -432,15 +415,15 @@ class StoredHistory:
         """
         folder = self.folder(symbol)
         group = SeriesGroup([series], LiveBuilders([base.state]))
-        pushed = _Pushed(base.last_id)
+        reached = Reached(base.last_id)
         today = self._today() + ONE_DAY
-        for day, trades in self._contiguous(folder, base.first_day, today, pushed):
+        for day, trades in contiguous(folder, base.first_day, today, reached):
             own = trades
             if day_start(day) < series.anchor:
                 own = trades.filter(pl.col(TIME) >= series.anchor)
             if own.height:
                 group.push_one(0, day, encode_frame(own))
-        return group, pushed.applied_id
+        return group, reached.applied_id
 
     def bars_after(
         self, symbol: str, series: BarSeries, last_id: int, limit: int
@@ -450,15 +433,14 @@ class StoredHistory:
         base = yield from self._states.bars_after(series, last_id, limit)
         end = segment_of(series.anchor, series.spec.reset).end
         if end is not None and base.first_day >= end:
-            reached = last_id if base.last_id is None else max(last_id, base.last_id)
-            yield Replayed(no_bars(), reached)
+            yield Replayed(no_bars(), max(last_id, -1 if base.last_id is None else base.last_id))
             return
         group = SeriesGroup([series], LiveBuilders([base.state]))
-        pushed = _Pushed(base.last_id)
+        reached = Reached(base.last_id)
         ids = pl.col("last_agg_trade_id")
         is_last = False
         today = self._today() + ONE_DAY
-        for day, trades in self._contiguous(folder, base.first_day, today, pushed):
+        for day, trades in contiguous(folder, base.first_day, today, reached):
             own = trades
             if day_start(day) < series.anchor:
                 own = trades.filter(pl.col(TIME) >= series.anchor)
@@ -469,8 +451,35 @@ class StoredHistory:
                 yield Replayed(_after(bars, series, last_id, ids), through_id)
                 if is_last:
                     return
-        applied_id = last_id if pushed.applied_id is None else max(last_id, pushed.applied_id)
+        applied_id = last_id if reached.applied_id is None else max(last_id, reached.applied_id)
         yield Replayed(_after([], series, last_id, ids), applied_id)
+
+
+def _start_day(folder: SymbolDir, first_day: date, today: date) -> date:
+    """Return the first day whose trades are journalled."""
+    start_day = live_from(folder, first_day, today)
+    if (given := given_day_after(folder, start_day, today)) is not None:
+        text = f"{given} was written by the user; `delete_ticks` removes it from the store"
+        raise HistoryError(Failure.GIVEN_DAY, text)
+    return start_day
+
+
+@contextmanager
+def _worded() -> Iterator[None]:
+    """Raise what a symbol can wait for as `HistoryDelayedError`, and the rest as `HistoryError`."""
+    try:
+        yield
+    except JournalSchemaError:
+        # An older version must not write beside a newer one: this ends the program.
+        raise
+    except (CacheError, WorkerLostError) as error:
+        raise HistoryDelayedError(Reason.CACHE_UNAVAILABLE, str(error)) from error
+    except TransientSourceError as error:
+        raise HistoryDelayedError(Reason.REST_UNREACHABLE, str(error)) from error
+    except SourceError as error:
+        raise HistoryError(Failure.NOT_AT_SOURCE, str(error)) from error
+    except RangeBarError as error:
+        raise HistoryError(Failure.COVERAGE, str(error)) from error
 
 
 def _after(

@@ -1,0 +1,1 @@
+"""What is stored of a symbol when live bars begin."""
