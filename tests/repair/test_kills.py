@@ -6,20 +6,16 @@ import json
 import shutil
 import signal
 import sys
-import threading
 from contextlib import ExitStack
 
 import pytest
 
-import rangebar_polars as rb
-from live.commands import Command, Program
 from live.market import SYMBOL, wait_for
-from live.test_acceptance_crowd import Crowd
 from live.test_finalize import stream
 from rangebar_polars._files.failpoints import Step
 from rangebar_polars.kintsugi import kintsugi_pass
 from rangebar_polars.storage.parquet import TickStorage
-from repair.conftest import DAYS, FIRST, LAST, THRESHOLDS, files, ticks, units
+from repair.conftest import DAYS, FIRST, LAST, files, ticks, units
 from repair.processes import Repair, held, is_open, watched
 from repair.test_damages import folder_of, put_without, sql
 from repetitions import repeated
@@ -127,7 +123,10 @@ def test_of_two_passes_at_once_one_waits(market, stock, tmp_path):
         first = stack.enter_context(Repair(market, stock, tmp_path, site=site))
         wait_for(lambda: held(gate), first.said)
         site = watched(trace=trace, traced=tuple(STEPS))
-        second = stack.enter_context(Repair(market, stock, tmp_path, site=site))
+        # However long the first one takes.
+        environment = {"RANGEBAR_TICK_LOCK_WAIT_S": "0"}
+        options = {"site": site, "environment": environment}
+        second = stack.enter_context(Repair(market, stock, tmp_path, **options))
         wait_for(lambda: is_open(second.process.pid, lock), second.said)
         gate.touch()
         assert first.report()["status"] == "healed"
