@@ -7,21 +7,30 @@ import shutil
 import signal
 import sys
 from contextlib import ExitStack
+from datetime import UTC, datetime
 
+import polars as pl
 import pytest
 
-from live.market import SYMBOL, wait_for
+from exchange import Exchange
+from exchange.archive import trades_csv, zip_of
+from live.commands import Command, Program
+from live.market import SYMBOL, point_at, wait_for
+from live.test_acceptance_crowd import Crowd
 from live.test_finalize import stream
+from population.places import Bridge
 from rangebar_polars._files.failpoints import Step
 from rangebar_polars.kintsugi import kintsugi_pass
+from rangebar_polars.readers.cached import get_cached_bars
 from rangebar_polars.storage.parquet import TickStorage
-from repair.conftest import DAYS, FIRST, LAST, files, ticks, units
+from repair.conftest import DAYS, FIRST, LAST, ONE, THRESHOLDS, files, populate, ticks, units
 from repair.processes import Repair, held, is_open, watched
 from repair.test_damages import folder_of, put_without, sql
 from repetitions import repeated
 
 #: The number of the repetition of each step at which a pass is killed.
 COUNTS = repeated([1], [1, 2, 3])
+READERS = repeated(1, 4)
 STEPS = [step for step in Step if step.area == "repair"]
 
 
@@ -35,7 +44,10 @@ def stock(clean, market, tape, damaged, monkeypatch):
         with monkeypatch.context() as closing:
             # It is copied after it was closed.
             closing.setenv("RANGEBAR_CACHE_IDLE_S", "0")
-            sql(clean, f"ALTER TABLE {{bars}} DELETE WHERE unit_day = '{DAYS[2]}'")
+            sql(
+                clean,
+                f"ALTER TABLE {{bars}} DELETE WHERE unit_day = '{DAYS[2]}' AND threshold = 250",
+            )
         shutil.copytree(clean, damaged)
     folder = clean.parent / "damaged"
     shutil.copytree(damaged, folder)
@@ -134,3 +146,133 @@ def test_of_two_passes_at_once_one_waits(market, stock, tmp_path):
         assert second.report() == {"status": "clean", "tasks": [], "failures": []}
     assert not trace.exists()
     assert_nothing_left(stock)
+
+
+#: Reads the cached bars of a span for each line of stdin, in two ways.
+READER = """
+import json, sys, warnings
+import rangebar_polars as rb
+from rangebar_polars.readers.cached import get_cached_bars
+
+warnings.simplefilter("ignore")  # the ticks have changed
+symbol, first, last, dsn, *thresholds = sys.argv[1:]
+for _ in sys.stdin:
+    rows = []
+    for threshold in map(int, thresholds):
+        kept = get_cached_bars(symbol, threshold, first, last, dsn=dsn)
+        chart = rb.get_range_bars(symbol, first, last, threshold, fetch_if_missing=False, dsn=dsn)
+        rows.append([kept["close"].to_list(), kept["volume"].to_list()])
+        rows.append([chart["Close"].to_list(), chart["Volume"].to_list()])
+    print(json.dumps(rows), flush=True)
+"""
+
+
+class Reading(Program):
+    """Reads the bars of two thresholds; `Crowd` lets it."""
+
+    def __init__(self, exchange, cache, folder, dsn):
+        words = ["-c", READER, SYMBOL, str(FIRST), str(LAST), dsn, *map(str, THRESHOLDS)]
+        super().__init__(words, exchange, cache, folder)
+
+    def bars(self, *_, **__):
+        count = len(self.texts)
+        self.process.stdin.write("read\n")
+        self.process.stdin.flush()
+        wait_for(
+            lambda: len(self.texts) > count or self.process.poll() is not None,
+            self.said,
+        )
+        assert self.process.poll() is None, self.said()
+        return {"rows": self.read()[count]}
+
+
+def kept(dsn):
+    """Bars as a `Reading` gives them: of each threshold, by two functions."""
+    found = []
+    for threshold in THRESHOLDS:
+        bars = get_cached_bars(SYMBOL, threshold, FIRST, LAST, dsn=dsn)
+        found += [[bars["close"].to_list(), bars["volume"].to_list()]] * 2
+    return found
+
+
+@pytest.fixture(scope="module")
+def bridge(tmp_path_factory):
+    pytest.importorskip("clickhouse_connect")
+    one = Bridge(tmp_path_factory.mktemp("bridge") / "server")
+    yield one
+    one.stop()
+
+
+def test_beside_a_sidecar_a_population_readers_and_gc(tape, bridge, tmp_path, monkeypatch):
+    """Readers see the bars of before or those of after, whole."""
+    place, other = bridge.database(tmp_path / "cache"), bridge.database(tmp_path / "other")
+    cache, gate = place.folder, tmp_path / "gate"
+    with Exchange(tape, now=datetime.now(UTC)) as exchange, ExitStack() as stack:
+        point_at(exchange, cache, monkeypatch)
+        for day in (LAST + ONE, LAST + 2 * ONE):
+            exchange.put(exchange.path(day), None)
+        populate(cache, dsn=place.dsn)
+        old = kept(place.dsn)
+        publish(exchange, tape, DAYS[2])
+        stack.enter_context(exchange.live())
+        options = ["--dsn", place.dsn, "--finalize-interval", "20"]
+        series = {"symbols": [SYMBOL], "thresholds": THRESHOLDS, "options": options}
+        sidecar = stack.enter_context(Command(exchange, cache, tmp_path, **series))
+        sidecar.wait_ready()
+
+        def rangebar(*words):
+            words = ["-m", "rangebar_polars", *words, "--dsn", place.dsn]
+            return Program(words, exchange, cache, tmp_path)
+
+        readers = [
+            stack.enter_context(Reading(exchange, cache, tmp_path, place.dsn))
+            for _ in range(READERS)
+        ]
+        with Crowd(exchange) as crowd:
+            for reader in readers:
+                crowd.read(reader)
+            site = watched(Step.TICKS_FILLED, gate=gate)
+            options = ["--dsn", place.dsn]
+            first = stack.enter_context(Repair(exchange, cache, tmp_path, *options, site=site))
+            wait_for(lambda: held(gate), first.said)
+            wait_for_reads(crowd)
+            held_reads = [list(reads) for reads in crowd.reads]
+            words = ["populate", SYMBOL, str(FIRST), str(LAST), "-t", "1000"]
+            others = [stack.enter_context(rangebar(*one)) for one in (["cache", "gc"], words)]
+            gate.touch()
+            # What a population holds is left to the next pass.
+            assert first.ended() in (0, 1), first.said()
+            assert [one.ended() for one in others] == [0, 0], [one.said() for one in others]
+            wait_for_reads(crowd)
+        for _ in range(2):
+            report = kintsugi_pass(cache_dir=cache, dsn=place.dsn)
+        assert (report.status, len(report)) == ("clean", 0), str(report)
+        assert sidecar.ended(signal.SIGTERM) == 0, sidecar.said()
+        populate(other.folder, dsn=other.dsn)
+        new = kept(other.dsn)
+        assert kept(place.dsn) == new
+        assert all(before != after for before, after in zip(old, new, strict=True))
+    assert all(read == old for reads in held_reads for read in reads)
+    for reads in crowd.reads:
+        # Each series changes at a moment of its own, and once.
+        for number, (before, after) in enumerate(zip(old, new, strict=True)):
+            seen = [read[number] for read in reads]
+            count = seen.count(before)
+            assert seen == [before] * count + [after] * (len(seen) - count)
+        assert reads[-1] == new
+    for program in (first, sidecar, *others):
+        assert "Traceback" not in program.said()
+
+
+def wait_for_reads(crowd):
+    """Wait until each reader has read once more, from its beginning."""
+    counts = [len(reads) + 2 for reads in crowd.reads]
+    wait_for(lambda: all(len(r) >= n for r, n in zip(crowd.reads, counts, strict=True)))
+
+
+def publish(exchange, tape, day):
+    """Publish the archive of a day again, with other prices."""
+    path = exchange.path(day)
+    member = path.rpartition("/")[2].replace(".zip", ".csv")
+    ticks = tape.day(day).with_columns((pl.col("price") * 1.02).round(tape.price_digits))
+    exchange.put(path, zip_of({member: trades_csv(ticks, tape)}))
