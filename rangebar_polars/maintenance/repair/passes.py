@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from rangebar_polars._files.atomic import disk_errors
 from rangebar_polars._files.failpoints import Step, failpoint
-from rangebar_polars._files.locks import LockFile, wait_for_lock
+from rangebar_polars._files.locks import LockFile, wait_a_little
 from rangebar_polars._utils import clock
 from rangebar_polars._utils.caught import Caught
 from rangebar_polars.events import emit_hook
@@ -107,7 +108,7 @@ class RepairPass:
 
     def run(self) -> KintsugiReport:
         """Repair what is found. A second pass on the same cache folder waits."""
-        with _lock(self._folder / ".lock"), self._requesting():
+        with _lock(self._folder / ".lock", self._is_stopped), self._requesting():
             checked = Checked(self._folder / "checked.json")
             found = discover(self._scope, checked, self._limits.max_stale_hours, self._is_late)
             checked.save()
@@ -258,13 +259,15 @@ class RepairPass:
 
 
 @contextmanager
-def _lock(path: Path) -> Iterator[None]:
-    """Hold the lock of passes over a cache folder; wait for another one."""
+def _lock(path: Path, is_stopped: Callable[[], bool]) -> Iterator[None]:
+    """Hold the lock of passes over a cache folder; wait for another one, which may take hours."""
     with disk_errors(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         file = LockFile(path)
     try:
-        wait_for_lock(file.try_lock, file.descriptor, path)
+        # A pass that was stopped begins no task, so it may look beside another one.
+        while not file.try_lock() and not is_stopped():
+            wait_a_little(math.inf)
         yield
     finally:
         file.close()
