@@ -16,25 +16,25 @@ from rangebar_polars.events import emit_hook
 from rangebar_polars.exceptions import LeaseError, MissingExtraError, SettingError
 from rangebar_polars.fetch.source import Caller, request_context
 from rangebar_polars.ingest.id_gap import first_line
-from rangebar_polars.maintenance.repair import actions
-from rangebar_polars.maintenance.repair.checked import Checked
-from rangebar_polars.maintenance.repair.discover import bars_of, discover, in_order
-from rangebar_polars.maintenance.repair.ledger import UNREPAIRABLE, Ledger
-from rangebar_polars.maintenance.repair.shards import (
+from rangebar_polars.kintsugi import actions
+from rangebar_polars.kintsugi.checked import Checked
+from rangebar_polars.kintsugi.discover import bars_of, discover, in_order
+from rangebar_polars.kintsugi.ledger import UNREPAIRABLE, Ledger
+from rangebar_polars.kintsugi.shards import (
     BAR_KINDS,
     KintsugiReport,
     KintsugiResult,
     is_healed,
 )
-from rangebar_polars.maintenance.repair.verify import bars_fault, ticks_fault
+from rangebar_polars.kintsugi.verify import bars_fault, ticks_fault
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
-    from rangebar_polars.maintenance.repair.actions import Done
-    from rangebar_polars.maintenance.repair.scope import Scope
-    from rangebar_polars.maintenance.repair.shards import Shard
+    from rangebar_polars.kintsugi.actions import Done
+    from rangebar_polars.kintsugi.scope import Scope
+    from rangebar_polars.kintsugi.shards import Shard
 
 __all__ = ["Limits", "RepairPass"]
 

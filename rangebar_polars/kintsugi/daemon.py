@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from types import FrameType
 
-    from rangebar_polars.maintenance.repair.shards import KintsugiReport
+    from rangebar_polars.kintsugi.shards import KintsugiReport
 
 __all__ = ["run_daemon"]
 

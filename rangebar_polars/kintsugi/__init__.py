@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING
 from rangebar_polars._utils.arguments.checks import require_bool
 from rangebar_polars._utils.fork import raise_if_forked
 from rangebar_polars.exceptions import RangeBarError, with_hint
-from rangebar_polars.maintenance.repair.daemon import run_daemon
-from rangebar_polars.maintenance.repair.passes import Limits, RepairPass
-from rangebar_polars.maintenance.repair.scope import Scope
-from rangebar_polars.maintenance.repair.shards import KintsugiReport, KintsugiResult, Shard
+from rangebar_polars.kintsugi.daemon import run_daemon
+from rangebar_polars.kintsugi.passes import Limits, RepairPass
+from rangebar_polars.kintsugi.scope import Scope
+from rangebar_polars.kintsugi.shards import KintsugiReport, KintsugiResult, Shard
 from rangebar_polars.sources import canonical_market
 from rangebar_polars.storage.parquet import TickStorage
 from rangebar_polars.symbol_registry import validate_symbol_registered

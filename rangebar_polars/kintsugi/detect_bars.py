@@ -16,7 +16,7 @@ from rangebar_polars.clickhouse.query.units import states_of, where_units
 from rangebar_polars.clickhouse.schema.rows import hash_sql
 from rangebar_polars.exceptions import CacheError, CheckpointError, NoAnswerError
 from rangebar_polars.ingest.newest_day import newest_day
-from rangebar_polars.maintenance.repair.scope import is_populated
+from rangebar_polars.kintsugi.scope import is_populated
 from rangebar_polars.maintenance.tasks import update_tasks
 from rangebar_polars.populate.refresh import stale_days
 from rangebar_polars.sources import Venue
@@ -29,8 +29,8 @@ if TYPE_CHECKING:
 
     from rangebar_polars.bar_series.units import Chain, Unit
     from rangebar_polars.clickhouse.connection.client import Cache
-    from rangebar_polars.maintenance.repair.scope import Place, Scope
-    from rangebar_polars.maintenance.repair.shards import Shard
+    from rangebar_polars.kintsugi.scope import Place, Scope
+    from rangebar_polars.kintsugi.shards import Shard
 
 __all__ = ["damaged_units", "heads_behind", "open_generations", "stale_units", "unreadable_states"]
 

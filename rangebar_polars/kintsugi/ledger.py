@@ -13,7 +13,7 @@ from rangebar_polars._utils import clock
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from rangebar_polars.maintenance.repair.shards import KintsugiResult
+    from rangebar_polars.kintsugi.shards import KintsugiResult
 
 __all__ = ["Ledger", "Tries"]
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from rangebar_polars._utils.span import ONE_DAY, Span, day_start
 from rangebar_polars.bar_series.identity import BAR_SEMANTICS
-from rangebar_polars.maintenance.repair.shards import Shard
+from rangebar_polars.kintsugi.shards import Shard
 from rangebar_polars.storage.layout import is_folder
 from rangebar_polars.storage.manifest.versions import read_manifest
 from rangebar_polars.storage.reading.plan import covered_days, current_entries
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from rangebar_polars.bar_series.units import Chain
-    from rangebar_polars.maintenance.repair.shards import Kind, Priority
+    from rangebar_polars.kintsugi.shards import Kind, Priority
     from rangebar_polars.storage.coverage import DayCoverage
     from rangebar_polars.storage.layout import SymbolDir
     from rangebar_polars.storage.manifest.entry import DayEntry
@@ -191,7 +191,7 @@ def hours_between(before_us: int | None, after_us: int | None) -> float:
 
     Examples
     --------
-    >>> from rangebar_polars.maintenance.repair.scope import hours_between
+    >>> from rangebar_polars.kintsugi.scope import hours_between
     >>> hours_between(0, 5_400_000_000), hours_between(None, 1)
     (1.5, 0.0)
     """

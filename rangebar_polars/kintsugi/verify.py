@@ -11,9 +11,9 @@ from rangebar_polars.bar_series.live_builders import bars_state
 from rangebar_polars.clickhouse.open import reading
 from rangebar_polars.clickhouse.query.units import read_chains, states_of
 from rangebar_polars.clickhouse.schema.rows import rows_of
-from rangebar_polars.maintenance.repair.detect_ticks import holes_and_tails, is_compacted
-from rangebar_polars.maintenance.repair.discover import bars_of
-from rangebar_polars.maintenance.repair.scope import Place
+from rangebar_polars.kintsugi.detect_ticks import holes_and_tails, is_compacted
+from rangebar_polars.kintsugi.discover import bars_of
+from rangebar_polars.kintsugi.scope import Place
 from rangebar_polars.storage.snapshot import snapshot
 
 if TYPE_CHECKING:
@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 
     from rangebar_polars.bar_series.identity import BarSeries
     from rangebar_polars.bar_series.units import Chain
-    from rangebar_polars.maintenance.repair.scope import Scope
-    from rangebar_polars.maintenance.repair.shards import Shard
+    from rangebar_polars.kintsugi.scope import Scope
+    from rangebar_polars.kintsugi.shards import Shard
 
 __all__ = ["bars_fault", "ticks_fault"]
 

@@ -20,9 +20,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from rangebar_polars.fetch.transport import Transport
-    from rangebar_polars.maintenance.repair.checked import Checked
-    from rangebar_polars.maintenance.repair.scope import Place
-    from rangebar_polars.maintenance.repair.shards import Shard
+    from rangebar_polars.kintsugi.checked import Checked
+    from rangebar_polars.kintsugi.scope import Place
+    from rangebar_polars.kintsugi.shards import Shard
     from rangebar_polars.storage.coverage import DayCoverage, Gap
     from rangebar_polars.storage.manifest.entry import DayEntry
 

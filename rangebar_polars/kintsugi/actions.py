@@ -27,8 +27,8 @@ from rangebar_polars.symbol_registry import past_gate
 if TYPE_CHECKING:
     from datetime import date
 
-    from rangebar_polars.maintenance.repair.scope import Scope
-    from rangebar_polars.maintenance.repair.shards import Action, Shard
+    from rangebar_polars.kintsugi.scope import Scope
+    from rangebar_polars.kintsugi.shards import Action, Shard
 
 __all__ = ["Done", "SkippedError", "compact_journal", "populate_head", "rebuild", "repair_ticks"]
 

@@ -10,18 +10,18 @@ from rangebar_polars.clickhouse.open import reading
 from rangebar_polars.clickhouse.query.units import read_chains
 from rangebar_polars.exceptions import MissingExtraError, SettingError
 from rangebar_polars.ingest.id_gap import first_line
-from rangebar_polars.maintenance.repair import detect_bars, detect_ticks
-from rangebar_polars.maintenance.repair.scope import Place
-from rangebar_polars.maintenance.repair.shards import BAR_KINDS, KINDS
+from rangebar_polars.kintsugi import detect_bars, detect_ticks
+from rangebar_polars.kintsugi.scope import Place
+from rangebar_polars.kintsugi.shards import BAR_KINDS, KINDS
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from rangebar_polars.bar_series.units import Chain
     from rangebar_polars.clickhouse.connection.client import Cache
-    from rangebar_polars.maintenance.repair.checked import Checked
-    from rangebar_polars.maintenance.repair.scope import Scope
-    from rangebar_polars.maintenance.repair.shards import Shard
+    from rangebar_polars.kintsugi.checked import Checked
+    from rangebar_polars.kintsugi.scope import Scope
+    from rangebar_polars.kintsugi.shards import Shard
 
 __all__ = ["Discovery", "bars_of", "discover", "in_order", "ticks_of"]
 

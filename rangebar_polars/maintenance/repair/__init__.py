@@ -1,1 +1,0 @@
-"""Find what is missing, stale, damaged or different in a store and its cache, and repair it."""
