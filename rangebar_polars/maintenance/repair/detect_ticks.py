@@ -14,6 +14,7 @@ from rangebar_polars.fetch.registry import archive_probe
 from rangebar_polars.storage.coverage import MISSING
 from rangebar_polars.storage.days.day_file import FileFaultError, read_day, read_verified
 from rangebar_polars.storage.layout import is_folder
+from rangebar_polars.storage.reading.plan import PRUNED
 from rangebar_polars.symbol_registry import get_effective_start_date
 
 if TYPE_CHECKING:
@@ -55,7 +56,9 @@ def holes_and_tails(place: Place) -> list[Shard]:
     missing: list[date] = []
     is_after_hole = False
     for one in covered:
-        is_missing = one.state == MISSING and one.day >= starts and one.day not in streamed
+        # Nobody needs the ticks of a day that was pruned.
+        is_missing = one.state == MISSING and one.reason != PRUNED
+        is_missing = is_missing and one.day >= starts and one.day not in streamed
         if missing and not is_missing:
             found.append(_missing(place, missing, entries))
             missing = []
