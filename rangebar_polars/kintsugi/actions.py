@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from contextlib import closing
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -15,13 +16,18 @@ from rangebar_polars.exceptions import (
     TickDataError,
     with_hint,
 )
+from rangebar_polars.fetch.registry import day_source
 from rangebar_polars.ingest.fetch import fetch_ticks
 from rangebar_polars.ingest.newest_day import Clamp
+from rangebar_polars.kintsugi.detect_ticks import missing_at_end
 from rangebar_polars.populate.plan import Request
 from rangebar_polars.populate.populate import populate_requests
 from rangebar_polars.populate.state import PopulationOptions
+from rangebar_polars.storage.coverage import Gap
+from rangebar_polars.storage.layout import month_of
 from rangebar_polars.storage.live.compact import compact_day
 from rangebar_polars.storage.live.writer_lock import WriterLock
+from rangebar_polars.storage.manifest.versions import read_manifest
 from rangebar_polars.symbol_registry import past_gate
 
 if TYPE_CHECKING:
@@ -29,6 +35,7 @@ if TYPE_CHECKING:
 
     from rangebar_polars.kintsugi.scope import Scope
     from rangebar_polars.kintsugi.shards import Action, Shard
+    from rangebar_polars.storage.manifest.entry import DayEntry
 
 __all__ = ["Done", "SkippedError", "compact_journal", "populate_head", "rebuild", "repair_ticks"]
 
@@ -70,6 +77,8 @@ def repair_ticks(shard: Shard, scope: Scope) -> Done:
         if _is_of_user(shard, scope):
             hint = "write it again with `TickStorage.write_ticks`"
             raise TickDataError(with_hint("only you can repair a day that you wrote", hint))
+    if shard.kind == "tick_gap" and _is_after_end(shard, scope):
+        return _fill_end(shard, scope)
     with past_gate(shard.symbol):
         report = fetch_ticks(
             shard.symbol,
@@ -97,6 +106,32 @@ def repair_ticks(shard: Shard, scope: Scope) -> Done:
     return done
 
 
+def _is_after_end(shard: Shard, scope: Scope) -> bool:
+    """Return whether missing ids follow the last one of a day, so that a fetch does not see them."""
+    entry = _entry(shard, scope, shard.days[0])
+    return (
+        entry is not None
+        and shard.last_id is not None
+        and bool(missing_at_end(entry, shard.last_id))
+    )
+
+
+def _fill_end(shard: Shard, scope: Scope) -> Done:
+    """Request ids that belong to the end of a day."""
+    assert shard.first_id is not None  # noqa: S101 - a gap has ids
+    assert shard.last_id is not None  # noqa: S101
+    symbol, venue = shard.symbol, {"source": shard.source, "market": shard.market}
+    with past_gate(symbol), closing(day_source(symbol, shard.source, shard.market)) as source:
+        if source.by_id is None:
+            raise SourceError(f"the source has no ids of {symbol}")
+        rows, spans = source.by_id.ids(shard.first_id, shard.last_id)
+    absent = [Gap(shard.days[0], *span) for span in spans]
+    scope.storage.fill_gaps(symbol, rows, absent, **venue)
+    failpoint(Step.TICKS_FILLED)
+    action: Action = "repaired" if rows.height else "absent"
+    return Done(action, rows=rows.height, used_ids=True, has_new_ticks=True)
+
+
 def _set_aside(shard: Shard, scope: Scope) -> None:
     """Have a reader find out that the file of a day is faulty."""
     for day in shard.days:
@@ -109,15 +144,16 @@ def _set_aside(shard: Shard, scope: Scope) -> None:
 
 
 def _is_of_user(shard: Shard, scope: Scope) -> bool:
-    from rangebar_polars.storage.layout import month_of
-    from rangebar_polars.storage.manifest.versions import read_manifest
-
-    folder = scope.storage.symbol_dir(shard.symbol, shard.source, shard.market)
-    entries = (read_manifest(folder, month_of(day)).days.get(day) for day in shard.days)
+    entries = (_entry(shard, scope, day) for day in shard.days)
     return any(
         entry is not None and not entry.is_stored and entry.kept_state == "given"
         for entry in entries
     )
+
+
+def _entry(shard: Shard, scope: Scope, day: date) -> DayEntry | None:
+    folder = scope.storage.symbol_dir(shard.symbol, shard.source, shard.market)
+    return read_manifest(folder, month_of(day)).days.get(day)
 
 
 def compact_journal(shard: Shard, scope: Scope) -> Done:

@@ -11,9 +11,11 @@ from rangebar_polars._utils import clock
 from rangebar_polars._utils.span import ONE_DAY
 from rangebar_polars.fetch.checksum import SUFFIX, parse_checksum
 from rangebar_polars.fetch.registry import archive_probe
-from rangebar_polars.storage.coverage import MISSING
+from rangebar_polars.sources import has_monthly_ids, is_user_source
+from rangebar_polars.storage.coverage import MISSING, IdSpans
 from rangebar_polars.storage.days.day_file import FileFaultError, read_day, read_verified
 from rangebar_polars.storage.layout import is_folder
+from rangebar_polars.storage.reading.plan import PRUNED
 from rangebar_polars.symbol_registry import get_effective_start_date
 
 if TYPE_CHECKING:
@@ -28,8 +30,10 @@ if TYPE_CHECKING:
 
 __all__ = [
     "changed_archives",
+    "cut_ends",
     "faulty_files",
     "holes_and_tails",
+    "missing_at_end",
     "orphan_journals",
 ]
 
@@ -55,7 +59,9 @@ def holes_and_tails(place: Place) -> list[Shard]:
     missing: list[date] = []
     is_after_hole = False
     for one in covered:
-        is_missing = one.state == MISSING and one.day >= starts and one.day not in streamed
+        # Nobody needs the ticks of a day that was pruned.
+        is_missing = one.state == MISSING and one.reason != PRUNED
+        is_missing = is_missing and one.day >= starts and one.day not in streamed
         if missing and not is_missing:
             found.append(_missing(place, missing, entries))
             missing = []
@@ -131,6 +137,43 @@ def _around_gap(
     if above < trades.height:
         after_us = int(times[above])
     return (before_us, after_us), before_id
+
+
+def cut_ends(place: Place) -> list[Shard]:
+    """Return the tasks of days that end before the last id that their bars were computed from.
+
+    After them, the store has no day whose ids would show that.
+    """
+    source = place.folder.source
+    if not place.chains or is_user_source(source) or has_monthly_ids(source):
+        return []
+    covered, _ = place.coverage()
+    streamed = place.streamed([one.day for one in covered])
+    stored = {one.day for one in covered if one.is_stored}
+    seen = {
+        day: max(unit.tick_last_id or 0 for unit in units)
+        for day in stored
+        if (units := [unit for chain in place.chains if (unit := chain.unit(day)) is not None])
+    }
+    found = []
+    for one in covered:
+        day, entry = one.day, one.entry
+        if entry is None or entry.may_grow or day not in seen or day in streamed:
+            continue
+        if day + ONE_DAY in stored:
+            continue
+        reason = "bars were computed from ids that the store does not have any more"
+        for ids in missing_at_end(entry, seen[day]):
+            around = (entry.max_ts_us, None), entry.last_id
+            found.append(place.shard("tick_gap", [day], reason, ids=ids, around=around))
+    return found
+
+
+def missing_at_end(entry: DayEntry, last_id: int) -> list[tuple[int, int]]:
+    """Return the spans of ids from the end of a day to an id that are not known to be absent."""
+    if entry.last_id is None or entry.last_id >= last_id:
+        return []
+    return IdSpans(entry.source_absent).missing_from((entry.last_id + 1, last_id))
 
 
 def faulty_files(place: Place, checked: Checked, is_late: Callable[[], bool]) -> list[Shard]:

@@ -195,9 +195,16 @@ class RepairPass:
         """Return why a task is left to a later pass; empty if it is not."""
         if self._is_stopped():
             return "the pass was stopped"
-        if not ledger.is_due(shard.key):
+        if not ledger.is_due(shard.key) and not self._was_rebuilt(shard):
             return "it failed before, and is tried again later"
         return "" if shard.priority in ("P0", "P1") else self._limit_of(shard)
+
+    def _was_rebuilt(self, shard: Shard) -> bool:
+        """Return whether an earlier task of the pass has rebuilt the bars of a series already."""
+        return shard.kind != "head_behind" and any(
+            result.healed and result.shard.kind in BAR_KINDS and result.shard.series == shard.series
+            for result in self._results
+        )
 
     def _limit_of(self, shard: Shard) -> str:
         """Return the limit that a task which can wait has met; empty for none."""

@@ -11,7 +11,11 @@ from rangebar_polars.bar_series.live_builders import bars_state
 from rangebar_polars.clickhouse.open import reading
 from rangebar_polars.clickhouse.query.units import read_chains, states_of
 from rangebar_polars.clickhouse.schema.rows import rows_of
-from rangebar_polars.kintsugi.detect_ticks import holes_and_tails, is_compacted
+from rangebar_polars.kintsugi.detect_ticks import (
+    holes_and_tails,
+    is_compacted,
+    missing_at_end,
+)
 from rangebar_polars.kintsugi.discover import bars_of
 from rangebar_polars.kintsugi.scope import Place
 from rangebar_polars.storage.snapshot import snapshot
@@ -36,6 +40,10 @@ def ticks_fault(shard: Shard, scope: Scope) -> str:
     if shard.kind == "orphan_journal":
         left = [day for day in shard.days if not is_compacted(place.named_days.get(day))]
         return f"the journals of {left[0]} are not compacted" if left else ""
+    entry = place.named_days.get(shard.days[0])
+    if shard.kind == "tick_gap" and shard.last_id is not None and entry is not None:
+        for first_id, last_id in missing_at_end(entry, shard.last_id):
+            return f"ids {first_id} to {last_id} are missing"
     for found in holes_and_tails(place):
         if found.kind == shard.kind and set(found.days) & set(shard.days):
             return found.reason

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import warnings
+from contextlib import contextmanager
 from datetime import UTC, datetime
 
 import polars as pl
@@ -14,13 +15,16 @@ import rangebar_polars as rb
 from exchange import Exchange
 from exchange.archive import trades_csv, zip_of
 from live.commands import Program
-from live.market import SYMBOL
+from live.market import SYMBOL, point_at
 from rangebar_polars.readers.cached import get_cached_bars
 from rangebar_polars.storage.parquet import TickStorage
-from repair.conftest import DAYS, FIRST, LAST, ONE, THRESHOLDS
+from repair.conftest import DAYS, FIRST, LAST, ONE
 from repair.processes import Repair
+from repetitions import repeated
 
 ID = "agg_trade_id"
+#: One is enough, and is computed sooner.
+THRESHOLDS = repeated([250], [250, 500])
 TEXT = ",".join(map(str, THRESHOLDS))
 HOUR, FLIPPED, ARCHIVED, CUT = DAYS[0], DAYS[1], DAYS[2], DAYS[3]
 
@@ -41,9 +45,20 @@ def rangebar(exchange, cache, folder, *words):
         return status, "".join(program.texts)
 
 
-def populate(exchange, cache, folder):
-    words = ["populate", SYMBOL, str(FIRST), str(LAST), "-t", TEXT, "--quiet"]
-    assert rangebar(exchange, cache, folder, *words)[0] == 0
+@contextmanager
+def closing():
+    """Close the cache after each call of this process."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("RANGEBAR_CACHE_IDLE_S", "0")
+        yield
+
+
+def populate(exchange, cache, monkeypatch):
+    point_at(exchange, cache, monkeypatch)
+    with closing():
+        rb.populate_cache_resumable(
+            SYMBOL, FIRST, LAST, threshold_decimal_bps=THRESHOLDS, verbose=False, cache_dir=cache
+        )
 
 
 def repair(exchange, cache, folder, *options):
@@ -63,8 +78,7 @@ def coverage(exchange, cache, folder):
 
 def bars(cache):
     """The hash of each row of all bars."""
-    with warnings.catch_warnings(), pytest.MonkeyPatch.context() as closing:
-        closing.setenv("RANGEBAR_CACHE_IDLE_S", "0")
+    with warnings.catch_warnings(), closing():
         # The ticks have changed, which is a warning.
         warnings.simplefilter("ignore", rb.exceptions.CoverageWarning)
         return {
@@ -108,9 +122,9 @@ def publish(exchange, ticks, day):
     exchange.put(path, zip_of({member: trades_csv(ticks, exchange.tapes[0])}))
 
 
-def test_a_store_that_is_damaged_in_several_ways(exchange, tape, tmp_path):
+def test_a_store_that_is_damaged_in_several_ways(exchange, tape, tmp_path, monkeypatch):
     cache, clean = tmp_path / "cache", tmp_path / "clean"
-    populate(exchange, cache, tmp_path)
+    populate(exchange, cache, monkeypatch)
     hour = tape.day(HOUR).filter(pl.col("timestamp").dt.hour() == 7)[ID]
     tail = tape.day(CUT)[ID].tail(40)
     replace(cache, HOUR, tape.day(HOUR).filter(~pl.col(ID).is_in(hour.implode())))
@@ -145,7 +159,7 @@ def test_a_store_that_is_damaged_in_several_ways(exchange, tape, tmp_path):
     assert len(rows) == len(DAYS) * len(THRESHOLDS)
     assert {row["state"] for row in rows} <= {"final", "given"}
     assert {row["gap_before"] for row in rows} == {"0"}
-    populate(exchange, clean, tmp_path)
+    populate(exchange, clean, monkeypatch)
     after = stored(cache)
     assert after[1] == bars(clean)
     assert after[1] != before[0]
@@ -155,14 +169,14 @@ def test_a_store_that_is_damaged_in_several_ways(exchange, tape, tmp_path):
     assert stored(cache) == after
 
 
-def test_ids_that_exist_nowhere(tape, tmp_path):
+def test_ids_that_exist_nowhere(tape, tmp_path, monkeypatch):
     gone = int(tape.day(DAYS[1])[ID][300])
     holed = tape.with_absent(gone, gone + 4)
     cache = tmp_path / "cache"
     with Exchange(holed, now=datetime.now(UTC)) as exchange, exchange.live(speed=1.0):
         for day in (LAST + ONE, LAST + 2 * ONE):
             exchange.put(exchange.path(day), None)
-        populate(exchange, cache, tmp_path)
+        populate(exchange, cache, monkeypatch)
         replace(cache, DAYS[1], holed.day(DAYS[1]))
         status, report = repair(exchange, cache, tmp_path)
         assert status == 0, report

@@ -12,6 +12,7 @@ from datetime import UTC, datetime
 import polars as pl
 import pytest
 
+import rangebar_polars as rb
 from exchange import Exchange
 from exchange.archive import trades_csv, zip_of
 from live.commands import Command, Program
@@ -35,21 +36,19 @@ STEPS = [step for step in Step if step.area == "repair"]
 
 
 @pytest.fixture
-def stock(clean, market, tape, damaged, monkeypatch):
+def stock(market, tape, damaged, tmp_path, monkeypatch):
     """A folder of its own with missing ids, journals without a writer, and missing bars."""
     if not damaged.exists():
-        put_without(clean, DAYS[1], tape.day(DAYS[1])["timestamp"].dt.hour() == 7, tape)
-        TickStorage(clean).delete_ticks(SYMBOL, DAYS[3], DAYS[3])
-        stream(folder_of(clean), tape, DAYS[3])
         with monkeypatch.context() as closing:
             # It is copied after it was closed.
             closing.setenv("RANGEBAR_CACHE_IDLE_S", "0")
-            sql(
-                clean,
-                f"ALTER TABLE {{bars}} DELETE WHERE unit_day = '{DAYS[2]}' AND threshold = 250",
-            )
-        shutil.copytree(clean, damaged)
-    folder = clean.parent / "damaged"
+            span = {"threshold_decimal_bps": 250, "verbose": False, "cache_dir": damaged}
+            rb.populate_cache_resumable(SYMBOL, FIRST, LAST, **span)
+            sql(damaged, f"ALTER TABLE {{bars}} DELETE WHERE unit_day = '{DAYS[2]}'")
+        put_without(damaged, DAYS[1], tape.day(DAYS[1])["timestamp"].dt.hour() == 7, tape)
+        TickStorage(damaged).delete_ticks(SYMBOL, DAYS[3], DAYS[3])
+        stream(folder_of(damaged), tape, DAYS[3])
+    folder = tmp_path / "cache"
     shutil.copytree(damaged, folder)
     return folder
 
