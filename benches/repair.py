@@ -122,7 +122,8 @@ def clean(bench: Bench) -> str:
     units = bench.symbols * bench.days * len(THRESHOLDS)
     return (
         f"{seconds:.1f} s for {units:,} units ({seconds / units * 1e6:.0f} µs each), "
-        f"{peak / 1e6:.0f} MB ({started / 1e6:.0f} after the engine's start); the first pass, which reads all files, {first_s:.1f} s"
+        f"{peak / 1e6:.0f} MB ({started / 1e6:.0f} after the engine's start); "
+        f"the first pass, which reads all files, {first_s:.1f} s"
     )
 
 

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING
 
 from rangebar_polars._files.failpoints import Step, failpoint
 from rangebar_polars.clickhouse.connection.dsn import resolve
+from rangebar_polars.clickhouse.open import reading
+from rangebar_polars.clickhouse.query.units import read_chains
 from rangebar_polars.exceptions import (
     ParquetCorruptionError,
     SnapshotExpiredError,
@@ -54,6 +56,8 @@ class Done:
 
     action: Action = "repaired"
     bars: int = 0
+    #: Days of bars that were stored, one for each series.
+    days: int = 0
     rows: int = 0
     used_ids: bool = False
     splits: int = 0
@@ -209,15 +213,25 @@ def _populate(
         report = populate_requests([request], options)
     failpoint(Step.REBUILT)
     splits = len({one.series.segment_start for one in report.series if one.published})
-    return Done(bars=int(report), splits=splits)
+    return Done(bars=int(report), days=report.published, splits=splits)
 
 
 def _check_room(shard: Shard, scope: Scope) -> None:
-    target = resolve(scope.dsn, scope.cache_dir)
-    if target.folder is None:
+    """Compare the free room with twice that of the bars that are stored from the first day on."""
+    folder = resolve(scope.dsn, scope.cache_dir).folder
+    if folder is None:
         return
-    days = len(shard.days)
-    needed = max(_SMALLEST_FREE, 2 * days * 10_000 * _BAR_BYTES)
-    free = shutil.disk_usage(target.folder).free
+    specs = [one.spec for one in shard.series]
+    with reading(scope.dsn, cache_dir=scope.cache_dir) as cache:
+        chains = {} if cache is None else read_chains(cache, specs)
+    rows = sum(
+        unit.rows
+        for series, chain in chains.items()
+        if series in shard.series
+        for unit in chain.units
+        if unit.day >= min(shard.days)
+    )
+    needed = max(_SMALLEST_FREE, 2 * rows * _BAR_BYTES)
+    free = shutil.disk_usage(folder).free
     if free < needed:
         raise SkippedError(f"{free:,} bytes are free, and a rebuild needs {needed:,}")

@@ -24,14 +24,16 @@ class Checked:
     Parameters
     ----------
     path
-        The file with the times.
+        The file with the times. Without one, all is due.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path | None = None) -> None:
         self._path = path
         self._now_s = clock.unix_seconds()
         self._times: dict[str, float] = {}
         self._has_changed = False
+        if path is None:
+            return
         try:
             known = json.loads(path.read_bytes())
         except (OSError, ValueError, RecursionError):
@@ -68,7 +70,7 @@ class Checked:
         StorageError
             The file cannot be written.
         """
-        if not self._has_changed:
+        if self._path is None or not self._has_changed:
             return
         oldest = self._now_s - 2 * INTERVAL_S
         kept = {name: at for name, at in self._times.items() if at >= oldest}

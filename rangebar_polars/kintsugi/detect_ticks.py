@@ -19,7 +19,7 @@ from rangebar_polars.storage.reading.plan import PRUNED
 from rangebar_polars.symbol_registry import get_effective_start_date
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 
     from rangebar_polars.fetch.transport import Transport
     from rangebar_polars.kintsugi.checked import Checked
@@ -224,12 +224,15 @@ def is_compacted(entry: DayEntry | None) -> bool:
     return entry is not None and (not entry.may_grow or entry.origin.kind == _STREAM)
 
 
-def changed_archives(place: Place, checked: Checked) -> list[Shard]:
-    """Ask for the archives of the last days; return the tasks of those that changed."""
+def changed_archives(
+    place: Place, checked: Checked, only: Collection[date] | None = None
+) -> list[Shard]:
+    """Ask for the archives of the last days, or of `only` some; return the tasks of those that changed."""
     by_url: dict[str, list[date]] = {}
     oldest = clock.utc_now().date() - timedelta(days=ARCHIVE_DAYS)
     for day, entry in sorted(place.named_days.items()):
-        if entry.is_stored and entry.origin.kind == "archive" and day >= oldest:
+        is_asked = day >= oldest if only is None else day in only
+        if entry.is_stored and entry.origin.kind == "archive" and is_asked:
             by_url.setdefault(entry.origin.url, []).append(day)
     found = []
     due = {url: days for url, days in by_url.items() if url and checked.is_archive_due(url)}

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from rangebar_polars._files.atomic import disk_errors
 from rangebar_polars._utils import clock
+from rangebar_polars.kintsugi.shards import HEALED
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -31,6 +32,8 @@ class Tries:
     attempts: int = 0
     failures: int = 0
     last_s: float = float("-inf")
+    #: Whether it was found and not healed.
+    is_open: bool = False
 
     @property
     def due_s(self) -> float:
@@ -71,9 +74,10 @@ class Ledger:
         self._note(key, action, min(at_s, now_s))
 
     def _note(self, key: str, action: str, at_s: float) -> None:
+        known = self._tries.setdefault(key, Tries())
+        known.is_open = action not in HEALED
         if action not in _TRIED:
             return
-        known = self._tries.setdefault(key, Tries())
         known.attempts += 1
         known.last_s = at_s
         known.failures = known.failures + 1 if action == "failed" else 0
@@ -81,10 +85,6 @@ class Ledger:
     def tries(self, key: str) -> Tries:
         """Return what is known of a task."""
         return self._tries.get(key, Tries())
-
-    def is_known(self, key: str) -> bool:
-        """Return whether an earlier pass has tried a task, and not healed it."""
-        return self.tries(key).failures > 0
 
     def is_due(self, key: str) -> bool:
         """Return whether a task is to be tried now."""

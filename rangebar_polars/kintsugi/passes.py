@@ -13,7 +13,12 @@ from rangebar_polars._files.locks import LockFile, wait_a_little
 from rangebar_polars._utils import clock
 from rangebar_polars._utils.caught import Caught
 from rangebar_polars.events import emit_hook
-from rangebar_polars.exceptions import LeaseError, MissingExtraError, SettingError
+from rangebar_polars.exceptions import (
+    LeaseError,
+    MissingExtraError,
+    SettingError,
+    StorageError,
+)
 from rangebar_polars.fetch.source import Caller, request_context
 from rangebar_polars.ingest.id_gap import first_line
 from rangebar_polars.kintsugi import actions
@@ -29,7 +34,7 @@ from rangebar_polars.kintsugi.shards import (
 from rangebar_polars.kintsugi.verify import bars_fault, ticks_fault
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
     from pathlib import Path
 
     from rangebar_polars.kintsugi.actions import Done
@@ -94,6 +99,7 @@ class RepairPass:
         self._begun_at = clock.monotonic()
         self._p2_jobs = self._days = 0
         self._results: list[KintsugiResult] = []
+        self._failures: list[str] = []
 
     def planned(self) -> KintsugiReport:
         """Return the tasks. Nothing is written, sent to repair, or locked."""
@@ -108,21 +114,16 @@ class RepairPass:
 
     def run(self) -> KintsugiReport:
         """Repair what is found. A second pass on the same cache folder waits."""
-        with _lock(self._folder / ".lock", self._is_stopped), self._requesting():
-            checked = Checked(self._folder / "checked.json")
-            found = discover(self._scope, checked, self._limits.max_stale_hours, self._is_late)
-            checked.save()
-            ledger = Ledger(self._ledger_path)
-            failures = list(found.failures)
-            ticks = [shard for shard in found.shards if shard.kind not in BAR_KINDS]
-            bars = [shard for shard in found.shards if shard.kind in BAR_KINDS]
-            for shard in ticks:
-                self._try(shard, ledger)
-            places = {(one.symbol, one.source, one.market) for one in ticks}
-            bars = in_order([*bars, *self._found_after(places, bars, failures)])
-            for shard in bars:
-                self._try(shard, ledger)
-        report = KintsugiReport(tuple(self._results), tuple(failures))
+        try:
+            with _lock(self._folder / ".lock", self._is_stopped), self._requesting():
+                checked = Checked(self._folder / "checked.json")
+                found = discover(self._scope, checked, self._limits.max_stale_hours, self._is_late)
+                self._failures += found.failures
+                self._write("times of checks", checked.save)
+                self._repair_all(found.shards, Ledger(self._ledger_path))
+        except (StorageError, OSError) as error:  # of the lock
+            self._failures.append(f"{self._folder}: {first_line(error)}")
+        report = KintsugiReport(tuple(self._results), tuple(self._failures))
         counts: dict[str, int] = {}
         for result in report:
             counts[result.action] = counts.get(result.action, 0) + 1
@@ -136,6 +137,33 @@ class RepairPass:
         )
         return report
 
+    def _repair_all(self, shards: Sequence[Shard], ledger: Ledger) -> None:
+        """Repair what is urgent first, then, symbol by symbol, what can wait."""
+        self._repair([shard for shard in shards if shard.priority != "P3"], ledger)
+        later: dict[tuple[str, str, str], list[Shard]] = {}
+        for shard in shards:
+            if shard.priority == "P3":
+                later.setdefault((shard.symbol, shard.source, shard.market), []).append(shard)
+        for of_symbol in later.values():
+            self._repair(of_symbol, ledger)
+
+    def _repair(self, shards: Sequence[Shard], ledger: Ledger) -> None:
+        """Repair ticks, then the bars that are to be computed again."""
+        places: set[tuple[str, str, str]] = set()
+        for shard in shards:
+            if shard.kind not in BAR_KINDS and self._try(shard, ledger):
+                places.add((shard.symbol, shard.source, shard.market))
+        bars = [shard for shard in shards if shard.kind in BAR_KINDS]
+        for shard in in_order([*bars, *self._found_after(places, bars)]):
+            self._try(shard, ledger)
+
+    def _write(self, what: str, write: Callable[[], object]) -> None:
+        """Write a file of the pass. Without it, what earlier passes did is unknown to the next one."""
+        try:
+            write()
+        except (StorageError, OSError) as error:
+            self._failures.append(f"{what}: {first_line(error)}")
+
     @property
     def _ledger_path(self) -> Path:
         return self._folder / "ledger.jsonl"
@@ -148,29 +176,29 @@ class RepairPass:
         return limit_s is not None and clock.monotonic() - self._begun_at >= limit_s
 
     def _found_after(
-        self, places: set[tuple[str, str, str]], known: list[Shard], failures: list[str]
+        self, places: set[tuple[str, str, str]], known: list[Shard]
     ) -> Iterator[Shard]:
         """Yield the tasks of bars that follow from repaired ticks."""
-        keys = {shard.key for shard in known}
+        keys = {shard.key for shard in known} | {result.shard.key for result in self._results}
         for symbol, source, market in sorted(places):
             found = bars_of(self._scope, symbol, source, market)
-            failures += [one for one in found.failures if one not in failures]
+            self._failures += [one for one in found.failures if one not in self._failures]
             yield from (shard for shard in found.shards if shard.key not in keys)
 
     # One task
 
-    def _try(self, shard: Shard, ledger: Ledger) -> None:
-        """Repair a task, prove that, and record it."""
+    def _try(self, shard: Shard, ledger: Ledger) -> bool:
+        """Repair a task, prove that, and record it; return False if a limit does not allow it."""
         reason = self._why_not(shard, ledger)
         if reason:
-            attempts = ledger.tries(shard.key).attempts
+            tries = ledger.tries(shard.key)
             self._results.append(
                 KintsugiResult(
-                    shard, healed=False, error=reason, action="skipped", attempts=attempts
+                    shard, healed=False, error=reason, action="skipped", attempts=tries.attempts
                 )
             )
-            return
-        if not ledger.is_known(shard.key):
+            return False
+        if not ledger.tries(shard.key).is_open:
             emit_hook("gap_detected", shard.symbol, **_fields(shard))
         if shard.kind == "archive_changed":
             emit_hook("archive_republished", shard.symbol, **_fields(shard))
@@ -180,16 +208,17 @@ class RepairPass:
         result = _result(shard, done, error, clock.monotonic() - begun_at)
         if is_healed(result.action):
             failpoint(Step.VERIFIED)
-        attempts = ledger.tries(shard.key).attempts + 1
-        result = replace(result, attempts=attempts)
-        tries = ledger.append(result, {"rows": done.rows})
+        result = replace(result, attempts=ledger.tries(shard.key).attempts + 1)
+        self._write("ledger", lambda: ledger.append(result, {"rows": done.rows}))
         failpoint(Step.LEDGER_WRITTEN)
         self._results.append(result)
-        self._count(shard)
+        self._p2_jobs += shard.priority == "P2"
+        self._days += done.days
         if result.healed:
             emit_hook("gap_healed", shard.symbol, **_fields(shard))
-        elif tries.failures == UNREPAIRABLE:
+        elif ledger.tries(shard.key).failures == UNREPAIRABLE and result.action == "failed":
             emit_hook("gap_unrepairable", shard.symbol, error=result.error, **_fields(shard))
+        return True
 
     def _why_not(self, shard: Shard, ledger: Ledger) -> str:
         """Return why a task is left to a later pass; empty if it is not."""
@@ -212,15 +241,12 @@ class RepairPass:
         if self._is_late():
             return f"the pass has taken its {limits.deadline_s:g} s"
         if shard.priority == "P2" and self._p2_jobs >= limits.max_p2_jobs:
-            return f"a pass has {limits.max_p2_jobs} of priority P2"
+            return f"a pass repairs at most {limits.max_p2_jobs} tasks of priority P2"
         if shard.priority == "P3" and self._days >= limits.max_days:
-            return f"a pass rebuilds {limits.max_days} days"
+            return (
+                f"the pass has rebuilt {self._days} days, and at most {limits.max_days} are allowed"
+            )
         return ""
-
-    def _count(self, shard: Shard) -> None:
-        self._p2_jobs += shard.priority == "P2"
-        if shard.kind in BAR_KINDS:
-            self._days += len(shard.days) * max(1, len(shard.series))
 
     def _repaired(self, shard: Shard) -> tuple[Done, BaseException | None]:
         """Do the repair, and prove it; return what was done, and what went wrong."""

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "BAR_KINDS",
+    "HEALED",
     "KINDS",
     "Action",
     "Kind",
@@ -49,7 +50,8 @@ KINDS: tuple[Kind, ...] = get_args(Kind)
 BAR_KINDS = frozenset(
     {"head_behind", "stale_unit", "unit_damaged", "state_unreadable", "open_generation"}
 )
-_HEALED = frozenset({"repaired", "absent"})
+#: Actions after which nothing is left to do.
+HEALED: frozenset[Action] = frozenset({"repaired", "absent"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -295,4 +297,4 @@ class KintsugiReport(Sequence[KintsugiResult]):
 
 def is_healed(action: Action) -> bool:
     """Return whether nothing is left to do after an action."""
-    return action in _HEALED
+    return action in HEALED

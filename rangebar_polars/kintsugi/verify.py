@@ -11,16 +11,20 @@ from rangebar_polars.bar_series.live_builders import bars_state
 from rangebar_polars.clickhouse.open import reading
 from rangebar_polars.clickhouse.query.units import read_chains, states_of
 from rangebar_polars.clickhouse.schema.rows import rows_of
+from rangebar_polars.kintsugi.checked import Checked
 from rangebar_polars.kintsugi.detect_ticks import (
+    changed_archives,
     holes_and_tails,
     is_compacted,
     missing_at_end,
 )
 from rangebar_polars.kintsugi.discover import bars_of
 from rangebar_polars.kintsugi.scope import Place
+from rangebar_polars.storage.days.day_file import FileFaultError, read_verified
 from rangebar_polars.storage.snapshot import snapshot
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from datetime import date
 
     from rangebar_polars.bar_series.identity import BarSeries
@@ -40,6 +44,10 @@ def ticks_fault(shard: Shard, scope: Scope) -> str:
     if shard.kind == "orphan_journal":
         left = [day for day in shard.days if not is_compacted(place.named_days.get(day))]
         return f"the journals of {left[0]} are not compacted" if left else ""
+    if shard.kind == "archive_changed":
+        return next((one.reason for one in changed_archives(place, Checked(), shard.days)), "")
+    if shard.kind == "tick_quarantined" and (fault := _file_fault(place, shard.days)):
+        return fault
     entry = place.named_days.get(shard.days[0])
     if shard.kind == "tick_gap" and shard.last_id is not None and entry is not None:
         for first_id, last_id in missing_at_end(entry, shard.last_id):
@@ -47,6 +55,19 @@ def ticks_fault(shard: Shard, scope: Scope) -> str:
     for found in holes_and_tails(place):
         if found.kind == shard.kind and set(found.days) & set(shard.days):
             return found.reason
+    return ""
+
+
+def _file_fault(place: Place, days: Sequence[date]) -> str:
+    """Read the files of days again; return what is wrong with the first faulty one."""
+    for day in days:
+        entry = place.named_days.get(day)
+        if entry is None or not entry.is_stored or not entry.file:
+            continue
+        try:
+            read_verified(place.folder, day, entry)
+        except FileFaultError as fault:
+            return fault.reason
     return ""
 
 
