@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from rangebar_polars._utils.arguments.checks import require_bool
 from rangebar_polars._utils.fork import raise_if_forked
+from rangebar_polars.clickhouse.connection.dsn import resolve
 from rangebar_polars.exceptions import RangeBarError, with_hint
 from rangebar_polars.kintsugi.daemon import run_daemon
 from rangebar_polars.kintsugi.passes import Limits, RepairPass
@@ -258,6 +259,7 @@ def _scope(
     registered = tuple(validate_symbol_registered(name, operation="repair") for name in names)
     if source is not None and market is not None:
         source, market = canonical_market(source, market)
+    resolve(dsn, cache_dir)  # a wrong address is an error before anything is written
     return Scope(TickStorage(cache_dir), cache_dir, dsn, registered, source, market)
 
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from rangebar_polars._files.failpoints import Step, failpoint
+from rangebar_polars._utils.span import ONE_DAY
 from rangebar_polars.clickhouse.connection.dsn import resolve
 from rangebar_polars.clickhouse.open import reading
 from rangebar_polars.clickhouse.query.units import read_chains
@@ -21,7 +22,7 @@ from rangebar_polars.exceptions import (
 from rangebar_polars.fetch.registry import day_source
 from rangebar_polars.ingest.fetch import fetch_ticks
 from rangebar_polars.ingest.newest_day import Clamp
-from rangebar_polars.kintsugi.detect_ticks import missing_at_end
+from rangebar_polars.kintsugi.detect_ticks import missing_after, missing_before
 from rangebar_polars.populate.plan import Request
 from rangebar_polars.populate.populate import populate_requests
 from rangebar_polars.populate.state import PopulationOptions
@@ -81,8 +82,8 @@ def repair_ticks(shard: Shard, scope: Scope) -> Done:
         if _is_of_user(shard, scope):
             hint = "write it again with `TickStorage.write_ticks`"
             raise TickDataError(with_hint("only you can repair a day that you wrote", hint))
-    if shard.kind == "tick_gap" and _is_after_end(shard, scope):
-        return _fill_end(shard, scope)
+    if shard.kind == "tick_gap" and _is_at_edge(shard, scope):
+        return _fill_edge(shard, scope)
     with past_gate(shard.symbol):
         report = fetch_ticks(
             shard.symbol,
@@ -110,18 +111,21 @@ def repair_ticks(shard: Shard, scope: Scope) -> Done:
     return done
 
 
-def _is_after_end(shard: Shard, scope: Scope) -> bool:
-    """Return whether missing ids follow the last one of a day, so that a fetch does not see them."""
-    entry = _entry(shard, scope, shard.days[0])
-    return (
-        entry is not None
-        and shard.last_id is not None
-        and bool(missing_at_end(entry, shard.last_id))
-    )
+def _is_at_edge(shard: Shard, scope: Scope) -> bool:
+    """Return whether no stored day shows that the ids are missing, so that a fetch does not see it."""
+    day = shard.days[0]
+    entry = _entry(shard, scope, day)
+    if entry is None or shard.first_id is None or shard.last_id is None:
+        return False
+    if missing_after(entry, shard.last_id):
+        return True
+    before = _entry(shard, scope, day - ONE_DAY)
+    is_first = before is None or not before.is_stored
+    return is_first and bool(missing_before(entry, shard.first_id))
 
 
-def _fill_end(shard: Shard, scope: Scope) -> Done:
-    """Request ids that belong to the end of a day."""
+def _fill_edge(shard: Shard, scope: Scope) -> Done:
+    """Request ids that belong to the start or the end of a day."""
     assert shard.first_id is not None  # noqa: S101 - a gap has ids
     assert shard.last_id is not None  # noqa: S101
     symbol, venue = shard.symbol, {"source": shard.source, "market": shard.market}

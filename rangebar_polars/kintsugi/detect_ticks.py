@@ -30,10 +30,11 @@ if TYPE_CHECKING:
 
 __all__ = [
     "changed_archives",
-    "cut_ends",
+    "cut_edges",
     "faulty_files",
     "holes_and_tails",
-    "missing_at_end",
+    "missing_after",
+    "missing_before",
     "orphan_journals",
 ]
 
@@ -45,6 +46,7 @@ ARCHIVE_DAYS = 30
 #: Without a writer, a state file of this age belongs to a writer that does not come back.
 ORPHAN_S = 3_600.0
 _STREAM = "stream"
+_SEEN = "bars were computed from ids that the store does not have any more"
 #: Where the paths of Binance's archive begin.
 _ROOT = "/data/"
 
@@ -139,37 +141,55 @@ def _around_gap(
     return (before_us, after_us), before_id
 
 
-def cut_ends(place: Place) -> list[Shard]:
-    """Return the tasks of days that end before the last id that their bars were computed from.
+def cut_edges(place: Place) -> list[Shard]:
+    """Return the tasks of days that lack the first or last ids that their bars were computed from.
 
-    After them, the store has no day whose ids would show that.
+    Beyond them, the store has no day whose ids would show that.
     """
     source = place.folder.source
     if not place.chains or is_user_source(source) or has_monthly_ids(source):
         return []
-    covered, _ = place.coverage()
+    covered, entries = place.coverage()
     streamed = place.streamed([one.day for one in covered])
     stored = {one.day for one in covered if one.is_stored}
-    seen = {
-        day: max(unit.tick_last_id or 0 for unit in units)
-        for day in stored
-        if (units := [unit for chain in place.chains if (unit := chain.unit(day)) is not None])
-    }
     found = []
     for one in covered:
         day, entry = one.day, one.entry
-        if entry is None or entry.may_grow or day not in seen or day in streamed:
+        if entry is None or entry.may_grow or day not in stored or day in streamed:
             continue
-        if day + ONE_DAY in stored:
-            continue
-        reason = "bars were computed from ids that the store does not have any more"
-        for ids in missing_at_end(entry, seen[day]):
-            around = (entry.max_ts_us, None), entry.last_id
-            found.append(place.shard("tick_gap", [day], reason, ids=ids, around=around))
+        first_id, last_id = _seen(place, day)
+        (before_us, after_us), before_id = _around(day, day, entries)
+        if first_id is not None and day - ONE_DAY not in stored:
+            around = (before_us, entry.min_ts_us), before_id
+            spans = missing_before(entry, first_id)
+            found += [
+                place.shard("tick_gap", [day], _SEEN, ids=ids, around=around) for ids in spans
+            ]
+        if last_id is not None and day + ONE_DAY not in stored:
+            around = (entry.max_ts_us, after_us), entry.last_id
+            spans = missing_after(entry, last_id)
+            found += [
+                place.shard("tick_gap", [day], _SEEN, ids=ids, around=around) for ids in spans
+            ]
     return found
 
 
-def missing_at_end(entry: DayEntry, last_id: int) -> list[tuple[int, int]]:
+def _seen(place: Place, day: date) -> tuple[int | None, int | None]:
+    """Return the first and the last id of a day that bars were computed from."""
+    units = [unit for chain in place.chains if (unit := chain.unit(day)) is not None]
+    first_ids = (unit.tick_first_id for unit in units if unit.tick_first_id is not None)
+    last_ids = (unit.tick_last_id for unit in units if unit.tick_last_id is not None)
+    return min(first_ids, default=None), max(last_ids, default=None)
+
+
+def missing_before(entry: DayEntry, first_id: int) -> list[tuple[int, int]]:
+    """Return the spans of ids from an id to the start of a day that are not known to be absent."""
+    if entry.first_id is None or entry.first_id <= first_id:
+        return []
+    return IdSpans(entry.source_absent).missing_from((first_id, entry.first_id - 1))
+
+
+def missing_after(entry: DayEntry, last_id: int) -> list[tuple[int, int]]:
     """Return the spans of ids from the end of a day to an id that are not known to be absent."""
     if entry.last_id is None or entry.last_id >= last_id:
         return []

@@ -108,7 +108,7 @@ def ticks_of(
     own.run(f"journals of {place}", lambda: detect_ticks.orphan_journals(place))
     own.run(f"files of {place}", lambda: detect_ticks.faulty_files(place, checked, is_late))
     own.run(f"ticks of {place}", lambda: detect_ticks.holes_and_tails(place))
-    own.run(f"ends of {place}", lambda: detect_ticks.cut_ends(place))
+    own.run(f"edges of {place}", lambda: detect_ticks.cut_edges(place))
     own.run(f"archives of {place}", lambda: detect_ticks.changed_archives(place, checked))
     return _without_copies(own.shards)
 

@@ -44,6 +44,8 @@ if TYPE_CHECKING:
 __all__ = ["Limits", "RepairPass"]
 
 _FOLDER = "kintsugi"
+#: Kinds of tasks that say that ticks are missing.
+_LACKS = frozenset({"tick_gap", "tick_missing", "tick_quarantined"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,6 +102,8 @@ class RepairPass:
         self._p2_jobs = self._days = 0
         self._results: list[KintsugiResult] = []
         self._failures: list[str] = []
+        #: Tasks of missing ticks that were skipped.
+        self._left: list[Shard] = []
 
     def planned(self) -> KintsugiReport:
         """Return the tasks. Nothing is written, sent to repair, or locked."""
@@ -197,6 +201,8 @@ class RepairPass:
                     shard, healed=False, error=reason, action="skipped", attempts=tries.attempts
                 )
             )
+            if shard.kind in _LACKS:
+                self._left.append(shard)
             return False
         if not ledger.tries(shard.key).is_open:
             emit_hook("gap_detected", shard.symbol, **_fields(shard))
@@ -226,7 +232,18 @@ class RepairPass:
             return "the pass was stopped"
         if not ledger.is_due(shard.key) and not self._was_rebuilt(shard):
             return "it failed before, and is tried again later"
+        if shard.kind in BAR_KINDS and (left := self._lacking(shard)) is not None:
+            return f"its ticks are left to a later pass: {left}"
         return "" if shard.priority in ("P0", "P1") else self._limit_of(shard)
+
+    def _lacking(self, shard: Shard) -> Shard | None:
+        """Return a skipped task of ticks that a rebuild needs; it goes on to the last stored day."""
+        place = shard.symbol, shard.source, shard.market
+        for left in self._left:
+            is_here = (left.symbol, left.source, left.market) == place
+            if is_here and left.days[-1] >= shard.days[0]:
+                return left
+        return None
 
     def _was_rebuilt(self, shard: Shard) -> bool:
         """Return whether an earlier task of the pass has rebuilt the bars of a series already."""

@@ -6,14 +6,14 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from rangebar_polars._utils.span import ONE_DAY, Span, day_start
-from rangebar_polars.bar_series.identity import BAR_SEMANTICS
+from rangebar_polars.bar_series.identity import BAR_SEMANTICS, instant_of
 from rangebar_polars.kintsugi.shards import Shard
 from rangebar_polars.storage.layout import is_folder
 from rangebar_polars.storage.manifest.versions import read_manifest
 from rangebar_polars.storage.reading.plan import covered_days, current_entries
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
     from datetime import date, datetime
     from pathlib import Path
 
@@ -156,7 +156,7 @@ class Place:
             gap_hours=hours,
             priority=priority or ("P1" if hours < LONG_HOURS else "P2"),
             last_agg_trade_id_before=before_id,
-            ouroboros_boundaries=tuple(_boundaries(touched, days)),
+            ouroboros_boundaries=_boundaries(touched, days, before_us, after_us),
             kind=kind,
             source=self.folder.source,
             market=self.folder.market,
@@ -200,13 +200,18 @@ def hours_between(before_us: int | None, after_us: int | None) -> float:
     return (after_us - before_us) / _HOUR_US
 
 
-def _boundaries(chains: Sequence[Chain], days: Sequence[date]) -> Iterator[datetime]:
-    """Yield the instants at which series of the chains begin again inside some days."""
+def _boundaries(
+    chains: Sequence[Chain], days: Sequence[date], before_us: int | None, after_us: int | None
+) -> tuple[datetime, ...]:
+    """Return the instants at which series begin again between two trades, or inside some days."""
     if not days:
-        return
-    found = {
-        end
+        return ()
+    first = day_start(days[0]) if before_us is None else instant_of(before_us)
+    last = day_start(days[-1] + ONE_DAY) if after_us is None else instant_of(after_us)
+    bounds = {
+        day_start(day)
         for chain in chains
-        if (end := chain.series.segment.end) is not None and days[0] < end <= days[-1]
+        for day in (chain.series.segment.start, chain.series.segment.end)
+        if day is not None
     }
-    yield from (day_start(end) for end in sorted(found))
+    return tuple(sorted(bound for bound in bounds if first < bound < last))

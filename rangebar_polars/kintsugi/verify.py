@@ -5,8 +5,10 @@ from __future__ import annotations
 from itertools import islice
 from typing import TYPE_CHECKING
 
+import polars as pl
+
 from rangebar_polars._utils.span import ONE_DAY
-from rangebar_polars.bar_series.days import Track, compute_days, new_builder, restored
+from rangebar_polars.bar_series.days import Track, compute_days, new_builder, orphan, restored
 from rangebar_polars.bar_series.live_builders import bars_state
 from rangebar_polars.clickhouse.open import reading
 from rangebar_polars.clickhouse.query.units import read_chains, states_of
@@ -16,7 +18,7 @@ from rangebar_polars.kintsugi.detect_ticks import (
     changed_archives,
     holes_and_tails,
     is_compacted,
-    missing_at_end,
+    missing_after,
 )
 from rangebar_polars.kintsugi.discover import bars_of
 from rangebar_polars.kintsugi.scope import Place
@@ -24,9 +26,10 @@ from rangebar_polars.storage.days.day_file import FileFaultError, read_verified
 from rangebar_polars.storage.snapshot import snapshot
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Iterator, Sequence
     from datetime import date
 
+    from rangebar_polars.bar_series.days import ComputedDay
     from rangebar_polars.bar_series.identity import BarSeries
     from rangebar_polars.bar_series.units import Chain
     from rangebar_polars.kintsugi.scope import Scope
@@ -50,7 +53,7 @@ def ticks_fault(shard: Shard, scope: Scope) -> str:
         return fault
     entry = place.named_days.get(shard.days[0])
     if shard.kind == "tick_gap" and shard.last_id is not None and entry is not None:
-        for first_id, last_id in missing_at_end(entry, shard.last_id):
+        for first_id, last_id in missing_after(entry, shard.last_id):
             return f"ids {first_id} to {last_id} are missing"
     for found in holes_and_tails(place):
         if found.kind == shard.kind and set(found.days) & set(shard.days):
@@ -114,7 +117,7 @@ def _first_other(chain: Chain, track: Track, scope: Scope) -> date | None:
         market=spec.market,
         check_end=False,
     )
-    computed = ((one.day, one.bars[0]) for one in compute_days(ticks, [track], last_day))
+    computed = _with_orphan(track, compute_days(ticks, [track], last_day))
     while days := list(islice(computed, _BATCH)):
         frames = rows_of([bars for _, bars in days if bars is not None])
         for (day, _), rows in zip(days, frames, strict=True):
@@ -125,3 +128,15 @@ def _first_other(chain: Chain, track: Track, scope: Scope) -> date | None:
             ):
                 return day
     return None
+
+
+def _with_orphan(
+    track: Track, computed: Iterable[ComputedDay]
+) -> Iterator[tuple[date, pl.DataFrame | None]]:
+    """Yield days with their bars; the last one of a segment also with the bar that its end ends."""
+    end = track.series.segment.end
+    for one in computed:
+        bars = one.bars[0]
+        if bars is not None and one.day + ONE_DAY == end:
+            bars = pl.concat([bars, orphan(track.builder)])
+        yield one.day, bars
