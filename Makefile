@@ -88,7 +88,7 @@ lint: this-clone build/env/.ready ## Formatting, clippy, ruff, mypy, import rule
 bench: build ## Ratios against reading the columns, and against other libraries where given
 	cargo bench --locked --no-default-features
 	$(USER_ENV)/bin/python benches/run.py $(ARGS)
-	$(if $(ARGS),,$(USER_ENV)/bin/python benches/fetch.py && $(USER_ENV)/bin/python benches/storage.py && $(USER_ENV)/bin/python benches/cache.py && $(USER_ENV)/bin/python benches/populate.py && $(USER_ENV)/bin/python benches/trade_files.py && $(USER_ENV)/bin/python benches/live.py)
+	$(if $(ARGS),,$(USER_ENV)/bin/python benches/fetch.py && $(USER_ENV)/bin/python benches/storage.py && $(USER_ENV)/bin/python benches/cache.py && $(USER_ENV)/bin/python benches/populate.py && $(USER_ENV)/bin/python benches/trade_files.py && $(USER_ENV)/bin/python benches/live.py && $(USER_ENV)/bin/python benches/repair.py)
 
 # In the environment of the tests: one build serves both commands.
 demo: this-clone $(TEST_ENV)/.installed ## An archive through fetch, store, a population killed and resumed, to bars and a picture; then live bars

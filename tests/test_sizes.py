@@ -42,6 +42,8 @@ CONTRACT_FUNCTIONS = {
     "get_n_bars",
     "count_bars",
     "coverage",
+    "kintsugi_pass",
+    "kintsugi_daemon",
     "live_bars",
 }
 

@@ -73,6 +73,14 @@ class Step(StrEnum):
     GENERATION_PUBLISHED = "cache.generation_published"
     GENERATION_DISCARDED = "cache.generation_discarded"
     CHECKPOINTS_WRITTEN = "cache.checkpoints_written"
+
+    # A repair pass.
+    TASK_PLANNED = "repair.task_planned"
+    TICKS_FILLED = "repair.ticks_filled"
+    JOURNAL_COMPACTED = "repair.journal_compacted"
+    REBUILT = "repair.rebuilt"
+    VERIFIED = "repair.verified"
+    LEDGER_WRITTEN = "repair.ledger_written"
     LOCAL_COPY_WRITTEN = "cache.local_copy_written"
     LEASES_RELEASED = "cache.leases_released"
 

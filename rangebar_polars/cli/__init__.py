@@ -17,7 +17,7 @@ import polars as pl
 
 from rangebar_polars import __version__
 from rangebar_polars._text import shown
-from rangebar_polars.cli import bars, cache, health, live, populate, symbols, ticks
+from rangebar_polars.cli import bars, cache, health, live, populate, repair, symbols, ticks
 from rangebar_polars.cli._arguments import check_source
 from rangebar_polars.cli._output import (
     UsageError,
@@ -157,6 +157,6 @@ def parser() -> argparse.ArgumentParser:
     )
     command.add_argument("--version", action="version", version=f"rangebar-polars {__version__}")
     verbs = command.add_subparsers(required=True, metavar="COMMAND")
-    for group in (bars, populate, cache, ticks, symbols, live, health):
+    for group in (bars, populate, cache, ticks, repair, symbols, live, health):
         group.add_parser(verbs)
     return command

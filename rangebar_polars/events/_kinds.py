@@ -76,7 +76,13 @@ _BY_COMPONENT = {
         "trade_invalid",
         "archive_differs",
     ),
-    "kintsugi": ("kintsugi_pass_complete", "gap_detected", "gap_healed"),
+    "kintsugi": (
+        "kintsugi_pass_complete",
+        "gap_detected",
+        "gap_healed",
+        "gap_unrepairable",
+        "archive_republished",
+    ),
 }
 
 #: The component that an event comes from, by the event's name.
@@ -88,7 +94,8 @@ EVENT_NAMES: Mapping[str, str] = MappingProxyType(
 FAILURES: frozenset[str] = frozenset(
     {name for name in EVENT_NAMES if name.endswith("_failed")}
     | {"symbol_not_registered", "symbol_coverage_mismatch", "threshold_violation"}
-    | {"tick_file_quarantined", "coverage_gap", "gap_detected", "journal_damaged"}
+    | {"tick_file_quarantined", "coverage_gap", "gap_detected", "gap_unrepairable"}
+    | {"journal_damaged"}
     | {"sidecar_stalled", "finalizing_behind", "trade_conflict", "trade_invalid"}
     | {"archive_differs"}
 )

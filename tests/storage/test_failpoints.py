@@ -39,5 +39,5 @@ def test_every_observer_sees_a_step_and_one_that_raises_cuts_the_thread_off():
 
 
 def test_a_step_belongs_to_an_area_and_has_a_name_of_its_own():
-    assert {step.area for step in Step} == {"disk", "cache", "live"}
+    assert {step.area for step in Step} == {"disk", "cache", "live", "repair"}
     assert [step.value for step in Step] == [f"{step.area}.{step.name.lower()}" for step in Step]

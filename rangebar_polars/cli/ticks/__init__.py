@@ -22,8 +22,8 @@ from rangebar_polars.cli._arguments import (
 )
 from rangebar_polars.cli._output import emit_frame, fail, report, say
 from rangebar_polars.cli.cache_drop import confirmed
-from rangebar_polars.cli.ticks_import import add_import
-from rangebar_polars.cli.ticks_prune import add_prune
+from rangebar_polars.cli.ticks.imports import add_import
+from rangebar_polars.cli.ticks.prune import add_prune
 from rangebar_polars.exceptions import TicksNotCachedError, nearest, with_hint
 from rangebar_polars.symbol_registry import get_symbol_entries
 
