@@ -6,16 +6,13 @@ import asyncio
 import threading
 import weakref
 from contextlib import ExitStack
-from dataclasses import replace
-from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any, Literal, Self
 
 import polars as pl
 
 from rangebar_polars._utils import clock
-from rangebar_polars._utils.arguments.checks import count_of
+from rangebar_polars._utils.arguments.checks import count_of, require_bool
 from rangebar_polars._utils.arguments.keywords import checked_keywords
-from rangebar_polars._utils.caught import Caught
 from rangebar_polars._utils.fork import raise_if_forked
 from rangebar_polars._utils.optional import import_extra
 from rangebar_polars._utils.progress import progress
@@ -24,15 +21,10 @@ from rangebar_polars.config import settings
 from rangebar_polars.exceptions import RangeBarError, with_hint
 from rangebar_polars.live.consumers import DeliveryOptions
 from rangebar_polars.live.consumers.iterator import BarIterator
-from rangebar_polars.live.follower import Follower
 from rangebar_polars.live.frames import BarFrames
-from rangebar_polars.live.helper.choosing import states_for
-from rangebar_polars.live.helper.client import Helper
-from rangebar_polars.live.plan import NOW, plan_live, require_platform
-from rangebar_polars.live.session import LiveSession, SessionOptions, following_history
+from rangebar_polars.live.parts import LiveParts
+from rangebar_polars.live.plan import plan_live, require_platform
 from rangebar_polars.readers.request import listed
-from rangebar_polars.storage.live.writer_lock import WriterLock, has_writer
-from rangebar_polars.storage.parquet import TickStorage
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator, Sequence
@@ -41,9 +33,6 @@ if TYPE_CHECKING:
 
     from rangebar_polars._typing import Features
     from rangebar_polars._utils.span import When
-    from rangebar_polars.bar_series.identity import BarSeries
-    from rangebar_polars.live.consumers import Replayed
-    from rangebar_polars.live.plan import LivePlan
     from rangebar_polars.threshold import ThresholdLike
 
 __all__ = ["LiveBars", "live_bars"]
@@ -72,6 +61,7 @@ def live_bars(
     cache_dir: Path | str | None = None,
     dsn: str | None = None,
     ouroboros_mode: str | None = None,
+    takeover: bool = False,
 ) -> LiveBars:
     """Stream bars of symbols while their trades arrive.
 
@@ -113,6 +103,9 @@ def live_bars(
         days are read from it, and those of finalized days are stored in it.
     ouroboros_mode
         The reference library's name of `ouroboros`.
+    takeover
+        Whether to become the writer of a symbol that another process streams, ten seconds after that
+        process has ended. By default, the call waits for another writer.
 
     Returns
     -------
@@ -141,6 +134,7 @@ def live_bars(
     ...         print(bars)
     """
     raise_if_forked("live_bars")
+    require_bool(takeover=takeover)
     symbols = [symbol] if isinstance(symbol, str) else listed(symbol)
     several = isinstance(threshold, (list, tuple))
     thresholds: list[ThresholdLike] = list(threshold) if several else [threshold]  # type: ignore[arg-type,list-item]
@@ -169,137 +163,12 @@ def live_bars(
         since=plan.since,
         until=plan.until,
     )
-    parts = _Parts(plan, cache_dir, dsn)
+    parts = LiveParts(plan, cache_dir, dsn, takes_over=takeover)
     options = DeliveryOptions("bars", "iterator", has_cursors=False)
     iterator = BarIterator(options, frames, parts)
     is_verbose = settings(verbose=verbose).verbose
     parts.open(iterator)
     return LiveBars(parts, frames, iterator, verbose=is_verbose)
-
-
-class _Parts:
-    """The symbols of a call: those that this process writes, and those that it follows."""
-
-    def __init__(
-        self, plan: LivePlan, cache_dir: Path | str | None, dsn: str | None = None
-    ) -> None:
-        self.plan = plan
-        self._locks: list[WriterLock] = []
-        self._folder: TemporaryDirectory[str] | None = None
-        storage = TickStorage(cache_dir)
-        is_now = plan.anchor == NOW
-        written = set()
-        for symbol in plan.symbols:
-            folder = storage.symbol_dir(symbol, *plan.venue)
-            if has_writer(folder):
-                continue
-            # Nothing is stored of bars that begin now, so nobody else is kept from writing.
-            lock = None if is_now else WriterLock.try_take(folder)
-            if lock is not None:
-                self._locks.append(lock)
-            if is_now or lock is not None:
-                written.add(symbol)
-        self._followed = [symbol for symbol in plan.symbols if symbol not in written]
-        self._session: LiveSession | None = None
-        self._followers: list[Follower] = []
-        self._cache_dir = cache_dir
-        try:
-            if written:
-                specs = {name: of_one for name, of_one in plan.specs.items() if name in written}
-                options = SessionOptions(cache_dir=cache_dir, dsn=dsn)
-                if is_now:
-                    self._folder = TemporaryDirectory(prefix="rangebar-live-")
-                    options = SessionOptions(self._folder.name, cache="off", finalizes=False)
-                self._session = LiveSession(replace(plan, specs=specs), options)
-            self._helper = Helper(cache_dir, dsn)
-            states = states_for(
-                "off" if is_now else "existing",
-                self._helper,
-                lambda symbol: storage.symbol_dir(symbol, *plan.venue),
-                cache_dir=cache_dir,
-                dsn=dsn,
-            )
-            self._history = following_history(plan, storage, states)
-        except BaseException:
-            for lock in self._locks:
-                lock.release()
-            raise
-
-    def open(self, iterator: BarIterator) -> None:
-        """Begin; `run_all` follows."""
-        if self._session is not None:
-            locks = None if self.plan.anchor == NOW else self._locks
-            self._session.open([iterator], locks)
-        self._followers = [
-            Follower(symbol, self._history, iterator, self.plan.until) for symbol in self._followed
-        ]
-
-    def run_all(self, iterator: BarIterator) -> None:
-        """Run all parts until they end, then the iteration."""
-        threads = [
-            threading.Thread(target=one.run, name=f"rangebar-follow-{one.symbol}", daemon=True)
-            for one in self._followers
-        ]
-        for thread in threads:
-            thread.start()
-        # The next item raises it.
-        with Caught(even_exits=True) as caught:
-            if self._session is not None:
-                asyncio.run(self._session.run())
-        if caught.error is not None:
-            iterator.fail(caught.error)
-            self.stop()
-        if self._session is not None:
-            self._session.release()
-        for thread in threads:
-            thread.join()
-        iterator.close(_nothing)
-
-    def stop(self) -> None:
-        """End all parts in order."""
-        for one in self._followers:
-            one.stop()
-        self._helper.close()
-        if self._session is not None:
-            self._session.stop("closed")
-            self._session.helper.close()
-
-    def clean_up(self) -> None:
-        """Remove what was stored for the time of the call."""
-        if self._folder is not None:
-            self._folder.cleanup()
-
-    def bars_after(
-        self, symbol: str, series: BarSeries, last_id: int, limit: int
-    ) -> Iterator[Replayed]:
-        """Compute bars again. See `ReplaySource`."""
-        is_own = self._session is not None and symbol in self._session.plan.specs
-        history = self._session.history if is_own and self._session else self._history
-        return history.bars_after(symbol, series, last_id, limit)
-
-    @property
-    def failure(self) -> str:
-        """Why no symbol can go on; empty while one can."""
-        found = [one.failure for one in self._followers]
-        if self._session is not None:
-            found.append(self._session.failure)
-        return "; ".join(found) if found and all(found) else ""
-
-    def statuses(self) -> list[dict[str, Any]]:
-        """Return the status of each symbol, in the order of the call."""
-        found = [] if self._session is None else self._session.statuses()
-        found += [status for one in self._followers for status in one.statuses()]
-        order = list(self.plan.symbols)
-        return sorted(found, key=lambda status: order.index(status["symbol"]))
-
-    def partial(self, frames: BarFrames) -> list[pl.DataFrame]:
-        """Return frames of the forming bars."""
-        found = [] if self._session is None else self._session.partial(frames)
-        return found + [frame for one in self._followers for frame in one.partial(frames)]
-
-
-def _nothing() -> None:
-    """Do nothing."""
 
 
 class LiveBars:
@@ -309,7 +178,7 @@ class LiveBars:
     """
 
     def __init__(
-        self, parts: _Parts, frames: BarFrames, iterator: BarIterator, *, verbose: bool = False
+        self, parts: LiveParts, frames: BarFrames, iterator: BarIterator, *, verbose: bool = False
     ) -> None:
         self._parts, self._frames, self._iterator = parts, frames, iterator
         self._shown = ExitStack()
@@ -440,7 +309,7 @@ _FAILED_HINT = "`status()` says more; it is tried again every ten minutes"
 
 
 def _close(
-    parts: _Parts, iterator: BarIterator, thread: threading.Thread, shown: ExitStack
+    parts: LiveParts, iterator: BarIterator, thread: threading.Thread, shown: ExitStack
 ) -> None:
     shown.close()
     parts.stop()

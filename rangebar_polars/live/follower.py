@@ -21,6 +21,7 @@ from rangebar_polars.storage.live.journal import encode_frame
 from rangebar_polars.storage.live.journal_file import JournalSchemaError
 from rangebar_polars.storage.live.journal_tail import JournalTail
 from rangebar_polars.storage.live.live_days import chain_end
+from rangebar_polars.storage.live.writer_lock import has_writer
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -36,6 +37,8 @@ __all__ = ["Follower"]
 
 #: How often journals are read, how often a writer is looked for, and the wait after an error.
 POLL_S, LOOK_S, AGAIN_S = 0.02, 0.2, 1.0
+#: How often a follower that takes over looks whether there is a writer.
+WRITER_S = 1.0
 TIME = "timestamp"
 #: Every id lies after it.
 _BEFORE_ALL = -1
@@ -56,10 +59,18 @@ class Follower:
         Receives the bars.
     until
         Where it ends, once a trade at or after it is read.
+    ends_if_free_s
+        Seconds without a writer after which it ends; None if it waits for another writer.
     """
 
     def __init__(
-        self, symbol: str, history: StoredHistory, consumer: Consumer, until: datetime | None = None
+        self,
+        symbol: str,
+        history: StoredHistory,
+        consumer: Consumer,
+        until: datetime | None = None,
+        *,
+        ends_if_free_s: float | None = None,
     ) -> None:
         self.symbol = symbol
         self._history, self._consumer = history, consumer
@@ -72,6 +83,11 @@ class Follower:
         self._missing: list[tuple[int, int]] = []
         self._is_live = False
         self._failure = ""
+        #: Whether it has ended because there was no writer.
+        self.is_free = False
+        self._ends_if_free_s = ends_if_free_s
+        self._free_since: float | None = None
+        self._looked_at = float("-inf")
 
     def run(self) -> None:
         """Follow until it is stopped."""
@@ -128,7 +144,7 @@ class Follower:
 
     def _begun(self) -> tuple[Followed, date] | None:
         """Wait until there are trades to begin with; None if it is stopped before."""
-        while not self._stopped.is_set():
+        while not self._stopped.is_set() and not self._is_free():
             try:
                 found = self._history.followed(self.symbol)
             except (StorageError, CacheError, WorkerLostError) as error:
@@ -188,7 +204,21 @@ class Follower:
 
     def _has_ended(self, followed: Followed) -> bool:
         has_reached = self._until_us is not None and followed.highest_us >= self._until_us
-        return has_reached or self._stopped.is_set()
+        return has_reached or self._stopped.is_set() or self._is_free()
+
+    def _is_free(self) -> bool:
+        """Return whether it ends because there has been no writer for some time."""
+        now = clock.monotonic()
+        if self._ends_if_free_s is None or now < self._looked_at + WRITER_S:
+            return self.is_free
+        self._looked_at = now
+        if has_writer(self._folder):
+            self._free_since = None
+        elif self._free_since is None:
+            self._free_since = now
+        else:
+            self.is_free = now >= self._free_since + self._ends_if_free_s
+        return self.is_free
 
     def _wait(self, seconds: float) -> None:
         self._stopped.wait(clock.real_seconds(seconds))

@@ -170,8 +170,12 @@ class LiveSession:
         locks: Sequence[WriterLock] | None = None,
         *,
         wait_s: float = WAIT_S,
+        keeps_locks: bool = False,
     ) -> None:
         """Take the locks of the symbols, unless they are given, and read the cursors of consumers.
+
+        A symbol that `live_bars` of another process streams is claimed. With `keeps_locks`, the end
+        of the session leaves the locks to the caller.
 
         Raises
         ------
@@ -183,9 +187,9 @@ class LiveSession:
         folders = [self.history.folder(symbol) for symbol in self.plan.symbols]
         if locks is None:
             locks = WriterLock.take_all(
-                folders, wait_s=wait_s, is_stopped=lambda: bool(self.ending.reason)
+                folders, wait_s=wait_s, is_stopped=lambda: bool(self.ending.reason), claims=True
             )
-        self._locks = list(locks)
+        self._locks = [] if keeps_locks else list(locks)
         try:
             for consumer in consumers:
                 if isinstance(consumer, BarConsumer):

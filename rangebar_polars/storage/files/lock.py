@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import os
-import sys
 import time
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from rangebar_polars._files.atomic import disk_errors, temporary_pid
 from rangebar_polars._files.failpoints import Step, failpoint
+from rangebar_polars._files.processes import is_running
 from rangebar_polars.storage.files.content_file import make_folders
 from rangebar_polars.storage.layout import is_folder, listed
 
@@ -56,7 +55,7 @@ def _remove_stale(symbol_dir: SymbolDir) -> None:
             age = time.time() - path.stat().st_mtime
         except FileNotFoundError:
             continue
-        if pid is not None and age >= _STALE_SECONDS and not _is_alive(pid):
+        if pid is not None and age >= _STALE_SECONDS and not is_running(pid):
             symbol_dir.disk.unlink(path)
             failpoint(Step.STALE_TEMP_REMOVED)
 
@@ -68,15 +67,3 @@ def _temporaries(symbol_dir: SymbolDir) -> list[Path]:
         for path in listed(year):
             found += listed(path) if path.suffix == ".manifest" and is_folder(path) else [path]
     return [path for path in found if temporary_pid(path.name) is not None]
-
-
-def _is_alive(pid: int) -> bool:
-    if sys.platform == "win32":  # where signal 0 ends a process; the lock proves that none writes
-        return False
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    return True

@@ -3,27 +3,30 @@
 from __future__ import annotations
 
 import os
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager, nullcontext
 from typing import TYPE_CHECKING
 
-from rangebar_polars._files.atomic import disk_errors
+from rangebar_polars._files.atomic import disk_errors, replace_synced
 from rangebar_polars._files.failpoints import Step, failpoint
 from rangebar_polars._files.locks import FileLock, LockFile, deadline_after, wait_a_little
+from rangebar_polars._files.processes import is_running
 from rangebar_polars.exceptions import LeaseError, StorageError, with_hint
 from rangebar_polars.storage.files.content_file import make_folders
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterator, Sequence
     from pathlib import Path
     from types import TracebackType
     from typing import Self
 
     from rangebar_polars.storage.layout import SymbolDir
 
-__all__ = ["WAIT_S", "WriterLock", "has_writer", "writer_process"]
+__all__ = ["WAIT_S", "WriterLock", "claimant", "has_writer", "writer_process"]
 
 #: How long a starting writer tries to get a lock that is held.
 WAIT_S = 10.0
+#: No process id has more digits.
+_LONGEST_ID = 18
 
 
 def _never() -> bool:
@@ -80,11 +83,20 @@ class WriterLock:
 
     @classmethod
     def _take(
-        cls, symbol_dir: SymbolDir, deadline: float, is_stopped: Callable[[], bool] = _never
+        cls,
+        symbol_dir: SymbolDir,
+        deadline: float,
+        is_stopped: Callable[[], bool] = _never,
+        *,
+        claims: bool = False,
     ) -> Self:
-        while (lock := cls.try_take(symbol_dir)) is None:
-            if is_stopped() or not wait_a_little(deadline):
-                raise _held(symbol_dir)
+        lock = cls.try_take(symbol_dir)
+        if lock is not None:
+            return lock
+        with _claiming(symbol_dir) if claims else nullcontext():
+            while (lock := cls.try_take(symbol_dir)) is None:
+                if is_stopped() or not wait_a_little(deadline):
+                    raise _held(symbol_dir)
         return lock
 
     @classmethod
@@ -94,10 +106,12 @@ class WriterLock:
         *,
         wait_s: float = WAIT_S,
         is_stopped: Callable[[], bool] = _never,
+        claims: bool = False,
     ) -> list[WriterLock]:
         """Take the locks of several symbols, all or none, within one wait.
 
-        The wait ends early once `is_stopped` returns True.
+        The wait ends early once `is_stopped` returns True. With `claims`, a writer that gives way to
+        services is asked to release the lock.
 
         Raises
         ------
@@ -108,7 +122,10 @@ class WriterLock:
         # In one order, so that two processes do not wait for each other.
         ordered = sorted(symbol_dirs, key=lambda one: str(one.folder))
         with ExitStack() as undo:
-            taken = [undo.enter_context(cls._take(one, deadline, is_stopped)) for one in ordered]
+            taken = [
+                undo.enter_context(cls._take(one, deadline, is_stopped, claims=claims))
+                for one in ordered
+            ]
             undo.pop_all()
         return taken
 
@@ -127,6 +144,43 @@ class WriterLock:
         """Release the lock. Do nothing if it is released already."""
         self._lock.release()
         failpoint(Step.LOCK_RELEASED)
+
+
+@contextmanager
+def _claiming(symbol_dir: SymbolDir) -> Iterator[None]:
+    """Say in a file, for the time of the block, that this process waits for a lock."""
+    path = _claim_file(symbol_dir)
+    with disk_errors(path):
+        replace_synced(symbol_dir.disk, path, memoryview(str(os.getpid()).encode()))
+    try:
+        yield
+    finally:
+        # Somebody who waits, too, may have written it since.
+        if _claiming_process(path) == os.getpid():
+            path.unlink(missing_ok=True)
+
+
+def _claim_file(symbol_dir: SymbolDir) -> Path:
+    return symbol_dir.live / ".claim"
+
+
+def _claiming_process(path: Path) -> int | None:
+    try:
+        text = path.read_bytes()[:_LONGEST_ID]
+    except OSError:
+        return None
+    return int(text) if text.isdigit() else None
+
+
+def claimant(symbol_dir: SymbolDir) -> int | None:
+    """Return the process that waits for the lock of a symbol and asks its writer to release it.
+
+    A claim of this process, or of one that has ended, does not count.
+    """
+    process = _claiming_process(_claim_file(symbol_dir))
+    if process is None or process == os.getpid() or not is_running(process):
+        return None
+    return process
 
 
 def has_writer(symbol_dir: SymbolDir) -> bool:
