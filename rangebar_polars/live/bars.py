@@ -12,6 +12,7 @@ import polars as pl
 
 from rangebar_polars._utils import clock
 from rangebar_polars._utils.arguments.checks import count_of, require_bool
+from rangebar_polars._utils.arguments.durations import parse_interval
 from rangebar_polars._utils.arguments.keywords import checked_keywords
 from rangebar_polars._utils.fork import raise_if_forked
 from rangebar_polars._utils.optional import import_extra
@@ -20,6 +21,7 @@ from rangebar_polars.bar_series.segments import reset_of
 from rangebar_polars.config import settings
 from rangebar_polars.exceptions import RangeBarError, with_hint
 from rangebar_polars.live.consumers import DeliveryOptions
+from rangebar_polars.live.consumers.forming import FormingBars
 from rangebar_polars.live.consumers.iterator import BarIterator
 from rangebar_polars.live.frames import BarFrames
 from rangebar_polars.live.parts import LiveParts
@@ -28,6 +30,7 @@ from rangebar_polars.readers.request import listed
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator, Sequence
+    from datetime import timedelta
     from pathlib import Path
     from types import TracebackType
 
@@ -62,6 +65,7 @@ def live_bars(
     dsn: str | None = None,
     ouroboros_mode: str | None = None,
     takeover: bool = False,
+    partial_every: str | timedelta | None = None,
 ) -> LiveBars:
     """Stream bars of symbols while their trades arrive.
 
@@ -106,12 +110,16 @@ def live_bars(
     takeover
         Whether to become the writer of a symbol that another process streams, ten seconds after that
         process has ended. By default, the call waits for another writer.
+    partial_every
+        How often iteration gives the forming bars that have changed, such as "1s", in frames of their
+        own with `is_closed` false; by default, never. They come after all bars that have ended.
 
     Returns
     -------
     LiveBars
         An iterable of frames, plain and async, and a context manager. The columns are `symbol`,
-        `threshold`, `anchor`, those of `scan_range_bars`, `is_replay` and `is_revised`.
+        `threshold`, `anchor`, those of `scan_range_bars`, `is_replay` and `is_revised`; with
+        `partial_every`, also `is_closed` and `ended_by`.
 
     Raises
     ------
@@ -135,6 +143,7 @@ def live_bars(
     """
     raise_if_forked("live_bars")
     require_bool(takeover=takeover)
+    partial_s = None if partial_every is None else parse_interval(partial_every, "partial_every")
     symbols = [symbol] if isinstance(symbol, str) else listed(symbol)
     several = isinstance(threshold, (list, tuple))
     thresholds: list[ThresholdLike] = list(threshold) if several else [threshold]  # type: ignore[arg-type,list-item]
@@ -160,6 +169,7 @@ def live_bars(
         plan.thresholds,
         features,
         include_orphans=include_orphaned_bars,
+        endings=partial_s is not None,
         since=plan.since,
         until=plan.until,
     )
@@ -168,7 +178,7 @@ def live_bars(
     iterator = BarIterator(options, frames, parts)
     is_verbose = settings(verbose=verbose).verbose
     parts.open(iterator)
-    return LiveBars(parts, frames, iterator, verbose=is_verbose)
+    return LiveBars(parts, frames, iterator, verbose=is_verbose, partial_s=partial_s)
 
 
 class LiveBars:
@@ -178,9 +188,16 @@ class LiveBars:
     """
 
     def __init__(
-        self, parts: LiveParts, frames: BarFrames, iterator: BarIterator, *, verbose: bool = False
+        self,
+        parts: LiveParts,
+        frames: BarFrames,
+        iterator: BarIterator,
+        *,
+        verbose: bool = False,
+        partial_s: float | None = None,
     ) -> None:
         self._parts, self._frames, self._iterator = parts, frames, iterator
+        self._forming = FormingBars(parts, frames, partial_s)
         self._shown = ExitStack()
         what = f"live {', '.join(parts.plan.symbols)}"
         self._count = self._shown.enter_context(progress(None, what, "bar", verbose=verbose))
@@ -219,12 +236,16 @@ class LiveBars:
     def __next__(self) -> pl.DataFrame:
         while True:
             try:
-                frame = self._iterator.take(LOOK_S)
+                frame = self._iterator.take(self._forming.wait_s(LOOK_S))
             except TimeoutError:
                 self._raise_if_failed()
+                forming = self._forming.take()
+                if forming is not None:
+                    return forming
                 continue
             if frame is None:
                 raise StopIteration
+            self._forming.drop()
             self._count(frame.height)
             return frame
 
@@ -285,12 +306,16 @@ class LiveBars:
     async def __anext__(self) -> pl.DataFrame:
         while True:
             try:
-                frame = await self._iterator.take_async(LOOK_S)
+                frame = await self._iterator.take_async(self._forming.wait_s(LOOK_S))
             except TimeoutError:
                 self._raise_if_failed()
+                forming = await asyncio.to_thread(self._forming.take)
+                if forming is not None:
+                    return forming
                 continue
             if frame is None:
                 raise StopAsyncIteration
+            self._forming.drop()
             self._count(frame.height)
             return frame
 

@@ -77,6 +77,8 @@ class BarFrames:
         As for `live_columns`.
     include_orphans
         Whether bars are included that a reset ended, with the columns `is_closed` and `ended_by`.
+    endings
+        Whether frames have these columns in any case.
     since, until
         Only bars that close from `since` on and before `until`. None for no bound.
 
@@ -92,12 +94,13 @@ class BarFrames:
         features: Features = "core",
         *,
         include_orphans: bool = False,
+        endings: bool = False,
         since: datetime | None = None,
         until: datetime | None = None,
     ) -> None:
         self.thresholds = tuple(thresholds)
         self.include_orphans = include_orphans
-        self.columns = live_columns(features, endings=include_orphans)
+        self.columns = live_columns(features, endings=include_orphans or endings)
         self._since, self._until = since, until
         self._rank = {threshold: rank for rank, threshold in enumerate(self.thresholds)}
 

@@ -151,6 +151,32 @@ def parse_gap(gap: MaxGap) -> int:
     return nanoseconds
 
 
+def parse_interval(interval: str | timedelta, name: str) -> float:
+    """Return an interval in seconds.
+
+    Examples
+    --------
+    >>> from rangebar_polars._utils.arguments.durations import parse_interval
+    >>> parse_interval("1m30s", "partial_every"), parse_interval("250ms", "partial_every")
+    (90.0, 0.25)
+    """
+    hint = f'write {name}="1s"; the units are ns, us, ms, s, m and h'
+    if isinstance(interval, timedelta):
+        nanoseconds = _nanoseconds(interval)
+    elif isinstance(interval, str):
+        nanoseconds = _parse_duration(interval, name, hint)
+    else:
+        kind = type(interval).__name__
+        sentence = (
+            f'`{name}` must be a timedelta or a duration such as "1s"; it is of type `{kind}`'
+        )
+        raise TypeError(with_hint(sentence, hint))
+    if not 0 < nanoseconds <= _LONGEST_GAP:
+        sentence = f"`{name}` must be longer than 0 and below 292 years; it is `{interval}`"
+        raise ValueError(with_hint(sentence, hint))
+    return nanoseconds / _SECOND
+
+
 def _nanoseconds(duration: timedelta) -> int:
     return (duration.days * 86_400 + duration.seconds) * _SECOND + duration.microseconds * 1000
 
