@@ -14,6 +14,7 @@ import polars as pl
 import pytest
 
 import rangebar_polars as rb
+from forked import forked
 from properties.comparing import assert_same_bars
 from properties.frames import long_frame
 from rangebar_polars.cli import parser
@@ -40,10 +41,14 @@ def parquet(ticks: pl.DataFrame, tmp_path_factory: pytest.TempPathFactory) -> Pa
     return path
 
 
+def whole(*words: object) -> Run:
+    """Start an interpreter for a command, which takes longer than to fork one."""
+    return subprocess.run(words, capture_output=True, text=True, timeout=1200, check=False)
+
+
 def command(*arguments: object, module: bool = True) -> Run:
-    program = [sys.executable, "-m", "rangebar_polars"] if module else [SCRIPT]
-    words = [*program, *map(str, arguments)]
-    run = subprocess.run(words, capture_output=True, text=True, timeout=1200, check=False)
+    words = list(map(str, arguments))
+    run = forked(words) if module else whole(SCRIPT, *words)
     assert "Traceback" not in run.stderr
     return run
 
@@ -240,9 +245,11 @@ def test_help_and_version_are_data() -> None:
 @pytest.mark.skipif(not SCRIPT.exists(), reason="the package is not installed, only importable")
 def test_the_script_is_the_module(parquet: Path) -> None:
     script = command("bars", parquet, "--threshold", 50, module=False)
-    module = command("bars", parquet, "--threshold", 50)
+    module = whole(sys.executable, "-m", "rangebar_polars", "bars", parquet, "--threshold", "50")
+    fork = command("bars", parquet, "--threshold", 50)
     assert script.returncode == 0, script.stderr
-    assert script.stdout == module.stdout
+    assert script.stdout == module.stdout == fork.stdout
+    assert script.stderr == module.stderr == fork.stderr
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="no pipes of this kind there")

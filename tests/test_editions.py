@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import shutil
 from dataclasses import replace
 from datetime import date, timedelta
 from typing import TYPE_CHECKING
@@ -57,12 +58,21 @@ def tape() -> Tape:
     return Tape.generate(start=f"{FIRST}", days=4, per_day=400, seed=3)
 
 
-@pytest.fixture
-def old(tape: Tape, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> TickStorage:
-    """A store with the first edition of every day."""
-    with Exchange(tape) as box:
-        point_at(box, monkeypatch, tmp_path)
+@pytest.fixture(scope="module")
+def first_edition(tape: Tape, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with the first edition of every day, fetched once for all tests."""
+    folder = tmp_path_factory.mktemp("first_edition")
+    with Exchange(tape) as box, pytest.MonkeyPatch.context() as patch:
+        point_at(box, patch, folder)
         rb.fetch_ticks(*SPAN)
+    return folder
+
+
+@pytest.fixture
+def old(first_edition: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> TickStorage:
+    """A store with the first edition of every day."""
+    shutil.copytree(first_edition, tmp_path, symlinks=True, dirs_exist_ok=True)
+    monkeypatch.setenv("RANGEBAR_CACHE_DIR", str(tmp_path))
     return TickStorage()
 
 

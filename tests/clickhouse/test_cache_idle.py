@@ -49,12 +49,20 @@ print(engine_use().openings, engine_use().limit)
 )
 
 
-@pytest.fixture
-def folder(embedded):
-    """A closed cache folder with bars of two days."""
-    fill(embedded)
+@pytest.fixture(scope="module")
+def filled(in_memory):
+    """A closed cache folder with bars of two days, made once: an engine starts slowly."""
+    one = Place(None, in_memory / "filled")
+    fill(one)
     close_idle()
-    return embedded.folder
+    return one.folder
+
+
+@pytest.fixture
+def folder(filled, embedded):
+    """A copy of that folder."""
+    close_idle()
+    return shutil.copytree(filled, embedded.folder, symlinks=True, dirs_exist_ok=True)
 
 
 def fill(place, days=DAYS):

@@ -14,6 +14,7 @@ from rangebar_polars.clickhouse.schema.migrate import has_group_columns
 from rangebar_polars.exceptions import PopulationError
 from rangebar_polars.populate.precompute import precompute_range_bars
 from rangebar_polars.storage.parquet import TickStorage
+from repetitions import repeated
 
 WINDOWS = [None, 7, "3bars", "20h"]
 
@@ -27,10 +28,13 @@ def place(folder):
 
 @pytest.mark.parametrize("lookback", WINDOWS)
 def test_days_populated_one_by_one_are_the_frame_door(place, lookback):
-    store(place, TICKS)
-    for last in range(1, 13):
-        populate(place, 1, last, features=ALL, lookback=lookback)
-    assert_same(place, frame(TICKS, last=12, lookback=lookback))
+    """Over a reset; a long run has more days before it."""
+    first = repeated(6, 1)
+    ticks = of_days(TICKS, first, 14)
+    store(place, ticks)
+    for last in range(first, 13):
+        populate(place, first, last, features=ALL, lookback=lookback)
+    assert_same(place, frame(ticks, last=12, lookback=lookback))
 
 
 def test_several_thresholds_of_one_job_resume_each_with_its_own_ticks(place):

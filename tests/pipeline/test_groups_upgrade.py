@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 import signal
 import uuid
@@ -13,6 +12,7 @@ from polars.testing import assert_frame_equal
 
 from pipeline.groups import TICKS, assert_same, frame, populate, version_1, words
 from pipeline.tapes import SYMBOL, chains, day, kept, of_days, rows, store
+from population.workers import Workers
 from rangebar_polars._files.failpoints import Step, on_failpoint
 from rangebar_polars.clickhouse.open import open_cache
 from rangebar_polars.exceptions import PopulationError
@@ -22,22 +22,6 @@ from rangebar_polars.storage.parquet import TickStorage
 GROUPS = ["lookback", "intrabar"]
 BOTH = "core intrabar@1 lookback@1(records=200) microstructure"
 
-UPGRADE_AND_DIE = """
-import json, os, signal, sys
-from rangebar_polars._files.failpoints import on_failpoint
-from rangebar_polars.populate.populate import populate_cache_resumable
-
-folder, wanted, count, arguments = sys.argv[1:]
-seen = []
-
-def die(step):
-    seen.append(step)
-    if step == wanted and seen.count(step) == int(count):
-        os.kill(os.getpid(), signal.SIGKILL)
-
-with on_failpoint(die):
-    populate_cache_resumable(**json.loads(arguments), cache_dir=folder)
-"""
 STEPS = [
     (Step.COLUMNS_ADDED, 1),
     (Step.COLUMNS_ADDED, 2),
@@ -68,6 +52,15 @@ def place(folder):
     with open_cache(cache_dir=folder, write=True):
         store(folder, TICKS)
         yield folder
+
+
+@pytest.fixture(scope="module")
+def workers(in_memory):
+    """Return processes that are forked, as an interpreter takes long to start."""
+    pytest.importorskip("chdb")
+    one = Workers(in_memory / uuid.uuid4().hex[:12])
+    yield one
+    one.stop()
 
 
 @pytest.fixture(scope="module")
@@ -201,21 +194,21 @@ NOTHING = _nothing()
 
 @pytest.mark.parametrize(("step", "count"), STEPS, ids=str)
 def test_a_killed_upgrade_is_completed_and_readers_see_the_same_bars(
-    stocked, folder, run, step, count
+    stocked, folder, workers, step, count
 ):
     target = folder / "killed"
     shutil.copytree(stocked, target, symlinks=True)
     old = kept(target)
-    arguments = {
-        "symbol": SYMBOL,
-        "start_date": str(day(1)),
-        "end_date": str(day(11)),
-        "features": GROUPS,
-        "verbose": False,
-    }
-    process = run(UPGRADE_AND_DIE, target, step, count, json.dumps(arguments))
-    _, errors = process.communicate(timeout=600)
-    assert process.returncode == -signal.SIGKILL, errors
+    child = workers.start(
+        "populate",
+        die_at=(f"cache:{step.name}", count),
+        symbol=SYMBOL,
+        start_date=str(day(1)),
+        end_date=str(day(11)),
+        features=GROUPS,
+        cache_dir=str(target),
+    )
+    assert child.ended() == signal.SIGKILL
     with open_cache(cache_dir=target, write=True):
         assert_frame_equal(kept(target), old)
         populate(target, 1, 12)

@@ -192,6 +192,12 @@ def test_lists_of_symbols_and_thresholds(place, want_of_lists, engine) -> None:
     assert_frame_equal(found, want_of_lists.select(found.columns))
 
 
+@pytest.fixture
+def plan_of_lists(place, windowed_plugins) -> pl.LazyFrame:
+    """Return one plan for all examples."""
+    return of_lists(place)
+
+
 @settings(max_examples=repeated(25, 100))
 @given(
     names=st.lists(
@@ -206,9 +212,9 @@ def test_lists_of_symbols_and_thresholds(place, want_of_lists, engine) -> None:
     limit=st.one_of(st.none(), st.integers(0, 400)),
 )
 def test_what_is_pushed_down_changes_no_value(
-    place, want_of_lists, names, symbols, times, least, column, limit
+    plan_of_lists, want_of_lists, names, symbols, times, least, column, limit
 ) -> None:
-    plan, whole = of_lists(place), want_of_lists
+    plan, whole = plan_of_lists, want_of_lists
     between = pl.col("close_time").is_between(min(times), max(times))
     if limit is not None:
         plan, whole = plan.head(limit), whole.head(limit)

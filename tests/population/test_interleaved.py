@@ -20,7 +20,7 @@ from exchange import Exchange, QuoteTape, Tape, faults
 from exchange.tape import instant_us
 from population.oracle import assert_kept, chains, judge, spec, table
 from population.places import Place
-from population.tape import SYMBOL, bars
+from population.tape import SYMBOL, bars, between
 from rangebar_polars._files.failpoints import Step
 from rangebar_polars.exceptions import PopulationError
 from rangebar_polars.populate import ticks as population_ticks
@@ -35,6 +35,8 @@ TAPE = Tape.generate(SYMBOL, FIRST, days=65, per_day=PER_DAY, absent=2, archive_
 SECOND = Tape.generate(OTHER, FIRST, days=65, per_day=PER_DAY, absent=0, archive_lacks=0, seed=6)
 THRESHOLDS = [250, 500]
 ONE_DAY = timedelta(days=1)
+#: An end within the third month, where nothing depends on a fourth.
+SHORT = date(2024, 3, 10)
 
 pytestmark = pytest.mark.usefixtures("quick_retries")
 
@@ -63,6 +65,11 @@ def fetched_before(new_folder):
         for threshold in THRESHOLDS:
             assert_kept(place, bars(TAPE.ticks, threshold, reset="year"), spec(threshold))
         return table(place)
+
+
+def until(rows, last):
+    """Return the rows of a table up to a day."""
+    return [row for row in rows if row[1] <= last]
 
 
 class Turns:
@@ -125,24 +132,26 @@ STOPS = repeated(
 def test_an_interrupt_keeps_the_bars_of_every_month_that_was_fetched(
     box, place, turns, fetched_before, stop
 ):
+    last = LAST if stop == 4 else SHORT
+    wanted = (last - FIRST).days + 1
     turns.stop_at_fetch = stop
     with pytest.raises(KeyboardInterrupt) as interrupt:
-        place.populate(FIRST, LAST, THRESHOLDS)
+        place.populate(FIRST, last, THRESHOLDS)
     end = {1: None, 2: date(2024, 2, 1), 3: date(2024, 3, 1), 4: date(2024, 4, 1)}[stop]
     days = 0 if end is None else (end - FIRST).days
     notes = interrupt.value.__notes__
     if end is None:
-        none = "0 of 65 days are stored"
+        none = f"0 of {wanted} days are stored"
         assert notes[:-1] == [
             f"BTCUSDT: ticks of {none}",
             *(f"BTCUSDT at {threshold} dbps: bars of {none}" for threshold in THRESHOLDS),
         ]
     else:
         assert notes[:-1] == [
-            f"BTCUSDT: ticks of {days + 1} of 65 days are stored, the last is {end}",
+            f"BTCUSDT: ticks of {days + 1} of {wanted} days are stored, the last is {end}",
             *(
-                f"BTCUSDT at {threshold} dbps: bars of {days} of 65 days are stored, the last is "
-                f"{end - ONE_DAY}"
+                f"BTCUSDT at {threshold} dbps: bars of {days} of {wanted} days are stored, "
+                f"the last is {end - ONE_DAY}"
                 for threshold in THRESHOLDS
             ),
         ]
@@ -152,8 +161,9 @@ def test_an_interrupt_keeps_the_bars_of_every_month_that_was_fetched(
     asked = len(box.requests)
     turns.stop_at_fetch = 0
     with place.open():
-        place.populate(FIRST, LAST, THRESHOLDS)
-        judge(place, fetched_before, lambda: place.populate(FIRST, LAST, THRESHOLDS))
+        place.populate(FIRST, last, THRESHOLDS)
+        expected = until(fetched_before, last)
+        judge(place, expected, lambda: place.populate(FIRST, last, THRESHOLDS))
     stored = [FIRST + n * ONE_DAY for n in range(days + 1 if days else 0)]
     again = {request.path for request in box.requests[asked:]}
     assert again.isdisjoint(box.path(day) for day in stored)
@@ -181,12 +191,13 @@ def test_a_kill_between_two_months_leaves_the_same_table(
     box, workers, embedded, fetched_before, number
 ):
     """Killed as the units of a group are inserted; a month has two groups at most."""
+    last = LAST if number == 4 else SHORT
     child = workers.start(
         "populate",
         die_at=(f"cache:{Step.UNITS_INSERTED.name}", number),
         symbol=SYMBOL,
         start_date=str(FIRST),
-        end_date=str(LAST),
+        end_date=str(last),
         threshold_decimal_bps=THRESHOLDS,
         notify=False,
         **embedded.arguments,
@@ -198,8 +209,9 @@ def test_a_kill_between_two_months_leaves_the_same_table(
     # At most the month that was being computed is behind the ticks.
     assert not frontiers or (max(stored) - max(frontiers)).days <= 32
     with embedded.open():
-        embedded.populate(FIRST, LAST, THRESHOLDS)
-        judge(embedded, fetched_before, lambda: embedded.populate(FIRST, LAST, THRESHOLDS))
+        embedded.populate(FIRST, last, THRESHOLDS)
+        expected = until(fetched_before, last)
+        judge(embedded, expected, lambda: embedded.populate(FIRST, last, THRESHOLDS))
 
 
 EXECUTORS = {
@@ -222,23 +234,23 @@ def test_workers_compute_each_month_before_the_next_one_is_fetched(
     options = {"symbol": [SYMBOL, OTHER], "executor": EXECUTORS[name]()}
     turns.stop_at_fetch = 5  # the third month of the first symbol
     with pytest.raises(KeyboardInterrupt) as interrupt:
-        place.populate(FIRST, LAST, THRESHOLDS, **options)
+        place.populate(FIRST, SHORT, THRESHOLDS, **options)
     with place.open() as cache:
         frontiers = {chain.frontier for chain in chains(cache).values()}
         assert len(chains(cache)) == 4
     assert frontiers == {date(2024, 3, 1)}
-    assert "BTCUSDT: ticks of 32 of 65 days are stored, the last is 2024-03-01" in (
+    assert "BTCUSDT: ticks of 32 of 41 days are stored, the last is 2024-03-01" in (
         interrupt.value.__notes__
     )
     turns.stop_at_fetch = 0
     with place.open():
-        place.populate(FIRST, LAST, THRESHOLDS, **options)
+        place.populate(FIRST, SHORT, THRESHOLDS, **options)
         of_first = [row for row in table(place) if row[0].spec.symbol == SYMBOL]
-        assert of_first == fetched_before
+        assert of_first == until(fetched_before, SHORT)
         for threshold in THRESHOLDS:
-            expected = bars(SECOND.ticks, threshold, reset="year")
+            expected = bars(between(SECOND.ticks, FIRST, SHORT), threshold, reset="year")
             assert_kept(place, expected, spec(threshold, symbol=OTHER))
-        assert int(place.populate(FIRST, LAST, THRESHOLDS, **options)) == 0
+        assert int(place.populate(FIRST, SHORT, THRESHOLDS, **options)) == 0
 
 
 def moved(tape, day, by):
@@ -261,12 +273,14 @@ def test_trades_that_a_new_edition_moves_over_the_end_of_a_month_are_no_change_l
     again = moved(TAPE, boundary, 5)
     with Exchange(again) as box:
         use(box, monkeypatch)
-        report = embedded.populate(FIRST, LAST)
+        last = boundary + 7 * ONE_DAY
+        report = embedded.populate(FIRST, last)
         assert report.is_complete
         assert report.stale == []
         storage = TickStorage(embedded.folder)
-        stored = storage.get_ticks(SYMBOL, FIRST, LAST)
-        assert stored.drop("timestamp").equals(again.ticks.drop("timestamp"))
+        stored = storage.get_ticks(SYMBOL, FIRST, last)
+        expected = between(again.ticks, FIRST, last)
+        assert stored.drop("timestamp").equals(expected.drop("timestamp"))
         with embedded.open():
             assert_kept(embedded, bars(stored, reset="year"))
 
@@ -333,8 +347,9 @@ def test_ctrl_c_in_a_shell_says_what_is_stored(box, embedded, fetched_before, mo
         waits.set()
         return faults.stall()(request, answer)
 
+    last = date(2024, 3, 14)
     rule = box.fail(box.path("2024-03-12"), stall, times=None)
-    words = ["populate", SYMBOL, str(FIRST), str(LAST), "-t", "250,500", "--quiet", "--no-notify"]
+    words = ["populate", SYMBOL, str(FIRST), str(last), "-t", "250,500", "--quiet", "--no-notify"]
     with subprocess.Popen(
         [sys.executable, "-c", INTERRUPTIBLE, *words, "--cache-dir", str(embedded.folder)],
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
@@ -350,10 +365,11 @@ def test_ctrl_c_in_a_shell_says_what_is_stored(box, embedded, fetched_before, mo
     lines = heard.splitlines()
     assert lines[-2:] == ["rangebar: run it again to resume from there", "rangebar: interrupted"]
     for threshold in THRESHOLDS:
-        stored = "bars of 31 of 65 days are stored, the last is 2024-02-29"
+        stored = "bars of 31 of 45 days are stored, the last is 2024-02-29"
         assert f"rangebar: BTCUSDT at {threshold} dbps: {stored}" in lines
     (of_ticks,) = [line for line in lines if "ticks of" in line]
     assert int(of_ticks.split("ticks of ")[1].split()[0]) >= 32
     with embedded.open():
-        embedded.populate(FIRST, LAST, THRESHOLDS)
-        judge(embedded, fetched_before, lambda: embedded.populate(FIRST, LAST, THRESHOLDS))
+        embedded.populate(FIRST, last, THRESHOLDS)
+        expected = until(fetched_before, last)
+        judge(embedded, expected, lambda: embedded.populate(FIRST, last, THRESHOLDS))

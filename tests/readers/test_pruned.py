@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import shutil
 import warnings
 from datetime import timedelta
 
@@ -116,9 +117,23 @@ def test_reads_of_stored_bars_stay_the_same(tmp_path, kept, expected):
                 assert found[1] == after[1]
 
 
-def test_nothing_is_removed_by_default(tmp_path):
-    storage = stored(tmp_path, FAMILIES["one series"])
-    report = prune(0, cache_dir=tmp_path)
+@pytest.fixture(scope="module")
+def one_series(in_memory):
+    """Store the tape and one series, once for all tests."""
+    folder = in_memory / "pruned"
+    stored(folder, FAMILIES["one series"])
+    return folder
+
+
+@pytest.fixture
+def folder(one_series, tmp_path):
+    """Copy that folder for one test."""
+    return shutil.copytree(one_series, tmp_path / "copy", symlinks=True)
+
+
+def test_nothing_is_removed_by_default(folder):
+    storage = TickStorage(folder)
+    report = prune(0, cache_dir=folder)
     assert report.days == 54
     assert report.is_dry
     assert storage.list_days(SYMBOL) == DAYS
@@ -128,44 +143,42 @@ def test_nothing_is_removed_by_default(tmp_path):
     assert row["stay"] == len(DAYS) - 54
 
 
-def test_the_newest_days_stay(tmp_path, monkeypatch):
-    stored(tmp_path, FAMILIES["one series"])
+def test_the_newest_days_stay(folder, monkeypatch):
     now = at(january(50).date(), 12)
     monkeypatch.setattr("rangebar_polars._utils.clock.utc_now", lambda: now)
-    assert removed(prune(10, cache_dir=tmp_path)) == list(range(1, 40))
+    assert removed(prune(10, cache_dir=folder)) == list(range(1, 40))
 
 
-def test_a_pruned_day_is_missing_and_no_gap(tmp_path):
-    storage = stored(tmp_path, FAMILIES["one series"])
-    prune(0, cache_dir=tmp_path, dry_run=False)
+def test_a_pruned_day_is_missing_and_no_gap(folder):
+    storage = TickStorage(folder)
+    prune(0, cache_dir=folder, dry_run=False)
     days = storage.coverage(SYMBOL, DAYS[52], DAYS[56])
     assert days["state"].to_list() == ["missing", "missing", "final", "final", "final"]
     assert days["missing_before"].to_list()[2:] == [0, 0, 0]
     assert set(days["reason"].head(2)) == {"removed by `rangebar ticks prune`"}
     with pytest.raises(TicksNotCachedError, match="removed by `rangebar ticks prune`"):
         storage.get_ticks(SYMBOL, january(54), january(55))
-    states = coverage(SYMBOL, THRESHOLD, january(1), january(55), cache_dir=tmp_path)
+    states = coverage(SYMBOL, THRESHOLD, january(1), january(55), cache_dir=folder)
     assert set(states["state"]) == {"final"}
 
 
-def test_a_day_that_is_stored_again_is_not_pruned(tmp_path):
-    storage = stored(tmp_path, FAMILIES["one series"])
-    prune(0, cache_dir=tmp_path, dry_run=False)
+def test_a_day_that_is_stored_again_is_not_pruned(folder):
+    storage = TickStorage(folder)
+    prune(0, cache_dir=folder, dry_run=False)
     place = storage.symbol_dir(SYMBOL, "binance", "spot")
     assert numbers(sorted(pruned_days(place))) == list(range(1, 55))
-    final_days(tmp_path, DAYS[:3])
+    final_days(folder, DAYS[:3])
     storage.delete_ticks(SYMBOL, DAYS[40], DAYS[44])
     assert numbers(sorted(pruned_days(place))) == [*range(4, 41), *range(46, 55)]
     assert storage.list_days(SYMBOL) == [*DAYS[:3], *DAYS[54:]]
-    assert set(coverage(SYMBOL, THRESHOLD, cache_dir=tmp_path)["state"]) == {"final"}
+    assert set(coverage(SYMBOL, THRESHOLD, cache_dir=folder)["state"]) == {"final"}
 
 
-def test_a_second_prune_removes_nothing(tmp_path):
-    stored(tmp_path, FAMILIES["one series"])
-    prune(0, cache_dir=tmp_path, dry_run=False)
-    files = sorted(tmp_path.rglob("*.json"))
-    assert prune(0, cache_dir=tmp_path, dry_run=False).days == 0
-    assert sorted(tmp_path.rglob("*.json")) == files
+def test_a_second_prune_removes_nothing(folder):
+    prune(0, cache_dir=folder, dry_run=False)
+    files = sorted(folder.rglob("*.json"))
+    assert prune(0, cache_dir=folder, dry_run=False).days == 0
+    assert sorted(folder.rglob("*.json")) == files
 
 
 def test_symbols_without_bars_are_left_alone(tmp_path):
@@ -176,28 +189,26 @@ def test_symbols_without_bars_are_left_alone(tmp_path):
     assert storage.list_days(SYMBOL) == DAYS
 
 
-def test_days_given_by_the_user_stay(tmp_path):
-    storage = stored(tmp_path, FAMILIES["one series"])
+def test_days_given_by_the_user_stay(folder):
+    storage = TickStorage(folder)
     storage.delete_ticks(SYMBOL, DAYS[4], DAYS[5])
     storage.write_ticks(SYMBOL, ticks_between(at(DAYS[4]), at(DAYS[6])))
     left = set(range(1, 55)) - {5, 6}
-    assert removed(prune(0, cache_dir=tmp_path, dry_run=False)) == sorted(left)
+    assert removed(prune(0, cache_dir=folder, dry_run=False)) == sorted(left)
 
 
-def test_days_stay_whose_bars_are_stale(tmp_path):
-    stored(tmp_path, FAMILIES["one series"])
-    final_days(tmp_path, DAYS[10:12], shift_us=1)
-    report = prune(0, cache_dir=tmp_path, dry_run=False)
+def test_days_stay_whose_bars_are_stale(folder):
+    final_days(folder, DAYS[10:12], shift_us=1)
+    report = prune(0, cache_dir=folder, dry_run=False)
     assert removed(report) == [*range(1, 11), *range(13, 55)]
     assert report.symbols[0].stay[DAYS[10]] == "its bars were made from other ticks"
 
 
-def test_days_stay_of_bars_that_another_rule_computed(tmp_path):
-    stored(tmp_path, FAMILIES["one series"])
+def test_days_stay_of_bars_that_another_rule_computed(folder):
     old = BarSpec.of(SYMBOL, 500, rules=BarRules(bar_semantics=0))
-    with open_cache(cache_dir=tmp_path, write=True) as cache:
-        keep(cache, tmp_path, old, january(1), january(55).date())
-    assert removed(prune(0, cache_dir=tmp_path)) == []
+    with open_cache(cache_dir=folder, write=True) as cache:
+        keep(cache, folder, old, january(1), january(55).date())
+    assert removed(prune(0, cache_dir=folder)) == []
 
 
 def test_a_file_stays_that_reaches_into_a_day_that_stays(tmp_path):
@@ -218,9 +229,9 @@ def test_a_file_stays_that_reaches_into_a_day_that_stays(tmp_path):
     assert set(states["state"]) == {"final"}
 
 
-def test_the_command_lists_and_removes(tmp_path, capsys):
-    storage = stored(tmp_path, FAMILIES["one series"])
-    command = ["ticks", "prune", "--keep-days", "0", "--cache-dir", str(tmp_path)]
+def test_the_command_lists_and_removes(folder, capsys):
+    storage = TickStorage(folder)
+    command = ["ticks", "prune", "--keep-days", "0", "--cache-dir", str(folder)]
     assert main(command) == 0
     listed = capsys.readouterr()
     row = pl.read_csv(io.StringIO(listed.out)).row(0, named=True)
