@@ -62,8 +62,6 @@ class Done:
     rows: int = 0
     used_ids: bool = False
     splits: int = 0
-    #: Whether stored ticks are other ones now.
-    has_new_ticks: bool = False
 
 
 def repair_ticks(shard: Shard, scope: Scope) -> Done:
@@ -100,7 +98,6 @@ def repair_ticks(shard: Shard, scope: Scope) -> Done:
     done.used_ids = bool(report.filled_ids or report.absent_ids) or shard.kind == "tick_gap"
     is_absent = shard.kind == "tick_gap" and not report.filled_ids and report.absent_ids > 0
     done.action = "absent" if is_absent else "repaired"
-    done.has_new_ticks = True
     covered = storage.coverage(
         shard.symbol, shard.days[0], shard.days[-1], source=shard.source, market=shard.market
     )
@@ -137,7 +134,7 @@ def _fill_edge(shard: Shard, scope: Scope) -> Done:
     scope.storage.fill_gaps(symbol, rows, absent, **venue)
     failpoint(Step.TICKS_FILLED)
     action: Action = "repaired" if rows.height else "absent"
-    return Done(action, rows=rows.height, used_ids=True, has_new_ticks=True)
+    return Done(action, rows=rows.height, used_ids=True)
 
 
 def _set_aside(shard: Shard, scope: Scope) -> None:
@@ -167,17 +164,16 @@ def _entry(shard: Shard, scope: Scope, day: date) -> DayEntry | None:
 def compact_journal(shard: Shard, scope: Scope) -> Done:
     """Write the journals of a day into its file, if no writer has begun meanwhile."""
     folder = scope.storage.symbol_dir(shard.symbol, shard.source, shard.market)
-    is_new = False
     for day in shard.days:
         lock = WriterLock.try_take(folder)
         if lock is None:
             return Done()  # a writer is there, and does it
         try:
-            is_new |= compact_day(folder, day)
+            compact_day(folder, day)
         finally:
             lock.release()
         failpoint(Step.JOURNAL_COMPACTED)
-    return Done(has_new_ticks=is_new)
+    return Done()
 
 
 def populate_head(shard: Shard, scope: Scope, *, verbose: bool) -> Done:

@@ -43,7 +43,7 @@ class Checked:
                 name: float(at)
                 for name, at in known.items()
                 # A time in the future comes from a clock that was wrong.
-                if isinstance(at, (int, float)) and at <= self._now_s
+                if isinstance(at, (int, float)) and 0 <= at <= self._now_s
             }
 
     def is_file_due(self, path: Path) -> bool:

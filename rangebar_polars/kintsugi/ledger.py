@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -68,7 +69,9 @@ class Ledger:
         try:
             values = json.loads(line)
             key, action, at_s = str(values["key"]), str(values["action"]), float(values["at_s"])
-        except (ValueError, TypeError, KeyError, RecursionError):
+        except (ValueError, TypeError, KeyError, OverflowError, RecursionError):
+            return
+        if math.isnan(at_s):
             return
         # A time in the future comes from a clock that was wrong; it must not delay a task.
         self._note(key, action, min(at_s, now_s))

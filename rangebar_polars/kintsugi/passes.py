@@ -48,6 +48,10 @@ _FOLDER = "kintsugi"
 _LACKS = frozenset({"tick_gap", "tick_missing", "tick_quarantined"})
 
 
+class _NotHealedError(Exception):
+    """Raised when the detectors find the cause of a task again, or other bars than those stored."""
+
+
 @dataclass(frozen=True, slots=True)
 class Limits:
     """How much a pass may do.
@@ -272,7 +276,7 @@ class RepairPass:
             done = self._do(shard)
             fault = self._fault(shard)
             if fault:
-                raise actions.SkippedError(f"it was repaired, but {fault}")
+                raise _NotHealedError(f"it was repaired, but {fault}")
         if isinstance(caught.error, (SettingError, MissingExtraError)):
             raise caught.error
         return done, caught.error
@@ -342,7 +346,7 @@ def _result(
     if isinstance(error, LeaseError):
         action, text = "waiting", first_line(error)
     elif isinstance(error, actions.SkippedError):
-        action, text = ("skipped" if not done.has_new_ticks else "failed"), str(error)
+        action, text = "skipped", str(error)
     elif error is not None:
         action, text = "failed", first_line(error)
     return KintsugiResult(

@@ -16,7 +16,9 @@ from rangebar_polars._utils import clock
 from rangebar_polars.clickhouse.commit.leases import hold_leases
 from rangebar_polars.clickhouse.open import open_cache
 from rangebar_polars.clickhouse.query.units import read_chains
-from rangebar_polars.kintsugi import kintsugi_pass
+from rangebar_polars.kintsugi import kintsugi_pass, passes
+from rangebar_polars.kintsugi.checked import Checked
+from rangebar_polars.kintsugi.ledger import Ledger
 from rangebar_polars.storage.parquet import TickStorage
 from repair.conftest import DAYS, ticks, units
 from repair.test_damages import bar_changed, hour_removed
@@ -131,6 +133,49 @@ def test_a_ledger_that_is_torn_or_lost_costs_an_early_attempt(market, clean, tap
         path.unlink()
     assert kintsugi_pass(cache_dir=clean).status == "healed"
     assert_nothing_left(clean)
+
+
+HOSTILE = [
+    b'{"key": "a", "action": "failed", "at_s": NaN}',
+    b'{"key": "a", "action": "failed", "at_s": 1e400}',
+    b'{"key": "a", "action": "failed", "at_s": 1' + b"0" * 400 + b"}",
+    b'{"key": "a", "action": "failed", "at_s": "now"}',
+    b'{"key": "a", "action": "failed"}',
+    b'{"key": ["a"], "action": null, "at_s": 0}',
+    b"[" * 100_000,
+    b"\xff\x00",
+    b"3",
+]
+
+
+def test_hostile_lines_never_keep_a_task_from_being_tried(tmp_path):
+    path = tmp_path / "ledger.jsonl"
+    path.write_bytes(b"\n".join(HOSTILE))
+    known = Ledger(path)
+    # A time that is later than now counts as now.
+    assert known.tries("a").failures == 1
+    with later(1.01 * HOUR_S):
+        assert known.is_due("a")
+    assert known.is_due("b")
+
+
+def test_hostile_times_of_checks_make_all_due(tmp_path):
+    path = tmp_path / "checked.json"
+    file = tmp_path / "a" / "b"
+    for text in (b"[]", b'{"x": NaN}', b'{"x": -1' + b"0" * 400 + b"}", b'{"x": 1e400}', b"\xff"):
+        path.write_bytes(text.replace(b'"x"', json.dumps("/".join(file.parts[-5:])).encode()))
+        assert Checked(path).is_file_due(file)
+
+
+def test_a_repair_that_cannot_be_proved_has_failed(market, clean, tape, monkeypatch):
+    """It is not computed again at once, by each pass."""
+    bar_changed(clean, tape, market)
+    with monkeypatch.context() as patch:
+        patch.setattr(passes, "bars_fault", lambda shard, scope: "bars differ")
+        (one,) = kintsugi_pass(cache_dir=clean)
+    assert (one.action, one.verified) == ("failed", False)
+    assert one.error == "it was repaired, but bars differ"
+    assert kintsugi_pass(cache_dir=clean).status == "clean"
 
 
 def test_a_ledger_that_cannot_be_written_is_not_a_clean_pass(market, clean, tape):
