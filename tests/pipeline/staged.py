@@ -33,8 +33,8 @@ __all__ = ["Bridge", "Place"]
 SYMBOL = "ETHUSDT"
 THRESHOLDS = (250, 1000)
 #: Two segments, of six groups each.
-SPAN = ("2023-09-02", "2024-04-10")
-DAYS = 222
+SPAN = ("2023-09-30", "2024-04-01")
+DAYS = 185
 PER_DAY = 120
 
 
