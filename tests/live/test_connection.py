@@ -510,8 +510,8 @@ def test_no_answer_to_the_handshake(box: Exchange, plain_clock: None) -> None:
 @pytest.mark.parametrize("status", [403, 418, 429, 451, 500, 503])
 def test_a_refused_handshake_waits_for_retry_after(box: Exchange, status: int) -> None:
     box.streams.fail("/stream", stream_faults.refused(status, "no", retry_after=600))
+    begun = clock.monotonic()
     with streaming(box) as client:
-        begun = clock.monotonic()
         client.wait(lambda: client.failed)
         failed = client.failed[0]
         assert (failed.lost.reason, failed.lost.code) == (LostReason.REFUSED, status)
