@@ -386,3 +386,15 @@ def test_a_process_with_the_cache_open_does_the_work_itself(units):
         [sys.executable, "-c", script], check=False, capture_output=True, text=True
     )
     assert (done.returncode, done.stdout, done.stderr) == (0, "250\n", "")
+
+
+def test_it_imports_the_package_of_its_parent_from_any_folder(tmp_path, monkeypatch):
+    """A clone has the sources of the package, and not its compiled library."""
+    (tmp_path / "rangebar_polars").mkdir()
+    (tmp_path / "rangebar_polars" / "__init__.py").write_text("raise ImportError('another one')")
+    monkeypatch.chdir(tmp_path)
+    helper = Helper(tmp_path / "cache")
+    try:
+        assert choose(helper) == [None]
+    finally:
+        helper.close()

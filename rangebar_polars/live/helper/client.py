@@ -20,6 +20,12 @@ if TYPE_CHECKING:
 
 __all__ = ["Helper", "HelperFacts"]
 
+#: Imports the package from where this process has it, whatever stands in the working directory.
+_START = (
+    "import sys; sys.path[:] = {path!r}; "
+    "from rangebar_polars.live.helper.__main__ import main; main()"
+)
+
 
 @dataclass(frozen=True, slots=True)
 class HelperFacts:
@@ -37,7 +43,7 @@ class _Child:
 
     def __init__(self, options: Mapping[str, Any]) -> None:
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "rangebar_polars.live.helper"],
+            [sys.executable, "-P", "-c", _START.format(path=[str(one) for one in sys.path])],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             # Signals of a terminal are for this process.
