@@ -42,7 +42,7 @@ class _Child:
     """A helper process, and the requests that it has not answered."""
 
     def __init__(self, options: Mapping[str, Any]) -> None:
-        self.process = subprocess.Popen(
+        self.process = subprocess.Popen(  # noqa: S603 - its own code and its own paths
             [sys.executable, "-P", "-c", _START.format(path=[str(one) for one in sys.path])],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
